@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine with Python 3.11: make demo, make test.
+PYTHON ?= python3.11
+BIN := .venv/bin
+# uv ignores pip's settings; where pip is told of local wheels, uv is told too.
+export UV_FIND_LINKS := $(if $(UV_FIND_LINKS),$(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt
+
+.PHONY: demo test check suite bench clean
+
+demo: .venv/.train
+	$(BIN)/eyewright quickstart
+
+test: check suite
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+suite: .venv/.dev
+	$(BIN)/python -m pytest -n 2
+
+bench: .venv/.dev
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+
+.venv/.train: pyproject.toml constraints.txt | .venv/bin/uv
+	$(UV) -e '.[train]'
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/uv
+	$(UV) -e '.[dev]'
+	touch $@ .venv/.train
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs

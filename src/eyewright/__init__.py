@@ -1,0 +1,115 @@
+"""Eyewright builds eyes: from a folder of images to a vision model that a person can trust and run anywhere.
+
+>>> import eyewright as ew
+>>> data = ew.load_dataset("photos/")  # doctest: +SKIP
+>>> run = ew.train(data, budget="10m")  # doctest: +SKIP
+>>> report = ew.evaluate(run, data.test)  # doctest: +SKIP
+>>> bundle = ew.export(run, "photos.bundle")  # doctest: +SKIP
+>>> bundle.predict("cat.jpg").top1  # doctest: +SKIP
+'cat'
+
+Nothing is imported until it is used: `import eyewright` is quick, and a bundle predicts without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "eyewright.bundle",
+    "Dataset": "eyewright.data",
+    "EyewrightError": "eyewright.core.errors",
+    "FORMATS": "eyewright.imaging",
+    "LabelSpace": "eyewright.core",
+    "Limits": "eyewright.imaging",
+    "Preparation": "eyewright.imaging",
+    "Recipe": "eyewright.training",
+    "Report": "eyewright.core",
+    "doctor": "eyewright.lifecycle",
+    "evaluate": "eyewright.lifecycle",
+    "explain": "eyewright.lifecycle",
+    "export": "eyewright.lifecycle",
+    "formats": "eyewright.lifecycle",
+    "info": "eyewright.lifecycle",
+    "load_bundle": "eyewright.bundle",
+    "load_dataset": "eyewright.lifecycle",
+    "load_run": "eyewright.lifecycle",
+    "models": "eyewright.lifecycle",
+    "predict": "eyewright.lifecycle",
+    "probe_image": "eyewright.imaging",
+    "quickstart": "eyewright.lifecycle",
+    "read_image": "eyewright.imaging",
+    "run": "eyewright.lifecycle",
+    "train": "eyewright.lifecycle",
+    "verify": "eyewright.lifecycle",
+    "write_image": "eyewright.imaging",
+}
+
+__all__ = [
+    "Bundle",
+    "Dataset",
+    "EyewrightError",
+    "FORMATS",
+    "LabelSpace",
+    "Limits",
+    "Preparation",
+    "Recipe",
+    "Report",
+    "__version__",
+    "doctor",
+    "evaluate",
+    "explain",
+    "export",
+    "formats",
+    "info",
+    "load_bundle",
+    "load_dataset",
+    "load_run",
+    "models",
+    "predict",
+    "probe_image",
+    "quickstart",
+    "read_image",
+    "run",
+    "train",
+    "verify",
+    "write_image",
+]
+
+if TYPE_CHECKING:
+    from eyewright.bundle import Bundle, load_bundle
+    from eyewright.core import LabelSpace, Report
+    from eyewright.core.errors import EyewrightError
+    from eyewright.data import Dataset
+    from eyewright.imaging import FORMATS, Limits, Preparation, probe_image, read_image, write_image
+    from eyewright.lifecycle import (
+        doctor,
+        evaluate,
+        explain,
+        export,
+        formats,
+        info,
+        load_dataset,
+        load_run,
+        models,
+        predict,
+        quickstart,
+        run,
+        train,
+        verify,
+    )
+    from eyewright.training import Recipe
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'eyewright' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,3 @@
+from eyewright.cli import main
+
+raise SystemExit(main())

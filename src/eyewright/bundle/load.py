@@ -1,0 +1,154 @@
+"""Use a bundle: load it verified, run it on ONNX Runtime, without torch."""
+
+__all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle"]
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.bundle.manifest import Manifest
+from eyewright.bundle.verify import read_verified
+from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.labels import LabelSpace
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.sources import iter_images
+from eyewright.tasks import TASKS
+
+GOLDEN_TOLERANCE = 1e-4
+"""Largest difference of a probability between the golden pairs and this machine."""
+
+_BATCH = 32
+
+
+class Bundle:
+    """A verified, self-tested model: a Predictor that needs numpy, Pillow and ONNX Runtime only.
+
+    Made by `load_bundle`. `labels` are class names, `preparation` what happens to an image first, `manifest` the rest.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, session: Any) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.task_name = manifest.task
+        self.labels: LabelSpace = manifest.labels
+        self._session = session
+        self._outputs = [o["name"] for o in manifest.tensors["outputs"]]
+        self._input = manifest.tensors["inputs"][0]["name"]
+
+    @property
+    def preparation(self) -> Preparation:
+        return self.manifest.preparation
+
+    def raw(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Give the task's arrays for prepared pixels, uint8 (N, H, W, C).
+
+        Raises:
+            UsageError: pixels of another shape or type.
+        """
+        expected = (*self.preparation.size_hw, self.preparation.channels)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected:
+            raise UsageError(f"expected prepared pixels uint8 (N, {expected}), found {pixels.dtype} {pixels.shape}")
+        parts = [
+            self._session.run(self._outputs, {self._input: np.ascontiguousarray(pixels[i : i + _BATCH])})
+            for i in range(0, len(pixels), _BATCH)
+        ]
+        if not parts:
+            shapes = {o["name"]: o["shape"][1:] for o in self.manifest.tensors["outputs"]}
+            return {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
+        return {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(self._outputs)}
+
+    def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
+        pixels, placements = self.preparation.batch(images)
+        return TASKS[self.task_name].decode(self.raw(pixels), placements, self.labels)
+
+    def predict(self, source: Any, *, stream: bool = False) -> Any:
+        """Predict an image, several, a folder or a glob.
+
+        `source` is a path, encoded bytes, an array uint8 (H, W, 3) RGB, a list of these, a folder or a glob. One
+        image gives one prediction, everything else a list; with `stream` a generator, one image at a time in memory.
+
+        Raises:
+            InputError: nothing there, or an image cannot be read.
+        """
+        results = self._stream(source)
+        if stream:
+            return results
+        several = list(results)
+        single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
+        return several[0] if single else several
+
+    def _stream(self, source: Any) -> Iterator[Any]:
+        from dataclasses import replace
+
+        for frame in iter_images(source):
+            (prediction,) = self.predict_images([frame.image])
+            yield replace(prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image)
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
+
+    Raises:
+        BundleError: damaged, changed, of a newer format, or giving other numbers than when it was exported.
+    """
+    folder = Path(folder)
+    manifest, content = read_verified(folder)
+    bundle = Bundle(folder, manifest, _open_session(content["onnx/model.onnx"]))
+    _check_tensors(bundle)
+    _run_golden(bundle, content["golden.npz"])
+    return bundle
+
+
+def _open_session(model: bytes) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Threads that spin while they wait cost whoever else runs here; one image gains nothing from it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises many types of its own, none of them documented
+        raise BundleError(f"ONNX Runtime cannot open the model: {error}", fix="export the model again") from error
+
+
+def _check_tensors(bundle: Bundle) -> None:
+    found = bundle._session.get_inputs()
+    expected = bundle.manifest.tensors["inputs"][0]
+    shape = [*bundle.preparation.size_hw, bundle.preparation.channels]
+    if len(found) != 1 or found[0].name != expected["name"] or list(found[0].shape[1:]) != shape:
+        raise BundleError("the model's input is not the one that bundle.json promises", fix="export the model again")
+    names = {o.name for o in bundle._session.get_outputs()}
+    if not set(TASKS[bundle.task_name].outputs) <= names or not set(bundle._outputs) <= names:
+        raise BundleError("the model's outputs are not those that bundle.json promises", fix="export the model again")
+
+
+def _run_golden(bundle: Bundle, data: bytes) -> None:
+    """Run the stored images through preparation and model; a bundle that disagrees with itself is not ready."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as golden:
+            pairs: Mapping[str, NDArray[Any]] = {k: golden[k] for k in golden.files}
+        images = [pairs[f"image_{i}"] for i in range(int(pairs["n"]))]
+        pixels, expected = pairs["pixels"], pairs["probabilities"]
+    except (KeyError, ValueError, OSError) as error:
+        raise BundleError(f"golden.npz cannot be read: {error}", fix="export the model again") from error
+    prepared, _ = bundle.preparation.batch(images)
+    if not np.array_equal(prepared, pixels):
+        raise BundleError(
+            "the golden images are prepared to other pixels here than where the bundle was exported",
+            fix="install the Pillow version that provenance in bundle.json names",
+            code="bundle_self_test",
+        )
+    found = bundle.raw(prepared)["probabilities"]
+    worst = float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
+    if not worst <= GOLDEN_TOLERANCE:
+        raise BundleError(
+            f"the golden pairs differ by {worst:.2g}, more than {GOLDEN_TOLERANCE:g}",
+            fix="export the model again",
+            code="bundle_self_test",
+        )

@@ -1,0 +1,46 @@
+"""Budgets as people type them: `90s`, `10m`, `1h30m`."""
+
+__all__ = ["parse_duration_s", "show_duration"]
+
+import re
+
+from eyewright.core.errors import UsageError
+
+
+def parse_duration_s(text: str | float | int) -> float:
+    """Give seconds from "90", "90s", "10m", "1.5h" or "1h30m"; numbers are seconds.
+
+    >>> parse_duration_s("1h30m"), parse_duration_s("45s"), parse_duration_s(20)
+    (5400.0, 45.0, 20.0)
+
+    Raises:
+        UsageError: not a duration, or not above zero.
+    """
+    if isinstance(text, int | float):
+        seconds = float(text)
+    else:
+        parts = re.fullmatch(r"\s*(?:([\d.]+)h)?\s*(?:([\d.]+)m)?\s*(?:([\d.]+)s?)?\s*", text.lower())
+        try:
+            if parts is None or not any(parts.groups()):
+                raise ValueError
+            seconds = sum(float(p) * unit for p, unit in zip(parts.groups(), (3600, 60, 1), strict=True) if p)
+        except ValueError:
+            raise UsageError(
+                f"expected a duration such as 90s, 10m or 1h30m, found {text!r}", fix="change --budget"
+            ) from None
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"expected a duration above zero, found {text!r}", fix="change --budget")
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """Show seconds as a person reads them.
+
+    >>> show_duration(4.25), show_duration(75), show_duration(3700)
+    ('4.2 s', '1 min 15 s', '1 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

@@ -1,0 +1,145 @@
+"""Every error a user can meet, on one page.
+
+Each error says what was expected, what came and what to do (`fix`), and carries the exit code that the command line
+ends with. Anything that is not an `EyewrightError` is a fault of ours and ends with 70.
+"""
+
+__all__ = [
+    "BudgetError",
+    "BundleError",
+    "CheckpointError",
+    "DatasetError",
+    "EyewrightError",
+    "InputError",
+    "LeakError",
+    "LimitError",
+    "MissingExtraError",
+    "OutputError",
+    "ParityError",
+    "RefusedError",
+    "UnreadableImageError",
+    "UsageError",
+    "spelling_hint",
+]
+
+import difflib
+from collections.abc import Iterable
+
+
+class EyewrightError(Exception):
+    """Base of every error raised on purpose.
+
+    >>> error = EyewrightError("expected a folder, found a file", fix="pass the folder that holds it")
+    >>> str(error)
+    'expected a folder, found a file; pass the folder that holds it'
+    """
+
+    code = "error"
+    exit_code = 70
+
+    def __init__(self, message: str, *, fix: str = "", code: str | None = None) -> None:
+        self.message = _one_line(message)
+        self.fix = _one_line(fix)
+        if code is not None:
+            self.code = code
+        super().__init__(f"{self.message}; {self.fix}" if self.fix else self.message)
+
+
+class UsageError(EyewrightError):
+    """The command, option, recipe or argument is not one we know (exit 2)."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class OutputError(UsageError):
+    """The place named for the output cannot be written: missing, read-only, full (exit 2)."""
+
+    code = "output_not_writable"
+
+
+class MissingExtraError(UsageError):
+    """An optional dependency is not installed; the fix is the install line (exit 2)."""
+
+    code = "missing_extra"
+
+
+class InputError(EyewrightError):
+    """The input cannot be read (exit 3)."""
+
+    code = "input"
+    exit_code = 3
+
+
+class UnreadableImageError(InputError):
+    """These bytes are not an image that we read (exit 3)."""
+
+    code = "unreadable_image"
+
+
+class LimitError(UnreadableImageError):
+    """The image is larger than the limits allow; it was refused before decoding (exit 3)."""
+
+    code = "image_over_limit"
+
+
+class DatasetError(InputError):
+    """The dataset is empty, of no known format, or contradicts itself (exit 3)."""
+
+    code = "dataset"
+
+
+class LeakError(DatasetError):
+    """The same or nearly the same image lies on both sides of a split (exit 3)."""
+
+    code = "leak"
+
+
+class RefusedError(EyewrightError):
+    """A model or bundle was refused (exit 4)."""
+
+    code = "refused"
+    exit_code = 4
+
+
+class BundleError(RefusedError):
+    """A bundle that is damaged, changed, of a newer format, or disagrees with itself (exit 4)."""
+
+    code = "bundle"
+
+
+class CheckpointError(RefusedError):
+    """A run folder whose weights are damaged or belong to another recipe (exit 4)."""
+
+    code = "checkpoint"
+
+
+class ParityError(RefusedError):
+    """The exported model disagrees with the trained one (exit 4)."""
+
+    code = "parity"
+
+
+class BudgetError(EyewrightError):
+    """What was asked for does not fit in the budget that was asked for (exit 5)."""
+
+    code = "budget"
+    exit_code = 5
+
+
+def spelling_hint(name: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known name; nothing is ever corrected silently.
+
+    >>> spelling_hint("adamm", ["adam", "sgd"])
+    "did you mean 'adam'?"
+    >>> spelling_hint("zzz", ["adam", "sgd"])
+    'choose one of: adam, sgd'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else "choose one of: " + ", ".join(names)
+
+
+def _one_line(text: str) -> str:
+    """Keep a message on one line: file names may hold newlines and control characters."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,52 @@
+"""JSON as other programs can read it: no NaN, no infinity, plain types only."""
+
+__all__ = ["dumps_json", "to_jsonable"]
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+
+def to_jsonable(value: Any) -> Any:
+    """Turn values that flow here into plain JSON types; a number that is not finite becomes `None`.
+
+    >>> to_jsonable({"a": np.float32(0.5), "b": float("nan"), "c": (1, np.arange(2))})
+    {'a': 0.5, 'b': None, 'c': [1, [0, 1]]}
+
+    Raises:
+        TypeError: for a type that has no agreed JSON form.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        if isinstance(value, str) and not value.isascii():
+            # A file name that is not UTF-8 reaches us with surrogates, which JSON readers reject.
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return to_jsonable(value.item())
+    if isinstance(value, np.ndarray):
+        return to_jsonable(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_jsonable(item) for item in value]
+    if isinstance(value, PurePath):
+        return to_jsonable(str(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+def dumps_json(value: Any, *, indent: int | None = None) -> str:
+    """Serialise with `to_jsonable`; the result is valid JSON for every reader.
+
+    >>> dumps_json({"x": float("inf")})
+    '{"x": null}'
+    """
+    return json.dumps(to_jsonable(value), indent=indent, allow_nan=False, ensure_ascii=False)

@@ -1,0 +1,77 @@
+"""The values a measurement consists of: a metric with its interval, a finding, a report."""
+
+__all__ = ["Finding", "Metric", "Report"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from eyewright.core.jsonable import to_jsonable
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number with its interval and the count it rests on.
+
+    `low` and `high` bound the two-sided interval at `confidence`; `None` where none can be given (say, AUC with one
+    class present). `value` is `None` where the metric itself is not defined.
+
+    >>> print(Metric(0.975, 0.96, 0.99, n=360))
+    0.975 [0.960, 0.990] n=360
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    method: str = "bootstrap"
+    confidence: float = 0.95
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"not defined n={self.n}"
+        interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}{interval} n={self.n}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found in a dataset or bundle: where, why it matters, what to do.
+
+    `severity` is "error" where training on it would be wrong, "warning" where a person should look, "note" otherwise.
+    """
+
+    code: str
+    message: str
+    fix: str
+    path: str = ""
+    line: int | None = None
+    severity: Literal["error", "warning", "note"] = "warning"
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}: " if self.line is not None else (f"{self.path}: " if self.path else "")
+        return f"{self.severity}[{self.code}] {where}{self.message} → {self.fix}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, on what, by what: the value behind report.json, report.md and report.html.
+
+    `tables` holds the arrays that the plots are drawn from (confusion, curves); `items` the images worth a look;
+    `sections` what other rooms add (audit, recipe, history, parity).
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    n: int
+    metrics: Mapping[str, Metric]
+    per_class: tuple[Mapping[str, Any], ...] = ()
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    items: tuple[Mapping[str, Any], ...] = ()
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the report as plain JSON types, without NaN."""
+        result: dict[str, Any] = to_jsonable(self)
+        return result

@@ -1,0 +1,23 @@
+"""Datasets: formats, the doctor, leak-safe splits, embedded samples."""
+
+from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.embedded import write_digits
+from eyewright.data.formats import DATASET_FORMATS, open_dataset
+from eyewright.data.scan import Scan, dataset_fingerprint, scan_dataset
+from eyewright.data.splits import split_dataset
+
+__all__ = [
+    "DATASET_FORMATS",
+    "FINDING_CODES",
+    "Dataset",
+    "Sample",
+    "Scan",
+    "audit_dataset",
+    "dataset_fingerprint",
+    "find_leaks",
+    "open_dataset",
+    "scan_dataset",
+    "split_dataset",
+    "write_digits",
+]

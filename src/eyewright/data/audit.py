@@ -1,0 +1,209 @@
+"""The dataset doctor: what is wrong with a dataset, found before an hour of training and not after it."""
+
+__all__ = ["FINDING_CODES", "audit_dataset", "find_leaks"]
+
+import difflib
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from eyewright.core.report import Finding
+from eyewright.data.dataset import Dataset
+from eyewright.data.scan import Scan, near_duplicates
+from eyewright.imaging.headers import FORMATS
+
+FINDING_CODES = MappingProxyType(
+    {
+        "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
+        "leak": "the same or nearly the same image on both sides of a split",
+        "conflicting_labels": "the same image under two classes",
+        "duplicate": "the same image more than once in one part",
+        "near_duplicate": "nearly the same image more than once in one part",
+        "one_class": "fewer than two classes",
+        "empty_class": "a class folder without images",
+        "class_missing_in_split": "a class that a split does not hold",
+        "tiny_class": "a class with fewer than 10 images",
+        "imbalance": "the largest class is more than 10 times the smallest",
+        "label_typo": "two class names that look like one",
+        "wrong_extension": "a file whose content is of another format than its name says",
+        "unusual_size": "an image far larger or smaller than the others",
+        "unusual_mode": "an image stored in another pixel type than the others",
+        "exif_rotated": "images that are turned by their EXIF tag",
+        "animated": "an animated or multi-page file, of which the first frame is used",
+        "skipped": "files that are no images by their name",
+        "note": "what was noticed while reading the list of files",
+    }
+)
+"""Every code a finding can have, with its meaning."""
+
+_TINY = 10
+_MOST_A_CODE = 200
+
+
+def audit_dataset(dataset: Dataset, scan: Scan) -> tuple[Finding, ...]:
+    """Give every finding, the most serious first; `scan` is `scan_dataset(dataset)`.
+
+    At most 200 findings a code are listed; the last of them then says how many more there are.
+    """
+    found = [
+        *_files(dataset, scan),
+        *_duplicates(dataset, scan),
+        *_classes(dataset),
+        *_typos(dataset),
+        *_shapes(dataset, scan),
+        *(Finding("note", note, "check that this is what you meant", severity="note") for note in dataset.notes),
+    ]
+    if dataset.skipped:
+        kinds = Counter(posixpath.splitext(n)[1].lower() or "no extension" for n in dataset.skipped)
+        shown = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
+        text = f"{len(dataset.skipped)} files are no images by their name ({shown})"
+        found.append(Finding("skipped", text, "convert or remove them", severity="note"))
+    order = {"error": 0, "warning": 1, "note": 2}
+    return tuple(sorted(_bounded(found), key=lambda f: order[f.severity]))
+
+
+def find_leaks(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Give the findings that make a test result meaningless."""
+    return tuple(f for f in findings if f.code == "leak")
+
+
+def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
+    found = []
+    for sample, record in zip(dataset.samples, scan.records, strict=True):
+        if record.error is not None:
+            fix = record.error.fix or "remove it"
+            found.append(Finding("unreadable", record.error.message, fix, sample.id, severity="error"))
+            continue
+        info = record.info
+        extension = posixpath.splitext(sample.id)[1].lower()
+        if info is None or info.format not in FORMATS:
+            continue
+        if extension and extension not in FORMATS[info.format]:
+            right = FORMATS[info.format][0]
+            text = f"the name ends in {extension}, the content is {info.format}"
+            found.append(Finding("wrong_extension", text, f"rename it to end in {right}", sample.id))
+        if info.frames > 1:
+            text = f"{info.frames} frames or pages, of which the first is used"
+            found.append(Finding("animated", text, "save the frame you want as PNG", sample.id, severity="note"))
+    return found
+
+
+def _duplicates(dataset: Dataset, scan: Scan) -> list[Finding]:
+    same: dict[str, list[int]] = defaultdict(list)
+    for i, record in enumerate(scan.records):
+        if record.error is None:
+            same[record.digest].append(i)
+    pairs = [(members[0], other, True) for members in same.values() for other in members[1:]]
+    pairs += [(i, j, False) for i, j in near_duplicates(scan) if scan.records[i].digest != scan.records[j].digest]
+    found = []
+    for i, j, exact in pairs:
+        a, b = dataset.samples[i], dataset.samples[j]
+        kind = "the same image as" if exact else "nearly the same image as"
+        if a.split != b.split:
+            text = f"{kind} {a.id!r}: it is in {b.split} and in {a.split}"
+            found.append(Finding("leak", text, "remove one of the two", b.id, severity="error"))
+        if a.target != b.target:
+            names = (dataset.labels.names[a.target], dataset.labels.names[b.target])
+            text = f"{kind} {a.id!r}, but labelled {names[1]!r} and not {names[0]!r}"
+            fix = "decide which label is right and remove the other"
+            found.append(Finding("conflicting_labels", text, fix, b.id, severity="error" if exact else "warning"))
+        elif a.split == b.split:
+            code = "duplicate" if exact else "near_duplicate"
+            found.append(Finding(code, f"{kind} {a.id!r}", "remove one of the two", b.id))
+    return found
+
+
+def _classes(dataset: Dataset) -> list[Finding]:
+    found = []
+    counts = dataset.counts()
+    if len(counts) < 2:
+        text = f"expected at least 2 classes, found {len(counts)}: {', '.join(map(repr, counts)) or 'none'}"
+        found.append(Finding("one_class", text, "add a folder of images for another class", severity="error"))
+    for name in dataset.empty_classes:
+        found.append(Finding("empty_class", f"class {name!r} has no images", "add images or remove the folder", name))
+    for split in dataset.splits if len(dataset.splits) > 1 else ():
+        present = {s.target for s in dataset.samples if s.split == split}
+        for i, name in enumerate(dataset.labels.names):
+            if i not in present:
+                severity = "error" if split == "train" else "warning"
+                text = f"class {name!r} has no image in {split}"
+                found.append(Finding("class_missing_in_split", text, f"add some to {split}", severity=severity))  # type: ignore[arg-type]
+    for name, n in counts.items():
+        if n < _TINY:
+            text = f"class {name!r} has only {n} image{'s' * (n != 1)}"
+            found.append(Finding("tiny_class", text, f"collect {_TINY} or more, or merge the class"))
+    if counts and max(counts.values()) > 10 * max(1, min(counts.values())):
+        most, least = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
+        text = f"{most!r} has {counts[most]} images, {least!r} has {counts[least]}"
+        found.append(Finding("imbalance", text, "collect more of the rare class; read balanced accuracy"))
+    return found
+
+
+def _typos(dataset: Dataset) -> list[Finding]:
+    found = []
+    counts = dataset.counts()
+    names = sorted(counts)
+    plain = {n: re.sub(r"[\W_]+", "", n).casefold() for n in names}
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            rare, common = sorted((a, b), key=lambda n: (counts[n], n))
+            if plain[a] and plain[a] == plain[b]:
+                text = f"classes {a!r} and {b!r} differ only in case, spaces or punctuation"
+            elif counts[rare] * 5 <= counts[common] and _one_slip(plain[a], plain[b]):
+                text = f"class {rare!r} ({counts[rare]} images) looks like {common!r} ({counts[common]}) misspelt"
+            else:
+                continue
+            found.append(Finding("label_typo", text, f"merge it into {common!r} if they are one", rare))
+    return found
+
+
+def _one_slip(a: str, b: str) -> bool:
+    """Tell whether one letter was missed, added, swapped or mistaken; numbers in names are never slips."""
+    if min(len(a), len(b)) < 4 or abs(len(a) - len(b)) > 1 or re.sub(r"\D", "", a) != re.sub(r"\D", "", b):
+        return False
+    changed = [o for o in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes() if o[0] != "equal"]
+    touched = sum(max(o[2] - o[1], o[4] - o[3]) for o in changed)
+    return touched == 1 or (touched == 2 and sorted(a) == sorted(b))
+
+
+def _shapes(dataset: Dataset, scan: Scan) -> list[Finding]:
+    infos = [(s.id, r.info) for s, r in zip(dataset.samples, scan.records, strict=True) if r.info is not None]
+    if not infos:
+        return []
+    found = []
+    sides = np.array([max(i.size_hw) for _, i in infos], dtype=np.float64)
+    middle = float(np.median(sides))
+    for (name, info), side in zip(infos, sides, strict=True):
+        if not middle / 4 <= side <= middle * 4:
+            text = f"{info.size_hw[1]}x{info.size_hw[0]} pixels, where the usual longer side is {middle:.0f}"
+            found.append(Finding("unusual_size", text, "check that it belongs here", name, severity="note"))
+    modes = Counter(i.mode for _, i in infos)
+    usual = modes.most_common(1)[0][0]
+    for name, info in infos:
+        if info.mode != usual and modes[info.mode] * 20 <= len(infos):
+            text = f"stored as {info.mode}, most others as {usual}; it is read as RGB"
+            found.append(Finding("unusual_mode", text, "check that it looks right", name, severity="note"))
+    turned = [name for name, i in infos if i.orientation != 1]
+    if turned:
+        text = f"{len(turned)} images are turned by EXIF, such as {turned[0]!r}; they are read upright"
+        fix = "nothing; other tools may show them lying"
+        found.append(Finding("exif_rotated", text, fix, turned[0], severity="note"))
+    return found
+
+
+def _bounded(findings: list[Finding]) -> list[Finding]:
+    total = Counter(f.code for f in findings)
+    kept: Counter[str] = Counter()
+    result = []
+    for f in findings:
+        kept[f.code] += 1
+        if kept[f.code] < _MOST_A_CODE or total[f.code] <= _MOST_A_CODE:
+            result.append(f)
+        elif kept[f.code] == _MOST_A_CODE:
+            more = total[f.code] - _MOST_A_CODE + 1
+            result.append(Finding(f.code, f"and {more} more of this kind", f.fix, severity=f.severity))
+    return result

@@ -1,0 +1,363 @@
+"""Read datasets as people have them: each reader looks at the file names and says whether this is its format.
+
+ImageFolder (with or without train/val/test), MNIST idx, Hugging Face imagefolder with metadata, a CSV of path and
+label, and a zip of any of them. Formats of other tasks are recognised and refused by name, not misread.
+"""
+
+__all__ = ["DATASET_FORMATS", "open_dataset"]
+
+import csv
+import gzip
+import io
+import json
+import posixpath
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.core.labels import LabelSpace
+from eyewright.data.dataset import Dataset, Sample, SplitName
+from eyewright.data.tree import ArrayTree, FolderTree, Tree, ZipTree
+from eyewright.imaging.headers import FORMATS
+
+DATASET_FORMATS = MappingProxyType(
+    {
+        "imagefolder": "a folder a class, with or without train/val/test above them",
+        "idx": "MNIST's train-images-idx3-ubyte(.gz) beside train-labels-idx1-ubyte(.gz)",
+        "hf-imagefolder": "Hugging Face imagefolder with metadata.csv or metadata.jsonl (file_name, label)",
+        "csv": "a CSV of path,label with an optional split and group column",
+        "zip": "a zip archive of any of them, read in place",
+    }
+)
+"""Dataset formats by name, with what each looks like."""
+
+_EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
+_OTHER_IMAGES = frozenset(
+    {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".eps", ".pdf", ".ico", ".tga", ".ppm", ".pgm", ".pbm"}
+)
+_SPLITS: dict[str, SplitName] = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "img")
+_LABEL_COLUMNS = ("label", "class", "target", "category", "label_name", "class_name", "y")
+_SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+_GROUP_COLUMNS = ("group", "group_id", "patient", "video", "session", "source")
+_IDX = re.compile(r"(?:.*/)?(?P<prefix>[^/]*?)-?(?P<kind>images|labels)[-.]idx(?P<dims>[13])-ubyte(?:\.gz)?$")
+
+
+def open_dataset(path: str | Path, *, label_depth: int | None = None) -> Dataset:
+    """Find out what `path` holds and list its samples; no image is decoded yet.
+
+    In an ImageFolder a class is the highest folder that directly holds images; `label_depth` says instead how many
+    folder levels (from 1) make the class name. A folder of `train`, `val` or `test` above the classes is a split.
+
+    Raises:
+        DatasetError: missing, empty, without labels, or in a format of another task or of none.
+    """
+    path = Path(path)
+    if label_depth is not None and label_depth < 1:
+        raise DatasetError(f"expected a label depth of 1 or more, found {label_depth}", fix="change --label-depth")
+    if not path.exists():
+        raise DatasetError(f"expected a dataset, found nothing at {str(path)!r}", fix="check the path")
+    tree: Tree
+    if path.is_file() and path.suffix.lower() == ".zip":
+        tree = ZipTree(path)
+    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+        tree = FolderTree(path.parent)
+        return _from_table(tree, tree.names(), [path.name], "csv")
+    elif path.is_file() and _IDX.match(path.name):
+        tree = FolderTree(path.parent)
+    elif path.is_file():
+        raise DatasetError(
+            f"expected a folder, a .zip, a .csv or idx files, found {path.name!r}", fix="pass the folder that holds it"
+        )
+    else:
+        tree = FolderTree(path)
+    try:
+        names = tree.names()
+    except OSError as error:
+        raise DatasetError(f"cannot list {str(path)!r}: {error.strerror}", fix="check its permissions") from error
+    if not names:
+        raise DatasetError(
+            f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
+        )
+    if idx := _idx_pairs(names):
+        return _from_idx(tree, idx)
+    metadata = [n for n in names if posixpath.basename(n) in ("metadata.csv", "metadata.jsonl")]
+    if metadata:
+        return _from_table(tree, names, metadata, "hf-imagefolder")
+    tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and _has_columns(tree, n)]
+    if tables:
+        return _from_table(tree, names, tables, "csv")
+    _refuse_other_tasks(names)
+    return _from_folders(tree, names, label_depth)
+
+
+def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> Dataset:
+    images = [n for n in names if posixpath.splitext(n)[1].lower() in _EXTENSIONS]
+    skipped = tuple(n for n in names if posixpath.splitext(n)[1].lower() not in _EXTENSIONS)
+    if not images:
+        kinds = sorted({posixpath.splitext(n)[1].lower() or n for n in names})[:5]
+        raise DatasetError(
+            f"expected images ({', '.join(FORMATS)}), found none in {str(tree.root)!r} (only {', '.join(kinds)})",
+            fix="convert them to PNG or JPEG" if set(kinds) & _OTHER_IMAGES else "check the path",
+        )
+    common = _common_folder(images)
+    parts = {n: n[len(common) :].split("/") for n in images}
+    tops = {p[0].lower() for p in parts.values() if len(p) > 1}
+    has_splits = bool(tops) and tops <= set(_SPLITS)
+    if common and not has_splits and (last := common.rstrip("/").rpartition("/")[2]).lower() not in _SPLITS:
+        # One folder with everything in it: its name may be the only class there is.
+        if all(len(p) == 1 for p in parts.values()):
+            parts = {n: [last, *p] for n, p in parts.items()}
+    direct = {"/".join(p[int(has_splits) : -1]) for p in parts.values()}
+    samples, outside = [], []
+    names_of: dict[str, str] = {}
+    for name, p in parts.items():
+        folders = p[int(has_splits) : -1]
+        if not folders:
+            outside.append(name)
+            continue
+        depth = label_depth or next(d for d in range(1, len(folders) + 1) if "/".join(folders[:d]) in direct)
+        names_of[name] = "/".join(folders[:depth])
+    if not names_of:
+        raise DatasetError(
+            f"expected a folder a class, found {len(images)} images without one",
+            fix="sort them into folders named after their class, or pass a CSV of path,label",
+        )
+    empty = _empty_classes(tree, common, has_splits, set(names_of.values()))
+    labels = LabelSpace(tuple(sorted(set(names_of.values()))))
+    ids = {n: i for i, n in enumerate(labels.names)}
+    for name, label in names_of.items():
+        split = _SPLITS[parts[name][0].lower()] if has_splits else None
+        samples.append(Sample(name, ids[label], split, group=None))
+    notes = []
+    if any("/" in n for n in labels.names):
+        tops_n = len({n.split("/")[0] for n in labels.names})
+        notes.append(
+            f"classes are nested folders ({len(labels)} of them, such as {labels.names[0]!r}); "
+            f"for the {tops_n} at the top level pass --label-depth 1"
+        )
+    if outside:
+        notes.append(f"{len(outside)} images lie outside every class folder and are left out, such as {outside[0]!r}")
+    return Dataset(
+        tree,
+        tuple(samples),
+        labels,
+        "imagefolder",
+        notes=tuple(notes),
+        skipped=(*skipped, *outside),
+        empty_classes=empty,
+    )
+
+
+def _empty_classes(tree: Tree, common: str, has_splits: bool, known: set[str]) -> tuple[str, ...]:
+    found = set()
+    for folder in tree.folders():
+        if folder.startswith(common):
+            inner = folder[len(common) :].split("/")[int(has_splits) :]
+            if inner and inner[0] and "/".join(inner) not in known and inner[0] not in known:
+                found.add("/".join(inner))
+    return tuple(sorted(found))
+
+
+def _from_table(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str) -> Dataset:
+    known = set(names)
+    rows: list[tuple[str, str, SplitName | None, str | None, dict[str, str]]] = []
+    missing: list[str] = []
+    for table in tables:
+        folder = posixpath.dirname(table)
+        top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
+        own_split = _SPLITS.get(top)
+        for line, row in _rows(tree, table):
+            path_key, label_key = _column(row, _PATH_COLUMNS), _column(row, _LABEL_COLUMNS)
+            if path_key is None or label_key is None:
+                raise DatasetError(
+                    f"expected columns for the path and the label in {table!r} line {line}, found {', '.join(row)}",
+                    fix=f"name them {_PATH_COLUMNS[0]!r} and {_LABEL_COLUMNS[0]!r}",
+                )
+            path, label = row[path_key], row[label_key]
+            if not label:
+                raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
+            name = posixpath.normpath(posixpath.join(folder, path.replace("\\", "/")))
+            if name not in known:
+                missing.append(f"{path} ({table} line {line})")
+                continue
+            split_key, group_key = _column(row, _SPLIT_COLUMNS), _column(row, _GROUP_COLUMNS)
+            split = own_split
+            if split_key is not None and row[split_key]:
+                split = _SPLITS.get(row[split_key].lower())
+                if split is None:
+                    raise DatasetError(
+                        f"unknown split {row[split_key]!r} in {table!r} line {line}", fix="use train, val or test"
+                    )
+            meta = {k: v for k, v in row.items() if k not in (path_key, label_key, split_key, group_key)}
+            rows.append((name, label, split, row[group_key] if group_key else None, meta))
+    if missing and not rows:
+        raise DatasetError(f"none of the {len(missing)} listed files is there, such as {missing[0]}", fix="check paths")
+    if not rows:
+        raise DatasetError(f"expected rows in {tables[0]!r}, found none", fix="add lines of path,label")
+    twice = _first_repeat(r[0] for r in rows)
+    if twice is not None:
+        raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line an image")
+    labels = LabelSpace(tuple(sorted({r[1] for r in rows})))
+    ids = {n: i for i, n in enumerate(labels.names)}
+    samples = tuple(Sample(name, ids[label], split, group, meta) for name, label, split, group, meta in rows)
+    notes = (f"{len(missing)} listed files are missing, such as {missing[0]}",) if missing else ()
+    listed = {s.id for s in samples} | set(tables)
+    return Dataset(tree, samples, labels, format, notes=notes, skipped=tuple(n for n in names if n not in listed))
+
+
+def _rows(tree: Tree, table: str) -> Iterable[tuple[int, dict[str, str]]]:
+    try:
+        text = tree.content(table).decode("utf-8-sig")
+    except (UnicodeDecodeError, UnreadableImageError) as error:
+        raise DatasetError(f"cannot read {table!r}: {error}", fix="save it as UTF-8") from None
+    if table.lower().endswith(".jsonl"):
+        for line, each in enumerate(text.splitlines(), 1):
+            if not each.strip():
+                continue
+            try:
+                row = json.loads(each)
+                yield line, {str(k): str(v) for k, v in row.items() if isinstance(v, str | int | bool)}
+            except (ValueError, AttributeError):
+                raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="mend the line") from None
+        return
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise DatasetError(
+                    f"{table!r} line {reader.line_num} has another number of columns", fix="mend the line"
+                )
+            yield reader.line_num, {k.strip(): v.strip() for k, v in row.items()}
+    except csv.Error as error:
+        raise DatasetError(f"cannot read {table!r} line {reader.line_num}: {error}", fix="mend the line") from None
+
+
+def _column(row: dict[str, str], wanted: Sequence[str]) -> str | None:
+    lower = {k.lower(): k for k in row}
+    return next((lower[w] for w in wanted if w in lower), None)
+
+
+def _has_columns(tree: Tree, table: str) -> bool:
+    try:
+        first = next(iter(_rows(tree, table)), None)
+    except DatasetError:
+        return False
+    return first is not None and None not in (_column(first[1], _PATH_COLUMNS), _column(first[1], _LABEL_COLUMNS))
+
+
+def _idx_pairs(names: Sequence[str]) -> dict[SplitName, tuple[str, str]]:
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for name in names:
+        match = _IDX.match(name)
+        if match:
+            found.setdefault((posixpath.dirname(name), match["prefix"].lower()), {})[match["kind"]] = name
+    pairs: dict[SplitName, tuple[str, str]] = {}
+    for (_, prefix), kinds in found.items():
+        if set(kinds) != {"images", "labels"}:
+            lone = next(iter(kinds.values()))
+            raise DatasetError(
+                f"expected images and labels side by side, found only {lone!r}", fix="add the other file"
+            )
+        split = "test" if prefix == "t10k" else _SPLITS.get(prefix.split("-")[-1], "train")
+        pairs[split] = (kinds["images"], kinds["labels"])
+    return pairs
+
+
+def _from_idx(tree: Tree, pairs: dict[SplitName, tuple[str, str]]) -> Dataset:
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    targets: dict[str, NDArray[np.uint8]] = {}
+    for split, (images, labels) in pairs.items():
+        arrays[split] = _read_idx(tree, images)
+        targets[split] = _read_idx(tree, labels)
+        if arrays[split].ndim not in (3, 4) or targets[split].ndim != 1 or len(arrays[split]) != len(targets[split]):
+            raise DatasetError(
+                f"expected as many labels as images, found {arrays[split].shape} and {targets[split].shape}",
+                fix=f"check {images!r} and {labels!r}",
+            )
+    ids = sorted({int(t) for values in targets.values() for t in np.unique(values)})
+    space = LabelSpace(tuple(str(i) for i in ids))
+    position = {i: k for k, i in enumerate(ids)}
+    several = len(pairs) > 1
+    samples = tuple(
+        Sample(f"{split}/{i:06d}", position[int(t)], split if several else None)
+        for split, values in targets.items()
+        for i, t in enumerate(values)
+    )
+    return Dataset(ArrayTree(tree.root, arrays), samples, space, "idx")
+
+
+def _read_idx(tree: Tree, name: str) -> NDArray[np.uint8]:
+    """Read one idx file (LeCun's format: zero, zero, type, dimensions, sizes big-endian, data)."""
+    again = "copy the file again"
+    try:
+        data = tree.content(name)
+        if data[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                data = file.read(_IDX_MOST + 1)
+        if len(data) > _IDX_MOST:
+            raise DatasetError(f"{name!r} unpacks to more than {_IDX_MOST} bytes", fix="split it")
+        zero, kind, dims = struct.unpack_from(">HBB", data)
+        shape = struct.unpack_from(f">{dims}I", data, 4)
+    except (OSError, EOFError, zlib.error, struct.error, UnreadableImageError) as error:
+        raise DatasetError(f"cannot read {name!r}: {error}", fix=again) from None
+    if zero != 0 or kind != 8 or len(data) != 4 + 4 * dims + int(np.prod(shape, dtype=object)):
+        raise DatasetError(f"{name!r} is not an idx file of bytes, or is cut off", fix=again)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dims).reshape(shape)
+
+
+_IDX_MOST = 4 * 2**30
+
+
+def _refuse_other_tasks(names: Sequence[str]) -> None:
+    folders = {part for n in names for part in n.lower().split("/")[:-1]}
+    texts = [n for n in names if n.lower().endswith((".json", ".xml", ".txt", ".yaml"))]
+    kind = ""
+    if {"images", "labels"} <= folders and any(n.lower().endswith(".txt") and "labels/" in n.lower() for n in texts):
+        kind = "YOLO detection"
+    elif "annotations" in folders and any(n.lower().endswith(".xml") for n in texts):
+        kind = "Pascal VOC detection"
+    elif any(n.lower().endswith(".json") and ("instances" in n.lower() or "coco" in n.lower()) for n in texts):
+        kind = "COCO detection"
+    elif {"images", "masks"} <= folders:
+        kind = "segmentation masks"
+    elif {"gt", "img1"} <= folders:
+        kind = "MOT tracking"
+    if kind:
+        raise DatasetError(
+            f"this looks like {kind} data; this version reads classification only", fix="pass a folder a class"
+        )
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """Give the folder above all names, with its slash; a split folder is never swallowed."""
+    common = posixpath.commonpath([posixpath.dirname(n) for n in names]) if names else ""
+    parts = common.split("/") if common else []
+    for i, part in enumerate(parts):
+        if part.lower() in _SPLITS:
+            parts = parts[:i]
+            break
+    return "/".join(parts) + "/" if parts else ""
+
+
+def _first_repeat(values: Iterable[Any]) -> Any:
+    seen = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None

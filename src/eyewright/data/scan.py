@@ -1,0 +1,165 @@
+"""One pass over every image: digest, what it holds, a thumbnail. The audit and the split both read its result."""
+
+__all__ = ["Record", "Scan", "dataset_fingerprint", "near_duplicates", "scan_dataset"]
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UnreadableImageError
+from eyewright.core.progress import track_progress
+from eyewright.data.dataset import Dataset
+from eyewright.data.tree import ArrayTree
+from eyewright.imaging.decode import ImageInfo, read_thumbnail
+from eyewright.imaging.fingerprint import SAME_TOLERANCE, THUMBNAIL_SIDE, difference_hash, same_pictures
+
+_IN_MEMORY = 20_000
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one file holds: SHA-256 of its bytes, and what was read from it or why it could not be read."""
+
+    digest: str
+    info: ImageInfo | None
+    error: UnreadableImageError | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The records of a dataset in its order, with `hashes` uint64 (N,) and `thumbnails` uint8 (N, 32, 32).
+
+    Above 20,000 samples the thumbnails lie in a temporary file, so that memory stays flat.
+    """
+
+    records: tuple[Record, ...]
+    hashes: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """Which samples could be read, bool (N,)."""
+        return np.array([r.error is None for r in self.records], dtype=bool)
+
+    @property
+    def sizes_hw(self) -> NDArray[np.int64]:
+        """(height, width) of every sample that could be read, int64 (M, 2)."""
+        return np.array([r.info.size_hw for r in self.records if r.info is not None], dtype=np.int64).reshape(-1, 2)
+
+    def keep(self, chosen: NDArray[np.bool_]) -> "Scan":
+        """Give the scan of a part of the samples."""
+        records = tuple(r for r, k in zip(self.records, chosen, strict=True) if k)
+        return Scan(records, self.hashes[chosen], self.thumbnails[chosen])
+
+    def is_grey(self) -> bool:
+        """Tell whether every image is stored without colour."""
+        return all(r.info.mode in ("1", "L", "LA") or r.info.mode.startswith("I;16") for r in self.records if r.info)
+
+
+def scan_dataset(dataset: Dataset, *, workers: int | None = None, quiet: bool = False) -> Scan:
+    """Read every image once. Damaged files become records with an error; nothing is raised for them."""
+    n = len(dataset)
+    hashes = np.zeros(n, np.uint64)
+    thumbnails = _thumbnail_store(n)
+    records: list[Record] = []
+    with (
+        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        track_progress("reading", n, quiet=quiet) as advance,
+    ):
+        for start in range(0, n, _CHUNK):
+            chunk = range(start, min(start + _CHUNK, n))
+            for i, (record, thumbnail) in zip(chunk, pool.map(lambda i: _look(dataset, i), chunk), strict=True):
+                records.append(record)
+                if thumbnail is not None:
+                    thumbnails[i] = thumbnail
+                    hashes[i] = difference_hash(thumbnail)
+            advance(len(chunk), "")
+    return Scan(tuple(records), hashes, thumbnails)
+
+
+def dataset_fingerprint(dataset: Dataset, scan: Scan) -> str:
+    """Give one SHA-256 over names, labels and contents; it changes if any of them does, and not with their order."""
+    lines = sorted(
+        f"{s.id}\0{dataset.labels.names[s.target]}\0{r.digest}"
+        for s, r in zip(dataset.samples, scan.records, strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _look(dataset: Dataset, index: int) -> tuple[Record, NDArray[np.uint8] | None]:
+    digest = ""
+    try:
+        data = dataset.content(index)
+        digest = hashlib.sha256(data).hexdigest()
+        if isinstance(dataset.tree, ArrayTree):
+            image = dataset.image(index)
+            mode = "L" if dataset.tree.is_grey() else "RGB"
+            return Record(digest, ImageInfo("idx", image.shape[:2], mode, 1, 1)), _reduce(image)
+        info, thumbnail = read_thumbnail(data, THUMBNAIL_SIDE)
+        return Record(digest, info), thumbnail
+    except UnreadableImageError as error:
+        return Record(digest, None, error), None
+
+
+def _reduce(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from eyewright.imaging.preparation import Preparation
+
+    return Preparation((THUMBNAIL_SIDE, THUMBNAIL_SIDE), filter="box", channels=1)(image)[0][..., 0]
+
+
+def _thumbnail_store(n: int) -> NDArray[np.uint8]:
+    shape = (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    if n <= _IN_MEMORY:
+        return np.zeros(shape, np.uint8)
+    # The file has no name any more once opened: it disappears with the process, however that ends.
+    return np.memmap(tempfile.TemporaryFile(), dtype=np.uint8, mode="w+", shape=shape)
+
+
+def near_duplicates(
+    scan: Scan, *, window: int = 8, bits: int = 6, tolerance: float = SAME_TOLERANCE
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs (i, j), i < j, of nearly the same picture, in O(N log N).
+
+    Hashes are sorted under four rotations and each is compared with its next `window` neighbours, so two hashes that
+    differ in a few bits meet in the rotation that has these bits last. Candidates are confirmed on the thumbnails.
+    """
+    order_of = np.flatnonzero(scan.readable)
+    hashes = scan.hashes[order_of]
+    coarse = _coarse(scan.thumbnails)
+    seen: set[tuple[int, int]] = set()
+    for turn in (0, 16, 32, 48):
+        rolled = (hashes << np.uint64(turn)) | (hashes >> np.uint64(64 - turn)) if turn else hashes
+        order = np.argsort(rolled, kind="stable")
+        ranked = hashes[order]
+        for step in range(1, min(window, len(order) - 1) + 1):
+            near = np.flatnonzero(np.bitwise_count(ranked[step:] ^ ranked[:-step]) <= bits)
+            a, b = order_of[order[near]], order_of[order[near + step]]
+            # What differs by much at 8x8 differs at 32x32 too, and is 16 times cheaper to compare.
+            likely = np.einsum("nd,nd->n", coarse[a], coarse[b]) >= 1 - 3 * tolerance
+            a, b = a[likely], b[likely]
+            for start in range(0, len(a), 4096):
+                i, j = a[start : start + 4096], b[start : start + 4096]
+                same = same_pictures(scan.thumbnails[i], scan.thumbnails[j], tolerance=tolerance)
+                seen.update((int(min(p)), int(max(p))) for p in zip(i[same], j[same], strict=True))
+    yield from sorted(seen)
+
+
+def _coarse(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give 8x8 means as unit vectors, float32 (N, 64); a flat picture gives the same vector as every flat picture."""
+    result = np.empty((len(thumbnails), 64), np.float32)
+    cell = THUMBNAIL_SIDE // 8
+    for start in range(0, len(thumbnails), 4096):
+        block = thumbnails[start : start + 4096]
+        means = block.reshape(-1, 8, cell, 8, cell).mean((2, 4), dtype=np.float32).reshape(-1, 64)
+        means -= means.mean(1, keepdims=True)
+        length = np.linalg.norm(means, axis=1, keepdims=True)
+        flat = length < 16.0
+        result[start : start + 4096] = np.where(flat, 1 / 8, means / np.maximum(length, 1e-6))
+    return result

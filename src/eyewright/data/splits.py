@@ -1,0 +1,159 @@
+"""Split a dataset so that a test result means something: stratified, and nothing alike on two sides."""
+
+__all__ = ["FRACTIONS", "group_samples", "split_dataset"]
+
+import posixpath
+import re
+from collections import defaultdict
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+
+from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.rng import generator
+from eyewright.data.dataset import Dataset, SplitName
+from eyewright.data.scan import Scan, near_duplicates
+
+FRACTIONS = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
+"""Parts of a dataset that comes without a split."""
+
+
+def group_samples(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None) -> list[int]:
+    """Give each sample the number of the group that must stay on one side of a split.
+
+    Samples fall together when they have the same `Sample.group`, when `group_by` says so ("folder": the folder they
+    lie in; else a regular expression on the name, its first group if it has one), and when they are the same or
+    nearly the same picture.
+    """
+    parent = list(range(len(dataset)))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    keyed: dict[str, int] = {}
+    for i, sample in enumerate(dataset.samples):
+        for key in (sample.group and f"group {sample.group}", _group_key(sample.id, group_by)):
+            if key:
+                parent[find(i)] = find(keyed.setdefault(key, i))
+    if scan is not None:
+        same: dict[str, int] = {}
+        for i, record in enumerate(scan.records):
+            if record.digest:
+                parent[find(i)] = find(same.setdefault(record.digest, i))
+        for i, j in near_duplicates(scan):
+            parent[find(i)] = find(j)
+    return [find(i) for i in range(len(dataset))]
+
+
+def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, group_by: str | None = None) -> Dataset:
+    """Give the dataset with every sample in train, val or test.
+
+    A split that comes with the data is kept. What is missing is taken from train: a dataset without a split is cut
+    70/10/20, one without val gives a tenth of train to it, and one with train and val only uses its val as test (it
+    was held out) and takes a new val from train. Classes keep their shares; groups (`group_samples`) stay whole.
+
+    Raises:
+        DatasetError: too few images to have some in every part.
+        UsageError: `group_by` is not a regular expression.
+    """
+    present = set(dataset.splits)
+    unassigned = [s for s in dataset.samples if s.split is None]
+    notes = []
+    if present and unassigned:
+        raise DatasetError(
+            f"expected a split for every image, found {len(unassigned)} of {len(dataset)} without one, "
+            f"such as {unassigned[0].id!r}",
+            fix="fill in the split column",
+        )
+    if present == {"train", "val", "test"}:
+        return dataset
+    if not present or present == {"train"}:
+        parts: dict[SplitName, float] = dict(FRACTIONS)  # type: ignore[arg-type]
+        notes.append("split 70/10/20 by class, alike images kept together")
+    elif "train" not in present:
+        raise DatasetError(f"the dataset has {' and '.join(sorted(present))} but no train part", fix="add train")
+    else:
+        parts = {"train": 0.9, "val": 0.1}
+        if present == {"train", "val"}:
+            dataset = replace(
+                dataset,
+                samples=tuple(replace(s, split="test" if s.split == "val" else s.split) for s in dataset.samples),
+            )
+            notes.append("the given val part is held out as test; a tenth of train is used for validation")
+        else:
+            notes.append("a tenth of train is used for validation")
+    chosen = [i for i, s in enumerate(dataset.samples) if s.split in (None, "train")]
+    groups = group_samples(dataset, scan, group_by=group_by)
+    assigned = _assign([dataset.samples[i].target for i in chosen], [groups[i] for i in chosen], parts, seed)
+    samples = list(dataset.samples)
+    for i, split in zip(chosen, assigned, strict=True):
+        samples[i] = replace(samples[i], split=split)
+    result = dataset.with_samples(samples, *notes)
+    lacking = [p for p in ("train", "val", "test") if p not in result.splits]
+    if lacking:
+        raise DatasetError(
+            f"too few images to split: nothing left for {' and '.join(lacking)} "
+            f"({len(dataset)} images, {len(set(groups))} that are not alike, {len(dataset.labels)} classes)",
+            fix="collect at least 3 different images a class",
+        )
+    return result
+
+
+def _assign(targets: list[int], groups: list[int], parts: dict[SplitName, float], seed: int) -> list[SplitName]:
+    """Give each sample a part: groups, the largest first, go where their classes lack the largest share."""
+    names = list(parts)
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        members[group].append(i)
+    counts = np.bincount(targets) if targets else np.zeros(1)
+    lack = np.outer(counts, list(parts.values()))
+    order = list(members.values())
+    generator(seed, "split").shuffle(order)
+    order.sort(key=len, reverse=True)
+    result: list[SplitName] = ["train"] * len(targets)
+    share = np.array(list(parts.values()))
+    for group in order:
+        held = [targets[i] for i in group]
+        # Relative to its share, the neediest part takes the group; a part that would overflow comes last.
+        need = sum(lack[t] for t in held) / len(held)
+        part = int(np.argmax(np.where(need >= 0.5, need / share, need - 1e6)))
+        for i in group:
+            result[i] = names[part]
+            lack[targets[i], part] -= 1
+    _fill_empty(result, targets, list(members.values()), names)
+    return result
+
+
+def _fill_empty(result: list[SplitName], targets: list[int], groups: list[list[int]], names: list[SplitName]) -> None:
+    """Let no part go without a class that has enough groups to share: classes of few images round to nothing."""
+    of_class: dict[int, list[list[int]]] = defaultdict(list)
+    for group in groups:
+        if len({targets[i] for i in group}) == 1:
+            of_class[targets[group[0]]].append(group)
+    for own in of_class.values():
+        for name in reversed(names):
+            held = {n: [g for g in own if result[g[0]] == n] for n in names}
+            spare = max(names, key=lambda n: len(held[n]))
+            if not held[name] and len(held[spare]) > 1:
+                for i in held[spare][-1]:
+                    result[i] = name
+
+
+def _group_key(name: str, group_by: str | None) -> str | None:
+    if group_by is None:
+        return None
+    if group_by == "folder":
+        return f"folder {posixpath.dirname(name)}"
+    try:
+        found = re.search(group_by, name)
+    except re.error as error:
+        raise UsageError(
+            f"--group-by expects 'folder' or a regular expression, found {group_by!r} ({error})", fix="mend it"
+        ) from None
+    if found is None:
+        return None
+    return f"name {found.group(1) if found.re.groups else found.group(0)}"

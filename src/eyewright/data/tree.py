@@ -1,0 +1,151 @@
+"""Where a dataset's files lie: a folder, a zip or a pair of idx arrays, all read through the same three methods."""
+
+__all__ = ["ArrayTree", "FolderTree", "Tree", "ZipTree"]
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.imaging.decode import read_image
+from eyewright.imaging.headers import Limits
+
+_IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+
+
+class Tree(Protocol):
+    """Read-only files by relative name, with `/` between the parts on every system."""
+
+    root: Path
+
+    def names(self) -> tuple[str, ...]:
+        """Give the names of all files, sorted."""
+        ...
+
+    def content(self, name: str) -> bytes:
+        """Give a file's bytes."""
+        ...
+
+    def image(self, name: str) -> NDArray[np.uint8]:
+        """Give a file's pixels, uint8 (H, W, 3) RGB."""
+        ...
+
+    def folders(self) -> tuple[str, ...]:
+        """Give the names of folders that hold nothing: an empty class is a finding."""
+        ...
+
+
+class FolderTree:
+    """A folder on disk. Hidden files are left out; links are followed, each folder once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._empty: list[str] = []
+
+    def names(self) -> tuple[str, ...]:
+        found, seen = [], set()
+        self._empty = []
+        for folder, below, files in os.walk(self.root, followlinks=True):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                below.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            below[:] = sorted(b for b in below if not b.startswith(".") and b not in _IGNORED)
+            relative = os.path.relpath(folder, self.root).replace(os.sep, "/")
+            prefix = "" if relative == "." else relative + "/"
+            kept = [prefix + f for f in files if not f.startswith(".") and f not in _IGNORED]
+            if not kept and not below and prefix:
+                self._empty.append(relative)
+            found += kept
+        return tuple(sorted(found))
+
+    def content(self, name: str) -> bytes:
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise UnreadableImageError(f"cannot read {name!r}: {error.strerror}", fix="check the file") from error
+
+    def image(self, name: str) -> NDArray[np.uint8]:
+        pixels: NDArray[np.uint8] = read_image(self.root / name)  # type: ignore[assignment]
+        return pixels
+
+    def folders(self) -> tuple[str, ...]:
+        return tuple(sorted(self._empty))
+
+
+class ZipTree:
+    """A zip archive, read in place: nothing is unpacked, so no member can be written anywhere.
+
+    Raises:
+        DatasetError: not a zip, damaged, or encrypted.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            self._zip = zipfile.ZipFile(root)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise DatasetError(f"cannot read {str(root)!r} as a zip: {error}", fix="make the archive again") from error
+        members = self._zip.infolist()
+        if any(m.flag_bits & 1 for m in members):
+            raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")
+        self._members = {m.filename: m for m in members if not m.is_dir() and _wanted(m.filename)}
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._members))
+
+    def content(self, name: str) -> bytes:
+        member = self._members[name]
+        if member.file_size > Limits().bytes:
+            raise UnreadableImageError(f"{name!r} unpacks to {member.file_size} bytes, over the limit", fix="remove it")
+        try:
+            return self._zip.read(member)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+            raise UnreadableImageError(f"cannot unpack {name!r}: {error}", fix="make the archive again") from error
+
+    def image(self, name: str) -> NDArray[np.uint8]:
+        pixels: NDArray[np.uint8] = read_image(self.content(name))  # type: ignore[assignment]
+        return pixels
+
+    def folders(self) -> tuple[str, ...]:
+        return ()
+
+
+class ArrayTree:
+    """Images held in arrays, uint8 (N, H, W) grey or (N, H, W, 3) RGB, one array a split; names are `split/000017`."""
+
+    def __init__(self, root: Path, arrays: dict[str, NDArray[np.uint8]]) -> None:
+        self.root = root
+        self._arrays = arrays
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{key}/{i:06d}" for key, array in self._arrays.items() for i in range(len(array)))
+
+    def content(self, name: str) -> bytes:
+        return self._pixels(name).tobytes()
+
+    def image(self, name: str) -> NDArray[np.uint8]:
+        pixels = self._pixels(name)
+        return np.ascontiguousarray(np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels)
+
+    def folders(self) -> tuple[str, ...]:
+        return ()
+
+    def is_grey(self) -> bool:
+        """Tell whether the arrays have no colour axis."""
+        return all(a.ndim == 3 for a in self._arrays.values())
+
+    def _pixels(self, name: str) -> NDArray[np.uint8]:
+        key, _, index = name.rpartition("/")
+        return self._arrays[key][int(index)]
+
+
+def _wanted(name: str) -> bool:
+    parts = name.split("/")
+    return not any(p.startswith(".") or p in _IGNORED for p in parts)

@@ -1,0 +1,146 @@
+"""Charts as inline SVG: no script, no font, no network; colours come from the page's style sheet."""
+
+__all__ = ["Series", "confusion_svg", "line_chart"]
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart: points (x, y), a name for the legend, a style class `s0` to `s5`, `faint` or `guide`."""
+
+    points: Sequence[tuple[float, float]]
+    name: str = ""
+    style: str = "s0"
+    dots: bool = False
+
+
+def line_chart(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    width: int = 420,
+    height: int = 280,
+) -> str:
+    """Draw lines over shared axes; points that are not finite are left out.
+
+    >>> "<svg" in line_chart([Series([(0, 0), (1, 1)])], title="t", x_label="x", y_label="y")
+    True
+    """
+    finite = [[(x, y) for x, y in s.points if math.isfinite(x) and math.isfinite(y)] for s in series]
+    xs = [x for points in finite for x, _ in points] or [0.0, 1.0]
+    ys = [y for points in finite for _, y in points] or [0.0, 1.0]
+    x0, x1 = x_range or (min(xs), max(xs))
+    y0, y1 = y_range or _padded(min(ys), max(ys))
+    if x1 <= x0:
+        x0, x1 = x0 - 0.5, x1 + 0.5
+    left, right, top, bottom = 52, 14, 14, 40
+
+    def px(x: float) -> float:
+        return left + (x - x0) / (x1 - x0) * (width - left - right)
+
+    def py(y: float) -> float:
+        return height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    for tick in _ticks(y0, y1):
+        y = py(tick)
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
+    for tick in _ticks(x0, x1):
+        parts.append(
+            f'<text class="tick" x="{px(tick):.1f}" y="{height - bottom + 16}" text-anchor="middle">{_short(tick)}</text>'
+        )
+    parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{py(y0):.1f}" y2="{py(y0):.1f}"/>')
+    for s, points in zip(series, finite, strict=True):
+        path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in points)
+        tip = f"<title>{escape(s.name)}</title>" if s.name else ""
+        parts.append(f'<polyline class="line {s.style}" points="{path}">{tip}</polyline>')
+        if s.dots:
+            parts += [f'<circle class="dot {s.style}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="3"/>' for x, y in points]
+    middle = left + (width - left - right) / 2
+    parts.append(f'<text class="label" x="{middle}" y="{height - 6}" text-anchor="middle">{escape(x_label)}</text>')
+    up = top + (height - top - bottom) / 2
+    parts.append(
+        f'<text class="label" transform="translate(13 {up}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text></svg>'
+    )
+    return "".join(parts)
+
+
+def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
+    """Draw a confusion matrix whose cells carry `data-true` and `data-answer`; only cells that are not empty are drawn.
+
+    Rows are the truth and are coloured by their share of the row, so that rare classes show too.
+    """
+    c = len(names)
+    cell = 44 if c <= 12 else 30 if c <= 24 else max(3, 620 // c)
+    labelled = c <= 40
+    longest = max(map(len, names)) if labelled else 0
+    left = min(190, 16 + 7 * longest) + 18
+    top = min(150, 12 + (6 if c > 6 or longest > 6 else 0) * longest) + 34
+    size = c * cell
+    parts = [
+        f'<svg class="matrix" viewBox="0 0 {left + size + 4} {top + size + 4}" style="max-width:{left + size + 4}px" '
+        f'role="img" aria-label="confusion matrix">',
+        f'<text class="label" x="{left + size / 2}" y="13" text-anchor="middle">answer of the model</text>',
+        f'<text class="label" transform="translate(13 {top + size / 2}) rotate(-90)" text-anchor="middle">truth</text>',
+        f'<rect class="frame" x="{left}" y="{top}" width="{size}" height="{size}"/>',
+    ]
+    if labelled:
+        for k, name in enumerate(names):
+            shown = escape(name if len(name) <= 24 else name[:23] + "…")
+            y = top + k * cell + cell / 2 + 4
+            parts.append(f'<text class="tick" x="{left - 6}" y="{y:.1f}" text-anchor="end">{shown}</text>')
+            x = left + k * cell + cell / 2
+            turned = f'transform="translate({x + 4:.1f} {top - 6}) rotate(-55)" text-anchor="start"'
+            plain = f'x="{x:.1f}" y="{top - 8}" text-anchor="middle"'
+            parts.append(f'<text class="tick" {turned if c > 6 or longest > 6 else plain}>{shown}</text>')
+    row_total = confusion.sum(1)
+    for t, a in zip(*np.nonzero(confusion), strict=True):
+        n = int(confusion[t, a])
+        share = n / max(1, int(row_total[t]))
+        kind = "right" if t == a else "wrong"
+        x, y = left + a * cell, top + t * cell
+        gap = 1 if cell > 8 else 0
+        tip = f"{n} of {int(row_total[t])} images of {escape(names[t])} answered {escape(names[a])}"
+        parts.append(
+            f'<g class="cell {kind}" tabindex="0" role="button" data-true="{t}" data-answer="{a}"><title>{tip}</title>'
+            f'<rect x="{x + gap}" y="{y + gap}" width="{cell - 2 * gap}" height="{cell - 2 * gap}" rx="{2 * gap}" '
+            f'style="fill-opacity:{0.18 + 0.82 * share:.2f}"/>'
+        )
+        if cell >= 24:
+            strong = " strong" if share > 0.45 else ""
+            parts.append(f'<text class="count{strong}" x="{x + cell / 2}" y="{y + cell / 2 + 4.5}">{n}</text>')
+        parts.append("</g>")
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    if high <= low:
+        return low - 0.5, high + 0.5
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _ticks(low: float, high: float, *, about: int = 5) -> list[float]:
+    step = 10 ** math.floor(math.log10((high - low) / about))
+    for factor in (1, 2, 5, 10):
+        if (high - low) / (step * factor) <= about + 1:
+            step *= factor
+            break
+    first = math.ceil(low / step - 1e-9)
+    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}" if abs(value) >= 1e-9 else "0"

@@ -1,0 +1,176 @@
+"""Measure any Predictor on any dataset: one evaluator for trained nets, bundles and whatever comes after them."""
+
+__all__ = ["evaluate_predictor"]
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError
+from eyewright.core.predictor import Predictor
+from eyewright.core.progress import track_progress
+from eyewright.core.report import Report
+from eyewright.core.rng import generator
+from eyewright.data.dataset import Dataset
+from eyewright.metrics import (
+    calibration_bins,
+    confusion_matrix,
+    precision_recall_curve,
+    precision_recall_f1,
+    roc_auc,
+    roc_curve,
+)
+from eyewright.tasks import TASKS
+
+_CHUNK = 64
+_CURVE_POINTS = 200
+
+
+def evaluate_predictor(
+    predictor: Predictor,
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    sections: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> Report:
+    """Predict every image of `dataset` from its file and give the report.
+
+    Classes meet by name: the dataset's may be fewer or ordered otherwise than the model's. When samples carry a
+    group, intervals are drawn over groups, since images of one group are not independent.
+
+    Raises:
+        DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
+    """
+    if not len(dataset):
+        raise DatasetError("expected images to evaluate on, found none", fix="check the dataset")
+    if dataset.task != predictor.task_name:
+        raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
+    targets = dataset.labels.mapping_to(predictor.labels)[dataset.targets]
+    predictions: list[Any] = []
+    with track_progress("evaluating", len(dataset), quiet=quiet) as advance:
+        for start in range(0, len(dataset), _CHUNK):
+            chosen = range(start, min(start + _CHUNK, len(dataset)))
+            predictions += predictor.predict_images([dataset.image(i) for i in chosen])
+            advance(len(chosen), "")
+    scores = np.stack([p.probabilities for p in predictions]).astype(np.float64)
+    groups = [s.group for s in dataset.samples]
+    grouped = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
+    task = TASKS[predictor.task_name]
+    metrics = task.score(predictions, targets.tolist(), rng=generator(seed, "bootstrap"), groups=grouped)
+    names = predictor.labels.names
+    return Report(
+        task=predictor.task_name,
+        labels=names,
+        n=len(dataset),
+        metrics=metrics,
+        per_class=tuple(_per_class(targets, scores, names, seed)),
+        tables=_tables(targets, scores),
+        items=tuple(_items(dataset, targets, scores, names)),
+        sections=sections or {},
+        provenance=provenance or {},
+    )
+
+
+def _per_class(
+    targets: NDArray[np.int64], scores: NDArray[np.float64], names: tuple[str, ...], seed: int
+) -> list[dict[str, Any]]:
+    """Give a row a class: counts, precision, recall and F1 with intervals, one-against-rest AUC and AP."""
+    from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval, wilson_interval
+
+    n, c = scores.shape
+    predicted = scores.argmax(1)
+    confusion = confusion_matrix(targets, predicted, c)
+    point = precision_recall_f1(confusion)
+    answered, right = confusion.sum(0), np.diag(confusion)
+    truth = confusion.sum(1)
+    member = np.zeros((n, 3 * c))
+    rows = np.arange(n)
+    member[rows, targets] = 1
+    member[rows, c + predicted] = 1
+    member[rows[predicted == targets], 2 * c + targets[predicted == targets]] = 1
+    replicates = min(1000, max(100, 60_000_000 // max(1, n * c)))
+    drawn = [w @ member for w in bootstrap_weights(n, replicates=replicates, rng=generator(seed, "per-class"))]
+    counts = np.concatenate(drawn).reshape(-1, 3, c)
+    total = counts[:, 0] + counts[:, 1]
+    f1 = np.divide(2 * counts[:, 2], total, out=np.full(total.shape, np.nan), where=total > 0)
+    result = []
+    for k, name in enumerate(names):
+        low, high = percentile_interval(f1[:, k])
+        positive = targets == k
+        both = 0 < positive.sum() < n
+        binary = np.stack([1 - scores[:, k], scores[:, k]], 1)
+        result.append(
+            {
+                "label": name,
+                "n": int(truth[k]),
+                "answered": int(answered[k]),
+                "precision": _interval(point.precision[k], *wilson_interval(int(right[k]), int(answered[k]))),
+                "recall": _interval(point.recall[k], *wilson_interval(int(right[k]), int(truth[k]))),
+                "f1": _interval(point.f1[k], low, high),
+                "auc": roc_auc(positive.astype(np.int64), binary) if both else None,
+                "average_precision": _binary_ap(positive, scores[:, k]) if both else None,
+            }
+        )
+    return result
+
+
+def _binary_ap(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
+    precision, recall, _ = precision_recall_curve(positive, score)
+    return float(np.sum(np.diff(np.r_[0, recall]) * precision))
+
+
+def _interval(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": float(value), "low": low, "high": high}
+
+
+def _tables(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, Any]:
+    c = scores.shape[1]
+    predicted, top = scores.argmax(1), scores.max(1)
+    present = [k for k in range(c) if 0 < (targets == k).sum() < len(targets)]
+    curves = {}
+    for k in present:
+        positive = targets == k
+        fpr, tpr, _ = roc_curve(positive, scores[:, k])
+        precision, recall, _ = precision_recall_curve(positive, scores[:, k])
+        curves[k] = {
+            "roc": _thin(np.stack([fpr, tpr], 1)),
+            "pr": _thin(np.stack([np.r_[0.0, recall], np.r_[precision[:1], precision]], 1)),
+        }
+    return {
+        "confusion": confusion_matrix(targets, predicted, c),
+        "curves": curves,
+        "reliability": calibration_bins(top, predicted == targets),
+    }
+
+
+def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep at most 200 points of a curve, its ends among them."""
+    chosen = np.unique(np.linspace(0, len(points) - 1, _CURVE_POINTS).round().astype(int))
+    return np.round(points[chosen], 5)
+
+
+def _items(
+    dataset: Dataset, targets: NDArray[np.int64], scores: NDArray[np.float64], names: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Give a row an image, the surest mistakes first, then the least sure right answers."""
+    predicted, top = scores.argmax(1), scores.max(1)
+    wrong = predicted != targets
+    order = np.lexsort((np.where(wrong, -top, top), ~wrong))
+    return [
+        {
+            "id": dataset.samples[i].id,
+            "name": posixpath.basename(dataset.samples[i].id),
+            "index": int(i),
+            "true": names[targets[i]],
+            "predicted": names[predicted[i]],
+            "confidence": float(top[i]),
+            "true_score": float(scores[i, targets[i]]),
+            "right": bool(not wrong[i]),
+        }
+        for i in order
+    ]

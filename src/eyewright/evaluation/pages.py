@@ -1,0 +1,235 @@
+"""A report for people: one self-contained HTML file, and Markdown. No network, no fonts, prints well."""
+
+__all__ = ["Pictures", "render_html", "render_markdown", "summarise", "write_report"]
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eyewright.core.files import write_json, write_text
+from eyewright.core.jsonable import dumps_json
+from eyewright.core.report import Metric, Report
+from eyewright.evaluation.charts import Series, confusion_svg, line_chart
+
+Pictures = Mapping[str, Mapping[str, Any]]
+"""By sample id: `image` as a data address, and where made `heat` (the same) with `verdict` and `faithful`."""
+
+TILES = (
+    ("accuracy", "accuracy", "share of right answers"),
+    ("balanced_accuracy", "balanced accuracy", "mean recall over the classes"),
+    ("f1_macro", "F1, macro", "mean over classes of precision and recall in one"),
+    ("auc", "AUC", "how well scores rank the classes, 0.5 is chance"),
+    ("kappa", "Cohen's kappa", "agreement beyond chance"),
+    ("ece", "calibration error", "how far confidence is from the truth, 0 is best"),
+)
+_MISTAKES = 24
+_ROWS = 200
+
+
+def summarise(report: Report) -> str:
+    """Say in a sentence or two how good the model is and what it confuses most."""
+    accuracy = report.metrics["accuracy"]
+    right = round((accuracy.value or 0) * report.n)
+    text = f"Right on {right:,} of {report.n:,} images: {_percent(accuracy)}."
+    confusion = np.array(report.tables["confusion"])
+    off = confusion - np.diag(np.diag(confusion))
+    if off.sum() == 0:
+        return text + " It made no mistake here; a larger test set would find its limits."
+    t, a = np.unravel_index(int(off.argmax()), off.shape)
+    n = int(off[t, a])
+    pair = f"“{report.labels[t]}” taken for “{report.labels[a]}”"
+    return text + f" Its most frequent mistake is {pair} ({n} image{'s' * (n != 1)})."
+
+
+def render_html(report: Report, *, title: str, pictures: Pictures | None = None) -> str:
+    """Give the report as one HTML file that needs nothing else."""
+    pictures = pictures or {}
+    mistakes = [i for i in report.items if not i["right"]]
+    shown = [i for i in mistakes if i["id"] in pictures][:_MISTAKES]
+    position = {name: k for k, name in enumerate(report.labels)}
+    gallery = [
+        {
+            "id": i["id"],
+            "t": position[i["true"]],
+            "a": position[i["predicted"]],
+            "c": round(i["confidence"], 4),
+            "src": pictures[i["id"]]["image"],
+        }
+        for i in report.items
+        if i["id"] in pictures
+    ]
+    # "<" inside a script element could end it: class and file names are not ours.
+    data = dumps_json({"labels": report.labels, "gallery": gallery}).replace("<", "\\u003c")
+    return _template().render(
+        title=title,
+        report=report,
+        summary=summarise(report),
+        tiles=[(label, hint, report.metrics[key], key) for key, label, hint in TILES if key in report.metrics],
+        others=[(k, m) for k, m in report.metrics.items() if k not in {t[0] for t in TILES}],
+        mistakes=shown,
+        n_mistakes=len(mistakes),
+        pictures=pictures,
+        matrix=confusion_svg(np.array(report.tables["confusion"]), report.labels),
+        confused=_most_confused(report),
+        curves=_curves(report),
+        history=_history_charts(report.sections.get("history") or ()),
+        audit=report.sections.get("audit") or (),
+        recipe=report.sections.get("recipe") or {},
+        facts=report.sections.get("facts") or {},
+        warnings=report.sections.get("warnings") or (),
+        provenance=_flat(report.provenance),
+        per_class=report.per_class[:_ROWS],
+        n_classes=len(report.per_class),
+        data=data,
+    )
+
+
+def render_markdown(report: Report, *, title: str) -> str:
+    """Give the report as Markdown: summary, metrics, classes, audit."""
+    lines = [f"# {title}", "", summarise(report), "", "| metric | value [95 % interval] | n |", "|---|---|---|"]
+    lines += [f"| {k} | {_markdown(str(m).rpartition(' n=')[0])} | {m.n} |" for k, m in report.metrics.items()]
+    lines += ["", "| class | n | precision | recall | F1 |", "|---|---|---|---|---|"]
+    for row in report.per_class:
+        cells = (f"{row[k]['value']:.3f}" for k in ("precision", "recall", "f1"))
+        lines.append(f"| {_markdown(row['label'])} | {row['n']} | {' | '.join(cells)} |")
+    for warning in report.sections.get("warnings") or ():
+        lines += ["", f"**{_markdown(warning)}**"]
+    audit = report.sections.get("audit") or ()
+    lines += ["", "## Data", "", *(f"- {_markdown(str(f))}" for f in audit)] if audit else []
+    lines += ["", "## Provenance", "", *(f"- {k}: {_markdown(v)}" for k, v in _flat(report.provenance))]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(report: Report, folder: Path, *, title: str, pictures: Pictures | None = None) -> dict[str, Path]:
+    """Write `report.html`, `report.json` and `report.md` to a folder; give their paths."""
+    paths = {"report": folder / "report.html", "report_json": folder / "report.json", "report_md": folder / "report.md"}
+    write_text(paths["report"], render_html(report, title=title, pictures=pictures))
+    write_json(paths["report_json"], report)
+    write_text(paths["report_md"], render_markdown(report, title=title))
+    return paths
+
+
+def _curves(report: Report) -> list[tuple[str, str, str]]:
+    """Give (title, note, svg) for ROC, precision-recall and reliability."""
+    curves = report.tables["curves"]
+    rank = sorted(curves, key=lambda k: report.per_class[k].get("auc") or 0.0)
+    low = rank[:5]
+
+    def lines(kind: str) -> list[Series]:
+        faint = [Series(_pairs(curves[k][kind]), report.labels[k], "faint") for k in rank[5:60]]
+        return faint + [Series(_pairs(curves[k][kind]), report.labels[k], f"s{i}") for i, k in enumerate(low)]
+
+    unit = {"x_range": (0.0, 1.0), "y_range": (0.0, 1.02)}
+    roc = line_chart(
+        [Series([(0, 0), (1, 1)], "chance", "guide"), *lines("roc")],
+        title="ROC",
+        x_label="false alarms",
+        y_label="found",
+        **unit,  # type: ignore[arg-type]
+    )
+    pr = line_chart(lines("pr"), title="precision and recall", x_label="recall", y_label="precision", **unit)  # type: ignore[arg-type]
+    bins = {k: np.array(v, dtype=np.float64) for k, v in report.tables["reliability"].items()}
+    used = bins["count"] > 0
+    points = list(zip(bins["confidence"][used].tolist(), bins["accuracy"][used].tolist(), strict=True))
+    reliability = line_chart(
+        [Series([(0, 0), (1, 1)], "perfect", "guide"), Series(points, "", "s0", dots=True)],
+        title="reliability",
+        x_label="confidence",
+        y_label="share that is right",
+        **unit,  # type: ignore[arg-type]
+    )
+    hardest = ", ".join(f'<span class="key s{i}">{_escape(report.labels[k])}</span>' for i, k in enumerate(low))
+    key = f"hardest classes: {hardest}" if low else ""
+    return [("ROC, each class against the rest", key, roc), ("Precision and recall", key, pr)] + [
+        ("Reliability", "on the dashed line confidence means what it says", reliability)
+    ]
+
+
+def _history_charts(history: Any) -> list[tuple[str, str, str]]:
+    rows = [{k: _number(v) for k, v in row.items()} for row in history]
+    if not rows:
+        return []
+
+    def points(key: str) -> list[tuple[float, float]]:
+        return [(row["epoch"], row[key]) for row in rows if key in row]
+
+    best = next(
+        (row["epoch"] for row, text in zip(reversed(rows), reversed(history), strict=True) if text["best"]), None
+    )
+    note = f"best at epoch {best:.0f}" if best is not None else ""
+    loss = line_chart(
+        [Series(points("train_loss"), "training", "s0"), Series(points("val_loss"), "validation", "s1")],
+        title="loss",
+        x_label="epoch",
+        y_label="loss",
+    )
+    key = (
+        '<span class="key s0">training</span>, <span class="key s1">validation</span> (training includes augmentation)'
+    )
+    accuracy = line_chart(
+        [Series(points("val_accuracy"), "validation", "s1")], title="accuracy", x_label="epoch", y_label="accuracy"
+    )
+    return [("Loss", key, loss), ("Validation accuracy", note, accuracy)]
+
+
+def _most_confused(report: Report, most: int = 10) -> list[tuple[str, str, int, int]]:
+    confusion = np.array(report.tables["confusion"])
+    off = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-off, axis=None, kind="stable")[:most]
+    pairs = [np.unravel_index(int(k), off.shape) for k in order if off.flat[k] > 0]
+    return [(report.labels[t], report.labels[a], int(off[t, a]), int(confusion[t].sum())) for t, a in pairs]
+
+
+def _pairs(points: Any) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in np.asarray(points)]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            rows += _flat(item, f"{prefix}{key} · ")
+        elif item is not None and item != []:
+            rows.append(
+                (prefix + key, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str))
+            )
+    return rows
+
+
+def _percent(metric: Metric) -> str:
+    if metric.value is None:
+        return "not defined"
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.1%}"
+    return f"{metric.value:.1%} (95 % interval {metric.low:.1%} to {metric.high:.1%})"
+
+
+def _markdown(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _escape(text: str) -> str:
+    from html import escape
+
+    return escape(text)
+
+
+@lru_cache(maxsize=1)
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
+    env.filters["three"] = lambda v: "–" if v is None else f"{v:.3f}"
+    return env.from_string((Path(__file__).parent / "report.html.j2").read_text("utf-8"))

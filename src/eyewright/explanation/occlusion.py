@@ -1,0 +1,37 @@
+"""Occlusion: cover a patch and see how much the score falls (Zeiler & Fergus 2014). Needs no gradients, so no torch."""
+
+__all__ = ["OCCLUSION_CELLS", "occlusion"]
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.predictor import Predictor
+
+OCCLUSION_CELLS = 8
+
+
+def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: int) -> NDArray[np.float32]:
+    """Give the heat, float32 (h, w) in [0, 1], for one prepared image, uint8 (h, w, C).
+
+    A window of a quarter of the side slides over a 16x16 grid of positions; a pixel's heat is the mean fall of the
+    target's score over the windows that covered it. Where covering raises the score, the heat is 0.
+    """
+    height, width, _ = pixels.shape
+    win_h, win_w = max(1, height // 4), max(1, width // 4)
+    tops = np.unique(np.linspace(0, height - win_h, 2 * OCCLUSION_CELLS).astype(int))
+    lefts = np.unique(np.linspace(0, width - win_w, 2 * OCCLUSION_CELLS).astype(int))
+    fill = np.rint(pixels.mean((0, 1))).astype(np.uint8)
+    places = [(int(t), int(l)) for t in tops for l in lefts]
+    covered = np.repeat(pixels[None], len(places), axis=0)
+    for k, (top, left) in enumerate(places):
+        covered[k, top : top + win_h, left : left + win_w] = fill
+    whole = float(predictor.raw(pixels[None])["probabilities"][0, target])
+    falls = whole - predictor.raw(covered)["probabilities"][:, target]
+    total = np.zeros((height, width), np.float64)
+    count = np.zeros((height, width), np.float64)
+    for fall, (top, left) in zip(falls, places, strict=True):
+        total[top : top + win_h, left : left + win_w] += fall
+        count[top : top + win_h, left : left + win_w] += 1
+    heat = np.maximum(total / np.maximum(count, 1), 0)
+    result: NDArray[np.float32] = (heat / max(float(heat.max()), 1e-12)).astype(np.float32)
+    return result

@@ -1,0 +1,208 @@
+"""Write a bundle: model, contract, golden pairs, reference statistics, card; refused unless parity holds."""
+
+__all__ = ["export_bundle"]
+
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.manifest import Manifest, write_manifest
+from eyewright.bundle.verify import digest_folder
+from eyewright.core.errors import OutputError
+from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
+from eyewright.core.jsonable import dumps_json
+from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import Predictor
+from eyewright.core.report import Report
+from eyewright.data.dataset import Dataset
+from eyewright.exporting.card import model_card
+from eyewright.exporting.onnx_model import export_onnx
+from eyewright.exporting.parity import Parity, check_parity
+from eyewright.imaging.preparation import Preparation
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.run import Run
+
+_GOLDEN = 4
+_GOLDEN_SIDE = 256
+
+
+def export_bundle(
+    run: Run,
+    out: Path,
+    *,
+    validation: Dataset,
+    report: Report | None = None,
+    report_files: Mapping[str, bytes] | None = None,
+    name: str | None = None,
+) -> tuple[Bundle, Parity]:
+    """Export a run to the folder `out`, and give the bundle, loaded and self-tested, with what the parity gate saw.
+
+    The bundle is built beside `out`, checked there, and moved only when it has passed: parity with the trained net on
+    every image of `validation`, every digest, the golden pairs. A bundle that stood at `out` is replaced then.
+
+    Raises:
+        ParityError: the exported model disagrees with the trained one; nothing is left at `out`.
+        OutputError: `out` cannot be written, or holds something that is not a bundle.
+    """
+    if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
+    predictor = run.predictor
+    labels, preparation = run.labels, run.preparation
+    provenance = _provenance(run)
+    with staged_folder(out) as stage, checked_output(out):
+        (stage / "onnx").mkdir()
+        export_onnx(
+            run.net,
+            stage / "onnx" / "model.onnx",
+            temperature=run.temperature,
+            size_hw=preparation.size_hw,
+            channels=preparation.channels,
+            metadata={
+                "task": run.task_name,
+                "labels": dumps_json(labels.names),
+                "preparation": dumps_json(preparation.to_json()),
+                "producer": f"eyewright {provenance['versions'].get('eyewright', '')}".strip(),
+            },
+        )
+        _write_weights(run.net, stage / "model.safetensors")
+        write_bytes(stage / "golden.npz", _golden(predictor, validation))
+        write_bytes(stage / "reference.npz", _reference(predictor, validation))
+        write_json(stage / "config.json", _hugging_face_config(labels, run))
+        write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(preparation, run))
+        write_bytes(stage / "recipe.toml", (run.folder / "recipe.toml").read_bytes())
+        for file, data in (report_files or {}).items():
+            write_bytes(stage / file, data)
+        title = name or f"{provenance['dataset']['name']}-{run.recipe.model}"
+        metrics = {} if report is None else {k: v for k, v in report.to_json()["metrics"].items()}
+        manifest = Manifest(
+            name=title,
+            task=run.task_name,
+            labels=labels,
+            preparation=preparation,
+            tensors=_tensors(preparation, labels),
+            files={},
+            metrics=metrics,
+            calibration=run.about["calibration"],
+            provenance=provenance,
+        )
+        write_text(stage / "README.md", model_card(manifest))
+        _seal(stage, manifest, {})
+        parity = check_parity(predictor, load_bundle(stage), validation)
+        found = {"worst": parity.worst, "decisions_changed": parity.decisions_changed, "n": parity.n}
+        _seal(stage, manifest, {**found, "tolerance": parity.tolerance})
+        load_bundle(stage)
+    return load_bundle(out), parity
+
+
+def _seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:
+    from dataclasses import replace
+
+    write_manifest(stage, replace(manifest, files=digest_folder(stage), parity=parity))
+
+
+def _write_weights(net: PixelNet, path: Path) -> None:
+    from safetensors.torch import save
+
+    weights = {k: v.detach().to("cpu").contiguous() for k, v in net.state_dict().items()}
+    write_bytes(path, save(weights, metadata={"format": "pt"}))
+
+
+def _golden(predictor: Predictor, dataset: Dataset) -> bytes:
+    """Store a few real images with the pixels and answers they must give, larger ones reduced to 256 pixels."""
+    from eyewright.imaging.overlay import shrink
+
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, _GOLDEN).astype(int))
+    images = []
+    for i in chosen:
+        image = dataset.image(int(i))
+        images.append(shrink(image, _GOLDEN_SIDE) if max(image.shape[:2]) > _GOLDEN_SIDE else image)
+    pixels, _ = predictor.preparation.batch(images)
+    arrays: dict[str, NDArray[Any]] = {f"image_{k}": image for k, image in enumerate(images)}
+    return _npz({"n": np.array(len(images)), "pixels": pixels, **arrays, **predictor.raw(pixels)})
+
+
+def _reference(predictor: Predictor, dataset: Dataset) -> bytes:
+    """Store what validation images look like to the model: histograms that drift is measured against."""
+    channels = predictor.preparation.channels
+    histogram = np.zeros((channels, 32), np.int64)
+    brightness, contrast, scores = [], [], []
+    for start in range(0, len(dataset), 128):
+        images = [dataset.image(i) for i in range(start, min(start + 128, len(dataset)))]
+        pixels, _ = predictor.preparation.batch(images)
+        for c in range(channels):
+            histogram[c] += np.bincount(pixels[..., c].ravel() >> 3, minlength=32)
+        flat = pixels.reshape(len(pixels), -1).astype(np.float32)
+        brightness.append(flat.mean(1))
+        contrast.append(flat.std(1))
+        scores.append(predictor.raw(pixels)["probabilities"])
+    probabilities = np.concatenate(scores)
+    return _npz(
+        {
+            "pixel_histogram": histogram,
+            "brightness": np.concatenate(brightness),
+            "contrast": np.concatenate(contrast),
+            "confidence": probabilities.max(1),
+            "class_counts": np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]),
+            "mean_probabilities": probabilities.mean(0),
+        }
+    )
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _tensors(preparation: Preparation, labels: LabelSpace) -> dict[str, Any]:
+    height, width = preparation.size_hw
+    shape = ["N", height, width, preparation.channels]
+    image = {"name": "image", "dtype": "uint8", "shape": shape, "layout": "NHWC", "range": [0, 255]}
+    image["colour"] = "RGB" if preparation.channels == 3 else "grey (ITU-R 601-2)"
+    out = {"name": "probabilities", "dtype": "float32", "shape": ["N", len(labels)], "range": [0, 1]}
+    return {"inputs": [image], "outputs": [out]}
+
+
+def _hugging_face_config(labels: LabelSpace, run: Run) -> dict[str, Any]:
+    return {
+        "architectures": [run.recipe.model],
+        "model_type": "eyewright",
+        "problem_type": "single_label_classification",
+        "num_labels": len(labels),
+        "num_channels": run.preparation.channels,
+        "image_size": run.preparation.size_hw[0],
+        "id2label": {str(i): n for i, n in enumerate(labels.names)},
+        "label2id": {n: i for i, n in enumerate(labels.names)},
+    }
+
+
+def _hugging_face_preprocessor(preparation: Preparation, run: Run) -> dict[str, Any]:
+    resample = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4}[preparation.filter]
+    height, width = preparation.size_hw
+    return {
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "resample": resample,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": run.about["scaling"]["mean"],
+        "image_std": run.about["scaling"]["std"],
+        "do_convert_rgb": preparation.channels == 3,
+        "eyewright_fit": preparation.fit,
+    }
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    keys = ("dataset", "training", "seed", "versions", "hardware", "commit", "parameters", "augmentation")
+    return {
+        "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "model": run.recipe.model,
+        **{k: run.about.get(k) for k in keys},
+    }

@@ -1,0 +1,86 @@
+"""From a trained net to ONNX: uint8 NHWC in, normalisation and calibration inside, probabilities out."""
+
+__all__ = ["OPSET", "export_onnx"]
+
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from eyewright.core.errors import RefusedError
+from eyewright.nets.pixels import PixelNet
+
+OPSET = 20
+
+
+class _Calibrated(nn.Module):
+    def __init__(self, net: PixelNet, temperature: float) -> None:
+        super().__init__()
+        self.net = net
+        self.temperature = temperature
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.softmax(self.net(image) / self.temperature, 1)
+
+
+def export_onnx(
+    net: PixelNet,
+    path: Path,
+    *,
+    temperature: float,
+    size_hw: tuple[int, int],
+    channels: int,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write the net as ONNX (opset 20): input "image" uint8 (N, H, W, C), output "probabilities" float32 (N, classes).
+
+    `metadata` becomes `metadata_props`, so that the file explains itself to other tools.
+
+    Raises:
+        RefusedError: the net holds an operation that cannot be exported.
+    """
+    import onnx
+
+    model = _Calibrated(net, temperature).eval()
+    # Two images, not one: an exporter that has seen a batch of one fixes it.
+    example = torch.zeros(2, *size_hw, channels, dtype=torch.uint8)
+    loud = logging.getLogger("torch.onnx")
+    level = loud.level
+    loud.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["probabilities"],
+                dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises many types of its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RefusedError(
+            f"the net cannot be exported to ONNX: {reason}", fix="change the net", code="export"
+        ) from error
+    finally:
+        loud.setLevel(level)
+    assert program is not None
+    proto = program.model_proto
+    proto.producer_name = "eyewright"
+    for key, value in metadata.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    # The exporter notes the source lines it came from: they name this machine's folders.
+    for holder in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        holder.doc_string = ""
+        del holder.metadata_props[:]
+    onnx.checker.check_model(proto, full_check=True)
+    buffer = io.BytesIO(proto.SerializeToString())
+    path.write_bytes(buffer.getvalue())

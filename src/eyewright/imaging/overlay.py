@@ -1,0 +1,78 @@
+"""Pictures for people: heatmaps laid over images, small versions for reports."""
+
+__all__ = ["caption", "colour_map", "overlay_heatmap", "shrink"]
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+# Nine stops of matplotlib's "inferno", CC0: dark to light in even steps, readable in grey and by the colour-blind.
+_STOPS = np.array(
+    [
+        [0, 0, 4],
+        [31, 12, 72],
+        [85, 15, 109],
+        [136, 34, 106],
+        [186, 54, 85],
+        [227, 89, 51],
+        [249, 140, 10],
+        [249, 201, 50],
+        [252, 255, 164],
+    ],
+    dtype=np.float64,
+)
+
+
+def colour_map(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Give colours, uint8 (H, W, 3), for values in [0, 1], (H, W); values outside are clipped."""
+    at = np.clip(values, 0.0, 1.0) * (len(_STOPS) - 1)
+    low = np.minimum(at.astype(np.int64), len(_STOPS) - 2)
+    part = (at - low)[..., None]
+    return np.rint(_STOPS[low] * (1 - part) + _STOPS[low + 1] * part).astype(np.uint8)
+
+
+def overlay_heatmap(
+    image: NDArray[np.uint8], heat: NDArray[np.floating], *, strength: float = 0.6
+) -> NDArray[np.uint8]:
+    """Lay a heatmap with values in [0, 1], any (h, w), over an image, uint8 (H, W, 3).
+
+    Where the heat is low the image stays visible.
+
+    >>> overlay_heatmap(np.zeros((4, 6, 3), np.uint8), np.ones((2, 2))).shape
+    (4, 6, 3)
+    """
+    height, width = image.shape[:2]
+    heat8 = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
+    large = np.asarray(Image.fromarray(heat8).resize((width, height), Image.Resampling.BICUBIC)) / 255.0
+    weight = strength * (0.25 + 0.75 * large[..., None])
+    return np.rint(image * (1 - weight) + colour_map(large) * weight).astype(np.uint8)
+
+
+def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Give the image, uint8 (H, W, 3), with its longer side at `side` pixels; small ones are enlarged in whole steps.
+
+    Enlarging keeps hard pixel edges: a person should see that the model saw 8x8 pixels.
+    """
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    if longer * 2 <= side:
+        factor = side // longer
+        return np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)
+    if longer <= side:
+        return image
+    size = (max(1, round(width * side / longer)), max(1, round(height * side / longer)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+def caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """Give the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened."""
+    width = max(image.shape[1], 120)
+    size = int(np.clip(width / 16, 12, 48))
+    font = ImageFont.load_default(size)
+    while size > 8 and font.getlength(text) > width - 8:
+        size -= 1
+        font = ImageFont.load_default(size)
+    canvas = Image.new("RGB", (width, image.shape[0] + size + 10), (255, 255, 255))
+    canvas.paste(Image.fromarray(image), ((width - image.shape[1]) // 2, 0))
+    ImageDraw.Draw(canvas).text((width / 2, image.shape[0] + 4), text, fill=(20, 20, 20), font=font, anchor="ma")
+    return np.asarray(canvas)

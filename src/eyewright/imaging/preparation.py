@@ -1,0 +1,155 @@
+"""From an image of any size to the pixels that a net takes: one implementation for training and for the field."""
+
+__all__ = ["Placement", "Preparation"]
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from eyewright.core.errors import BundleError, UsageError, spelling_hint
+
+Fit = Literal["stretch", "crop", "letterbox"]
+Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a source image lies in the prepared one: prepared = source * scale_yx + offset_yx, in pixels."""
+
+    source_hw: tuple[int, int]
+    scale_yx: tuple[float, float]
+    offset_yx: tuple[float, float]
+
+    def to_source(self, points_xy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Map points (N, 2) in x, y from prepared pixels to source pixels.
+
+        >>> Placement((10, 20), (2.0, 2.0), (4.0, 0.0)).to_source(np.array([[8.0, 8.0]])).tolist()
+        [[4.0, 2.0]]
+        """
+        scale = np.array(self.scale_yx[::-1])
+        offset = np.array(self.offset_yx[::-1])
+        return (np.asarray(points_xy, dtype=np.float64) - offset) / scale
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Resize and crop to `size_hw`, with 1 or 3 `channels`; a value that travels in the bundle as JSON.
+
+    "stretch" resizes both sides, "crop" resizes the shorter side and takes the centre, "letterbox" keeps the whole
+    image and fills the rest with `fill` (0-255). Resampling is Pillow's, antialiased, in 8 bits: the same bits on
+    every machine. Grey is ITU-R 601-2 luma. Scaling to [0, 1] and mean/std live inside the net.
+
+    >>> prepare = Preparation((4, 4), fit="letterbox")
+    >>> pixels, placement = prepare(np.full((2, 4, 3), 9, np.uint8))
+    >>> pixels.shape, placement.offset_yx
+    ((4, 4, 3), (1.0, 0.0))
+    """
+
+    size_hw: tuple[int, int]
+    fit: Fit = "stretch"
+    filter: Filter = "bilinear"
+    channels: int = 3
+    fill: int = 0
+
+    def __post_init__(self) -> None:
+        height, width = self.size_hw
+        if not (1 <= height <= 8192 and 1 <= width <= 8192):
+            raise UsageError(
+                f"expected an image size of 1 to 8192 a side, found {height}x{width}", fix="change --imgsz"
+            )
+        if self.fit not in get_args(Fit):
+            raise UsageError(f"unknown fit {self.fit!r}", fix=spelling_hint(str(self.fit), get_args(Fit)))
+        if self.filter not in _FILTERS:
+            raise UsageError(f"unknown filter {self.filter!r}", fix=spelling_hint(str(self.filter), _FILTERS))
+        if self.channels not in (1, 3) or not 0 <= self.fill <= 255:
+            raise UsageError(f"expected 1 or 3 channels and fill 0-255, found {self.channels} and {self.fill}")
+
+    def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
+        """Prepare one image, uint8 (H, W, 3) RGB, to uint8 (*size_hw, channels) and its placement.
+
+        Raises:
+            UsageError: another shape or type.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise UsageError(
+                f"expected an image as uint8 (H, W, 3) RGB, found {image.dtype} {image.shape}",
+                fix="read it with eyewright.read_image",
+            )
+        source_hw = (int(image.shape[0]), int(image.shape[1]))
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        if self.channels == 1:
+            picture = picture.convert("L")
+        inner_hw, offset_yx, box = self._geometry(source_hw)
+        if inner_hw != source_hw or box is not None:
+            picture = picture.resize(inner_hw[::-1], _FILTERS[self.filter], box=box)
+        pixels = np.asarray(picture)
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        left, top = (0, 0) if box is None else box[:2]
+        covered_hw = source_hw if box is None else (box[3] - box[1], box[2] - box[0])
+        scale = (inner_hw[0] / covered_hw[0], inner_hw[1] / covered_hw[1])
+        offset = (offset_yx[0] - top * scale[0], offset_yx[1] - left * scale[1])
+        if inner_hw != self.size_hw:
+            canvas = np.full((*self.size_hw, self.channels), self.fill, dtype=np.uint8)
+            y, x = offset_yx
+            canvas[y : y + inner_hw[0], x : x + inner_hw[1]] = pixels
+            pixels = canvas
+        return pixels, Placement(source_hw, scale, offset)
+
+    def _geometry(
+        self, source_hw: tuple[int, int]
+    ) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float, float, float] | None]:
+        """Give the resized size, where it goes in the canvas, and the part of the source it is taken from."""
+        height, width = source_hw
+        target_h, target_w = self.size_hw
+        if self.fit == "stretch":
+            return self.size_hw, (0, 0), None
+        if self.fit == "crop":
+            scale = max(target_h / height, target_w / width)
+            box_h, box_w = target_h / scale, target_w / scale
+            left, top = (width - box_w) / 2, (height - box_h) / 2
+            if (box_h, box_w) == (height, width):
+                return self.size_hw, (0, 0), None
+            return self.size_hw, (0, 0), (left, top, left + box_w, top + box_h)
+        scale = min(target_h / height, target_w / width)
+        inner = (max(1, min(target_h, round(height * scale))), max(1, min(target_w, round(width * scale))))
+        return inner, ((target_h - inner[0]) // 2, (target_w - inner[1]) // 2), None
+
+    def batch(self, images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], tuple[Placement, ...]]:
+        """Prepare images of any sizes to one uint8 (N, *size_hw, channels)."""
+        done = [self(image) for image in images]
+        empty = np.zeros((0, *self.size_hw, self.channels), np.uint8)
+        return np.stack([p for p, _ in done]) if done else empty, tuple(q for _, q in done)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the value as plain JSON types."""
+        return {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Preparation":
+        """Read `to_json`'s form.
+
+        Raises:
+            BundleError: a key is missing, unknown or of the wrong type.
+        """
+        try:
+            height, width = data["size_hw"]
+            value = cls(**{**data, "size_hw": (int(height), int(width))})
+            if not isinstance(value.channels, int) or not isinstance(value.fill, int):
+                raise TypeError("channels and fill are whole numbers")
+            return value
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None

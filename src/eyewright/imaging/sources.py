@@ -1,0 +1,107 @@
+"""Where images come from: a file, a folder, a glob, bytes, an array, standard input."""
+
+__all__ = ["Frame", "iter_images", "list_sources"]
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.imaging.decode import read_image
+from eyewright.imaging.headers import FORMATS, Limits
+
+_EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
+_STREAM = re.compile(r"^(rtsp|http|https|sane|v4l2):", re.IGNORECASE)
+_VIDEO = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg"})
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image with where it came from: uint8 (H, W, 3) RGB, origin, index, seconds since the start of a stream."""
+
+    image: NDArray[np.uint8]
+    origin: str
+    index: int = 0
+    time_s: float | None = None
+
+
+def list_sources(source: str | Path) -> list[Path | str]:
+    """Give the files that a source names, sorted: a file, a folder's images, a glob's matches (`**` too), or "-".
+
+    Raises:
+        InputError: nothing is there.
+        UsageError: a camera, stream, scanner or video, which this version does not read.
+    """
+    text = os.fspath(source)
+    if text == "-":
+        return ["-"]
+    path = Path(text)
+    if path.is_file():
+        if path.suffix.lower() in _VIDEO:
+            raise UsageError(f"{path.name!r} is a video; this version reads images", fix="extract its frames first")
+        return [path]
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _EXTENSIONS and p.is_file())
+        if not found:
+            raise InputError(f"expected images in {text!r}, found none", fix="check the folder", code="no_images")
+        return list(found)
+    if _STREAM.match(text) or text.isdecimal():
+        raise UsageError(f"{text!r} is a camera, stream or scanner; this version reads files", fix="pass a file")
+    matches = sorted(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
+    if not matches:
+        raise InputError(f"expected an image, found nothing at {text!r}", fix="check the path", code="not_found")
+    return list(matches)
+
+
+def iter_images(source: Any) -> Iterator[Frame]:
+    """Yield the images of a source in order, one in memory at a time.
+
+    `source` is a path, folder, glob or "-", encoded bytes, an array uint8 (H, W, 3), or a list of these.
+
+    >>> [f.image.shape for f in iter_images([np.zeros((2, 3, 3), np.uint8)])]
+    [(2, 3, 3)]
+
+    Raises:
+        InputError: nothing there, or an image cannot be read; the file is named.
+    """
+    if isinstance(source, np.ndarray):
+        yield Frame(source, "array")
+        return
+    if isinstance(source, bytes):
+        yield Frame(_rgb(source), "bytes")
+        return
+    if isinstance(source, list | tuple):
+        for index, item in enumerate(source):
+            for frame in iter_images(item):
+                yield Frame(frame.image, frame.origin, index)
+        return
+    if not isinstance(source, str | Path):
+        raise UsageError(f"expected a path, bytes, an array or a list of them, found {type(source).__name__}")
+    for index, item in enumerate(list_sources(source)):
+        yield Frame(read_named(item), "-" if item == "-" else str(Path(item).resolve()), index)
+
+
+def read_named(item: Path | str) -> NDArray[np.uint8]:
+    """Read one entry of `list_sources`; an error names the file."""
+    try:
+        if item == "-":
+            return _rgb(sys.stdin.buffer.read(Limits().bytes + 1))
+        return _rgb(Path(item))
+    except UnreadableImageError as error:
+        name = "standard input" if item == "-" else repr(str(item))
+        if name in error.message:
+            raise
+        raise UnreadableImageError(f"{name}: {error.message}", fix=error.fix, code=error.code) from error
+
+
+def _rgb(source: bytes | Path) -> NDArray[np.uint8]:
+    image: NDArray[np.uint8] = read_image(source)  # type: ignore[assignment]
+    return image

@@ -1,0 +1,42 @@
+"""The door from pixels into a net: uint8 NHWC in, scaling and normalisation inside, logits out."""
+
+__all__ = ["PixelNet", "parameter_count"]
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class PixelNet(nn.Module):
+    """A body with its input scaling: what is trained, exported and run is this whole.
+
+    `forward` takes uint8 (N, H, W, C) and gives the body's output, say logits (N, classes). `mean` and `std` are per
+    channel, for pixels in [0, 1].
+
+    >>> net = PixelNet(nn.Flatten(), mean=(0.5,), std=(0.5,))
+    >>> net(torch.full((1, 1, 2, 1), 255, dtype=torch.uint8)).tolist()
+    [[1.0, 1.0]]
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def scale(self, pixels: Tensor) -> Tensor:
+        """Give float32 (N, C, H, W), normalised, from uint8 (N, H, W, C); the memory stays channels-last."""
+        return (pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0 - self.mean) / self.std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        out: Tensor = self.body(self.scale(pixels))
+        return out
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Count the weights that are learnt."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)

@@ -1,0 +1,111 @@
+"""Augmentation of whole batches in torch: no Python a sample."""
+
+__all__ = ["Augmentation", "augment_batch", "plan_augmentation"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eyewright.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may be done to a training image. Shares are of the image's side; every draw is uniform.
+
+    `shift` moves by up to that share, `rotate_deg` turns by up to that many degrees, `zoom` scales by 1 ± that share,
+    `light` changes brightness and contrast by up to that share; `flip` mirrors left-right half of the time.
+    """
+
+    shift: float = 0.0
+    flip: bool = False
+    rotate_deg: float = 0.0
+    zoom: float = 0.0
+    light: float = 0.0
+
+    def describe(self) -> str:
+        """Say it in a few words, for the console and the report."""
+        parts = [
+            self.shift and f"shift {self.shift:.0%}",
+            self.flip and "mirror",
+            self.rotate_deg and f"turn {self.rotate_deg:g}°",
+            self.zoom and f"zoom {self.zoom:.0%}",
+            self.light and f"light {self.light:.0%}",
+        ]
+        return ", ".join(p for p in parts if p) or "none"
+
+
+def plan_augmentation(recipe: Recipe, *, grey: bool, n_train: int) -> Augmentation:
+    """Choose the augmentation for a recipe.
+
+    "auto" is "strong" for up to 20,000 training images and "light" above, where shifts do nearly all of the work.
+    Mirroring is on for colour and off for grey: drawings, letters and digits change their meaning in a mirror, most
+    photographs do not. `--flip` overrides.
+    """
+    level = ("strong" if n_train <= 20_000 else "light") if recipe.augment == "auto" else recipe.augment
+    flip = not grey if recipe.flip == "auto" else recipe.flip == "horizontal"
+    if level == "none":
+        return Augmentation(flip=recipe.flip == "horizontal")
+    if level == "light":
+        return Augmentation(shift=0.08, flip=flip)
+    return Augmentation(shift=0.08, flip=flip, rotate_deg=10.0, zoom=0.12, light=0.0 if grey else 0.2)
+
+
+def augment_batch(pixels: Tensor, plan: Augmentation, *, rng: torch.Generator) -> Tensor:
+    """Give an augmented batch, uint8 (N, H, W, C), from one of the same shape.
+
+    Shifts and flips alone move whole pixels; with turning or zooming the batch is resampled bilinearly. The border
+    repeats the mirrored image, so that no black frame is learnt.
+    """
+    if plan == Augmentation():
+        return pixels
+    n, height, width, _ = pixels.shape
+    if plan.rotate_deg or plan.zoom or plan.light:
+        return _resample(pixels, plan, rng)
+
+    def draw(side: int) -> Tensor:
+        most = max(1, round(plan.shift * side)) if plan.shift else 0
+        return torch.randint(-most, most + 1, (n, 1), generator=rng)
+
+    rows = _mirror(torch.arange(height)[None] + draw(height), height)
+    columns = _mirror(torch.arange(width)[None] + draw(width), width)
+    if plan.flip:
+        flipped = torch.rand(n, 1, generator=rng) < 0.5
+        columns = torch.where(flipped, columns.flip(1), columns)
+    rows, columns = rows.to(pixels.device), columns.to(pixels.device)
+    return pixels[torch.arange(n, device=pixels.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _mirror(index: Tensor, side: int) -> Tensor:
+    index = torch.where(index < 0, -index, index)
+    return torch.where(index >= side, 2 * (side - 1) - index, index).clamp_(0, side - 1)
+
+
+def _resample(pixels: Tensor, plan: Augmentation, rng: torch.Generator) -> Tensor:
+    n = len(pixels)
+
+    def draw(most: float) -> Tensor:
+        return (torch.rand(n, generator=rng) * 2 - 1) * most
+
+    angle = draw(math.radians(plan.rotate_deg))
+    scale = 1 + draw(plan.zoom)
+    sign = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0) if plan.flip else torch.ones(n)
+    # Shares of the side become grid units, in which the image reaches from -1 to 1.
+    theta = torch.stack(
+        [
+            torch.stack([sign * scale * angle.cos(), -scale * angle.sin(), 2 * draw(plan.shift)], 1),
+            torch.stack([sign * scale * angle.sin(), scale * angle.cos(), 2 * draw(plan.shift)], 1),
+        ],
+        1,
+    ).to(pixels.device)
+    x = pixels.permute(0, 3, 1, 2).to(torch.float32)
+    grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
+    x = functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    if plan.light:
+        contrast = (1 + draw(plan.light)).view(n, 1, 1, 1).to(pixels.device)
+        brightness = (draw(plan.light) * 128).view(n, 1, 1, 1).to(pixels.device)
+        x = (x - 128) * contrast + 128 + brightness
+    return x.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

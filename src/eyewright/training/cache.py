@@ -1,0 +1,102 @@
+"""Decode once: every image through the Preparation into one uint8 array, in memory or mapped from disk."""
+
+__all__ = ["build_cache", "cache_folder"]
+
+import hashlib
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import EyewrightError, UnreadableImageError
+from eyewright.core.files import checked_output
+from eyewright.core.jsonable import dumps_json
+from eyewright.core.progress import track_progress
+from eyewright.data.dataset import Dataset
+from eyewright.imaging.preparation import Preparation
+
+_MAPPED_FROM = 128 * 2**20
+_MOST_ON_DISK = 20 * 2**30
+_CHUNK = 256
+
+
+def cache_folder() -> Path:
+    """Give the folder for decoded data: `EYEWRIGHT_CACHE`, else `~/.cache/eyewright`."""
+    named = os.environ.get("EYEWRIGHT_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "eyewright"
+
+
+def build_cache(
+    dataset: Dataset,
+    preparation: Preparation,
+    *,
+    digests: tuple[str, ...] | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> NDArray[np.uint8]:
+    """Give every image of the dataset, prepared, as uint8 (N, H, W, C) in the dataset's order.
+
+    Up to 128 MB it is held in memory. Above that it lies in a memory-mapped file, so memory stays flat with size; the
+    file's name is the hash of `digests` (the SHA-256 of every image's bytes, in order) and of the Preparation, so
+    that a later run finds it and a changed image never does. The oldest files go when 20 GB are passed.
+
+    Raises:
+        UnreadableImageError: an image cannot be decoded; its name is given.
+        OutputError: the cache folder cannot be written.
+    """
+    shape = (len(dataset), *preparation.size_hw, preparation.channels)
+    size = int(np.prod(shape))
+    if size < _MAPPED_FROM or digests is None:
+        pixels = np.empty(shape, np.uint8)
+        _fill(pixels, dataset, preparation, workers, quiet)
+        return pixels
+    key = hashlib.sha256("\n".join([*digests, dumps_json(preparation.to_json())]).encode()).hexdigest()
+    path = cache_folder() / f"{key[:32]}.npy"
+    if not path.exists():
+        with checked_output(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_room(path.parent, size)
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            try:
+                mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+                _fill(mapped, dataset, preparation, workers, quiet)
+                mapped.flush()
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+    os.utime(path)
+    stored: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return stored
+
+
+def _fill(out: NDArray[np.uint8], dataset: Dataset, preparation: Preparation, workers: int | None, quiet: bool) -> None:
+    def one(i: int) -> None:
+        try:
+            out[i] = preparation(dataset.image(i))[0]
+        except EyewrightError as error:
+            raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
+
+    n = len(dataset)
+    # Pillow decodes and resizes outside the interpreter lock, so threads are enough and nothing is copied.
+    with (
+        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        track_progress("preparing", n, quiet=quiet) as advance,
+    ):
+        for start in range(0, n, _CHUNK):
+            chunk = range(start, min(start + _CHUNK, n))
+            for _ in pool.map(one, chunk):
+                pass
+            advance(len(chunk), "")
+
+
+def _make_room(folder: Path, wanted: int) -> None:
+    files = sorted((p for p in folder.glob("*.npy")), key=lambda p: p.stat().st_mtime)
+    total = sum(p.stat().st_size for p in files) + wanted
+    for path in files:
+        if total <= _MOST_ON_DISK:
+            return
+        total -= path.stat().st_size
+        path.unlink(missing_ok=True)

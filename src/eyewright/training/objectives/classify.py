@@ -1,0 +1,50 @@
+"""What learning minimises: losses by name, from logits (N, C) and class ids (N,)."""
+
+__all__ = ["Objective", "classification_objective"]
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eyewright.training.recipe import Recipe
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+
+def classification_objective(recipe: Recipe, class_weights: Tensor | None = None) -> Objective:
+    """Give `loss(logits, targets) -> scalar` for the recipe; `class_weights`, (C,), weigh samples by their class.
+
+    "mse" and "huber" compare softmax probabilities with the one-hot truth, "binary_cross_entropy" treats each class
+    as a question of its own, "focal" is Lin et al. 2017 with gamma 2.
+
+    >>> loss = classification_objective(Recipe(loss="mse"))
+    >>> float(loss(torch.zeros(1, 2), torch.tensor([0])))
+    0.25
+    """
+
+    smoothing = recipe.label_smoothing or 0.0
+
+    def per_sample(logits: Tensor, targets: Tensor) -> Tensor:
+        if recipe.loss == "cross_entropy":
+            return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+        if recipe.loss == "focal":
+            log_p = functional.log_softmax(logits, 1).gather(1, targets[:, None])[:, 0]
+            return -((1 - log_p.exp()) ** 2) * log_p
+        truth = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+        if recipe.loss == "binary_cross_entropy":
+            return functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
+        p = logits.softmax(1)
+        if recipe.loss == "mse":
+            return ((p - truth) ** 2).mean(1)
+        return functional.huber_loss(p, truth, reduction="none").mean(1)
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        each = per_sample(logits, targets)
+        if class_weights is None:
+            return each.mean()
+        weight = class_weights.to(each.device)[targets]
+        return torch.sum(each * weight) / weight.sum()
+
+    return loss

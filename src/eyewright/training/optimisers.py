@@ -1,0 +1,139 @@
+"""Optimisers by name, and the learning-rate schedules."""
+
+__all__ = ["Muon", "build_optimiser", "default_lr", "schedule_factor"]
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyewright.training.recipe import Recipe
+
+_DEFAULT_LR = {"muon": 0.02, "adamw": 2e-3, "adam": 1e-3, "sgd": 0.1, "momentum": 0.05, "rmsprop": 1e-3}
+
+
+def default_lr(optimizer: str) -> float:
+    """Give the peak learning rate that the optimiser starts from when the recipe names none."""
+    return _DEFAULT_LR[optimizer]
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is orthogonalised (K. Jordan et al., "Muon: an optimizer for hidden layers", 2024).
+
+    Weights of two and more dimensions are updated along the nearest (semi-)orthogonal matrix to their momentum,
+    found by five Newton-Schulz steps; convolutions count as (out, in*h*w) matrices. Everything else (biases, norms,
+    the last layer) takes an AdamW step at `lr * adam_ratio`. Weight decay is decoupled.
+    """
+
+    def __init__(
+        self,
+        matrices: Iterable[Tensor],
+        others: Iterable[Tensor],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        adam_ratio: float = 0.15,
+    ) -> None:
+        groups = [
+            {"params": list(matrices), "orthogonal": True, "weight_decay": weight_decay},
+            {"params": list(others), "orthogonal": False, "weight_decay": 0.0},
+        ]
+        defaults = {"lr": lr, "momentum": momentum, "adam_ratio": adam_ratio}
+        super().__init__([g for g in groups if g["params"]], defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if group["orthogonal"]:
+                    self._orthogonal_step(p, p.grad, state, group)
+                else:
+                    self._adam_step(p, p.grad, state, group)
+
+    def _orthogonal_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        buffer = state["momentum"]
+        buffer.mul_(group["momentum"]).add_(grad)
+        update = grad.add(buffer, alpha=group["momentum"]).reshape(len(p), -1)
+        scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(_orthogonalise(update).reshape(p.shape), alpha=-group["lr"] * scale)
+
+    def _adam_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if not state:
+            state["step"] = torch.zeros(())
+            state["mean"] = torch.zeros_like(p)
+            state["square"] = torch.zeros_like(p)
+        state["step"] += 1
+        t = float(state["step"])
+        state["mean"].lerp_(grad, 1 - 0.9)
+        state["square"].lerp_(grad * grad, 1 - 0.99)
+        denominator = (state["square"] / (1 - 0.99**t)).sqrt_().add_(1e-8)
+        p.addcdiv_(state["mean"], denominator, value=-group["lr"] * group["adam_ratio"] / (1 - 0.9**t))
+
+
+def _orthogonalise(matrix: Tensor, *, steps: int = 5) -> Tensor:
+    """Push every singular value of `matrix` towards 1 by the quintic Newton-Schulz iteration."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x if wide else x.T
+
+
+def build_optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Build the recipe's optimiser over the weights of `net` that are learnt.
+
+    Weight decay is for weights of two and more dimensions; biases and norms are left out (He et al. 2019).
+    """
+    lr = recipe.lr if recipe.lr is not None else default_lr(recipe.optimizer)
+    learnt = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
+    matrices = [p for _, p in learnt if p.ndim >= 2]
+    vectors = [p for _, p in learnt if p.ndim < 2]
+    if recipe.optimizer == "muon":
+        # The last layer's rows are classes, not directions to be made orthogonal.
+        return Muon(matrices[:-1], [matrices[-1], *vectors], lr=lr, weight_decay=recipe.weight_decay)
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [g for g in groups if g["params"]]
+    match recipe.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=lr, fused=True)
+        case "adam":
+            return torch.optim.Adam(groups, lr=lr, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=lr)
+        case "momentum":
+            return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=lr)
+
+
+def schedule_factor(recipe: Recipe, progress: float) -> float:
+    """Give the share of the peak learning rate at `progress` in [0, 1] of the run.
+
+    "one_cycle" climbs and falls in straight lines, "cosine" climbs straight and falls along half a cosine
+    (Loshchilov & Hutter 2017), "constant" stays after the warm-up.
+
+    >>> [round(schedule_factor(Recipe(warmup=0.5), p), 2) for p in (0.0, 0.25, 0.5, 1.0)]
+    [0.2, 0.6, 1.0, 0.0]
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    start = 0.2
+    if progress < recipe.warmup:
+        return start + (1 - start) * progress / recipe.warmup
+    left = (1 - progress) / (1 - recipe.warmup)
+    if recipe.schedule == "constant":
+        return 1.0
+    if recipe.schedule == "cosine":
+        return 0.5 * (1 - math.cos(math.pi * left))
+    return left

@@ -1,0 +1,147 @@
+"""A run: what training leaves behind, as a folder and as a value."""
+
+__all__ = ["Run", "open_run_folder", "read_run"]
+
+import contextlib
+import csv
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from eyewright.core.errors import CheckpointError, UsageError
+from eyewright.core.files import checked_output
+from eyewright.core.labels import LabelSpace
+from eyewright.imaging.preparation import Preparation
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.checkpoints import read_tensors
+from eyewright.training.predictor import TorchPredictor
+from eyewright.training.recipe import Recipe, read_recipe
+
+Builder = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run. `about` is `run.json`; `build` makes its net's body by the recipe's model name."""
+
+    folder: Path
+    recipe: Recipe
+    labels: LabelSpace
+    preparation: Preparation
+    about: Mapping[str, Any]
+    build: Builder
+
+    @property
+    def task_name(self) -> str:
+        return self.recipe.task
+
+    @property
+    def temperature(self) -> float:
+        return float(self.about["calibration"]["temperature"])
+
+    @cached_property
+    def net(self) -> PixelNet:
+        """The best weights, in a net.
+
+        Raises:
+            CheckpointError: they are missing, damaged or of another net.
+        """
+        weights, _ = read_tensors(self.folder / "checkpoints" / "best" / "model.safetensors")
+        net = build_net(self.build, self.recipe, self.labels, self.preparation, self.about["scaling"])
+        try:
+            net.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights in {str(self.folder)!r} do not fit the net", fix="train again"
+            ) from error
+        return net.eval()
+
+    @cached_property
+    def predictor(self) -> TorchPredictor:
+        """The run as a Predictor, on the CPU."""
+        return TorchPredictor(
+            self.net,
+            labels=self.labels,
+            preparation=self.preparation,
+            task_name=self.recipe.task,
+            temperature=self.temperature,
+        )
+
+    def split_rows(self) -> tuple[Mapping[str, str], ...]:
+        """Give the rows of `split.csv`: id, split, label and SHA-256 of every image that the run knew."""
+        with open(self.folder / "split.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return tuple(csv.DictReader(file))
+
+    def history(self) -> tuple[Mapping[str, str], ...]:
+        """Give the rows of `metrics.csv`."""
+        with open(self.folder / "metrics.csv", encoding="utf-8", newline="") as file:
+            return tuple(csv.DictReader(file))
+
+
+def build_net(
+    build: Builder, recipe: Recipe, labels: LabelSpace, preparation: Preparation, scaling: Mapping[str, Any]
+) -> PixelNet:
+    """Build the net that a recipe names, with its input scaling."""
+    options: dict[str, Any] = {"activation": recipe.activation} if recipe.activation else {}
+    if recipe.dropout:
+        options["dropout"] = recipe.dropout
+    try:
+        body = build(len(labels), channels=preparation.channels, size_hw=preparation.size_hw, **options)
+    except TypeError as error:
+        raise UsageError(f"the model {recipe.model!r} cannot be built: {error}", fix="see eyewright models") from error
+    return PixelNet(body, mean=scaling["mean"], std=scaling["std"])
+
+
+def read_run(folder: Path, build_of: Callable[[str], Builder]) -> Run:
+    """Read a run folder; `build_of` gives the builder for a model name.
+
+    Raises:
+        CheckpointError: no run there, or not a finished one.
+    """
+    try:
+        about = json.loads((folder / "run.json").read_text("utf-8"))
+        recipe = read_recipe(folder / "recipe.toml")
+        return Run(
+            folder=folder,
+            recipe=recipe,
+            labels=LabelSpace(tuple(about["labels"])),
+            preparation=Preparation.from_json(about["preparation"]),
+            about=about,
+            build=build_of(recipe.model),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"expected a finished run in {str(folder)!r}, found none ({error})",
+            fix="train first, or go on with --resume",
+        ) from error
+
+
+@contextlib.contextmanager
+def open_run_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
+    """Hold a run folder for one training; a second one in the same folder is refused.
+
+    Raises:
+        UsageError: another run is writing there, or one is there and `resume` is not asked for.
+        OutputError: it cannot be written.
+    """
+    with checked_output(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another run is writing to {str(folder)!r}",
+                fix="wait for it, or choose another --out",
+                code="run_in_use",
+            ) from None
+        if not resume and (folder / "checkpoints").exists():
+            raise UsageError(f"a run is already in {str(folder)!r}", fix="choose another --out, or go on with --resume")
+        yield folder
