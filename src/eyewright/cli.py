@@ -3,10 +3,12 @@
 __all__ = ["main"]
 
 import argparse
+import logging
 import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
+    # What decoders say of damaged files is said by us, once and in one line.
+    warnings.simplefilter("ignore")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     verb = next((a for a in args if not a.startswith("-")), "")
     started = time.monotonic()
     try:
@@ -36,22 +41,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EyewrightError as error:
         return _fail(verb, error, started, as_json)
     except KeyboardInterrupt:
-        return _fail(verb, _Ended("interrupted", "run it again, or go on with --resume", 130), started, as_json)
+        return _fail(verb, _EndedError("interrupted", "run it again, or go on with --resume", 130), started, as_json)
     except SystemExit as end:
         if end.code == 143:
-            return _fail(verb, _Ended("terminated", "go on with --resume", 143), started, as_json)
+            return _fail(verb, _EndedError("terminated", "go on with --resume", 143), started, as_json)
         return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
         _drop_stdout()
         return 0
     except MemoryError:
-        error = UsageError("there is not enough memory", fix="use a smaller --batch or --imgsz", code="memory")
-        return _fail(verb, error, started, as_json)
+        short = UsageError("there is not enough memory", fix="use a smaller --batch or --imgsz", code="memory")
+        return _fail(verb, short, started, as_json)
     except Exception as fault:
         if os.environ.get("EYEWRIGHT_DEBUG"):
             raise
         text = f"a fault of ours: {type(fault).__name__}: {fault}"
-        return _fail(verb, _Ended(text, "please report it with what EYEWRIGHT_DEBUG=1 shows", 70), started, as_json)
+        return _fail(
+            verb, _EndedError(text, "please report it with what EYEWRIGHT_DEBUG=1 shows", 70), started, as_json
+        )
     try:
         return _finish(verb, result, started, options)
     except BrokenPipeError:
@@ -59,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-class _Ended(EyewrightError):
+class _EndedError(EyewrightError):
     """An end that is nobody's input error: a signal, or a fault of ours."""
 
     def __init__(self, message: str, fix: str, exit_code: int) -> None:
@@ -211,7 +218,8 @@ def _predict(o: argparse.Namespace) -> Result:
 
     bundle = lifecycle.verify(o.bundle)
     items = list_sources(o.source)
-    rows, findings, text = [], [], []
+    rows: list[dict[str, Any]] = []
+    findings: list[dict[str, Any]] = []
     for index, item in enumerate(items):
         name = "-" if item == "-" else str(Path(item).resolve())
         try:
@@ -234,7 +242,7 @@ def _predict(o: argparse.Namespace) -> Result:
         print(_printable(line), flush=True)
     if not rows:
         raise UnreadableImageError(f"none of {len(items)} images can be read", fix="see the lines above")
-    out = {}
+    out: dict[str, Path] = {}
     if o.out is not None:
         from eyewright.core.files import write_json
 
@@ -245,7 +253,6 @@ def _predict(o: argparse.Namespace) -> Result:
         "out": out,
         "predictions": rows,
         "findings": findings,
-        "text": text,
         "exit": 1 if findings else 0,
     }
 

@@ -181,7 +181,8 @@ def _train(
     leaks = find_leaks(findings)
     if leaks and not allow_leaks:
         raise LeakError(
-            f"{len(leaks)} image{'s' * (len(leaks) != 1)} on both sides of the split: {leaks[0].path!r} is {leaks[0].message}",
+            f"{len(leaks)} image{'s' * (len(leaks) != 1)} on both sides of the split: "
+            f"{leaks[0].path!r} is {leaks[0].message}",
             fix="see eyewright doctor; remove them, or override with --allow-leaks",
         )
     if deadline is not None and deadline - time.monotonic() < 2:

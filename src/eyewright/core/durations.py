@@ -37,7 +37,7 @@ def show_duration(seconds: float) -> str:
     """Show seconds as a person reads them.
 
     >>> show_duration(4.25), show_duration(75), show_duration(3700)
-    ('4.2 s', '1 min 15 s', '1 h 2 min')
+    ('4.2 s', '1 min 15 s', '1 h 1 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -116,10 +116,9 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
     parts = {n: n[len(common) :].split("/") for n in images}
     tops = {p[0].lower() for p in parts.values() if len(p) > 1}
     has_splits = bool(tops) and tops <= set(_SPLITS)
-    if common and not has_splits and (last := common.rstrip("/").rpartition("/")[2]).lower() not in _SPLITS:
-        # One folder with everything in it: its name may be the only class there is.
-        if all(len(p) == 1 for p in parts.values()):
-            parts = {n: [last, *p] for n, p in parts.items()}
+    if common and not has_splits and all(len(p) == 1 for p in parts.values()):
+        # One folder with everything in it: its name is the only class there is.
+        parts = {n: [common.rstrip("/").rpartition("/")[2], *p] for n, p in parts.items()}
     direct = {"/".join(p[int(has_splits) : -1]) for p in parts.values()}
     samples, outside = [], []
     names_of: dict[str, str] = {}
@@ -280,7 +279,7 @@ def _idx_pairs(names: Sequence[str]) -> dict[SplitName, tuple[str, str]]:
 
 def _from_idx(tree: Tree, pairs: dict[SplitName, tuple[str, str]]) -> Dataset:
     arrays: dict[str, NDArray[np.uint8]] = {}
-    targets: dict[str, NDArray[np.uint8]] = {}
+    targets: dict[SplitName, NDArray[np.uint8]] = {}
     for split, (images, labels) in pairs.items():
         arrays[split] = _read_idx(tree, images)
         targets[split] = _read_idx(tree, labels)

@@ -118,8 +118,9 @@ def _thumbnail_store(n: int) -> NDArray[np.uint8]:
     shape = (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     if n <= _IN_MEMORY:
         return np.zeros(shape, np.uint8)
-    # The file has no name any more once opened: it disappears with the process, however that ends.
-    return np.memmap(tempfile.TemporaryFile(), dtype=np.uint8, mode="w+", shape=shape)
+    # The file has no name once it is open: it is gone with the array, however the process ends.
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 
 def near_duplicates(

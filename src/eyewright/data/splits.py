@@ -5,6 +5,7 @@ __all__ = ["FRACTIONS", "group_samples", "split_dataset"]
 import posixpath
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -15,7 +16,7 @@ from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset, SplitName
 from eyewright.data.scan import Scan, near_duplicates
 
-FRACTIONS = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
+FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 """Parts of a dataset that comes without a split."""
 
 
@@ -62,7 +63,8 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     """
     present = set(dataset.splits)
     unassigned = [s for s in dataset.samples if s.split is None]
-    notes = []
+    notes: list[str] = []
+    parts: dict[SplitName, float]
     if present and unassigned:
         raise DatasetError(
             f"expected a split for every image, found {len(unassigned)} of {len(dataset)} without one, "
@@ -72,7 +74,7 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     if present == {"train", "val", "test"}:
         return dataset
     if not present or present == {"train"}:
-        parts: dict[SplitName, float] = dict(FRACTIONS)  # type: ignore[arg-type]
+        parts = dict(FRACTIONS)
         notes.append("split 70/10/20 by class, alike images kept together")
     elif "train" not in present:
         raise DatasetError(f"the dataset has {' and '.join(sorted(present))} but no train part", fix="add train")
@@ -116,12 +118,12 @@ def _assign(targets: list[int], groups: list[int], parts: dict[SplitName, float]
     order.sort(key=len, reverse=True)
     result: list[SplitName] = ["train"] * len(targets)
     share = np.array(list(parts.values()))
-    for group in order:
-        held = [targets[i] for i in group]
+    for alike in order:
+        held = [targets[i] for i in alike]
         # Relative to its share, the neediest part takes the group; a part that would overflow comes last.
         need = sum(lack[t] for t in held) / len(held)
         part = int(np.argmax(np.where(need >= 0.5, need / share, need - 1e6)))
-        for i in group:
+        for i in alike:
             result[i] = names[part]
             lack[targets[i], part] -= 1
     _fill_empty(result, targets, list(members.values()), names)

@@ -143,7 +143,8 @@ class ArrayTree:
 
     def _pixels(self, name: str) -> NDArray[np.uint8]:
         key, _, index = name.rpartition("/")
-        return self._arrays[key][int(index)]
+        pixels: NDArray[np.uint8] = self._arrays[key][int(index)]
+        return pixels
 
 
 def _wanted(name: str) -> bool:

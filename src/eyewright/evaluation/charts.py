@@ -58,9 +58,8 @@ def line_chart(
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
     for tick in _ticks(x0, x1):
-        parts.append(
-            f'<text class="tick" x="{px(tick):.1f}" y="{height - bottom + 16}" text-anchor="middle">{_short(tick)}</text>'
-        )
+        at = f'x="{px(tick):.1f}" y="{height - bottom + 16}"'
+        parts.append(f'<text class="tick" {at} text-anchor="middle">{_short(tick)}</text>')
     parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{py(y0):.1f}" y2="{py(y0):.1f}"/>')
     for s, points in zip(series, finite, strict=True):
         path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in points)
@@ -71,9 +70,8 @@ def line_chart(
     middle = left + (width - left - right) / 2
     parts.append(f'<text class="label" x="{middle}" y="{height - 6}" text-anchor="middle">{escape(x_label)}</text>')
     up = top + (height - top - bottom) / 2
-    parts.append(
-        f'<text class="label" transform="translate(13 {up}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text></svg>'
-    )
+    turned = f'transform="translate(13 {up}) rotate(-90)"'
+    parts.append(f'<text class="label" {turned} text-anchor="middle">{escape(y_label)}</text></svg>')
     return "".join(parts)
 
 

@@ -101,6 +101,9 @@ def _per_class(
     result = []
     for k, name in enumerate(names):
         low, high = percentile_interval(f1[:, k])
+        if low == high and truth[k]:
+            # No mistake in the sample does not mean none at all: F1 is bounded as recall is.
+            low, high = wilson_interval(int(right[k]), int(truth[k]))
         positive = targets == k
         both = 0 < positive.sum() < n
         binary = np.stack([1 - scores[:, k], scores[:, k]], 1)
@@ -151,7 +154,8 @@ def _tables(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str
 def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keep at most 200 points of a curve, its ends among them."""
     chosen = np.unique(np.linspace(0, len(points) - 1, _CURVE_POINTS).round().astype(int))
-    return np.round(points[chosen], 5)
+    kept: NDArray[np.float64] = np.round(points[chosen], 5)
+    return kept
 
 
 def _items(

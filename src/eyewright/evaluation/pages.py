@@ -42,7 +42,11 @@ def summarise(report: Report) -> str:
     t, a = np.unravel_index(int(off.argmax()), off.shape)
     n = int(off[t, a])
     pair = f"“{report.labels[t]}” taken for “{report.labels[a]}”"
-    return text + f" Its most frequent mistake is {pair} ({n} image{'s' * (n != 1)})."
+    if off.sum() == 1:
+        return text + f" Its one mistake: {pair}."
+    if n == 1:
+        return text + f" Its {int(off.sum())} mistakes are all of different kinds, such as {pair}."
+    return text + f" Its most frequent mistake is {pair} ({n} of {int(off.sum())} mistakes)."
 
 
 def render_html(report: Report, *, title: str, pictures: Pictures | None = None) -> str:
@@ -64,7 +68,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
     ]
     # "<" inside a script element could end it: class and file names are not ours.
     data = dumps_json({"labels": report.labels, "gallery": gallery}).replace("<", "\\u003c")
-    return _template().render(
+    page: str = _template().render(
         title=title,
         report=report,
         summary=summarise(report),
@@ -86,6 +90,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         n_classes=len(report.per_class),
         data=data,
     )
+    return page
 
 
 def render_markdown(report: Report, *, title: str) -> str:
@@ -144,8 +149,10 @@ def _curves(report: Report) -> list[tuple[str, str, str]]:
     )
     hardest = ", ".join(f'<span class="key s{i}">{_escape(report.labels[k])}</span>' for i, k in enumerate(low))
     key = f"hardest classes: {hardest}" if low else ""
-    return [("ROC, each class against the rest", key, roc), ("Precision and recall", key, pr)] + [
-        ("Reliability", "on the dashed line confidence means what it says", reliability)
+    return [
+        ("ROC, each class against the rest", key, roc),
+        ("Precision and recall", key, pr),
+        ("Reliability", "on the dashed line confidence means what it says", reliability),
     ]
 
 

@@ -3,6 +3,7 @@
 __all__ = ["grad_cam", "integrated_gradients"]
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,9 +65,10 @@ def _to_unit(heat: Tensor) -> NDArray[np.float32]:
     return result
 
 
-def _captum():  # type: ignore[no-untyped-def]
+def _captum() -> Any:
     try:
         import captum.attr
     except ImportError as error:
         raise MissingExtraError("captum is not installed", fix="pip install 'eyewright[train]'") from error
-    return captum.attr
+    attr: Any = captum.attr
+    return attr

@@ -21,7 +21,7 @@ def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: int) -> N
     tops = np.unique(np.linspace(0, height - win_h, 2 * OCCLUSION_CELLS).astype(int))
     lefts = np.unique(np.linspace(0, width - win_w, 2 * OCCLUSION_CELLS).astype(int))
     fill = np.rint(pixels.mean((0, 1))).astype(np.uint8)
-    places = [(int(t), int(l)) for t in tops for l in lefts]
+    places = [(int(top), int(left)) for top in tops for left in lefts]
     covered = np.repeat(pixels[None], len(places), axis=0)
     for k, (top, left) in enumerate(places):
         covered[k, top : top + win_h, left : left + win_w] = fill

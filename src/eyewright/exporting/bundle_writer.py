@@ -79,7 +79,7 @@ def export_bundle(
         for file, data in (report_files or {}).items():
             write_bytes(stage / file, data)
         title = name or f"{provenance['dataset']['name']}-{run.recipe.model}"
-        metrics = {} if report is None else {k: v for k, v in report.to_json()["metrics"].items()}
+        metrics = {} if report is None else report.to_json()["metrics"]
         manifest = Manifest(
             name=title,
             task=run.task_name,
@@ -156,7 +156,7 @@ def _reference(predictor: Predictor, dataset: Dataset) -> bytes:
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -42,6 +42,7 @@ def model_card(manifest: Manifest) -> str:
     shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
     table = "".join(f"| {name} | {_number(m)} | {m['n']} |\n" for name, m in rows)
     measured = f"| metric | value [95 % interval] | n |\n|---|---|---|\n{table}" if rows else "Not measured.\n"
+    images = data.get("images") or {}
     training = about.get("training") or {}
     # JSON is YAML; writing it this way cannot be led astray by what a class is called.
     yaml = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items())
@@ -55,7 +56,7 @@ Sorts an image into one of {len(manifest.labels)} classes: {shown}.
 
 ## How good it is
 
-On {data.get("images", {}).get("test", 0)} test images that training never saw:
+On {images.get("test", 0)} test images that training never saw:
 
 {measured}
 Confidence is calibrated by one temperature ({manifest.calibration.get("temperature", 1.0):.3f}), fitted on validation
@@ -74,8 +75,8 @@ or `eyewright predict . --source image.jpg`. Without Eyewright: `onnx/model.onnx
 
 ## Where it comes from
 
-{about.get("model")} ({about.get("parameters") or 0:,} weights), trained on {data.get("images", {}).get("train", 0)} images
-of {data.get("name")} (fingerprint `{str(data.get("fingerprint"))[:16]}`), {training.get("epochs")} epochs,
+{about.get("model")} ({about.get("parameters") or 0:,} weights), trained on {images.get("train", 0)} images of
+{data.get("name")} (fingerprint `{str(data.get("fingerprint"))[:16]}`), {training.get("epochs")} epochs,
 seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the digests of all files.
 
 ## Limits

@@ -30,6 +30,7 @@ _DECODER_ERRORS = (
     AttributeError,
     RuntimeError,
     ZeroDivisionError,
+    Warning,  # where a caller has made warnings errors
     Image.DecompressionBombError,
 )
 
@@ -108,7 +109,7 @@ def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> t
     info = _info(image, header)
     try:
         if header.format == "JPEG":
-            image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (side * 2, side * 2))  # type: ignore[no-untyped-call]
+            image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (side * 2, side * 2))
         image.load()
         upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
         grey = Image.fromarray(_to_array(upright, "8")) if upright.mode not in ("L", "RGB") else upright

@@ -28,7 +28,8 @@ def colour_map(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     at = np.clip(values, 0.0, 1.0) * (len(_STOPS) - 1)
     low = np.minimum(at.astype(np.int64), len(_STOPS) - 2)
     part = (at - low)[..., None]
-    return np.rint(_STOPS[low] * (1 - part) + _STOPS[low + 1] * part).astype(np.uint8)
+    colours: NDArray[np.uint8] = np.rint(_STOPS[low] * (1 - part) + _STOPS[low + 1] * part).astype(np.uint8)
+    return colours
 
 
 def overlay_heatmap(

@@ -41,7 +41,8 @@ class Placement:
         """
         scale = np.array(self.scale_yx[::-1])
         offset = np.array(self.offset_yx[::-1])
-        return (np.asarray(points_xy, dtype=np.float64) - offset) / scale
+        mapped: NDArray[np.float64] = (np.asarray(points_xy, dtype=np.float64) - offset) / scale
+        return mapped
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> tu
 
 
 def percentile_interval(replicates: NDArray[np.float64], *, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the percentile interval of bootstrap replicates (Efron 1979); replicates that are not defined are left out."""
+    """Give the percentile interval of bootstrap replicates (Efron 1979), leaving out those that are not defined."""
     finite = replicates[np.isfinite(replicates)]
     if not len(finite):
         return math.nan, math.nan
@@ -122,13 +122,13 @@ def classification_metrics(
         if have < few:
             drawn.setdefault("average_precision", []).append(_weighted_ap(true, p, weights[: few - have]))
     result = {}
-    for name, value in point.items():
+    for name, number in point.items():
         low, high = percentile_interval(np.concatenate(drawn[name]), confidence=confidence) if n else (math.nan,) * 2
         method = "bootstrap"
         if name in ("accuracy", "precision_micro", "recall_micro", "f1_micro") and low == high:
-            low, high = wilson_interval(value * n, n, confidence=confidence)
+            low, high = wilson_interval(number * n, n, confidence=confidence)
             method = "wilson"
-        result[name] = Metric(_finite(value), _finite(low), _finite(high), n, method, confidence)
+        result[name] = Metric(_finite(number), _finite(low), _finite(high), n, method, confidence)
     return result
 
 

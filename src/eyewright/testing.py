@@ -1,0 +1,141 @@
+"""Public conformance checks: what every task, net, image format and predictor must do, ours and yours.
+
+Each check raises `AssertionError` with what was expected. They need no test framework.
+
+>>> from eyewright.tasks import Classify
+>>> check_task(Classify())
+"""
+
+__all__ = ["check_format", "check_net", "check_predictor", "check_preparation", "check_task"]
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import BundleError, UnreadableImageError
+from eyewright.core.jsonable import dumps_json
+from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import Predictor
+from eyewright.core.rng import generator
+from eyewright.imaging.decode import probe_image, read_image
+from eyewright.imaging.preparation import Placement, Preparation
+
+
+def check_task(task: Any) -> None:
+    """Check a task: decode gives one prediction an image, refuses what it was not promised, scores with intervals.
+
+    `task` has `name`, `outputs`, `main_metric`, `decode`, `score` and `draw` as `eyewright.tasks.Classify` has.
+    """
+    labels = LabelSpace(("a", "b", "c"))
+    rng = generator(0, "check_task")
+    raw = rng.random((12, 3)).astype(np.float32)
+    raw /= raw.sum(1, keepdims=True)
+    placements = [Placement((4, 4), (1.0, 1.0), (0.0, 0.0))] * 12
+    arrays = dict.fromkeys(task.outputs, raw)
+    predictions = task.decode(arrays, placements, labels)
+    assert len(predictions) == 12, "decode must give one prediction an image"
+    for prediction in predictions:
+        dumps_json(prediction.to_json())
+        image = np.zeros((20, 30, 3), np.uint8)
+        drawn = task.draw(image, prediction)
+        assert drawn.dtype == np.uint8, "draw must give uint8"
+        assert drawn.ndim == 3, "draw must give (H, W, 3)"
+        assert not image.any(), "draw must not change its argument"
+    for wrong in ({}, dict.fromkeys(task.outputs, raw[:, :2]), dict.fromkeys(task.outputs, raw * np.float32("nan"))):
+        _must_raise(BundleError, partial(task.decode, wrong, placements, labels), "decode of broken arrays")
+    metrics = task.score(predictions, [0, 1, 2] * 4, rng=generator(0, "score"))
+    again = task.score(predictions, [0, 1, 2] * 4, rng=generator(0, "score"))
+    assert metrics == again, "score must depend on its arguments only"
+    assert task.main_metric in metrics, f"score must give {task.main_metric!r}"
+    for name, metric in metrics.items():
+        assert metric.n == 12, f"{name} must say how many images it rests on"
+        if metric.value is not None and metric.low is not None and metric.high is not None:
+            assert metric.low <= metric.high, f"{name}: an interval's ends are in order"
+
+
+def check_net(
+    builder: Callable[..., Any], *, size_hw: tuple[int, int] = (32, 32), channels: int = 3, n_classes: int = 5
+) -> None:
+    """Check a classifier builder: shapes, gradients, batch independence in eval mode, a state that can be reloaded."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = builder(n_classes, channels=channels, size_hw=size_hw)
+        x = torch.randn(4, channels, *size_hw)
+        y = net(x)
+        assert y.shape == (4, n_classes), f"expected logits (4, {n_classes}), found {tuple(y.shape)}"
+        torch.nn.functional.cross_entropy(y, torch.tensor([0, 1, 2, 0])).backward()  # type: ignore[no-untyped-call]
+        lacking = [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None]
+        assert not lacking, f"no gradient reaches {lacking}"
+        net.eval()
+        with torch.inference_mode():
+            whole, single = net(x), torch.cat([net(x[i : i + 1]) for i in range(4)])
+        assert torch.allclose(whole, single, atol=1e-4), "in eval mode an image's logits depend on its batch"
+        other = builder(n_classes, channels=channels, size_hw=size_hw).eval()
+        other.load_state_dict(net.state_dict())
+        with torch.inference_mode():
+            assert torch.equal(other(x), whole), "a reloaded state gives other logits"
+
+
+def check_format(encode: Callable[[NDArray[np.uint8]], bytes], *, lossless: bool, name: str) -> None:
+    """Check that images of a format are read right: size, pixels, damage refused.
+
+    `encode` writes uint8 (H, W, 3) RGB in the format that `probe_image` calls `name`.
+    """
+    rows, columns = np.mgrid[0:37, 0:53]
+    image = np.stack([rows * 5, columns * 4, (rows + columns) * 2], 2).astype(np.uint8)
+    data = encode(image)
+    info = probe_image(data)
+    assert (info.format, info.size_hw) == (name, (37, 53)), f"expected {name} of 53x37, found {info}"
+    found = read_image(data)
+    assert found.dtype == np.uint8, "expected uint8"
+    assert found.shape == image.shape, f"expected {image.shape}, found {found.shape}"
+    error = np.abs(found.astype(int) - image)
+    assert error.max() == 0 if lossless else error.mean() < 6, f"pixels differ by {error.mean():.1f} on average"
+    _must_raise(UnreadableImageError, lambda: read_image(data[: len(data) // 2]), f"half of a {name} file")
+    _must_raise(UnreadableImageError, lambda: read_image(data[:12]), f"the first bytes of a {name} file")
+
+
+def check_preparation(preparation: Preparation) -> None:
+    """Check a preparation: shape, determinism, arguments unchanged, JSON there and back, a placement that maps back."""
+    assert Preparation.from_json(preparation.to_json()) == preparation, "JSON there and back changes it"
+    rng = generator(0, "check_preparation")
+    for size in ((7, 11), (64, 48), preparation.size_hw, (1, 1)):
+        image = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+        before = image.copy()
+        pixels, placement = preparation(image)
+        assert pixels.shape == (*preparation.size_hw, preparation.channels), f"found {pixels.shape}"
+        assert np.array_equal(image, before), "the argument was changed"
+        assert np.array_equal(pixels, preparation(image)[0]), "two calls give other pixels"
+        centre = np.array([[preparation.size_hw[1] / 2, preparation.size_hw[0] / 2]])
+        back = placement.to_source(centre)[0]
+        off = np.abs(back - np.array([size[1] / 2, size[0] / 2])) * np.array(placement.scale_yx[::-1])
+        assert off.max() <= 1.0, f"the centre maps back to {back}, more than a prepared pixel off"
+
+
+def check_predictor(predictor: Predictor) -> None:
+    """Check a predictor: arrays as promised, one prediction an image, the same answer alone and in a batch."""
+    height, width = predictor.preparation.size_hw
+    rng = generator(0, "check_predictor")
+    pixels = rng.integers(0, 256, (5, height, width, predictor.preparation.channels)).astype(np.uint8)
+    raw: Mapping[str, NDArray[np.float32]] = predictor.raw(pixels)
+    for name, array in raw.items():
+        assert len(array) == 5, f"{name}: expected 5 rows, found {len(array)}"
+        assert np.isfinite(array).all(), f"{name} holds NaN or infinity"
+        alone = np.concatenate([predictor.raw(pixels[i : i + 1])[name] for i in range(5)])
+        assert np.abs(alone - array).max() < 1e-4, f"{name}: an image's arrays depend on its batch"
+        assert len(predictor.raw(pixels[:0])[name]) == 0, f"{name}: no images must give no rows"
+    images = [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in ((9, 9), (40, 30), (height, width))]
+    assert len(predictor.predict_images(images)) == 3, "expected one prediction an image"
+
+
+def _must_raise(kind: type[Exception], call: Callable[[], Any], what: str) -> None:
+    try:
+        call()
+    except kind:
+        return
+    raise AssertionError(f"{what} must raise {kind.__name__}")

@@ -1,0 +1,117 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eyewright.core import LabelSpace
+from eyewright.core.errors import DatasetError, UsageError
+from eyewright.data import Dataset, Sample, open_dataset, scan_dataset, split_dataset
+from eyewright.data.tree import FolderTree
+from eyewright.imaging import encode_image
+
+
+def made(targets: list[int], *, groups: list[str | None] | None = None, split: list[str] | None = None) -> Dataset:
+    samples = tuple(
+        Sample(f"{i}.png", t, split[i] if split else None, groups[i] if groups else None)  # type: ignore[arg-type]
+        for i, t in enumerate(targets)
+    )
+    return Dataset(FolderTree(Path("/nowhere")), samples, LabelSpace(tuple("abcdefghij"[: max(targets) + 1])), "test")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(10, 120), min_size=2, max_size=6), st.integers(0, 5))
+def test_classes_keep_their_shares_and_every_image_has_one_part(sizes: list[int], seed: int) -> None:
+    data = made([t for t, n in enumerate(sizes) for _ in range(n)])
+    found = split_dataset(data, seed=seed)
+    assert [s.id for s in found.samples] == [s.id for s in data.samples]
+    for target, n in enumerate(sizes):
+        counts = Counter(s.split for s in found.samples if s.target == target)
+        for part, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+            assert abs(counts[part] - share * n) <= 1.5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=60, max_size=150))
+def test_a_group_is_never_on_two_sides(rows: list[tuple[int, int]]) -> None:
+    targets = [t for t, _ in rows]
+    data = made(targets, groups=[f"g{g}" for _, g in rows])
+    try:
+        found = split_dataset(data)
+    except DatasetError:
+        return
+    sides: dict[str | None, set[str | None]] = {}
+    for s in found.samples:
+        sides.setdefault(s.group, set()).add(s.split)
+    assert all(len(parts) == 1 for parts in sides.values())
+
+
+def test_the_seed_decides() -> None:
+    data = made([0, 1] * 50)
+    assert split_dataset(data, seed=1) == split_dataset(data, seed=1)
+    assert split_dataset(data, seed=1) != split_dataset(data, seed=2)
+
+
+def test_three_images_a_class_are_enough() -> None:
+    found = split_dataset(made([0, 0, 0, 1, 1, 1]))
+    for target in (0, 1):
+        assert {s.split for s in found.samples if s.target == target} == {"train", "val", "test"}
+
+
+def test_one_image_a_class_is_too_few() -> None:
+    with pytest.raises(DatasetError, match="too few images"):
+        split_dataset(made([0, 1]))
+
+
+def test_a_complete_split_is_kept() -> None:
+    data = made([0, 1] * 3, split=["train", "train", "val", "val", "test", "test"])
+    assert split_dataset(data) is data
+
+
+def test_a_missing_val_is_taken_from_train_only() -> None:
+    found = split_dataset(made([0, 1] * 60, split=["train"] * 100 + ["test"] * 20))
+    assert Counter(s.split for s in found.samples) == {"train": 90, "val": 10, "test": 20}
+    assert all(s.split == "test" for s in found.samples[100:])
+
+
+def test_a_given_val_is_held_out_as_test_when_there_is_none() -> None:
+    found = split_dataset(made([0, 1] * 60, split=["train"] * 100 + ["val"] * 20))
+    assert all(s.split == "test" for s in found.samples[100:])
+    assert "held out as test" in found.notes[-1]
+
+
+@pytest.mark.parametrize("split", [["test"] * 4, ["train", "train", None, None]])
+def test_a_split_that_makes_no_sense_is_refused(split: list[str]) -> None:
+    with pytest.raises(DatasetError):
+        split_dataset(made([0, 1, 0, 1], split=split))
+
+
+def test_alike_images_stay_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        image = np.kron(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8), np.ones((8, 8, 1), np.uint8))
+        for copy in range(4):
+            place = tmp_path / "ab"[i % 2] / f"{i}-{copy}.png"
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(encode_image(np.clip(image.astype(int) + copy, 0, 255).astype(np.uint8)))
+    data = open_dataset(tmp_path)
+    found = split_dataset(data, scan=scan_dataset(data))
+    sides: dict[str, set[str | None]] = {}
+    for s in found.samples:
+        sides.setdefault(s.id.split("/")[1].split("-")[0], set()).add(s.split)
+    assert all(len(parts) == 1 for parts in sides.values())
+    assert set(found.splits) == {"train", "val", "test"}
+
+
+def test_group_by_a_pattern_in_the_name() -> None:
+    samples = tuple(Sample(f"c{i % 2}/person{i // 4}_{i}.png", i % 2) for i in range(80))
+    data = Dataset(FolderTree(Path("/nowhere")), samples, LabelSpace(("c0", "c1")), "test")
+    found = split_dataset(data, group_by=r"(person\d+)_")
+    sides: dict[int, set[str | None]] = {}
+    for i, s in enumerate(found.samples):
+        sides.setdefault(i // 4, set()).add(s.split)
+    assert all(len(parts) == 1 for parts in sides.values())
+    with pytest.raises(UsageError, match="--group-by"):
+        split_dataset(data, group_by="(")
