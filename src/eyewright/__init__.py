@@ -12,7 +12,6 @@ Nothing is imported until it is used: `import eyewright` is quick, and a bundle 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -77,6 +76,7 @@ __all__ = [
     "write_image",
 ]
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle, load_bundle
     from eyewright.core import LabelSpace, Report
@@ -102,7 +102,7 @@ if TYPE_CHECKING:
     from eyewright.training import Recipe
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'eyewright' has no attribute {name!r}")

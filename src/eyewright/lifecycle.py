@@ -26,8 +26,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eyewright.core.durations import parse_duration_s, show_duration
 from eyewright.core.errors import (
     BudgetError,
@@ -301,6 +299,8 @@ def explain(
 def _write_explanations(found: "Sequence[Explanation]", out: Path) -> None:
     import io
 
+    import numpy as np
+
     from eyewright.core.files import write_bytes, write_json
     from eyewright.imaging import shrink, write_image
 
@@ -541,6 +541,8 @@ def _scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
         scan = scan_dataset(dataset, quiet=quiet)
         _scans[dataset.tree] = ({s.id: i for i, s in enumerate(dataset.samples)}, scan)
         return scan
+    import numpy as np
+
     chosen = np.array([known[0][s.id] for s in dataset.samples], dtype=np.int64)
     scan = known[1]
     if len(chosen) == len(scan.records) and bool((chosen == np.arange(len(chosen))).all()):

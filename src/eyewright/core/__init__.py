@@ -1,14 +1,21 @@
-"""The values that flow, errors, randomness and atomic files: the ground everything stands on."""
+"""The values that flow, errors, randomness and atomic files: the ground everything stands on.
 
-from eyewright.core.durations import parse_duration_s, show_duration
-from eyewright.core.errors import EyewrightError
-from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
-from eyewright.core.jsonable import dumps_json, to_jsonable
-from eyewright.core.labels import LabelSpace
-from eyewright.core.predictor import Predictor
-from eyewright.core.progress import Progress, track_progress
-from eyewright.core.report import Finding, Metric, Report
-from eyewright.core.rng import generator
+Names are imported when they are used: the command line needs `errors` at once, and numpy only with work to do.
+"""
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from eyewright.core.durations import parse_duration_s, show_duration
+    from eyewright.core.errors import EyewrightError
+    from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
+    from eyewright.core.jsonable import dumps_json, to_jsonable
+    from eyewright.core.labels import LabelSpace
+    from eyewright.core.predictor import Predictor
+    from eyewright.core.progress import Progress, track_progress
+    from eyewright.core.report import Finding, Metric, Report
+    from eyewright.core.rng import generator
 
 __all__ = [
     "EyewrightError",
@@ -30,3 +37,24 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+_HOMES = {
+    "durations": ("parse_duration_s", "show_duration"),
+    "errors": ("EyewrightError",),
+    "files": ("checked_output", "staged_folder", "write_bytes", "write_json", "write_text"),
+    "jsonable": ("dumps_json", "to_jsonable"),
+    "labels": ("LabelSpace",),
+    "predictor": ("Predictor",),
+    "progress": ("Progress", "track_progress"),
+    "report": ("Finding", "Metric", "Report"),
+    "rng": ("generator",),
+}
+
+
+def __getattr__(name: str) -> object:
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module 'eyewright.core' has no attribute {name!r}")
+    value = getattr(import_module(f"eyewright.core.{home}"), name)
+    globals()[name] = value
+    return value

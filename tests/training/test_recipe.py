@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from eyewright.core.errors import UsageError
+from eyewright.training import LOSSES, OPTIMIZERS, Recipe, read_recipe, write_recipe
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"optimizer": "adamm"}, "did you mean 'adam'"),
+        ({"loss": "cross_entrpy"}, "did you mean 'cross_entropy'"),
+        ({"learning_rate": 0.1}, "unknown recipe option 'learning_rate'"),
+        ({"epochs": 0}, "epochs of 1 or more"),
+        ({"epochs": 2.5}, "expected epochs as int"),
+        ({"epochs": True}, "expected epochs as int"),
+        ({"dropout": 1.0}, r"dropout in \[0, 1\)"),
+        ({"lr": float("nan")}, "lr of 0 or more"),
+        ({"lr": -1.0}, "lr of 0 or more"),
+        ({"epochs": 3, "budget_s": 10.0}, "found both"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "label_smoothing is for"),
+        ({"seed": "0"}, "expected seed as int"),
+    ],
+)
+def test_an_option_that_is_wrong_is_refused_by_name(options: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Recipe.from_mapping(options)
+
+
+def test_a_recipe_is_written_and_read_back_unchanged(tmp_path: Path) -> None:
+    recipe = Recipe(model='a "quoted" näme', lr=1e-3, epochs=7, class_weights=True)
+    write_recipe(tmp_path / "recipe.toml", recipe)
+    assert read_recipe(tmp_path / "recipe.toml") == recipe
+
+
+@pytest.mark.parametrize("text", ["epochs = ", "\x00", "epochs = 3\nepochs = 4"])
+def test_a_recipe_that_is_not_toml_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(UsageError, match="is not TOML"):
+        read_recipe(tmp_path / "r.toml")
+
+
+def test_the_vocabulary_is_there() -> None:
+    assert {"cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"} == set(LOSSES)
+    assert {"muon", "adamw", "adam", "sgd", "momentum", "rmsprop"} == set(OPTIMIZERS)
