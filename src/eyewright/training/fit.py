@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import math
+import os
 import signal
 import threading
 import time
@@ -31,7 +32,8 @@ from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import build_optimiser, schedule_factor
 from eyewright.training.recipe import Recipe
 
-_SAVE_EVERY_S = 10.0
+# Tests shorten it to catch a save at work; for users it bounds what a power cut costs.
+_SAVE_EVERY_S = float(os.environ.get("EYEWRIGHT_SAVE_EVERY_S", "10"))
 
 
 @dataclass(frozen=True)

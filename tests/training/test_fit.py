@@ -1,0 +1,259 @@
+"""The loop: determinism, resume, budget, early stopping, signals, damaged checkpoints."""
+
+import csv
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eyewright.core.errors import CheckpointError, OutputError, RefusedError, UsageError
+from eyewright.nets import PixelNet, quick_net
+from eyewright.training.augment import Augmentation
+from eyewright.training.checkpoints import load_newest, read_tensors
+from eyewright.training.fit import Batch, FitData, FitResult, TrainState, fit, plain_step
+from eyewright.training.objectives import classification_objective
+from eyewright.training.recipe import Recipe
+
+STRONG = Augmentation(shift=0.1, flip=True, rotate_deg=10, zoom=0.1, light=0.1)
+
+
+def data() -> FitData:
+    rng = np.random.default_rng(0)
+    targets = np.arange(48) % 3
+    pixels = rng.integers(0, 60, (48, 20, 20, 3)).astype(np.uint8)
+    for i, t in enumerate(targets):
+        pixels[i, 3 + 5 * t : 8 + 5 * t, :, t] = 220
+    return FitData(pixels[:36], targets[:36], pixels[36:], targets[36:])
+
+
+def measure(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    return {"loss": float(logits.std()), "accuracy": float((logits.argmax(1) == targets).mean())}
+
+
+def train(folder: Path, recipe: Recipe | None = None, **options: object) -> tuple[PixelNet, FitResult]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = PixelNet(quick_net(3, size_hw=(20, 20), dropout=0.1), mean=(0.5,) * 3, std=(0.25,) * 3)
+    recipe = recipe or Recipe(epochs=4, batch=8, ema=0.9)
+    settings: dict[str, object] = {
+        "objective": classification_objective(recipe),
+        "augmentation": STRONG,
+        "measure": measure,
+        "main_metric": "accuracy",
+        "folder": folder / "checkpoints",
+        "device": torch.device("cpu"),
+        **options,
+    }
+    result = fit(net, data(), recipe, **settings)  # type: ignore[arg-type]
+    return net, result
+
+
+def digest(net: PixelNet) -> str:
+    return hashlib.sha256(b"".join(v.numpy().tobytes() for v in net.state_dict().values())).hexdigest()
+
+
+def stop_after(steps: int) -> Callable[[TrainState, Batch], torch.Tensor]:
+    """A step that raises SIGTERM in its own process after so many updates."""
+    done = 0
+
+    def step(state: TrainState, batch: Batch) -> torch.Tensor:
+        nonlocal done
+        done += 1
+        if done == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain_step(state, batch)
+
+    return step
+
+
+def test_it_learns_and_two_runs_of_one_seed_end_with_the_same_weights(tmp_path: Path) -> None:
+    net, result = train(tmp_path / "a")
+    again, _ = train(tmp_path / "b")
+    assert result.best_score == 1.0
+    assert digest(net) == digest(again)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 9, 15])
+def test_a_run_ended_by_sigterm_and_resumed_ends_with_the_same_weights(tmp_path: Path, steps: int) -> None:
+    whole, _ = train(tmp_path / "whole")
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path / "cut", step=stop_after(steps))
+    assert ended.value.code == 143
+    said: list[str] = []
+    resumed, result = train(tmp_path / "cut", resume=True, say=said.append)
+    assert digest(resumed) == digest(whole)
+    assert [r["epoch"] for r in result.history] == ["1", "2", "3", "4"]
+    assert f"resumed at step {steps}" in said[0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(tmp_path: Path, damage: str) -> None:
+    whole, _ = train(tmp_path / "whole")
+    for steps in (5, 4):
+        with pytest.raises(SystemExit):
+            train(tmp_path / "cut", step=stop_after(steps), resume=steps == 4)
+    last = tmp_path / "cut/checkpoints/last/state.safetensors"
+    content = last.read_bytes()
+    if damage == "gone":
+        last.unlink()
+    else:
+        flipped = bytearray(content)
+        flipped[len(flipped) * 3 // 4] ^= 1
+        # A new file, as a failing disk would give: `previous` is another name of older content.
+        last.unlink()
+        last.write_bytes(content[: len(content) // 2] if damage == "cut" else bytes(flipped))
+    said: list[str] = []
+    resumed, _ = train(tmp_path / "cut", resume=True, say=said.append)
+    assert digest(resumed) == digest(whole)
+    assert damage == "gone" or "the checkpoint before it is used" in said[0]
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        train(tmp_path, step=stop_after(3))
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train(tmp_path, Recipe(epochs=5, batch=8, ema=0.9), resume=True)
+
+
+def test_resume_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="found none"):
+        train(tmp_path, resume=True)
+
+
+def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit):
+        train(tmp_path, step=stop_after(5))
+    before = load_newest(tmp_path / "checkpoints")[1]
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="no space left"):
+        train(tmp_path, resume=True)
+    assert load_newest(tmp_path / "checkpoints")[1] == before
+
+
+def test_metrics_csv_is_what_the_console_showed(tmp_path: Path) -> None:
+    said: list[str] = []
+    _, result = train(tmp_path, say=said.append)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [dict(r) for r in result.history]
+    for row, line in zip(rows, said, strict=True):
+        for name, value in row.items():
+            if name not in ("epoch", "best"):
+                assert f"{name} {value}" in line
+
+
+def test_training_ends_with_its_deadline_annealed(tmp_path: Path) -> None:
+    started = time.monotonic()
+    _, result = train(tmp_path, Recipe(budget_s=3.0, batch=8), deadline=started + 3.0)
+    took = time.monotonic() - started
+    assert 2.5 < took < 6
+    assert result.stopped == "the budget is used"
+    assert float(result.history[-1]["lr"]) < 0.003
+
+
+def test_early_stopping_waits_for_its_patience(tmp_path: Path) -> None:
+    scores = iter([0.5, 0.7, 0.6, 0.7, 0.6, 0.6, 0.9])
+    recipe = Recipe(epochs=20, batch=8, patience=3)
+    _, result = train(tmp_path, recipe, measure=lambda logits, targets: {"loss": 0.0, "accuracy": next(scores)})
+    assert len(result.history) == 5
+    assert "no better validation score for 3 epochs" in result.stopped
+    # Of equals the later one is kept: its learning rate has come down further.
+    assert result.best_epoch == 4
+
+
+def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
+    scores = iter([0.5, 0.9, 0.6, 0.6])
+    net, result = train(tmp_path, measure=lambda logits, targets: {"loss": 0.0, "accuracy": next(scores)})
+    assert result.best_epoch == 2
+    weights, about = read_tensors(tmp_path / "checkpoints/best/model.safetensors")
+    assert about["epoch"] == 2
+    assert all(torch.equal(v, weights[k]) for k, v in net.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_stops_training_and_names_the_step(tmp_path: Path) -> None:
+    def broken(state: TrainState, batch: Batch) -> torch.Tensor:
+        return plain_step(state, batch) * float("nan")
+
+    with pytest.raises(RefusedError, match="no longer a number in epoch 1"):
+        train(tmp_path, step=broken)
+
+
+def test_a_step_is_an_argument(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def counting(state: TrainState, batch: Batch) -> torch.Tensor:
+        seen.append(len(batch.targets))
+        return plain_step(state, batch)
+
+    train(tmp_path, step=counting)
+    assert seen == [8] * 16
+
+
+@pytest.mark.parametrize("option", [{"l1": 0.1}, {"clip_norm": 1e-4}, {"weight_decay": 5.0}])
+def test_penalties_and_clipping_change_the_weights_as_they_should(tmp_path: Path, option: dict[str, float]) -> None:
+    plain, _ = train(tmp_path / "plain", Recipe(epochs=4, batch=8, optimizer="momentum", weight_decay=0.0))
+    other, _ = train(
+        tmp_path / "other", Recipe(**{"epochs": 4, "batch": 8, "optimizer": "momentum", "weight_decay": 0.0, **option})
+    )
+
+    def size(net: PixelNet) -> float:
+        return sum(p.detach().abs().sum().item() for p in net.parameters() if p.ndim >= 2)
+
+    assert size(other) < size(plain) or "clip_norm" in option
+    assert digest(other) != digest(plain)
+
+
+def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_kill_at_any_instant_loses_nothing_but_time(tmp_path: Path, shapes: Path) -> None:
+    """kill -9 in a real process, at three instants, then --resume: the same weights as without."""
+    command = [sys.executable, "-m", "eyewright", "train", str(shapes), "--epochs", "8", "--batch", "8", "--quiet"]
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True)
+    cut = tmp_path / "cut"
+    for _ in range(3):
+        resume = ["--resume"] if (cut / "checkpoints/last/state.safetensors").exists() else []
+        process = subprocess.Popen(
+            [*command, "--out", str(cut), *resume], env={**os.environ, "EYEWRIGHT_SAVE_EVERY_S": "0"}
+        )
+        marker = cut / "checkpoints/last/state.safetensors"
+        before = marker.stat().st_mtime_ns if marker.exists() else 0
+        while process.poll() is None and (not marker.exists() or marker.stat().st_mtime_ns == before):
+            time.sleep(0.005)
+        time.sleep(0.05)
+        process.kill()
+        process.wait()
+    subprocess.run([*command, "--out", str(cut), "--resume"], check=True)
+    ours, theirs = (read_tensors(f / "checkpoints/best/model.safetensors")[0] for f in (cut, tmp_path / "whole"))
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_two_runs_in_one_folder_the_second_is_refused(tmp_path: Path) -> None:
+    from eyewright.training.run import open_run_folder
+
+    def second() -> None:
+        with open_run_folder(tmp_path / "run", resume=True):
+            pass
+
+    with open_run_folder(tmp_path / "run", resume=False), pytest.raises(UsageError, match="another run is writing"):
+        second()
