@@ -186,7 +186,7 @@ def _explain(o: argparse.Namespace) -> Result:
 def _export(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    bundle, parity = lifecycle._export(o.run, o.out, validation=o.data, name=o.name)
+    bundle, parity = lifecycle.export_checked(o.run, o.out, validation=o.data, name=o.name)
     text = [
         f"bundle   {_shown_path(bundle.folder)}",
         f"parity   {parity.n} validation images, probabilities within {parity.worst:.1e}, answers equal",

@@ -1,0 +1,154 @@
+"""From a path to a dataset that can be trained on: read, scanned once, split; and back to the data of a run."""
+
+__all__ = [
+    "count_seen",
+    "dataset_of",
+    "doctor",
+    "known_images",
+    "load_dataset",
+    "part_of_path",
+    "part_of_run",
+    "scan_of",
+    "silent",
+]
+
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.report import Finding
+
+if TYPE_CHECKING:
+    from eyewright.data import Dataset, Scan
+    from eyewright.training.run import Run
+
+Say = Callable[[str], None]
+PathLike = str | Path
+
+# A scan belongs to the files, not to one selection of them: train() after load_dataset() need not read them again.
+_scans: "weakref.WeakKeyDictionary[Any, tuple[dict[str, int], Scan]]" = weakref.WeakKeyDictionary()
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def load_dataset(
+    path: PathLike,
+    *,
+    seed: int = 0,
+    group_by: str | None = None,
+    label_depth: int | None = None,
+    quiet: bool = True,
+    say: Say = silent,
+) -> "Dataset":
+    """Read a dataset and split it into train, val and test, leak-safe and stratified; see `data.train` and so on.
+
+    A split that comes with the data is kept. Images that cannot be read are left out, and `notes` says so.
+
+    Raises:
+        DatasetError: nothing there, of no known format, or too small to split.
+    """
+    from eyewright.data import open_dataset, split_dataset
+
+    dataset = open_dataset(path, label_depth=label_depth)
+    say(f"found {dataset.describe()}")
+    scan = scan_of(dataset, quiet=quiet)
+    readable = scan.readable
+    if not readable.any():
+        first = next(r.error for r in scan.records if r.error is not None)
+        raise DatasetError(
+            f"none of the {len(dataset)} images can be read; the first, {dataset.samples[0].id!r}: {first.message}",
+            fix=first.fix,
+        )
+    if not readable.all():
+        bad = [s.id for s, ok in zip(dataset.samples, readable, strict=True) if not ok]
+        note = f"{len(bad)} of {len(readable)} images cannot be read and are left out, such as {bad[0]!r}"
+        kept = (s for s, ok in zip(dataset.samples, readable, strict=True) if ok)
+        dataset = dataset.with_samples(kept, note)
+        say(note)
+    return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
+
+
+def doctor(
+    path: PathLike, *, label_depth: int | None = None, quiet: bool = True, say: Say = silent
+) -> tuple[Finding, ...]:
+    """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
+
+    Raises:
+        DatasetError: nothing there, or of no known format.
+    """
+    from eyewright.data import audit_dataset, open_dataset
+
+    dataset = open_dataset(path, label_depth=label_depth)
+    say(f"found {dataset.describe()}")
+    return audit_dataset(dataset, scan_of(dataset, quiet=quiet))
+
+
+def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
+    from eyewright.data import Scan, scan_dataset
+
+    known = _scans.get(dataset.tree)
+    if known is None or any(s.id not in known[0] for s in dataset.samples):
+        scan = scan_dataset(dataset, quiet=quiet)
+        _scans[dataset.tree] = ({s.id: i for i, s in enumerate(dataset.samples)}, scan)
+        return scan
+    import numpy as np
+
+    chosen = np.array([known[0][s.id] for s in dataset.samples], dtype=np.int64)
+    scan = known[1]
+    if len(chosen) == len(scan.records) and bool((chosen == np.arange(len(chosen))).all()):
+        return scan
+    return Scan(tuple(scan.records[i] for i in chosen), scan.hashes[chosen], scan.thumbnails[chosen])
+
+
+def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
+    if isinstance(data, str | Path):
+        return load_dataset(data, **options)
+    if not {"train", "val"} <= set(data.splits):
+        raise DatasetError("expected a dataset with train and val", fix="load it with eyewright.load_dataset")
+    return data
+
+
+def part_of_path(path: PathLike, split: str | None, label_depth: int | None) -> "Dataset":
+    from eyewright.data import open_dataset
+
+    dataset = open_dataset(path, label_depth=label_depth)
+    if split is not None and split not in ("train", "val", "test"):
+        raise UsageError(f"unknown split {split!r}", fix="use train, val or test")
+    chosen = split or ("test" if "test" in dataset.splits else None)
+    return dataset if chosen is None else dataset.part(chosen)  # type: ignore[arg-type]
+
+
+def part_of_run(owner: "Run", split: str) -> "Dataset":
+    """Open the data that a run was trained on, and give a part as the run's own `split.csv` says, by name."""
+    from eyewright.data import open_dataset
+
+    rows = {r["id"]: r for r in owner.split_rows() if r["split"] == split}
+    path = Path(owner.about["data_path"])
+    if not path.exists():
+        raise DatasetError(f"the run's data is no longer at {str(path)!r}", fix="pass the dataset")
+    depth = {label.count("/") + 1 for label in owner.labels.names}
+    dataset = open_dataset(path, label_depth=None if len(depth) > 1 or depth == {1} else depth.pop())
+    here = {s.id: s for s in dataset.samples}
+    missing = [i for i in rows if i not in here]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of the run's {split} images are gone, such as {missing[0]!r}", fix="pass the dataset"
+        )
+    samples = (replace(here[i], split=split, target=owner.labels.id(r["label"])) for i, r in rows.items())  # type: ignore[arg-type]
+    return replace(dataset, labels=owner.labels, samples=tuple(samples))
+
+
+def known_images(owner: "Run | None") -> set[str]:
+    """Give the digests of the images that a run has learnt from: those it was trained and validated on."""
+    if owner is None:
+        return set()
+    return {r["sha256"] for r in owner.split_rows() if r["split"] in ("train", "val")}
+
+
+def count_seen(dataset: "Dataset", known: set[str], *, quiet: bool) -> int:
+    return sum(r.digest in known for r in scan_of(dataset, quiet=quiet).records)

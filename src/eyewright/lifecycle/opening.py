@@ -1,0 +1,139 @@
+"""What there is, and how a path or a value becomes something that predicts."""
+
+__all__ = [
+    "bundle_folder",
+    "check_model",
+    "formats",
+    "free_folder",
+    "info",
+    "load_model",
+    "load_run",
+    "models",
+    "need_torch",
+    "recipe_of",
+]
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.durations import parse_duration_s
+from eyewright.core.errors import CheckpointError, MissingExtraError
+
+if TYPE_CHECKING:
+    from eyewright.training import Recipe
+    from eyewright.training.run import Run
+
+PathLike = str | Path
+
+
+def models() -> dict[str, str]:
+    """Give the networks there are: name → what it is."""
+    from eyewright.catalog import MODELS
+
+    return {name: about for name, (_, about) in MODELS.items()}
+
+
+def formats() -> dict[str, dict[str, str]]:
+    """Give what can be read: dataset formats and image formats."""
+    from eyewright.data import DATASET_FORMATS
+    from eyewright.imaging import FORMATS
+
+    return {"datasets": dict(DATASET_FORMATS), "images": {k: " ".join(v) for k, v in FORMATS.items()}}
+
+
+def info() -> dict[str, Any]:
+    """Give versions and hardware."""
+    from eyewright.core.provenance import describe_machine
+
+    return describe_machine()
+
+
+def load_run(folder: PathLike) -> "Run":
+    """Read a run folder.
+
+    Raises:
+        CheckpointError: no finished run is there.
+    """
+    need_torch()
+    from eyewright.catalog import build_of
+    from eyewright.training.run import read_run
+
+    return read_run(Path(folder), build_of)
+
+
+def load_model(model: Any) -> "tuple[Any, Run | None]":
+    """Give the Predictor behind a bundle, a run or the path of either, and the run if it is one.
+
+    Raises:
+        CheckpointError, BundleError: nothing that can be used is there.
+    """
+    if isinstance(model, str | Path):
+        folder = Path(model)
+        if (folder / "bundle.json").exists():
+            from eyewright.bundle import load_bundle
+
+            return load_bundle(folder), None
+        if not (folder / "run.json").exists():
+            raise CheckpointError(f"expected a run or a bundle, found neither at {str(folder)!r}", fix="check the path")
+        model = load_run(folder)
+    if hasattr(model, "predictor"):
+        return model.predictor, model
+    return model, None
+
+
+def bundle_folder(path: Path) -> Path:
+    """A run folder stands for the bundle inside it."""
+    inner = path / "bundle"
+    return inner if not (path / "bundle.json").exists() and (inner / "bundle.json").exists() else path
+
+
+def recipe_of(
+    recipe: "Recipe | None" = None,
+    *,
+    model: str | None = None,
+    epochs: int | None = None,
+    budget: str | float | None = None,
+    **options: Any,
+) -> "Recipe":
+    from eyewright.training import Recipe
+
+    named = {k: v for k, v in {**options, "model": model, "epochs": epochs}.items() if v is not None}
+    if budget is not None:
+        named["budget_s"] = parse_duration_s(budget)
+    given = recipe.to_json() if recipe is not None else {}
+    if "epochs" in named and "budget_s" not in named:
+        given.pop("budget_s", None)
+    if "budget_s" in named and "epochs" not in named:
+        given.pop("epochs", None)
+    return Recipe.from_mapping({**given, **named})
+
+
+def check_model(name: str) -> None:
+    """Refuse a wrong model name before an hour of anything."""
+    from eyewright.catalog import build_of
+
+    if name != "auto":
+        build_of(name)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """Give `parent/name`, or `name-2` and so on where that is taken."""
+
+    def candidates() -> Iterator[Path]:
+        yield parent / name
+        k = 2
+        while True:
+            yield parent / f"{name}-{k}"
+            k += 1
+
+    return next(p for p in candidates() if not p.exists())
+
+
+def need_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise MissingExtraError(
+            "training, and reading a run, need torch, which is not installed", fix="pip install 'eyewright[train]'"
+        )

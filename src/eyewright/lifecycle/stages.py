@@ -1,0 +1,341 @@
+"""The stages of a model's life, each one call: train, evaluate, explain, export, verify, predict."""
+
+__all__ = ["evaluate", "explain", "export", "export_checked", "predict", "title_of", "train", "train_on", "verify"]
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.durations import show_duration
+from eyewright.core.errors import BudgetError, LeakError, UsageError
+from eyewright.core.report import Finding, Report
+from eyewright.lifecycle.datasets import (
+    PathLike,
+    Say,
+    count_seen,
+    dataset_of,
+    known_images,
+    load_dataset,
+    part_of_path,
+    part_of_run,
+    scan_of,
+    silent,
+)
+from eyewright.lifecycle.opening import (
+    bundle_folder,
+    check_model,
+    free_folder,
+    load_model,
+    load_run,
+    need_torch,
+    recipe_of,
+)
+
+if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
+    from eyewright.data import Dataset
+    from eyewright.explanation import Explanation
+    from eyewright.exporting import Parity
+    from eyewright.training import Recipe
+    from eyewright.training.run import Run
+
+
+def train(
+    data: "Dataset | PathLike",
+    *,
+    model: str | None = None,
+    epochs: int | None = None,
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    recipe: "Recipe | None" = None,
+    resume: bool = False,
+    allow_leaks: bool = False,
+    group_by: str | None = None,
+    label_depth: int | None = None,
+    workers: int | None = None,
+    step: Any = None,
+    quiet: bool = True,
+    say: Say = silent,
+    **options: Any,
+) -> "Run":
+    """Train a classifier and write a run folder, `runs/classify/<name>` unless `out` names another.
+
+    `options` are fields of `Recipe` (lr, optimizer, loss, batch, imgsz, ...). With `budget` ("10m") training ends
+    annealed when the time is over, counted from this call.
+
+    Raises:
+        DatasetError, LeakError: the data cannot be trained on; `allow_leaks` overrides a leak and is written down.
+        UsageError: an option that is unknown or out of range.
+    """
+    started = time.monotonic()
+    need_torch()
+    resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options)
+    check_model(resolved.model)
+    dataset = dataset_of(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
+    deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
+    folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, dataset.root.stem)
+    return train_on(dataset, resolved, folder, deadline, resume, allow_leaks, workers, step, quiet, say)
+
+
+def train_on(
+    dataset: "Dataset",
+    recipe: "Recipe",
+    folder: Path,
+    deadline: float | None,
+    resume: bool,
+    allow_leaks: bool,
+    workers: int | None,
+    step: Any,
+    quiet: bool,
+    say: Say,
+) -> "Run":
+    from eyewright.catalog import build_of
+    from eyewright.data import audit_dataset, find_leaks
+    from eyewright.training.fit import plain_step
+    from eyewright.training.session import train_classifier
+
+    scan = scan_of(dataset, quiet=quiet)
+    findings = audit_dataset(dataset, scan)
+    leaks = find_leaks(findings)
+    if leaks and not allow_leaks:
+        raise LeakError(
+            f"{len(leaks)} image{'s' * (len(leaks) != 1)} on both sides of the split: "
+            f"{leaks[0].path!r} is {leaks[0].message}",
+            fix="see eyewright doctor; remove them, or override with --allow-leaks",
+        )
+    if deadline is not None and deadline - time.monotonic() < 2:
+        raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
+    say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
+    warning = f"Trained with {len(leaks)} images on both sides of the split (--allow-leaks): results are too good."
+    return train_classifier(
+        dataset,
+        scan,
+        recipe,
+        folder=folder,
+        build_of=build_of,
+        deadline=deadline,
+        resume=resume,
+        workers=workers,
+        step=step or plain_step,
+        notes={
+            "data_path": str(dataset.root.resolve()),
+            "audit": findings,
+            "warnings": [warning] if leaks else [],
+        },
+        quiet=quiet,
+        say=say,
+    )
+
+
+def evaluate(
+    model: "Run | Bundle | PathLike",
+    data: "Dataset | PathLike | None" = None,
+    *,
+    out: PathLike | None = None,
+    split: str | None = None,
+    allow_leaks: bool = False,
+    label_depth: int | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+    pictures: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Report:
+    """Measure a run or a bundle; with `out` the report is written there as HTML, JSON and Markdown.
+
+    `data` is a dataset, or a path. A run without `data` is measured on its own test part. Of a path the part `split`
+    is used, else its test part, else all of it. Images that the run was trained on are refused (`allow_leaks`).
+
+    Raises:
+        LeakError: some of the images were trained on.
+        DatasetError: the data holds a class that the model does not know.
+    """
+    from eyewright.evaluation import evaluate_predictor, write_report
+    from eyewright.evaluation.pictures import choose_pictures
+
+    predictor, owner = load_model(model)
+    warnings = list(owner.about.get("warnings", [])) if owner is not None else []
+    if data is None:
+        if owner is None:
+            raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
+        dataset = part_of_run(owner, split or "test")
+    else:
+        dataset = part_of_path(data, split, label_depth) if isinstance(data, str | Path) else data
+        known = known_images(owner)
+        if known:
+            seen = count_seen(dataset, known, quiet=quiet)
+            if seen and not allow_leaks:
+                raise LeakError(
+                    f"{seen} of the {len(dataset)} images were trained on", fix="use other images, or --allow-leaks"
+                )
+            warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
+    report = evaluate_predictor(
+        predictor,
+        dataset,
+        seed=seed,
+        sections=_sections(owner, warnings, dataset),
+        provenance=_report_provenance(predictor, owner),
+        quiet=quiet,
+    )
+    if out is not None:
+        shown = pictures if pictures is not None else choose_pictures(report, dataset)
+        write_report(report, Path(out), title=title_of(predictor, owner), pictures=shown)
+    return report
+
+
+def explain(
+    model: "Run | Bundle | PathLike",
+    source: Any,
+    *,
+    method: str | None = None,
+    label: str | None = None,
+    out: PathLike | None = None,
+    seed: int = 0,
+) -> "list[Explanation]":
+    """Explain predictions as heatmaps, each with a faithfulness verdict; with `out` overlays and arrays are written.
+
+    `method` is "gradcam", "integrated-gradients" or "occlusion"; a run defaults to the first, a bundle to the last.
+
+    Raises:
+        UsageError: an unknown method or label, or a gradient method on a bundle.
+    """
+    from eyewright.explanation import explain_images
+    from eyewright.imaging.sources import iter_images
+
+    predictor, owner = load_model(model)
+    frames = list(iter_images(source))
+    found = explain_images(
+        predictor,
+        [f.image for f in frames],
+        method=method or ("gradcam" if owner is not None else "occlusion"),
+        net=None if owner is None else owner.net,
+        label=label,
+        sources=[f.origin for f in frames],
+        seed=seed,
+    )
+    if out is not None:
+        _write_explanations(found, Path(out))
+    return found
+
+
+def _write_explanations(found: "Sequence[Explanation]", out: Path) -> None:
+    import io
+
+    import numpy as np
+
+    from eyewright.core.files import write_bytes, write_json
+    from eyewright.imaging import shrink, write_image
+
+    for i, one in enumerate(found):
+        stem = f"{i:03d}-{Path(one.source).stem or 'image'}-{one.method}"
+        write_image(out / f"{stem}.png", shrink(one.overlay(), 448))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, heat=one.heat, pixels=one.pixels)
+        write_bytes(out / f"{stem}.npz", buffer.getvalue())
+    write_json(out / "explanations.json", [e.to_json() for e in found])
+
+
+def export(
+    model: "Run | PathLike",
+    out: PathLike,
+    *,
+    validation: "Dataset | PathLike | None" = None,
+    report: Report | None = None,
+    name: str | None = None,
+) -> "Bundle":
+    """Export a run as a bundle at `out`; refused unless it answers as the trained net does on every validation image.
+
+    The validation images are read again from where the run found them, or from `validation`.
+
+    Raises:
+        ParityError: the exported model disagrees; nothing is left at `out`.
+    """
+    return export_checked(model, out, validation=validation, report=report, name=name)[0]
+
+
+def export_checked(
+    model: "Run | PathLike",
+    out: PathLike,
+    *,
+    validation: "Dataset | PathLike | None" = None,
+    report: Report | None = None,
+    name: str | None = None,
+) -> "tuple[Bundle, Parity]":
+    need_torch()
+    from eyewright.exporting import export_bundle
+
+    owner = load_run(model) if isinstance(model, str | Path) else model
+    if validation is None:
+        validation = part_of_run(owner, "val")
+    elif isinstance(validation, str | Path):
+        validation = load_dataset(validation).val
+    names = ("report.html", "report.json")
+    files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
+    if report is None and "report.json" in files:
+        report = _read_metrics(files["report.json"])
+    return export_bundle(owner, Path(out), validation=validation, report=report, report_files=files, name=name)
+
+
+def verify(path: PathLike) -> "Bundle":
+    """Check a bundle: every digest, the model's tensors, the golden pairs; give it, ready to predict.
+
+    Raises:
+        BundleError: it is not what was exported, or does not run as it did.
+    """
+    from eyewright.bundle import load_bundle
+
+    return load_bundle(bundle_folder(Path(path)))
+
+
+def predict(model: "Bundle | Run | PathLike", source: Any, *, stream: bool = False) -> Any:
+    """Predict an image, several, a folder or a glob; see `Bundle.predict`.
+
+    Raises:
+        BundleError, InputError: as `verify` and `iter_images`.
+    """
+    from eyewright.bundle import Bundle
+
+    bundle = model if isinstance(model, Bundle) else verify(model if isinstance(model, str | Path) else model.folder)
+    return bundle.predict(source, stream=stream)
+
+
+def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
+    sections: dict[str, Any] = {"warnings": warnings}
+    facts: dict[str, Any] = {"data": dataset.describe()}
+    if owner is not None:
+        about = owner.about
+        sections |= {
+            "history": owner.history(),
+            "recipe": owner.recipe.to_json(),
+            "audit": [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
+        }
+        training = about["training"]
+        facts |= {
+            "net": f"{about['model']}, {about['parameters']:,} weights",
+            "augmentation": about["augmentation"],
+            "training": f"{training['epochs']} epochs in {show_duration(training['seconds'])}; {training['stopped']}",
+            "best epoch": f"{training['best_epoch']}, validation accuracy {training['val_accuracy']:.4f}",
+            "temperature": f"{owner.temperature:.3f}, fitted on {about['calibration']['n']} validation images",
+        }
+    return {**sections, "facts": facts}
+
+
+def _report_provenance(predictor: Any, owner: "Run | None") -> dict[str, Any]:
+    about = owner.about if owner is not None else dict(predictor.manifest.provenance)
+    keys = ("dataset", "seed", "versions", "hardware", "commit")
+    return {k: about[k] for k in keys if about.get(k) is not None}
+
+
+def title_of(predictor: Any, owner: "Run | None") -> str:
+    if owner is None:
+        return str(predictor.manifest.name)
+    return f"{owner.about['dataset']['name']}: {owner.recipe.model}"
+
+
+def _read_metrics(data: bytes) -> Report:
+    import json
+
+    from eyewright.core.report import Metric
+
+    content = json.loads(data)
+    metrics = {k: Metric(**v) for k, v in content["metrics"].items()}
+    return Report(content["task"], tuple(content["labels"]), content["n"], metrics)

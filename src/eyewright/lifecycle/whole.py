@@ -1,0 +1,136 @@
+"""The whole life cycle in one call: on your folder, or on images that ship inside dependencies."""
+
+__all__ = ["RunResult", "quickstart", "run"]
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.durations import show_duration
+from eyewright.core.errors import BudgetError, UsageError
+from eyewright.core.report import Finding, Report
+from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, silent
+from eyewright.lifecycle.opening import check_model, free_folder, need_torch, recipe_of
+from eyewright.lifecycle.stages import evaluate, export_checked, title_of, train_on
+
+if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
+    from eyewright.data import Dataset
+    from eyewright.exporting import Parity
+    from eyewright.training import Recipe
+    from eyewright.training.run import Run
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `run` made: the run, the bundle, the report, and where they lie."""
+
+    run: "Run"
+    bundle: "Bundle"
+    report: Report
+    parity: "Parity"
+    findings: tuple[Finding, ...]
+    paths: Mapping[str, Path]
+
+
+def run(
+    data: PathLike,
+    *,
+    task: str = "classify",
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    recipe: "Recipe | None" = None,
+    allow_leaks: bool = False,
+    group_by: str | None = None,
+    label_depth: int | None = None,
+    workers: int | None = None,
+    quiet: bool = True,
+    say: Say = silent,
+    **options: Any,
+) -> RunResult:
+    """Walk the whole life cycle: audit → split → train → evaluate → explain → export → verify.
+
+    `budget` is for all of it; a sixth of it, between 12 s and a minute, is kept for what comes after training.
+
+    Raises:
+        EyewrightError: as the single verbs; what was finished stays in the run folder.
+    """
+    started = time.monotonic()
+    need_torch()
+    if task != "classify":
+        raise UsageError(f"unknown task {task!r}", fix="this version knows --task classify")
+    resolved = recipe_of(recipe, budget=budget, **options)
+    check_model(resolved.model)
+    dataset = load_dataset(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / task, dataset.root.stem)
+    deadline = None
+    if resolved.budget_s is not None:
+        kept = min(60.0, max(12.0, resolved.budget_s / 6))
+        deadline = started + resolved.budget_s - kept
+        if deadline - time.monotonic() < 3:
+            raise BudgetError(
+                f"expected a budget of {show_duration(time.monotonic() - started + kept + 3)} or more for this data, "
+                f"found {show_duration(resolved.budget_s)}",
+                fix="give a larger --budget",
+            )
+    owner = train_on(dataset, resolved, folder, deadline, False, allow_leaks, workers, None, quiet, say)
+    findings = tuple(owner.about["audit"])
+    for finding in findings[:5]:
+        say(str(finding))
+    if len(findings) > 5:
+        say(f"and {len(findings) - 5} more findings: see the report")
+    report, paths = _report_of_run(owner, dataset, quiet=quiet)
+    say(f"test: accuracy {report.metrics['accuracy']}")
+    bundle, parity = export_checked(owner, folder / "bundle", validation=dataset.val, report=report)
+    say(
+        f"bundle verified: {parity.n} validation images answered alike, "
+        f"probabilities within {parity.worst:.1e} of the trained net"
+    )
+    paths = {"run": folder, "bundle": folder / "bundle", **paths}
+    return RunResult(owner, bundle, report, parity, findings, {k: p.resolve() for k, p in paths.items()})
+
+
+def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
+    """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
+    from eyewright.evaluation import write_report
+    from eyewright.evaluation.pictures import choose_pictures
+    from eyewright.explanation import METHODS, explain_images
+    from eyewright.imaging import data_uri, shrink
+
+    test = dataset.test
+    report = evaluate(owner, test, allow_leaks=bool(owner.about["warnings"]), quiet=quiet)
+    pictures = choose_pictures(report, test)
+    wrong = [i for i in report.items if not i["right"] and i["id"] in pictures][:12]
+    method = next(iter(METHODS)) if _has_convolution(owner) else "occlusion"
+    images = [test.image(i["index"]) for i in wrong]
+    for item, found in zip(wrong, explain_images(owner.predictor, images, method=method, net=owner.net), strict=True):
+        picture = pictures[item["id"]]
+        picture["heat"] = data_uri(shrink(found.overlay(), 112))
+        picture["verdict"], picture["faithful"] = str(found.verdict), found.verdict.faithful
+    return report, write_report(report, owner.folder, title=title_of(owner.predictor, owner), pictures=pictures)
+
+
+def _has_convolution(owner: "Run") -> bool:
+    return any(p.ndim == 4 for p in owner.net.parameters())
+
+
+def quickstart(
+    out: PathLike = "eyewright-quickstart", *, quiet: bool = True, say: Say = silent, **options: Any
+) -> RunResult:
+    """Walk the whole life cycle on real images that ship with scikit-learn: 1,797 handwritten digits.
+
+    They are written to `out/digits` as an ImageFolder first, so that the way is the way of a user's own folder.
+
+    Raises:
+        MissingExtraError: scikit-learn or torch is not installed.
+        OutputError: `out` cannot be written.
+    """
+    need_torch()
+    from eyewright.data import write_digits
+
+    out = Path(out)
+    say(f"writing 1,797 real handwritten digits to {out / 'digits'}")
+    write_digits(out / "digits")
+    return run(out / "digits", out=free_folder(out, "run"), quiet=quiet, say=say, **options)
