@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
@@ -101,7 +102,11 @@ class Dataset:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Give the pixels of one sample, uint8 (H, W, 3) RGB."""
-        return self.tree.image(self.samples[index].id)
+        return np.asarray(self.picture(index))
+
+    def picture(self, index: int) -> Image.Image:
+        """Give the pixels of one sample as a Pillow picture in mode RGB, for `Preparation.apply`."""
+        return self.tree.picture(self.samples[index].id)
 
     def content(self, index: int) -> bytes:
         """Give the bytes that make one sample what it is: the file, or the array behind it."""

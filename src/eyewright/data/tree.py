@@ -10,9 +10,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
-from eyewright.imaging.decode import read_image
+from eyewright.imaging.decode import read_picture
 from eyewright.imaging.headers import Limits
 
 _IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
@@ -31,8 +32,8 @@ class Tree(Protocol):
         """Give a file's bytes."""
         ...
 
-    def image(self, name: str) -> NDArray[np.uint8]:
-        """Give a file's pixels, uint8 (H, W, 3) RGB."""
+    def picture(self, name: str) -> Image.Image:
+        """Give a file's pixels as a Pillow picture in mode RGB."""
         ...
 
     def folders(self) -> tuple[str, ...]:
@@ -71,9 +72,8 @@ class FolderTree:
         except OSError as error:
             raise UnreadableImageError(f"cannot read {name!r}: {error.strerror}", fix="check the file") from error
 
-    def image(self, name: str) -> NDArray[np.uint8]:
-        pixels: NDArray[np.uint8] = read_image(self.root / name)  # type: ignore[assignment]
-        return pixels
+    def picture(self, name: str) -> Image.Image:
+        return read_picture(self.root / name)
 
     def folders(self) -> tuple[str, ...]:
         return tuple(sorted(self._empty))
@@ -109,9 +109,8 @@ class ZipTree:
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
             raise UnreadableImageError(f"cannot unpack {name!r}: {error}", fix="make the archive again") from error
 
-    def image(self, name: str) -> NDArray[np.uint8]:
-        pixels: NDArray[np.uint8] = read_image(self.content(name))  # type: ignore[assignment]
-        return pixels
+    def picture(self, name: str) -> Image.Image:
+        return read_picture(self.content(name))
 
     def folders(self) -> tuple[str, ...]:
         return ()
@@ -130,9 +129,8 @@ class ArrayTree:
     def content(self, name: str) -> bytes:
         return self._pixels(name).tobytes()
 
-    def image(self, name: str) -> NDArray[np.uint8]:
-        pixels = self._pixels(name)
-        return np.ascontiguousarray(np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels)
+    def picture(self, name: str) -> Image.Image:
+        return Image.fromarray(self._pixels(name)).convert("RGB")
 
     def folders(self) -> tuple[str, ...]:
         return ()

@@ -1,8 +1,10 @@
-"""The one function that turns bytes into pixels. Nothing else in the house decodes an image."""
+"""The one place where bytes become pixels. Nothing else in the house decodes an image."""
 
-__all__ = ["ImageInfo", "probe_image", "read_image", "read_thumbnail"]
+__all__ = ["ImageInfo", "probe_image", "read_image", "read_picture", "read_thumbnail"]
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,16 +72,23 @@ def read_image(
     """
     data = _bytes_of(source, limits or Limits())
     image, _ = _open(data, limits or Limits())
-    try:
-        image.load()
-        upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-        return _to_array(upright, depth)
-    except UnreadableImageError:
-        raise
-    except _DECODER_ERRORS as error:
-        raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
-    except MemoryError as error:
-        raise LimitError("the image needs more memory than there is", fix="shrink it") from error
+    with _named_errors():
+        upright = _upright(image)
+        deep = _deep_array(upright) if depth == "native" else None
+        return np.asarray(_to_rgb(upright)) if deep is None else deep
+
+
+def read_picture(source: str | Path | bytes, *, limits: Limits | None = None) -> Image.Image:
+    """Read one image as `read_image` does, as a Pillow picture in mode RGB: the same pixels, without two copies.
+
+    For `Preparation`, which resizes with Pillow anyway.
+
+    Raises:
+        UnreadableImageError, LimitError: as `read_image`.
+    """
+    image, _ = _open(_bytes_of(source, limits or Limits()), limits or Limits())
+    with _named_errors():
+        return _to_rgb(_upright(image))
 
 
 def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> ImageInfo:
@@ -107,18 +116,13 @@ def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> t
     """
     image, header = _open(data, limits or Limits())
     info = _info(image, header)
-    try:
+    with _named_errors():
         if header.format == "JPEG":
             image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (side * 2, side * 2))
-        image.load()
-        upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-        grey = Image.fromarray(_to_array(upright, "8")) if upright.mode not in ("L", "RGB") else upright
-        small = grey.convert("L").resize((side, side), Image.Resampling.BOX, reducing_gap=None)
-        return info, np.asarray(small)
-    except UnreadableImageError:
-        raise
-    except _DECODER_ERRORS as error:
-        raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
+        grey = _upright(image)
+        if grey.mode != "L":
+            grey = _to_rgb(grey).convert("L")
+        return info, np.asarray(grey.resize((side, side), Image.Resampling.BOX))
 
 
 def _bytes_of(source: str | Path | bytes, limits: Limits) -> bytes:
@@ -150,15 +154,31 @@ def _open(data: bytes, limits: Limits) -> tuple[Image.Image, Header]:
 
 
 def _info(image: Image.Image, header: Header) -> ImageInfo:
-    try:
+    with _named_errors():
         orientation = _orientation(image)
         width, height = image.size
         # Pillow already swaps the sides of a turned TIFF.
         turned = orientation >= 5 and header.format != "TIFF"
         size_hw = (width, height) if turned else (height, width)
         return ImageInfo(header.format, size_hw, image.mode, orientation, getattr(image, "n_frames", 1))
+
+
+@contextlib.contextmanager
+def _named_errors() -> Iterator[None]:
+    """Give every way in which a decoder fails one clear name."""
+    try:
+        yield
+    except UnreadableImageError:
+        raise
     except _DECODER_ERRORS as error:
         raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
+    except MemoryError as error:
+        raise LimitError("the image needs more memory than there is", fix="shrink it") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -170,15 +190,22 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _to_array(image: Image.Image, depth: Depth) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+def _deep_array(image: Image.Image) -> NDArray[np.uint16] | NDArray[np.float32] | None:
+    """Give what holds more than 8 bits as it is, (H, W, 3), and None for the rest."""
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.uint16)
-        deep = np.repeat(grey[..., None], 3, axis=2)
-        return deep if depth == "native" else (deep >> 8).astype(np.uint8)
+        return np.repeat(np.asarray(image).astype(np.uint16)[..., None], 3, axis=2)
+    if image.mode in ("F", "I"):
+        return np.repeat(np.asarray(image, dtype=np.float32)[..., None], 3, axis=2)
+    return None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("F", "I"):
         kind = "32-bit float" if image.mode == "F" else "32-bit integer"
-        if depth == "native":
-            return np.repeat(np.asarray(image, dtype=np.float32)[..., None], 3, axis=2)
         raise UnreadableImageError(
             f"the image is {kind}, whose range is not stated in the file",
             fix='read it with depth="native" and map it to 8 bits yourself',
@@ -189,8 +216,8 @@ def _to_array(image: Image.Image, depth: Depth) -> NDArray[np.uint8] | NDArray[n
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         over = Image.new("RGBA", image.size, (255, 255, 255, 255))
         over.alpha_composite(image.convert("RGBA"))
-        return np.asarray(over.convert("RGB"))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return over.convert("RGB")
+    return image.convert("RGB")
 
 
 def _reason(error: BaseException) -> str:

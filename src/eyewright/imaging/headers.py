@@ -116,12 +116,11 @@ def check_limits(header: Header, n_bytes: int, limits: Limits) -> None:
             raise LimitError(f"the image claims {width}x{height} pixels, {over}", fix=raising)
 
 
-# Inside entropy-coded data FF is followed by 00 or by a restart marker; anything else begins a new segment.
 _NEXT_MARKER = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])", re.DOTALL)
 
 
 def _jpeg(data: bytes) -> Header:
-    """Walk the segments: size from the frame header, scans by counting SOS (ITU-T T.81, B.1)."""
+    """Walk the segments up to the first scan: size from the frame header, scans by their markers (ITU-T T.81, B.1)."""
     size_hw, scans, position = None, 0, 2
     while (found := _NEXT_MARKER.search(data, position)) is not None:
         marker = found.group(1)[0]
@@ -134,8 +133,11 @@ def _jpeg(data: bytes) -> Header:
             break
         (length,) = struct.unpack_from(">H", data, position)
         if marker == 0xDA:
-            scans += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and position + 7 <= len(data):
+            # Within entropy-coded data FF is followed by 00 or a restart marker, so every FF DA from here on is a scan;
+            # one inside a table between two scans would be counted too, which the limit's distance allows for.
+            scans = 1 + data.count(b"\xff\xda", position)
+            break
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and position + 7 <= len(data):
             height, width = struct.unpack_from(">HH", data, position + 3)
             size_hw = (height, width)
         position += max(length, 2)

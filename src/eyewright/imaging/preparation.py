@@ -89,8 +89,11 @@ class Preparation:
                 f"expected an image as uint8 (H, W, 3) RGB, found {image.dtype} {image.shape}",
                 fix="read it with eyewright.read_image",
             )
-        source_hw = (int(image.shape[0]), int(image.shape[1]))
-        picture = Image.fromarray(np.ascontiguousarray(image))
+        return self.apply(Image.fromarray(np.ascontiguousarray(image)))
+
+    def apply(self, picture: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
+        """Prepare a Pillow picture in mode RGB, as `decode.read_picture` gives it: the same bits, with fewer copies."""
+        source_hw = (picture.height, picture.width)
         if self.channels == 1:
             picture = picture.convert("L")
         inner_hw, offset_yx, box = self._geometry(source_hw)
@@ -124,7 +127,9 @@ class Preparation:
             left, top = (width - box_w) / 2, (height - box_h) / 2
             if (box_h, box_w) == (height, width):
                 return self.size_hw, (0, 0), None
-            return self.size_hw, (0, 0), (left, top, left + box_w, top + box_h)
+            # Rounding may reach past the edge by the last bit, which Pillow refuses.
+            right, bottom = min(left + box_w, width), min(top + box_h, height)
+            return self.size_hw, (0, 0), (max(left, 0.0), max(top, 0.0), right, bottom)
         scale = min(target_h / height, target_w / width)
         inner = (max(1, min(target_h, round(height * scale))), max(1, min(target_w, round(width * scale))))
         return inner, ((target_h - inner[0]) // 2, (target_w - inner[1]) // 2), None

@@ -75,7 +75,7 @@ def build_cache(
 def _fill(out: NDArray[np.uint8], dataset: Dataset, preparation: Preparation, workers: int | None, quiet: bool) -> None:
     def one(i: int) -> None:
         try:
-            out[i] = preparation(dataset.image(i))[0]
+            out[i] = preparation.apply(dataset.picture(i))[0]
         except EyewrightError as error:
             raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
 
