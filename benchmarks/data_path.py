@@ -93,8 +93,8 @@ def ours(folder: Path, epochs: int) -> list[float]:
 def memory_of(folder: Path) -> float:
     """Give the peak of private memory, in MB, of a process that builds the cache and walks it once."""
     code = (
-        "import sys, threading, time; sys.path.insert(0, sys.argv[2]); import data_path as d; from pathlib import Path\n"
-        "import torch; peak = [0]\n"
+        "import sys, threading, time; sys.path.insert(0, sys.argv[2]); import data_path as d\n"
+        "from pathlib import Path; peak = [0]\n"
         "def watch():\n"
         "    while True:\n"
         "        text = open('/proc/self/status').read()\n"
@@ -125,7 +125,7 @@ def main() -> None:
             later.append(statistics.median(b[1:]) / statistics.median(a[1:]))
             whole.append(sum(b) / sum(a))
             print(
-                f"ours {o.images * o.epochs / sum(a):7.0f} images/s   DataLoader+PIL {o.images * o.epochs / sum(b):7.0f}"
+                f"images/s: ours {o.images * o.epochs / sum(a):.0f}, DataLoader+PIL {o.images * o.epochs / sum(b):.0f}"
             )
         for name, values in (("first epoch", first), ("each later epoch", later), (f"all {o.epochs} epochs", whole)):
             spread = f"{min(values):.1f}-{max(values):.1f}"

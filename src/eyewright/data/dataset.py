@@ -54,6 +54,11 @@ class Dataset:
         return self.tree.root
 
     @property
+    def name(self) -> str:
+        """What the data is called: its folder's or archive's name."""
+        return self.root.stem if self.root.suffix.lower() == ".zip" else self.root.resolve().name
+
+    @property
     def train(self) -> "Dataset":
         return self.part("train")
 

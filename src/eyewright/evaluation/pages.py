@@ -16,7 +16,7 @@ from eyewright.core.report import Metric, Report
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
 
 Pictures = Mapping[str, Mapping[str, Any]]
-"""By sample id: `image` as a data address, and where made `heat` (the same) with `verdict` and `faithful`."""
+"""By sample id: `image` as a data address, and where made `heat` (the same) with `method`, `verdict`, `faithful`."""
 
 TILES = (
     ("accuracy", "accuracy", "share of right answers"),

@@ -30,5 +30,5 @@ def choose_pictures(report: Report, dataset: Dataset, *, a_cell: int = 12) -> di
             continue
         of_cell[cell] += 1
         small = shrink(dataset.image(item["index"]), _SIDE)
-        pictures[item["id"]] = {"image": data_uri(small), "heat": "", "verdict": "", "faithful": True}
+        pictures[item["id"]] = {"image": data_uri(small), "heat": "", "method": "", "verdict": "", "faithful": True}
     return pictures

@@ -74,7 +74,7 @@ def train(
     check_model(resolved.model)
     dataset = dataset_of(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
-    folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, dataset.root.stem)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, dataset.name)
     return train_on(dataset, resolved, folder, deadline, resume, allow_leaks, workers, step, quiet, say)
 
 

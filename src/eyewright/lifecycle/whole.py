@@ -16,8 +16,12 @@ from eyewright.lifecycle.opening import check_model, free_folder, need_torch, re
 from eyewright.lifecycle.stages import evaluate, export_checked, title_of, train_on
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from eyewright.bundle import Bundle
     from eyewright.data import Dataset
+    from eyewright.explanation import Explanation
     from eyewright.exporting import Parity
     from eyewright.training import Recipe
     from eyewright.training.run import Run
@@ -64,7 +68,7 @@ def run(
     resolved = recipe_of(recipe, budget=budget, **options)
     check_model(resolved.model)
     dataset = load_dataset(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
-    folder = Path(out) if out is not None else free_folder(Path("runs") / task, dataset.root.stem)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / task, dataset.name)
     deadline = None
     if resolved.budget_s is not None:
         kept = min(60.0, max(12.0, resolved.budget_s / 6))
@@ -96,20 +100,34 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
     """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
     from eyewright.evaluation import write_report
     from eyewright.evaluation.pictures import choose_pictures
-    from eyewright.explanation import METHODS, explain_images
     from eyewright.imaging import data_uri, shrink
 
     test = dataset.test
     report = evaluate(owner, test, allow_leaks=bool(owner.about["warnings"]), quiet=quiet)
     pictures = choose_pictures(report, test)
     wrong = [i for i in report.items if not i["right"] and i["id"] in pictures][:12]
-    method = next(iter(METHODS)) if _has_convolution(owner) else "occlusion"
     images = [test.image(i["index"]) for i in wrong]
-    for item, found in zip(wrong, explain_images(owner.predictor, images, method=method, net=owner.net), strict=True):
+    for item, found in zip(wrong, _explanations(owner, images), strict=True):
         picture = pictures[item["id"]]
-        picture["heat"] = data_uri(shrink(found.overlay(), 112))
+        picture["heat"], picture["method"] = data_uri(shrink(found.overlay(), 112)), found.method
         picture["verdict"], picture["faithful"] = str(found.verdict), found.verdict.faithful
     return report, write_report(report, owner.folder, title=title_of(owner.predictor, owner), pictures=pictures)
+
+
+def _explanations(owner: "Run", images: "list[NDArray[np.uint8]]") -> "list[Explanation]":
+    """Explain each image by Grad-CAM where that is faithful, else by occlusion, which costs more and fails less."""
+    from eyewright.explanation import explain_images
+
+    found = explain_images(owner.predictor, images, method="occlusion") if not _has_convolution(owner) else []
+    if found or not images:
+        return found
+    found = explain_images(owner.predictor, images, method="gradcam", net=owner.net)
+    doubtful = [i for i, e in enumerate(found) if not e.verdict.faithful]
+    for i, other in zip(
+        doubtful, explain_images(owner.predictor, [images[i] for i in doubtful], method="occlusion"), strict=True
+    ):
+        found[i] = other if other.verdict.faithful else found[i]
+    return found
 
 
 def _has_convolution(owner: "Run") -> bool:

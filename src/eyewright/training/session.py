@@ -122,7 +122,7 @@ def train_classifier(
                 "seconds": round(time.monotonic() - started, 1),
             },
             "dataset": {
-                "name": dataset.root.name,
+                "name": dataset.name,
                 "format": dataset.format,
                 "fingerprint": dataset_fingerprint(dataset, scan),
                 "images": {s: sum(x.split == s for x in dataset.samples) for s in dataset.splits},

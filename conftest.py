@@ -1,0 +1,18 @@
+"""The names that the snippets in README and docs use: a folder to write to, and real digits as an ImageFolder."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _snippet_digits(tmp_path_factory):
+    from eyewright.data import write_digits
+
+    return write_digits(tmp_path_factory.mktemp("snippets") / "digits")
+
+
+@pytest.fixture(autouse=True)
+def _snippet_names(request, tmp_path):
+    space = request.getfixturevalue("doctest_namespace")
+    if request.node.name.endswith(".md"):
+        space["folder"] = tmp_path
+        space["digits"] = request.getfixturevalue("_snippet_digits")
