@@ -11,7 +11,7 @@ from eyewright.core import errors
 from eyewright.data import FINDING_CODES
 
 ROOT = Path(__file__).parents[1]
-PAGES = list((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")))
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -194,6 +194,7 @@ class _Loop:
 
     @torch.no_grad()
     def update_average(self) -> None:
+        """Move the averaged weights towards the net's; without an average they follow it when they are looked at."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if self.recipe.ema else 0.0
         ours, theirs = list(self.average.state_dict().values()), list(self.net.state_dict().values())
         floats = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
@@ -308,7 +309,8 @@ def _one_epoch(
             if loop.step % 20 == 0 and not math.isfinite(float(losses[-1])):
                 raise _not_a_number(loop, epoch, chosen)
             loop.step += 1
-            loop.update_average()
+            if recipe.ema:
+                loop.update_average()
             seen = len(losses) * loop.batch / max(1e-9, time.monotonic() - clock)
             advance(1, f"{seen:.0f} images/s")
             loop_elapsed = time.monotonic() - started
@@ -321,6 +323,8 @@ def _one_epoch(
     if losses and not math.isfinite(mean_loss):
         raise _not_a_number(loop, epoch, None)
     speed = len(losses) * loop.batch / max(1e-9, time.monotonic() - clock)
+    if not recipe.ema:
+        loop.update_average()
     numbers = measure(loop.predict(loop.data.val_pixels), loop.data.val_targets)
     better = loop.note_score(numbers[loop.main_metric], epoch + 1)
     row = {
