@@ -59,7 +59,7 @@ def test_every_verb_answers_in_the_one_shape(walked, tmp_path: Path, capfd) -> N
     for args in (
         ("doctor", data),
         ("evaluate", run),
-        ("evaluate", bundle, data, "--out", tmp_path / "report"),
+        ("evaluate", bundle, data, "--out", tmp_path / "report", "--allow-leaks"),
         ("explain", run, image, "--out", tmp_path / "maps"),
         ("explain", bundle, image),
         ("export", run, "--out", tmp_path / "again.bundle"),

@@ -68,3 +68,18 @@ def test_a_file_that_broke_since_the_audit_is_named_and_leaves_no_half_cache(
     with pytest.raises(UnreadableImageError, match=r"disc/003\.png"):
         cache.build_cache(data, Preparation((16, 16)), digests=digests)
     assert list(small_limit.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_before_it_is_a_crash(shapes: Path, small_limit: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    import errno
+    import os
+
+    from eyewright.core.errors import OutputError
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OutputError, match="no space left"):
+        build(shapes, Preparation((16, 16)))
+    assert list(small_limit.iterdir()) == []

@@ -4,6 +4,8 @@ __all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle"]
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -75,19 +77,19 @@ class Bundle:
         Raises:
             InputError: nothing there, or an image cannot be read.
         """
-        results = self._stream(source)
         if stream:
-            return results
-        several = list(results)
+            return self._stream(source, at_once=1)
+        several = list(self._stream(source, at_once=_BATCH))
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
 
-    def _stream(self, source: Any) -> Iterator[Any]:
-        from dataclasses import replace
-
-        for frame in iter_images(source):
-            (prediction,) = self.predict_images([frame.image])
-            yield replace(prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image)
+    def _stream(self, source: Any, *, at_once: int) -> Iterator[Any]:
+        frames = iter_images(source)
+        while chunk := list(islice(frames, at_once)):
+            for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk]), strict=True):
+                yield replace(
+                    prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
+                )
 
 
 def load_bundle(folder: str | Path, *, self_test: bool = True) -> Bundle:

@@ -2,6 +2,7 @@
 
 __all__ = [
     "checked_output",
+    "reserve_space",
     "staged_folder",
     "write_bytes",
     "write_json",
@@ -109,6 +110,19 @@ def staged_folder(final: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def reserve_space(descriptor: int, size: int) -> None:
+    """Give an open file `size` bytes on disk now.
+
+    A memory-mapped file without them is killed by SIGBUS when the disk is full; this raises OSError instead.
+    """
+    try:
+        os.posix_fallocate(descriptor, 0, max(1, size))
+    except OSError as error:
+        # Some network file systems cannot reserve; they can still be written.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

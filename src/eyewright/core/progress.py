@@ -20,10 +20,10 @@ def track_progress(title: str, total: int | None, *, quiet: bool = False) -> Ite
         yield lambda steps, text: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = ("[progress.description]{task.description}", BarColumn(bar_width=30), MofNCompleteColumn())
+    columns = ("[progress.description]{task.description}", BarColumn(bar_width=30), TaskProgressColumn())
     with Bar(
         *columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Console(stderr=True), transient=True
     ) as bar:

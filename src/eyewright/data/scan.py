@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UnreadableImageError
+from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.data.tree import ArrayTree
@@ -119,7 +121,8 @@ def _thumbnail_store(n: int) -> NDArray[np.uint8]:
     if n <= _IN_MEMORY:
         return np.zeros(shape, np.uint8)
     # The file has no name once it is open: it is gone with the array, however the process ends.
-    with tempfile.TemporaryFile() as file:
+    with checked_output(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        reserve_space(file.fileno(), n * THUMBNAIL_SIDE**2)
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 

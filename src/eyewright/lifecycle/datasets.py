@@ -4,6 +4,7 @@ __all__ = [
     "count_seen",
     "dataset_of",
     "doctor",
+    "fingerprint_of",
     "known_images",
     "load_dataset",
     "part_of_path",
@@ -148,6 +149,13 @@ def known_images(owner: "Run | None") -> set[str]:
     if owner is None:
         return set()
     return {r["sha256"] for r in owner.split_rows() if r["split"] in ("train", "val")}
+
+
+def fingerprint_of(dataset: "Dataset", *, quiet: bool) -> str:
+    """Give the fingerprint of a dataset, as its runs and bundles keep it."""
+    from eyewright.data import dataset_fingerprint
+
+    return dataset_fingerprint(dataset, scan_of(dataset, quiet=quiet))
 
 
 def count_seen(dataset: "Dataset", known: set[str], *, quiet: bool) -> int:

@@ -15,6 +15,7 @@ from eyewright.lifecycle.datasets import (
     Say,
     count_seen,
     dataset_of,
+    fingerprint_of,
     known_images,
     load_dataset,
     part_of_path,
@@ -143,7 +144,8 @@ def evaluate(
     """Measure a run or a bundle; with `out` the report is written there as HTML, JSON and Markdown.
 
     `data` is a dataset, or a path. A run without `data` is measured on its own test part. Of a path the part `split`
-    is used, else its test part, else all of it. Images that the run was trained on are refused (`allow_leaks`).
+    is used, else its test part, else all of it. Images that the run was trained on are refused, and so is the very
+    data that a bundle was made from (`allow_leaks`).
 
     Raises:
         LeakError: some of the images were trained on.
@@ -160,6 +162,12 @@ def evaluate(
         dataset = part_of_run(owner, split or "test")
     else:
         dataset = part_of_path(data, split, label_depth) if isinstance(data, str | Path) else data
+        if owner is None and not allow_leaks and dataset.splits != ("test",):
+            made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
+            if made_from == fingerprint_of(dataset, quiet=quiet):
+                raise LeakError(
+                    "this is the data that the bundle was trained on", fix="evaluate its run, or other images"
+                )
         known = known_images(owner)
         if known:
             seen = count_seen(dataset, known, quiet=quiet)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
-from eyewright.core.files import checked_output
+from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
@@ -62,6 +62,8 @@ def build_cache(
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
             try:
                 mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+                with open(temporary, "rb+") as file:
+                    reserve_space(file.fileno(), os.path.getsize(temporary))
                 _fill(mapped, dataset, preparation, workers, quiet)
                 mapped.flush()
                 os.replace(temporary, path)

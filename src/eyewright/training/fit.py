@@ -23,7 +23,7 @@ from torch import Tensor
 from eyewright.core.errors import CheckpointError, RefusedError
 from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
-from eyewright.core.progress import track_progress
+from eyewright.core.progress import Progress, track_progress
 from eyewright.core.rng import generator
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation, augment_batch
@@ -33,6 +33,7 @@ from eyewright.training.optimisers import build_optimiser, schedule_factor
 from eyewright.training.recipe import Recipe
 
 # Tests shorten it to catch a save at work; for users it bounds what a power cut costs.
+_BAR = 1000
 _SAVE_EVERY_S = float(os.environ.get("EYEWRIGHT_SAVE_EVERY_S", "10"))
 
 
@@ -135,9 +136,14 @@ def fit(
     started = time.monotonic() - loop.elapsed_s
     span_s = None if deadline is None else max(0.001, deadline - started)
     stopped = ""
-    with _deferred_signals() as pending, _seeded():
+    with (
+        _deferred_signals() as pending,
+        _seeded(),
+        track_progress("training", _BAR, quiet=quiet) as advance,
+    ):
+        clock = _Clock(started, span_s, advance)
         while not stopped:
-            stopped = _one_epoch(loop, augmentation, measure, step, started, span_s, pending, quiet, say)
+            stopped = _one_epoch(loop, augmentation, measure, step, clock, pending, say)
     loop.finish(time.monotonic() - started)
     return FitResult(tuple(loop.history), loop.best_epoch, loop.best_score, loop.step, stopped)
 
@@ -282,10 +288,8 @@ def _one_epoch(
     augmentation: Augmentation,
     measure: Measure,
     step: Step,
-    started: float,
-    span_s: float | None,
+    clock: "_Clock",
     pending: "list[int]",
-    quiet: bool,
     say: Callable[[str], None],
 ) -> str:
     """Train to the end of an epoch and validate; give why training ends here, or nothing."""
@@ -294,42 +298,39 @@ def _one_epoch(
     total = (recipe.epochs or 0) * loop.steps_an_epoch
     loop.net.train()
     losses: list[Tensor] = []
-    clock, lr, out_of_time = time.monotonic(), 0.0, False
-    title = f"epoch {epoch + 1}" + (f"/{recipe.epochs}" if recipe.epochs else "")
-    with track_progress(title, loop.steps_an_epoch, quiet=quiet) as advance:
-        for chosen in loop.indices(epoch):
-            progress = loop.step / total if span_s is None else (time.monotonic() - started) / span_s
-            if span_s is not None and progress >= 1:
-                out_of_time = True
-                break
-            factor = schedule_factor(recipe, progress)
-            for group, peak in zip(loop.state.optimiser.param_groups, loop.peak_lr, strict=True):
-                group["lr"] = lr = peak * factor
-            losses.append(step(loop.state, loop.batch_of(chosen, augmentation)))
-            if loop.step % 20 == 0 and not math.isfinite(float(losses[-1])):
-                raise _not_a_number(loop, epoch, chosen)
-            loop.step += 1
-            if recipe.ema:
-                loop.update_average()
-            seen = len(losses) * loop.batch / max(1e-9, time.monotonic() - clock)
-            advance(1, f"{seen:.0f} images/s")
-            loop_elapsed = time.monotonic() - started
-            if pending:
-                loop.save(loop_elapsed, now=True)
-                say("a checkpoint was written; go on with --resume")
-                raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(143)
-            loop.save(loop_elapsed, now=False)
+    begun, lr, out_of_time = time.monotonic(), 0.0, False
+    for chosen in loop.indices(epoch):
+        progress = clock.progress(loop.step, total)
+        if clock.span_s is not None and progress >= 1:
+            out_of_time = True
+            break
+        factor = schedule_factor(recipe, progress)
+        for group, peak in zip(loop.state.optimiser.param_groups, loop.peak_lr, strict=True):
+            group["lr"] = lr = peak * factor
+        losses.append(step(loop.state, loop.batch_of(chosen, augmentation)))
+        if loop.step % 20 == 0 and not math.isfinite(float(losses[-1])):
+            raise _not_a_number(loop, epoch, chosen)
+        loop.step += 1
+        if recipe.ema:
+            loop.update_average()
+        seen = len(losses) * loop.batch / max(1e-9, time.monotonic() - begun)
+        clock.show(progress, _bar_text(epoch, recipe.epochs, seen, loop))
+        if pending:
+            loop.save(clock.elapsed_s, now=True)
+            say("a checkpoint was written; go on with --resume")
+            raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(143)
+        loop.save(clock.elapsed_s, now=False)
     mean_loss = float(torch.stack(losses).mean()) if losses else math.nan
     if losses and not math.isfinite(mean_loss):
         raise _not_a_number(loop, epoch, None)
-    speed = len(losses) * loop.batch / max(1e-9, time.monotonic() - clock)
+    speed = len(losses) * loop.batch / max(1e-9, time.monotonic() - begun)
     if not recipe.ema:
         loop.update_average()
     numbers = measure(loop.predict(loop.data.val_pixels), loop.data.val_targets)
     better = loop.note_score(numbers[loop.main_metric], epoch + 1)
     row = {
         "epoch": str(epoch + 1),
-        "seconds": f"{time.monotonic() - started:.1f}",
+        "seconds": f"{clock.elapsed_s:.1f}",
         "lr": f"{lr:.5f}",
         "train_loss": f"{mean_loss:.4f}",
         **{f"val_{k}": f"{v:.4f}" for k, v in numbers.items()},
@@ -339,14 +340,39 @@ def _one_epoch(
     loop.history.append(row)
     write_history(loop.folder.parent, loop.history)
     say(show_row(row, recipe.epochs))
-    if out_of_time or (span_s is not None and time.monotonic() - started >= span_s):
+    if out_of_time or (clock.span_s is not None and clock.elapsed_s >= clock.span_s):
         return "the budget is used"
     if recipe.epochs and epoch + 1 >= recipe.epochs:
         return "all epochs done"
     if recipe.patience and epoch + 1 - loop.improved_epoch >= recipe.patience:
         return f"no better validation score for {recipe.patience} epochs"
-    loop.save(time.monotonic() - started, now=False)
+    loop.save(clock.elapsed_s, now=False)
     return ""
+
+
+class _Clock:
+    """How far training is, by steps or by time, and the bar that shows it."""
+
+    def __init__(self, started: float, span_s: float | None, advance: Progress) -> None:
+        self.started, self.span_s, self._advance = started, span_s, advance
+        self._shown = 0
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    def progress(self, step: int, total: int) -> float:
+        return step / total if self.span_s is None else self.elapsed_s / self.span_s
+
+    def show(self, progress: float, text: str) -> None:
+        at = int(min(progress, 1.0) * _BAR)
+        self._advance(at - self._shown, text)
+        self._shown = at
+
+
+def _bar_text(epoch: int, epochs: int | None, images_per_s: float, loop: _Loop) -> str:
+    score = f"  {loop.main_metric} {loop.best_score:.4f}" if loop.history else ""
+    return f"epoch {epoch + 1}{f'/{epochs}' if epochs else ''}  {images_per_s:.0f} images/s{score}"
 
 
 def write_history(folder: Path, history: list[Mapping[str, str]]) -> None:
