@@ -122,10 +122,11 @@ def _curves(report: Report) -> list[tuple[str, str, str]]:
     """Give (title, note, svg) for ROC, precision-recall and reliability."""
     curves = report.tables["curves"]
     rank = sorted(curves, key=lambda k: report.per_class[k].get("auc") or 0.0)
-    low = rank[:5]
+    # Where every class is ranked without a mistake, none is harder than another.
+    low = [k for k in rank[:5] if (report.per_class[k].get("auc") or 0.0) < 1.0]
 
     def lines(kind: str) -> list[Series]:
-        faint = [Series(_pairs(curves[k][kind]), report.labels[k], "faint") for k in rank[5:60]]
+        faint = [Series(_pairs(curves[k][kind]), report.labels[k], "faint") for k in rank[len(low) : 60]]
         return faint + [Series(_pairs(curves[k][kind]), report.labels[k], f"s{i}") for i, k in enumerate(low)]
 
     unit = {"x_range": (0.0, 1.0), "y_range": (0.0, 1.02)}

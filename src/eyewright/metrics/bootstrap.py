@@ -13,6 +13,10 @@ from eyewright.core.report import Metric
 from eyewright.metrics import classification as c
 
 _CHUNK_CELLS = 4_000_000
+_OF_COUNTS = frozenset(
+    {"accuracy", "balanced_accuracy"}
+    | {f"{kind}_{mean}" for kind in ("precision", "recall", "f1") for mean in ("macro", "micro", "weighted")}
+)
 
 
 def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -71,8 +75,8 @@ def classification_metrics(
 ) -> dict[str, Metric]:
     """Measure predictions by every classification metric, each with a bootstrap interval and n.
 
-    `true` is int (N,) in [0, C), `scores` float (N, C). Proportions whose bootstrap collapses to a point (all right,
-    or all wrong) get the Wilson interval instead: 50 of 50 right does not prove 100 %.
+    `true` is int (N,) in [0, C), `scores` float (N, C). Where the bootstrap of what is counted collapses to a point (all
+    right, or all wrong) the accuracy's Wilson interval is given instead: 50 of 50 right does not prove 100 %.
 
     >>> scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     >>> print(classification_metrics(np.array([0, 1, 1]), scores, rng=np.random.default_rng(0))["accuracy"].value)
@@ -125,9 +129,12 @@ def classification_metrics(
     for name, number in point.items():
         low, high = percentile_interval(np.concatenate(drawn[name]), confidence=confidence) if n else (math.nan,) * 2
         method = "bootstrap"
-        if name in ("accuracy", "precision_micro", "recall_micro", "f1_micro") and low == high:
-            low, high = wilson_interval(number * n, n, confidence=confidence)
+        if low == high and (name in _OF_COUNTS or name == "kappa"):
+            low, high = wilson_interval(float(right.sum()), n, confidence=confidence)
             method = "wilson"
+            if name == "kappa":
+                chance = float(((np.bincount(true, minlength=n_classes) / n) ** 2).sum())
+                low, high = ((v - chance) / (1 - chance) if chance < 1 else math.nan for v in (low, high))
         result[name] = Metric(_finite(number), _finite(low), _finite(high), n, method, confidence)
     return result
 

@@ -80,8 +80,6 @@ def train_classifier(
         )
         write_recipe(folder / "recipe.toml", resolved)
         write_text(folder / "split.csv", _split_csv(dataset, scan))
-        if device.type == "cpu":
-            torch.set_flush_denormal(True)
         started = time.monotonic()
         result = fit(
             net,
