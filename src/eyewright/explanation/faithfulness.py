@@ -118,7 +118,7 @@ def _scores(
 
 
 def _blur(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give the image without its detail: what stays is light and dark, which random maps keep as well."""
+    """Give little more than the mean colour: a milder blur would leave a model that goes by colour unmoved."""
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(max(pixels.shape[:2]) / 8)))
+    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(max(pixels.shape[:2]) / 2)))
     return soft.reshape(pixels.shape)

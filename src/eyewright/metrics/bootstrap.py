@@ -75,8 +75,8 @@ def classification_metrics(
 ) -> dict[str, Metric]:
     """Measure predictions by every classification metric, each with a bootstrap interval and n.
 
-    `true` is int (N,) in [0, C), `scores` float (N, C). Where the bootstrap of what is counted collapses to a point (all
-    right, or all wrong) the accuracy's Wilson interval is given instead: 50 of 50 right does not prove 100 %.
+    `true` is int (N,) in [0, C), `scores` float (N, C). Where the bootstrap of a count collapses to a point (all right,
+    or all wrong) the accuracy's Wilson interval is given instead: 50 of 50 right does not prove 100 %.
 
     >>> scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     >>> print(classification_metrics(np.array([0, 1, 1]), scores, rng=np.random.default_rng(0))["accuracy"].value)
