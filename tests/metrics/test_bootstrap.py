@@ -61,7 +61,7 @@ def test_every_resample_has_as_many_samples_as_the_data() -> None:
 
 
 def test_no_data_gives_no_numbers() -> None:
-    assert classification_metrics(np.zeros(0, int), np.zeros((0, 2)), rng=np.random.default_rng(0)) is not None
+    assert classification_metrics(np.zeros(0, int), np.zeros((0, 2)), rng=np.random.default_rng(0)) == {}
 
 
 def test_the_temperature_is_the_one_that_made_the_data() -> None:

@@ -27,6 +27,7 @@ from eyewright.tasks import TASKS
 
 _CHUNK = 64
 _CURVE_POINTS = 200
+_MOST_CURVES = 60
 
 
 def evaluate_predictor(
@@ -88,14 +89,15 @@ def _per_class(
     point = precision_recall_f1(confusion)
     answered, right = confusion.sum(0), np.diag(confusion)
     truth = confusion.sum(1)
-    member = np.zeros((n, 3 * c))
-    rows = np.arange(n)
-    member[rows, targets] = 1
-    member[rows, c + predicted] = 1
-    member[rows[predicted == targets], 2 * c + targets[predicted == targets]] = 1
     replicates = min(1000, max(100, 60_000_000 // max(1, n * c)))
-    drawn = [w @ member for w in bootstrap_weights(n, replicates=replicates, rng=generator(seed, "per-class"))]
-    counts = np.concatenate(drawn).reshape(-1, 3, c)
+    kinds = ((targets, slice(None)), (predicted, slice(None)), (targets, predicted == targets))
+    counts = np.array(
+        [
+            [np.bincount(ids[rows], w[rows], minlength=c) for ids, rows in kinds]
+            for weights in bootstrap_weights(n, replicates=replicates, rng=generator(seed, "per-class"))
+            for w in weights
+        ]
+    )
     total = counts[:, 0] + counts[:, 1]
     f1 = np.divide(2 * counts[:, 2], total, out=np.full(total.shape, np.nan), where=total > 0)
     result = []
@@ -106,7 +108,6 @@ def _per_class(
             low, high = wilson_interval(int(right[k]), int(truth[k]))
         positive = targets == k
         both = 0 < positive.sum() < n
-        binary = np.stack([1 - scores[:, k], scores[:, k]], 1)
         result.append(
             {
                 "label": name,
@@ -115,7 +116,7 @@ def _per_class(
                 "precision": _interval(point.precision[k], *wilson_interval(int(right[k]), int(answered[k]))),
                 "recall": _interval(point.recall[k], *wilson_interval(int(right[k]), int(truth[k]))),
                 "f1": _interval(point.f1[k], low, high),
-                "auc": roc_auc(positive.astype(np.int64), binary) if both else None,
+                "auc": _auc_of(positive, scores[:, k]) if both else None,
                 "average_precision": _binary_ap(positive, scores[:, k]) if both else None,
             }
         )
@@ -127,6 +128,10 @@ def _binary_ap(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float
     return float(np.sum(np.diff(np.r_[0, recall]) * precision))
 
 
+def _auc_of(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
+    return roc_auc(positive.astype(np.int64), np.stack([1 - score, score], 1))
+
+
 def _interval(value: float, low: float, high: float) -> dict[str, float]:
     return {"value": float(value), "low": low, "high": high}
 
@@ -135,8 +140,9 @@ def _tables(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str
     c = scores.shape[1]
     predicted, top = scores.argmax(1), scores.max(1)
     present = [k for k in range(c) if 0 < (targets == k).sum() < len(targets)]
+    hardest = sorted(present, key=lambda k: _auc_of(targets == k, scores[:, k]))[:_MOST_CURVES]
     curves = {}
-    for k in present:
+    for k in sorted(hardest):
         positive = targets == k
         fpr, tpr, _ = roc_curve(positive, scores[:, k])
         precision, recall, _ = precision_recall_curve(positive, scores[:, k])

@@ -1,6 +1,12 @@
 """Pure functions: arrays in, numbers out, with intervals."""
 
-from eyewright.metrics.bootstrap import classification_metrics, percentile_interval, wilson_interval
+from eyewright.metrics.bootstrap import (
+    classification_metrics,
+    mcnemar_exact,
+    paired_differences,
+    percentile_interval,
+    wilson_interval,
+)
 from eyewright.metrics.calibration import fit_temperature
 from eyewright.metrics.classification import (
     accuracy,
@@ -30,6 +36,8 @@ __all__ = [
     "expected_calibration_error",
     "fit_temperature",
     "log_loss",
+    "mcnemar_exact",
+    "paired_differences",
     "percentile_interval",
     "precision_recall_curve",
     "precision_recall_f1",

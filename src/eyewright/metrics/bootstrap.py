@@ -1,6 +1,13 @@
 """Intervals that say how far a number can be trusted."""
 
-__all__ = ["bootstrap_weights", "classification_metrics", "percentile_interval", "wilson_interval"]
+__all__ = [
+    "bootstrap_weights",
+    "classification_metrics",
+    "mcnemar_exact",
+    "paired_differences",
+    "percentile_interval",
+    "wilson_interval",
+]
 
 import math
 from collections.abc import Iterator
@@ -13,6 +20,7 @@ from eyewright.core.report import Metric
 from eyewright.metrics import classification as c
 
 _CHUNK_CELLS = 4_000_000
+_RANKED_CELLS = 30_000_000
 _OF_COUNTS = frozenset(
     {"accuracy", "balanced_accuracy"}
     | {f"{kind}_{mean}" for kind in ("precision", "recall", "f1") for mean in ("macro", "micro", "weighted")}
@@ -48,7 +56,11 @@ def percentile_interval(replicates: NDArray[np.float64], *, confidence: float = 
 
 
 def bootstrap_weights(
-    n: int, *, replicates: int, rng: np.random.Generator, groups: NDArray[Any] | None = None
+    n: int,
+    *,
+    replicates: int,
+    rng: np.random.Generator,
+    groups: NDArray[Any] | None = None,
 ) -> Iterator[NDArray[np.float64]]:
     """Yield resampling counts, float (chunk, n), `replicates` rows in all; each row draws n samples with replacement.
 
@@ -82,31 +94,66 @@ def classification_metrics(
     >>> print(classification_metrics(np.array([0, 1, 1]), scores, rng=np.random.default_rng(0))["accuracy"].value)
     0.6666666666666666
     """
-    n, n_classes = scores.shape
-    p = np.asarray(scores, dtype=np.float64)
-    p = p / np.maximum(p.sum(1, keepdims=True), np.finfo(np.float64).tiny)
-    predicted = p.argmax(1)
-    right, top = predicted == true, p.max(1)
-    losses = c.log_losses(true, p)
-    brier = (p**2).sum(1) - 2 * p[np.arange(n), true] + 1
-    cell = true * n_classes + predicted
-    present, cell_at = np.unique(cell, return_inverse=True)
-    member = np.zeros((n, len(present)))
-    member[np.arange(n), cell_at] = 1.0
+    n = len(true)
+    if n == 0:
+        return {}
+    measured = _Measured(true, scores)
+    point = {k: float(v[0]) for k, v in measured(np.ones((1, n))).items()}
+    point |= {k: float(v[0]) for k, v in measured.ranks(np.ones((1, n))).items()}
+    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in point}
+    # Ranking needs a sort a class and replicate; it is bounded so that a large test set does not take minutes.
+    ranked_at_most = max(25, min(replicates, _RANKED_CELLS // max(1, scores.size)))
+    done = 0
+    for weights in bootstrap_weights(n, replicates=replicates, rng=rng, groups=groups):
+        found = measured(weights)
+        if done < ranked_at_most:
+            found |= measured.ranks(weights[: ranked_at_most - done])
+        done += len(weights)
+        for name, value in found.items():
+            drawn[name].append(value)
+    right = float(measured.right.sum())
+    result = {}
+    for name, number in point.items():
+        low, high = percentile_interval(np.concatenate([*drawn[name], np.zeros(0)]), confidence=confidence)
+        method = "bootstrap"
+        if low == high and (name in _OF_COUNTS or name == "kappa"):
+            low, high = wilson_interval(right, n, confidence=confidence)
+            method = "wilson"
+            if name == "kappa":
+                chance = float(((np.bincount(true) / n) ** 2).sum())
+                low, high = ((v - chance) / (1 - chance) if chance < 1 else math.nan for v in (low, high))
+        result[name] = Metric(_finite(number), _finite(low), _finite(high), n, method, confidence)
+    return result
 
-    def measure(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        confusion = np.zeros((len(weights), n_classes * n_classes))
-        confusion[:, present] = weights @ member
-        confusion = confusion.reshape(-1, n_classes, n_classes)
+
+class _Measured:
+    """One model's answers, ready to be measured under many sets of sample weights, (B, N) -> (B,) a metric."""
+
+    def __init__(self, true: NDArray[np.int64], scores: NDArray[np.floating[Any]]) -> None:
+        self.true = np.asarray(true, np.int64)
+        p = np.asarray(scores, dtype=np.float64)
+        self.p = p / np.maximum(p.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+        self.n, self.n_classes = p.shape
+        predicted = self.p.argmax(1)
+        self.right, self.top = predicted == self.true, self.p.max(1)
+        self.losses = c.log_losses(self.true, self.p)
+        self.brier = (self.p**2).sum(1) - 2 * self.p[np.arange(self.n), self.true] + 1
+        self._counted = ((self.true, slice(None)), (self.true, self.right), (predicted, slice(None)))
+
+    def __call__(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        truth, right, answers = (
+            np.array([np.bincount(ids[rows], w[rows], minlength=self.n_classes) for w in weights])
+            for ids, rows in self._counted
+        )
+        confusion = c.Margins(right, truth, answers)
         total = weights.sum(1)
         values = {
             "accuracy": c.accuracy(confusion),
             "balanced_accuracy": c.balanced_accuracy(confusion),
             "kappa": c.cohen_kappa(confusion),
-            "auc": c._weighted_auc(true, p, weights),
-            "log_loss": weights @ losses / total,
-            "brier": weights @ brier / total,
-            "ece": c._weighted_ece(top, right, weights, 15),
+            "log_loss": c._ratio(weights @ self.losses, total),
+            "brier": c._ratio(weights @ self.brier, total),
+            "ece": c._weighted_ece(self.top, self.right, weights, 15),
         }
         averages: tuple[c.Average, ...] = ("macro", "micro", "weighted")
         for average in averages:
@@ -114,28 +161,59 @@ def classification_metrics(
             values |= {f"{name}_{average}": v for name, v in zip(triple._fields, triple, strict=True)}
         return values
 
-    # Average precision needs a sort a replicate; it is bounded so that a large test set does not take minutes.
-    few = min(replicates, max(100, 30_000_000 // max(1, n * n_classes)))
-    point = {k: float(v[0]) for k, v in measure(np.ones((1, n))).items()} if n else {}
-    point["average_precision"] = c.average_precision(true, p) if n else math.nan
-    drawn: dict[str, list[NDArray[np.float64]]] = {}
-    for weights in bootstrap_weights(n, replicates=replicates, rng=rng, groups=groups) if n else ():
-        for name, value in measure(weights).items():
-            drawn.setdefault(name, []).append(value)
-        have = sum(map(len, drawn.get("average_precision", [])))
-        if have < few:
-            drawn.setdefault("average_precision", []).append(_weighted_ap(true, p, weights[: few - have]))
+    def ranks(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {
+            "auc": c._weighted_auc(self.true, self.p, weights),
+            "average_precision": _weighted_ap(self.true, self.p, weights),
+        }
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Give the two-sided p-value that two models are equally often right (McNemar 1947, exact binomial form).
+
+    `only_a` counts the images that only the first got right, `only_b` those that only the second did.
+
+    >>> round(mcnemar_exact(2, 10), 4)
+    0.0386
+    """
+    n, k = only_a + only_b, min(only_a, only_b)
+    if n == 0:
+        return 1.0
+    log_half = -n * math.log(2)
+    below = sum(
+        math.exp(math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + log_half) for i in range(k + 1)
+    )
+    return min(1.0, 2 * below)
+
+
+def paired_differences(
+    true: NDArray[np.int64],
+    scores_a: NDArray[np.floating[Any]],
+    scores_b: NDArray[np.floating[Any]],
+    *,
+    rng: np.random.Generator,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    groups: NDArray[Any] | None = None,
+) -> dict[str, Metric]:
+    """Give B minus A for every metric of counts and scores, with the paired bootstrap interval.
+
+    Both models are measured on the same resamples, so that what is hard for both cancels out.
+    """
+    a, b = _Measured(true, scores_a), _Measured(true, scores_b)
+    n = len(true)
+    ones = np.ones((1, n))
+    first, second = a(ones), b(ones)
+    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in first}
+    for weights in bootstrap_weights(n, replicates=replicates, rng=rng, groups=groups):
+        left, right = a(weights), b(weights)
+        for name, values in drawn.items():
+            values.append(right[name] - left[name])
     result = {}
-    for name, number in point.items():
-        low, high = percentile_interval(np.concatenate(drawn[name]), confidence=confidence) if n else (math.nan,) * 2
-        method = "bootstrap"
-        if low == high and (name in _OF_COUNTS or name == "kappa"):
-            low, high = wilson_interval(float(right.sum()), n, confidence=confidence)
-            method = "wilson"
-            if name == "kappa":
-                chance = float(((np.bincount(true, minlength=n_classes) / n) ** 2).sum())
-                low, high = ((v - chance) / (1 - chance) if chance < 1 else math.nan for v in (low, high))
-        result[name] = Metric(_finite(number), _finite(low), _finite(high), n, method, confidence)
+    for name, values in drawn.items():
+        low, high = percentile_interval(np.concatenate(values), confidence=confidence)
+        difference = float(second[name][0] - first[name][0])
+        result[name] = Metric(_finite(difference), _finite(low), _finite(high), n, "paired bootstrap", confidence)
     return result
 
 

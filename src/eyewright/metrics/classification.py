@@ -48,31 +48,46 @@ def confusion_matrix(true: Labels, predicted: Labels, n_classes: int) -> NDArray
     return flat.reshape(n_classes, n_classes).astype(np.int64)
 
 
-def accuracy(confusion: NDArray[Any]) -> Any:
-    """Give the share of right answers. `confusion` is (..., C, C); leading axes are kept.
+class Margins(NamedTuple):
+    """What most metrics need of a confusion matrix, each (..., C): right answers, true counts and answers a class."""
+
+    right: NDArray[Any]
+    truth: NDArray[Any]
+    answers: NDArray[Any]
+
+
+def margins(confusion: "NDArray[Any] | Margins") -> Margins:
+    """Give the margins of a confusion matrix, (..., C, C); margins are given back as they are."""
+    if isinstance(confusion, Margins):
+        return confusion
+    return Margins(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2))
+
+
+def accuracy(confusion: NDArray[Any] | Margins) -> Any:
+    """Give the share of right answers. `confusion` is (..., C, C) or its margins; leading axes are kept.
 
     >>> float(accuracy(np.array([[1, 1], [0, 1]])))
     0.6666666666666666
     """
-    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+    m = margins(confusion)
+    return _ratio(m.right.sum(-1), m.truth.sum(-1))
 
 
-def balanced_accuracy(confusion: NDArray[Any]) -> Any:
-    """Give the mean recall over the classes that occur in the truth. `confusion` is (..., C, C)."""
-    recall = _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1))
-    present = confusion.sum(-1) > 0
-    return _ratio(np.where(present, recall, 0.0).sum(-1), present.sum(-1))
+def balanced_accuracy(confusion: NDArray[Any] | Margins) -> Any:
+    """Give the mean recall over the classes that occur in the truth. `confusion` is as for `accuracy`."""
+    m = margins(confusion)
+    present = m.truth > 0
+    return _ratio(np.where(present, _ratio(m.right, m.truth), 0.0).sum(-1), present.sum(-1))
 
 
-def precision_recall_f1(confusion: NDArray[Any], *, average: Average | None = None) -> PrecisionRecallF1:
+def precision_recall_f1(confusion: NDArray[Any] | Margins, *, average: Average | None = None) -> PrecisionRecallF1:
     """Give precision, recall and F1 per class, (..., C), or averaged, (...).
 
     A class that was never predicted has precision 0, one that never occurs recall 0, as scikit-learn's
     `zero_division=0`. "macro" is the mean over classes that occur in the truth or the prediction, "weighted" weighs
     by true counts, "micro" pools all answers (for one label an image all three micro values equal the accuracy).
     """
-    right = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
-    truth, answers = confusion.sum(-1), confusion.sum(-2)
+    right, truth, answers = margins(confusion)
     if average == "micro":
         pooled = _ratio(right.sum(-1), truth.sum(-1))
         return PrecisionRecallF1(pooled, pooled, pooled)
@@ -86,12 +101,12 @@ def precision_recall_f1(confusion: NDArray[Any], *, average: Average | None = No
     return PrecisionRecallF1(*mean)
 
 
-def cohen_kappa(confusion: NDArray[Any]) -> Any:
-    """Give Cohen's kappa (1960): agreement beyond chance, 1 is perfect, 0 is chance. `confusion` is (..., C, C)."""
-    total = confusion.sum((-2, -1)).astype(np.float64)
-    observed = _ratio(np.trace(confusion, axis1=-2, axis2=-1), total)
-    chance = _ratio((confusion.sum(-1) * confusion.sum(-2)).sum(-1), total * total)
-    return _ratio(observed - chance, 1 - chance)
+def cohen_kappa(confusion: NDArray[Any] | Margins) -> Any:
+    """Give Cohen's kappa (1960): agreement beyond chance; 1 is perfect, 0 chance. `confusion` as for `accuracy`."""
+    right, truth, answers = margins(confusion)
+    total = truth.sum(-1).astype(np.float64)
+    chance = _ratio((truth * answers).sum(-1), total * total)
+    return _ratio(_ratio(right.sum(-1), total) - chance, 1 - chance)
 
 
 def log_loss(true: Labels, scores: Floats) -> float:
@@ -188,7 +203,7 @@ def _weighted_auc(true: Labels, scores: Floats, weights: Floats) -> Floats:
     """
     total = np.zeros(len(weights))
     classes = np.zeros(len(weights))
-    n_classes = scores.shape[1]
+    n_classes = scores.shape[1] if len(true) else 0
     for k in range(1, 2) if n_classes == 2 else range(n_classes):
         order = np.argsort(scores[:, k], kind="stable")
         level = np.r_[0, np.cumsum(np.diff(scores[order, k]) != 0)]
