@@ -25,6 +25,7 @@ _HOMES = {
     "Preparation": "eyewright.imaging",
     "Recipe": "eyewright.training",
     "Report": "eyewright.core",
+    "compare": "eyewright.lifecycle",
     "doctor": "eyewright.lifecycle",
     "evaluate": "eyewright.lifecycle",
     "explain": "eyewright.lifecycle",
@@ -56,6 +57,7 @@ __all__ = [
     "Recipe",
     "Report",
     "__version__",
+    "compare",
     "doctor",
     "evaluate",
     "explain",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from eyewright.data import Dataset
     from eyewright.imaging import FORMATS, Limits, Preparation, probe_image, read_image, write_image
     from eyewright.lifecycle import (
+        compare,
         doctor,
         evaluate,
         explain,

@@ -172,6 +172,23 @@ def _evaluate(o: argparse.Namespace) -> Result:
     return {"task": report.task, "out": out, "metrics": _metrics(report), "text": text}
 
 
+def _compare(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.compare(
+        o.a,
+        o.b,
+        o.data,
+        split=o.split,
+        label_depth=o.label_depth,
+        allow_leaks=o.allow_leaks,
+        seed=o.seed or 0,
+        quiet=_quiet(o),
+    )
+    # A model that got worse is a finding: a script that ships B only if it is no worse can go by the exit code.
+    return {"task": "classify", "comparison": found.to_json(), "text": [str(found)], "exit": int(found.better == "a")}
+
+
 def _explain(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
@@ -280,6 +297,23 @@ def _info(o: argparse.Namespace) -> Result:
     return {"info": found, "text": text}
 
 
+_VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
+    "quickstart": (_quickstart, "the whole life cycle on real images that ship inside dependencies", "quickstart"),
+    "run": (_run, "audit, split, train, evaluate, explain, export, verify on your images", "run photos/ --budget 10m"),
+    "doctor": (_doctor, "audit a dataset: unreadable, duplicate, leaking, misnamed", "doctor photos/ --json"),
+    "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
+    "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
+    "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
+    "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "export": (_export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle"),
+    "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
+    "predict": (_predict, "predict images, folders, globs, standard input", "predict photos.bundle --source cat.jpg"),
+    "models": (_models, "the networks there are", "models"),
+    "formats": (_formats, "the dataset and image formats that are read", "formats"),
+    "info": (_info, "versions and hardware", "info --json"),
+}
+
+
 # -- options ----------------------------------------------------------------------------------------------------------
 
 
@@ -295,9 +329,8 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"eyewright {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
 
-    def verb(
-        name: str, call: Callable[[argparse.Namespace], Result], about: str, example: str
-    ) -> argparse.ArgumentParser:
+    def verb(name: str) -> argparse.ArgumentParser:
+        call, about, example = _VERBS[name]
         p = verbs.add_parser(name, help=about, description=about + ".", epilog=f"example: eyewright {example}")
         p.set_defaults(call=call)
         p.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
@@ -305,49 +338,37 @@ def _parser() -> argparse.ArgumentParser:
         p.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
         return p
 
-    p = verb(
-        "quickstart", _quickstart, "the whole life cycle on real images that ship inside dependencies", "quickstart"
-    )
+    p = verb("quickstart")
     p.add_argument("--out", metavar="DIR", help="where to write (default eyewright-quickstart)")
     _add_recipe(p)
 
-    p = verb(
-        "run",
-        _run,
-        "audit, split, train, evaluate, explain, export and verify on your images",
-        "run photos/ --budget 10m",
-    )
+    p = verb("run")
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/classify/NAME)")
     _add_recipe(p)
 
-    p = verb(
-        "doctor",
-        _doctor,
-        "audit a dataset: unreadable, duplicate, leaking, misnamed, unbalanced",
-        "doctor photos/ --json",
-    )
+    p = verb("doctor")
     p.add_argument("data", metavar="DATA")
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
     p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
 
-    p = verb("train", _train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10")
+    p = verb("train")
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/classify/NAME)")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     _add_recipe(p)
 
-    p = verb("evaluate", _evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report")
+    p = verb("evaluate")
     p.add_argument("model", metavar="RUN|BUNDLE")
-    p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
     p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md there")
-    p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
-    p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
-    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    _add_measured(p)
 
-    p = verb(
-        "explain", _explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"
-    )
+    p = verb("compare")
+    p.add_argument("a", metavar="A", help="run or bundle")
+    p.add_argument("b", metavar="B", help="run or bundle; exit 1 if it is worse by more than chance")
+    _add_measured(p)
+
+    p = verb("explain")
     p.add_argument("model", metavar="RUN|BUNDLE")
     p.add_argument("images", metavar="IMAGE", nargs="+")
     p.add_argument(
@@ -356,29 +377,24 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--label", metavar="NAME", help="explain this class, not the answer")
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
 
-    p = verb("export", _export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle")
+    p = verb("export")
     p.add_argument("run", metavar="RUN")
     p.add_argument("--out", metavar="BUNDLE", required=True)
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
 
-    p = verb("verify", _verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle")
+    p = verb("verify")
     p.add_argument("bundle", metavar="BUNDLE")
 
-    p = verb(
-        "predict",
-        _predict,
-        "predict images, folders, globs or standard input",
-        "predict photos.bundle --source cat.jpg",
-    )
+    p = verb("predict")
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--source", metavar="S", required=True, help="file, folder, glob with ** or - for standard input")
     p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
     p.add_argument("--top", type=int, default=5, metavar="K", help="labels an image in JSON (default 5)")
 
-    verb("models", _models, "the networks there are", "models")
-    verb("formats", _formats, "the dataset and image formats that are read", "formats")
-    verb("info", _info, "versions and hardware", "info --json")
+    verb("models")
+    verb("formats")
+    verb("info")
     return top
 
 
@@ -388,6 +404,13 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
     p.add_argument("--allow-leaks", action="store_true", help="train although images are on both sides of the split")
     p.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: all cores)")
+
+
+def _add_measured(p: argparse.ArgumentParser) -> None:
+    p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
+    p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
+    p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
+    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
 
 
 def _add_recipe(p: argparse.ArgumentParser) -> None:

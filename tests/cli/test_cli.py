@@ -16,6 +16,7 @@ from eyewright.imaging import encode_image
 
 KEYS = {"verb", "ok", "seconds", "task", "out", "metrics", "findings", "predictions", "error"}
 EXTRA = {
+    "compare": {"comparison"},
     "models": {"models"},
     "formats": {"formats"},
     "info": {"info"},
@@ -60,6 +61,7 @@ def test_every_verb_answers_in_the_one_shape(walked, tmp_path: Path, capfd) -> N
         ("doctor", data),
         ("evaluate", run),
         ("evaluate", bundle, data, "--out", tmp_path / "report", "--allow-leaks"),
+        ("compare", run, bundle),
         ("explain", run, image, "--out", tmp_path / "maps"),
         ("explain", bundle, image),
         ("export", run, "--out", tmp_path / "again.bundle"),
@@ -294,6 +296,7 @@ def test_help_has_an_example_for_every_verb(capsys) -> None:  # type: ignore[no-
         "doctor",
         "train",
         "evaluate",
+        "compare",
         "explain",
         "export",
         "verify",

@@ -15,6 +15,7 @@ from eyewright.core.progress import track_progress
 from eyewright.core.report import Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
+from eyewright.evaluation.slices import slice_accuracy
 from eyewright.metrics import (
     calibration_bins,
     confusion_matrix,
@@ -53,10 +54,13 @@ def evaluate_predictor(
         raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
     targets = dataset.labels.mapping_to(predictor.labels)[dataset.targets]
     predictions: list[Any] = []
+    looks: list[tuple[float, float]] = []
     with track_progress("evaluating", len(dataset), quiet=quiet) as advance:
         for start in range(0, len(dataset), _CHUNK):
             chosen = range(start, min(start + _CHUNK, len(dataset)))
-            predictions += predictor.predict_images([dataset.image(i) for i in chosen])
+            images = [dataset.image(i) for i in chosen]
+            predictions += predictor.predict_images(images)
+            looks += [(float(max(i.shape[:2])), float(i.mean())) for i in images]
             advance(len(chosen), "")
     scores = np.stack([p.probabilities for p in predictions]).astype(np.float64)
     groups = [s.group for s in dataset.samples]
@@ -70,7 +74,7 @@ def evaluate_predictor(
         n=len(dataset),
         metrics=metrics,
         per_class=tuple(_per_class(targets, scores, names, seed)),
-        tables=_tables(targets, scores),
+        tables={**_tables(targets, scores), "slices": slice_accuracy(dataset, scores.argmax(1) == targets, looks)},
         items=tuple(_items(dataset, targets, scores, names)),
         sections=sections or {},
         provenance=provenance or {},

@@ -86,6 +86,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         facts=report.sections.get("facts") or {},
         warnings=report.sections.get("warnings") or (),
         provenance=_flat(report.provenance),
+        slices=report.tables.get("slices") or (),
         per_class=report.per_class[:_ROWS],
         n_classes=len(report.per_class),
         data=data,

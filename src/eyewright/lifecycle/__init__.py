@@ -2,11 +2,12 @@
 
 from eyewright.lifecycle.datasets import doctor, load_dataset
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
-from eyewright.lifecycle.stages import evaluate, explain, export, export_checked, predict, train, verify
+from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
 from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 __all__ = [
     "RunResult",
+    "compare",
     "doctor",
     "evaluate",
     "explain",

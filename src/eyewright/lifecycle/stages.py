@@ -1,6 +1,17 @@
 """The stages of a model's life, each one call: train, evaluate, explain, export, verify, predict."""
 
-__all__ = ["evaluate", "explain", "export", "export_checked", "predict", "title_of", "train", "train_on", "verify"]
+__all__ = [
+    "compare",
+    "evaluate",
+    "explain",
+    "export",
+    "export_checked",
+    "predict",
+    "title_of",
+    "train",
+    "train_on",
+    "verify",
+]
 
 import time
 from collections.abc import Mapping, Sequence
@@ -36,6 +47,7 @@ from eyewright.lifecycle.opening import (
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
     from eyewright.data import Dataset
+    from eyewright.evaluation import Comparison
     from eyewright.explanation import Explanation
     from eyewright.exporting import Parity
     from eyewright.training import Recipe
@@ -188,6 +200,45 @@ def evaluate(
         shown = pictures if pictures is not None else choose_pictures(report, dataset)
         write_report(report, Path(out), title=title_of(predictor, owner), pictures=shown)
     return report
+
+
+def compare(
+    a: "Run | Bundle | PathLike",
+    b: "Run | Bundle | PathLike",
+    data: "Dataset | PathLike | None" = None,
+    *,
+    split: str | None = None,
+    label_depth: int | None = None,
+    allow_leaks: bool = False,
+    seed: int = 0,
+    quiet: bool = True,
+) -> "Comparison":
+    """Tell whether B is better than A on the same images, and whether the difference is more than chance.
+
+    Without `data` the test part of A, else of B, is used, whichever is a run. Images that one of them was trained on
+    are refused (`allow_leaks`).
+
+    Raises:
+        LeakError: some of the images were trained on.
+        DatasetError: the models do not have the same classes.
+    """
+    from eyewright.evaluation import compare_predictors
+
+    (first, owner_a), (second, owner_b) = load_model(a), load_model(b)
+    if data is None:
+        owner = owner_a or owner_b
+        if owner is None:
+            raise UsageError("expected data to compare the bundles on, found none", fix="pass a dataset")
+        dataset = part_of_run(owner, split or "test")
+    else:
+        dataset = part_of_path(data, split, label_depth) if isinstance(data, str | Path) else data
+    known = known_images(owner_a) | known_images(owner_b)
+    seen = count_seen(dataset, known, quiet=quiet) if known else 0
+    if seen and not allow_leaks:
+        raise LeakError(
+            f"{seen} of the {len(dataset)} images were trained on by one of the two", fix="use other images"
+        )
+    return compare_predictors(first, second, dataset, seed=seed, quiet=quiet)
 
 
 def explain(

@@ -2,6 +2,7 @@
 
 from eyewright.metrics.bootstrap import (
     classification_metrics,
+    fisher_less,
     mcnemar_exact,
     paired_differences,
     percentile_interval,
@@ -34,6 +35,7 @@ __all__ = [
     "cohen_kappa",
     "confusion_matrix",
     "expected_calibration_error",
+    "fisher_less",
     "fit_temperature",
     "log_loss",
     "mcnemar_exact",

@@ -1,0 +1,120 @@
+"""Is B better than A, and is the difference more than chance?"""
+
+__all__ = ["Comparison", "compare_predictors", "compare_scores"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError
+from eyewright.core.predictor import Predictor
+from eyewright.core.progress import track_progress
+from eyewright.core.report import Metric
+from eyewright.core.rng import generator
+from eyewright.data.dataset import Dataset
+from eyewright.metrics import classification_metrics, mcnemar_exact, paired_differences
+
+_CHUNK = 64
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images.
+
+    `differences` are B minus A with paired bootstrap intervals; `only_a` and `only_b` count the images that one model
+    alone got right; `p_value` is McNemar's exact test on them. `better` is "a", "b" or "neither".
+    """
+
+    a: Mapping[str, Metric]
+    b: Mapping[str, Metric]
+    differences: Mapping[str, Metric]
+    only_a: int
+    only_b: int
+    p_value: float
+    n: int
+
+    @property
+    def better(self) -> str:
+        if self.p_value >= _LEVEL:
+            return "neither"
+        return "b" if self.only_b > self.only_a else "a"
+
+    def __str__(self) -> str:
+        d = self.differences["accuracy"]
+        seen = (
+            f"accuracy {self.a['accuracy'].value:.4f} → {self.b['accuracy'].value:.4f}, difference {d.value:+.4f} "
+            f"[{d.low:+.4f}, {d.high:+.4f}] on {self.n} images; right alone: A {self.only_a}, B {self.only_b}; "
+            f"p = {self.p_value:.3g}"
+        )
+        verdict = {
+            "a": "A is better, by more than chance",
+            "b": "B is better, by more than chance",
+            "neither": "no difference beyond chance",
+        }
+        return f"{verdict[self.better]}: {seen}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the verdict and the counts behind it."""
+        return {
+            "better": self.better,
+            "p_value": self.p_value,
+            "only_a": self.only_a,
+            "only_b": self.only_b,
+            "n": self.n,
+            "differences": {k: {"value": m.value, "low": m.low, "high": m.high} for k, m in self.differences.items()},
+        }
+
+
+def compare_predictors(
+    a: Predictor, b: Predictor, dataset: Dataset, *, seed: int = 0, quiet: bool = False
+) -> Comparison:
+    """Measure two models on every image of `dataset`, each through its own preparation.
+
+    Both must know the dataset's classes; they may hold them in another order.
+
+    Raises:
+        DatasetError: the dataset is empty, or the models do not have the same classes.
+    """
+    if not len(dataset):
+        raise DatasetError("expected images to compare on, found none", fix="check the dataset")
+    if set(a.labels.names) != set(b.labels.names):
+        raise DatasetError("expected two models of the same classes, found others", fix="compare models of one task")
+    targets = dataset.labels.mapping_to(a.labels)[dataset.targets]
+    order = a.labels.mapping_to(b.labels)
+    left, right = [], []
+    with track_progress("comparing", len(dataset), quiet=quiet) as advance:
+        for start in range(0, len(dataset), _CHUNK):
+            images = [dataset.image(i) for i in range(start, min(start + _CHUNK, len(dataset)))]
+            left.append(_scores(a, images))
+            right.append(_scores(b, images)[:, order])
+            advance(len(images), "")
+    return compare_scores(targets, np.concatenate(left), np.concatenate(right), seed=seed)
+
+
+def compare_scores(
+    targets: NDArray[np.int64],
+    scores_a: NDArray[np.floating[Any]],
+    scores_b: NDArray[np.floating[Any]],
+    *,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two sets of scores, float (N, C), for the same images; `targets` is int (N,)."""
+    right_a, right_b = scores_a.argmax(1) == targets, scores_b.argmax(1) == targets
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return Comparison(
+        a=classification_metrics(targets, scores_a, rng=generator(seed, "bootstrap")),
+        b=classification_metrics(targets, scores_b, rng=generator(seed, "bootstrap")),
+        differences=paired_differences(targets, scores_a, scores_b, rng=generator(seed, "paired")),
+        only_a=only_a,
+        only_b=only_b,
+        p_value=mcnemar_exact(only_a, only_b),
+        n=len(targets),
+    )
+
+
+def _scores(predictor: Predictor, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    return np.stack([p.probabilities for p in predictor.predict_images(images)])
