@@ -164,6 +164,7 @@ def bad_inputs(tmp_path: Path) -> list[tuple[str, list[object], int, str]]:
         ("recipe typo", ["train", fine, "--recipe", folder("r", {"r.toml": b"epohcs = 3"}) / "r.toml"], 2, "'epochs'"),
         ("no recipe", ["train", fine, "--recipe", tmp_path / "none.toml"], 2, "cannot read the recipe"),
         ("resume of nothing", ["train", fine, "--out", tmp_path / "new", "--resume"], 4, "found none"),
+        ("resume of nowhere", ["train", fine, "--resume"], 2, "expected --out"),
         ("no bundle", ["predict", fine, "--source", fine / "a/0.png"], 4, "expected a bundle"),
         ("no run", ["export", fine, "--out", tmp_path / "x"], 4, "expected a finished run"),
         ("output in /proc", ["train", fine, "--out", "/proc/nowhere/run"], 2, "cannot write"),

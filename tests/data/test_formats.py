@@ -108,6 +108,32 @@ def test_other_separators_and_a_byte_order_mark_are_understood(tmp_path: Path, s
     assert open_dataset(tmp_path).labels.names == ("a", "b")
 
 
+def test_a_csv_without_a_header_and_with_paths_elsewhere(tmp_path: Path) -> None:
+    write(tmp_path / "pictures", "1.png", "2.png")
+    (tmp_path / "tables").mkdir()
+    rows = [f"{tmp_path}/pictures/1.png,cat", "../pictures/2.png,dog"]
+    (tmp_path / "tables" / "labels.csv").write_text("\n".join(rows))
+    data = open_dataset(tmp_path / "tables" / "labels.csv")
+    assert data.labels.names == ("cat", "dog")
+    assert [data.image(i).shape for i in range(2)] == [(4, 4, 3)] * 2
+
+
+def test_a_folder_beside_the_splits_is_left_out_and_said(tmp_path: Path) -> None:
+    names = [f"{s}/{c}/1.png" for s in ("train", "test") for c in "ab"]
+    data = open_dataset(write(tmp_path, *names, "unlabelled/1.png", "unlabelled/2.png"))
+    assert data.labels.names == ("a", "b")
+    assert data.splits == ("train", "test")
+    assert "2 images lie outside" in data.notes[0]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    assert open_dataset(write(tmp_path, "bus/1.png", "car/1.png", "train/1.png")).labels.names == (
+        "bus",
+        "car",
+        "train",
+    )
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_hugging_face_imagefolder_with_metadata(tmp_path: Path, kind: str) -> None:
     for split in ("train", "test"):

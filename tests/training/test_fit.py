@@ -166,6 +166,24 @@ def test_training_ends_with_its_deadline_annealed(tmp_path: Path) -> None:
     assert float(result.history[-1]["lr"]) < 0.003
 
 
+def test_a_resumed_budget_is_what_is_left_of_it(tmp_path: Path) -> None:
+    recipe = Recipe(budget_s=4.0, batch=8)
+    slow = stop_after(5)
+
+    def waiting(state: TrainState, batch: Batch) -> torch.Tensor:
+        time.sleep(0.4)
+        return slow(state, batch)
+
+    with pytest.raises(SystemExit):
+        train(tmp_path, recipe, step=waiting, deadline=time.monotonic() + 4.0)
+    started = time.monotonic()
+    _, result = train(tmp_path, recipe, resume=True, deadline=started + 4.0)
+    # Two seconds were used before the stop, so two are left of four; the span is counted from when the net is ready.
+    assert time.monotonic() - started < 3.5
+    assert float(result.history[-1]["seconds"]) >= 3.0
+    assert all(row["train_loss"] not in ("nan", "") for row in result.history)
+
+
 def test_early_stopping_waits_for_its_patience(tmp_path: Path) -> None:
     scores = iter([0.5, 0.7, 0.6, 0.7, 0.6, 0.6, 0.9])
     recipe = Recipe(epochs=20, batch=8, patience=3)

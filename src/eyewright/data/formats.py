@@ -114,8 +114,7 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
         )
     common = _common_folder(images)
     parts = {n: n[len(common) :].split("/") for n in images}
-    tops = {p[0].lower() for p in parts.values() if len(p) > 1}
-    has_splits = bool(tops) and tops <= set(_SPLITS)
+    has_splits = _has_splits(parts.values())
     if common and not has_splits and all(len(p) == 1 for p in parts.values()):
         # One folder with everything in it: its name is the only class there is.
         parts = {n: [common.rstrip("/").rpartition("/")[2], *p] for n, p in parts.items()}
@@ -124,7 +123,7 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
     names_of: dict[str, str] = {}
     for name, p in parts.items():
         folders = p[int(has_splits) : -1]
-        if not folders:
+        if not folders or (has_splits and p[0].lower() not in _SPLITS):
             outside.append(name)
             continue
         depth = label_depth or next(d for d in range(1, len(folders) + 1) if "/".join(folders[:d]) in direct)
@@ -160,6 +159,22 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
     )
 
 
+def _has_splits(parts: Iterable[Sequence[str]]) -> bool:
+    """Tell whether the top folders are splits: all are named so, or train is and holds folders only.
+
+    A class may be called "train" as well, but then its images lie in it directly.
+    """
+    below: dict[str, bool] = {}
+    for p in parts:
+        if len(p) > 1:
+            top = p[0].lower()
+            below[top] = below.get(top, True) and len(p) > 2
+    if not below:
+        return False
+    trains = [deep for top, deep in below.items() if _SPLITS.get(top) == "train"]
+    return set(below) <= set(_SPLITS) or (bool(trains) and all(trains))
+
+
 def _empty_classes(tree: Tree, common: str, has_splits: bool, known: set[str]) -> tuple[str, ...]:
     found = set()
     for folder in tree.folders():
@@ -189,7 +204,7 @@ def _from_table(tree: Tree, names: Sequence[str], tables: Sequence[str], format:
             if not label:
                 raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
             name = posixpath.normpath(posixpath.join(folder, path.replace("\\", "/")))
-            if name not in known:
+            if name not in known and not _lies_elsewhere(tree, name):
                 missing.append(f"{path} ({table} line {line})")
                 continue
             split_key, group_key = _column(row, _SPLIT_COLUMNS), _column(row, _GROUP_COLUMNS)
@@ -234,7 +249,10 @@ def _rows(tree: Tree, table: str) -> Iterable[tuple[int, dict[str, str]]]:
         return
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    # A table without a header begins with the name of an image.
+    bare = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in _EXTENSIONS
+    names = ("path", "label", "split")[: first.count(separator) + 1] if bare else None
+    reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=names, delimiter=separator)
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -244,6 +262,13 @@ def _rows(tree: Tree, table: str) -> Iterable[tuple[int, dict[str, str]]]:
             yield reader.line_num, {k.strip(): v.strip() for k, v in row.items()}
     except csv.Error as error:
         raise DatasetError(f"cannot read {table!r} line {reader.line_num}: {error}", fix="mend the line") from None
+
+
+def _lies_elsewhere(tree: Tree, name: str) -> bool:
+    """Tell whether a table names an image outside its folder, as tables with absolute paths do; never from a zip."""
+    if not isinstance(tree, FolderTree) or posixpath.splitext(name)[1].lower() not in _EXTENSIONS:
+        return False
+    return (tree.root / name).is_file()
 
 
 def _column(row: dict[str, str], wanted: Sequence[str]) -> str | None:

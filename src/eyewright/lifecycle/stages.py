@@ -85,6 +85,8 @@ def train(
     need_torch()
     resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options)
     check_model(resolved.model)
+    if resume and out is None:
+        raise UsageError("expected --out with --resume, found none", fix="name the run folder to go on in")
     dataset = dataset_of(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
     folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, dataset.name)

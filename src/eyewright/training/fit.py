@@ -133,8 +133,9 @@ def fit(
     loop = _Loop(net, data, recipe, objective, folder, device, main_metric)
     if resume:
         loop.restore(say)
+    # A resumed run has the whole budget as its span and goes on where it was: the time before the stop counts.
+    span_s = None if deadline is None else max(0.001, deadline - time.monotonic())
     started = time.monotonic() - loop.elapsed_s
-    span_s = None if deadline is None else max(0.001, deadline - started)
     stopped = ""
     with (
         _deferred_signals() as pending,
@@ -320,6 +321,8 @@ def _one_epoch(
             say("a checkpoint was written; go on with --resume")
             raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(143)
         loop.save(clock.elapsed_s, now=False)
+    if out_of_time and not losses and loop.history:
+        return "the budget is used"
     mean_loss = float(torch.stack(losses).mean()) if losses else math.nan
     if losses and not math.isfinite(mean_loss):
         raise _not_a_number(loop, epoch, None)
@@ -332,7 +335,7 @@ def _one_epoch(
         "epoch": str(epoch + 1),
         "seconds": f"{clock.elapsed_s:.1f}",
         "lr": f"{lr:.5f}",
-        "train_loss": f"{mean_loss:.4f}",
+        "train_loss": f"{mean_loss:.4f}" if losses else "",
         **{f"val_{k}": f"{v:.4f}" for k, v in numbers.items()},
         "images_per_s": f"{speed:.0f}",
         "best": "*" if better else "",
