@@ -3,6 +3,8 @@
 __all__ = ["MODELS", "build_of"]
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -39,8 +41,16 @@ def build_of(name: str) -> Callable[..., Any]:
     module, colon, function = name.partition(":")
     if not colon:
         raise UsageError(f"unknown model {name!r}", fix=spelling_hint(name, MODELS), code="unknown_model")
+    # An installed command does not look in the folder it is called in, where the user's own module usually lies.
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
     try:
         own: Callable[..., Any] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"cannot import the model {name!r}: {error}", fix="use package.module:function") from error
+    finally:
+        if added:
+            sys.path.remove(here)
     return own

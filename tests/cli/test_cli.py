@@ -222,6 +222,27 @@ def test_a_bad_image_in_a_folder_is_left_out_and_said(walked, tmp_path: Path, ca
     assert main(["predict", str(walked["bundle"]), "--source", str(tmp_path / "bad.png")]) == 3
 
 
+def test_a_net_of_the_users_own_goes_the_whole_way(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "mynets.py").write_text(
+        """
+from torch import nn
+
+def tiny(n_classes, *, channels, size_hw):
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, n_classes)
+    )
+"""
+    )
+    face = str(Path(sys.executable).with_name("eyewright"))
+    command = [face, "run", str(shapes), "--model", "mynets:tiny", "--epochs", "2", "--out", "out", "--quiet"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    image = str(shapes / "disc/000.png")
+    # The bundle needs no code of the user's; the run does.
+    subprocess.run([face, "predict", str(tmp_path / "out/bundle"), "--source", image], cwd="/", check=True)
+    subprocess.run([face, "explain", "out", image, "--method", "gradcam"], cwd=tmp_path, check=True)
+    assert call("explain", tmp_path / "out", image).returncode == 2
+
+
 def test_an_overridden_leak_is_written_down(tmp_path: Path, shapes: Path) -> None:
     import shutil
 
