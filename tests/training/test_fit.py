@@ -94,6 +94,24 @@ def test_a_run_ended_by_sigterm_and_resumed_ends_with_the_same_weights(tmp_path:
     assert f"resumed at step {steps}" in said[0]
 
 
+def test_resuming_a_run_that_was_done_trains_no_further(tmp_path: Path) -> None:
+    whole, first = train(tmp_path)
+    again, second = train(tmp_path, resume=True)
+    assert digest(again) == digest(whole)
+    assert second.history == first.history
+    assert second.stopped == "all epochs done"
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path: Path) -> None:
+    from eyewright.training.run import open_run_folder
+
+    litter = tmp_path / "checkpoints" / "last" / ".state.safetensors.1234.tmp"
+    litter.parent.mkdir(parents=True)
+    litter.touch()
+    with open_run_folder(tmp_path, resume=True):
+        assert not litter.exists()
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(tmp_path: Path, damage: str) -> None:
     whole, _ = train(tmp_path / "whole")

@@ -143,6 +143,8 @@ def fit(
         track_progress("training", _BAR, quiet=quiet) as advance,
     ):
         clock = _Clock(started, span_s, advance)
+        # A run that was stopped after its last epoch has nothing left to train.
+        stopped = _why_ended(loop, clock) if loop.history else ""
         while not stopped:
             stopped = _one_epoch(loop, augmentation, measure, step, clock, pending, say)
     loop.finish(time.monotonic() - started)
@@ -343,13 +345,19 @@ def _one_epoch(
     loop.history.append(row)
     write_history(loop.folder.parent, loop.history)
     say(show_row(row, recipe.epochs))
-    if out_of_time or (clock.span_s is not None and clock.elapsed_s >= clock.span_s):
-        return "the budget is used"
-    if recipe.epochs and epoch + 1 >= recipe.epochs:
-        return "all epochs done"
-    if recipe.patience and epoch + 1 - loop.improved_epoch >= recipe.patience:
-        return f"no better validation score for {recipe.patience} epochs"
     loop.save(clock.elapsed_s, now=False)
+    return "the budget is used" if out_of_time else _why_ended(loop, clock)
+
+
+def _why_ended(loop: _Loop, clock: "_Clock") -> str:
+    """Give why training ends after the epochs that are done, or nothing."""
+    recipe, done = loop.recipe, len(loop.history)
+    if clock.span_s is not None and clock.elapsed_s >= clock.span_s:
+        return "the budget is used"
+    if recipe.epochs and done >= recipe.epochs:
+        return "all epochs done"
+    if recipe.patience and done - loop.improved_epoch >= recipe.patience:
+        return f"no better validation score for {recipe.patience} epochs"
     return ""
 
 

@@ -144,4 +144,7 @@ def open_run_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
             ) from None
         if not resume and (folder / "checkpoints").exists():
             raise UsageError(f"a run is already in {str(folder)!r}", fix="choose another --out, or go on with --resume")
+        # What a killed process was in the middle of writing; the lock says that nobody is any more.
+        for litter in (*folder.glob(".*.tmp"), *folder.glob("checkpoints/*/.*.tmp")):
+            litter.unlink(missing_ok=True)
         yield folder
