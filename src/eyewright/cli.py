@@ -100,6 +100,7 @@ def _run_result(done: Any) -> Result:
     from eyewright.evaluation import summarise
 
     bundle, report = _shown_path(done.paths["bundle"]), _shown_path(done.paths["report"])
+    use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').top1)"
     text = [
         "",
         summarise(done.report),
@@ -108,9 +109,9 @@ def _run_result(done: Any) -> Result:
         f"  bundle   {bundle}",
         "",
         "Use it:",
-        f"  eyewright predict {bundle} --source IMAGE",
-        f"  eyewright explain {bundle} IMAGE --out heatmaps",
-        f"  python -c \"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').top1)\"",
+        f"  {_shown_program('eyewright')} predict {bundle} --source IMAGE",
+        f"  {_shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
+        f'  {_shown_program("python")} -c "{use}"',
     ]
     return {
         "task": done.report.task,
@@ -522,6 +523,16 @@ def _shown_path(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _shown_program(name: str) -> str:
+    """Give a command as it can be typed here: an environment that is not activated is named with its path."""
+    import shutil
+
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(beside) or not beside.exists():
+        return name
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def _metrics(report: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset
-from eyewright.data.scan import Scan, near_duplicates
+from eyewright.data.scan import Scan
 from eyewright.imaging.headers import FORMATS
 
 FINDING_CODES = MappingProxyType(
@@ -98,7 +98,7 @@ def _duplicates(dataset: Dataset, scan: Scan) -> list[Finding]:
         if record.error is None:
             same[record.digest].append(i)
     pairs = [(members[0], other, True) for members in same.values() for other in members[1:]]
-    pairs += [(i, j, False) for i, j in near_duplicates(scan) if scan.records[i].digest != scan.records[j].digest]
+    pairs += [(i, j, False) for i, j in scan.near_pairs if scan.records[i].digest != scan.records[j].digest]
     found = []
     for i, j, exact in pairs:
         a, b = dataset.samples[i], dataset.samples[j]

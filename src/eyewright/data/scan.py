@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,10 @@ class Scan:
         """(height, width) of every sample that could be read, int64 (M, 2)."""
         return np.array([r.info.size_hw for r in self.records if r.info is not None], dtype=np.int64).reshape(-1, 2)
 
-    def keep(self, chosen: NDArray[np.bool_]) -> "Scan":
-        """Give the scan of a part of the samples."""
-        records = tuple(r for r, k in zip(self.records, chosen, strict=True) if k)
-        return Scan(records, self.hashes[chosen], self.thumbnails[chosen])
+    @cached_property
+    def near_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs (i, j), i < j, of nearly the same picture: found once, read by the split and by the audit."""
+        return tuple(near_duplicates(self))
 
     def is_grey(self) -> bool:
         """Tell whether every image is stored without colour."""

@@ -14,7 +14,7 @@ import numpy as np
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset, SplitName
-from eyewright.data.scan import Scan, near_duplicates
+from eyewright.data.scan import Scan
 
 FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 """Parts of a dataset that comes without a split."""
@@ -45,7 +45,7 @@ def group_samples(dataset: Dataset, scan: Scan | None, *, group_by: str | None =
         for i, record in enumerate(scan.records):
             if record.digest:
                 parent[find(i)] = find(same.setdefault(record.digest, i))
-        for i, j in near_duplicates(scan):
+        for i, j in scan.near_pairs:
             parent[find(i)] = find(j)
     return [find(i) for i in range(len(dataset))]
 

@@ -107,7 +107,7 @@ def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> 
 def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> tuple[ImageInfo, NDArray[np.uint8]]:
     """Read what `probe_image` tells and a small grey stand-in, uint8 (side, side), for fingerprints.
 
-    JPEG decodes at a reduced scale, up to 4x sooner.
+    JPEG decodes at a reduced scale, which is sooner done.
 
     The whole file is still read, so damage is still found. Not for training: `Preparation` gives the real pixels.
 

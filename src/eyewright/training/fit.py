@@ -27,7 +27,7 @@ from eyewright.core.progress import Progress, track_progress
 from eyewright.core.rng import generator
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation, augment_batch
-from eyewright.training.checkpoints import CheckpointState, load_newest, save_best, save_last
+from eyewright.training.checkpoints import CheckpointState, load_newest, read_tensors, save_best, save_last
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import build_optimiser, schedule_factor
 from eyewright.training.recipe import Recipe
@@ -279,8 +279,6 @@ class _Loop:
 
     def finish(self, elapsed_s: float) -> None:
         self.save(elapsed_s, now=True)
-        from eyewright.training.checkpoints import read_tensors
-
         weights, _ = read_tensors(self.folder / "best" / "model.safetensors")
         self.net.load_state_dict(weights)
         self.net.eval()
