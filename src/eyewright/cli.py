@@ -373,7 +373,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("model", metavar="RUN|BUNDLE")
     p.add_argument("images", metavar="IMAGE", nargs="+")
     p.add_argument(
-        "--method", metavar="NAME", help="gradcam, integrated-gradients (runs) or occlusion (runs and bundles)"
+        "--method",
+        metavar="NAME",
+        help="gradcam, integrated-gradients, rollout (runs), occlusion or rise (runs and bundles)",
     )
     p.add_argument("--label", metavar="NAME", help="explain this class, not the answer")
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
@@ -428,6 +430,7 @@ def _add_recipe(p: argparse.ArgumentParser) -> None:
 _NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "epochs": int,
     "batch": int,
+    "accumulate": int,
     "imgsz": int,
     "lr": float,
     "weight_decay": float,
@@ -437,8 +440,13 @@ _NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "ema": float,
     "clip_norm": float,
     "patience": int,
+    "warmup": float,
+    "mixup": float,
+    "cutmix": float,
+    "freeze": float,
+    "layer_decay": float,
 }
-_WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device")
+_WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp")
 
 
 def _recipe_options(o: argparse.Namespace) -> dict[str, Any]:

@@ -106,6 +106,10 @@ def test_a_net_without_convolutions_is_refused_with_a_way_out() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_explains_a_run(finished, shapes, method: str) -> None:  # type: ignore[no-untyped-def]
+    if method == "rollout":
+        with pytest.raises(UsageError, match="needs a vision transformer"):
+            ew.explain(finished.run, shapes / "square/001.png", method=method)
+        return
     (found,) = ew.explain(finished.run, shapes / "square/001.png", method=method)
     assert found.label == "square"
     assert found.heat.shape == (32, 32)

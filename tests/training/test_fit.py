@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,14 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from eyewright.core.errors import CheckpointError, OutputError, RefusedError, UsageError
-from eyewright.nets import PixelNet, quick_net
+from eyewright.nets import PixelNet, mlp, quick_net
 from eyewright.training.augment import Augmentation
 from eyewright.training.checkpoints import load_newest, read_tensors
-from eyewright.training.fit import Batch, FitData, FitResult, TrainState, fit, plain_step
+from eyewright.training.fit import FitResult, fit
+from eyewright.training.loop import FitData
 from eyewright.training.objectives import classification_objective
 from eyewright.training.recipe import Recipe
+from eyewright.training.steps import Batch, TrainState, plain_step
 
 STRONG = Augmentation(shift=0.1, flip=True, rotate_deg=10, zoom=0.1, light=0.1)
 
@@ -31,17 +35,23 @@ def data() -> FitData:
     pixels = rng.integers(0, 60, (48, 20, 20, 3)).astype(np.uint8)
     for i, t in enumerate(targets):
         pixels[i, 3 + 5 * t : 8 + 5 * t, :, t] = 220
-    return FitData(pixels[:36], targets[:36], pixels[36:], targets[36:])
+    ids = tuple(f"image-{i}" for i in range(36))
+    return FitData(pixels[:36], targets[:36], pixels[36:], targets[36:], ids)
 
 
 def measure(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     return {"loss": float(logits.std()), "accuracy": float((logits.argmax(1) == targets).mean())}
 
 
-def train(folder: Path, recipe: Recipe | None = None, **options: object) -> tuple[PixelNet, FitResult]:
+def train(
+    folder: Path, recipe: Recipe | None = None, *, net: nn.Module | None = None, **options: object
+) -> tuple[PixelNet, FitResult]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = PixelNet(quick_net(3, size_hw=(20, 20), dropout=0.1), mean=(0.5,) * 3, std=(0.25,) * 3)
+        body = quick_net(3, size_hw=(20, 20), dropout=0.1)
+        if net is not None:
+            body = net.apply(lambda m: m.reset_parameters() if isinstance(m, nn.Linear) else None)
+        net = PixelNet(body, mean=(0.5,) * 3, std=(0.25,) * 3)
     recipe = recipe or Recipe(epochs=4, batch=8, ema=0.9)
     settings: dict[str, object] = {
         "objective": classification_objective(recipe),
@@ -175,30 +185,46 @@ def test_metrics_csv_is_what_the_console_showed(tmp_path: Path) -> None:
                 assert f"{name} {value}" in line
 
 
+class Clock:
+    """A clock that every update moves on by as much: what depends on time is tested without spending any."""
+
+    def __init__(self, step_s: float) -> None:
+        self.time_s, self._step_s = 100.0, step_s
+
+    def __call__(self) -> float:
+        return self.time_s
+
+    def step(self, state: TrainState, batch: Batch) -> torch.Tensor:
+        self.time_s += self._step_s
+        return plain_step(state, batch)
+
+
 def test_training_ends_with_its_deadline_annealed(tmp_path: Path) -> None:
-    started = time.monotonic()
-    _, result = train(tmp_path, Recipe(budget_s=3.0, batch=8), deadline=started + 3.0)
-    took = time.monotonic() - started
-    assert 2.5 < took < 6
+    clock = Clock(0.0625)
+    _, result = train(tmp_path, Recipe(budget_s=3.0, batch=8), deadline=103.0, now=clock, step=clock.step)
+    assert clock.time_s == pytest.approx(103.0, abs=0.0626)
     assert result.stopped == "the budget is used"
-    assert float(result.history[-1]["lr"]) < 0.003
+    assert result.steps == 48
+    assert float(result.history[-1]["lr"]) < 0.002
 
 
 def test_a_resumed_budget_is_what_is_left_of_it(tmp_path: Path) -> None:
     recipe = Recipe(budget_s=4.0, batch=8)
-    slow = stop_after(5)
+    clock = Clock(0.4)
+    stop = stop_after(5)
 
-    def waiting(state: TrainState, batch: Batch) -> torch.Tensor:
-        time.sleep(0.4)
-        return slow(state, batch)
+    def until_stopped(state: TrainState, batch: Batch) -> torch.Tensor:
+        clock.step(state, batch)
+        return stop(state, batch)
 
     with pytest.raises(SystemExit):
-        train(tmp_path, recipe, step=waiting, deadline=time.monotonic() + 4.0)
-    started = time.monotonic()
-    _, result = train(tmp_path, recipe, resume=True, deadline=started + 4.0)
-    # Two seconds were used before the stop, so two are left of four; the span is counted from when the net is ready.
-    assert time.monotonic() - started < 3.5
-    assert float(result.history[-1]["seconds"]) >= 3.0
+        train(tmp_path, recipe, step=until_stopped, deadline=104.0, now=clock)
+    assert clock.time_s == pytest.approx(102.0)
+    again = Clock(0.4)
+    _, result = train(tmp_path, recipe, step=again.step, resume=True, deadline=104.0, now=again)
+    # Two seconds were used before the stop, so two are left of four.
+    assert again.time_s == pytest.approx(102.0, abs=0.41)
+    assert float(result.history[-1]["seconds"]) == pytest.approx(4.0, abs=0.41)
     assert all(row["train_loss"] not in ("nan", "") for row in result.history)
 
 
@@ -221,12 +247,86 @@ def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
     assert all(torch.equal(v, weights[k]) for k, v in net.state_dict().items())
 
 
-def test_a_loss_that_is_no_number_stops_training_and_names_the_step(tmp_path: Path) -> None:
-    def broken(state: TrainState, batch: Batch) -> torch.Tensor:
-        return plain_step(state, batch) * float("nan")
+def test_a_loss_that_is_no_number_names_its_batch_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        train(tmp_path, step=stop_after(5))
+    good = load_newest(tmp_path / "checkpoints")[1]
+    seen: list[Batch] = []
 
-    with pytest.raises(RefusedError, match="no longer a number in epoch 1"):
+    def broken(state: TrainState, batch: Batch) -> torch.Tensor:
+        seen.append(batch)
+        return plain_step(state, batch) * (float("nan") if len(seen) == 3 else 1.0)
+
+    with pytest.raises(RefusedError, match=r"epoch 2 \(step 8, in the batch of image-\d+, .* and 4 more") as refused:
+        train(tmp_path, step=broken, resume=True)
+    assert len(seen) == 3
+    named = re.findall(r"image-(\d+)", refused.value.message)
+    colours = {int(data().train_targets[int(i)]) for i in named}
+    assert colours <= set(seen[2].targets.tolist())
+    assert load_newest(tmp_path / "checkpoints")[1] == good
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    def broken(state: TrainState, batch: Batch) -> torch.Tensor:
+        loss = plain_step(state, batch)
+        with torch.no_grad():
+            next(state.net.parameters()).fill_(float("inf"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss
+
+    with pytest.raises(RefusedError, match="no longer a number"):
         train(tmp_path, step=broken)
+    assert not (tmp_path / "checkpoints/last").exists()
+
+
+@pytest.mark.parametrize(("optimizer", "batch", "accumulate"), [("momentum", 4, 3), ("gd", 10, 1)])
+def test_accumulated_batches_make_the_update_of_a_large_one(
+    tmp_path: Path, optimizer: str, batch: int, accumulate: int
+) -> None:
+    """A net without batch normalisation: there the images of a batch do not know of each other."""
+    large = 12 if accumulate > 1 else 36
+    common = {"epochs": 2, "schedule": "constant", "warmup": 0.0, "lr": 0.05}
+    settings = {"net": mlp(3, size_hw=(20, 20)), "augmentation": Augmentation()}
+    parts, first = train(
+        tmp_path / "parts", Recipe(optimizer=optimizer, batch=batch, accumulate=accumulate, **common), **settings
+    )
+    settings["net"] = mlp(3, size_hw=(20, 20))
+    whole, second = train(
+        tmp_path / "whole",
+        Recipe(optimizer="sgd" if optimizer == "gd" else optimizer, batch=large, **common),
+        **settings,
+    )
+    assert first.steps == second.steps == 2 * 36 // large
+    for a, b in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-4)
+
+
+def test_mixed_images_train_and_resume_to_the_same_weights(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=4, batch=8, ema=0.9, mixup=0.4, cutmix=1.0)
+    whole, _ = train(tmp_path / "whole", recipe)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "cut", recipe, step=stop_after(6))
+    resumed, _ = train(tmp_path / "cut", recipe, resume=True)
+    assert digest(resumed) == digest(whole)
+    assert digest(whole) != digest(train(tmp_path / "plain")[0])
+
+
+def test_a_frozen_body_stands_still_and_then_thaws(tmp_path: Path) -> None:
+    moved: list[tuple[bool, bool]] = []
+
+    def watching(state: TrainState, batch: Batch) -> torch.Tensor:
+        before = [p.detach().clone() for p in state.net.parameters()]
+        loss = plain_step(state, batch)
+        changed = [not torch.equal(a, b) for a, b in zip(before, state.net.parameters(), strict=True)]
+        head = sum(p.numel() for p in state.net.body.head.parameters())
+        sizes = [p.numel() for p in before]
+        assert sum(sizes[-2:]) == head
+        moved.append((any(changed[:-2]), all(changed[-2:])))
+        return loss
+
+    recipe = Recipe(model="mine:net", epochs=4, batch=8, freeze=0.5, optimizer="adamw", layer_decay=0.5)
+    train(tmp_path, recipe, step=watching)
+    assert moved == [(False, True)] * 8 + [(True, True)] * 8
 
 
 def test_a_step_is_an_argument(tmp_path: Path) -> None:

@@ -46,5 +46,7 @@ def test_label_smoothing_equals_its_formula() -> None:
 def test_class_weights_weigh_samples_by_their_class() -> None:
     weights = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
     loss = classification_objective(Recipe(label_smoothing=0.0), weights)
-    expected = torch.nn.functional.cross_entropy(torch.from_numpy(LOGITS), torch.from_numpy(TARGETS), weight=weights)
+    expected = torch.nn.functional.cross_entropy(
+        torch.from_numpy(LOGITS), torch.from_numpy(TARGETS), weight=weights, reduction="none"
+    ).mean()
     assert float(loss(torch.from_numpy(LOGITS), torch.from_numpy(TARGETS))) == pytest.approx(float(expected), abs=1e-9)

@@ -19,7 +19,7 @@ from eyewright.training import LOSSES, OPTIMIZERS, Recipe, read_recipe, write_re
         ({"lr": float("nan")}, "lr of 0 or more"),
         ({"lr": -1.0}, "lr of 0 or more"),
         ({"epochs": 3, "budget_s": 10.0}, "found both"),
-        ({"loss": "mse", "label_smoothing": 0.1}, "label_smoothing is for"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "cross_entropy loss with label_smoothing"),
         ({"seed": "0"}, "expected seed as int"),
     ],
 )
@@ -43,4 +43,4 @@ def test_a_recipe_that_is_not_toml_is_refused(tmp_path: Path, text: str) -> None
 
 def test_the_vocabulary_is_there() -> None:
     assert {"cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"} == set(LOSSES)
-    assert {"muon", "adamw", "adam", "sgd", "momentum", "rmsprop"} == set(OPTIMIZERS)
+    assert {"muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"} == set(OPTIMIZERS)

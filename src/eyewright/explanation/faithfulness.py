@@ -1,6 +1,6 @@
 """What an explanation is, and whether it may be believed."""
 
-__all__ = ["Explanation", "Verdict", "judge_faithfulness"]
+__all__ = ["Explanation", "Verdict", "judge_faithfulness", "rank_correlation"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from eyewright.core.rng import generator
 from eyewright.imaging.overlay import overlay_heatmap
 
 _STEPS = 8
+# Maps of one image by unrelated nets share its edges and its centre; above this they are one map.
+_MOST_ALIKE = 0.8
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Verdict:
     the first to come back into the blurred image; their difference is the map's gap. `random` is the mean gap of `n`
     random maps of the same coarseness, and the map is `faithful` if its gap is larger than every one of theirs. With
     n = 19 a map without meaning passes once in 20 times.
+
+    `unlearnt` is the rank correlation with the map of the same net with its weights shuffled (Adebayo et al. 2018,
+    "Sanity checks for saliency maps"): a map that stays the same, above 0.8, shows the image and not what was learnt,
+    and is not faithful. It is None where the weights are out of reach, as in a bundle.
     """
 
     faithful: bool
@@ -31,12 +37,13 @@ class Verdict:
     insertion: float
     random: float
     n: int
+    unlearnt: float | None = None
 
     def __str__(self) -> str:
         word = "faithful" if self.faithful else "UNFAITHFUL"
-        return (
-            f"{word} (insertion minus deletion {self.insertion - self.deletion:.2f}, of random maps {self.random:.2f})"
-        )
+        shuffled = "" if self.unlearnt is None else f"; alike with shuffled weights {self.unlearnt:.2f}"
+        gap = self.insertion - self.deletion
+        return f"{word} (insertion minus deletion {gap:.2f}, of random maps {self.random:.2f}{shuffled})"
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Explanation:
             "deletion": self.verdict.deletion,
             "insertion": self.verdict.insertion,
             "random": self.verdict.random,
+            "unlearnt": self.verdict.unlearnt,
         }
 
 
@@ -79,6 +87,7 @@ def judge_faithfulness(
     coarseness: int,
     seed: int = 0,
     n_random: int = 19,
+    unlearnt: float | None = None,
 ) -> Verdict:
     """Blur pixels from the hottest down, and bring them back so (Petsiuk et al. 2018, "RISE", section 4.3).
 
@@ -94,8 +103,23 @@ def judge_faithfulness(
     blurred = _blur(pixels)
     scores = np.array([_scores(predictor, pixels, blurred, m, target) for m in maps])
     gaps = scores[:, 1] - scores[:, 0]
-    faithful = bool(gaps[0] > gaps[1:].max())
-    return Verdict(faithful, float(scores[0, 0]), float(scores[0, 1]), float(gaps[1:].mean()), n_random)
+    faithful = bool(gaps[0] > gaps[1:].max()) and (unlearnt is None or unlearnt <= _MOST_ALIKE)
+    return Verdict(faithful, float(scores[0, 0]), float(scores[0, 1]), float(gaps[1:].mean()), n_random, unlearnt)
+
+
+def rank_correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
+    """Give Spearman's correlation of two maps of one shape, in [-1, 1]; 0 if one of them is constant.
+
+    >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.0, 0.1, 0.2]))
+    1.0
+    """
+    ranks = []
+    for values in (a, b):
+        _, place, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+        middle = np.cumsum(count) - (count - 1) / 2
+        ranks.append(middle[place] - middle[place].mean())
+    size = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
+    return float(ranks[0] @ ranks[1]) / size if size else 0.0
 
 
 def _scores(

@@ -2,7 +2,7 @@
 
 __all__ = ["METHODS", "explain_images"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -11,17 +11,24 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.predictor import Predictor
-from eyewright.explanation.faithfulness import Explanation, judge_faithfulness
+from eyewright.explanation.faithfulness import Explanation, judge_faithfulness, rank_correlation
 from eyewright.explanation.occlusion import OCCLUSION_CELLS, occlusion
+from eyewright.explanation.rise import rise
 
 METHODS = MappingProxyType(
     {
         "gradcam": "Grad-CAM at the last convolution; needs a run and torch",
         "integrated-gradients": "integrated gradients from the mean colour; needs a run and torch",
+        "rollout": "attention rollout of a vision transformer, for the answer as a whole; needs a run and torch",
         "occlusion": "how the score falls when a patch is covered; works on a bundle without torch",
+        "rise": "which of 1,000 random windows let the score live; works on a bundle without torch",
     }
 )
 """Explanation methods by the name that `--method` takes."""
+
+_OUTSIDE = frozenset({"occlusion", "rise"})
+
+Mapper = Callable[[Predictor, Any, NDArray[np.uint8], int], NDArray[np.float32]]
 
 
 def explain_images(
@@ -36,31 +43,65 @@ def explain_images(
 ) -> list[Explanation]:
     """Explain why each image, uint8 (H, W, 3), has its label (or might have `label`).
 
-    `net` is the `PixelNet` behind the predictor; gradient methods need it.
+    `net` is the `PixelNet` behind the predictor; methods that look inside need it, and with it every map is compared
+    with that of the same net with shuffled weights.
 
     Raises:
-        UsageError: an unknown method or label, or a gradient method without a net.
+        UsageError: an unknown method or label, or a method that looks inside without a net.
     """
     if method not in METHODS:
         raise UsageError(f"unknown explanation method {method!r}", fix=spelling_hint(method, METHODS))
-    if method != "occlusion" and net is None:
+    if method not in _OUTSIDE and net is None:
         raise UsageError(
-            f"{method} needs a training run, found a bundle", fix="use --method occlusion, or pass the run"
+            f"{method} needs a training run, found a bundle", fix="use --method occlusion or rise, or pass the run"
         )
+    if not len(images):
+        return []
     pixels, _ = predictor.preparation.batch(images)
     scores = predictor.raw(pixels)["probabilities"]
+    mapper = _mapper(method, seed)
+    shuffled = None if net is None else _shuffled(predictor, net, seed)
     result = []
     for i, (one, row) in enumerate(zip(pixels, scores, strict=True)):
         target = int(row.argmax()) if label is None else predictor.labels.id(label)
+        heat = mapper(predictor, net, one, target)
+        unlearnt = None if shuffled is None else rank_correlation(heat, mapper(shuffled, shuffled.net, one, target))
         cells = min(OCCLUSION_CELLS, *one.shape[:2])
-        if method == "occlusion":
-            heat = occlusion(predictor, one, target)
-        else:
-            from eyewright.explanation.gradients import grad_cam, integrated_gradients
-
-            heat = (grad_cam if method == "gradcam" else integrated_gradients)(net, one, target)
-        verdict = judge_faithfulness(predictor, one, heat, target, coarseness=cells, seed=seed)
+        verdict = judge_faithfulness(predictor, one, heat, target, coarseness=cells, seed=seed, unlearnt=unlearnt)
         name = predictor.labels.names[target]
         source = sources[i] if i < len(sources) else ""
         result.append(Explanation(heat, one, name, float(row[target]), method, verdict, source))
     return result
+
+
+def _mapper(method: str, seed: int) -> Mapper:
+    if method == "occlusion":
+        return lambda predictor, net, one, target: occlusion(predictor, one, target)
+    if method == "rise":
+        return lambda predictor, net, one, target: rise(predictor, one, target, seed=seed)
+    if method == "rollout":
+        from eyewright.explanation.rollout import attention_rollout
+
+        return lambda predictor, net, one, target: attention_rollout(net, one)
+    from eyewright.explanation.gradients import grad_cam, integrated_gradients
+
+    inside = grad_cam if method == "gradcam" else integrated_gradients
+    return lambda predictor, net, one, target: inside(net, one, target)
+
+
+def _shuffled(predictor: Predictor, net: Any, seed: int) -> Any:
+    """Give the predictor of a net that has learnt nothing: each weight tensor's numbers in another order."""
+    import copy
+
+    import torch
+
+    from eyewright.training.predictor import TorchPredictor
+
+    other = copy.deepcopy(net)
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in other.parameters():
+            order = torch.randperm(p.numel(), generator=rng).to(p.device)
+            p.copy_(p.reshape(-1)[order].view_as(p))
+    device = next(net.parameters()).device
+    return TorchPredictor(other, labels=predictor.labels, preparation=predictor.preparation, device=device)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
 
-Fit = Literal["stretch", "crop", "letterbox"]
+Fit = Literal["stretch", "crop", "letterbox", "shorter"]
 Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 
 _FILTERS = {
@@ -50,7 +50,9 @@ class Preparation:
     """Resize and crop to `size_hw`, with 1 or 3 `channels`; a value that travels in the bundle as JSON.
 
     "stretch" resizes both sides, "crop" resizes the shorter side and takes the centre, "letterbox" keeps the whole
-    image and fills the rest with `fill` (0-255). Resampling is Pillow's, antialiased, in 8 bits: the same bits on
+    image and fills the rest with `fill` (0-255), "shorter" resizes the shorter side to `inner` pixels and then cuts out
+    the centre, as many published networks were trained. With `inner`, "stretch" too resizes both sides to that many
+    pixels and cuts out the centre. Resampling is Pillow's, antialiased, in 8 bits: the same bits on
     every machine. Grey is ITU-R 601-2 luma. Scaling to [0, 1] and mean/std live inside the net.
 
     >>> prepare = Preparation((4, 4), fit="letterbox")
@@ -64,6 +66,7 @@ class Preparation:
     filter: Filter = "bilinear"
     channels: int = 3
     fill: int = 0
+    inner: int | None = None
 
     def __post_init__(self) -> None:
         height, width = self.size_hw
@@ -75,6 +78,14 @@ class Preparation:
             raise UsageError(f"unknown fit {self.fit!r}", fix=spelling_hint(str(self.fit), get_args(Fit)))
         if self.filter not in _FILTERS:
             raise UsageError(f"unknown filter {self.filter!r}", fix=spelling_hint(str(self.filter), _FILTERS))
+        if self.inner is None:
+            if self.fit == "shorter":
+                raise UsageError("expected inner, the shorter side before the cut, with fit 'shorter', found none")
+        elif self.fit not in ("stretch", "shorter") or not max(height, width) <= self.inner <= 8192:
+            raise UsageError(
+                f"expected inner of {max(height, width)} to 8192 with fit 'stretch' or 'shorter', "
+                f"found {self.inner} with {self.fit!r}"
+            )
         if self.channels not in (1, 3) or not 0 <= self.fill <= 255:
             raise UsageError(f"expected 1 or 3 channels and fill 0-255, found {self.channels} and {self.fill}")
 
@@ -96,6 +107,8 @@ class Preparation:
         source_hw = (picture.height, picture.width)
         if self.channels == 1:
             picture = picture.convert("L")
+        if self.inner is not None:
+            return self._cut_centre(picture, self.inner)
         inner_hw, offset_yx, box = self._geometry(source_hw)
         if inner_hw != source_hw or box is not None:
             picture = picture.resize(inner_hw[::-1], _FILTERS[self.filter], box=box)
@@ -112,6 +125,23 @@ class Preparation:
             canvas[y : y + inner_hw[0], x : x + inner_hw[1]] = pixels
             pixels = canvas
         return pixels, Placement(source_hw, scale, offset)
+
+    def _cut_centre(self, picture: Image.Image, inner: int) -> tuple[NDArray[np.uint8], Placement]:
+        """Resize and cut in whole pixels, with the roundings of torchvision and transformers."""
+        height, width = picture.height, picture.width
+        if self.fit == "stretch":
+            resized_hw = (inner, inner)
+        else:
+            short, long = sorted((height, width))
+            longer = int(inner * long / short)
+            resized_hw = (inner, longer) if height <= width else (longer, inner)
+        if resized_hw != (height, width):
+            picture = picture.resize(resized_hw[::-1], _FILTERS[self.filter])
+        top, left = (resized_hw[0] - self.size_hw[0]) // 2, (resized_hw[1] - self.size_hw[1]) // 2
+        pixels = np.asarray(picture)[top : top + self.size_hw[0], left : left + self.size_hw[1]]
+        scale = (resized_hw[0] / height, resized_hw[1] / width)
+        shaped = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None])
+        return shaped, Placement((height, width), scale, (float(-top), float(-left)))
 
     def _geometry(
         self, source_hw: tuple[int, int]
@@ -154,8 +184,8 @@ class Preparation:
         try:
             height, width = data["size_hw"]
             value = cls(**{**data, "size_hw": (int(height), int(width))})
-            if not isinstance(value.channels, int) or not isinstance(value.fill, int):
-                raise TypeError("channels and fill are whole numbers")
+            if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0)):
+                raise TypeError("channels, fill and inner are whole numbers")
             return value
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None

@@ -107,8 +107,8 @@ def train_on(
 ) -> "Run":
     from eyewright.catalog import build_of
     from eyewright.data import audit_dataset, find_leaks
-    from eyewright.training.fit import plain_step
     from eyewright.training.session import train_classifier
+    from eyewright.training.steps import plain_step
 
     scan = scan_of(dataset, quiet=quiet)
     findings = audit_dataset(dataset, scan)
@@ -254,7 +254,7 @@ def explain(
 ) -> "list[Explanation]":
     """Explain predictions as heatmaps, each with a faithfulness verdict; with `out` overlays and arrays are written.
 
-    `method` is "gradcam", "integrated-gradients" or "occlusion"; a run defaults to the first, a bundle to the last.
+    `method` is one of `eyewright.explanation.METHODS`; a run defaults to "gradcam", a bundle to "occlusion".
 
     Raises:
         UsageError: an unknown method or label, or a gradient method on a bundle.

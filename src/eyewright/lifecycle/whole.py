@@ -118,14 +118,12 @@ def _explanations(owner: "Run", images: "list[NDArray[np.uint8]]") -> "list[Expl
     """Explain each image by Grad-CAM where that is faithful, else by occlusion, which costs more and fails less."""
     from eyewright.explanation import explain_images
 
-    found = explain_images(owner.predictor, images, method="occlusion") if not _has_convolution(owner) else []
-    if found or not images:
-        return found
+    if not _has_convolution(owner):
+        return explain_images(owner.predictor, images, method="occlusion", net=owner.net)
     found = explain_images(owner.predictor, images, method="gradcam", net=owner.net)
     doubtful = [i for i, e in enumerate(found) if not e.verdict.faithful]
-    for i, other in zip(
-        doubtful, explain_images(owner.predictor, [images[i] for i in doubtful], method="occlusion"), strict=True
-    ):
+    again = explain_images(owner.predictor, [images[i] for i in doubtful], method="occlusion", net=owner.net)
+    for i, other in zip(doubtful, again, strict=True):
         found[i] = other if other.verdict.faithful else found[i]
     return found
 

@@ -5,17 +5,11 @@ A module takes float32 (N, channels, H, W), normalised, and gives logits (N, n_c
 
 __all__ = ["conv_net", "mlp", "photo_net", "quick_net", "resnet"]
 
-from types import MappingProxyType
-
 import torch
 from torch import Tensor, nn
 
-from eyewright.core.errors import UsageError, spelling_hint
-
-ACTIVATIONS = MappingProxyType(
-    {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
-)
-"""Activation functions by the name that `--activation` takes."""
+from eyewright.core.errors import UsageError
+from eyewright.nets.activations import activation_of
 
 
 def conv_net(
@@ -40,7 +34,7 @@ def conv_net(
     rows, columns = (((side - 2) // 2 - 2) // 2 - 2 for side in size_hw)
     if min(rows, columns) < 1:
         raise UsageError(f"conv_net needs images of 18 pixels a side or more, found {size_hw}", fix="raise --imgsz")
-    act = _activation(activation)
+    act = activation_of(activation)
     return nn.Sequential(
         nn.Conv2d(channels, 32, 3),
         act(),
@@ -68,7 +62,7 @@ def mlp(
     hidden: tuple[int, ...] = (256, 128),
 ) -> nn.Module:
     """Build a multilayer perceptron: flatten, `hidden` dense layers, classes."""
-    act = _activation(activation)
+    act = activation_of(activation)
     layers: list[nn.Module] = [nn.Flatten()]
     width = channels * size_hw[0] * size_hw[1]
     for size in hidden:
@@ -196,7 +190,7 @@ def quick_net(
         extra=0,
         halvings=halvings,
         dropout=dropout,
-        act=_activation(activation),
+        act=activation_of(activation),
     )
 
 
@@ -221,7 +215,7 @@ def photo_net(
         extra=1,
         halvings=halvings,
         dropout=dropout,
-        act=_activation(activation),
+        act=activation_of(activation),
     )
 
 
@@ -260,7 +254,7 @@ def resnet(
     depth: int = 2,
 ) -> nn.Module:
     """Build a residual network: `depth` basic blocks a stage; images of 96 pixels or more get the large stem."""
-    act = _activation(activation)
+    act = activation_of(activation)
     large = min(size_hw) >= 96
     stem: list[nn.Module] = [
         nn.Conv2d(
@@ -283,9 +277,3 @@ def resnet(
 class _MeanPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
-
-
-def _activation(name: str) -> type[nn.Module]:
-    if name not in ACTIVATIONS:
-        raise UsageError(f"unknown activation {name!r}", fix=spelling_hint(name, ACTIVATIONS))
-    return ACTIVATIONS[name]

@@ -1,10 +1,11 @@
 """Augmentation of whole batches in torch: no Python a sample."""
 
-__all__ = ["Augmentation", "augment_batch", "plan_augmentation"]
+__all__ = ["Augmentation", "augment_batch", "mix_batch", "plan_augmentation"]
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,6 +78,40 @@ def augment_batch(pixels: Tensor, plan: Augmentation, *, rng: torch.Generator) -
         columns = torch.where(flipped, columns.flip(1), columns)
     rows, columns = rows.to(pixels.device), columns.to(pixels.device)
     return pixels[torch.arange(n, device=pixels.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def mix_batch(
+    pixels: Tensor, *, mixup: float, cutmix: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor | None, float]:
+    """Mix every image of a batch, uint8 (N, H, W, C), with a partner from it; give partners (N,) and the share kept.
+
+    `mixup` and `cutmix` are the alpha of the beta distribution that the share is drawn from: of all pixels for mixup
+    (Zhang et al. 2018), of the area for cutmix (Yun et al. 2019). With both, a coin decides for each batch; with
+    neither, the batch comes back as it is, without partners.
+
+    >>> batch = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
+    >>> mix_batch(batch, mixup=0, cutmix=0, rng=np.random.default_rng(0))[1:]
+    (None, 1.0)
+    """
+    if not mixup and not cutmix:
+        return pixels, None, 1.0
+    by_area = bool(cutmix) and (not mixup or rng.random() < 0.5)
+    alpha = cutmix if by_area else mixup
+    kept = float(rng.beta(alpha, alpha))
+    partners = torch.from_numpy(rng.permutation(len(pixels))).to(pixels.device)
+    other = pixels[partners]
+    if not by_area:
+        mixed = pixels.float().mul_(kept).add_(other.float(), alpha=1 - kept)
+        return mixed.round_().to(torch.uint8), partners, kept
+    height, width = pixels.shape[1:3]
+    side = math.sqrt(1 - kept)
+    y, x = rng.integers(height), rng.integers(width)
+    top, bottom = (int(np.clip(y + sign * height * side / 2, 0, height)) for sign in (-1, 1))
+    left, right = (int(np.clip(x + sign * width * side / 2, 0, width)) for sign in (-1, 1))
+    mixed = pixels.clone()
+    mixed[:, top:bottom, left:right] = other[:, top:bottom, left:right]
+    # The patch was cut at the border: what counts is what was really replaced.
+    return mixed, partners, 1 - (bottom - top) * (right - left) / (height * width)
 
 
 def _mirror(index: Tensor, side: int) -> Tensor:

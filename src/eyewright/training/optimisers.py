@@ -1,8 +1,9 @@
 """Optimisers by name, and the learning-rate schedules."""
 
-__all__ = ["Muon", "build_optimiser", "default_lr", "schedule_factor"]
+__all__ = ["Muon", "above_body", "build_optimiser", "default_lr", "layer_depths", "schedule_factor"]
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from eyewright.training.recipe import Recipe
 
-_DEFAULT_LR = {"muon": 0.02, "adamw": 2e-3, "adam": 1e-3, "sgd": 0.1, "momentum": 0.05, "rmsprop": 1e-3}
+_DEFAULT_LR = {"muon": 0.02, "adamw": 2e-3, "adam": 1e-3, "sgd": 0.1, "momentum": 0.05, "rmsprop": 1e-3, "gd": 0.5}
 
 
 def default_lr(optimizer: str) -> float:
@@ -91,21 +92,64 @@ def _orthogonalise(matrix: Tensor, *, steps: int = 5) -> Tensor:
     return x if wide else x.T
 
 
+def above_body(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Give the weights of the head, which answers in classes, and those of the body below it.
+
+    A body may name its head by `head_names`, a tuple of prefixes; else the head is the last linear layer.
+    """
+    named = list(net.named_parameters())
+    prefixes = tuple(f"body.{name}" for name in getattr(getattr(net, "body", None), "head_names", ()))
+    if not prefixes:
+        linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
+        prefixes = tuple(f"{name}." if name else "" for name in linear[-1:])
+    head = [p for n, p in named if n.startswith(prefixes)] if prefixes else []
+    own = {id(p) for p in head}
+    return head, [p for _, p in named if id(p) not in own]
+
+
+def layer_depths(net: nn.Module) -> list[int]:
+    """Give each weight, in the order of `net.parameters()`, how many layers lie above it; the head's are 0.
+
+    A layer is what shares the numbers in its name: `stages.0.layers.1` is one, `stages.1.layers.0` the next.
+    """
+    head = {id(p) for p in above_body(net)[0]}
+    keys: list[tuple[str, ...]] = []
+    found: list[int | None] = []
+    for name, p in net.named_parameters():
+        key = tuple(re.findall(r"(?<=\.)\d+(?=\.)", name)[:2])
+        if key and (not keys or keys[-1] != key):
+            keys.append(key)
+        found.append(None if id(p) in head else len(keys))
+    return [0 if at is None else len(keys) - at + 1 for at in found]
+
+
 def build_optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Build the recipe's optimiser over the weights of `net` that are learnt.
 
-    Weight decay is for weights of two and more dimensions; biases and norms are left out (He et al. 2019).
+    Weight decay is for weights of two and more dimensions; biases and norms are left out (He et al. 2019). With
+    `layer_decay` every layer's rate is that much of the one above it (Clark et al. 2020, "ELECTRA"). "gd" and "sgd"
+    are the same rule, w -= lr * gradient; they differ in the images that the gradient is taken over.
     """
-    lr = recipe.lr if recipe.lr is not None else default_lr(recipe.optimizer)
-    learnt = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
-    matrices = [p for _, p in learnt if p.ndim >= 2]
-    vectors = [p for _, p in learnt if p.ndim < 2]
-    if recipe.optimizer == "muon":
-        # The last layer's rows are classes, not directions to be made orthogonal.
-        return Muon(matrices[:-1], [matrices[-1], *vectors], lr=lr, weight_decay=recipe.weight_decay)
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    groups = [g for g in groups if g["params"]]
-    match recipe.optimizer:
+    name = recipe.optimizer or "muon"
+    lr = recipe.lr if recipe.lr is not None else default_lr(name)
+    decay = recipe.layer_decay or 1.0
+    learnt = [(p, d) for p, d in zip(net.parameters(), layer_depths(net), strict=True) if p.requires_grad]
+    if name == "muon":
+        # The last layer's rows are classes, not directions to be made orthogonal; an embedding's are places.
+        matrices = {id(m.weight) for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+        matrices -= {id(p) for p in above_body(net)[0]}
+        first = [p for p, _ in learnt if id(p) in matrices]
+        return Muon(first, [p for p, _ in learnt if id(p) not in matrices], lr=lr, weight_decay=recipe.weight_decay)
+    groups = []
+    for depth in sorted({d for _, d in learnt}) if decay < 1 else [0]:
+        of_depth = [p for p, d in learnt if d == depth or decay == 1]
+        for params, penalty in (
+            ([p for p in of_depth if p.ndim >= 2], recipe.weight_decay),
+            ([p for p in of_depth if p.ndim < 2], 0.0),
+        ):
+            if params:
+                groups.append({"params": params, "weight_decay": penalty, "lr": lr * decay**depth})
+    match name:
         case "adamw":
             return torch.optim.AdamW(groups, lr=lr, fused=True)
         case "adam":
@@ -114,7 +158,7 @@ def build_optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             return torch.optim.RMSprop(groups, lr=lr)
         case "momentum":
             return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
-        case "sgd":
+        case "sgd" | "gd":
             return torch.optim.SGD(groups, lr=lr)
 
 

@@ -10,16 +10,17 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
 
 Loss = Literal["cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"]
-OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop"]
+OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Literal["auto", "none", "light", "strong"]
 Flip = Literal["auto", "none", "horizontal"]
+Amp = Literal["auto", "on", "off"]
 
 LOSSES = get_args(Loss)
 OPTIMIZERS = get_args(OptimizerName)
@@ -32,6 +33,12 @@ class Recipe:
     `lr` is the peak learning rate, `warmup` the share of the run that leads up to it. `l1` and `weight_decay` are
     penalties; `ema` is the decay of the weight average that is validated and exported (0 turns it off); `patience`
     ends training after that many epochs without a better validation score.
+
+    `batch` images pass through the net at once, and `accumulate` such batches make one update; the optimiser "gd" is
+    gradient descent proper, one update from all training images. `mixup` and `cutmix` are the alpha of their beta
+    distribution (Zhang et al. 2018, Yun et al. 2019), 0 is off. `amp` computes in bfloat16 where that pays: "auto" does
+    so on a GPU and never on a CPU. `freeze` is the share of the run in which a pretrained net's head alone is
+    trained; `layer_decay` multiplies the learning rate of every layer by that much for each layer above it.
     """
 
     task: str = "classify"
@@ -40,7 +47,8 @@ class Recipe:
     epochs: int | None = None
     budget_s: float | None = None
     batch: int | None = None
-    optimizer: OptimizerName = "muon"
+    accumulate: int = 1
+    optimizer: OptimizerName | None = None
     lr: float | None = None
     schedule: Schedule = "one_cycle"
     warmup: float = 0.2
@@ -54,33 +62,74 @@ class Recipe:
     activation: str | None = None
     augment: Augment = "auto"
     flip: Flip = "auto"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    freeze: float | None = None
+    layer_decay: float | None = None
     ema: float = 0.99
     patience: int | None = None
     device: str = "auto"
+    amp: Amp = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), hints[field.name])
-        at_least = {"imgsz": 4, "epochs": 1, "batch": 1, "patience": 1, "seed": 0}
+        at_least = {"imgsz": 4, "epochs": 1, "batch": 1, "accumulate": 1, "patience": 1, "seed": 0}
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"expected {name} of {least} or more, found {value}", fix=f"change {name}")
-        for name in ("warmup", "label_smoothing", "dropout", "ema"):
+        for name in ("warmup", "label_smoothing", "dropout", "ema", "freeze"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise UsageError(f"expected {name} in [0, 1), found {getattr(self, name)}", fix=f"change {name}")
-        for name in ("lr", "weight_decay", "l1", "clip_norm"):
+        for name in ("lr", "weight_decay", "l1", "clip_norm", "mixup", "cutmix"):
             value = getattr(self, name)
             if value is not None and not (0 <= value < math.inf):
                 raise UsageError(f"expected {name} of 0 or more, found {value}", fix=f"change {name}")
-        if self.label_smoothing and self.loss != "cross_entropy":
-            raise UsageError(
-                f"label_smoothing is for the cross_entropy loss, found {self.loss!r}", fix="set it to 0 or change loss"
-            )
-        if self.epochs is not None and self.budget_s is not None:
-            raise UsageError("expected epochs or a budget, found both", fix="leave one out")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise UsageError(f"expected layer_decay in (0, 1], found {self.layer_decay}", fix="change layer_decay")
+        self._check_contradictions()
+
+    def _check_contradictions(self) -> None:
+        """Refuse options that cannot both be meant; which of them is, only the user knows."""
+        own = ":" in self.model
+        for wrong, found, fix in (
+            (self.epochs is not None and self.budget_s is not None, "epochs or a budget, found both", "leave one out"),
+            (
+                bool(self.label_smoothing) and self.loss != "cross_entropy",
+                f"the cross_entropy loss with label_smoothing, found {self.loss!r}",
+                "set label_smoothing to 0 or change loss",
+            ),
+            (
+                self.optimizer == "gd" and self.accumulate > 1,
+                "no accumulate with the optimizer 'gd', which accumulates all images",
+                "leave accumulate out",
+            ),
+            (
+                self.optimizer == "muon" and self.layer_decay not in (None, 1.0),
+                "another optimizer with layer_decay, found 'muon', whose steps do not follow the gradient's size",
+                "use --optimizer adamw, or leave layer_decay out",
+            ),
+            (
+                bool(self.freeze) and not own,
+                f"a pretrained model with freeze, found {self.model!r}, whose weights are new",
+                "use an hf: model, or leave freeze out",
+            ),
+            (
+                self.amp == "on" and self.device == "cpu",
+                "a GPU with amp = 'on', found device 'cpu', where bfloat16 is many times slower",
+                "leave amp out",
+            ),
+            (
+                self.model.startswith("hf:") and self.activation is not None,
+                f"no activation with {self.model!r}, whose layers are given",
+                "leave activation out",
+            ),
+        ):
+            if wrong:
+                raise UsageError(f"expected {found}", fix=fix)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON types."""
@@ -129,7 +178,7 @@ def write_recipe(path: Path, recipe: Recipe) -> None:
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:
-    options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
     for option in options:
         choices = get_args(option)
         if choices and value in choices:

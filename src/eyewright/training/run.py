@@ -88,6 +88,8 @@ def build_net(
     build: Builder, recipe: Recipe, labels: LabelSpace, preparation: Preparation, scaling: Mapping[str, Any]
 ) -> PixelNet:
     """Build the net that a recipe names, with its input scaling."""
+    if hasattr(build, "for_labels"):
+        build = build.for_labels(labels)
     options: dict[str, Any] = {"activation": recipe.activation} if recipe.activation else {}
     if recipe.dropout:
         options["dropout"] = recipe.dropout
@@ -107,13 +109,15 @@ def read_run(folder: Path, build_of: Callable[[str], Builder]) -> Run:
     try:
         about = json.loads((folder / "run.json").read_text("utf-8"))
         recipe = read_recipe(folder / "recipe.toml")
+        # A published net is built again from what the run kept of it, wherever the checkpoint has gone.
+        model = f"hf:{folder / 'hub'}" if (folder / "hub").is_dir() else recipe.model
         return Run(
             folder=folder,
             recipe=recipe,
             labels=LabelSpace(tuple(about["labels"])),
             preparation=Preparation.from_json(about["preparation"]),
             about=about,
-            build=build_of(recipe.model),
+            build=build_of(model),
         )
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(

@@ -23,12 +23,13 @@ from eyewright.nets.pixels import parameter_count
 from eyewright.training.augment import plan_augmentation
 from eyewright.training.cache import build_cache
 from eyewright.training.defaults import choose_preparation, resolve_recipe
-from eyewright.training.fit import FitData, fit, plain_step
-from eyewright.training.fit import Step as Step
+from eyewright.training.fit import fit
+from eyewright.training.loop import FitData
 from eyewright.training.objectives import classification_objective
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, write_recipe
 from eyewright.training.run import Builder, Run, build_net, open_run_folder
+from eyewright.training.steps import Step, plain_step
 
 
 def train_classifier(
@@ -56,9 +57,10 @@ def train_classifier(
     """
     _check_classes(dataset)
     device = choose_device(recipe.device)
-    preparation = choose_preparation(scan, recipe)
+    published: Any = build_of(recipe.model) if recipe.model.startswith("hf:") else None
+    preparation = choose_preparation(scan, recipe, published)
     resolved = resolve_recipe(recipe, dataset, preparation)
-    build = build_of(resolved.model)
+    build = published or build_of(resolved.model)
     with open_run_folder(folder, resume=resume):
         index = {s.id: i for i, s in enumerate(dataset.samples)}
 
@@ -67,8 +69,9 @@ def train_classifier(
             return build_cache(part, preparation, digests=digests, workers=workers, quiet=quiet)
 
         train, val = dataset.train, dataset.val
-        data = FitData(pixels_of(train), train.targets, pixels_of(val), val.targets)
-        scaling = _scaling(data.train_pixels)
+        ids = tuple(s.id for s in train.samples)
+        data = FitData(pixels_of(train), train.targets, pixels_of(val), val.targets, ids)
+        scaling = getattr(build, "scaling", None) or _scaling(data.train_pixels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(resolved.seed)
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
@@ -78,6 +81,8 @@ def train_classifier(
             f"{resolved.model} with {parameter_count(net):,} weights on {preparation.size_hw[1]}x"
             f"{preparation.size_hw[0]}x{preparation.channels} pixels; augmentation: {augmentation.describe()}"
         )
+        if published is not None:
+            published.write(folder / "hub", net.body)
         write_recipe(folder / "recipe.toml", resolved)
         write_text(folder / "split.csv", _split_csv(dataset, scan))
         started = time.monotonic()

@@ -4,7 +4,6 @@ __all__ = ["Objective", "classification_objective"]
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,7 +13,8 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 
 
 def classification_objective(recipe: Recipe, class_weights: Tensor | None = None) -> Objective:
-    """Give `loss(logits, targets) -> scalar` for the recipe; `class_weights`, (C,), weigh samples by their class.
+    """Give `loss(logits, targets) -> scalar` for the recipe; `class_weights`, (C,), weigh samples by their class;
+    their mean over the training images should be 1.
 
     "mse" and "huber" compare softmax probabilities with the one-hot truth, "binary_cross_entropy" treats each class
     as a question of its own, "focal" is Lin et al. 2017 with gamma 2.
@@ -44,7 +44,7 @@ def classification_objective(recipe: Recipe, class_weights: Tensor | None = None
         each = per_sample(logits, targets)
         if class_weights is None:
             return each.mean()
-        weight = class_weights.to(each.device)[targets]
-        return torch.sum(each * weight) / weight.sum()
+        # Not divided by the batch's weights: then the loss of a batch is the mean of its parts, wherever it is cut.
+        return (each * class_weights.to(each.device)[targets]).mean()
 
     return loss

@@ -1,0 +1,279 @@
+"""The state of one training run: weights, average, optimiser, place in the data; how it is saved and found again."""
+
+__all__ = ["FitData", "Loop", "not_a_number"]
+
+import copy
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eyewright.core.errors import CheckpointError, RefusedError
+from eyewright.core.jsonable import dumps_json
+from eyewright.core.rng import generator
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.augment import Augmentation, augment_batch, mix_batch
+from eyewright.training.checkpoints import CheckpointState, load_newest, read_tensors, save_best, save_last
+from eyewright.training.distributed import World
+from eyewright.training.objectives import Objective
+from eyewright.training.optimisers import above_body, build_optimiser
+from eyewright.training.recipe import Recipe
+from eyewright.training.steps import Batch, TrainState
+
+# Tests shorten it to catch a save at work; for users it bounds what a power cut costs.
+_SAVE_EVERY_S = float(os.environ.get("EYEWRIGHT_SAVE_EVERY_S", "10"))
+# Pixels that pass through a net at once when nothing is learnt from them.
+_MOST_PIXELS = 512 * 64 * 64
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What is learnt from and validated on: prepared pixels uint8 (N, H, W, C), memory-mapped or not, and targets.
+
+    `train_ids` are the names of the training images, for messages.
+    """
+
+    train_pixels: NDArray[np.uint8]
+    train_targets: NDArray[np.int64]
+    val_pixels: NDArray[np.uint8]
+    val_targets: NDArray[np.int64]
+    train_ids: tuple[str, ...] = ()
+
+
+class Loop:
+    """Everything that a checkpoint holds, and what it is made from."""
+
+    def __init__(
+        self,
+        net: PixelNet,
+        data: FitData,
+        recipe: Recipe,
+        *,
+        objective: Objective,
+        folder: Path,
+        device: torch.device,
+        main_metric: str,
+        world: World,
+    ) -> None:
+        self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.data, self.recipe, self.folder, self.device, self.world = data, recipe, folder, device, world
+        self.main_metric = main_metric
+        self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.state = TrainState(
+            self.net, build_optimiser(self.net, recipe), objective, recipe, world, _low_precision(recipe, device)
+        )
+        self.peak_lr = [g["lr"] for g in self.state.optimiser.param_groups]
+        self.batch = recipe.batch or 64
+        n = len(data.train_targets)
+        # A last batch of one sample breaks batch normalisation; what is left over is seen in another epoch.
+        self.images_a_step = n if recipe.optimizer == "gd" else min(n, self.batch * recipe.accumulate)
+        self.steps_an_epoch = max(1, n // self.images_a_step)
+        self.step = 0
+        self.elapsed_s = 0.0
+        self.history: list[Mapping[str, str]] = []
+        self.best_score, self.best_epoch, self.improved_epoch = -math.inf, 0, 0
+        self.frozen = False
+        self._pending_best: dict[str, Tensor] | None = None
+        self._saved_at = time.monotonic()
+        if hasattr(net.body, "fit_patches"):
+            chosen = np.sort(generator(recipe.seed, "stem").permutation(n)[:2048])
+            with torch.no_grad():
+                images = self.net.scale(torch.from_numpy(np.ascontiguousarray(data.train_pixels[chosen])).to(device))
+                self.net.body.fit_patches(images)
+            self.average.load_state_dict(self.net.state_dict())
+
+    def indices(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        """Give the images of every update that is left of an epoch."""
+        order = generator(self.recipe.seed, "order", epoch).permutation(len(self.data.train_targets))
+        size = self.images_a_step
+        for i in range(self.step - epoch * self.steps_an_epoch, self.steps_an_epoch):
+            yield order[i * size : (i + 1) * size]
+
+    def batches(
+        self, chosen: NDArray[np.int64], augmentation: Augmentation
+    ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        """Give the batches of one update, with the images that each is made of; only this process's share of them."""
+        starts = list(range(0, len(chosen), self.batch))
+        if len(starts) > 1 and len(chosen) - starts[-1] == 1:
+            starts.pop()
+        ends = [*starts[1:], len(chosen)]
+        for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            # In file order, a memory-mapped cache is read forwards; the order within a batch does not matter.
+            part = np.sort(chosen[start:end])
+            seed = _step_seed(self.recipe.seed, self.step, k)
+            rng = torch.Generator().manual_seed(seed)
+            torch.manual_seed(seed + 1)
+            pixels = torch.from_numpy(self.data.train_pixels[part]).to(self.device)
+            targets = torch.from_numpy(self.data.train_targets[part]).to(self.device)
+            pixels = augment_batch(pixels, augmentation, rng=rng)
+            pixels, partners, kept = mix_batch(
+                pixels,
+                mixup=self.recipe.mixup,
+                cutmix=self.recipe.cutmix,
+                rng=generator(self.recipe.seed, "mix", self.step, k),
+            )
+            others = None if partners is None else targets[partners]
+            own = self.world.share(len(part))
+            mine = pixels[own]
+            yield (
+                part,
+                Batch(
+                    mine,
+                    targets[own],
+                    share=len(mine) / len(chosen),
+                    opens=k == 0,
+                    closes=end == len(chosen),
+                    others=None if others is None else others[own],
+                    kept=kept,
+                ),
+            )
+
+    def freeze(self, progress: float) -> None:
+        """Hold the body of a pretrained net still at the beginning of the run, then let it go."""
+        wanted = progress < (self.recipe.freeze or 0.0)
+        if wanted != self.frozen:
+            for p in above_body(self.net)[1]:
+                p.requires_grad_(not wanted)
+            self.frozen = wanted
+        # A body that is held still keeps its running statistics too.
+        self.net.train(not wanted)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the averaged weights towards the net's; without an average they follow it when they are looked at."""
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if self.recipe.ema else 0.0
+        ours, theirs = list(self.average.state_dict().values()), list(self.net.state_dict().values())
+        floats = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+        for a, b in zip(ours, theirs, strict=True):
+            if not a.is_floating_point():
+                a.copy_(b)
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Give the averaged net's outputs for prepared pixels."""
+        size = max(4, min(512, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
+        with torch.inference_mode():
+            parts = [
+                self.average(torch.from_numpy(np.ascontiguousarray(pixels[i : i + size])).to(self.device)).cpu().numpy()
+                for i in range(0, len(pixels), size)
+            ]
+        return np.concatenate(parts)
+
+    def note_score(self, score: float, epoch: int) -> bool:
+        """Keep the weights of the best epoch; of equals the later one, whose learning rate has come down further."""
+        if score < self.best_score:
+            return False
+        if score > self.best_score:
+            self.improved_epoch = epoch
+        self.best_score, self.best_epoch = score, epoch
+        self._pending_best = {k: v.detach().clone() for k, v in self.average.state_dict().items()}
+        return True
+
+    def is_finite(self) -> bool:
+        """Tell whether every weight is a number."""
+        return all(bool(torch.isfinite(p).all()) for p in self.net.parameters())
+
+    def save_is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= _SAVE_EVERY_S
+
+    def save(self, elapsed_s: float) -> None:
+        """Write a checkpoint; what is no number is not written, so that the one before stays the last good one."""
+        if not self.is_finite():
+            raise not_a_number(self, len(self.history), None)
+        self._saved_at = time.monotonic()
+        if not self.world.leads:
+            return
+        if self._pending_best is not None:
+            save_best(self.folder, self._pending_best, {"epoch": self.best_epoch, "score": self.best_score})
+            self._pending_best = None
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for i, values in self.state.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{k}": v for k, v in values.items() if isinstance(v, Tensor)}
+        best = None if self.best_score == -math.inf else self.best_score
+        digest = _recipe_digest(self.recipe)
+        save_last(
+            self.folder,
+            tensors,
+            CheckpointState(
+                self.step, best, self.best_epoch, self.improved_epoch, elapsed_s, digest, tuple(self.history)
+            ),
+        )
+        self._saved_at = time.monotonic()
+
+    def restore(self, say: Callable[[str], None]) -> None:
+        """Go back to where the newest undamaged checkpoint stands.
+
+        Raises:
+            CheckpointError: there is none, or it was made by another recipe.
+        """
+        tensors, state, damage = load_newest(self.folder)
+        if damage:
+            say(damage)
+        if state.recipe_digest != _recipe_digest(self.recipe):
+            raise CheckpointError(
+                "the checkpoint was made by another recipe",
+                fix="resume with the same options, or train without --resume",
+            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.net.load_state_dict(part("net."))
+        self.average.load_state_dict(part("average."))
+        own = self.state.optimiser.state_dict()
+        for key, value in part("optimiser.").items():
+            i, _, name = key.partition(".")
+            own["state"].setdefault(int(i), {})[name] = value
+        self.state.optimiser.load_state_dict(own)
+        self.step, self.elapsed_s = state.step, state.elapsed_s
+        self.history = list(state.history)
+        self.best_epoch, self.improved_epoch = state.best_epoch, state.improved_epoch
+        self.best_score = -math.inf if state.best_score is None else state.best_score
+        say(f"resumed at step {self.step}, epoch {self.step // self.steps_an_epoch + 1}")
+
+    def finish(self, elapsed_s: float) -> None:
+        """Write the last checkpoint and put the best weights into the net."""
+        self.save(elapsed_s)
+        self.world.wait()
+        weights, _ = read_tensors(self.folder / "best" / "model.safetensors")
+        self.net.requires_grad_(True)
+        self.net.load_state_dict(weights)
+        self.net.eval()
+
+
+def not_a_number(loop: Loop, epoch: int, chosen: NDArray[np.int64] | None) -> RefusedError:
+    """Give the refusal of a loss or weight that is no longer a number, with the images of the batch it came from."""
+    where = f"step {loop.step + 1}"
+    if chosen is not None:
+        ids = loop.data.train_ids
+        shown = [ids[i] if i < len(ids) else str(i) for i in chosen[:4].tolist()]
+        more = f" and {len(chosen) - len(shown)} more" if len(chosen) > len(shown) else ""
+        where += f", in the batch of {', '.join(shown)}{more}"
+    return RefusedError(
+        f"the loss is no longer a number in epoch {epoch + 1} ({where}); the last good checkpoint is kept",
+        fix="lower --lr, set clip_norm = 1.0 in the recipe, or look at these images",
+        code="loss_not_finite",
+    )
+
+
+def _low_precision(recipe: Recipe, device: torch.device) -> bool:
+    """bfloat16 pays on a GPU that has it; on a CPU without AMX it is tens of times slower."""
+    return recipe.amp != "off" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _step_seed(seed: int, step: int, k: int) -> int:
+    text = f"{seed} {step} {k}" if k else f"{seed} {step}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+
+
+def _recipe_digest(recipe: Recipe) -> str:
+    return hashlib.sha256(dumps_json(recipe.to_json()).encode()).hexdigest()

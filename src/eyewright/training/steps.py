@@ -1,0 +1,76 @@
+"""One update of a net, as a function that can be exchanged for another."""
+
+__all__ = ["Batch", "Step", "TrainState", "plain_step"]
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.distributed import World
+from eyewright.training.objectives import Objective
+from eyewright.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Augmented images that pass through the net at once: uint8 (B, H, W, C) and their class ids, int64 (B,).
+
+    `share` is the part that they have in the update; `opens` and `closes` say whether the update begins and ends with
+    them. Where images are mixed, `others` are the class ids of what was mixed in, int64 (B,), and `kept` is the share
+    of an image that stayed its own.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    share: float = 1.0
+    opens: bool = True
+    closes: bool = True
+    others: Tensor | None = None
+    kept: float = 1.0
+
+
+@dataclass
+class TrainState:
+    """What an update reads and changes. `low_precision` asks for bfloat16 in forward and loss."""
+
+    net: PixelNet
+    optimiser: torch.optim.Optimizer
+    objective: Objective
+    recipe: Recipe
+    world: World = field(default_factory=World)
+    low_precision: bool = False
+
+
+class Step(Protocol):
+    """Forward and backward for one batch, and the update when the batch closes one; gives the loss before it."""
+
+    def __call__(self, state: TrainState, batch: Batch) -> Tensor: ...
+
+
+def plain_step(state: TrainState, batch: Batch) -> Tensor:
+    """Do the usual update: forward, loss, backward, and where an update closes, penalty, clip, step."""
+    recipe = state.recipe
+    if batch.opens:
+        state.optimiser.zero_grad(set_to_none=True)
+    with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=state.low_precision):
+        logits = state.net(batch.pixels).float()
+        loss = state.objective(logits, batch.targets)
+        if batch.others is not None:
+            loss = batch.kept * loss + (1 - batch.kept) * state.objective(logits, batch.others)
+    (loss * batch.share).backward()  # type: ignore[no-untyped-call]
+    if batch.closes:
+        learnt = [p for p in state.net.parameters() if p.requires_grad]
+        state.world.sum_gradients(learnt)
+        if recipe.l1:
+            with torch.no_grad():
+                for p in learnt:
+                    if p.ndim >= 2 and p.grad is not None:
+                        # The penalty's gradient, once an update and not once a batch.
+                        p.grad.add_(p.sign(), alpha=recipe.l1)
+        if recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(learnt, recipe.clip_norm)
+        state.optimiser.step()
+    return loss.detach()
