@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eyewright.cli import _parser
+from eyewright.cli.parser import build_parser
 from eyewright.core import errors
 from eyewright.data import FINDING_CODES
 
@@ -19,7 +19,7 @@ def test_every_command_in_a_shell_block_is_one_that_we_have(page: Path) -> None:
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
         for line in block.splitlines():
             if line.startswith("eyewright "):
-                _parser().parse_args(shlex.split(line, comments=True)[1:])
+                build_parser().parse_args(shlex.split(line, comments=True)[1:])
             elif line.startswith("make "):
                 assert re.search(rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
 

@@ -26,6 +26,7 @@ _HOMES = {
     "Recipe": "eyewright.training",
     "Report": "eyewright.core",
     "compare": "eyewright.lifecycle",
+    "cross_validate": "eyewright.lifecycle",
     "doctor": "eyewright.lifecycle",
     "evaluate": "eyewright.lifecycle",
     "explain": "eyewright.lifecycle",
@@ -42,6 +43,7 @@ _HOMES = {
     "read_image": "eyewright.imaging",
     "run": "eyewright.lifecycle",
     "train": "eyewright.lifecycle",
+    "tune": "eyewright.lifecycle",
     "verify": "eyewright.lifecycle",
     "write_image": "eyewright.imaging",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Report",
     "__version__",
     "compare",
+    "cross_validate",
     "doctor",
     "evaluate",
     "explain",
@@ -74,6 +77,7 @@ __all__ = [
     "read_image",
     "run",
     "train",
+    "tune",
     "verify",
     "write_image",
 ]
@@ -87,6 +91,7 @@ if TYPE_CHECKING:
     from eyewright.imaging import FORMATS, Limits, Preparation, probe_image, read_image, write_image
     from eyewright.lifecycle import (
         compare,
+        cross_validate,
         doctor,
         evaluate,
         explain,
@@ -100,6 +105,7 @@ if TYPE_CHECKING:
         quickstart,
         run,
         train,
+        tune,
         verify,
     )
     from eyewright.training import Recipe

@@ -37,6 +37,7 @@ class Bundle:
         self.manifest = manifest
         self.task_name = manifest.task
         self.labels: LabelSpace = manifest.labels
+        self.thresholds = _thresholds(manifest)
         self._session = session
         self._outputs = [o["name"] for o in manifest.tensors["outputs"]]
         self._input = manifest.tensors["inputs"][0]["name"]
@@ -66,7 +67,8 @@ class Bundle:
     def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
         """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
         pixels, placements = self.preparation.batch(images)
-        return TASKS[self.task_name].decode(self.raw(pixels), placements, self.labels)
+        found = TASKS[self.task_name].decode(self.raw(pixels), placements, self.labels)
+        return [replace(p, thresholds=self.thresholds) for p in found]
 
     def predict(self, source: Any, *, stream: bool = False) -> Any:
         """Predict an image, several, a folder or a glob.
@@ -90,6 +92,17 @@ class Bundle:
                 yield replace(
                     prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
                 )
+
+
+def _thresholds(manifest: Manifest) -> NDArray[np.float64] | None:
+    """Give each class's operating point in the order of the labels; a bundle may have none."""
+    points = manifest.thresholds.get("classes")
+    if not points:
+        return None
+    try:
+        return np.array([float(points[name]["threshold"]) for name in manifest.labels.names])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"the bundle's thresholds are not valid: {error}", fix="export the model again") from None
 
 
 def load_bundle(folder: str | Path, *, self_test: bool = True) -> Bundle:

@@ -1,11 +1,11 @@
 """Datasets: formats, the doctor, leak-safe splits, embedded samples."""
 
-from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks
+from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, ordered
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.embedded import write_digits
 from eyewright.data.formats import DATASET_FORMATS, open_dataset
 from eyewright.data.scan import Scan, dataset_fingerprint, scan_dataset
-from eyewright.data.splits import split_dataset
+from eyewright.data.splits import fold_datasets, split_dataset
 
 __all__ = [
     "DATASET_FORMATS",
@@ -16,7 +16,9 @@ __all__ = [
     "audit_dataset",
     "dataset_fingerprint",
     "find_leaks",
+    "fold_datasets",
     "open_dataset",
+    "ordered",
     "scan_dataset",
     "split_dataset",
     "write_digits",

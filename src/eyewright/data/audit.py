@@ -1,6 +1,6 @@
 """The dataset doctor: what is wrong with a dataset, found before an hour of training and not after it."""
 
-__all__ = ["FINDING_CODES", "audit_dataset", "find_leaks"]
+__all__ = ["FINDING_CODES", "audit_dataset", "find_leaks", "ordered"]
 
 import difflib
 import posixpath
@@ -21,6 +21,7 @@ FINDING_CODES = MappingProxyType(
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
         "leak": "the same or nearly the same image on both sides of a split",
         "conflicting_labels": "the same image under two classes",
+        "mislabelled": "a label that nets which have not seen the image deny (--labels)",
         "duplicate": "the same image more than once in one part",
         "near_duplicate": "nearly the same image more than once in one part",
         "one_class": "fewer than two classes",
@@ -62,8 +63,13 @@ def audit_dataset(dataset: Dataset, scan: Scan) -> tuple[Finding, ...]:
         shown = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
         text = f"{len(dataset.skipped)} files are no images by their name ({shown})"
         found.append(Finding("skipped", text, "convert or remove them", severity="note"))
+    return ordered(found)
+
+
+def ordered(found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Give the most serious findings first, at most 200 a code."""
     order = {"error": 0, "warning": 1, "note": 2}
-    return tuple(sorted(_bounded(found), key=lambda f: order[f.severity]))
+    return tuple(sorted(_bounded(list(found)), key=lambda f: order[f.severity]))
 
 
 def find_leaks(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -1,6 +1,6 @@
 """Split a dataset so that a test result means something: stratified, and nothing alike on two sides."""
 
-__all__ = ["FRACTIONS", "group_samples", "split_dataset"]
+__all__ = ["FRACTIONS", "fold_datasets", "group_samples", "split_dataset"]
 
 import posixpath
 import re
@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset, SplitName
 from eyewright.data.scan import Scan
+
+Part = TypeVar("Part", SplitName, int)
 
 FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 """Parts of a dataset that comes without a split."""
@@ -105,7 +108,57 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     return result
 
 
-def _assign(targets: list[int], groups: list[int], parts: dict[SplitName, float], seed: int) -> list[SplitName]:
+def fold_datasets(
+    dataset: Dataset, k: int, *, scan: Scan | None = None, seed: int = 0, group_by: str | None = None
+) -> list[Dataset]:
+    """Give `k` datasets for cross-validation: in each, another k-th of the images is test, an eighth of the rest val.
+
+    Classes keep their shares in every fold; groups (`group_samples`) stay whole. A test part that came with the data
+    is left out of all folds: it stays for the end.
+
+    Raises:
+        UsageError: `k` is less than 2, or `group_by` is not a regular expression.
+        DatasetError: a class has fewer images that are not alike than folds, so it would vanish from one.
+    """
+    if k < 2:
+        raise UsageError(f"expected 2 folds or more, found {k}", fix="use --folds 5")
+    given = {s.split for s in dataset.samples}
+    chosen = [i for i, s in enumerate(dataset.samples) if s.split != "test" or given == {"test"}]
+    groups = group_samples(dataset, scan, group_by=group_by)
+    targets = [dataset.samples[i].target for i in chosen]
+    of_class: dict[int, set[int]] = defaultdict(set)
+    for i, target in zip(chosen, targets, strict=True):
+        of_class[target].add(groups[i])
+    scarce = min(of_class, key=lambda t: len(of_class[t]))
+    if len(of_class[scarce]) < k:
+        raise DatasetError(
+            f"expected {k} images or more of every class that are not alike, one for each fold, "
+            f"found {len(of_class[scarce])} of {dataset.labels.names[scarce]!r}",
+            fix=f"use --folds {len(of_class[scarce])}, or add images"
+            if len(of_class[scarce]) > 1
+            else "add images of it, or remove the class",
+        )
+    folds = _assign(targets, [groups[i] for i in chosen], dict.fromkeys(range(k), 1 / k), seed)
+    vanished = next(
+        ((t, f) for t in of_class for f in range(k) if (t, f) not in set(zip(targets, folds, strict=True))), None
+    )
+    if vanished is not None:
+        raise DatasetError(
+            f"class {dataset.labels.names[vanished[0]]!r} vanishes from a fold: its images are alike with others'",
+            fix="use fewer --folds, or another --group-by",
+        )
+    result = []
+    for fold in range(k):
+        rest = [j for j, f in enumerate(folds) if f != fold]
+        shares: dict[SplitName, float] = {"train": 7 / 8, "val": 1 / 8}
+        inner = _assign([targets[j] for j in rest], [groups[chosen[j]] for j in rest], shares, seed)
+        split: dict[int, SplitName] = {chosen[j]: part for j, part in zip(rest, inner, strict=True)}
+        samples = [replace(dataset.samples[i], split=split.get(i, "test")) for i in chosen]
+        result.append(dataset.with_samples(samples, f"fold {fold + 1} of {k}"))
+    return result
+
+
+def _assign(targets: list[int], groups: list[int], parts: Mapping[Part, float], seed: int) -> list[Part]:
     """Give each sample a part: groups, the largest first, go where their classes lack the largest share."""
     names = list(parts)
     members: dict[int, list[int]] = defaultdict(list)
@@ -116,7 +169,7 @@ def _assign(targets: list[int], groups: list[int], parts: dict[SplitName, float]
     order = list(members.values())
     generator(seed, "split").shuffle(order)
     order.sort(key=len, reverse=True)
-    result: list[SplitName] = ["train"] * len(targets)
+    result: list[Part] = [names[0]] * len(targets)
     share = np.array(list(parts.values()))
     for alike in order:
         held = [targets[i] for i in alike]
@@ -130,7 +183,7 @@ def _assign(targets: list[int], groups: list[int], parts: dict[SplitName, float]
     return result
 
 
-def _fill_empty(result: list[SplitName], targets: list[int], groups: list[list[int]], names: list[SplitName]) -> None:
+def _fill_empty(result: list[Part], targets: list[int], groups: list[list[int]], names: list[Part]) -> None:
     """Let no part go without a class that has enough groups to share: classes of few images round to nothing."""
     of_class: dict[int, list[list[int]]] = defaultdict(list)
     for group in groups:

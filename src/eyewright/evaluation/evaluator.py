@@ -1,15 +1,16 @@
 """Measure any Predictor on any dataset: one evaluator for trained nets, bundles and whatever comes after them."""
 
-__all__ = ["evaluate_predictor"]
+__all__ = ["evaluate_predictor", "predict_dataset", "report_predictions"]
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Report
@@ -19,10 +20,12 @@ from eyewright.evaluation.slices import slice_accuracy
 from eyewright.metrics import (
     calibration_bins,
     confusion_matrix,
+    expected_calibration_error,
     precision_recall_curve,
     precision_recall_f1,
     roc_auc,
     roc_curve,
+    uncalibrated,
 )
 from eyewright.tasks import TASKS
 
@@ -36,14 +39,35 @@ def evaluate_predictor(
     dataset: Dataset,
     *,
     seed: int = 0,
+    temperature: float | None = None,
     sections: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Report:
     """Predict every image of `dataset` from its file and give the report.
 
-    Classes meet by name: the dataset's may be fewer or ordered otherwise than the model's. When samples carry a
-    group, intervals are drawn over groups, since images of one group are not independent.
+    With the `temperature` that the predictor divides by, the report shows its calibration before and after.
+
+    Raises:
+        DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
+    """
+    predictions, looks = predict_dataset(predictor, dataset, quiet=quiet)
+    return report_predictions(
+        predictions,
+        dataset,
+        labels=predictor.labels,
+        looks=looks,
+        seed=seed,
+        temperature=temperature,
+        sections=sections,
+        provenance=provenance,
+    )
+
+
+def predict_dataset(
+    predictor: Predictor, dataset: Dataset, *, quiet: bool = False
+) -> tuple[list[Any], list[tuple[float, float]]]:
+    """Give a prediction for every image of `dataset`, and its longer side in pixels and mean brightness (0-255).
 
     Raises:
         DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
@@ -52,7 +76,7 @@ def evaluate_predictor(
         raise DatasetError("expected images to evaluate on, found none", fix="check the dataset")
     if dataset.task != predictor.task_name:
         raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
-    targets = dataset.labels.mapping_to(predictor.labels)[dataset.targets]
+    dataset.labels.mapping_to(predictor.labels)
     predictions: list[Any] = []
     looks: list[tuple[float, float]] = []
     with track_progress("evaluating", len(dataset), quiet=quiet) as advance:
@@ -62,19 +86,42 @@ def evaluate_predictor(
             predictions += predictor.predict_images(images)
             looks += [(float(max(i.shape[:2])), float(i.mean())) for i in images]
             advance(len(chosen), "")
+    return predictions, looks
+
+
+def report_predictions(
+    predictions: Sequence[Any],
+    dataset: Dataset,
+    *,
+    labels: LabelSpace,
+    looks: Sequence[tuple[float, float]],
+    seed: int = 0,
+    temperature: float | None = None,
+    sections: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Report:
+    """Give the report of predictions, one for each sample of `dataset` in its order, in the classes of `labels`.
+
+    Classes meet by name: the dataset's may be fewer or ordered otherwise than the model's. When samples carry a
+    group, intervals are drawn over groups, since images of one group are not independent.
+    """
+    targets = dataset.labels.mapping_to(labels)[dataset.targets]
     scores = np.stack([p.probabilities for p in predictions]).astype(np.float64)
     groups = [s.group for s in dataset.samples]
     grouped = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
-    task = TASKS[predictor.task_name]
+    task = TASKS[dataset.task]
     metrics = task.score(predictions, targets.tolist(), rng=generator(seed, "bootstrap"), groups=grouped)
-    names = predictor.labels.names
+    names = labels.names
     return Report(
-        task=predictor.task_name,
+        task=dataset.task,
         labels=names,
         n=len(dataset),
         metrics=metrics,
         per_class=tuple(_per_class(targets, scores, names, seed)),
-        tables={**_tables(targets, scores), "slices": slice_accuracy(dataset, scores.argmax(1) == targets, looks)},
+        tables={
+            **_tables(targets, scores, temperature),
+            "slices": slice_accuracy(dataset, scores.argmax(1) == targets, list(looks)),
+        },
         items=tuple(_items(dataset, targets, scores, names)),
         sections=sections or {},
         provenance=provenance or {},
@@ -140,7 +187,7 @@ def _interval(value: float, low: float, high: float) -> dict[str, float]:
     return {"value": float(value), "low": low, "high": high}
 
 
-def _tables(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, Any]:
+def _tables(targets: NDArray[np.int64], scores: NDArray[np.float64], temperature: float | None) -> dict[str, Any]:
     c = scores.shape[1]
     predicted, top = scores.argmax(1), scores.max(1)
     present = [k for k in range(c) if 0 < (targets == k).sum() < len(targets)]
@@ -154,11 +201,21 @@ def _tables(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str
             "roc": _thin(np.stack([fpr, tpr], 1)),
             "pr": _thin(np.stack([np.r_[0.0, recall], np.r_[precision[:1], precision]], 1)),
         }
-    return {
+    right = predicted == targets
+    tables = {
         "confusion": confusion_matrix(targets, predicted, c),
         "curves": curves,
-        "reliability": calibration_bins(top, predicted == targets),
+        "reliability": calibration_bins(top, right),
     }
+    if temperature is not None:
+        before = uncalibrated(scores, temperature).max(1)
+        tables["reliability_before"] = calibration_bins(before, right)
+        tables["calibration"] = {
+            "temperature": temperature,
+            "ece_before": expected_calibration_error(before, right),
+            "ece_after": expected_calibration_error(top, right),
+        }
+    return tables
 
 
 def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:

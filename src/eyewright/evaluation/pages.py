@@ -87,6 +87,8 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         warnings=report.sections.get("warnings") or (),
         provenance=_flat(report.provenance),
         slices=report.tables.get("slices") or (),
+        folds=_fold_rows(report),
+        thresholds=report.sections.get("thresholds") or {"classes": {}},
         per_class=report.per_class[:_ROWS],
         n_classes=len(report.per_class),
         data=data,
@@ -139,11 +141,18 @@ def _curves(report: Report) -> list[tuple[str, str, str]]:
         **unit,  # type: ignore[arg-type]
     )
     pr = line_chart(lines("pr"), title="precision and recall", x_label="recall", y_label="precision", **unit)  # type: ignore[arg-type]
-    bins = {k: np.array(v, dtype=np.float64) for k, v in report.tables["reliability"].items()}
-    used = bins["count"] > 0
-    points = list(zip(bins["confidence"][used].tolist(), bins["accuracy"][used].tolist(), strict=True))
+    drawn = [Series([(0, 0), (1, 1)], "perfect", "guide")]
+    note = "on the dashed line confidence means what it says"
+    if "reliability_before" in report.tables:
+        drawn.append(Series(_reliability(report.tables["reliability_before"]), "before", "s1", dots=True))
+        about = report.tables["calibration"]
+        note = (
+            f'<span class="key s1">before</span> calibration, error {about["ece_before"]:.3f}; '
+            f'<span class="key s0">after</span>, error {about["ece_after"]:.3f}'
+        )
+    drawn.append(Series(_reliability(report.tables["reliability"]), "after", "s0", dots=True))
     reliability = line_chart(
-        [Series([(0, 0), (1, 1)], "perfect", "guide"), Series(points, "", "s0", dots=True)],
+        drawn,
         title="reliability",
         x_label="confidence",
         y_label="share that is right",
@@ -154,8 +163,14 @@ def _curves(report: Report) -> list[tuple[str, str, str]]:
     return [
         ("ROC, each class against the rest", key, roc),
         ("Precision and recall", key, pr),
-        ("Reliability", "on the dashed line confidence means what it says", reliability),
+        ("Reliability", note, reliability),
     ]
+
+
+def _reliability(table: Any) -> list[tuple[float, float]]:
+    bins = {k: np.array(v, dtype=np.float64) for k, v in table.items()}
+    used = bins["count"] > 0
+    return list(zip(bins["confidence"][used].tolist(), bins["accuracy"][used].tolist(), strict=True))
 
 
 def _history_charts(history: Any) -> list[tuple[str, str, str]]:
@@ -183,6 +198,18 @@ def _history_charts(history: Any) -> list[tuple[str, str, str]]:
         [Series(points("val_accuracy"), "validation", "s1")], title="accuracy", x_label="epoch", y_label="accuracy"
     )
     return [("Loss", key, loss), ("Validation accuracy", note, accuracy)]
+
+
+def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
+    """Give (metric, a value for each fold, mean with interval, spread) for the page; empty without folds."""
+    folds = report.sections.get("folds")
+    if not folds:
+        return []
+    return [
+        (name, [f"{row[name]:.3f}" for row in folds["each"]], str(metric).rpartition(" n=")[0], f"{spread:.3f}")
+        for name, metric in folds["between"].items()
+        if (spread := folds["spread"][name]) is not None
+    ]
 
 
 def _most_confused(report: Report, most: int = 10) -> list[tuple[str, str, int, int]]:

@@ -89,6 +89,7 @@ def export_bundle(
             files={},
             metrics=metrics,
             calibration=run.about["calibration"],
+            thresholds=run.about.get("thresholds", {}),
             provenance=provenance,
         )
         write_text(stage / "README.md", model_card(manifest))

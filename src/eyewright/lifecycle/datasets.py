@@ -7,6 +7,7 @@ __all__ = [
     "fingerprint_of",
     "known_images",
     "load_dataset",
+    "open_readable",
     "part_of_path",
     "part_of_run",
     "scan_of",
@@ -53,7 +54,19 @@ def load_dataset(
     Raises:
         DatasetError: nothing there, of no known format, or too small to split.
     """
-    from eyewright.data import open_dataset, split_dataset
+    from eyewright.data import split_dataset
+
+    dataset = open_readable(path, label_depth=label_depth, quiet=quiet, say=say)
+    return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
+
+
+def open_readable(path: PathLike, *, label_depth: int | None, quiet: bool, say: Say) -> "Dataset":
+    """Read a dataset as it lies, without the images that cannot be read.
+
+    Raises:
+        DatasetError: nothing there, of no known format, or nothing that can be read.
+    """
+    from eyewright.data import open_dataset
 
     dataset = open_dataset(path, label_depth=label_depth)
     say(f"found {dataset.describe()}")
@@ -71,22 +84,37 @@ def load_dataset(
         kept = (s for s, ok in zip(dataset.samples, readable, strict=True) if ok)
         dataset = dataset.with_samples(kept, note)
         say(note)
-    return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
+    return dataset
 
 
 def doctor(
-    path: PathLike, *, label_depth: int | None = None, quiet: bool = True, say: Say = silent
+    path: PathLike,
+    *,
+    labels: bool = False,
+    label_depth: int | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+    say: Say = silent,
 ) -> tuple[Finding, ...]:
     """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
 
+    With `labels` nets are trained on parts of it, and labels that they doubt without having seen them are found too.
+
     Raises:
-        DatasetError: nothing there, or of no known format.
+        DatasetError: nothing there, or of no known format; with `labels`, classes that cannot be cut into parts.
     """
-    from eyewright.data import audit_dataset, open_dataset
+    from eyewright.data import audit_dataset, open_dataset, ordered
 
     dataset = open_dataset(path, label_depth=label_depth)
     say(f"found {dataset.describe()}")
-    return audit_dataset(dataset, scan_of(dataset, quiet=quiet))
+    scan = scan_of(dataset, quiet=quiet)
+    found = audit_dataset(dataset, scan)
+    if not labels:
+        return found
+    from eyewright.lifecycle.mislabels import find_mislabels
+
+    kept = (s for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok)
+    return ordered([*found, *find_mislabels(dataset.with_samples(kept), seed=seed, quiet=quiet, say=say)])
 
 
 def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":

@@ -13,8 +13,9 @@ __all__ = [
     "verify",
 ]
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,8 @@ def train(
     label_depth: int | None = None,
     workers: int | None = None,
     step: Any = None,
+    log: str | None = None,
+    observe: "Callable[[Mapping[str, str]], None] | None" = None,
     quiet: bool = True,
     say: Say = silent,
     **options: Any,
@@ -75,7 +78,8 @@ def train(
     """Train a classifier and write a run folder, `runs/classify/<name>` unless `out` names another.
 
     `options` are fields of `Recipe` (lr, optimizer, loss, batch, imgsz, ...). With `budget` ("10m") training ends
-    annealed when the time is over, counted from this call.
+    annealed when the time is over, counted from this call. `log` ("tensorboard" or "mlflow") writes every epoch's
+    numbers for that too, and `observe` is called with them.
 
     Raises:
         DatasetError, LeakError: the data cannot be trained on; `allow_leaks` overrides a leak and is written down.
@@ -87,10 +91,14 @@ def train(
     check_model(resolved.model)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the run folder to go on in")
+    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
     dataset = dataset_of(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
     folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, dataset.name)
-    return train_on(dataset, resolved, folder, deadline, resume, allow_leaks, workers, step, quiet, say)
+    return train_on(
+        dataset, resolved, folder, deadline, resume, allow_leaks, workers, step, quiet, say, log=log, observe=observe
+    )
 
 
 def train_on(
@@ -104,11 +112,16 @@ def train_on(
     step: Any,
     quiet: bool,
     say: Say,
+    *,
+    log: str | None = None,
+    observe: Any = None,
 ) -> "Run":
     from eyewright.catalog import build_of
     from eyewright.data import audit_dataset, find_leaks
+    from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_classifier
     from eyewright.training.steps import plain_step
+    from eyewright.training.watchers import watch
 
     scan = scan_of(dataset, quiet=quiet)
     findings = audit_dataset(dataset, scan)
@@ -123,24 +136,33 @@ def train_on(
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
     say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
     warning = f"Trained with {len(leaks)} images on both sides of the split (--allow-leaks): results are too good."
-    return train_classifier(
-        dataset,
-        scan,
-        recipe,
-        folder=folder,
-        build_of=build_of,
-        deadline=deadline,
-        resume=resume,
-        workers=workers,
-        step=step or plain_step,
-        notes={
-            "data_path": str(dataset.root.resolve()),
-            "audit": findings,
-            "warnings": [warning] if leaks else [],
-        },
-        quiet=quiet,
-        say=say,
-    )
+    first = rank_of() == 0
+    with watch(log if first else None, folder, recipe.to_json()) as watcher:
+
+        def after_epoch(row: Mapping[str, str]) -> None:
+            watcher(row)
+            if observe is not None:
+                observe(row)
+
+        return train_classifier(
+            dataset,
+            scan,
+            recipe,
+            folder=folder,
+            build_of=build_of,
+            deadline=deadline,
+            resume=resume,
+            workers=workers,
+            step=step or plain_step,
+            observe=after_epoch,
+            notes={
+                "data_path": str(dataset.root.resolve()),
+                "audit": findings,
+                "warnings": [warning] if leaks else [],
+            },
+            quiet=quiet,
+            say=say,
+        )
 
 
 def evaluate(
@@ -194,6 +216,7 @@ def evaluate(
         predictor,
         dataset,
         seed=seed,
+        temperature=_temperature(predictor),
         sections=_sections(owner, warnings, dataset),
         provenance=_report_provenance(predictor, owner),
         quiet=quiet,
@@ -367,6 +390,7 @@ def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> d
         sections |= {
             "history": owner.history(),
             "recipe": owner.recipe.to_json(),
+            "thresholds": about.get("thresholds", {}),
             "audit": [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
         }
         training = about["training"]
@@ -378,6 +402,12 @@ def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> d
             "temperature": f"{owner.temperature:.3f}, fitted on {about['calibration']['n']} validation images",
         }
     return {**sections, "facts": facts}
+
+
+def _temperature(predictor: Any) -> float | None:
+    if hasattr(predictor, "manifest"):
+        return predictor.manifest.calibration.get("temperature")  # type: ignore[no-any-return]
+    return getattr(predictor, "temperature", None)
 
 
 def _report_provenance(predictor: Any, owner: "Run | None") -> dict[str, Any]:

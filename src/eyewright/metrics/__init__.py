@@ -8,7 +8,7 @@ from eyewright.metrics.bootstrap import (
     percentile_interval,
     wilson_interval,
 )
-from eyewright.metrics.calibration import fit_temperature
+from eyewright.metrics.calibration import OperatingPoint, fit_temperature, operating_points, uncalibrated
 from eyewright.metrics.classification import (
     accuracy,
     average_precision,
@@ -24,8 +24,11 @@ from eyewright.metrics.classification import (
     roc_auc,
     roc_curve,
 )
+from eyewright.metrics.folds import corrected_interval
+from eyewright.metrics.mislabels import confident_errors
 
 __all__ = [
+    "OperatingPoint",
     "accuracy",
     "average_precision",
     "balanced_accuracy",
@@ -33,17 +36,21 @@ __all__ = [
     "calibration_bins",
     "classification_metrics",
     "cohen_kappa",
+    "confident_errors",
     "confusion_matrix",
+    "corrected_interval",
     "expected_calibration_error",
     "fisher_less",
     "fit_temperature",
     "log_loss",
     "mcnemar_exact",
+    "operating_points",
     "paired_differences",
     "percentile_interval",
     "precision_recall_curve",
     "precision_recall_f1",
     "roc_auc",
     "roc_curve",
+    "uncalibrated",
     "wilson_interval",
 ]

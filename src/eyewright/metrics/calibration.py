@@ -1,7 +1,8 @@
-"""Make confidence mean what it says: one temperature, fitted on validation data."""
+"""Make confidence mean what it says, and say from where on to act on it; both fitted on validation data."""
 
-__all__ = ["fit_temperature"]
+__all__ = ["OperatingPoint", "fit_temperature", "operating_points", "uncalibrated"]
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,70 @@ def fit_temperature(logits: NDArray[np.floating[Any]], true: NDArray[np.integer[
         a, b = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, b) if loss(a) < loss(b) else (a, high)
     return float(np.exp((low + high) / 2))
+
+
+def uncalibrated(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+    """Give what the probabilities, (N, C), were before they were divided by the temperature.
+
+    >>> z = np.array([[1.0, 3.0]])
+    >>> p = np.exp(z / 2) / np.exp(z / 2).sum()
+    >>> uncalibrated(p, 2.0).round(4).tolist() == (np.exp(z) / np.exp(z).sum()).round(4).tolist()
+    True
+    """
+    z = np.log(np.maximum(np.asarray(probabilities, np.float64), 1e-300)) * temperature
+    z = np.exp(z - z.max(1, keepdims=True))
+    result: NDArray[np.float64] = z / z.sum(1, keepdims=True)
+    return result
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """From which score on an image counts as one of a class, and how precise and complete that was on validation.
+
+    `n` counts the class's validation images; with none, the threshold is 0.5 and the rest is None.
+    """
+
+    threshold: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    n: int
+
+
+def operating_points(
+    true: NDArray[np.integer[Any]], probabilities: NDArray[np.floating[Any]]
+) -> tuple[OperatingPoint, ...]:
+    """Give each class, taken alone against the rest, the threshold of largest F1 on (N, C) probabilities.
+
+    The threshold lies in the middle between the scores that it parts; of equally good ones the highest is taken,
+    which gives the fewest false alarms.
+
+    >>> operating_points(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))[0].threshold
+    0.4
+    """
+    scores = np.asarray(probabilities, np.float64)
+    points = []
+    for k in range(scores.shape[1]):
+        positive = np.asarray(true) == k
+        total = int(positive.sum())
+        if not total:
+            points.append(OperatingPoint(0.5, None, None, None, 0))
+            continue
+        order = np.argsort(-scores[:, k], kind="stable")
+        ranked = scores[order, k]
+        found = np.cumsum(positive[order])
+        # A threshold can only stand between two different scores.
+        ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
+        f1 = 2 * found[ends] / (ends + 1 + total)
+        at = int(ends[int(np.argmax(f1))])
+        below = ranked[at + 1] if at + 1 < len(ranked) else 0.0
+        points.append(
+            OperatingPoint(
+                float(round((ranked[at] + below) / 2, 6)),
+                float(found[at] / (at + 1)),
+                float(found[at] / total),
+                float(f1.max()),
+                total,
+            )
+        )
+    return tuple(points)

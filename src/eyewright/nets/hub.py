@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from eyewright.core.errors import CheckpointError, MissingExtraError, UsageError
@@ -128,7 +129,7 @@ class HubBuilder:
                 output_loading_info=True,
                 **new,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise CheckpointError(
                 f"the checkpoint {self.name!r} cannot be read: {_first_line(error)}", fix="check the folder"
             ) from error

@@ -23,7 +23,8 @@ class ClassPrediction:
     """What a classifier says of one image.
 
     `probabilities` is float32 (C,) in the order of `label_space`. `labels`, `label_ids` and `scores` hold the same,
-    sorted from the most to the least likely.
+    sorted from the most to the least likely. `accepted` are the labels whose score reaches the operating point of
+    their class, float (C,) in `thresholds`, most likely first: none, one or several.
 
     >>> p = ClassPrediction(np.array([0.2, 0.8], np.float32), LabelSpace(("cat", "dog")))
     >>> p.top1, p.labels, round(float(p.scores[0]), 3)
@@ -36,6 +37,14 @@ class ClassPrediction:
     index: int = 0
     time_s: float | None = None
     image: NDArray[np.uint8] | None = None
+    thresholds: NDArray[np.float64] | None = None
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        if self.thresholds is None:
+            return (self.top1,)
+        reached = self.probabilities >= self.thresholds
+        return tuple(self.label_space.names[i] for i in self.label_ids if reached[i])
 
     @property
     def label_ids(self) -> NDArray[np.int64]:
@@ -67,6 +76,8 @@ class ClassPrediction:
             "label_ids": ids.tolist(),
             "scores": [round(float(s), 6) for s in self.probabilities[ids]],
         }
+        if self.thresholds is not None:
+            result["accepted"] = list(self.accepted)
         return result if self.time_s is None else {**result, "time_s": self.time_s}
 
     def plot(self) -> NDArray[np.uint8]:

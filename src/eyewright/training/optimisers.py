@@ -48,48 +48,64 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if group["orthogonal"]:
-                    self._orthogonal_step(p, p.grad, state, group)
-                else:
-                    self._adam_step(p, p.grad, state, group)
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                (self._orthogonal_step if group["orthogonal"] else self._adam_step)(params, group)
 
-    def _orthogonal_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if not state:
-            state["momentum"] = torch.zeros_like(p)
-        buffer = state["momentum"]
-        buffer.mul_(group["momentum"]).add_(grad)
-        update = grad.add(buffer, alpha=group["momentum"]).reshape(len(p), -1)
-        scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(_orthogonalise(update).reshape(p.shape), alpha=-group["lr"] * scale)
+    def _orthogonal_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        grads: list[Any] = [p.grad for p in params]
+        buffers = [self.state[p]["momentum"] for p in params]
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, grads)
+        updates = torch._foreach_add(grads, buffers, alpha=group["momentum"])
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        for p, update in zip(params, updates, strict=True):
+            matrix = update.reshape(len(p), -1)
+            scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+            p.add_(_orthogonalise(matrix).reshape(p.shape), alpha=-group["lr"] * scale)
 
-    def _adam_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if not state:
-            state["step"] = torch.zeros(())
-            state["mean"] = torch.zeros_like(p)
-            state["square"] = torch.zeros_like(p)
-        state["step"] += 1
-        t = float(state["step"])
-        state["mean"].lerp_(grad, 1 - 0.9)
-        state["square"].lerp_(grad * grad, 1 - 0.99)
-        denominator = (state["square"] / (1 - 0.99**t)).sqrt_().add_(1e-8)
-        p.addcdiv_(state["mean"], denominator, value=-group["lr"] * group["adam_ratio"] / (1 - 0.9**t))
+    def _adam_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for p in params:
+            if not self.state[p]:
+                self.state[p].update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
+        grads: list[Any] = [p.grad for p in params]
+        steps, means, squares = ([self.state[p][k] for p in params] for k in ("step", "mean", "square"))
+        torch._foreach_add_(steps, 1)
+        torch._foreach_lerp_(means, grads, 1 - 0.9)
+        torch._foreach_mul_(squares, 0.99)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - 0.99)
+        # A net may have been thawed part by part, so each weight counts its own steps.
+        counts = [float(t) for t in steps]
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - 0.99**t for t in counts]))
+        torch._foreach_add_(roots, 1e-8)
+        rate = -group["lr"] * group["adam_ratio"]
+        torch._foreach_addcdiv_(params, means, roots, [rate / (1 - 0.9**t) for t in counts])
 
 
 def _orthogonalise(matrix: Tensor, *, steps: int = 5) -> Tensor:
-    """Push every singular value of `matrix` towards 1 by the quintic Newton-Schulz iteration."""
+    """Push every singular value of `matrix` towards 1 by the quintic Newton-Schulz iteration.
+
+    Each step multiplies by a polynomial of the Gram matrix from the left, and the next Gram matrix follows from the
+    last one: the iteration runs on the small square, and the wide matrix is touched twice, not ten times.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x if wide else x.T
+    gram = x @ x.T
+    total = gram
+    for i in range(steps):
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        total = polynomial if i == 0 else polynomial @ total
+        if i < steps - 1:
+            gram = polynomial @ gram @ polynomial
+    x = total @ x
+    out: Tensor = x if wide else x.T
+    return out
 
 
 def above_body(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

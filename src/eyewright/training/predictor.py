@@ -2,6 +2,7 @@
 
 __all__ = ["TorchPredictor", "choose_device"]
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,9 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: an unknown name, or a device that this machine does not have.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        # Each of torchrun's processes has a GPU of its own.
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -18,8 +18,10 @@ from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.core.files import checked_output
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
+from eyewright.nets.ensemble import ensemble_builder
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.checkpoints import read_tensors
+from eyewright.training.distributed import rank_of
 from eyewright.training.predictor import TorchPredictor
 from eyewright.training.recipe import Recipe, read_recipe
 
@@ -111,13 +113,16 @@ def read_run(folder: Path, build_of: Callable[[str], Builder]) -> Run:
         recipe = read_recipe(folder / "recipe.toml")
         # A published net is built again from what the run kept of it, wherever the checkpoint has gone.
         model = f"hf:{folder / 'hub'}" if (folder / "hub").is_dir() else recipe.model
+        build = build_of(model)
+        if "members" in about:
+            build = ensemble_builder(build, about["members"])
         return Run(
             folder=folder,
             recipe=recipe,
             labels=LabelSpace(tuple(about["labels"])),
             preparation=Preparation.from_json(about["preparation"]),
             about=about,
-            build=build_of(model),
+            build=build,
         )
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
@@ -134,6 +139,10 @@ def open_run_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
         UsageError: another run is writing there, or one is there and `resume` is not asked for.
         OutputError: it cannot be written.
     """
+    if rank_of() > 0:
+        # The first of several processes holds the folder for all of them.
+        yield folder
+        return
     with checked_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")

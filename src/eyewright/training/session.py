@@ -6,6 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from eyewright.core.files import write_json, write_text
 from eyewright.core.provenance import describe_machine
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan, dataset_fingerprint
-from eyewright.metrics.calibration import fit_temperature
+from eyewright.metrics.calibration import fit_temperature, operating_points, uncalibrated
+from eyewright.metrics.classification import expected_calibration_error
 from eyewright.nets.pixels import parameter_count
 from eyewright.training.augment import plan_augmentation
 from eyewright.training.cache import build_cache
 from eyewright.training.defaults import choose_preparation, resolve_recipe
+from eyewright.training.distributed import rank_of
 from eyewright.training.fit import fit
 from eyewright.training.loop import FitData
 from eyewright.training.objectives import classification_objective
@@ -43,6 +46,7 @@ def train_classifier(
     resume: bool = False,
     workers: int | None = None,
     step: Step = plain_step,
+    observe: Callable[[Mapping[str, str]], None] = lambda row: None,
     notes: Mapping[str, Any] | None = None,
     quiet: bool = False,
     say: Callable[[str], None] = lambda text: None,
@@ -50,12 +54,15 @@ def train_classifier(
     """Train on `dataset.train`, choose the best epoch on `dataset.val`, and write a run folder.
 
     `scan` is of the same samples, all readable. `deadline` is a `time.monotonic` value. `notes` go into `run.json`.
+    `observe` is called with every epoch's row. Started by `torchrun`, the first process writes and the
+    others only compute.
 
     Raises:
         DatasetError: fewer than two classes, or a class without a training image.
         RefusedError: the loss stopped being a number.
     """
     _check_classes(dataset)
+    leads = rank_of() == 0
     device = choose_device(recipe.device)
     published: Any = build_of(recipe.model) if recipe.model.startswith("hf:") else None
     preparation = choose_preparation(scan, recipe, published)
@@ -81,10 +88,11 @@ def train_classifier(
             f"{resolved.model} with {parameter_count(net):,} weights on {preparation.size_hw[1]}x"
             f"{preparation.size_hw[0]}x{preparation.channels} pixels; augmentation: {augmentation.describe()}"
         )
-        if published is not None:
-            published.write(folder / "hub", net.body)
-        write_recipe(folder / "recipe.toml", resolved)
-        write_text(folder / "split.csv", _split_csv(dataset, scan))
+        if leads:
+            if published is not None:
+                published.write(folder / "hub", net.body)
+            write_recipe(folder / "recipe.toml", resolved)
+            write_text(folder / "split.csv", _split_csv(dataset, scan))
         started = time.monotonic()
         result = fit(
             net,
@@ -101,6 +109,7 @@ def train_classifier(
             resume=resume,
             quiet=quiet,
             say=say,
+            observe=observe if leads else lambda row: None,
         )
         logits = _logits(net, data.val_pixels, device)
         about = {
@@ -111,11 +120,7 @@ def train_classifier(
             "preparation": preparation.to_json(),
             "scaling": scaling,
             "augmentation": augmentation.describe(),
-            "calibration": {
-                "method": "temperature",
-                "temperature": fit_temperature(logits, data.val_targets),
-                "n": len(val),
-            },
+            **_calibration(logits, data.val_targets, dataset.labels.names),
             "training": {
                 "best_epoch": result.best_epoch,
                 "epochs": len(result.history),
@@ -135,7 +140,8 @@ def train_classifier(
             **describe_machine(),
             **(notes or {}),
         }
-        write_json(folder / "run.json", about)
+        if leads:
+            write_json(folder / "run.json", about)
         say(f"{result.stopped}; best epoch {result.best_epoch}, validation accuracy {result.best_score:.4f}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
 
@@ -172,6 +178,25 @@ def _measure(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> dict[st
     log_sum = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
     loss = float((log_sum - logits[np.arange(len(targets)), targets]).mean())
     return {"loss": loss, "accuracy": float((logits.argmax(1) == targets).mean())}
+
+
+def _calibration(
+    logits: NDArray[np.float32], targets: NDArray[np.int64], names: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Fit the temperature and every class's operating point, both on the validation images."""
+    temperature = fit_temperature(logits, targets)
+    scaled = logits.astype(np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(1, keepdims=True))
+    after = scaled / scaled.sum(1, keepdims=True)
+    errors = {
+        f"ece_{when}": expected_calibration_error(p.max(1), p.argmax(1) == targets)
+        for when, p in (("before", uncalibrated(after, temperature)), ("after", after))
+    }
+    points = {name: asdict(point) for name, point in zip(names, operating_points(targets, after), strict=True)}
+    return {
+        "calibration": {"method": "temperature", "temperature": temperature, "n": len(targets), **errors},
+        "thresholds": {"method": "largest F1 of the class against the rest, on validation images", "classes": points},
+    }
 
 
 def _logits(net: torch.nn.Module, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:

@@ -1,0 +1,135 @@
+"""The options of every verb."""
+
+__all__ = ["build_parser"]
+
+import argparse
+from typing import NoReturn
+
+from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
+from eyewright.core.errors import UsageError
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse whose complaint is one line, with the exit code of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, fix=f"see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    top = _Parser(
+        prog="eyewright",
+        description="From a folder of images to a vision model that you can trust, run anywhere and keep watching.",
+        epilog="exit codes: 0 done, 1 done with findings, 2 usage, 3 unreadable input, 4 model or bundle refused, "
+        "5 out of budget, 70 a fault of ours, 130 interrupted, 143 terminated",
+    )
+    from eyewright import __version__
+
+    top.add_argument("--version", action="version", version=f"eyewright {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+
+    def verb(name: str) -> argparse.ArgumentParser:
+        call, about, example = VERBS[name]
+        p = verbs.add_parser(name, help=about, description=about + ".", epilog=f"example: eyewright {example}")
+        p.set_defaults(call=call)
+        p.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+        p.add_argument("--quiet", action="store_true", help="no progress, no lines between")
+        p.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
+        return p
+
+    p = verb("quickstart")
+    p.add_argument("--out", metavar="DIR", help="where to write (default eyewright-quickstart)")
+    _add_recipe(p)
+
+    p = verb("run")
+    _add_data(p)
+    p.add_argument("--out", metavar="DIR", help="run folder (default runs/classify/NAME)")
+    _add_recipe(p)
+
+    p = verb("doctor")
+    p.add_argument("data", metavar="DATA")
+    p.add_argument(
+        "--labels", action="store_true", help="doubt labels by nets that have not seen them (trains; needs torch)"
+    )
+    p.add_argument("--strict", action="store_true", help="notes count as findings too")
+    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+
+    p = verb("train")
+    _add_data(p)
+    p.add_argument("--out", metavar="DIR", help="run folder (default runs/classify/NAME)")
+    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    p.add_argument(
+        "--folds", type=int, metavar="K", help="cross-validate: K nets, each measured on what it has not seen"
+    )
+    p.add_argument("--repeats", type=int, metavar="R", help="cut the folds anew R times (default 1)")
+    p.add_argument("--tune", type=int, metavar="N", help="search settings in N trials; needs optuna")
+    p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
+    p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
+    _add_recipe(p)
+
+    p = verb("evaluate")
+    p.add_argument("model", metavar="RUN|BUNDLE")
+    p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md there")
+    _add_measured(p)
+
+    p = verb("compare")
+    p.add_argument("a", metavar="A", help="run or bundle")
+    p.add_argument("b", metavar="B", help="run or bundle; exit 1 if it is worse by more than chance")
+    _add_measured(p)
+
+    p = verb("explain")
+    p.add_argument("model", metavar="RUN|BUNDLE")
+    p.add_argument("images", metavar="IMAGE", nargs="+")
+    p.add_argument(
+        "--method",
+        metavar="NAME",
+        help="gradcam, integrated-gradients, rollout (runs), occlusion or rise (runs and bundles)",
+    )
+    p.add_argument("--label", metavar="NAME", help="explain this class, not the answer")
+    p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
+
+    p = verb("export")
+    p.add_argument("run", metavar="RUN")
+    p.add_argument("--out", metavar="BUNDLE", required=True)
+    p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
+    p.add_argument("--name", metavar="NAME", help="the model's name in its card")
+
+    p = verb("verify")
+    p.add_argument("bundle", metavar="BUNDLE")
+
+    p = verb("predict")
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--source", metavar="S", required=True, help="file, folder, glob with ** or - for standard input")
+    p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
+    p.add_argument("--top", type=int, default=5, metavar="K", help="labels an image in JSON (default 5)")
+
+    verb("models")
+    verb("formats")
+    verb("info")
+    return top
+
+
+def _add_data(p: argparse.ArgumentParser) -> None:
+    p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
+    p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: what it matches alike stays in one part")
+    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    p.add_argument("--allow-leaks", action="store_true", help="train although images are on both sides of the split")
+    p.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: all cores)")
+
+
+def _add_measured(p: argparse.ArgumentParser) -> None:
+    p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
+    p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
+    p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
+    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+
+
+def _add_recipe(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--task", default="classify", metavar="T", help="classify")
+    p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
+    p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
+    p.add_argument("--budget", metavar="TIME", help="such as 90s, 10m or 1h")
+    for name, kind in NUMBERS.items():
+        p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N")
+    for name in WORDS:
+        p.add_argument("--" + name.replace("_", "-"), metavar="NAME")

@@ -1,0 +1,79 @@
+"""What the terminal is told: one JSON object, or lines that no name can break."""
+
+__all__ = [
+    "Result",
+    "drop_stdout",
+    "is_quiet",
+    "plain_stem",
+    "print_json",
+    "printable",
+    "shown_path",
+    "shown_program",
+    "talk",
+    "warn",
+]
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+"""What a verb gives: the keys of the `--json` object, and `exit` and `text` for the terminal."""
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    from eyewright.core.jsonable import dumps_json
+
+    kept = {k: v for k, v in value.items() if v not in ({}, None) or k in ("ok",)}
+    sys.stdout.write(dumps_json(kept) + "\n")
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    print(printable(f"eyewright: {text}"), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Show a name that is not UTF-8, or holds a control character, without breaking the line or the terminal."""
+    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode("ascii") for c in plain)
+
+
+def plain_stem(item: Any) -> str:
+    stem = "stdin" if item == "-" else Path(item).stem
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)[:80]
+
+
+def shown_path(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def shown_program(name: str) -> str:
+    """Give a command as it can be typed here: an environment that is not activated is named with its path."""
+    import shutil
+
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(beside) or not beside.exists():
+        return name
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
+def drop_stdout() -> None:
+    """The reader has gone: let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def talk(o: argparse.Namespace) -> dict[str, Any]:
+    quiet = is_quiet(o)
+    return {"quiet": quiet, "say": (lambda text: None) if quiet else lambda text: print(printable(text), flush=True)}
+
+
+def is_quiet(o: argparse.Namespace) -> bool:
+    # Of several processes that torchrun started, the first speaks.
+    return bool(o.json or o.quiet or os.environ.get("RANK", "0") != "0")

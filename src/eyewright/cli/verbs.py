@@ -1,0 +1,372 @@
+"""The verbs: each calls one function of the same name and says what came of it."""
+
+__all__ = ["NUMBERS", "VERBS", "WORDS"]
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from eyewright.cli.terminal import (
+    Result,
+    is_quiet,
+    plain_stem,
+    printable,
+    shown_path,
+    shown_program,
+    talk,
+    warn,
+)
+from eyewright.core.errors import UsageError
+
+NUMBERS: Mapping[str, Callable[[str], Any]] = {
+    "epochs": int,
+    "batch": int,
+    "accumulate": int,
+    "imgsz": int,
+    "lr": float,
+    "weight_decay": float,
+    "l1": float,
+    "dropout": float,
+    "label_smoothing": float,
+    "ema": float,
+    "clip_norm": float,
+    "patience": int,
+    "warmup": float,
+    "mixup": float,
+    "cutmix": float,
+    "freeze": float,
+    "layer_decay": float,
+}
+WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp")
+
+
+def _quickstart(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    return _run_result(lifecycle.quickstart(o.out or "eyewright-quickstart", **talk(o), **recipe_options(o)))
+
+
+def _run(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    return _run_result(lifecycle.run(o.data, out=o.out, **talk(o), **data_options(o), **recipe_options(o)))
+
+
+def _run_result(done: Any) -> Result:
+    from eyewright.evaluation import summarise
+
+    bundle, report = shown_path(done.paths["bundle"]), shown_path(done.paths["report"])
+    use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').top1)"
+    text = [
+        "",
+        summarise(done.report),
+        "",
+        f"  report   {report}",
+        f"  bundle   {bundle}",
+        "",
+        "Use it:",
+        f"  {shown_program('eyewright')} predict {bundle} --source IMAGE",
+        f"  {shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
+        f'  {shown_program("python")} -c "{use}"',
+    ]
+    return {
+        "task": done.report.task,
+        "out": dict(done.paths),
+        "metrics": metrics(done.report),
+        "findings": [finding(f) for f in done.findings],
+        "text": text,
+    }
+
+
+def _doctor(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    findings = lifecycle.doctor(o.data, labels=o.labels, label_depth=o.label_depth, seed=o.seed or 0, **talk(o))
+    serious = [f for f in findings if o.strict or f.severity != "note"]
+    text = [str(f) for f in findings]
+    text.append(f"{len(serious)} finding{'s' * (len(serious) != 1)}" if serious else "nothing to mend")
+    return {
+        "task": "classify",
+        "findings": [finding(f) for f in findings],
+        "text": text,
+        "exit": 1 if serious else 0,
+    }
+
+
+def _train(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    if o.folds is not None or o.repeats is not None or o.ensemble:
+        return _train_folds(o)
+    if o.tune is not None:
+        return _tune(o)
+    run = lifecycle.train(
+        o.data, out=o.out, resume=o.resume, log=o.log, **talk(o), **data_options(o), **recipe_options(o)
+    )
+    about = run.about["training"]
+    value = {"value": about["val_accuracy"], "low": None, "high": None, "n": run.about["calibration"]["n"]}
+    text = [f"run      {shown_path(run.folder)}", f"export   eyewright export {shown_path(run.folder)} --out BUNDLE"]
+    return {
+        "task": run.task_name,
+        "out": {"run": run.folder.resolve()},
+        "metrics": {"val_accuracy": value},
+        "text": text,
+    }
+
+
+def _train_folds(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    if o.folds is None:
+        raise UsageError("expected --folds with --repeats and --ensemble, found none", fix="add --folds 5")
+    if o.tune is not None or o.log is not None:
+        raise UsageError("expected --folds alone, found it with --tune or --log", fix="leave one out")
+    if o.allow_leaks:
+        raise UsageError("expected no --allow-leaks with --folds, whose parts never leak", fix="leave it out")
+    data = {k: v for k, v in data_options(o).items() if k != "allow_leaks"}
+    found = lifecycle.cross_validate(
+        o.data,
+        folds=o.folds,
+        repeats=o.repeats or 1,
+        ensemble=o.ensemble,
+        out=o.out,
+        resume=o.resume,
+        **talk(o),
+        **data,
+        **recipe_options(o),
+    )
+    text = [f"{name:20} {metric}, spread {found.spread[name]:.3f}" for name, metric in found.between.items()]
+    out = {"run": found.folder.resolve(), "report": (found.folder / "report.html").resolve()}
+    if found.ensemble is not None:
+        out["ensemble"] = found.ensemble.folder.resolve()
+    text += [f"{name:20} {shown_path(path)}" for name, path in out.items()]
+    return {
+        "task": found.report.task,
+        "out": out,
+        "metrics": metrics(found.report),
+        "folds": {"between": found.between, "spread": found.spread},
+        "text": text,
+    }
+
+
+def _tune(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    if o.log is not None:
+        raise UsageError("expected --tune without --log, whose trials are in study.db", fix="leave --log out")
+    found = lifecycle.tune(
+        o.data, trials=o.tune, out=o.out, resume=o.resume, **talk(o), **data_options(o), **recipe_options(o)
+    )
+    best = found.run.about["training"]
+    value = {"value": best["val_accuracy"], "low": None, "high": None, "n": found.run.about["calibration"]["n"]}
+    changed = ", ".join(f"{k} {v}" for k, v in found.chosen.items()) or "the recipe as it was"
+    text = [
+        f"chosen   {changed}",
+        f"run      {shown_path(found.run.folder)}",
+        f"measure  eyewright evaluate {shown_path(found.run.folder)}",
+    ]
+    return {
+        "task": found.run.task_name,
+        "out": {"run": found.run.folder.resolve(), "study": (found.folder / "study.db").resolve()},
+        "metrics": {"val_accuracy": value},
+        "chosen": dict(found.chosen),
+        "trials": list(found.trials),
+        "text": text,
+    }
+
+
+def _evaluate(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    report = lifecycle.evaluate(
+        o.model,
+        o.data,
+        out=o.out,
+        split=o.split,
+        allow_leaks=o.allow_leaks,
+        label_depth=o.label_depth,
+        seed=o.seed or 0,
+        quiet=is_quiet(o),
+    )
+    from eyewright.evaluation import summarise
+
+    out = {} if o.out is None else {"report": Path(o.out, "report.html").resolve()}
+    text = [summarise(report), "", *(f"{name:20} {metric}" for name, metric in report.metrics.items())]
+    text += [f"report   {shown_path(p)}" for p in out.values()]
+    return {"task": report.task, "out": out, "metrics": metrics(report), "text": text}
+
+
+def _compare(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.compare(
+        o.a,
+        o.b,
+        o.data,
+        split=o.split,
+        label_depth=o.label_depth,
+        allow_leaks=o.allow_leaks,
+        seed=o.seed or 0,
+        quiet=is_quiet(o),
+    )
+    # A model that got worse is a finding: a script that ships B only if it is no worse can go by the exit code.
+    return {"task": "classify", "comparison": found.to_json(), "text": [str(found)], "exit": int(found.better == "a")}
+
+
+def _explain(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.explain(o.model, o.images, method=o.method, label=o.label, out=o.out, seed=o.seed or 0)
+    text = [f"{e.source}: {e.label} {e.score:.1%} by {e.method}: {e.verdict}" for e in found]
+    if o.out is None:
+        text.append("pass --out DIR to write the heatmaps")
+    out = {} if o.out is None else {"explanations": Path(o.out).resolve()}
+    return {"task": "classify", "out": out, "explanations": [e.to_json() for e in found], "text": text}
+
+
+def _export(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    bundle, parity = lifecycle.export_checked(o.run, o.out, validation=o.data, name=o.name)
+    text = [
+        f"bundle   {shown_path(bundle.folder)}",
+        f"parity   {parity.n} validation images, probabilities within {parity.worst:.1e}, answers equal",
+    ]
+    return {
+        "task": bundle.task_name,
+        "out": {"bundle": bundle.folder.resolve()},
+        "parity": {"worst": parity.worst, "decisions_changed": parity.decisions_changed, "n": parity.n},
+        "text": text,
+    }
+
+
+def _verify(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    bundle = lifecycle.verify(o.bundle)
+    m = bundle.manifest
+    text = [f"{shown_path(bundle.folder)}: {len(m.files)} files unchanged, golden pairs agree"]
+    text.append(f"{m.task}, {len(m.labels)} classes, {m.preparation.size_hw[1]}x{m.preparation.size_hw[0]} pixels")
+    return {"task": m.task, "out": {"bundle": bundle.folder.resolve()}, "findings": [], "text": text}
+
+
+def _predict(o: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    from eyewright import lifecycle
+    from eyewright.core.errors import UnreadableImageError
+    from eyewright.imaging.sources import list_sources, read_named
+
+    bundle = lifecycle.verify(o.bundle)
+    items = list_sources(o.source)
+    rows: list[dict[str, Any]] = []
+    findings: list[dict[str, Any]] = []
+    for index, item in enumerate(items):
+        name = "-" if item == "-" else str(Path(item).resolve())
+        try:
+            image = read_named(item)
+        except UnreadableImageError as error:
+            if len(items) == 1:
+                raise
+            findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
+            warn(f"left out: {error}")
+            continue
+        prediction = replace(bundle.predict_images([image])[0], source=name, index=index, image=image)
+        rows.append(prediction.to_json(top=o.top))
+        shown = "  ".join(f"{n} {s:.1%}" for n, s in zip(rows[-1]["labels"][:3], rows[-1]["scores"], strict=False))
+        line = f"{item}: {shown}"
+        if o.out is not None:
+            prediction.save(Path(o.out) / f"{index:05d}-{plain_stem(item)}.png")
+        if o.json or o.quiet:
+            continue
+        # A long folder is shown as it goes; nothing is held back to the end.
+        print(printable(line), flush=True)
+    if not rows:
+        raise UnreadableImageError(f"none of {len(items)} images can be read", fix="see the lines above")
+    out: dict[str, Path] = {}
+    if o.out is not None:
+        from eyewright.core.files import write_json
+
+        out["predictions"] = Path(o.out).resolve() / "predictions.json"
+        write_json(out["predictions"], rows)
+    return {
+        "task": bundle.task_name,
+        "out": out,
+        "predictions": rows,
+        "findings": findings,
+        "exit": 1 if findings else 0,
+    }
+
+
+def _models(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.models()
+    return {"models": found, "text": [f"{name:12} {about}" for name, about in found.items()]}
+
+
+def _formats(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.formats()
+    text = [f"{name:16} {about}" for kind in found.values() for name, about in kind.items()]
+    return {"formats": found, "text": text}
+
+
+def _info(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.info()
+    text = [f"{name:16} {value}" for part in ("versions", "hardware") for name, value in found[part].items()]
+    return {"info": found, "text": text}
+
+
+def recipe_options(o: argparse.Namespace) -> dict[str, Any]:
+    from eyewright.training.recipe import read_recipe
+
+    found = {name: getattr(o, name) for name in (*NUMBERS, *WORDS, "seed") if getattr(o, name) is not None}
+    return {
+        **found,
+        "task": o.task,
+        "model": o.model,
+        "budget": o.budget,
+        "recipe": None if o.recipe is None else read_recipe(Path(o.recipe)),
+    }
+
+
+def data_options(o: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "group_by": o.group_by,
+        "label_depth": o.label_depth,
+        "allow_leaks": o.allow_leaks,
+        "workers": o.workers,
+    }
+
+
+def metrics(report: Any) -> dict[str, Any]:
+    return {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}
+
+
+def finding(finding: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(finding)
+
+
+VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
+    "quickstart": (_quickstart, "the whole life cycle on real images that ship inside dependencies", "quickstart"),
+    "run": (_run, "audit, split, train, evaluate, explain, export, verify on your images", "run photos/ --budget 10m"),
+    "doctor": (_doctor, "audit a dataset: unreadable, duplicate, leaking, misnamed", "doctor photos/ --json"),
+    "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
+    "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
+    "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
+    "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "export": (_export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle"),
+    "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
+    "predict": (_predict, "predict images, folders, globs, standard input", "predict photos.bundle --source cat.jpg"),
+    "models": (_models, "the networks there are", "models"),
+    "formats": (_formats, "the dataset and image formats that are read", "formats"),
+    "info": (_info, "versions and hardware", "info --json"),
+}
+"""Every verb: what it calls, what it is, an example."""

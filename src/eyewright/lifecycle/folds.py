@@ -1,0 +1,306 @@
+"""Cross-validation: every image is predicted by nets that have not seen it, and the spread between folds is told."""
+
+__all__ = ["FoldsResult", "cross_validate", "train_folds"]
+
+import csv
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import CheckpointError, UsageError
+from eyewright.core.files import write_json, write_text
+from eyewright.core.jsonable import to_jsonable
+from eyewright.core.report import Metric, Report
+from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent
+from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
+from eyewright.lifecycle.stages import evaluate, train_on
+
+if TYPE_CHECKING:
+    from eyewright.data import Dataset
+    from eyewright.training import Recipe
+    from eyewright.training.run import Run
+
+_MEASURED = ("accuracy", "balanced_accuracy", "f1_macro", "auc", "kappa", "log_loss", "ece")
+
+
+@dataclass(frozen=True)
+class FoldsResult:
+    """What cross-validation found.
+
+    `report` is of all out-of-fold predictions together, with intervals over images. `between` gives each metric's
+    mean over folds with an interval that allows for what folds share, and `spread` its standard deviation over folds.
+    `runs` are the folds' runs; `ensemble` is their mean as a run of its own, if asked for.
+    """
+
+    folder: Path
+    runs: tuple["Run", ...]
+    report: Report
+    between: Mapping[str, Metric]
+    spread: Mapping[str, float]
+    ensemble: "Run | None" = None
+
+
+def cross_validate(
+    data: "Dataset | PathLike",
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    ensemble: bool = False,
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    recipe: "Recipe | None" = None,
+    resume: bool = False,
+    group_by: str | None = None,
+    label_depth: int | None = None,
+    workers: int | None = None,
+    quiet: bool = True,
+    say: Say = silent,
+    **options: Any,
+) -> FoldsResult:
+    """Train `folds` nets, each without another part of the images, and measure each on the part it has not seen.
+
+    Folds are stratified, and images that are alike or of one group stay in one fold. Within a fold an eighth of the
+    training images chooses the epoch and the temperature, so the part that is measured is touched by nothing. A test
+    part that comes with the data is kept out of all folds. `repeats` cuts the folds anew that many times. `budget` is
+    for all folds together. With `resume` finished folds are kept.
+
+    Raises:
+        DatasetError: a class has fewer images that are not alike than folds.
+        UsageError: fewer than 2 folds, or an option that is unknown.
+    """
+    started = time.monotonic()
+    need_torch()
+    if repeats < 1:
+        raise UsageError(f"expected 1 repeat or more, found {repeats}", fix="change --repeats")
+    resolved = recipe_of(recipe, budget=budget, **options)
+    check_model(resolved.model)
+    if resume and out is None:
+        raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
+    if isinstance(data, str | Path):
+        data = open_readable(data, label_depth=label_depth, quiet=quiet, say=say)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, f"{data.name}-folds")
+    if not resume and (folder / "folds.json").exists():
+        raise UsageError(f"a cross-validation is already in {str(folder)!r}", fix="choose another --out, or --resume")
+    deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
+    parts, runs = train_folds(
+        data,
+        resolved,
+        folder,
+        folds=folds,
+        repeats=repeats,
+        deadline=deadline,
+        resume=resume,
+        group_by=group_by,
+        workers=workers,
+        quiet=quiet,
+        say=say,
+    )
+    return _together(
+        data, parts, runs, folder, folds=folds, ensemble=ensemble, seed=resolved.seed, quiet=quiet, say=say
+    )
+
+
+def train_folds(
+    dataset: "Dataset",
+    recipe: "Recipe",
+    folder: Path,
+    *,
+    folds: int,
+    repeats: int = 1,
+    deadline: float | None = None,
+    resume: bool = False,
+    group_by: str | None = None,
+    workers: int | None = None,
+    quiet: bool = True,
+    say: Say = silent,
+) -> tuple[list["Dataset"], list["Run"]]:
+    """Train a run for every fold into `folder/fold-K`; give each fold's data, whose test part is its own, and run."""
+    from eyewright.data import fold_datasets
+
+    scan = scan_of(dataset, quiet=quiet)
+    parts = [
+        part
+        for r in range(repeats)
+        for part in fold_datasets(dataset, folds, scan=scan, seed=recipe.seed + r, group_by=group_by)
+    ]
+    runs = []
+    for i, part in enumerate(parts):
+        place = folder / f"fold-{i + 1}"
+        say(f"fold {i + 1} of {len(parts)}")
+        if resume and (place / "run.json").exists():
+            run = load_run(place)
+            _check_same(run, part)
+        else:
+            own, end = replace(recipe, seed=recipe.seed + i), deadline
+            if deadline is not None:
+                # What is left is shared by the folds that are left.
+                share = (deadline - time.monotonic()) / (len(parts) - i)
+                end, own = time.monotonic() + share, replace(own, budget_s=share)
+            begun = resume and (place / "checkpoints" / "last").exists()
+            run = train_on(part, own, place, end, begun, False, workers, None, quiet, say)
+        runs.append(run)
+    return parts, runs
+
+
+def _check_same(run: "Run", part: "Dataset") -> None:
+    known = {(r["id"], r["split"]) for r in run.split_rows()}
+    if known != {(s.id, s.split) for s in part.samples}:
+        raise CheckpointError(
+            f"the fold in {str(run.folder)!r} was trained on other images", fix="use another --out, or the same data"
+        )
+
+
+def _together(
+    dataset: "Dataset",
+    parts: Sequence["Dataset"],
+    runs: Sequence["Run"],
+    folder: Path,
+    *,
+    folds: int,
+    ensemble: bool,
+    seed: int,
+    quiet: bool,
+    say: Say,
+) -> FoldsResult:
+    from eyewright.core.rng import generator
+    from eyewright.evaluation import predict_dataset, report_predictions, write_report
+    from eyewright.evaluation.pictures import choose_pictures
+    from eyewright.imaging.preparation import Placement
+    from eyewright.metrics import classification_metrics, corrected_interval
+    from eyewright.tasks import TASKS
+
+    index = {s.id: i for i, s in enumerate(parts[0].samples)}
+    labels = dataset.labels
+    scores = np.zeros((len(index), len(labels)))
+    looks: list[tuple[float, float]] = [(0.0, 0.0)] * len(index)
+    each: list[dict[str, float]] = []
+    for part, run in zip(parts, runs, strict=True):
+        test = part.test
+        predictions, seen = predict_dataset(run.predictor, test, quiet=quiet)
+        found = np.stack([p.probabilities for p in predictions]).astype(np.float64)
+        for sample, row, look in zip(test.samples, found, seen, strict=True):
+            scores[index[sample.id]] += row * folds / len(parts)
+            looks[index[sample.id]] = look
+        measured = classification_metrics(test.targets, found, rng=generator(seed, "fold"), replicates=2)
+        each.append({k: v for k in _MEASURED if (v := measured[k].value) is not None})
+        say(f"fold {len(each)}: accuracy {each[-1]['accuracy']:.4f} on {len(test)} images it had not seen")
+    names = [k for k in _MEASURED if all(k in row for row in each)]
+    between = {k: corrected_interval([row[k] for row in each], test_share=1 / (folds - 1)) for k in names}
+    spread = {k: float(np.std([row[k] for row in each], ddof=1)) for k in names}
+    whole = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
+    nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
+    raw = {"probabilities": (scores / scores.sum(1, keepdims=True)).astype(np.float32)}
+    report = report_predictions(
+        TASKS[dataset.task].decode(raw, nowhere, labels),
+        whole,
+        labels=labels,
+        looks=looks,
+        seed=seed,
+        sections=_sections(runs, each, between, spread, folds),
+        provenance={k: runs[0].about[k] for k in ("versions", "hardware", "commit") if runs[0].about.get(k)},
+    )
+    title = f"{dataset.name}: {runs[0].recipe.model}, {folds} folds"
+    write_report(report, folder, title=title, pictures=choose_pictures(report, whole))
+    write_text(folder / "out-of-fold.csv", _predictions_csv(parts, whole, scores, folds))
+    joined = _join(runs, parts, folder / "ensemble", dataset) if ensemble else None
+    held_out = None
+    if joined is not None and any(s.split == "test" for s in dataset.samples):
+        held_out = evaluate(joined, dataset.test, out=joined.folder, quiet=quiet)
+        say(f"ensemble on the test part: accuracy {held_out.metrics['accuracy']}")
+    facts = {
+        "folds": folds,
+        "repeats": len(parts) // folds,
+        "between": between,
+        "spread": spread,
+        "each": each,
+        "runs": [r.folder.name for r in runs],
+        "out_of_fold": report.metrics,
+        "ensemble": None if held_out is None else held_out.metrics,
+    }
+    write_json(folder / "folds.json", to_jsonable(facts))
+    return FoldsResult(folder, tuple(runs), report, between, spread, joined)
+
+
+def _sections(
+    runs: Sequence["Run"],
+    each: Sequence[Mapping[str, float]],
+    between: Mapping[str, Metric],
+    spread: Mapping[str, float],
+    folds: int,
+) -> dict[str, Any]:
+    about = runs[0].about
+    return {
+        "recipe": runs[0].recipe.to_json(),
+        "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds},
+        "facts": {
+            "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} of them",
+            "cross-validation": f"{folds} folds, cut {len(runs) // folds} times; every image is measured by nets "
+            "that have not seen it",
+            "training": f"{sum(r.about['training']['seconds'] for r in runs):.0f} s in all",
+        },
+    }
+
+
+def _predictions_csv(parts: Sequence["Dataset"], whole: "Dataset", scores: NDArray[np.float64], folds: int) -> str:
+    fold_of = {s.id: k + 1 for k, part in enumerate(parts[:folds]) for s in part.test.samples}
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    names = whole.labels.names
+    writer.writerow(("id", "fold", "label", "predicted", *(f"p:{n}" for n in names)))
+    for sample, row in zip(whole.samples, scores / scores.sum(1, keepdims=True), strict=True):
+        answer = names[int(row.argmax())]
+        writer.writerow((sample.id, fold_of[sample.id], names[sample.target], answer, *(f"{p:.6f}" for p in row)))
+    return buffer.getvalue()
+
+
+def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, dataset: "Dataset") -> "Run":
+    """Write the folds' nets as one run. Every image but the test part's was learnt from by some member."""
+    from eyewright.nets.ensemble import Ensemble
+    from eyewright.nets.pixels import PixelNet
+    from eyewright.training.checkpoints import save_best
+    from eyewright.training.recipe import write_recipe
+
+    first = runs[0]
+    net = PixelNet(
+        Ensemble([r.net for r in runs], [r.temperature for r in runs]),
+        mean=[0.0] * first.preparation.channels,
+        std=[1.0] * first.preparation.channels,
+    )
+    save_best(folder / "checkpoints", net.state_dict(), {"epoch": 0, "score": 0.0})
+    write_recipe(folder / "recipe.toml", first.recipe)
+    if (first.folder / "hub").is_dir():
+        write_json(folder / "hub" / "config.json", _read_json(first.folder / "hub" / "config.json"))
+    rows = {r["id"]: {**r, "split": "val" if r["split"] == "test" else "train"} for r in first.split_rows()}
+    scan = scan_of(dataset)
+    for sample, record in zip(dataset.samples, scan.records, strict=True):
+        if sample.id not in rows:
+            label = dataset.labels.names[sample.target]
+            rows[sample.id] = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, ("id", "split", "label", "sha256"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    write_text(folder / "split.csv", buffer.getvalue())
+    write_text(folder / "metrics.csv", (first.folder / "metrics.csv").read_text("utf-8"))
+    n = sum(r.about["calibration"]["n"] for r in runs)
+    about = {
+        **first.about,
+        "members": len(runs),
+        "parameters": sum(r.about["parameters"] for r in runs),
+        "scaling": {"mean": [0.0] * first.preparation.channels, "std": [1.0] * first.preparation.channels},
+        "calibration": {**first.about["calibration"], "method": "temperature, each member", "temperature": 1.0, "n": n},
+    }
+    write_json(folder / "run.json", to_jsonable(about))
+    return load_run(folder)
+
+
+def _read_json(path: Path) -> Any:
+    import json
+
+    return json.loads(path.read_text("utf-8"))
