@@ -60,7 +60,7 @@ def test_losses(one) -> None:  # type: ignore[no-untyped-def]
 def test_convolution_and_pooling_as_the_article_prints_them() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        first, _, pool = conv_net(10)[:3]
+        first, pool = conv_net(10)[:2]
     x = RNG.normal(0, 1, (3, 9, 8)).astype(np.float32)
     with torch.inference_mode():
         found = first(torch.from_numpy(x[None]))[0].numpy()
@@ -101,7 +101,9 @@ def test_what_the_net_computes_is_the_attention_that_it_shows() -> None:
     with torch.inference_mode():
         q, k, v = layer._parts(x)
         mixed, weights = attention(q, k, v)
-        torch.testing.assert_close(layer(x), layer.outward(mixed.transpose(1, 2).reshape(x.shape)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            layer(x), layer.outward(mixed.transpose(1, 2).reshape(x.shape)), atol=1e-5, rtol=1e-5
+        )
         assert torch.equal(layer.weights(x), weights)
 
 

@@ -13,7 +13,7 @@ from eyewright.core.errors import UsageError, spelling_hint
 
 MODELS = MappingProxyType(
     {
-        "quick_net": ("eyewright.nets:quick_net", "default for small images: whitened stem, ~0.1 M weights"),
+        "quick_net": ("eyewright.nets:quick_net", "default for small images: whitened stem, 0.1-0.2 M weights"),
         "photo_net": ("eyewright.nets:photo_net", "default for photographs: whitened stem, residual, ~0.9 M weights"),
         "conv_net": ("eyewright.nets:conv_net", "the founding article's network, as printed"),
         "mlp": ("eyewright.nets:mlp", "multilayer perceptron, 256 and 128 hidden"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import write_shapes
 
 from eyewright.cli import main
 from eyewright.imaging import encode_image
@@ -22,6 +23,7 @@ EXTRA = {
     "info": {"info"},
     "explain": {"explanations"},
     "export": {"parity"},
+    "train": {"folds", "chosen", "trials"},
 }
 
 
@@ -333,3 +335,66 @@ def test_a_closed_pipe_is_no_error(walked) -> None:  # type: ignore[no-untyped-d
     command = f"{sys.executable} -m eyewright predict {walked['bundle']} --source {walked['data']} | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "function"),
+    [
+        ("eyewright.data.scan", "scan_dataset"),
+        ("eyewright.data.audit", "audit_dataset"),
+        ("eyewright.training.session", "build_cache"),
+        ("eyewright.training.session", "fit_temperature"),
+        ("eyewright.evaluation.evaluator", "report_predictions"),
+        ("eyewright.explanation.methods", "explain_images"),
+        ("eyewright.exporting.bundle_writer", "export_onnx"),
+        ("eyewright.exporting.bundle_writer", "check_parity"),
+    ],
+)
+def test_ctrl_c_at_any_stage_ends_with_130_and_one_line_and_leaves_no_half_bundle(
+    tmp_path: Path,
+    capsys,  # type: ignore[no-untyped-def]
+    monkeypatch,
+    stage: str,
+    function: str,
+) -> None:
+    import importlib
+    import sys
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    importlib.import_module(stage)
+    # Wherever the function is known by name, also where it was imported to.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("eyewright") and function in vars(module):
+            monkeypatch.setattr(module, function, interrupted)
+    data = write_shapes(tmp_path / "shapes", a_class=8)
+    out = tmp_path / "run"
+    code = main(["run", str(data), "--out", str(out), "--epochs", "1", "--model", "mlp", "--imgsz", "16", "--quiet"])
+    said = capsys.readouterr().err
+    assert code == 130
+    assert said.count("\n") == 1
+    assert "interrupted" in said
+    assert not (out / "bundle").exists()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_folds_and_tune_from_the_command_line(tmp_path: Path, capfd) -> None:  # type: ignore[no-untyped-def]
+    data = write_shapes(tmp_path / "shapes", a_class=8)
+    fast = ["--epochs", "1", "--model", "mlp", "--imgsz", "16", "--batch", "8"]
+    code, found = as_json(capfd, "train", data, "--folds", "2", "--ensemble", "--out", tmp_path / "folds", *fast)
+    assert code == 0
+    assert set(found["out"]) == {"run", "report", "ensemble"}
+    assert found["metrics"]["accuracy"]["n"] == 24
+    assert found["folds"]["between"]["accuracy"]["n"] == 2
+    code, found = as_json(capfd, "train", data, "--tune", "2", "--out", tmp_path / "tune", *fast)
+    assert code == 0
+    assert len(found["trials"]) == 2
+    assert Path(found["out"]["run"], "run.json").exists()
+    code, found = as_json(capfd, "train", data, "--ensemble", *fast)
+    assert (code, found["error"]["message"]) == (2, "expected --folds with --repeats and --ensemble, found none")
+    code, found = as_json(capfd, "train", data, "--folds", "2", "--tune", "3", *fast)
+    assert code == 2
+    code, found = as_json(capfd, "train", data, "--folds", "9", "--out", tmp_path / "nine", *fast)
+    assert code == 3
+    assert "use --folds 8" in found["error"]["fix"]

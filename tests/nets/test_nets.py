@@ -5,6 +5,7 @@ import torch
 from eyewright.catalog import MODELS, build_of
 from eyewright.core.errors import UsageError
 from eyewright.nets import PixelNet, conv_net, parameter_count, quick_net
+from eyewright.nets.activations import ACTIVATIONS
 from eyewright.nets.classifiers import WhitenedStem
 from eyewright.testing import check_net
 
@@ -29,7 +30,8 @@ def test_conv_net_is_the_articles_to_the_last_weight() -> None:
 
 
 def test_the_small_default_has_the_size_that_it_says() -> None:
-    assert 80_000 < parameter_count(quick_net(10)) < 120_000
+    assert 190_000 < parameter_count(quick_net(10)) < 210_000
+    assert 80_000 < parameter_count(quick_net(10, channels=1, size_hw=(28, 28))) < 120_000
 
 
 def test_conv_net_says_which_images_are_too_small() -> None:
@@ -65,3 +67,19 @@ def test_a_wrong_model_name_is_refused(name: str, said: str) -> None:
 def test_an_unknown_activation_suggests_the_spelling() -> None:
     with pytest.raises(UsageError, match="did you mean 'gelu'"):
         quick_net(3, activation="gleu")
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "silu"])
+def test_conv_net_gives_what_the_article_prints_whatever_the_order_of_pooling(activation: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = conv_net(5, activation=activation)
+    act = ACTIVATIONS[activation]()
+    conv = [m for m in net if isinstance(m, torch.nn.Conv2d)]
+    dense = [m for m in net if isinstance(m, torch.nn.Linear)]
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        y = torch.nn.functional.max_pool2d(act(conv[0](x)), 2)
+        y = torch.nn.functional.max_pool2d(act(conv[1](y)), 2)
+        y = dense[1](act(dense[0](act(conv[2](y)).flatten(1))))
+        torch.testing.assert_close(net(x), y, atol=1e-6, rtol=1e-5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eyewright.training.augment import Augmentation, augment_batch, plan_augmentation
+from eyewright.training.augment import Augmentation, augment_batch, mix_batch, plan_augmentation
 from eyewright.training.recipe import Recipe
 
 
@@ -65,3 +65,41 @@ def test_grey_images_are_not_mirrored_unless_asked() -> None:
     assert plan_augmentation(Recipe(flip="horizontal"), grey=True, n_train=100).flip
     assert not plan_augmentation(Recipe(flip="none"), grey=False, n_train=100).flip
     assert plan_augmentation(Recipe(augment="none"), grey=False, n_train=100) == Augmentation()
+
+
+def test_mixup_is_the_weighted_mean_of_two_images() -> None:
+    batch = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3)).astype(np.uint8))
+    mixed, partners, kept = mix_batch(batch, mixup=0.4, cutmix=0, rng=np.random.default_rng(1))
+    assert partners is not None
+    assert sorted(partners.tolist()) == list(range(6))
+    expected = batch.double() * kept + batch[partners].double() * (1 - kept)
+    assert (mixed.double() - expected).abs().max() <= 0.51
+
+
+def test_cutmix_replaces_a_rectangle_and_counts_what_it_replaced() -> None:
+    batch = torch.zeros(8, 20, 30, 1, dtype=torch.uint8) + torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1)
+    shares = []
+    for seed in range(40):
+        mixed, partners, kept = mix_batch(batch, mixup=0, cutmix=1.0, rng=np.random.default_rng(seed))
+        assert partners is not None
+        foreign = mixed[..., 0] != batch[..., 0]
+        for i in range(8):
+            if partners[i] != i:
+                assert foreign[i].float().mean() == pytest.approx(1 - kept)
+                rows, columns = foreign[i].any(1).nonzero().ravel(), foreign[i].any(0).nonzero().ravel()
+                assert foreign[i].sum() == len(rows) * len(columns), "a rectangle"
+                assert (mixed[i][foreign[i]] == partners[i]).all()
+        shares.append(kept)
+    # alpha 1 draws the share evenly; the border only keeps more.
+    assert 0.4 < np.mean(shares) < 0.8
+
+
+def test_with_both_a_coin_decides() -> None:
+    batch = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    kinds = set()
+    for seed in range(20):
+        mixed, partners, _ = mix_batch(batch, mixup=1.0, cutmix=1.0, rng=np.random.default_rng(seed))
+        # Every pixel of a cut image is one of its two parents'.
+        from_parents = (mixed == batch) | (mixed == batch[partners])
+        kinds.add(bool(from_parents.all()))
+    assert kinds == {True, False}

@@ -1,6 +1,7 @@
 """The loop: determinism, resume, budget, early stopping, signals, damaged checkpoints."""
 
 import csv
+import errno
 import hashlib
 import os
 import re
@@ -18,6 +19,7 @@ from torch import nn
 
 from eyewright.core.errors import CheckpointError, OutputError, RefusedError, UsageError
 from eyewright.nets import PixelNet, mlp, quick_net
+from eyewright.training import loop
 from eyewright.training.augment import Augmentation
 from eyewright.training.checkpoints import load_newest, read_tensors
 from eyewright.training.fit import FitResult, fit
@@ -183,6 +185,103 @@ def test_metrics_csv_is_what_the_console_showed(tmp_path: Path) -> None:
         for name, value in row.items():
             if name not in ("epoch", "best"):
                 assert f"{name} {value}" in line
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_disk_that_fails_at_every_kth_call_never_costs_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Whatever call of a save fails, the one before is whole, and training that goes on ends with the same weights."""
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    recipe = Recipe(epochs=1, batch=12, ema=0.9)
+    whole, _ = train(tmp_path / "whole", recipe)
+    cut = tmp_path / "cut"
+    failures = 0
+    for k in range(1, 40):
+        with monkeypatch.context() as patch:
+            fail_after(patch, call, k, number)
+            try:
+                net, _ = train(cut, recipe, resume=(cut / "checkpoints/last/state.safetensors").exists())
+                break
+            except OutputError:
+                failures += 1
+        folder = cut / "checkpoints"
+        if (folder / "last/state.safetensors").exists():
+            assert load_newest(folder)[2] == "", "the last checkpoint is whole"
+        assert not list(cut.rglob(".*.tmp"))
+    assert failures > 3
+    assert digest(net) == digest(whole)
+
+
+def fail_after(patch: pytest.MonkeyPatch, call: str, k: int, number: int) -> None:
+    """Let the k-th call of its kind fail, as a full or a dying disk does."""
+    from eyewright.core import files
+
+    done = 0
+
+    def counted(*arguments: object, **options: object) -> object:
+        nonlocal done
+        done += 1
+        if done == k:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **options)
+
+    if call == "write":
+        real = open
+
+        class Failing:
+            def __init__(self, file: object) -> None:
+                self._file = file
+
+            def __enter__(self) -> "Failing":
+                return self
+
+            def __exit__(self, *about: object) -> None:
+                self._file.close()
+
+            def write(self, content: bytes) -> None:
+                # Half of it reaches the disk, as it would.
+                self._file.write(content[: len(content) // 2])
+                counted_write()
+                self._file.write(content[len(content) // 2 :])
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(self._file, name)
+
+        def counted_write() -> None:
+            nonlocal done
+            done += 1
+            if done == k:
+                raise OSError(number, os.strerror(number))
+
+        patch.setattr(files, "open", lambda *a, **o: Failing(real(*a, **o)), raising=False)
+    else:
+        real = getattr(os, call)
+        patch.setattr(os, call, counted)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_a_preview_is_a_short_cycle_before_the_run_and_resumes_like_it(tmp_path: Path, steps: int) -> None:
+    recipe = Recipe(epochs=2, batch=8, ema=0.9, preview=0.5)
+    rates: list[float] = []
+
+    def watching(state: TrainState, batch: Batch) -> torch.Tensor:
+        rates.append(state.optimiser.param_groups[0]["lr"])
+        return plain_step(state, batch)
+
+    whole, result = train(tmp_path / "whole", recipe, step=watching)
+    assert [r["epoch"] for r in result.history] == ["0", "1", "2"]
+    assert result.steps == len(rates) == 2 + 8
+    # Two cycles: it climbs and falls, starts again low, and ends near nothing.
+    assert rates[1] > rates[0]
+    assert rates[2] == rates[0]
+    assert rates[-1] < 0.2 * max(rates)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "cut", recipe, step=stop_after(steps))
+    resumed, again = train(tmp_path / "cut", recipe, resume=True)
+    assert digest(resumed) == digest(whole)
+    assert [r["epoch"] for r in again.history] == ["0", "1", "2"]
 
 
 class Clock:

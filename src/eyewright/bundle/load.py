@@ -5,6 +5,7 @@ __all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle"]
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ class Bundle:
         self.manifest = manifest
         self.task_name = manifest.task
         self.labels: LabelSpace = manifest.labels
-        self.thresholds = _thresholds(manifest)
         self._session = session
         self._outputs = [o["name"] for o in manifest.tensors["outputs"]]
         self._input = manifest.tensors["inputs"][0]["name"]
@@ -45,6 +45,15 @@ class Bundle:
     @property
     def preparation(self) -> Preparation:
         return self.manifest.preparation
+
+    @cached_property
+    def thresholds(self) -> NDArray[np.float64] | None:
+        """Each class's operating point in the order of the labels, if the bundle has any.
+
+        Raises:
+            BundleError: they are not of these classes.
+        """
+        return _thresholds(self.manifest)
 
     def raw(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Give the task's arrays for prepared pixels, uint8 (N, H, W, C).

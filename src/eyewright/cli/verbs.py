@@ -33,6 +33,7 @@ NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "clip_norm": float,
     "patience": int,
     "warmup": float,
+    "preview": float,
     "mixup": float,
     "cutmix": float,
     "freeze": float,

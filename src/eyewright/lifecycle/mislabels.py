@@ -44,8 +44,8 @@ def find_mislabels(
         len({g for g, s in zip(groups, whole.samples, strict=True) if s.target == t}) for t in set(whole.targets)
     )
     folds = max(2, min(folds, fewest))
-    epochs = int(np.clip(_IMAGES // (len(whole) * folds), 3, 24))
-    recipe = Recipe(model="quick_net", imgsz=_SIDE, epochs=epochs, seed=seed)
+    epochs = int(np.clip(_IMAGES // (len(whole) * folds), 3, 40))
+    recipe = Recipe(model="quick_net", imgsz=_SIDE, epochs=epochs, batch=_batch(len(whole)), seed=seed, preview=0.0)
     scores = np.zeros((len(whole), len(whole.labels)))
     index = {s.id: i for i, s in enumerate(whole.samples)}
     with tempfile.TemporaryDirectory(prefix="eyewright-labels-") as folder:
@@ -70,3 +70,8 @@ def find_mislabels(
             )
         )
     return tuple(found)
+
+
+def _batch(n: int) -> int:
+    """Larger batches than training for its own sake would take: what is asked for is an opinion soon."""
+    return int(2 ** np.clip(round(np.log2(max(n, 1) / 8)), 3, 6))

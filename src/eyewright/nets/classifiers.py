@@ -22,7 +22,9 @@ def conv_net(
 ) -> nn.Module:
     """Build the founding article's network, layer by layer as it is printed.
 
-    Conv 32-3x3, MaxPool 2, Conv 64-3x3, MaxPool 2, Conv 64-3x3, Flatten, Dense 64, Dense classes; no padding.
+    Conv 32-3x3, MaxPool 2, Conv 64-3x3, MaxPool 2, Conv 64-3x3, Flatten, Dense 64, Dense classes; no padding. The
+    activation comes after the pooling where it never falls, since the largest of four then stays the largest: the same
+    numbers for a quarter of the work.
 
     >>> from eyewright.nets.pixels import parameter_count
     >>> parameter_count(conv_net(10))
@@ -35,13 +37,16 @@ def conv_net(
     if min(rows, columns) < 1:
         raise UsageError(f"conv_net needs images of 18 pixels a side or more, found {size_hw}", fix="raise --imgsz")
     act = activation_of(activation)
+
+    def pooled() -> list[nn.Module]:
+        rising = activation in ("relu", "tanh", "sigmoid")
+        return [nn.MaxPool2d(2), act()] if rising else [act(), nn.MaxPool2d(2)]
+
     return nn.Sequential(
         nn.Conv2d(channels, 32, 3),
-        act(),
-        nn.MaxPool2d(2),
+        *pooled(),
         nn.Conv2d(32, 64, 3),
-        act(),
-        nn.MaxPool2d(2),
+        *pooled(),
         nn.Conv2d(64, 64, 3),
         act(),
         nn.Flatten(),
@@ -131,7 +136,11 @@ class _Stage(nn.Module):
 
 
 class WhitenedNet(nn.Module):
-    """A whitened stem, a few stages, mean and maximum over the map, one linear layer."""
+    """A whitened stem, a few stages, mean and maximum over the map, one linear layer.
+
+    `soften` takes the mean over 2x2 of what the stem found: a quarter of the cost of the first stage, which is most of
+    the whole, and in photographs no loss.
+    """
 
     def __init__(
         self,
@@ -139,6 +148,7 @@ class WhitenedNet(nn.Module):
         *,
         channels: int,
         stem: WhitenedStem,
+        soften: bool = False,
         widths: tuple[int, ...],
         extra: int,
         halvings: int,
@@ -148,6 +158,7 @@ class WhitenedNet(nn.Module):
         super().__init__()
         self.stem = stem
         self.act = act()
+        self.soften = nn.AvgPool2d(2) if soften else nn.Identity()
         inward = (stem.out_channels, *widths)
         self.stages = nn.Sequential(
             *(
@@ -163,7 +174,7 @@ class WhitenedNet(nn.Module):
         self.stem.fit_patches(images)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stages(self.act(self.stem(x)))
+        x = self.stages(self.soften(self.act(self.stem(x))))
         pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
         out: Tensor = self.head(self.drop(pooled))
         return out
@@ -175,18 +186,25 @@ def quick_net(
     channels: int = 3,
     size_hw: tuple[int, int] = (32, 32),
     dropout: float = 0.0,
-    activation: str = "gelu",
+    activation: str = "relu",
 ) -> nn.Module:
-    """Build the default for small images (up to about 64 pixels a side): about 110,000 weights, made to train fast."""
+    """Build the default for small images (up to about 64 pixels a side): 0.1 to 0.2 M weights, made to train fast.
+
+    Colour images of 28 pixels or more are softened after the stem, which pays for wider stages; in drawings and
+    letters, which are grey, single strokes count.
+    """
     side = min(size_hw)
     stride = 1 if side < 20 else 2
     stem = WhitenedStem(channels, kernel=3 if stride == 1 else 4, stride=stride, most=24)
-    halvings = max(1, min(3, (side // stride).bit_length() - 3))
+    soften = channels == 3 and side // stride >= 14
+    # Down to a map of 4x4 or a little more: fewer cells would leave Grad-CAM nothing to point with.
+    halvings = max(1, min(3, (side // stride // (2 if soften else 1)).bit_length() - 3))
     return WhitenedNet(
         n_classes,
         channels=channels,
         stem=stem,
-        widths=(64, 64, 64),
+        soften=soften,
+        widths=(64, 96, 128) if soften else (64, 64, 64),
         extra=0,
         halvings=halvings,
         dropout=dropout,

@@ -80,21 +80,18 @@ def augment_batch(pixels: Tensor, plan: Augmentation, *, rng: torch.Generator) -
     return pixels[torch.arange(n, device=pixels.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def mix_batch(
-    pixels: Tensor, *, mixup: float, cutmix: float, rng: np.random.Generator
-) -> tuple[Tensor, Tensor | None, float]:
+def mix_batch(pixels: Tensor, *, mixup: float, cutmix: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
     """Mix every image of a batch, uint8 (N, H, W, C), with a partner from it; give partners (N,) and the share kept.
 
     `mixup` and `cutmix` are the alpha of the beta distribution that the share is drawn from: of all pixels for mixup
-    (Zhang et al. 2018), of the area for cutmix (Yun et al. 2019). With both, a coin decides for each batch; with
-    neither, the batch comes back as it is, without partners.
+    (Zhang et al. 2018), of the area for cutmix (Yun et al. 2019). With both, a coin decides for each batch; one of
+    them is more than 0.
 
-    >>> batch = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
-    >>> mix_batch(batch, mixup=0, cutmix=0, rng=np.random.default_rng(0))[1:]
-    (None, 1.0)
+    >>> batch = torch.tensor([0, 100], dtype=torch.uint8).view(2, 1, 1, 1)
+    >>> mixed, partners, kept = mix_batch(batch, mixup=1.0, cutmix=0, rng=np.random.default_rng(0))
+    >>> partners.tolist(), round(kept, 2), mixed.flatten().tolist()
+    ([1, 0], 0.7, [30, 70])
     """
-    if not mixup and not cutmix:
-        return pixels, None, 1.0
     by_area = bool(cutmix) and (not mixup or rng.random() < 0.5)
     alpha = cutmix if by_area else mixup
     kept = float(rng.beta(alpha, alpha))

@@ -47,7 +47,10 @@ def save_last(folder: Path, tensors: Mapping[str, Tensor], state: CheckpointStat
             staged = before.with_name(".state.tmp")
             staged.unlink(missing_ok=True)
             os.link(path, staged)
-            os.replace(staged, before)
+            try:
+                os.replace(staged, before)
+            finally:
+                staged.unlink(missing_ok=True)
     _write(path, tensors, asdict(state))
 
 

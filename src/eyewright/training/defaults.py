@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from eyewright.core.errors import UsageError
-from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.training.recipe import Recipe
 
 _SMALL = 64
+_LARGE = 10_000
 
 
 def choose_preparation(scan: Scan, recipe: Recipe, published: Any = None) -> Preparation:
@@ -57,15 +57,14 @@ def _usual_side(sizes: np.ndarray) -> int:
     return 96 if usual < 200 else 128
 
 
-def resolve_recipe(recipe: Recipe, dataset: Dataset, preparation: Preparation) -> Recipe:
+def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
     """Fill in what the recipe leaves open: model, size, epochs, batch, optimiser and its rates, smoothing.
 
     Epochs shrink with the number of training images (about its power 0.4), so that small sets are seen often enough
-    and large ones end in minutes.
+    and large ones end in minutes; large ones bear a larger rate meanwhile.
     """
     from eyewright.training.optimisers import default_lr
 
-    n_train = sum(s.split == "train" for s in dataset.samples)
     side = min(preparation.size_hw)
     model = recipe.model
     if model == "auto":
@@ -78,14 +77,18 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset, preparation: Preparation) -
     smoothing = recipe.label_smoothing
     if smoothing is None:
         smoothing = 0.1 if recipe.loss == "cross_entropy" else 0.0
-    # Powers of two near a twentieth of the data: enough updates an epoch on small sets, full cores on large ones.
-    batch = recipe.batch or int(2 ** np.clip(round(np.log2(max(n_train, 1) / 20)), 3, 8))
+    # Powers of two near a twentieth of the data: enough updates an epoch on small sets. Of the same images, batches of
+    # 64 teach more than batches of 256, and cost little more where a batch is enough to fill the cores.
+    batch = recipe.batch or int(2 ** np.clip(round(np.log2(max(n_train, 1) / 20)), 3, 6))
     optimizer = recipe.optimizer or ("adamw" if tuned else "muon")
     # A net that has learnt already is changed slowly, the lower layers least, and first gets a head worth following.
     rate = 3e-4 if tuned and optimizer == "adamw" else default_lr(optimizer)
+    if optimizer == "muon" and n_train >= _LARGE:
+        rate *= 2
     return replace(
         recipe,
         model=model,
+        preview=_preview(recipe, n_train, tuned),
         optimizer=optimizer,
         freeze=recipe.freeze if recipe.freeze is not None else 0.1 if tuned else 0.0,
         layer_decay=recipe.layer_decay if recipe.layer_decay is not None else 0.8 if tuned else 1.0,
@@ -95,3 +98,11 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset, preparation: Preparation) -
         lr=recipe.lr if recipe.lr is not None else rate,
         label_smoothing=smoothing,
     )
+
+
+def _preview(recipe: Recipe, n_train: int, tuned: bool) -> float:
+    """An epoch of few images is a preview in itself, and so is the head of a net that has learnt already."""
+    if recipe.preview is not None:
+        return recipe.preview
+    suits = n_train >= _LARGE and recipe.budget_s is None and not tuned and recipe.optimizer != "gd"
+    return 0.3 if suits else 0.0

@@ -127,16 +127,13 @@ def _one_epoch(
 ) -> str:
     """Train to the end of an epoch and validate; give why training ends here, or nothing."""
     recipe, world = loop.recipe, loop.world
-    epoch = len(loop.history)
-    total = (recipe.epochs or 0) * loop.steps_an_epoch
-    losses = _Losses(loop, epoch)
+    epoch = loop.epoch
+    losses = _Losses(loop)
     begun, lr, out_of_time, seen = clock.now(), 0.0, False, 0
-    for chosen in loop.indices(epoch):
+    for chosen in loop.indices():
         _end_if_asked(loop, clock, pending, say)
         # The first process's clock is everybody's: all must do the same.
-        progress, due = world.agree(
-            [world.leads * clock.progress(loop.step, total), float(world.leads and loop.save_is_due())]
-        )
+        progress, due = world.agree([world.leads * clock.progress(loop), float(world.leads and loop.save_is_due())])
         if due:
             loop.save(clock.elapsed_s)
         if clock.span_s is not None and progress >= 1:
@@ -154,20 +151,21 @@ def _one_epoch(
         if recipe.ema:
             loop.update_average()
         speed = seen / max(1e-9, clock.now() - begun)
-        clock.show(progress, _bar_text(epoch, recipe.epochs, speed, loop))
+        whole = loop.step / loop.total_steps if loop.total_steps else progress
+        clock.show(whole, _bar_text(epoch, recipe.epochs, speed, loop))
     if out_of_time and not seen and loop.history:
         return "the budget is used"
     losses.look()
     if not loop.is_finite():
-        raise not_a_number(loop, epoch, losses.last)
+        raise not_a_number(loop, losses.last)
     mean_loss = losses.mean()
     speed = seen / max(1e-9, clock.now() - begun)
     if not recipe.ema:
         loop.update_average()
     numbers = measure(loop.predict(loop.data.val_pixels), loop.data.val_targets)
-    better = loop.note_score(numbers[loop.main_metric], epoch + 1)
+    better = loop.note_score(numbers[loop.main_metric], epoch)
     row = {
-        "epoch": str(epoch + 1),
+        "epoch": str(epoch),
         "seconds": f"{clock.elapsed_s:.1f}",
         "lr": f"{lr:.5f}",
         "train_loss": f"{mean_loss:.4f}" if seen else "",
@@ -193,7 +191,7 @@ def _end_if_asked(loop: Loop, clock: "_Clock", pending: "list[int]", say: Callab
 
 def _why_ended(loop: Loop, clock: "_Clock") -> str:
     """Give why training ends after the epochs that are done, or nothing."""
-    recipe, done = loop.recipe, len(loop.history)
+    recipe, done = loop.recipe, loop.epoch - 1
     over = clock.span_s is not None and clock.elapsed_s >= clock.span_s
     if loop.world.agree([float(loop.world.leads and over)])[0]:
         return "the budget is used"
@@ -207,8 +205,8 @@ def _why_ended(loop: Loop, clock: "_Clock") -> str:
 class _Losses:
     """The losses of an epoch, looked at often enough to name the batch in which one stopped being a number."""
 
-    def __init__(self, loop: Loop, epoch: int) -> None:
-        self._loop, self._epoch = loop, epoch
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._every = _LOOK_EVERY.get(loop.device.type, _SELDOM)
         self._all: list[Tensor] = []
         self._shares: list[float] = []
@@ -227,7 +225,7 @@ class _Losses:
         for loss, part in self._waiting:
             # One process's trouble is everybody's, or the others would wait for it.
             if not math.isfinite(self._loop.world.agree([float(loss)])[0]):
-                raise not_a_number(self._loop, self._epoch, part)
+                raise not_a_number(self._loop, part)
         self._waiting.clear()
 
     def mean(self) -> float:
@@ -251,8 +249,8 @@ class _Clock:
     def elapsed_s(self) -> float:
         return self.now() - self.started
 
-    def progress(self, step: int, total: int) -> float:
-        return step / total if self.span_s is None else self.elapsed_s / self.span_s
+    def progress(self, loop: Loop) -> float:
+        return loop.progress() if self.span_s is None else self.elapsed_s / self.span_s
 
     def show(self, progress: float, text: str) -> None:
         at = int(min(progress, 1.0) * _BAR)
@@ -262,7 +260,7 @@ class _Clock:
 
 def _bar_text(epoch: int, epochs: int | None, images_per_s: float, loop: Loop) -> str:
     score = f"  {loop.main_metric} {loop.best_score:.4f}" if loop.history else ""
-    return f"epoch {epoch + 1}{f'/{epochs}' if epochs else ''}  {images_per_s:.0f} images/s{score}"
+    return f"epoch {epoch}{f'/{epochs}' if epochs else ''}  {images_per_s:.0f} images/s{score}"
 
 
 def write_history(folder: Path, history: list[Mapping[str, str]]) -> None:

@@ -76,6 +76,8 @@ class Loop:
         # A last batch of one sample breaks batch normalisation; what is left over is seen in another epoch.
         self.images_a_step = n if recipe.optimizer == "gd" else min(n, self.batch * recipe.accumulate)
         self.steps_an_epoch = max(1, n // self.images_a_step)
+        # The preview is epoch 0 and shorter than the others.
+        self.preview_steps = round((recipe.preview or 0.0) * self.steps_an_epoch)
         self.step = 0
         self.elapsed_s = 0.0
         self.history: list[Mapping[str, str]] = []
@@ -90,11 +92,28 @@ class Loop:
                 self.net.body.fit_patches(images)
             self.average.load_state_dict(self.net.state_dict())
 
-    def indices(self, epoch: int) -> Iterator[NDArray[np.int64]]:
-        """Give the images of every update that is left of an epoch."""
-        order = generator(self.recipe.seed, "order", epoch).permutation(len(self.data.train_targets))
-        size = self.images_a_step
-        for i in range(self.step - epoch * self.steps_an_epoch, self.steps_an_epoch):
+    @property
+    def epoch(self) -> int:
+        """The epoch that is being trained: 1, 2, ...; 0 is the preview."""
+        return len(self.history) + (0 if self.preview_steps else 1)
+
+    @property
+    def total_steps(self) -> int:
+        """The updates of the whole run; 0 if a budget and not a number of epochs ends it."""
+        return self.preview_steps + self.steps_an_epoch * self.recipe.epochs if self.recipe.epochs else 0
+
+    def progress(self) -> float:
+        """How far the cycle is that is being trained, in [0, 1]: the preview, or all epochs after it."""
+        if self.step < self.preview_steps:
+            return self.step / self.preview_steps
+        return (self.step - self.preview_steps) / max(1, self.total_steps - self.preview_steps)
+
+    def indices(self) -> Iterator[NDArray[np.int64]]:
+        """Give the images of every update that is left of this epoch."""
+        epoch, size = self.epoch, self.images_a_step
+        order = generator(self.recipe.seed, "order", epoch - 1).permutation(len(self.data.train_targets))
+        first = self.preview_steps + (epoch - 1) * self.steps_an_epoch if epoch else 0
+        for i in range(self.step - first, self.steps_an_epoch if epoch else self.preview_steps):
             yield order[i * size : (i + 1) * size]
 
     def batches(
@@ -114,13 +133,15 @@ class Loop:
             pixels = torch.from_numpy(self.data.train_pixels[part]).to(self.device)
             targets = torch.from_numpy(self.data.train_targets[part]).to(self.device)
             pixels = augment_batch(pixels, augmentation, rng=rng)
-            pixels, partners, kept = mix_batch(
-                pixels,
-                mixup=self.recipe.mixup,
-                cutmix=self.recipe.cutmix,
-                rng=generator(self.recipe.seed, "mix", self.step, k),
-            )
-            others = None if partners is None else targets[partners]
+            others, kept = None, 1.0
+            if self.recipe.mixup or self.recipe.cutmix:
+                pixels, partners, kept = mix_batch(
+                    pixels,
+                    mixup=self.recipe.mixup,
+                    cutmix=self.recipe.cutmix,
+                    rng=generator(self.recipe.seed, "mix", self.step, k),
+                )
+                others = targets[partners]
             own = self.world.share(len(part))
             mine = pixels[own]
             yield (
@@ -143,8 +164,9 @@ class Loop:
             for p in above_body(self.net)[1]:
                 p.requires_grad_(not wanted)
             self.frozen = wanted
-        # A body that is held still keeps its running statistics too.
-        self.net.train(not wanted)
+        if self.net.training == wanted:
+            # A body that is held still keeps its running statistics too.
+            self.net.train(not wanted)
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -187,7 +209,7 @@ class Loop:
     def save(self, elapsed_s: float) -> None:
         """Write a checkpoint; what is no number is not written, so that the one before stays the last good one."""
         if not self.is_finite():
-            raise not_a_number(self, len(self.history), None)
+            raise not_a_number(self, None)
         self._saved_at = time.monotonic()
         if not self.world.leads:
             return
@@ -238,7 +260,7 @@ class Loop:
         self.history = list(state.history)
         self.best_epoch, self.improved_epoch = state.best_epoch, state.improved_epoch
         self.best_score = -math.inf if state.best_score is None else state.best_score
-        say(f"resumed at step {self.step}, epoch {self.step // self.steps_an_epoch + 1}")
+        say(f"resumed at step {self.step}, epoch {self.epoch}")
 
     def finish(self, elapsed_s: float) -> None:
         """Write the last checkpoint and put the best weights into the net."""
@@ -250,7 +272,7 @@ class Loop:
         self.net.eval()
 
 
-def not_a_number(loop: Loop, epoch: int, chosen: NDArray[np.int64] | None) -> RefusedError:
+def not_a_number(loop: Loop, chosen: NDArray[np.int64] | None) -> RefusedError:
     """Give the refusal of a loss or weight that is no longer a number, with the images of the batch it came from."""
     where = f"step {loop.step + 1}"
     if chosen is not None:
@@ -259,7 +281,7 @@ def not_a_number(loop: Loop, epoch: int, chosen: NDArray[np.int64] | None) -> Re
         more = f" and {len(chosen) - len(shown)} more" if len(chosen) > len(shown) else ""
         where += f", in the batch of {', '.join(shown)}{more}"
     return RefusedError(
-        f"the loss is no longer a number in epoch {epoch + 1} ({where}); the last good checkpoint is kept",
+        f"the loss is no longer a number in epoch {loop.epoch} ({where}); the last good checkpoint is kept",
         fix="lower --lr, set clip_norm = 1.0 in the recipe, or look at these images",
         code="loss_not_finite",
     )

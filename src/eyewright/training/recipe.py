@@ -30,9 +30,11 @@ OPTIMIZERS = get_args(OptimizerName)
 class Recipe:
     """How a model is trained. `None` means: chosen from the data, and written down once chosen.
 
-    `lr` is the peak learning rate, `warmup` the share of the run that leads up to it. `l1` and `weight_decay` are
-    penalties; `ema` is the decay of the weight average that is validated and exported (0 turns it off); `patience`
-    ends training after that many epochs without a better validation score.
+    `lr` is the peak learning rate, `warmup` the share of the run that leads up to it. `preview` is the length in epochs
+    of a first, short cycle that climbs and falls like the whole run, so that after seconds it is known what the data
+    gives; 0 leaves it out. `l1` and `weight_decay` are penalties; `ema` is the decay of the weight average that is
+    validated and exported (0 turns it off); `patience` ends training after that many epochs without a better
+    validation score.
 
     `batch` images pass through the net at once, and `accumulate` such batches make one update; the optimiser "gd" is
     gradient descent proper, one update from all training images. `mixup` and `cutmix` are the alpha of their beta
@@ -52,6 +54,7 @@ class Recipe:
     lr: float | None = None
     schedule: Schedule = "one_cycle"
     warmup: float = 0.2
+    preview: float | None = None
     weight_decay: float = 0.01
     l1: float = 0.0
     clip_norm: float = 0.0
@@ -81,7 +84,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"expected {name} of {least} or more, found {value}", fix=f"change {name}")
-        for name in ("warmup", "label_smoothing", "dropout", "ema", "freeze"):
+        for name in ("warmup", "label_smoothing", "dropout", "ema", "freeze", "preview"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise UsageError(f"expected {name} in [0, 1), found {getattr(self, name)}", fix=f"change {name}")
         for name in ("lr", "weight_decay", "l1", "clip_norm", "mixup", "cutmix"):
@@ -116,6 +119,11 @@ class Recipe:
                 bool(self.freeze) and not own,
                 f"a pretrained model with freeze, found {self.model!r}, whose weights are new",
                 "use an hf: model, or leave freeze out",
+            ),
+            (
+                bool(self.preview) and self.budget_s is not None,
+                "no preview with a budget, which the whole run is fitted into",
+                "leave preview out",
             ),
             (
                 self.amp == "on" and self.device == "cpu",

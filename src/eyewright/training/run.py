@@ -155,7 +155,9 @@ def open_run_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
                 fix="wait for it, or choose another --out",
                 code="run_in_use",
             ) from None
-        if not resume and (folder / "checkpoints").exists():
+        # A run that was ended before its first checkpoint has nothing to go on from, and nothing to lose.
+        begun = any((folder / "checkpoints" / name / "state.safetensors").exists() for name in ("last", "previous"))
+        if not resume and (begun or (folder / "run.json").exists()):
             raise UsageError(f"a run is already in {str(folder)!r}", fix="choose another --out, or go on with --resume")
         # What a killed process was in the middle of writing; the lock says that nobody is any more.
         for litter in (*folder.glob(".*.tmp"), *folder.glob("checkpoints/*/.*.tmp")):

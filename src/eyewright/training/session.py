@@ -1,6 +1,6 @@
 """Train a classifier on a split dataset: from samples to a run folder."""
 
-__all__ = ["Builder", "train_classifier"]
+__all__ = ["Builder", "pixel_scaling", "train_classifier"]
 
 import csv
 import io
@@ -66,7 +66,7 @@ def train_classifier(
     device = choose_device(recipe.device)
     published: Any = build_of(recipe.model) if recipe.model.startswith("hf:") else None
     preparation = choose_preparation(scan, recipe, published)
-    resolved = resolve_recipe(recipe, dataset, preparation)
+    resolved = resolve_recipe(recipe, sum(s.split == "train" for s in dataset.samples), preparation)
     build = published or build_of(resolved.model)
     with open_run_folder(folder, resume=resume):
         index = {s.id: i for i, s in enumerate(dataset.samples)}
@@ -78,7 +78,7 @@ def train_classifier(
         train, val = dataset.train, dataset.val
         ids = tuple(s.id for s in train.samples)
         data = FitData(pixels_of(train), train.targets, pixels_of(val), val.targets, ids)
-        scaling = getattr(build, "scaling", None) or _scaling(data.train_pixels)
+        scaling = getattr(build, "scaling", None) or pixel_scaling(data.train_pixels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(resolved.seed)
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
@@ -160,7 +160,7 @@ def _check_classes(dataset: Dataset) -> None:
         )
 
 
-def _scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
+def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
     """Give mean and std a channel of pixels in [0, 1], from at most 4,096 evenly spaced images."""
     some = pixels[:: max(1, len(pixels) // 4096)]
     mean = some.mean((0, 1, 2), dtype=np.float64) / 255

@@ -19,6 +19,7 @@ def classification_objective(recipe: Recipe, class_weights: Tensor | None = None
     "mse" and "huber" compare softmax probabilities with the one-hot truth, "binary_cross_entropy" treats each class
     as a question of its own, "focal" is Lin et al. 2017 with gamma 2.
 
+    >>> import torch
     >>> loss = classification_objective(Recipe(loss="mse"))
     >>> float(loss(torch.zeros(1, 2), torch.tensor([0])))
     0.25
