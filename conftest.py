@@ -1,6 +1,13 @@
 """The names that the snippets in README and docs use: a folder to write to, and real digits as an ImageFolder."""
 
+import os
+
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several workers share the cores. OpenMP threads that wait spin, so that two workers of two threads each take ten
+    # times as long as two of one; read when torch is first imported, here and in the processes that tests start.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
