@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.imaging import Preparation, read_image
-from eyewright.imaging.fingerprint import difference_hash, same_pictures
+from eyewright.imaging.fingerprint import difference_hashes, same_pictures
 from eyewright.imaging.overlay import overlay_heatmap, shrink
 from eyewright.testing import check_preparation
 
@@ -78,7 +78,7 @@ def test_a_copy_has_a_near_fingerprint_and_other_images_do_not(change: str) -> N
         else:
             copy = np.clip(photo.astype(int) + 20, 0, 255).astype(np.uint8)
         a, b = _thumbnail(photo), _thumbnail(copy)
-        assert (difference_hash(a) ^ difference_hash(b)).bit_count() <= 6
+        assert int(np.bitwise_xor(*difference_hashes(np.stack([a, b])))).bit_count() <= 6
         assert same_pictures(a[None], b[None]).tolist() == [True]
         other = _thumbnail(photo[:, ::-1])
         assert same_pictures(a[None], other[None]).tolist() == [False]
@@ -101,3 +101,14 @@ def test_an_overlay_shows_heat_and_keeps_the_argument() -> None:
 @settings(max_examples=30, deadline=None)
 def test_a_shrunk_image_is_no_larger_than_asked(height: int, width: int, side: int) -> None:
     assert max(shrink(np.zeros((height, width, 3), np.uint8), side).shape[:2]) <= side
+
+
+def test_difference_hashes_compare_mean_brightness_of_equal_parts() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (40, 32, 32)).astype(np.uint8)
+    for thumbnail in (*noise, np.full((32, 32), 7, np.uint8)):
+        # Every pixel repeated 9 times: then 9 equal parts are whole numbers of them.
+        fine = np.repeat(thumbnail.astype(float), 9, 1)
+        small = np.rint(fine.reshape(8, 4, 9, 32).mean((1, 3)))
+        expected = int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+        assert int(difference_hashes(thumbnail[None])[0]) == expected

@@ -62,6 +62,7 @@ def test_the_interval_over_folds_is_nadeau_and_bengios() -> None:
     low, high = stats.t.interval(0.95, 5, loc=scores.mean(), scale=np.sqrt((1 / 6 + 0.5) * scores.var(ddof=1)))
     assert (found.low, found.high) == pytest.approx((low, high))
     assert corrected_interval([0.5], test_share=0.5).low is None
+    assert corrected_interval([0.99, 1.0, 1.0], test_share=0.5, bounds=(0.0, 1.0)).high == 1.0
 
 
 @pytest.fixture(scope="module")

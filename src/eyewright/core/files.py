@@ -2,6 +2,7 @@
 
 __all__ = [
     "checked_output",
+    "held_lock",
     "reserve_space",
     "staged_folder",
     "write_bytes",
@@ -11,6 +12,7 @@ __all__ = [
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eyewright.core.errors import OutputError
+from eyewright.core.errors import OutputError, UsageError
 from eyewright.core.jsonable import dumps_json
 
 
@@ -110,6 +112,25 @@ def staged_folder(final: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
+    """Hold the lock file `path`, made with its folder, for one process; `busy` is said to a second one.
+
+    Raises:
+        UsageError: another process holds it.
+        OutputError: it cannot be written.
+    """
+    with checked_output(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(busy, fix="wait for it, or choose another --out", code=code) from None
+        yield
 
 
 def reserve_space(descriptor: int, size: int) -> None:

@@ -1,8 +1,9 @@
 """One pass over every image: digest, what it holds, a thumbnail. The audit and the split both read its result."""
 
-__all__ = ["Record", "Scan", "dataset_fingerprint", "near_duplicates", "scan_dataset"]
+__all__ = ["Record", "Scan", "dataset_fingerprint", "near_duplicates", "scan_dataset", "shares"]
 
 import hashlib
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,10 +21,17 @@ from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.data.tree import ArrayTree
 from eyewright.imaging.decode import ImageInfo, read_thumbnail
-from eyewright.imaging.fingerprint import SAME_TOLERANCE, THUMBNAIL_SIDE, difference_hash, same_pictures
+from eyewright.imaging.fingerprint import (
+    SAME_TOLERANCE,
+    THUMBNAIL_SIDE,
+    array_thumbnails,
+    difference_hashes,
+    same_pictures,
+)
 
 _IN_MEMORY = 20_000
 _CHUNK = 512
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -72,19 +80,38 @@ def scan_dataset(dataset: Dataset, *, workers: int | None = None, quiet: bool = 
     hashes = np.zeros(n, np.uint64)
     thumbnails = _thumbnail_store(n)
     records: list[Record] = []
+    threads = workers or os.cpu_count() or 1
     with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(threads) as pool,
         track_progress("reading", n, quiet=quiet) as advance,
     ):
         for start in range(0, n, _CHUNK):
             chunk = range(start, min(start + _CHUNK, n))
-            for i, (record, thumbnail) in zip(chunk, pool.map(lambda i: _look(dataset, i), chunk), strict=True):
+            if isinstance(dataset.tree, ArrayTree):
+                seen = _look_at_arrays(dataset.tree, [dataset.samples[i].id for i in chunk])
+                records += seen[0]
+                thumbnails[chunk.start : chunk.stop] = seen[1]
+                hashes[chunk.start : chunk.stop] = difference_hashes(seen[1])
+                advance(len(chunk), "")
+                continue
+            # A thread takes several images at once: for small ones, handing them out would cost more than reading.
+            parts = shares(chunk, threads)
+            looks = (look for part in pool.map(lambda p: [_look(dataset, i) for i in p], parts) for look in part)
+            for i, (record, thumbnail) in zip(chunk, looks, strict=True):
                 records.append(record)
                 if thumbnail is not None:
                     thumbnails[i] = thumbnail
-                    hashes[i] = difference_hash(thumbnail)
+            read = np.array([records[i].error is None for i in chunk])
+            found = difference_hashes(thumbnails[chunk.start : chunk.stop])
+            hashes[chunk.start : chunk.stop] = np.where(read, found, 0)
             advance(len(chunk), "")
     return Scan(tuple(records), hashes, thumbnails)
+
+
+def shares(chunk: range, threads: int) -> list[range]:
+    """Cut a range into parts for a pool: at most 16 images each, and some for every thread."""
+    size = max(1, min(_AT_ONCE, len(chunk) // (4 * threads)))
+    return [chunk[i : i + size] for i in range(0, len(chunk), size)]
 
 
 def dataset_fingerprint(dataset: Dataset, scan: Scan) -> str:
@@ -101,20 +128,22 @@ def _look(dataset: Dataset, index: int) -> tuple[Record, NDArray[np.uint8] | Non
     try:
         data = dataset.content(index)
         digest = hashlib.sha256(data).hexdigest()
-        if isinstance(dataset.tree, ArrayTree):
-            image = dataset.image(index)
-            mode = "L" if dataset.tree.is_grey() else "RGB"
-            return Record(digest, ImageInfo("idx", image.shape[:2], mode, 1, 1)), _reduce(image)
         info, thumbnail = read_thumbnail(data, THUMBNAIL_SIDE)
         return Record(digest, info), thumbnail
     except UnreadableImageError as error:
         return Record(digest, None, error), None
 
 
-def _reduce(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from eyewright.imaging.preparation import Preparation
-
-    return Preparation((THUMBNAIL_SIDE, THUMBNAIL_SIDE), filter="box", channels=1)(image)[0][..., 0]
+def _look_at_arrays(tree: ArrayTree, names: list[str]) -> tuple[list[Record], NDArray[np.uint8]]:
+    """Look at images that are arrays already: there is nothing to decode, so they are reduced all at once."""
+    records, thumbnails = [], []
+    # The arrays of two parts may be of different sizes.
+    for _, group in itertools.groupby(names, key=lambda name: name.rpartition("/")[0]):
+        images = tree.pixels(list(group))
+        info = ImageInfo("idx", (images.shape[1], images.shape[2]), "L" if tree.is_grey() else "RGB", 1, 1)
+        records += [Record(hashlib.sha256(image.tobytes()).hexdigest(), info) for image in images]
+        thumbnails.append(array_thumbnails(images))
+    return records, np.concatenate(thumbnails)
 
 
 def _thumbnail_store(n: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ __all__ = ["ArrayTree", "FolderTree", "Tree", "ZipTree"]
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -138,6 +139,10 @@ class ArrayTree:
     def is_grey(self) -> bool:
         """Tell whether the arrays have no colour axis."""
         return all(a.ndim == 3 for a in self._arrays.values())
+
+    def pixels(self, names: Sequence[str]) -> NDArray[np.uint8]:
+        """Give several images of one part as one array, uint8 (n, H, W) or (n, H, W, 3)."""
+        return np.stack([self._pixels(name) for name in names])
 
     def _pixels(self, name: str) -> NDArray[np.uint8]:
         key, _, index = name.rpartition("/")

@@ -60,7 +60,7 @@ On {images.get("test", 0)} test images that training never saw:
 
 {measured}
 Confidence is calibrated by one temperature ({manifest.calibration.get("temperature", 1.0):.3f}), fitted on validation
-images.
+images. For every class, `thresholds` in `bundle.json` names the score from which on F1 was largest there.
 
 ## Use
 

@@ -4,27 +4,47 @@ The difference hash compares each cell of an 9x8 reduction with its right neighb
 2013). Flat and simple pictures collide under it, so a match is confirmed on the 32x32 thumbnails.
 """
 
-__all__ = ["SAME_TOLERANCE", "THUMBNAIL_SIDE", "difference_hash", "same_pictures"]
+__all__ = ["SAME_TOLERANCE", "THUMBNAIL_SIDE", "array_thumbnails", "difference_hashes", "same_pictures"]
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 THUMBNAIL_SIDE = 32
 SAME_TOLERANCE = 0.01
 """Largest 1 - correlation of two thumbnails of one picture; re-compressed and rescaled copies stay below it."""
 
 
-def difference_hash(thumbnail: NDArray[np.uint8]) -> int:
-    """Give the 64-bit difference hash of a grey thumbnail, uint8 (H, W).
+def difference_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Give the 64-bit difference hashes of grey thumbnails, uint8 (N, H, W), as uint64 (N,).
 
     >>> ramp = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
-    >>> difference_hash(ramp) == 2**64 - 1, difference_hash(ramp[:, ::-1]) == 0
-    (True, True)
+    >>> difference_hashes(np.stack([ramp, ramp[:, ::-1]])) == np.array([2**64 - 1, 0], np.uint64)
+    array([ True,  True])
     """
-    small = np.asarray(Image.fromarray(thumbnail).resize((9, 8), Image.Resampling.BOX)).astype(np.int16)
-    bits = small[:, 1:] > small[:, :-1]
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    n, height, width = thumbnails.shape
+    rows, columns = _box(height, 8), _box(width, 9)
+    # Rounded to grey values, so that what is flat gives equal neighbours and not noise.
+    small = np.rint(rows @ thumbnails.astype(np.float32) @ columns.T)
+    bits = np.packbits((small[:, :, 1:] > small[:, :, :-1]).reshape(n, 64), axis=1)
+    return bits.view(">u8")[:, 0].astype(np.uint64)
+
+
+def array_thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give grey thumbnails, uint8 (N, 32, 32), of images of one size, uint8 (N, H, W) or (N, H, W, 3) RGB."""
+    grey = images.astype(np.float32)
+    if grey.ndim == 4:
+        grey = grey @ np.array([0.299, 0.587, 0.114], np.float32)
+    rows, columns = (_box(side, THUMBNAIL_SIDE) for side in grey.shape[1:])
+    return np.rint(rows @ grey @ columns.T).astype(np.uint8)
+
+
+def _box(source: int, target: int) -> NDArray[np.float32]:
+    """Give the weights, (target, source), of the mean over each of `target` equal parts of `source` pixels."""
+    edges = np.arange(target + 1) * source / target
+    pixel = np.arange(source)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    weights: NDArray[np.float32] = (np.clip(overlap, 0, None) * target / source).astype(np.float32)
+    return weights
 
 
 def same_pictures(

@@ -4,6 +4,7 @@ __all__ = ["FoldsResult", "cross_validate", "train_folds"]
 
 import csv
 import io
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from eyewright.training import Recipe
     from eyewright.training.run import Run
 
+_BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf)}
 _MEASURED = ("accuracy", "balanced_accuracy", "f1_macro", "auc", "kappa", "log_loss", "ece")
 
 
@@ -143,7 +145,7 @@ def train_folds(
                 share = (deadline - time.monotonic()) / (len(parts) - i)
                 end, own = time.monotonic() + share, replace(own, budget_s=share)
             begun = resume and (place / "checkpoints" / "last").exists()
-            run = train_on(part, own, place, end, begun, False, workers, None, quiet, say)
+            run = train_on(part, own, place, deadline=end, resume=begun, workers=workers, quiet=quiet, say=say)
         runs.append(run)
     return parts, runs
 
@@ -169,6 +171,7 @@ def _together(
     say: Say,
 ) -> FoldsResult:
     from eyewright.core.rng import generator
+    from eyewright.data import audit_dataset
     from eyewright.evaluation import predict_dataset, report_predictions, write_report
     from eyewright.evaluation.pictures import choose_pictures
     from eyewright.imaging.preparation import Placement
@@ -191,7 +194,10 @@ def _together(
         each.append({k: v for k in _MEASURED if (v := measured[k].value) is not None})
         say(f"fold {len(each)}: accuracy {each[-1]['accuracy']:.4f} on {len(test)} images it had not seen")
     names = [k for k in _MEASURED if all(k in row for row in each)]
-    between = {k: corrected_interval([row[k] for row in each], test_share=1 / (folds - 1)) for k in names}
+    between = {
+        k: corrected_interval([row[k] for row in each], test_share=1 / (folds - 1), bounds=_BOUNDS.get(k, (0.0, 1.0)))
+        for k in names
+    }
     spread = {k: float(np.std([row[k] for row in each], ddof=1)) for k in names}
     whole = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
     nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
@@ -202,7 +208,7 @@ def _together(
         labels=labels,
         looks=looks,
         seed=seed,
-        sections=_sections(runs, each, between, spread, folds),
+        sections={**_sections(runs, each, between, spread, folds), "audit": audit_dataset(whole, scan_of(whole))},
         provenance={k: runs[0].about[k] for k in ("versions", "hardware", "commit") if runs[0].about.get(k)},
     )
     title = f"{dataset.name}: {runs[0].recipe.model}, {folds} folds"

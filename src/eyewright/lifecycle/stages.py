@@ -97,7 +97,18 @@ def train(
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
     folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, dataset.name)
     return train_on(
-        dataset, resolved, folder, deadline, resume, allow_leaks, workers, step, quiet, say, log=log, observe=observe
+        dataset,
+        resolved,
+        folder,
+        deadline=deadline,
+        resume=resume,
+        allow_leaks=allow_leaks,
+        workers=workers,
+        step=step,
+        log=log,
+        observe=observe,
+        quiet=quiet,
+        say=say,
     )
 
 
@@ -105,17 +116,25 @@ def train_on(
     dataset: "Dataset",
     recipe: "Recipe",
     folder: Path,
-    deadline: float | None,
-    resume: bool,
-    allow_leaks: bool,
-    workers: int | None,
-    step: Any,
-    quiet: bool,
-    say: Say,
     *,
+    deadline: float | None = None,
+    resume: bool = False,
+    allow_leaks: bool = False,
+    workers: int | None = None,
+    step: Any = None,
     log: str | None = None,
-    observe: Any = None,
+    observe: "Callable[[Mapping[str, str]], None] | None" = None,
+    quiet: bool = True,
+    say: Say = silent,
 ) -> "Run":
+    """Train on a split dataset into `folder`: what `train` does when the data is there and the recipe is read.
+
+    `deadline` is a `time.monotonic` value.
+
+    Raises:
+        LeakError: images on both sides of the split.
+        BudgetError: the deadline is too near.
+    """
     from eyewright.catalog import build_of
     from eyewright.data import audit_dataset, find_leaks
     from eyewright.training.distributed import rank_of

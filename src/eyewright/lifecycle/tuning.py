@@ -3,7 +3,6 @@
 __all__ = ["TuneResult", "tune"]
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
-from eyewright.core.files import checked_output, write_json
+from eyewright.core.files import held_lock, write_json
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, silent
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import train_on
@@ -123,7 +122,17 @@ def _one_trial(
 
     place = folder / f"trial-{trial.number + 1}"
     try:
-        run = train_on(dataset, own, place, deadline, False, allow_leaks, workers, None, quiet, say, observe=observe)
+        run = train_on(
+            dataset,
+            own,
+            place,
+            deadline=deadline,
+            allow_leaks=allow_leaks,
+            workers=workers,
+            quiet=quiet,
+            say=say,
+            observe=observe,
+        )
     except optuna.TrialPruned:
         say(f"trial {trial.number + 1} falls behind the others and is ended")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -172,18 +181,8 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / "study.db"
-    with checked_output(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".study.lock", "w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another process is at work on the study in {str(folder)!r}",
-                fix="wait for it, or choose another --out",
-                code="study_in_use",
-            ) from None
+    busy = f"another process is at work on the study in {str(folder)!r}"
+    with held_lock(folder / ".study.lock", busy=busy, code="study_in_use"):
         if path.exists() and not resume:
             raise UsageError(
                 f"a study is already in {str(folder)!r}", fix="go on with --resume, or choose another --out"

@@ -79,7 +79,16 @@ def run(
                 f"found {show_duration(resolved.budget_s)}",
                 fix="give a larger --budget",
             )
-    owner = train_on(dataset, resolved, folder, deadline, False, allow_leaks, workers, None, quiet, say)
+    owner = train_on(
+        dataset,
+        resolved,
+        folder,
+        deadline=deadline,
+        allow_leaks=allow_leaks,
+        workers=workers,
+        quiet=quiet,
+        say=say,
+    )
     findings = tuple(owner.about["audit"])
     for finding in findings[:5]:
         say(str(finding))

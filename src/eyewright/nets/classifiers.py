@@ -204,7 +204,7 @@ def quick_net(
         channels=channels,
         stem=stem,
         soften=soften,
-        widths=(64, 96, 128) if soften else (64, 64, 64),
+        widths=(64, 96, 128) if soften else (48, 64, 64),
         extra=0,
         halvings=halvings,
         dropout=dropout,

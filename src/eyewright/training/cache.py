@@ -16,6 +16,7 @@ from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
+from eyewright.data.scan import shares
 from eyewright.imaging.preparation import Preparation
 
 _MAPPED_FROM = 128 * 2**20
@@ -81,15 +82,20 @@ def _fill(out: NDArray[np.uint8], dataset: Dataset, preparation: Preparation, wo
         except EyewrightError as error:
             raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
 
+    def several(part: range) -> None:
+        for i in part:
+            one(i)
+
     n = len(dataset)
     # Pillow decodes and resizes outside the interpreter lock, so threads are enough and nothing is copied.
+    threads = workers or os.cpu_count() or 1
     with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(threads) as pool,
         track_progress("preparing", n, quiet=quiet) as advance,
     ):
         for start in range(0, n, _CHUNK):
             chunk = range(start, min(start + _CHUNK, n))
-            for _ in pool.map(one, chunk):
+            for _ in pool.map(several, shares(chunk, threads)):
                 pass
             advance(len(chunk), "")
 

@@ -60,8 +60,8 @@ def _usual_side(sizes: np.ndarray) -> int:
 def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
     """Fill in what the recipe leaves open: model, size, epochs, batch, optimiser and its rates, smoothing.
 
-    Epochs shrink with the number of training images (about its power 0.4), so that small sets are seen often enough
-    and large ones end in minutes; large ones bear a larger rate meanwhile.
+    Epochs shrink with the number of training images (by its power 0.55), so that small sets are seen often enough and
+    large ones end in minutes; large ones bear a larger rate meanwhile.
     """
     from eyewright.training.optimisers import default_lr
 
@@ -73,7 +73,7 @@ def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Re
     tuned = model.startswith("hf:")
     if epochs is None and recipe.budget_s is None:
         usual = 6 if tuned else 50 if side <= _SMALL else 24
-        epochs = int(np.clip(round(usual * (1000 / max(n_train, 1)) ** 0.4), min(8, usual), usual * 2))
+        epochs = int(np.clip(round(usual * (1000 / max(n_train, 1)) ** 0.55), 4, usual * 2))
     smoothing = recipe.label_smoothing
     if smoothing is None:
         smoothing = 0.1 if recipe.loss == "cross_entropy" else 0.0

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -172,12 +173,18 @@ class Loop:
     def update_average(self) -> None:
         """Move the averaged weights towards the net's; without an average they follow it when they are looked at."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if self.recipe.ema else 0.0
-        ours, theirs = list(self.average.state_dict().values()), list(self.net.state_dict().values())
-        floats = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-        for a, b in zip(ours, theirs, strict=True):
-            if not a.is_floating_point():
-                a.copy_(b)
+        ours, theirs, whole = self._averaged
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for a, b in whole:
+            a.copy_(b)
+
+    @cached_property
+    def _averaged(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """The average's numbers, the net's, and pairs of what is counted and not averaged; found once."""
+        pairs = list(zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True))
+        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+        whole = [(a, b) for a, b in pairs if not a.is_floating_point()]
+        return [a for a, _ in floats], [b for _, b in floats], whole
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Give the averaged net's outputs for prepared pixels."""

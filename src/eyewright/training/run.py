@@ -4,7 +4,6 @@ __all__ = ["Run", "open_run_folder", "read_run"]
 
 import contextlib
 import csv
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from eyewright.core.errors import CheckpointError, UsageError
-from eyewright.core.files import checked_output
+from eyewright.core.files import held_lock
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import ensemble_builder
@@ -143,18 +142,7 @@ def open_run_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
         # The first of several processes holds the folder for all of them.
         yield folder
         return
-    with checked_output(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another run is writing to {str(folder)!r}",
-                fix="wait for it, or choose another --out",
-                code="run_in_use",
-            ) from None
+    with held_lock(folder / ".lock", busy=f"another run is writing to {str(folder)!r}", code="run_in_use"):
         # A run that was ended before its first checkpoint has nothing to go on from, and nothing to lose.
         begun = any((folder / "checkpoints" / name / "state.safetensors").exists() for name in ("last", "previous"))
         if not resume and (begun or (folder / "run.json").exists()):
