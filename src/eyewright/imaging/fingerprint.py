@@ -39,11 +39,15 @@ def array_thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _box(source: int, target: int) -> NDArray[np.float32]:
-    """Give the weights, (target, source), of the mean over each of `target` equal parts of `source` pixels."""
-    edges = np.arange(target + 1) * source / target
-    pixel = np.arange(source)
-    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    weights: NDArray[np.float32] = (np.clip(overlap, 0, None) * target / source).astype(np.float32)
+    """Give the weights, (target, source), of Pillow's box filter: the mean of the pixels whose centres lie in a part.
+
+    Decoded files get their thumbnails from Pillow; arrays must get the same, or their fingerprints would not compare.
+    """
+    scale = source / target
+    centre = (np.arange(target) + 0.5) * scale
+    distance = (np.arange(source) + 0.5 - centre[:, None]) / max(scale, 1.0)
+    inside = (distance > -0.5) & (distance <= 0.5)
+    weights: NDArray[np.float32] = (inside / inside.sum(1, keepdims=True)).astype(np.float32)
     return weights
 
 
