@@ -31,7 +31,8 @@ def models() -> dict[str, str]:
     """Give the networks there are: name → what it is."""
     from eyewright.catalog import MODELS
 
-    return {name: about for name, (_, about) in MODELS.items()}
+    published = {"hf:FOLDER|ID": "any Hugging Face image classifier, from a folder or by id; safetensors only"}
+    return {name: about for name, (_, about) in MODELS.items()} | published
 
 
 def formats() -> dict[str, dict[str, str]]:

@@ -188,7 +188,7 @@ def quick_net(
     dropout: float = 0.0,
     activation: str = "relu",
 ) -> nn.Module:
-    """Build the default for small images (up to about 64 pixels a side): 0.1 to 0.2 M weights, made to train fast.
+    """Build the default for small images (up to about 64 pixels a side): 0.08 to 0.2 M weights, made to train fast.
 
     Colour images of 28 pixels or more are softened after the stem, which pays for wider stages; in drawings and
     letters, which are grey, single strokes count.

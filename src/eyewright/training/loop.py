@@ -103,6 +103,13 @@ class Loop:
         """The updates of the whole run; 0 if a budget and not a number of epochs ends it."""
         return self.preview_steps + self.steps_an_epoch * self.recipe.epochs if self.recipe.epochs else 0
 
+    @property
+    def _cycle_steps(self) -> float:
+        """The updates of the cycle that is being trained; unknown, and so without end, in a budget."""
+        if self.step <= self.preview_steps and self.preview_steps:
+            return self.preview_steps
+        return self.total_steps - self.preview_steps if self.total_steps else math.inf
+
     def progress(self) -> float:
         """How far the cycle is that is being trained, in [0, 1]: the preview, or all epochs after it."""
         if self.step < self.preview_steps:
@@ -172,7 +179,11 @@ class Loop:
     @torch.no_grad()
     def update_average(self) -> None:
         """Move the averaged weights towards the net's; without an average they follow it when they are looked at."""
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if self.recipe.ema else 0.0
+        decay = 0.0
+        if self.recipe.ema:
+            # An average that reaches back over more than a tenth of its cycle would not see the end of it.
+            short = 1 - 10 / max(20, self._cycle_steps)
+            decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step), short)
         ours, theirs, whole = self._averaged
         torch._foreach_lerp_(ours, theirs, 1 - decay)
         for a, b in whole:

@@ -1,11 +1,11 @@
 """Optimisers by name, and the learning-rate schedules."""
 
-__all__ = ["Muon", "above_body", "build_optimiser", "default_lr", "layer_depths", "schedule_factor"]
+__all__ = ["Muon", "Optimiser", "above_body", "build_optimiser", "default_lr", "layer_depths", "schedule_factor"]
 
 import math
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,29 @@ def default_lr(optimizer: str) -> float:
     return _DEFAULT_LR[optimizer]
 
 
-class Muon(torch.optim.Optimizer):
+class Optimiser(Protocol):
+    """What training needs of an optimiser; every `torch.optim.Optimizer` has it."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def step(self) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+class Muon:
     """Momentum whose update is orthogonalised (K. Jordan et al., "Muon: an optimizer for hidden layers", 2024).
 
     Weights of two and more dimensions are updated along the nearest (semi-)orthogonal matrix to their momentum,
     found by five Newton-Schulz steps; convolutions count as (out, in*h*w) matrices. Everything else (biases, norms,
     the last layer) takes an AdamW step at `lr * adam_ratio`. Weight decay is decoupled.
+
+    It has the methods of a `torch.optim.Optimizer` and is none: the base class imports PyTorch's compiler, which costs
+    every training more than a second.
     """
 
     def __init__(
@@ -38,15 +55,42 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         adam_ratio: float = 0.15,
     ) -> None:
-        groups = [
-            {"params": list(matrices), "orthogonal": True, "weight_decay": weight_decay},
-            {"params": list(others), "orthogonal": False, "weight_decay": 0.0},
+        common = {"lr": lr, "momentum": momentum, "adam_ratio": adam_ratio}
+        groups: list[dict[str, Any]] = [
+            {"params": list(matrices), "orthogonal": True, "weight_decay": weight_decay, **common},
+            {"params": list(others), "orthogonal": False, "weight_decay": 0.0, **common},
         ]
-        defaults = {"lr": lr, "momentum": momentum, "adam_ratio": adam_ratio}
-        super().__init__([g for g in groups if g["params"]], defaults)
+        self.param_groups = [g for g in groups if g["params"]]
+        self.state: dict[Tensor, dict[str, Tensor]] = {p: {} for g in self.param_groups for p in g["params"]}
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for p in self.state:
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state by the weights' numbers and the groups without weights, as torch's optimisers do."""
+        numbered = {i: dict(values) for i, values in enumerate(self.state.values()) if values}
+        groups, first = [], 0
+        for group in self.param_groups:
+            numbers = list(range(first, first := first + len(group["params"])))
+            groups.append({**group, "params": numbers})
+        return {"state": numbered, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave, for weights of the same number and order."""
+        for i, values in enumerate(self.state.values()):
+            values.clear()
+            values.update(state_dict["state"].get(i, {}))
+        for group, other in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update({k: v for k, v in other.items() if k != "params"})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
+        """Do one update from the gradients."""
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
@@ -139,7 +183,7 @@ def layer_depths(net: nn.Module) -> list[int]:
     return [0 if at is None else len(keys) - at + 1 for at in found]
 
 
-def build_optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimiser(net: nn.Module, recipe: Recipe) -> Optimiser:
     """Build the recipe's optimiser over the weights of `net` that are learnt.
 
     Weight decay is for weights of two and more dimensions; biases and norms are left out (He et al. 2019). With

@@ -11,6 +11,7 @@ from torch import Tensor
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.distributed import World
 from eyewright.training.objectives import Objective
+from eyewright.training.optimisers import Optimiser
 from eyewright.training.recipe import Recipe
 
 
@@ -37,7 +38,7 @@ class TrainState:
     """What an update reads and changes. `low_precision` asks for bfloat16 in forward and loss."""
 
     net: PixelNet
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     objective: Objective
     recipe: Recipe
     world: World = field(default_factory=World)
