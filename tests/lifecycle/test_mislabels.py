@@ -44,6 +44,10 @@ def test_doctor_finds_images_in_the_wrong_folder(tmp_path: Path) -> None:
         for i in (3, 17, 29):
             moved.append(f"{to}/wrong-{kind}-{i}.png")
             shutil.move(data / kind / f"{i:03d}.png", data / moved[-1])
+    # A class of one image is no reason to give up on the others.
+    (data / "alone").mkdir()
+    shutil.copy(data / "disc/001.png", data / "alone/000.png")
+    (data / "disc/001.png").unlink()
     assert "mislabelled" not in {f.code for f in ew.doctor(data)}
     found = [f for f in ew.doctor(data, labels=True) if f.code == "mislabelled"]
     named = {f.path for f in found}

@@ -120,6 +120,9 @@ def test_a_checkpoint_is_tuned_explained_and_exported_without_its_folder(
         again.predictor.raw(run.preparation.batch([ew.read_image(image)])[0])["probabilities"], before
     )
     bundle = ew.export(again, tmp_path / "b.bundle")
+    told = [p.read_bytes() for p in (tmp_path / "b.bundle").rglob("*") if p.is_file()]
+    assert not any(str(checkpoint).encode() in content for content in told), "a bundle names no folder of this machine"
+    assert "hf:checkpoint" in (tmp_path / "b.bundle/README.md").read_text()
     np.testing.assert_allclose(bundle.predict(image).probabilities, before[0], atol=1e-4)
     (found,) = ew.explain(again, image, method="rollout")
     assert found.heat.shape == (32, 32)

@@ -26,6 +26,7 @@ from eyewright.exporting.onnx_model import export_onnx
 from eyewright.exporting.parity import Parity, check_parity
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import PixelNet
+from eyewright.training.recipe import write_recipe
 from eyewright.training.run import Run
 
 _GOLDEN = 4
@@ -75,10 +76,10 @@ def export_bundle(
         write_bytes(stage / "reference.npz", _reference(predictor, validation))
         write_json(stage / "config.json", _hugging_face_config(labels, run))
         write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(preparation, run))
-        write_bytes(stage / "recipe.toml", (run.folder / "recipe.toml").read_bytes())
+        write_recipe(stage / "recipe.toml", run.recipe.without_places())
         for file, data in (report_files or {}).items():
             write_bytes(stage / file, data)
-        title = name or f"{provenance['dataset']['name']}-{run.recipe.model}"
+        title = name or f"{provenance['dataset']['name']}-{run.recipe.model_name}"
         metrics = {} if report is None else report.to_json()["metrics"]
         manifest = Manifest(
             name=title,
@@ -172,7 +173,7 @@ def _tensors(preparation: Preparation, labels: LabelSpace) -> dict[str, Any]:
 
 def _hugging_face_config(labels: LabelSpace, run: Run) -> dict[str, Any]:
     return {
-        "architectures": [run.recipe.model],
+        "architectures": [run.recipe.model_name],
         "model_type": "eyewright",
         "problem_type": "single_label_classification",
         "num_labels": len(labels),
@@ -204,6 +205,6 @@ def _provenance(run: Run) -> dict[str, Any]:
     keys = ("dataset", "training", "seed", "versions", "hardware", "commit", "parameters", "augmentation")
     return {
         "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "model": run.recipe.model,
+        "model": run.recipe.model_name,
         **{k: run.about.get(k) for k in keys},
     }

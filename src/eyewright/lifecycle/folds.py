@@ -211,7 +211,7 @@ def _together(
         sections={**_sections(runs, each, between, spread, folds), "audit": audit_dataset(whole, scan_of(whole))},
         provenance={k: runs[0].about[k] for k in ("versions", "hardware", "commit") if runs[0].about.get(k)},
     )
-    title = f"{dataset.name}: {runs[0].recipe.model}, {folds} folds"
+    title = f"{dataset.name}: {runs[0].recipe.model_name}, {folds} folds"
     write_report(report, folder, title=title, pictures=choose_pictures(report, whole))
     write_text(folder / "out-of-fold.csv", _predictions_csv(parts, whole, scores, folds))
     joined = _join(runs, parts, folder / "ensemble", dataset) if ensemble else None
@@ -242,7 +242,7 @@ def _sections(
 ) -> dict[str, Any]:
     about = runs[0].about
     return {
-        "recipe": runs[0].recipe.to_json(),
+        "recipe": runs[0].recipe.without_places().to_json(),
         "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds},
         "facts": {
             "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} of them",

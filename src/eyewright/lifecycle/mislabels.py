@@ -3,12 +3,14 @@
 __all__ = ["find_mislabels"]
 
 import tempfile
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
 from eyewright.lifecycle.datasets import Say, scan_of, silent
 from eyewright.lifecycle.folds import train_folds
@@ -29,8 +31,9 @@ def find_mislabels(
     Every image takes part, whatever its split. The nets see at most 32 pixels a side and few epochs: enough to tell
     classes apart that differ in more than detail. Where they do not, few findings or wrong ones are to be expected.
 
+    Classes with a single image are left out.
+
     Raises:
-        DatasetError: a class has fewer images that are not alike than two.
         MissingExtraError: torch is not installed.
     """
     need_torch()
@@ -38,12 +41,23 @@ def find_mislabels(
     from eyewright.metrics import confident_errors
     from eyewright.training import Recipe
 
-    whole = replace(dataset, samples=tuple(replace(s, split=None) for s in dataset.samples))
-    groups = group_samples(whole, scan_of(whole, quiet=quiet))
-    fewest = min(
-        len({g for g, s in zip(groups, whole.samples, strict=True) if s.target == t}) for t in set(whole.targets)
+    groups = group_samples(dataset, scan_of(dataset, quiet=quiet))
+    different: dict[int, set[int]] = defaultdict(set)
+    for group, sample in zip(groups, dataset.samples, strict=True):
+        different[sample.target].add(group)
+    # A class of one image cannot be both learnt and asked about.
+    kept = sorted(t for t, own in different.items() if len(own) > 1)
+    if len(kept) < 2:
+        return ()
+    if len(kept) < len(different):
+        say(f"{len(different) - len(kept)} classes with one image each are left out")
+    place = {t: k for k, t in enumerate(kept)}
+    whole = replace(
+        dataset,
+        labels=LabelSpace(tuple(dataset.labels.names[t] for t in kept)),
+        samples=tuple(replace(s, split=None, target=place[s.target]) for s in dataset.samples if s.target in place),
     )
-    folds = max(2, min(folds, fewest))
+    folds = min(folds, *(len(different[t]) for t in kept))
     epochs = int(np.clip(_IMAGES // (len(whole) * folds), 3, 40))
     # Smaller images keep the size that they are given by default.
     side = _SIDE if np.median(scan_of(whole).sizes_hw.min(1)) > _SIDE else None

@@ -408,7 +408,7 @@ def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> d
         about = owner.about
         sections |= {
             "history": owner.history(),
-            "recipe": owner.recipe.to_json(),
+            "recipe": owner.recipe.without_places().to_json(),
             "thresholds": about.get("thresholds", {}),
             "audit": [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
         }
@@ -438,7 +438,7 @@ def _report_provenance(predictor: Any, owner: "Run | None") -> dict[str, Any]:
 def title_of(predictor: Any, owner: "Run | None") -> str:
     if owner is None:
         return str(predictor.manifest.name)
-    return f"{owner.about['dataset']['name']}: {owner.recipe.model}"
+    return f"{owner.about['dataset']['name']}: {owner.recipe.model_name}"
 
 
 def _read_metrics(data: bytes) -> Report:

@@ -107,4 +107,4 @@ def _preview(recipe: Recipe, n_train: int, tuned: bool) -> float:
     if recipe.preview is not None:
         return recipe.preview
     suits = n_train >= _LARGE and recipe.budget_s is None and not tuned and recipe.optimizer != "gd"
-    return 0.35 if suits else 0.0
+    return 0.45 if suits else 0.0

@@ -139,6 +139,21 @@ class Recipe:
             if wrong:
                 raise UsageError(f"expected {found}", fix=fix)
 
+    @property
+    def model_name(self) -> str:
+        """The model without where it lies on this machine, for what is shown and handed on.
+
+        >>> Recipe(model="hf:/home/me/nets/vit-small").model_name, Recipe(model="hf:owner/net").model_name
+        ('hf:vit-small', 'hf:owner/net')
+        """
+        kind, colon, place = self.model.partition(":")
+        is_folder = kind == "hf" and (place.count("/") != 1 or place.startswith((".", "/", "~")))
+        return f"hf:{Path(place).name}" if colon and is_folder else self.model
+
+    def without_places(self) -> "Recipe":
+        """Give the recipe with `model_name` for its model."""
+        return dataclasses.replace(self, model=self.model_name)
+
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON types."""
         return dataclasses.asdict(self)

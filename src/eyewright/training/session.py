@@ -114,7 +114,7 @@ def train_classifier(
         logits = _logits(net, data.val_pixels, device)
         about = {
             "task": resolved.task,
-            "model": resolved.model,
+            "model": resolved.model_name,
             "parameters": parameter_count(net),
             "labels": list(dataset.labels.names),
             "preparation": preparation.to_json(),
