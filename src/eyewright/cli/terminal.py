@@ -76,4 +76,4 @@ def talk(o: argparse.Namespace) -> dict[str, Any]:
 
 def is_quiet(o: argparse.Namespace) -> bool:
     # Of several processes that torchrun started, the first speaks.
-    return bool(o.json or o.quiet or os.environ.get("RANK", "0") != "0")
+    return bool(o.json or o.quiet or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"))

@@ -13,7 +13,6 @@ __all__ = [
     "verify",
 ]
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +90,9 @@ def train(
     check_model(resolved.model)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the run folder to go on in")
-    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    from eyewright.training.distributed import launched_by_torchrun
+
+    if out is None and launched_by_torchrun():
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
     dataset = dataset_of(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
