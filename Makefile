@@ -29,7 +29,7 @@ bench: .venv/.dev
 	$(BIN)/python -m pip install --quiet uv
 
 .venv/.train: pyproject.toml constraints.txt | .venv/bin/uv
-	$(UV) -e '.[train]'
+	$(UV) -e '.[train,pixels]'
 	touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/uv

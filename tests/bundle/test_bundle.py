@@ -12,7 +12,7 @@ import pytest
 
 import eyewright as ew
 from eyewright.bundle.manifest import _canonical
-from eyewright.core.errors import BundleError, InputError, UsageError
+from eyewright.core.errors import BundleError, InputError
 
 
 def all_files(folder: Path) -> list[str]:
@@ -41,10 +41,23 @@ def test_a_source_that_is_not_there_is_named(finished, source: str) -> None:  # 
         finished.bundle.predict(source)
 
 
-@pytest.mark.parametrize("source", ["0", "rtsp://127.0.0.1/x", "sane:test"])
-def test_a_source_of_a_later_version_is_refused_by_name(finished, source: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UsageError, match="this version reads files"):
+@pytest.mark.parametrize("source", ["97", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x"])
+def test_a_camera_or_stream_that_is_not_there_is_named(finished, source: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match="camera 97|cannot reach"):
         finished.bundle.predict(source)
+
+
+def test_the_frames_of_a_video_are_predicted_with_their_times(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    cv2 = pytest.importorskip("cv2")
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (32, 32))
+    for _ in range(4):
+        writer.write(np.zeros((32, 32, 3), np.uint8))
+    writer.release()
+    found = finished.bundle.predict(clip)
+    assert [p.index for p in found] == [0, 1, 2, 3]
+    assert [round(p.time_s, 2) for p in found] == [0.0, 0.1, 0.2, 0.3]
+    assert next(finished.bundle.predict(clip, stream=True)).index == 0
 
 
 def test_one_flipped_bit_in_any_file_is_found(finished, bundle_copy: Path) -> None:  # type: ignore[no-untyped-def]

@@ -219,7 +219,7 @@ def test_a_zip_member_that_unpacks_too_large_is_an_unreadable_image_not_a_full_m
         ((), "an empty folder"),
         (("a.txt", "b.md"), "found none"),
         (("1.png", "2.png"), "without one"),
-        (("a/1.heic",), "convert them"),
+        (("a/1.dng",), "convert them"),
         (("images/1.jpg", "labels/1.txt"), "YOLO"),
         (("annotations/1.xml", "images/1.jpg"), "VOC"),
         (("instances_train.json", "train/1.jpg"), "COCO"),

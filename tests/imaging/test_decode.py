@@ -240,3 +240,167 @@ def test_nothing_else_in_the_house_decodes_images() -> None:
         and any(call in path.read_text() for call in ("Image.open(", "imread(", "imdecode("))
     ]
     assert guilty == []
+
+
+def test_an_icc_profile_is_carried_out_and_can_be_kept_instead() -> None:
+    # Oracle: LittleCMS itself, called directly. Adobe RGB's red is redder than sRGB's.
+    from PIL import ImageCms
+
+    from eyewright.imaging.decode import read_profile
+
+    profile = linear_profile()
+    image = Image.fromarray(np.full((4, 4, 3), (64, 128, 200), np.uint8))
+    data = encoded(image, "PNG", icc_profile=profile)
+    srgb = ImageCms.createProfile("sRGB")
+    wanted = np.asarray(ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB"))
+    assert np.abs(wanted.astype(int) - (64, 128, 200)).max() > 20, "the profile must change something"
+    assert np.array_equal(read_image(data), wanted)
+    assert read_image(data, colour="file")[0, 0].tolist() == [64, 128, 200]
+    assert read_profile(data) == profile
+
+
+def linear_profile() -> bytes:
+    """Make an RGB profile with sRGB's primaries and gamma 1, by hand (ICC.1:2010): header, tag table, XYZ and"
+    " curves."""
+
+    def xyz(x: float, y: float, z: float) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in (x, y, z)))
+
+    tags = {
+        b"rXYZ": xyz(0.4360, 0.2225, 0.0139),
+        b"gXYZ": xyz(0.3851, 0.7169, 0.0971),
+        b"bXYZ": xyz(0.1431, 0.0606, 0.7141),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rTRC": b"curv" + bytes(8),
+        b"gTRC": b"curv" + bytes(8),
+        b"bTRC": b"curv" + bytes(8),
+        b"desc": b"desc\0\0\0\0\0\0\0\x07linear\0" + bytes(79),
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+    }
+    table, body, offset = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += name + struct.pack(">II", offset + len(body), len(content))
+        body += content
+    size = offset + len(body)
+    header = struct.pack(">I4sI4s4s4s12s4s", size, b"none", 0x02400000, b"mntr", b"RGB ", b"XYZ ", bytes(12), b"acsp")
+    header += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize("format", ["AVIF", "JPEG2000", "TGA", "ICO", "PPM"])
+def test_the_further_formats_are_read_and_told_by_content(format: str, tmp_path: Path) -> None:
+    image = np.kron(RAMP, np.ones((8, 8, 1), np.uint8))
+    options = {
+        "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+        "JPEG2000": {"irreversible": False},
+        "ICO": {"sizes": [(48, 32)]},
+    }.get(format, {})
+    data = encoded(Image.fromarray(image), format, **options)
+    path = tmp_path / "named.wrong"
+    path.write_bytes(data)
+    found = read_image(path)
+    assert found.shape == (32, 48, 3)
+    assert np.abs(found.astype(int) - image).mean() <= (4 if format == "AVIF" else 0)
+    assert probe_image(path).format == {"PPM": "PNM"}.get(format, format)
+
+
+def test_jpeg_xl_is_read_by_its_extra() -> None:
+    codec = pytest.importorskip("imagecodecs")
+    image = np.kron(RAMP, np.ones((8, 8, 1), np.uint8))
+    data = codec.jpegxl_encode(image, lossless=True)
+    assert np.array_equal(read_image(data), image)
+    assert probe_image(data).size_hw == (32, 48)
+    with pytest.raises(LimitError):
+        read_image(data, limits=Limits(pixels=1000))
+
+
+# 48 x 32 in four colours, by libheif with x265, once; 748 bytes.
+HEIC = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAAAAAE"
+    "RAAAEA"
+    "AQAAAAABoQABAAAAAAAAAUsAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/WlwcnAAAADda"
+    "XBjbwAAAHZodmND"
+    "AQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBB"
+    "Zbq5Ka5uAhoMCAA"
+    "AAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAADAAAAABAAAAI"
+    "AAAAAH////wAAAA"
+    "Av///+AAAAACAAAAEHBpeGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAAVNtZGF0AAABRygBrwT47KXp+t/5Tf//+bquy"
+    "/PsSUeJ3ud5Sn/n"
+    "Xv/7SZTuuXr3sAh5UHeuGgvDIA+in2uPxw+//1UoP5Tfo31LVX/3JYlhbvi0XIqi340/hnHsM99LmJYdtjVTg9+RJpMJXFB//24f/vH3s"
+    "/rvPnCvcNzCCSxU"
+    "NyD81wNbw/H9HvAD9/Mvr/s72eBffxJ+QXk+x1GgXz+rr1mVVJ8R8iyj97mMfrDSy6fsdYX4u0Xet/ZU7dK5m67fgZ9EXo2qDz3uPJRW/"
+    "NiBDRoGKuB4dLVz"
+    "eLjeWKrYAAAIUjsLpOF9ce8m5C+uDWxobImdXUH42XIMnDtahxBQBqMLEBpgDdAu0MTm9BQrtlHURMR2eKheDo0CYxSYGJ8PpjlJh98T/"
+    "RIRsjSGiPUj8HcT"
+    "HgH5CdLioYpdwinHVKbXHetda1MOpNv1XUwRgA=="
+)
+
+
+def test_heif_is_read_by_its_extra_or_the_extra_is_named() -> None:
+    import base64
+    import importlib.util
+
+    from eyewright.core.errors import MissingExtraError
+
+    data = base64.b64decode(HEIC)
+    if importlib.util.find_spec("pi_heif") is None:
+        with pytest.raises(MissingExtraError, match="pip install"):
+            read_image(data)
+        return
+    found = read_image(data)
+    assert found.shape == (32, 48, 3)
+    assert np.abs(found[8, 12].astype(int) - (230, 30, 30)).max() < 20
+    assert np.abs(found[24, 36].astype(int) - (240, 240, 240)).max() < 20
+
+
+def test_sixteen_bit_colour_is_kept_where_it_is_asked_for() -> None:
+    pytest.importorskip("cv2")
+    from eyewright.imaging import encode_image
+
+    deep = (np.arange(48 * 64 * 3, dtype=np.uint16) * 7).reshape(48, 64, 3)
+    for format in ("PNG", "TIFF", "PNM", "JPEG2000"):
+        data = encode_image(deep, format=format)
+        assert np.array_equal(read_image(data, depth="native"), deep), format
+        # Pillow rounds these where everything else cuts.
+        assert np.abs(read_image(data).astype(int) - (deep >> 8)).max() <= (format in ("PNM", "JPEG2000")), format
+
+
+def test_every_frame_of_an_animation_and_every_page_comes_with_its_time() -> None:
+    from eyewright.imaging.decode import read_frames
+
+    frames = [Image.new("RGB", (8, 8), c) for c in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    for format, timed in (("GIF", True), ("WEBP", True), ("PNG", True), ("TIFF", False)):
+        more = {"lossless": True} if format == "WEBP" else {}
+        timing = {"duration": [100, 200, 50]} if timed else {}
+        data = encoded(frames[0], format, save_all=True, append_images=frames[1:], **more, **timing)
+        found = list(read_frames(data))
+        assert [f[0, 0].argmax() for f, _ in found] == [0, 1, 2], format
+        times = [t for _, t in found]
+        assert times == ([0.0, 0.1, pytest.approx(0.3)] if timed else [None] * 3), format
+        with pytest.raises(LimitError, match="more than 2 frames"):
+            list(read_frames(data, limits=Limits(frames=2)))
+
+
+def test_a_jpeg_can_be_read_at_reduced_size_but_not_below_what_is_asked() -> None:
+    image = np.kron(RAMP, np.ones((200, 200, 1), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.fromarray(image), "JPEG", quality=95, exif=exif)
+    found = read_image(data, at_least=(290, 190))
+    assert found.shape == (300, 200, 3)
+    whole = np.asarray(Image.fromarray(read_image(data)).resize((200, 300), Image.Resampling.BOX))
+    assert np.abs(found.astype(int) - whole).mean() < 2
+    assert read_image(data, at_least=(5000, 5000)).shape == (1200, 800, 3)
+
+
+def test_nothing_else_in_the_house_decodes_an_image() -> None:
+    import re
+
+    root = Path(__file__).parents[2] / "src" / "eyewright"
+    found = {
+        str(p.relative_to(root))
+        for p in root.rglob("*.py")
+        if re.search(r"Image\.open\(|\bimread\(|imdecode\(|jpegxl_decode\(|open_heif\(", p.read_text("utf-8"))
+    }
+    assert found == {"imaging/decode.py"}

@@ -18,7 +18,7 @@ from eyewright.bundle.verify import read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
-from eyewright.imaging.sources import iter_images
+from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
 from eyewright.tasks import TASKS
 
 GOLDEN_TOLERANCE = 1e-4
@@ -80,19 +80,39 @@ class Bundle:
         return [replace(p, thresholds=self.thresholds) for p in found]
 
     def predict(self, source: Any, *, stream: bool = False) -> Any:
-        """Predict an image, several, a folder or a glob.
+        """Predict an image, several, a folder, a glob, a video, a camera, a stream or a scanner.
 
-        `source` is a path, encoded bytes, an array uint8 (H, W, 3) RGB, a list of these, a folder or a glob. One
-        image gives one prediction, everything else a list; with `stream` a generator, one image at a time in memory.
+        `source` is a path, encoded bytes, an array uint8 (H, W, 3) RGB, a list of these, a folder, a glob, or what
+        else `open_source` opens. One image gives one prediction, everything else a list; with `stream` a generator,
+        one image at a time in memory.
 
         Raises:
             InputError: nothing there, or an image cannot be read.
+            UsageError: a camera or stream, which has no end, without `stream`.
         """
+        if is_stream(source):
+            frames = self._watch(source, stream=stream)
+            return frames if stream else list(frames)
         if stream:
             return self._stream(source, at_once=1)
         several = list(self._stream(source, at_once=_BATCH))
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
+
+    def _watch(self, source: Any, *, stream: bool) -> Iterator[Any]:
+        opened = open_source(source)
+        if opened.live and not stream:
+            opened.close()
+            raise UsageError(f"{source!r} has no end, and a list of it neither", fix="pass stream=True")
+        return self._watched(opened)
+
+    def _watched(self, opened: Source) -> Iterator[Any]:
+        with opened:
+            for frame in opened:
+                (prediction,) = self.predict_images([frame.image])
+                yield replace(
+                    prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
+                )
 
     def _stream(self, source: Any, *, at_once: int) -> Iterator[Any]:
         frames = iter_images(source)

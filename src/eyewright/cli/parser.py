@@ -5,6 +5,7 @@ __all__ = ["build_parser"]
 import argparse
 from typing import NoReturn
 
+from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.errors import UsageError
 
@@ -99,10 +100,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = verb("predict")
     p.add_argument("bundle", metavar="BUNDLE")
-    p.add_argument("--source", metavar="S", required=True, help="file, folder, glob with ** or - for standard input")
+    p.add_argument(
+        "--source",
+        metavar="S",
+        required=True,
+        help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin",
+    )
+    add_stream(p)
+    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
     p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
     p.add_argument("--top", type=int, default=5, metavar="K", help="labels an image in JSON (default 5)")
 
+    add_pictures(verb)
     verb("models")
     verb("formats")
     verb("info")

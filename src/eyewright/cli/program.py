@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done · 1 done, with findings · 2 usage · 3 input that cannot be read · 4 the model or bundle refused · 5 out of
     a budget that was asked for · 70 a fault of ours · 130 interrupted · 143 terminated, checkpoint written.
     """
+    if argv is None:
+        _keep_stderr_to_ourselves()
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
     # What decoders say of damaged files is said by us, once and in one line.
@@ -63,6 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _keep_stderr_to_ourselves() -> None:
+    """Let only Python write to stderr: libtiff and others print lines there whose words come from the file."""
+    if os.environ.get("EYEWRIGHT_DEBUG"):
+        return
+    ours = os.dup(2)
+    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
 class _EndedError(EyewrightError):
     """An end that is nobody's input error: a signal, or a fault of ours."""
 
@@ -76,7 +89,7 @@ def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) ->
     text: list[str] = result.pop("text", [])
     if o.json:
         print_json({"verb": verb, "ok": True, "seconds": round(time.monotonic() - started, 3), **result})
-    elif not is_quiet(o) or verb in ("doctor", "models", "formats", "info"):
+    elif not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps"):
         for line in text:
             print(printable(line))
     sys.stdout.flush()

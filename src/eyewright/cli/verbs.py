@@ -3,10 +3,11 @@
 __all__ = ["NUMBERS", "VERBS", "WORDS"]
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli import pictures
 from eyewright.cli.terminal import (
     Result,
     is_quiet,
@@ -39,7 +40,7 @@ NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "freeze": float,
     "layer_decay": float,
 }
-WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp")
+WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps")
 
 
 def _quickstart(o: argparse.Namespace) -> Result:
@@ -257,34 +258,25 @@ def _predict(o: argparse.Namespace) -> Result:
 
     from eyewright import lifecycle
     from eyewright.core.errors import UnreadableImageError
-    from eyewright.imaging.sources import list_sources, read_named
+    from eyewright.imaging.sources import is_stream
 
     bundle = lifecycle.verify(o.bundle)
-    items = list_sources(o.source)
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    for index, item in enumerate(items):
-        name = "-" if item == "-" else str(Path(item).resolve())
-        try:
-            image = read_named(item)
-        except UnreadableImageError as error:
-            if len(items) == 1:
-                raise
-            findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
-            warn(f"left out: {error}")
-            continue
+    frames = _frames(o) if is_stream(o.source) else _files(o, findings)
+    for index, (item, name, image, time_s) in enumerate(frames):
         prediction = replace(bundle.predict_images([image])[0], source=name, index=index, image=image)
-        rows.append(prediction.to_json(top=o.top))
+        row = prediction.to_json(top=o.top)
+        rows.append(row if time_s is None else {**row, "time_s": round(time_s, 4)})
         shown = "  ".join(f"{n} {s:.1%}" for n, s in zip(rows[-1]["labels"][:3], rows[-1]["scores"], strict=False))
-        line = f"{item}: {shown}"
         if o.out is not None:
             prediction.save(Path(o.out) / f"{index:05d}-{plain_stem(item)}.png")
         if o.json or o.quiet:
             continue
         # A long folder is shown as it goes; nothing is held back to the end.
-        print(printable(line), flush=True)
+        print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
     if not rows:
-        raise UnreadableImageError(f"none of {len(items)} images can be read", fix="see the lines above")
+        raise UnreadableImageError("none of the images can be read", fix="see the lines above")
     out: dict[str, Path] = {}
     if o.out is not None:
         from eyewright.core.files import write_json
@@ -298,6 +290,32 @@ def _predict(o: argparse.Namespace) -> Result:
         "findings": findings,
         "exit": 1 if findings else 0,
     }
+
+
+def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
+    from eyewright.core.errors import UnreadableImageError
+    from eyewright.imaging.sources import list_sources, read_named
+
+    items = list_sources(o.source)
+    for item in items:
+        name = "-" if item == "-" else str(Path(item).resolve())
+        try:
+            image = read_named(item)
+        except UnreadableImageError as error:
+            if len(items) == 1:
+                raise
+            findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
+            warn(f"left out: {error}")
+            continue
+        yield item, name, image, None
+
+
+def _frames(o: argparse.Namespace) -> Iterator[tuple[Any, str, Any, float | None]]:
+    from eyewright.imaging.sources import open_source
+
+    with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
+        for frame in source:
+            yield f"frame-{frame.index}", frame.origin, frame.image, frame.time_s
 
 
 def _models(o: argparse.Namespace) -> Result:
@@ -365,7 +383,27 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
     "export": (_export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle"),
     "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
-    "predict": (_predict, "predict images, folders, globs, standard input", "predict photos.bundle --source cat.jpg"),
+    "predict": (
+        _predict,
+        "predict images, videos, cameras, streams, scanners",
+        "predict photos.bundle --source cat.jpg",
+    ),
+    "process": (
+        pictures.process,
+        "image processing, any number of files",
+        "process scans/ --steps 'deskew | clahe' --out clean",
+    ),
+    "segment": (
+        pictures.segment,
+        "classical segmentation, measured",
+        "segment cells.png --method watershed --out regions",
+    ),
+    "encode": (
+        pictures.encode,
+        "image compression to a measured quality",
+        "encode photos/ --to auto --target-ssim 0.98 --out small",
+    ),
+    "steps": (pictures.steps, "the processing steps there are", "steps --out steps"),
     "models": (_models, "the networks there are", "models"),
     "formats": (_formats, "the dataset and image formats that are read", "formats"),
     "info": (_info, "versions and hardware", "info --json"),

@@ -40,9 +40,7 @@ DATASET_FORMATS = MappingProxyType(
 """Dataset formats by name, with what each looks like."""
 
 _EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
-_OTHER_IMAGES = frozenset(
-    {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".eps", ".pdf", ".ico", ".tga", ".ppm", ".pgm", ".pbm"}
-)
+_OTHER_IMAGES = frozenset({".svg", ".psd", ".eps", ".pdf", ".dng", ".cr2", ".nef", ".arw", ".fits", ".exr", ".hdr"})
 _SPLITS: dict[str, SplitName] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),

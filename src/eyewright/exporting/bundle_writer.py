@@ -198,6 +198,7 @@ def _hugging_face_preprocessor(preparation: Preparation, run: Run) -> dict[str, 
         "image_std": run.about["scaling"]["std"],
         "do_convert_rgb": preparation.channels == 3,
         "eyewright_fit": preparation.fit,
+        **({"eyewright_steps": preparation.to_json()["steps"]} if preparation.steps else {}),
     }
 
 

@@ -1,40 +1,45 @@
 """The one place where bytes become pixels. Nothing else in the house decodes an image."""
 
-__all__ = ["ImageInfo", "probe_image", "read_image", "read_picture", "read_thumbnail"]
+__all__ = [
+    "Depth",
+    "ImageInfo",
+    "probe_image",
+    "read_frames",
+    "read_image",
+    "read_picture",
+    "read_profile",
+    "read_thumbnail",
+]
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from eyewright.core.errors import LimitError, UnreadableImageError
+from eyewright.core.errors import LimitError, MissingExtraError, UnreadableImageError
+from eyewright.imaging.containers import pnm_size
+from eyewright.imaging.conversion import (
+    DECODER_ERRORS,
+    deep_array,
+    orientation_of,
+    over_white,
+    to_rgb,
+    turn_array,
+    turn_upright,
+)
 from eyewright.imaging.headers import Header, Limits, check_limits, read_header
 
 Depth = Literal["8", "native"]
+Deep = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
-_ORIENTATION = 0x0112
-# What Pillow and the libraries below it raise on damaged files; MemoryError and KeyboardInterrupt pass through.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    EOFError,
-    AttributeError,
-    RuntimeError,
-    ZeroDivisionError,
-    Warning,  # where a caller has made warnings errors
-    Image.DecompressionBombError,
-)
+_PLUGINS = {"PNM": "PPM"}
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,24 @@ class ImageInfo:
 
 
 def read_image(
-    source: str | Path | bytes, *, depth: Depth = "8", limits: Limits | None = None
-) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
-    """Read one image as uint8 (H, W, 3) RGB, upright, without metadata.
+    source: str | Path | bytes,
+    *,
+    depth: Depth = "8",
+    limits: Limits | None = None,
+    at_least: tuple[int, int] | None = None,
+    colour: Literal["srgb", "file"] = "srgb",
+) -> Deep:
+    """Read one image as uint8 (H, W, 3) sRGB, upright, without metadata.
 
-    EXIF orientation is applied, grey becomes three equal channels, palettes are looked up, transparency is laid over
-    white, CMYK and YCCK become RGB. Of an animated or multi-page file the first frame is read. 16-bit sources give
-    their high byte (the format's full range, never guessed from the pixels); with `depth="native"` grey 16-bit
-    sources keep uint16 and float sources float32. Colour is not managed: an ICC profile is ignored.
+    EXIF orientation is applied, an ICC profile is carried out, grey becomes three equal channels, palettes are looked
+    up, transparency is laid over white, CMYK and YCCK become RGB. Of an animated or multi-page file the first frame is
+    read. 16-bit sources give their high byte (the format's full range, never guessed from the pixels); with
+    `depth="native"` 16-bit sources keep uint16 and float sources float32, their profiles not carried out.
+
+    With `colour="file"` an ICC profile is not carried out, for those who keep it beside the numbers (`read_profile`).
+
+    `at_least` (height, width) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, as long as neither side falls
+    below it: three to six times sooner for a thumbnail, and not the same bits as decoding it whole.
 
     >>> image = read_image(_example_png())
     >>> image.shape, image.dtype
@@ -69,13 +84,43 @@ def read_image(
     Raises:
         UnreadableImageError: missing, empty, damaged, cut off, or of a format that is not read.
         LimitError: over a cap in `limits`; found before decoding.
+        MissingExtraError: HEIF, JPEG XL or 16-bit colour without the extra that reads it.
     """
-    data = _bytes_of(source, limits or Limits())
-    image, _ = _open(data, limits or Limits())
+    limits = limits or Limits()
+    data = _bytes_of(source, limits)
+    header = _checked_header(data, limits)
+    if _holds_deep_colour(header) and (depth == "native" or _only_deep(data, header)):
+        deep = _deep_colour(data, header)
+        return deep if depth == "native" else _high_byte(deep)
+    image = _open(data, header, limits)
     with _named_errors():
-        upright = _upright(image)
-        deep = _deep_array(upright) if depth == "native" else None
-        return np.asarray(_to_rgb(upright)) if deep is None else deep
+        if at_least is not None and header.format == "JPEG":
+            _draft(image, at_least)
+        upright = turn_upright(image)
+        if colour == "file":
+            upright.info.pop("icc_profile", None)
+        native = deep_array(upright, header.format) if depth == "native" or upright.mode == "I" else None
+        if native is not None and (depth == "native" or native.dtype == np.uint16):
+            return native if depth == "native" else _high_byte(native)
+        return np.asarray(to_rgb(upright))
+
+
+def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) -> bytes | None:
+    """Give the ICC profile of an image file, None where there is none.
+
+    >>> read_profile(_example_png()) is None
+    True
+
+    Raises:
+        UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
+    """
+    limits = limits or Limits()
+    data = _bytes_of(source, limits)
+    header = _checked_header(data, limits)
+    if _only_deep(data, header):
+        return None
+    found = _open(data, header, limits).info.get("icc_profile")
+    return bytes(found) if found else None
 
 
 def read_picture(source: str | Path | bytes, *, limits: Limits | None = None) -> Image.Image:
@@ -84,11 +129,59 @@ def read_picture(source: str | Path | bytes, *, limits: Limits | None = None) ->
     For `Preparation`, which resizes with Pillow anyway.
 
     Raises:
-        UnreadableImageError, LimitError: as `read_image`.
+        UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
-    image, _ = _open(_bytes_of(source, limits or Limits()), limits or Limits())
+    limits = limits or Limits()
+    data = _bytes_of(source, limits)
+    header = _checked_header(data, limits)
+    if header.bits > 8:
+        return Image.fromarray(np.asarray(read_image(data, limits=limits)))
+    image = _open(data, header, limits)
     with _named_errors():
-        return _to_rgb(_upright(image))
+        return to_rgb(turn_upright(image))
+
+
+def read_frames(
+    source: str | Path | bytes, *, limits: Limits | None = None
+) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
+    """Yield every frame of an animation and every page of a document: uint8 (H, W, 3), one in memory at a time.
+
+    Beside each frame comes the time in seconds at which it is shown, None for pages. Frames are complete pictures:
+    what an animation leaves out of a frame is taken from those before it.
+
+    >>> [frame.shape for frame, _ in read_frames(_example_png())]
+    [(2, 3, 3)]
+
+    Raises:
+        UnreadableImageError, LimitError, MissingExtraError: as `read_image`, and when a later frame is damaged.
+        LimitError: more frames than `limits.frames`; those before have been given.
+    """
+    limits = limits or Limits()
+    data = _bytes_of(source, limits)
+    header = _checked_header(data, limits)
+    if header.bits > 8 or header.format in ("HEIF", "JXL"):
+        yield np.asarray(read_image(data, limits=limits)), None
+        return
+    image = _open(data, header, limits)
+    shown_at = 0.0
+    for index in itertools.count():
+        if index >= limits.frames:
+            raise LimitError(
+                f"the file has more than {limits.frames} frames", fix="raise the limit: Limits(frames=...)"
+            )
+        with _named_errors():
+            try:
+                image.seek(index)
+            except EOFError:
+                return
+            check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
+            image.load()
+            # Known only once the frame is decoded.
+            duration = image.info.get("duration")
+            pixels = np.asarray(to_rgb(turn_upright(image)))
+        animated = isinstance(duration, int | float) and header.format != "TIFF"
+        yield pixels, shown_at if animated else None
+        shown_at += float(duration or 0) / 1000 if animated else 0.0
 
 
 def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> ImageInfo:
@@ -98,10 +191,16 @@ def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> 
     ImageInfo(format='PNG', size_hw=(2, 3), mode='L', orientation=1, frames=1)
 
     Raises:
-        UnreadableImageError, LimitError: as `read_image`.
+        UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
-    data = _bytes_of(source, limits or Limits())
-    return _info(*_open(data, limits or Limits()))
+    limits = limits or Limits()
+    data = _bytes_of(source, limits)
+    header = _checked_header(data, limits)
+    if _only_deep(data, header):
+        height, width = header.size_hw or (0, 0)
+        size_hw = (width, height) if header.orientation >= 5 else (height, width)
+        return ImageInfo(header.format, size_hw, f"{header.channels}x{header.bits}-bit", header.orientation, 1)
+    return _info(_open(data, header, limits), header)
 
 
 def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> tuple[ImageInfo, NDArray[np.uint8]]:
@@ -112,17 +211,28 @@ def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> t
     The whole file is still read, so damage is still found. Not for training: `Preparation` gives the real pixels.
 
     Raises:
-        UnreadableImageError, LimitError: as `read_image`.
+        UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
-    image, header = _open(data, limits or Limits())
+    limits = limits or Limits()
+    header = _checked_header(data, limits)
+    if _holds_deep_colour(header) and _only_deep(data, header):
+        shown = Image.fromarray(_high_byte(_deep_colour(data, header)))
+        return probe_image(data, limits=limits), np.asarray(shown.convert("L").resize((side, side), _BOX))
+    image = _open(data, header, limits)
     info = _info(image, header)
     with _named_errors():
         if header.format == "JPEG":
             image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (side * 2, side * 2))
-        grey = _upright(image)
+        grey = turn_upright(image)
+        deep = deep_array(grey, header.format) if grey.mode == "I" else None
+        if deep is not None and deep.dtype == np.uint16:
+            grey = Image.fromarray(_high_byte(deep))
         if grey.mode != "L":
-            grey = _to_rgb(grey).convert("L")
-        return info, np.asarray(grey.resize((side, side), Image.Resampling.BOX))
+            grey = to_rgb(grey).convert("L")
+        return info, np.asarray(grey.resize((side, side), _BOX))
+
+
+_BOX = Image.Resampling.BOX
 
 
 def _bytes_of(source: str | Path | bytes, limits: Limits) -> bytes:
@@ -139,23 +249,146 @@ def _bytes_of(source: str | Path | bytes, limits: Limits) -> bytes:
         raise UnreadableImageError(f"cannot read {str(path)!r}: {reason}", fix="check the path") from error
 
 
-def _open(data: bytes, limits: Limits) -> tuple[Image.Image, Header]:
+def _checked_header(data: bytes, limits: Limits) -> Header:
     header = read_header(data)
     check_limits(header, len(data), limits)
+    return header
+
+
+def _open(data: bytes, header: Header, limits: Limits) -> Image.Image:
+    if header.format in ("HEIF", "JXL"):
+        with _named_errors():
+            image = _open_heif(data) if header.format == "HEIF" else _open_jxl(data)
+        check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
+        return image
     try:
-        image = Image.open(io.BytesIO(data), formats=[header.format])
+        image = Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"the {header.format} is damaged", fix="copy it again or remove it") from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
+    except MemoryError as error:
+        raise LimitError("the image needs more memory than there is", fix="shrink it") from error
     # The container may promise less than the frame inside it; what Pillow is about to decode counts.
     check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
-    return image, header
+    return image
+
+
+def _open_heif(data: bytes) -> Image.Image:
+    heif = _extra("pi_heif", "HEIF")
+    decoded = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+    image = Image.frombytes(decoded.mode, decoded.size, bytes(decoded.data), "raw", decoded.mode, decoded.stride)
+    image.info["icc_profile"] = decoded.info.get("icc_profile")
+    return image
+
+
+def _open_jxl(data: bytes) -> Image.Image:
+    pixels = np.asarray(_extra("imagecodecs", "JPEG XL").jpegxl_decode(data))
+    if pixels.ndim == 4:
+        pixels = pixels[0]
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"its pixels are {pixels.dtype}")
+    return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def _extra(module: str, what: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        install = "pip install 'eyewright[formats]'" if module != "cv2" else "pip install 'eyewright[pixels]'"
+        raise MissingExtraError(f"reading {what} needs {module}, which is not installed", fix=install) from error
+
+
+def _holds_deep_colour(header: Header) -> bool:
+    """Tell whether more than 8 bits a channel in several channels are there, which Pillow would cut to 8."""
+    return header.bits > 8 and header.channels > 1 and header.format in ("PNG", "TIFF", "PNM", "JPEG2000")
+
+
+def _only_deep(data: bytes, header: Header) -> bool:
+    """Tell whether Pillow cannot open it at all: TIFF with floats in several channels, PFM in colour and so on."""
+    if not _holds_deep_colour(header) or header.format not in ("TIFF", "PNM"):
+        return False
+    try:
+        Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
+    except UnidentifiedImageError:
+        return True
+    except DECODER_ERRORS:
+        return False
+    return False
+
+
+def _deep_colour(data: bytes, header: Header) -> NDArray[np.uint16] | NDArray[np.float32]:
+    cv2 = _extra("cv2", "16-bit colour")
+    with _named_errors():
+        try:
+            read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error as error:
+            raise ValueError(str(error).splitlines()[0]) from error
+        if read is None:
+            raise ValueError(f"the {header.format} cannot be decoded")
+        if read.ndim == 2:
+            read = read[..., None]
+        order = {1: [0, 0, 0], 2: [0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[read.shape[2]]
+        pixels = read[..., order]
+        if pixels.dtype == np.uint8:
+            pixels = pixels.astype(np.uint16) * 257
+        elif pixels.dtype == np.uint16:
+            pixels = _full_range(pixels, header, data)
+        elif pixels.dtype in (np.float32, np.float64):
+            pixels = pixels[..., :3].astype(np.float32)
+        else:
+            raise ValueError(f"its pixels are {pixels.dtype}")
+        if pixels.dtype == np.uint16 and pixels.shape[2] in (2, 4):
+            pixels = over_white(pixels)
+        upright: NDArray[np.uint16] = turn_array(pixels, _stored_orientation(data, header))  # type: ignore[assignment]
+        return upright
+
+
+def _full_range(pixels: NDArray[np.uint16], header: Header, data: bytes) -> NDArray[np.uint16]:
+    """Stretch values of 9 to 15 bits to 16, by the maximum that the file names."""
+    top = 65535
+    if header.format == "PNM":
+        _, top = pnm_size(data)
+    elif 8 < header.bits < 16:
+        top = 2**header.bits - 1
+    if top == 65535:
+        return pixels
+    return ((pixels.astype(np.uint32) * 65535 + top // 2) // top).clip(0, 65535).astype(np.uint16)
+
+
+def _stored_orientation(data: bytes, header: Header) -> int:
+    if header.format == "TIFF":
+        return header.orientation
+    try:
+        return orientation_of(Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)]))
+    except DECODER_ERRORS:
+        return 1
+
+
+def _high_byte(deep: NDArray[Any]) -> NDArray[np.uint8]:
+    if deep.dtype != np.uint16:
+        raise UnreadableImageError(
+            "the image is 32-bit float, whose range is not stated in the file",
+            fix='read it with depth="native" and map it to 8 bits yourself',
+            code="unknown_range",
+        )
+    return (deep >> 8).astype(np.uint8)
+
+
+def _draft(image: Image.Image, at_least: tuple[int, int]) -> None:
+    height, width = at_least
+    if orientation_of(image) >= 5:
+        height, width = width, height
+    image.draft(None, (max(1, width), max(1, height)))
 
 
 def _info(image: Image.Image, header: Header) -> ImageInfo:
     with _named_errors():
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         width, height = image.size
         # Pillow already swaps the sides of a turned TIFF.
         turned = orientation >= 5 and header.format != "TIFF"
@@ -168,56 +401,12 @@ def _named_errors() -> Iterator[None]:
     """Give every way in which a decoder fails one clear name."""
     try:
         yield
-    except UnreadableImageError:
+    except (UnreadableImageError, MissingExtraError):
         raise
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
     except MemoryError as error:
         raise LimitError("the image needs more memory than there is", fix="shrink it") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
-    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except _DECODER_ERRORS:
-        # Broken metadata says nothing about the pixels, which are read as they lie.
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _deep_array(image: Image.Image) -> NDArray[np.uint16] | NDArray[np.float32] | None:
-    """Give what holds more than 8 bits as it is, (H, W, 3), and None for the rest."""
-    if image.mode.startswith("I;16"):
-        return np.repeat(np.asarray(image).astype(np.uint16)[..., None], 3, axis=2)
-    if image.mode in ("F", "I"):
-        return np.repeat(np.asarray(image, dtype=np.float32)[..., None], 3, axis=2)
-    return None
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("F", "I"):
-        kind = "32-bit float" if image.mode == "F" else "32-bit integer"
-        raise UnreadableImageError(
-            f"the image is {kind}, whose range is not stated in the file",
-            fix='read it with depth="native" and map it to 8 bits yourself',
-            code="unknown_range",
-        )
-    if image.mode in ("LAB", "HSV"):
-        raise UnreadableImageError(f"the image is in {image.mode}, which is not read", fix="save it as RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        over = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        over.alpha_composite(image.convert("RGBA"))
-        return over.convert("RGB")
-    return image.convert("RGB")
 
 
 def _reason(error: BaseException) -> str:

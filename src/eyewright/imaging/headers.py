@@ -13,18 +13,26 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from eyewright.core.errors import LimitError, UnreadableImageError
+from eyewright.imaging import containers
 
 FORMATS = MappingProxyType(
     {
         "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
         "PNG": (".png", ".apng"),
         "WEBP": (".webp",),
+        "AVIF": (".avif",),
         "GIF": (".gif",),
         "BMP": (".bmp", ".dib"),
         "TIFF": (".tif", ".tiff"),
+        "PNM": (".pnm", ".pbm", ".pgm", ".ppm", ".pfm"),
+        "ICO": (".ico",),
+        "TGA": (".tga", ".icb", ".vda", ".vst"),
+        "JPEG2000": (".jp2", ".j2k", ".jpx", ".j2c", ".jpc"),
+        "HEIF": (".heic", ".heif", ".hif"),
+        "JXL": (".jxl",),
     }
 )
-"""Formats that are read, each with the file extensions that fit it."""
+"""Formats that are read, each with the file extensions that fit it. HEIF and JXL need the extra `formats`."""
 
 
 @dataclass(frozen=True)
@@ -32,29 +40,42 @@ class Limits:
     """Caps checked against the header, before decoding.
 
     `pixels` bounds height x width, `side` each of them in pixels, `scans` the passes of a progressive JPEG (every one
-    costs a walk over the whole image: 1,500 scans in 109 KB keep a decoder busy for 40 s), `bytes` the file itself.
+    costs a walk over the whole image: 1,500 scans in 109 KB keep a decoder busy for 40 s), `scan_pixels` their
+    product with the size, `frames` the pages or pictures of a file that are read, `chunks` the parts of a PNG or the
+    boxes of a container, `tiles` the pieces that a JPEG 2000 is cut into, `bytes` the file itself.
     """
 
     pixels: int = 64_000_000
     side: int = 32_768
     scans: int = 64
+    scan_pixels: int = 1_000_000_000
+    frames: int = 10_000
+    chunks: int = 100_000
+    tiles: int = 16_384
     bytes: int = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header claims: format name, (height, width) in pixels before orientation, JPEG scans."""
+    """What the header claims, where it claims it.
+
+    `format` is a key of `FORMATS`, `size_hw` (height, width) in pixels before orientation, `scans` those of a JPEG,
+    `chunks` and `tiles` as in `Limits`, `bits` the most that a channel has and `channels` how many there are, as far
+    as the header tells. `orientation` is that of a TIFF, which keeps it beside the size.
+    """
 
     format: str
     size_hw: tuple[int, int] | None
     scans: int = 1
+    chunks: int = 0
+    tiles: int = 1
+    bits: int = 8
+    channels: int = 0
+    orientation: int = 1
 
 
 def read_header(data: bytes) -> Header:
     """Give what `data` claims to be.
-
-    TIFF keeps its size in a directory anywhere in the file; for it `size_hw` is None and the reader, which opens TIFF
-    without decoding, supplies it.
 
     >>> read_header(b"GIF89a" + struct.pack("<HH", 7, 5) + b"rest").size_hw
     (5, 7)
@@ -65,22 +86,46 @@ def read_header(data: bytes) -> Header:
     if not data:
         raise UnreadableImageError("expected an image, found an empty file", fix="copy the file again", code="empty")
     try:
-        if data[:3] == b"\xff\xd8\xff":
-            return _jpeg(data)
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
-            width, height = struct.unpack_from(">II", data, 16)
-            return Header("PNG", (height, width))
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return Header("WEBP", _webp_size(data))
-        if data[:6] in (b"GIF87a", b"GIF89a"):
-            width, height = struct.unpack_from("<HH", data, 6)
-            return Header("GIF", (height, width))
-        if data[:2] == b"BM" and len(data) >= 26:
-            return Header("BMP", _bmp_size(data))
-        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return Header("TIFF", None)
-    except struct.error:
+        return _read(data)
+    except (struct.error, IndexError):
         raise UnreadableImageError("the image is cut off inside its header", fix="copy it again") from None
+    except containers.ContainerError as error:
+        raise UnreadableImageError(f"the image is damaged ({error})", fix="copy it again or remove it") from None
+
+
+def _read(data: bytes) -> Header:
+    if data[:3] == b"\xff\xd8\xff":
+        return _jpeg(data)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return _png(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return Header("WEBP", _webp_size(data))
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        width, height = struct.unpack_from("<HH", data, 6)
+        return Header("GIF", (height, width))
+    if data[:2] == b"BM" and len(data) >= 26:
+        return Header("BMP", _bmp_size(data))
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        page = containers.first_tiff_page(data)
+        return Header("TIFF", page.size_hw, bits=page.bits, channels=page.channels, orientation=page.orientation)
+    if (brand := containers.bmff_brand(data)) is not None:
+        size_hw, boxes = containers.heif_size(data)
+        return Header(brand, size_hw, chunks=boxes)
+    if data[:12] == containers.JP2_SIGNATURE or data[:4] == b"\xff\x4f\xff\x51":
+        size_hw, tiles, bits, channels = containers.jpeg2000_size(data)
+        return Header("JPEG2000", size_hw, tiles=tiles, bits=bits, channels=channels)
+    if data[:2] == b"\xff\x0a" or data[:12] == containers.JXL_SIGNATURE:
+        return Header("JXL", containers.jxl_size(data))
+    if data[:1] == b"P" and data[1:2] in b"123456fF" and data[2:3].isspace():
+        size_hw, top = containers.pnm_size(data)
+        bits = 32 if top == 0 else 16 if top > 255 else 8
+        return Header("PNM", size_hw, bits=bits, channels=3 if data[1:2] in b"36F" else 1)
+    if data[:4] == b"\0\0\1\0" and containers.looks_like_ico(data):
+        return Header("ICO", containers.ico_size(data))
+    # A TGA has no mark at its start, so everything else is ruled out first.
+    if containers.looks_like_tga(data):
+        width, height = struct.unpack_from("<HH", data, 12)
+        return Header("TGA", (height, width))
     raise UnreadableImageError(
         f"expected one of {', '.join(FORMATS)}, found {_looks_like(data)}",
         fix="convert it to PNG or JPEG, or remove it",
@@ -102,18 +147,40 @@ def check_limits(header: Header, n_bytes: int, limits: Limits) -> None:
     raising = "shrink it, or raise the limit: read_image(..., limits=Limits(...))"
     if n_bytes > limits.bytes:
         raise LimitError(f"the file has {n_bytes} bytes, over the limit of {limits.bytes}", fix=raising)
-    if header.scans > limits.scans:
-        raise LimitError(f"the JPEG has {header.scans} scans, over the limit of {limits.scans}", fix="save it again")
-    if header.size_hw is not None:
-        height, width = header.size_hw
-        if height < 1 or width < 1:
-            raise UnreadableImageError(f"the image claims {width}x{height} pixels", fix="copy it again or remove it")
-        if max(height, width) > limits.side:
-            over = f"over the limit of {limits.side} a side"
-            raise LimitError(f"the image claims {width}x{height} pixels, {over}", fix=raising)
-        if height * width > limits.pixels:
-            over = f"over the limit of {limits.pixels} in all"
-            raise LimitError(f"the image claims {width}x{height} pixels, {over}", fix=raising)
+    for value, cap, name in (
+        (header.scans, limits.scans, "scans"),
+        (header.chunks, limits.chunks, "chunks"),
+        (header.tiles, limits.tiles, "tiles"),
+    ):
+        if value > cap:
+            raise LimitError(f"the {header.format} has {value} {name}, over the limit of {cap}", fix="save it again")
+    if header.size_hw is None:
+        return
+    height, width = header.size_hw
+    if height < 1 or width < 1:
+        raise UnreadableImageError(f"the image claims {width}x{height} pixels", fix="copy it again or remove it")
+    if max(height, width) > limits.side:
+        over = f"over the limit of {limits.side} a side"
+        raise LimitError(f"the image claims {width}x{height} pixels, {over}", fix=raising)
+    if height * width > limits.pixels:
+        over = f"over the limit of {limits.pixels} in all"
+        raise LimitError(f"the image claims {width}x{height} pixels, {over}", fix=raising)
+    if header.scans * height * width > limits.scan_pixels:
+        over = f"over the limit of {limits.scan_pixels} pixels in all scans"
+        raise LimitError(f"the JPEG has {header.scans} scans of {width}x{height} pixels, {over}", fix="save it again")
+
+
+def _png(data: bytes) -> Header:
+    """Read the header chunk and count the others, whose number alone can keep a decoder busy (W3C PNG, 5.3)."""
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    chunks, position = 0, 8
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        chunks += data[position + 4 : position + 8] not in (b"IDAT", b"fdAT")
+        position += 12 + length
+    return Header(
+        "PNG", (height, width), chunks=chunks, bits=bits, channels={0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(colour, 0)
+    )
 
 
 _NEXT_MARKER = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])", re.DOTALL)
@@ -122,6 +189,7 @@ _NEXT_MARKER = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])", re.DOTALL)
 def _jpeg(data: bytes) -> Header:
     """Walk the segments up to the first scan: size from the frame header, scans by their markers (ITU-T T.81, B.1)."""
     size_hw, scans, position = None, 0, 2
+    bits = channels = 0
     while (found := _NEXT_MARKER.search(data, position)) is not None:
         marker = found.group(1)[0]
         position = found.end()
@@ -137,13 +205,13 @@ def _jpeg(data: bytes) -> Header:
             # one inside a table between two scans would be counted too, which the limit's distance allows for.
             scans = 1 + data.count(b"\xff\xda", position)
             break
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and position + 7 <= len(data):
-            height, width = struct.unpack_from(">HH", data, position + 3)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and position + 8 <= len(data):
+            bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 2)
             size_hw = (height, width)
         position += max(length, 2)
     if size_hw is None:
         raise UnreadableImageError("the JPEG is cut off inside its header", fix="copy it again")
-    return Header("JPEG", size_hw, max(scans, 1))
+    return Header("JPEG", size_hw, max(scans, 1), bits=bits, channels=channels)
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -177,7 +245,7 @@ def _looks_like(data: bytes) -> str:
         b"8BPS": "a Photoshop file",
         b"PK\x03\x04": "a zip archive",
         b"\x1f\x8b": "a gzip file",
-        b"\x00\x00\x00\x0cjP": "JPEG 2000",
+        b"SIMPLE  =": "a FITS file",
         b"<!DOC": "an HTML page",
         b"<html": "an HTML page",
     }
@@ -185,7 +253,7 @@ def _looks_like(data: bytes) -> str:
         if start[: len(magic)].lower() == magic.lower():
             return name
     if data[4:8] == b"ftyp":
-        return f"a {data[8:12].decode('latin-1')} container (HEIF, AVIF or video)"
+        return f"a {data[8:12].decode('latin-1')!r} container, a video perhaps"
     if not start.strip(b"\0"):
         return "only zero bytes"
     return "text" if all(32 <= b < 127 or b in b"\t\r\n" for b in start) else "other bytes"

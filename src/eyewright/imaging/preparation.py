@@ -5,6 +5,7 @@ __all__ = ["Placement", "Preparation"]
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
+from eyewright.imaging.steps import STEPS, Steps, parse_steps
 
 Fit = Literal["stretch", "crop", "letterbox", "shorter"]
 Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
@@ -55,6 +57,9 @@ class Preparation:
     pixels and cuts out the centre. Resampling is Pillow's, antialiased, in 8 bits: the same bits on
     every machine. Grey is ITU-R 601-2 luma. Scaling to [0, 1] and mean/std live inside the net.
 
+    `steps` are applied first, to the image as it is: a line such as "denoise:nlm | clahe", whose steps keep the size
+    and draw nothing at random. They travel as JSON, and need the extra `pixels` wherever the model is used.
+
     >>> prepare = Preparation((4, 4), fit="letterbox")
     >>> pixels, placement = prepare(np.full((2, 4, 3), 9, np.uint8))
     >>> pixels.shape, placement.offset_yx
@@ -67,6 +72,7 @@ class Preparation:
     channels: int = 3
     fill: int = 0
     inner: int | None = None
+    steps: str = ""
 
     def __post_init__(self) -> None:
         height, width = self.size_hw
@@ -88,6 +94,8 @@ class Preparation:
             )
         if self.channels not in (1, 3) or not 0 <= self.fill <= 255:
             raise UsageError(f"expected 1 or 3 channels and fill 0-255, found {self.channels} and {self.fill}")
+        if self.steps:
+            object.__setattr__(self, "steps", str(_checked_steps(self.steps)))
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
         """Prepare one image, uint8 (H, W, 3) RGB, to uint8 (*size_hw, channels) and its placement.
@@ -105,6 +113,9 @@ class Preparation:
     def apply(self, picture: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
         """Prepare a Pillow picture in mode RGB, as `decode.read_picture` gives it: the same bits, with fewer copies."""
         source_hw = (picture.height, picture.width)
+        if self.steps:
+            done = _checked_steps(self.steps)(np.asarray(picture))
+            picture = Image.fromarray(done).convert("RGB")
         if self.channels == 1:
             picture = picture.convert("L")
         if self.inner is not None:
@@ -172,7 +183,9 @@ class Preparation:
 
     def to_json(self) -> dict[str, Any]:
         """Give the value as plain JSON types."""
-        return {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
+        found = {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
+        del found["steps"]
+        return {**found, "steps": _checked_steps(self.steps).to_json()} if self.steps else found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Preparation":
@@ -183,9 +196,26 @@ class Preparation:
         """
         try:
             height, width = data["size_hw"]
-            value = cls(**{**data, "size_hw": (int(height), int(width))})
+            steps = str(Steps.from_json(data["steps"])) if "steps" in data else ""
+            value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps})
             if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0)):
                 raise TypeError("channels, fill and inner are whole numbers")
             return value
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None
+
+
+@lru_cache(maxsize=16)
+def _checked_steps(text: str) -> Steps:
+    """Read steps that may come before a net.
+
+    Raises:
+        UsageError: a step that is unknown, changes the size, or draws at random.
+    """
+    steps = parse_steps(text)
+    for step in steps.steps:
+        kind = STEPS[step.name]
+        if not kind.keeps_size or kind.random or step.name == "depth":
+            why = "draws at random" if kind.random else "changes the size or the depth"
+            raise UsageError(f"step {step.name!r} {why}, and cannot come before a net", fix="process the images first")
+    return steps

@@ -35,7 +35,7 @@ def choose_preparation(scan: Scan, recipe: Recipe, published: Any = None) -> Pre
                 f"found {recipe.imgsz}",
                 fix="leave --imgsz out",
             )
-        return own
+        return replace(own, steps=recipe.steps)
     sizes = scan.sizes_hw
     side = recipe.imgsz or _usual_side(sizes)
     aspect = sizes[:, 1] / sizes[:, 0]
@@ -45,6 +45,7 @@ def choose_preparation(scan: Scan, recipe: Recipe, published: Any = None) -> Pre
         fit="stretch" if high <= low * 1.1 else "letterbox",
         channels=1 if scan.is_grey() else 3,
         fill=0 if scan.is_grey() else 114,
+        steps=recipe.steps,
     )
 
 

@@ -41,11 +41,14 @@ class Recipe:
     distribution (Zhang et al. 2018, Yun et al. 2019), 0 is off. `amp` computes in bfloat16 where that pays: "auto" does
     so on a GPU and never on a CPU. `freeze` is the share of the run in which a pretrained net's head alone is
     trained; `layer_decay` multiplies the learning rate of every layer by that much for each layer above it.
+
+    `steps` are done to every image first, here and wherever the model is used, such as "denoise:nlm | clahe".
     """
 
     task: str = "classify"
     model: str = "auto"
     imgsz: int | None = None
+    steps: str = ""
     epochs: int | None = None
     budget_s: float | None = None
     batch: int | None = None

@@ -1,13 +1,12 @@
-"""Where images come from: a file, a folder, a glob, bytes, an array, standard input."""
+"""Images at rest: a file, a folder, a glob, bytes, an array, standard input."""
 
-__all__ = ["Frame", "iter_images", "list_sources"]
+__all__ = ["VIDEO_EXTENSIONS", "iter_images", "list_sources", "read_named"]
 
 import glob
 import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,15 @@ from numpy.typing import NDArray
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.sources.frames import Frame
 
 _EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
-_STREAM = re.compile(r"^(rtsp|http|https|sane|v4l2):", re.IGNORECASE)
-_VIDEO = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg"})
+VIDEO_EXTENSIONS = frozenset(
+    {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".ogv", ".wmv"}
+)
+"""What a video file is called; what it is, its first bytes say."""
 
-
-@dataclass(frozen=True)
-class Frame:
-    """One image with where it came from: uint8 (H, W, 3) RGB, origin, index, seconds since the start of a stream."""
-
-    image: NDArray[np.uint8]
-    origin: str
-    index: int = 0
-    time_s: float | None = None
+_NOT_FILES = re.compile(r"^((rtsps?|https?|sane):|\d{1,3}$)", re.IGNORECASE)
 
 
 def list_sources(source: str | Path) -> list[Path | str]:
@@ -38,23 +32,24 @@ def list_sources(source: str | Path) -> list[Path | str]:
 
     Raises:
         InputError: nothing is there.
-        UsageError: a camera, stream, scanner or video, which this version does not read.
+        UsageError: a camera, stream, scanner or video, whose frames `open_source` gives.
     """
     text = os.fspath(source)
     if text == "-":
         return ["-"]
     path = Path(text)
     if path.is_file():
-        if path.suffix.lower() in _VIDEO:
-            raise UsageError(f"{path.name!r} is a video; this version reads images", fix="extract its frames first")
+        if path.suffix.lower() in VIDEO_EXTENSIONS:
+            raise UsageError(f"{path.name!r} is a video, not an image", fix="open it with eyewright.open_source")
         return [path]
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _EXTENSIONS and p.is_file())
         if not found:
             raise InputError(f"expected images in {text!r}, found none", fix="check the folder", code="no_images")
         return list(found)
-    if _STREAM.match(text) or text.isdecimal():
-        raise UsageError(f"{text!r} is a camera, stream or scanner; this version reads files", fix="pass a file")
+    if _NOT_FILES.match(text):
+        fix = "open it with eyewright.open_source"
+        raise UsageError(f"{text!r} is a camera, stream or scanner, not a file", fix=fix)
     matches = sorted(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
     if not matches:
         raise InputError(f"expected an image, found nothing at {text!r}", fix="check the path", code="not_found")

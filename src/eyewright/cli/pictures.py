@@ -1,0 +1,293 @@
+"""The verbs that work on pictures without a model: process, segment, encode, steps."""
+
+__all__ = ["add_pictures", "encode", "process", "segment", "steps"]
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
+from eyewright.core.errors import UsageError
+
+
+def process(o: argparse.Namespace) -> Result:
+    from eyewright.processing import process_source
+
+    done = process_source(
+        o.source,
+        o.steps,
+        o.out,
+        to=o.to,
+        quality=o.quality,
+        overwrite=o.overwrite,
+        resume=o.resume,
+        preview=o.preview,
+        draft=o.draft,
+        workers=o.workers,
+        seed=o.seed or 0,
+        stride=o.stride,
+        max_frames=o.max_frames,
+        quiet=is_quiet(o),
+    )
+    text = [f"{done.n_written:,} written to {shown_path(done.folder)}"]
+    if done.n_skipped:
+        text.append(f"{done.n_skipped:,} were there already")
+    if done.preview is not None:
+        text.append(f"before and after: {shown_path(done.preview)}")
+    if done.findings and not o.json:
+        warn(f"{len(done.findings)} could not be done:")
+        for f in done.findings:
+            warn(f"  {f.path}: {f.message}; {f.fix}")
+    out = {"images": done.folder.resolve()} | ({"preview": done.preview.resolve()} if done.preview else {})
+    counts = {"written": done.n_written, "skipped": done.n_skipped, "failed": len(done.findings)}
+    return {
+        "out": out,
+        "steps": str(done.steps),
+        "counts": {**counts, "bytes_in": done.bytes_in, "bytes_out": done.bytes_out},
+        "findings": [vars(f) for f in done.findings],
+        "text": text,
+        "exit": 1 if done.findings else 0,
+    }
+
+
+def segment(o: argparse.Namespace) -> Result:
+    from eyewright.processing import segment_file
+
+    values = dict(_pair(item) for item in o.set or ())
+    for name in ("box", "points", "markers"):
+        if getattr(o, name) is not None:
+            values[name] = getattr(o, name)
+    done = segment_file(
+        o.image, method=o.method, values=values, steps=o.steps, truth=o.truth, out=o.out, overwrite=o.overwrite
+    )
+    text = [f"{len(done.regions):,} region{'s' * (len(done.regions) != 1)} by {o.method}"]
+    text += [f"{name:26} {value:.3f}" for name, value in done.scores.items()]
+    text += [f"{name:8} {shown_path(path)}" for name, path in done.paths.items()]
+    if o.out is None:
+        text.append("pass --out DIR to write labels, overlay, table and COCO")
+    return {
+        "task": "segment",
+        "out": {name: path.resolve() for name, path in done.paths.items()},
+        "metrics": {name: {"value": v, "low": None, "high": None, "n": 1} for name, v in done.scores.items()},
+        "regions": [vars(r) for r in done.regions[:1000]],
+        "counts": {"regions": len(done.regions)},
+        "text": text,
+    }
+
+
+def encode(o: argparse.Namespace) -> Result:
+    if o.study is not None:
+        return _study(o)
+    if not o.images:
+        raise UsageError("expected images to encode, found none", fix="pass files or a folder, or --study FOLDER")
+    from eyewright.processing.compression import encode_files
+
+    files, findings = encode_files(
+        o.images,
+        o.out,
+        to=o.to,
+        target=_target(o),
+        keep_icc=o.keep_icc,
+        overwrite=o.overwrite,
+        workers=o.workers,
+        quiet=is_quiet(o),
+    )
+    text = [
+        f"{'file':28} {'codec':>9} {'bytes':>10} {'saved':>6} {'bpp':>6} "
+        f"{'PSNR':>6} {'SSIM':>7} {'MS-SSIM':>7} {'score':>5}"
+    ]
+    for e in files:
+        name = e.source.name if len(e.source.name) <= 28 else e.source.name[:27] + "…"
+        numbers = f"{e.saved:6.1%} {e.bits_per_pixel:6.2f} {e.psnr:6.2f} {e.ssim:7.4f} {e.ms_ssim:7.4f} {e.score:5.1f}"
+        text.append(f"{name:28} {e.codec:>9} {e.bytes_out:10,} {numbers}")
+    before, after = sum(e.bytes_in for e in files), sum(e.bytes_out for e in files)
+    if files:
+        change = f"{1 - after / before:.1%} saved" if after <= before else f"{after / before - 1:.1%} LARGER"
+        text.append(f"{len(files):,} files, {before:,} bytes became {after:,}: {change}")
+    for f in findings:
+        warn(f"{f.path}: {f.message}; {f.fix}")
+    missed = any(e.missed for e in files)
+    failed = any(f.severity == "error" for f in findings)
+    if failed and not files:
+        from eyewright.core.errors import UnreadableImageError
+
+        raise UnreadableImageError(
+            f"{findings[0].path}: {findings[0].message}", fix=findings[0].fix, code=findings[0].code
+        )
+    return {
+        "out": {"images": Path(o.out).resolve()},
+        "files": [_encoded(e) for e in files],
+        "counts": {"bytes_in": before, "bytes_out": after},
+        "findings": [vars(f) for f in findings],
+        "text": text,
+        # A target that cannot be met is a budget that was asked for.
+        "exit": 5 if missed else 1 if failed else 0,
+    }
+
+
+def _study(o: argparse.Namespace) -> Result:
+    from eyewright.processing import study_folder
+
+    study = study_folder(o.study, o.out, workers=o.workers, quiet=is_quiet(o))
+    text = [f"{study.n} pictures; bytes for the same quality, against JPEG:"]
+    for codec, rates in study.rates.items():
+        cells = "  ".join(f"{m} {'–' if r is None else f'{r:+.1f} %'}" for m, r in rates.items())
+        text.append(f"  {codec:9} {cells}")
+    text.append(f"page     {shown_path(study.paths['study'])}")
+    return {
+        "out": {k: p.resolve() for k, p in study.paths.items()},
+        "bjontegaard_percent": study.rates,
+        "findings": [vars(f) for f in study.findings],
+        "text": text,
+        "exit": 1 if study.findings else 0,
+    }
+
+
+def steps(o: argparse.Namespace) -> Result:
+    from eyewright.imaging.steps import STEPS
+    from eyewright.imaging.steps.gallery import write_gallery
+
+    table: dict[str, Any] = {}
+    text: list[str] = []
+    group = ""
+    for name, kind in STEPS.items():
+        if kind.group != group:
+            group = kind.group
+            text += ["", group.upper()] if text else [group.upper()]
+        text.append(f"  {name:13} {kind.about}   e.g. {kind.example}")
+        table[name] = {
+            "group": kind.group, "about": kind.about, "example": kind.example, "depths": list(kind.depths),
+            "colours": list(kind.colours), "by": kind.by,
+            "parameters": [
+                {"name": p.name, "takes": p.range_text, "default": p.default, "about": p.about, "only": list(p.only)}
+                for p in kind.parameters
+            ],
+        }  # fmt: skip
+        for p in kind.parameters:
+            default = "" if p.default in (None, "") else f", default {p.default}"
+            only = f" ({', '.join(p.only)})" if p.only else ""
+            text.append(f"      {p.name:11} {p.about}{only}: {p.range_text}{default}")
+    out = {}
+    if o.out is not None:
+        out["gallery"] = write_gallery(Path(o.out), image=o.image).resolve()
+        text += ["", f"pictures: {shown_path(out['gallery'])}"]
+    else:
+        text += ["", "pass --out DIR for a page with a picture of each"]
+    return {"steps": table, "out": out, "text": text}
+
+
+def _target(o: argparse.Namespace) -> Any:
+    from eyewright.processing import Target
+
+    given = {
+        "quality": o.quality, "bytes": None if o.target_bytes is None else read_bytes(o.target_bytes),
+        "ssim": o.target_ssim, "score": o.target_score,
+    }  # fmt: skip
+    chosen = {k: v for k, v in given.items() if v is not None}
+    if len(chosen) > 1:
+        names = " and ".join(f"--{'quality' if k == 'quality' else 'target-' + k}" for k in chosen)
+        raise UsageError(f"expected one target, found {names}", fix="leave one out")
+    kind: Any = next(iter(chosen), None)
+    return None if kind is None else Target(kind, chosen[kind])
+
+
+def read_bytes(text: str) -> float:
+    """Read a number of bytes such as 50k, 1.5M or 20000.
+
+    >>> read_bytes("50k")
+    50000.0
+
+    Raises:
+        UsageError: not one.
+    """
+    units = {"": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "kib": 1024, "mib": 1024**2}
+    plain = text.strip().lower()
+    number = plain.rstrip("kmib")
+    try:
+        value = float(number) * units[plain[len(number) :]]
+    except (ValueError, KeyError):
+        value = math.nan
+    if not math.isfinite(value) or value <= 0:
+        raise UsageError(f"expected a number of bytes such as 50k, found {text!r}")
+    return value
+
+
+def _pair(item: str) -> tuple[str, str]:
+    name, equals, value = item.partition("=")
+    if not equals:
+        raise UsageError(f"expected --set NAME=VALUE, found {item!r}", fix="as in --set regions=300")
+    return name.strip(), value.strip()
+
+
+def _encoded(e: Any) -> dict[str, Any]:
+    kept = {k: v for k, v in vars(e).items() if k not in ("size_hw",)}
+    numbers = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in kept.items()}
+    size = {"height": e.size_hw[0], "width": e.size_hw[1], "bits_per_pixel": e.bits_per_pixel, "saved": e.saved}
+    return {**numbers, "source": e.source.resolve(), "out": None if e.out is None else e.out.resolve(), **size}
+
+
+def add_pictures(verb: Any) -> None:
+    """Declare the options of these verbs."""
+    p = verb("process")
+    p.add_argument("source", metavar="SOURCE", help="file, folder, glob, video, camera number, stream or scanner")
+    p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise:nlm | clahe:clip=2 | resize:640'")
+    p.add_argument("--out", metavar="DIR", required=True)
+    p.add_argument("--to", metavar="FORMAT", help="jpeg, png, webp, avif, tiff, ... (default: as it came)")
+    p.add_argument("--quality", type=float, default=90, metavar="Q", help="1-100 for formats that lose (default 90)")
+    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    p.add_argument("--resume", action="store_true", help="go on where the same batch was interrupted")
+    p.add_argument("--preview", action="store_true", help="a sheet of the first files before and after")
+    p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    add_stream(p)
+
+    p = verb("segment")
+    p.add_argument("image", metavar="IMAGE")
+    p.add_argument(
+        "--method",
+        default="otsu",
+        metavar="NAME",
+        help="otsu, adaptive, multi-otsu, k-means, slic, felzenszwalb, quick-shift, watershed, grabcut, flood, "
+        "components",
+    )
+    p.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help="a parameter of the method, such as regions=300"
+    )
+    p.add_argument("--box", metavar="'X Y W H'", help="for grabcut")
+    p.add_argument("--points", metavar="'X Y/X Y'", help="for flood")
+    p.add_argument("--markers", metavar="'X Y/X Y'", help="for watershed")
+    p.add_argument("--steps", metavar="STEPS", help="processing before, such as 'smooth:guided'")
+    p.add_argument("--truth", metavar="PNG", help="label picture to score against")
+    p.add_argument("--out", metavar="DIR", help="write labels, overlay, table and COCO there")
+    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+
+    p = verb("encode")
+    p.add_argument("images", metavar="IMAGE", nargs="*")
+    p.add_argument("--out", metavar="DIR", default="encoded", help="default: encoded")
+    p.add_argument(
+        "--to",
+        default="auto",
+        metavar="CODEC",
+        help="auto, or jpeg, webp, avif, jxl, jpeg2000, png; several with commas",
+    )
+    p.add_argument("--quality", type=float, metavar="Q", help="1-100, as the codec means it")
+    p.add_argument("--target-ssim", type=float, metavar="S", help="SSIM of the luma, such as 0.98")
+    p.add_argument("--target-bytes", metavar="N", help="at most so many bytes, such as 50k")
+    p.add_argument("--target-score", type=float, metavar="S", help="SSIMULACRA 2 (default 90: no visible loss)")
+    p.add_argument("--keep-icc", action="store_true", help="keep the colour profile")
+    p.add_argument("--study", metavar="FOLDER", help="compare all codecs on a folder; writes study.html")
+    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    p.add_argument("--workers", type=int, metavar="N", help="threads (default: all cores)")
+
+    p = verb("steps")
+    p.add_argument("--out", metavar="DIR", help="write a page with a picture of each step")
+    p.add_argument(
+        "--image", metavar="IMAGE", help="the picture to show them on (default: one that ships with scikit-image)"
+    )
+
+
+def add_stream(p: argparse.ArgumentParser) -> None:
+    """Declare the options of a source of frames."""
+    p.add_argument("--stride", type=int, default=1, metavar="N", help="of a stream, every N-th frame")
+    p.add_argument("--max-frames", type=int, metavar="N", help="of a stream, so many frames at most")

@@ -1,0 +1,44 @@
+"""What a source gives: frames, each with where and when it was taken."""
+
+__all__ = ["Frame", "Source"]
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image with where it came from: uint8 (H, W, 3) RGB, origin, index, seconds since the start of a stream.
+
+    `index` counts the source's frames, those that a stride leaves out included; `time_s` is None where there is no
+    time, as for files.
+    """
+
+    image: NDArray[np.uint8]
+    origin: str
+    index: int = 0
+    time_s: float | None = None
+
+
+class Source(Protocol):
+    """Frames one after another, and a device or connection that is given back by `close`.
+
+    `live` is True where frames come at their own pace whether or not they are taken: cameras and streams.
+    """
+
+    live: bool
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> "Source": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...

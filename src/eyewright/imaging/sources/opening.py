@@ -1,0 +1,247 @@
+"""One door to every source: what a name means, and stride, limits, latest-frame mode and reconnection for all alike."""
+
+__all__ = ["is_stream", "open_source"]
+
+import contextlib
+import functools
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from eyewright.core.errors import EyewrightError, InputError, UsageError
+from eyewright.imaging.headers import Limits
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_named
+from eyewright.imaging.sources.frames import Frame, Source
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+
+def is_stream(source: Any) -> bool:
+    """Tell whether a source gives frames by itself: a video, camera, stream or scanner, not files or arrays.
+
+    >>> is_stream("rtsp://camera/1"), is_stream("0"), is_stream("photos/")
+    (True, True, False)
+    """
+    if isinstance(source, int):
+        return True
+    if not isinstance(source, str | Path):
+        return False
+    text = os.fspath(source)
+    if re.match(r"^(rtsps?|https?|sane):", text, re.IGNORECASE):
+        return True
+    path = Path(text)
+    if text.isdecimal() and not path.exists():
+        return True
+    return path.suffix.lower() in VIDEO_EXTENSIONS
+
+
+def open_source(
+    source: str | Path | int,
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    latest: bool = False,
+    reconnect: int | None = None,
+    timeout_s: float = 10.0,
+    limits: Limits | None = None,
+) -> Source:
+    """Open a file, folder, glob, video, camera number, `rtsp://`, `http://` MJPEG, `sane:DEVICE` or `-`.
+
+    Every `stride`-th frame is given, `max_frames` at most. With `latest`, frames of a live source that come while the
+    last one is worked on are dropped, so that each is as new as can be. A stream that breaks is opened again,
+    `reconnect` times in a row (None: 10), after pauses of 0.5 s doubling to 30 s; time and index go on. `timeout_s`
+    bounds how long a stream may take to answer or to give its next frame.
+
+    The protocol and host of a stream are the caller's: never pass an address that a client of yours has sent.
+
+    >>> with open_source(_example_file()) as source:
+    ...     [frame.image.shape for frame in source]
+    [(2, 3, 3)]
+
+    Raises:
+        InputError: nothing is there, or it does not answer.
+        UsageError: not a source; a stride or limit below 1.
+    """
+    if stride < 1 or (max_frames is not None and max_frames < 1) or timeout_s <= 0:
+        raise UsageError(f"expected a stride and a limit of at least 1, found {stride} and {max_frames}")
+    text = os.fspath(source) if not isinstance(source, int) else str(source)
+    limits = limits or Limits()
+    again: Callable[[], _Frames] | None = None
+    if re.match(r"^(rtsps?|https?):", text, re.IGNORECASE):
+        again = functools.partial(_open_stream, text, timeout_s, limits)
+        opened = again()
+    else:
+        opened = _open_local(source, text, timeout_s, limits)
+    return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect)
+
+
+def _open_stream(address: str, timeout_s: float, limits: Limits) -> "_Frames":
+    # Each kind is imported when it is opened: nobody who reads files needs HTTP or a scanner.
+    if address.lower().startswith("rtsp"):
+        from eyewright.imaging.sources.video import RtspStream
+
+        return RtspStream(address, timeout_s=timeout_s, limits=limits)
+    from eyewright.imaging.sources.mjpeg import MjpegStream
+
+    return MjpegStream(address, timeout_s=timeout_s, limits=limits)
+
+
+def _open_local(source: str | Path | int, text: str, timeout_s: float, limits: Limits) -> "_Frames":
+    if text.lower().startswith("sane:"):
+        from eyewright.imaging.sources.scanner import Scanner
+
+        return Scanner(text[5:], limits=limits)
+    if not is_stream(source):
+        return _Files(text)
+    from eyewright.imaging.sources.video import Camera, VideoFile
+
+    return Camera(int(text), timeout_s=timeout_s) if text.isdecimal() else VideoFile(Path(text), limits=limits)
+
+
+class _Frames(Protocol):
+    """What each kind of source is: frames, whether they come by themselves, and an end."""
+
+    live: bool
+
+    def frames(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+
+class _Files:
+    """Files at rest, read one by one."""
+
+    live = False
+
+    def __init__(self, text: str) -> None:
+        self._items = list_sources(text)
+
+    def frames(self) -> Iterator[Frame]:
+        for index, item in enumerate(self._items):
+            yield Frame(read_named(item), "-" if item == "-" else str(Path(item).resolve()), index)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class _Opened:
+    """A source with stride, limit, latest-frame mode and reconnection."""
+
+    def __init__(
+        self, opened: _Frames, again: Callable[[], _Frames] | None, stride: int, max_frames: int | None, latest: bool,
+        reconnect: int,
+    ) -> None:  # fmt: skip
+        self.live = opened.live
+        self._opened, self._again = opened, again
+        self._stride, self._max_frames, self._latest, self._reconnect = stride, max_frames, latest, reconnect
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = self._newest() if self._latest and self.live else self._unbroken()
+        given = 0
+        for frame in frames:
+            if frame.index % self._stride:
+                continue
+            yield frame
+            given += 1
+            if self._max_frames is not None and given >= self._max_frames:
+                return
+
+    def _unbroken(self) -> Iterator[Frame]:
+        """Yield frames across breaks, index and time going on."""
+        started = time.monotonic()
+        index, seen, tries, pause = 0, False, 0, _FIRST_PAUSE_S
+        while not self._closed.is_set():
+            broken: EyewrightError | None = None
+            try:
+                for frame in self._opened.frames():
+                    seen, tries, pause = True, 0, _FIRST_PAUSE_S
+                    when = time.monotonic() - started if self._again is not None else frame.time_s
+                    yield Frame(frame.image, frame.origin, index, when)
+                    index += 1
+            except InputError as error:
+                if self._again is None or not seen:
+                    raise
+                broken = error
+            if self._again is None:
+                return
+            # An end without an error is a break too: a camera does not end.
+            self._opened.close()
+            while not self._closed.is_set():
+                tries += 1
+                if tries > self._reconnect:
+                    if broken is not None:
+                        raise broken
+                    return
+                self._closed.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                try:
+                    self._opened = self._again()
+                    break
+                except InputError as error:
+                    broken = error
+
+    def _newest(self) -> Iterator[Frame]:
+        """Read on a thread of its own and give the newest frame; older ones are dropped."""
+        arrived = threading.Condition()
+        slot: list[Frame | BaseException | None] = []
+
+        def read() -> None:
+            end: BaseException | None = None
+            try:
+                for frame in self._unbroken():
+                    with arrived:
+                        slot[:] = [frame]
+                        arrived.notify()
+                    if self._closed.is_set():
+                        break
+            except BaseException as error:  # noqa: BLE001 - raised where the frames are taken
+                end = error
+            with arrived:
+                slot.append(end)
+                arrived.notify()
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        try:
+            while True:
+                with arrived:
+                    while not slot:
+                        arrived.wait()
+                    item = slot.pop(0)
+                if isinstance(item, Frame):
+                    yield item
+                elif item is not None:
+                    raise item
+                else:
+                    return
+        finally:
+            self._closed.set()
+            thread.join(5.0)
+
+    def close(self) -> None:
+        """Give the device or connection back."""
+        self._closed.set()
+        with contextlib.suppress(EyewrightError):
+            self._opened.close()
+
+    def __enter__(self) -> "_Opened":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _example_file() -> str:
+    import tempfile
+
+    from eyewright.imaging.decode import _example_png
+
+    with tempfile.NamedTemporaryFile(suffix=".png", delete=False) as file:
+        file.write(_example_png())
+    return file.name

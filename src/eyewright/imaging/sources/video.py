@@ -1,0 +1,192 @@
+"""Moving pictures by OpenCV: video files, cameras, RTSP.
+
+OpenCV's wheel holds an LGPL build of FFmpeg; PyAV's holds x264 and x265, which are not (docs/decisions/0006).
+"""
+
+__all__ = ["Camera", "RtspStream", "VideoFile"]
+
+import importlib
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from eyewright.core.errors import InputError, LimitError, MissingExtraError
+from eyewright.imaging.headers import Limits
+from eyewright.imaging.sources.frames import Frame
+
+# A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
+_CONTAINERS = (
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (0, b"FLV\x01"),
+    (0, b"OggS"), (0, b"\0\0\1\xba"), (0, b"\0\0\1\xb3"), (0, b"G"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+)  # fmt: skip
+
+
+class VideoFile:
+    """The frames of a video file, upright, with their times."""
+
+    live = False
+
+    def __init__(self, path: Path, *, limits: Limits) -> None:
+        try:
+            with path.open("rb") as file:
+                start = file.read(16)
+        except OSError as error:
+            raise InputError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
+        if not any(start[at : at + len(mark)] == mark for at, mark in _CONTAINERS):
+            raise InputError(
+                f"{str(path)!r} is not a video that is read", fix="convert it to MP4 or MKV", code="not_a_video"
+            )
+        self._path, self._limits = path, limits
+        cv2 = _opencv()
+        self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
+        if not self._capture.isOpened():
+            raise InputError(f"{str(path)!r} cannot be opened as a video", fix="copy it again", code="unreadable_video")
+        _check_size(self._capture, str(path), limits)
+
+    def frames(self) -> Iterator[Frame]:
+        cv2, origin = _opencv(), str(self._path.resolve())
+        index = 0
+        while True:
+            # Before the read, this is the time of the frame that comes.
+            when = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            good, picture = self._capture.read()
+            if not good:
+                if index == 0:
+                    raise InputError(
+                        f"{origin!r} holds no frame that can be read", fix="copy it again", code="unreadable_video"
+                    )
+                return
+            shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield Frame(_rgb(picture), origin, index, max(when, shown) if index else 0.0)
+            index += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
+
+
+class Camera:
+    """A camera of this machine, by its number."""
+
+    live = True
+
+    def __init__(self, number: int, *, timeout_s: float) -> None:
+        self._number, self._timeout_s = number, timeout_s
+        device = Path(f"/dev/video{number}")
+        # Asked first: OpenCV says nothing of use when there is none, and tries every backend.
+        if Path("/dev").is_dir() and not device.exists():
+            there = sorted(p.name for p in Path("/dev").glob("video*"))
+            found = f"found {', '.join(there)}" if there else "found no camera"
+            raise InputError(
+                f"expected camera {number} at {device}, {found}",
+                fix="plug it in, or pass another number",
+                code="no_camera",
+            )
+        cv2 = _opencv()
+        self._capture = cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            raise InputError(
+                f"camera {number} cannot be opened",
+                fix="close what else uses it, or give this user the right to it",
+                code="no_camera",
+            )
+
+    def frames(self) -> Iterator[Frame]:
+        started, index = time.monotonic(), 0
+        while True:
+            good, picture = self._capture.read()
+            if not good:
+                raise InputError(
+                    f"camera {self._number} gives no more pictures", fix="plug it in again", code="no_camera"
+                )
+            yield Frame(_rgb(picture), f"camera {self._number}", index, time.monotonic() - started)
+            index += 1
+
+    def close(self) -> None:
+        """Give the camera back."""
+        self._capture.release()
+
+
+class RtspStream:
+    """An RTSP stream over TCP (RFC 2326)."""
+
+    live = True
+
+    def __init__(self, address: str, *, timeout_s: float, limits: Limits) -> None:
+        self._address, self._timeout_s = address, timeout_s
+        self._shown = _without_password(address)
+        self._knock(timeout_s)
+        cv2 = _opencv()
+        milliseconds = int(timeout_s * 1000)
+        options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
+        self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise InputError(
+                f"{self._shown!r} gives no stream", fix="check the address and the password", code="no_stream"
+            )
+        _check_size(self._capture, self._shown, limits)
+
+    def _knock(self, timeout_s: float) -> None:
+        """Reach the server first: the reason is known then, and a host that is silent costs no more than the time."""
+        parts = urlsplit(self._address)
+        try:
+            place = (parts.hostname or "", parts.port or (322 if parts.scheme == "rtsps" else 554))
+            socket.create_connection(place, timeout_s).close()
+        except (OSError, ValueError, UnicodeError) as error:
+            reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+            raise InputError(
+                f"cannot reach {self._shown!r}: {reason}", fix="check the address", code="no_stream"
+            ) from error
+
+    def frames(self) -> Iterator[Frame]:
+        started, index = time.monotonic(), 0
+        while True:
+            good, picture = self._capture.read()
+            if not good:
+                raise InputError(f"{self._shown!r} stopped", fix="check the camera", code="stream_ended")
+            yield Frame(_rgb(picture), self._shown, index, time.monotonic() - started)
+            index += 1
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._capture.release()
+
+
+def _without_password(address: str) -> str:
+    """Name a stream in messages and results without the password in its address."""
+    parts = urlsplit(address)
+    if "@" not in parts.netloc:
+        return address
+    return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _check_size(capture: Any, name: str, limits: Limits) -> None:
+    cv2 = _opencv()
+    height, width = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    if height * width > limits.pixels or max(height, width) > limits.side:
+        capture.release()
+        raise LimitError(f"{name!r} has frames of {width}x{height} pixels, over the limit", fix="shrink it")
+
+
+def _rgb(picture: Any) -> Any:
+    # Reversed in memory and not by a view: everything after expects whole arrays.
+    return (
+        _opencv().cvtColor(picture, _opencv().COLOR_BGR2RGB)
+        if picture.ndim == 3
+        else np.repeat(picture[..., None], 3, 2)
+    )
+
+
+def _opencv() -> Any:
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as error:
+        raise MissingExtraError(
+            "videos, cameras and RTSP need cv2, which is not installed", fix="pip install 'eyewright[pixels]'"
+        ) from error

@@ -1,0 +1,392 @@
+"""Every step by its name: a literal table, which `eyewright steps` prints."""
+
+__all__ = ["STEPS"]
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from eyewright.imaging.steps import corrupt, denoise, enhance, geometry, shapes, smooth
+from eyewright.imaging.steps.kinds import Kind, Parameter, number, numbers, size, switch, whole, word
+
+
+def _filter(default: str) -> Parameter:
+    return word("filter", default, geometry.FILTERS, "how pixels are resampled")
+
+
+_EDGE = word("edge", "fill", ("fill", "mirror", "repeat"), "what lies outside the picture")
+_FILL = number("fill", 255.0, 0, 255, "the grey of what is filled, 0-255")
+
+STEPS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "denoise": Kind(
+            denoise.denoise,
+            "denoise",
+            "take noise away",
+            "denoise:nlm,strength=5",
+            (
+                word("method", "nlm", denoise.METHODS, "which filter"),
+                number(
+                    "strength", "auto", 0, 255, "levels of 0-255; pixels for gaussian and median", choices=("auto",)
+                ),
+                whole("patch", 7, 3, 21, "side of the patches that are compared", only=("nlm",)),
+                whole("search", 21, 5, 61, "side of the area that is searched", only=("nlm",)),
+                number("reach", 2.0, 0.5, 50, "sigma in pixels", only=("bilateral",)),
+            ),
+            by="OpenCV; scikit-image for tv and wavelet",
+        ),
+        "median": Kind(
+            lambda image, size: denoise.denoise(image, method="median", strength=size // 2),
+            "denoise",
+            "the middle value of a window; for single wrong pixels",
+            "median:3",
+            (whole("size", 3, 1, 63, "side of the window in pixels"),),
+            by="OpenCV; SciPy for 16 bits above 5 pixels",
+        ),
+        "equalise": Kind(
+            enhance.equalise,
+            "enhance",
+            "spread brightness evenly over all levels",
+            "equalise",
+            by="OpenCV; a table for 16 bits",
+        ),
+        "clahe": Kind(
+            enhance.clahe,
+            "enhance",
+            "equalise locally, with limited contrast",
+            "clahe:clip=2,tiles=8",
+            (
+                number("clip", 2.0, 0.1, 100, "limit of contrast, in multiples of the mean count"),
+                whole("tiles", 8, 1, 64, "parts along either side"),
+            ),
+            by="OpenCV",
+        ),
+        "gamma": Kind(
+            enhance.gamma,
+            "enhance",
+            "brighten the middle (above 1) or darken it (below 1)",
+            "gamma:1.5",
+            (number("gamma", 1.0, 0.05, 20, "v becomes v^(1/gamma)"),),
+            by="a table, looked up by OpenCV",
+        ),
+        "autocontrast": Kind(
+            enhance.autocontrast,
+            "enhance",
+            "stretch values to the full range",
+            "autocontrast:cutoff=0.5",
+            (
+                number("cutoff", 0.5, 0, 49, "percent at either end that may become black or white"),
+                word("channels", "together", ("together", "each"), "one range for all channels, or one for each"),
+            ),
+            by="a table, looked up by OpenCV",
+        ),
+        "whitebalance": Kind(
+            enhance.white_balance,
+            "enhance",
+            "take a colour cast away",
+            "whitebalance:shades",
+            (
+                word("method", "shades", ("shades", "grey-world", "white-patch"), "what is taken to be grey"),
+                number("percent", 1.0, 0, 50, "of the pixels that are white", only=("white-patch",)),
+            ),
+            colours=("rgb",),
+            by="a table, looked up by OpenCV",
+        ),
+        "unsharp": Kind(
+            enhance.unsharp,
+            "enhance",
+            "sharpen by unsharp masking",
+            "unsharp:radius=2,amount=1",
+            (
+                number("radius", 2.0, 0.1, 100, "sigma of the blur in pixels"),
+                number("amount", 1.0, 0, 10, "how much of the difference is added"),
+                number("threshold", 0.0, 0, 255, "smaller differences are left alone"),
+            ),
+            by="OpenCV",
+        ),
+        "retinex": Kind(
+            enhance.retinex,
+            "enhance",
+            "even out the lighting",
+            "retinex",
+            (numbers("scales", "15 80 250", "sigmas in pixels"),),
+            by="NumPy and OpenCV",
+        ),
+        "dehaze": Kind(
+            enhance.dehaze,
+            "enhance",
+            "take haze and fog away by the dark channel",
+            "dehaze:0.95",
+            (
+                number("strength", 0.95, 0, 1, "how much of the haze is taken"),
+                whole("window", 15, 3, 101, "side of the window of the dark channel"),
+            ),
+            by="NumPy and OpenCV",
+        ),
+        "deblur": Kind(
+            enhance.deblur,
+            "enhance",
+            "undo a known blur",
+            "deblur:wiener,blur=motion,size=9,angle=30",
+            (
+                word("method", "wiener", ("wiener", "richardson-lucy"), "which inverse"),
+                word("blur", "gaussian", ("gaussian", "disk", "motion"), "what blurred it"),
+                number("size", 2.0, 0.3, 100, "sigma, radius or length in pixels"),
+                number("angle", 0.0, -360, 360, "direction of the motion in degrees"),
+                number("balance", 0.01, 1e-6, 10, "more is smoother", only=("wiener",)),
+                whole("iterations", 20, 1, 500, "more is sharper, and noisier", only=("richardson-lucy",)),
+            ),
+            by="SciPy's Fourier transform; OpenCV",
+        ),
+        "smooth": Kind(
+            smooth.smooth,
+            "smooth",
+            "smooth, across edges or up to them",
+            "smooth:guided,size=8",
+            (
+                word("method", "gaussian", ("gaussian", "box", "guided", "edge"), "which filter"),
+                number("size", 2.0, 0.1, 200, "sigma or radius in pixels"),
+                number(
+                    "edge", 25.0, 0.1, 255, "a difference in levels that counts as an edge", only=("guided", "edge")
+                ),
+            ),
+            by="OpenCV",
+        ),
+        "convolve": Kind(
+            smooth.convolve,
+            "smooth",
+            "convolve with any kernel",
+            "convolve:0 -1 0/-1 5 -1/0 -1 0",
+            (
+                numbers("kernel", "sharpen", "rows of the kernel, or a name", choices=tuple(smooth.KERNELS)),
+                number("offset", 0.0, -255, 255, "added to the result, levels of 0-255"),
+            ),
+            by="OpenCV",
+        ),
+        "pool": Kind(
+            smooth.pool,
+            "smooth",
+            "max or average pooling, as in a net",
+            "pool:max,size=2",
+            (
+                word("method", "max", ("max", "average"), "what is taken of a window"),
+                whole("size", 2, 1, 256, "side of the window"),
+                whole("stride", 0, 0, 256, "step between windows; 0: its size"),
+            ),
+            keeps_size=False,
+            by="NumPy; OpenCV for the mean",
+        ),
+        "resize": Kind(
+            geometry.resize,
+            "geometry",
+            "resize, antialiased",
+            "resize:640",
+            (
+                size("size", "640", "the longer side, or WIDTHxHEIGHT"),
+                _filter("bicubic"),
+                word("side", "long", ("long", "short"), "which side a single number means"),
+            ),
+            keeps_size=False,
+            by="Pillow; OpenCV for area",
+        ),
+        "letterbox": Kind(
+            geometry.letterbox,
+            "geometry",
+            "fit the whole image into a frame",
+            "letterbox:640x480",
+            (
+                size("size", "640", "WIDTHxHEIGHT, or the side of a square"),
+                number("fill", 114.0, 0, 255, "the grey of the rest, 0-255"),
+                _filter("bilinear"),
+            ),
+            keeps_size=False,
+            by="Pillow",
+        ),
+        "crop": Kind(
+            geometry.crop,
+            "geometry",
+            "cut out a box, or the centre",
+            "crop:10 20 200 100",
+            (
+                numbers("box", "centre", "x y width height in pixels, or centre", choices=("centre",)),
+                size("size", "", "of the centre: WIDTHxHEIGHT", only=("centre",)),
+            ),
+            keeps_size=False,
+            by="NumPy",
+        ),
+        "pad": Kind(
+            geometry.pad,
+            "geometry",
+            "add a border",
+            "pad:16,edge=mirror",
+            (
+                numbers("by", "16", "pixels: one number, or top right bottom left"),
+                _EDGE,
+                number("fill", 0.0, 0, 255, "the grey of the border, 0-255"),
+            ),
+            keeps_size=False,
+            by="OpenCV",
+        ),
+        "rotate": Kind(
+            geometry.rotate,
+            "geometry",
+            "turn counter-clockwise",
+            "rotate:12.5",
+            (
+                number("angle", 90.0, -360, 360, "degrees"),
+                switch("expand", True, "grow the picture to hold all of it"),
+                _EDGE,
+                _FILL,
+                word("filter", "bicubic", ("nearest", "bilinear", "bicubic", "lanczos"), "how pixels are resampled"),
+            ),
+            keeps_size=False,
+            by="OpenCV",
+        ),
+        "flip": Kind(
+            geometry.flip,
+            "geometry",
+            "mirror",
+            "flip:horizontal",
+            (
+                word(
+                    "axis", "horizontal", ("horizontal", "vertical", "both"), "left and right, top and bottom, or both"
+                ),
+            ),
+            by="OpenCV",
+        ),
+        "perspective": Kind(
+            geometry.perspective,
+            "geometry",
+            "see a plane from the front",
+            "perspective:10 20/300 15/310 220/5 230",
+            (
+                numbers("corners", None, "four corners x y, top left first, clockwise"),
+                size("size", "", "WIDTHxHEIGHT of the result"),
+                word("filter", "bilinear", ("nearest", "bilinear", "bicubic", "lanczos"), "how pixels are resampled"),
+            ),
+            keeps_size=False,
+            by="OpenCV",
+        ),
+        "undistort": Kind(
+            geometry.undistort,
+            "geometry",
+            "straighten what a lens bends",
+            "undistort:k1=-0.2",
+            (
+                *(number(n, 0.0, -10, 10, f"coefficient {n} of Brown's model") for n in ("k1", "k2", "k3", "p1", "p2")),
+                number("focal", 1.0, 0.1, 100, "focal length in widths of the image"),
+                number("cx", 0.5, 0, 1, "the lens's axis, share of the width"),
+                number("cy", 0.5, 0, 1, "the lens's axis, share of the height"),
+            ),
+            by="OpenCV",
+        ),
+        "deskew": Kind(
+            geometry.deskew,
+            "geometry",
+            "turn a scanned page upright",
+            "deskew",
+            (
+                number("limit", 15.0, 0.5, 45, "the largest angle that is looked for, degrees"),
+                _FILL,
+            ),
+            by="OpenCV",
+        ),
+        "grey": Kind(shapes.grey, "colour", "make grey", "grey", by="OpenCV"),
+        "rgb": Kind(shapes.rgb, "colour", "make three channels of grey", "rgb", by="NumPy"),
+        "colour": Kind(
+            shapes.colour,
+            "colour",
+            "give the channels of another colour space",
+            "colour:lab",
+            (word("to", "hsv", shapes.SPACES, "which space"),),
+            colours=("rgb",),
+            by="OpenCV",
+        ),
+        "depth": Kind(
+            shapes.depth,
+            "colour",
+            "give 8 or 16 bits a channel",
+            "depth:8",
+            (whole("bits", 8, 8, 16, "8 or 16"),),
+            by="NumPy",
+        ),
+        "invert": Kind(shapes.invert, "colour", "give the negative", "invert", by="OpenCV"),
+        "morphology": Kind(
+            shapes.morphology,
+            "shapes",
+            "erode, dilate, open, close and their differences",
+            "morphology:close,size=5",
+            (
+                word(
+                    "do",
+                    "open",
+                    ("erode", "dilate", "open", "close", "gradient", "tophat", "blackhat"),
+                    "which operation",
+                ),
+                whole("size", 3, 1, 255, "of the structuring element in pixels"),
+                word("shape", "ellipse", ("ellipse", "square", "cross"), "of the structuring element"),
+                whole("times", 1, 1, 50, "how often"),
+            ),
+            by="OpenCV",
+        ),
+        "sobel": Kind(
+            shapes.sobel,
+            "shapes",
+            "the slope of brightness, grey",
+            "sobel",
+            (
+                word("direction", "both", ("both", "x", "y"), "of the slope"),
+                whole("size", 3, 3, 7, "of the kernel: 3, 5 or 7"),
+            ),
+            by="OpenCV",
+        ),
+        "laplacian": Kind(
+            shapes.laplacian,
+            "shapes",
+            "the curvature of brightness, grey",
+            "laplacian",
+            (whole("size", 1, 1, 7, "of the kernel, odd"),),
+            by="OpenCV",
+        ),
+        "canny": Kind(
+            shapes.canny,
+            "shapes",
+            "thin edges, white on black",
+            "canny:low=50,high=150",
+            (
+                number("low", 50.0, 0, 2000, "slope that goes on with an edge"),
+                number("high", 150.0, 0, 2000, "slope that begins an edge"),
+                number("sigma", 1.4, 0, 20, "blur before, pixels; 0 for none"),
+            ),
+            by="OpenCV",
+        ),
+        "threshold": Kind(
+            shapes.threshold,
+            "shapes",
+            "black and white, grey",
+            "threshold:otsu",
+            (
+                word("method", "otsu", ("otsu", "fixed", "triangle", "mean", "gaussian", "sauvola"), "which cut"),
+                number("at", 127.0, 0, 255, "the cut", only=("fixed",)),
+                whole("window", 31, 3, 1001, "side of the neighbourhood", only=("mean", "gaussian", "sauvola")),
+                number("offset", 5.0, -255, 255, "below the local mean", only=("mean", "gaussian")),
+                number("k", 0.2, -1, 1, "weight of the deviation", only=("sauvola",)),
+                switch("invert", False, "dark is white"),
+            ),
+            by="OpenCV",
+        ),
+        "corrupt": Kind(
+            corrupt.corrupt,
+            "corruptions",
+            "damage as ImageNet-C does, to measure robustness",
+            "corrupt:fog,severity=3",
+            (
+                word("kind", "gaussian_noise", corrupt.CORRUPTIONS, "which of the fifteen"),
+                whole("severity", 3, 1, 5, "1 is mild, 5 is severe"),
+            ),
+            depths=("uint8",),
+            random=True,
+            by="NumPy and OpenCV",
+        ),
+    }
+)
+"""Name → what it does, its parameters and who does the arithmetic."""

@@ -1,0 +1,108 @@
+"""The other side of `workers`: a process that sets its own limits, does its job and answers."""
+
+__all__ = ["decode", "serve"]
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import EyewrightError, LimitError
+from eyewright.imaging.decode import read_image
+from eyewright.imaging.headers import Limits
+from eyewright.imaging.workers import FRAME
+
+Job = Callable[[Mapping[str, Any], bytes], tuple[dict[str, Any], NDArray[Any] | None]]
+
+
+def decode(request: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    """Decode one image within the limits that came with it."""
+    at_least = request["at_least"]
+    pixels = read_image(
+        data,
+        depth=request["depth"],
+        limits=Limits(**request["limits"]),
+        at_least=None if at_least is None else (at_least[0], at_least[1]),
+    )
+    return {}, pixels
+
+
+def serve(job: Job, shared: int, memory: int, cpu_s: int, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+    """Answer until the other side is gone."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit = _data_bytes() + memory
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    _answer(outgoing, {"ready": True})
+    while len(head := incoming.read(FRAME.size)) == FRAME.size:
+        n_text, n_data = FRAME.unpack(head)
+        request = json.loads(incoming.read(n_text))
+        _allow_seconds(cpu_s)
+        try:
+            # The bytes count too: what does not fit is refused like pixels that do not fit.
+            answer, pixels = job(request, incoming.read(n_data))
+            if pixels is not None:
+                pixels = np.ascontiguousarray(pixels)
+                answer = {**answer, "shape": pixels.shape, "dtype": str(pixels.dtype)}
+                _write(shared, pixels)
+        except EyewrightError as error:
+            answer = _refusal(error)
+        except MemoryError:
+            answer = _refusal(
+                LimitError("the image needs more memory than allowed", fix="shrink it", code="decode_memory")
+            )
+        _answer(outgoing, answer)
+
+
+def _refusal(error: EyewrightError) -> dict[str, Any]:
+    kind = type(error).__name__
+    return {"error": {"kind": kind, "message": error.message[:2000], "fix": error.fix[:2000], "code": error.code}}
+
+
+def _answer(outgoing: BinaryIO, answer: Mapping[str, Any]) -> None:
+    text = json.dumps(answer).encode()
+    outgoing.write(FRAME.pack(len(text), 0) + text)
+    outgoing.flush()
+
+
+def _write(shared: int, pixels: NDArray[Any]) -> None:
+    view, position = memoryview(pixels.reshape(-1).view(np.uint8).data), 0
+    os.ftruncate(shared, pixels.nbytes)
+    while position < pixels.nbytes:
+        position += os.pwrite(shared, view[position:], position)
+
+
+def _allow_seconds(cpu_s: int) -> None:
+    """Let the next request use so much processor time; the kernel ends the process with SIGXCPU."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + cpu_s, hard))
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def main(arguments: list[str]) -> None:
+    name, shared, memory, cpu_s = arguments
+    module, _, function = name.partition(":")
+    job: Job = getattr(importlib.import_module(module), function)
+    # Ctrl-C reaches the parent, which decides; a print from a library must not land between messages.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    serve(job, int(shared), int(memory), int(cpu_s), sys.stdin.buffer, outgoing)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

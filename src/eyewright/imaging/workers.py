@@ -1,0 +1,305 @@
+"""Decode what nobody vouches for in a process that can be killed.
+
+Caps on the header stop most hostile files, but not one whose cost only shows while it is decoded, and not a decoder
+that crashes. A worker has limits on memory, processor time and wall time; the one that breaks them is killed and
+replaced, and the file gets a named reason. Files of one's own need none of this and are decoded in process.
+"""
+
+__all__ = ["Bounds", "DecodePool", "Worker"]
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core import errors
+from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
+from eyewright.imaging.decode import Deep, Depth
+from eyewright.imaging.headers import Limits
+
+FRAME = struct.Struct(">II")
+"""What precedes a message: the lengths of its JSON and of the bytes after it."""
+
+_JSON_CAP = 2**20
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one request may cost: bytes of memory beyond what a fresh worker holds, seconds of processor and wall time.
+
+    A worker is replaced after so many `answers`, so that what a library leaks ends with it.
+    """
+
+    memory: int = 512 * 2**20
+    cpu_s: int = 4
+    wall_s: float = 2.0
+    answers: int = 5000
+
+
+class Worker:
+    """One process that does one job, named `module:function`, for one caller at a time.
+
+    A job takes (request as JSON types, bytes) and gives (answer as JSON types, array or None). The name comes from our
+    own code, never from a request.
+    """
+
+    def __init__(self, job: str, bounds: Bounds | None = None) -> None:
+        self.job = job
+        self.bounds = bounds or Bounds()
+        self.replaced = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answered = 0
+        # The worker writes arrays here and the parent reads them with pread: never mapped, since a worker that cuts
+        # the file short would then kill its parent by SIGBUS.
+        self._shared = os.memfd_create("eyewright")
+
+    def start(self) -> None:
+        """Start the process now rather than at the first request; `ask` waits until it is ready."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        # One that died by itself is cleared away first.
+        self.close_process()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        arguments = (self.job, str(self._shared), str(self.bounds.memory), str(self.bounds.cpu_s))
+        self._process = subprocess.Popen(
+            (sys.executable, "-m", "eyewright.imaging.worker_main", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Libraries print what the file tells them to print; nobody reads it.
+            stderr=subprocess.DEVNULL,
+            pass_fds=(self._shared,),
+            env=environment,
+            start_new_session=True,
+        )
+        self._answered = -1
+
+    def ask(self, request: Mapping[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], NDArray[Any] | None]:
+        """Do one request; the time counts from when the process is ready.
+
+        Raises:
+            EyewrightError: what the job raised.
+            LimitError: it took longer or more memory than its bounds; the process was killed.
+            UnreadableImageError: the process crashed.
+        """
+        if self._answered >= self.bounds.answers:
+            self.close_process()
+        self.start()
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise RuntimeError("the worker has no process")
+        started = time.monotonic()
+        try:
+            if self._answered < 0:
+                self._receive(process, started + 60.0)
+                self._answered = 0
+                started = time.monotonic()
+            text = json.dumps(request).encode()
+            deadline = started + self.bounds.wall_s
+            self._send(process, FRAME.pack(len(text), len(payload)) + text, deadline)
+            self._send(process, payload, deadline)
+            answer = self._receive(process, deadline)
+            pixels = self._array(answer)
+        except _OutOfTimeError:
+            self._kill()
+            raise LimitError(
+                f"the image took longer than {self.bounds.wall_s:g} s to decode",
+                fix="save it again, or raise the limit",
+                code="decode_timeout",
+            ) from None
+        except (BrokenPipeError, EOFError, ConnectionError) as error:
+            raise self._crash() from error
+        except BaseException:
+            # Left in the middle of a message, a worker cannot be asked again.
+            self._kill()
+            raise
+        self._answered += 1
+        if "error" in answer:
+            raise _error_from(answer["error"])
+        return answer, pixels
+
+    def close(self) -> None:
+        """End the process and give back what it held."""
+        self.close_process()
+        if self._shared >= 0:
+            os.close(self._shared)
+            self._shared = -1
+
+    def close_process(self) -> None:
+        """End the process; the next request starts a new one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        try:
+            process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self.replaced += 1
+        self.close_process()
+        os.ftruncate(self._shared, 0)
+
+    def _crash(self) -> EyewrightError:
+        code = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(1.0)
+        self._kill()
+        if code == -signal.SIGXCPU:
+            return LimitError(
+                f"the image took more than {self.bounds.cpu_s} s of processor time",
+                fix="save it again",
+                code="decode_timeout",
+            )
+        if code == -signal.SIGKILL:
+            return LimitError("the image took more memory than there is", fix="shrink it", code="decode_memory")
+        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
+        return UnreadableImageError(
+            f"the decoder crashed on the image ({how})", fix="save it again or remove it", code="decoder_crashed"
+        )
+
+    def _send(self, process: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
+        if process.stdin is None:
+            raise EOFError
+        view, descriptor = memoryview(data), process.stdin.fileno()
+        os.set_blocking(descriptor, False)
+        while view:
+            _, writable, _ = select.select((), (descriptor,), (), max(0.0, deadline - time.monotonic()))
+            if not writable:
+                raise _OutOfTimeError
+            view = view[os.write(descriptor, view) :]
+
+    def _receive(self, process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
+        length, _ = FRAME.unpack(self._take(process, FRAME.size, deadline))
+        if length > _JSON_CAP:
+            raise EOFError
+        answer = json.loads(self._take(process, length, deadline))
+        if not isinstance(answer, dict):
+            raise EOFError
+        return answer
+
+    def _take(self, process: subprocess.Popen[bytes], n: int, deadline: float) -> bytes:
+        if process.stdout is None:
+            raise EOFError
+        descriptor, parts = process.stdout.fileno(), bytearray()
+        while len(parts) < n:
+            readable, _, _ = select.select((descriptor,), (), (), max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise _OutOfTimeError
+            part = os.read(descriptor, n - len(parts))
+            if not part:
+                raise EOFError
+            parts += part
+        return bytes(parts)
+
+    def _array(self, answer: Mapping[str, Any]) -> NDArray[Any] | None:
+        if "shape" not in answer:
+            return None
+        dtype = np.dtype({"uint8": np.uint8, "uint16": np.uint16, "float32": np.float32}[answer["dtype"]])
+        array = np.empty(tuple(int(n) for n in answer["shape"]), dtype)
+        view, position = memoryview(array.reshape(-1).view(np.uint8).data), 0
+        while position < array.nbytes:
+            n = os.preadv(self._shared, [view[position:]], position)
+            if n == 0:
+                raise EOFError
+            position += n
+        os.ftruncate(self._shared, 0)
+        return array
+
+
+class DecodePool:
+    """Workers that decode images, for callers on any number of threads.
+
+    >>> from eyewright.imaging import encode_image
+    >>> with DecodePool(1) as pool:
+    ...     pool.read(encode_image(np.zeros((2, 3, 3), np.uint8))).shape
+    (2, 3, 3)
+    """
+
+    def __init__(self, workers: int = 1, *, limits: Limits | None = None, bounds: Bounds | None = None) -> None:
+        self.limits = limits or Limits()
+        self._workers = [Worker("eyewright.imaging.worker_main:decode", bounds) for _ in range(workers)]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        for worker in self._workers:
+            worker.start()
+            self._idle.put(worker)
+
+    @property
+    def replaced(self) -> int:
+        """How many workers were killed or crashed so far."""
+        return sum(worker.replaced for worker in self._workers)
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """The process ids of the workers that run."""
+        return tuple(w._process.pid for w in self._workers if w._process is not None)
+
+    def read(
+        self, data: bytes, *, depth: Depth = "8", at_least: tuple[int, int] | None = None, wait_s: float = 60.0
+    ) -> Deep:
+        """Decode as `read_image` does, in a worker; wait up to `wait_s` seconds for one that is free.
+
+        Raises:
+            UnreadableImageError, LimitError, MissingExtraError: as `read_image`; a broken bound is a LimitError.
+        """
+        if len(data) > self.limits.bytes:
+            raise LimitError(f"the file has {len(data)} bytes, over the limit of {self.limits.bytes}", fix="shrink it")
+        try:
+            worker = self._idle.get(timeout=wait_s)
+        except queue.Empty:
+            raise LimitError("every decoder is busy", fix="try again later", code="busy") from None
+        try:
+            request = {"depth": depth, "at_least": at_least, "limits": dataclasses.asdict(self.limits)}
+            _, pixels = worker.ask(request, data)
+        finally:
+            self._idle.put(worker)
+        if pixels is None:
+            raise RuntimeError("the worker gave no pixels")
+        return pixels
+
+    def close(self) -> None:
+        """End the workers."""
+        if not self._closed.is_set():
+            self._closed.set()
+            for worker in self._workers:
+                worker.close()
+
+    def __enter__(self) -> "DecodePool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class _OutOfTimeError(Exception):
+    """The deadline of a request has passed."""
+
+
+def _error_from(found: Mapping[str, Any]) -> EyewrightError:
+    kind = getattr(errors, str(found.get("kind")), UnreadableImageError)
+    if not (isinstance(kind, type) and issubclass(kind, EyewrightError)):
+        kind = UnreadableImageError
+    return kind(str(found.get("message")), fix=str(found.get("fix", "")), code=str(found.get("code", "input")))

@@ -1,0 +1,352 @@
+"""Write images as small as a target of quality allows, measured on what was written."""
+
+__all__ = ["CODECS", "Encoded", "Target", "encode_files", "encode_to"]
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import BudgetError, EyewrightError, UsageError, spelling_hint
+from eyewright.core.files import write_bytes
+from eyewright.core.progress import track_progress
+from eyewright.core.report import Finding
+from eyewright.imaging.decode import probe_image, read_image, read_profile
+from eyewright.imaging.encode import encode_image, extension_of
+from eyewright.imaging.sources import list_sources
+from eyewright.metrics.fidelity import VISUALLY_LOSSLESS, ms_ssim, psnr, ssim, ssimulacra2
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a file has to reach: a `quality` as the codec means it, at most so many `bytes`, an SSIM of the luma, or a
+    SSIMULACRA 2 `score` (90: no visible loss).
+    """
+
+    kind: Literal["quality", "bytes", "ssim", "score"] = "score"
+    value: float = VISUALLY_LOSSLESS
+
+    def __post_init__(self) -> None:
+        low, high = {"quality": (1, 100), "bytes": (64, 2**40), "ssim": (0.01, 1), "score": (-100, 100)}[self.kind]
+        if not low <= self.value <= high:
+            raise UsageError(f"expected a target {self.kind} of {low:g} to {high:g}, found {self.value:g}")
+
+    def measure(self, original: Pixels, decoded: Pixels) -> float:
+        """Give what the target bounds from below."""
+        return ssim(original, decoded) if self.kind == "ssim" else ssimulacra2(original, decoded)
+
+    def __str__(self) -> str:
+        name = {"quality": "quality", "bytes": "bytes at most", "ssim": "SSIM", "score": "SSIMULACRA 2"}[self.kind]
+        return f"{name} {self.value:g}"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A format as the search sees it: qualities from worst to best, and variants that are tried beside one another."""
+
+    format: str
+    qualities: tuple[float, ...]
+    chroma: tuple[str, ...] = ("auto",)
+    lossless: bool = False
+
+
+_WHOLE = tuple(float(q) for q in range(1, 100))
+CODECS: Mapping[str, Codec] = MappingProxyType(
+    {
+        # Quarters of a quality: whole ones are too far apart to land on a target.
+        "jpeg": Codec("JPEG", tuple(q / 4 for q in range(4, 401)), ("420", "444")),
+        "webp": Codec("WEBP", (*_WHOLE, 100.0)),
+        "avif": Codec("AVIF", (*_WHOLE, 100.0), ("420", "444")),
+        "jxl": Codec("JXL", (*(q / 4 for q in range(4, 400)), 100.0)),
+        "jpeg2000": Codec("JPEG2000", (*(q / 4 for q in range(4, 400)), 100.0)),
+        "png": Codec("PNG", (100.0,), lossless=True),
+    }
+)
+"""Name → how it is searched."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One file written: what it is, how large, how close. `missed` says why a target could not be met, or is empty."""
+
+    source: Path
+    out: Path | None
+    codec: str
+    quality: float
+    chroma: str
+    size_hw: tuple[int, int]
+    bytes_in: int
+    bytes_out: int
+    psnr: float
+    ssim: float
+    ms_ssim: float
+    score: float
+    missed: str = ""
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits for each pixel of the image."""
+        return 8 * self.bytes_out / (self.size_hw[0] * self.size_hw[1])
+
+    @property
+    def saved(self) -> float:
+        """The share of bytes saved; negative where the file grew."""
+        return 1 - self.bytes_out / self.bytes_in if self.bytes_in else 0.0
+
+
+@dataclass(frozen=True)
+class _Try:
+    data: bytes
+    quality: float
+    chroma: str
+    reached: float
+    meets: bool
+
+
+def available_codecs() -> tuple[str, ...]:
+    """Give the codecs that can be written here; JPEG XL needs the extra `formats`."""
+    has_jxl = importlib.util.find_spec("imagecodecs") is not None
+    return tuple(name for name in CODECS if name != "jxl" or has_jxl)
+
+
+def encode_to(image: Pixels, codec: str, target: Target, *, icc: bytes | None = None) -> tuple[bytes, float, str, bool]:
+    """Give the smallest file of a codec that meets a target: (bytes, quality, chroma, whether it meets it).
+
+    Quality is searched by halving, and then every neighbour of the place found, since neither size nor likeness rises
+    with every step. Where nothing meets the target, what comes nearest is given.
+
+    Raises:
+        UsageError: an unknown codec; a picture too small to be measured.
+        MissingExtraError: JPEG XL without the extra that writes it.
+    """
+    kind = CODECS.get(codec)
+    if kind is None:
+        raise UsageError(f"there is no codec {codec!r}", fix=spelling_hint(codec, CODECS))
+    if target.kind == "quality":
+        quality = 100.0 if kind.lossless else target.value
+        chroma = "auto" if len(kind.chroma) > 1 else kind.chroma[0]
+        return _final(codec, _encoded(image, kind, quality, chroma, icc)), quality, chroma, True
+    # Luma does not see what is lost in colour: where it alone is asked for, the cheaper sampling always wins.
+    variants = kind.chroma[:1] if target.kind == "ssim" or image.ndim == 2 else kind.chroma
+    best = _better_of([_search(image, codec, kind, chroma, target, icc) for chroma in variants], target)
+    return _final(codec, best.data), best.quality, best.chroma, best.meets
+
+
+def _search(image: Pixels, codec: str, kind: Codec, chroma: str, target: Target, icc: bytes | None) -> _Try:
+    tried: dict[int, _Try] = {}
+
+    def at(index: int) -> _Try:
+        if index not in tried:
+            quality = kind.qualities[index]
+            data = _encoded(image, kind, quality, chroma, icc)
+            if target.kind == "bytes":
+                data = _final(codec, data)
+                tried[index] = _Try(data, quality, chroma, -len(data), len(data) <= target.value)
+            else:
+                reached = target.measure(image, _decoded(data, image))
+                tried[index] = _Try(data, quality, chroma, reached, reached >= target.value)
+        return tried[index]
+
+    low, high = 0, len(kind.qualities) - 1
+    rising = target.kind != "bytes"
+    # The first quality that meets a likeness, or the last that meets a size.
+    while low < high:
+        middle = (low + high) // 2 if rising else (low + high + 1) // 2
+        if at(middle).meets == rising:
+            low, high = (low, middle) if rising else (low, middle - 1)
+        else:
+            low, high = (middle + 1, high) if rising else (middle, high)
+    at(low)
+    reach = 3 if len(kind.qualities) <= 101 else 6
+    for index in range(max(0, low - reach), min(len(kind.qualities), low + reach + 1)):
+        at(index)
+    return _better_of(list(tried.values()), target)
+
+
+def _better_of(tries: Sequence[_Try], target: Target) -> _Try:
+    good = [t for t in tries if t.meets]
+    if target.kind == "bytes":
+        # Of those that fit, the best quality; of none, the smallest.
+        return max(good, key=lambda t: (t.quality, -len(t.data))) if good else min(tries, key=lambda t: len(t.data))
+    return min(good, key=lambda t: len(t.data)) if good else max(tries, key=lambda t: (t.reached, -len(t.data)))
+
+
+def _encoded(image: Pixels, kind: Codec, quality: float, chroma: str, icc: bytes | None) -> bytes:
+    return encode_image(image, format=kind.format, quality=quality, chroma=chroma, icc=icc)
+
+
+def _decoded(data: bytes, like: Pixels) -> Pixels:
+    # The profile that is kept with the file is not carried out: likeness is measured on the numbers themselves.
+    found: Pixels = read_image(data, colour="file")
+    return found if like.ndim == 3 else np.ascontiguousarray(found[..., 0])
+
+
+def _final(codec: str, data: bytes) -> bytes:
+    """Pack without loss what a wheel that is there can pack tighter: mozjpeg's scans, oxipng's filters."""
+    if codec == "jpeg" and importlib.util.find_spec("mozjpeg_lossless_optimization") is not None:
+        import mozjpeg_lossless_optimization as mozjpeg
+
+        tighter = bytes(mozjpeg.optimize(data, copy=mozjpeg.COPY_MARKERS.ICC))
+        return tighter if len(tighter) < len(data) else data
+    if codec == "png" and importlib.util.find_spec("oxipng") is not None:
+        import oxipng
+
+        tighter = bytes(oxipng.optimize_from_memory(data, level=3))
+        return tighter if len(tighter) < len(data) else data
+    return data
+
+
+def encode_files(
+    source: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    to: str = "auto",
+    target: Target | None = None,
+    keep_icc: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    quiet: bool = True,
+) -> tuple[tuple[Encoded, ...], tuple[Finding, ...]]:
+    """Encode every image of a source into a folder; give what was written, and what a person should know of it.
+
+    `to` is a codec, several with commas between, or "auto" for all that can be written here: the smallest file that
+    meets the target is kept. Without a target nothing visible is lost (SSIMULACRA 2 of 90). Metadata is left out; with
+    `keep_icc` the colour profile stays and the pixels keep its numbers. Pictures lie upright, in 8 bits, the first
+    frame only, transparency over white.
+
+    Raises:
+        UsageError: an unknown codec, an output that exists, two inputs for one output, an output that is an input.
+        InputError: nothing is there.
+        OutputError: the folder cannot be written.
+    """
+    target = target or Target()
+    codecs = _codecs_named(to)
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    paths = [Path(p) for s in sources for p in list_sources(s) if p != "-"]
+    if not paths:
+        raise UsageError("expected image files, found standard input", fix="pass files, a folder or a glob")
+    folder = Path(out)
+    _check_names(paths, folder, codecs, overwrite=overwrite)
+    findings: list[Finding] = []
+    done: list[Encoded] = []
+
+    def one(path: Path) -> tuple[Encoded | None, list[Finding]]:
+        try:
+            return _encode_file(path, folder, codecs, target, keep_icc=keep_icc)
+        except EyewrightError as error:
+            if isinstance(error, UsageError) and error.code == "output_not_writable":
+                raise
+            return None, [Finding(error.code, error.message, error.fix, str(path), severity="error")]
+
+    with (
+        track_progress("encoding", len(paths), quiet=quiet) as advance,
+        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+    ):
+        for path, (encoded, found) in zip(paths, pool.map(one, paths), strict=True):
+            findings.extend(found)
+            if encoded is not None:
+                done.append(encoded)
+            advance(1, path.name[:40])
+    return tuple(done), tuple(findings)
+
+
+def _codecs_named(to: str) -> tuple[str, ...]:
+    if to == "auto":
+        return available_codecs()
+    names = tuple({"jpg": "jpeg", "jp2": "jpeg2000"}.get(n.strip().lower(), n.strip().lower()) for n in to.split(","))
+    for name in names:
+        if name not in CODECS:
+            raise UsageError(f"there is no codec {name!r}", fix=spelling_hint(name, ("auto", *CODECS)))
+    return names
+
+
+def _check_names(paths: Sequence[Path], folder: Path, codecs: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse before the first search what would overwrite an input, another output, or a file that is there."""
+    seen: dict[str, Path] = {}
+    inputs = {p.resolve() for p in paths}
+    for path in paths:
+        if path.stem in seen:
+            raise UsageError(
+                f"{str(seen[path.stem])!r} and {str(path)!r} would both become {path.stem!r}",
+                fix="encode them into two folders",
+                code="same_output",
+            )
+        seen[path.stem] = path
+        for codec in codecs:
+            target = folder / (path.stem + extension_of(CODECS[codec].format))
+            if target.resolve() in inputs:
+                raise UsageError(f"{str(target)!r} is an input", fix="choose another --out", code="overlap")
+            if target.exists() and not overwrite:
+                raise UsageError(f"{str(target)!r} exists", fix="pass --overwrite, or another --out", code="exists")
+
+
+def _encode_file(
+    path: Path, folder: Path, codecs: Sequence[str], target: Target, *, keep_icc: bool
+) -> tuple[Encoded, list[Finding]]:
+    info = probe_image(path)
+    findings = []
+    image: Pixels = read_image(path, colour="file" if keep_icc else "srgb")
+    icc = read_profile(path) if keep_icc else None
+    if info.mode in ("L", "1", "I;16", "LA"):
+        image = np.ascontiguousarray(image[..., 0])
+    lost = []
+    if info.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        lost.append("transparency, laid over white")
+    if info.frames > 1:
+        lost.append(f"{info.frames - 1} further frames")
+    if "16" in info.mode:
+        lost.append("the low byte of 16 bits")
+    if lost:
+        findings.append(
+            Finding("lost", f"left out: {'; '.join(lost)}", "keep the original", str(path), severity="note")
+        )
+    found = [(*encode_to(image, codec, target, icc=icc), codec) for codec in codecs]
+    meeting = [f for f in found if f[3]]
+    if target.kind == "bytes" and len(meeting) > 1 and min(image.shape[:2]) >= 8:
+        # Several fit: the one that is closest to the original is the best use of the bytes.
+        data, quality, chroma, meets, codec = max(meeting, key=lambda f: ssimulacra2(image, _decoded(f[0], image)))
+    else:
+        data, quality, chroma, meets, codec = min(meeting or found, key=lambda f: len(f[0]))
+    out = folder / (path.stem + extension_of(CODECS[codec].format))
+    write_bytes(out, data)
+    decoded = _decoded(data, image)
+    missed = "" if meets else f"no quality of {', '.join(codecs)} reaches {target}"
+    measured = _measured(image, decoded)
+    encoded = Encoded(
+        path, out, codec, quality, chroma, image.shape[:2], path.stat().st_size, len(data), *measured, missed
+    )
+    if missed:
+        findings.append(Finding("target_missed", missed, "ask for less, or use another --to", str(path)))
+    if encoded.saved < 0:
+        more = f"{encoded.bytes_in:,} bytes became {encoded.bytes_out:,}"
+        findings.append(Finding("larger", more, "keep the original, or ask for less quality", str(path)))
+    return encoded, findings
+
+
+def _measured(image: Pixels, decoded: Pixels) -> tuple[float, float, float, float]:
+    if min(image.shape[:2]) < 11:
+        nothing = float("nan")
+        return psnr(image, decoded), nothing, nothing, nothing
+    return psnr(image, decoded), ssim(image, decoded), ms_ssim(image, decoded), ssimulacra2(image, decoded)
+
+
+def check_met(encoded: Sequence[Encoded]) -> None:
+    """Raise when a file could not meet its target, after all were written.
+
+    Raises:
+        BudgetError: at least one target was missed.
+    """
+    missed = [e for e in encoded if e.missed]
+    if missed:
+        raise BudgetError(
+            f"{len(missed)} of {len(encoded)} files miss their target: {missed[0].missed}", fix="ask for less"
+        )
