@@ -37,8 +37,10 @@ _HOMES = {
     "load_dataset": "eyewright.lifecycle",
     "load_run": "eyewright.lifecycle",
     "models": "eyewright.lifecycle",
+    "open_source": "eyewright.imaging.sources",
     "predict": "eyewright.lifecycle",
     "probe_image": "eyewright.imaging",
+    "process": "eyewright.imaging.steps",
     "quickstart": "eyewright.lifecycle",
     "read_image": "eyewright.imaging",
     "run": "eyewright.lifecycle",
@@ -71,8 +73,10 @@ __all__ = [
     "load_dataset",
     "load_run",
     "models",
+    "open_source",
     "predict",
     "probe_image",
+    "process",
     "quickstart",
     "read_image",
     "run",
@@ -89,6 +93,8 @@ if TYPE_CHECKING:
     from eyewright.core.errors import EyewrightError
     from eyewright.data import Dataset
     from eyewright.imaging import FORMATS, Limits, Preparation, probe_image, read_image, write_image
+    from eyewright.imaging.sources import open_source
+    from eyewright.imaging.steps import process
     from eyewright.lifecycle import (
         compare,
         cross_validate,

@@ -43,7 +43,7 @@ def test_a_source_that_is_not_there_is_named(finished, source: str) -> None:  # 
 
 @pytest.mark.parametrize("source", ["97", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x"])
 def test_a_camera_or_stream_that_is_not_there_is_named(finished, source: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError, match="camera 97|cannot reach"):
+    with pytest.raises(InputError, match=r"camera 97|cannot reach"):
         finished.bundle.predict(source)
 
 

@@ -24,6 +24,10 @@ EXTRA = {
     "explain": {"explanations"},
     "export": {"parity"},
     "train": {"folds", "chosen", "trials"},
+    "process": {"steps", "counts"},
+    "segment": {"regions", "counts"},
+    "encode": {"files", "counts", "bjontegaard_percent"},
+    "steps": {"steps"},
 }
 
 
@@ -170,6 +174,39 @@ def bad_inputs(tmp_path: Path) -> list[tuple[str, list[object], int, str]]:
         ("no bundle", ["predict", fine, "--source", fine / "a/0.png"], 4, "expected a bundle"),
         ("no run", ["export", fine, "--out", tmp_path / "x"], 4, "expected a finished run"),
         ("output in /proc", ["train", fine, "--out", "/proc/nowhere/run"], 2, "cannot write"),
+        ("unknown step", ["process", fine, "--steps", "claeh", "--out", tmp_path / "p"], 2, "did you mean 'clahe'"),
+        ("step out of range", ["process", fine, "--steps", "gamma:0", "--out", tmp_path / "p"], 2, "0.05 to 20"),
+        ("output inside input", ["process", fine, "--steps", "invert", "--out", fine / "o"], 2, "in one another"),
+        (
+            "an empty source",
+            ["process", tmp_path / "empty", "--steps", "invert", "--out", tmp_path / "p"],
+            3,
+            "found none",
+        ),
+        ("no camera", ["process", "97", "--steps", "invert", "--out", tmp_path / "p"], 3, "expected camera 97"),
+        (
+            "no stream",
+            ["process", "rtsp://127.0.0.1:9/x", "--steps", "invert", "--out", tmp_path / "p"],
+            3,
+            "cannot reach",
+        ),
+        ("unknown method", ["segment", fine / "a/0.png", "--method", "ostu"], 2, "did you mean 'otsu'"),
+        ("a box outside", ["segment", fine / "a/0.png", "--method", "grabcut", "--box", "0 0 99 99"], 2, "not inside"),
+        ("segment of nothing", ["segment", tmp_path / "none.png"], 3, "cannot read"),
+        ("two targets", ["encode", fine / "a/0.png", "--target-ssim", 0.9, "--quality", 3], 2, "one target"),
+        (
+            "unknown codec",
+            ["encode", fine / "a/0.png", "--to", "jpge", "--out", tmp_path / "e"],
+            2,
+            "did you mean 'jpeg'",
+        ),
+        (
+            "bytes that are none",
+            ["encode", fine / "a/0.png", "--target-bytes", "few", "--out", tmp_path / "e"],
+            2,
+            "50k",
+        ),
+        ("nothing to encode", ["encode"], 2, "expected images"),
         ("a header of 100,000 pixels", ["doctor", folder("huge", {"a/x.bmp": bmp, "b/1.png": image()})], 1, ""),
     ]
 
@@ -398,3 +435,64 @@ def test_folds_and_tune_from_the_command_line(tmp_path: Path, capfd) -> None:  #
     code, found = as_json(capfd, "train", data, "--folds", "9", "--out", tmp_path / "nine", *fast)
     assert code == 3
     assert "use --folds 8" in found["error"]["fix"]
+
+
+def test_the_verbs_for_pictures_answer_in_the_one_shape(walked, tmp_path: Path, capfd) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("skimage")
+    data = walked["data"] / "disc"
+    code, found = as_json(
+        capfd, "process", data, "--steps", "gamma:2 | resize:20", "--out", tmp_path / "p", "--preview"
+    )
+    assert code == 0
+    assert found["counts"]["written"] == len(list(data.glob("*.png")))
+    assert set(found["out"]) == {"images", "preview"}
+    code, found = as_json(capfd, "process", data, "--steps", "gamma:2 | resize:20", "--out", tmp_path / "p", "--resume")
+    assert (code, found["counts"]["written"]) == (0, 0)
+    code, found = as_json(
+        capfd, "segment", walked["image"], "--method", "k-means", "--set", "clusters=3", "--out", tmp_path / "s"
+    )
+    assert (code, found["counts"]["regions"]) == (0, 3)
+    assert {"labels", "overlay", "table", "regions", "coco"} == set(found["out"])
+    code, found = as_json(
+        capfd, "encode", walked["image"], "--to", "jpeg,png", "--target-ssim", 0.9, "--out", tmp_path / "e"
+    )
+    assert code == 0
+    assert found["files"][0]["ssim"] >= 0.9
+    code, found = as_json(
+        capfd, "encode", walked["image"], "--to", "jpeg", "--target-bytes", 70, "--out", tmp_path / "f"
+    )
+    assert code == 5
+    code, found = as_json(capfd, "steps", "--out", tmp_path / "g")
+    assert found["steps"]["clahe"]["parameters"][0]["name"] == "clip"
+    page = (tmp_path / "g/steps.html").read_text("utf-8")
+    assert page.count("<img") > 40
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_video_is_predicted_with_times(walked, tmp_path: Path, capfd) -> None:  # type: ignore[no-untyped-def]
+    cv2 = pytest.importorskip("cv2")
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (32, 32))
+    for _ in range(6):
+        writer.write(np.zeros((32, 32, 3), np.uint8))
+    writer.release()
+    code, found = as_json(capfd, "predict", walked["bundle"], "--source", tmp_path / "clip.avi", "--stride", 2)
+    assert code == 0
+    assert [round(p["time_s"], 1) for p in found["predictions"]] == [0.0, 0.2, 0.4]
+
+
+def test_what_a_library_says_of_a_damaged_file_is_not_shown(tmp_path: Path) -> None:
+    from eyewright.testing.hostile import odd_files
+
+    pytest.importorskip("skimage")
+    tiff = next(f for f in odd_files() if f.name == "tiff-lzw").data
+    said = 0
+    for k, at in enumerate((9, 60, 120)):
+        damaged = bytearray(tiff)
+        damaged[at] ^= 0x55
+        (tmp_path / f"{k}.tif").write_bytes(damaged)
+        found = call("segment", tmp_path / f"{k}.tif")
+        lines = found.stderr.splitlines()
+        said += len(lines)
+        assert all(line.startswith("eyewright: ") for line in lines), lines
+        assert found.returncode in (0, 3)
+    assert said, "none of the damaged files was refused"

@@ -385,3 +385,34 @@ def test_a_live_source_that_fails_later_says_so_in_latest_mode() -> None:
 
 
 assert sys.version_info >= (3, 11)
+
+
+@pytest.mark.skipif(not HAS_CV2, reason="OpenCV is not installed")
+def test_a_camera_gives_frames_until_it_is_unplugged(monkeypatch, tmp_path: Path) -> None:
+    # There is no camera here: OpenCV's capture is replaced, what is around it is not.
+    import cv2
+
+    class Capture:
+        def __init__(self, *_: object) -> None:
+            self.left = 5
+
+        def isOpened(self) -> bool:
+            return True
+
+        def read(self):
+            self.left -= 1
+            return self.left >= 0, np.dstack([np.full((4, 6), v, np.uint8) for v in (10, 20, 30)])
+
+        def release(self) -> None:
+            self.left = -100
+
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    monkeypatch.setattr(Path, "exists", lambda self: str(self).startswith("/dev/video") or self.is_file())
+    with open_source(0) as source:
+        assert source.live
+        frames = iter(source)
+        first = next(frames)
+        assert first.image[0, 0].tolist() == [30, 20, 10], "BGR becomes RGB"
+        assert first.origin == "camera 0"
+        with pytest.raises(InputError, match="no more pictures"):
+            list(frames)

@@ -228,6 +228,11 @@ class TestNumbers:
             assert abs(skew_angle(skewed) + angle) < 0.2
         assert abs(skew_angle(page)) < 0.1
 
+    @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "camera"])
+    def test_a_photograph_is_not_turned(self, name: str) -> None:
+        photo = getattr(skimage_data, name)()
+        assert np.array_equal(process(photo, "deskew"), photo)
+
 
 class TestDenoise:
     @pytest.mark.parametrize("sigma", [5, 15, 30, 50])

@@ -119,6 +119,25 @@ def test_a_video_gives_numbered_frames(tmp_path: Path) -> None:
     assert abs(int(read_image(tmp_path / "out/000003.png").mean()) - (255 - 90)) < 6
 
 
+def test_every_page_of_a_document_is_processed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pages = [Image.fromarray(np.full((20, 30, 3), 60 * k, np.uint8)) for k in range(3)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    done = process_source(tmp_path / "scan.tif", "invert", tmp_path / "out", pages=True)
+    assert done.n_written == 3
+    found = sorted((tmp_path / "out").glob("*.png"))
+    assert [p.name for p in found] == ["000000-scan.png", "000001-scan.png", "000002-scan.png"]
+    assert [int(read_image(p).mean()) for p in found] == [255, 195, 135]
+
+
+def test_a_source_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
+    for source in ("rtsp://127.0.0.1:9/x", tmp_path / "none.mp4"):
+        with pytest.raises(InputError):
+            process_source(source, "invert", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_draft_reading_gives_nearly_the_same_picture(tmp_path: Path) -> None:
     data = pytest.importorskip("skimage.data")
     (tmp_path / "in").mkdir()

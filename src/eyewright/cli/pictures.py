@@ -28,6 +28,7 @@ def process(o: argparse.Namespace) -> Result:
         seed=o.seed or 0,
         stride=o.stride,
         max_frames=o.max_frames,
+        pages=o.pages,
         quiet=is_quiet(o),
     )
     text = [f"{done.n_written:,} written to {shown_path(done.folder)}"]
@@ -238,6 +239,7 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     p.add_argument("--resume", action="store_true", help="go on where the same batch was interrupted")
     p.add_argument("--preview", action="store_true", help="a sheet of the first files before and after")
+    p.add_argument("--pages", action="store_true", help="every page of a document, every picture of an animation")
     p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")
     p.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
     add_stream(p)

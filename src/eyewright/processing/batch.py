@@ -72,6 +72,7 @@ def process_source(
     limits: Limits | None = None,
     stride: int = 1,
     max_frames: int | None = None,
+    pages: bool = False,
     quiet: bool = True,
 ) -> Processed:
     """Apply steps to every image of a source and write the results to a folder.
@@ -80,7 +81,7 @@ def process_source(
     is read and not written goes to PNG. `resume` goes on where a batch with the same steps was interrupted; a file that
     cannot be done is a finding, and the others go on. `draft` lets JPEGs be read at reduced size where the first step
     makes them smaller still. `preview` adds a sheet of the first files before and after. Videos, cameras and streams
-    give numbered frames.
+    give numbered frames, and so do documents and animations with `pages`.
 
     Raises:
         UsageError: steps that are not known, an output inside the input, two inputs for one output, outputs that
@@ -92,17 +93,12 @@ def process_source(
     folder = Path(out)
     format = _format_named(to)
     options = {"steps": str(chain), "to": format, "quality": quality, "seed": seed, "draft": draft}
-    if is_stream(source):
-        _claim(folder, options, overwrite=overwrite, resume=False, planned=())
-        return _process_frames(
-            open_source(source, stride=stride, max_frames=max_frames),
-            chain,
-            folder,
-            format or "PNG",
-            quality,
-            seed,
-            quiet,
-        )
+    if is_stream(source) or pages:
+        if resume or preview:
+            raise UsageError("expected no resume and no preview with frames, which have no files", fix="leave them out")
+        with open_source(source, stride=stride, max_frames=max_frames, pages=pages) as frames:
+            _claim(folder, options, overwrite=overwrite, resume=False, planned=())
+            return _process_frames(frames, chain, folder, format or "PNG", quality, seed, quiet)
     jobs = _plan(source, folder, format)
     _claim(folder, options, overwrite=overwrite, resume=resume, planned=[j.out for j in jobs])
     left = [job for job in jobs if not (resume and job.out.exists())]
@@ -280,17 +276,16 @@ def _process_frames(
         if done.dtype == np.uint16 and format not in DEEP_FORMATS:
             done = (done >> 8).astype(np.uint8)
         data = encode_image(done, format=format, quality=quality)
-        write_bytes(folder / f"{frame.index:06d}{extension_of(format)}", data)
+        # Pages of a file are told apart by its name; a camera has none.
+        named = f"-{Path(frame.origin).stem}" if Path(frame.origin).is_file() and frame.time_s is None else ""
+        write_bytes(folder / f"{frame.index:06d}{named}{extension_of(format)}", data)
         return len(data)
 
     waiting: list[Future[int]] = []
     with (
-        contextlib.ExitStack() as stack,
         track_progress("processing", None, quiet=quiet) as advance,
         ThreadPoolExecutor(threads) as pool,
     ):
-        if hasattr(source, "close"):
-            stack.callback(source.close)
         for frame in source:
             waiting.append(pool.submit(one, frame))
             if len(waiting) >= 2 * threads:

@@ -6,7 +6,15 @@ Each check raises `AssertionError` with what was expected. They need no test fra
 >>> check_task(Classify())
 """
 
-__all__ = ["check_format", "check_net", "check_predictor", "check_preparation", "check_task"]
+__all__ = [
+    "check_format",
+    "check_net",
+    "check_predictor",
+    "check_preparation",
+    "check_source",
+    "check_step",
+    "check_task",
+]
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -131,6 +139,55 @@ def check_predictor(predictor: Predictor) -> None:
         assert len(predictor.raw(pixels[:0])[name]) == 0, f"{name}: no images must give no rows"
     images = [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in ((9, 9), (40, 30), (height, width))]
     assert len(predictor.predict_images(images)) == 3, "expected one prediction an image"
+
+
+def check_step(kind: Any, *, line: str | None = None) -> None:
+    """Check a step: on every image it declares it keeps depth and its argument, and gives the same twice.
+
+    `kind` is an `eyewright.imaging.steps.Kind`; `line`, its example by default, is what is run.
+    """
+    from eyewright.imaging.steps import Steps, parse_steps
+
+    steps = parse_steps(line or kind.example)
+    assert Steps.from_json(steps.to_json()) == steps, "JSON must give the step back"
+    assert parse_steps(str(steps)) == steps, "text must give the step back"
+    rng = generator(0, "check_step")
+    photo = rng.integers(0, 256, (260, 330, 3)).astype(np.uint8)
+    for colour in kind.colours:
+        for depth in kind.depths:
+            image: NDArray[Any] = photo if colour == "rgb" else np.ascontiguousarray(photo[..., 0])
+            image = image.astype(np.uint16) * 257 if depth == "uint16" else image
+            before = image.copy()
+            found = steps(image)
+            assert np.array_equal(image, before), "a step must not change its argument"
+            assert found.dtype == image.dtype or steps.steps[0].name == "depth", "a step must keep the depth"
+            assert found.ndim == 2 or found.shape[2:] == (3,), "a step must give (H, W) or (H, W, 3)"
+            if kind.keeps_size:
+                assert found.shape[:2] == image.shape[:2], "a step that keeps the size must keep it"
+            assert np.array_equal(found, steps(image)), "a step must give the same twice"
+
+
+def check_source(open_it: Callable[[], Any], *, at_least: int = 1, read: int = 8) -> None:
+    """Check a source: frames are uint8 (H, W, 3), indices rise, times do not fall, and closing twice is harmless.
+
+    `open_it` gives what `eyewright.open_source` gives; `read` frames are taken, of which there must be `at_least`.
+    """
+    from itertools import islice
+
+    with open_it() as source:
+        assert isinstance(source.live, bool), "a source must say whether it is live"
+        frames = list(islice(iter(source), read))
+    source.close()
+    assert len(frames) >= at_least, f"expected {at_least} frames, found {len(frames)}"
+    for frame in frames:
+        assert frame.image.dtype == np.uint8, "a frame must be uint8"
+        assert frame.image.ndim == 3, "a frame must be (H, W, 3)"
+        assert frame.image.shape[2] == 3, "a frame must be (H, W, 3)"
+        assert frame.origin, "a frame must name its origin"
+    indices = [f.index for f in frames]
+    assert indices == sorted(set(indices)), "indices must rise"
+    times = [f.time_s for f in frames if f.time_s is not None]
+    assert times == sorted(times), "times must not fall"
 
 
 def _must_raise(kind: type[Exception], call: Callable[[], Any], what: str) -> None:

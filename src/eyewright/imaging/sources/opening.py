@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from eyewright.core.errors import EyewrightError, InputError, UsageError
+from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.imaging.decode import read_frames
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_named
 from eyewright.imaging.sources.frames import Frame, Source
@@ -48,6 +49,7 @@ def open_source(
     latest: bool = False,
     reconnect: int | None = None,
     timeout_s: float = 10.0,
+    pages: bool = False,
     limits: Limits | None = None,
 ) -> Source:
     """Open a file, folder, glob, video, camera number, `rtsp://`, `http://` MJPEG, `sane:DEVICE` or `-`.
@@ -56,6 +58,8 @@ def open_source(
     last one is worked on are dropped, so that each is as new as can be. A stream that breaks is opened again,
     `reconnect` times in a row (None: 10), after pauses of 0.5 s doubling to 30 s; time and index go on. `timeout_s`
     bounds how long a stream may take to answer or to give its next frame.
+
+    With `pages`, every page of a document and every picture of an animation is a frame, not the first alone.
 
     The protocol and host of a stream are the caller's: never pass an address that a client of yours has sent.
 
@@ -76,7 +80,7 @@ def open_source(
         again = functools.partial(_open_stream, text, timeout_s, limits)
         opened = again()
     else:
-        opened = _open_local(source, text, timeout_s, limits)
+        opened = _open_local(source, text, timeout_s, pages, limits)
     return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect)
 
 
@@ -91,13 +95,13 @@ def _open_stream(address: str, timeout_s: float, limits: Limits) -> "_Frames":
     return MjpegStream(address, timeout_s=timeout_s, limits=limits)
 
 
-def _open_local(source: str | Path | int, text: str, timeout_s: float, limits: Limits) -> "_Frames":
+def _open_local(source: str | Path | int, text: str, timeout_s: float, pages: bool, limits: Limits) -> "_Frames":
     if text.lower().startswith("sane:"):
         from eyewright.imaging.sources.scanner import Scanner
 
         return Scanner(text[5:], limits=limits)
     if not is_stream(source):
-        return _Files(text)
+        return _Files(text, pages, limits)
     from eyewright.imaging.sources.video import Camera, VideoFile
 
     return Camera(int(text), timeout_s=timeout_s) if text.isdecimal() else VideoFile(Path(text), limits=limits)
@@ -118,12 +122,23 @@ class _Files:
 
     live = False
 
-    def __init__(self, text: str) -> None:
-        self._items = list_sources(text)
+    def __init__(self, text: str, pages: bool, limits: Limits) -> None:
+        self._items, self._pages, self._limits = list_sources(text), pages, limits
 
     def frames(self) -> Iterator[Frame]:
-        for index, item in enumerate(self._items):
-            yield Frame(read_named(item), "-" if item == "-" else str(Path(item).resolve()), index)
+        index = 0
+        for item in self._items:
+            origin = "-" if item == "-" else str(Path(item).resolve())
+            if item == "-" or not self._pages:
+                yield Frame(read_named(item), origin, index)
+                index += 1
+                continue
+            try:
+                for image, shown_at in read_frames(Path(item), limits=self._limits):
+                    yield Frame(image, origin, index, shown_at)
+                    index += 1
+            except UnreadableImageError as error:
+                raise UnreadableImageError(f"{str(item)!r}: {error.message}", fix=error.fix, code=error.code) from error
 
     def close(self) -> None:
         """Hold nothing."""

@@ -107,7 +107,9 @@ class Steps:
             UsageError: an image that a step cannot take; the step is named.
         """
         for index, step in enumerate(self.steps):
-            image = step(image, rng=generator(seed, "step", str(index)))
+            # Making a generator takes longer than the quick steps do.
+            random = _kind(step.name).random
+            image = step(image, rng=generator(seed, "step", str(index)) if random else None)
         return image
 
     def __str__(self) -> str:

@@ -26,7 +26,7 @@ from eyewright.core.errors import UsageError
 from eyewright.imaging.steps.arrays import Pixels, luma, opencv, top_of
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area")
-_EDGES = ("mirror", "repeat", "fill")
+_LINES = 6.0
 
 
 def parse_size(size: str | float) -> tuple[int, int] | int:
@@ -231,7 +231,8 @@ def skew_angle(image: Pixels, *, limit: float = 15.0) -> float:
     """Give the angle in degrees, counter-clockwise, that makes the rows of a page level.
 
     The rows' ink is summed at every angle; where lines of text are level, the sums differ most from row to row
-    (projection profiles: Postl, 1986). Found on a picture of at most 800 pixels, first by half degrees, then finer.
+    (projection profiles: Postl, 1986). Found on a picture of at most 800 pixels, first by half degrees, then finer. 0
+    where no lines stand out, as in a photograph.
 
     >>> page = np.full((200, 300), 255, np.uint8)
     >>> page[20:180:20] = 0
@@ -255,13 +256,17 @@ def skew_angle(image: Pixels, *, limit: float = 15.0) -> float:
         rows = cv2.warpAffine(ink, matrix, (width, height), flags=cv2.INTER_LINEAR).sum(1)
         return float(np.sum(np.diff(rows) ** 2))
 
-    best, step = 0.0, 0.5
+    step = 0.5
     angles: NDArray[np.float64] = np.arange(-limit, limit + step / 2, step)
-    for _ in range(3):
-        best = max((float(a) for a in angles), key=sharpness)
-        angles = best + np.linspace(-step, step, 9)
+    found = [sharpness(float(a)) for a in angles]
+    best = float(angles[int(np.argmax(found))])
+    # Lines of text stand out tenfold from the other angles, and a photograph less than fivefold: it is left as it is.
+    if max(found) < _LINES * float(np.median(found)):
+        return 0.0
+    for _ in range(2):
         step /= 4
-    return best if sharpness(best) > 1.02 * sharpness(0.0) else 0.0
+        best = max((best + step * k for k in range(-4, 5)), key=sharpness)
+    return best
 
 
 def _warp(image: Pixels, edge: str, fill: float, filter: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ __all__ = [
 ]
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.imaging.steps.arrays import Pixels, back_to, luma, opencv, to_unit, top_of
@@ -57,17 +58,22 @@ def sobel(image: Pixels, *, direction: str = "both", size: int = 3) -> Pixels:
         for d in ("x", "y")
         if direction in (d, "both")
     ]
-    slope = np.abs(parts[0]) if len(parts) == 1 else cv2.magnitude(*parts)
-    result: Pixels = np.minimum(np.rint(slope / weight), top_of(image)).astype(image.dtype)
-    return result
+    slope = parts[0] if len(parts) == 1 else cv2.magnitude(*parts)
+    return _absolute(slope, 1 / weight, image)
+
+
+def _absolute(values: NDArray[np.float32], scale: float, image: Pixels) -> Pixels:
+    """Give the absolute values in the image's depth, rounded and clipped."""
+    if image.dtype == np.uint8:
+        eight: Pixels = opencv().convertScaleAbs(values, alpha=scale)
+        return eight
+    return np.minimum(np.rint(np.abs(values) * scale), top_of(image)).astype(image.dtype)
 
 
 def laplacian(image: Pixels, *, size: int = 1) -> Pixels:
     """Give the curvature of brightness, grey: |d2v/dx2 + d2v/dy2|; at size 1 by [0 1 0; 1 -4 1; 0 1 0]."""
     cv2 = opencv()
-    bent = np.abs(cv2.Laplacian(luma(image), cv2.CV_32F, ksize=size))
-    result: Pixels = np.minimum(bent, top_of(image)).astype(image.dtype)
-    return result
+    return _absolute(cv2.Laplacian(luma(image), cv2.CV_32F, ksize=size), 1.0, image)
 
 
 def canny(image: Pixels, *, low: float = 50.0, high: float = 150.0, sigma: float = 1.4) -> Pixels:
@@ -108,33 +114,44 @@ def threshold(
     cv2 = opencv()
     plane = luma(image)
     top = top_of(image)
-    white, black = (0, top) if invert else (top, 0)
-    unit = plane if plane.dtype == np.uint8 else (to_unit(plane) * np.float32(255))
     if method in ("mean", "gaussian", "sauvola"):
-        window |= 1
-        values = unit.astype(np.float32)
-        if method == "gaussian":
-            local = cv2.GaussianBlur(values, (window, window), 0, borderType=cv2.BORDER_REPLICATE) - offset
-        else:
-            local = cv2.blur(values, (window, window), borderType=cv2.BORDER_REPLICATE)
-            if method == "mean":
-                local = local - offset
-            else:
-                square = cv2.blur(values * values, (window, window), borderType=cv2.BORDER_REPLICATE)
-                spread = np.sqrt(np.maximum(square - local * local, 0))
-                local = local * (1 + k * (spread / 128 - 1))
-        above = values > local
-    elif method == "fixed":
-        above = unit > at
+        return _threshold_locally(image, plane, method, window | 1, offset, k, invert)
+    kind = cv2.THRESH_BINARY_INV if invert else cv2.THRESH_BINARY
+    if method == "fixed":
+        cut = np.floor(at * top / 255)
+    elif method == "otsu":
+        cut, split = cv2.threshold(plane, 0, top, kind | cv2.THRESH_OTSU)
+        return np.asarray(split, image.dtype)
     else:
-        rule = cv2.THRESH_OTSU if method == "otsu" else cv2.THRESH_TRIANGLE
-        if plane.dtype == np.uint16 and method == "triangle":
-            cut, _ = cv2.threshold((plane >> 8).astype(np.uint8), 0, 255, rule)
-            above = plane > cut * 257
+        eight = plane if plane.dtype == np.uint8 else (plane >> 8).astype(np.uint8)
+        cut, _ = cv2.threshold(eight, 0, 255, cv2.THRESH_TRIANGLE)
+        cut = cut * top / 255
+    _, split = cv2.threshold(plane, float(cut), top, kind)
+    return np.asarray(split, image.dtype)
+
+
+def _threshold_locally(
+    image: Pixels, plane: Pixels, method: str, window: int, offset: float, k: float, invert: bool
+) -> Pixels:
+    cv2 = opencv()
+    if plane.dtype == np.uint8 and method in ("mean", "gaussian"):
+        rule = cv2.ADAPTIVE_THRESH_MEAN_C if method == "mean" else cv2.ADAPTIVE_THRESH_GAUSSIAN_C
+        kind = cv2.THRESH_BINARY_INV if invert else cv2.THRESH_BINARY
+        quick: Pixels = cv2.adaptiveThreshold(plane, 255, rule, kind, window, offset)
+        return quick
+    values = plane.astype(np.float32) * np.float32(255 / top_of(image))
+    if method == "gaussian":
+        local = cv2.GaussianBlur(values, (window, window), 0, borderType=cv2.BORDER_REPLICATE) - offset
+    else:
+        local = cv2.blur(values, (window, window), borderType=cv2.BORDER_REPLICATE)
+        if method == "mean":
+            local = local - offset
         else:
-            cut, _ = cv2.threshold(plane, 0, top, rule)
-            above = plane > cut
-    return np.where(above, np.asarray(white, image.dtype), np.asarray(black, image.dtype))
+            square = cv2.blur(values * values, (window, window), borderType=cv2.BORDER_REPLICATE)
+            spread = np.sqrt(np.maximum(square - local * local, 0))
+            local = local * (1 + k * (spread / 128 - 1))
+    top = top_of(image)
+    return np.where((values > local) != invert, np.asarray(top, image.dtype), np.asarray(0, image.dtype))
 
 
 def grey(image: Pixels) -> Pixels:

@@ -7,7 +7,6 @@ from types import MappingProxyType
 import numpy as np
 
 from eyewright.imaging.steps.arrays import Pixels, back_to, opencv, per_channel, to_unit, top_of
-from eyewright.imaging.steps.enhance import guided
 
 KERNELS = MappingProxyType(
     {
@@ -43,7 +42,7 @@ def smooth(image: Pixels, *, method: str = "gaussian", size: float = 2.0, edge: 
     if method == "guided":
         eps = (edge / 255) ** 2
         radius = max(1, round(size))
-        done = per_channel(unit, lambda plane: guided(plane, plane, radius=radius, eps=eps))
+        done = per_channel(unit, lambda plane: cv2.ximgproc.guidedFilter(plane, plane, radius, eps))
         return back_to(image, done)
     found = cv2.ximgproc.dtFilter(unit, unit, max(size, 0.5), edge / 255, mode=cv2.ximgproc.DTF_RF)
     return back_to(image, found)
