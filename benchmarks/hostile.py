@@ -17,7 +17,7 @@ import psutil
 from PIL import Image
 
 from eyewright.core.errors import LimitError, UnreadableImageError
-from eyewright.imaging.workers import DecodePool
+from eyewright.imaging.workers import Bounds, DecodePool
 from eyewright.testing.hostile import check_hostile, hostile_files
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     o = options.parse_args()
     outcomes: collections.Counter[str] = collections.Counter()
     wrong, slowest, times = [], (0.0, ""), []
-    with DecodePool(1) as pool:
+    with DecodePool(1, bounds=Bounds(answers=2**31)) as pool:
         pool.read(_small())
         (pid,) = pool.processes
         start_mb = psutil.Process(pid).memory_info().rss / 2**20

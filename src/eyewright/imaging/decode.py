@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from eyewright.core.errors import LimitError, MissingExtraError, UnreadableImageError
+from eyewright.core.extras import import_extra
 from eyewright.imaging.containers import pnm_size
 from eyewright.imaging.conversion import (
     DECODER_ERRORS,
@@ -275,7 +276,7 @@ def _open(data: bytes, header: Header, limits: Limits) -> Image.Image:
 
 
 def _open_heif(data: bytes) -> Image.Image:
-    heif = _extra("pi_heif", "HEIF")
+    heif = import_extra("pi_heif", extra="formats", what="reading HEIF")
     decoded = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
     image = Image.frombytes(decoded.mode, decoded.size, bytes(decoded.data), "raw", decoded.mode, decoded.stride)
     image.info["icc_profile"] = decoded.info.get("icc_profile")
@@ -283,7 +284,7 @@ def _open_heif(data: bytes) -> Image.Image:
 
 
 def _open_jxl(data: bytes) -> Image.Image:
-    pixels = np.asarray(_extra("imagecodecs", "JPEG XL").jpegxl_decode(data))
+    pixels = np.asarray(import_extra("imagecodecs", extra="formats", what="reading JPEG XL").jpegxl_decode(data))
     if pixels.ndim == 4:
         pixels = pixels[0]
     if pixels.dtype == np.uint16:
@@ -291,16 +292,6 @@ def _open_jxl(data: bytes) -> Image.Image:
     if pixels.dtype != np.uint8:
         raise ValueError(f"its pixels are {pixels.dtype}")
     return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-
-
-def _extra(module: str, what: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        install = "pip install 'eyewright[formats]'" if module != "cv2" else "pip install 'eyewright[pixels]'"
-        raise MissingExtraError(f"reading {what} needs {module}, which is not installed", fix=install) from error
 
 
 def _holds_deep_colour(header: Header) -> bool:
@@ -322,7 +313,7 @@ def _only_deep(data: bytes, header: Header) -> bool:
 
 
 def _deep_colour(data: bytes, header: Header) -> NDArray[np.uint16] | NDArray[np.float32]:
-    cv2 = _extra("cv2", "16-bit colour")
+    cv2 = import_extra("cv2", extra="pixels", what="reading 16-bit colour")
     with _named_errors():
         try:
             read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)

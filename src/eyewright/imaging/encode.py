@@ -3,7 +3,6 @@
 __all__ = ["DEEP_FORMATS", "QUALITY_FORMATS", "WRITTEN", "data_uri", "encode_image", "extension_of", "write_image"]
 
 import base64
-import importlib
 import io
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import MissingExtraError, UsageError, spelling_hint
+from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.extras import import_extra
 from eyewright.core.files import write_bytes
 from eyewright.imaging.headers import FORMATS
 
@@ -138,7 +138,7 @@ _CHROMINANCE = (
 
 
 def _jxl(image: NDArray[np.uint8], quality: float) -> bytes:
-    codec = _extra("imagecodecs", "formats")
+    codec = import_extra("imagecodecs", extra="formats", what="writing JPEG XL")
     if quality >= 100:
         return bytes(codec.jpegxl_encode(image, lossless=True))
     return bytes(codec.jpegxl_encode(image, distance=max(0.05, (100 - quality) / 10)))
@@ -158,7 +158,7 @@ def _deep(image: NDArray[np.uint16], format: str) -> bytes:
         Image.fromarray(np.ascontiguousarray(image)).save(buffer, format, **_options(format, 100, "auto"))
         return buffer.getvalue()
     # Pillow has no 16-bit colour.
-    cv2 = _extra("cv2", "pixels")
+    cv2 = import_extra("cv2", extra="pixels", what="writing 16-bit colour")
     suffix = {"PNG": ".png", "TIFF": ".tiff", "JPEG2000": ".jp2"}[format]
     options = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000] if format == "JPEG2000" else []
     done, coded = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), options)
@@ -167,12 +167,3 @@ def _deep(image: NDArray[np.uint16], format: str) -> bytes:
             f"{format} could not be written, of {image.shape[1]}x{image.shape[0]} pixels", fix="write PNG or TIFF"
         )
     return bytes(coded.tobytes())
-
-
-def _extra(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"writing this needs {module}, which is not installed", fix=f"pip install 'eyewright[{extra}]'"
-        ) from error

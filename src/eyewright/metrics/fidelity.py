@@ -6,14 +6,14 @@ Pictures are uint8 or uint16, (H, W) or (H, W, 3), both of one shape and depth.
 __all__ = ["VISUALLY_LOSSLESS", "ms_ssim", "psnr", "ssim", "ssimulacra2"]
 
 import functools
-import importlib
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import MissingExtraError, UsageError
+from eyewright.core.errors import UsageError
+from eyewright.core.extras import import_extra
 
 VISUALLY_LOSSLESS = 90.0
 """SSIMULACRA 2 from which on a difference is not seen side by side at normal distance, by its authors' scale."""
@@ -99,12 +99,7 @@ def _check(a: NDArray[Any], b: NDArray[Any]) -> None:
 
 
 def _opencv() -> Any:
-    try:
-        return importlib.import_module("cv2")
-    except ImportError as error:
-        raise MissingExtraError(
-            "measuring pictures needs cv2, which is not installed", fix="pip install 'eyewright[pixels]'"
-        ) from error
+    return import_extra("cv2", extra="pixels", what="measuring pictures")
 
 
 def _luma(a: NDArray[Any]) -> NDArray[np.float32]:

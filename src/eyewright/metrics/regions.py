@@ -5,13 +5,13 @@ Label maps are integers (H, W); only which pixels share a label counts, not the 
 
 __all__ = ["boundary_f", "covering", "rand_index", "region_scores", "variation_of_information"]
 
-import importlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import MissingExtraError, UsageError
+from eyewright.core.errors import UsageError
+from eyewright.core.extras import import_extra
 
 Labels = NDArray[Any]
 
@@ -31,7 +31,7 @@ def boundary_f(found: Labels, truth: Labels, *, tolerance: float = 0.0075) -> fl
     a, b = _boundary(found), _boundary(truth)
     if not a.any() or not b.any():
         return float(a.any() == b.any())
-    ndimage = _scipy()
+    ndimage = import_extra("scipy.ndimage", extra="pixels", what="scoring boundaries")
     precision = float((ndimage.distance_transform_edt(~b)[a] <= reach).mean())
     recall = float((ndimage.distance_transform_edt(~a)[b] <= reach).mean())
     return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
@@ -116,12 +116,3 @@ def _overlaps(found: Labels, truth: Labels) -> NDArray[np.float64]:
     if n * m > 50_000_000:
         raise UsageError(f"expected fewer regions, found {n} against {m}", fix="segment more coarsely")
     return np.bincount(a.ravel() * m + b.ravel(), minlength=n * m).reshape(n, m).astype(np.float64)
-
-
-def _scipy() -> Any:
-    try:
-        return importlib.import_module("scipy.ndimage")
-    except ImportError as error:
-        raise MissingExtraError(
-            "scoring boundaries needs scipy, which is not installed", fix="pip install 'eyewright[pixels]'"
-        ) from error

@@ -2,7 +2,6 @@
 
 __all__ = ["Study", "bjontegaard_rate", "study_folder"]
 
-import importlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import EyewrightError, InputError, MissingExtraError
+from eyewright.core.errors import EyewrightError, InputError
+from eyewright.core.extras import import_extra
 from eyewright.core.files import write_json, write_text
 from eyewright.core.progress import track_progress
 from eyewright.core.provenance import describe_machine
@@ -128,7 +128,7 @@ def bjontegaard_rate(anchor: Sequence[tuple[float, float]], other: Sequence[tupl
     >>> round(bjontegaard_rate(anchor, [(r / 2, q) for r, q in anchor]), 6)
     -50.0
     """
-    interpolate = _scipy_interpolate()
+    interpolate = import_extra("scipy.interpolate", extra="pixels", what="a study")
     lines = []
     for points in (anchor, other):
         rising: list[tuple[float, float]] = []
@@ -144,15 +144,6 @@ def bjontegaard_rate(anchor: Sequence[tuple[float, float]], other: Sequence[tupl
         return None
     mean = (lines[1][0].integrate(low, high) - lines[0][0].integrate(low, high)) / (high - low)
     return float((np.exp(mean) - 1) * 100)
-
-
-def _scipy_interpolate() -> Any:
-    try:
-        return importlib.import_module("scipy.interpolate")
-    except ImportError as error:
-        raise MissingExtraError(
-            "a study needs scipy, which is not installed", fix="pip install 'eyewright[pixels]'"
-        ) from error
 
 
 def _measure(image: NDArray[Any], codec: str, quality: float) -> dict[str, float]:

@@ -6,6 +6,7 @@ of the two. Nothing is downloaded; the same seed gives the same files.
 
 __all__ = ["HostileFile", "check_hostile", "hostile_files", "odd_files"]
 
+import functools
 import io
 import itertools
 import struct
@@ -356,9 +357,13 @@ def _bmp_rle(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 0, 0, 0, 54 + 1024) + info + palette + b"\xff\1" * 64 + b"\0\1"
 
 
+@functools.cache
 def _many_scans(n: int) -> bytes:
-    """Give a progressive JPEG whose last refinement scan is repeated until there are `n`."""
-    data = _save(Image.fromarray(_quadrants(_COLOURS, 1024, 1024)), "JPEG", progressive=True, quality=60)
+    """Give a progressive JPEG whose last refinement scan is repeated until there are `n`.
+
+    Flat pictures make short scans, and a large one makes each of them a long walk.
+    """
+    data = _save(Image.new("L", (4096, 4096), 128), "JPEG", progressive=True, quality=60)
     last = data.rfind(b"\xff\xda")
     return data[:-2] + data[last:-2] * n + b"\xff\xd9"
 

@@ -5,7 +5,6 @@ OpenCV's wheel holds an LGPL build of FFmpeg; PyAV's holds x264 and x265, which 
 
 __all__ = ["Camera", "RtspStream", "VideoFile"]
 
-import importlib
 import socket
 import time
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from eyewright.core.errors import InputError, LimitError, MissingExtraError
+from eyewright.core.errors import InputError, LimitError
+from eyewright.core.extras import import_extra
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.frames import Frame
 
@@ -184,9 +184,4 @@ def _rgb(picture: Any) -> Any:
 
 
 def _opencv() -> Any:
-    try:
-        return importlib.import_module("cv2")
-    except ImportError as error:
-        raise MissingExtraError(
-            "videos, cameras and RTSP need cv2, which is not installed", fix="pip install 'eyewright[pixels]'"
-        ) from error
+    return import_extra("cv2", extra="pixels", what="reading videos, cameras and RTSP")

@@ -2,15 +2,13 @@
 
 __all__ = ["Pixels", "back_to", "luma", "on_luma", "opencv", "per_channel", "through_table", "to_unit", "top_of"]
 
-import importlib
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import MissingExtraError
+from eyewright.core.extras import import_extra
 
 Pixels = NDArray[Any]
 """uint8 or uint16, (H, W) grey or (H, W, 3) RGB."""
@@ -21,19 +19,13 @@ def opencv() -> Any:
     return extra("cv2")
 
 
-def extra(name: str) -> ModuleType:
+def extra(name: str) -> Any:
     """Import what the extra `pixels` brings.
 
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"image processing needs {name.partition('.')[0]}, which is not installed",
-            fix="pip install 'eyewright[pixels]'",
-        ) from error
+    return import_extra(name, extra="pixels", what="image processing")
 
 
 def top_of(image: Pixels) -> int:

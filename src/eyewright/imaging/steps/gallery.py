@@ -2,7 +2,6 @@
 
 __all__ = ["write_gallery"]
 
-import importlib
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, MissingExtraError
+from eyewright.core.extras import import_extra
 from eyewright.core.files import write_text
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.encode import data_uri
@@ -112,12 +112,6 @@ def _figure(picture: NDArray[np.uint8], about: str, line: str) -> str:
 
 
 def _example() -> NDArray[np.uint8]:
-    try:
-        data = importlib.import_module("skimage.data")
-    except ImportError as error:
-        raise MissingExtraError(
-            "the example picture needs scikit-image, which is not installed",
-            fix="pip install 'eyewright[pixels]', or pass --image",
-        ) from error
+    data = import_extra("skimage.data", extra="pixels", what="the example picture")
     found: NDArray[np.uint8] = data.coffee()
     return found

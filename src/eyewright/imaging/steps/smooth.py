@@ -74,19 +74,23 @@ def pool(image: Pixels, *, method: str = "max", size: int = 2, stride: int = 0) 
     height, width = image.shape[:2]
     size = min(size, height, width)
     rows, columns = (height - size) // stride + 1, (width - size) // stride + 1
-    if stride == size:
-        whole = image[: rows * size, : columns * size].reshape(rows, size, columns, size, *image.shape[2:])
-        if method == "max":
-            largest: Pixels = whole.max(axis=(1, 3))
-            return largest
+    if method == "average" and stride == size:
         cv2 = opencv()
-        mean: Pixels = cv2.resize(
-            np.ascontiguousarray(image[: rows * size, : columns * size]), (columns, rows), interpolation=cv2.INTER_AREA
-        )
+        whole = np.ascontiguousarray(image[: rows * size, : columns * size])
+        mean: Pixels = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
         return mean
-    views = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1))[::stride, ::stride]
+
+    def shifted(y: int, x: int) -> Pixels:
+        """Give, for every window, its pixel at (y, x)."""
+        return image[y : y + (rows - 1) * stride + 1 : stride, x : x + (columns - 1) * stride + 1 : stride]
+
+    # Window by window would be slow; pixel by pixel of the window, all windows at once, is not.
     if method == "max":
-        top: Pixels = views.max(axis=(-2, -1))
-        return top
-    result: Pixels = np.rint(views.mean(axis=(-2, -1))).astype(image.dtype)
-    return result
+        largest = shifted(0, 0).copy()
+        for y, x in np.ndindex(size, size):
+            np.maximum(largest, shifted(y, x), out=largest)
+        return largest
+    total = np.zeros(shifted(0, 0).shape, np.float64)
+    for y, x in np.ndindex(size, size):
+        total += shifted(y, x)
+    return np.asarray(np.rint(total / size**2), image.dtype)
