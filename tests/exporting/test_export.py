@@ -202,3 +202,17 @@ def test_export_replaces_a_bundle_and_nothing_else(finished, tmp_path: Path) -> 
     assert (precious / "thesis.txt").read_text() == "years"
     ew.export(finished.run, tmp_path / "a.bundle", name="first")
     assert ew.export(finished.run, tmp_path / "a.bundle", name="second").manifest.name == "second"
+
+
+def test_steps_go_with_the_model_from_training_to_the_bundle(shapes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    run = ew.train(
+        shapes, epochs=1, batch=24, model="mlp", steps="median:3 | gamma:1.5", out=tmp_path / "run", quiet=True
+    )
+    bundle = ew.export(run, tmp_path / "b.bundle")
+    assert bundle.preparation.steps == "median:3 | gamma:1.5"
+    again = ew.load_bundle(tmp_path / "b.bundle")
+    image = ew.read_image(next((shapes / "disc").glob("*.png")))
+    plain = type(again.preparation)(again.preparation.size_hw, channels=again.preparation.channels)
+    assert not np.array_equal(plain(image)[0], again.preparation(image)[0])
+    assert np.allclose(again.predict(image).scores, run.predictor.predict_images([image])[0].scores, atol=1e-4)

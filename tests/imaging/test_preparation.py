@@ -116,3 +116,36 @@ def test_fingerprints_of_arrays_are_those_of_pillows_box_filter() -> None:
             bits = int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
             # A bit whose two cells are all but equal may differ by that rounding.
             assert (int(difference_hashes(thumbnail[None])[0]) ^ bits).bit_count() <= 3
+
+
+def test_steps_come_before_the_resize_and_travel_as_json() -> None:
+    pytest.importorskip("cv2")
+    from eyewright.imaging.steps import process
+
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    prepare = Preparation((16, 16), steps="gamma:2|clahe:clip=2")
+    assert prepare.steps == "gamma:2 | clahe:2"
+    pixels, placement = prepare(image)
+    wanted, same = Preparation((16, 16))(process(image, "gamma:2 | clahe:2"))
+    assert np.array_equal(pixels, wanted)
+    assert placement == same
+    data = prepare.to_json()
+    assert data["steps"] == [{"step": "gamma", "gamma": 2.0}, {"step": "clahe", "clip": 2.0}]
+    assert Preparation.from_json(data) == prepare
+    assert "steps" not in Preparation((16, 16)).to_json(), "a bundle without steps looks as it always did"
+    grey, _ = Preparation((16, 16), steps="threshold:otsu")(image)
+    assert set(np.unique(grey[..., 0] == grey[..., 1])) == {True}
+
+
+@pytest.mark.parametrize("steps", ["resize:64", "corrupt:fog", "depth:8", "claeh", "pool"])
+def test_steps_that_cannot_come_before_a_net_are_refused(steps: str) -> None:
+    with pytest.raises(UsageError):
+        Preparation((16, 16), steps=steps)
+
+
+@pytest.mark.parametrize(
+    "steps", [[{"step": "nothing"}], [{"stp": "gamma"}], "gamma", [3], [{"step": "gamma", "gamma": "x"}]]
+)
+def test_a_bundle_with_broken_steps_is_refused(steps: object) -> None:
+    with pytest.raises(BundleError):
+        Preparation.from_json({**Preparation((8, 8)).to_json(), "steps": steps})

@@ -124,6 +124,11 @@ class TestVideo:
         with pytest.raises(InputError, match="video"), open_source(path) as frames:
             list(frames)
 
+    def test_a_glob_of_videos_says_that_they_go_one_by_one(self, clip: Path) -> None:
+        assert not is_stream(str(clip.parent / "*.avi"))
+        with pytest.raises(UsageError, match="one by one"):
+            open_source(str(clip.parent / "*.avi"))
+
     def test_an_image_list_says_where_videos_go(self, clip: Path) -> None:
         with pytest.raises(UsageError, match="open_source"):
             list(iter_images(clip))

@@ -97,6 +97,17 @@ def test_refusals_come_before_anything_is_written(photos: Path, tmp_path: Path) 
         process_source(tmp_path / "nothing", "invert", tmp_path / "out")
 
 
+def test_a_file_may_lie_beside_its_output_and_never_under_it(tmp_path: Path) -> None:
+    image = np.full((10, 12, 3), 7, np.uint8)
+    write_image(tmp_path / "a.png", image)
+    assert process_source(tmp_path / "a.png", "invert", tmp_path / "out", workers=1).n_written == 1
+    assert np.array_equal(read_image(tmp_path / "out/a.png"), 255 - image)
+    for source in (tmp_path / "a.png", str(tmp_path / "*.png")):
+        with pytest.raises(UsageError, match="is an input"):
+            process_source(source, "invert", tmp_path, overwrite=True)
+    assert np.array_equal(read_image(tmp_path / "a.png"), image)
+
+
 def test_the_preview_shows_before_and_after(photos: Path, tmp_path: Path) -> None:
     done = process_source(photos, "invert", tmp_path / "out", preview=True, workers=1)
     assert done.preview is not None

@@ -105,7 +105,7 @@ def encode(o: argparse.Namespace) -> Result:
     before, after = sum(e.bytes_in for e in files), sum(e.bytes_out for e in files)
     if files:
         change = f"{1 - after / before:.1%} saved" if after <= before else f"{after / before - 1:.1%} LARGER"
-        text.append(f"{len(files):,} files, {before:,} bytes became {after:,}: {change}")
+        text.append(f"{len(files):,} file{'s' * (len(files) != 1)}, {before:,} bytes became {after:,}: {change}")
     for f in findings:
         warn(f"{f.path}: {f.message}; {f.fix}")
     missed = any(e.missed for e in files)

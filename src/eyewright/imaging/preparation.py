@@ -6,14 +6,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
-from eyewright.imaging.steps import STEPS, Steps, parse_steps
+
+if TYPE_CHECKING:
+    from eyewright.imaging.steps import Steps
 
 Fit = Literal["stretch", "crop", "letterbox", "shorter"]
 Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
@@ -196,7 +198,7 @@ class Preparation:
         """
         try:
             height, width = data["size_hw"]
-            steps = str(Steps.from_json(data["steps"])) if "steps" in data else ""
+            steps = _steps_of(data["steps"]) if "steps" in data else ""
             value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps})
             if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0)):
                 raise TypeError("channels, fill and inner are whole numbers")
@@ -205,13 +207,22 @@ class Preparation:
             raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None
 
 
+def _steps_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    from eyewright.imaging.steps import Steps
+
+    return str(Steps.from_json(rows))
+
+
 @lru_cache(maxsize=16)
-def _checked_steps(text: str) -> Steps:
+def _checked_steps(text: str) -> "Steps":
     """Read steps that may come before a net.
 
     Raises:
         UsageError: a step that is unknown, changes the size, or draws at random.
     """
+    # Imported only where there are steps: most bundles have none, and starting must be quick.
+    from eyewright.imaging.steps import STEPS, parse_steps
+
     steps = parse_steps(text)
     for step in steps.steps:
         kind = STEPS[step.name]

@@ -151,18 +151,22 @@ def _plan(source: str | Path, folder: Path, format: str | None) -> list[_Job]:
     if not root.is_dir():
         root = Path(os.path.commonpath([p.parent.resolve() for p in paths]))
     inside, own = folder.resolve(), root.resolve()
-    if inside == own or own in inside.parents or (inside in own.parents and Path(source).is_dir()):
+    # Within a folder that is the input, outputs would be inputs of the next batch. A file may lie beside its output.
+    if Path(source).is_dir() and (inside == own or own in inside.parents or inside in own.parents):
         raise UsageError(
             f"the output {str(folder)!r} and the input {str(root)!r} lie in one another",
             fix="choose another --out",
             code="overlap",
         )
+    inputs = {p.resolve() for p in paths}
     jobs, seen = [], dict[Path, Path]()
     for path in paths:
         kept = format or _same_format(path)
         relative = path.resolve().relative_to(own) if path.resolve().is_relative_to(own) else Path(path.name)
         same = path.suffix.lower() in FORMATS[kept]
         target = folder / (relative if same else relative.with_suffix(extension_of(kept)))
+        if target.resolve() in inputs:
+            raise UsageError(f"{str(target)!r} is an input", fix="choose another --out", code="overlap")
         if target in seen:
             raise UsageError(
                 f"{str(seen[target])!r} and {str(path)!r} would both become {str(target)!r}",

@@ -59,11 +59,19 @@ class Codec:
     lossless: bool = False
 
 
+def _jpeg_qualities() -> tuple[float, ...]:
+    """Give qualities whose quantisation tables lie 1.5 % apart: whole ones are too far apart to land on a target.
+
+    A quality below 50 scales the tables by 5000 / quality percent, one above by 200 - 2 * quality (libjpeg).
+    """
+    scales = 5000 * np.exp(-0.015 * np.arange(int(np.log(5000 / 1.5) / 0.015)))
+    return (*(float(5000 / s if s > 100 else (200 - s) / 2) for s in scales), 100.0)
+
+
 _WHOLE = tuple(float(q) for q in range(1, 100))
 CODECS: Mapping[str, Codec] = MappingProxyType(
     {
-        # Quarters of a quality: whole ones are too far apart to land on a target.
-        "jpeg": Codec("JPEG", tuple(q / 4 for q in range(4, 401)), ("420", "444")),
+        "jpeg": Codec("JPEG", _jpeg_qualities(), ("420", "444")),
         "webp": Codec("WEBP", (*_WHOLE, 100.0)),
         "avif": Codec("AVIF", (*_WHOLE, 100.0), ("420", "444")),
         "jxl": Codec("JXL", (*(q / 4 for q in range(4, 400)), 100.0)),

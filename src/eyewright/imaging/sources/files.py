@@ -51,6 +51,9 @@ def list_sources(source: str | Path) -> list[Path | str]:
         fix = "open it with eyewright.open_source"
         raise UsageError(f"{text!r} is a camera, stream or scanner, not a file", fix=fix)
     matches = sorted(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
+    videos = [p for p in matches if p.suffix.lower() in VIDEO_EXTENSIONS]
+    if videos:
+        raise UsageError(f"{str(videos[0])!r} is a video, not an image", fix="open videos one by one")
     if not matches:
         raise InputError(f"expected an image, found nothing at {text!r}", fix="check the path", code="not_found")
     return list(matches)

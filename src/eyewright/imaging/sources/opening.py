@@ -4,6 +4,7 @@ __all__ = ["is_stream", "open_source"]
 
 import contextlib
 import functools
+import glob
 import os
 import re
 import threading
@@ -38,7 +39,7 @@ def is_stream(source: Any) -> bool:
     path = Path(text)
     if text.isdecimal() and not path.exists():
         return True
-    return path.suffix.lower() in VIDEO_EXTENSIONS
+    return path.suffix.lower() in VIDEO_EXTENSIONS and (path.exists() or not glob.has_magic(text))
 
 
 def open_source(
