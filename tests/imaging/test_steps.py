@@ -79,6 +79,9 @@ def test_text_and_json_give_the_same_steps_back(line: str) -> None:
         ("denoise:nlmm", "did you mean 'nlm'"),
         ("denoise:tv,patch=7", "belongs to nlm"),
         ("resize:0", "640x480"),
+        ("sobel:size=4", "odd number of 3 to 7"),
+        ("median:4", "odd number"),
+        ("denoise:median,strength=90", "at most 31"),
         ("resize:640x", "640x480"),
         ("gamma:1,gamma=2", "given twice"),
         ("gamma:gamma=1,2", "parameter=value"),
@@ -109,6 +112,17 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     except UsageError:
         return
     assert parse_steps(str(steps)) == steps
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 3), (40, 1)])
+def test_tiny_pictures_go_through_or_are_refused(shape: tuple[int, int]) -> None:
+    image = generator(0, "tiny").integers(0, 256, (*shape, 3)).astype(np.uint8)
+    for line in lines():
+        try:
+            found = process(image, line)
+        except UsageError:
+            continue
+        assert found.size
 
 
 def test_a_picture_that_is_none_is_refused() -> None:

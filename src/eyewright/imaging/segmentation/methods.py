@@ -263,7 +263,7 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
             _adaptive,
             "a cut that follows the light, then connected parts",
             (
-                whole("window", 51, 3, 2001, "pixels a side"),
+                whole("window", 51, 3, 2001, "pixels a side", odd=True),
                 number("offset", 5.0, -255, 255, "levels from the local mean"),
                 _DARK,
                 _SMALLEST,

@@ -28,8 +28,8 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
                 number(
                     "strength", "auto", 0, 255, "levels of 0-255; pixels for gaussian and median", choices=("auto",)
                 ),
-                whole("patch", 7, 3, 21, "side of the patches that are compared", only=("nlm",)),
-                whole("search", 21, 5, 61, "side of the area that is searched", only=("nlm",)),
+                whole("patch", 7, 3, 21, "side of the patches that are compared", only=("nlm",), odd=True),
+                whole("search", 21, 5, 61, "side of the area that is searched", only=("nlm",), odd=True),
                 number("reach", 2.0, 0.5, 50, "sigma in pixels", only=("bilateral",)),
             ),
             by="OpenCV; scikit-image for tv and wavelet",
@@ -39,7 +39,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "denoise",
             "the middle value of a window; for single wrong pixels",
             "median:3",
-            (whole("size", 3, 1, 63, "side of the window in pixels"),),
+            (whole("size", 3, 1, 63, "side of the window in pixels", odd=True),),
             by="OpenCV; SciPy for 16 bits above 5 pixels",
         ),
         "equalise": Kind(
@@ -118,7 +118,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "dehaze:0.95",
             (
                 number("strength", 0.95, 0, 1, "how much of the haze is taken"),
-                whole("window", 15, 3, 101, "side of the window of the dark channel"),
+                whole("window", 15, 3, 101, "side of the window of the dark channel", odd=True),
             ),
             by="NumPy and OpenCV",
         ),
@@ -335,7 +335,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "sobel",
             (
                 word("direction", "both", ("both", "x", "y"), "of the slope"),
-                whole("size", 3, 3, 7, "of the kernel: 3, 5 or 7"),
+                whole("size", 3, 3, 7, "of the kernel", odd=True),
             ),
             by="OpenCV",
         ),
@@ -344,7 +344,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "shapes",
             "the curvature of brightness, grey",
             "laplacian",
-            (whole("size", 1, 1, 7, "of the kernel, odd"),),
+            (whole("size", 1, 1, 7, "of the kernel", odd=True),),
             by="OpenCV",
         ),
         "canny": Kind(
@@ -367,7 +367,9 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             (
                 word("method", "otsu", ("otsu", "fixed", "triangle", "mean", "gaussian", "sauvola"), "which cut"),
                 number("at", 127.0, 0, 255, "the cut", only=("fixed",)),
-                whole("window", 31, 3, 1001, "side of the neighbourhood", only=("mean", "gaussian", "sauvola")),
+                whole(
+                    "window", 31, 3, 1001, "side of the neighbourhood", only=("mean", "gaussian", "sauvola"), odd=True
+                ),
                 number("offset", 5.0, -255, 255, "below the local mean", only=("mean", "gaussian")),
                 number("k", 0.2, -1, 1, "weight of the deviation", only=("sauvola",)),
                 switch("invert", False, "dark is white"),

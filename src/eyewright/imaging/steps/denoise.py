@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.errors import UsageError
 from eyewright.core.rng import generator
 from eyewright.imaging.steps.arrays import Pixels, back_to, extra, opencv, per_channel, to_unit, top_of
 
@@ -51,6 +52,10 @@ def denoise(
     filters = _filters(patch, search, reach)
     if strength == "auto":
         strength = auto_strength(image, method=method, patch=patch, search=search, reach=reach)
+    if method == "median" and float(strength) > 31:
+        raise UsageError(
+            "denoise: expected a radius of at most 31 pixels for median, found more", code="step_parameter"
+        )
     return filters[method](image, float(strength))
 
 

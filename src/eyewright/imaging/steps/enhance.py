@@ -238,9 +238,9 @@ def deblur(
     kernel = point_spread(blur, size, angle)
     undo = _wiener(kernel, balance) if method == "wiener" else _richardson_lucy(kernel, iterations)
     # The picture is mirrored at its edges: the Fourier transform takes it for periodic, which would ring.
-    pad = min(max(kernel.shape), min(unit.shape[:2]) - 1)
+    pad = max(kernel.shape)
     planes = [unit] if unit.ndim == 2 else [unit[..., k] for k in range(3)]
-    padded = [np.pad(p, pad, mode="reflect") for p in planes]
+    padded = [np.pad(p, pad, mode="symmetric") for p in planes]
     done = [undo(p)[pad : p.shape[0] - pad, pad : p.shape[1] - pad] for p in padded]
     return back_to(image, (done[0] if unit.ndim == 2 else np.stack(done, 2)).astype(np.float32))
 

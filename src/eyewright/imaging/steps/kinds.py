@@ -18,7 +18,7 @@ Value = float | int | str | bool | tuple[tuple[float, ...], ...]
 class Parameter:
     """One parameter of a step: what it means, its range or choices, its default (None: it must be given).
 
-    `only` names the methods (values of the step's first parameter) that it belongs to; empty means all.
+    A whole number may have to be `odd`. `only` names the methods (values of the step's first parameter) that it belongs to; empty means all.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Parameter:
     high: float = math.inf
     choices: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    odd: bool = False
 
     def read(self, given: object, step: str) -> Value:
         """Give the value for what a person wrote or JSON held, checked.
@@ -70,7 +71,7 @@ class Parameter:
         if not math.isfinite(value) or not self.low <= value <= self.high:
             raise wrong
         if self.kind == "whole":
-            if value != int(value):
+            if value != int(value) or (self.odd and value % 2 == 0):
                 raise wrong
             return int(value)
         return value
@@ -86,7 +87,8 @@ class Parameter:
             return "rows of numbers such as 0 -1 0/-1 5 -1/0 -1 0"
         if self.kind == "size":
             return "a size such as 640 or 640x480"
-        span = f"a {'whole ' if self.kind == 'whole' else ''}number of {self.low:g} to {self.high:g}"
+        sort = "odd " if self.odd else "whole " if self.kind == "whole" else ""
+        span = f"a{'n' * self.odd} {sort}number of {self.low:g} to {self.high:g}"
         return f"{span} or {', '.join(self.choices)}" if self.choices else span
 
     def _rows(self, given: object, wrong: UsageError) -> Value:
