@@ -177,6 +177,10 @@ def _search(image: Pixels, codec: str, kind: Codec, chroma: str, target: Target,
     reach = 3 if len(kind.qualities) <= 101 else 6
     for index in range(max(0, low - reach), min(len(kind.qualities), low + reach + 1)):
         at(index)
+    if rising and kind.qualities[low] < 15:
+        # Where quality is very low, likeness goes up and down with it: a far lower one may do as well.
+        for index in range(low - reach, -1, -max(1, len(kind.qualities) // 40)):
+            at(index)
     return _better_of(list(tried.values()), target)
 
 

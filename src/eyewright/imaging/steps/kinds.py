@@ -18,7 +18,9 @@ Value = float | int | str | bool | tuple[tuple[float, ...], ...]
 class Parameter:
     """One parameter of a step: what it means, its range or choices, its default (None: it must be given).
 
-    A whole number may have to be `odd`. `only` names the methods (values of the step's first parameter) that it belongs to; empty means all.
+    A whole number may have to be `odd`.
+
+    `only` names the methods (values of the step's first parameter) that it belongs to; empty means all.
     """
 
     name: str
