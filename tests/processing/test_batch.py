@@ -86,6 +86,8 @@ def test_refusals_come_before_anything_is_written(photos: Path, tmp_path: Path) 
         ({"out": photos / "deeper"}, "lie in one another"),
         ({"to": "png"}, "would both become"),
         ({"to": "heif"}, "not written"),
+        ({"workers": -1}, "a worker"),
+        ({"quality": 0}, "quality of 1 to 100"),
     ]
     for change, said in cases:
         options = {"steps": "invert", "out": tmp_path / "out", **change}

@@ -55,6 +55,22 @@ def test_a_limit_of_bytes_is_kept_with_the_best_quality_that_fits() -> None:
     assert not meets
 
 
+def test_a_large_picture_lands_where_a_full_search_does(monkeypatch) -> None:
+    from eyewright.processing import compression
+
+    photo = np.ascontiguousarray(skimage_data.astronaut())
+    wanted, *_ = encode_to(photo, "jpeg", Target("ssim", 0.95))
+    monkeypatch.setattr(compression, "_LARGE", 100_000)
+    calls = []
+    encode = compression._encoded
+    monkeypatch.setattr(compression, "_encoded", lambda image, *rest: calls.append(image.shape) or encode(image, *rest))
+    found, _, _, meets = encode_to(photo, "jpeg", Target("ssim", 0.95))
+    assert meets
+    assert ssim(photo, read_image(found)) >= 0.95
+    assert len(found) <= len(wanted) * 1.02
+    assert calls.count(photo.shape) < 14, "few tries on the whole picture"
+
+
 def test_lossless_is_exact_and_tighter_where_a_packer_is_there() -> None:
     data, _, _, meets = encode_to(PHOTO, "png", Target())
     assert meets
@@ -125,6 +141,8 @@ def test_refusals(tmp_path: Path) -> None:
     encode_files(tmp_path / "in/a.png", tmp_path / "out", to="jpeg", target=Target("quality", 50))
     with pytest.raises(UsageError, match="exists"):
         encode_files(tmp_path / "in/a.png", tmp_path / "out", to="jpeg")
+    with pytest.raises(UsageError, match="at least one worker"):
+        encode_files(tmp_path / "in/a.png", tmp_path / "out3", workers=-1)
     with pytest.raises(UsageError, match=r"0\.01 to 1"):
         Target("ssim", 1.2)
 

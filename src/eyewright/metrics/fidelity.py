@@ -168,6 +168,11 @@ def _positive_xyb(linear: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _scale_errors(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float64]:
     """Give, for each channel, the mean and the 4-norm of the structural error, of added and of lost edges: (3, 6)."""
+    # A channel at a time: a dozen planes of a large photograph are held, and not three dozen.
+    return np.stack([_channel_errors(*(np.ascontiguousarray(v[..., k]) for v in (x, y))) for k in range(3)])
+
+
+def _channel_errors(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float64]:
     cv2, taps = _opencv(), _cosine_taps()
 
     def blur(v: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -182,9 +187,9 @@ def _scale_errors(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.
     edges = (1 + np.abs(y - my)) / (1 + np.abs(x - mx)) - 1
     parts = []
     for values in (error, np.maximum(edges, 0), np.maximum(-edges, 0)):
-        parts.append(values.mean((0, 1), dtype=np.float64))
-        parts.append(np.mean(values.astype(np.float64) ** 4, (0, 1)) ** 0.25)
-    return np.stack(parts, 1)
+        square = values * values
+        parts += [values.mean(dtype=np.float64), np.mean(square * square, dtype=np.float64) ** 0.25]
+    return np.array(parts)
 
 
 @functools.cache

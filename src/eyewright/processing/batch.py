@@ -90,6 +90,8 @@ def process_source(
         OutputError: the folder cannot be written.
     """
     chain = steps if isinstance(steps, Steps) else parse_steps(steps)
+    if not 1 <= quality <= 100 or (workers is not None and workers < 1):
+        raise UsageError(f"expected a quality of 1 to 100 and a worker, found {quality:g} and {workers}")
     folder = Path(out)
     format = _format_named(to)
     options = {"steps": str(chain), "to": format, "quality": quality, "seed": seed, "draft": draft}

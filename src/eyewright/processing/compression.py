@@ -4,7 +4,7 @@ __all__ = ["CODECS", "Encoded", "Target", "encode_files", "encode_to"]
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,11 @@ class Codec:
     qualities: tuple[float, ...]
     chroma: tuple[str, ...] = ("auto",)
     lossless: bool = False
+
+
+_LARGE = 3_000_000
+# Codecs that need so much more than the best of them, on a mosaic of a large picture, are not tried on all of it.
+_CLOSE = 1.1
 
 
 def _jpeg_qualities() -> tuple[float, ...]:
@@ -145,11 +150,31 @@ def encode_to(image: Pixels, codec: str, target: Target, *, icc: bytes | None = 
         return _final(codec, _encoded(image, kind, quality, chroma, icc)), quality, chroma, True
     # Luma does not see what is lost in colour: where it alone is asked for, the cheaper sampling always wins.
     variants = kind.chroma[:1] if target.kind == "ssim" or image.ndim == 2 else kind.chroma
-    best = _better_of([_search(image, codec, kind, chroma, target, icc) for chroma in variants], target)
+    starts: dict[str, int | None] = dict.fromkeys(variants)
+    if target.kind != "bytes" and image.shape[0] * image.shape[1] > _LARGE:
+        # A large picture costs seconds a try. A mosaic of it tells where to begin, and which sampling is smaller.
+        small = _mosaic(image)
+        guesses = {v: _search(small, codec, kind, v, target, icc) for v in variants}
+        chosen = _better_of(list(guesses.values()), target)
+        starts = {chosen.chroma: kind.qualities.index(chosen.quality)}
+    tries = [_search(image, codec, kind, chroma, target, icc, start=start) for chroma, start in starts.items()]
+    best = _better_of(tries, target)
     return _final(codec, best.data), best.quality, best.chroma, best.meets
 
 
-def _search(image: Pixels, codec: str, kind: Codec, chroma: str, target: Target, icc: bytes | None) -> _Try:
+def _mosaic(image: Pixels, *, side: int = 384, across: int = 3) -> Pixels:
+    """Give tiles taken evenly from a picture, side by side."""
+    height, width = image.shape[:2]
+    tops = np.linspace(0, height - side, across).astype(int) if height > side else np.zeros(1, int)
+    lefts = np.linspace(0, width - side, across).astype(int) if width > side else np.zeros(1, int)
+    rows = [np.concatenate([image[y : y + side, x : x + side] for x in lefts], 1) for y in tops]
+    return np.ascontiguousarray(np.concatenate(rows, 0))
+
+
+def _search(
+    image: Pixels, codec: str, kind: Codec, chroma: str, target: Target, icc: bytes | None, *, start: int | None = None
+) -> _Try:
+    """Find the first quality that meets a likeness, or the last that meets a size; `start` is where it should be."""
     tried: dict[int, _Try] = {}
 
     def at(index: int) -> _Try:
@@ -164,9 +189,9 @@ def _search(image: Pixels, codec: str, kind: Codec, chroma: str, target: Target,
                 tried[index] = _Try(data, quality, chroma, reached, reached >= target.value)
         return tried[index]
 
-    low, high = 0, len(kind.qualities) - 1
+    last = len(kind.qualities) - 1
     rising = target.kind != "bytes"
-    # The first quality that meets a likeness, or the last that meets a size.
+    low, high = (0, last) if start is None else _bracket(at, start, last)
     while low < high:
         middle = (low + high) // 2 if rising else (low + high + 1) // 2
         if at(middle).meets == rising:
@@ -174,14 +199,29 @@ def _search(image: Pixels, codec: str, kind: Codec, chroma: str, target: Target,
         else:
             low, high = (middle + 1, high) if rising else (middle, high)
     at(low)
-    reach = 3 if len(kind.qualities) <= 101 else 6
-    for index in range(max(0, low - reach), min(len(kind.qualities), low + reach + 1)):
+    # Neither size nor likeness rises with every step: the place's neighbours are tried, few where each costs seconds.
+    reach = 1 if start is not None else 3 if last <= 100 else 6
+    for index in range(max(0, low - reach), min(last + 1, low + reach + 1)):
         at(index)
-    if rising and kind.qualities[low] < 15:
+    if rising and start is None and kind.qualities[low] < 15:
         # Where quality is very low, likeness goes up and down with it: a far lower one may do as well.
         for index in range(low - reach, -1, -max(1, len(kind.qualities) // 40)):
             at(index)
     return _better_of(list(tried.values()), target)
+
+
+def _bracket(at: Callable[[int], _Try], start: int, last: int) -> tuple[int, int]:
+    """Go from `start` in growing steps until one quality meets the likeness and one before it does not."""
+    step = 1
+    if at(start).meets:
+        high = start
+        while (low := max(0, high - step)) < high and at(low).meets:
+            high, step = low, 2 * step
+        return low, high
+    low = start
+    while (high := min(last, low + step)) > low and not at(high).meets:
+        low, step = high, 2 * step
+    return low, high
 
 
 def _better_of(tries: Sequence[_Try], target: Target) -> _Try:
@@ -241,6 +281,8 @@ def encode_files(
         OutputError: the folder cannot be written.
     """
     target = target or Target()
+    if workers is not None and workers < 1:
+        raise UsageError(f"expected at least one worker, found {workers}", fix="change --workers")
     codecs = _codecs_named(to)
     sources = [source] if isinstance(source, str | Path) else list(source)
     paths = [Path(p) for s in sources for p in list_sources(s) if p != "-"]
@@ -321,7 +363,8 @@ def _encode_file(
         findings.append(
             Finding("lost", f"left out: {'; '.join(lost)}", "keep the original", str(path), severity="note")
         )
-    found = [(*encode_to(image, codec, target, icc=icc), codec) for codec in codecs]
+    tried = _worth_trying(image, codecs, target, icc)
+    found = [(*encode_to(image, codec, target, icc=icc), codec) for codec in tried]
     meeting = [f for f in found if f[3]]
     if target.kind == "bytes" and len(meeting) > 1 and min(image.shape[:2]) >= 8:
         # Several fit: the one that is closest to the original is the best use of the bytes.
@@ -342,6 +385,19 @@ def _encode_file(
         more = f"{encoded.bytes_in:,} bytes became {encoded.bytes_out:,}"
         findings.append(Finding("larger", more, "keep the original, or ask for less quality", str(path)))
     return encoded, findings
+
+
+def _worth_trying(image: Pixels, codecs: Sequence[str], target: Target, icc: bytes | None) -> Sequence[str]:
+    """Leave codecs out that a mosaic of a large picture shows to be far from the smallest."""
+    if len(codecs) == 1 or target.kind in ("bytes", "quality") or image.shape[0] * image.shape[1] <= _LARGE:
+        return codecs
+    small = _mosaic(image)
+    sizes = {}
+    for codec in codecs:
+        data, _, _, meets = encode_to(small, codec, target, icc=icc)
+        if meets:
+            sizes[codec] = len(data)
+    return [c for c, size in sizes.items() if size <= _CLOSE * min(sizes.values())] or codecs
 
 
 def _measured(image: Pixels, decoded: Pixels) -> tuple[float, float, float, float]:

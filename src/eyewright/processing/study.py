@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import EyewrightError, InputError
+from eyewright.core.errors import EyewrightError, InputError, UsageError
 from eyewright.core.extras import import_extra
 from eyewright.core.files import write_json, write_text
 from eyewright.core.progress import track_progress
@@ -66,6 +66,8 @@ def study_folder(
         InputError: no picture can be read.
         OutputError: the folder cannot be written.
     """
+    if max_images < 1 or (workers is not None and workers < 1):
+        raise UsageError(f"expected at least one picture and one worker, found {max_images} and {workers}")
     items = [p for p in list_sources(source) if p != "-"]
     step = max(1, -(-len(items) // max_images))
     chosen = [Path(p) for p in items[::step]]

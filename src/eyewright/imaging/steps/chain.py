@@ -22,6 +22,7 @@ class Step:
 
     name: str
     values: Mapping[str, Value] = field(default_factory=dict)
+    _whole: Mapping[str, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         kind = _kind(self.name)
@@ -53,6 +54,13 @@ class Step:
                     code="step_parameter",
                 )
         object.__setattr__(self, "values", MappingProxyType(checked))
+        # A default may be written as a person would write it, rows of numbers as text. Read once, not at every image.
+        whole = {
+            p.name: p.read(p.default, self.name) if p.kind == "numbers" and p.default is not None else p.default
+            for p in kind.parameters
+            if not p.only or method in p.only
+        }
+        object.__setattr__(self, "_whole", MappingProxyType({**whole, **checked}))
 
     def __str__(self) -> str:
         kind = _kind(self.name)
@@ -70,17 +78,10 @@ class Step:
         """
         kind = _kind(self.name)
         _check_image(image, self.name, kind)
-        method = self._method(kind, dict(self.values))
-        # A default may be written as a person would write it: rows of numbers as text.
-        full = {
-            p.name: p.read(p.default, self.name) if p.kind == "numbers" and p.default is not None else p.default
-            for p in kind.parameters
-            if not p.only or method in p.only
-        }
-        full.update(self.values)
         if kind.random:
-            full["rng"] = rng if rng is not None else generator(0, "step", self.name)  # type: ignore[assignment]
-        return kind.call(image, **full)
+            drawn = rng if rng is not None else generator(0, "step", self.name)
+            return kind.call(image, rng=drawn, **self._whole)
+        return kind.call(image, **self._whole)
 
     @staticmethod
     def _method(kind: Kind, values: Mapping[str, Value]) -> Value | None:

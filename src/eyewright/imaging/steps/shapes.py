@@ -58,7 +58,7 @@ def sobel(image: Pixels, *, direction: str = "both", size: int = 3) -> Pixels:
         for d in ("x", "y")
         if direction in (d, "both")
     ]
-    # OpenCV's square root is off by its last bit or not, by where the values lie in memory; 16 bits need more than that.
+    # OpenCV's square root is off by its last bit or not, by where the values lie in memory; 16 bits show that.
     exact = plane.dtype == np.uint8
     slope = parts[0] if len(parts) == 1 else cv2.magnitude(*parts) if exact else np.sqrt(parts[0] ** 2 + parts[1] ** 2)
     return _absolute(slope, 1 / weight, image)
