@@ -3,7 +3,7 @@
     python benchmarks/batch.py [--files 500]
 
 Photographs are crops of cid22 (else of scikit-image's) as JPEGs of 1024 x 768. Memory is the sum over the command and
-its workers, at its highest, of what is resident and not shared (USS), read every 50 ms.
+its workers, at its highest, of what is resident and not shared (USS), read every second.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def run(folder: Path, workers: int) -> tuple[float, float]:
         most, done = [0.0], threading.Event()
 
         def watch() -> None:
-            while not done.wait(0.05):
+            while not done.wait(1.0):
                 try:
                     whole = psutil.Process(running.pid)
                     held = sum(p.memory_full_info().uss for p in (whole, *whole.children(recursive=True)))
