@@ -162,7 +162,7 @@ def encode_to(image: Pixels, codec: str, target: Target, *, icc: bytes | None = 
     return _final(codec, best.data), best.quality, best.chroma, best.meets
 
 
-def _mosaic(image: Pixels, *, side: int = 384, across: int = 3) -> Pixels:
+def _mosaic(image: Pixels, *, side: int = 256, across: int = 3) -> Pixels:
     """Give tiles taken evenly from a picture, side by side."""
     height, width = image.shape[:2]
     tops = np.linspace(0, height - side, across).astype(int) if height > side else np.zeros(1, int)
@@ -199,9 +199,11 @@ def _search(
         else:
             low, high = (middle + 1, high) if rising else (middle, high)
     at(low)
-    # Neither size nor likeness rises with every step: the place's neighbours are tried, few where each costs seconds.
-    reach = 1 if start is not None else 3 if last <= 100 else 6
-    for index in range(max(0, low - reach), min(last + 1, low + reach + 1)):
+    # Neither size nor likeness rises with every step: the place's neighbours are tried, where each costs seconds only
+    # those below it, whose files are smaller.
+    reach = 3 if last <= 100 else 6
+    above = reach if start is None else 0
+    for index in range(max(0, low - reach), min(last, low + above) + 1):
         at(index)
     if rising and start is None and kind.qualities[low] < 15:
         # Where quality is very low, likeness goes up and down with it: a far lower one may do as well.
