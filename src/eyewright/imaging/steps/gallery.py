@@ -106,7 +106,8 @@ def _shown(picture: NDArray[np.uint8], line: str) -> NDArray[np.uint8]:
 
 
 def _figure(picture: NDArray[np.uint8], about: str, line: str) -> str:
-    code = f"<br><code>{escape(line)}</code>" if line else ""
+    # Lines break after a comma, not within a word.
+    code = f"<br><code>{escape(line).replace(',', ',<wbr>')}</code>" if line else ""
     shown = f'<img src="{data_uri(picture)}" alt="{escape(about)}">'
     return f"<figure>{shown}<figcaption>{escape(about)}{code}</figcaption></figure>"
 
