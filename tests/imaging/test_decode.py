@@ -382,6 +382,14 @@ def test_every_frame_of_an_animation_and_every_page_comes_with_its_time() -> Non
             list(read_frames(data, limits=Limits(frames=2)))
 
 
+def test_every_page_of_a_sixteen_bit_document_is_read() -> None:
+    pages = [Image.fromarray(np.full((6, 8), 20_000 * (k + 1), np.uint16)) for k in range(3)]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    from eyewright.imaging.decode import read_frames
+
+    assert [int(f[0, 0, 0]) for f, _ in read_frames(data)] == [20_000 >> 8, 40_000 >> 8, 60_000 >> 8]
+
+
 def test_a_jpeg_can_be_read_at_reduced_size_but_not_below_what_is_asked() -> None:
     image = np.kron(RAMP, np.ones((200, 200, 1), np.uint8))
     exif = Image.Exif()

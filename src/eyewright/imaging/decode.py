@@ -160,7 +160,7 @@ def read_frames(
     limits = limits or Limits()
     data = _bytes_of(source, limits)
     header = _checked_header(data, limits)
-    if header.bits > 8 or header.format in ("HEIF", "JXL"):
+    if header.format in ("HEIF", "JXL") or _only_deep(data, header):
         yield np.asarray(read_image(data, limits=limits)), None
         return
     image = _open(data, header, limits)
@@ -179,7 +179,7 @@ def read_frames(
             image.load()
             # Known only once the frame is decoded.
             duration = image.info.get("duration")
-            pixels = np.asarray(to_rgb(turn_upright(image)))
+            pixels = _eight_bits(turn_upright(image), header.format)
         animated = isinstance(duration, int | float) and header.format != "TIFF"
         yield pixels, shown_at if animated else None
         shown_at += float(duration or 0) / 1000 if animated else 0.0
@@ -368,6 +368,11 @@ def _high_byte(deep: NDArray[Any]) -> NDArray[np.uint8]:
             code="unknown_range",
         )
     return (deep >> 8).astype(np.uint8)
+
+
+def _eight_bits(upright: Image.Image, format: str) -> NDArray[np.uint8]:
+    deep = deep_array(upright, format) if upright.mode == "I" else None
+    return np.asarray(to_rgb(upright)) if deep is None or deep.dtype != np.uint16 else _high_byte(deep)
 
 
 def _draft(image: Image.Image, at_least: tuple[int, int]) -> None:
