@@ -496,3 +496,27 @@ def test_what_a_library_says_of_a_damaged_file_is_not_shown(tmp_path: Path) -> N
         assert all(line.startswith("eyewright: ") for line in lines), lines
         assert found.returncode in (0, 3)
     assert said, "none of the damaged files was refused"
+
+
+def test_without_the_extra_for_pictures_one_line_says_what_to_install(walked, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in ("cv2", "skimage", "scipy"):
+        (blocked / f"{name}.py").write_text("raise ImportError(__name__)")
+    environment = {**os.environ, "PYTHONPATH": str(blocked)}
+    data = walked["data"] / "disc"
+    for verb in (
+        ["process", data, "--steps", "clahe", "--out", tmp_path / "p"],
+        ["segment", walked["image"]],
+        ["encode", walked["image"], "--out", tmp_path / "e"],
+    ):
+        command = [sys.executable, "-m", "eyewright", *map(str, verb)]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert found.returncode == 2, (verb, found.stderr)
+        assert found.stderr.count("\n") == 1, found.stderr
+        assert "pip install 'eyewright[pixels]'" in found.stderr
+    listed = subprocess.run(
+        [sys.executable, "-m", "eyewright", "steps"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert listed.returncode == 0
+    assert "clahe" in listed.stdout

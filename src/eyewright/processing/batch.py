@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError, spelling_hint
+from eyewright.core.extras import raise_if_only_missing
 from eyewright.core.files import checked_output, write_bytes, write_json
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Finding
@@ -126,6 +127,7 @@ def process_source(
                 bytes_in += int(answer["bytes_in"])
                 bytes_out += int(answer["bytes_out"])
             advance(1, job.source.name[:40])
+    raise_if_only_missing(findings, written)
     findings.sort(key=lambda f: f.path)
     sheet = None
     if preview:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BudgetError, EyewrightError, UsageError, spelling_hint
+from eyewright.core.extras import raise_if_only_missing
 from eyewright.core.files import write_bytes
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Finding
@@ -312,6 +313,7 @@ def encode_files(
             if encoded is not None:
                 done.append(encoded)
             advance(1, path.name[:40])
+    raise_if_only_missing(findings, len(done))
     return tuple(done), tuple(findings)
 
 

@@ -2,6 +2,7 @@
 
 __all__ = ["process_file"]
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,7 @@ def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, 
     The request holds `path`, `out`, `format`, `steps` (JSON), `quality`, `seed`, `draft` and `limits`.
     """
     # One thread of OpenCV for one worker: the batch already has a worker for every core.
-    import importlib.util
-
-    if importlib.util.find_spec("cv2") is not None:
+    with contextlib.suppress(ImportError):
         import cv2
 
         cv2.setNumThreads(1)
