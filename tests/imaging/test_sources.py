@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -387,9 +386,6 @@ def test_a_live_source_that_fails_later_says_so_in_latest_mode() -> None:
 
     with pytest.raises(InputError, match="gone"):
         list(_Opened(Failing(), None, 1, None, True, 0))
-
-
-assert sys.version_info >= (3, 11)
 
 
 @pytest.mark.skipif(not HAS_CV2, reason="OpenCV is not installed")

@@ -9,7 +9,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +132,7 @@ def process_source(
     sheet = None
     if preview:
         sheet = folder / "preview.png"
-        _write_preview(sheet, jobs, chain, limits, seed, draft)
+        _write_preview(sheet, jobs, chain, limits, seed)
     return Processed(folder, chain, written, len(jobs) - len(left), tuple(findings), bytes_in, bytes_out, sheet)
 
 
@@ -308,15 +308,14 @@ def _process_frames(
     return Processed(folder, steps, written, 0, (), 0, bytes_out)
 
 
-def _write_preview(path: Path, jobs: Sequence[_Job], steps: Steps, limits: Limits, seed: int, draft: bool) -> None:
+def _write_preview(path: Path, jobs: Sequence[_Job], steps: Steps, limits: Limits, seed: int) -> None:
     """Draw the first files that can be read, before and after."""
     rows: list[tuple[str, NDArray[Any], NDArray[Any]]] = []
-    make: Callable[[_Job], NDArray[Any]] = lambda job: read_native(job.source, steps, limits, draft=False)  # noqa: E731
     for job in itertools.islice(jobs, 4 * _PREVIEWED):
         if len(rows) == _PREVIEWED:
             break
         with contextlib.suppress(EyewrightError):
-            before = make(job)
+            before = read_native(job.source, steps, limits)
             rows.append((job.source.name, before, steps(before, seed=seed)))
     if rows:
         write_bytes(path, encode_image(contact_sheet(rows, str(steps)), format="PNG"))

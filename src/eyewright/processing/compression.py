@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BudgetError, EyewrightError, UsageError, spelling_hint
+from eyewright.core.errors import EyewrightError, UsageError, spelling_hint
 from eyewright.core.extras import raise_if_only_missing
 from eyewright.core.files import write_bytes
 from eyewright.core.progress import track_progress
@@ -409,16 +409,3 @@ def _measured(image: Pixels, decoded: Pixels) -> tuple[float, float, float, floa
         nothing = float("nan")
         return psnr(image, decoded), nothing, nothing, nothing
     return psnr(image, decoded), ssim(image, decoded), ms_ssim(image, decoded), ssimulacra2(image, decoded)
-
-
-def check_met(encoded: Sequence[Encoded]) -> None:
-    """Raise when a file could not meet its target, after all were written.
-
-    Raises:
-        BudgetError: at least one target was missed.
-    """
-    missed = [e for e in encoded if e.missed]
-    if missed:
-        raise BudgetError(
-            f"{len(missed)} of {len(encoded)} files miss their target: {missed[0].missed}", fix="ask for less"
-        )

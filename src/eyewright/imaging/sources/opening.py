@@ -64,8 +64,13 @@ def open_source(
 
     The protocol and host of a stream are the caller's: never pass an address that a client of yours has sent.
 
-    >>> with open_source(_example_file()) as source:
-    ...     [frame.image.shape for frame in source]
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from eyewright.imaging import write_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_image(Path(folder, "a.png"), np.zeros((2, 3, 3), np.uint8))
+    ...     with open_source(folder) as source:
+    ...         [frame.image.shape for frame in source]
     [(2, 3, 3)]
 
     Raises:
@@ -251,13 +256,3 @@ class _Opened:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def _example_file() -> str:
-    import tempfile
-
-    from eyewright.imaging.decode import _example_png
-
-    with tempfile.NamedTemporaryFile(suffix=".png", delete=False) as file:
-        file.write(_example_png())
-    return file.name
