@@ -1,6 +1,6 @@
 """Use a bundle: load it verified, run it on ONNX Runtime, without torch."""
 
-__all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle"]
+__all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle", "open_session"]
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +19,13 @@ from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
-from eyewright.tasks import TASKS
+from eyewright.tasks import TASKS, predict_everything
 
 GOLDEN_TOLERANCE = 1e-4
-"""Largest difference of a probability between the golden pairs and this machine."""
+"""Largest difference of a probability between the golden pairs and this machine; of others a share of their range."""
 
 _BATCH = 32
+_MOST_PIXELS = 1_600_000
 
 
 class Bundle:
@@ -39,8 +40,14 @@ class Bundle:
         self.task_name = manifest.task
         self.labels: LabelSpace = manifest.labels
         self._session = session
+        self.decoding: Mapping[str, Any] = {k: v for k, v in manifest.decoding.items() if k != "contract"}
         self._outputs = [o["name"] for o in manifest.tensors["outputs"]]
         self._input = manifest.tensors["inputs"][0]["name"]
+        self._contract = None
+        if "contract" in manifest.decoding:
+            from eyewright.bundle.contract import Contract
+
+            self._contract = Contract.from_json(manifest.decoding["contract"])
 
     @property
     def preparation(self) -> Preparation:
@@ -64,60 +71,87 @@ class Bundle:
         expected = (*self.preparation.size_hw, self.preparation.channels)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != expected:
             raise UsageError(f"expected prepared pixels uint8 (N, {expected}), found {pixels.dtype} {pixels.shape}")
-        parts = [
-            self._session.run(self._outputs, {self._input: np.ascontiguousarray(pixels[i : i + _BATCH])})
-            for i in range(0, len(pixels), _BATCH)
-        ]
-        if not parts:
-            shapes = {o["name"]: o["shape"][1:] for o in self.manifest.tensors["outputs"]}
-            return {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
-        return {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(self._outputs)}
+        size = max(1, min(_BATCH, _MOST_PIXELS // (expected[0] * expected[1])))
+        size = 1 if self._contract is not None and not self._contract.batched else size
+        # No images give no rows, whose shape one blank image tells.
+        given = pixels if len(pixels) else np.zeros((1, *expected), np.uint8)
+        parts = [self._run(given[i : i + size]) for i in range(0, len(given), size)]
+        return {name: np.concatenate([p[name] for p in parts])[: len(pixels)] for name in parts[0]}
 
-    def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
-        """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
-        pixels, placements = self.preparation.batch(images)
-        found = TASKS[self.task_name].decode(self.raw(pixels), placements, self.labels)
-        return [replace(p, thresholds=self.thresholds) for p in found]
+    def _run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        if self._contract is not None:
+            found = self._session.run(self._outputs, {self._input: self._contract.feed(pixels)})
+            return self._contract.answers(found, self.preparation.size_hw)
+        found = self._session.run(self._outputs, {self._input: np.ascontiguousarray(pixels)})
+        return dict(zip(self._outputs, found, strict=True))
 
-    def predict(self, source: Any, *, stream: bool = False) -> Any:
+    def predict_images(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        *,
+        conf: float | None = None,
+        flip: bool = False,
+        tile: int | None = None,
+        overlap: float = 0.2,
+    ) -> list[Any]:
+        """Give one prediction an image, uint8 (H, W, 3) RGB of any size.
+
+        What is shown reaches the stored operating point of its class, or `conf` for all classes. `flip` looks at each
+        image's mirror too and joins both answers; `tile` cuts images into squares of so many pixels that overlap by
+        the share `overlap`, for objects that are small in a large image.
+
+        Raises:
+            UsageError: tiles or mirrors for a task that has none, or an overlap outside [0, 0.9].
+        """
+        task = TASKS[self.task_name]
+        if tile is not None or flip:
+            from eyewright.tasks.tiling import predict_views
+
+            found = predict_views(self, images, flip=flip, tile=tile, overlap=overlap)
+        else:
+            shown = conf if conf is not None else None if self.thresholds is None else float(self.thresholds.min())
+            found = predict_everything(self, images, least=shown)
+        return [task.settle(p, self.thresholds, conf) for p in found]
+
+    def predict(self, source: Any, *, stream: bool = False, **options: Any) -> Any:
         """Predict an image, several, a folder, a glob, a video, a camera, a stream or a scanner.
 
         `source` is a path, encoded bytes, an array uint8 (H, W, 3) RGB, a list of these, a folder, a glob, or what
         else `open_source` opens. One image gives one prediction, everything else a list; with `stream` a generator,
-        one image at a time in memory.
+        one image at a time in memory. `options` are those of `predict_images`: conf, flip, tile, overlap.
 
         Raises:
             InputError: nothing there, or an image cannot be read.
             UsageError: a camera or stream, which has no end, without `stream`.
         """
         if is_stream(source):
-            frames = self._watch(source, stream=stream)
+            frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
         if stream:
-            return self._stream(source, at_once=1)
-        several = list(self._stream(source, at_once=_BATCH))
+            return self._stream(source, at_once=1, options=options)
+        several = list(self._stream(source, at_once=_BATCH if self.task_name == "classify" else 4, options=options))
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
 
-    def _watch(self, source: Any, *, stream: bool) -> Iterator[Any]:
+    def _watch(self, source: Any, *, stream: bool, options: Mapping[str, Any]) -> Iterator[Any]:
         opened = open_source(source)
         if opened.live and not stream:
             opened.close()
             raise UsageError(f"{source!r} has no end, and a list of it neither", fix="pass stream=True")
-        return self._watched(opened)
+        return self._watched(opened, options)
 
-    def _watched(self, opened: Source) -> Iterator[Any]:
+    def _watched(self, opened: Source, options: Mapping[str, Any]) -> Iterator[Any]:
         with opened:
             for frame in opened:
-                (prediction,) = self.predict_images([frame.image])
+                (prediction,) = self.predict_images([frame.image], **options)
                 yield replace(
                     prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
                 )
 
-    def _stream(self, source: Any, *, at_once: int) -> Iterator[Any]:
+    def _stream(self, source: Any, *, at_once: int, options: Mapping[str, Any]) -> Iterator[Any]:
         frames = iter_images(source)
         while chunk := list(islice(frames, at_once)):
-            for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk]), strict=True):
+            for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):
                 yield replace(
                     prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
                 )
@@ -144,14 +178,19 @@ def load_bundle(folder: str | Path, *, self_test: bool = True) -> Bundle:
     """
     folder = Path(folder)
     manifest, content = read_verified(folder)
-    bundle = Bundle(folder, manifest, _open_session(content["onnx/model.onnx"]))
+    bundle = Bundle(folder, manifest, open_session(content["onnx/model.onnx"]))
     _check_tensors(bundle)
     if self_test:
         _run_golden(bundle, content["golden.npz"])
     return bundle
 
 
-def _open_session(model: bytes) -> Any:
+def open_session(model: bytes) -> Any:
+    """Open an ONNX model on ONNX Runtime.
+
+    Raises:
+        BundleError: it cannot be opened.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -168,6 +207,9 @@ def _check_tensors(bundle: Bundle) -> None:
     found = bundle._session.get_inputs()
     expected = bundle.manifest.tensors["inputs"][0]
     shape = [*bundle.preparation.size_hw, bundle.preparation.channels]
+    if bundle._contract is not None:
+        bundle._contract.check(found, bundle._session.get_outputs(), bundle.preparation)
+        return
     if len(found) != 1 or found[0].name != expected["name"] or list(found[0].shape[1:]) != shape:
         raise BundleError("the model's input is not the one that bundle.json promises", fix="export the model again")
     names = {o.name for o in bundle._session.get_outputs()}
@@ -181,7 +223,7 @@ def _run_golden(bundle: Bundle, data: bytes) -> None:
         with np.load(io.BytesIO(data), allow_pickle=False) as golden:
             pairs: Mapping[str, NDArray[Any]] = {k: golden[k] for k in golden.files}
         images = [pairs[f"image_{i}"] for i in range(int(pairs["n"]))]
-        pixels, expected = pairs["pixels"], pairs["probabilities"]
+        pixels, expected = pairs["pixels"], {name: pairs[name] for name in TASKS[bundle.task_name].outputs}
     except (KeyError, ValueError, OSError) as error:
         raise BundleError(f"golden.npz cannot be read: {error}", fix="export the model again") from error
     prepared, _ = bundle.preparation.batch(images)
@@ -191,11 +233,14 @@ def _run_golden(bundle: Bundle, data: bytes) -> None:
             fix="install the Pillow version that provenance in bundle.json names",
             code="bundle_self_test",
         )
-    found = bundle.raw(prepared)["probabilities"]
-    worst = float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
-    if not worst <= GOLDEN_TOLERANCE:
-        raise BundleError(
-            f"the golden pairs differ by {worst:.2g}, more than {GOLDEN_TOLERANCE:g}",
-            fix="export the model again",
-            code="bundle_self_test",
-        )
+    found = bundle.raw(prepared)
+    for name, wanted in expected.items():
+        worst = float(np.abs(found[name] - wanted).max()) if found[name].shape == wanted.shape else float("inf")
+        # Probabilities differ by so much at most; boxes are in pixels, and other arrays have sizes of their own.
+        unit = 1.0 if name in ("probabilities", "scores") else max(1.0, float(np.abs(wanted).max()))
+        if not worst <= GOLDEN_TOLERANCE * unit:
+            raise BundleError(
+                f"the golden pairs differ by {worst:.2g} in {name}, more than {GOLDEN_TOLERANCE * unit:g}",
+                fix="export the model again",
+                code="bundle_self_test",
+            )

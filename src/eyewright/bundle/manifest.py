@@ -27,7 +27,8 @@ class Manifest:
     """The contract of a bundle: task, classes by name, Preparation, tensors, what was measured, every file's digest.
 
     `tensors` names the ONNX inputs and outputs with type, shape, layout and range. `files` maps each relative name to
-    its SHA-256 and size in bytes.
+    its SHA-256 and size in bytes. `decoding` holds what is needed beside the tensors to read the model's answers: from
+    which overlap on boxes are one object, and for a stranger's model the contract of its own tensors.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Manifest:
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
+    decoding: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class Manifest:
             "thresholds": self.thresholds,
             "policy": self.policy,
             "parity": self.parity,
+            **({"decoding": dict(self.decoding)} if self.decoding else {}),
             "provenance": self.provenance,
             "files": self.files,
         }
@@ -117,6 +120,7 @@ def read_manifest(folder: Path) -> Manifest:
             thresholds=content["thresholds"],
             policy=content["policy"],
             parity=content["parity"],
+            decoding=content.get("decoding", {}),
             provenance=content["provenance"],
         )
     except (KeyError, TypeError) as error:

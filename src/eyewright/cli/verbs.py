@@ -233,12 +233,12 @@ def _export(o: argparse.Namespace) -> Result:
     bundle, parity = lifecycle.export_checked(o.run, o.out, validation=o.data, name=o.name)
     text = [
         f"bundle   {shown_path(bundle.folder)}",
-        f"parity   {parity.n} validation images, probabilities within {parity.worst:.1e}, answers equal",
+        f"parity   {parity}",
     ]
     return {
         "task": bundle.task_name,
         "out": {"bundle": bundle.folder.resolve()},
-        "parity": {"worst": parity.worst, "decisions_changed": parity.decisions_changed, "n": parity.n},
+        "parity": parity.to_json(),
         "text": text,
     }
 

@@ -13,11 +13,13 @@ import numpy as np
 
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset
+from eyewright.data.marks import MARK_CODES, audit_marks
 from eyewright.data.scan import Scan
 from eyewright.imaging.headers import FORMATS
 
 FINDING_CODES = MappingProxyType(
     {
+        **MARK_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
         "leak": "the same or nearly the same image on both sides of a split",
         "conflicting_labels": "the same image under two classes",
@@ -52,6 +54,7 @@ def audit_dataset(dataset: Dataset, scan: Scan) -> tuple[Finding, ...]:
     """
     found = [
         *_files(dataset, scan),
+        *audit_marks(dataset, scan),
         *_duplicates(dataset, scan),
         *_classes(dataset),
         *_typos(dataset),
@@ -112,7 +115,7 @@ def _duplicates(dataset: Dataset, scan: Scan) -> list[Finding]:
         if a.split != b.split:
             text = f"{kind} {a.id!r}: it is in {b.split} and in {a.split}"
             found.append(Finding("leak", text, "remove one of the two", b.id, severity="error"))
-        if a.target != b.target:
+        if dataset.task == "classify" and a.target != b.target:
             names = (dataset.labels.names[a.target], dataset.labels.names[b.target])
             text = f"{kind} {a.id!r}, but labelled {names[1]!r} and not {names[0]!r}"
             fix = "decide which label is right and remove the other"
@@ -126,27 +129,39 @@ def _duplicates(dataset: Dataset, scan: Scan) -> list[Finding]:
 def _classes(dataset: Dataset) -> list[Finding]:
     found = []
     counts = dataset.counts()
-    if len(counts) < 2:
+    one_is_enough = dataset.task in ("detect", "instance") and len(counts) == 1
+    if len(counts) < 2 and not one_is_enough:
         text = f"expected at least 2 classes, found {len(counts)}: {', '.join(map(repr, counts)) or 'none'}"
         found.append(Finding("one_class", text, "add a folder of images for another class", severity="error"))
     for name in dataset.empty_classes:
         found.append(Finding("empty_class", f"class {name!r} has no images", "add images or remove the folder", name))
     for split in dataset.splits if len(dataset.splits) > 1 else ():
-        present = {s.target for s in dataset.samples if s.split == split}
+        present = _held_in(dataset, split)
+        what = "image" if dataset.task in ("classify", "segment") else "object"
         for i, name in enumerate(dataset.labels.names):
             if i not in present:
                 severity = "error" if split == "train" else "warning"
-                text = f"class {name!r} has no image in {split}"
+                text = f"class {name!r} has no {what} in {split}"
                 found.append(Finding("class_missing_in_split", text, f"add some to {split}", severity=severity))  # type: ignore[arg-type]
     for name, n in counts.items():
         if n < _TINY:
-            text = f"class {name!r} has only {n} image{'s' * (n != 1)}"
+            what = "image" if dataset.task in ("classify", "segment") else "object"
+            text = f"class {name!r} has only {n} {what}{'s' * (n != 1)}"
             found.append(Finding("tiny_class", text, f"collect {_TINY} or more, or merge the class"))
     if counts and max(counts.values()) > 10 * max(1, min(counts.values())):
         most, least = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
         text = f"{most!r} has {counts[most]} images, {least!r} has {counts[least]}"
-        found.append(Finding("imbalance", text, "collect more of the rare class; read balanced accuracy"))
+        fix = "collect more of the rare class; read balanced accuracy"
+        if dataset.task != "classify":
+            text, fix = text.replace(" images", " times"), "collect more of the rare class; read the numbers a class"
+        found.append(Finding("imbalance", text, fix))
     return found
+
+
+def _held_in(dataset: Dataset, split: str) -> set[int]:
+    """Give the ids of the classes that a part holds."""
+    part = dataset.part(split)  # type: ignore[arg-type]
+    return {dataset.labels.id(name) for name, n in part.counts().items() if n}
 
 
 def _typos(dataset: Dataset) -> list[Finding]:

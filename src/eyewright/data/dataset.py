@@ -1,12 +1,12 @@
 """A dataset as a value: samples with names, class names, and which part each sample belongs to."""
 
-__all__ = ["Dataset", "Sample", "SplitName"]
+__all__ = ["BACKGROUND", "Dataset", "Sample", "SplitName"]
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,27 +14,41 @@ from PIL import Image
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.report import Finding
+from eyewright.data.objects import Objects
 from eyewright.data.tree import Tree
 
 SplitName = Literal["train", "val", "test"]
 
+BACKGROUND = frozenset({"background", "_background_", "__background__"})
+"""Names by which masks call what belongs to no class."""
+
+_IGNORE = 255
+_ENOUGH = 10
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image: `id` is its name in the dataset, `target` its class id, `group` what must stay together."""
+    """One labelled image: `id` is its name in the dataset, `group` what must stay together.
+
+    `target` is its class id; for detection and instances its `Objects`; for masks a `MaskFile`, or the `Objects` that
+    are to be painted. `stated_hw` is the image's size as the annotations state it.
+    """
 
     id: str
-    target: int
+    target: Any
     split: SplitName | None = None
     group: str | None = None
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    stated_hw: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Samples of one task, where their files lie, and what was noticed while reading the list of them.
 
-    `format` names how it was read; `notes` are sentences for the user; `skipped` are files that are no samples.
+    `format` names how it was read; `notes` are sentences for the user; `skipped` are files that are no samples;
+    `problems` are what was wrong in the annotations while they were read.
     """
 
     tree: Tree
@@ -45,6 +59,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     empty_classes: tuple[str, ...] = ()
+    problems: tuple[Finding, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -91,8 +106,27 @@ class Dataset:
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """Class ids, int64 (N,)."""
+        """Class ids, int64 (N,), of a dataset for classification."""
         return np.array([s.target for s in self.samples], dtype=np.int64)
+
+    @property
+    def strata(self) -> list[int]:
+        """What a split keeps the shares of: the class; of what is marked the rarest class that an image holds, of those
+        that ten images hold, else the most frequent; -1 where nothing is marked."""
+        if self.task == "classify":
+            return [int(s.target) for s in self.samples]
+        background = set(range(len(self.labels))) - set(self.foreground)
+        held = [set(self.held(i)) - background for i in range(len(self))]
+        counts = np.bincount([i for ids in held for i in ids], minlength=len(self.labels))
+        rarity = np.where(counts >= _ENOUGH, counts, counts.sum() + 1 - counts)
+        return [min(ids, key=lambda i: (rarity[i], i)) if ids else -1 for ids in held]
+
+    def held(self, index: int) -> tuple[int, ...]:
+        """Give the ids of the classes that are marked in one image."""
+        target = self.samples[index].target
+        if isinstance(target, Objects):
+            return tuple(np.unique(target.label_ids[~target.crowd]).tolist())
+        return (int(target),) if self.task == "classify" else tuple(target.held)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -101,9 +135,68 @@ class Dataset:
         return tuple(s for s in ("train", "val", "test") if s in present)
 
     def counts(self) -> dict[str, int]:
-        """Samples a class, by class name."""
+        """Samples a class, by class name; of detection and instances the objects, of masks the images."""
+        if self.task != "classify":
+            return self._marked_counts()
         counted = np.bincount(self.targets, minlength=len(self.labels)) if self.samples else np.zeros(len(self.labels))
         return {name: int(n) for name, n in zip(self.labels.names, counted, strict=True)}
+
+    def _marked_counts(self) -> dict[str, int]:
+        counts = np.zeros(len(self.labels), np.int64)
+        for i, s in enumerate(self.samples):
+            if isinstance(s.target, Objects) and self.task != "segment":
+                counts += np.bincount(s.target.label_ids[~s.target.crowd], minlength=len(counts))
+            else:
+                counts[list(self.held(i))] += 1
+        return {name: int(n) for name, n in zip(self.labels.names, counts, strict=True)}
+
+    def relabelled(self, labels: LabelSpace) -> "Dataset":
+        """Give the dataset with its marks in the classes of `labels`, joined by name.
+
+        Raises:
+            DatasetError: it holds a class that `labels` does not.
+        """
+        ids = self.labels.mapping_to(labels)
+        if self.labels == labels:
+            return self
+        samples = tuple(replace(s, target=s.target.renamed(ids)) for s in self.samples)
+        return replace(self, samples=samples, labels=labels)
+
+    def objects(self, index: int, size_hw: tuple[int, int]) -> Objects:
+        """Give what is marked in one image of this size, in source pixels."""
+        found: Objects = self.samples[index].target
+        return found.in_pixels(size_hw)
+
+    def mask(self, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """Give the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
+
+        Objects are painted the largest first, so that what lies on another is seen.
+
+        Raises:
+            DatasetError: the mask has another size.
+            UnreadableImageError: it cannot be read.
+        """
+        target = self.samples[index].target
+        if not isinstance(target, Objects):
+            mask: NDArray[np.uint8] = target.read()
+            if mask.shape != tuple(size_hw):
+                raise DatasetError(
+                    f"the mask {target.name!r} is {mask.shape[1]}x{mask.shape[0]}, its image "
+                    f"{size_hw[1]}x{size_hw[0]}",
+                    fix="export the mask again",
+                )
+            return mask
+        objects = target.in_pixels(size_hw)
+        painted = np.zeros(size_hw, np.uint8)
+        shapes = [o.mask(size_hw) for o in objects.outlines]
+        for k in sorted(range(len(shapes)), key=lambda k: -int(shapes[k].sum())):
+            painted[shapes[k]] = _IGNORE if objects.crowd[k] else objects.label_ids[k]
+        return painted
+
+    @property
+    def foreground(self) -> tuple[int, ...]:
+        """The ids of the classes that are not the background of masks."""
+        return tuple(i for i, n in enumerate(self.labels.names) if n.lower() not in BACKGROUND)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Give the pixels of one sample, uint8 (H, W, 3) RGB."""
@@ -123,5 +216,7 @@ class Dataset:
         For example: `imagefolder: 2062 images, 10 classes, train 1644 + test 418`.
         """
         parts = [f"{s} {sum(x.split == s for x in self.samples)}" for s in self.splits]
+        marked = self.task in ("detect", "instance")
+        objects = f", {sum(len(s.target) for s in self.samples)} objects" if marked else ""
         tail = f", {' + '.join(parts)}" if parts else ", no split"
-        return f"{self.format}: {len(self)} images, {len(self.labels)} classes{tail}"
+        return f"{self.format}: {len(self)} images{objects}, {len(self.labels)} classes{tail}"

@@ -1,10 +1,10 @@
 """Read datasets as people have them: each reader looks at the file names and says whether this is its format.
 
 ImageFolder (with or without train/val/test), MNIST idx, Hugging Face imagefolder with metadata, a CSV of path and
-label, and a zip of any of them. Formats of other tasks are recognised and refused by name, not misread.
+label, the annotations of detection and segmentation (`data.readers`), and a zip of any of them.
 """
 
-__all__ = ["DATASET_FORMATS", "open_dataset"]
+__all__ = ["DATASET_FORMATS", "DATASET_TASKS", "open_dataset"]
 
 import csv
 import gzip
@@ -15,6 +15,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,9 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError, spelling_hint
 from eyewright.core.labels import LabelSpace
-from eyewright.data.dataset import Dataset, Sample, SplitName
+from eyewright.data.dataset import BACKGROUND, Dataset, Sample, SplitName
+from eyewright.data.objects import Objects
+from eyewright.data.readers.annotated import ANNOTATED_FORMATS, read_annotated
+from eyewright.data.readers.common import EXTENSIONS, SPLITS, Found, Notes, used_labels
 from eyewright.data.tree import ArrayTree, FolderTree, Tree, ZipTree
 from eyewright.imaging.headers import FORMATS
 
@@ -34,18 +38,16 @@ DATASET_FORMATS = MappingProxyType(
         "idx": "MNIST's train-images-idx3-ubyte(.gz) beside train-labels-idx1-ubyte(.gz)",
         "hf-imagefolder": "Hugging Face imagefolder with metadata.csv or metadata.jsonl (file_name, label)",
         "csv": "a CSV of path,label with an optional split and group column",
+        **ANNOTATED_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
 """Dataset formats by name, with what each looks like."""
 
-_EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
+DATASET_TASKS = ("classify", "detect", "segment", "instance")
+"""The tasks that datasets are read for."""
+
 _OTHER_IMAGES = frozenset({".svg", ".psd", ".eps", ".pdf", ".dng", ".cr2", ".nef", ".arw", ".fits", ".exr", ".hdr"})
-_SPLITS: dict[str, SplitName] = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
-}
 _PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "img")
 _LABEL_COLUMNS = ("label", "class", "target", "category", "label_name", "class_name", "y")
 _SPLIT_COLUMNS = ("split", "subset", "set", "partition")
@@ -53,21 +55,29 @@ _GROUP_COLUMNS = ("group", "group_id", "patient", "video", "session", "source")
 _IDX = re.compile(r"(?:.*/)?(?P<prefix>[^/]*?)-?(?P<kind>images|labels)[-.]idx(?P<dims>[13])-ubyte(?:\.gz)?$")
 
 
-def open_dataset(path: str | Path, *, label_depth: int | None = None) -> Dataset:
+def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str | None = None) -> Dataset:
     """Find out what `path` holds and list its samples; no image is decoded yet.
+
+    `task` is "classify", "detect", "segment" or "instance"; without it the data decides: folders of images are for
+    classification, boxes for detection, masks for segmentation, outlines of YOLO and LabelMe for instances.
 
     In an ImageFolder a class is the highest folder that directly holds images; `label_depth` says instead how many
     folder levels (from 1) make the class name. A folder of `train`, `val` or `test` above the classes is a split.
 
     Raises:
-        DatasetError: missing, empty, without labels, or in a format of another task or of none.
+        DatasetError: missing, empty, without labels, of no known format, or not of this task.
+        UsageError: an unknown task.
     """
     path = Path(path)
+    if task is not None and task not in DATASET_TASKS:
+        raise UsageError(f"unknown task {task!r}", fix=spelling_hint(task, DATASET_TASKS))
     if label_depth is not None and label_depth < 1:
         raise DatasetError(f"expected a label depth of 1 or more, found {label_depth}", fix="change --label-depth")
     if not path.exists():
         raise DatasetError(f"expected a dataset, found nothing at {str(path)!r}", fix="check the path")
     tree: Tree
+    if path.is_file() and path.suffix.lower() in (".json", ".yaml", ".yml"):
+        return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
         tree = ZipTree(path)
     elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
@@ -77,7 +87,8 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None) -> Dataset
         tree = FolderTree(path.parent)
     elif path.is_file():
         raise DatasetError(
-            f"expected a folder, a .zip, a .csv or idx files, found {path.name!r}", fix="pass the folder that holds it"
+            f"expected a folder, a .zip, .csv, .json, .yaml or idx files, found {path.name!r}",
+            fix="pass the folder that holds it",
         )
     else:
         tree = FolderTree(path)
@@ -97,13 +108,99 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None) -> Dataset
     tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and _has_columns(tree, n)]
     if tables:
         return _from_table(tree, names, tables, "csv")
-    _refuse_other_tasks(names)
+    if task in (None, "classify") and {"gt", "img1"} <= {part for n in names for part in n.lower().split("/")[:-1]}:
+        raise DatasetError("this looks like MOT tracking data, which no dataset is made of", fix="see eyewright track")
+    if task != "classify":
+        found = read_annotated(tree, names, outlines=task in ("segment", "instance"))
+        if found is not None:
+            return _of_found(tree, names, found, task)
+        if task is not None:
+            raise DatasetError(
+                f"expected annotations for {task!r} in {str(path)!r} ({', '.join(ANNOTATED_FORMATS)}), found none",
+                fix="see eyewright formats",
+            )
     return _from_folders(tree, names, label_depth)
 
 
+def _from_annotations(path: Path, task: str | None) -> Dataset:
+    """Read a single annotation file, whose images lie in its folder, below it or beside it."""
+    root = path.parent
+    tree: Tree = FolderTree(root)
+    found = read_annotated(tree, tree.names(), outlines=task in ("segment", "instance"), only=path.name)
+    if found is not None and not found.images and root.resolve().parent != root.resolve():
+        # As in COCO's own layout, annotations/ and images/ may be brothers.
+        tree = FolderTree(root.resolve().parent)
+        only = f"{root.resolve().name}/{path.name}"
+        found = read_annotated(tree, tree.names(), outlines=task in ("segment", "instance"), only=only)
+    if found is None:
+        raise DatasetError(f"{str(path)!r} is no annotation file that is known", fix="see eyewright formats")
+    return _of_found(tree, tree.names(), found, task)
+
+
+def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) -> Dataset:
+    """Make a dataset of what a reader found, for the task that was asked for or that it is for."""
+    chosen = task or ("instance" if found.outlined and found.format in ("yolo", "labelme") else found.task)
+    if chosen not in DATASET_TASKS or chosen == "classify":
+        raise DatasetError(f"{found.format} data is not for {chosen!r}", fix="use detect, segment or instance")
+    if found.task == "segment" and chosen != "segment":
+        raise DatasetError(f"masks are for the task 'segment', found {chosen!r}", fix="use --task segment")
+    if not found.images:
+        first = found.problems[0].message if found.problems else "none is listed"
+        raise DatasetError(f"no image of this {found.format} dataset can be used; {first}", fix="see eyewright doctor")
+    if chosen in ("segment", "instance") and found.task != "segment" and not _has_outlines(found):
+        raise DatasetError(
+            f"expected outlines for {chosen!r}, found boxes only", fix="use --task detect, or export polygons"
+        )
+    notes = list(found.notes)
+    if task is None and found.outlined and chosen == "detect":
+        notes.append("outlines are there too: --task instance or --task segment uses them")
+    if task is None and chosen == "instance":
+        notes.append("outlines are there: --task detect uses the boxes alone, --task segment one mask an image")
+    if found.task != "segment":
+        extra = Notes()
+        used_labels(found, extra, next(iter(sorted(found.files)), ""))
+        found.problems += extra.all()
+        if chosen == "segment":
+            _put_background_first(found)
+    samples = tuple(Sample(m.name, m.target, m.split, stated_hw=m.stated_hw) for m in found.images)
+    splits = {s.split for s in samples}
+    if None in splits and len(splits) > 1:
+        samples = tuple(replace(s, split=None) for s in samples)
+        notes.append("only some images name their part, so it is chosen anew")
+    taken = {s.id for s in samples} | found.files
+    skipped = tuple(n for n in names if n not in taken and posixpath.splitext(n)[1].lower() not in EXTENSIONS)
+    return Dataset(
+        tree,
+        samples,
+        LabelSpace(found.names),
+        found.format,
+        task=chosen,
+        notes=tuple(notes),
+        skipped=tuple(n for n in skipped if posixpath.splitext(n)[1].lower() not in _TEXTS),
+        problems=tuple(found.problems),
+    )
+
+
+_TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
+
+
+def _has_outlines(found: Found) -> bool:
+    return any(isinstance(m.target, Objects) and any(m.target.outlines) for m in found.images)
+
+
+def _put_background_first(found: Found) -> None:
+    """Painted on nothing, objects leave a background: class 0, unless one is called so."""
+    if any(n.lower() in BACKGROUND for n in found.names):
+        found.names = (found.names[0], *found.names[1:])
+        return
+    shift = np.arange(len(found.names), dtype=np.int64) + 1
+    found.names = ("background", *found.names)
+    found.images = [m._replace(target=m.target.renamed(shift)) for m in found.images]
+
+
 def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> Dataset:
-    images = [n for n in names if posixpath.splitext(n)[1].lower() in _EXTENSIONS]
-    skipped = tuple(n for n in names if posixpath.splitext(n)[1].lower() not in _EXTENSIONS)
+    images = [n for n in names if posixpath.splitext(n)[1].lower() in EXTENSIONS]
+    skipped = tuple(n for n in names if posixpath.splitext(n)[1].lower() not in EXTENSIONS)
     if not images:
         kinds = sorted({posixpath.splitext(n)[1].lower() or n for n in names})[:5]
         raise DatasetError(
@@ -121,7 +218,7 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
     names_of: dict[str, str] = {}
     for name, p in parts.items():
         folders = p[int(has_splits) : -1]
-        if not folders or (has_splits and p[0].lower() not in _SPLITS):
+        if not folders or (has_splits and p[0].lower() not in SPLITS):
             outside.append(name)
             continue
         depth = label_depth or next(d for d in range(1, len(folders) + 1) if "/".join(folders[:d]) in direct)
@@ -135,7 +232,7 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
     labels = LabelSpace(tuple(sorted(set(names_of.values()))))
     ids = {n: i for i, n in enumerate(labels.names)}
     for name, label in names_of.items():
-        split = _SPLITS[parts[name][0].lower()] if has_splits else None
+        split = SPLITS[parts[name][0].lower()] if has_splits else None
         samples.append(Sample(name, ids[label], split, group=None))
     notes = []
     if any("/" in n for n in labels.names):
@@ -169,8 +266,8 @@ def _has_splits(parts: Iterable[Sequence[str]]) -> bool:
             below[top] = below.get(top, True) and len(p) > 2
     if not below:
         return False
-    trains = [deep for top, deep in below.items() if _SPLITS.get(top) == "train"]
-    return set(below) <= set(_SPLITS) or (bool(trains) and all(trains))
+    trains = [deep for top, deep in below.items() if SPLITS.get(top) == "train"]
+    return set(below) <= set(SPLITS) or (bool(trains) and all(trains))
 
 
 def _empty_classes(tree: Tree, common: str, has_splits: bool, known: set[str]) -> tuple[str, ...]:
@@ -190,7 +287,7 @@ def _from_table(tree: Tree, names: Sequence[str], tables: Sequence[str], format:
     for table in tables:
         folder = posixpath.dirname(table)
         top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
-        own_split = _SPLITS.get(top)
+        own_split = SPLITS.get(top)
         for line, row in _rows(tree, table):
             path_key, label_key = _column(row, _PATH_COLUMNS), _column(row, _LABEL_COLUMNS)
             if path_key is None or label_key is None:
@@ -208,7 +305,7 @@ def _from_table(tree: Tree, names: Sequence[str], tables: Sequence[str], format:
             split_key, group_key = _column(row, _SPLIT_COLUMNS), _column(row, _GROUP_COLUMNS)
             split = own_split
             if split_key is not None and row[split_key]:
-                split = _SPLITS.get(row[split_key].lower())
+                split = SPLITS.get(row[split_key].lower())
                 if split is None:
                     raise DatasetError(
                         f"unknown split {row[split_key]!r} in {table!r} line {line}", fix="use train, val or test"
@@ -248,7 +345,7 @@ def _rows(tree: Tree, table: str) -> Iterable[tuple[int, dict[str, str]]]:
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     # A table without a header begins with the name of an image.
-    bare = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in _EXTENSIONS
+    bare = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in EXTENSIONS
     names = ("path", "label", "split")[: first.count(separator) + 1] if bare else None
     reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=names, delimiter=separator)
     try:
@@ -264,7 +361,7 @@ def _rows(tree: Tree, table: str) -> Iterable[tuple[int, dict[str, str]]]:
 
 def _lies_elsewhere(tree: Tree, name: str) -> bool:
     """Tell whether a table names an image outside its folder, as tables with absolute paths do; never from a zip."""
-    if not isinstance(tree, FolderTree) or posixpath.splitext(name)[1].lower() not in _EXTENSIONS:
+    if not isinstance(tree, FolderTree) or posixpath.splitext(name)[1].lower() not in EXTENSIONS:
         return False
     return (tree.root / name).is_file()
 
@@ -295,7 +392,7 @@ def _idx_pairs(names: Sequence[str]) -> dict[SplitName, tuple[str, str]]:
             raise DatasetError(
                 f"expected images and labels side by side, found only {lone!r}", fix="add the other file"
             )
-        split = "test" if prefix == "t10k" else _SPLITS.get(prefix.split("-")[-1], "train")
+        split = "test" if prefix == "t10k" else SPLITS.get(prefix.split("-")[-1], "train")
         pairs[split] = (kinds["images"], kinds["labels"])
     return pairs
 
@@ -345,32 +442,12 @@ def _read_idx(tree: Tree, name: str) -> NDArray[np.uint8]:
 _IDX_MOST = 4 * 2**30
 
 
-def _refuse_other_tasks(names: Sequence[str]) -> None:
-    folders = {part for n in names for part in n.lower().split("/")[:-1]}
-    texts = [n for n in names if n.lower().endswith((".json", ".xml", ".txt", ".yaml"))]
-    kind = ""
-    if {"images", "labels"} <= folders and any(n.lower().endswith(".txt") and "labels/" in n.lower() for n in texts):
-        kind = "YOLO detection"
-    elif "annotations" in folders and any(n.lower().endswith(".xml") for n in texts):
-        kind = "Pascal VOC detection"
-    elif any(n.lower().endswith(".json") and ("instances" in n.lower() or "coco" in n.lower()) for n in texts):
-        kind = "COCO detection"
-    elif {"images", "masks"} <= folders:
-        kind = "segmentation masks"
-    elif {"gt", "img1"} <= folders:
-        kind = "MOT tracking"
-    if kind:
-        raise DatasetError(
-            f"this looks like {kind} data; this version reads classification only", fix="pass a folder a class"
-        )
-
-
 def _common_folder(names: Sequence[str]) -> str:
     """Give the folder above all names, with its slash; a split folder is never swallowed."""
     common = posixpath.commonpath([posixpath.dirname(n) for n in names]) if names else ""
     parts = common.split("/") if common else []
     for i, part in enumerate(parts):
-        if part.lower() in _SPLITS:
+        if part.lower() in SPLITS:
             parts = parts[:i]
             break
     return "/".join(parts) + "/" if parts else ""

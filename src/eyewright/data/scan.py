@@ -1,6 +1,6 @@
 """One pass over every image: digest, what it holds, a thumbnail. The audit and the split both read its result."""
 
-__all__ = ["Record", "Scan", "dataset_fingerprint", "near_duplicates", "scan_dataset", "shares"]
+__all__ = ["Record", "Scan", "dataset_fingerprint", "near_duplicates", "scan_dataset", "shares", "target_text"]
 
 import hashlib
 import itertools
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UnreadableImageError
 from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.progress import track_progress
-from eyewright.data.dataset import Dataset
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.objects import Objects
 from eyewright.data.tree import ArrayTree
 from eyewright.imaging.decode import ImageInfo, read_thumbnail
 from eyewright.imaging.fingerprint import (
@@ -117,10 +118,20 @@ def shares(chunk: range, threads: int) -> list[range]:
 def dataset_fingerprint(dataset: Dataset, scan: Scan) -> str:
     """Give one SHA-256 over names, labels and contents; it changes if any of them does, and not with their order."""
     lines = sorted(
-        f"{s.id}\0{dataset.labels.names[s.target]}\0{r.digest}"
+        f"{s.id}\0{target_text(dataset, s)}\0{r.digest}"
         for s, r in zip(dataset.samples, scan.records, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def target_text(dataset: Dataset, sample: Sample) -> str:
+    """Say what a sample is labelled as: its class, its objects' names and boxes, or its mask's digest."""
+    if dataset.task == "classify":
+        return dataset.labels.names[sample.target]
+    if isinstance(sample.target, Objects):
+        rows = zip(sample.target.label_ids, sample.target.boxes_xyxy.round(4), strict=True)
+        return ";".join(sorted(f"{dataset.labels.names[i]} {' '.join(f'{v:g}' for v in b)}" for i, b in rows))
+    return hashlib.sha256(sample.target.tree.content(sample.target.name)).hexdigest()
 
 
 def _look(dataset: Dataset, index: int) -> tuple[Record, NDArray[np.uint8] | None]:

@@ -93,7 +93,8 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
             notes.append("a tenth of train is used for validation")
     chosen = [i for i, s in enumerate(dataset.samples) if s.split in (None, "train")]
     groups = group_samples(dataset, scan, group_by=group_by)
-    assigned = _assign([dataset.samples[i].target for i in chosen], [groups[i] for i in chosen], parts, seed)
+    strata = dataset.strata
+    assigned = _assign([strata[i] for i in chosen], [groups[i] for i in chosen], parts, seed)
     samples = list(dataset.samples)
     for i, split in zip(chosen, assigned, strict=True):
         samples[i] = replace(samples[i], split=split)
@@ -125,7 +126,8 @@ def fold_datasets(
     given = {s.split for s in dataset.samples}
     chosen = [i for i, s in enumerate(dataset.samples) if s.split != "test" or given == {"test"}]
     groups = group_samples(dataset, scan, group_by=group_by)
-    targets = [dataset.samples[i].target for i in chosen]
+    strata = dataset.strata
+    targets = [strata[i] for i in chosen]
     of_class: dict[int, set[int]] = defaultdict(set)
     for i, target in zip(chosen, targets, strict=True):
         of_class[target].add(groups[i])
@@ -164,7 +166,9 @@ def _assign(targets: list[int], groups: list[int], parts: Mapping[Part, float], 
     members: dict[int, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
         members[group].append(i)
-    counts = np.bincount(targets) if targets else np.zeros(1)
+    # Strata may be -1 (nothing is marked): the last row of `lack` is theirs.
+    counts = np.bincount([t + 1 for t in targets]) if targets else np.zeros(1)
+    counts = np.roll(counts, -1)
     lack = np.outer(counts, list(parts.values()))
     order = list(members.values())
     generator(seed, "split").shuffle(order)

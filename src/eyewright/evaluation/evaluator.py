@@ -51,6 +51,12 @@ def evaluate_predictor(
     Raises:
         DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
     """
+    if dataset.task != "classify":
+        from eyewright.evaluation.scenes import evaluate_scenes
+
+        return evaluate_scenes(
+            predictor, dataset, seed=seed, sections=sections, provenance=provenance, quiet=quiet
+        )
     predictions, looks = predict_dataset(predictor, dataset, quiet=quiet)
     return report_predictions(
         predictions,

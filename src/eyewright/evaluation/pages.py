@@ -1,6 +1,16 @@
 """A report for people: one self-contained HTML file, and Markdown. No network, no fonts, prints well."""
 
-__all__ = ["Pictures", "render_html", "render_markdown", "summarise", "write_report"]
+__all__ = [
+    "Pictures",
+    "flat_rows",
+    "history_charts",
+    "render_html",
+    "render_markdown",
+    "style_sheet",
+    "summarise",
+    "template",
+    "write_report",
+]
 
 import json
 from collections.abc import Mapping
@@ -32,6 +42,10 @@ _ROWS = 200
 
 def summarise(report: Report) -> str:
     """Say in a sentence or two how good the model is and what it confuses most."""
+    if report.task != "classify":
+        from eyewright.evaluation.scene_pages import summarise_scenes
+
+        return summarise_scenes(report)
     accuracy = report.metrics["accuracy"]
     right = round((accuracy.value or 0) * report.n)
     text = f"Right on {right:,} of {report.n:,} images: {_percent(accuracy)}."
@@ -51,6 +65,10 @@ def summarise(report: Report) -> str:
 
 def render_html(report: Report, *, title: str, pictures: Pictures | None = None) -> str:
     """Give the report as one HTML file that needs nothing else."""
+    if report.task != "classify":
+        from eyewright.evaluation.scene_pages import render_scenes
+
+        return render_scenes(report, title=title, pictures=pictures or {})
     pictures = pictures or {}
     mistakes = [i for i in report.items if not i["right"]]
     shown = [i for i in mistakes if i["id"] in pictures][:_MISTAKES]
@@ -68,7 +86,8 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
     ]
     # "<" inside a script element could end it: class and file names are not ours.
     data = dumps_json({"labels": report.labels, "gallery": gallery}).replace("<", "\\u003c")
-    page: str = _template().render(
+    page: str = template("report.html.j2").render(
+        style=style_sheet(),
         title=title,
         report=report,
         summary=summarise(report),
@@ -80,12 +99,12 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         matrix=confusion_svg(np.array(report.tables["confusion"]), report.labels),
         confused=_most_confused(report),
         curves=_curves(report),
-        history=_history_charts(report.sections.get("history") or ()),
+        history=history_charts(report.sections.get("history") or ()),
         audit=report.sections.get("audit") or (),
         recipe=report.sections.get("recipe") or {},
         facts=report.sections.get("facts") or {},
         warnings=report.sections.get("warnings") or (),
-        provenance=_flat(report.provenance),
+        provenance=flat_rows(report.provenance),
         slices=report.tables.get("slices") or (),
         folds=_fold_rows(report),
         thresholds=report.sections.get("thresholds") or {"classes": {}},
@@ -100,15 +119,17 @@ def render_markdown(report: Report, *, title: str) -> str:
     """Give the report as Markdown: summary, metrics, classes, audit."""
     lines = [f"# {title}", "", summarise(report), "", "| metric | value [95 % interval] | n |", "|---|---|---|"]
     lines += [f"| {k} | {_markdown(str(m).rpartition(' n=')[0])} | {m.n} |" for k, m in report.metrics.items()]
-    lines += ["", "| class | n | precision | recall | F1 |", "|---|---|---|---|---|"]
+    columns = {"classify": ("precision", "recall", "f1"), "segment": ("iou", "dice", "boundary_f")}.get(
+        report.task, ("ap50", "ap", "precision", "recall", "f1")
+    )
+    lines += ["", f"| class | n | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for row in report.per_class:
-        cells = (f"{row[k]['value']:.3f}" for k in ("precision", "recall", "f1"))
-        lines.append(f"| {_markdown(row['label'])} | {row['n']} | {' | '.join(cells)} |")
+        lines.append(f"| {_markdown(row['label'])} | {row['n']} | {' | '.join(_cell(row[k]) for k in columns)} |")
     for warning in report.sections.get("warnings") or ():
         lines += ["", f"**{_markdown(warning)}**"]
     audit = report.sections.get("audit") or ()
     lines += ["", "## Data", "", *(f"- {_markdown(str(f))}" for f in audit)] if audit else []
-    lines += ["", "## Provenance", "", *(f"- {k}: {_markdown(v)}" for k, v in _flat(report.provenance))]
+    lines += ["", "## Provenance", "", *(f"- {k}: {_markdown(v)}" for k, v in flat_rows(report.provenance))]
     return "\n".join(lines) + "\n"
 
 
@@ -173,7 +194,7 @@ def _reliability(table: Any) -> list[tuple[float, float]]:
     return list(zip(bins["confidence"][used].tolist(), bins["accuracy"][used].tolist(), strict=True))
 
 
-def _history_charts(history: Any) -> list[tuple[str, str, str]]:
+def history_charts(history: Any) -> list[tuple[str, str, str]]:
     rows = [{k: _number(v) for k, v in row.items()} for row in history]
     if not rows:
         return []
@@ -194,10 +215,12 @@ def _history_charts(history: Any) -> list[tuple[str, str, str]]:
     key = (
         '<span class="key s0">training</span>, <span class="key s1">validation</span> (training includes augmentation)'
     )
-    accuracy = line_chart(
-        [Series(points("val_accuracy"), "validation", "s1")], title="accuracy", x_label="epoch", y_label="accuracy"
+    name = next((n for n in ("accuracy", "ap", "miou") if f"val_{n}" in rows[0]), "accuracy")
+    shown = {"ap": "AP50:95", "miou": "mean IoU"}.get(name, name)
+    score = line_chart(
+        [Series(points(f"val_{name}"), "validation", "s1")], title=shown, x_label="epoch", y_label=shown
     )
-    return [("Loss", key, loss), ("Validation accuracy", note, accuracy)]
+    return [("Loss", key, loss), (f"Validation {shown}", note, score)]
 
 
 def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
@@ -231,11 +254,11 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat_rows(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, item in value.items():
         if isinstance(item, Mapping):
-            rows += _flat(item, f"{prefix}{key} · ")
+            rows += flat_rows(item, f"{prefix}{key} · ")
         elif item is not None and item != []:
             rows.append(
                 (prefix + key, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str))
@@ -251,6 +274,11 @@ def _percent(metric: Metric) -> str:
     return f"{metric.value:.1%} (95 % interval {metric.low:.1%} to {metric.high:.1%})"
 
 
+def _cell(value: Any) -> str:
+    number = value["value"] if isinstance(value, Mapping) else value
+    return "–" if number is None else f"{number:.3f}"
+
+
 def _markdown(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
@@ -262,10 +290,18 @@ def _escape(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
+def style_sheet() -> str:
+    """Give the style sheet of every report."""
+    return (Path(__file__).parent / "style.css").read_text("utf-8")
 
-    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+@lru_cache(maxsize=4)
+def template(name: str) -> Any:
+    """Give a page's template by its file name."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
     env.filters["three"] = lambda v: "–" if v is None else f"{v:.3f}"
-    return env.from_string((Path(__file__).parent / "report.html.j2").read_text("utf-8"))
+    return env.get_template(name)

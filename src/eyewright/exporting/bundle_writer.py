@@ -4,7 +4,7 @@ __all__ = ["export_bundle"]
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from eyewright.exporting.onnx_model import export_onnx
 from eyewright.exporting.parity import Parity, check_parity
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import PixelNet
+from eyewright.tasks import TASKS
 from eyewright.training.recipe import write_recipe
 from eyewright.training.run import Run
 
@@ -62,6 +63,7 @@ def export_bundle(
             run.net,
             stage / "onnx" / "model.onnx",
             temperature=run.temperature,
+            task=run.task_name,
             size_hw=preparation.size_hw,
             channels=preparation.channels,
             metadata={
@@ -86,18 +88,19 @@ def export_bundle(
             task=run.task_name,
             labels=labels,
             preparation=preparation,
-            tensors=_tensors(preparation, labels),
+            tensors=_tensors(predictor),
             files={},
             metrics=metrics,
             calibration=run.about["calibration"],
             thresholds=run.about.get("thresholds", {}),
+            decoding=predictor.decoding,
             provenance=provenance,
         )
         write_text(stage / "README.md", model_card(manifest))
         _seal(stage, manifest, {})
         parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
-        found = {"worst": parity.worst, "decisions_changed": parity.decisions_changed, "n": parity.n}
-        _seal(stage, manifest, {**found, "tolerance": parity.tolerance})
+        found = parity.to_json()
+        _seal(stage, manifest, found)
         load_bundle(stage)
     return load_bundle(out), parity
 
@@ -133,27 +136,42 @@ def _reference(predictor: Predictor, dataset: Dataset) -> bytes:
     """Store what validation images look like to the model: histograms that drift is measured against."""
     channels = predictor.preparation.channels
     histogram = np.zeros((channels, 32), np.int64)
-    brightness, contrast, scores = [], [], []
+    brightness, contrast, answers = [], [], []
     for start in range(0, len(dataset), 128):
         images = [dataset.image(i) for i in range(start, min(start + 128, len(dataset)))]
-        pixels, _ = predictor.preparation.batch(images)
+        pixels, placements = predictor.preparation.batch(images)
         for c in range(channels):
             histogram[c] += np.bincount(pixels[..., c].ravel() >> 3, minlength=32)
         flat = pixels.reshape(len(pixels), -1).astype(np.float32)
         brightness.append(flat.mean(1))
         contrast.append(flat.std(1))
-        scores.append(predictor.raw(pixels)["probabilities"])
-    probabilities = np.concatenate(scores)
-    return _npz(
-        {
-            "pixel_histogram": histogram,
-            "brightness": np.concatenate(brightness),
-            "contrast": np.concatenate(contrast),
-            "confidence": probabilities.max(1),
-            "class_counts": np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]),
-            "mean_probabilities": probabilities.mean(0),
-        }
-    )
+        answers.append(_answered(predictor, pixels, placements))
+    seen = {"pixel_histogram": histogram, "brightness": np.concatenate(brightness), "contrast": np.concatenate(contrast)}
+    return _npz(seen | _summed(np.concatenate(answers), predictor.task_name, len(predictor.labels)))
+
+
+def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Sequence[Any]) -> NDArray[np.float32]:
+    """Give each image's answer in C numbers: probabilities, objects a class, or shares of the pixels."""
+    if predictor.task_name == "classify":
+        return predictor.raw(pixels)["probabilities"]
+    task, n_classes = TASKS[predictor.task_name], len(predictor.labels)
+    decoding = getattr(predictor, "decoding", {})
+    rows = []
+    for one in task.decode(predictor.raw(pixels), placements, predictor.labels, **decoding):
+        shown = task.settle(one, getattr(predictor, "thresholds", None))
+        if predictor.task_name == "segment":
+            rows.append(np.bincount(shown.mask.ravel(), minlength=n_classes) / shown.mask.size)
+        else:
+            rows.append(np.bincount(shown.label_ids, minlength=n_classes).astype(np.float64))
+    return np.array(rows, np.float32).reshape(-1, n_classes)
+
+
+def _summed(answers: NDArray[np.float32], task: str, n_classes: int) -> dict[str, NDArray[Any]]:
+    if task == "classify":
+        counts = np.bincount(answers.argmax(1), minlength=n_classes)
+        return {"confidence": answers.max(1), "class_counts": counts, "mean_probabilities": answers.mean(0)}
+    name = "class_shares" if task == "segment" else "objects"
+    return {name: answers, f"mean_{name}": answers.mean(0)}
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -162,20 +180,32 @@ def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def _tensors(preparation: Preparation, labels: LabelSpace) -> dict[str, Any]:
+def _tensors(predictor: Predictor) -> dict[str, Any]:
+    """Give the contract: names, types, shapes and ranges of what the model takes and gives."""
+    preparation = predictor.preparation
     height, width = preparation.size_hw
     shape = ["N", height, width, preparation.channels]
     image = {"name": "image", "dtype": "uint8", "shape": shape, "layout": "NHWC", "range": [0, 255]}
     image["colour"] = "RGB" if preparation.channels == 3 else "grey (ITU-R 601-2)"
-    out = {"name": "probabilities", "dtype": "float32", "shape": ["N", len(labels)], "range": [0, 1]}
-    return {"inputs": [image], "outputs": [out]}
+    blank = predictor.raw(np.zeros((1, height, width, preparation.channels), np.uint8))
+    about: dict[str, dict[str, Any]] = {
+        "probabilities": {"range": [0, 1]},
+        "scores": {"range": [0, 1]},
+        "boxes": {"layout": "x0 y0 x1 y1 in prepared pixels"},
+        "coefficients": {"range": [-1, 1]},
+        "prototypes": {"layout": "masks are sums of these in logits, at a quarter of the prepared size"},
+    }
+    names = TASKS[predictor.task_name].outputs
+    out = [{"name": n, "dtype": "float32", "shape": ["N", *blank[n].shape[1:]], **about[n]} for n in names]
+    return {"inputs": [image], "outputs": out}
 
 
 def _hugging_face_config(labels: LabelSpace, run: Run) -> dict[str, Any]:
     return {
         "architectures": [run.recipe.model_name],
         "model_type": "eyewright",
-        "problem_type": "single_label_classification",
+        **({"problem_type": "single_label_classification"} if run.task_name == "classify" else {}),
+        "eyewright_task": run.task_name,
         "num_labels": len(labels),
         "num_channels": run.preparation.channels,
         "image_size": run.preparation.size_hw[0],

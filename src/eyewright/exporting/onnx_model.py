@@ -1,4 +1,4 @@
-"""From a trained net to ONNX: uint8 NHWC in, normalisation and calibration inside, probabilities out."""
+"""From a trained net to ONNX: uint8 NHWC in, normalisation and calibration inside, the task's arrays out."""
 
 __all__ = ["OPSET", "export_onnx"]
 
@@ -9,22 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from eyewright.core.errors import RefusedError
+from eyewright.nets.answers import answers_of
 from eyewright.nets.pixels import PixelNet
 
 OPSET = 20
-
-
-class _Calibrated(nn.Module):
-    def __init__(self, net: PixelNet, temperature: float) -> None:
-        super().__init__()
-        self.net = net
-        self.temperature = temperature
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.softmax(self.net(image) / self.temperature, 1)
 
 
 def export_onnx(
@@ -32,11 +22,12 @@ def export_onnx(
     path: Path,
     *,
     temperature: float,
+    task: str = "classify",
     size_hw: tuple[int, int],
     channels: int,
     metadata: Mapping[str, str],
 ) -> None:
-    """Write the net as ONNX (opset 20): input "image" uint8 (N, H, W, C), output "probabilities" float32 (N, classes).
+    """Write the net as ONNX (opset 20): input "image" uint8 (N, H, W, C), outputs those that the task promises.
 
     `metadata` becomes `metadata_props`, so that the file explains itself to other tools.
 
@@ -45,7 +36,7 @@ def export_onnx(
     """
     import onnx
 
-    model = _Calibrated(net, temperature).eval()
+    model = answers_of(net, task, temperature=temperature).eval()
     # Two images, not one: an exporter that has seen a batch of one fixes it.
     example = torch.zeros(2, *size_hw, channels, dtype=torch.uint8)
     loud = logging.getLogger("torch.onnx")
@@ -60,7 +51,7 @@ def export_onnx(
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["image"],
-                output_names=["probabilities"],
+                output_names=list(model.names),
                 dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
                 verbose=False,
             )

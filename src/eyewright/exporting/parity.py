@@ -1,9 +1,10 @@
 """The parity gate: the exported model must answer as the trained one does, on real files, from the bytes up."""
 
-__all__ = ["DECISION_MARGIN", "TOLERANCE", "Parity", "check_parity"]
+__all__ = ["DECISION_MARGIN", "LEAST_COMPARED", "SAME_IOU", "TOLERANCE", "Parity", "check_parity"]
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +12,54 @@ from numpy.typing import NDArray
 from eyewright.core.errors import ParityError
 from eyewright.core.predictor import Predictor
 from eyewright.data.dataset import Dataset
+from eyewright.metrics.matching import box_overlaps
+from eyewright.tasks import TASKS
+from eyewright.tasks.detect import DEFAULT_IOU
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between the trained net and the bundle."""
 
+OBJECT_TOLERANCE = 1e-3
+"""Largest difference of an object's score, or of a pixel's probability."""
+
+SAME_IOU = 0.99
+"""Overlap from which on two boxes are the same."""
+
+LEAST_COMPARED = 0.05
+"""Objects of a lower score are below what any operating point shows."""
+
+DECISION_MARGIN = 1e-6
+"""Two classes whose probabilities lie closer than this may change places."""
+
 _CHUNK = 128
+_HAIR = 1e-4
+_PIXELS = 32_000_000
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What the gate saw: largest |difference| of a probability, answers that differ, and the number of images."""
+    """What the gate saw: largest |difference| of a probability or score, answers that differ, the number of images.
+
+    `objects` counts the boxes that were compared.
+    """
 
     worst: float
     decisions_changed: int
     n: int
     tolerance: float = TOLERANCE
+    objects: int = 0
+
+    def __str__(self) -> str:
+        if self.objects:
+            return (
+                f"{self.n} validation images gave the same {self.objects} boxes, "
+                f"scores within {self.worst:.1e} of the trained net"
+            )
+        return f"{self.n} validation images answered alike, probabilities within {self.worst:.1e} of the trained net"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the numbers."""
+        return {k: v for k, v in asdict(self).items() if k != "objects" or v}
 
 
 def check_parity(
@@ -42,31 +76,101 @@ def check_parity(
     anywhere on its way (decoding, orientation, resizing, channel order, scaling) fails the gate.
 
     Raises:
-        ParityError: a probability differs by more than 1e-4, or an answer differs.
+        ParityError: a probability differs by more than 1e-4 (of a pixel, or an object's score: 1e-3), or an answer
+            differs; boxes are the same from an overlap of 0.99 on.
     """
-    worst, changed = 0.0, 0
-    for start in range(0, len(dataset), _CHUNK):
-        chosen = np.arange(start, min(start + _CHUNK, len(dataset)))
+    task = trained.task_name
+    compare = _compare_pixels if task == "segment" else _compare_classes
+    height, width = trained.preparation.size_hw
+    chunk = max(1, min(_CHUNK, _PIXELS // (height * width)))
+    worst, changed, objects = 0.0, 0, 0
+    for start in range(0, len(dataset), chunk):
+        chosen = np.arange(start, min(start + chunk, len(dataset)))
         images = [dataset.image(int(i)) for i in chosen]
-        pixels = trained.preparation.batch(images)[0] if trained_pixels is None else trained_pixels(chosen)
-        ours = trained.raw(pixels)["probabilities"]
-        theirs = exported.raw(exported.preparation.batch(images)[0])["probabilities"]
-        if ours.shape != theirs.shape:
-            raise ParityError(f"expected probabilities {ours.shape}, found {theirs.shape}", fix="export again")
-        worst = max(worst, float(np.abs(ours - theirs).max()))
-        differs = ours.argmax(1) != theirs.argmax(1)
-        if differs.any():
-            # Two classes level to the last bits may change places; that is no other decision.
-            rows = np.flatnonzero(differs)
-            gap = ours[rows, ours[rows].argmax(1)] - ours[rows, theirs[rows].argmax(1)]
-            changed += int((gap > DECISION_MARGIN).sum())
-    if not worst <= TOLERANCE or changed:
+        pixels, placements = trained.preparation.batch(images)
+        if trained_pixels is not None:
+            pixels = trained_pixels(chosen)
+        theirs_pixels, theirs_placements = exported.preparation.batch(images)
+        ours, theirs = trained.raw(pixels), exported.raw(theirs_pixels)
+        for name in TASKS[task].outputs:
+            if ours[name].shape != theirs[name].shape:
+                raise ParityError(f"expected {name} {ours[name].shape}, found {theirs[name].shape}", fix="export again")
+        if task in ("detect", "instance"):
+            apart, other, n = _compare_objects(
+                lambda scale: _decoded(trained, ours, placements, scale),  # noqa: B023
+                lambda scale: _decoded(exported, theirs, theirs_placements, scale),  # noqa: B023
+            )
+        else:
+            apart, other, n = compare(ours, theirs)
+        worst, changed, objects = max(worst, apart), changed + other, objects + n
+    tolerance = TOLERANCE if task == "classify" else OBJECT_TOLERANCE
+    if not worst <= tolerance or changed:
+        what = "a probability" if task in ("classify", "segment") else "a score"
         raise ParityError(
-            f"the exported model differs from the trained one: by up to {worst:.3g} in a probability "
-            f"(allowed {TOLERANCE:g}), in {changed} of {len(dataset)} answers",
+            f"the exported model differs from the trained one: by up to {worst:.3g} in {what} "
+            f"(allowed {tolerance:g}), in {changed} answers on {len(dataset)} images",
             fix="nothing was exported; check the preparation and the net's operations",
         )
-    return Parity(worst, changed, len(dataset))
+    return Parity(worst, changed, len(dataset), tolerance, objects)
 
 
-DECISION_MARGIN = 1e-6
+def _compare_classes(ours: Any, theirs: Any) -> tuple[float, int, int]:
+    a, b = ours["probabilities"], theirs["probabilities"]
+    rows = np.flatnonzero(a.argmax(1) != b.argmax(1))
+    # Two classes level to the last bits may change places; that is no other decision.
+    gap = a[rows, a[rows].argmax(1)] - a[rows, b[rows].argmax(1)]
+    return float(np.abs(a - b).max(initial=0.0)), int((gap > DECISION_MARGIN).sum()), 0
+
+
+def _compare_pixels(ours: Any, theirs: Any) -> tuple[float, int, int]:
+    a, b = ours["probabilities"], theirs["probabilities"]
+    first, second = a.argmax(1), b.argmax(1)
+    differs = first != second
+    gap = np.take_along_axis(a, first[:, None], 1) - np.take_along_axis(a, second[:, None], 1)
+    changed = differs & (gap[:, 0] > OBJECT_TOLERANCE)
+    return float(np.abs(a - b).max(initial=0.0)), int(changed.sum()), 0
+
+
+def _decoded(predictor: Any, raw: Any, placements: Any, scale: float) -> list[Any]:
+    decoding = dict(getattr(predictor, "decoding", {}))
+    iou = decoding.pop("iou", DEFAULT_IOU)
+    iou = iou if iou >= 1 else iou * scale
+    found: list[Any] = TASKS[predictor.task_name].decode(raw, placements, predictor.labels, iou=iou, **decoding)
+    return found
+
+
+def _compare_objects(
+    trained: Callable[[float], list[Any]], exported: Callable[[float], list[Any]]
+) -> tuple[float, int, int]:
+    """Look for each box of one model in the other's answers.
+
+    Two boxes that overlap by just the share from which on they are one object may go either way by their last bits.
+    So what is not found is looked for once more with that share a hair smaller and larger.
+    """
+    worst, changed, compared = 0.0, 0, 0
+    several: dict[bool, list[list[Any]]] = {}
+    both = (trained(1.0), exported(1.0))
+    for first, second, other in ((both[0], both[1], True), (both[1], both[0], False)):
+        for i, (own, theirs) in enumerate(zip(first, second, strict=True)):
+            sure = own.chosen(own.scores >= LEAST_COMPARED + OBJECT_TOLERANCE)
+            compared += len(sure) if other else 0
+            apart = _nearest(sure, theirs)
+            if not np.isfinite(apart).all():
+                if other not in several:
+                    again = exported if other else trained
+                    several[other] = [again(1 - _HAIR), again(1 + _HAIR)]
+                for decoded in several[other]:
+                    apart = np.minimum(apart, _nearest(sure, decoded[i]))
+            there = np.isfinite(apart)
+            changed += int((~there).sum())
+            worst = max(worst, float(apart[there].max(initial=0.0)))
+    return worst, changed, compared
+
+
+def _nearest(own: Any, theirs: Any) -> NDArray[np.float64]:
+    """Give how far each object's score is from that of the same box in other answers; infinite if it is not there."""
+    overlap = box_overlaps(own.boxes_xyxy.astype(np.float64), theirs.boxes_xyxy.astype(np.float64))
+    same = (own.label_ids[:, None] == theirs.label_ids[None]) & (overlap >= SAME_IOU)
+    apart = np.abs(own.scores[:, None].astype(np.float64) - theirs.scores[None])
+    nearest: NDArray[np.float64] = np.where(same, apart, np.inf).min(1, initial=np.inf)
+    return nearest

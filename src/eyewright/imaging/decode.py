@@ -6,6 +6,7 @@ __all__ = [
     "probe_image",
     "read_frames",
     "read_image",
+    "read_labels",
     "read_picture",
     "read_profile",
     "read_thumbnail",
@@ -140,6 +141,36 @@ def read_picture(source: str | Path | bytes, *, limits: Limits | None = None) ->
     image = _open(data, header, limits)
     with _named_errors():
         return to_rgb(turn_upright(image))
+
+
+def read_labels(source: str | Path | bytes, *, limits: Limits | None = None) -> NDArray[np.integer]:
+    """Read a picture of class numbers as they are stored, (H, W): no palette, no colour, no profile is applied.
+
+    Grey that was saved as RGB, three equal channels, is read as one.
+
+    Raises:
+        UnreadableImageError: damaged; with the code "mask_in_colour" if it has colours in place of numbers.
+        LimitError: over the limits.
+    """
+    limits = limits or Limits()
+    data = _bytes_of(source, limits)
+    image = _open(data, _checked_header(data, limits), limits)
+    with _named_errors():
+        if image.mode == "1":
+            image = image.convert("L")
+        values = np.asarray(turn_upright(image))
+    if values.ndim == 3:
+        if image.mode in ("RGB", "RGBA") and bool((values[..., :1] == values[..., 1:3]).all()):
+            values = values[..., 0]
+        else:
+            raise UnreadableImageError(
+                f"a mask in colour ({image.mode}) holds no class numbers",
+                fix="save it as one channel of class numbers, 0 for background",
+                code="mask_in_colour",
+            )
+    if values.dtype.kind not in "ui":
+        raise UnreadableImageError(f"expected whole class numbers, found {values.dtype}", fix="save it as 8-bit PNG")
+    return values
 
 
 def read_frames(

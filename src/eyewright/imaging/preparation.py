@@ -121,40 +121,73 @@ class Preparation:
         if self.channels == 1:
             picture = picture.convert("L")
         if self.inner is not None:
-            return self._cut_centre(picture, self.inner)
+            return self._cut_centre(picture)
         inner_hw, offset_yx, box = self._geometry(source_hw)
         if inner_hw != source_hw or box is not None:
             picture = picture.resize(inner_hw[::-1], _FILTERS[self.filter], box=box)
         pixels = np.asarray(picture)
         if pixels.ndim == 2:
             pixels = pixels[..., None]
-        left, top = (0, 0) if box is None else box[:2]
-        covered_hw = source_hw if box is None else (box[3] - box[1], box[2] - box[0])
-        scale = (inner_hw[0] / covered_hw[0], inner_hw[1] / covered_hw[1])
-        offset = (offset_yx[0] - top * scale[0], offset_yx[1] - left * scale[1])
         if inner_hw != self.size_hw:
             canvas = np.full((*self.size_hw, self.channels), self.fill, dtype=np.uint8)
             y, x = offset_yx
             canvas[y : y + inner_hw[0], x : x + inner_hw[1]] = pixels
             pixels = canvas
-        return pixels, Placement(source_hw, scale, offset)
+        return pixels, self.place(source_hw)
 
-    def _cut_centre(self, picture: Image.Image, inner: int) -> tuple[NDArray[np.uint8], Placement]:
-        """Resize and cut in whole pixels, with the roundings of torchvision and transformers."""
-        height, width = picture.height, picture.width
+    def place(self, source_hw: tuple[int, int]) -> Placement:
+        """Give where an image of this size comes to lie, without an image.
+
+        >>> Preparation((4, 4), fit="letterbox").place((2, 4)).offset_yx
+        (1.0, 0.0)
+        """
+        if self.inner is not None:
+            resized_hw, (top, left) = self._centre(source_hw)
+            scale = (resized_hw[0] / source_hw[0], resized_hw[1] / source_hw[1])
+            return Placement(source_hw, scale, (float(-top), float(-left)))
+        inner_hw, offset_yx, box = self._geometry(source_hw)
+        left, top = (0, 0) if box is None else box[:2]
+        covered_hw = source_hw if box is None else (box[3] - box[1], box[2] - box[0])
+        scale = (inner_hw[0] / covered_hw[0], inner_hw[1] / covered_hw[1])
+        return Placement(source_hw, scale, (offset_yx[0] - top * scale[0], offset_yx[1] - left * scale[1]))
+
+    def apply_labels(self, labels: NDArray[np.integer[Any]], *, outside: int) -> NDArray[np.integer[Any]]:
+        """Prepare a map of class or object numbers, (H, W), as its image is, without mixing any; integers (*size_hw).
+
+        Every prepared pixel takes the number at its centre; where no image is, `outside`.
+        """
+        place = self.place((labels.shape[0], labels.shape[1]))
+        out = np.full(self.size_hw, outside, labels.dtype)
+        index = []
+        for axis in (0, 1):
+            centres = (np.arange(self.size_hw[axis]) + 0.5 - place.offset_yx[axis]) / place.scale_yx[axis]
+            # A letterboxed image ends at whole pixels; what lies beyond is not its edge drawn out.
+            inside = (centres >= 0) & (centres < labels.shape[axis])
+            index.append((np.flatnonzero(inside), centres[inside].astype(np.int64)))
+        (rows, y), (columns, x) = index
+        out[np.ix_(rows, columns)] = labels[np.ix_(y, x)]
+        return out
+
+    def _centre(self, source_hw: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Give the resized size before the cut, and the row and column the cut begins at."""
+        assert self.inner is not None
+        height, width = source_hw
         if self.fit == "stretch":
-            resized_hw = (inner, inner)
+            resized_hw = (self.inner, self.inner)
         else:
             short, long = sorted((height, width))
-            longer = int(inner * long / short)
-            resized_hw = (inner, longer) if height <= width else (longer, inner)
-        if resized_hw != (height, width):
+            longer = int(self.inner * long / short)
+            resized_hw = (self.inner, longer) if height <= width else (longer, self.inner)
+        return resized_hw, ((resized_hw[0] - self.size_hw[0]) // 2, (resized_hw[1] - self.size_hw[1]) // 2)
+
+    def _cut_centre(self, picture: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
+        """Resize and cut in whole pixels, with the roundings of torchvision and transformers."""
+        source_hw = (picture.height, picture.width)
+        resized_hw, (top, left) = self._centre(source_hw)
+        if resized_hw != source_hw:
             picture = picture.resize(resized_hw[::-1], _FILTERS[self.filter])
-        top, left = (resized_hw[0] - self.size_hw[0]) // 2, (resized_hw[1] - self.size_hw[1]) // 2
         pixels = np.asarray(picture)[top : top + self.size_hw[0], left : left + self.size_hw[1]]
-        scale = (resized_hw[0] / height, resized_hw[1] / width)
-        shaped = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None])
-        return shaped, Placement((height, width), scale, (float(-top), float(-left)))
+        return np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]), self.place(source_hw)
 
     def _geometry(
         self, source_hw: tuple[int, int]

@@ -12,6 +12,7 @@ __all__ = [
     "part_of_run",
     "scan_of",
     "silent",
+    "usable_masks",
 ]
 
 import weakref
@@ -24,6 +25,9 @@ from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.report import Finding
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from eyewright.data import Dataset, Scan
     from eyewright.training.run import Run
 
@@ -44,23 +48,27 @@ def load_dataset(
     seed: int = 0,
     group_by: str | None = None,
     label_depth: int | None = None,
+    task: str | None = None,
     quiet: bool = True,
     say: Say = silent,
 ) -> "Dataset":
     """Read a dataset and split it into train, val and test, leak-safe and stratified; see `data.train` and so on.
 
-    A split that comes with the data is kept. Images that cannot be read are left out, and `notes` says so.
+    A split that comes with the data is kept. Images that cannot be read are left out, and so are marks that cannot be
+    used; `notes` says so. `task` is "classify", "detect", "segment" or "instance"; without it the data decides.
 
     Raises:
         DatasetError: nothing there, of no known format, or too small to split.
     """
     from eyewright.data import split_dataset
 
-    dataset = open_readable(path, label_depth=label_depth, quiet=quiet, say=say)
+    dataset = open_readable(path, label_depth=label_depth, task=task, quiet=quiet, say=say)
     return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
 
 
-def open_readable(path: PathLike, *, label_depth: int | None, quiet: bool, say: Say) -> "Dataset":
+def open_readable(
+    path: PathLike, *, label_depth: int | None, task: str | None = None, quiet: bool, say: Say
+) -> "Dataset":
     """Read a dataset as it lies, without the images that cannot be read.
 
     Raises:
@@ -68,23 +76,30 @@ def open_readable(path: PathLike, *, label_depth: int | None, quiet: bool, say: 
     """
     from eyewright.data import open_dataset
 
-    dataset = open_dataset(path, label_depth=label_depth)
+    dataset = open_dataset(path, label_depth=label_depth, task=_known_task(task))
     say(f"found {dataset.describe()}")
     scan = scan_of(dataset, quiet=quiet)
-    readable = scan.readable
+    readable = scan.readable & usable_masks(dataset, scan)
     if not readable.any():
-        first = next(r.error for r in scan.records if r.error is not None)
+        first = next((r.error for r in scan.records if r.error is not None), None)
+        if first is None:
+            raise DatasetError("none of the masks can be used", fix="see eyewright doctor")
         raise DatasetError(
             f"none of the {len(dataset)} images can be read; the first, {dataset.samples[0].id!r}: {first.message}",
             fix=first.fix,
         )
     if not readable.all():
         bad = [s.id for s, ok in zip(dataset.samples, readable, strict=True) if not ok]
-        note = f"{len(bad)} of {len(readable)} images cannot be read and are left out, such as {bad[0]!r}"
+        what = "images cannot be read" if dataset.task != "segment" else "images or their masks cannot be read"
+        note = f"{len(bad)} of {len(readable)} {what} and are left out, such as {bad[0]!r}"
         kept = (s for s, ok in zip(dataset.samples, readable, strict=True) if ok)
         dataset = dataset.with_samples(kept, note)
         say(note)
     return dataset
+
+
+def _known_task(task: str | None) -> str | None:
+    return None if task in (None, "auto") else task
 
 
 def doctor(
@@ -92,6 +107,7 @@ def doctor(
     *,
     labels: bool = False,
     label_depth: int | None = None,
+    task: str | None = None,
     seed: int = 0,
     quiet: bool = True,
     say: Say = silent,
@@ -105,16 +121,32 @@ def doctor(
     """
     from eyewright.data import audit_dataset, open_dataset, ordered
 
-    dataset = open_dataset(path, label_depth=label_depth)
+    dataset = open_dataset(path, label_depth=label_depth, task=_known_task(task))
     say(f"found {dataset.describe()}")
     scan = scan_of(dataset, quiet=quiet)
     found = audit_dataset(dataset, scan)
     if not labels:
         return found
+    if dataset.task != "classify":
+        raise UsageError(f"expected classes to doubt with labels, found {dataset.task!r} data", fix="leave --labels out")
     from eyewright.lifecycle.mislabels import find_mislabels
 
     kept = (s for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok)
     return ordered([*found, *find_mislabels(dataset.with_samples(kept), seed=seed, quiet=quiet, say=say)])
+
+
+def usable_masks(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
+    """Tell which samples' masks can be read and are of their image's size, bool (N,); all, where there are no masks."""
+    import numpy as np
+
+    from eyewright.data.readers import MaskFile
+
+    good = np.ones(len(dataset), bool)
+    if dataset.task == "segment":
+        for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
+            if isinstance(sample.target, MaskFile) and record.info is not None:
+                good[i] = sample.target.usable(record.info.size_hw)
+    return good
 
 
 def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
@@ -137,15 +169,21 @@ def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
 def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
     if isinstance(data, str | Path):
         return load_dataset(data, **options)
+    if options.get("task") not in (None, "auto", data.task):
+        raise UsageError(f"expected a dataset for {options['task']!r}, found one for {data.task!r}", fix="change the task")
     if not {"train", "val"} <= set(data.splits):
         raise DatasetError("expected a dataset with train and val", fix="load it with eyewright.load_dataset")
     return data
 
 
-def part_of_path(path: PathLike, split: str | None, label_depth: int | None) -> "Dataset":
+def part_of_path(path: PathLike, split: str | None, label_depth: int | None, task: str) -> "Dataset":
     from eyewright.data import open_dataset
 
-    dataset = open_dataset(path, label_depth=label_depth)
+    dataset = open_dataset(path, label_depth=label_depth, task=task)
+    if dataset.task == "segment":
+        scan = scan_of(dataset)
+        kept = zip(dataset.samples, scan.readable & usable_masks(dataset, scan), strict=True)
+        dataset = dataset.with_samples(s for s, ok in kept if ok)
     if split is not None and split not in ("train", "val", "test"):
         raise UsageError(f"unknown split {split!r}", fix="use train, val or test")
     chosen = split or ("test" if "test" in dataset.splits else None)
@@ -160,14 +198,20 @@ def part_of_run(owner: "Run", split: str) -> "Dataset":
     path = Path(owner.about["data_path"])
     if not path.exists():
         raise DatasetError(f"the run's data is no longer at {str(path)!r}", fix="pass the dataset")
-    depth = {label.count("/") + 1 for label in owner.labels.names}
-    dataset = open_dataset(path, label_depth=None if len(depth) > 1 or depth == {1} else depth.pop())
+    depth = {label.count("/") + 1 for label in owner.labels.names} if owner.task_name == "classify" else {1}
+    label_depth = None if len(depth) > 1 or depth == {1} else depth.pop()
+    dataset = open_dataset(path, label_depth=label_depth, task=owner.task_name)
     here = {s.id: s for s in dataset.samples}
     missing = [i for i in rows if i not in here]
     if missing:
         raise DatasetError(
             f"{len(missing)} of the run's {split} images are gone, such as {missing[0]!r}", fix="pass the dataset"
         )
+    if owner.task_name != "classify":
+        dataset = dataset.relabelled(owner.labels)
+        here = {s.id: s for s in dataset.samples}
+        kept = (replace(here[i], split=split) for i in rows)  # type: ignore[arg-type]
+        return replace(dataset, samples=tuple(kept))
     samples = (replace(here[i], split=split, target=owner.labels.id(r["label"])) for i, r in rows.items())  # type: ignore[arg-type]
     return replace(dataset, labels=owner.labels, samples=tuple(samples))
 

@@ -81,12 +81,14 @@ def cross_validate(
     if repeats < 1:
         raise UsageError(f"expected 1 repeat or more, found {repeats}", fix="change --repeats")
     resolved = recipe_of(recipe, budget=budget, **options)
-    check_model(resolved.model)
+    if resolved.task not in ("auto", "classify"):
+        raise UsageError(f"expected classification with folds, found {resolved.task!r}", fix="leave --folds out")
+    check_model(resolved.model, "classify")
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
     if isinstance(data, str | Path):
-        data = open_readable(data, label_depth=label_depth, quiet=quiet, say=say)
-    folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, f"{data.name}-folds")
+        data = open_readable(data, label_depth=label_depth, task="classify", quiet=quiet, say=say)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / "classify", f"{data.name}-folds")
     if not resume and (folder / "folds.json").exists():
         raise UsageError(f"a cross-validation is already in {str(folder)!r}", fix="choose another --out, or --resume")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0

@@ -32,7 +32,7 @@ def models() -> dict[str, str]:
     from eyewright.catalog import MODELS
 
     published = {"hf:FOLDER|ID": "any Hugging Face image classifier, from a folder or by id; safetensors only"}
-    return {name: about for name, (_, about) in MODELS.items()} | published
+    return {name: about for name, (_, _, about) in MODELS.items()} | published
 
 
 def formats() -> dict[str, dict[str, str]]:
@@ -110,12 +110,12 @@ def recipe_of(
     return Recipe.from_mapping({**given, **named})
 
 
-def check_model(name: str) -> None:
+def check_model(name: str, task: str) -> None:
     """Refuse a wrong model name before an hour of anything."""
     from eyewright.catalog import build_of
 
     if name != "auto":
-        build_of(name)
+        build_of(name, task)
 
 
 def free_folder(parent: Path, name: str) -> Path:

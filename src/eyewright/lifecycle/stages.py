@@ -74,9 +74,9 @@ def train(
     say: Say = silent,
     **options: Any,
 ) -> "Run":
-    """Train a classifier and write a run folder, `runs/classify/<name>` unless `out` names another.
+    """Train a model and write a run folder, `runs/<task>/<name>` unless `out` names another.
 
-    `options` are fields of `Recipe` (lr, optimizer, loss, batch, imgsz, ...). With `budget` ("10m") training ends
+    `task` (an option) is "classify", "detect", "segment" or "instance"; without it the data decides. `options` are fields of `Recipe` (lr, optimizer, loss, batch, imgsz, ...). With `budget` ("10m") training ends
     annealed when the time is over, counted from this call. `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them.
 
@@ -87,16 +87,26 @@ def train(
     started = time.monotonic()
     need_torch()
     resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options)
-    check_model(resolved.model)
+    if resolved.task != "auto":
+        check_model(resolved.model, resolved.task)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the run folder to go on in")
     from eyewright.training.distributed import launched_by_torchrun
 
     if out is None and launched_by_torchrun():
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
-    dataset = dataset_of(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
+    dataset = dataset_of(
+        data,
+        task=resolved.task,
+        seed=resolved.seed,
+        group_by=group_by,
+        label_depth=label_depth,
+        quiet=quiet,
+        say=say,
+    )
+    check_model(resolved.model, dataset.task)
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
-    folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, dataset.name)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
     return train_on(
         dataset,
         resolved,
@@ -139,7 +149,7 @@ def train_on(
     from eyewright.catalog import build_of
     from eyewright.data import audit_dataset, find_leaks
     from eyewright.training.distributed import rank_of
-    from eyewright.training.session import train_classifier
+    from eyewright.training.session import train_model
     from eyewright.training.steps import plain_step
     from eyewright.training.watchers import watch
 
@@ -164,7 +174,7 @@ def train_on(
             if observe is not None:
                 observe(row)
 
-        return train_classifier(
+        return train_model(
             dataset,
             scan,
             recipe,
@@ -208,7 +218,7 @@ def evaluate(
         DatasetError: the data holds a class that the model does not know.
     """
     from eyewright.evaluation import evaluate_predictor, write_report
-    from eyewright.evaluation.pictures import choose_pictures
+    from eyewright.evaluation.pictures import choose_pictures, scene_pictures
 
     predictor, owner = load_model(model)
     warnings = list(owner.about.get("warnings", [])) if owner is not None else []
@@ -217,7 +227,8 @@ def evaluate(
             raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        dataset = part_of_path(data, split, label_depth) if isinstance(data, str | Path) else data
+        task = predictor.task_name
+        dataset = part_of_path(data, split, label_depth, task) if isinstance(data, str | Path) else data
         if owner is None and not allow_leaks and dataset.splits != ("test",):
             made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
             if made_from == fingerprint_of(dataset, quiet=quiet):
@@ -242,7 +253,12 @@ def evaluate(
         quiet=quiet,
     )
     if out is not None:
-        shown = pictures if pictures is not None else choose_pictures(report, dataset)
+        if pictures is not None:
+            shown = pictures
+        elif report.task == "classify":
+            shown = choose_pictures(report, dataset)
+        else:
+            shown = scene_pictures(report, dataset, predictor)  # type: ignore[assignment]
         write_report(report, Path(out), title=title_of(predictor, owner), pictures=shown)
     return report
 
@@ -276,7 +292,8 @@ def compare(
             raise UsageError("expected data to compare the bundles on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        dataset = part_of_path(data, split, label_depth) if isinstance(data, str | Path) else data
+        task = first.task_name
+        dataset = part_of_path(data, split, label_depth, task) if isinstance(data, str | Path) else data
     known = known_images(owner_a) | known_images(owner_b)
     seen = count_seen(dataset, known, quiet=quiet) if known else 0
     if seen and not allow_leaks:
@@ -371,7 +388,7 @@ def export_checked(
     if validation is None:
         validation = part_of_run(owner, "val")
     elif isinstance(validation, str | Path):
-        validation = load_dataset(validation).val
+        validation = load_dataset(validation, task=owner.task_name).val
     names = ("report.html", "report.json")
     files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
     if report is None and "report.json" in files:
@@ -418,10 +435,17 @@ def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> d
             "net": f"{about['model']}, {about['parameters']:,} weights",
             "augmentation": about["augmentation"],
             "training": f"{training['epochs']} epochs in {show_duration(training['seconds'])}; {training['stopped']}",
-            "best epoch": f"{training['best_epoch']}, validation accuracy {training['val_accuracy']:.4f}",
-            "temperature": f"{owner.temperature:.3f}, fitted on {about['calibration']['n']} validation images",
+            "best epoch": f"{training['best_epoch']}, {_validated(training)}",
         }
+        if "temperature" in about["calibration"]:
+            n = about["calibration"]["n"]
+            facts["temperature"] = f"{owner.temperature:.3f}, fitted on {n} validation images"
     return {**sections, "facts": facts}
+
+
+def _validated(training: Mapping[str, Any]) -> str:
+    name = training.get("metric", "accuracy")
+    return f"validation {name} {training[f'val_{name}']:.4f}"
 
 
 def _temperature(predictor: Any) -> float | None:

@@ -73,9 +73,17 @@ def tune(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
     resolved = recipe_of(recipe, budget=budget, **options)
-    check_model(resolved.model)
-    dataset = dataset_of(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
-    folder = Path(out) if out is not None else free_folder(Path("runs") / resolved.task, f"{dataset.name}-tune")
+    dataset = dataset_of(
+        data,
+        task=resolved.task,
+        seed=resolved.seed,
+        group_by=group_by,
+        label_depth=label_depth,
+        quiet=quiet,
+        say=say,
+    )
+    check_model(resolved.model, dataset.task)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, f"{dataset.name}-tune")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
     with _open_study(folder, seed=resolved.seed, resume=resume) as study:
         _retry_broken(study)

@@ -42,7 +42,7 @@ class RunResult:
 def run(
     data: PathLike,
     *,
-    task: str = "classify",
+    task: str | None = None,
     budget: str | float | None = None,
     out: PathLike | None = None,
     recipe: "Recipe | None" = None,
@@ -61,14 +61,22 @@ def run(
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
     """
+    from eyewright.tasks import TASKS
+
     started = time.monotonic()
     need_torch()
-    if task != "classify":
-        raise UsageError(f"unknown task {task!r}", fix="this version knows --task classify")
-    resolved = recipe_of(recipe, budget=budget, **options)
-    check_model(resolved.model)
-    dataset = load_dataset(data, seed=resolved.seed, group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
-    folder = Path(out) if out is not None else free_folder(Path("runs") / task, dataset.name)
+    resolved = recipe_of(recipe, budget=budget, task=task, **options)
+    dataset = load_dataset(
+        data,
+        task=resolved.task,
+        seed=resolved.seed,
+        group_by=group_by,
+        label_depth=label_depth,
+        quiet=quiet,
+        say=say,
+    )
+    check_model(resolved.model, dataset.task)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
     deadline = None
     if resolved.budget_s is not None:
         kept = min(60.0, max(12.0, resolved.budget_s / 6))
@@ -95,12 +103,10 @@ def run(
     if len(findings) > 5:
         say(f"and {len(findings) - 5} more findings: see the report")
     report, paths = _report_of_run(owner, dataset, quiet=quiet)
-    say(f"test: accuracy {report.metrics['accuracy']}")
+    main = TASKS[report.task].main_metric
+    say(f"test: {main} {report.metrics[main]}")
     bundle, parity = export_checked(owner, folder / "bundle", validation=dataset.val, report=report)
-    say(
-        f"bundle verified: {parity.n} validation images answered alike, "
-        f"probabilities within {parity.worst:.1e} of the trained net"
-    )
+    say(f"bundle verified: {parity}")
     paths = {"run": folder, "bundle": folder / "bundle", **paths}
     return RunResult(owner, bundle, report, parity, findings, {k: p.resolve() for k, p in paths.items()})
 
@@ -108,11 +114,15 @@ def run(
 def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
     """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
     from eyewright.evaluation import write_report
-    from eyewright.evaluation.pictures import choose_pictures
+    from eyewright.evaluation.pictures import choose_pictures, scene_pictures
     from eyewright.imaging import data_uri, shrink
 
     test = dataset.test
     report = evaluate(owner, test, allow_leaks=bool(owner.about["warnings"]), quiet=quiet)
+    if report.task != "classify":
+        shown = scene_pictures(report, test, owner.predictor)
+        title = title_of(owner.predictor, owner)
+        return report, write_report(report, owner.folder, title=title, pictures=shown)  # type: ignore[arg-type]
     pictures = choose_pictures(report, test)
     wrong = [i for i in report.items if not i["right"] and i["id"] in pictures][:12]
     images = [test.image(i["index"]) for i in wrong]

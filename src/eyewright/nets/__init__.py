@@ -2,17 +2,23 @@
 
 from eyewright.nets.attention import attention, positional_encoding, vit
 from eyewright.nets.classifiers import conv_net, mlp, photo_net, quick_net, resnet
+from eyewright.nets.detectors import Detections, spot_mask_net, spot_net
 from eyewright.nets.pixels import PixelNet, parameter_count
+from eyewright.nets.segmenters import outline_net
 
 __all__ = [
+    "Detections",
     "PixelNet",
     "attention",
     "conv_net",
     "mlp",
+    "outline_net",
     "parameter_count",
     "photo_net",
     "positional_encoding",
     "quick_net",
     "resnet",
+    "spot_mask_net",
+    "spot_net",
     "vit",
 ]

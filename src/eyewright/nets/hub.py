@@ -230,7 +230,7 @@ class HubBuilder:
         write_json(folder / "config.json", json.loads(cast(HubBody, body).model.config.to_json_string(use_diff=False)))
 
 
-def hub_builder(name: str) -> HubBuilder:
+def hub_builder(name: str, task: str = "classify") -> HubBuilder:
     """Give the builder for `hf:FOLDER` or `hf:OWNER/MODEL`; an id is looked up in the local cache, then fetched.
 
     Nothing but safetensors and JSON is fetched, and no code of the checkpoint is run.

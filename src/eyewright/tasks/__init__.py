@@ -1,10 +1,47 @@
 """What raw arrays mean (decode), how good they are (score), how they look (draw): one file a task."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.tasks.classify import Classify, ClassPrediction
+from eyewright.tasks.detect import BoxPrediction, Detect, Instance, MaskCrop
+from eyewright.tasks.segment import MaskPrediction, Segment
 
-TASKS = MappingProxyType({"classify": Classify()})
+TASKS: MappingProxyType[str, Any] = MappingProxyType(
+    {"classify": Classify(), "detect": Detect(), "segment": Segment(), "instance": Instance()}
+)
 """Every task by the name that bundles and `--task` use."""
 
-__all__ = ["TASKS", "ClassPrediction", "Classify"]
+
+
+def predict_everything(
+    predictor: Any, images: Sequence[NDArray[np.uint8]], *, least: float | None = None
+) -> list[Any]:
+    """Give one prediction an image with everything in it that is measured, also what is below its operating point.
+
+    Of boxes only those that reach `least`, where it is given: what nobody is shown need not be sorted out.
+    """
+    pixels, placements = predictor.preparation.batch(images)
+    decoding = dict(getattr(predictor, "decoding", {}))
+    if least is not None and predictor.task_name in ("detect", "instance"):
+        decoding["least"] = least
+    found: list[Any] = TASKS[predictor.task_name].decode(predictor.raw(pixels), placements, predictor.labels, **decoding)
+    return found
+
+
+__all__ = [
+    "TASKS",
+    "BoxPrediction",
+    "ClassPrediction",
+    "Classify",
+    "Detect",
+    "Instance",
+    "MaskCrop",
+    "MaskPrediction",
+    "Segment",
+    "predict_everything",
+]

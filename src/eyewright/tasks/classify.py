@@ -3,7 +3,7 @@
 __all__ = ["ClassPrediction", "Classify"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,14 @@ class Classify:
         if not np.isfinite(found).all() or (len(found) and np.abs(found.sum(1) - 1).max() > 1e-3):
             raise BundleError("expected probabilities that sum to 1, found others", fix="export the model again")
         return [ClassPrediction(row, labels) for row in found]
+
+    def settle(
+        self, prediction: ClassPrediction, thresholds: NDArray[np.float64] | None, conf: float | None = None
+    ) -> ClassPrediction:
+        """Give the prediction with the operating points that `accepted` goes by; `conf` is one for all classes."""
+        if conf is not None:
+            thresholds = np.full(len(prediction.label_space), conf)
+        return replace(prediction, thresholds=thresholds)
 
     def score(
         self,

@@ -4,6 +4,7 @@ __all__ = ["Augmentation", "augment_batch", "mix_batch", "plan_augmentation"]
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,12 @@ class Augmentation:
     rotate_deg: float = 0.0
     zoom: float = 0.0
     light: float = 0.0
+
+    def apply(
+        self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0
+    ) -> tuple[Tensor, Any]:
+        """Give an augmented batch, uint8 (N, H, W, C), with its class ids, which stay."""
+        return augment_batch(pixels, self, rng=rng), targets
 
     def describe(self) -> str:
         """Say it in a few words, for the console and the report."""

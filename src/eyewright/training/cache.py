@@ -1,12 +1,14 @@
 """Decode once: every image through the Preparation into one uint8 array, in memory or mapped from disk."""
 
-__all__ = ["build_cache", "cache_folder"]
+__all__ = ["build_array", "build_cache", "cache_folder"]
 
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +51,38 @@ def build_cache(
         OutputError: the cache folder cannot be written.
     """
     shape = (len(dataset), *preparation.size_hw, preparation.channels)
-    size = int(np.prod(shape))
-    if size < _MAPPED_FROM or digests is None:
-        pixels = np.empty(shape, np.uint8)
-        _fill(pixels, dataset, preparation, workers, quiet)
+    key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
+
+    def one(out: NDArray[Any], i: int) -> None:
+        try:
+            out[i] = preparation.apply(dataset.picture(i))[0]
+        except EyewrightError as error:
+            raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
+
+    return build_array(shape, np.uint8, one, key=key, workers=workers, quiet=quiet)
+
+
+def build_array(
+    shape: tuple[int, ...],
+    dtype: Any,
+    fill: Callable[[NDArray[Any], int], None],
+    *,
+    key: str,
+    workers: int | None = None,
+    quiet: bool = True,
+) -> NDArray[Any]:
+    """Give an array of which `fill(array, i)` makes row i: in memory, or above 128 MB mapped from a file that is named
+    by the hash of `key` (no file without one) and found again by it.
+
+    Raises:
+        OutputError: the cache folder cannot be written.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < _MAPPED_FROM or not key:
+        pixels = np.empty(shape, dtype)
+        _fill(pixels, fill, workers, quiet)
         return pixels
-    key = hashlib.sha256("\n".join([*digests, dumps_json(preparation.to_json())]).encode()).hexdigest()
+    key = hashlib.sha256(key.encode()).hexdigest()
     path = cache_folder() / f"{key[:32]}.npy"
     if not path.exists():
         with checked_output(path):
@@ -62,31 +90,27 @@ def build_cache(
             _make_room(path.parent, size)
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
             try:
-                mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+                mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
                 with open(temporary, "rb+") as file:
                     reserve_space(file.fileno(), os.path.getsize(temporary))
-                _fill(mapped, dataset, preparation, workers, quiet)
+                _fill(mapped, fill, workers, quiet)
                 mapped.flush()
                 os.replace(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
     os.utime(path)
-    stored: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    stored: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return stored
 
 
-def _fill(out: NDArray[np.uint8], dataset: Dataset, preparation: Preparation, workers: int | None, quiet: bool) -> None:
-    def one(i: int) -> None:
-        try:
-            out[i] = preparation.apply(dataset.picture(i))[0]
-        except EyewrightError as error:
-            raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
-
+def _fill(
+    out: NDArray[Any], fill: Callable[[NDArray[Any], int], None], workers: int | None, quiet: bool
+) -> None:
     def several(part: range) -> None:
         for i in part:
-            one(i)
+            fill(out, i)
 
-    n = len(dataset)
+    n = len(out)
     # Pillow decodes and resizes outside the interpreter lock, so threads are enough and nothing is copied.
     threads = workers or os.cpu_count() or 1
     with (

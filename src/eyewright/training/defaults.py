@@ -1,6 +1,6 @@
 """What is chosen from the data when the user names nothing; every choice is written into the resolved recipe."""
 
-__all__ = ["choose_preparation", "resolve_recipe"]
+__all__ = ["choose_preparation", "resolve_recipe", "resolve_scenes"]
 
 from dataclasses import replace
 from typing import Any
@@ -78,8 +78,9 @@ def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Re
         usual = 6 if tuned else small if side <= _SMALL else 24
         epochs = int(np.clip(round(usual * (1000 / max(n_train, 1)) ** 0.55), 4, usual * 2))
     smoothing = recipe.label_smoothing
+    loss = recipe.loss or "cross_entropy"
     if smoothing is None:
-        smoothing = 0.1 if recipe.loss == "cross_entropy" else 0.0
+        smoothing = 0.1 if loss == "cross_entropy" else 0.0
     # Powers of two near a twentieth of the data: enough updates an epoch on small sets. Of the same images, batches of
     # 64 teach more than batches of 256, and cost little more where a batch is enough to fill the cores.
     batch = recipe.batch or int(2 ** np.clip(round(np.log2(max(n_train, 1) / 20)), 3, 6))
@@ -100,6 +101,44 @@ def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Re
         batch=min(batch, 32 if tuned and recipe.batch is None else n_train, max(1, n_train)),
         lr=recipe.lr if recipe.lr is not None else rate,
         label_smoothing=smoothing,
+        loss=loss,
+        ema=recipe.ema if recipe.ema is not None else 0.99,
+    )
+
+
+def resolve_scenes(
+    recipe: Recipe, n_train: int, preparation: Preparation, *, model: str, loss: Any, batch: int, views: int
+) -> Recipe:
+    """Fill in what a recipe for boxes or masks leaves open; `views` is how many images about 200 are shown as in all.
+
+    More images are shown more often in all, by the power 0.25 of their number, and each of them less often.
+    """
+    from eyewright.training.optimisers import default_lr
+
+    name = model if recipe.model == "auto" else recipe.model
+    tuned = name.startswith("hf:")
+    epochs = recipe.epochs
+    if epochs is None and recipe.budget_s is None:
+        shown = (views / 6 if tuned else views) * (max(n_train, 1) / 200) ** 0.25
+        epochs = int(np.clip(round(shown / max(n_train, 1)), 4, 400))
+    optimizer = recipe.optimizer or ("adamw" if tuned else "muon")
+    rate = 1e-4 if tuned and optimizer == "adamw" else default_lr(optimizer)
+    return replace(
+        recipe,
+        model=name,
+        preview=recipe.preview or 0.0,
+        optimizer=optimizer,
+        freeze=recipe.freeze or 0.0,
+        layer_decay=recipe.layer_decay if recipe.layer_decay is not None else 1.0,
+        imgsz=max(preparation.size_hw),
+        epochs=epochs,
+        batch=min(recipe.batch or (4 if tuned else batch), max(1, n_train)),
+        lr=recipe.lr if recipe.lr is not None else rate,
+        label_smoothing=0.0,
+        loss=recipe.loss or loss,
+        ema=recipe.ema if recipe.ema is not None else 0.998,
+        # One batch of a crowd of objects must not throw the rest.
+        clip_norm=recipe.clip_norm or (0.1 if tuned else 0.0),
     )
 
 

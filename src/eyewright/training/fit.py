@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,8 @@ from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.progress import Progress, track_progress
 from eyewright.nets.pixels import PixelNet
-from eyewright.training.augment import Augmentation
 from eyewright.training.distributed import join_world
-from eyewright.training.loop import FitData, Loop, not_a_number
+from eyewright.training.loop import Augmenter, Condense, FitData, Loop, not_a_number
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import schedule_factor
 from eyewright.training.recipe import Recipe
@@ -45,7 +45,13 @@ class FitResult:
     stopped: str
 
 
-Measure = Callable[[NDArray[np.float32], NDArray[np.int64]], Mapping[str, float]]
+Measure = Callable[[Any, Any], Mapping[str, float]]
+
+
+def to_array(outputs: Tensor, targets: Any) -> NDArray[np.float32]:
+    """Keep a net's outputs as they are."""
+    kept: NDArray[np.float32] = outputs.cpu().numpy()
+    return kept
 
 
 def fit(
@@ -54,8 +60,9 @@ def fit(
     recipe: Recipe,
     *,
     objective: Objective,
-    augmentation: Augmentation,
+    augmentation: Augmenter,
     measure: Measure,
+    condense: Condense = to_array,
     main_metric: str,
     folder: Path,
     device: torch.device,
@@ -70,8 +77,9 @@ def fit(
     """Train `net` in place and leave the best weights in it.
 
     The recipe must be resolved (epochs or a `deadline`, a value of `now`, and a batch size). With a deadline the
-    schedule follows the clock, so that it always ends annealed. `measure(logits, targets)` gives the validation
-    numbers, of which `main_metric` (higher is better) chooses the best epoch; it sees the averaged weights. `observe`
+    schedule follows the clock, so that it always ends annealed. `condense(outputs, targets)` keeps of each validation
+    batch what counts, and `measure(kept, targets)` gives the numbers, of which `main_metric` (higher is better) chooses
+    the best epoch; both see the averaged weights. `observe`
     is called with every row of the history; what it raises ends training. Started by `torchrun`, the processes share
     every batch.
 
@@ -108,7 +116,7 @@ def fit(
             stopped = _why_ended(loop, clock) if loop.history else ""
             while not stopped:
                 done = len(loop.history)
-                stopped = _one_epoch(loop, augmentation, measure, step, clock, pending, say)
+                stopped = _one_epoch(loop, augmentation, measure, condense, step, clock, pending, say)
                 if len(loop.history) > done:
                     observe(loop.history[-1])
             _end_if_asked(loop, clock, pending, say)
@@ -118,8 +126,9 @@ def fit(
 
 def _one_epoch(
     loop: Loop,
-    augmentation: Augmentation,
+    augmentation: Augmenter,
     measure: Measure,
+    condense: Condense,
     step: Step,
     clock: "_Clock",
     pending: "list[int]",
@@ -144,7 +153,7 @@ def _one_epoch(
         for group, peak in zip(loop.state.optimiser.param_groups, loop.peak_lr, strict=True):
             group["lr"] = peak * factor
         lr = max(loop.peak_lr) * factor
-        for part, batch in loop.batches(chosen, augmentation):
+        for part, batch in loop.batches(chosen, augmentation, progress):
             losses.add(step(loop.state, batch), part, batch.share)
         loop.step += 1
         seen += len(chosen)
@@ -162,7 +171,7 @@ def _one_epoch(
     speed = seen / max(1e-9, clock.now() - begun)
     if not recipe.ema:
         loop.update_average()
-    numbers = measure(loop.predict(loop.data.val_pixels), loop.data.val_targets)
+    numbers = measure(loop.validate(condense), loop.data.val_targets)
     better = loop.note_score(numbers[loop.main_metric], epoch)
     row = {
         "epoch": str(epoch),

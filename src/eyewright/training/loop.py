@@ -1,6 +1,6 @@
 """The state of one training run: weights, average, optimiser, place in the data; how it is saved and found again."""
 
-__all__ = ["FitData", "Loop", "not_a_number"]
+__all__ = ["Augmenter", "Condense", "FitData", "Loop", "Targets", "not_a_number", "run_through"]
 
 import copy
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from eyewright.core.errors import CheckpointError, RefusedError
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.rng import generator
 from eyewright.nets.pixels import PixelNet
-from eyewright.training.augment import Augmentation, augment_batch, mix_batch
+from eyewright.training.augment import mix_batch
 from eyewright.training.checkpoints import CheckpointState, load_newest, read_tensors, save_best, save_last
 from eyewright.training.distributed import World
 from eyewright.training.objectives import Objective
@@ -35,17 +36,37 @@ _SAVE_EVERY_S = float(os.environ.get("EYEWRIGHT_SAVE_EVERY_S", "10"))
 _MOST_PIXELS = 512 * 64 * 64
 
 
+Condense = Callable[[Any, Any], NDArray[Any]]
+
+
+class Targets(Protocol):
+    """What N images teach: `targets[rows]` is that of some of them, an array or a tuple of arrays."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> Any: ...
+
+
+class Augmenter(Protocol):
+    """What may be done to a training image and to its target."""
+
+    def apply(
+        self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0
+    ) -> tuple[Tensor, Any]: ...
+
+
 @dataclass(frozen=True)
 class FitData:
-    """What is learnt from and validated on: prepared pixels uint8 (N, H, W, C), memory-mapped or not, and targets.
+    """What is learnt from and validated on: prepared pixels uint8 (N, H, W, C), memory-mapped or not, and targets,
+    an array or anything else that gives the targets of some rows.
 
     `train_ids` are the names of the training images, for messages.
     """
 
     train_pixels: NDArray[np.uint8]
-    train_targets: NDArray[np.int64]
+    train_targets: Targets
     val_pixels: NDArray[np.uint8]
-    val_targets: NDArray[np.int64]
+    val_targets: Targets
     train_ids: tuple[str, ...] = ()
 
 
@@ -87,7 +108,8 @@ class Loop:
         self._pending_best: dict[str, Tensor] | None = None
         self._saved_at = time.monotonic()
         if hasattr(net.body, "fit_patches"):
-            chosen = np.sort(generator(recipe.seed, "stem").permutation(n)[:2048])
+            some = int(np.clip(_MOST_PIXELS // int(np.prod(data.train_pixels.shape[1:3])), 64, 2048))
+            chosen = np.sort(generator(recipe.seed, "stem").permutation(n)[:some])
             with torch.no_grad():
                 images = self.net.scale(torch.from_numpy(np.ascontiguousarray(data.train_pixels[chosen])).to(device))
                 self.net.body.fit_patches(images)
@@ -125,7 +147,7 @@ class Loop:
             yield order[i * size : (i + 1) * size]
 
     def batches(
-        self, chosen: NDArray[np.int64], augmentation: Augmentation
+        self, chosen: NDArray[np.int64], augmentation: Augmenter, progress: float = 0.0
     ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """Give the batches of one update, with the images that each is made of; only this process's share of them."""
         starts = list(range(0, len(chosen), self.batch))
@@ -139,8 +161,8 @@ class Loop:
             rng = torch.Generator().manual_seed(seed)
             torch.manual_seed(seed + 1)
             pixels = torch.from_numpy(self.data.train_pixels[part]).to(self.device)
-            targets = torch.from_numpy(self.data.train_targets[part]).to(self.device)
-            pixels = augment_batch(pixels, augmentation, rng=rng)
+            targets = _tensors(self.data.train_targets[part], self.device)
+            pixels, targets = augmentation.apply(pixels, targets, rng=rng, progress=progress)
             others, kept = None, 1.0
             if self.recipe.mixup or self.recipe.cutmix:
                 pixels, partners, kept = mix_batch(
@@ -156,7 +178,7 @@ class Loop:
                 part,
                 Batch(
                     mine,
-                    targets[own],
+                    _rows(targets, own),
                     share=len(mine) / len(chosen),
                     opens=k == 0,
                     closes=end == len(chosen),
@@ -197,15 +219,9 @@ class Loop:
         whole = [(a, b) for a, b in pairs if not a.is_floating_point()]
         return [a for a, _ in floats], [b for _, b in floats], whole
 
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give the averaged net's outputs for prepared pixels."""
-        size = max(4, min(512, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
-        with torch.inference_mode():
-            parts = [
-                self.average(torch.from_numpy(np.ascontiguousarray(pixels[i : i + size])).to(self.device)).cpu().numpy()
-                for i in range(0, len(pixels), size)
-            ]
-        return np.concatenate(parts)
+    def validate(self, condense: Condense) -> NDArray[Any]:
+        """Give what `condense(outputs, targets)` keeps of the averaged net's outputs for the validation images."""
+        return run_through(self.average, self.data.val_pixels, self.data.val_targets, condense, self.device)
 
     def note_score(self, score: float, epoch: int) -> bool:
         """Keep the weights of the best epoch; of equals the later one, whose learning rate has come down further."""
@@ -288,6 +304,30 @@ class Loop:
         self.net.requires_grad_(True)
         self.net.load_state_dict(weights)
         self.net.eval()
+
+
+def run_through(
+    net: torch.nn.Module, pixels: NDArray[np.uint8], targets: Targets, condense: Condense, device: torch.device
+) -> NDArray[Any]:
+    """Give what `condense(outputs, targets)` keeps of a net's outputs for prepared pixels, a row an image."""
+    size = max(4, min(512, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), size):
+            rows = np.arange(start, min(start + size, len(pixels)))
+            outputs = net(torch.from_numpy(np.ascontiguousarray(pixels[rows[0] : rows[-1] + 1])).to(device))
+            parts.append(condense(outputs, _tensors(targets[rows], device)))
+    return np.concatenate(parts)
+
+
+def _tensors(values: Any, device: torch.device) -> Any:
+    if isinstance(values, tuple):
+        return tuple(_tensors(v, device) for v in values)
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def _rows(targets: Any, own: Any) -> Any:
+    return tuple(t[own] for t in targets) if isinstance(targets, tuple) else targets[own]
 
 
 def not_a_number(loop: Loop, chosen: NDArray[np.int64] | None) -> RefusedError:

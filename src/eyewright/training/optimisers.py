@@ -196,7 +196,9 @@ def build_optimiser(net: nn.Module, recipe: Recipe) -> Optimiser:
     learnt = [(p, d) for p, d in zip(net.parameters(), layer_depths(net), strict=True) if p.requires_grad]
     if name == "muon":
         # The last layer's rows are classes, not directions to be made orthogonal; an embedding's are places.
-        matrices = {id(m.weight) for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+        # Nor does one filter a channel, as in a depthwise convolution, make a matrix from channels to channels.
+        whole = (m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d) and getattr(m, "groups", 1) == 1)
+        matrices = {id(m.weight) for m in whole}
         matrices -= {id(p) for p in above_body(net)[0]}
         first = [p for p, _ in learnt if id(p) in matrices]
         return Muon(first, [p for p, _ in learnt if id(p) not in matrices], lr=lr, weight_decay=recipe.weight_decay)

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
+from eyewright.nets.answers import answers_of, decoding_of
 from eyewright.nets.pixels import PixelNet
-from eyewright.tasks import TASKS
+from eyewright.tasks import TASKS, predict_everything
 
 _BATCH = 256
+_MOST_PIXELS = 4_000_000
 
 
 class TorchPredictor:
@@ -30,6 +32,7 @@ class TorchPredictor:
         preparation: Preparation,
         task_name: str = "classify",
         temperature: float = 1.0,
+        thresholds: NDArray[np.float64] | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.device = device or torch.device("cpu")
@@ -37,27 +40,34 @@ class TorchPredictor:
         self.labels = labels
         self.task_name = task_name
         self.temperature = temperature
+        self.thresholds = thresholds
         self._preparation = preparation
+        self._answers = answers_of(self.net, task_name, temperature=temperature).eval()
+        self.decoding: Mapping[str, Any] = decoding_of(net, task_name)
 
     @property
     def preparation(self) -> Preparation:
         return self._preparation
 
     def raw(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Give the task's arrays for prepared pixels, uint8 (N, H, W, C): "probabilities", float32 (N, classes)."""
+        """Give the task's arrays for prepared pixels, uint8 (N, H, W, C), such as "probabilities" (N, classes)."""
         parts = []
+        size = max(1, min(_BATCH, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
+        # No images give no rows, whose shape one blank image tells.
+        given = pixels if len(pixels) else np.zeros((1, *pixels.shape[1:]), np.uint8)
         with torch.inference_mode():
-            for start in range(0, len(pixels), _BATCH):
-                batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + _BATCH])).to(self.device)
-                parts.append(torch.softmax(self.net(batch) / self.temperature, 1).cpu().numpy())
-        empty = np.zeros((0, len(self.labels)), np.float32)
-        return {"probabilities": np.concatenate(parts) if parts else empty}
+            for start in range(0, len(given), size):
+                batch = torch.from_numpy(np.ascontiguousarray(given[start : start + size])).to(self.device)
+                found = self._answers(batch)
+                parts.append([t.cpu().numpy() for t in (found if isinstance(found, tuple) else (found,))])
+        names = self._answers.names
+        return {name: np.concatenate([p[k] for p in parts])[: len(pixels)] for k, name in enumerate(names)}
 
     def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
         """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
-        pixels, placements = self._preparation.batch(images)
-        raw: Mapping[str, NDArray[np.float32]] = self.raw(pixels)
-        return TASKS[self.task_name].decode(raw, placements, self.labels)
+        task = TASKS[self.task_name]
+        least = None if self.thresholds is None else float(self.thresholds.min())
+        return [task.settle(p, self.thresholds) for p in predict_everything(self, images, least=least)]
 
 
 def choose_device(name: str) -> torch.device:

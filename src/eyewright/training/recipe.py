@@ -15,14 +15,23 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
 
-Loss = Literal["cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"]
+Loss = Literal[
+    "cross_entropy", "binary_cross_entropy", "mse", "huber", "focal", "dice_cross_entropy", "dice", "boundary", "varifocal"
+]
+Task = Literal["auto", "classify", "detect", "segment", "instance"]
 OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Literal["auto", "none", "light", "strong"]
-Flip = Literal["auto", "none", "horizontal"]
+Flip = Literal["auto", "none", "horizontal", "both"]
 Amp = Literal["auto", "on", "off"]
 
 LOSSES = get_args(Loss)
+LOSSES_OF = {
+    "classify": LOSSES[:5],
+    "detect": ("varifocal",),
+    "instance": ("varifocal",),
+    "segment": ("cross_entropy", "focal", "dice_cross_entropy", "dice", "boundary"),
+}
 OPTIMIZERS = get_args(OptimizerName)
 
 
@@ -45,7 +54,7 @@ class Recipe:
     `steps` are done to every image first, here and wherever the model is used, such as "denoise:nlm | clahe".
     """
 
-    task: str = "classify"
+    task: Task = "auto"
     model: str = "auto"
     imgsz: int | None = None
     steps: str = ""
@@ -61,7 +70,7 @@ class Recipe:
     weight_decay: float = 0.01
     l1: float = 0.0
     clip_norm: float = 0.0
-    loss: Loss = "cross_entropy"
+    loss: Loss | None = None
     label_smoothing: float | None = None
     class_weights: bool = False
     dropout: float = 0.0
@@ -72,7 +81,7 @@ class Recipe:
     cutmix: float = 0.0
     freeze: float | None = None
     layer_decay: float | None = None
-    ema: float = 0.99
+    ema: float | None = None
     patience: int | None = None
     device: str = "auto"
     amp: Amp = "auto"
@@ -104,7 +113,7 @@ class Recipe:
         for wrong, found, fix in (
             (self.epochs is not None and self.budget_s is not None, "epochs or a budget, found both", "leave one out"),
             (
-                bool(self.label_smoothing) and self.loss != "cross_entropy",
+                bool(self.label_smoothing) and self.loss not in (None, "cross_entropy"),
                 f"the cross_entropy loss with label_smoothing, found {self.loss!r}",
                 "set label_smoothing to 0 or change loss",
             ),
@@ -127,6 +136,16 @@ class Recipe:
                 bool(self.preview) and self.budget_s is not None,
                 "no preview with a budget, which the whole run is fitted into",
                 "leave preview out",
+            ),
+            (
+                self.loss is not None and self.loss not in LOSSES_OF.get(self.task, LOSSES),
+                f"a loss of the task {self.task!r} ({', '.join(LOSSES_OF.get(self.task, LOSSES))}), found {self.loss!r}",
+                "change loss",
+            ),
+            (
+                self.task not in ("auto", "classify") and bool(self.mixup or self.cutmix),
+                f"no mixup or cutmix for {self.task!r}, whose targets cannot be mixed",
+                "leave them out",
             ),
             (
                 self.amp == "on" and self.device == "cpu",

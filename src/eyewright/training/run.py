@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from eyewright.core.errors import CheckpointError, UsageError
@@ -44,7 +46,13 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        return float(self.about["calibration"]["temperature"])
+        return float(self.about["calibration"].get("temperature", 1.0))
+
+    @property
+    def thresholds(self) -> NDArray[np.float64] | None:
+        """Each class's operating point in the order of the labels, if there are any."""
+        points = self.about.get("thresholds", {}).get("classes")
+        return np.array([float(points[n]["threshold"]) for n in self.labels.names]) if points else None
 
     @cached_property
     def net(self) -> PixelNet:
@@ -72,6 +80,7 @@ class Run:
             preparation=self.preparation,
             task_name=self.recipe.task,
             temperature=self.temperature,
+            thresholds=self.thresholds,
         )
 
     def split_rows(self) -> tuple[Mapping[str, str], ...]:
@@ -101,7 +110,7 @@ def build_net(
     return PixelNet(body, mean=scaling["mean"], std=scaling["std"])
 
 
-def read_run(folder: Path, build_of: Callable[[str], Builder]) -> Run:
+def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
     """Read a run folder; `build_of` gives the builder for a model name.
 
     Raises:
@@ -112,7 +121,7 @@ def read_run(folder: Path, build_of: Callable[[str], Builder]) -> Run:
         recipe = read_recipe(folder / "recipe.toml")
         # A published net is built again from what the run kept of it, wherever the checkpoint has gone.
         model = f"hf:{folder / 'hub'}" if (folder / "hub").is_dir() else recipe.model
-        build = build_of(model)
+        build = build_of(model, recipe.task)
         if "members" in about:
             build = ensemble_builder(build, about["members"])
         return Run(

@@ -3,7 +3,7 @@
 __all__ = ["Batch", "Step", "TrainState", "plain_step"]
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from eyewright.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Batch:
-    """Augmented images that pass through the net at once: uint8 (B, H, W, C) and their class ids, int64 (B,).
+    """Augmented images that pass through the net at once: uint8 (B, H, W, C) and their targets, class ids int64 (B,)
+    or what else the task learns from, a tensor or a tuple of tensors with a row an image.
 
     `share` is the part that they have in the update; `opens` and `closes` say whether the update begins and ends with
     them. Where images are mixed, `others` are the class ids of what was mixed in, int64 (B,), and `kept` is the share
@@ -25,7 +26,7 @@ class Batch:
     """
 
     pixels: Tensor
-    targets: Tensor
+    targets: Any
     share: float = 1.0
     opens: bool = True
     closes: bool = True
@@ -57,10 +58,12 @@ def plain_step(state: TrainState, batch: Batch) -> Tensor:
     if batch.opens:
         state.optimiser.zero_grad(set_to_none=True)
     with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=state.low_precision):
-        logits = state.net(batch.pixels).float()
-        loss = state.objective(logits, batch.targets)
+        outputs = state.net(batch.pixels)
+        if isinstance(outputs, Tensor):
+            outputs = outputs.float()
+        loss = state.objective(outputs, batch.targets)
         if batch.others is not None:
-            loss = batch.kept * loss + (1 - batch.kept) * state.objective(logits, batch.others)
+            loss = batch.kept * loss + (1 - batch.kept) * state.objective(outputs, batch.others)
     (loss * batch.share).backward()  # type: ignore[no-untyped-call]
     if batch.closes:
         learnt = [p for p in state.net.parameters() if p.requires_grad]

@@ -3,13 +3,15 @@
 __all__ = ["Objective", "classification_objective"]
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from eyewright.training.recipe import Recipe
 
-Objective = Callable[[Tensor, Tensor], Tensor]
+Objective = Callable[[Any, Any], Tensor]
+"""A loss: the net's outputs and the targets of a batch to a scalar."""
 
 
 def classification_objective(recipe: Recipe, class_weights: Tensor | None = None) -> Objective:

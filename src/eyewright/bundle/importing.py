@@ -1,0 +1,238 @@
+"""Wrap a stranger's ONNX model as a bundle: no torch, no change to the model, its tensors declared by a contract."""
+
+__all__ = ["import_model", "read_contract", "read_label_file"]
+
+import hashlib
+import io
+import json
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.bundle.contract import CONTRACTS, Contract
+from eyewright.bundle.load import Bundle, load_bundle, open_session
+from eyewright.bundle.manifest import Manifest, write_manifest
+from eyewright.bundle.verify import digest_folder
+from eyewright.core.errors import BundleError, InputError, OutputError, UsageError
+from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
+from eyewright.core.labels import LabelSpace
+from eyewright.core.provenance import describe_machine
+from eyewright.core.rng import generator
+from eyewright.imaging.preparation import Preparation
+from eyewright.tasks import TASKS
+
+_MOST_BYTES = 2 * 2**30
+_GOLDEN = 2
+_KINDS = {"classify": ("probabilities",), "segment": ("pixels",), "detect": ("boxes_scores", "joined", "grid")}
+
+
+def import_model(
+    model: Path,
+    out: Path,
+    *,
+    task: str,
+    labels: Sequence[str],
+    contract: Contract,
+    size_hw: tuple[int, int] | None = None,
+    fit: str = "stretch",
+    images: Sequence[NDArray[np.uint8]] = (),
+    name: str | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Write a bundle around the ONNX file `model` at `out`, and give it, loaded and self-tested.
+
+    `size_hw` is needed where the model leaves the size of its input open. `fit` is how images come to that size
+    ("stretch" or "letterbox"). `images`, uint8 (H, W, 3), become the golden pairs; without any, noise does.
+
+    Raises:
+        InputError: the file cannot be read.
+        BundleError: ONNX Runtime cannot open it, or it does not do what the contract says.
+        UsageError: a task without such outputs, or a wrong number of labels.
+        OutputError: `out` cannot be written, or holds something that is not a bundle.
+    """
+    if task not in _KINDS or contract.outputs not in _KINDS[task]:
+        kinds = ", ".join(_KINDS.get(task, ())) or f"a task of {', '.join(_KINDS)}"
+        raise UsageError(f"expected outputs for {task!r} ({kinds}), found {contract.outputs!r}", fix="change --outputs")
+    if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
+    data = _read(model)
+    session = open_session(data)
+    size = _size_of(session.get_inputs()[0], contract, size_hw)
+    contract = replace(contract, names=tuple(o.name for o in session.get_outputs()))
+    contract = replace(contract, batched=not isinstance(session.get_inputs()[0].shape[0], int))
+    channels = 1 if contract.colour == "grey" else 3
+    preparation = Preparation(size, fit=fit, channels=channels, fill=114)  # type: ignore[arg-type]
+    contract.check(session.get_inputs(), session.get_outputs(), preparation)
+    given = list(images) or _noise(size)
+    pixels, _ = preparation.batch(given)
+    found = _run(session, contract, pixels, size)
+    _check_labels(found, task, len(labels), contract)
+    decoding = {"contract": contract.to_json(), **({"iou": contract.iou} if task == "detect" else {})}
+    manifest = Manifest(
+        name=name or model.stem,
+        task=task,
+        labels=LabelSpace(tuple(labels)),
+        preparation=preparation,
+        tensors=_tensors(session),
+        files={},
+        calibration={"method": "none"},
+        decoding=decoding,
+        provenance={
+            "imported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "model": model.name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            **dict(about or {}),
+            **describe_machine(),
+        },
+    )
+    with staged_folder(out) as stage, checked_output(out):
+        (stage / "onnx").mkdir()
+        write_bytes(stage / "onnx" / "model.onnx", data)
+        arrays = {f"image_{k}": image for k, image in enumerate(given)}
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, allow_pickle=False, n=np.array(len(given)), pixels=pixels, **arrays, **found  # type: ignore[arg-type]
+        )
+        write_bytes(stage / "golden.npz", buffer.getvalue())
+        ids = {str(i): n for i, n in enumerate(manifest.labels.names)}
+        write_json(stage / "config.json", {"model_type": "eyewright", "eyewright_task": task, "id2label": ids})
+        write_text(stage / "README.md", _card(manifest))
+        write_manifest(stage, replace(manifest, files=digest_folder(stage)))
+        load_bundle(stage)
+    return load_bundle(out)
+
+
+def read_contract(named: str | None, options: Mapping[str, Any]) -> Contract:
+    """Give the contract of a known family or of a TOML or JSON file, with `options` over it.
+
+    Raises:
+        UsageError: no such family or file, or one that cannot be meant.
+    """
+    content: dict[str, Any] = {}
+    if named in CONTRACTS:
+        content = dict(CONTRACTS[str(named)])
+    elif named is not None:
+        path = Path(named)
+        try:
+            text = path.read_text("utf-8")
+            content = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        except OSError:
+            known = ", ".join(CONTRACTS)
+            raise UsageError(f"expected a contract file or one of {known}, found {named!r}", fix="check it") from None
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"the contract {named!r} cannot be read: {error}", fix="mend it") from None
+        if not isinstance(content, dict):
+            raise UsageError(f"expected keys and values in {named!r}", fix="mend it")
+    return Contract.from_json({**content, **options})
+
+
+def read_label_file(text: str) -> tuple[str, ...]:
+    """Give class names of a text: a name a line, a JSON list, a JSON object of numbers and names, or names with commas.
+
+    >>> read_label_file("cat, dog"), read_label_file('{"1": "dog", "0": "cat"}')
+    (('cat', 'dog'), ('cat', 'dog'))
+    """
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            content = json.loads(text)
+            if isinstance(content, dict):
+                content = content.get("id2label", content)
+                return tuple(str(content[k]) for k in sorted(content, key=int))
+            return tuple(str(v) for v in content)
+        except (ValueError, TypeError, RecursionError):
+            raise UsageError("expected class names as a JSON list or numbers and names", fix="mend the file") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) == 1 and "," in lines[0]:
+        lines = [part.strip() for part in lines[0].split(",") if part.strip()]
+    return tuple(lines)
+
+
+def _read(model: Path) -> bytes:
+    try:
+        if model.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{str(model)!r} is larger than {_MOST_BYTES} bytes", fix="use a smaller model")
+        return model.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {str(model)!r}: {error.strerror}", fix="check the path") from error
+
+
+def _size_of(given: Any, contract: Contract, size_hw: tuple[int, int] | None) -> tuple[int, int]:
+    shape = list(given.shape)
+    if len(shape) != 4:
+        raise BundleError(f"expected an input of images with 4 axes, found {tuple(shape)}", fix="use another model")
+    own = shape[2:4] if contract.layout == "NCHW" else shape[1:3]
+    if all(isinstance(s, int) for s in own):
+        if size_hw is not None and tuple(own) != size_hw:
+            raise UsageError(f"the model takes {own[1]}x{own[0]}, found {size_hw[1]}x{size_hw[0]}", fix="leave imgsz out")
+        return int(own[0]), int(own[1])
+    if size_hw is None:
+        raise UsageError("the model leaves the size of its input open", fix="name it with --imgsz")
+    return size_hw
+
+
+def _noise(size_hw: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    rng = generator(0, "import", "golden")
+    return [rng.integers(0, 256, (*size_hw, 3)).astype(np.uint8) for _ in range(_GOLDEN)]
+
+
+def _run(
+    session: Any, contract: Contract, pixels: NDArray[np.uint8], size_hw: tuple[int, int]
+) -> dict[str, NDArray[np.float32]]:
+    name = session.get_inputs()[0].name
+    parts = []
+    for one in pixels:
+        try:
+            found = session.run(None, {name: contract.feed(one[None])})
+        except Exception as error:  # ONNX Runtime raises many types of its own, none of them documented
+            raise BundleError(f"the model cannot be run as declared: {error}", fix="mend the contract") from error
+        parts.append(contract.answers(found, size_hw))
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def _check_labels(found: Mapping[str, NDArray[np.float32]], task: str, n: int, contract: Contract) -> None:
+    """Refuse a wrong number of names, and answers that cannot be what the contract calls them."""
+    array = found["scores" if task == "detect" else "probabilities"]
+    own = array.shape[2] if task == "detect" else array.shape[1]
+    if own != n:
+        left_out = "" if contract.background is None else ", its background left out"
+        raise UsageError(f"the model knows {own} classes{left_out}, found {n} labels", fix="mend the labels")
+    if task != "detect":
+        sums = array.sum(1)
+        if np.abs(sums - 1).max() > 1e-2:
+            raise BundleError(
+                "the model's answers do not sum to 1 over the classes, so they are no probabilities",
+                fix="declare activation softmax",
+            )
+
+
+def _tensors(session: Any) -> dict[str, Any]:
+    def row(value: Any) -> dict[str, Any]:
+        shape = [s if isinstance(s, int) else "N" for s in value.shape]
+        return {"name": value.name, "dtype": value.type.removeprefix("tensor(").rstrip(")"), "shape": shape}
+
+    return {"inputs": [row(v) for v in session.get_inputs()], "outputs": [row(v) for v in session.get_outputs()]}
+
+
+def _card(manifest: Manifest) -> str:
+    shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
+    done = {"classify": "sorts images", "detect": "finds objects", "segment": "tells pixels apart"}[manifest.task]
+    task = TASKS[manifest.task].name
+    return f"""---
+library_name: eyewright
+tags: ["eyewright", "onnx"]
+---
+
+# {manifest.name}
+
+{manifest.provenance["model"]}, wrapped by `eyewright import`: it {done}, of {len(manifest.labels)} classes: {shown}.
+
+The file is unchanged (SHA-256 `{manifest.provenance["sha256"]}`). What its tensors mean was declared, not measured:
+see `decoding.contract` in `bundle.json`. Its licence is its maker's. How good it is on your images,
+`eyewright evaluate . DATA` says (task {task}).
+"""

@@ -1,0 +1,263 @@
+"""The doctor for boxes and masks: what is wrong with what is marked; and the marks that can be used all the same."""
+
+__all__ = ["MARK_CODES", "audit_marks", "usable_objects"]
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import EyewrightError
+from eyewright.core.report import Finding
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.objects import Objects
+from eyewright.data.readers.masks import IGNORE, MaskFile
+from eyewright.data.scan import Scan
+
+MARK_CODES = MappingProxyType(
+    {
+        "annotation": "an annotation that cannot be read; it is left out",
+        "class_id": "a class id that no class has; the annotation is left out",
+        "class_twice": "two classes of one name; they are joined",
+        "class_list_differs": "the parts of a dataset list different classes",
+        "class_never_seen": "a class that is listed and marked nowhere",
+        "missing_image": "annotations for an image that is not there",
+        "orphan_annotation": "annotations of no listed image, or a label file or mask without an image",
+        "unlabelled": "an image without annotations",
+        "empty_part": "a part of the dataset in which nothing is marked",
+        "size_mismatch": "the annotations state another size than the image has",
+        "box_outside": "a box that reaches outside its image",
+        "box_empty": "a box without area",
+        "box_flipped": "a box whose corners are exchanged",
+        "box_duplicate": "the same object marked twice",
+        "box_huge": "a box as large as the image, many times the usual size of its class",
+        "box_tiny": "a box of a pixel or two, a small part of the usual size of its class",
+        "crowded": "more than 1,000 objects in one image",
+        "ignore_region": "regions in which nothing is learnt or counted",
+        "mask_size": "a mask of another size than its image",
+        "mask_value": "a mask with a value that no class has",
+        "mask_rgb": "a mask saved in colour",
+        "mask_lossy": "a mask saved as JPEG, whose values are smeared",
+        "outline": "an outline that cannot be painted, or lies away from its box",
+        "background": "images in which nothing is marked",
+    }
+)
+"""Every code that a finding about boxes and masks can have, with its meaning."""
+
+_OUTSIDE = 1.0
+_SAME = 0.95
+_CROWDED = 1000
+_TIMES = 20.0
+
+
+def audit_marks(dataset: Dataset, scan: Scan) -> list[Finding]:
+    """Give what is wrong with the marks of a dataset for detection, segmentation or instances; `scan` is of its images."""
+    found = [*dataset.problems]
+    if dataset.task == "classify":
+        return found
+    sizes = [None if r.info is None else r.info.size_hw for r in scan.records]
+    for sample, size in zip(dataset.samples, sizes, strict=True):
+        if size is not None:
+            found += _audit_sample(dataset, sample, size)
+    if dataset.task in ("detect", "instance"):
+        found += _unusual_sizes(dataset, sizes)
+    return [*found, *_parts(dataset), *_backgrounds(dataset), *_ignored(dataset)]
+
+
+def usable_objects(objects: Objects, size_hw: tuple[int, int]) -> Objects:
+    """Give the objects that can be learnt from and measured against: corners in order, cut off at the image's edge,
+    without boxes that have no area and without those that are there twice.
+
+    >>> from eyewright.data.objects import Objects
+    >>> boxes = np.array([[8.0, 2.0, 4.0, 9.0], [3.0, 3.0, 3.0, 8.0]])
+    >>> usable_objects(Objects(boxes, np.array([0, 0]), np.array([False, False])), (6, 9)).boxes_xyxy.tolist()
+    [[4.0, 2.0, 8.0, 6.0]]
+    """
+    if not len(objects):
+        return objects
+    from dataclasses import replace
+
+    found = objects.in_pixels(size_hw)
+    boxes = found.boxes_xyxy
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    side = np.array([size_hw[1], size_hw[0]], np.float64)
+    boxes = np.concatenate([np.clip(low, 0, side), np.clip(high, 0, side)], 1)
+    good = np.isfinite(boxes).all(1) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
+    for _, later in _same_objects(boxes, found.label_ids):
+        good[later] = False
+    return replace(found, boxes_xyxy=boxes).chosen(good)
+
+
+def _audit_sample(dataset: Dataset, sample: Sample, size_hw: tuple[int, int]) -> Iterator[Finding]:
+    target = sample.target
+    if isinstance(target, MaskFile):
+        yield from _audit_mask(target, sample, size_hw)
+        return
+    assert isinstance(target, Objects)
+    if sample.stated_hw is not None and sample.stated_hw != size_hw:
+        path, _ = target.place(0) if len(target) else ("", None)
+        turned = sample.stated_hw == size_hw[::-1]
+        stated = f"{sample.stated_hw[1]}x{sample.stated_hw[0]}"
+        text = f"annotated as {stated} pixels, the image {sample.id!r} is {size_hw[1]}x{size_hw[0]}"
+        fix = "annotate it upright: it is turned by EXIF" if turned else "annotate the image that is there"
+        yield Finding("size_mismatch", text, fix, path or sample.id, severity="error")
+    if len(target) > _CROWDED:
+        text = f"{len(target)} objects in one image"
+        fix = "cut it into tiles; of more than 1,000 a random 1,000 are learnt"
+        yield Finding("crowded", text, fix, sample.id)
+    objects = target.in_pixels(size_hw)
+    yield from _audit_boxes(objects, sample, size_hw, dataset.labels.names)
+    if dataset.task != "detect":
+        yield from _audit_outlines(objects, sample, size_hw)
+
+
+def _audit_boxes(
+    objects: Objects, sample: Sample, size_hw: tuple[int, int], names: tuple[str, ...]
+) -> Iterator[Finding]:
+    boxes = objects.boxes_xyxy
+    if not len(boxes):
+        return
+
+    def finding(code: str, k: int, text: str, fix: str, severity: Any = "error") -> Finding:
+        path, line = objects.place(k)
+        where = f" in {sample.id!r}" if path and path != sample.id else ""
+        shown = ", ".join(f"{v:.6g}" for v in boxes[k])
+        return Finding(
+            code, f"{names[objects.label_ids[k]]!r} box ({shown}){where} {text}", fix, path or sample.id, line, severity
+        )
+
+    flipped = (boxes[:, 2:] < boxes[:, :2]).any(1)
+    for k in np.flatnonzero(flipped):
+        yield finding("box_flipped", k, "has its corners exchanged", "write the left upper corner first")
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    empty = ((high - low) <= 0).any(1)
+    for k in np.flatnonzero(empty):
+        yield finding("box_empty", k, "has no area; it is left out", "draw or remove it")
+    side = np.array([size_hw[1], size_hw[0]], np.float64)
+    over = np.maximum(-low, high - side).max(1)
+    for k in np.flatnonzero((over > _OUTSIDE) & ~empty):
+        gone = bool((high[k] <= 0).any() or (low[k] >= side).any())
+        text = f"lies outside the image of {size_hw[1]}x{size_hw[0]}" if gone else f"reaches {over[k]:.0f} pixels outside"
+        yield finding("box_outside", k, text, "draw it again; it is cut off at the edge", "error" if gone else "warning")
+    for first, later in _same_objects(np.concatenate([low, high], 1), objects.label_ids):
+        text = f"marks the same object as another ({first + 1} and {later + 1} of this image)"
+        yield finding("box_duplicate", later, text, "remove one of the two", "warning")
+
+
+def _same_objects(boxes: NDArray[np.float64], labels: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Give pairs (first, later) of boxes of one class that overlap by 95 % or more; found by sorting, not by pairs."""
+    order = np.lexsort((np.round(boxes[:, 0]), labels))
+    pairs = []
+    for step in (1, 2, 3):
+        a, b = order[:-step], order[step:]
+        if not len(a):
+            break
+        same = labels[a] == labels[b]
+        corner = np.minimum(boxes[a, 2:], boxes[b, 2:]) - np.maximum(boxes[a, :2], boxes[b, :2])
+        both = np.clip(corner, 0, None).prod(1)
+        area_a, area_b = ((boxes[i, 2:] - boxes[i, :2]).clip(0).prod(1) for i in (a, b))
+        alike = same & (both > 0) & (both >= _SAME * (area_a + area_b - both))
+        pairs += [(int(min(p)), int(max(p))) for p in zip(a[alike], b[alike], strict=True)]
+    return sorted(pairs)
+
+
+def _audit_outlines(objects: Objects, sample: Sample, size_hw: tuple[int, int]) -> Iterator[Finding]:
+    for k, outline in enumerate(objects.outlines):
+        path, line = objects.place(k)
+        where = f" in {sample.id!r}" if path and path != sample.id else ""
+        try:
+            if not outline:
+                text = f"an object{where} has a box and no outline; it is left out"
+            else:
+                box, own = outline.box(), objects.boxes_xyxy[k]
+                if outline.rle is not None and tuple(outline.rle["size"]) != size_hw:
+                    height, width = outline.rle["size"]
+                    text = f"run lengths of {width}x{height} pixels for an image of {size_hw[1]}x{size_hw[0]}{where}"
+                else:
+                    reach = max(2.0, 0.1 * float((own[2:] - own[:2]).max()))
+                    far = float(np.abs(box - own).max())
+                    if far <= reach:
+                        continue
+                    text = f"the outline lies up to {far:.0f} pixels away from its box{where}"
+        except EyewrightError as error:
+            text = error.message + where
+        yield Finding("outline", text, "draw or export it again", path or sample.id, line, "error")
+
+
+def _audit_mask(target: MaskFile, sample: Sample, size_hw: tuple[int, int]) -> Iterator[Finding]:
+    try:
+        values = target.values()
+    except EyewrightError:
+        # It was said when the list of masks was read.
+        return
+    if values.shape != size_hw:
+        text = f"the mask is {values.shape[1]}x{values.shape[0]}, its image {sample.id!r} {size_hw[1]}x{size_hw[0]}"
+        fix = "export it again" if values.shape != size_hw[::-1] else "turn it: the image is turned by EXIF"
+        yield Finding("mask_size", text, fix, target.name, severity="error")
+    elif IGNORE not in target.table and bool((values == IGNORE).all()):
+        yield Finding("mask_value", "every pixel is 255, which counts for nothing", "paint it", target.name)
+
+
+def _unusual_sizes(dataset: Dataset, sizes: list[tuple[int, int] | None]) -> list[Finding]:
+    """Find boxes far from the usual size of their class, measured as the root of their share of the image."""
+    roots: list[NDArray[np.float64]] = []
+    ids: list[NDArray[np.int64]] = []
+    owners: list[tuple[int, int]] = []
+    for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
+        if size is None or not len(sample.target):
+            continue
+        objects = sample.target.in_pixels(size)
+        sides = np.abs(objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2])
+        roots.append(np.sqrt(sides.prod(1) / (size[0] * size[1])))
+        ids.append(objects.label_ids)
+        owners += [(i, k) for k in range(len(objects))]
+    if not roots:
+        return []
+    root, label = np.concatenate(roots), np.concatenate(ids)
+    found = []
+    for c, name in enumerate(dataset.labels.names):
+        own = np.flatnonzero((label == c) & (root > 0))
+        if len(own) < 20:
+            continue
+        usual = float(np.median(root[own]))
+        for j in own[(root[own] > 0.95) & (root[own] > 4 * usual) | (root[own] < usual / _TIMES)]:
+            i, k = owners[j]
+            sample = dataset.samples[i]
+            path, line = sample.target.place(k)
+            code = "box_huge" if root[j] > usual else "box_tiny"
+            text = (
+                f"{name!r} box in {sample.id!r} covers {root[j] ** 2:.2%} of the image, "
+                f"where {usual**2:.2%} is usual for its class"
+            )
+            found.append(Finding(code, text, "check that it is meant", path or sample.id, line))
+    return found
+
+
+def _parts(dataset: Dataset) -> list[Finding]:
+    found = []
+    for split in dataset.splits if len(dataset.splits) > 1 else ():
+        own = [s for s in dataset.samples if s.split == split]
+        if own and all(isinstance(s.target, Objects) and not len(s.target) for s in own):
+            text = f"nothing is marked in any of the {len(own)} images of {split}"
+            found.append(Finding("empty_part", text, f"annotate {split}, or leave it out", severity="error"))
+    return found
+
+
+def _backgrounds(dataset: Dataset) -> list[Finding]:
+    empty = [s.id for s in dataset.samples if isinstance(s.target, Objects) and not len(s.target)]
+    if not empty:
+        return []
+    text = f"nothing is marked in {len(empty)} of {len(dataset)} images, such as {empty[0]!r}; they are background"
+    return [Finding("background", text, "check that they show nothing", empty[0], severity="note")]
+
+
+def _ignored(dataset: Dataset) -> list[Finding]:
+    held = [(s, int(s.target.crowd.sum())) for s in dataset.samples if isinstance(s.target, Objects)]
+    total = sum(n for _, n in held)
+    if not total:
+        return []
+    first = next(s.id for s, n in held if n)
+    text = f"{total} ignore regions (crowd, difficult), such as in {first!r}: nothing is learnt or counted in them"
+    return [Finding("ignore_region", text, "nothing, if they are meant", first, severity="note")]

@@ -1,0 +1,142 @@
+"""What is marked in an image: boxes with classes, outlines, ignore regions, and the line that each was read from."""
+
+__all__ = ["Lines", "Objects", "Outline", "no_objects"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError
+from eyewright.imaging.rasters import decode_counts, fill_polygons, parse_counts, read_counts
+
+
+class Lines(Protocol):
+    """Where annotations stand: the file's name, and the line of one of its entries."""
+
+    path: str
+
+    def line(self, entry: int) -> int | None:
+        """Give the line, from 1; None where a file has no lines."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """The shape of one object: polygons, each float64 (k, 2) in x, y, or COCO run lengths.
+
+    Several polygons are one object in parts. Points are in source pixels, or in shares of the sides if `relative`.
+    """
+
+    polygons: tuple[NDArray[np.float64], ...] = ()
+    rle: Any = None
+    relative: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.polygons) or self.rle is not None
+
+    def mask(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """Give the pixels whose centres lie in it, bool (H, W).
+
+        Raises:
+            DatasetError: run lengths that are not of this size.
+        """
+        if self.rle is not None:
+            counts = self._counts()
+            if tuple(self.rle["size"]) != tuple(size_hw) or int(counts.sum()) != size_hw[0] * size_hw[1]:
+                height, width = self.rle["size"]
+                raise DatasetError(
+                    f"run lengths of {width}x{height} pixels for an image of {size_hw[1]}x{size_hw[0]}",
+                    fix="export the annotations again",
+                )
+            return decode_counts(counts, size_hw)
+        return fill_polygons(self.in_pixels(size_hw).polygons, size_hw)
+
+    def in_pixels(self, size_hw: tuple[int, int]) -> "Outline":
+        """Give the outline in source pixels."""
+        if not self.relative:
+            return self
+        scale = np.array([size_hw[1], size_hw[0]], np.float64)
+        return Outline(tuple(p * scale for p in self.polygons))
+
+    def box(self) -> NDArray[np.float64]:
+        """Give x0, y0, x1, y1 around it, float64 (4,), in its own units.
+
+        Raises:
+            DatasetError: it is empty.
+        """
+        if self.rle is not None:
+            height, width = (int(v) for v in self.rle["size"])
+            rows, columns = read_counts(self._counts(), height)
+            if not len(rows):
+                raise DatasetError("the run lengths hold no pixel", fix="remove the annotation")
+            return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
+        if not self.polygons:
+            raise DatasetError("the outline has no points", fix="remove the annotation")
+        points = np.concatenate(self.polygons)
+        return np.concatenate([points.min(0), points.max(0)])
+
+    def _counts(self) -> NDArray[np.int64]:
+        counts = self.rle["counts"]
+        return parse_counts(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The n objects of one image.
+
+    `boxes_xyxy` is float64 (n, 4): x0, y0, x1, y1 in source pixels from the left upper corner, or in shares of the
+    sides if `relative`. `label_ids` is int64 (n,). `crowd` marks ignore regions, bool (n,). `outlines` holds a shape
+    for each object, or nothing at all. `entries`, int64 (n,), are their places in `lines`. `areas`, float64 (n,), are
+    the pixels that each object covers, where they are stated; NaN for one that is not.
+    """
+
+    boxes_xyxy: NDArray[np.float64]
+    label_ids: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    outlines: Sequence[Outline] = ()
+    entries: NDArray[np.int64] | None = None
+    lines: Lines | None = None
+    relative: bool = False
+    areas: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def in_pixels(self, size_hw: tuple[int, int]) -> "Objects":
+        """Give the objects in source pixels of an image of this size."""
+        if not self.relative:
+            return self
+        scale = np.array([size_hw[1], size_hw[0], size_hw[1], size_hw[0]], np.float64)
+        outlines = [o.in_pixels(size_hw) for o in self.outlines]
+        return replace(self, boxes_xyxy=self.boxes_xyxy * scale, outlines=outlines, relative=False)
+
+    def chosen(self, keep: NDArray[Any]) -> "Objects":
+        """Give some of the objects: a mask or indices (n,)."""
+        rows = np.flatnonzero(keep) if keep.dtype == bool else keep
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy[rows],
+            label_ids=self.label_ids[rows],
+            crowd=self.crowd[rows],
+            outlines=[self.outlines[i] for i in rows] if len(self.outlines) else (),
+            entries=None if self.entries is None else self.entries[rows],
+            areas=None if self.areas is None else self.areas[rows],
+        )
+
+    def renamed(self, ids: NDArray[np.int64]) -> "Objects":
+        """Give the objects with class id `ids[k]` for k."""
+        return replace(self, label_ids=ids[self.label_ids])
+
+    def place(self, index: int) -> tuple[str, int | None]:
+        """Give the file and the line that one object was read from; an empty name if it is not known."""
+        if self.lines is None or self.entries is None:
+            return "", None
+        return self.lines.path, self.lines.line(int(self.entries[index]))
+
+
+def no_objects() -> Objects:
+    """Give what a background image holds."""
+    return Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))

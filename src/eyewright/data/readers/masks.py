@@ -1,0 +1,259 @@
+"""Read masks: a picture of class numbers for every image, in `masks` beside `images` or by Cityscapes' names."""
+
+__all__ = ["IGNORE", "MaskFile", "is_cityscapes", "is_lossy", "is_masks", "read_cityscapes", "read_masks"]
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
+from eyewright.data.readers.common import Found, Images, Marked, Notes, split_of
+from eyewright.data.tree import Tree
+from eyewright.imaging.decode import read_labels
+
+IGNORE = 255
+"""What a pixel that counts for nothing is given."""
+
+_FOLDERS = ("masks", "mask", "labels", "annotations", "segmentation", "segmentationclass", "labelids", "gt", "ground_truth")
+_CLASS_FILES = ("classes.txt", "labels.txt", "label_names.txt", "class_names.txt", "classes.json", "labels.json")
+_SUFFIX = re.compile(r"[-_.]?(mask|label|labels|seg|gt|annotation|labelids|labeltrainids)$", re.IGNORECASE)
+
+# The 34 ids of Cityscapes (Cordts et al. 2016) by the name of each, and the 19 that are trained on, in their order.
+_CITYSCAPES = (
+    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road", "sidewalk",
+    "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole", "polegroup",
+    "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus",
+    "caravan", "trailer", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """The mask of one image: a file of the tree, and the class id of each value that it may hold.
+
+    Values that are not in the table are errors, but those that mean "ignore" (255, unless it is a class).
+    """
+
+    tree: Tree
+    name: str
+    table: Mapping[int, int]
+
+    def read(self) -> NDArray[np.uint8]:
+        """Give class ids, uint8 (H, W), 255 where a pixel counts for nothing or has a value that no class has.
+
+        Raises:
+            UnreadableImageError: it cannot be decoded, or is in colour.
+        """
+        values = self.values()
+        lookup = np.full(max(int(values.max()) + 1, 256) if values.size else 256, IGNORE, np.uint8)
+        for value, label in self.table.items():
+            if 0 <= value < len(lookup):
+                lookup[value] = label
+        return lookup[values]
+
+    def renamed(self, ids: NDArray[np.int64]) -> "MaskFile":
+        """Give the mask with class id `ids[k]` for k."""
+        return MaskFile(self.tree, self.name, MappingProxyType({v: int(ids[k]) for v, k in self.table.items()}))
+
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Tell whether it can be learnt from: numbers, of its image's size, not smeared by JPEG."""
+        try:
+            return self._shape == size_hw and not is_lossy(self.name)
+        except EyewrightError:
+            return False
+
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
+        values = self.values()
+        return values.shape[0], values.shape[1]
+
+    @cached_property
+    def held(self) -> tuple[int, ...]:
+        """The ids of the classes that it holds; none if it cannot be read."""
+        try:
+            found = np.unique(self.read())
+        except EyewrightError:
+            return ()
+        return tuple(found[found != IGNORE].tolist())
+
+    def values(self) -> NDArray[np.integer]:
+        """Give what the file holds, (H, W).
+
+        Raises:
+            UnreadableImageError: it cannot be decoded, or is in colour.
+        """
+        return read_labels(self.tree.content(self.name))
+
+
+def is_lossy(name: str) -> bool:
+    """Tell whether a mask's name is one of a JPEG, which smears class numbers."""
+    return posixpath.splitext(name)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif")
+
+
+def is_masks(names: Sequence[str], images: Images) -> bool:
+    """Tell whether there is a folder of masks beside a folder of images."""
+    folders = {part.lower() for n in images.names for part in n.split("/")[:-1]}
+    return bool(folders & {"images", "imgs", "image", "jpegimages", "img"}) and bool(folders & set(_FOLDERS))
+
+
+def read_masks(tree: Tree, names: Sequence[str], images: Images) -> Found:
+    """Read masks. Class names are those of `classes.txt` (a name a line, or a number and a name) or a JSON of numbers
+    and names; without them the values that the masks hold are the classes.
+
+    Masks that hold nothing but 0 and 255 have one class, in white.
+
+    Raises:
+        DatasetError: no pair of image and mask.
+    """
+    notes = Notes()
+    masks = {n for n in images.names if any(p.lower() in _FOLDERS for p in n.split("/")[:-1])}
+    pairs: list[tuple[str, str]] = []
+    by_stem: dict[tuple[str, str], str] = {}
+    for name in sorted(masks):
+        by_stem.setdefault(_key(name), name)
+    used: set[str] = set()
+    for name in images.names:
+        if name in masks:
+            continue
+        mask = by_stem.get(_key(name))
+        if mask is None:
+            text = "no mask of this name; it is left out"
+            notes.add("unlabelled", text, "add a mask, all 0 if it shows nothing", name, severity="warning")
+            continue
+        used.add(mask)
+        pairs.append((name, mask))
+    for mask in sorted(masks - used):
+        notes.add("orphan_annotation", "a mask without an image", "add the image, or remove it", mask)
+    if not pairs:
+        raise DatasetError("expected an image for each mask, found no pair of one name", fix="give both the same name")
+    listed, source = _class_names(tree, names)
+    table, classes = _table(tree, pairs, listed, notes)
+    splits = [split_of(name) for name, _ in pairs]
+    marked = [
+        Marked(name, split if all(splits) else None, MaskFile(tree, mask, table))
+        for (name, mask), split in zip(pairs, splits, strict=True)
+    ]
+    files = {m for _, m in pairs} | ({source} if source else set())
+    return Found("masks", marked, classes, outlined=True, task="segment", problems=notes.all(), files=files)
+
+
+def is_cityscapes(names: Sequence[str]) -> bool:
+    """Tell whether files are named as Cityscapes names them."""
+    return any(n.endswith("_leftImg8bit.png") for n in names) and any(
+        n.endswith(("_labelIds.png", "_labelTrainIds.png")) for n in names
+    )
+
+
+def read_cityscapes(tree: Tree, names: Sequence[str], images: Images) -> Found:
+    """Read Cityscapes: the 19 classes that are trained on, everything else ignored."""
+    notes = Notes()
+    known = {posixpath.basename(n): n for n in names if n.endswith(("_labelIds.png", "_labelTrainIds.png"))}
+    full = {value: k for k, value in enumerate(_TRAINED)}
+    short = {k: k for k in range(len(_TRAINED))}
+    marked, used = [], set()
+    for name in images.names:
+        if not name.endswith("_leftImg8bit.png"):
+            continue
+        stem = posixpath.basename(name).removesuffix("_leftImg8bit.png")
+        of = {kind: known.get(f"{stem}_gtFine_{kind}.png") or known.get(f"{stem}_gtCoarse_{kind}.png") for kind in
+              ("labelTrainIds", "labelIds")}  # fmt: skip
+        mask = of["labelTrainIds"] or of["labelIds"]
+        if mask is None:
+            notes.add("unlabelled", "no mask; it is left out", "add its labelIds", name, severity="warning")
+            continue
+        used.add(mask)
+        table = short if mask == of["labelTrainIds"] else full
+        marked.append(Marked(name, split_of(name), MaskFile(tree, mask, MappingProxyType(table))))
+    classes = tuple(_CITYSCAPES[i] for i in _TRAINED)
+    return Found("cityscapes", marked, classes, outlined=True, task="segment", problems=notes.all(), files=used)
+
+
+def _key(name: str) -> tuple[str, str]:
+    """Give what an image and its mask have in common: where they lie, without the folder's kind, and the name."""
+    parts = name.split("/")
+    kinds = {"images", "imgs", "image", "jpegimages", "img", *_FOLDERS}
+    folder = "/".join(p for p in parts[:-1] if p.lower() not in kinds)
+    stem = posixpath.splitext(parts[-1])[0]
+    return folder, _SUFFIX.sub("", stem)
+
+
+def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]:
+    path = next((n for n in sorted(names, key=lambda n: n.count("/")) if posixpath.basename(n) in _CLASS_FILES), "")
+    if not path:
+        return {}, ""
+    text = tree.content(path).decode("utf-8-sig", "replace")
+    found: dict[int, str] = {}
+    if path.endswith(".json"):
+        try:
+            content = json.loads(text)
+            items = enumerate(content) if isinstance(content, list) else content.items()
+            found = {int(k): str(v["name"] if isinstance(v, dict) else v) for k, v in items}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise DatasetError(f"expected numbers and names of classes in {path!r}", fix="mend it") from None
+    else:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        numbered = [re.match(r"^(\d+)[\s:,;=]+(.+)$", line) for line in lines]
+        if lines and all(numbered):
+            found = {int(m[1]): m[2].strip() for m in numbered if m}
+        else:
+            found = dict(enumerate(lines))
+    if len(set(found.values())) < len(found):
+        twice = next(v for v in found.values() if list(found.values()).count(v) > 1)
+        raise DatasetError(f"two classes in {path!r} are called {twice!r}", fix="name them apart")
+    return found, path
+
+
+def _table(
+    tree: Tree, pairs: Sequence[tuple[str, str]], listed: Mapping[int, str], notes: Notes
+) -> tuple[Mapping[int, int], tuple[str, ...]]:
+    """Find out which values the masks hold, and so which classes there are; say what is wrong with them."""
+    present: dict[int, int] = {}
+    smeared: set[str] = set()
+    for _, mask in pairs:
+        if is_lossy(mask):
+            # Values a little off are what JPEG does to every mask: one word for the file, not one for each value.
+            smeared.add(mask)
+            text = "a mask saved as JPEG: its class numbers are smeared at every edge"
+            notes.add("mask_lossy", text, "save masks as PNG from the source", mask)
+            continue
+        try:
+            values = read_labels(tree.content(mask))
+        except UnreadableImageError as error:
+            code = "mask_rgb" if error.code == "mask_in_colour" else "unreadable"
+            notes.add(code, error.message, error.fix or "save the mask again", mask)
+            continue
+        except EyewrightError as error:
+            notes.add("unreadable", error.message, error.fix or "save the mask again", mask)
+            continue
+        held = np.unique(values).tolist()
+        for value in held:
+            present[value] = present.get(value, 0) + 1
+        unknown = [v for v in held if listed and v not in listed and v != IGNORE]
+        if unknown:
+            text = f"it holds the value{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}, which no class has"
+            notes.add("mask_value", text, "name the class in classes.txt, or mend the mask", mask)
+    values_held = set(present)
+    if listed:
+        names = dict(sorted(listed.items()))
+    elif values_held and values_held <= {0, 255}:
+        names = {0: "background", 255: "foreground"}
+    else:
+        names = {v: "background" if v == 0 else f"class_{v}" for v in sorted(values_held - {IGNORE})}
+    if len(names) > 254:
+        raise DatasetError(
+            f"expected at most 254 classes in masks, found {len(names)}",
+            fix="check that the masks hold class numbers, and not object numbers or grey values",
+        )
+    for value, name in names.items():
+        if listed and value not in values_held and not smeared:
+            text = f"class {name!r} is listed and never seen"
+            notes.add("class_never_seen", text, "mark some, or leave it out of the list", "", severity="warning")
+    return MappingProxyType({v: k for k, v in enumerate(names)}), tuple(names.values())

@@ -1,0 +1,134 @@
+"""What was found, drawn over the image: boxes with labels, masks, classes with a legend."""
+
+__all__ = ["colour_of", "draw_classes", "draw_objects"]
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+_BACKGROUND = frozenset({"background", "_background_", "__background__"})
+
+
+def colour_of(index: int) -> tuple[int, int, int]:
+    """Give the colour of a class or track: hues by the golden angle, so that any few numbers in a row lie far apart.
+
+    >>> colour_of(0) != colour_of(1)
+    True
+    """
+    red, green, blue = colorsys.hsv_to_rgb((0.58 + index * 0.381966) % 1.0, 0.72, 0.96)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_objects(
+    image: NDArray[np.uint8],
+    boxes: NDArray[np.floating],
+    texts: Sequence[str],
+    colours: NDArray[np.integer],
+    *,
+    masks: NDArray[np.bool_] | None = None,
+    dashed: bool = False,
+) -> NDArray[np.uint8]:
+    """Give a copy of the image, uint8 (H, W, 3), with boxes (n, 4), their texts, and masks (n, H, W) if there are any.
+
+    Lines and letters grow with the image. A text lies above its box, and inside it where there is no room; it is left
+    out where boxes are smaller than letters. `dashed` tells the truth from what was found.
+    """
+    canvas = image.copy()
+    if masks is not None:
+        for mask, k in zip(masks, colours, strict=True):
+            canvas[mask] = np.rint(canvas[mask] * 0.55 + np.array(colour_of(int(k))) * 0.45).astype(np.uint8)
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    longer = max(image.shape[:2])
+    line, size = max(1, round(longer / 400)), int(np.clip(longer / 45, 9, 40))
+    font = ImageFont.load_default(size)
+    # The surest come first and are drawn last, on top.
+    for k in reversed(range(len(boxes))):
+        x0, y0, x1, y1 = (float(v) for v in boxes[k])
+        colour = colour_of(int(colours[k]))
+        if dashed:
+            _dashed_box(draw, (x0, y0, x1, y1), colour, line)
+        else:
+            draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=line)
+        text = texts[k] if k < len(texts) else ""
+        if not text or max(x1 - x0, y1 - y0) < size * 0.8:
+            continue
+        wide, high = font.getlength(text) + 4, size + 3
+        top = y0 - high if y0 >= high else y0
+        left = min(max(0.0, x0), max(0.0, image.shape[1] - wide))
+        draw.rectangle((left, top, left + wide, top + high), fill=colour)
+        dark = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] > 140
+        draw.text((left + 2, top), text, fill=(15, 15, 15) if dark else (255, 255, 255), font=font)
+    return np.asarray(picture)
+
+
+def _dashed_box(
+    draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: tuple[int, int, int], line: int
+) -> None:
+    x0, y0, x1, y1 = box
+    step = max(4, 4 * line)
+    for (ax, ay), (bx, by) in (
+        ((x0, y0), (x1, y0)),
+        ((x1, y0), (x1, y1)),
+        ((x1, y1), (x0, y1)),
+        ((x0, y1), (x0, y0)),
+    ):
+        length = max(abs(bx - ax), abs(by - ay))
+        for start in range(0, int(length), 2 * step):
+            a, b = start / max(length, 1e-6), min(1.0, (start + step) / max(length, 1e-6))
+            ends = (ax + (bx - ax) * a, ay + (by - ay) * a, ax + (bx - ax) * b, ay + (by - ay) * b)
+            draw.line(ends, fill=colour, width=line)
+
+
+def draw_classes(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], names: Sequence[str], *, strength: float = 0.5
+) -> NDArray[np.uint8]:
+    """Give the image, uint8 (H, W, 3), with classes (H, W) coloured, outlined, and named on a strip below it.
+
+    The background and what counts for nothing (255) stay as they are.
+    """
+    canvas = image.copy()
+    shown = [
+        int(i) for i in np.unique(mask) if i < len(names) and names[int(i)].lower() not in _BACKGROUND
+    ]
+    for i in shown:
+        inside = mask == i
+        canvas[inside] = np.rint(canvas[inside] * (1 - strength) + np.array(colour_of(i)) * strength).astype(np.uint8)
+        canvas[_rim(inside)] = colour_of(i)
+    if not shown:
+        return canvas
+    size = int(np.clip(max(image.shape[:2]) / 40, 10, 32))
+    font = ImageFont.load_default(size)
+    rows: list[list[int]] = [[]]
+    room = 6.0
+    for i in shown:
+        wide = font.getlength(names[i]) + 2 * size
+        if room + wide > image.shape[1] and rows[-1]:
+            rows.append([])
+            room = 6.0
+        rows[-1].append(i)
+        room += wide
+    strip = Image.new("RGB", (image.shape[1], len(rows) * (size + 8)), (255, 255, 255))
+    draw = ImageDraw.Draw(strip)
+    for y, row in enumerate(rows):
+        x = 6.0
+        for i in row:
+            top = y * (size + 8) + 4
+            draw.rectangle((x, top, x + size - 2, top + size - 2), fill=colour_of(i))
+            draw.text((x + size + 2, top - 2), names[i], fill=(20, 20, 20), font=font)
+            x += font.getlength(names[i]) + 2 * size
+    return np.concatenate([canvas, np.asarray(strip)])
+
+
+def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Give the pixels of a region that have a neighbour by an edge outside it."""
+    inner = inside.copy()
+    inner[1:] &= inside[:-1]
+    inner[:-1] &= inside[1:]
+    inner[:, 1:] &= inside[:, :-1]
+    inner[:, :-1] &= inside[:, 1:]
+    rim: NDArray[np.bool_] = inside & ~inner
+    return rim

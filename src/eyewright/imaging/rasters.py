@@ -1,0 +1,214 @@
+"""Shapes as pixels and back: polygons filled by pixel centres, and COCO's run lengths."""
+
+__all__ = [
+    "decode_counts",
+    "encode_counts",
+    "fill_polygons",
+    "pack_counts",
+    "parse_counts",
+    "read_counts",
+    "trace_outlines",
+]
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError
+
+_MOST_RUNS = 50_000_000
+
+
+def fill_polygons(polygons: Sequence[NDArray[np.floating[Any]]], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Give the pixels whose centres lie in any of the polygons, each (k, 2) in x, y; bool (H, W).
+
+    A polygon that crosses itself is filled by the even-odd rule. Points outside the image are allowed.
+
+    >>> fill_polygons([np.array([[0, 0], [2, 0], [2, 1], [0, 1]])], (2, 3)).astype(int).tolist()
+    [[1, 1, 0], [0, 0, 0]]
+    """
+    height, width = size_hw
+    filled = np.zeros((height, width), bool)
+    for polygon in polygons:
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        if len(points) < 3 or not np.isfinite(points).all():
+            continue
+        start, end = points, np.roll(points, -1, 0)
+        down = start[:, 1] <= end[:, 1]
+        top, bottom = np.where(down[:, None], start, end), np.where(down[:, None], end, start)
+        # An edge is crossed by the rows whose centres lie in [top, bottom).
+        first = np.clip(np.ceil(top[:, 1] - 0.5), 0, height).astype(np.int64)
+        last = np.clip(np.ceil(bottom[:, 1] - 0.5), 0, height).astype(np.int64)
+        n = np.maximum(last - first, 0)
+        if not n.any():
+            continue
+        edge = np.repeat(np.arange(len(points)), n)
+        row = first[edge] + np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        rise = bottom[edge, 1] - top[edge, 1]
+        x = top[edge, 0] + (row + 0.5 - top[edge, 1]) * (bottom[edge, 0] - top[edge, 0]) / rise
+        column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
+        low, high = int(row.min()), int(row.max()) + 1
+        turns = np.zeros((high - low, width + 1), np.int32)
+        np.add.at(turns, (row - low, column), 1)
+        filled[low:high] |= (np.cumsum(turns, 1)[:, :width] & 1).astype(bool)
+    return filled
+
+
+def parse_counts(text: str) -> NDArray[np.int64]:
+    """Give the run lengths of COCO's compressed form: 5 bits a character, differences from the third run on.
+
+    >>> parse_counts("13").tolist()
+    [1, 3]
+
+    Raises:
+        DatasetError: a character that cannot be in it, or text that ends in the middle of a number.
+    """
+    codes = np.frombuffer(text.encode("latin-1", "replace"), np.uint8).astype(np.int64) - 48
+    if len(codes) and (codes.min() < 0 or codes.max() > 63 or codes[-1] & 32):
+        raise DatasetError("compressed run lengths are damaged", fix="export the annotations again")
+    counts: list[int] = []
+    value, shift = 0, 0
+    for code in codes.tolist():
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value, shift = 0, 0
+    if counts and min(counts) < 0:
+        raise DatasetError("compressed run lengths are damaged", fix="export the annotations again")
+    return np.array(counts, np.int64)
+
+
+def pack_counts(counts: Sequence[int]) -> str:
+    """Give the compressed form of run lengths; `parse_counts` reads it.
+
+    >>> pack_counts([1, 3])
+    '13'
+    """
+    text = []
+    for i, count in enumerate(counts):
+        value = int(count) - (int(counts[i - 2]) if i > 2 else 0)
+        while True:
+            low = value & 31
+            value >>= 5
+            done = value == (-1 if low & 16 else 0)
+            text.append(chr((low if done else low | 32) + 48))
+            if done:
+                break
+    return "".join(text)
+
+
+def encode_counts(mask: NDArray[np.bool_]) -> list[int]:
+    """Give the run lengths of a mask (H, W), column by column, beginning with zeros.
+
+    >>> encode_counts(np.array([[0, 1], [1, 1]], bool))
+    [1, 3]
+    """
+    flat = np.asarray(mask, bool).T.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return [0, *runs] if flat.size and flat[0] else runs
+
+
+def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Give the mask (H, W) of run lengths.
+
+    Raises:
+        DatasetError: they do not make up the image.
+    """
+    height, width = size_hw
+    if len(counts) > _MOST_RUNS or (len(counts) and counts.min() < 0) or int(counts.sum()) != height * width:
+        raise DatasetError(
+            f"run lengths make up {int(counts.sum())} pixels, the image has {height * width}",
+            fix="export the annotations again",
+        )
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def read_counts(counts: NDArray[np.int64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give rows and columns that suffice for the box around run lengths, without making the mask."""
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    shown = (np.arange(len(counts)) % 2 == 1) & (counts > 0)
+    low, high = starts[shown], ends[shown] - 1
+    if not len(low):
+        return low, high
+    rows = np.concatenate([low % height, high % height])
+    # A run that passes the foot of a column reaches the top of the next and the foot of its own.
+    passes = low // height != high // height
+    if passes.any():
+        rows = np.concatenate([rows, [0, height - 1]])
+    return rows, np.concatenate([low // height, high // height])
+
+
+def trace_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Give the outer outlines of a mask as polygons (k, 2) in x, y along the pixels' edges.
+
+    Filled again by `fill_polygons` they give the mask back, but for holes, which polygons do not have.
+
+    >>> trace_outlines(np.array([[0, 0, 0], [0, 1, 1]], bool))[0].tolist()
+    [[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]
+    """
+    found = _directed_edges(np.asarray(mask, bool))
+    outlines = []
+    while found:
+        start = next(iter(found))
+        loop, at, before = [start], found[start].pop(), start
+        _drop_empty(found, start)
+        while at != start:
+            loop.append(at)
+            ways = found[at]
+            # Where two corners of pixels touch, turning right keeps what is one region (by edges) one.
+            step = (at[0] - before[0], at[1] - before[1])
+            right = (at[0] - step[1], at[1] + step[0])
+            k = next((i for i, w in enumerate(ways) if _heads(at, w) == _heads(at, right)), 0)
+            before, at = at, ways.pop(k)
+            _drop_empty(found, before)
+        corners = _corners(np.array(loop, np.float64))
+        if _signed_area(corners) > 0:
+            outlines.append(corners)
+    return outlines
+
+
+def _directed_edges(mask: NDArray[np.bool_]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """Give the unit edges between mask and rest by their start, with the mask to the right (clockwise outside)."""
+    padded = np.pad(mask, 1)
+    edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    inner, above, below = padded[1:-1, 1:-1], padded[:-2, 1:-1], padded[2:, 1:-1]
+    left, right = padded[1:-1, :-2], padded[1:-1, 2:]
+    for side, (dx0, dy0, dx1, dy1) in (
+        (inner & ~above, (0, 0, 1, 0)),
+        (inner & ~right, (1, 0, 1, 1)),
+        (inner & ~below, (1, 1, 0, 1)),
+        (inner & ~left, (0, 1, 0, 0)),
+    ):
+        rows, columns = np.nonzero(side)
+        for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
+            edges.setdefault((x + dx0, y + dy0), []).append((x + dx1, y + dy1))
+    return edges
+
+
+def _drop_empty(edges: dict[tuple[int, int], list[tuple[int, int]]], at: tuple[int, int]) -> None:
+    if not edges[at]:
+        del edges[at]
+
+
+def _heads(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return (b[0] > a[0]) - (b[0] < a[0]), (b[1] > a[1]) - (b[1] < a[1])
+
+
+def _corners(loop: NDArray[np.float64]) -> NDArray[np.float64]:
+    step = np.roll(loop, -1, 0) - loop
+    turned = (step != np.roll(step, 1, 0)).any(1)
+    return loop[turned]
+
+
+def _signed_area(points: NDArray[np.float64]) -> float:
+    x, y = points.T
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)

@@ -1,0 +1,174 @@
+"""How well pixels are told apart: IoU and Dice a class, boundary F, defects found and false alarms, with intervals."""
+
+__all__ = ["FOUND_IOU", "IGNORE", "boundary_scores", "image_confusion", "mask_metrics"]
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from eyewright.core.report import Metric
+from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval, wilson_interval
+
+IGNORE = 255
+"""The class id of pixels that count for nothing."""
+
+FOUND_IOU = 0.1
+"""A defect is found where the overlap with it in its image passes this."""
+
+_REACH = 0.0075
+
+
+def image_confusion(found: NDArray[np.uint8], truth: NDArray[np.uint8], n_classes: int) -> NDArray[np.int64]:
+    """Count the pixels of one image by true class (rows) and found class (columns), int64 (C, C).
+
+    >>> image_confusion(np.array([[0, 1]], np.uint8), np.array([[1, 255]], np.uint8), 2).tolist()
+    [[0, 0], [1, 0]]
+    """
+    known = truth != IGNORE
+    pairs = truth[known].astype(np.int64) * n_classes + found[known]
+    return np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+
+
+def boundary_scores(found: NDArray[np.uint8], truth: NDArray[np.uint8], n_classes: int) -> NDArray[np.float64]:
+    """Count a class's boundary pixels of one image, float64 (C, 4): found, of them near a true one, true, of them near.
+
+    Near is within 0.75 % of the diagonal, at least a pixel (Perazzi et al. 2016, "DAVIS"), by a square window.
+    """
+    reach = max(1, round(_REACH * math.hypot(*truth.shape)))
+    known = truth != IGNORE
+    counts = np.zeros((n_classes, 4))
+    for c in np.unique(np.concatenate([np.unique(truth[known]), np.unique(found[known])])).tolist():
+        ours, theirs = _boundary((found == c) & known) & known, _boundary((truth == c) & known) & known
+        counts[c] = ours.sum(), (ours & _grown(theirs, reach)).sum(), theirs.sum(), (theirs & _grown(ours, reach)).sum()
+    return counts
+
+
+def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Give the pixels of a mask that have a neighbour by an edge outside it; the image's edge is none."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    edge: NDArray[np.bool_] = mask & ~inner
+    return edge
+
+
+def _grown(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    picture = Image.fromarray(mask.astype(np.uint8))
+    left = reach
+    while left > 0:
+        step = min(left, 7)
+        picture = picture.filter(ImageFilter.MaxFilter(2 * step + 1))
+        left -= step
+    return np.asarray(picture) > 0
+
+
+def mask_metrics(
+    confusions: NDArray[np.int64],
+    boundaries: NDArray[np.float64],
+    names: Sequence[str],
+    foreground: Sequence[int],
+    *,
+    rng: np.random.Generator,
+    groups: NDArray[Any] | None = None,
+    replicates: int = 1000,
+) -> tuple[dict[str, Metric], list[dict[str, Any]]]:
+    """Measure a segmentation from every image's counts: `confusions` (N, C, C), `boundaries` (N, C, 4).
+
+    Pixels of all images are summed before anything is divided. `miou`, `dice` and `boundary_f` are means over the
+    foreground classes that occur; `miou_all` counts the background too. `found` is the share of (image, class) pairs
+    whose IoU in that image passes 0.1, `false_alarms` the share of images without any foreground in which some was
+    found. The second value has a row a class.
+    """
+    n, c, _ = confusions.shape
+    fore = np.array(list(foreground), np.int64)
+    flat = confusions.reshape(n, -1).astype(np.float64)
+    edges = boundaries.reshape(n, -1)
+
+    def numbers(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        table = (weights @ flat).reshape(-1, c, c)
+        right = np.einsum("bii->bi", table)
+        truth, found = table.sum(2), table.sum(1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            iou = np.where(truth + found > 0, right / (truth + found - right), np.nan)
+            dice = np.where(truth + found > 0, 2 * right / (truth + found), np.nan)
+            near = (weights @ edges).reshape(-1, c, 4)
+            precision, recall = near[..., 1] / near[..., 0], near[..., 3] / near[..., 2]
+            sharp = np.where(precision + recall > 0, 2 * precision * recall / (precision + recall), np.nan)
+            sharp = np.where((near[..., 0] > 0) != (near[..., 2] > 0), 0.0, sharp)
+            sharp = np.where((near[..., 0] > 0) & (near[..., 2] > 0) & ~np.isfinite(sharp), 0.0, sharp)
+            accuracy = right.sum(1) / table.sum((1, 2))
+        # A class that is not there and was found all the same counts in its images, not as a class of its own.
+        there = truth > 0
+        return {"iou": np.where(there, iou, np.nan), "dice": np.where(there, dice, np.nan),
+                "boundary": np.where(there, sharp, np.nan), "accuracy": accuracy}  # fmt: skip
+
+    def means(found: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        return {
+            "miou": _mean(found["iou"][:, fore]),
+            "dice": _mean(found["dice"][:, fore]),
+            "boundary_f": _mean(found["boundary"][:, fore]),
+            "miou_all": _mean(found["iou"]),
+            "pixel_accuracy": found["accuracy"],
+        }
+
+    point = numbers(np.ones((1, n)))
+    drawn: dict[str, list[NDArray[np.float64]]] = {}
+    for weights in bootstrap_weights(n, replicates=replicates, rng=rng, groups=groups):
+        each = numbers(weights)
+        for key, value in (means(each) | {"iou": each["iou"]}).items():
+            drawn.setdefault(key, []).append(value)
+    samples = {k: np.concatenate(v) for k, v in drawn.items()}
+    result = {}
+    for name, value in means(point).items():
+        low, high = percentile_interval(samples[name])
+        result[name] = Metric(_finite(value[0]), _finite(low), _finite(high), n)
+    result |= _defects(confusions, fore)
+    rows = []
+    with np.errstate(invalid="ignore"):
+        for k, name in enumerate(names):
+            low, high = percentile_interval(samples["iou"][:, k])
+            rows.append(
+                {
+                    "label": name,
+                    "n": int((confusions[:, k].sum(1) > 0).sum()),
+                    "pixels": int(confusions[:, k].sum()),
+                    "iou": {"value": _finite(point["iou"][0, k]), "low": _finite(low), "high": _finite(high)},
+                    "dice": _finite(point["dice"][0, k]),
+                    "boundary_f": _finite(point["boundary"][0, k]),
+                }
+            )
+    return result, rows
+
+
+def _defects(confusions: NDArray[np.int64], fore: NDArray[np.int64]) -> dict[str, Metric]:
+    """Give the share of (image, foreground class) pairs that were found, and of clean images with a false alarm."""
+    right = np.einsum("nii->ni", confusions)
+    truth, found = confusions.sum(2), confusions.sum(1)
+    there = truth[:, fore] > 0
+    iou = right[:, fore] / np.maximum(truth[:, fore] + found[:, fore] - right[:, fore], 1)
+    hits, total = int(((iou > FOUND_IOU) & there).sum()), int(there.sum())
+    clean = ~there.any(1)
+    alarms = int((found[:, fore].sum(1) > 0)[clean].sum())
+    result = {}
+    for name, k, m in (("found", hits, total), ("false_alarms", alarms, int(clean.sum()))):
+        low, high = wilson_interval(k, m)
+        value = k / m if m else math.nan
+        result[name] = Metric(_finite(value), _finite(low), _finite(high), m, "wilson")
+    return result
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = np.isfinite(values)
+    count = known.sum(1)
+    found: NDArray[np.float64] = np.where(count > 0, np.where(known, values, 0).sum(1) / np.maximum(count, 1), np.nan)
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

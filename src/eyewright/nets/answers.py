@@ -1,0 +1,77 @@
+"""From what a net gives while it learns to what a bundle promises: named arrays, the same in torch and in ONNX."""
+
+__all__ = ["Answers", "BoxAnswers", "ClassAnswers", "MaskAnswers", "answers_of", "decoding_of"]
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyewright.nets.pixels import PixelNet
+
+
+class ClassAnswers(nn.Module):
+    """Logits to probabilities (N, C), softened by a temperature."""
+
+    names: tuple[str, ...] = ("probabilities",)
+
+    def __init__(self, net: PixelNet, temperature: float) -> None:
+        super().__init__()
+        self.net, self.temperature = net, temperature
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.softmax(self.net(image) / self.temperature, 1)
+
+
+class MaskAnswers(nn.Module):
+    """Logits to probabilities (N, C, H, W)."""
+
+    names: tuple[str, ...] = ("probabilities",)
+
+    def __init__(self, net: PixelNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.softmax(self.net(image), 1)
+
+
+class BoxAnswers(nn.Module):
+    """A detector's outputs to boxes (N, A, 4) in prepared pixels and scores (N, A, C); with masks what makes them."""
+
+    def __init__(self, net: PixelNet, *, masks: bool) -> None:
+        super().__init__()
+        self.net, self.masks = net, masks
+        self.names: tuple[str, ...] = ("boxes", "scores", *(("coefficients", "prototypes") if masks else ()))
+
+    def boxes_and_scores(self, found: Any) -> tuple[Tensor, Tensor]:
+        """Give boxes and scores of the net's outputs."""
+        body: Any = self.net.body
+        if hasattr(body, "boxes_and_scores"):
+            boxes, scores = body.boxes_and_scores(found)
+            return boxes, scores
+        bins = torch.arange(found.sides.shape[-1], dtype=found.sides.dtype, device=found.sides.device)
+        reach = (found.sides.softmax(-1) * bins).sum(-1) * body.strides[:, None]
+        boxes = torch.cat([body.points - reach[..., :2], body.points + reach[..., 2:]], -1)
+        return boxes, found.logits.sigmoid()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        found = self.net(image)
+        answers = self.boxes_and_scores(found)
+        return (*answers, found.coefficients, found.prototypes) if self.masks else answers
+
+
+Answers = ClassAnswers | MaskAnswers | BoxAnswers
+
+
+def decoding_of(net: PixelNet, task: str) -> dict[str, Any]:
+    """Give what decoding must know of a net: from which overlap on two boxes are one object."""
+    suppression = getattr(net.body, "suppression", None)
+    return {"iou": float(suppression)} if task in ("detect", "instance") and suppression is not None else {}
+
+
+def answers_of(net: PixelNet, task: str, *, temperature: float = 1.0) -> Any:
+    """Give the module that answers as a bundle for `task` does: `names` are its outputs, in order."""
+    if task == "classify":
+        return ClassAnswers(net, temperature)
+    return MaskAnswers(net) if task == "segment" else BoxAnswers(net, masks=task == "instance")

@@ -1,0 +1,351 @@
+"""Augmentation of whole batches with what is marked in them: boxes and masks move as their pixels do."""
+
+__all__ = ["SceneAugmentation", "augment_boxes", "augment_masks", "augment_objects", "plan_scenes"]
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eyewright.training.objectives.detect import CROWD, PADDING
+from eyewright.training.recipe import Recipe
+
+# An object of which less is left is no longer one to be found, and no background either.
+_VISIBLE = 0.25
+_SMALLEST = 2.0
+_IGNORE = 255
+# From this share of the run on images look as they will in use.
+_CALM = 0.85
+
+
+@dataclass(frozen=True)
+class SceneAugmentation:
+    """What may be done to a training image and to what is marked in it. Every draw is uniform.
+
+    `zoom` scales by 1 ± that share, `shift` moves by up to that share of the side, `rotate_deg` turns masks (boxes are
+    never turned: a turned box no longer fits). `mosaic` is the share of images that are put together from four,
+    `paste` the share that get objects of another image put into them. `light` changes brightness and contrast,
+    `colour` saturation and the balance of the channels, each by up to that share. `fill` is what lies outside, `kind` says
+    what is marked.
+    """
+
+    flip: bool = False
+    upside_down: bool = False
+    zoom: float = 0.0
+    shift: float = 0.0
+    rotate_deg: float = 0.0
+    mosaic: float = 0.0
+    paste: float = 0.0
+    light: float = 0.0
+    colour: float = 0.0
+    fill: int = 114
+    kind: Literal["boxes", "objects", "masks"] = "boxes"
+
+    def is_none(self) -> bool:
+        """Tell whether nothing is done."""
+        return self.describe() == "none"
+
+    def describe(self) -> str:
+        """Say it in a few words, for the console and the report."""
+        parts = [
+            self.flip and "mirror",
+            self.upside_down and "upside down",
+            self.zoom and f"zoom {self.zoom:.0%}",
+            self.shift and f"shift {self.shift:.0%}",
+            self.rotate_deg and f"turn {self.rotate_deg:g}°",
+            self.mosaic and f"mosaic {self.mosaic:.0%}",
+            self.paste and f"paste {self.paste:.0%}",
+            self.light and f"light {self.light:.0%}",
+            self.colour and f"colour {self.colour:.0%}",
+        ]
+        return ", ".join(p for p in parts if p) or "none"
+
+    def apply(
+        self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0
+    ) -> tuple[Tensor, Any]:
+        """Give an augmented batch, uint8 (N, H, W, C), with its targets; at the end of training less is done."""
+        plan = self if progress < _CALM else self.calmed()
+        if self.kind == "masks":
+            return augment_masks(pixels, targets, plan, rng=rng)
+        if self.kind == "objects":
+            return augment_objects(pixels, targets, plan, rng=rng)
+        return augment_boxes(pixels, targets, plan, rng=rng)
+
+    def calmed(self) -> "SceneAugmentation":
+        """Give what is left for the end of training, when images should look as they will in use."""
+        return replace(self, mosaic=0.0, paste=0.0, zoom=self.zoom / 2)
+
+
+def plan_scenes(recipe: Recipe, *, grey: bool, fill: int) -> SceneAugmentation:
+    """Choose the augmentation for a recipe; "auto" is "strong"."""
+    level = "strong" if recipe.augment == "auto" else recipe.augment
+    flip = recipe.flip in ("auto", "horizontal", "both")
+    upside_down = recipe.flip == "both"
+    if level == "none":
+        return SceneAugmentation(flip=recipe.flip in ("horizontal", "both"), upside_down=upside_down, fill=fill)
+    if level == "light":
+        return SceneAugmentation(flip=flip, upside_down=upside_down, zoom=0.1, shift=0.1, light=0.1, fill=fill)
+    masks = recipe.task == "segment"
+    return SceneAugmentation(
+        flip=flip,
+        upside_down=upside_down,
+        zoom=0.25 if masks else 0.4,
+        shift=0.1,
+        rotate_deg=10.0 if masks else 0.0,
+        mosaic=0.0 if masks else 0.5,
+        paste=0.0 if recipe.task == "detect" else 0.3,
+        light=0.2,
+        colour=0.0 if grey else 0.2,
+        fill=fill,
+    )
+
+
+class _Layer(NamedTuple):
+    """Where source images go: out = source * scale + offset in x, y; only what lies in `window` is shown."""
+
+    source: Tensor
+    scale: Tensor
+    offset: Tensor
+    window: Tensor
+
+
+def augment_boxes(
+    pixels: Tensor, objects: Tensor, plan: SceneAugmentation, *, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Give an augmented batch, uint8 (N, H, W, C), with its objects, float32 (N, M, 5).
+
+    Objects of which less than a quarter is left become ignore regions.
+    """
+    if plan.is_none():
+        return pixels, objects
+    images, found = pixels.permute(0, 3, 1, 2).float().contiguous() - plan.fill, []
+    out = torch.zeros_like(images)
+    for layer in _layers(len(images), images.shape[-2:], plan, rng):
+        out = torch.where(_window_mask(layer, out.shape[-2:]), _sample(images, layer), out)
+        found.append(_moved(objects, layer))
+    return _finish(out, plan, rng), _compact(torch.cat(found, 1))
+
+
+def augment_objects(
+    pixels: Tensor, targets: tuple[Tensor, Tensor], plan: SceneAugmentation, *, rng: torch.Generator
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Give an augmented batch with its objects, float32 (N, M, 5), and the number of the object that each pixel
+    belongs to, int64 (N, H, W), from 1; numbers are rows of the objects."""
+    objects, owners = targets
+    if plan.is_none():
+        return pixels, targets
+    images, found = pixels.permute(0, 3, 1, 2).float().contiguous() - plan.fill, []
+    out, whose = torch.zeros_like(images), torch.zeros_like(owners)
+    rows = objects.shape[1]
+    for k, layer in enumerate(_layers(len(images), images.shape[-2:], plan, rng)):
+        shown = _window_mask(layer, out.shape[-2:])
+        out = torch.where(shown, _sample(images, layer), out)
+        moved = _sample(owners[:, None].float(), layer, mode="nearest").long()[:, 0]
+        whose = torch.where(shown[:, 0], torch.where(moved > 0, moved + k * rows, 0), whose)
+        found.append(_moved(objects, layer))
+    joined = torch.cat(found, 1)
+    if plan.paste:
+        out, joined, whose = _paste_objects(out, joined, whose, plan.paste, rng)
+    return _finish(out, plan, rng), (joined, whose)
+
+
+def augment_masks(
+    pixels: Tensor, masks: Tensor, plan: SceneAugmentation, *, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Give an augmented batch with its masks, uint8 (N, H, W), class ids; what comes in from outside is 255."""
+    if plan.is_none():
+        return pixels, masks
+    n, height, width, _ = pixels.shape
+    images = pixels.permute(0, 3, 1, 2).float().contiguous() - plan.fill
+    angle = _draw(n, math.radians(plan.rotate_deg), rng)
+    size = 1 + _draw(n, plan.zoom, rng)
+    flips = [
+        torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0) if on else torch.ones(n)
+        for on in (plan.flip, plan.upside_down)
+    ]
+    across = width / height
+    theta = torch.stack(
+        [
+            torch.stack(
+                [flips[0] * size * angle.cos(), -size * angle.sin() / across, 2 * _draw(n, plan.shift, rng)], 1
+            ),
+            torch.stack(
+                [flips[0] * size * angle.sin() * across, flips[1] * size * angle.cos(), 2 * _draw(n, plan.shift, rng)],
+                1,
+            ),
+        ],
+        1,
+    ).to(pixels.device)
+    grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
+    out = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    # Mirrored at the border as the image is: the mask of what is seen there is known.
+    moved = functional.grid_sample(
+        masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
+    )[:, 0].to(torch.uint8)
+    if plan.paste:
+        partner = torch.randperm(n, generator=rng)
+        chosen = torch.rand(n, generator=rng) < plan.paste
+        there = (moved[partner] > 0) & (moved[partner] != _IGNORE) & chosen.to(moved.device)[:, None, None]
+        out = torch.where(there[:, None], out[partner], out)
+        moved = torch.where(there, moved[partner], moved)
+    return _finish(out, plan, rng), moved
+
+
+def _layers(n: int, size_hw: tuple[int, int] | torch.Size, plan: SceneAugmentation, rng: torch.Generator) -> list[_Layer]:
+    height, width = size_hw
+    side = torch.tensor([width, height], dtype=torch.float32)
+    whole = torch.tensor([0.0, 0.0, width, height]).repeat(n, 1)
+    first = _one_layer(torch.arange(n), torch.zeros(n, 2) + side / 2, n, side, plan, rng, whole)
+    if not plan.mosaic:
+        return [first]
+    joined = torch.rand(n, generator=rng) < plan.mosaic
+    centre = (0.3 + 0.4 * torch.rand(n, 2, generator=rng)) * side
+    layers = []
+    for quarter in range(4):
+        right, low = quarter % 2, quarter // 2
+        window = torch.stack(
+            [
+                centre[:, 0] * right,
+                centre[:, 1] * low,
+                torch.where(torch.tensor(bool(right)), side[0], centre[:, 0]),
+                torch.where(torch.tensor(bool(low)), side[1], centre[:, 1]),
+            ],
+            1,
+        )
+        source = torch.arange(n) if quarter == 0 else torch.randperm(n, generator=rng)
+        middle = (window[:, :2] + window[:, 2:]) / 2
+        layer = _one_layer(source, middle, n, side, plan, rng, window, smaller=0.7)
+        if quarter == 0:
+            kept = joined[:, None]
+            layer = _Layer(
+                layer.source,
+                torch.where(kept, layer.scale, first.scale),
+                torch.where(kept, layer.offset, first.offset),
+                torch.where(kept, layer.window, first.window),
+            )
+        else:
+            layer = layer._replace(window=layer.window * joined[:, None])
+        layers.append(layer)
+    return layers
+
+
+def _one_layer(
+    source: Tensor,
+    middle: Tensor,
+    n: int,
+    side: Tensor,
+    plan: SceneAugmentation,
+    rng: torch.Generator,
+    window: Tensor,
+    *,
+    smaller: float = 1.0,
+) -> _Layer:
+    """Scale about the image's centre and put that near `middle`, (N, 2)."""
+    size = smaller * (1 + _draw(n, plan.zoom, rng))
+    # A little of its own for each side: things are seen from other directions too.
+    scale = torch.stack([size * (1 + _draw(n, plan.zoom / 5, rng)) for _ in range(2)], 1)
+    for axis, on in enumerate((plan.flip, plan.upside_down)):
+        if on:
+            scale[:, axis] *= torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0)
+    offset = middle - scale * side / 2 + torch.stack([_draw(n, plan.shift, rng) for _ in range(2)], 1) * side
+    return _Layer(source, scale, offset, window)
+
+
+def _sample(images: Tensor, layer: _Layer, *, mode: str = "bilinear") -> Tensor:
+    n, _, height, width = images.shape
+    side = torch.tensor([width, height], dtype=torch.float32)
+    # affine_grid speaks of where an output pixel comes from, in units in which the image reaches from -1 to 1.
+    back = 1 / layer.scale
+    shift = (side - 2 * layer.offset) / (side * layer.scale) - 1
+    zero = torch.zeros(n)
+    theta = torch.stack(
+        [torch.stack([back[:, 0], zero, shift[:, 0]], 1), torch.stack([zero, back[:, 1], shift[:, 1]], 1)], 1
+    ).to(images.device)
+    grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
+    source = images if bool((layer.source == torch.arange(n)).all()) else images[layer.source.to(images.device)]
+    return functional.grid_sample(source, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def _window_mask(layer: _Layer, size_hw: tuple[int, int] | torch.Size) -> Tensor:
+    y, x = torch.arange(size_hw[0]) + 0.5, torch.arange(size_hw[1]) + 0.5
+    w = layer.window
+    rows = (y >= w[:, 1:2]) & (y < w[:, 3:4])
+    columns = (x >= w[:, 0:1]) & (x < w[:, 2:3])
+    return rows[:, None, :, None] & columns[:, None, None, :]
+
+
+def _moved(objects: Tensor, layer: _Layer) -> Tensor:
+    """Give the objects where their pixels went, cut off at the window."""
+    device = objects.device
+    rows = objects[layer.source.to(device)]
+    scale, offset = layer.scale.to(device)[:, None], layer.offset.to(device)[:, None]
+    a, b = rows[..., :2] * scale + offset, rows[..., 2:4] * scale + offset
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    window = layer.window.to(device)[:, None]
+    cut_low = torch.minimum(torch.maximum(low, window[..., :2]), window[..., 2:])
+    cut_high = torch.minimum(torch.maximum(high, window[..., :2]), window[..., 2:])
+    whole, left = (high - low).clamp(min=0).prod(-1), (cut_high - cut_low).clamp(min=0).prod(-1)
+    label = rows[..., 4]
+    share = left / whole.clamp(min=1e-6)
+    partly = (share < _VISIBLE) | ((cut_high - cut_low).amin(-1) < _SMALLEST)
+    label = torch.where((label >= 0) & partly, float(CROWD), label)
+    label = torch.where(left <= 0, float(PADDING), label)
+    return torch.cat([cut_low, cut_high, label[..., None]], -1)
+
+
+def _compact(objects: Tensor) -> Tensor:
+    """Put rows that hold something first and leave out columns that hold nothing in any image."""
+    empty = objects[..., 4] == PADDING
+    most = int((~empty).sum(1).max()) if objects.numel() else 0
+    order = empty.to(torch.int8).argsort(dim=1, stable=True)[:, : max(1, most)]
+    return objects.gather(1, order[..., None].expand(-1, -1, 5))
+
+
+def _paste_objects(
+    out: Tensor, objects: Tensor, whose: Tensor, share: float, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Put about half of the objects of a partner into some images (Ghiasi et al. 2021, "Simple copy-paste")."""
+    n, rows = objects.shape[:2]
+    partner = torch.randperm(n, generator=rng)
+    chosen = (torch.rand(n, rows, generator=rng) < 0.5) & (torch.rand(n, 1, generator=rng) < share)
+    theirs = objects[partner].clone()
+    chosen = chosen.to(objects.device) & (theirs[..., 4] >= 0)
+    theirs[..., 4] = torch.where(chosen, theirs[..., 4], float(PADDING))
+    number = whose[partner]
+    taken = torch.cat([torch.zeros_like(chosen[:, :1]), chosen], 1).gather(1, number.flatten(1)).view_as(number)
+    out = torch.where(taken[:, None], out[partner], out)
+    joined = torch.cat([objects, theirs], 1)
+    before = _areas(whose, 2 * rows)
+    whose = torch.where(taken, number + rows, whose)
+    after = _areas(whose, 2 * rows)
+    hidden = (before > 0) & (after < _VISIBLE * before)
+    joined[..., 4] = torch.where(hidden & (joined[..., 4] >= 0), float(CROWD), joined[..., 4])
+    return out, joined, whose
+
+
+def _areas(whose: Tensor, rows: int) -> Tensor:
+    counts = torch.zeros(len(whose), rows + 1, device=whose.device)
+    counts.scatter_add_(1, whose.flatten(1), torch.ones_like(whose, dtype=torch.float32).flatten(1))
+    return counts[:, 1:]
+
+
+def _finish(images: Tensor, plan: SceneAugmentation, rng: torch.Generator) -> Tensor:
+    """Change light and colour, and give uint8 (N, H, W, C)."""
+    n, channels = images.shape[:2]
+
+    def gain(most: float, *shape: int) -> Tensor:
+        return (1 + _draw(n * math.prod(shape), most, rng)).view(n, *shape).to(images.device)
+
+    if plan.colour and channels == 3:
+        grey = images.mean(1, keepdim=True)
+        images = torch.lerp(grey, images, gain(plan.colour, 1, 1, 1)) * gain(plan.colour / 4, 3, 1, 1)
+    if plan.light:
+        images = images * gain(plan.light, 1, 1, 1) + (gain(plan.light, 1, 1, 1) - 1) * 96
+    return (images + plan.fill).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _draw(n: int, most: float, rng: torch.Generator) -> Tensor:
+    return (torch.rand(n, generator=rng) * 2 - 1) * most

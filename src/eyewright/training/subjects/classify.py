@@ -1,0 +1,100 @@
+"""Learning to classify."""
+
+__all__ = ["ClassSubject"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError
+from eyewright.data.dataset import Dataset
+from eyewright.data.scan import Scan
+from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.calibration import fit_temperature, operating_points, uncalibrated
+from eyewright.metrics.classification import expected_calibration_error
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.augment import plan_augmentation
+from eyewright.training.defaults import choose_preparation, resolve_recipe
+from eyewright.training.loop import FitData
+from eyewright.training.objectives.classify import classification_objective
+from eyewright.training.recipe import Recipe
+
+
+class ClassSubject:
+    """One class an image; targets are class ids, int64 (N,)."""
+
+    def check(self, dataset: Dataset) -> None:
+        if len(dataset.labels) < 2:
+            only = f": {dataset.labels.names[0]!r}" if len(dataset.labels) else ""
+            raise DatasetError(
+                f"expected at least 2 classes, found {len(dataset.labels)}{only}", fix="add a folder of another class"
+            )
+        seen = set(dataset.train.targets.tolist())
+        lacking = [n for i, n in enumerate(dataset.labels.names) if i not in seen]
+        if lacking:
+            raise DatasetError(
+                f"class {lacking[0]!r} has no image to train on", fix="add images of it to train, or remove the class"
+            )
+
+    def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+        return choose_preparation(scan, recipe, published)
+
+    def resolve(self, recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
+        return resolve_recipe(recipe, n_train, preparation)
+
+    def targets(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
+        return part.targets
+
+    def learn(
+        self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
+    ) -> "ClassLearning":
+        return ClassLearning(data, recipe, dataset.labels.names, preparation)
+
+
+class ClassLearning:
+    """How a classifier is learnt."""
+
+    main_metric = "accuracy"
+
+    def __init__(self, data: FitData, recipe: Recipe, names: tuple[str, ...], preparation: Preparation) -> None:
+        self.names = names
+        n_train = len(data.train_targets)
+        self.augmentation = plan_augmentation(recipe, grey=preparation.channels == 1, n_train=n_train)
+        targets: Any = data.train_targets
+        weights = _class_weights(np.asarray(targets), len(names)) if recipe.class_weights else None
+        self.objective = classification_objective(recipe, weights)
+
+    def condense(self, outputs: torch.Tensor, targets: Any) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = outputs.cpu().numpy()
+        return logits
+
+    def measure(self, kept: NDArray[np.float32], targets: Any) -> Mapping[str, float]:
+        top = kept.max(1, keepdims=True)
+        log_sum = np.log(np.exp(kept - top).sum(1)) + top[:, 0]
+        loss = float((log_sum - kept[np.arange(len(targets)), targets]).mean())
+        return {"loss": loss, "accuracy": float((kept.argmax(1) == targets).mean())}
+
+    def conclude(self, kept: NDArray[np.float32], targets: Any) -> dict[str, dict[str, Any]]:
+        """Fit the temperature and every class's operating point."""
+        temperature = fit_temperature(kept, targets)
+        scaled = kept.astype(np.float64) / temperature
+        scaled = np.exp(scaled - scaled.max(1, keepdims=True))
+        after = scaled / scaled.sum(1, keepdims=True)
+        errors = {
+            f"ece_{when}": expected_calibration_error(p.max(1), p.argmax(1) == targets)
+            for when, p in (("before", uncalibrated(after, temperature)), ("after", after))
+        }
+        points = {n: asdict(point) for n, point in zip(self.names, operating_points(targets, after), strict=True)}
+        return {
+            "calibration": {"method": "temperature", "temperature": temperature, "n": len(targets), **errors},
+            "thresholds": {"method": "largest F1 of the class against the rest, on validation images", "classes": points},
+        }
+
+
+def _class_weights(targets: NDArray[np.int64], n_classes: int) -> torch.Tensor:
+    counts = np.maximum(np.bincount(targets, minlength=n_classes), 1)
+    return torch.tensor(len(targets) / (n_classes * counts), dtype=torch.float32)

@@ -1,0 +1,189 @@
+"""Learning to find objects, and with masks to outline them."""
+
+__all__ = ["BoxSubject", "published_preparation"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError, UsageError
+from eyewright.data.dataset import Dataset
+from eyewright.data.marks import usable_objects
+from eyewright.data.objects import Objects
+from eyewright.data.scan import Scan
+from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.detection import best_points, detection_metrics
+from eyewright.metrics.matching import Detected, match_detections
+from eyewright.nets.answers import answers_of
+from eyewright.nets.pixels import PixelNet
+from eyewright.tasks.boxes import choose_boxes
+from eyewright.training.cache import build_array
+from eyewright.training.defaults import resolve_scenes
+from eyewright.training.loop import FitData
+from eyewright.training.objectives.detect import CROWD, DetectionObjective
+from eyewright.training.recipe import Recipe
+from eyewright.training.scenes import plan_scenes
+from eyewright.training.subjects.subject import usual_size
+from eyewright.training.targets import BoxTargets, ObjectTargets, box_rows, owner_map
+
+_SIDES = (320, 416, 512, 640)
+# Prepared pixels that all but the smallest tenth of the objects should have.
+_LEAST_SEEN = 12.0
+_KEPT = 100
+_IOU, _LEAST = 0.6, 0.01
+
+
+class BoxSubject:
+    """Boxes, float32 (N, M, 5); for instances also whose each pixel is."""
+
+    def __init__(self, task: Literal["detect", "instance"]) -> None:
+        self.task = task
+
+    def check(self, dataset: Dataset) -> None:
+        for split in ("train", "val"):
+            part = dataset.part(split)  # type: ignore[arg-type]
+            if not any(len(s.target) for s in part.samples):
+                raise DatasetError(
+                    f"nothing is marked in any of the {len(part)} images of {split}", fix=f"annotate {split}"
+                )
+
+    def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+        if published is not None:
+            return published_preparation(published, recipe)
+        sizes = scan.sizes_hw
+        longer = recipe.imgsz or _side_for(dataset, scan)
+        grey = scan.is_grey()
+        return Preparation(
+            usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=114, steps=recipe.steps
+        )
+
+    def resolve(self, recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
+        model = {"detect": "spot_net", "instance": "spot_mask_net"}[self.task]
+        return resolve_scenes(recipe, n_train, preparation, model=model, loss="varifocal", batch=16, views=30_000)
+
+    def targets(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
+        rows, masks = [], []
+        for i, size in enumerate(sizes):
+            objects = usable_objects(part.objects(i, size), size)
+            if self.task == "instance":
+                objects = objects.chosen(np.array([bool(o) for o in objects.outlines], bool))
+            rows.append(box_rows(objects, preparation.place(size), seed=part.samples[i].id))
+            masks.append(objects)
+        boxes = BoxTargets(rows)
+        if self.task == "detect":
+            return boxes
+
+        def fill(out: NDArray[np.uint16], i: int) -> None:
+            out[i] = _owners(masks[i], sizes[i], preparation)
+
+        return ObjectTargets(boxes, build_array((len(part), *preparation.size_hw), np.uint16, fill, key=key))
+
+    def learn(
+        self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
+    ) -> "BoxLearning":
+        return BoxLearning(net, recipe, dataset.labels.names, preparation)
+
+
+class BoxLearning:
+    """How a detector is learnt."""
+
+    main_metric = "ap"
+
+    def __init__(self, net: PixelNet, recipe: Recipe, names: tuple[str, ...], preparation: Preparation) -> None:
+        self.names = names
+        body: Any = net.body
+        grey = preparation.channels == 1
+        kind: Any = "boxes" if recipe.task == "detect" else "objects"
+        self.augmentation = replace(plan_scenes(recipe, grey=grey, fill=preparation.fill), kind=kind)
+        self._answers = answers_of(net, recipe.task)
+        self._suppress = getattr(body, "suppression", _IOU)
+        self.objective = body.objective if hasattr(body, "objective") else DetectionObjective(body.points, body.strides)
+
+    def condense(self, outputs: Any, targets: Any) -> NDArray[np.float32]:
+        """Give the surest 100 objects of each image, float32 (n, 100, 6): box, score, class id; -1 for none."""
+        boxes, scores = (t.cpu().numpy() for t in self._answers.boxes_and_scores(outputs))
+        kept = np.full((len(boxes), _KEPT, 6), -1, np.float32)
+        for i, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+            points, labels = choose_boxes(box, score, least=_LEAST, iou=self._suppress, most=_KEPT)
+            n = len(points)
+            kept[i, :n, :4], kept[i, :n, 4], kept[i, :n, 5] = box[points], score[points, labels], labels
+        return kept
+
+    def measure(self, kept: NDArray[np.float32], targets: Any) -> Mapping[str, float]:
+        found, truth = self._detected(kept, targets)
+        matched = match_detections(found, truth, len(self.names), areas=("all",))
+        # Intervals are for reports; during training nobody reads them.
+        numbers = detection_metrics(
+            found, truth, len(self.names), rng=np.random.default_rng(0), replicates=1, matched=matched
+        )
+        return {name: numbers[name].value or 0.0 for name in ("ap", "ap50")}
+
+    def conclude(self, kept: NDArray[np.float32], targets: Any) -> dict[str, dict[str, Any]]:
+        found, truth = self._detected(kept, targets)
+        matched = match_detections(found, truth, len(self.names), areas=("all",), thresholds=np.array([0.5]))
+        points = {n: asdict(p) for n, p in zip(self.names, best_points(matched), strict=True)}
+        return {
+            "calibration": {"method": "none", "n": len(kept)},
+            "thresholds": {"method": "largest F1 at an IoU of 0.5, on validation images", "classes": points},
+        }
+
+    def _detected(self, kept: NDArray[np.float32], targets: Any) -> tuple[list[Detected], list[Detected]]:
+        found, truth = [], []
+        for i, rows in enumerate(kept):
+            own = rows[rows[:, 5] >= 0].astype(np.float64)
+            found.append(Detected(own[:, :4], own[:, 5].astype(np.int64), own[:, 4]))
+            given = targets[np.array([i])]
+            real = (given[0] if isinstance(given, tuple) else given)[0].astype(np.float64)
+            real = real[(real[:, 4] >= 0) | (real[:, 4] == CROWD)]
+            crowd = real[:, 4] == CROWD
+            # A crowd has no class of its own here: it excuses every class, so it is there once for each.
+            several = [real[~crowd]] + [
+                np.concatenate([real[crowd, :4], np.full((int(crowd.sum()), 1), c)], 1) for c in range(len(self.names))
+            ] * bool(crowd.any())
+            joined = np.concatenate(several)
+            flags = np.arange(len(joined)) >= int((~crowd).sum())
+            truth.append(Detected(joined[:, :4], joined[:, 4].astype(np.int64), crowd=flags))
+        return found, truth
+
+
+def _side_for(dataset: Dataset, scan: Scan) -> int:
+    """Choose the longer side so that nine tenths of the objects can be seen, but no larger than the images are."""
+    roots = []
+    longest = []
+    for sample, record in zip(dataset.samples, scan.records, strict=True):
+        if record.info is None:
+            continue
+        height, width = record.info.size_hw
+        longest.append(max(height, width))
+        objects: Objects = sample.target.in_pixels(record.info.size_hw)
+        sides = np.abs(objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2])
+        roots.append(np.sqrt(sides.prod(1)) / max(height, width))
+    own = np.concatenate(roots) if roots else np.zeros(0)
+    least = float(np.quantile(own, 0.1)) if len(own) else 0.1
+    at_most = int(np.ceil(np.median(longest) / 32)) * 32
+    wanted = next((s for s in _SIDES if s * least >= _LEAST_SEEN), _SIDES[-1])
+    return max(96, min(wanted, at_most))
+
+
+def published_preparation(published: Any, recipe: Recipe) -> Preparation:
+    published.check()
+    own: Preparation = published.preparation
+    if recipe.imgsz not in (None, max(own.size_hw)):
+        raise UsageError(
+            f"expected no imgsz with {recipe.model!r}, which takes {own.size_hw[1]}x{own.size_hw[0]}, "
+            f"found {recipe.imgsz}",
+            fix="leave --imgsz out",
+        )
+    return replace(own, steps=recipe.steps)
+
+
+def _owners(objects: Objects, size_hw: tuple[int, int], preparation: Preparation) -> NDArray[np.uint16]:
+    """Paint the objects of one image at the prepared size."""
+    masks = [o.mask(size_hw) for o in objects.outlines]
+    owners = owner_map(masks, size_hw)
+    return preparation.apply_labels(owners, outside=0).astype(np.uint16)
+
+

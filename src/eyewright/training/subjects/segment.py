@@ -1,0 +1,133 @@
+"""Learning to tell every pixel's class."""
+
+__all__ = ["MaskSubject"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eyewright.core.errors import DatasetError
+from eyewright.data.dataset import Dataset
+from eyewright.data.scan import Scan
+from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.detection import Point, best_point
+from eyewright.metrics.masks import FOUND_IOU
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.cache import build_array
+from eyewright.training.defaults import resolve_scenes
+from eyewright.training.loop import FitData
+from eyewright.training.objectives.segment import IGNORE, class_balance, segmentation_objective
+from eyewright.training.recipe import Recipe
+from eyewright.training.scenes import plan_scenes
+from eyewright.training.subjects.detect import published_preparation
+from eyewright.training.subjects.subject import usual_size
+
+_LARGEST, _SMALLEST = 320, 96
+# As in `tasks.segment`: these few pixels say how sure a class is.
+_SURE_SHARE, _SURE_LEAST = 0.0005, 9
+
+
+class MaskSubject:
+    """Masks, uint8 (N, H, W), class ids with 255 for what counts for nothing."""
+
+    def check(self, dataset: Dataset) -> None:
+        if len(dataset.labels) < 2:
+            raise DatasetError(
+                f"expected at least 2 classes in masks, found {len(dataset.labels)}", fix="name the background too"
+            )
+        if len(dataset.labels) > 254:
+            raise DatasetError(f"expected at most 254 classes, found {len(dataset.labels)}", fix="merge some")
+        counts = dataset.train.counts()
+        lacking = [n for n, k in counts.items() if not k]
+        fore = {dataset.labels.names[i] for i in dataset.foreground}
+        if len(set(lacking) & fore) == len(fore):
+            raise DatasetError("no mask of train holds anything but background", fix="check the masks' values")
+
+    def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+        if published is not None:
+            return published_preparation(published, recipe)
+        sizes = scan.sizes_hw
+        usual = int(np.ceil(float(np.median(sizes.max(1))) / 32)) * 32
+        longer = recipe.imgsz or int(np.clip(usual, _SMALLEST, _LARGEST))
+        grey = scan.is_grey()
+        return Preparation(
+            usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=0, steps=recipe.steps
+        )
+
+    def resolve(self, recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
+        return resolve_scenes(
+            recipe, n_train, preparation, model="outline_net", loss="dice_cross_entropy", batch=8, views=24_000
+        )
+
+    def targets(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
+        def fill(out: NDArray[np.uint8], i: int) -> None:
+            out[i] = preparation.apply_labels(part.mask(i, sizes[i]), outside=IGNORE)
+
+        return build_array((len(part), *preparation.size_hw), np.uint8, fill, key=key)
+
+    def learn(
+        self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
+    ) -> "MaskLearning":
+        return MaskLearning(data, recipe, dataset, preparation)
+
+
+class MaskLearning:
+    """How a segmenter is learnt."""
+
+    main_metric = "miou"
+
+    def __init__(self, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> None:
+        self.names, self.fore = dataset.labels.names, list(dataset.foreground)
+        plan = plan_scenes(recipe, grey=preparation.channels == 1, fill=preparation.fill)
+        self.augmentation = replace(plan, kind="masks")
+        self.objective = segmentation_objective(recipe, class_balance(self._counts(data.train_targets)))
+
+    def _counts(self, targets: Any) -> torch.Tensor:
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(targets), 64):
+            counts += np.bincount(np.asarray(targets[start : start + 64]).ravel(), minlength=256)
+        return torch.from_numpy(counts[: len(self.names)])
+
+    def condense(self, outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.float64]:
+        """Give each image's pixels by true and found class, and in a last column how sure each class's surest are,
+        float64 (n, C, C + 1)."""
+        n_classes = len(self.names)
+        sure, found = outputs.softmax(1).max(1)
+        known = targets != IGNORE
+        pairs = torch.where(known, targets.long() * n_classes + found, n_classes * n_classes)
+        rows = torch.zeros(len(found), n_classes * n_classes + 1, dtype=torch.int64, device=found.device)
+        rows.scatter_add_(1, pairs.flatten(1), torch.ones_like(pairs.flatten(1)))
+        few = max(_SURE_LEAST, round(_SURE_SHARE * found[0].numel()))
+        surest = [torch.where(found == c, sure, 0.0).flatten(1).topk(few).values.mean(1) for c in range(n_classes)]
+        table = rows[:, :-1].double().view(-1, n_classes, n_classes)
+        kept: NDArray[np.float64] = torch.cat([table, torch.stack(surest, 1)[..., None].double()], 2).cpu().numpy()
+        return kept
+
+    def measure(self, kept: NDArray[np.float64], targets: Any) -> Mapping[str, float]:
+        table = kept[..., :-1].sum(0)
+        right = np.diag(table)
+        iou = right / np.maximum(table.sum(0) + table.sum(1) - right, 1)
+        there = [i for i in self.fore if table[i].sum() > 0]
+        accuracy = float(right.sum() / max(1, table.sum()))
+        return {"miou": float(iou[there].mean()) if there else accuracy, "pixel_accuracy": accuracy}
+
+    def conclude(self, kept: NDArray[np.float64], targets: Any) -> dict[str, dict[str, Any]]:
+        """Choose from which sureness on a class is accepted in an image: where it is found most often and least in vain."""
+        tables, sureness = kept[..., :-1], kept[..., -1]
+        right = np.einsum("nii->ni", tables)
+        truth, found = tables.sum(2), tables.sum(1)
+        hit = right / np.maximum(truth + found - right, 1) > FOUND_IOU
+        points: dict[str, Any] = {}
+        for c, name in enumerate(self.names):
+            n = int((truth[:, c] > 0).sum())
+            given = found[:, c] > 0
+            if c not in self.fore or not n or not (hit[:, c] & given).any():
+                points[name] = asdict(Point(0.0, None, None, None, n))
+                continue
+            points[name] = asdict(best_point(sureness[given, c], hit[given, c], n))
+        method = "sureness of largest F1 of finding the class in an image, on validation images"
+        return {"calibration": {"method": "none", "n": len(kept)}, "thresholds": {"method": method, "classes": points}}
