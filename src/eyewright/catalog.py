@@ -26,7 +26,7 @@ MODELS = MappingProxyType(
             "classify", "eyewright.nets:vit", "small vision transformer whose attention can be read, ~0.8 M weights",
         ),
         "spot_net": (
-            "detect", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, whitened stem, ~1.3 M weights",
+            "detect", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, ~1.3 M weights",
         ),
         "outline_net": (
             "segment", "eyewright.nets:outline_net", "default segmenter: encoder-decoder, sub-pixel, ~1.2 M weights",

@@ -1,4 +1,4 @@
-"""What a stranger's model takes and gives, declared: from our pixels to its tensors, and from its tensors to a task's."""
+"""What a stranger's model takes and gives, declared: from pixels to its tensors, from its tensors to a task's."""
 
 __all__ = ["CONTRACTS", "Contract"]
 
@@ -45,8 +45,9 @@ class Contract:
     boxes are one object; 1 for models that give each object once. `batched` tells whether several images may go at
     once.
 
-    >>> Contract(outputs="joined", box_format="cxcywh").answers([np.zeros((1, 6, 3), np.float32)], (32, 32))["boxes"].shape
-    (1, 3, 4)
+    >>> contract = Contract(outputs="joined", box_format="cxcywh")
+    >>> contract.answers([np.zeros((1, 6, 8), np.float32)], (32, 32))["boxes"].shape
+    (1, 8, 4)
     """
 
     outputs: Kind = "probabilities"
@@ -85,7 +86,7 @@ class Contract:
 
     def feed(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Give the model's input for prepared pixels, uint8 (N, H, W, C)."""
-        ordered = pixels[..., list(_ORDERS[self.colour])]
+        ordered: NDArray[Any] = pixels[..., list(_ORDERS[self.colour])]
         if self.dtype == "float32":
             mean, std = (np.asarray(v, np.float32) for v in (self.mean, self.std))
             ordered = (ordered.astype(np.float32) - mean) / std
@@ -113,7 +114,7 @@ class Contract:
             boxes, scores = self._from_pair(arrays)
         boxes = self._as_corners(boxes.astype(np.float32))
         if self.box_units == "shares":
-            boxes = boxes * np.array([size_hw[1], size_hw[0]] * 2, np.float32)
+            boxes = boxes * np.array([size_hw[1], size_hw[0]] * 2).astype(np.float32)
         if self.background is not None:
             scores = np.delete(scores, self.background, axis=2)
         return {"boxes": boxes, "scores": np.clip(scores, 0, 1).astype(np.float32)}
@@ -193,7 +194,9 @@ class Contract:
             BundleError: several inputs, another type, or sides that cannot be the preparation's.
         """
         if len(inputs) != 1:
-            raise BundleError(f"expected a model with one input, found {len(inputs)}", fix="export one that takes images")
+            raise BundleError(
+                f"expected a model with one input, found {len(inputs)}", fix="export one that takes images"
+            )
         channels = len(_ORDERS[self.colour])
         height, width = preparation.size_hw
         expected = (channels, height, width) if self.layout == "NCHW" else (height, width, channels)
@@ -224,7 +227,8 @@ class Contract:
             if key not in known:
                 raise UsageError(f"unknown key {key!r} in the contract", fix=spelling_hint(key, known))
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+            return cls(**fields)
         except (TypeError, ValueError) as error:
             raise UsageError(f"the contract is not valid: {error}", fix="mend it") from None
 
@@ -241,7 +245,8 @@ CONTRACTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "yolov5": {"outputs": "joined", "box_format": "cxcywh", "objectness": True, "iou": 0.45},
         "yolov8": {"outputs": "joined", "box_format": "cxcywh", "iou": 0.7},
         "detr": {
-            "outputs": "boxes_scores", "box_format": "cxcywh", "box_units": "shares", "activation": "sigmoid", "iou": 1.0,
+            "outputs": "boxes_scores", "box_format": "cxcywh", "box_units": "shares", "activation": "sigmoid",
+            "iou": 1.0,
         },
     }
 )  # fmt: skip

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def import_model(
     contract = replace(contract, names=tuple(o.name for o in session.get_outputs()))
     contract = replace(contract, batched=not isinstance(session.get_inputs()[0].shape[0], int))
     channels = 1 if contract.colour == "grey" else 3
-    preparation = Preparation(size, fit=fit, channels=channels, fill=114)  # type: ignore[arg-type]
+    preparation = Preparation(size, fit=cast(Any, fit), channels=channels, fill=114)
     contract.check(session.get_inputs(), session.get_outputs(), preparation)
     given = list(images) or _noise(size)
     pixels, _ = preparation.batch(given)
@@ -97,7 +97,12 @@ def import_model(
         arrays = {f"image_{k}": image for k, image in enumerate(given)}
         buffer = io.BytesIO()
         np.savez_compressed(
-            buffer, allow_pickle=False, n=np.array(len(given)), pixels=pixels, **arrays, **found  # type: ignore[arg-type]
+            buffer,
+            allow_pickle=False,
+            n=np.array(len(given)),
+            pixels=pixels,
+            **arrays,
+            **found,
         )
         write_bytes(stage / "golden.npz", buffer.getvalue())
         ids = {str(i): n for i, n in enumerate(manifest.labels.names)}
@@ -169,7 +174,9 @@ def _size_of(given: Any, contract: Contract, size_hw: tuple[int, int] | None) ->
     own = shape[2:4] if contract.layout == "NCHW" else shape[1:3]
     if all(isinstance(s, int) for s in own):
         if size_hw is not None and tuple(own) != size_hw:
-            raise UsageError(f"the model takes {own[1]}x{own[0]}, found {size_hw[1]}x{size_hw[0]}", fix="leave imgsz out")
+            raise UsageError(
+                f"the model takes {own[1]}x{own[0]}, found {size_hw[1]}x{size_hw[0]}", fix="leave imgsz out"
+            )
         return int(own[0]), int(own[1])
     if size_hw is None:
         raise UsageError("the model leaves the size of its input open", fix="name it with --imgsz")

@@ -6,6 +6,7 @@ import argparse
 from typing import NoReturn
 
 from eyewright.cli.pictures import add_pictures, add_stream
+from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.errors import UsageError
 
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = verb("run")
     _add_data(p)
-    p.add_argument("--out", metavar="DIR", help="run folder (default runs/classify/NAME)")
+    p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
     _add_recipe(p)
 
     p = verb("doctor")
@@ -52,12 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--labels", action="store_true", help="doubt labels by nets that have not seen them (trains; needs torch)"
     )
+    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
     p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
 
     p = verb("train")
     _add_data(p)
-    p.add_argument("--out", metavar="DIR", help="run folder (default runs/classify/NAME)")
+    p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     p.add_argument(
         "--folds", type=int, metavar="K", help="cross-validate: K nets, each measured on what it has not seen"
@@ -84,9 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--method",
         metavar="NAME",
-        help="gradcam, integrated-gradients, rollout (runs), occlusion or rise (runs and bundles)",
+        help="gradcam, integrated-gradients, rollout (runs), occlusion, rise (any; of boxes only these two)",
     )
-    p.add_argument("--label", metavar="NAME", help="explain this class, not the answer")
+    p.add_argument("--label", metavar="NAME", help="explain this class, not the answer; of boxes only this class's")
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
 
     p = verb("export")
@@ -109,7 +111,41 @@ def build_parser() -> argparse.ArgumentParser:
     add_stream(p)
     p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
     p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
-    p.add_argument("--top", type=int, default=5, metavar="K", help="labels an image in JSON (default 5)")
+    p.add_argument("--top", type=int, metavar="K", help="labels an image in JSON (default 5; of boxes all)")
+    p.add_argument(
+        "--conf", type=float, metavar="P", help="show what reaches this score (default: stored for each class)"
+    )
+    p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
+    p.add_argument(
+        "--tile", type=int, metavar="N", help="cut images into tiles of N pixels: small objects, large images"
+    )
+    p.add_argument("--overlap", type=float, default=0.2, metavar="P", help="share that tiles overlap by (default 0.2)")
+    p.add_argument(
+        "--test-time-flip", action="store_true", help="look at each image's mirror too and join both answers"
+    )
+
+    p = verb("convert")
+    p.add_argument("data", metavar="DATA")
+    p.add_argument("--to", required=True, metavar="FORMAT", help="coco, yolo, voc, masks or imagefolder")
+    p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
+    p.add_argument("--task", metavar="T", help="detect, segment or instance (default: what the data is for)")
+
+    p = verb("import")
+    p.add_argument("model", metavar="MODEL.onnx")
+    p.add_argument("--task", required=True, metavar="T", help="classify, detect or segment")
+    p.add_argument(
+        "--labels", required=True, metavar="FILE", help="class names: a file (a name a line, or JSON), or a,b,c"
+    )
+    p.add_argument("--out", required=True, metavar="BUNDLE")
+    p.add_argument(
+        "--contract", metavar="NAME|FILE", help="fastestdet, ultraface, yolov5, yolov8, detr, or a TOML file"
+    )
+    p.add_argument("--imgsz", metavar="N|WxH", help="the input's size, if the model leaves it open")
+    p.add_argument("--fit", default="stretch", metavar="HOW", help="stretch or letterbox (default stretch)")
+    p.add_argument("--golden", metavar="SOURCE", help="images whose answers are kept for the self-test")
+    p.add_argument("--name", metavar="NAME", help="the model's name in its card")
+    for name, about in CONTRACT_OPTIONS.items():
+        p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
 
     add_pictures(verb)
     verb("models")
@@ -134,7 +170,7 @@ def _add_measured(p: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--task", default="classify", metavar="T", help="classify")
+    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", metavar="TIME", help="such as 90s, 10m or 1h")

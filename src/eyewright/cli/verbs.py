@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import pictures
+from eyewright.cli import pictures, scenes
+from eyewright.cli.scenes import line_of, only_classes
 from eyewright.cli.terminal import (
     Result,
     is_quiet,
@@ -40,6 +41,9 @@ NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "freeze": float,
     "layer_decay": float,
 }
+# A picture of 20,000x20,000.
+_TILED_PIXELS = 500_000_000
+
 WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps")
 
 
@@ -59,7 +63,8 @@ def _run_result(done: Any) -> Result:
     from eyewright.evaluation import summarise
 
     bundle, report = shown_path(done.paths["bundle"]), shown_path(done.paths["report"])
-    use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').top1)"
+    said = "top1" if done.report.task == "classify" else "labels"
+    use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').{said})"
     text = [
         "",
         summarise(done.report),
@@ -84,12 +89,13 @@ def _run_result(done: Any) -> Result:
 def _doctor(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    findings = lifecycle.doctor(o.data, labels=o.labels, label_depth=o.label_depth, seed=o.seed or 0, **talk(o))
+    findings = lifecycle.doctor(
+        o.data, labels=o.labels, label_depth=o.label_depth, task=o.task, seed=o.seed or 0, **talk(o)
+    )
     serious = [f for f in findings if o.strict or f.severity != "note"]
     text = [str(f) for f in findings]
     text.append(f"{len(serious)} finding{'s' * (len(serious) != 1)}" if serious else "nothing to mend")
     return {
-        "task": "classify",
         "findings": [finding(f) for f in findings],
         "text": text,
         "exit": 1 if serious else 0,
@@ -107,12 +113,13 @@ def _train(o: argparse.Namespace) -> Result:
         o.data, out=o.out, resume=o.resume, log=o.log, **talk(o), **data_options(o), **recipe_options(o)
     )
     about = run.about["training"]
-    value = {"value": about["val_accuracy"], "low": None, "high": None, "n": run.about["calibration"]["n"]}
+    metric = f"val_{about.get('metric', 'accuracy')}"
+    value = {"value": about[metric], "low": None, "high": None, "n": run.about["calibration"]["n"]}
     text = [f"run      {shown_path(run.folder)}", f"export   eyewright export {shown_path(run.folder)} --out BUNDLE"]
     return {
         "task": run.task_name,
         "out": {"run": run.folder.resolve()},
-        "metrics": {"val_accuracy": value},
+        "metrics": {metric: value},
         "text": text,
     }
 
@@ -161,7 +168,8 @@ def _tune(o: argparse.Namespace) -> Result:
         o.data, trials=o.tune, out=o.out, resume=o.resume, **talk(o), **data_options(o), **recipe_options(o)
     )
     best = found.run.about["training"]
-    value = {"value": best["val_accuracy"], "low": None, "high": None, "n": found.run.about["calibration"]["n"]}
+    metric = f"val_{best.get('metric', 'accuracy')}"
+    value = {"value": best[metric], "low": None, "high": None, "n": found.run.about["calibration"]["n"]}
     changed = ", ".join(f"{k} {v}" for k, v in found.chosen.items()) or "the recipe as it was"
     text = [
         f"chosen   {changed}",
@@ -171,7 +179,7 @@ def _tune(o: argparse.Namespace) -> Result:
     return {
         "task": found.run.task_name,
         "out": {"run": found.run.folder.resolve(), "study": (found.folder / "study.db").resolve()},
-        "metrics": {"val_accuracy": value},
+        "metrics": {metric: value},
         "chosen": dict(found.chosen),
         "trials": list(found.trials),
         "text": text,
@@ -213,7 +221,7 @@ def _compare(o: argparse.Namespace) -> Result:
         quiet=is_quiet(o),
     )
     # A model that got worse is a finding: a script that ships B only if it is no worse can go by the exit code.
-    return {"task": "classify", "comparison": found.to_json(), "text": [str(found)], "exit": int(found.better == "a")}
+    return {"task": found.task, "comparison": found.to_json(), "text": [str(found)], "exit": int(found.better == "a")}
 
 
 def _explain(o: argparse.Namespace) -> Result:
@@ -224,7 +232,7 @@ def _explain(o: argparse.Namespace) -> Result:
     if o.out is None:
         text.append("pass --out DIR to write the heatmaps")
     out = {} if o.out is None else {"explanations": Path(o.out).resolve()}
-    return {"task": "classify", "out": out, "explanations": [e.to_json() for e in found], "text": text}
+    return {"out": out, "explanations": [e.to_json() for e in found], "text": text}
 
 
 def _export(o: argparse.Namespace) -> Result:
@@ -261,14 +269,17 @@ def _predict(o: argparse.Namespace) -> Result:
     from eyewright.imaging.sources import is_stream
 
     bundle = lifecycle.verify(o.bundle)
+    views = {"conf": o.conf, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
+    top = o.top if o.top is not None or bundle.task_name != "classify" else 5
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
     frames = _frames(o) if is_stream(o.source) else _files(o, findings)
     for index, (item, name, image, time_s) in enumerate(frames):
-        prediction = replace(bundle.predict_images([image])[0], source=name, index=index, image=image)
-        row = prediction.to_json(top=o.top)
+        found = only_classes(bundle.predict_images([image], **views)[0], o.classes)
+        prediction = replace(found, source=name, index=index, image=image)
+        row = prediction.to_json(top=top)
         rows.append(row if time_s is None else {**row, "time_s": round(time_s, 4)})
-        shown = "  ".join(f"{n} {s:.1%}" for n, s in zip(rows[-1]["labels"][:3], rows[-1]["scores"], strict=False))
+        shown = line_of(prediction, row)
         if o.out is not None:
             prediction.save(Path(o.out) / f"{index:05d}-{plain_stem(item)}.png")
         if o.json or o.quiet:
@@ -294,13 +305,16 @@ def _predict(o: argparse.Namespace) -> Result:
 
 def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
     from eyewright.core.errors import UnreadableImageError
+    from eyewright.imaging.headers import Limits
     from eyewright.imaging.sources import list_sources, read_named
 
     items = list_sources(o.source)
+    # Whoever asks for tiles has large images, and they are this user's own files.
+    limits = Limits(pixels=_TILED_PIXELS) if o.tile is not None else None
     for item in items:
         name = "-" if item == "-" else str(Path(item).resolve())
         try:
-            image = read_named(item)
+            image = read_named(item, limits=limits)
         except UnreadableImageError as error:
             if len(items) == 1:
                 raise
@@ -387,6 +401,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         _predict,
         "predict images, videos, cameras, streams, scanners",
         "predict photos.bundle --source cat.jpg",
+    ),
+    "convert": (
+        scenes.convert,
+        "write a dataset in another format, saying what is lost",
+        "convert labels/ --to coco --out coco-labels",
+    ),
+    "import": (
+        scenes.import_model,
+        "wrap somebody else's ONNX model as a bundle",
+        "import det.onnx --task detect --labels names.txt --contract yolov8 --out det.bundle",
     ),
     "process": (
         pictures.process,

@@ -181,8 +181,7 @@ class Dataset:
             mask: NDArray[np.uint8] = target.read()
             if mask.shape != tuple(size_hw):
                 raise DatasetError(
-                    f"the mask {target.name!r} is {mask.shape[1]}x{mask.shape[0]}, its image "
-                    f"{size_hw[1]}x{size_hw[0]}",
+                    f"the mask {target.name!r} is {mask.shape[1]}x{mask.shape[0]}, its image {size_hw[1]}x{size_hw[0]}",
                     fix="export the mask again",
                 )
             return mask

@@ -53,7 +53,7 @@ _TIMES = 20.0
 
 
 def audit_marks(dataset: Dataset, scan: Scan) -> list[Finding]:
-    """Give what is wrong with the marks of a dataset for detection, segmentation or instances; `scan` is of its images."""
+    """Give what is wrong with the boxes, outlines or masks of a dataset; `scan` is of its images."""
     found = [*dataset.problems]
     if dataset.task == "classify":
         return found
@@ -84,7 +84,7 @@ def usable_objects(objects: Objects, size_hw: tuple[int, int]) -> Objects:
     low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
     side = np.array([size_hw[1], size_hw[0]], np.float64)
     boxes = np.concatenate([np.clip(low, 0, side), np.clip(high, 0, side)], 1)
-    good = np.isfinite(boxes).all(1) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
+    good = np.asarray(np.isfinite(boxes).all(1) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1))
     for _, later in _same_objects(boxes, found.label_ids):
         good[later] = False
     return replace(found, boxes_xyxy=boxes).chosen(good)
@@ -129,18 +129,22 @@ def _audit_boxes(
         )
 
     flipped = (boxes[:, 2:] < boxes[:, :2]).any(1)
-    for k in np.flatnonzero(flipped):
+    for k in np.flatnonzero(flipped).tolist():
         yield finding("box_flipped", k, "has its corners exchanged", "write the left upper corner first")
     low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
     empty = ((high - low) <= 0).any(1)
-    for k in np.flatnonzero(empty):
+    for k in np.flatnonzero(empty).tolist():
         yield finding("box_empty", k, "has no area; it is left out", "draw or remove it")
     side = np.array([size_hw[1], size_hw[0]], np.float64)
     over = np.maximum(-low, high - side).max(1)
-    for k in np.flatnonzero((over > _OUTSIDE) & ~empty):
+    for k in np.flatnonzero((over > _OUTSIDE) & ~empty).tolist():
         gone = bool((high[k] <= 0).any() or (low[k] >= side).any())
-        text = f"lies outside the image of {size_hw[1]}x{size_hw[0]}" if gone else f"reaches {over[k]:.0f} pixels outside"
-        yield finding("box_outside", k, text, "draw it again; it is cut off at the edge", "error" if gone else "warning")
+        text = (
+            f"lies outside the image of {size_hw[1]}x{size_hw[0]}" if gone else f"reaches {over[k]:.0f} pixels outside"
+        )
+        yield finding(
+            "box_outside", k, text, "draw it again; it is cut off at the edge", "error" if gone else "warning"
+        )
     for first, later in _same_objects(np.concatenate([low, high], 1), objects.label_ids):
         text = f"marks the same object as another ({first + 1} and {later + 1} of this image)"
         yield finding("box_duplicate", later, text, "remove one of the two", "warning")

@@ -16,7 +16,8 @@ from eyewright.imaging.rasters import decode_counts, fill_polygons, parse_counts
 class Lines(Protocol):
     """Where annotations stand: the file's name, and the line of one of its entries."""
 
-    path: str
+    @property
+    def path(self) -> str: ...
 
     def line(self, entry: int) -> int | None:
         """Give the line, from 1; None where a file has no lines."""
@@ -68,7 +69,7 @@ class Outline:
             DatasetError: it is empty.
         """
         if self.rle is not None:
-            height, width = (int(v) for v in self.rle["size"])
+            height = int(self.rle["size"][0])
             rows, columns = read_counts(self._counts(), height)
             if not len(rows):
                 raise DatasetError("the run lengths hold no pixel", fix="remove the annotation")
@@ -121,7 +122,7 @@ class Objects:
             boxes_xyxy=self.boxes_xyxy[rows],
             label_ids=self.label_ids[rows],
             crowd=self.crowd[rows],
-            outlines=[self.outlines[i] for i in rows] if len(self.outlines) else (),
+            outlines=[self.outlines[i] for i in rows.tolist()] if len(self.outlines) else (),
             entries=None if self.entries is None else self.entries[rows],
             areas=None if self.areas is None else self.areas[rows],
         )

@@ -118,8 +118,7 @@ def shares(chunk: range, threads: int) -> list[range]:
 def dataset_fingerprint(dataset: Dataset, scan: Scan) -> str:
     """Give one SHA-256 over names, labels and contents; it changes if any of them does, and not with their order."""
     lines = sorted(
-        f"{s.id}\0{target_text(dataset, s)}\0{r.digest}"
-        for s, r in zip(dataset.samples, scan.records, strict=True)
+        f"{s.id}\0{target_text(dataset, s)}\0{r.digest}" for s, r in zip(dataset.samples, scan.records, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -127,7 +126,7 @@ def dataset_fingerprint(dataset: Dataset, scan: Scan) -> str:
 def target_text(dataset: Dataset, sample: Sample) -> str:
     """Say what a sample is labelled as: its class, its objects' names and boxes, or its mask's digest."""
     if dataset.task == "classify":
-        return dataset.labels.names[sample.target]
+        return dataset.labels.names[int(sample.target)]
     if isinstance(sample.target, Objects):
         rows = zip(sample.target.label_ids, sample.target.boxes_xyxy.round(4), strict=True)
         return ";".join(sorted(f"{dataset.labels.names[i]} {' '.join(f'{v:g}' for v in b)}" for i, b in rows))

@@ -16,6 +16,7 @@ from eyewright.core.report import Metric
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.metrics import classification_metrics, mcnemar_exact, paired_differences
+from eyewright.tasks import TASKS
 
 _CHUNK = 64
 _LEVEL = 0.05
@@ -26,7 +27,8 @@ class Comparison:
     """Two models on the same images.
 
     `differences` are B minus A with paired bootstrap intervals; `only_a` and `only_b` count the images that one model
-    alone got right; `p_value` is McNemar's exact test on them. `better` is "a", "b" or "neither".
+    alone got right; `p_value` is McNemar's exact test on them. Of boxes and masks they count the images that one model
+    does better, and `p_value` is that of the paired bootstrap. `better` is "a", "b" or "neither".
     """
 
     a: Mapping[str, Metric]
@@ -36,18 +38,23 @@ class Comparison:
     only_b: int
     p_value: float
     n: int
+    task: str = "classify"
 
     @property
     def better(self) -> str:
         if self.p_value >= _LEVEL:
             return "neither"
+        if self.task != "classify":
+            return "b" if (self.differences[TASKS[self.task].main_metric].value or 0.0) > 0 else "a"
         return "b" if self.only_b > self.only_a else "a"
 
     def __str__(self) -> str:
-        d = self.differences["accuracy"]
+        name = TASKS[self.task].main_metric
+        d = self.differences[name]
+        alone = "right alone" if self.task == "classify" else "images that one does better"
         seen = (
-            f"accuracy {self.a['accuracy'].value:.4f} → {self.b['accuracy'].value:.4f}, difference {d.value:+.4f} "
-            f"[{d.low:+.4f}, {d.high:+.4f}] on {self.n} images; right alone: A {self.only_a}, B {self.only_b}; "
+            f"{name} {self.a[name].value or 0:.4f} → {self.b[name].value or 0:.4f}, difference {d.value or 0:+.4f} "
+            f"[{d.low or 0:+.4f}, {d.high or 0:+.4f}] on {self.n} images; {alone}: A {self.only_a}, B {self.only_b}; "
             f"p = {self.p_value:.3g}"
         )
         verdict = {
@@ -83,6 +90,12 @@ def compare_predictors(
         raise DatasetError("expected images to compare on, found none", fix="check the dataset")
     if set(a.labels.names) != set(b.labels.names):
         raise DatasetError("expected two models of the same classes, found others", fix="compare models of one task")
+    if a.task_name != b.task_name:
+        raise DatasetError(f"expected two models of one task, found {a.task_name} and {b.task_name}")
+    if dataset.task != "classify":
+        from eyewright.evaluation.scene_comparison import compare_scenes
+
+        return Comparison(**compare_scenes(a, b, dataset, seed=seed, quiet=quiet), task=dataset.task)
     targets = dataset.labels.mapping_to(a.labels)[dataset.targets]
     order = a.labels.mapping_to(b.labels)
     left, right = [], []

@@ -54,9 +54,7 @@ def evaluate_predictor(
     if dataset.task != "classify":
         from eyewright.evaluation.scenes import evaluate_scenes
 
-        return evaluate_scenes(
-            predictor, dataset, seed=seed, sections=sections, provenance=provenance, quiet=quiet
-        )
+        return evaluate_scenes(predictor, dataset, seed=seed, sections=sections, provenance=provenance, quiet=quiet)
     predictions, looks = predict_dataset(predictor, dataset, quiet=quiet)
     return report_predictions(
         predictions,

@@ -217,9 +217,7 @@ def history_charts(history: Any) -> list[tuple[str, str, str]]:
     )
     name = next((n for n in ("accuracy", "ap", "miou") if f"val_{n}" in rows[0]), "accuracy")
     shown = {"ap": "AP50:95", "miou": "mean IoU"}.get(name, name)
-    score = line_chart(
-        [Series(points(f"val_{name}"), "validation", "s1")], title=shown, x_label="epoch", y_label=shown
-    )
+    score = line_chart([Series(points(f"val_{name}"), "validation", "s1")], title=shown, x_label="epoch", y_label=shown)
     return [("Loss", key, loss), (f"Validation {shown}", note, score)]
 
 

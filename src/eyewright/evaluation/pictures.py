@@ -3,6 +3,7 @@
 __all__ = ["choose_pictures", "scene_pictures"]
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,11 @@ def scene_pictures(report: Report, dataset: Dataset, predictor: Any) -> dict[str
     }
 
 
-def _is_wrong(item: dict[str, Any]) -> bool:
+def _is_wrong(item: Mapping[str, Any]) -> bool:
     return bool(item["iou"]) and (item["miou"] or 0.0) < 0.98
 
 
-def _box_scene(item: dict[str, Any], dataset: Dataset, predictor: Any, ids: dict[str, int]) -> dict[str, Any]:
+def _box_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any, ids: dict[str, int]) -> dict[str, Any]:
     image = dataset.image(item["index"])
     (prediction,) = predictor.predict_images([image])
     truth = [(t["box"], t["label"]) for t in item["truth"]]
@@ -113,7 +114,7 @@ def _true_masks(dataset: Dataset, index: int, image: NDArray[np.uint8]) -> NDArr
     return masks
 
 
-def _mask_scene(item: dict[str, Any], dataset: Dataset, predictor: Any) -> dict[str, Any]:
+def _mask_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any) -> dict[str, Any]:
     image = dataset.image(item["index"])
     (prediction,) = predictor.predict_images([image])
     names = predictor.labels.names

@@ -91,8 +91,8 @@ def render_scenes(report: Report, *, title: str, pictures: Mapping[str, Any]) ->
         matrix=confusion_svg(confusion, names),
         matrix_note="Pixels: rows are the truth, columns what was found."
         if masks
-        else "Objects at the operating points: rows are the truth, columns the answer. “background” in a row is a false "
-        "alarm, in a column a miss.",
+        else "Objects at the operating points: rows are the truth, columns the answer. “background” as truth is a "
+        "false alarm, as answer a miss.",
         slices=report.tables.get("slices") or (),
         curves=_curves(report),
         history=history_charts(report.sections.get("history") or ()),
@@ -125,9 +125,7 @@ def _curves(report: Report) -> list[tuple[str, str, str]]:
     ):
         faint = [Series(_pairs(curves[k][kind]), report.labels[int(k)], "faint") for k in rank[5:60]]
         lines = [Series(_pairs(curves[k][kind]), report.labels[int(k)], f"s{i}") for i, k in enumerate(low)]
-        svg = line_chart(
-            faint + lines, title=name, x_label=x, y_label=y, x_range=(0.0, 1.0), y_range=(0.0, 1.02)
-        )
+        svg = line_chart(faint + lines, title=name, x_label=x, y_label=y, x_range=(0.0, 1.0), y_range=(0.0, 1.02))
         result.append((name, f"at an overlap of 0.5; weakest classes: {key}", svg))
     return result
 

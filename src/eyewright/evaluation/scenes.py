@@ -1,6 +1,6 @@
 """Measure detectors and segmenters on a dataset, image by image, keeping only what the numbers need."""
 
-__all__ = ["Scene", "evaluate_scenes", "true_objects"]
+__all__ = ["Scene", "evaluate_scenes", "gather_masks", "gather_scenes", "true_objects"]
 
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from eyewright.metrics.detection import (
 )
 from eyewright.metrics.masks import boundary_scores, image_confusion, mask_metrics
 from eyewright.metrics.matching import Detected, Matched, crop_mask, match_detections, overlaps_of
-from eyewright.tasks import TASKS, predict_everything
+from eyewright.tasks import predict_everything
 
 _CHUNK = 8
 _CURVE_POINTS = 200
@@ -91,7 +91,13 @@ def _groups(dataset: Dataset) -> NDArray[Any] | None:
     return np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
 
 
-def _measure_objects(predictor: Predictor, dataset: Dataset, seed: int, quiet: bool) -> Report:
+def gather_scenes(
+    predictor: Predictor, dataset: Dataset, *, quiet: bool = True
+) -> tuple[list[Scene], list[tuple[float, float]]]:
+    """Predict every image; give its scene, and its longer side in pixels and mean brightness.
+
+    `dataset` is in the predictor's classes.
+    """
     scenes: list[Scene] = []
     looks: list[tuple[float, float]] = []
     with track_progress("evaluating", len(dataset), quiet=quiet) as advance:
@@ -99,13 +105,18 @@ def _measure_objects(predictor: Predictor, dataset: Dataset, seed: int, quiet: b
             chosen = range(start, min(start + _CHUNK, len(dataset)))
             images = [dataset.image(i) for i in chosen]
             for i, image, prediction in zip(chosen, images, predict_everything(predictor, images), strict=True):
-                found, truth = prediction.detected(), true_objects(dataset, i, image.shape[:2])
+                found, truth = prediction.detected(), true_objects(dataset, i, (image.shape[0], image.shape[1]))
                 overlap = overlaps_of(found, truth)
                 # The masks have done their part; what they cover is kept as areas.
                 bare = [replace(d, areas=d.area(), masks=None) for d in (found, truth)]
                 scenes.append(Scene(bare[0], bare[1], overlap))
                 looks.append((float(max(image.shape[:2])), float(image.mean())))
             advance(len(chosen), "")
+    return scenes, looks
+
+
+def _measure_objects(predictor: Predictor, dataset: Dataset, seed: int, quiet: bool) -> Report:
+    scenes, looks = gather_scenes(predictor, dataset, quiet=quiet)
     names = predictor.labels.names
     found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
     matched = match_detections(found, truth, len(names), overlaps=near)
@@ -209,7 +220,8 @@ def _panoptic(
         with np.errstate(invalid="ignore", divide="ignore"):
             each = np.where(under > 0, sums["overlap"] / under, np.nan)
         known = np.isfinite(each)
-        return np.where(known, each, 0).sum(1) / np.maximum(known.sum(1), 1)
+        mean: NDArray[np.float64] = np.where(known, each, 0).sum(1) / np.maximum(known.sum(1), 1)
+        return mean
 
     value = float(quality(np.ones((1, len(scenes))))[0])
     drawn = [quality(w) for w in bootstrap_weights(len(scenes), replicates=1000, rng=rng, groups=groups)]
@@ -274,7 +286,7 @@ def _errors(scenes: Sequence[Scene], n_classes: int, points: NDArray[np.float64]
     some = np.arange(len(scenes))
     if len(some) > _MOST_SORTED:
         some = np.sort(generator(seed, "errors").permutation(len(some))[:_MOST_SORTED])
-    chosen = [scenes[i] for i in some]
+    chosen = [scenes[i] for i in some.tolist()]
     found, truth, near = ([getattr(s, k) for s in chosen] for k in ("found", "truth", "overlap"))
     kinds = detection_errors(found, truth, n_classes, points=points.tolist(), overlaps=near)
     return {"n": len(chosen), "kinds": kinds}
@@ -306,9 +318,7 @@ def _object_slices(
 
 def _ap50(scenes: Sequence[Scene], n_classes: int) -> float | None:
     found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
-    m = match_detections(
-        found, truth, n_classes, areas=("all",), thresholds=np.array([0.5]), overlaps=near
-    )
+    m = match_detections(found, truth, n_classes, areas=("all",), thresholds=np.array([0.5]), overlaps=near)
     each = np.array([average_precisions(c, np.ones((1, m.n)))[0, 0] for c in m.classes])
     known = each[np.isfinite(each)]
     return float(known.mean()) if len(known) else None
@@ -350,7 +360,7 @@ def _object_items(
                 "found": [_row(shown, k, names) for k in range(len(shown))],
                 "truth": [_row(scene.truth, k, names) for k in range(len(scene.truth)) if not crowd[k]],
                 "missed": [_row(scene.truth, k, names) for k in missed],
-                "false": [{**_row(shown, k, names), "kind": str(kinds[k])} for k in false],
+                "false": [{**_row(shown, k, names), "kind": str(kinds[k])} for k in false.tolist()],
             }
         )
     return sorted(items, key=lambda r: (-(len(r["missed"]) + len(r["false"])), r["id"]))
@@ -361,9 +371,12 @@ def _row(objects: Detected, k: int, names: Sequence[str]) -> dict[str, Any]:
     return row if objects.scores is None else {**row, "score": round(float(objects.scores[k]), 4)}
 
 
-def _measure_masks(predictor: Predictor, dataset: Dataset, seed: int, quiet: bool) -> Report:
-    names = predictor.labels.names
-    fore = dataset.foreground
+def gather_masks(
+    predictor: Predictor, dataset: Dataset, *, quiet: bool = True
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[tuple[float, float]]]:
+    """Predict every image; give its pixels by true and found class (N, C, C), its boundaries' counts (N, C, 4), and its
+    longer side in pixels and mean brightness. `dataset` is in the predictor's classes."""
+    n_classes = len(predictor.labels)
     tables, edges, looks = [], [], []
     with track_progress("evaluating", len(dataset), quiet=quiet) as advance:
         for start in range(0, len(dataset), _CHUNK):
@@ -371,14 +384,20 @@ def _measure_masks(predictor: Predictor, dataset: Dataset, seed: int, quiet: boo
             images = [dataset.image(i) for i in chosen]
             # As a person is shown them: what is nowhere sure enough is not drawn, and so does not count.
             for i, image, prediction in zip(chosen, images, predictor.predict_images(images), strict=True):
-                truth = dataset.mask(i, image.shape[:2])
-                tables.append(image_confusion(prediction.mask, truth, len(names)))
-                edges.append(boundary_scores(prediction.mask, truth, len(names)))
+                truth = dataset.mask(i, (image.shape[0], image.shape[1]))
+                tables.append(image_confusion(prediction.mask, truth, n_classes))
+                edges.append(boundary_scores(prediction.mask, truth, n_classes))
                 looks.append((float(max(image.shape[:2])), float(image.mean())))
             advance(len(chosen), "")
-    confusions = np.stack(tables)
+    return np.stack(tables), np.stack(edges), looks
+
+
+def _measure_masks(predictor: Predictor, dataset: Dataset, seed: int, quiet: bool) -> Report:
+    names = predictor.labels.names
+    fore = dataset.foreground
+    confusions, edges, looks = gather_masks(predictor, dataset, quiet=quiet)
     metrics, rows = mask_metrics(
-        confusions, np.stack(edges), names, fore, rng=generator(seed, "bootstrap"), groups=_groups(dataset)
+        confusions, edges, names, fore, rng=generator(seed, "bootstrap"), groups=_groups(dataset)
     )
     return Report(
         task="segment",

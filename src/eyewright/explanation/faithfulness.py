@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from eyewright.core.predictor import Predictor
 from eyewright.core.rng import generator
+from eyewright.explanation.targets import Target
 from eyewright.imaging.overlay import overlay_heatmap
 
 _STEPS = 8
@@ -48,7 +49,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where an image speaks for a class: `heat` in [0, 1], float32 (h, w), over the prepared image."""
+    """Where an image speaks for a class or an object: `heat` in [0, 1], float32 (h, w), over the prepared image.
+
+    `box` is the object's, in prepared pixels; None where a class is explained.
+    """
 
     heat: NDArray[np.float32]
     pixels: NDArray[np.uint8]
@@ -57,11 +61,17 @@ class Explanation:
     method: str
     verdict: Verdict
     source: str = ""
+    box: NDArray[np.float64] | None = None
 
     def overlay(self) -> NDArray[np.uint8]:
-        """Give the heat over the pixels that the model saw, uint8 (h, w, 3)."""
+        """Give the heat over the pixels that the model saw, uint8 (h, w, 3), with the box that is explained."""
         image = np.repeat(self.pixels, 3, axis=2) if self.pixels.shape[2] == 1 else self.pixels
-        return overlay_heatmap(image, self.heat)
+        shown = overlay_heatmap(image, self.heat)
+        if self.box is None:
+            return shown
+        from eyewright.imaging.drawing import draw_objects
+
+        return draw_objects(shown, self.box[None], [f"{self.label} {self.score:.0%}"], np.array([0]))
 
     def to_json(self) -> dict[str, Any]:
         """Give the facts, without the arrays."""
@@ -75,6 +85,7 @@ class Explanation:
             "insertion": self.verdict.insertion,
             "random": self.verdict.random,
             "unlearnt": self.verdict.unlearnt,
+            **({} if self.box is None else {"box_prepared": [round(float(v), 2) for v in self.box]}),
         }
 
 
@@ -82,7 +93,7 @@ def judge_faithfulness(
     predictor: Predictor,
     pixels: NDArray[np.uint8],
     heat: NDArray[np.floating[Any]],
-    target: int,
+    target: Target,
     *,
     coarseness: int,
     seed: int = 0,
@@ -127,7 +138,7 @@ def _scores(
     pixels: NDArray[np.uint8],
     blurred: NDArray[np.uint8],
     heat: NDArray[np.floating[Any]],
-    target: int,
+    target: Target,
 ) -> tuple[float, float]:
     """Give the mean score while pixels go, and the mean score while they come."""
     order = np.argsort(-heat.ravel(), kind="stable")
@@ -137,7 +148,7 @@ def _scores(
         hottest = order[: len(order) * (k + 1) // (_STEPS + 1)]
         batch[k, hottest] = without[hottest]
         batch[_STEPS + k, hottest] = whole[hottest]
-    found = predictor.raw(batch.reshape(-1, *pixels.shape))["probabilities"][:, target]
+    found = target(predictor.raw(batch.reshape(-1, *pixels.shape)))
     return float(found[:_STEPS].mean()), float(found[_STEPS:].mean())
 
 

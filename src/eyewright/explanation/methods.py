@@ -14,6 +14,7 @@ from eyewright.core.predictor import Predictor
 from eyewright.explanation.faithfulness import Explanation, judge_faithfulness, rank_correlation
 from eyewright.explanation.occlusion import OCCLUSION_CELLS, occlusion
 from eyewright.explanation.rise import rise
+from eyewright.explanation.targets import BoxTarget, ClassTarget, MaskTarget
 
 METHODS = MappingProxyType(
     {
@@ -21,14 +22,18 @@ METHODS = MappingProxyType(
         "integrated-gradients": "integrated gradients from the mean colour; needs a run and torch",
         "rollout": "attention rollout of a vision transformer, for the answer as a whole; needs a run and torch",
         "occlusion": "how the score falls when a patch is covered; works on a bundle without torch",
-        "rise": "which of 1,000 random windows let the score live; works on a bundle without torch",
+        "rise": "which of 1,000 random windows let the score live; works on a bundle without torch; D-RISE for boxes",
     }
 )
 """Explanation methods by the name that `--method` takes."""
 
 _OUTSIDE = frozenset({"occlusion", "rise"})
 
-Mapper = Callable[[Predictor, Any, NDArray[np.uint8], int], NDArray[np.float32]]
+_MOST = 3
+# Objects are smaller than images: the windows that hide them are too.
+_BOX_CELLS = 12
+
+Mapper = Callable[[Predictor, Any, NDArray[np.uint8], ClassTarget], NDArray[np.float32]]
 
 
 def explain_images(
@@ -41,7 +46,8 @@ def explain_images(
     sources: Sequence[str] = (),
     seed: int = 0,
 ) -> list[Explanation]:
-    """Explain why each image, uint8 (H, W, 3), has its label (or might have `label`).
+    """Explain why each image, uint8 (H, W, 3), has its label (or might have `label`); of boxes and masks, what in the
+    image made the three surest objects or largest classes, or those of `label`, each an explanation.
 
     `net` is the `PixelNet` behind the predictor; methods that look inside need it, and with it every map is compared
     with that of the same net with shuffled weights.
@@ -57,28 +63,77 @@ def explain_images(
         )
     if not len(images):
         return []
+    if predictor.task_name != "classify":
+        return _explain_scenes(predictor, images, method=method, label=label, sources=sources, seed=seed)
     pixels, _ = predictor.preparation.batch(images)
     scores = predictor.raw(pixels)["probabilities"]
     mapper = _mapper(method, seed)
     shuffled = None if net is None else _shuffled(predictor, net, seed)
     result = []
     for i, (one, row) in enumerate(zip(pixels, scores, strict=True)):
-        target = int(row.argmax()) if label is None else predictor.labels.id(label)
+        target = ClassTarget(int(row.argmax()) if label is None else predictor.labels.id(label))
         heat = mapper(predictor, net, one, target)
         unlearnt = None if shuffled is None else rank_correlation(heat, mapper(shuffled, shuffled.net, one, target))
         cells = min(OCCLUSION_CELLS, *one.shape[:2])
         verdict = judge_faithfulness(predictor, one, heat, target, coarseness=cells, seed=seed, unlearnt=unlearnt)
-        name = predictor.labels.names[target]
+        name = predictor.labels.names[target.label]
         source = sources[i] if i < len(sources) else ""
-        result.append(Explanation(heat, one, name, float(row[target]), method, verdict, source))
+        result.append(Explanation(heat, one, name, float(row[target.label]), method, verdict, source))
     return result
+
+
+def _explain_scenes(
+    predictor: Predictor,
+    images: Sequence[NDArray[np.uint8]],
+    *,
+    method: str,
+    label: str | None,
+    sources: Sequence[str],
+    seed: int,
+) -> list[Explanation]:
+    """Explain the three surest objects of each image, or the three largest classes of its mask."""
+    if method not in _OUTSIDE:
+        raise UsageError(f"{method} explains classes, found {predictor.task_name!r}", fix="use rise or occlusion")
+    only = None if label is None else predictor.labels.id(label)
+    result = []
+    for i, image in enumerate(images):
+        pixels, placements = predictor.preparation.batch([image])
+        (prediction,) = predictor.predict_images([image])
+        targets = _targets(predictor, prediction, pixels, placements[0], only)
+        if method == "rise":
+            heats = rise(predictor, pixels[0], targets, seed=seed, cells=_BOX_CELLS)
+        else:
+            heats = [occlusion(predictor, pixels[0], t) for t in targets]
+        whole = predictor.raw(pixels)
+        for target, heat in zip(targets, heats, strict=True):
+            verdict = judge_faithfulness(predictor, pixels[0], heat, target, coarseness=OCCLUSION_CELLS, seed=seed)
+            box = getattr(target, "box", None)
+            name, score = predictor.labels.names[target.label], float(target(whole)[0])
+            source = sources[i] if i < len(sources) else ""
+            result.append(Explanation(heat, pixels[0], name, score, method, verdict, source, box))
+    return result
+
+
+def _targets(
+    predictor: Predictor, prediction: Any, pixels: NDArray[np.uint8], placement: Any, only: int | None
+) -> list[Any]:
+    if predictor.task_name == "segment":
+        found = predictor.raw(pixels)["probabilities"][0].argmax(0)
+        ids = [int(k) for k in prediction.label_ids if only in (None, k)]
+        fore = [k for k in ids if predictor.labels.names[k].lower().strip("_") != "background"]
+        return [MaskTarget(k, found == k) for k in fore[:_MOST] if (found == k).any()]
+    scale = np.array(placement.scale_yx[::-1] * 2)
+    offset = np.array(placement.offset_yx[::-1] * 2)
+    rows = [k for k, c in enumerate(prediction.label_ids) if only in (None, int(c))][:_MOST]
+    boxes = prediction.boxes_xyxy.astype(np.float64) * scale + offset
+    return [BoxTarget(int(prediction.label_ids[k]), boxes[k]) for k in rows]
 
 
 def _mapper(method: str, seed: int) -> Mapper:
     if method == "occlusion":
         return lambda predictor, net, one, target: occlusion(predictor, one, target)
     if method == "rise":
-        return lambda predictor, net, one, target: rise(predictor, one, target, seed=seed)
+        return lambda predictor, net, one, target: rise(predictor, one, [target], seed=seed)[0]
     if method == "rollout":
         from eyewright.explanation.rollout import attention_rollout
 
@@ -86,7 +141,7 @@ def _mapper(method: str, seed: int) -> Mapper:
     from eyewright.explanation.gradients import grad_cam, integrated_gradients
 
     inside = grad_cam if method == "gradcam" else integrated_gradients
-    return lambda predictor, net, one, target: inside(net, one, target)
+    return lambda predictor, net, one, target: inside(net, one, target.label)
 
 
 def _shuffled(predictor: Predictor, net: Any, seed: int) -> Any:

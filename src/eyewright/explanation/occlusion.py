@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.predictor import Predictor
+from eyewright.explanation.targets import Target
 
 OCCLUSION_CELLS = 8
+_CHUNK = 64
 
 
-def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: int) -> NDArray[np.float32]:
+def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: Target) -> NDArray[np.float32]:
     """Give the heat, float32 (h, w) in [0, 1], for one prepared image, uint8 (h, w, C).
 
     A window of a quarter of the side slides over a 16x16 grid of positions; a pixel's heat is the mean fall of the
@@ -25,8 +27,9 @@ def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: int) -> N
     covered = np.repeat(pixels[None], len(places), axis=0)
     for k, (top, left) in enumerate(places):
         covered[k, top : top + win_h, left : left + win_w] = fill
-    whole = float(predictor.raw(pixels[None])["probabilities"][0, target])
-    falls = whole - predictor.raw(covered)["probabilities"][:, target]
+    whole = float(target(predictor.raw(pixels[None]))[0])
+    parts = [target(predictor.raw(covered[i : i + _CHUNK])) for i in range(0, len(covered), _CHUNK)]
+    falls = whole - np.concatenate(parts)
     total = np.zeros((height, width), np.float64)
     count = np.zeros((height, width), np.float64)
     for fall, (top, left) in zip(falls, places, strict=True):

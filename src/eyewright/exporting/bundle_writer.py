@@ -146,7 +146,11 @@ def _reference(predictor: Predictor, dataset: Dataset) -> bytes:
         brightness.append(flat.mean(1))
         contrast.append(flat.std(1))
         answers.append(_answered(predictor, pixels, placements))
-    seen = {"pixel_histogram": histogram, "brightness": np.concatenate(brightness), "contrast": np.concatenate(contrast)}
+    seen = {
+        "pixel_histogram": histogram,
+        "brightness": np.concatenate(brightness),
+        "contrast": np.concatenate(contrast),
+    }
     return _npz(seen | _summed(np.concatenate(answers), predictor.task_name, len(predictor.labels)))
 
 

@@ -91,9 +91,7 @@ def draw_classes(
     The background and what counts for nothing (255) stay as they are.
     """
     canvas = image.copy()
-    shown = [
-        int(i) for i in np.unique(mask) if i < len(names) and names[int(i)].lower() not in _BACKGROUND
-    ]
+    shown = [int(i) for i in np.unique(mask) if i < len(names) and names[int(i)].lower() not in _BACKGROUND]
     for i in shown:
         inside = mask == i
         canvas[inside] = np.rint(canvas[inside] * (1 - strength) + np.array(colour_of(i)) * strength).astype(np.uint8)

@@ -146,10 +146,10 @@ class Preparation:
             scale = (resized_hw[0] / source_hw[0], resized_hw[1] / source_hw[1])
             return Placement(source_hw, scale, (float(-top), float(-left)))
         inner_hw, offset_yx, box = self._geometry(source_hw)
-        left, top = (0, 0) if box is None else box[:2]
+        x0, y0 = (0.0, 0.0) if box is None else box[:2]
         covered_hw = source_hw if box is None else (box[3] - box[1], box[2] - box[0])
         scale = (inner_hw[0] / covered_hw[0], inner_hw[1] / covered_hw[1])
-        return Placement(source_hw, scale, (offset_yx[0] - top * scale[0], offset_yx[1] - left * scale[1]))
+        return Placement(source_hw, scale, (offset_yx[0] - y0 * scale[0], offset_yx[1] - x0 * scale[1]))
 
     def apply_labels(self, labels: NDArray[np.integer[Any]], *, outside: int) -> NDArray[np.integer[Any]]:
         """Prepare a map of class or object numbers, (H, W), as its image is, without mixing any; integers (*size_hw).

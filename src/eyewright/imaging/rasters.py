@@ -206,7 +206,8 @@ def _heads(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
 def _corners(loop: NDArray[np.float64]) -> NDArray[np.float64]:
     step = np.roll(loop, -1, 0) - loop
     turned = (step != np.roll(step, 1, 0)).any(1)
-    return loop[turned]
+    corners: NDArray[np.float64] = loop[turned]
+    return corners
 
 
 def _signed_area(points: NDArray[np.float64]) -> float:

@@ -1,6 +1,7 @@
 """The verbs: each stage of a model's life as one function, and `run`, which walks through all of them."""
 
 from eyewright.lifecycle.datasets import doctor, load_dataset
+from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
 from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
@@ -12,6 +13,7 @@ __all__ = [
     "RunResult",
     "TuneResult",
     "compare",
+    "convert",
     "cross_validate",
     "doctor",
     "evaluate",
@@ -19,6 +21,7 @@ __all__ = [
     "export",
     "export_checked",
     "formats",
+    "import_onnx",
     "info",
     "load_dataset",
     "load_model",

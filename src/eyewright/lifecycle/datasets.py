@@ -128,7 +128,9 @@ def doctor(
     if not labels:
         return found
     if dataset.task != "classify":
-        raise UsageError(f"expected classes to doubt with labels, found {dataset.task!r} data", fix="leave --labels out")
+        raise UsageError(
+            f"expected classes to doubt with labels, found {dataset.task!r} data", fix="leave --labels out"
+        )
     from eyewright.lifecycle.mislabels import find_mislabels
 
     kept = (s for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok)
@@ -170,7 +172,9 @@ def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
     if isinstance(data, str | Path):
         return load_dataset(data, **options)
     if options.get("task") not in (None, "auto", data.task):
-        raise UsageError(f"expected a dataset for {options['task']!r}, found one for {data.task!r}", fix="change the task")
+        raise UsageError(
+            f"expected a dataset for {options['task']!r}, found one for {data.task!r}", fix="change the task"
+        )
     if not {"train", "val"} <= set(data.splits):
         raise DatasetError("expected a dataset with train and val", fix="load it with eyewright.load_dataset")
     return data

@@ -76,7 +76,8 @@ def train(
 ) -> "Run":
     """Train a model and write a run folder, `runs/<task>/<name>` unless `out` names another.
 
-    `task` (an option) is "classify", "detect", "segment" or "instance"; without it the data decides. `options` are fields of `Recipe` (lr, optimizer, loss, batch, imgsz, ...). With `budget` ("10m") training ends
+    `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
+    "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
     annealed when the time is over, counted from this call. `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them.
 
@@ -314,7 +315,8 @@ def explain(
 ) -> "list[Explanation]":
     """Explain predictions as heatmaps, each with a faithfulness verdict; with `out` overlays and arrays are written.
 
-    `method` is one of `eyewright.explanation.METHODS`; a run defaults to "gradcam", a bundle to "occlusion".
+    `method` is one of `eyewright.explanation.METHODS`; a run defaults to "gradcam", a bundle to "occlusion",
+    boxes and masks to "rise".
 
     Raises:
         UsageError: an unknown method or label, or a gradient method on a bundle.
@@ -327,7 +329,7 @@ def explain(
     found = explain_images(
         predictor,
         [f.image for f in frames],
-        method=method or ("gradcam" if owner is not None else "occlusion"),
+        method=method or _default_method(predictor, owner),
         net=None if owner is None else owner.net,
         label=label,
         sources=[f.origin for f in frames],
@@ -336,6 +338,12 @@ def explain(
     if out is not None:
         _write_explanations(found, Path(out))
     return found
+
+
+def _default_method(predictor: Any, owner: "Run | None") -> str:
+    if predictor.task_name != "classify":
+        return "rise"
+    return "gradcam" if owner is not None else "occlusion"
 
 
 def _write_explanations(found: "Sequence[Explanation]", out: Path) -> None:

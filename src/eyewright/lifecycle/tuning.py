@@ -98,7 +98,7 @@ def tune(
                     break
                 end, own = time.monotonic() + share, replace(resolved, budget_s=share)
             _one_trial(study, dataset, own, folder, end, allow_leaks, workers, quiet, say)
-        return _result(study, folder, say)
+        return _result(study, folder, dataset.task, say)
 
 
 def _one_trial(
@@ -114,6 +114,9 @@ def _one_trial(
 ) -> None:
     import optuna
 
+    from eyewright.tasks import TASKS
+
+    metric = TASKS[dataset.task].main_metric
     trial = study.ask()
     own = _suggest(trial, recipe, first=trial.number == 0)
     changed = {k: v for k, v in own.to_json().items() if v != recipe.to_json()[k]}
@@ -124,7 +127,7 @@ def _one_trial(
     )
 
     def observe(row: Mapping[str, str]) -> None:
-        trial.report(float(row["val_accuracy"]), int(row["epoch"]))
+        trial.report(float(row[f"val_{metric}"]), int(row["epoch"]))
         if trial.should_prune():
             raise optuna.TrialPruned
 
@@ -150,7 +153,7 @@ def _one_trial(
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
         trial.set_user_attr("run", place.name)
-        study.tell(trial, run.about["training"]["val_accuracy"])
+        study.tell(trial, run.about["training"][f"val_{metric}"])
 
 
 def _suggest(trial: Any, recipe: "Recipe", *, first: bool) -> "Recipe":
@@ -235,12 +238,15 @@ def _finished(study: Any) -> int:
     return len(study.get_trials(deepcopy=False, states=states))
 
 
-def _result(study: Any, folder: Path, say: Say) -> TuneResult:
+def _result(study: Any, folder: Path, task: str, say: Say) -> TuneResult:
+    from eyewright.tasks import TASKS
+
+    metric = TASKS[task].main_metric
     rows = [
         {
             "trial": t.number + 1,
             "state": t.state.name.lower(),
-            "val_accuracy": t.value,
+            f"val_{metric}": t.value,
             "epochs": len(t.intermediate_values),
             "changed": t.user_attrs.get("changed", {}),
             "run": t.user_attrs.get("run"),
@@ -250,8 +256,8 @@ def _result(study: Any, folder: Path, say: Say) -> TuneResult:
     done = [r for r in rows if r["run"] is not None]
     if not done:
         raise BudgetError("not one trial was finished", fix="give a larger --budget or fewer --tune trials")
-    best = max(done, key=lambda r: (r["val_accuracy"], -r["trial"]))
-    say(f"best of {len(rows)}: trial {best['trial']}, validation accuracy {best['val_accuracy']:.4f}")
+    best = max(done, key=lambda r: (r[f"val_{metric}"], -r["trial"]))
+    say(f"best of {len(rows)}: trial {best['trial']}, validation {metric} {best[f'val_{metric}']:.4f}")
     write_json(folder / "tune.json", {"best": best, "trials": rows})
     return TuneResult(folder, load_run(folder / best["run"]), best["changed"], tuple(rows))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.durations import show_duration
-from eyewright.core.errors import BudgetError, UsageError
+from eyewright.core.errors import BudgetError
 from eyewright.core.report import Finding, Report
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, silent
 from eyewright.lifecycle.opening import check_model, free_folder, need_torch, recipe_of

@@ -40,7 +40,7 @@ _BACKGROUND_IOU = 0.1
 def average_precisions(
     answers: Answers, weights: NDArray[np.float64], *, area: int = 0, thresholds: Sequence[int] = (0,)
 ) -> NDArray[np.float64]:
-    """Give one class's AP over 101 recalls at some overlaps, float64 (R, len(thresholds)), for weights (R, N) of images.
+    """Give one class's AP over 101 recalls at some overlaps, float64 (R, len(thresholds)), for weights (R, N).
 
     NaN where no object is to be found.
     """

@@ -1,4 +1,4 @@
-"""Which found object is which true one: overlaps of boxes and masks, and COCO's matching under every threshold at once."""
+"""Which found object is which true one: overlaps of boxes and masks, COCO's matching at every threshold at once."""
 
 __all__ = [
     "AREAS",
@@ -199,7 +199,7 @@ def match_detections(
             if overlaps is not None:
                 overlap = overlaps[i][np.ix_(mine, those)]
             elif ours.masks is not None and theirs.masks is not None:
-                chosen, real = [ours.masks[k] for k in mine], [theirs.masks[k] for k in those]
+                chosen, real = [ours.masks[k] for k in mine.tolist()], [theirs.masks[k] for k in those.tolist()]
                 overlap = mask_overlaps(chosen, real, crowd[those])
             else:
                 overlap = box_overlaps(ours.boxes[mine], theirs.boxes[those], crowd[those])

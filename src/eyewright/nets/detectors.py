@@ -135,7 +135,7 @@ class SpotNet(nn.Module):
             if self.n_prototypes:
                 coefficients.append(torch.tanh(self.coefficients(self.mask_tower(one))).flatten(2))
         n = x.shape[0]
-        side = torch.cat(sides, 2).transpose(1, 2).unflatten(2, (4, _BINS))
+        side = torch.cat(sides, 2).transpose(1, 2).reshape(n, -1, 4, _BINS)
         if not self.n_prototypes:
             none = x.new_zeros(n, 0, 0)
             return Detections(torch.cat(logits, 2).transpose(1, 2), side, none, none)

@@ -17,10 +17,7 @@ TASKS: MappingProxyType[str, Any] = MappingProxyType(
 """Every task by the name that bundles and `--task` use."""
 
 
-
-def predict_everything(
-    predictor: Any, images: Sequence[NDArray[np.uint8]], *, least: float | None = None
-) -> list[Any]:
+def predict_everything(predictor: Any, images: Sequence[NDArray[np.uint8]], *, least: float | None = None) -> list[Any]:
     """Give one prediction an image with everything in it that is measured, also what is below its operating point.
 
     Of boxes only those that reach `least`, where it is given: what nobody is shown need not be sorted out.
@@ -29,7 +26,9 @@ def predict_everything(
     decoding = dict(getattr(predictor, "decoding", {}))
     if least is not None and predictor.task_name in ("detect", "instance"):
         decoding["least"] = least
-    found: list[Any] = TASKS[predictor.task_name].decode(predictor.raw(pixels), placements, predictor.labels, **decoding)
+    found: list[Any] = TASKS[predictor.task_name].decode(
+        predictor.raw(pixels), placements, predictor.labels, **decoding
+    )
     return found
 
 

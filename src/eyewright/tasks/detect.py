@@ -147,7 +147,7 @@ class BoxPrediction:
 
 
 class Detect:
-    """The task: raw arrays "boxes", float32 (N, A, 4), x0 y0 x1 y1 in prepared pixels, and "scores" (N, A, C) in [0, 1]."""
+    """The task: raw "boxes", float32 (N, A, 4), x0 y0 x1 y1 in prepared pixels, and "scores" (N, A, C) in [0, 1]."""
 
     name = "detect"
     outputs: tuple[str, ...] = ("boxes", "scores")
@@ -183,9 +183,9 @@ class Detect:
             points, ids, kept = points[there], ids[there], kept[there]
             source = placement.to_source(kept.reshape(-1, 2)).reshape(-1, 4)
             height, width = placement.source_hw
-            source = np.clip(source, 0, [width, height, width, height]).astype(np.float32)
-            crops = self._crops(raw, i, points, source, placement)
-            found.append(BoxPrediction(source, scores[i, points, ids], ids, labels, placement.source_hw, crops))
+            shown = np.clip(source, 0, [width, height, width, height]).astype(np.float32)
+            crops = self._crops(raw, i, points, shown, placement)
+            found.append(BoxPrediction(shown, scores[i, points, ids], ids, labels, placement.source_hw, crops))
         return found
 
     def _checked(

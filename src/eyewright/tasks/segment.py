@@ -128,9 +128,7 @@ class Segment:
             raise BundleError("expected probabilities that sum to 1 at every pixel, found others", fix="export again")
         return [self.paint(one, placement, labels) for one, placement in zip(found, placements, strict=True)]
 
-    def paint(
-        self, probabilities: NDArray[np.float32], placement: "Placement", labels: LabelSpace
-    ) -> MaskPrediction:
+    def paint(self, probabilities: NDArray[np.float32], placement: "Placement", labels: LabelSpace) -> MaskPrediction:
         """Turn the probabilities of one prepared image, (C, h, w), into a prediction in source pixels.
 
         Probabilities and not classes are brought to the source's size, one class at a time: edges come out smooth,

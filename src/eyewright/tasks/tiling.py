@@ -42,11 +42,13 @@ def tile_places(size_hw: tuple[int, int], tile: int, overlap: float) -> list[tup
         if side <= tile:
             return [0]
         n = int(np.ceil((side - tile) / (tile * (1 - overlap)))) + 1
-        return np.linspace(0, side - tile, n).round().astype(int).tolist()
+        return [round(v) for v in np.linspace(0, side - tile, n).tolist()]
 
     height, width = size_hw
     return [
-        (top, left, min(top + tile, height), min(left + tile, width)) for top in starts(height) for left in starts(width)
+        (top, left, min(top + tile, height), min(left + tile, width))
+        for top in starts(height)
+        for left in starts(width)
     ]
 
 
@@ -97,7 +99,9 @@ def _joined_boxes(
     height, width = image.shape[:2]
     boxes, scores, labels, crops = [], [], [], []
     has_masks = predictor.task_name == "instance"
-    views = [(view, mirrored) for view in _views(image, tile, overlap) for mirrored in ((False, True) if flip else (False,))]
+    views = [
+        (view, mirrored) for view in _views(image, tile, overlap) for mirrored in ((False, True) if flip else (False,))
+    ]
     for start in range(0, len(views), _AT_ONCE):
         some = views[start : start + _AT_ONCE]
         parts = [_cut(image, view, mirrored) for view, mirrored in some]
@@ -109,7 +113,9 @@ def _joined_boxes(
             own += [left, top, left, top]
             # What an inner edge of a tile cuts off is seen whole elsewhere, so it counts for less.
             cut = ((own[:, 0] <= left + _EDGE) & (left > 0)) | ((own[:, 1] <= top + _EDGE) & (top > 0))
-            cut |= ((own[:, 2] >= right - _EDGE) & (right < width)) | ((own[:, 3] >= bottom - _EDGE) & (bottom < height))
+            cut |= ((own[:, 2] >= right - _EDGE) & (right < width)) | (
+                (own[:, 3] >= bottom - _EDGE) & (bottom < height)
+            )
             boxes.append(own)
             scores.append(found.scores * np.where(cut, 0.5, 1.0).astype(np.float32))
             labels.append(found.label_ids)

@@ -28,9 +28,7 @@ class Augmentation:
     zoom: float = 0.0
     light: float = 0.0
 
-    def apply(
-        self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0
-    ) -> tuple[Tensor, Any]:
+    def apply(self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0) -> tuple[Tensor, Any]:
         """Give an augmented batch, uint8 (N, H, W, C), with its class ids, which stay."""
         return augment_batch(pixels, self, rng=rng), targets
 

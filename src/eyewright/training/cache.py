@@ -103,9 +103,7 @@ def build_array(
     return stored
 
 
-def _fill(
-    out: NDArray[Any], fill: Callable[[NDArray[Any], int], None], workers: int | None, quiet: bool
-) -> None:
+def _fill(out: NDArray[Any], fill: Callable[[NDArray[Any], int], None], workers: int | None, quiet: bool) -> None:
     def several(part: range) -> None:
         for i in part:
             fill(out, i)

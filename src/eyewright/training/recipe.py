@@ -16,7 +16,15 @@ from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
 
 Loss = Literal[
-    "cross_entropy", "binary_cross_entropy", "mse", "huber", "focal", "dice_cross_entropy", "dice", "boundary", "varifocal"
+    "cross_entropy",
+    "binary_cross_entropy",
+    "mse",
+    "huber",
+    "focal",
+    "dice_cross_entropy",
+    "dice",
+    "boundary",
+    "varifocal",
 ]
 Task = Literal["auto", "classify", "detect", "segment", "instance"]
 OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
@@ -139,7 +147,7 @@ class Recipe:
             ),
             (
                 self.loss is not None and self.loss not in LOSSES_OF.get(self.task, LOSSES),
-                f"a loss of the task {self.task!r} ({', '.join(LOSSES_OF.get(self.task, LOSSES))}), found {self.loss!r}",
+                f"a loss of {self.task!r} ({', '.join(LOSSES_OF.get(self.task, LOSSES))}), found {self.loss!r}",
                 "change loss",
             ),
             (

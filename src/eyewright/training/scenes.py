@@ -28,8 +28,8 @@ class SceneAugmentation:
     `zoom` scales by 1 ± that share, `shift` moves by up to that share of the side, `rotate_deg` turns masks (boxes are
     never turned: a turned box no longer fits). `mosaic` is the share of images that are put together from four,
     `paste` the share that get objects of another image put into them. `light` changes brightness and contrast,
-    `colour` saturation and the balance of the channels, each by up to that share. `fill` is what lies outside, `kind` says
-    what is marked.
+    `colour` saturation and the balance of the channels, each by up to that share. `fill` is what lies outside, `kind`
+    says what is marked.
     """
 
     flip: bool = False
@@ -63,9 +63,7 @@ class SceneAugmentation:
         ]
         return ", ".join(p for p in parts if p) or "none"
 
-    def apply(
-        self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0
-    ) -> tuple[Tensor, Any]:
+    def apply(self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0) -> tuple[Tensor, Any]:
         """Give an augmented batch, uint8 (N, H, W, C), with its targets; at the end of training less is done."""
         plan = self if progress < _CALM else self.calmed()
         if self.kind == "masks":
@@ -194,7 +192,9 @@ def augment_masks(
     return _finish(out, plan, rng), moved
 
 
-def _layers(n: int, size_hw: tuple[int, int] | torch.Size, plan: SceneAugmentation, rng: torch.Generator) -> list[_Layer]:
+def _layers(
+    n: int, size_hw: tuple[int, int] | torch.Size, plan: SceneAugmentation, rng: torch.Generator
+) -> list[_Layer]:
     height, width = size_hw
     side = torch.tensor([width, height], dtype=torch.float32)
     whole = torch.tensor([0.0, 0.0, width, height]).repeat(n, 1)

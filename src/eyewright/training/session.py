@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ def train_model(
     recipe: Recipe,
     *,
     folder: Path,
-    build_of: Callable[[str], Builder],
+    build_of: Callable[..., Builder],
     deadline: float | None = None,
     resume: bool = False,
     workers: int | None = None,
@@ -57,7 +57,7 @@ def train_model(
         DatasetError: nothing that can be learnt, such as a class without a training image.
         RefusedError: the loss stopped being a number.
     """
-    recipe = replace(recipe, task=dataset.task)
+    recipe = replace(recipe, task=cast(Any, dataset.task))
     subject = SUBJECTS[dataset.task]
     subject.check(dataset)
     leads = rank_of() == 0
@@ -74,7 +74,9 @@ def train_model(
             digests = tuple(r.digest for r in records)
             pixels = build_cache(part, preparation, digests=digests, workers=workers, quiet=quiet)
             sizes = [r.info.size_hw for r in records if r.info is not None]
-            marks = "\n".join([*digests, *(target_text(part, s) for s in part.samples), dumps_json(preparation.to_json())])
+            marks = "\n".join(
+                [*digests, *(target_text(part, s) for s in part.samples), dumps_json(preparation.to_json())]
+            )
             return pixels, subject.targets(part, sizes, preparation, f"{part.task}\n{marks}")
 
         train, val = dataset.train, dataset.val
@@ -146,7 +148,8 @@ def train_model(
         }
         if leads:
             write_json(folder / "run.json", about)
-        say(f"{result.stopped}; best epoch {result.best_epoch}, validation {learning.main_metric} {result.best_score:.4f}")
+        score = f"validation {learning.main_metric} {result.best_score:.4f}"
+        say(f"{result.stopped}; best epoch {result.best_epoch}, {score}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
 
 

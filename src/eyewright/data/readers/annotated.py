@@ -58,9 +58,7 @@ def read_annotated(tree: Tree, names: Sequence[str], *, outlines: bool, only: st
     return found
 
 
-def _read_json(
-    tree: Tree, files: Sequence[str], images: Images, outlines: bool, *, alone: bool
-) -> Found | None:
+def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool, *, alone: bool) -> Found | None:
     # msgspec is imported with these readers, and most datasets need none of them.
     from eyewright.data.readers.coco import is_coco, read_coco
     from eyewright.data.readers.label_studio import is_label_studio, read_label_studio

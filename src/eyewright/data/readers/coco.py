@@ -318,7 +318,13 @@ def _group(
         objects = no_objects()
         if len(own):
             objects = Objects(
-                columns.boxes[own], labels[own], columns.crowd[own], chosen, entries[own], where, areas=columns.areas[own]
+                columns.boxes[own],
+                labels[own],
+                columns.crowd[own],
+                chosen,
+                entries[own],
+                where,
+                areas=columns.areas[own],
             )
         stated = (int(image.height), int(image.width)) if image.height and image.width else None
         marked.append(Marked(name, split, objects, stated))

@@ -1,4 +1,4 @@
-"""What the readers of annotations share: finding an image by the name that a file calls it, and noting what is wrong."""
+"""What the readers of annotations share: finding an image by what a file calls it, noting what is wrong."""
 
 __all__ = ["Found", "Images", "Marked", "Notes", "TextLines", "objects_of", "split_of", "used_labels"]
 
@@ -60,7 +60,9 @@ class Notes:
         self._kept: dict[str, list[Finding]] = defaultdict(list)
         self._total: Counter[str] = Counter()
 
-    def add(self, code: str, message: str, fix: str, path: str, line: int | None = None, severity: Any = "error") -> None:
+    def add(
+        self, code: str, message: str, fix: str, path: str, line: int | None = None, severity: Any = "error"
+    ) -> None:
         self._total[code] += 1
         if len(self._kept[code]) < _MOST_KEPT:
             self._kept[code].append(Finding(code, message, fix, path, line, severity))

@@ -104,9 +104,7 @@ def read_label_studio(tree: Tree, files: Sequence[str], images: Images) -> Found
     for name, split, rows, lines, stated in kept:
         objects = _completed(objects_of(rows, lines, relative=True), outlined).renamed(ids)
         marked.append(Marked(name, split if has_splits else None, objects, stated))
-    return Found(
-        "label-studio", marked, tuple(names), outlined=outlined, problems=notes.all(), files=set(files)
-    )
+    return Found("label-studio", marked, tuple(names), outlined=outlined, problems=notes.all(), files=set(files))
 
 
 def _completed(objects: Objects, outlined: bool) -> Objects:

@@ -21,7 +21,17 @@ from eyewright.imaging.decode import read_labels
 IGNORE = 255
 """What a pixel that counts for nothing is given."""
 
-_FOLDERS = ("masks", "mask", "labels", "annotations", "segmentation", "segmentationclass", "labelids", "gt", "ground_truth")
+_FOLDERS = (
+    "masks",
+    "mask",
+    "labels",
+    "annotations",
+    "segmentation",
+    "segmentationclass",
+    "labelids",
+    "gt",
+    "ground_truth",
+)
 _CLASS_FILES = ("classes.txt", "labels.txt", "label_names.txt", "class_names.txt", "classes.json", "labels.json")
 _SUFFIX = re.compile(r"[-_.]?(mask|label|labels|seg|gt|annotation|labelids|labeltrainids)$", re.IGNORECASE)
 
@@ -57,7 +67,8 @@ class MaskFile:
         for value, label in self.table.items():
             if 0 <= value < len(lookup):
                 lookup[value] = label
-        return lookup[values]
+        ids: NDArray[np.uint8] = lookup[values]
+        return ids
 
     def renamed(self, ids: NDArray[np.int64]) -> "MaskFile":
         """Give the mask with class id `ids[k]` for k."""
@@ -201,10 +212,8 @@ def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]
     else:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         numbered = [re.match(r"^(\d+)[\s:,;=]+(.+)$", line) for line in lines]
-        if lines and all(numbered):
-            found = {int(m[1]): m[2].strip() for m in numbered if m}
-        else:
-            found = dict(enumerate(lines))
+        all_numbered = bool(lines) and all(numbered)
+        found = {int(m[1]): m[2].strip() for m in numbered if m} if all_numbered else dict(enumerate(lines))
     if len(set(found.values())) < len(found):
         twice = next(v for v in found.values() if list(found.values()).count(v) > 1)
         raise DatasetError(f"two classes in {path!r} are called {twice!r}", fix="name them apart")
@@ -238,7 +247,9 @@ def _table(
             present[value] = present.get(value, 0) + 1
         unknown = [v for v in held if listed and v not in listed and v != IGNORE]
         if unknown:
-            text = f"it holds the value{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}, which no class has"
+            text = (
+                f"it holds the value{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}, which no class has"
+            )
             notes.add("mask_value", text, "name the class in classes.txt, or mend the mask", mask)
     values_held = set(present)
     if listed:

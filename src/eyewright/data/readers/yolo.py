@@ -48,7 +48,9 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
         label = _label_name(name, known)
         if label is None:
             text = "no label file; it is taken for background"
-            notes.add("unlabelled", text, f"add {_expected(name)!r}, empty if it shows nothing", name, severity="warning")
+            notes.add(
+                "unlabelled", text, f"add {_expected(name)!r}, empty if it shows nothing", name, severity="warning"
+            )
             marked.append(Marked(name, split, no_objects()))
             continue
         used.add(label)
@@ -138,7 +140,7 @@ def _images_of(
         given = content.get(split, content.get("valid") if split == "val" else None)
         for place in [given] if isinstance(given, str) else list(given or ()):
             for name in _resolve(str(place), below, str(content.get("path") or ""), tree, images):
-                found.setdefault(name, split)  # type: ignore[arg-type]
+                found.setdefault(name, split)
     if not found:
         # Without a file that says which, all images; their folders may tell the part.
         found = {n: split_of(n) for n in images.names}

@@ -87,12 +87,12 @@ def iter_images(source: Any) -> Iterator[Frame]:
         yield Frame(read_named(item), "-" if item == "-" else str(Path(item).resolve()), index)
 
 
-def read_named(item: Path | str) -> NDArray[np.uint8]:
-    """Read one entry of `list_sources`; an error names the file."""
+def read_named(item: Path | str, *, limits: Limits | None = None) -> NDArray[np.uint8]:
+    """Read one entry of `list_sources`; an error names the file. `limits` are those of decoding."""
     try:
         if item == "-":
             return _rgb(sys.stdin.buffer.read(Limits().bytes + 1))
-        return _rgb(Path(item))
+        return _rgb(Path(item), limits)
     except UnreadableImageError as error:
         name = "standard input" if item == "-" else repr(str(item))
         if name in error.message:
@@ -100,6 +100,6 @@ def read_named(item: Path | str) -> NDArray[np.uint8]:
         raise UnreadableImageError(f"{name}: {error.message}", fix=error.fix, code=error.code) from error
 
 
-def _rgb(source: bytes | Path) -> NDArray[np.uint8]:
-    image: NDArray[np.uint8] = read_image(source)  # type: ignore[assignment]
+def _rgb(source: bytes | Path, limits: Limits | None = None) -> NDArray[np.uint8]:
+    image: NDArray[np.uint8] = read_image(source, limits=limits)  # type: ignore[assignment]
     return image

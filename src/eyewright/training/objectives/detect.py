@@ -159,7 +159,7 @@ def _generalised_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _varifocal(logits: Tensor, aims: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy to the aimed score; what is nothing counts by how sure it was (Zhang et al. 2021, "VarifocalNet")."""
+    """Cross-entropy to the aimed score; what is nothing counts by how sure it was (Zhang et al. 2021)."""
     with torch.no_grad():
         p = logits.sigmoid()
         each = torch.where(aims > 0, aims, 0.75 * p * p) * weight[..., None]
@@ -200,7 +200,9 @@ def _mask_loss(
         & (x[None, None] <= truth[:, 2, None, None] + scale)
     ).float()
     area = window.sum((1, 2)).clamp(min=1)
-    entropy = (functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * window).sum((1, 2)) / area
+    entropy = (functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * window).sum(
+        (1, 2)
+    ) / area
     p = logits.sigmoid() * window
     dice = 1 - (2 * (p * wanted).sum((1, 2)) + 1) / (p.sum((1, 2)) + (wanted * window).sum((1, 2)) + 1)
     return (entropy + dice).sum(), len(mine)

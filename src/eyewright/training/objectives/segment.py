@@ -30,7 +30,7 @@ def class_balance(pixels: Tensor) -> Tensor:
 
 
 def segmentation_objective(recipe: Recipe, weights: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    """Give `loss(logits (N, C, H, W), masks uint8 (N, H, W)) -> scalar` for the recipe; 255 in a mask counts for nothing.
+    """Give `loss(logits (N, C, H, W), masks uint8 (N, H, W)) -> scalar`; 255 in a mask counts for nothing.
 
     "dice_cross_entropy" adds to the weighted cross-entropy the soft Dice loss of every class in the batch but the
     background (Milletari et al. 2016, "V-Net"); "dice" is that alone; "focal" is Lin et al. 2017 with gamma 2;

@@ -91,7 +91,10 @@ class ClassLearning:
         points = {n: asdict(point) for n, point in zip(self.names, operating_points(targets, after), strict=True)}
         return {
             "calibration": {"method": "temperature", "temperature": temperature, "n": len(targets), **errors},
-            "thresholds": {"method": "largest F1 of the class against the rest, on validation images", "classes": points},
+            "thresholds": {
+                "method": "largest F1 of the class against the rest, on validation images",
+                "classes": points,
+            },
         }
 
 

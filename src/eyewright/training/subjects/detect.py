@@ -44,7 +44,7 @@ class BoxSubject:
 
     def check(self, dataset: Dataset) -> None:
         for split in ("train", "val"):
-            part = dataset.part(split)  # type: ignore[arg-type]
+            part = dataset.part(split)
             if not any(len(s.target) for s in part.samples):
                 raise DatasetError(
                     f"nothing is marked in any of the {len(part)} images of {split}", fix=f"annotate {split}"
@@ -185,5 +185,3 @@ def _owners(objects: Objects, size_hw: tuple[int, int], preparation: Preparation
     masks = [o.mask(size_hw) for o in objects.outlines]
     owners = owner_map(masks, size_hw)
     return preparation.apply_labels(owners, outside=0).astype(np.uint16)
-
-

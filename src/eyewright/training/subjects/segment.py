@@ -116,7 +116,7 @@ class MaskLearning:
         return {"miou": float(iou[there].mean()) if there else accuracy, "pixel_accuracy": accuracy}
 
     def conclude(self, kept: NDArray[np.float64], targets: Any) -> dict[str, dict[str, Any]]:
-        """Choose from which sureness on a class is accepted in an image: where it is found most often and least in vain."""
+        """Choose from which sureness on a class is accepted in an image: most often found, least in vain."""
         tables, sureness = kept[..., :-1], kept[..., -1]
         right = np.einsum("nii->ni", tables)
         truth, found = tables.sum(2), tables.sum(1)

@@ -1,0 +1,118 @@
+"""The verbs for what is marked in images and for strangers' models: convert and import."""
+
+__all__ = ["CONTRACT_OPTIONS", "convert", "import_model", "line_of", "only_classes"]
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from eyewright.cli.terminal import Result, shown_path, talk
+from eyewright.core.errors import UsageError
+
+CONTRACT_OPTIONS: Mapping[str, str] = {
+    "outputs": "probabilities, pixels, boxes_scores, joined or grid",
+    "layout": "NCHW or NHWC",
+    "dtype": "float32 or uint8",
+    "colour": "rgb, bgr or grey",
+    "mean": "subtracted from values 0-255, one number or one a channel",
+    "std": "divided by, one number or one a channel",
+    "activation": "none, sigmoid or softmax: what is still to be done to scores",
+    "box_format": "xyxy, cxcywh or xywh",
+    "box_units": "pixels or shares",
+    "background": "the class that is left out, a number",
+    "iou": "from which overlap on two boxes are one object; 1 for none",
+}
+"""What `eyewright import` takes beside a contract, by the contract's own names."""
+
+_SHOWN = 6
+
+
+def convert(o: argparse.Namespace) -> Result:
+    """Write a dataset in another format."""
+    from eyewright import lifecycle
+
+    found = lifecycle.convert(o.data, to=o.to, out=o.out, task=o.task, **talk(o))
+    text = [f"wrote    {found.images} images, {found.objects} objects to {shown_path(found.folder)}"]
+    text += [f"lost     {line}" for line in found.lost]
+    return {
+        "task": found.task,
+        "out": {"data": found.folder.resolve()},
+        "lost": list(found.lost),
+        "images": found.images,
+        "objects": found.objects,
+        "text": text,
+    }
+
+
+def import_model(o: argparse.Namespace) -> Result:
+    """Wrap a stranger's ONNX model as a bundle."""
+    from eyewright import lifecycle
+
+    options = {k: _value(k, getattr(o, k)) for k in CONTRACT_OPTIONS if getattr(o, k) is not None}
+    bundle = lifecycle.import_onnx(
+        o.model,
+        out=o.out,
+        task=o.task,
+        labels=o.labels,
+        contract=o.contract,
+        imgsz=_size(o.imgsz),
+        fit=o.fit,
+        golden=o.golden,
+        name=o.name,
+        **options,
+    )
+    height, width = bundle.preparation.size_hw
+    text = [
+        f"bundle   {shown_path(bundle.folder)}",
+        f"{bundle.task_name}, {len(bundle.labels)} classes, {width}x{height}",
+    ]
+    return {"task": bundle.task_name, "out": {"bundle": bundle.folder.resolve()}, "text": text}
+
+
+def _value(name: str, text: str) -> Any:
+    if name in ("mean", "std", "iou", "background"):
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            raise UsageError(f"expected numbers for --{name}, found {text!r}", fix="use 0.5 or 0.5,0.4,0.3") from None
+        if name == "background":
+            return int(numbers[0])
+        return numbers[0] if len(numbers) == 1 else numbers
+    return text
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    wide, _, high = text.lower().partition("x")
+    try:
+        return int(high or wide), int(wide)
+    except ValueError:
+        raise UsageError(f"expected --imgsz as N or WxH, found {text!r}", fix="use 640 or 640x480") from None
+
+
+def line_of(prediction: Any, row: Mapping[str, Any]) -> str:
+    """Say in a line what was found in an image."""
+    if "boxes_xyxy" in row:
+        counts: dict[str, int] = {}
+        for label in row["labels"]:
+            counts[label] = counts.get(label, 0) + 1
+        several = [f"{n} {label}" for label, n in sorted(counts.items(), key=lambda c: -c[1])]
+        return ", ".join(several[:_SHOWN]) + (", …" if len(several) > _SHOWN else "") or "nothing"
+    if "areas" in row:
+        pairs = zip(row["labels"], row["areas"], strict=True)
+        return "  ".join(f"{label} {area:.1%}" for label, area in list(pairs)[:_SHOWN])
+    return "  ".join(f"{n} {s:.1%}" for n, s in zip(row["labels"][:3], row["scores"], strict=False))
+
+
+def only_classes(prediction: Any, names: str | None) -> Any:
+    """Give of a prediction of boxes the objects of some classes."""
+    if names is None:
+        return prediction
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    ids = [prediction.label_space.id(name) for name in wanted]
+    if not hasattr(prediction, "boxes_xyxy"):
+        raise UsageError("expected --classes with boxes, found another task", fix="leave it out")
+    import numpy as np
+
+    return prediction.chosen(np.isin(prediction.label_ids, ids))

@@ -1,0 +1,104 @@
+"""Two detectors or segmenters on the same images: differences with paired intervals."""
+
+__all__ = ["compare_scenes"]
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.predictor import Predictor
+from eyewright.core.report import Metric
+from eyewright.core.rng import generator
+from eyewright.data.dataset import Dataset
+from eyewright.evaluation.scenes import gather_masks, gather_scenes
+from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
+from eyewright.metrics.detection import average_precisions
+from eyewright.metrics.matching import Matched, match_detections
+
+_REPLICATES = 400
+
+Numbers = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
+
+
+def compare_scenes(a: Predictor, b: Predictor, dataset: Dataset, *, seed: int, quiet: bool) -> dict[str, Any]:
+    """Give the fields of a `Comparison` for boxes or masks: every replicate draws the same images for both models.
+
+    The p-value is twice the smaller share of replicates on one side of no difference, of the main metric.
+    """
+    measured = _masks if dataset.task == "segment" else _boxes
+    (numbers_a, each_a), (numbers_b, each_b) = (measured(p, dataset.relabelled(p.labels), quiet) for p in (a, b))
+    groups = [s.group for s in dataset.samples]
+    grouped = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
+    n = len(dataset)
+    point = [f(np.ones((1, n))) for f in (numbers_a, numbers_b)]
+    drawn: list[tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]] = []
+    for weights in bootstrap_weights(n, replicates=_REPLICATES, rng=generator(seed, "paired"), groups=grouped):
+        drawn.append((numbers_a(weights), numbers_b(weights)))
+    samples = [{k: np.concatenate([d[side][k] for d in drawn]) for k in point[0]} for side in (0, 1)]
+
+    def metric(value: NDArray[np.float64], several: NDArray[np.float64]) -> Metric:
+        low, high = percentile_interval(several)
+        shown = [float(v) if np.isfinite(v) else None for v in (value[0], low, high)]
+        return Metric(shown[0], shown[1], shown[2], n)
+
+    main = next(iter(point[0]))
+    apart = samples[1][main] - samples[0][main]
+    apart = apart[np.isfinite(apart)]
+    p_value = min(1.0, 2 * min((apart <= 0).mean(), (apart >= 0).mean())) if len(apart) else 1.0
+    return {
+        "a": {k: metric(v, samples[0][k]) for k, v in point[0].items()},
+        "b": {k: metric(v, samples[1][k]) for k, v in point[1].items()},
+        "differences": {k: metric(point[1][k] - v, samples[1][k] - samples[0][k]) for k, v in point[0].items()},
+        "only_a": int((each_a > each_b).sum()),
+        "only_b": int((each_b > each_a).sum()),
+        "p_value": float(p_value),
+        "n": n,
+    }
+
+
+def _boxes(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Numbers, NDArray[np.float64]]:
+    scenes, _ = gather_scenes(predictor, dataset, quiet=quiet)
+    found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
+    matched = match_detections(found, truth, len(predictor.labels), areas=("all",), overlaps=near)
+
+    def numbers(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        every = range(len(matched.thresholds))
+        each = np.stack([average_precisions(c, weights, thresholds=every) for c in matched.classes])
+        with np.errstate(invalid="ignore"):
+            return {"ap": _mean(each.mean(2)), "ap50": _mean(each[..., 0])}
+
+    return numbers, _per_image(matched)
+
+
+def _per_image(matched: Matched) -> NDArray[np.float64]:
+    """Give each image the scores of what was found in it less those of what was not there: more is better."""
+    total = np.zeros(matched.n)
+    for c in matched.classes:
+        kept = ~c.ignored[0, 0]
+        signed = np.where(c.right[0, 0], c.scores, -c.scores)[kept]
+        total += np.bincount(c.images[kept], signed, minlength=matched.n)
+    return total
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = np.isfinite(values)
+    mean: NDArray[np.float64] = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+    return mean
+
+
+def _masks(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Numbers, NDArray[np.float64]]:
+    tables, _, _ = gather_masks(predictor, dataset, quiet=quiet)
+    fore = list(dataset.foreground)
+    n, c, _ = tables.shape
+    flat = tables.reshape(n, -1).astype(np.float64)
+
+    def numbers(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        whole = (weights @ flat).reshape(-1, c, c)
+        right, truth, found = np.einsum("bii->bi", whole), whole.sum(2), whole.sum(1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            iou = np.where(truth > 0, right / (truth + found - right), np.nan)[:, fore]
+        return {"miou": _mean(iou.T), "pixel_accuracy": right.sum(1) / np.maximum(whole.sum((1, 2)), 1)}
+
+    return numbers, np.einsum("nii->n", tables).astype(np.float64)

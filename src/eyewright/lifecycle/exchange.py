@@ -1,0 +1,114 @@
+"""To and from other people's tools: datasets in another format, and models that somebody else exported."""
+
+__all__ = ["convert", "import_onnx"]
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.errors import UsageError
+from eyewright.lifecycle.datasets import PathLike, Say, silent
+
+if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
+    from eyewright.data import Dataset
+    from eyewright.data.writers import Written
+
+
+def convert(
+    data: "Dataset | PathLike",
+    *,
+    to: str,
+    out: PathLike,
+    task: str | None = None,
+    quiet: bool = True,
+    say: Say = silent,
+) -> "Written":
+    """Write a dataset in another format ("coco", "yolo", "voc", "masks", "imagefolder"), and say what is lost.
+
+    Marks that cannot be read or used are left out; `eyewright doctor` names them. Without `task` a dataset that has
+    outlines is read with them where the format can hold them.
+
+    Raises:
+        UsageError: an unknown format, or one that cannot hold such a dataset.
+        OutputError: `out` holds something already.
+        DatasetError: the data cannot be read.
+    """
+    from eyewright.data.writers import write_dataset
+
+    dataset = _open(data, to, task) if isinstance(data, str | Path) else data
+    say(f"found {dataset.describe()}")
+    for problem in dataset.problems[:5]:
+        say(str(problem))
+    return write_dataset(dataset, to, Path(out))
+
+
+def _open(data: PathLike, to: str, task: str | None) -> "Dataset":
+    from eyewright.core.errors import DatasetError
+    from eyewright.data import open_dataset
+
+    if task is not None:
+        return open_dataset(data, task=task)
+    dataset = open_dataset(data)
+    wanted = {"masks": "segment", "coco": "instance", "yolo": "instance"}.get(to)
+    if dataset.task in ("detect", "instance") and wanted is not None and wanted != dataset.task:
+        try:
+            return open_dataset(data, task=wanted)
+        except DatasetError:
+            # There are boxes and no outlines, which is well.
+            return dataset
+    return dataset
+
+
+def import_onnx(
+    model: PathLike,
+    *,
+    out: PathLike,
+    task: str,
+    labels: "str | list[str] | tuple[str, ...]",
+    contract: str | None = None,
+    imgsz: int | tuple[int, int] | None = None,
+    fit: str = "stretch",
+    golden: Any = None,
+    name: str | None = None,
+    **options: Any,
+) -> "Bundle":
+    """Wrap a stranger's ONNX model as a bundle, which predicts, evaluates and explains as our own do.
+
+    `labels` are class names, or a file of them. `contract` says what the model's tensors mean: the name of a family in
+    `eyewright.bundle.CONTRACTS` or a TOML file; `options` are fields of `eyewright.bundle.Contract` over it. `imgsz` is
+    needed where the model leaves its input's size open. `golden` names images whose answers are kept for the
+    self-test.
+
+    Raises:
+        InputError: the model cannot be read.
+        UsageError: a contract that cannot be meant, or a wrong number of labels.
+        BundleError: the model does not do what the contract says.
+    """
+    from eyewright.bundle.importing import import_model, read_contract, read_label_file
+
+    if isinstance(labels, str):
+        path = Path(labels)
+        names = read_label_file(path.read_text("utf-8-sig") if path.is_file() else labels)
+    else:
+        names = tuple(labels)
+    if not names:
+        raise UsageError("expected class names, found none", fix="name a file with one a line, or a,b,c")
+    images = []
+    if golden is not None:
+        from itertools import islice
+
+        from eyewright.imaging.sources import iter_images
+
+        images = [f.image for f in islice(iter_images(golden), 4)]
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    return import_model(
+        Path(model),
+        Path(out),
+        task=task,
+        labels=names,
+        contract=read_contract(contract, options),
+        size_hw=size,
+        fit=fit,
+        images=images,
+        name=name,
+    )
