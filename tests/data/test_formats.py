@@ -220,10 +220,7 @@ def test_a_zip_member_that_unpacks_too_large_is_an_unreadable_image_not_a_full_m
         (("a.txt", "b.md"), "found none"),
         (("1.png", "2.png"), "without one"),
         (("a/1.dng",), "convert them"),
-        (("images/1.jpg", "labels/1.txt"), "YOLO"),
-        (("annotations/1.xml", "images/1.jpg"), "VOC"),
-        (("instances_train.json", "train/1.jpg"), "COCO"),
-        (("images/1.png", "masks/1.png"), "segmentation"),
+        (("gt/gt.txt", "img1/000001.jpg"), "MOT tracking"),
     ],
 )
 def test_what_is_no_classification_data_is_refused_by_name(tmp_path: Path, names: tuple[str, ...], said: str) -> None:

@@ -16,6 +16,7 @@ from eyewright.explanation.gradients import grad_cam, integrated_gradients
 from eyewright.explanation.occlusion import occlusion
 from eyewright.explanation.rise import rise
 from eyewright.explanation.rollout import attention_rollout
+from eyewright.explanation.targets import ClassTarget
 from eyewright.imaging import Preparation
 from eyewright.nets import PixelNet, conv_net, mlp, vit
 
@@ -44,7 +45,7 @@ def bright_corner() -> np.ndarray:
 
 
 def test_occlusion_points_at_what_the_model_uses(bright_corner: np.ndarray) -> None:
-    heat = occlusion(CornerPredictor(), bright_corner, 1)
+    heat = occlusion(CornerPredictor(), bright_corner, ClassTarget(1))
     assert heat.shape == (32, 32)
     assert heat.min() >= 0
     assert heat.max() == pytest.approx(1.0)
@@ -58,9 +59,9 @@ def test_a_true_map_is_judged_faithful_and_a_false_one_is_not(bright_corner: np.
     true[:16, :16] = 1
     true[4:12, 4:12] = 2
     model = CornerPredictor()
-    assert judge_faithfulness(model, bright_corner, true, 1, coarseness=8).faithful
-    assert not judge_faithfulness(model, bright_corner, true[::-1, ::-1], 1, coarseness=8).faithful
-    assert "UNFAITHFUL" in str(judge_faithfulness(model, bright_corner, true[::-1, ::-1], 1, coarseness=8))
+    assert judge_faithfulness(model, bright_corner, true, ClassTarget(1), coarseness=8).faithful
+    assert not judge_faithfulness(model, bright_corner, true[::-1, ::-1], ClassTarget(1), coarseness=8).faithful
+    assert "UNFAITHFUL" in str(judge_faithfulness(model, bright_corner, true[::-1, ::-1], ClassTarget(1), coarseness=8))
 
 
 def test_random_maps_pass_about_as_rarely_as_promised(bright_corner: np.ndarray) -> None:
@@ -69,7 +70,9 @@ def test_random_maps_pass_about_as_rarely_as_promised(bright_corner: np.ndarray)
     for i in range(60):
         coarse = rng.random((8, 8))
         heat = np.kron(coarse, np.ones((4, 4)))
-        passed += judge_faithfulness(CornerPredictor(), bright_corner, heat, 1, coarseness=8, seed=i).faithful
+        passed += judge_faithfulness(
+            CornerPredictor(), bright_corner, heat, ClassTarget(1), coarseness=8, seed=i
+        ).faithful
     # One in 20 is expected of 60; more than 9 happens once in 500.
     assert passed <= 9
 
@@ -139,7 +142,7 @@ def test_another_class_can_be_asked_about(finished, shapes) -> None:  # type: ig
 
 
 def test_rise_points_at_what_the_model_uses(bright_corner: np.ndarray) -> None:
-    heat = rise(CornerPredictor(), bright_corner, 1)
+    heat = rise(CornerPredictor(), bright_corner, [ClassTarget(1)])[0]
     assert heat.shape == (32, 32)
     assert heat.max() == pytest.approx(1.0)
     assert heat[4:12, 4:12].mean() > 4 * heat[20:28, 20:28].mean()
@@ -160,7 +163,7 @@ def test_rise_is_the_papers_estimate() -> None:
     image = np.zeros((16, 16, 1), np.uint8)
     image[4:12, 4:12] = 255
     model = Recorder()
-    heat = rise(model, image, 1, n_masks=200)
+    heat = rise(model, image, [ClassTarget(1)], n_masks=200)[0]
     shown = np.concatenate(model.seen)[..., 0].astype(float)
     assert len(shown) == 200
     inside = slice(4, 12)
@@ -195,7 +198,8 @@ def test_a_map_that_shuffled_weights_do_not_change_is_not_faithful(bright_corner
     true[:16, :16] = 1
     true[4:12, 4:12] = 2
     told = [
-        judge_faithfulness(CornerPredictor(), bright_corner, true, 1, coarseness=8, unlearnt=u) for u in (0.3, 0.95)
+        judge_faithfulness(CornerPredictor(), bright_corner, true, ClassTarget(1), coarseness=8, unlearnt=u)
+        for u in (0.3, 0.95)
     ]
     assert [v.faithful for v in told] == [True, False]
     assert "alike with shuffled weights 0.95" in str(told[1])

@@ -23,6 +23,7 @@ from eyewright.exporting import check_parity
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.imaging import Preparation, encode_image, read_image
 from eyewright.nets import PixelNet
+from eyewright.tasks import TASKS
 from eyewright.testing import check_predictor
 from eyewright.training.cache import build_cache
 from eyewright.training.predictor import TorchPredictor
@@ -132,17 +133,22 @@ def test_training_and_bundle_see_the_same_bits_whatever_the_file(finished, tmp_p
 def test_every_net_is_exported_with_equal_answers_for_every_batch_size(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        body = build_of(name)(4, channels=3, size_hw=(32, 32))
+        task = MODELS[name][0]
+        body = build_of(name, task)(4, channels=3, size_hw=(32, 32))
     net = PixelNet(body, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.25]).eval()
     path = tmp_path / "model.onnx"
-    export_onnx(net, path, temperature=0.7, size_hw=(32, 32), channels=3, metadata={"task": "classify"})
+    export_onnx(net, path, temperature=0.7, task=task, size_hw=(32, 32), channels=3, metadata={"task": task})
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     labels = LabelSpace(tuple("abcd"))
-    trained = TorchPredictor(net, labels=labels, preparation=Preparation((32, 32)), temperature=0.7)
+    preparation = Preparation((32, 32))
+    trained = TorchPredictor(net, labels=labels, preparation=preparation, task_name=task, temperature=0.7)
     for n in (1, 2, 7):
         pixels = np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
-        found = session.run(["probabilities"], {"image": pixels})[0]
-        assert np.abs(found - trained.raw(pixels)["probabilities"]).max() < 1e-5
+        names = list(TASKS[task].outputs)
+        expected = trained.raw(pixels)
+        for output, found in zip(names, session.run(names, {"image": pixels}), strict=True):
+            assert found.shape == expected[output].shape
+            assert np.abs(found - expected[output]).max() < 1e-5 * max(1.0, np.abs(found).max())
 
 
 def test_the_onnx_file_explains_itself_and_names_no_folder_of_this_machine(finished) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,16 @@ from eyewright.testing import check_net
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (24, 1), (96, 3)])
 def test_every_net_in_the_catalogue_conforms(name: str, size: int, channels: int) -> None:
-    check_net(build_of(name), size_hw=(size, size), channels=channels)
+    task = MODELS[name][0]
+    if task != "classify":
+        size = -(-size // 32) * 32
+    check_net(build_of(name, task), task=task, size_hw=(size, size), channels=channels)
+
+
+def test_a_net_of_another_task_is_refused_and_the_right_ones_are_named() -> None:
+    with pytest.raises(UsageError, match="for the task 'detect', not for 'classify'") as caught:
+        build_of("spot_net", "classify")
+    assert "conv_net" in (caught.value.fix or "")
 
 
 def test_conv_net_is_the_articles_to_the_last_weight() -> None:

@@ -109,9 +109,14 @@ class Bundle:
 
             found = predict_views(self, images, flip=flip, tile=tile, overlap=overlap)
         else:
-            shown = conf if conf is not None else None if self.thresholds is None else float(self.thresholds.min())
-            found = predict_everything(self, images, least=shown)
+            found = predict_everything(self, images, least=self._least(conf))
         return [task.settle(p, self.thresholds, conf) for p in found]
+
+    def _least(self, conf: float | None) -> float | None:
+        """Give the lowest score that any object is shown from."""
+        if self.task_name not in ("detect", "instance") or conf is not None:
+            return conf
+        return None if self.thresholds is None else float(self.thresholds.min())
 
     def predict(self, source: Any, *, stream: bool = False, **options: Any) -> Any:
         """Predict an image, several, a folder, a glob, a video, a camera, a stream or a scanner.

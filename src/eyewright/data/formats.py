@@ -28,7 +28,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.data.dataset import BACKGROUND, Dataset, Sample, SplitName
 from eyewright.data.objects import Objects
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, read_annotated
-from eyewright.data.readers.common import EXTENSIONS, SPLITS, Found, Notes, used_labels
+from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Notes, used_labels
 from eyewright.data.tree import ArrayTree, FolderTree, Tree, ZipTree
 from eyewright.imaging.headers import FORMATS
 

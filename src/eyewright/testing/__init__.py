@@ -35,58 +35,98 @@ from eyewright.imaging.preparation import Placement, Preparation
 def check_task(task: Any) -> None:
     """Check a task: decode gives one prediction an image, refuses what it was not promised, scores with intervals.
 
-    `task` has `name`, `outputs`, `main_metric`, `decode`, `score` and `draw` as `eyewright.tasks.Classify` has.
+    `task` has `name`, `outputs`, `main_metric`, `decode`, `settle`, `score` and `draw` as `eyewright.tasks.Classify`
+    has, and is of the kind of one of ours: it answers with classes, boxes, or a class at every pixel.
     """
     labels = LabelSpace(("a", "b", "c"))
+    placements = [Placement((16, 24), (1.0, 1.0), (0.0, 0.0))] * 12
     rng = generator(0, "check_task")
-    raw = rng.random((12, 3)).astype(np.float32)
-    raw /= raw.sum(1, keepdims=True)
-    placements = [Placement((4, 4), (1.0, 1.0), (0.0, 0.0))] * 12
-    arrays = dict.fromkeys(task.outputs, raw)
+    arrays, targets = _answers(task, rng)
     predictions = task.decode(arrays, placements, labels)
     assert len(predictions) == 12, "decode must give one prediction an image"
     for prediction in predictions:
         dumps_json(prediction.to_json())
-        image = np.zeros((20, 30, 3), np.uint8)
+        image = np.zeros((16, 24, 3), np.uint8)
         drawn = task.draw(image, prediction)
         assert drawn.dtype == np.uint8, "draw must give uint8"
         assert drawn.ndim == 3, "draw must give (H, W, 3)"
         assert not image.any(), "draw must not change its argument"
-    for wrong in ({}, dict.fromkeys(task.outputs, raw[:, :2]), dict.fromkeys(task.outputs, raw * np.float32("nan"))):
+        settled = task.settle(prediction, np.full(3, 0.5))
+        dumps_json(settled.to_json())
+    first = task.outputs[0]
+    for wrong in (
+        {},
+        {**arrays, first: arrays[first][:, :1, :1]},
+        {**arrays, first: arrays[first] * np.float32("nan")},
+    ):
         _must_raise(BundleError, partial(task.decode, wrong, placements, labels), "decode of broken arrays")
-    metrics = task.score(predictions, [0, 1, 2] * 4, rng=generator(0, "score"))
-    again = task.score(predictions, [0, 1, 2] * 4, rng=generator(0, "score"))
+    metrics = task.score(predictions, targets, rng=generator(0, "score"))
+    again = task.score(predictions, targets, rng=generator(0, "score"))
     assert metrics == again, "score must depend on its arguments only"
     assert task.main_metric in metrics, f"score must give {task.main_metric!r}"
     for name, metric in metrics.items():
-        assert metric.n == 12, f"{name} must say how many images it rests on"
+        assert metric.n <= 12 * 3, f"{name} must say how many images it rests on"
         if metric.value is not None and metric.low is not None and metric.high is not None:
             assert metric.low <= metric.high, f"{name}: an interval's ends are in order"
 
 
+def _answers(task: Any, rng: np.random.Generator) -> tuple[dict[str, NDArray[np.float32]], Any]:
+    """Give raw arrays for 12 images of 16x24 pixels and 3 classes, and what is true of them."""
+    if "boxes" in task.outputs:
+        from eyewright.metrics.matching import Detected, crop_mask
+
+        corner = rng.random((12, 6, 2)) * [16, 10]
+        boxes = np.concatenate([corner, corner + 2 + rng.random((12, 6, 2)) * 4], 2).astype(np.float32)
+        arrays = {"boxes": boxes, "scores": rng.random((12, 6, 3)).astype(np.float32)}
+        arrays |= {"coefficients": np.ones((12, 6, 2), np.float32), "prototypes": np.ones((12, 2, 4, 6), np.float32)}
+        masks = [crop_mask(np.ones((16, 24), bool))] * 2 if "prototypes" in task.outputs else None
+        truth = [Detected(b[:2].astype(np.float64), np.array([0, 2]), masks=masks) for b in boxes]
+        return {name: arrays[name] for name in task.outputs}, truth
+    shape = (12, 3, 16, 24) if task.main_metric == "miou" else (12, 3)
+    raw = rng.random(shape).astype(np.float32)
+    raw /= raw.sum(1, keepdims=True)
+    targets = list(rng.integers(0, 3, (12, 16, 24)).astype(np.uint8)) if len(shape) == 4 else [0, 1, 2] * 4
+    return dict.fromkeys(task.outputs, raw), targets
+
+
 def check_net(
-    builder: Callable[..., Any], *, size_hw: tuple[int, int] = (32, 32), channels: int = 3, n_classes: int = 5
+    builder: Callable[..., Any],
+    *,
+    task: str = "classify",
+    size_hw: tuple[int, int] = (32, 32),
+    channels: int = 3,
+    n_classes: int = 5,
 ) -> None:
-    """Check a classifier builder: shapes, gradients, batch independence in eval mode, a state that can be reloaded."""
+    """Check a net's builder: shapes, gradients, batch independence in eval mode, a state that can be reloaded."""
     import torch
+
+    def several(outputs: Any) -> list[Any]:
+        found = list(outputs) if isinstance(outputs, tuple) else [outputs]
+        return [t for t in found if t.numel()]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = builder(n_classes, channels=channels, size_hw=size_hw)
         x = torch.randn(4, channels, *size_hw)
-        y = net(x)
-        assert y.shape == (4, n_classes), f"expected logits (4, {n_classes}), found {tuple(y.shape)}"
-        torch.nn.functional.cross_entropy(y, torch.tensor([0, 1, 2, 0])).backward()  # type: ignore[no-untyped-call]
+        outputs = several(net(x))
+        expected = {"classify": (4, n_classes), "segment": (4, n_classes, *size_hw)}.get(task)
+        if expected is not None:
+            assert outputs[0].shape == expected, f"expected logits {expected}, found {tuple(outputs[0].shape)}"
+        assert all(len(t) == 4 for t in outputs), "expected a row an image"
+        torch.stack([(t * torch.randn_like(t)).sum() for t in outputs]).sum().backward()  # type: ignore[no-untyped-call]
         lacking = [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None]
         assert not lacking, f"no gradient reaches {lacking}"
         net.eval()
         with torch.inference_mode():
-            whole, single = net(x), torch.cat([net(x[i : i + 1]) for i in range(4)])
-        assert torch.allclose(whole, single, atol=1e-4), "in eval mode an image's logits depend on its batch"
+            whole = several(net(x))
+            single = [torch.cat(parts) for parts in zip(*(several(net(x[i : i + 1])) for i in range(4)), strict=True)]
+        for a, b in zip(whole, single, strict=True):
+            assert torch.allclose(a, b, atol=1e-4), "in eval mode an image's outputs depend on its batch"
         other = builder(n_classes, channels=channels, size_hw=size_hw).eval()
         other.load_state_dict(net.state_dict())
         with torch.inference_mode():
-            assert torch.equal(other(x), whole), "a reloaded state gives other logits"
+            same = all(torch.equal(a, b) for a, b in zip(several(other(x)), whole, strict=True))
+        assert same, "a reloaded state gives other outputs"
 
 
 def check_format(encode: Callable[[NDArray[np.uint8]], bytes], *, lossless: bool, name: str) -> None:

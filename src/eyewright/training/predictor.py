@@ -66,7 +66,8 @@ class TorchPredictor:
     def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
         """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
         task = TASKS[self.task_name]
-        least = None if self.thresholds is None else float(self.thresholds.min())
+        boxes = self.task_name in ("detect", "instance")
+        least = float(self.thresholds.min()) if boxes and self.thresholds is not None else None
         return [task.settle(p, self.thresholds) for p in predict_everything(self, images, least=least)]
 
 

@@ -1,6 +1,6 @@
 """The recipe: everything that decides what training does, as one value that can be read, written and compared."""
 
-__all__ = ["LOSSES", "OPTIMIZERS", "Recipe", "read_recipe", "write_recipe"]
+__all__ = ["LOSSES", "LOSSES_OF", "OPTIMIZERS", "Recipe", "read_recipe", "write_recipe"]
 
 import dataclasses
 import json
@@ -40,6 +40,7 @@ LOSSES_OF = {
     "instance": ("varifocal",),
     "segment": ("cross_entropy", "focal", "dice_cross_entropy", "dice", "boundary"),
 }
+"""The losses that each task can learn from."""
 OPTIMIZERS = get_args(OptimizerName)
 
 

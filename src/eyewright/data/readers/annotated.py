@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError
-from eyewright.data.readers.common import Found, Images
-from eyewright.data.readers.labelme import is_labelme, read_labelme
+from eyewright.data.readers.listing import Found, Images
 from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscapes, read_masks
 from eyewright.data.readers.yolo import is_yolo, read_yolo
 from eyewright.data.tree import Tree
@@ -59,9 +58,12 @@ def read_annotated(tree: Tree, names: Sequence[str], *, outlines: bool, only: st
 
 
 def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool, *, alone: bool) -> Found | None:
+    if not files:
+        return None
     # msgspec is imported with these readers, and most datasets need none of them.
     from eyewright.data.readers.coco import is_coco, read_coco
     from eyewright.data.readers.label_studio import is_label_studio, read_label_studio
+    from eyewright.data.readers.labelme import is_labelme, read_labelme
 
     few = sorted(files, key=lambda n: (n.count("/"), n))[:_LOOKED_AT]
     if len(files) <= _LOOKED_AT * 4:

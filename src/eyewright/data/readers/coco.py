@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Objects, Outline, no_objects
-from eyewright.data.readers.common import Found, Images, Marked, Notes, split_of
+from eyewright.data.readers.listing import Found, Images, Marked, Notes, split_of
 from eyewright.data.tree import Tree
 
 Key = int | str

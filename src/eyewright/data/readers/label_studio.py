@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Objects, Outline
-from eyewright.data.readers.common import Found, Images, Marked, Notes, Row, objects_of, split_of
+from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, objects_of, split_of
 from eyewright.data.tree import Tree
 from eyewright.imaging.rasters import encode_counts
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Outline
-from eyewright.data.readers.common import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
 from eyewright.data.tree import Tree
 
 _CIRCLE_POINTS = 64

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
-from eyewright.data.readers.common import Found, Images, Marked, Notes, split_of
+from eyewright.data.readers.listing import Found, Images, Marked, Notes, split_of
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import read_labels
 

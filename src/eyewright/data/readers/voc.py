@@ -12,7 +12,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import SplitName
-from eyewright.data.readers.common import SPLITS, Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.readers.listing import SPLITS, Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
 from eyewright.data.tree import Tree
 
 _MOST_BYTES = 64 * 2**20

@@ -11,7 +11,7 @@ import numpy as np
 from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import SplitName
 from eyewright.data.objects import Outline, no_objects
-from eyewright.data.readers.common import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
 from eyewright.data.tree import Tree
 
 _LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels", "predefined_classes.txt")

@@ -28,18 +28,19 @@ def classification_objective(recipe: Recipe, class_weights: Tensor | None = None
     """
 
     smoothing = recipe.label_smoothing or 0.0
+    name = recipe.loss or "cross_entropy"
 
     def per_sample(logits: Tensor, targets: Tensor) -> Tensor:
-        if recipe.loss == "cross_entropy":
+        if name == "cross_entropy":
             return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
-        if recipe.loss == "focal":
+        if name == "focal":
             log_p = functional.log_softmax(logits, 1).gather(1, targets[:, None])[:, 0]
             return -((1 - log_p.exp()) ** 2) * log_p
         truth = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
-        if recipe.loss == "binary_cross_entropy":
+        if name == "binary_cross_entropy":
             return functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
         p = logits.softmax(1)
-        if recipe.loss == "mse":
+        if name == "mse":
             return ((p - truth) ** 2).mean(1)
         return functional.huber_loss(p, truth, reduction="none").mean(1)
 

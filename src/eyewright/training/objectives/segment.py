@@ -37,22 +37,24 @@ def segmentation_objective(recipe: Recipe, weights: Tensor | None = None) -> Cal
     "boundary" is "dice_cross_entropy" in which pixels within 2 of an edge count three times.
     """
 
+    name = recipe.loss or "dice_cross_entropy"
+
     def loss(logits: Tensor, masks: Tensor) -> Tensor:
         known = masks != IGNORE
         wanted = torch.where(known, masks, 0).long()
         own = None if weights is None else weights.to(logits.device)
         total = known.sum().clamp(min=1)
         parts = []
-        if recipe.loss != "dice":
-            if recipe.loss == "focal":
+        if name != "dice":
+            if name == "focal":
                 log_p = functional.log_softmax(logits, 1).gather(1, wanted[:, None])[:, 0]
                 each = -((1 - log_p.exp()) ** 2) * log_p * (1.0 if own is None else own[wanted])
             else:
                 each = functional.cross_entropy(logits, wanted, weight=own, reduction="none")
-            if recipe.loss == "boundary":
+            if name == "boundary":
                 each = each * (1 + 2 * _edges(wanted))
             parts.append((each * known).sum() / total)
-        if recipe.loss in ("dice", "dice_cross_entropy", "boundary"):
+        if name in ("dice", "dice_cross_entropy", "boundary"):
             parts.append(_dice_loss(logits, wanted, known))
         return torch.stack(parts).sum()
 

@@ -1,0 +1,136 @@
+"""Read a COCO file of a million annotations, and measure 100,000 detections, beside pycocotools in the same run.
+
+    python benchmarks/coco.py [--annotations 1000000] [--detections 100000]
+
+Both are made from a seed. Reading runs in fresh processes, so that memory is that of reading alone.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def write_file(folder: Path, n: int, rng: np.random.Generator) -> Path:
+    """COCO JSON as `json.dump` writes it: 8 annotations an image, boxes and polygons of 12 points, 80 classes."""
+    (folder / "images").mkdir()
+    from PIL import Image
+
+    n_images = n // 8
+    Image.new("RGB", (64, 48)).save(folder / "images" / "000000.jpg")
+    for i in range(1, n_images):
+        (folder / "images" / f"{i:06d}.jpg").symlink_to("000000.jpg")
+    boxes = np.round(rng.random((n, 4)) * [500, 400, 120, 90] + [0, 0, 2, 2], 2)
+    with open(folder / "instances.json", "w") as file:
+        images = [{"id": i + 1, "file_name": f"{i:06d}.jpg", "width": 640, "height": 480} for i in range(n_images)]
+        file.write('{"images": ' + json.dumps(images) + ', "categories": ')
+        file.write(json.dumps([{"id": 3 * k + 1, "name": f"class {k}"} for k in range(80)]) + ', "annotations": [')
+        for i, (x, y, w, h) in enumerate(boxes.tolist()):
+            polygon = [x, y, x + w, y, x + w, y + h, x + w / 2, y + h, x, y + h, x, y + h / 2]
+            row = {
+                "id": i + 1, "image_id": i // 8 + 1, "category_id": 3 * (i % 80) + 1, "iscrowd": 0,
+                "bbox": [x, y, w, h], "area": round(w * h, 2), "segmentation": [[round(v, 2) for v in polygon]],
+            }  # fmt: skip
+            file.write((", " if i else "") + json.dumps(row))
+        file.write("]}")
+    return folder / "instances.json"
+
+
+OURS = "from eyewright.data import open_dataset; d = open_dataset({path!r}); print(d.describe(), file=__import__('sys').stderr)"
+THEIRS = "from pycocotools.coco import COCO; c = COCO({path!r}); print(len(c.anns), file=__import__('sys').stderr)"
+
+
+def measured(code: str) -> tuple[float, float]:
+    """Seconds and peak MB of a fresh process."""
+    wrapped = (
+        f"import time, resource; t = time.perf_counter(); {code}; "
+        "print('RESULT', time.perf_counter() - t, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", wrapped], capture_output=True, text=True, check=True)
+    print(done.stderr.strip().splitlines()[-1])
+    _, seconds, memory = next(line for line in done.stdout.splitlines() if line.startswith("RESULT")).split()
+    return float(seconds), float(memory)
+
+
+def detections(n: int, rng: np.random.Generator) -> tuple[list, list, int]:
+    from eyewright.metrics.matching import Detected
+
+    found, truth, n_classes = [], [], 80
+    for _ in range(n // 20):
+        sides = np.exp(rng.uniform(np.log(8), np.log(200), (10, 2)))
+        corner = rng.random((10, 2)) * 400
+        boxes = np.concatenate([corner, corner + sides], 1)
+        labels = rng.integers(0, n_classes, 10)
+        truth.append(Detected(boxes, labels, crowd=np.zeros(10, bool)))
+        moved = boxes + rng.normal(0, 0.08, (10, 4)) * np.tile(sides, 2)
+        moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
+        stray = rng.random((10, 2)) * 400
+        every = np.concatenate([moved, np.concatenate([stray, stray + 40], 1)])
+        answers = np.concatenate([labels, rng.integers(0, n_classes, 10)])
+        found.append(Detected(every, answers, rng.random(20).round(4)))
+    return found, truth, n_classes
+
+
+def theirs(found: list, truth: list, n_classes: int) -> tuple[float, list[float]]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    def rows(objects: list) -> list[dict]:
+        return [
+            {
+                "id": 0, "image_id": i, "category_id": int(label), "iscrowd": 0, "score": float(score),
+                "bbox": [*box[:2], *(box[2:] - box[:2])], "area": float((box[2:] - box[:2]).prod()),
+            }
+            for i, o in enumerate(objects)
+            for box, label, score in zip(o.boxes, o.labels, o.scores if o.scores is not None else o.labels, strict=True)
+        ]  # fmt: skip
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        annotations = [{**row, "id": k + 1} for k, row in enumerate(rows(truth))]
+        images, categories = [{"id": i} for i in range(len(truth))], [{"id": c} for c in range(n_classes)]
+        coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(rows(found)), "bbox")
+        started = time.perf_counter()
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return time.perf_counter() - started, evaluation.stats.tolist()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--annotations", type=int, default=1_000_000)
+    parser.add_argument("--detections", type=int, default=100_000)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_file(Path(folder), options.annotations, rng)
+        print(f"{options.annotations} annotations, {path.stat().st_size / 1e6:.0f} MB")
+        for name, code in (("ours", OURS), ("pycocotools", THEIRS)):
+            seconds, memory = measured(code.format(path=str(path)))
+            print(f"reading, {name}: {seconds:.1f} s, {memory:.0f} MB at most")
+    from eyewright.metrics.detection import COCO_METRICS, detection_metrics
+
+    found, truth, n_classes = detections(options.detections, rng)
+    started = time.perf_counter()
+    ours = detection_metrics(found, truth, n_classes, rng=np.random.default_rng(0))
+    own = time.perf_counter() - started
+    other, numbers = theirs(found, truth, n_classes)
+    apart = max(abs((ours[k].value if ours[k].value is not None else -1) - v) for k, v in zip(COCO_METRICS, numbers))
+    print(f"metrics on {options.detections} detections: ours with intervals {own:.1f} s, pycocotools {other:.1f} s")
+    print(f"largest difference of the twelve numbers: {apart:.1e}; AP {ours['ap']}, AP50 {ours['ap50']}")
+    print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
+
+
+if __name__ == "__main__":
+    main()
