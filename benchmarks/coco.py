@@ -44,8 +44,8 @@ def write_file(folder: Path, n: int, rng: np.random.Generator) -> Path:
     return folder / "instances.json"
 
 
-OURS = "from eyewright.data import open_dataset; d = open_dataset({path!r}); print(d.describe(), file=__import__('sys').stderr)"
-THEIRS = "from pycocotools.coco import COCO; c = COCO({path!r}); print(len(c.anns), file=__import__('sys').stderr)"
+OURS = "import sys; from eyewright.data import open_dataset; print(open_dataset({path!r}).describe(), file=sys.stderr)"
+THEIRS = "import sys; from pycocotools.coco import COCO; print(len(COCO({path!r}).anns), file=sys.stderr)"
 
 
 def measured(code: str) -> tuple[float, float]:
@@ -126,7 +126,8 @@ def main() -> None:
     ours = detection_metrics(found, truth, n_classes, rng=np.random.default_rng(0))
     own = time.perf_counter() - started
     other, numbers = theirs(found, truth, n_classes)
-    apart = max(abs((ours[k].value if ours[k].value is not None else -1) - v) for k, v in zip(COCO_METRICS, numbers))
+    own_numbers = [ours[k].value if ours[k].value is not None else -1.0 for k in COCO_METRICS]
+    apart = float(np.abs(np.array(own_numbers) - numbers).max())
     print(f"metrics on {options.detections} detections: ours with intervals {own:.1f} s, pycocotools {other:.1f} s")
     print(f"largest difference of the twelve numbers: {apart:.1e}; AP {ours['ap']}, AP50 {ours['ap50']}")
     print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")

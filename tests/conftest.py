@@ -67,3 +67,92 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no shared data at {SHARED}; set EYEWRIGHT_DATA")
     return SHARED
+
+
+def draw_scene(rng: np.random.Generator, *, side: int = 96) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+    """Draw one to four shapes on a noisy ground; give the image, uint8 (side, side, 3), and each shape's kind and
+    visible pixels, bool (side, side)."""
+    image = rng.integers(0, 70, (side, side, 3)).astype(np.uint8)
+    owner = np.zeros((side, side), int)
+    kinds = []
+    for k in range(1, int(rng.integers(1, 5)) + 1):
+        kind = ("cross", "disc", "square")[int(rng.integers(3))]
+        radius = int(rng.integers(8, 18))
+        y, x = rng.integers(radius + 1, side - radius - 1, 2)
+        rows, columns = np.mgrid[0:side, 0:side]
+        dy, dx = np.abs(rows - y), np.abs(columns - x)
+        mask = {
+            "disc": dy**2 + dx**2 <= radius**2,
+            "square": np.maximum(dy, dx) <= radius * 0.8,
+            "cross": (np.minimum(dy, dx) <= max(1, radius // 4)) & (np.maximum(dy, dx) <= radius),
+        }[kind]
+        if (mask & (owner > 0)).sum() > 0.2 * mask.sum():
+            continue
+        image[mask] = rng.integers(150, 256, 3)
+        owner[mask] = k
+        kinds.append((k, kind))
+    return image, [(kind, owner == k) for k, kind in kinds]
+
+
+def write_scenes(folder: Path, *, parts: dict[str, int], seed: int = 0) -> Path:
+    """Write a COCO dataset of shapes, a JSON a part, with run lengths; category ids have gaps and are shuffled."""
+    import json
+
+    from eyewright.imaging.rasters import encode_counts
+
+    rng = np.random.default_rng(seed)
+    ids = {"square": 3, "cross": 90, "disc": 7}
+    for part, n in parts.items():
+        images, annotations = [], []
+        for i in range(n):
+            image, shapes = draw_scene(rng)
+            name = f"{part}_{i:03d}.png"
+            place = folder / part / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(encode_image(image))
+            images.append({"id": 10 * i + 5, "file_name": name, "width": 96, "height": 96})
+            for kind, mask in shapes:
+                ys, xs = np.nonzero(mask)
+                x0, y0, x1, y1 = int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1, "image_id": 10 * i + 5, "category_id": ids[kind], "iscrowd": 0,
+                        "bbox": [x0, y0, x1 - x0, y1 - y0], "area": int(mask.sum()),
+                        "segmentation": {"size": [96, 96], "counts": encode_counts(mask)},
+                    }
+                )  # fmt: skip
+        categories = [{"id": v, "name": k} for k, v in ids.items()]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (folder / f"instances_{part}.json").write_text(json.dumps(content, indent=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO dataset of shapes with outlines: 48 images to train on, 10 to validate, 14 to test, 96x96."""
+    parts = {"train": 48, "val": 10, "test": 14}
+    return write_scenes(tmp_path_factory.mktemp("data") / "scenes", parts=parts)
+
+
+def _scene_run(scenes: Path, tmp_path_factory: pytest.TempPathFactory, task: str, **options):  # type: ignore[no-untyped-def]
+    import eyewright as ew
+
+    return ew.run(scenes, task=task, out=tmp_path_factory.mktemp("runs") / task, **options)
+
+
+@pytest.fixture(scope="session")
+def found(scenes: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A whole `run` of detection on the scenes, once a session. Do not write into it."""
+    return _scene_run(scenes, tmp_path_factory, "detect", epochs=16, batch=8)
+
+
+@pytest.fixture(scope="session")
+def outlined(scenes: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A whole `run` of instance segmentation on the scenes, once a session. Do not write into it."""
+    return _scene_run(scenes, tmp_path_factory, "instance", epochs=18, batch=8)
+
+
+@pytest.fixture(scope="session")
+def painted(scenes: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A whole `run` of semantic segmentation on the scenes, once a session. Do not write into it."""
+    return _scene_run(scenes, tmp_path_factory, "segment", epochs=10, batch=8)

@@ -112,9 +112,8 @@ class Contract:
             boxes, scores = self._from_joined(arrays[0])
         else:
             boxes, scores = self._from_pair(arrays)
-        boxes = self._as_corners(boxes.astype(np.float32))
-        if self.box_units == "shares":
-            boxes = boxes * np.array([size_hw[1], size_hw[0]] * 2).astype(np.float32)
+        unit = np.array([size_hw[1], size_hw[0]] * 2 if self.box_units == "shares" else [1] * 4, np.float32)
+        boxes = self._as_corners(boxes.astype(np.float32)) * unit
         if self.background is not None:
             scores = np.delete(scores, self.background, axis=2)
         return {"boxes": boxes, "scores": np.clip(scores, 0, 1).astype(np.float32)}
@@ -178,14 +177,12 @@ class Contract:
             return self._sigmoid(values)
         if self.activation == "softmax":
             power = np.exp(values - values.max(axis, keepdims=True))
-            shares: NDArray[np.float32] = power / power.sum(axis, keepdims=True)
-            return shares
+            return np.asarray(power / power.sum(axis, keepdims=True), np.float32)
         return values
 
     @staticmethod
     def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(values, -60, 60)))
-        return found
+        return np.asarray(1 / (1 + np.exp(-np.clip(values, -60, 60))), np.float32)
 
     def check(self, inputs: Sequence[Any], outputs: Sequence[Any], preparation: Preparation) -> None:
         """Compare with the model's own declaration.

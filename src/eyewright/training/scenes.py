@@ -27,7 +27,7 @@ class SceneAugmentation:
 
     `zoom` scales by 1 ± that share, `shift` moves by up to that share of the side, `rotate_deg` turns masks (boxes are
     never turned: a turned box no longer fits). `mosaic` is the share of images that are put together from four,
-    `paste` the share that get objects of another image put into them. `light` changes brightness and contrast,
+    `paste` the share that get objects of another image put into them. `light` changes brightness and contrast, `shade` how evenly it falls,
     `colour` saturation and the balance of the channels, each by up to that share. `fill` is what lies outside, `kind`
     says what is marked.
     """
@@ -40,6 +40,7 @@ class SceneAugmentation:
     mosaic: float = 0.0
     paste: float = 0.0
     light: float = 0.0
+    shade: float = 0.0
     colour: float = 0.0
     fill: int = 114
     kind: Literal["boxes", "objects", "masks"] = "boxes"
@@ -59,6 +60,7 @@ class SceneAugmentation:
             self.mosaic and f"mosaic {self.mosaic:.0%}",
             self.paste and f"paste {self.paste:.0%}",
             self.light and f"light {self.light:.0%}",
+            self.shade and f"shade {self.shade:.0%}",
             self.colour and f"colour {self.colour:.0%}",
         ]
         return ", ".join(p for p in parts if p) or "none"
@@ -90,12 +92,13 @@ def plan_scenes(recipe: Recipe, *, grey: bool, fill: int) -> SceneAugmentation:
     return SceneAugmentation(
         flip=flip,
         upside_down=upside_down,
-        zoom=0.25 if masks else 0.4,
+        zoom=0.35 if masks else 0.4,
         shift=0.1,
         rotate_deg=10.0 if masks else 0.0,
         mosaic=0.0 if masks else 0.5,
         paste=0.0 if recipe.task == "detect" else 0.3,
-        light=0.2,
+        light=0.3 if masks else 0.2,
+        shade=0.3 if masks else 0.0,
         colour=0.0 if grey else 0.2,
         fill=fill,
     )
@@ -342,6 +345,10 @@ def _finish(images: Tensor, plan: SceneAugmentation, rng: torch.Generator) -> Te
     if plan.colour and channels == 3:
         grey = images.mean(1, keepdim=True)
         images = torch.lerp(grey, images, gain(plan.colour, 1, 1, 1)) * gain(plan.colour / 4, 3, 1, 1)
+    if plan.shade:
+        field = (1 + _draw(n * 9, plan.shade, rng)).view(n, 1, 3, 3).to(images.device)
+        field = functional.interpolate(field, size=images.shape[-2:], mode="bilinear", align_corners=True)
+        images = (images + plan.fill) * field - plan.fill
     if plan.light:
         images = images * gain(plan.light, 1, 1, 1) + (gain(plan.light, 1, 1, 1) - 1) * 96
     return (images + plan.fill).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
