@@ -39,7 +39,10 @@ def test_a_run_leaves_what_every_run_leaves(done) -> None:  # type: ignore[no-un
 def test_the_bundle_is_a_predictor_and_answers_as_the_run_does(done, scenes: Path) -> None:  # type: ignore[no-untyped-def]
     check_predictor(done.bundle)
     images = sorted((scenes / "test").glob("*.png"))
-    ours, theirs = done.bundle.predict(images[:4]), done.run.predictor.predict_images([ew.read_image(i) for i in images[:4]])
+    ours, theirs = (
+        done.bundle.predict(images[:4]),
+        done.run.predictor.predict_images([ew.read_image(i) for i in images[:4]]),
+    )
     for a, b in zip(ours, theirs, strict=True):
         assert a.labels == b.labels
         assert a.source.endswith(".png")
@@ -149,21 +152,24 @@ def test_compare_tells_which_detector_is_better(found, painted, scenes: Path) ->
     assert ew.compare(painted.bundle, Blind(painted.bundle), masks, allow_leaks=True).better == "a"
 
 
-def test_a_resumed_detector_ends_with_the_same_weights(scenes: Path, tmp_path: Path) -> None:
+def test_a_resumed_detector_ends_with_the_same_weights(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eyewright.training import loop
     from eyewright.training.checkpoints import read_tensors
 
     options = {"task": "detect", "epochs": 2, "batch": 8}
     whole = ew.train(scenes, out=tmp_path / "whole", **options)
-
-    class Stop(Exception):
-        pass
+    # A checkpoint before every step, so that the cut run goes on in the middle.
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
 
     def after_first(row: dict) -> None:
-        if row["epoch"] == "1":
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ew.train(scenes, out=tmp_path / "cut", observe=after_first, **options)
-    again = ew.train(scenes, out=tmp_path / "cut", resume=(tmp_path / "cut/checkpoints/last").exists(), **options)
+    said: list[str] = []
+    again = ew.train(scenes, out=tmp_path / "cut", resume=True, say=said.append, **options)
+    assert any(line.startswith("resumed at step") for line in said)
     a, b = (read_tensors(r.folder / "checkpoints/best/model.safetensors")[0] for r in (whole, again))
     assert all(np.array_equal(a[k].numpy(), b[k].numpy()) for k in a)

@@ -36,8 +36,9 @@ class Contract:
     - "boxes_scores": a tensor of boxes (N, A, 4) and one of scores (N, A, C), or (N, C, A);
     - "joined": one tensor (N, A, 4 + C) of boxes, then scores, or (N, 4 + C, A) as YOLOv8 gives; with `objectness` one
       number stands between them, and scores are multiplied by it;
-    - "grid": one tensor (N, 1 + 4 + C, H, W): objectness, the centre's way from the cell's corner in cells, width and
-      height in shares of the image, scores.
+    - "grid": one tensor (N, 1 + 4 + C, H, W): objectness, the centre's way from the cell's corner in cells (with
+      `squashed` before its tanh), width and height in shares of the image (with `squashed` before their sigmoid),
+      scores.
 
     `box_format`, `box_units` ("pixels" of the input, or "shares" of its sides) say what four numbers mean. A class
     `background` is left out. Scores are objectness^`objectness_power` * score^`score_power`. `boxes` and `scores` name
@@ -60,6 +61,7 @@ class Contract:
     box_format: BoxFormat = "xyxy"
     box_units: Units = "pixels"
     objectness: bool = False
+    squashed: bool = False
     objectness_power: float = 1.0
     score_power: float = 1.0
     background: int | None = None
@@ -158,11 +160,14 @@ class Contract:
         n, _, rows, columns = array.shape
         flat = array.reshape(n, array.shape[1], -1).transpose(0, 2, 1).astype(np.float32)
         y, x = (v.ravel() for v in np.mgrid[:rows, :columns])
-        centre = np.stack([(x + flat[..., 1]) / columns, (y + flat[..., 2]) / rows], 2)
+        way, size = flat[..., 1:3], flat[..., 3:5]
+        if self.squashed:
+            way, size = np.tanh(way), self._sigmoid(size)
+        centre = np.stack([(x + way[..., 0]) / columns, (y + way[..., 1]) / rows], 2)
         sure = flat[..., :1].clip(0) ** self.objectness_power
         scores = self._activated(flat[..., 5:], 2).clip(0) ** self.score_power
         sides = np.array(size_hw[::-1] if self.box_units == "pixels" else (1, 1), np.float32)
-        return np.concatenate([centre * sides, flat[..., 3:5] * sides], 2), sure * scores
+        return np.concatenate([centre * sides, size * sides], 2), sure * scores
 
     def _as_corners(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         first, second = boxes[..., :2], boxes[..., 2:]
@@ -233,8 +238,8 @@ class Contract:
 CONTRACTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "fastestdet": {
-            "outputs": "grid", "colour": "bgr", "box_units": "shares", "objectness_power": 0.6, "score_power": 0.4,
-            "iou": 0.45,
+            "outputs": "grid", "squashed": True, "colour": "bgr", "box_units": "shares", "objectness_power": 0.6,
+            "score_power": 0.4, "iou": 0.45,
         },
         "ultraface": {
             "outputs": "boxes_scores", "mean": 127.0, "std": 128.0, "box_units": "shares", "background": 0, "iou": 0.3,

@@ -27,9 +27,9 @@ class SceneAugmentation:
 
     `zoom` scales by 1 ± that share, `shift` moves by up to that share of the side, `rotate_deg` turns masks (boxes are
     never turned: a turned box no longer fits). `mosaic` is the share of images that are put together from four,
-    `paste` the share that get objects of another image put into them. `light` changes brightness and contrast, `shade` how evenly it falls,
-    `colour` saturation and the balance of the channels, each by up to that share. `fill` is what lies outside, `kind`
-    says what is marked.
+    `paste` the share that get objects of another image put into them. `light` changes brightness and contrast, `shade`
+    how evenly light falls, `colour` saturation and the balance of the channels, each by up to that share. `fill` is
+    what lies outside, `kind` says what is marked.
     """
 
     flip: bool = False

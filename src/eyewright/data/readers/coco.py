@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Objects, Outline, no_objects
-from eyewright.data.readers.listing import Found, Images, Marked, Notes, split_of
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, split_of
 from eyewright.data.tree import Tree
 
 Key = int | str
@@ -89,7 +89,7 @@ def is_coco(data: bytes) -> bool:
     """Tell whether a JSON file is COCO with objects: images, categories, and annotations that are no captions."""
     try:
         top = msgspec.json.decode(data, type=_Top)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return False
     if not all(len(memoryview(part)) for part in (top.images, top.categories, top.annotations)):
         return False
@@ -165,7 +165,7 @@ def _decode(part: Any, data: bytes, kind: Any, path: str, expected: str) -> Any:
         return msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=kind)
     except msgspec.ValidationError as error:
         raise DatasetError(f"expected {expected} in {path!r}, found otherwise: {error}", fix="mend it") from None
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise DatasetError(f"{path!r} is not JSON: {error}", fix="export the annotations again") from None
 
 
@@ -188,7 +188,7 @@ def _box_rows(part: Any, data: bytes, path: str, where: CocoLines, notes: Notes)
     except msgspec.ValidationError:
         # One that is wrong must not hide the others, nor what is wrong with them.
         return _outlined_rows(part, data, path, where, notes, keep=False)
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise DatasetError(f"{path!r} is not JSON: {error}", fix="export the annotations again") from None
     boxes = np.array([a.bbox for a in found], np.float64).reshape(-1, 4)
     crowd = np.array([bool(a.iscrowd) for a in found], bool)
@@ -208,7 +208,7 @@ def _outlined_rows(part: Any, data: bytes, path: str, where: CocoLines, notes: N
     decoder = msgspec.json.Decoder(_Outlined)
     try:
         each = msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise DatasetError(f"expected a list of annotations in {path!r}: {error}", fix="mend it") from None
     for entry, raw in enumerate(each):
         try:
@@ -220,7 +220,7 @@ def _outlined_rows(part: Any, data: bytes, path: str, where: CocoLines, notes: N
                 box = [x0, y0, x1 - x0, y1 - y0]
             elif len(box) != 4:
                 raise DatasetError(f"expected a bbox of 4 numbers, found {len(box)}")
-        except (msgspec.DecodeError, DatasetError) as error:
+        except (*BAD_JSON, DatasetError) as error:
             text = f"annotation {entry} is left out: {_plain(error)}"
             notes.add("annotation", text, "mend or remove it", path, where.line(entry))
             continue
@@ -326,9 +326,14 @@ def _group(
                 where,
                 areas=columns.areas[own],
             )
-        stated = (int(image.height), int(image.width)) if image.height and image.width else None
+        stated = _stated(image)
         marked.append(Marked(name, split, objects, stated))
     return marked
+
+
+def _stated(image: _Image) -> tuple[int, int] | None:
+    sides = [v for v in (image.height, image.width) if v is not None and 0 < v < 1e9]
+    return (int(sides[0]), int(sides[1])) if len(sides) == 2 else None
 
 
 def _join_unlisted(found: Found, images: Images, notes: Notes) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Objects, Outline
-from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, objects_of, split_of
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, Row, objects_of, split_of
 from eyewright.data.tree import Tree
 from eyewright.imaging.rasters import encode_counts
 
@@ -49,7 +49,7 @@ def is_label_studio(data: bytes) -> bool:
     try:
         first = msgspec.json.decode(data, type=list[msgspec.Raw])[:1]
         task = msgspec.json.decode(first[0], type=_Task) if first else None
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return False
     return task is not None and bool(task.data) and (b'"annotations"' in bytes(first[0]) or bool(task.completions))
 
@@ -68,13 +68,13 @@ def read_label_studio(tree: Tree, files: Sequence[str], images: Images) -> Found
         data = tree.content(path)
         try:
             parts = msgspec.json.decode(data, type=list[msgspec.Raw])
-        except msgspec.DecodeError as error:
+        except BAD_JSON as error:
             raise DatasetError(f"expected a list of tasks in {path!r}: {error}", fix="export JSON again") from None
         lines = _TaskLines(path, data, parts)
         for entry, raw in enumerate(parts):
             try:
                 task = msgspec.json.decode(raw, type=_Task)
-            except msgspec.DecodeError as error:
+            except BAD_JSON as error:
                 text = f"task {entry} is left out: {error}"
                 notes.add("annotation", text, "export JSON again", path, lines.line(entry))
                 continue

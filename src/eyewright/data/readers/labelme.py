@@ -11,7 +11,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Outline
-from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
 from eyewright.data.tree import Tree
 
 _CIRCLE_POINTS = 64
@@ -37,7 +37,7 @@ def is_labelme(data: bytes) -> bool:
     """Tell whether a JSON file has shapes and an image's path."""
     try:
         return bool(msgspec.json.decode(data, type=_File).imagePath)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return False
 
 
@@ -54,7 +54,7 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
         data = tree.content(path)
         try:
             content = msgspec.json.decode(data, type=_File)
-        except msgspec.DecodeError as error:
+        except BAD_JSON as error:
             notes.add("annotation", f"cannot be read: {error}; it is left out", "mend the file", path)
             continue
         stem = posixpath.splitext(posixpath.basename(path))[0]
@@ -99,7 +99,7 @@ def _rows(content: _File, data: bytes, classes: dict[str, int], path: str, notes
         try:
             shape = msgspec.json.decode(raw, type=_Shape)
             polygon = _polygon(shape)
-        except (msgspec.DecodeError, DatasetError) as error:
+        except (*BAD_JSON, DatasetError) as error:
             text = f"shape is left out: {error.message if isinstance(error, DatasetError) else error}"
             severity = "warning" if isinstance(error, DatasetError) else "error"
             notes.add("annotation", text, "draw a rectangle or polygon", path, line, severity)

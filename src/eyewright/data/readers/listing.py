@@ -1,6 +1,6 @@
 """What the readers of annotations share: finding an image by what a file calls it, noting what is wrong."""
 
-__all__ = ["Found", "Images", "Marked", "Notes", "TextLines", "objects_of", "split_of", "used_labels"]
+__all__ = ["BAD_JSON", "Found", "Images", "Marked", "Notes", "TextLines", "objects_of", "split_of", "used_labels"]
 
 import posixpath
 import re
@@ -28,6 +28,9 @@ SPLITS: Mapping[str, SplitName] = MappingProxyType(
     }
 )
 _MOST_KEPT = 1000
+
+BAD_JSON = (ValueError, RecursionError)
+"""What reading bytes that are no JSON, no text or of other types raises; msgspec's own errors are among them."""
 
 
 class Marked(NamedTuple):
