@@ -27,6 +27,7 @@ from eyewright.exporting.parity import Parity, check_parity
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import PixelNet
 from eyewright.tasks import TASKS
+from eyewright.training.checkpoints import unshared
 from eyewright.training.recipe import write_recipe
 from eyewright.training.run import Run
 
@@ -114,8 +115,7 @@ def _seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:
 def _write_weights(net: PixelNet, path: Path) -> None:
     from safetensors.torch import save
 
-    weights = {k: v.detach().to("cpu").contiguous() for k, v in net.state_dict().items()}
-    write_bytes(path, save(weights, metadata={"format": "pt"}))
+    write_bytes(path, save(unshared(net.state_dict()), metadata={"format": "pt"}))
 
 
 def _golden(predictor: Predictor, dataset: Dataset) -> bytes:

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,16 +46,9 @@ def export_onnx(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                model,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["image"],
-                output_names=list(model.names),
-                dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
-                verbose=False,
-            )
+            # Deformable attention and some other parts of published detectors go only the older way.
+            older = getattr(net.body, "takes_targets", False)
+            proto = _by_tracing(model, example) if older else _by_dynamo(model, example)
     except Exception as error:  # the exporter raises many types of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RefusedError(
@@ -62,8 +56,6 @@ def export_onnx(
         ) from error
     finally:
         loud.setLevel(level)
-    assert program is not None
-    proto = program.model_proto
     proto.producer_name = "eyewright"
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
@@ -75,3 +67,35 @@ def export_onnx(
     onnx.checker.check_model(proto, full_check=True)
     buffer = io.BytesIO(proto.SerializeToString())
     path.write_bytes(buffer.getvalue())
+
+
+def _by_dynamo(model: Any, example: torch.Tensor) -> Any:
+    program = torch.onnx.export(
+        model,
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=list(model.names),
+        dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _by_tracing(model: Any, example: torch.Tensor) -> Any:
+    import onnx
+
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        model,
+        (example,),
+        buffer,  # type: ignore[arg-type]
+        dynamo=False,
+        opset_version=17,
+        input_names=["image"],
+        output_names=list(model.names),
+        dynamic_axes={name: {0: "N"} for name in ("image", *model.names)},
+    )
+    return onnx.load_from_string(buffer.getvalue())

@@ -33,6 +33,7 @@ DECISION_MARGIN = 1e-6
 
 _CHUNK = 128
 _HAIR = 1e-4
+_ALL = 5000
 _PIXELS = 32_000_000
 
 
@@ -135,7 +136,8 @@ def _decoded(predictor: Any, raw: Any, placements: Any, scale: float) -> list[An
     decoding = dict(getattr(predictor, "decoding", {}))
     iou = decoding.pop("iou", DEFAULT_IOU)
     iou = iou if iou >= 1 else iou * scale
-    found: list[Any] = TASKS[predictor.task_name].decode(raw, placements, predictor.labels, iou=iou, **decoding)
+    # All of them: where many are equally sure, which are among the first 300 is chance.
+    found: list[Any] = TASKS[predictor.task_name].decode(raw, placements, predictor.labels, iou=iou, most=_ALL, **decoding)
     return found
 
 

@@ -44,11 +44,11 @@ class BoxAnswers(nn.Module):
         self.net, self.masks = net, masks
         self.names: tuple[str, ...] = ("boxes", "scores", *(("coefficients", "prototypes") if masks else ()))
 
-    def boxes_and_scores(self, found: Any) -> tuple[Tensor, Tensor]:
-        """Give boxes and scores of the net's outputs."""
+    def boxes_and_scores(self, found: Any, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Give boxes and scores of the net's outputs for images of `size_hw`."""
         body: Any = self.net.body
         if hasattr(body, "boxes_and_scores"):
-            boxes, scores = body.boxes_and_scores(found)
+            boxes, scores = body.boxes_and_scores(found, size_hw)
             return boxes, scores
         bins = torch.arange(found.sides.shape[-1], dtype=found.sides.dtype, device=found.sides.device)
         reach = (found.sides.softmax(-1) * bins).sum(-1) * body.strides[:, None]
@@ -57,7 +57,7 @@ class BoxAnswers(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         found = self.net(image)
-        answers = self.boxes_and_scores(found)
+        answers = self.boxes_and_scores(found, (int(image.shape[1]), int(image.shape[2])))
         return (*answers, found.coefficients, found.prototypes) if self.masks else answers
 
 

@@ -1,4 +1,4 @@
-"""Published networks: any Hugging Face image-classification checkpoint, from a folder or by id."""
+"""Published networks: Hugging Face checkpoints that classify, detect or segment, from a folder or by id."""
 
 __all__ = ["HubBody", "HubBuilder", "hub_builder"]
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -21,10 +22,20 @@ from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.rng import generator
 from eyewright.imaging.preparation import Preparation
+from eyewright.nets.hub_scenes import HubDetector, HubSegmenter
 
 _WANTED = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 _BGR = "eyewright_bgr"
+_CLASSES = MappingProxyType(
+    {
+        "classify": ("AutoModelForImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING", "classify images"),
+        "detect": ("AutoModelForObjectDetection", "MODEL_FOR_OBJECT_DETECTION_MAPPING", "find objects"),
+        "segment": ("AutoModelForSemanticSegmentation", "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING", "segment images"),
+    }
+)
+# Detectors whose last class is "nothing", by softmax; the others ask of each class by itself.
+_ONE_BACKGROUND = frozenset({"detr", "yolos", "table-transformer", "conditional_detr_softmax"})
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 
 
@@ -81,10 +92,11 @@ class HubBuilder:
     name: str
     folder: Path
     labels: LabelSpace | None = None
+    task: str = "classify"
 
     def for_labels(self, labels: LabelSpace) -> "HubBuilder":
         """Give a builder for these classes: if they are the checkpoint's own, its head is kept."""
-        return HubBuilder(self.name, self.folder, labels)
+        return HubBuilder(self.name, self.folder, labels, self.task)
 
     def __call__(
         self, n_classes: int, *, channels: int = 3, size_hw: tuple[int, int] = (0, 0), dropout: float | None = None
@@ -103,12 +115,15 @@ class HubBuilder:
             keeps_head = set(own) == set(classes) and len(own) == len(classes)
             if not self._weight_files:
                 with torch.random.fork_rng(devices=[]):
-                    model = transformers.AutoModelForImageClassification.from_config(config)
+                    model = getattr(transformers, _CLASSES[self.task][0]).from_config(config)
             else:
                 model = self._load(transformers, None if keeps_head else classes)
                 # A configuration keeps what it does not know, so the net can be built from it alone.
                 setattr(model.config, _BGR, self._preprocessing[2])
-        return HubBody(model, [own[name] for name in classes] if keeps_head else list(range(n_classes)))
+        order = [own[name] for name in classes] if keeps_head else list(range(n_classes))
+        if self.task == "detect":
+            return HubDetector(model, order, one_background=config.model_type in _ONE_BACKGROUND)
+        return HubSegmenter(model, order) if self.task == "segment" else HubBody(model, order)
 
     def _load(self, transformers: Any, classes: tuple[str, ...] | None) -> Any:
         new: dict[str, Any] = {}
@@ -120,7 +135,7 @@ class HubBuilder:
                 "ignore_mismatched_sizes": True,
             }
         try:
-            model, found = transformers.AutoModelForImageClassification.from_pretrained(
+            model, found = getattr(transformers, _CLASSES[self.task][0]).from_pretrained(
                 self.folder,
                 use_safetensors=True,
                 local_files_only=True,
@@ -133,8 +148,11 @@ class HubBuilder:
             raise CheckpointError(
                 f"the checkpoint {self.name!r} cannot be read: {_first_line(error)}", fix="check the folder"
             ) from error
-        head = tuple(f"{name}." for name in _head_of(model)) if classes is not None else ()
+        head = tuple(f"{name}." for name in _head_of(model)) if classes is not None and self.task == "classify" else ()
         missing = sorted(n for n in found["missing_keys"] if not n.startswith(head or "\0"))
+        if self.task != "classify":
+            # New classes get new heads, which transformers names as mismatched, and not as missing.
+            missing = [n for n in missing if "class_" not in n and "classifier" not in n and "score_head" not in n]
         if missing:
             raise CheckpointError(
                 f"{self.name!r} lacks {len(missing)} of its weights, such as {missing[0]}", fix="download it again"
@@ -158,9 +176,10 @@ class HubBuilder:
                     f"the configuration of {self.name!r} cannot be read: {_first_line(error)}",
                     fix="use a model that transformers knows",
                 ) from error
-            if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+            _, mapping, does = _CLASSES[self.task]
+            if type(config) not in getattr(transformers, mapping):
                 raise CheckpointError(
-                    f"{self.name!r} is a {config.model_type!r}, which does not classify images", fix="use another model"
+                    f"{self.name!r} is a {config.model_type!r}, which does not {does}", fix="use another model"
                 )
         return config
 
@@ -227,7 +246,8 @@ class HubBuilder:
 
     def write(self, folder: Path, body: nn.Module) -> None:
         """Write what is needed to build the net again without the checkpoint: its configuration, no weights."""
-        write_json(folder / "config.json", json.loads(cast(HubBody, body).model.config.to_json_string(use_diff=False)))
+        model = cast(HubBody, body).model
+        write_json(folder / "config.json", json.loads(model.config.to_json_string(use_diff=False)))
 
 
 def hub_builder(name: str, task: str = "classify") -> HubBuilder:
@@ -238,17 +258,22 @@ def hub_builder(name: str, task: str = "classify") -> HubBuilder:
     Raises:
         MissingExtraError: transformers is not installed.
         CheckpointError: no such folder or id, or it cannot be fetched.
+        UsageError: a task that no checkpoint is read for.
     """
+    if task not in _CLASSES:
+        raise UsageError(
+            f"expected a task of {', '.join(_CLASSES)} with {name!r}, found {task!r}", fix="use our own nets"
+        )
     from importlib.util import find_spec
 
     if find_spec("transformers") is None:
         raise MissingExtraError(f"{name!r} needs transformers", fix="pip install 'eyewright[hf]'")
     where = name.removeprefix("hf:")
     if Path(where).is_dir():
-        return HubBuilder(name, Path(where))
+        return HubBuilder(name, Path(where), task=task)
     if where.count("/") != 1 or where.startswith((".", "/", "~")):
         raise CheckpointError(f"expected a folder or OWNER/MODEL after 'hf:', found {where!r}", fix="check the path")
-    return HubBuilder(name, _snapshot(where))
+    return HubBuilder(name, _snapshot(where), task=task)
 
 
 def _head_of(model: Any) -> list[str]:

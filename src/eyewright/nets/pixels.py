@@ -3,6 +3,7 @@
 __all__ = ["PixelNet", "parameter_count"]
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,11 @@ class PixelNet(nn.Module):
         # In place and without a division a pixel: for small nets this is a share of the whole that can be felt.
         return pixels.permute(0, 3, 1, 2).to(torch.float32).sub_(255 * self.mean).mul_(1 / (255 * self.std))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        out: Tensor = self.body(self.scale(pixels))
-        return out
+    def forward(self, pixels: Tensor, targets: Any = None) -> Any:
+        """Give what the body gives; a body with `takes_targets` is told the targets of a batch that is learnt from."""
+        if targets is not None and getattr(self.body, "takes_targets", False):
+            return self.body(self.scale(pixels), targets)
+        return self.body(self.scale(pixels))
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -1,6 +1,6 @@
 """Checkpoints: one safetensors file each, whose header carries the state as JSON and the digest of both. No pickle."""
 
-__all__ = ["CheckpointState", "load_newest", "read_tensors", "save_best", "save_last"]
+__all__ = ["CheckpointState", "load_newest", "read_tensors", "save_best", "save_last", "unshared"]
 
 import hashlib
 import json
@@ -59,6 +59,17 @@ def save_best(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, A
     _write(folder / "best" / "model.safetensors", tensors, about)
 
 
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors on the CPU, each with memory of its own: published nets have weights under several names."""
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().to("cpu").contiguous()
+        plain[name] = own.clone() if own.numel() and own.data_ptr() in seen else own
+        seen.add(own.data_ptr())
+    return plain
+
+
 def load_newest(folder: Path) -> tuple[dict[str, Tensor], CheckpointState, str]:
     """Give the newest undamaged checkpoint, and a sentence if it is not the last one.
 
@@ -101,7 +112,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    plain = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
+    plain = unshared(tensors)
     state = dumps_json(about)
     write_bytes(path, save(plain, metadata={"state": state, "sha256": _digest(plain, state)}))
 

@@ -58,7 +58,7 @@ def plain_step(state: TrainState, batch: Batch) -> Tensor:
     if batch.opens:
         state.optimiser.zero_grad(set_to_none=True)
     with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=state.low_precision):
-        outputs = state.net(batch.pixels)
+        outputs = state.net(batch.pixels, batch.targets)
         if isinstance(outputs, Tensor):
             outputs = outputs.float()
         loss = state.objective(outputs, batch.targets)

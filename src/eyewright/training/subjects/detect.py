@@ -99,12 +99,13 @@ class BoxLearning:
         kind: Any = "boxes" if recipe.task == "detect" else "objects"
         self.augmentation = replace(plan_scenes(recipe, grey=grey, fill=preparation.fill), kind=kind)
         self._answers = answers_of(net, recipe.task)
+        self._size_hw = preparation.size_hw
         self._suppress = getattr(body, "suppression", _IOU)
         self.objective = body.objective if hasattr(body, "objective") else DetectionObjective(body.points, body.strides)
 
     def condense(self, outputs: Any, targets: Any) -> NDArray[np.float32]:
         """Give the surest 100 objects of each image, float32 (n, 100, 6): box, score, class id; -1 for none."""
-        boxes, scores = (t.cpu().numpy() for t in self._answers.boxes_and_scores(outputs))
+        boxes, scores = (t.cpu().numpy() for t in self._answers.boxes_and_scores(outputs, self._size_hw))
         kept = np.full((len(boxes), _KEPT, 6), -1, np.float32)
         for i, (box, score) in enumerate(zip(boxes, scores, strict=True)):
             points, labels = choose_boxes(box, score, least=_LEAST, iou=self._suppress, most=_KEPT)

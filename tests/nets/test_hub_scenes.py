@@ -1,0 +1,113 @@
+"""Published detectors and segmenters, as folders that the hub would give: small, of random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import eyewright as ew
+from eyewright.core.errors import CheckpointError, UsageError
+from eyewright.nets.hub import hub_builder
+
+transformers = pytest.importorskip("transformers")
+
+NAMES = {0: "square", 1: "disc", 2: "cross"}
+LABELS = {"id2label": NAMES, "label2id": {v: k for k, v in NAMES.items()}}
+STEM = {"embedding_size": 16, "hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 1, 1]}
+DETR = {
+    "encoder_hidden_dim": 32, "encoder_in_channels": [32, 48, 64], "feat_strides": [8, 16, 32], "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32, "d_model": 32, "decoder_in_channels": [32, 32, 32], "decoder_layers": 2,
+    "encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_denoising": 4, **LABELS,
+}  # fmt: skip
+
+
+def small(kind: str) -> tuple[Any, Any]:
+    """A net of random weights and its processor, for 96x96 pixels."""
+    size = {"height": 96, "width": 96}
+    if kind == "segformer":
+        config = transformers.SegformerConfig(
+            num_encoder_blocks=4, depths=[1] * 4, hidden_sizes=[8, 16, 24, 32], num_attention_heads=[1, 1, 2, 2],
+            decoder_hidden_size=32, **LABELS,
+        )  # fmt: skip
+        return transformers.SegformerForSemanticSegmentation(config), transformers.SegformerImageProcessor(size=size)
+    processor = transformers.RTDetrImageProcessor(size=size)
+    # As many queries as there are places: with random weights the choice among them would hang on the last bits.
+    options = {**DETR, "num_queries": 144 + 36 + 9}
+    if kind == "rt-detr":
+        from transformers.models.rt_detr.configuration_rt_detr_resnet import RTDetrResNetConfig
+
+        stem = RTDetrResNetConfig(**STEM, layer_type="basic", out_features=["stage2", "stage3", "stage4"])
+        config = transformers.RTDetrV2Config(backbone_config=stem, **options)
+        return transformers.RTDetrV2ForObjectDetection(config), processor
+    stem = transformers.HGNetV2Config(
+        stem_channels=[3, 8, 16], stage_in_channels=[16, 16, 32, 48], stage_mid_channels=[8, 8, 16, 24],
+        stage_out_channels=[16, 32, 48, 64], stage_num_blocks=[1] * 4, stage_numb_of_layers=[1] * 4,
+        stage_downsample=[False, True, True, True], stage_light_block=[False, False, True, True],
+        stage_kernel_size=[3, 3, 5, 5], **STEM, out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    return transformers.DFineForObjectDetection(transformers.DFineConfig(backbone_config=stem, **options)), processor
+
+
+def checkpoint(folder: Path, kind: str) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, processor = small(kind)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("drawn", Path(__file__).parents[1] / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawn = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    made: Path = drawn.write_scenes(tmp_path_factory.mktemp("few"), parts={"train": 8, "val": 4, "test": 4})
+    return made
+
+
+@pytest.mark.parametrize(("kind", "task"), [("segformer", "segment"), ("d-fine", "detect"), ("rt-detr", "detect")])
+@pytest.mark.filterwarnings("ignore")
+def test_a_published_net_is_tuned_measured_exported_and_read_again(
+    kind: str, task: str, few: Path, tmp_path: Path
+) -> None:
+    folder = checkpoint(tmp_path / kind, kind)
+    done = ew.run(few, task=task, model=f"hf:{folder}", epochs=1, batch=4, out=tmp_path / "run")
+    assert done.parity.decisions_changed == 0
+    assert done.bundle.preparation.size_hw == (96, 96)
+    image = ew.read_image(few / "test/test_000.png")
+    (again,) = ew.load_run(tmp_path / "run").predictor.predict_images([image])
+    assert again.labels == done.bundle.predict_images([image])[0].labels
+    # The checkpoint's own classes were ours, so its head was kept, and answers come in our order.
+    assert set(done.bundle.labels.names) - {"background"} == set(NAMES.values())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_boxes_are_the_models_own(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "d", "d-fine")
+    from eyewright.core import LabelSpace
+
+    builder = hub_builder(f"hf:{folder}", "detect").for_labels(LabelSpace(("cross", "disc", "square")))
+    body = builder(3, channels=3, size_hw=(96, 96)).eval()
+    x = torch.rand(2, 3, 96, 96)
+    with torch.inference_mode():
+        expected = transformers.DFineForObjectDetection.from_pretrained(folder).eval()(pixel_values=x)
+        boxes, scores = body.boxes_and_scores(body(x), (96, 96))
+    assert np.abs(scores.numpy() - expected.logits.sigmoid()[..., [2, 1, 0]].numpy()).max() < 1e-6
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2 / 96
+    assert np.abs(centre.numpy() - expected.pred_boxes[..., :2].numpy()).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_net_of_another_task_is_refused_in_one_line(few: Path, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "s", "segformer")
+    with pytest.raises(CheckpointError, match="does not find objects"):
+        ew.train(few, task="detect", model=f"hf:{folder}", out=tmp_path / "run", epochs=1)
+    with pytest.raises(UsageError, match="expected a task of"):
+        hub_builder(f"hf:{folder}", "instance")
