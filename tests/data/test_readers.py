@@ -240,6 +240,24 @@ def test_masks_with_gaps_in_their_numbers_and_an_ignored_rim(tmp_path: Path) -> 
     assert data.foreground == (1, 2)
 
 
+def test_a_table_of_groups_keeps_pictures_of_one_part_together(tmp_path: Path) -> None:
+    from eyewright.data import split_dataset
+
+    rows = ["stem,tile_group"]
+    for i in range(24):
+        values = np.zeros((60, 80))
+        values[i : i + 9] = 1
+        put(tmp_path, f"images/{i}.png", png(seed=i))
+        put(tmp_path, f"masks/{i}.png", grey_png(values))
+        rows.append(f"{i},tile-{i // 4}")
+    put(tmp_path, "labels.csv", "\n".join(rows))
+    data = open_dataset(tmp_path)
+    assert data.samples[0].group is not None
+    split = split_dataset(data)
+    sides = {(s.group, s.split) for s in split.samples}
+    assert len({g for g, _ in sides}) == len(sides) == 6
+
+
 def test_masks_of_black_and_white_have_one_class(tmp_path: Path) -> None:
     values = np.zeros((60, 80))
     values[5:9] = 255

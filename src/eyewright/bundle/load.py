@@ -90,13 +90,15 @@ class Bundle:
         images: Sequence[NDArray[np.uint8]],
         *,
         conf: float | None = None,
+        iou: float | None = None,
         flip: bool = False,
         tile: int | None = None,
         overlap: float = 0.2,
     ) -> list[Any]:
         """Give one prediction an image, uint8 (H, W, 3) RGB of any size.
 
-        What is shown reaches the stored operating point of its class, or `conf` for all classes. `flip` looks at each
+        What is shown reaches the stored operating point of its class, or `conf` for all classes; boxes of one class
+        that overlap by more than `iou` are one object. `flip` looks at each
         image's mirror too and joins both answers; `tile` cuts images into squares of so many pixels that overlap by
         the share `overlap`, for objects that are small in a large image.
 
@@ -107,9 +109,9 @@ class Bundle:
         if tile is not None or flip:
             from eyewright.tasks.tiling import predict_views
 
-            found = predict_views(self, images, flip=flip, tile=tile, overlap=overlap)
+            found = predict_views(self, images, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:
-            found = predict_everything(self, images, least=self._least(conf))
+            found = predict_everything(self, images, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
 
     def _least(self, conf: float | None) -> float | None:

@@ -115,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--conf", type=float, metavar="P", help="show what reaches this score (default: stored for each class)"
     )
+    p.add_argument("--iou", type=float, metavar="P", help="from which overlap on boxes of one class are one object")
     p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
     p.add_argument(
         "--tile", type=int, metavar="N", help="cut images into tiles of N pixels: small objects, large images"

@@ -269,7 +269,7 @@ def _predict(o: argparse.Namespace) -> Result:
     from eyewright.imaging.sources import is_stream
 
     bundle = lifecycle.verify(o.bundle)
-    views = {"conf": o.conf, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
+    views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     top = o.top if o.top is not None or bundle.task_name != "classify" else 5
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []

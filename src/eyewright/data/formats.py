@@ -162,7 +162,12 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
         found.problems += extra.all()
         if chosen == "segment":
             _put_background_first(found)
-    samples = tuple(Sample(m.name, m.target, m.split, stated_hw=m.stated_hw) for m in found.images)
+    groups, table = _groups_of(tree, names, found)
+    if table:
+        notes.append(f"images of one group in {table!r} stay in one part")
+    samples = tuple(
+        Sample(m.name, m.target, m.split, group=groups.get(m.name), stated_hw=m.stated_hw) for m in found.images
+    )
     splits = {s.split for s in samples}
     if None in splits and len(splits) > 1:
         samples = tuple(replace(s, split=None) for s in samples)
@@ -179,6 +184,29 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
         skipped=tuple(n for n in skipped if posixpath.splitext(n)[1].lower() not in _TEXTS),
         problems=tuple(found.problems),
     )
+
+
+def _groups_of(tree: Tree, names: Sequence[str], found: Found) -> tuple[dict[str, str], str]:
+    """Find a table that says which images belong together, such as pictures of one part: by name or stem, and group."""
+    stems = {posixpath.splitext(posixpath.basename(m.name))[0]: m.name for m in found.images}
+    for table in names:
+        if not table.lower().endswith((".csv", ".tsv")):
+            continue
+        groups: dict[str, str] = {}
+        try:
+            for _, row in _rows(tree, table):
+                path = _column(row, (*_PATH_COLUMNS, "stem", "name", "id"))
+                group = _column(row, _GROUP_COLUMNS) or next((k for k in row if k.lower().endswith("_group")), None)
+                if path is None or group is None:
+                    break
+                name = stems.get(posixpath.splitext(posixpath.basename(row[path]))[0])
+                if name is not None and row[group]:
+                    groups[name] = row[group]
+        except DatasetError:
+            continue
+        if groups:
+            return groups, table
+    return {}, ""
 
 
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")

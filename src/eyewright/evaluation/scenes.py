@@ -20,6 +20,7 @@ from eyewright.data.marks import usable_objects
 from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
 from eyewright.metrics.detection import (
     average_precisions,
+    centred_interval,
     detection_errors,
     detection_metrics,
     object_confusion,
@@ -243,7 +244,7 @@ def _class_rows(
     for k, (c, name) in enumerate(zip(matched.classes, names, strict=True)):
         n = int(c.truths[0].sum())
         each = average_precisions(c, ones, thresholds=range(len(matched.thresholds)))[0]
-        low, high = percentile_interval(average_precisions(c, weights)[:, 0]) if n else (np.nan, np.nan)
+        low, high = centred_interval(float(each[0]), average_precisions(c, weights)[:, 0])
         kept = ~c.ignored[0, 0] & (c.scores >= points[k])
         hits = int(c.right[0, 0, kept].sum())
         given = int(kept.sum())

@@ -137,7 +137,9 @@ def _decoded(predictor: Any, raw: Any, placements: Any, scale: float) -> list[An
     iou = decoding.pop("iou", DEFAULT_IOU)
     iou = iou if iou >= 1 else iou * scale
     # All of them: where many are equally sure, which are among the first 300 is chance.
-    found: list[Any] = TASKS[predictor.task_name].decode(raw, placements, predictor.labels, iou=iou, most=_ALL, **decoding)
+    found: list[Any] = TASKS[predictor.task_name].decode(
+        raw, placements, predictor.labels, iou=iou, most=_ALL, **decoding
+    )
     return found
 
 

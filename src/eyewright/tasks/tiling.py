@@ -59,6 +59,7 @@ def predict_views(
     flip: bool = False,
     tile: int | None = None,
     overlap: float = 0.2,
+    iou: float | None = None,
 ) -> list[Any]:
     """Give one prediction an image, uint8 (H, W, 3), joined from its tiles, the whole, and with `flip` their mirrors.
 
@@ -76,7 +77,7 @@ def predict_views(
         return [_mean_classes(predictor, image) for image in images]
     if predictor.task_name == "segment":
         return [_joined_masks(predictor, image, flip, tile, overlap) for image in images]
-    return [_joined_boxes(predictor, image, flip, tile, overlap) for image in images]
+    return [_joined_boxes(predictor, image, flip, tile, overlap, iou) for image in images]
 
 
 def _mean_classes(predictor: Predictor, image: NDArray[np.uint8]) -> Any:
@@ -94,7 +95,7 @@ def _views(image: NDArray[np.uint8], tile: int | None, overlap: float) -> list[t
 
 
 def _joined_boxes(
-    predictor: Predictor, image: NDArray[np.uint8], flip: bool, tile: int | None, overlap: float
+    predictor: Predictor, image: NDArray[np.uint8], flip: bool, tile: int | None, overlap: float, iou: float | None
 ) -> BoxPrediction:
     height, width = image.shape[:2]
     boxes, scores, labels, crops = [], [], [], []
@@ -105,7 +106,7 @@ def _joined_boxes(
     for start in range(0, len(views), _AT_ONCE):
         some = views[start : start + _AT_ONCE]
         parts = [_cut(image, view, mirrored) for view, mirrored in some]
-        for (view, mirrored), found in zip(some, predict_everything(predictor, parts), strict=True):
+        for (view, mirrored), found in zip(some, predict_everything(predictor, parts, iou=iou), strict=True):
             top, left, bottom, right = view
             own = found.boxes_xyxy.astype(np.float64)
             if mirrored:
@@ -122,9 +123,10 @@ def _joined_boxes(
             if has_masks:
                 crops += [_moved(c, view, mirrored) for c in found.crops]
     box, score, label = np.concatenate(boxes), np.concatenate(scores), np.concatenate(labels)
-    iou = getattr(predictor, "decoding", {}).get("iou", 0.6)
+    own_iou: float = getattr(predictor, "decoding", {}).get("iou", 0.6)
+    joined = iou if iou is not None else min(own_iou, 0.6)
     contained = _CONTAINED if tile is not None else None
-    kept = keep_apart(box, score, iou=min(iou, 0.6), labels=label, contained=contained)
+    kept = keep_apart(box, score, iou=joined, labels=label, contained=contained)
     chosen = tuple(crops[i] for i in kept) if has_masks else None
     return BoxPrediction(
         box[kept].astype(np.float32), score[kept], label[kept], predictor.labels, (height, width), chosen
