@@ -27,7 +27,7 @@ def main() -> None:
     started = time.monotonic()
     done = ew.run(options.data, task="segment", budget=options.budget, out=out, say=print)
     print(f"everything: {(time.monotonic() - started) / 60:.1f} minutes")
-    for name in ("miou", "dice", "boundary_f", "found", "false_alarms", "pixel_accuracy"):
+    for name in ("miou", "foreground_iou", "dice", "boundary_f", "found", "found_any", "false_alarms"):
         print(f"{name:15} {done.report.metrics[name]}")
     for row in done.report.per_class:
         iou = row["iou"]["value"]

@@ -196,6 +196,8 @@ def test_mask_numbers_by_hand() -> None:
     assert metrics["miou"].value == pytest.approx(20 / 60)
     assert rows[1]["dice"] == pytest.approx(40 / 80)
     assert rows[2]["iou"]["value"] is None
+    assert metrics["foreground_iou"].value == pytest.approx(20 / 61)
+    assert (metrics["found_any"].value, metrics["found_any"].n) == (1.0, 1)
     # The ignored row is no false alarm, the single pixel is one.
     assert (metrics["found"].value, metrics["found"].n) == (1.0, 1)
     assert (metrics["false_alarms"].value, metrics["false_alarms"].n) == (1.0, 1)

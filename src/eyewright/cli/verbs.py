@@ -304,7 +304,7 @@ def _predict(o: argparse.Namespace) -> Result:
 
 
 def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
-    from eyewright.core.errors import UnreadableImageError
+    from eyewright.core.errors import LimitError, UnreadableImageError
     from eyewright.imaging.headers import Limits
     from eyewright.imaging.sources import list_sources, read_named
 
@@ -315,9 +315,13 @@ def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tu
         name = "-" if item == "-" else str(Path(item).resolve())
         try:
             image = read_named(item, limits=limits)
-        except UnreadableImageError as error:
+        except UnreadableImageError as met:
+            error = met
+            if error.code == LimitError.code and o.tile is None:
+                fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
+                error = UnreadableImageError(error.message, fix=fix, code=error.code)
             if len(items) == 1:
-                raise
+                raise error from None
             findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
             warn(f"left out: {error}")
             continue

@@ -2,8 +2,7 @@
 
 __all__ = [
     "Pictures",
-    "flat_rows",
-    "history_charts",
+    "origins",
     "render_html",
     "render_markdown",
     "style_sheet",
@@ -99,12 +98,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         matrix=confusion_svg(np.array(report.tables["confusion"]), report.labels),
         confused=_most_confused(report),
         curves=_curves(report),
-        history=history_charts(report.sections.get("history") or ()),
-        audit=report.sections.get("audit") or (),
-        recipe=report.sections.get("recipe") or {},
-        facts=report.sections.get("facts") or {},
-        warnings=report.sections.get("warnings") or (),
-        provenance=flat_rows(report.provenance),
+        **origins(report),
         slices=report.tables.get("slices") or (),
         folds=_fold_rows(report),
         thresholds=report.sections.get("thresholds") or {"classes": {}},
@@ -113,6 +107,19 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         data=data,
     )
     return page
+
+
+def origins(report: Report) -> dict[str, Any]:
+    """Give what every page says of where a report comes from: history, audit, recipe, facts, warnings, provenance."""
+    sections = report.sections
+    return {
+        "history": _history_charts(sections.get("history") or ()),
+        "audit": sections.get("audit") or (),
+        "recipe": sections.get("recipe") or {},
+        "facts": sections.get("facts") or {},
+        "warnings": sections.get("warnings") or (),
+        "provenance": _flat(report.provenance),
+    }
 
 
 def render_markdown(report: Report, *, title: str) -> str:
@@ -129,7 +136,7 @@ def render_markdown(report: Report, *, title: str) -> str:
         lines += ["", f"**{_markdown(warning)}**"]
     audit = report.sections.get("audit") or ()
     lines += ["", "## Data", "", *(f"- {_markdown(str(f))}" for f in audit)] if audit else []
-    lines += ["", "## Provenance", "", *(f"- {k}: {_markdown(v)}" for k, v in flat_rows(report.provenance))]
+    lines += ["", "## Provenance", "", *(f"- {k}: {_markdown(v)}" for k, v in _flat(report.provenance))]
     return "\n".join(lines) + "\n"
 
 
@@ -194,7 +201,7 @@ def _reliability(table: Any) -> list[tuple[float, float]]:
     return list(zip(bins["confidence"][used].tolist(), bins["accuracy"][used].tolist(), strict=True))
 
 
-def history_charts(history: Any) -> list[tuple[str, str, str]]:
+def _history_charts(history: Any) -> list[tuple[str, str, str]]:
     rows = [{k: _number(v) for k, v in row.items()} for row in history]
     if not rows:
         return []
@@ -252,11 +259,11 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def flat_rows(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, item in value.items():
         if isinstance(item, Mapping):
-            rows += flat_rows(item, f"{prefix}{key} · ")
+            rows += _flat(item, f"{prefix}{key} · ")
         elif item is not None and item != []:
             rows.append(
                 (prefix + key, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str))

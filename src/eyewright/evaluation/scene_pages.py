@@ -10,7 +10,7 @@ import numpy as np
 
 from eyewright.core.report import Metric, Report
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
-from eyewright.evaluation.pages import flat_rows, history_charts, style_sheet, template
+from eyewright.evaluation.pages import origins, style_sheet, template
 
 _TILES = {
     "detect": (
@@ -25,9 +25,9 @@ _TILES = {
         ("miou", "mean IoU", "overlap, mean over the classes but the background"),
         ("dice", "Dice", "the same as F1 of pixels"),
         ("boundary_f", "boundary F", "how well edges are met"),
-        ("found", "found", "marks of which a tenth or more is met"),
+        ("found", "found", "marks of which a tenth or more is met, of their class"),
+        ("foreground_iou", "IoU, any class", "what is marked against what is not"),
         ("false_alarms", "false alarms", "clean images in which something was seen"),
-        ("pixel_accuracy", "pixel accuracy", "share of right pixels, background too"),
     ),
 }
 _KINDS = (
@@ -86,6 +86,7 @@ def render_scenes(report: Report, *, title: str, pictures: Mapping[str, Any]) ->
         worst=pictures.get("worst", ()),
         misses=pictures.get("misses", ()),
         alarms=pictures.get("alarms", ()),
+        explained=pictures.get("explained", ()),
         per_class=report.per_class[:_ROWS],
         n_classes=len(report.per_class),
         matrix=confusion_svg(confusion, names),
@@ -95,12 +96,7 @@ def render_scenes(report: Report, *, title: str, pictures: Mapping[str, Any]) ->
         "false alarm, as answer a miss.",
         slices=report.tables.get("slices") or (),
         curves=_curves(report),
-        history=history_charts(report.sections.get("history") or ()),
-        audit=report.sections.get("audit") or (),
-        recipe=report.sections.get("recipe") or {},
-        facts=report.sections.get("facts") or {},
-        warnings=report.sections.get("warnings") or (),
-        provenance=flat_rows(report.provenance),
+        **origins(report),
     )
     return page
 

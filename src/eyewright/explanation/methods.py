@@ -29,7 +29,6 @@ METHODS = MappingProxyType(
 
 _OUTSIDE = frozenset({"occlusion", "rise"})
 
-_MOST = 3
 # Objects are smaller than images: the windows that hide them are too.
 _BOX_CELLS = 12
 
@@ -45,9 +44,11 @@ def explain_images(
     label: str | None = None,
     sources: Sequence[str] = (),
     seed: int = 0,
+    most: int = 3,
 ) -> list[Explanation]:
     """Explain why each image, uint8 (H, W, 3), has its label (or might have `label`); of boxes and masks, what in the
-    image made the three surest objects or largest classes, or those of `label`, each an explanation.
+    image made the surest objects or largest classes (at most `most` an image), or those of `label`, each an
+    explanation.
 
     `net` is the `PixelNet` behind the predictor; methods that look inside need it, and with it every map is compared
     with that of the same net with shuffled weights.
@@ -64,7 +65,7 @@ def explain_images(
     if not len(images):
         return []
     if predictor.task_name != "classify":
-        return _explain_scenes(predictor, images, method=method, label=label, sources=sources, seed=seed)
+        return _explain_scenes(predictor, images, method=method, label=label, sources=sources, seed=seed, most=most)
     pixels, _ = predictor.preparation.batch(images)
     scores = predictor.raw(pixels)["probabilities"]
     mapper = _mapper(method, seed)
@@ -90,8 +91,9 @@ def _explain_scenes(
     label: str | None,
     sources: Sequence[str],
     seed: int,
+    most: int,
 ) -> list[Explanation]:
-    """Explain the three surest objects of each image, or the three largest classes of its mask."""
+    """Explain the surest objects of each image, or the largest classes of its mask."""
     if method not in _OUTSIDE:
         raise UsageError(f"{method} explains classes, found {predictor.task_name!r}", fix="use rise or occlusion")
     only = None if label is None else predictor.labels.id(label)
@@ -99,7 +101,7 @@ def _explain_scenes(
     for i, image in enumerate(images):
         pixels, placements = predictor.preparation.batch([image])
         (prediction,) = predictor.predict_images([image])
-        targets = _targets(predictor, prediction, pixels, placements[0], only)
+        targets = _targets(predictor, prediction, pixels, placements[0], only)[:most]
         if method == "rise":
             heats = rise(predictor, pixels[0], targets, seed=seed, cells=_BOX_CELLS)
         else:
@@ -121,10 +123,10 @@ def _targets(
         found = predictor.raw(pixels)["probabilities"][0].argmax(0)
         ids = [int(k) for k in prediction.label_ids if only in (None, k)]
         fore = [k for k in ids if predictor.labels.names[k].lower().strip("_") != "background"]
-        return [MaskTarget(k, found == k) for k in fore[:_MOST] if (found == k).any()]
+        return [MaskTarget(k, found == k) for k in fore if (found == k).any()]
     scale = np.array(placement.scale_yx[::-1] * 2)
     offset = np.array(placement.offset_yx[::-1] * 2)
-    rows = [k for k, c in enumerate(prediction.label_ids) if only in (None, int(c))][:_MOST]
+    rows = [k for k, c in enumerate(prediction.label_ids) if only in (None, int(c))]
     boxes = prediction.boxes_xyxy.astype(np.float64) * scale + offset
     return [BoxTarget(int(prediction.label_ids[k]), boxes[k]) for k in rows]
 

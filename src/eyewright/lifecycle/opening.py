@@ -1,6 +1,7 @@
 """What there is, and how a path or a value becomes something that predicts."""
 
 __all__ = [
+    "asked_of",
     "bundle_folder",
     "check_model",
     "formats",
@@ -108,6 +109,11 @@ def recipe_of(
     if "budget_s" in named and "epochs" not in named:
         given.pop("epochs", None)
     return Recipe.from_mapping({**given, **named})
+
+
+def asked_of(recipe: "Recipe") -> dict[str, Any]:
+    """Give what a recipe says of how the data is to be read."""
+    return {"task": recipe.task, "seed": recipe.seed}
 
 
 def check_model(name: str, task: str) -> None:

@@ -35,6 +35,7 @@ from eyewright.lifecycle.datasets import (
     silent,
 )
 from eyewright.lifecycle.opening import (
+    asked_of,
     bundle_folder,
     check_model,
     free_folder,
@@ -96,15 +97,7 @@ def train(
 
     if out is None and launched_by_torchrun():
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
-    dataset = dataset_of(
-        data,
-        task=resolved.task,
-        seed=resolved.seed,
-        group_by=group_by,
-        label_depth=label_depth,
-        quiet=quiet,
-        say=say,
-    )
+    dataset = dataset_of(data, **asked_of(resolved), group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, silent
-from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
+from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import train_on
 
 if TYPE_CHECKING:
@@ -73,15 +73,7 @@ def tune(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
     resolved = recipe_of(recipe, budget=budget, **options)
-    dataset = dataset_of(
-        data,
-        task=resolved.task,
-        seed=resolved.seed,
-        group_by=group_by,
-        label_depth=label_depth,
-        quiet=quiet,
-        say=say,
-    )
+    dataset = dataset_of(data, **asked_of(resolved), group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, f"{dataset.name}-tune")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0

@@ -12,7 +12,7 @@ from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError
 from eyewright.core.report import Finding, Report
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, silent
-from eyewright.lifecycle.opening import check_model, free_folder, need_torch, recipe_of
+from eyewright.lifecycle.opening import asked_of, check_model, free_folder, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, export_checked, title_of, train_on
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from eyewright.exporting import Parity
     from eyewright.training import Recipe
     from eyewright.training.run import Run
+
+
+_LOOKED_AT = 5
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,7 @@ def run(
     started = time.monotonic()
     need_torch()
     resolved = recipe_of(recipe, budget=budget, task=task, **options)
-    dataset = load_dataset(
-        data,
-        task=resolved.task,
-        seed=resolved.seed,
-        group_by=group_by,
-        label_depth=label_depth,
-        quiet=quiet,
-        say=say,
-    )
+    dataset = load_dataset(data, **asked_of(resolved), group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
     deadline = None
@@ -121,6 +116,7 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
     report = evaluate(owner, test, allow_leaks=bool(owner.about["warnings"]), quiet=quiet)
     if report.task != "classify":
         shown = scene_pictures(report, test, owner.predictor)
+        shown["explained"] = _explained_scene(owner, report, test)
         title = title_of(owner.predictor, owner)
         return report, write_report(report, owner.folder, title=title, pictures=shown)  # type: ignore[arg-type]
     pictures = choose_pictures(report, test)
@@ -131,6 +127,30 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
         picture["heat"], picture["method"] = data_uri(shrink(found.overlay(), 112)), found.method
         picture["verdict"], picture["faithful"] = str(found.verdict), found.verdict.faithful
     return report, write_report(report, owner.folder, title=title_of(owner.predictor, owner), pictures=pictures)
+
+
+def _explained_scene(owner: "Run", report: Report, test: "Dataset") -> list[dict[str, Any]]:
+    """Explain the surest answer on the worst image that has any: what in the image made this box, or this class?"""
+    from eyewright.explanation import explain_images
+    from eyewright.imaging import data_uri, shrink
+
+    for item in report.items[:_LOOKED_AT]:
+        image = test.image(item["index"])
+        found = explain_images(owner.predictor, [image], method="occlusion", sources=[item["id"]], most=1)
+        if found:
+            one = found[0]
+            return [
+                {
+                    "src": data_uri(shrink(one.overlay(), 448)),
+                    "label": one.label,
+                    "score": one.score,
+                    "id": one.source,
+                    "method": one.method,
+                    "verdict": str(one.verdict),
+                    "faithful": one.verdict.faithful,
+                }
+            ]
+    return []
 
 
 def _explanations(owner: "Run", images: "list[NDArray[np.uint8]]") -> "list[Explanation]":

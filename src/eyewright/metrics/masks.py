@@ -81,9 +81,10 @@ def mask_metrics(
     """Measure a segmentation from every image's counts: `confusions` (N, C, C), `boundaries` (N, C, 4).
 
     Pixels of all images are summed before anything is divided. `miou`, `dice` and `boundary_f` are means over the
-    foreground classes that occur; `miou_all` counts the background too. `found` is the share of (image, class) pairs
-    whose IoU in that image passes 0.1, `false_alarms` the share of images without any foreground in which some was
-    found. The second value has a row a class.
+    foreground classes that occur; `miou_all` counts the background too; `foreground_iou` takes all foreground for one
+    class: what is marked against what is not. `found` is the share of (image, class) pairs whose IoU in that image
+    passes 0.1, `found_any` that of images whatever the class, `false_alarms` the share of images without any
+    foreground in which some was found. The second value has a row a class.
     """
     n, c, _ = confusions.shape
     fore = np.array(list(foreground), np.int64)
@@ -103,16 +104,20 @@ def mask_metrics(
             sharp = np.where((near[..., 0] > 0) != (near[..., 2] > 0), 0.0, sharp)
             sharp = np.where((near[..., 0] > 0) & (near[..., 2] > 0) & ~np.isfinite(sharp), 0.0, sharp)
             accuracy = right.sum(1) / table.sum((1, 2))
+            both = table[:, fore][:, :, fore].sum((1, 2))
+            either = truth[:, fore].sum(1) + found[:, fore].sum(1) - both
+            marked = np.where(either > 0, both / either, np.nan)
         # A class that is not there and was found all the same counts in its images, not as a class of its own.
         there = truth > 0
         return {"iou": np.where(there, iou, np.nan), "dice": np.where(there, dice, np.nan),
-                "boundary": np.where(there, sharp, np.nan), "accuracy": accuracy}  # fmt: skip
+                "boundary": np.where(there, sharp, np.nan), "accuracy": accuracy, "marked": marked}  # fmt: skip
 
     def means(found: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
         return {
             "miou": _mean(found["iou"][:, fore]),
             "dice": _mean(found["dice"][:, fore]),
             "boundary_f": _mean(found["boundary"][:, fore]),
+            "foreground_iou": found["marked"],
             "miou_all": _mean(found["iou"]),
             "pixel_accuracy": found["accuracy"],
         }
@@ -153,10 +158,18 @@ def _defects(confusions: NDArray[np.int64], fore: NDArray[np.int64]) -> dict[str
     there = truth[:, fore] > 0
     iou = right[:, fore] / np.maximum(truth[:, fore] + found[:, fore] - right[:, fore], 1)
     hits, total = int(((iou > FOUND_IOU) & there).sum()), int(there.sum())
-    clean = ~there.any(1)
+    both = confusions[:, fore][:, :, fore].sum((1, 2))
+    whole = truth[:, fore].sum(1) + found[:, fore].sum(1) - both
+    any_marked = there.any(1)
+    any_hits = int((both[any_marked] > FOUND_IOU * whole[any_marked]).sum())
+    clean = ~any_marked
     alarms = int((found[:, fore].sum(1) > 0)[clean].sum())
     result = {}
-    for name, k, m in (("found", hits, total), ("false_alarms", alarms, int(clean.sum()))):
+    for name, k, m in (
+        ("found", hits, total),
+        ("found_any", any_hits, int(any_marked.sum())),
+        ("false_alarms", alarms, int(clean.sum())),
+    ):
         low, high = wilson_interval(k, m)
         value = k / m if m else math.nan
         result[name] = Metric(_finite(value), _finite(low), _finite(high), m, "wilson")

@@ -1,8 +1,11 @@
 """What detectors and segmenters are built of."""
 
-__all__ = ["ConvNorm", "Residual", "depthwise"]
+__all__ = ["ConvNorm", "Residual", "Trunk", "depthwise"]
 
 from torch import Tensor, nn
+
+from eyewright.core.errors import UsageError
+from eyewright.nets.classifiers import WhitenedStem
 
 
 class ConvNorm(nn.Sequential):
@@ -49,3 +52,41 @@ def depthwise(
         ConvNorm(inward, inward, act=act, kernel=kernel, stride=stride, groups=inward, dilation=dilation),
         ConvNorm(inward, outward, act=act, kernel=1),
     )
+
+
+class Trunk(nn.Module):
+    """What detectors and segmenters stand on: a whitened stem that sees 8x8 pixels, and a stage of convolutions for
+    each of `widths`, which halves the map. Gives the stem's map, at a quarter of the size, and every stage's."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size_hw: tuple[int, int],
+        widths: tuple[int, int, int],
+        depth: int,
+        act: type[nn.Module],
+    ) -> None:
+        super().__init__()
+        smallest = 4 * 2 ** len(widths)
+        if size_hw[0] % smallest or size_hw[1] % smallest:
+            raise UsageError(
+                f"expected an image size in steps of {smallest}, found {size_hw[1]}x{size_hw[0]}", fix="change --imgsz"
+            )
+        self.stem = WhitenedStem(channels, kernel=8, stride=4, most=32)
+        self.act = act()
+        inward = (self.stem.out_channels, *widths[:-1])
+        self.stages = nn.ModuleList(
+            nn.Sequential(ConvNorm(a, b, act=act, stride=2), *(Residual(b, act=act) for _ in range(depth)))
+            for a, b in zip(inward, widths, strict=True)
+        )
+
+    def fit_patches(self, images: Tensor) -> None:
+        """Set the stem from training images, float32 (N, C, H, W), normalised."""
+        self.stem.fit_patches(images[:256])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [self.act(self.stem(x))]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps

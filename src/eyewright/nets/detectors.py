@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyewright.core.errors import UsageError
 from eyewright.nets.activations import activation_of
-from eyewright.nets.blocks import ConvNorm, Residual, depthwise
-from eyewright.nets.classifiers import WhitenedStem
+from eyewright.nets.blocks import ConvNorm, Trunk, depthwise
 
 STRIDES = (8, 16, 32)
 """Pixels between the grid points of the three maps that objects are found on."""
@@ -80,23 +78,12 @@ class SpotNet(nn.Module):
         act: type[nn.Module],
     ) -> None:
         super().__init__()
-        if size_hw[0] % STRIDES[-1] or size_hw[1] % STRIDES[-1]:
-            raise UsageError(
-                f"expected an image size in steps of {STRIDES[-1]} for a detector, found {size_hw[1]}x{size_hw[0]}",
-                fix="change --imgsz",
-            )
         self.n_classes = n_classes
         self.head_names = ("classes", "sides", "coefficients", "paint.1")
         points, strides = grid_points(size_hw)
         self.register_buffer("points", points, persistent=False)
         self.register_buffer("strides", strides, persistent=False)
-        self.stem = WhitenedStem(channels, kernel=8, stride=4, most=32)
-        self.act = act()
-        inward = (self.stem.out_channels, *widths[:-1])
-        self.stages = nn.ModuleList(
-            nn.Sequential(ConvNorm(a, b, act=act, stride=2), *(Residual(b, act=act) for _ in range(depth)))
-            for a, b in zip(inward, widths, strict=True)
-        )
+        self.trunk = Trunk(channels=channels, size_hw=size_hw, widths=widths, depth=depth, act=act)
         self.lateral = nn.ModuleList(nn.Conv2d(w, neck, 1) for w in widths)
         self.down = nn.ModuleList(ConvNorm(neck, neck, act=act) for _ in widths[1:])
         self.up = nn.ModuleList(ConvNorm(neck, neck, act=act, stride=2) for _ in widths[1:])
@@ -110,19 +97,16 @@ class SpotNet(nn.Module):
         if n_prototypes:
             self.mask_tower = depthwise(neck, neck, act=act)
             self.coefficients = nn.Conv2d(neck, n_prototypes, 1)
-            self.fine = nn.Conv2d(self.stem.out_channels, neck, 1)
+            self.fine = nn.Conv2d(self.trunk.stem.out_channels, neck, 1)
             self.paint = nn.Sequential(ConvNorm(neck, neck, act=act), nn.Conv2d(neck, n_prototypes, 1))
 
     def fit_patches(self, images: Tensor) -> None:
         """Set the stem from training images, float32 (N, C, H, W), normalised."""
-        self.stem.fit_patches(images[:256])
+        self.trunk.fit_patches(images)
 
     def forward(self, x: Tensor) -> Detections:
-        seen = self.act(self.stem(x))
-        maps, below = [], seen
-        for stage, lateral in zip(self.stages, self.lateral, strict=True):
-            below = stage(below)
-            maps.append(lateral(below))
+        seen, *below = self.trunk(x)
+        maps = [lateral(one) for lateral, one in zip(self.lateral, below, strict=True)]
         for i in (1, 0):
             larger = functional.interpolate(maps[i + 1], scale_factor=2.0, mode="nearest")
             maps[i] = self.down[i](maps[i] + larger)

@@ -9,12 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyewright.core.errors import UsageError
 from eyewright.nets.activations import activation_of
-from eyewright.nets.blocks import ConvNorm, Residual, depthwise
-from eyewright.nets.classifiers import WhitenedStem
+from eyewright.nets.blocks import Residual, Trunk, depthwise
 
-_STRIDE = 32
 _FOLD = 4
 
 
@@ -51,20 +48,10 @@ class OutlineNet(nn.Module):
         act: type[nn.Module],
     ) -> None:
         super().__init__()
-        if size_hw[0] % _STRIDE or size_hw[1] % _STRIDE:
-            raise UsageError(
-                f"expected an image size in steps of {_STRIDE} for a segmenter, found {size_hw[1]}x{size_hw[0]}",
-                fix="change --imgsz",
-            )
         self.n_classes = n_classes
         self.head_names = ("classes",)
-        self.stem = WhitenedStem(channels, kernel=2 * _FOLD, stride=_FOLD, most=32)
-        self.act = act()
-        first = self.stem.out_channels
-        self.stages = nn.ModuleList(
-            nn.Sequential(ConvNorm(a, b, act=act, stride=2), *(Residual(b, act=act) for _ in range(depth)))
-            for a, b in zip((first, *widths[:-1]), widths, strict=True)
-        )
+        self.trunk = Trunk(channels=channels, size_hw=size_hw, widths=widths, depth=depth, act=act)
+        first = self.trunk.stem.out_channels
         self.overview = _Overview(widths[-1], act=act)
         self.lateral = nn.ModuleList(nn.Conv2d(w, neck, 1, bias=False) for w in widths)
         self.fine = nn.Conv2d(first + channels * _FOLD * _FOLD, neck, 1, bias=False)
@@ -77,16 +64,13 @@ class OutlineNet(nn.Module):
 
     def fit_patches(self, images: Tensor) -> None:
         """Set the stem from training images, float32 (N, C, H, W), normalised."""
-        self.stem.fit_patches(images[:256])
+        self.trunk.fit_patches(images)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.act(self.stem(x))
+        seen, *below = self.trunk(x)
+        below[-1] = self.overview(below[-1])
         ways = [self.fine(torch.cat([seen, functional.pixel_unshuffle(x, _FOLD)], 1))]
-        below = seen
-        for i, stage in enumerate(self.stages):
-            below = stage(below)
-            last = i == len(self.stages) - 1
-            ways.append(self.lateral[i](self.overview(below) if last else below))
+        ways += [lateral(one) for lateral, one in zip(self.lateral, below, strict=True)]
         out = ways.pop()
         for join in self.join:
             larger = functional.interpolate(out, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -4,8 +4,7 @@ __all__ = ["ClassPrediction", "Classify"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Metric
+from eyewright.tasks.drawn import Drawn
 
 if TYPE_CHECKING:
     from eyewright.imaging.preparation import Placement
 
 
 @dataclass(frozen=True)
-class ClassPrediction:
+class ClassPrediction(Drawn):
     """What a classifier says of one image.
 
     `probabilities` is float32 (C,) in the order of `label_space`. `labels`, `label_ids` and `scores` hold the same,
@@ -30,6 +30,8 @@ class ClassPrediction:
     >>> p.top1, p.labels, round(float(p.scores[0]), 3)
     ('dog', ('dog', 'cat'), 0.8)
     """
+
+    drawn_as: ClassVar[str] = "classify"
 
     probabilities: NDArray[np.float32]
     label_space: LabelSpace
@@ -80,16 +82,6 @@ class ClassPrediction:
             result["accepted"] = list(self.accepted)
         return result if self.time_s is None else {**result, "time_s": self.time_s}
 
-    def plot(self) -> NDArray[np.uint8]:
-        """Give the image with its label and score below it, uint8 (H, W, 3)."""
-        return Classify().draw(self._own_image(), self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write `plot` to `path`."""
-        from eyewright.imaging.encode import write_image
-
-        return write_image(path, self.plot())
-
     def to_supervision(self) -> Any:
         """Give a `supervision.Classifications`.
 
@@ -101,11 +93,6 @@ class ClassPrediction:
         except ImportError as error:
             raise MissingExtraError("supervision is not installed", fix="pip install supervision") from error
         return supervision.Classifications(class_id=self.label_ids, confidence=self.scores)
-
-    def _own_image(self) -> NDArray[np.uint8]:
-        if self.image is None:
-            raise BundleError("this prediction was made without keeping its image", fix="predict from a path or array")
-        return self.image
 
 
 class Classify:

@@ -4,8 +4,7 @@ __all__ = ["BoxPrediction", "Detect", "Instance", "MaskCrop"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Metric
 from eyewright.metrics.matching import Detected, MaskCrop
 from eyewright.tasks.boxes import choose_boxes
+from eyewright.tasks.drawn import Drawn
 
 if TYPE_CHECKING:
     from eyewright.imaging.preparation import Placement
@@ -31,7 +31,7 @@ _STRIDE = 4
 
 
 @dataclass(frozen=True, eq=False)
-class BoxPrediction:
+class BoxPrediction(Drawn):
     """The objects found in one image, the surest first.
 
     `boxes_xyxy` is float32 (n, 4): x0, y0, x1, y1 in source pixels; `scores` float32 (n,), `label_ids` int64 (n,).
@@ -42,6 +42,8 @@ class BoxPrediction:
     >>> p.labels, len(p), p.to_json()["boxes_xyxy"]
     (('dog',), 1, [[1.0, 2.0, 5.0, 9.0]])
     """
+
+    drawn_as: ClassVar[str] = "detect"
 
     boxes_xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -113,18 +115,6 @@ class BoxPrediction:
                 {"size": list(self.size_hw), "counts": pack_counts(encode_counts(m))} for m in masks
             ]
         return result if self.time_s is None else {**result, "time_s": self.time_s}
-
-    def plot(self) -> NDArray[np.uint8]:
-        """Give the image with its objects drawn, uint8 (H, W, 3)."""
-        if self.image is None:
-            raise BundleError("this prediction was made without keeping its image", fix="predict from a path or array")
-        return Detect().draw(self.image, self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write `plot` to `path`."""
-        from eyewright.imaging.encode import write_image
-
-        return write_image(path, self.plot())
 
     def to_supervision(self) -> Any:
         """Give a `supervision.Detections`.

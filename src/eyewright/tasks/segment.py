@@ -4,8 +4,7 @@ __all__ = ["MaskPrediction", "Segment"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from PIL import Image
 from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Metric
+from eyewright.tasks.drawn import Drawn
 
 if TYPE_CHECKING:
     from eyewright.imaging.preparation import Placement
@@ -23,12 +23,14 @@ _SURE_LEAST = 9
 
 
 @dataclass(frozen=True, eq=False)
-class MaskPrediction:
+class MaskPrediction(Drawn):
     """The class of every pixel of one image: `mask` uint8 (H, W), class ids.
 
     `sureness` is float32 (C,): how sure the surest few pixels of a class are, 0 for one that is nowhere. `second` is
     what each pixel would be if its class were not accepted.
     """
+
+    drawn_as: ClassVar[str] = "segment"
 
     mask: NDArray[np.uint8]
     sureness: NDArray[np.float32]
@@ -90,18 +92,6 @@ class MaskPrediction:
             ],
         }
         return result if self.time_s is None else {**result, "time_s": self.time_s}
-
-    def plot(self) -> NDArray[np.uint8]:
-        """Give the image with its classes coloured, uint8 (H, W, 3)."""
-        if self.image is None:
-            raise BundleError("this prediction was made without keeping its image", fix="predict from a path or array")
-        return Segment().draw(self.image, self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write `plot` to `path`."""
-        from eyewright.imaging.encode import write_image
-
-        return write_image(path, self.plot())
 
 
 class Segment:
