@@ -43,6 +43,7 @@ def choose_pictures(report: Report, dataset: Dataset, *, a_cell: int = 12) -> di
 
 
 _SCENES = 8
+_ALIKE = 2
 _CROPS = 18
 _SCENE_SIDE = 520
 _CROP_SIDE = 150
@@ -55,7 +56,9 @@ def scene_pictures(report: Report, dataset: Dataset, predictor: Any) -> dict[str
     `dataset` and `predictor` are those that the report was made with.
     """
     if report.task == "segment":
-        return {"worst": [_mask_scene(i, dataset, predictor) for i in report.items[:_SCENES] if _is_wrong(i)]}
+        return {
+            "worst": [_mask_scene(i, dataset, predictor) for i in _various([i for i in report.items if _is_wrong(i)])]
+        }
     ids = {name: k for k, name in enumerate(report.labels)}
     worst = [_box_scene(i, dataset, predictor, ids) for i in report.items[:_SCENES] if i["missed"] or i["false"]]
     misses = [{**m, "item": i} for i in report.items for m in i["missed"]]
@@ -67,6 +70,18 @@ def scene_pictures(report: Report, dataset: Dataset, predictor: Any) -> dict[str
         "misses": [_crop(m, dataset, ids) for m in misses[:_CROPS]],
         "alarms": [_crop(a, dataset, ids) for a in alarms[:_CROPS]],
     }
+
+
+def _various(items: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Choose the worst, but of images in which the same classes are confused no more than two."""
+    kinds: Counter[tuple[str, ...]] = Counter()
+    chosen = []
+    for item in items:
+        kind = tuple(sorted(item["iou"]))
+        kinds[kind] += 1
+        if kinds[kind] <= _ALIKE:
+            chosen.append(item)
+    return chosen[:_SCENES]
 
 
 def _is_wrong(item: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from eyewright.core.report import Metric, Report
+from eyewright.data.dataset import BACKGROUND
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
 from eyewright.evaluation.pages import origins, style_sheet, template
 
@@ -45,7 +46,7 @@ def summarise_scenes(report: Report) -> str:
     """Say in a sentence or two how good the model is and what goes wrong most."""
     if report.task == "segment":
         text = f"Mean IoU {_shown(report.metrics['miou'])} on {report.n:,} images."
-        known = [r for r in report.per_class if r["iou"]["value"] is not None]
+        known = [r for r in report.per_class if r["iou"]["value"] is not None and r["label"].lower() not in BACKGROUND]
         if len(known) > 1:
             best, worst = (f(known, key=lambda r: r["iou"]["value"]) for f in (max, min))
             text += (
