@@ -63,6 +63,18 @@ def test_coco_ids_may_be_any_and_classes_are_joined_by_name(tmp_path: Path) -> N
     assert objects(tmp_path, 1) == [("dog", [0, 0, 8, 8])]
 
 
+def test_the_task_that_is_asked_for_decides_what_is_read(tmp_path: Path) -> None:
+    sound_coco(tmp_path)
+    put(tmp_path, "labels.csv", "path,label\ntrain/train0.png,day\ntrain/train1.png,night\n")
+    assert open_dataset(tmp_path, task="detect").format == "coco"
+    assert open_dataset(tmp_path, task="classify").labels.names == ("day", "night")
+    with pytest.raises(DatasetError, match="boxes only"):
+        open_dataset(tmp_path, task="instance")
+    put(tmp_path / "plain", "a/1.png")
+    with pytest.raises(DatasetError, match="expected annotations for 'detect'"):
+        open_dataset(tmp_path / "plain", task="detect")
+
+
 @pytest.mark.parametrize("how", ["polygon", "counts", "packed"])
 def test_coco_outlines_in_every_form_are_the_same_mask(tmp_path: Path, how: str) -> None:
     mask = np.zeros((60, 80), bool)

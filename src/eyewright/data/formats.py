@@ -100,14 +100,15 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str 
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
         )
-    if idx := _idx_pairs(names):
-        return _from_idx(tree, idx)
-    metadata = [n for n in names if posixpath.basename(n) in ("metadata.csv", "metadata.jsonl")]
-    if metadata:
-        return _from_table(tree, names, metadata, "hf-imagefolder")
-    tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and _has_columns(tree, n)]
-    if tables:
-        return _from_table(tree, names, tables, "csv")
+    if task in (None, "classify"):
+        if idx := _idx_pairs(names):
+            return _from_idx(tree, idx)
+        metadata = [n for n in names if posixpath.basename(n) in ("metadata.csv", "metadata.jsonl")]
+        if metadata:
+            return _from_table(tree, names, metadata, "hf-imagefolder")
+        tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and _has_columns(tree, n)]
+        if tables:
+            return _from_table(tree, names, tables, "csv")
     if task in (None, "classify") and {"gt", "img1"} <= {part for n in names for part in n.lower().split("/")[:-1]}:
         raise DatasetError("this looks like MOT tracking data, which no dataset is made of", fix="see eyewright track")
     if task != "classify":
