@@ -32,7 +32,7 @@ def models() -> dict[str, str]:
     """Give the networks there are: name → what it is."""
     from eyewright.catalog import MODELS
 
-    published = {"hf:FOLDER|ID": "Hugging Face classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer); safetensors only"}
+    published = {"hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer)"}
     return {name: about for name, (_, _, about) in MODELS.items()} | published
 
 

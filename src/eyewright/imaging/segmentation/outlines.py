@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.imaging.rasters import decode_counts, encode_counts
 from eyewright.imaging.segmentation.regions import Region
 from eyewright.imaging.steps.arrays import Pixels, opencv
 
@@ -20,11 +21,7 @@ def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
     >>> encode_rle(np.array([[0, 1], [1, 1]], bool))
     {'size': [2, 2], 'counts': [1, 3]}
     """
-    flat = np.asarray(mask, bool).T.ravel()
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]]))
-    counts = [int(v) for v in runs]
-    return {"size": [int(v) for v in mask.shape], "counts": [0, *counts] if flat.size and flat[0] else counts}
+    return {"size": [int(v) for v in mask.shape], "counts": encode_counts(mask)}
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
@@ -34,9 +31,7 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     [[False, True], [True, True]]
     """
     height, width = rle["size"]
-    counts = np.asarray(rle["counts"], np.int64)
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return np.ascontiguousarray(flat.reshape(width, height).T)
+    return decode_counts(np.asarray(rle["counts"], np.int64), (height, width))
 
 
 def polygons_of(mask: NDArray[np.bool_], *, tolerance: float = 0.5) -> list[list[float]]:
