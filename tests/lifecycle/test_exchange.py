@@ -197,3 +197,19 @@ def test_published_detectors_find_what_is_there(tmp_path: Path) -> None:
     assert seen >= 3
     photo = SHARED / "coco_cc/images/000000000790.jpg"
     assert len(faces.predict(photo, conf=0.7)) >= 2
+
+
+@pytest.mark.parametrize(
+    "decoding", [{"iou": "half"}, {"iou": 0}, {"most": 3}, {"contract": {"layout": "CHWN"}}, {"contract": 3}]
+)
+def test_a_sealed_bundle_with_a_wrong_way_of_reading_its_answers_is_refused(tmp_path: Path, decoding: dict) -> None:  # type: ignore[type-arg]
+    from dataclasses import replace
+
+    from eyewright.bundle.manifest import read_manifest, write_manifest
+
+    write_model(tmp_path / "m.onnx", shape=(1, 6, 50))
+    ew.import_onnx(tmp_path / "m.onnx", out=tmp_path / "b", task="detect", labels="cat,dog", contract="yolov8")
+    manifest = read_manifest(tmp_path / "b")
+    write_manifest(tmp_path / "b", replace(manifest, decoding={**manifest.decoding, **decoding}))
+    with pytest.raises(BundleError, match="is not valid"):
+        ew.load_bundle(tmp_path / "b")

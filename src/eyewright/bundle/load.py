@@ -40,14 +40,19 @@ class Bundle:
         self.task_name = manifest.task
         self.labels: LabelSpace = manifest.labels
         self._session = session
-        self.decoding: Mapping[str, Any] = {k: v for k, v in manifest.decoding.items() if k != "contract"}
+        self.decoding: Mapping[str, Any] = _decoding(manifest)
         self._outputs = [o["name"] for o in manifest.tensors["outputs"]]
         self._input = manifest.tensors["inputs"][0]["name"]
         self._contract = None
         if "contract" in manifest.decoding:
             from eyewright.bundle.contract import Contract
 
-            self._contract = Contract.from_json(manifest.decoding["contract"])
+            try:
+                self._contract = Contract.from_json(manifest.decoding["contract"])
+            except (UsageError, AttributeError, TypeError) as error:
+                raise BundleError(
+                    f"the bundle's contract is not valid: {error}", fix="import the model again"
+                ) from None
 
     @property
     def preparation(self) -> Preparation:
@@ -98,9 +103,9 @@ class Bundle:
         """Give one prediction an image, uint8 (H, W, 3) RGB of any size.
 
         What is shown reaches the stored operating point of its class, or `conf` for all classes; boxes of one class
-        that overlap by more than `iou` are one object. `flip` looks at each
-        image's mirror too and joins both answers; `tile` cuts images into squares of so many pixels that overlap by
-        the share `overlap`, for objects that are small in a large image.
+        that overlap by more than `iou` are one object. `flip` looks at each image's mirror too and joins both answers;
+        `tile` cuts images into squares of so many pixels that overlap by the share `overlap`, for objects that are
+        small in a large image.
 
         Raises:
             UsageError: tiles or mirrors for a task that has none, or an overlap outside [0, 0.9].
@@ -116,7 +121,7 @@ class Bundle:
 
     def _least(self, conf: float | None) -> float | None:
         """Give the lowest score that any object is shown from."""
-        if self.task_name not in ("detect", "instance") or conf is not None:
+        if conf is not None or self.task_name not in ("detect", "instance"):
             return conf
         return None if self.thresholds is None else float(self.thresholds.min())
 
@@ -125,7 +130,7 @@ class Bundle:
 
         `source` is a path, encoded bytes, an array uint8 (H, W, 3) RGB, a list of these, a folder, a glob, or what
         else `open_source` opens. One image gives one prediction, everything else a list; with `stream` a generator,
-        one image at a time in memory. `options` are those of `predict_images`: conf, flip, tile, overlap.
+        one image at a time in memory. `options` are those of `predict_images`: conf, iou, flip, tile, overlap.
 
         Raises:
             InputError: nothing there, or an image cannot be read.
@@ -162,6 +167,16 @@ class Bundle:
                 yield replace(
                     prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
                 )
+
+
+def _decoding(manifest: Manifest) -> dict[str, Any]:
+    """Give what decoding must know beside the contract: from which overlap on two boxes are one object."""
+    found = {k: v for k, v in manifest.decoding.items() if k != "contract"}
+    iou = found.get("iou", 1.0)
+    boxes = manifest.task in ("detect", "instance")
+    if set(found) - {"iou"} or (found and not boxes) or not isinstance(iou, int | float) or not 0 < iou <= 1:
+        raise BundleError(f"the bundle's decoding is not valid: {found}", fix="export the model again")
+    return found
 
 
 def _in_order_of(

@@ -15,6 +15,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.imaging.drawing import draw_classes, draw_objects
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
+from eyewright.metrics.matching import whole_masks
 
 _MOST = 320
 _SIDE = 112
@@ -92,7 +93,7 @@ def _box_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any, ids: d
     image = dataset.image(item["index"])
     (prediction,) = predictor.predict_images([image])
     truth = [(t["box"], t["label"]) for t in item["truth"]]
-    masks = _true_masks(dataset, item["index"], image) if report_masks(prediction) else None
+    masks = _true_masks(dataset, item["index"], image) if prediction.crops is not None else None
     boxes = np.array([b for b, _ in truth], np.float64).reshape(-1, 4)
     names = [n for _, n in truth]
     real = draw_objects(image, boxes, names, np.array([ids[n] for n in names], np.int64), masks=masks)
@@ -112,21 +113,13 @@ def _box_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any, ids: d
     }
 
 
-def report_masks(prediction: Any) -> bool:
-    """Tell whether a prediction has masks."""
-    return getattr(prediction, "crops", None) is not None
-
-
 def _true_masks(dataset: Dataset, index: int, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     from eyewright.evaluation.scenes import true_objects
 
     size = (image.shape[0], image.shape[1])
     truth = true_objects(dataset, index, size)
     kept = [m for m, c in zip(truth.masks or (), truth.crowd if truth.crowd is not None else (), strict=True) if not c]
-    masks = np.zeros((len(kept), *size), bool)
-    for k, m in enumerate(kept):
-        masks[k, m.top : m.top + m.mask.shape[0], m.left : m.left + m.mask.shape[1]] = m.mask
-    return masks
+    return whole_masks(kept, size)
 
 
 def _mask_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any) -> dict[str, Any]:

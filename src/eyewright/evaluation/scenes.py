@@ -36,7 +36,6 @@ _CHUNK = 8
 _CURVE_POINTS = 200
 _MOST_SORTED = 2000
 _SMALLEST_SLICE = 10
-_WORST = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ def _measure_objects(predictor: Predictor, dataset: Dataset, seed: int, quiet: b
         metrics=metrics,
         per_class=tuple(_class_rows(matched, names, points, generator(seed, "per-class"), groups)),
         tables={
-            "confusion": object_confusion(_sure(found, points), truth, len(names), overlaps=_sure_rows(scenes, points)),
+            "confusion": object_confusion(**_shown(scenes, points), n_classes=len(names)),
             "curves": _curves(matched),
             "errors": _errors(scenes, len(names), points, seed),
             "slices": _object_slices(scenes, looks, dataset, len(names)),
@@ -156,19 +155,16 @@ def _is_sure(found: Detected, points: NDArray[np.float64]) -> NDArray[np.bool_]:
     return sure
 
 
-def _sure(found: Sequence[Detected], points: NDArray[np.float64]) -> list[Detected]:
-    """Give what a person is shown: answers that reach the operating point of their class."""
-    result = []
-    for one in found:
-        keep = _is_sure(one, points)
+def _shown(scenes: Sequence[Scene], points: NDArray[np.float64]) -> dict[str, Any]:
+    """Give what a person is shown, answers that reach the operating point of their class, with truth and overlaps."""
+    found, overlaps = [], []
+    for scene in scenes:
+        one, keep = scene.found, _is_sure(scene.found, points)
         assert one.scores is not None
         areas = None if one.areas is None else one.areas[keep]
-        result.append(Detected(one.boxes[keep], one.labels[keep], one.scores[keep], areas=areas))
-    return result
-
-
-def _sure_rows(scenes: Sequence[Scene], points: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    return [s.overlap[_is_sure(s.found, points)] for s in scenes]
+        found.append(Detected(one.boxes[keep], one.labels[keep], one.scores[keep], areas=areas))
+        overlaps.append(scene.overlap[keep])
+    return {"found": found, "truth": [s.truth for s in scenes], "overlaps": overlaps}
 
 
 def _at_points(
@@ -179,11 +175,8 @@ def _at_points(
     groups: NDArray[Any] | None,
 ) -> dict[str, Metric]:
     """Give precision, recall and F1 at an IoU of 0.5 of what a person is shown, over all classes."""
-    found = _sure([s.found for s in scenes], points)
-    truth = [s.truth for s in scenes]
-    m = match_detections(
-        found, truth, n_classes, areas=("all",), thresholds=np.array([0.5]), overlaps=_sure_rows(scenes, points)
-    )
+    half = np.array([0.5])
+    m = match_detections(**_shown(scenes, points), n_classes=n_classes, areas=("all",), thresholds=half)
     counts = np.zeros((len(scenes), 3))
     for c in m.classes:
         kept = ~c.ignored[0, 0]
@@ -212,8 +205,7 @@ def _panoptic(
     rng: np.random.Generator,
     groups: NDArray[Any] | None,
 ) -> dict[str, Metric]:
-    found = _sure([s.found for s in scenes], points)
-    parts = panoptic_quality(found, [s.truth for s in scenes], n_classes, overlaps=_sure_rows(scenes, points))
+    parts = panoptic_quality(**_shown(scenes, points), n_classes=n_classes)
 
     def quality(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = {k: weights @ v for k, v in parts.items()}

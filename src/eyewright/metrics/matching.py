@@ -12,6 +12,7 @@ __all__ = [
     "mask_overlaps",
     "match_detections",
     "overlaps_of",
+    "whole_masks",
 ]
 
 from collections.abc import Sequence
@@ -54,6 +55,18 @@ def crop_mask(mask: NDArray[np.bool_]) -> MaskCrop:
         return MaskCrop(0, 0, np.zeros((0, 0), bool))
     top, left = int(rows[0]), int(columns[0])
     return MaskCrop(top, left, mask[top : rows[-1] + 1, left : columns[-1] + 1].copy())
+
+
+def whole_masks(crops: Sequence[MaskCrop], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Give masks, bool (n, H, W), from their crops.
+
+    >>> whole_masks([MaskCrop(1, 1, np.ones((1, 2), bool))], (2, 3)).astype(int).tolist()
+    [[[0, 0, 0], [0, 1, 1]]]
+    """
+    whole = np.zeros((len(crops), *size_hw), bool)
+    for k, c in enumerate(crops):
+        whole[k, c.top : c.top + c.mask.shape[0], c.left : c.left + c.mask.shape[1]] = c.mask
+    return whole
 
 
 @dataclass(frozen=True, eq=False)

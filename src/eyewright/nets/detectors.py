@@ -137,7 +137,7 @@ def spot_net(
     dropout: float = 0.0,
     activation: str = "relu",
 ) -> nn.Module:
-    """Build the default detector: about 1.6 M weights, made to learn from few images on a CPU.
+    """Build the default detector: about 1.3 M weights, made to learn from few images on a CPU.
 
     >>> found = spot_net(3, size_hw=(64, 96)).eval()(torch.zeros(2, 3, 64, 96))
     >>> tuple(found.logits.shape), tuple(found.sides.shape)

@@ -86,7 +86,7 @@ def outline_net(
     dropout: float = 0.0,
     activation: str = "relu",
 ) -> nn.Module:
-    """Build the default segmenter: about 1.3 M weights, full resolution in and out.
+    """Build the default segmenter: about 1.2 M weights, full resolution in and out.
 
     >>> tuple(outline_net(4, size_hw=(32, 64))(torch.zeros(2, 3, 32, 64)).shape)
     (2, 4, 32, 64)

@@ -13,7 +13,7 @@ from PIL import Image
 from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Metric
-from eyewright.metrics.matching import Detected, MaskCrop
+from eyewright.metrics.matching import Detected, MaskCrop, whole_masks
 from eyewright.tasks.boxes import choose_boxes
 from eyewright.tasks.drawn import Drawn
 
@@ -67,12 +67,7 @@ class BoxPrediction(Drawn):
     @property
     def masks(self) -> NDArray[np.bool_] | None:
         """The pixels of each object, bool (n, H, W); None where only boxes are found."""
-        if self.crops is None:
-            return None
-        whole = np.zeros((len(self.crops), *self.size_hw), bool)
-        for k, c in enumerate(self.crops):
-            whole[k, c.top : c.top + c.mask.shape[0], c.left : c.left + c.mask.shape[1]] = c.mask
-        return whole
+        return None if self.crops is None else whole_masks(self.crops, self.size_hw)
 
     def chosen(self, rows: NDArray[Any]) -> "BoxPrediction":
         """Give some of the objects: a mask or indices (n,)."""
