@@ -22,6 +22,11 @@ def test_predict_says_what_it_found_and_writes_drawings(
     assert len(said["predictions"]) == 14
     assert all(s >= 0.3 for p in said["predictions"] for s in p["scores"])
     assert len(list(tmp_path.glob("*.png"))) == 14
+    image = str(sorted((scenes / "test").glob("*.png"))[0])
+    assert main(["explain", bundle, image, "--method", "occlusion", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["task"] == "detect"
+    assert said["explanations"]
     assert main(["predict", bundle, "--source", source, "--classes", "disc"]) == 0
     text = capsys.readouterr().out
     assert "disc" in text
@@ -47,7 +52,9 @@ def test_an_image_past_the_limit_is_cut_into_tiles_or_says_so(
 
 def test_doctor_and_formats_know_marks(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", str(scenes), "--json"]) in (0, 1)
-    assert "predictions" not in json.loads(capsys.readouterr().out)
+    said = json.loads(capsys.readouterr().out)
+    assert said["task"] == "detect"
+    assert "predictions" not in said
     main(["formats"])
     text = capsys.readouterr().out
     assert all(name in text for name in ("coco", "yolo", "voc", "labelme", "label-studio", "masks", "cityscapes"))

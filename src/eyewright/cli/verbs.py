@@ -89,13 +89,21 @@ def _run_result(done: Any) -> Result:
 def _doctor(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
+    seen: list[Any] = []
     findings = lifecycle.doctor(
-        o.data, labels=o.labels, label_depth=o.label_depth, task=o.task, seed=o.seed or 0, **talk(o)
+        o.data,
+        labels=o.labels,
+        label_depth=o.label_depth,
+        task=o.task,
+        seed=o.seed or 0,
+        observe=seen.append,
+        **talk(o),
     )
     serious = [f for f in findings if o.strict or f.severity != "note"]
     text = [str(f) for f in findings]
     text.append(f"{len(serious)} finding{'s' * (len(serious) != 1)}" if serious else "nothing to mend")
     return {
+        "task": seen[0].task,
         "findings": [finding(f) for f in findings],
         "text": text,
         "exit": 1 if serious else 0,
@@ -232,7 +240,8 @@ def _explain(o: argparse.Namespace) -> Result:
     if o.out is None:
         text.append("pass --out DIR to write the heatmaps")
     out = {} if o.out is None else {"explanations": Path(o.out).resolve()}
-    return {"out": out, "explanations": [e.to_json() for e in found], "text": text}
+    task = {"task": found[0].task} if found else {}
+    return {**task, "out": out, "explanations": [e.to_json() for e in found], "text": text}
 
 
 def _export(o: argparse.Namespace) -> Result:

@@ -51,7 +51,7 @@ class Verdict:
 class Explanation:
     """Where an image speaks for a class or an object: `heat` in [0, 1], float32 (h, w), over the prepared image.
 
-    `box` is the object's, in prepared pixels; None where a class is explained.
+    `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's.
     """
 
     heat: NDArray[np.float32]
@@ -62,6 +62,7 @@ class Explanation:
     verdict: Verdict
     source: str = ""
     box: NDArray[np.float64] | None = None
+    task: str = "classify"
 
     def overlay(self) -> NDArray[np.uint8]:
         """Give the heat over the pixels that the model saw, uint8 (h, w, 3), with the box that is explained."""

@@ -112,7 +112,7 @@ def _explain_scenes(
             box = getattr(target, "box", None)
             name, score = predictor.labels.names[target.label], float(target(whole)[0])
             source = sources[i] if i < len(sources) else ""
-            result.append(Explanation(heat, pixels[0], name, score, method, verdict, source, box))
+            result.append(Explanation(heat, pixels[0], name, score, method, verdict, source, box, predictor.task_name))
     return result
 
 

@@ -111,10 +111,12 @@ def doctor(
     seed: int = 0,
     quiet: bool = True,
     say: Say = silent,
+    observe: "Callable[[Dataset], None]" = lambda dataset: None,
 ) -> tuple[Finding, ...]:
     """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
 
-    With `labels` nets are trained on parts of it, and labels that they doubt without having seen them are found too.
+    `observe` is called with the dataset. With `labels` nets are trained on parts of it, and labels that they doubt
+    without having seen them are found too.
 
     Raises:
         DatasetError: nothing there, or of no known format; with `labels`, classes that cannot be cut into parts.
@@ -123,6 +125,7 @@ def doctor(
 
     dataset = open_dataset(path, label_depth=label_depth, task=_known_task(task))
     say(f"found {dataset.describe()}")
+    observe(dataset)
     scan = scan_of(dataset, quiet=quiet)
     found = audit_dataset(dataset, scan)
     if not labels:
