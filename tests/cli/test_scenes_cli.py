@@ -31,6 +31,9 @@ def test_predict_says_what_it_found_and_writes_drawings(
     text = capsys.readouterr().out
     assert "disc" in text
     assert "square" not in text
+    for wrong in ("2", "-0.1", "nan"):
+        assert main(["predict", bundle, "--source", source, f"--conf={wrong}"]) == 2
+        assert "expected conf in [0, 1]" in capsys.readouterr().err
     assert main(["predict", bundle, "--source", source, "--classes", "disk"]) != 0
     assert "did you mean 'disc'" in capsys.readouterr().err
 

@@ -108,8 +108,10 @@ class Bundle:
         small in a large image.
 
         Raises:
-            UsageError: tiles or mirrors for a task that has none, or an overlap outside [0, 0.9].
+            UsageError: tiles for a task that has none, or a value out of its range.
         """
+        if conf is not None and not 0 <= conf <= 1:
+            raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
         task = TASKS[self.task_name]
         if tile is not None or flip:
             from eyewright.tasks.tiling import predict_views
