@@ -3,6 +3,7 @@
 __all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle", "open_session"]
 
 import io
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,9 +18,9 @@ from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.verify import read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
-from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
-from eyewright.tasks import TASKS, predict_everything
+from eyewright.tasks import TASKS, decode_everything, predict_everything
 
 GOLDEN_TOLERANCE = 1e-4
 """Largest difference of a probability between the golden pairs and this machine; of others a share of their range."""
@@ -34,8 +35,9 @@ class Bundle:
     Made by `load_bundle`. `labels` are class names, `preparation` what happens to an image first, `manifest` the rest.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, session: Any) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, session: Any, *, reference: bytes | None = None) -> None:
         self.folder = folder
+        self._reference = reference
         self.manifest = manifest
         self.task_name = manifest.task
         self.labels: LabelSpace = manifest.labels
@@ -67,8 +69,21 @@ class Bundle:
         """
         return _thresholds(self.manifest)
 
-    def raw(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    @cached_property
+    def reference(self) -> Mapping[str, NDArray[Any]]:
+        """What validation images looked like to the model when it was exported, by name; empty if it is not known.
+
+        Raises:
+            BundleError: it cannot be read.
+        """
+        if self._reference is None:
+            return {}
+        return _arrays(self._reference, "reference.npz")
+
+    def raw(self, pixels: NDArray[np.uint8], *, run_options: Any = None) -> dict[str, NDArray[np.float32]]:
         """Give the task's arrays for prepared pixels, uint8 (N, H, W, C).
+
+        `run_options` are ONNX Runtime's, by which another thread can end the run.
 
         Raises:
             UsageError: pixels of another shape or type.
@@ -80,14 +95,14 @@ class Bundle:
         size = 1 if self._contract is not None and not self._contract.batched else size
         # No images give no rows, whose shape one blank image tells.
         given = pixels if len(pixels) else np.zeros((1, *expected), np.uint8)
-        parts = [self._run(given[i : i + size]) for i in range(0, len(given), size)]
+        parts = [self._run(given[i : i + size], run_options) for i in range(0, len(given), size)]
         return {name: np.concatenate([p[name] for p in parts])[: len(pixels)] for name in parts[0]}
 
-    def _run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def _run(self, pixels: NDArray[np.uint8], options: Any) -> dict[str, NDArray[np.float32]]:
         if self._contract is not None:
-            found = self._session.run(self._outputs, {self._input: self._contract.feed(pixels)})
+            found = self._session.run(self._outputs, {self._input: self._contract.feed(pixels)}, options)
             return self._contract.answers(found, self.preparation.size_hw)
-        found = self._session.run(self._outputs, {self._input: np.ascontiguousarray(pixels)})
+        found = self._session.run(self._outputs, {self._input: np.ascontiguousarray(pixels)}, options)
         return dict(zip(self._outputs, found, strict=True))
 
     def predict_images(
@@ -119,6 +134,21 @@ class Bundle:
             found = predict_views(self, images, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:
             found = predict_everything(self, images, least=self._least(conf), iou=iou)
+        return [task.settle(p, self.thresholds, conf) for p in found]
+
+    def read(
+        self,
+        raw: Mapping[str, NDArray[np.float32]],
+        placements: Sequence[Placement],
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+    ) -> list[Any]:
+        """Give what `predict_images` gives, from the `raw` arrays of images that were prepared already."""
+        if conf is not None and not 0 <= conf <= 1:
+            raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
+        task = TASKS[self.task_name]
+        found = decode_everything(self, raw, placements, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
 
     def _least(self, conf: float | None) -> float | None:
@@ -210,25 +240,27 @@ def _thresholds(manifest: Manifest) -> NDArray[np.float64] | None:
         raise BundleError(f"the bundle's thresholds are not valid: {error}", fix="export the model again") from None
 
 
-def load_bundle(folder: str | Path, *, self_test: bool = True) -> Bundle:
+def load_bundle(folder: str | Path, *, self_test: bool = True, threads: int | None = None) -> Bundle:
     """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
 
-    Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so.
+    Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so. `threads` are those
+    that one run may use, by default as many as there are cores.
 
     Raises:
         BundleError: damaged, changed, of a newer format, or giving other numbers than when it was exported.
     """
     folder = Path(folder)
     manifest, content = read_verified(folder)
-    bundle = Bundle(folder, manifest, open_session(content["onnx/model.onnx"]))
+    session = open_session(content["onnx/model.onnx"], threads=threads)
+    bundle = Bundle(folder, manifest, session, reference=content.get("reference.npz"))
     _check_tensors(bundle)
     if self_test:
         _run_golden(bundle, content["golden.npz"])
     return bundle
 
 
-def open_session(model: bytes) -> Any:
-    """Open an ONNX model on ONNX Runtime.
+def open_session(model: bytes, *, threads: int | None = None) -> Any:
+    """Open an ONNX model on ONNX Runtime, with so many threads or as many as there are cores.
 
     Raises:
         BundleError: it cannot be opened.
@@ -237,6 +269,8 @@ def open_session(model: bytes) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
     # Threads that spin while they wait cost whoever else runs here; one image gains nothing from it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -259,14 +293,21 @@ def _check_tensors(bundle: Bundle) -> None:
         raise BundleError("the model's outputs are not those that bundle.json promises", fix="export the model again")
 
 
+def _arrays(data: bytes, name: str) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {k: arrays[k] for k in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{name} cannot be read: {error}", fix="export the model again") from error
+
+
 def _run_golden(bundle: Bundle, data: bytes) -> None:
     """Run the stored images through preparation and model; a bundle that disagrees with itself is not ready."""
+    pairs = _arrays(data, "golden.npz")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as golden:
-            pairs: Mapping[str, NDArray[Any]] = {k: golden[k] for k in golden.files}
         images = [pairs[f"image_{i}"] for i in range(int(pairs["n"]))]
         pixels, expected = pairs["pixels"], {name: pairs[name] for name in TASKS[bundle.task_name].outputs}
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError) as error:
         raise BundleError(f"golden.npz cannot be read: {error}", fix="export the model again") from error
     prepared, _ = bundle.preparation.batch(images)
     if not np.array_equal(prepared, pixels):

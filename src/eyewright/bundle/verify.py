@@ -14,6 +14,7 @@ from eyewright.core.errors import BundleError
 
 _FREE = frozenset({"bundle.json", "model.sig"})
 _KEPT = frozenset({"onnx/model.onnx", "golden.npz"})
+_KEPT_IF_THERE = _KEPT | {"reference.npz"}
 
 
 def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
@@ -27,7 +28,7 @@ def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
-    """Check every file of a bundle and give its manifest with the bytes of the model and the golden pairs.
+    """Check every file of a bundle and give its manifest with the bytes of the model, the golden pairs and the reference.
 
     The bytes that were checked are the bytes that are given: nothing is opened twice.
 
@@ -52,7 +53,7 @@ def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
         if path.stat().st_size != expected["bytes"]:
             raise BundleError(f"{name!r} has another size than when it was exported", fix=again)
         digest = hashlib.sha256()
-        if name in _KEPT:
+        if name in _KEPT_IF_THERE:
             kept[name] = path.read_bytes()
             digest.update(kept[name])
         else:

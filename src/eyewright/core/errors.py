@@ -7,15 +7,19 @@ ends with. Anything that is not an `EyewrightError` is a fault of ours and ends 
 __all__ = [
     "BudgetError",
     "BundleError",
+    "BusyError",
     "CheckpointError",
     "DatasetError",
     "EyewrightError",
     "InputError",
+    "LateError",
     "LeakError",
     "LimitError",
+    "LostError",
     "MissingExtraError",
     "OutputError",
     "ParityError",
+    "PolicyError",
     "RefusedError",
     "UnreadableImageError",
     "UsageError",
@@ -118,6 +122,30 @@ class ParityError(RefusedError):
     """The exported model disagrees with the trained one (exit 4)."""
 
     code = "parity"
+
+
+class PolicyError(RefusedError):
+    """A model whose evidence is below the policy it has to keep (exit 4)."""
+
+    code = "policy"
+
+
+class BusyError(EyewrightError):
+    """More requests wait than are allowed to wait (exit 70; over HTTP 503)."""
+
+    code = "busy"
+
+
+class LateError(EyewrightError):
+    """There was no answer before the deadline (exit 70; over HTTP 504)."""
+
+    code = "deadline"
+
+
+class LostError(EyewrightError):
+    """The process that had the request died, and not by it (exit 70; over HTTP 503)."""
+
+    code = "worker_lost"
 
 
 class BudgetError(EyewrightError):

@@ -13,8 +13,9 @@ from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.predictor import Predictor
 from eyewright.explanation.faithfulness import Explanation, judge_faithfulness, rank_correlation
 from eyewright.explanation.occlusion import OCCLUSION_CELLS, occlusion
+from eyewright.explanation.outside import OUTSIDE, explain_scenes
 from eyewright.explanation.rise import rise
-from eyewright.explanation.targets import BoxTarget, ClassTarget, MaskTarget
+from eyewright.explanation.targets import ClassTarget
 
 METHODS = MappingProxyType(
     {
@@ -26,11 +27,6 @@ METHODS = MappingProxyType(
     }
 )
 """Explanation methods by the name that `--method` takes."""
-
-_OUTSIDE = frozenset({"occlusion", "rise"})
-
-# Objects are smaller than images: the windows that hide them are too.
-_BOX_CELLS = 12
 
 Mapper = Callable[[Predictor, Any, NDArray[np.uint8], ClassTarget], NDArray[np.float32]]
 
@@ -58,14 +54,14 @@ def explain_images(
     """
     if method not in METHODS:
         raise UsageError(f"unknown explanation method {method!r}", fix=spelling_hint(method, METHODS))
-    if method not in _OUTSIDE and net is None:
+    if method not in OUTSIDE and net is None:
         raise UsageError(
             f"{method} needs a training run, found a bundle", fix="use --method occlusion or rise, or pass the run"
         )
     if not len(images):
         return []
     if predictor.task_name != "classify":
-        return _explain_scenes(predictor, images, method=method, label=label, sources=sources, seed=seed, most=most)
+        return explain_scenes(predictor, images, method=method, label=label, sources=sources, seed=seed, most=most)
     pixels, _ = predictor.preparation.batch(images)
     scores = predictor.raw(pixels)["probabilities"]
     mapper = _mapper(method, seed)
@@ -81,54 +77,6 @@ def explain_images(
         source = sources[i] if i < len(sources) else ""
         result.append(Explanation(heat, one, name, float(row[target.label]), method, verdict, source))
     return result
-
-
-def _explain_scenes(
-    predictor: Predictor,
-    images: Sequence[NDArray[np.uint8]],
-    *,
-    method: str,
-    label: str | None,
-    sources: Sequence[str],
-    seed: int,
-    most: int,
-) -> list[Explanation]:
-    """Explain the surest objects of each image, or the largest classes of its mask."""
-    if method not in _OUTSIDE:
-        raise UsageError(f"{method} explains classes, found {predictor.task_name!r}", fix="use rise or occlusion")
-    only = None if label is None else predictor.labels.id(label)
-    result = []
-    for i, image in enumerate(images):
-        pixels, placements = predictor.preparation.batch([image])
-        (prediction,) = predictor.predict_images([image])
-        targets = _targets(predictor, prediction, pixels, placements[0], only)[:most]
-        if method == "rise":
-            heats = rise(predictor, pixels[0], targets, seed=seed, cells=_BOX_CELLS)
-        else:
-            heats = [occlusion(predictor, pixels[0], t) for t in targets]
-        whole = predictor.raw(pixels)
-        for target, heat in zip(targets, heats, strict=True):
-            verdict = judge_faithfulness(predictor, pixels[0], heat, target, coarseness=OCCLUSION_CELLS, seed=seed)
-            box = getattr(target, "box", None)
-            name, score = predictor.labels.names[target.label], float(target(whole)[0])
-            source = sources[i] if i < len(sources) else ""
-            result.append(Explanation(heat, pixels[0], name, score, method, verdict, source, box, predictor.task_name))
-    return result
-
-
-def _targets(
-    predictor: Predictor, prediction: Any, pixels: NDArray[np.uint8], placement: Any, only: int | None
-) -> list[Any]:
-    if predictor.task_name == "segment":
-        found = predictor.raw(pixels)["probabilities"][0].argmax(0)
-        ids = [int(k) for k in prediction.label_ids if only in (None, k)]
-        fore = [k for k in ids if predictor.labels.names[k].lower().strip("_") != "background"]
-        return [MaskTarget(k, found == k) for k in fore if (found == k).any()]
-    scale = np.array(placement.scale_yx[::-1] * 2)
-    offset = np.array(placement.offset_yx[::-1] * 2)
-    rows = [k for k, c in enumerate(prediction.label_ids) if only in (None, int(c))]
-    boxes = prediction.boxes_xyxy.astype(np.float64) * scale + offset
-    return [BoxTarget(int(prediction.label_ids[k]), boxes[k]) for k in rows]
 
 
 def _mapper(method: str, seed: int) -> Mapper:

@@ -24,9 +24,11 @@ from eyewright.data.dataset import Dataset
 from eyewright.exporting.card import model_card
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.exporting.parity import Parity, check_parity
+from eyewright.imaging.appearance import appearance
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import PixelNet
 from eyewright.tasks import TASKS
+from eyewright.tasks.numbers import answer_numbers
 from eyewright.training.checkpoints import unshared
 from eyewright.training.recipe import write_recipe
 from eyewright.training.run import Run
@@ -133,25 +135,23 @@ def _golden(predictor: Predictor, dataset: Dataset) -> bytes:
 
 
 def _reference(predictor: Predictor, dataset: Dataset) -> bytes:
-    """Store what validation images look like to the model: histograms that drift is measured against."""
+    """Store what validation images look like to the model: what drift is measured against."""
     channels = predictor.preparation.channels
     histogram = np.zeros((channels, 32), np.int64)
-    brightness, contrast, answers = [], [], []
+    looks, answers = [], []
     for start in range(0, len(dataset), 128):
         images = [dataset.image(i) for i in range(start, min(start + 128, len(dataset)))]
         pixels, placements = predictor.preparation.batch(images)
         for c in range(channels):
             histogram[c] += np.bincount(pixels[..., c].ravel() >> 3, minlength=32)
-        flat = pixels.reshape(len(pixels), -1).astype(np.float32)
-        brightness.append(flat.mean(1))
-        contrast.append(flat.std(1))
+        looks += [appearance(p, q) for p, q in zip(pixels, placements, strict=True)]
         answers.append(_answered(predictor, pixels, placements))
-    seen = {
-        "pixel_histogram": histogram,
-        "brightness": np.concatenate(brightness),
-        "contrast": np.concatenate(contrast),
-    }
-    return _npz(seen | _summed(np.concatenate(answers), predictor.task_name, len(predictor.labels)))
+    seen = {"pixel_histogram": histogram, "appearance": np.array(looks, np.float32)}
+    found = np.concatenate(answers)
+    if predictor.task_name == "classify":
+        # What split conformal prediction needs: how far each image's true class was from certain.
+        seen["nonconformity"] = 1 - found[np.arange(len(found)), dataset.targets]
+    return _npz(seen | _summed(found, predictor.task_name, len(predictor.labels)))
 
 
 def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Sequence[Any]) -> NDArray[np.float32]:
@@ -160,13 +160,8 @@ def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Seque
         return predictor.raw(pixels)["probabilities"]
     task, n_classes = TASKS[predictor.task_name], len(predictor.labels)
     decoding = getattr(predictor, "decoding", {})
-    rows = []
-    for one in task.decode(predictor.raw(pixels), placements, predictor.labels, **decoding):
-        shown = task.settle(one, getattr(predictor, "thresholds", None))
-        if predictor.task_name == "segment":
-            rows.append(np.bincount(shown.mask.ravel(), minlength=n_classes) / shown.mask.size)
-        else:
-            rows.append(np.bincount(shown.label_ids, minlength=n_classes).astype(np.float64))
+    found = task.decode(predictor.raw(pixels), placements, predictor.labels, **decoding)
+    rows = [answer_numbers(task.settle(one, getattr(predictor, "thresholds", None))) for one in found]
     return np.array(rows, np.float32).reshape(-1, n_classes)
 
 

@@ -125,10 +125,12 @@ def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) ->
     return bytes(found) if found else None
 
 
-def read_picture(source: str | Path | bytes, *, limits: Limits | None = None) -> Image.Image:
+def read_picture(
+    source: str | Path | bytes, *, limits: Limits | None = None, at_least: tuple[int, int] | None = None
+) -> Image.Image:
     """Read one image as `read_image` does, as a Pillow picture in mode RGB: the same pixels, without two copies.
 
-    For `Preparation`, which resizes with Pillow anyway.
+    For `Preparation`, which resizes with Pillow anyway. `at_least` is as in `read_image`.
 
     Raises:
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
@@ -140,6 +142,8 @@ def read_picture(source: str | Path | bytes, *, limits: Limits | None = None) ->
         return Image.fromarray(np.asarray(read_image(data, limits=limits)))
     image = _open(data, header, limits)
     with _named_errors():
+        if at_least is not None and header.format == "JPEG":
+            _draft(image, at_least)
         return to_rgb(turn_upright(image))
 
 

@@ -1,8 +1,8 @@
 """What raw arrays mean (decode), how good they are (score), how they look (draw): one file a task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from eyewright.core.errors import UsageError
 from eyewright.tasks.classify import Classify, ClassPrediction
 from eyewright.tasks.detect import BoxPrediction, Detect, Instance, MaskCrop
 from eyewright.tasks.segment import MaskPrediction, Segment
+
+if TYPE_CHECKING:
+    from eyewright.imaging.preparation import Placement
 
 TASKS: MappingProxyType[str, Any] = MappingProxyType(
     {"classify": Classify(), "detect": Detect(), "segment": Segment(), "instance": Instance()}
@@ -31,6 +34,18 @@ def predict_everything(
     for the overlap from which on two boxes of one class are one object.
     """
     pixels, placements = predictor.preparation.batch(images)
+    return decode_everything(predictor, predictor.raw(pixels), placements, least=least, iou=iou)
+
+
+def decode_everything(
+    predictor: Any,
+    raw: Mapping[str, NDArray[np.float32]],
+    placements: Sequence["Placement"],
+    *,
+    least: float | None = None,
+    iou: float | None = None,
+) -> list[Any]:
+    """Give what `predict_everything` gives, from the raw arrays of images that were prepared already."""
     decoding = dict(getattr(predictor, "decoding", {}))
     if least is not None and predictor.task_name in ("detect", "instance"):
         decoding["least"] = least
@@ -40,9 +55,7 @@ def predict_everything(
                 f"expected iou in (0, 1] for boxes, found {iou} for {predictor.task_name!r}", fix="change it"
             )
         decoding["iou"] = iou
-    found: list[Any] = TASKS[predictor.task_name].decode(
-        predictor.raw(pixels), placements, predictor.labels, **decoding
-    )
+    found: list[Any] = TASKS[predictor.task_name].decode(raw, placements, predictor.labels, **decoding)
     return found
 
 
@@ -56,5 +69,6 @@ __all__ = [
     "MaskCrop",
     "MaskPrediction",
     "Segment",
+    "decode_everything",
     "predict_everything",
 ]

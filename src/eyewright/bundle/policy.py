@@ -1,0 +1,87 @@
+"""What a model must have shown before it may be used: "min_recall.person" = 0.8 and the like."""
+
+__all__ = ["check_policy", "parse_policy"]
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eyewright.bundle.manifest import Manifest
+from eyewright.core.errors import PolicyError, UsageError
+
+
+def parse_policy(rules: Sequence[str]) -> dict[str, float]:
+    """Read rules such as "min_recall.person=0.8" or "max_ece=0.05".
+
+    >>> parse_policy(["min_recall.person=0.8"])
+    {'min_recall.person': 0.8}
+
+    Raises:
+        UsageError: a rule of another form.
+    """
+    found = {}
+    for rule in rules:
+        name, _, value = rule.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            name = ""
+        if not name.strip().startswith(("min_", "max_")):
+            raise UsageError(
+                f"expected a rule like min_recall.person=0.8 or max_ece=0.05, found {rule!r}", fix="change --policy"
+            )
+    return found
+
+
+def check_policy(folder: Path, manifest: Manifest, more: Mapping[str, float] | None = None) -> None:
+    """Refuse a bundle whose evidence is below its own policy, or below `more` rules.
+
+    A rule names a metric of the manifest, or with a dot a number of one class in the bundle's report. The measured value
+    counts, as it stands there. What was never measured is no evidence.
+
+    Raises:
+        PolicyError: a rule is not kept, or there is no evidence for it.
+    """
+    rules = {**dict(manifest.policy), **(more or {})}
+    for rule, bound in rules.items():
+        direction, _, name = rule.partition("_")
+        if direction not in ("min", "max") or not isinstance(bound, int | float):
+            raise PolicyError(f"the policy {rule!r} is not one we know", fix="write it as min_… or max_…")
+        value = _evidence(folder, manifest, name)
+        if value is None:
+            raise PolicyError(
+                f"the policy asks for {rule} = {bound:g}, and the bundle holds no evidence for {name!r}",
+                fix="evaluate the run and export it again with its report",
+            )
+        if value < bound if direction == "min" else value > bound:
+            raise PolicyError(
+                f"the policy asks for {rule} = {bound:g}, found {value:.4g}", fix="train a better model, or change it"
+            )
+
+
+def _evidence(folder: Path, manifest: Manifest, name: str) -> float | None:
+    metric, _, label = name.partition(".")
+    if not label:
+        return _number(manifest.metrics.get(metric))
+    for row in _class_rows(folder, manifest):
+        if row.get("label") == label:
+            return _number(row.get(metric))
+    return None
+
+
+def _class_rows(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
+    listed = manifest.files.get("report.json")
+    if listed is None:
+        return []
+    data = (folder / "report.json").read_bytes()
+    if hashlib.sha256(data).hexdigest() != listed["sha256"]:
+        raise PolicyError("report.json has been changed since the bundle was exported", fix="export it again")
+    rows = json.loads(data).get("per_class", [])
+    return [r for r in rows if isinstance(r, dict)]
+
+
+def _number(value: Any) -> float | None:
+    found = value.get("value") if isinstance(value, Mapping) else value
+    return float(found) if isinstance(found, int | float) else None

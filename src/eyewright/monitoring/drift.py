@@ -1,0 +1,240 @@
+"""Has what comes in, or what comes out, changed? Named tests together, with one false-alarm rate for all of them."""
+
+__all__ = ["Drift", "OnlineControl", "Sample", "test_drift"]
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.imaging.appearance import TRAITS
+
+_MOST = 1000
+_SOURCE = ("height", "width")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images as numbers: `looks` float32 (n, LOOK) of `imaging.appearance`, `answers` float32 (n, C): probabilities of a
+    classifier, shares of the pixels of a segmenter, or objects a class. `kind` is the task."""
+
+    looks: NDArray[np.float32]
+    answers: NDArray[np.float32]
+    kind: str = "classify"
+
+    def __len__(self) -> int:
+        return len(self.looks)
+
+    def some(self, rows: NDArray[Any]) -> "Sample":
+        return Sample(self.looks[rows], self.answers[rows], self.kind)
+
+    @classmethod
+    def of_reference(cls, reference: Mapping[str, NDArray[Any]], kind: str) -> "Sample | None":
+        """Give what a bundle's reference.npz says; None where it is of before appearance was stored."""
+        looks = reference.get("appearance")
+        answers = reference.get("probabilities", reference.get("class_shares", reference.get("objects")))
+        if looks is None or answers is None or len(looks) != len(answers) or len(looks) < 20:
+            return None
+        return cls(np.asarray(looks, np.float32), np.asarray(answers, np.float32), kind)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the tests say: `p` of them all together, and for each its statistic, its own p, and that adjusted for
+    how many there are, the smallest first. `n` and `n_reference` are the sizes."""
+
+    p: float
+    tests: tuple[Mapping[str, Any], ...]
+    n: int
+    n_reference: int
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """What moved: tests whose adjusted p is at most 0.05."""
+        return tuple(t["name"] for t in self.tests if t["adjusted_p"] <= 0.05)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"p": self.p, "n": self.n, "n_reference": self.n_reference, "tests": [dict(t) for t in self.tests]}
+
+
+def test_drift(
+    reference: Sample, window: Sample, *, rng: np.random.Generator, permutations: int = 499
+) -> Drift:
+    """Test whether a window of images comes from where the reference does.
+
+    Kolmogorov-Smirnov for every trait of the images and for confidence, the maximum mean discrepancy with a Gaussian
+    kernel (Gretton et al. 2012) for all numbers of the image together, chi-square for the labels given. The labels
+    "reference" and "window" are permuted, the same way for all tests; the smallest p among the tests is compared with
+    the smallest p of the permuted ones (Westfall & Young 1993). So the whole has its nominal false-alarm rate whatever
+    the tests' dependence, and with samples of any size. Of each at most 1,000 images are used.
+
+    >>> rng = np.random.default_rng(0)
+    >>> from eyewright.imaging.appearance import LOOK
+    >>> def draw(n, light):
+    ...     looks = rng.normal(size=(n, LOOK)).astype(np.float32); looks[:, 0] += light
+    ...     return Sample(looks, rng.dirichlet(np.ones(3), n).astype(np.float32))
+    >>> found = test_drift(draw(300, 0), draw(200, 1), rng=rng)
+    >>> found.p <= 0.01, found.tests[0]["name"]
+    (True, 'brightness')
+    """
+    reference, window = _fewer(reference, rng), _fewer(window, rng)
+    n, m = len(window), len(reference)
+    looks = np.concatenate([window.looks, reference.looks]).astype(np.float64)
+    looks = np.where(np.isfinite(looks), looks, 0.0)
+    answers = np.concatenate([window.answers, reference.answers]).astype(np.float64)
+    mine = np.zeros((permutations + 1, n + m), bool)
+    mine[0, :n] = True
+    for row in mine[1:]:
+        row[rng.permutation(n + m)[:n]] = True
+    names: list[str] = []
+    statistics: list[NDArray[np.float64]] = []
+    for k, name in enumerate(TRAITS):
+        if np.ptp(looks[:, k]) > 1e-6:
+            names.append(name)
+            statistics.append(_ks(looks[:, k], mine))
+    names.append("embedding")
+    statistics.append(_mmd(_scaled(looks), mine))
+    confidence = _confidence(answers, window.kind)
+    if np.ptp(confidence) > 1e-9:
+        names.append("confidence" if window.kind == "classify" else "amount")
+        statistics.append(_ks(confidence, mine))
+    given = _given(answers, window.kind)
+    if (given.sum(0) > 0).sum() > 1:
+        names.append("labels")
+        statistics.append(_chi_square(given, mine))
+    return _together(names, np.array(statistics), n, m)
+
+
+# pytest would take it for a test of its own.
+test_drift.__test__ = False  # type: ignore[attr-defined]
+
+
+def _together(names: Sequence[str], statistics: NDArray[np.float64], n: int, m: int) -> Drift:
+    """Give each test's p, those adjusted for one another, and one for all; row 0 of the permutations is the truth."""
+    total = statistics.shape[1]
+    ps = np.empty_like(statistics)
+    for k, row in enumerate(statistics):
+        ordered = np.sort(row)
+        ps[k] = (total - np.searchsorted(ordered, row, "left")) / total
+    # Where p is the same, how far the statistic lies from the permuted ones decides; else ties would cost power and level.
+    spread = statistics.std(1, keepdims=True)
+    far = (statistics - statistics.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1)
+    keys = ps - 1e-3 / total * np.tanh(far / 20)
+    least = keys.min(0)
+    p = float((least <= least[0]).mean())
+    adjusted = [float((least <= key).mean()) for key in keys[:, 0]]
+    rows = [
+        {"name": name, "test": _test_of(name), "statistic": float(s), "p": float(own), "adjusted_p": a}
+        for name, s, own, a in zip(names, statistics[:, 0], ps[:, 0], adjusted, strict=True)
+    ]
+    return Drift(p, tuple(sorted(rows, key=lambda r: (r["adjusted_p"], r["p"]))), n, m)
+
+
+def _test_of(name: str) -> str:
+    return {"embedding": "MMD", "labels": "chi-square"}.get(name, "KS")
+
+
+def _fewer(sample: Sample, rng: np.random.Generator) -> Sample:
+    return sample if len(sample) <= _MOST else sample.some(np.sort(rng.permutation(len(sample))[:_MOST]))
+
+
+def _confidence(answers: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+    """Give how sure a classifier was, or how much was found by others."""
+    found: NDArray[np.float64] = answers.max(1) if kind == "classify" else answers.sum(1)
+    if kind == "segment":
+        found = 1 - answers[:, 0]
+    return found
+
+
+def _given(answers: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+    if kind != "classify":
+        return answers
+    hot = np.zeros_like(answers)
+    hot[np.arange(len(answers)), answers.argmax(1)] = 1
+    return hot
+
+
+def _scaled(looks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the numbers in units of their spread, robustly, without the source's size: that is tested by itself."""
+    kept = looks[:, [k for k in range(looks.shape[1]) if k >= len(TRAITS) or TRAITS[k] not in _SOURCE]]
+    low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75], axis=0)
+    scale = np.where(high - low > 1e-6, high - low, np.maximum(kept.std(0), 1e-6))
+    return np.clip((kept - middle) / scale, -5, 5)
+
+
+def _ks(values: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give the two-sample Kolmogorov-Smirnov statistic for each row of labels, (B,)."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered) > 0), len(values) - 1)
+    here = mine[:, order].cumsum(1, dtype=np.int32)[:, ends].astype(np.float64)
+    n = float(mine[0].sum())
+    rest = (ends + 1)[None] - here
+    found: NDArray[np.float64] = np.abs(here / n - rest / (len(values) - n)).max(1)
+    return found
+
+
+def _mmd(points: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give the squared maximum mean discrepancy, the biased estimate, for each row of labels, (B,)."""
+    squares = (points**2).sum(1)
+    apart = np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0)
+    usual = float(np.median(apart[np.triu_indices(len(points), 1)]))
+    kernel = np.exp(-apart / max(usual, 1e-9)).astype(np.float32)
+    n = float(mine[0].sum())
+    weights = np.where(mine, 1 / n, -1 / (len(points) - n)).astype(np.float32)
+    found: NDArray[np.float64] = ((weights @ kernel) * weights).sum(1).astype(np.float64)
+    return found
+
+
+def _chi_square(given: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give how far the window's labels are from its share of all labels, for each row of labels, (B,)."""
+    kept = given[:, given.sum(0) > 0]
+    n = float(mine[0].sum())
+    expected = kept.sum(0) * n / len(given)
+    seen = mine.astype(np.float64) @ kept
+    found: NDArray[np.float64] = ((seen - expected) ** 2 / expected).sum(1)
+    return found
+
+
+class OnlineControl:
+    """Which of a stream of tests to raise an alarm for, so that at most a share `rate` of alarms is false.
+
+    LORD++ (Ramdas et al. 2017, after Javanmard & Montanari 2018): every test has a level of its own, which alarms that
+    held give more of. It controls the false discovery rate at every time, with no end in sight.
+
+    >>> control = OnlineControl(0.05)
+    >>> [control.alarm(p) for p in (0.5, 0.0001, 0.2)]
+    [False, True, False]
+    """
+
+    def __init__(self, rate: float = 0.05) -> None:
+        self.rate = rate
+        self._wealth = rate / 2
+        self._at = 0
+        self._alarms: list[int] = []
+
+    @property
+    def level(self) -> float:
+        """The level of the next test."""
+        t = self._at + 1
+        found = _gamma(t) * self._wealth
+        for k, alarm in enumerate(self._alarms):
+            found += (self.rate - self._wealth if k == 0 else self.rate) * _gamma(t - alarm)
+        return found
+
+    def alarm(self, p: float) -> bool:
+        """Take the next test's p; tell whether it is an alarm."""
+        found = p <= self.level
+        self._at += 1
+        if found:
+            # Old alarms give next to nothing any more.
+            self._alarms = [*self._alarms[-200:], self._at]
+        return found
+
+
+def _gamma(t: int) -> float:
+    """Give the share of the wealth for the t-th test; they sum to 1."""
+    return 0.07720838 * math.log(max(t, 2)) / (t * math.exp(math.sqrt(math.log(t)))) if t >= 1 else 0.0

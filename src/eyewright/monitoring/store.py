@@ -1,0 +1,243 @@
+"""The prediction log in a database: SQLite by default, PostgreSQL by its address."""
+
+__all__ = ["Row", "Store", "open_store"]
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import InputError, UsageError
+from eyewright.core.extras import import_extra
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS predictions (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL, "
+    "digest TEXT NOT NULL, label TEXT NOT NULL, score DOUBLE PRECISION NOT NULL, unfamiliar DOUBLE PRECISION, "
+    "height INTEGER NOT NULL, width INTEGER NOT NULL, ms DOUBLE PRECISION NOT NULL, look {blob} NOT NULL, "
+    "answer {blob} NOT NULL, shadow_of TEXT NOT NULL, image TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS predictions_time ON predictions (model, time)",
+    "CREATE TABLE IF NOT EXISTS feedback (id TEXT PRIMARY KEY, prediction_id TEXT NOT NULL, "
+    "time DOUBLE PRECISION NOT NULL, content TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS feedback_prediction ON feedback (prediction_id)",
+    "CREATE TABLE IF NOT EXISTS windows (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL, "
+    "digest TEXT NOT NULL, content TEXT NOT NULL)",
+)
+_COLUMNS = "id, time, model, digest, label, score, unfamiliar, height, width, ms, look, answer, shadow_of, image"
+_N_COLUMNS = 14
+
+
+@dataclass(frozen=True)
+class Row:
+    """One logged prediction: `look` float32 (LOOK,), `answer` float32 (C,), `image` the kept image's name or ""."""
+
+    id: str
+    time: float
+    model: str
+    digest: str
+    label: str
+    score: float
+    unfamiliar: float | None
+    size_hw: tuple[int, int]
+    ms: float
+    look: NDArray[np.float32]
+    answer: NDArray[np.float32]
+    shadow_of: str = ""
+    image: str = ""
+
+    def values(self) -> tuple[Any, ...]:
+        look, answer = self.look.astype("<f4").tobytes(), self.answer.astype("<f4").tobytes()
+        head = (self.id, self.time, self.model, self.digest, self.label, self.score, self.unfamiliar)
+        return (*head, *self.size_hw, self.ms, look, answer, self.shadow_of, self.image)
+
+    @classmethod
+    def read(cls, v: Sequence[Any]) -> "Row":
+        look, answer = (np.frombuffer(bytes(v[k]), "<f4") for k in (10, 11))
+        return cls(*v[:7], (int(v[7]), int(v[8])), float(v[9]), look, answer, v[12], v[13])
+
+
+class Store:
+    """The tables, behind one connection that is opened again when it breaks; used by one thread at a time."""
+
+    def __init__(self, connect: Any, *, mark: str, blob: str, broken: tuple[type[Exception], ...]) -> None:
+        self._connect, self._mark, self._blob, self.broken = connect, mark, blob, broken
+        self._connection: Any = None
+        self._lock = threading.RLock()
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            self._connection = self._connect()
+            cursor = self._connection.cursor()
+            for table in _TABLES:
+                cursor.execute(table.format(blob=self._blob))
+            self._connection.commit()
+        return self._connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Give a cursor; everything or nothing of what it does is kept.
+
+        Raises:
+            InputError: the database cannot be reached or refuses.
+        """
+        with self._lock:
+            try:
+                connection = self._open()
+                cursor = connection.cursor()
+                yield cursor
+                connection.commit()
+            except self.broken as error:
+                self._drop()
+                raise InputError(
+                    f"the database cannot be used: {_first_line(error)}", fix="see whether it runs", code="database"
+                ) from None
+            except BaseException:
+                self._drop()
+                raise
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.rollback()
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def _marks(self, n: int) -> str:
+        return ", ".join([self._mark] * n)
+
+    def add(self, rows: Sequence[Row], feedback: Sequence[tuple[str, str, float, Mapping[str, Any]]] = ()) -> None:
+        """Write predictions and feedback in one transaction; what is there already is left as it is."""
+        with self._transaction() as cursor:
+            # The column names are ours; every value goes in as a parameter.
+            insert = f"INSERT INTO predictions ({_COLUMNS}) VALUES ({self._marks(_N_COLUMNS)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608, E501
+            cursor.executemany(insert, [r.values() for r in rows])
+            said = f"INSERT INTO feedback (id, prediction_id, time, content) VALUES ({self._marks(4)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608, E501
+            cursor.executemany(said, [(i, p, t, json.dumps(dict(c))) for i, p, t, c in feedback])
+
+    def add_window(self, id: str, time: float, model: str, digest: str, content: Mapping[str, Any]) -> None:
+        """Write what a drift test said of a window."""
+        with self._transaction() as cursor:
+            text = f"INSERT INTO windows (id, time, model, digest, content) VALUES ({self._marks(5)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608, E501
+            cursor.execute(text, (id, time, model, digest, json.dumps(dict(content))))
+
+    def knows(self, prediction_id: str) -> bool:
+        """Tell whether a prediction is in the log."""
+        with self._transaction() as cursor:
+            cursor.execute(f"SELECT 1 FROM predictions WHERE id = {self._mark}", (prediction_id,))  # noqa: S608
+            return cursor.fetchone() is not None
+
+    def recent(self, *, model: str, n: int, since: float = 0.0, shadows: bool = False) -> list[Row]:
+        """Give the newest n predictions of a model, the oldest of them first; those of a challenger with `shadows`."""
+        shadow = "<>" if shadows else "="
+        text = (
+            f"SELECT {_COLUMNS} FROM predictions WHERE model = {self._mark} AND time > {self._mark} "  # noqa: S608
+            f"AND shadow_of {shadow} '' ORDER BY time DESC LIMIT {int(n)}"
+        )
+        with self._transaction() as cursor:
+            cursor.execute(text, (model, since))
+            return [Row.read(v) for v in reversed(cursor.fetchall())]
+
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Give for each model how many predictions there are and when the first and last were made."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT model, COUNT(*), MIN(time), MAX(time) FROM predictions GROUP BY model")
+            return {m: {"n": int(n), "first": a, "last": b} for m, n, a, b in cursor.fetchall()}
+
+    def feedback(self, *, model: str | None = None, n: int = 100_000) -> list[tuple[Row, dict[str, Any], float]]:
+        """Give the newest feedback with the prediction it is about, oldest first; of a prediction the last word counts."""
+        columns = ", ".join(f"p.{c.strip()}" for c in _COLUMNS.split(","))
+        where = "" if model is None else f"WHERE p.model = {self._mark} "
+        text = (
+            f"SELECT {columns}, f.content, f.time FROM feedback f JOIN predictions p ON p.id = f.prediction_id "  # noqa: S608
+            f"{where}ORDER BY f.time DESC LIMIT {int(n)}"
+        )
+        with self._transaction() as cursor:
+            cursor.execute(text, () if model is None else (model,))
+            rows = cursor.fetchall()
+        last: dict[str, tuple[Row, dict[str, Any], float]] = {}
+        for v in reversed(rows):
+            row = Row.read(v[:_N_COLUMNS])
+            last.pop(row.id, None)
+            last[row.id] = (row, json.loads(v[_N_COLUMNS]), float(v[_N_COLUMNS + 1]))
+        return list(last.values())
+
+    def windows(self, *, model: str, n: int = 200) -> list[dict[str, Any]]:
+        """Give what drift tests said of a model, oldest first."""
+        text = f"SELECT time, digest, content FROM windows WHERE model = {self._mark} ORDER BY time DESC LIMIT {int(n)}"  # noqa: S608, E501
+        with self._transaction() as cursor:
+            cursor.execute(text, (model,))
+            return [{"time": t, "digest": d, **json.loads(c)} for t, d, c in reversed(cursor.fetchall())]
+
+    def prune(self, *, before: float, most: int) -> tuple[int, list[str]]:
+        """Remove predictions older than `before`, or beyond the newest `most`; those with feedback stay. Give how many
+        and the images they named."""
+        keep = "AND id NOT IN (SELECT prediction_id FROM feedback)"
+        with self._transaction() as cursor:
+            cursor.execute(f"SELECT time FROM predictions ORDER BY time DESC LIMIT 1 OFFSET {int(most)}")  # noqa: S608
+            edge = cursor.fetchone()
+            limit = before if edge is None else max(before, float(edge[0]))
+            cursor.execute(f"SELECT image FROM predictions WHERE time <= {self._mark} AND image <> '' {keep}", (limit,))  # noqa: S608, E501
+            images = [v[0] for v in cursor.fetchall()]
+            cursor.execute(f"DELETE FROM predictions WHERE time <= {self._mark} {keep}", (limit,))  # noqa: S608
+            return int(cursor.rowcount), images
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._drop()
+
+
+def open_store(address: str | Path) -> Store:
+    """Give the store at a path, or at postgresql://user:password@host:port/database.
+
+    Nothing is opened before it is used.
+
+    Raises:
+        UsageError: an address of another kind.
+        MissingExtraError: pg8000 is not installed.
+    """
+    text = str(address)
+    if text.startswith(("postgresql://", "postgres://")):
+        pg8000 = import_extra("pg8000.dbapi", extra="postgres", what="logging to PostgreSQL")
+        parts = urlsplit(text)
+        options = {
+            "user": unquote(parts.username or ""),
+            "password": unquote(parts.password) if parts.password else None,
+            "host": parts.hostname or "localhost",
+            "port": parts.port or 5432,
+            "database": parts.path.lstrip("/") or None,
+            "timeout": 10,
+        }
+        return Store(
+            lambda: pg8000.connect(**options),
+            mark="%s",
+            blob="BYTEA",
+            broken=(pg8000.Error, OSError),
+        )
+    if "://" in text and not text.startswith("sqlite:///"):
+        raise UsageError(f"expected a path or postgresql://…, found {text.partition('://')[0]}://", fix="change --log")
+    path = Path(text.removeprefix("sqlite:///"))
+
+    def connect() -> sqlite3.Connection:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
+        # A reader does not hold the writer up; a commit is on disk when it is made.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    return Store(connect, mark="?", blob="BLOB", broken=(sqlite3.Error, OSError))
+
+
+def _first_line(error: Exception) -> str:
+    given = error.args[0] if error.args else error
+    text = given.get("M", str(given)) if isinstance(given, dict) else str(given)
+    return text.splitlines()[0][:200] if text else type(error).__name__

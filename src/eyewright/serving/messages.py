@@ -1,0 +1,97 @@
+"""What the server and its workers say to each other: length, then MessagePack; never pickle."""
+
+__all__ = ["ANSWERS", "BATCH", "FRAME", "Answer", "Array", "Batch", "Failure", "Job", "ModelPlace", "Progress", "Seen"]
+
+import struct
+
+import msgspec
+
+FRAME = struct.Struct("<I")
+"""The length of the message that follows, in bytes."""
+
+
+class Array(msgspec.Struct, array_like=True, frozen=True):
+    """A tensor: numpy's name of its type, its shape, its bytes in row-major order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class ModelPlace(msgspec.Struct, array_like=True, frozen=True):
+    """A model and the folder of its bundle."""
+
+    name: str
+    folder: str
+    digest: str
+
+
+class Job(msgspec.Struct, array_like=True, frozen=True):
+    """One image to answer: encoded, or with `tensor` already prepared.
+
+    `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
+    "raw", "page" (JSON of the prediction with every object, for a page that filters by itself), "explain", "hub" or
+    "features".
+    """
+
+    id: int
+    data: bytes
+    until: float
+    wants: tuple[str, ...]
+    tensor: Array | None = None
+    conf: float | None = None
+    iou: float | None = None
+    top: int | None = None
+    coverage: float | None = None
+    label: str | None = None
+
+
+class Batch(msgspec.Struct, array_like=True, frozen=True):
+    """Jobs of one model that are run together."""
+
+    model: str
+    jobs: list[Job]
+
+
+class Failure(msgspec.Struct, array_like=True, frozen=True):
+    """Why there is no answer: the name of an `EyewrightError`, and its words."""
+
+    kind: str
+    code: str
+    message: str
+    fix: str
+
+
+class Seen(msgspec.Struct, array_like=True, frozen=True):
+    """What is logged of an answer: the image's numbers, and the answer in C numbers, both float32."""
+
+    look: bytes
+    answer: bytes
+    size_hw: tuple[int, int]
+    label: str
+    score: float
+    unfamiliar: float | None
+
+
+class Answer(msgspec.Struct, array_like=True, frozen=True):
+    """What came of one job."""
+
+    id: int
+    failure: Failure | None = None
+    prediction: bytes = b""
+    raw: dict[str, Array] = {}
+    seen: Seen | None = None
+    picture: bytes = b""
+    timing_ms: tuple[float, float] = (0.0, 0.0)
+
+
+class Progress(msgspec.Struct, array_like=True, frozen=True):
+    """What a worker says: "ready" with nothing, "decoded", or "done" with the answers of the batch."""
+
+    state: str
+    answers: list[Answer] = []
+    text: str = ""
+
+
+BATCH = msgspec.msgpack.Decoder(Batch)
+ANSWERS = msgspec.msgpack.Decoder(Progress)

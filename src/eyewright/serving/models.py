@@ -1,0 +1,108 @@
+"""The models a server has, by name: looked up in a table, never joined to a path."""
+
+__all__ = ["Model", "load_table"]
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eyewright.bundle.manifest import Manifest, read_manifest
+from eyewright.bundle.policy import check_policy
+from eyewright.core.errors import UsageError
+from eyewright.serving.messages import ModelPlace
+
+_SHOWN = {"report": ("report.html", "text/html; charset=utf-8"), "card": ("README.md", "text/markdown; charset=utf-8")}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A bundle under the name that clients call it by; `digest` is the SHA-256 of its bundle.json."""
+
+    name: str
+    folder: Path
+    digest: str
+    manifest: Manifest
+
+    @property
+    def place(self) -> ModelPlace:
+        return ModelPlace(self.name, str(self.folder), self.digest)
+
+    @property
+    def task(self) -> str:
+        return self.manifest.task
+
+    @property
+    def input(self) -> str:
+        """The name of the prepared pixels among V2's tensors, whatever the ONNX file calls them."""
+        return "image"
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What a client may know of the model."""
+        m = self.manifest
+        points = m.thresholds.get("classes") or {}
+        return {
+            "name": self.name,
+            "title": m.name,
+            "task": m.task,
+            "digest": self.digest,
+            "labels": list(m.labels.names),
+            "size_hw": list(m.preparation.size_hw),
+            "channels": m.preparation.channels,
+            "metrics": m.metrics,
+            "calibration": m.calibration.get("method"),
+            "thresholds": {k: v.get("threshold") for k, v in points.items()},
+            "policy": dict(m.policy),
+            "exported": m.provenance.get("exported"),
+            "pages": [k for k, (file, _) in _SHOWN.items() if file in m.files],
+        }
+
+    def page(self, kind: str) -> tuple[bytes, str] | None:
+        """Give the model's report or card with its media type, None where there is none."""
+        known = _SHOWN.get(kind)
+        if known is None or known[0] not in self.manifest.files:
+            return None
+        data = (self.folder / known[0]).read_bytes()
+        same = hashlib.sha256(data).hexdigest() == self.manifest.files[known[0]]["sha256"]
+        return (data, known[1]) if same else None
+
+
+def load_table(bundles: Sequence[str | Path], policy: Mapping[str, float] | None = None) -> dict[str, Model]:
+    """Give the models of bundle folders, each `FOLDER` or `NAME=FOLDER`, by name; their policies are kept.
+
+    Raises:
+        BundleError: no readable bundle.
+        PolicyError: its evidence is below its policy.
+        UsageError: none, or two of one name.
+    """
+    table: dict[str, Model] = {}
+    for given in bundles:
+        name, folder = _named(given)
+        manifest = read_manifest(folder)
+        check_policy(folder, manifest, policy)
+        digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+        if name in table:
+            raise UsageError(f"two bundles are called {name!r}", fix="write one of them as OTHER=FOLDER")
+        table[name] = Model(name, folder.resolve(), digest, manifest)
+    if not table:
+        raise UsageError("expected at least one bundle, found none", fix="pass a bundle folder")
+    return table
+
+
+def _named(given: str | Path) -> tuple[str, Path]:
+    text = str(given)
+    if not Path(text).exists() and "=" in text:
+        name, _, place = text.partition("=")
+        folder = Path(place)
+    else:
+        folder = Path(text)
+        name = folder.resolve().name.removesuffix(".bundle")
+        if name == "bundle":
+            name = folder.resolve().parent.name
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip(".-")[:64]
+    if not plain or ("=" in text and plain != name and not Path(text).exists()):
+        raise UsageError(f"expected a model name of letters, digits, - and _, found {name!r}", fix="change it")
+    return plain, folder

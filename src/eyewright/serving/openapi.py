@@ -1,0 +1,192 @@
+"""The OpenAPI 3.1 document of the server, made from what it serves."""
+
+__all__ = ["openapi"]
+
+from typing import Any
+
+from eyewright.serving.service import Service
+
+_ERRORS = {
+    "400": "The request is not one that is understood",
+    "401": "A token is needed",
+    "403": "This host, origin or route is not allowed",
+    "404": "There is no such model, page or prediction",
+    "408": "The request took too long to arrive",
+    "413": "The body or the image is over a limit",
+    "415": "A form or encoding that is not read",
+    "422": "The image cannot be read",
+    "503": "Busy or not ready; try again after Retry-After seconds",
+    "504": "No answer before the deadline",
+}
+
+
+def _parameter(name: str, place: str, schema: dict[str, Any], about: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": about}
+
+
+def openapi(service: Service) -> dict[str, Any]:
+    """Give the document for the models that are served now."""
+    from eyewright import __version__
+
+    names = [n for n in service.models if n not in service.challengers.values()]
+    model = _parameter("name", "path", {"type": "string", "enum": names}, "The model")
+    version = _parameter("version", "path", {"type": "string", "enum": ["1"]}, "Always 1")
+    options = [
+        _parameter("conf", "query", {"type": "number", "minimum": 0, "maximum": 1}, "Least score that is shown"),
+        _parameter("iou", "query", {"type": "number", "minimum": 0.01, "maximum": 1}, "Overlap that makes boxes one"),
+        _parameter("top", "query", {"type": "integer", "minimum": 1, "maximum": 1000}, "Most labels or objects"),
+        _parameter("coverage", "query", {"type": "number", "minimum": 0.01, "maximum": 0.999}, "Conformal sets"),
+        _parameter("label", "query", {"type": "string", "maxLength": 200}, "The label to explain"),
+        _parameter("explain", "query", {"type": "boolean"}, "Whether to add a heatmap"),
+    ]
+    image = {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "inputs": {"type": "string", "contentEncoding": "base64"},
+                        "parameters": {"type": "object"},
+                    },
+                }
+            },
+        },
+    }
+    tensor = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "inputs": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["name", "shape", "datatype"],
+                    "properties": {
+                        "name": {"const": "image"},
+                        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                        "datatype": {"enum": ["UINT8", "BYTES"]},
+                        "data": {"type": "array"},
+                        "parameters": {"type": "object"},
+                    },
+                },
+            },
+            "outputs": {"type": "array", "items": {"type": "object"}},
+            "parameters": {"type": "object"},
+        },
+    }
+    says = {
+        "type": "object",
+        "required": ["prediction_id"],
+        "properties": {
+            "prediction_id": {"type": "string"},
+            "label": {"type": "string"},
+            "correct": {"type": "boolean"},
+            "comment": {"type": "string"},
+            "objects": {"type": "array", "items": {"type": "object"}},
+        },
+    }
+    anything = {"type": "object"}
+    paths: dict[str, Any] = {
+        "/healthz": {"get": _operation("Whether the process lives")},
+        "/readyz": {"get": _operation("Whether it can answer", "503")},
+        "/metrics": {"get": _operation("Prometheus metrics", media="text/plain")},
+        "/v1/models": {"get": _operation("The models that are served")},
+        "/v1/models/{name}": {"get": _operation("One model", "404", parameters=[model])},
+        "/v1/models/{name}/{kind}": {
+            "get": _operation(
+                "The model's report or card",
+                "404",
+                parameters=[model, _parameter("kind", "path", {"enum": ["report", "card"]}, "Which")],
+                media="text/html",
+            )
+        },
+        "/v1/models/{name}/predict": {
+            "post": _operation("Answer an image", *_ERRORS, parameters=[model, *options], body=image)
+        },
+        "/v1/feedback": {"post": _operation("Say what is right", *_ERRORS, body=_json(says), status="201")},
+        "/v1/watch": {"get": _operation("What the monitor sees", "404")},
+        "/predict/{name}": {
+            "post": _operation("Hugging Face's task JSON", *_ERRORS, parameters=[model], body=image, listed=True)
+        },
+        "/v2": {"get": _operation("Open Inference V2: the server")},
+        "/v2/health/live": {"get": _operation("V2: live")},
+        "/v2/health/ready": {"get": _operation("V2: ready", "503")},
+        "/v2/repository/index": {"post": _operation("V2: the models", listed=True)},
+        "/setup": {"post": _operation("Label Studio: set up", *_ERRORS, body=_json(anything))},
+        "/predict": {"post": _operation("Label Studio: predict tasks", *_ERRORS, body=_json(anything))},
+        "/webhook": {"post": _operation("Label Studio: an event", *_ERRORS, body=_json(anything), status="201")},
+        "/health": {"get": _operation("Label Studio: health")},
+    }
+    for head, more in (("/v2/models/{name}", []), ("/v2/models/{name}/versions/{version}", [version])):
+        named = [model, *more]
+        paths[head] = {"get": _operation("V2: metadata", "404", parameters=named)}
+        paths[f"{head}/ready"] = {"get": _operation("V2: ready", "404", "503", parameters=named)}
+        paths[f"{head}/config"] = {"get": _operation("V2: configuration", "404", parameters=named)}
+        paths[f"{head}/stats"] = {"get": _operation("V2: statistics", "404", parameters=named)}
+        paths[f"{head}/infer"] = {"post": _operation("V2: infer", *_ERRORS, parameters=named, body=_json(tensor))}
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Eyewright", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": {
+                "Error": {
+                    "type": "object",
+                    "required": ["error", "code"],
+                    "properties": {k: {"type": "string"} for k in ("error", "code", "fix")},
+                }
+            }
+        },
+    }
+    if service.settings.token is not None:
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+    return document
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _operation(
+    about: str,
+    *errors: str,
+    parameters: list[dict[str, Any]] | None = None,
+    body: dict[str, Any] | None = None,
+    status: str = "200",
+    media: str = "application/json",
+    listed: bool = False,
+) -> dict[str, Any]:
+    kind = {"type": "string"} if media != "application/json" else {"type": "array" if listed else "object"}
+    content: dict[str, Any] = {media: {"schema": kind}}
+    if media == "text/html":
+        content["text/markdown"] = {"schema": kind}
+    if body is not None and not listed:
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    failed = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    # Whatever the route, a token, a host or an origin may be wrong, and the query too long.
+    refused = dict.fromkeys((*errors, "400", "401", "403"))
+    found: dict[str, Any] = {"summary": about, "responses": {status: {"description": about, "content": content}}}
+    for code in refused:
+        answer = {"application/json": {"schema": {"type": "object"}}} if code == "503" else failed
+        found["responses"][code] = {"description": _ERRORS[code], "content": answer}
+    if parameters:
+        found["parameters"] = parameters
+    if body is not None:
+        found["requestBody"] = body
+    return found

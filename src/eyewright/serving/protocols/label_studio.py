@@ -1,0 +1,241 @@
+"""Label Studio's ML backend: people label with the model's help. Coordinates are percents of the image.
+
+Images come as data addresses, or from a folder that the server was given (`--label-studio-files`), in which they are
+looked up by name. An address is never fetched for a client.
+"""
+
+__all__ = ["Files", "health", "predict", "setup", "webhook"]
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.parsers import expat
+
+import msgspec
+
+from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.serving.exchange import HttpError, Request, Response, json_response
+from eyewright.serving.models import Model
+from eyewright.serving.protocols.own import decode_base64
+from eyewright.serving.service import Options, Service
+
+_MOST_TASKS = 64
+_MOST_FILES = 1_000_000
+_TAGS: dict[str, tuple[str, ...]] = {"classify": ("Choices",), "detect": ("RectangleLabels",), "segment": ("BrushLabels",)}
+_TAGS["instance"] = ("BrushLabels", "RectangleLabels")
+
+
+class Files:
+    """The images of a folder by their relative name: what is not in the table is not opened."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._names: dict[str, Path] = {}
+
+    def find(self, address: str) -> Path | None:
+        """Give the file that an address of Label Studio's means: /data/local-files/?d=NAME or /data/upload/…/NAME."""
+        if self.folder is None:
+            return None
+        parts = urlsplit(address)
+        name = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path).removeprefix("/data/").removeprefix(
+            "upload/"
+        )
+        if name not in self._names:
+            # Files that came since; looked up by name, links left out.
+            self._names = _listed(self.folder)
+        return self._names.get(name)
+
+
+def _listed(folder: Path) -> dict[str, Path]:
+    names: dict[str, Path] = {}
+    for place, _, files in os.walk(folder):
+        for file in files:
+            path = Path(place, file)
+            if not path.is_symlink() and len(names) < _MOST_FILES:
+                names[path.relative_to(folder).as_posix()] = path
+    return names
+
+
+async def health(service: Service, request: Request) -> Response:
+    """GET /health"""
+    return json_response({"status": "UP", "model_class": "eyewright"})
+
+
+async def setup(service: Service, request: Request, name: str | None = None) -> Response:
+    """POST /setup: the labelling configuration must have a place for what the model finds."""
+    model = _model(service, name)
+    content = _object(request, service)
+    schema = content.get("schema", content.get("label_config", ""))
+    if isinstance(schema, str) and schema.strip():
+        _place_of(schema, model)
+    return json_response({"model_version": _version_of(model)})
+
+
+async def webhook(service: Service, request: Request, name: str | None = None) -> Response:
+    """POST /webhook: an annotation that was made becomes feedback, if it answers a prediction of ours."""
+    content = _object(request, service)
+    stored = 0
+    if service.recorder is not None and content.get("action") in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
+        annotation = content.get("annotation")
+        for prediction_id, kept in _feedback_of(annotation if isinstance(annotation, dict) else {}):
+            stored += await asyncio.to_thread(service.recorder.feedback, prediction_id, kept)
+    return json_response({"status": "ok", "stored": stored}, 201)
+
+
+async def predict(service: Service, request: Request, name: str | None = None) -> Response:
+    """POST /predict: results for tasks, in percent of the image, in the form the configuration asks for."""
+    model = _model(service, name)
+    content = _object(request, service)
+    tasks = content.get("tasks")
+    if not isinstance(tasks, list) or len(tasks) > _MOST_TASKS or not all(isinstance(t, dict) for t in tasks):
+        raise UsageError(f"expected tasks, at most {_MOST_TASKS}", fix="see Label Studio's ML backend")
+    schema = content.get("label_config")
+    place = _place_of(schema, model) if isinstance(schema, str) and schema.strip() else None
+    rows = await asyncio.gather(*(_answer(service, model, task, place) for task in tasks))
+    return json_response({"results": rows})
+
+
+async def _answer(
+    service: Service, model: Model, task: Mapping[str, Any], place: tuple[str, str, str, str] | None
+) -> dict[str, Any]:
+    """Answer one task; what cannot be answered says so and leaves the other tasks alone."""
+    version = _version_of(model)
+    kind, from_name, to_name, value = place or (_TAGS[model.task][0], "label", "image", "image")
+    try:
+        told = await service.predict(model, await _image(service, task, value), Options())
+    except EyewrightError as error:
+        return {"result": [], "score": 0.0, "model_version": version, "error": error.message}
+    found = msgspec.json.decode(told.answer.prediction)
+    seen = told.answer.seen
+    assert seen is not None
+    height, width = seen.size_hw
+    about = {"from_name": from_name, "to_name": to_name, "original_width": width, "original_height": height}
+    rows = list(_results(kind, found, (height, width), about, told.id))
+    return {"result": rows, "score": seen.score, "model_version": version}
+
+
+def _results(
+    kind: str, found: Mapping[str, Any], size_hw: tuple[int, int], about: Mapping[str, Any], prediction_id: str
+) -> list[dict[str, Any]]:
+    height, width = size_hw
+    if kind == "Choices":
+        labels = found.get("accepted") or found["labels"][:1]
+        score = found["scores"][found["labels"].index(labels[0])]
+        value = {"choices": labels[:1]}
+        return [{**about, "id": prediction_id, "type": "choices", "value": value, "score": score}]
+    rows = []
+    if kind == "RectangleLabels":
+        for k, (label, score, box) in enumerate(
+            zip(found["labels"], found["scores"], found["boxes_xyxy"], strict=True)
+        ):
+            value = {
+                "x": 100 * box[0] / width,
+                "y": 100 * box[1] / height,
+                "width": 100 * (box[2] - box[0]) / width,
+                "height": 100 * (box[3] - box[1]) / height,
+                "rotation": 0,
+                "rectanglelabels": [label],
+            }
+            row = {**about, "image_rotation": 0, "type": "rectanglelabels", "value": value, "score": score}
+            rows.append({**row, "id": f"{prediction_id}.{k}"})
+        return rows
+    from eyewright.imaging.rasters import decode_counts, parse_counts
+    from eyewright.serving.brush import brush_rle
+
+    for k, (label, score, mask) in enumerate(
+        zip(found["labels"], found["scores"], found["segmentations"], strict=True)
+    ):
+        if label.lower().strip("_") == "background":
+            continue
+        pixels = decode_counts(parse_counts(mask["counts"]), size_hw)
+        value = {"format": "rle", "rle": brush_rle(pixels), "brushlabels": [label]}
+        row = {**about, "image_rotation": 0, "type": "brushlabels", "value": value, "score": score}
+        rows.append({**row, "id": f"{prediction_id}.{k}"})
+    return rows
+
+
+async def _image(service: Service, task: Mapping[str, Any], key: str) -> bytes:
+    data = task.get("data")
+    address = data.get(key) if isinstance(data, dict) else None
+    if address is None and isinstance(data, dict):
+        address = next((v for v in data.values() if isinstance(v, str)), None)
+    if not isinstance(address, str):
+        raise UsageError("the task holds no image", fix=f"expected data.{key}")
+    if address.startswith("data:"):
+        return decode_base64(address)
+    path = await asyncio.to_thread(service.files.find, address)
+    if path is None:
+        raise UsageError(
+            "the image is not among the server's files, and addresses are not fetched",
+            fix="start with --label-studio-files DIR",
+        )
+    if path.stat().st_size > service.settings.body_bytes:
+        raise UsageError("the image's file is too large", fix="shrink it")
+    return await asyncio.to_thread(path.read_bytes)
+
+
+def _feedback_of(annotation: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Give what an annotation says of a prediction whose results it began from: their ids carry the prediction's."""
+    by_id: dict[str, dict[str, Any]] = {}
+    rows = annotation.get("result")
+    for row in rows if isinstance(rows, list) else []:
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("value"), dict):
+            continue
+        origin = row["id"].partition(".")[0][:80]
+        value = row["value"]
+        kept = by_id.setdefault(origin, {})
+        if isinstance(value.get("choices"), list) and value["choices"]:
+            kept["label"] = str(value["choices"][0])[:200]
+        elif isinstance(value.get("rectanglelabels"), list) and value["rectanglelabels"]:
+            try:
+                w, h = float(row["original_width"]) / 100, float(row["original_height"]) / 100
+                x, y = float(value["x"]), float(value["y"])
+                box = [x * w, y * h, (x + float(value["width"])) * w, (y + float(value["height"])) * h]
+            except (KeyError, TypeError, ValueError):
+                continue
+            kept.setdefault("objects", []).append({"label": str(value["rectanglelabels"][0])[:200], "box_xyxy": box})
+    return [(k, v) for k, v in by_id.items() if v]
+
+
+def _object(request: Request, service: Service) -> dict[str, Any]:
+    content = request.json(service.settings) if request.body else {}
+    if not isinstance(content, dict):
+        raise HttpError(400, "json", "expected a JSON object, found another", fix="see Label Studio's ML backend")
+    return content
+
+
+def _model(service: Service, name: str | None) -> Model:
+    return service.default if name is None else service.model(name)
+
+
+def _version_of(model: Model) -> str:
+    return f"{model.name}-{model.digest[:12]}"
+
+
+def _place_of(schema: str, model: Model) -> tuple[str, str, str, str]:
+    """Give kind, from_name, to_name and the image's key for this model in a labelling configuration.
+
+    Raises:
+        UsageError: it has no place for what the model finds, or is not XML.
+    """
+    if len(schema) > 200_000 or "<!DOCTYPE" in schema or "<!ENTITY" in schema:
+        raise UsageError("the labelling configuration is too long or declares entities", fix="simplify it")
+    found: list[tuple[str, dict[str, str]]] = []
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = lambda tag, attributes: found.append((tag, attributes))
+    try:
+        parser.Parse(schema, True)
+    except expat.ExpatError as error:
+        raise UsageError(f"the labelling configuration is not XML: {error}", fix="check it") from None
+    images = {a.get("name", ""): a.get("value", "$image").lstrip("$") for tag, a in found if tag == "Image"}
+    for kind in _TAGS[model.task]:
+        for tag, attributes in found:
+            if tag == kind and attributes.get("toName") in images:
+                return kind, attributes.get("name", ""), attributes["toName"], images[attributes["toName"]]
+    raise UsageError(
+        f"the labelling configuration has no {' or '.join(_TAGS[model.task])} over an Image for {model.task!r}",
+        fix="add one",
+    )

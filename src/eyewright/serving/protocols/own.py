@@ -1,0 +1,137 @@
+"""Our own routes: everything an answer can carry, models, feedback, what the monitor sees."""
+
+__all__ = ["feedback", "image_of", "list_models", "predict", "show_model"]
+
+import base64
+import binascii
+from typing import Any
+
+from eyewright.core.errors import UsageError
+from eyewright.serving.exchange import HttpError, Request, Response, json_response
+from eyewright.serving.forms import read_form
+from eyewright.serving.service import Service, read_options
+from eyewright.serving.settings import Settings
+
+_MOST_TEXT = 2000
+
+
+async def predict(service: Service, request: Request, name: str) -> Response:
+    """POST /v1/models/{name}/predict: an image as the body, as a form's file or as base64 in JSON."""
+    model = service.model(name)
+    data, more = image_of(request, service.settings)
+    told = await service.predict(model, data, read_options({**more, **request.query}))
+    return Response(told.json(), headers=told.headers)
+
+
+def image_of(request: Request, settings: Settings) -> tuple[bytes, dict[str, Any]]:
+    """Give the image a request carries and the options beside it, whatever form it came in.
+
+    Raises:
+        HttpError: there is none.
+    """
+    if request.media_type == "multipart/form-data":
+        fields, files = read_form(request, settings)
+        if not files:
+            raise HttpError(400, "no_file", "expected a file in the form, found none", fix="send it as -F file=@…")
+        return files[0], dict(fields)
+    if request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
+        content = request.json(settings)
+        if not isinstance(content, dict):
+            raise HttpError(400, "json", "expected a JSON object with inputs, found another", fix="see /openapi.json")
+        given = content.get("inputs", content.get("image"))
+        more = content.get("parameters", {})
+        if not isinstance(given, str) or not isinstance(more, dict):
+            raise HttpError(400, "inputs", "expected inputs as base64 text, found none", fix="see /openapi.json")
+        return decode_base64(given), more
+    return request.body, {}
+
+
+def decode_base64(text: str) -> bytes:
+    """Read base64 with or without the head of a data address.
+
+    Raises:
+        HttpError: it is not base64; an address is never fetched.
+    """
+    if text.startswith(("http://", "https://", "ftp://", "file:")):
+        raise HttpError(
+            400, "address_given", "expected an image, found an address; addresses are not fetched", fix="send the bytes"
+        )
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise HttpError(400, "base64", "the image is not base64", fix="encode the file's bytes") from None
+
+
+async def list_models(service: Service, request: Request) -> Response:
+    """GET /v1/models"""
+    hidden = set(service.challengers.values())
+    return json_response({"models": [m.description for n, m in service.models.items() if n not in hidden]})
+
+
+async def show_model(service: Service, request: Request, name: str) -> Response:
+    """GET /v1/models/{name}"""
+    return json_response(service.model(name).description)
+
+
+async def page_of(service: Service, request: Request, name: str, kind: str) -> Response:
+    """GET /v1/models/{name}/report and /card"""
+    found = service.model(name).page(kind)
+    if found is None:
+        raise HttpError(404, "page", "the bundle holds no such page", fix="export the run with its report")
+    data, media_type = found
+    # The report is one file with its own styles and pictures inside, and no script: it may show itself, and no more.
+    own = b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-popups"
+    headers = [(b"content-security-policy", own)] if kind == "report" else []
+    return Response(data, media_type=media_type, headers=headers)
+
+
+async def feedback(service: Service, request: Request) -> Response:
+    """POST /v1/feedback: {"prediction_id", "label" or "correct" or "objects", "comment"}"""
+    if service.recorder is None:
+        raise HttpError(
+            404, "no_log", "the server keeps no log, so feedback has nowhere to go", fix="start it with one"
+        )
+    content = request.json(service.settings)
+    if not isinstance(content, dict) or not isinstance(content.get("prediction_id"), str):
+        raise HttpError(400, "feedback", "expected prediction_id and label or correct", fix="see /openapi.json")
+    kept: dict[str, Any] = {}
+    for key, kind in (("label", str), ("correct", bool), ("comment", str), ("objects", list)):
+        value = content.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise UsageError(f"expected {key} as {kind.__name__}, found {type(value).__name__}", fix="change it")
+        if value is not None:
+            kept[key] = value[:_MOST_TEXT] if isinstance(value, str) else value
+    if not {"label", "correct", "objects"} & set(kept):
+        raise HttpError(400, "feedback", "expected label, correct or objects, found none", fix="say what is right")
+    if isinstance(kept.get("objects"), list):
+        _check_objects(kept["objects"])
+    if not await _in_thread(service.recorder.feedback, content["prediction_id"][:80], kept):
+        raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
+    return json_response({"stored": True}, 201)
+
+
+def _check_objects(rows: list[Any]) -> None:
+    if len(rows) > _MOST_TEXT:
+        raise UsageError(f"expected at most {_MOST_TEXT} objects, found {len(rows)}", fix="send fewer")
+    for row in rows:
+        box = row.get("box_xyxy") if isinstance(row, dict) else None
+        numbers = isinstance(box, list) and len(box) == 4 and all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in box
+        )  # fmt: skip
+        if not numbers or not isinstance(row.get("label"), str):
+            raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
+
+
+async def watch(service: Service, request: Request) -> Response:
+    """GET /v1/watch: what the monitor sees, for the page's charts"""
+    if service.recorder is None:
+        raise HttpError(404, "no_log", "the server keeps no log", fix="start it with one")
+    return json_response(await _in_thread(service.recorder.watch))
+
+
+async def _in_thread(call: Any, *arguments: Any) -> Any:
+    import asyncio
+
+    return await asyncio.to_thread(call, *arguments)

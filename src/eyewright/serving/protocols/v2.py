@@ -1,0 +1,346 @@
+"""Open Inference Protocol V2 over HTTP with the binary tensor extension and the repository index, as KServe and Triton
+define them: `tritonclient.http` and `kserve` speak to it unchanged.
+
+A model takes one input, "image": UINT8 [N, H, W, C] as prepared for it, or BYTES [N], each an image file. It gives its
+raw tensors; for files also "prediction", BYTES [N]: JSON of the answer in source pixels.
+"""
+
+__all__ = ["index", "infer", "live", "metadata", "ready", "server"]
+
+import asyncio
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UsageError
+from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
+from eyewright.serving.messages import Array
+from eyewright.serving.models import Model
+from eyewright.serving.protocols.own import decode_base64
+from eyewright.serving.service import Options, Service, Told, read_options
+
+EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics")
+_DTYPES = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64"}
+_MOST_IMAGES = 64
+
+
+def _version() -> str:
+    from eyewright import __version__
+
+    return __version__
+
+
+async def server(service: Service, request: Request) -> Response:
+    """GET /v2"""
+    return json_response({"name": "eyewright", "version": _version(), "extensions": list(EXTENSIONS)})
+
+
+async def live(service: Service, request: Request) -> Response:
+    """GET /v2/health/live"""
+    return json_response({"live": True})
+
+
+async def ready(service: Service, request: Request) -> Response:
+    """GET /v2/health/ready: whether every model has passed its self-test in a worker that stands."""
+    return json_response({"ready": service.ready}, 200 if service.ready else 503)
+
+
+async def model_ready(service: Service, request: Request, name: str, version: str = "1") -> Response:
+    """GET /v2/models/{name}/ready"""
+    _versioned(service, name, version)
+    content = {"name": name, "ready": service.ready}
+    return json_response(content, 200 if service.ready else 503)
+
+
+async def metadata(service: Service, request: Request, name: str, version: str = "1") -> Response:
+    """GET /v2/models/{name}"""
+    model = _versioned(service, name, version)
+    outputs = [
+        {"name": o["name"], "datatype": "FP32", "shape": [_known(v) for v in o["shape"]]}
+        for o in model.manifest.tensors["outputs"]
+    ]
+    height, width = model.manifest.preparation.size_hw
+    return json_response(
+        {
+            "name": name,
+            "versions": ["1"],
+            "platform": "eyewright_onnxruntime",
+            "inputs": [
+                {
+                    "name": "image",
+                    "datatype": "UINT8",
+                    "shape": [-1, height, width, model.manifest.preparation.channels],
+                }
+            ],
+            "outputs": [*outputs, {"name": "prediction", "datatype": "BYTES", "shape": [-1]}],
+            "parameters": {"digest": model.digest, "task": model.task, "encoded_input": "image as BYTES [N]"},
+        }
+    )
+
+
+async def configuration(service: Service, request: Request, name: str, version: str = "1") -> Response:
+    """GET /v2/models/{name}/config: as much of Triton's as is true here."""
+    model = _versioned(service, name, version)
+    m = model.manifest
+    height, width = m.preparation.size_hw
+    return json_response(
+        {
+            "name": name,
+            "platform": "eyewright_onnxruntime",
+            "backend": "eyewright",
+            "max_batch_size": _MOST_IMAGES,
+            "input": [{"name": "image", "data_type": "TYPE_UINT8", "dims": [height, width, m.preparation.channels]}],
+            "output": [
+                {"name": o["name"], "data_type": "TYPE_FP32", "dims": [_known(v) for v in o["shape"][1:]]}
+                for o in m.tensors["outputs"]
+            ],
+            "dynamic_batching": {"preferred_batch_size": [service.settings.max_batch]},
+        }
+    )
+
+
+async def statistics(service: Service, request: Request, name: str, version: str = "1") -> Response:
+    """GET /v2/models/{name}/stats"""
+    _versioned(service, name, version)
+    return json_response({"model_stats": [{"name": name, "version": "1", "inference_count": service.crew.answered}]})
+
+
+async def index(service: Service, request: Request) -> Response:
+    """POST /v2/repository/index"""
+    state = "READY" if service.ready else "UNAVAILABLE"
+    hidden = set(service.challengers.values())
+    return json_response(
+        [{"name": n, "version": "1", "state": state, "reason": ""} for n in service.models if n not in hidden]
+    )
+
+
+async def infer(service: Service, request: Request, name: str, version: str = "1") -> Response:
+    """POST /v2/models/{name}/infer"""
+    model = _versioned(service, name, version)
+    content, binary = _split(request, service)
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise UsageError("expected one input called 'image'", fix="send inputs: [{name: 'image', …}]")
+    given = inputs[0]
+    if given.get("name") != "image":
+        raise UsageError(f"expected an input called 'image', found {str(given.get('name'))[:60]!r}", fix="rename it")
+    wanted = _wanted(content, model)
+    parameters = content.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise UsageError("expected parameters as an object", fix="change it")
+    shape = given.get("shape")
+    if not isinstance(shape, list) or not all(isinstance(v, int) and 0 <= v < 2**31 for v in shape):
+        raise UsageError("expected shape as whole numbers", fix="change it")
+    asked = read_options({k: v for k, v in parameters.items() if k in ("conf", "iou", "top", "coverage")})
+    headers: list[tuple[bytes, bytes]] = []
+    if given.get("datatype") == "BYTES":
+        arrays, headers = await _from_files(service, model, _strings(given, shape, binary), asked)
+    elif given.get("datatype") == "UINT8":
+        arrays = await _from_pixels(service, model, _pixels(given, shape, binary, model), wanted)
+    else:
+        raise UsageError(
+            f"expected datatype UINT8 or BYTES, found {str(given.get('datatype'))[:20]!r}", fix="send pixels or files"
+        )
+    return _answer(content, model, arrays, wanted, headers)
+
+
+def _versioned(service: Service, name: str, version: str) -> Model:
+    model = service.model(name)
+    if version != "1":
+        raise HttpError(404, "version", f"model {name!r} has version 1 only", fix="leave the version out")
+    return model
+
+
+def _known(value: Any) -> int:
+    return value if isinstance(value, int) else -1
+
+
+def _split(request: Request, service: Service) -> tuple[dict[str, Any], memoryview]:
+    """Give the JSON of a request and the binary tensors behind it."""
+    body, said = request.body, request.headers.get("inference-header-content-length")
+    end = len(body)
+    if said is not None:
+        if not said.isdigit() or int(said) > len(body):
+            raise HttpError(400, "header_length", "Inference-Header-Content-Length is not the length of the JSON")
+        end = int(said)
+    content = parse_json(body[:end], service.settings)
+    if not isinstance(content, dict):
+        raise HttpError(400, "json", "expected a JSON object, found another", fix="see the V2 protocol")
+    return content, memoryview(body)[end:]
+
+
+def _binary(given: Mapping[str, Any], binary: memoryview) -> memoryview | None:
+    parameters = given.get("parameters") or {}
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is None:
+        return None
+    if not isinstance(size, int) or isinstance(size, bool) or size != len(binary):
+        raise UsageError(
+            f"expected {str(size)[:20]} bytes of tensor, found {len(binary)}", fix="send as many as it says"
+        )
+    return binary
+
+
+def _strings(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview) -> list[bytes]:
+    """Give the image files of a BYTES tensor."""
+    n = math.prod(shape)
+    if not 1 <= n <= _MOST_IMAGES:
+        raise UsageError(f"expected 1 to {_MOST_IMAGES} images, found {n}", fix="send fewer at once")
+    data = _binary(given, binary)
+    files = []
+    if data is None:
+        texts = given.get("data")
+        while isinstance(texts, list) and texts and isinstance(texts[0], list):
+            texts = [one for row in texts if isinstance(row, list) for one in row]
+        if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+            raise UsageError("expected data as base64 texts", fix="send the files as base64, or as binary tensors")
+        files = [decode_base64(t) for t in texts]
+    else:
+        at = 0
+        while at < len(data) and len(files) <= n:
+            if at + 4 > len(data):
+                break
+            (length,) = struct.unpack_from("<I", data, at)
+            if at + 4 + length > len(data):
+                break
+            files.append(bytes(data[at + 4 : at + 4 + length]))
+            at += 4 + length
+        if at != len(data):
+            raise UsageError("the BYTES tensor is malformed", fix="write each length in 4 bytes before its file")
+    if len(files) != n:
+        raise UsageError(f"expected {n} images as the shape says, found {len(files)}", fix="change one of them")
+    return files
+
+
+def _pixels(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview, model: Model) -> Array:
+    """Give prepared pixels, UINT8 (N, H, W, C)."""
+    preparation = model.manifest.preparation
+    expected = [*preparation.size_hw, preparation.channels]
+    if len(shape) != 4 or list(shape[1:]) != expected or not 1 <= shape[0] <= _MOST_IMAGES:
+        raise UsageError(
+            f"expected shape [1 to {_MOST_IMAGES}, {expected}], found {shape[:8]}", fix="prepare the image"
+        )
+    n = math.prod(shape)
+    data = _binary(given, binary)
+    if data is None:
+        values = given.get("data")
+        if not isinstance(values, list):
+            raise UsageError("expected data as a list of numbers", fix="send them, or a binary tensor")
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise UsageError("expected data as numbers in rows of one length", fix="change it") from None
+        if array.dtype.kind not in "iu" or array.size != n or array.min() < 0 or array.max() > 255:
+            raise UsageError(f"expected {n} whole numbers from 0 to 255", fix="send pixels as they are prepared")
+        return Array("uint8", tuple(shape), array.astype(np.uint8).tobytes())
+    if len(data) != n:
+        raise UsageError(f"expected {n} bytes for shape {list(shape)}, found {len(data)}", fix="change one of them")
+    return Array("uint8", tuple(shape), bytes(data))
+
+
+def _wanted(content: Mapping[str, Any], model: Model) -> dict[str, dict[str, Any]]:
+    """Give the outputs that are asked for, with their parameters; none means all."""
+    asked = content.get("outputs")
+    if not asked:
+        return {}
+    known = {o["name"] for o in model.manifest.tensors["outputs"]} | {"prediction"}
+    result: dict[str, dict[str, Any]] = {}
+    if not isinstance(asked, list) or len(asked) > 32:
+        raise UsageError("expected outputs as a list", fix="change it")
+    for row in asked:
+        name = row.get("name") if isinstance(row, dict) else None
+        if not isinstance(name, str) or name not in known:
+            raise UsageError(f"expected outputs among {sorted(known)}, found {str(name)[:60]!r}", fix="change it")
+        parameters = row.get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise UsageError("expected parameters as an object", fix="change it")
+        result[name] = parameters
+    return result
+
+
+async def _from_files(
+    service: Service, model: Model, files: Sequence[bytes], asked: Options
+) -> tuple[dict[str, Any], list[tuple[bytes, bytes]]]:
+    wants = ("prediction", "raw")
+    told: list[Told] = await asyncio.gather(*(service.predict(model, f, asked, wants=wants) for f in files))
+    arrays: dict[str, Any] = {}
+    for o in model.manifest.tensors["outputs"]:
+        arrays[o["name"]] = np.concatenate([_array(t.answer.raw[o["name"]]) for t in told])
+    arrays["prediction"] = [t.json() for t in told]
+    return arrays, told[0].headers if len(told) == 1 else []
+
+
+async def _from_pixels(service: Service, model: Model, tensor: Array, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    if "prediction" in wanted:
+        raise UsageError("prediction needs an image file, found prepared pixels", fix="send it as BYTES")
+    answer = await service.predict_tensor(model, tensor)
+    return {name: _array(array) for name, array in answer.raw.items()}
+
+
+def _array(array: Array) -> NDArray[Any]:
+    return np.frombuffer(array.data, np.dtype(array.dtype)).reshape(array.shape)
+
+
+def _answer(
+    content: Mapping[str, Any],
+    model: Model,
+    arrays: Mapping[str, Any],
+    wanted: Mapping[str, Mapping[str, Any]],
+    headers: list[tuple[bytes, bytes]],
+) -> Response:
+    parameters = content.get("parameters") or {}
+    all_binary = bool(parameters.get("binary_data_output", False))
+    outputs, tail = [], []
+    for name in wanted or arrays:
+        value, options = arrays[name], wanted.get(name, {})
+        binary = bool(options.get("binary_data", all_binary))
+        top = options.get("classification")
+        if isinstance(top, int) and not isinstance(top, bool) and top > 0 and not isinstance(value, list):
+            value = _classified(value, top, model.manifest.labels.names)
+        if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+            data = np.ascontiguousarray(value)
+            row: dict[str, Any] = {"name": name, "datatype": _DTYPES[str(data.dtype)], "shape": list(data.shape)}
+            packed = data.tobytes() if binary else b""
+            plain: Any = data.ravel().tolist()
+        else:
+            rows = [bytes(v) for v in (value.ravel() if isinstance(value, np.ndarray) else value)]
+            shape = list(value.shape) if isinstance(value, np.ndarray) else [len(rows)]
+            row = {"name": name, "datatype": "BYTES", "shape": shape}
+            packed = b"".join(struct.pack("<I", len(r)) + r for r in rows) if binary else b""
+            plain = [r.decode("utf-8") for r in rows]
+        if binary:
+            row["parameters"] = {"binary_data_size": len(packed)}
+            tail.append(packed)
+        else:
+            row["data"] = plain
+        outputs.append(row)
+    told: dict[str, Any] = {"model_name": model.name, "model_version": "1", "outputs": outputs}
+    told["parameters"] = {"digest": model.digest}
+    if isinstance(content.get("id"), str):
+        told["id"] = content["id"][:200]
+    head = msgspec.json.encode(told) if not _has_surrogates(told.get("id", "")) else json.dumps(told).encode()
+    if not tail:
+        return Response(head, headers=headers)
+    length = (b"inference-header-content-length", str(len(head)).encode())
+    return Response(head + b"".join(tail), media_type="application/octet-stream", headers=[*headers, length])
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _classified(values: NDArray[Any], top: int, names: Sequence[str]) -> NDArray[Any]:
+    """Give the `top` classes of each row as Triton writes them: "score:index:label"."""
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise UsageError("expected classification of an output with one number a class", fix="ask for it as it is")
+    order = np.argsort(-values, axis=1, kind="stable")[:, :top]
+    rows = [[f"{values[i, k]:f}:{k}:{names[k]}".encode() for k in row] for i, row in enumerate(order)]
+    out = np.empty(order.shape, object)
+    out[:] = rows
+    return out

@@ -1,0 +1,208 @@
+"""A server from its settings: workers up, self-tests passed, port open, until it is told to end; then it drains."""
+
+__all__ = ["Server", "run_server"]
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.core.extras import import_extra
+from eyewright.serving.app import App
+from eyewright.serving.crew import Crew
+from eyewright.serving.models import Model, load_table
+from eyewright.serving.protocols.label_studio import Files
+from eyewright.serving.service import Recorder, Service
+from eyewright.serving.settings import Settings, is_loopback
+from eyewright.serving.wire import bounded_protocol
+
+_log = logging.getLogger("eyewright.serving")
+
+Table = Callable[[], tuple[Mapping[str, Model], Mapping[str, str]]]
+
+
+class Server:
+    """One or many bundles behind HTTP. `table` gives the models by name and the challengers that answer beside them.
+
+    >>> Server(lambda: ({}, {}), Settings()).address
+    'http://127.0.0.1:8000'
+    """
+
+    def __init__(
+        self, table: Table, settings: Settings, *, recorder: Recorder | None = None, files: Path | None = None
+    ) -> None:
+        self.settings = settings
+        self._table, self._recorder, self._files = table, recorder, files
+        self._port = settings.port
+        self._ended = asyncio.Event()
+        self.service: Service | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self._port}"
+
+    def stop(self) -> None:
+        """Take no new requests, answer those that came, then end."""
+        self._ended.set()
+
+    async def serve(self, *, ready: Callable[["Server"], None] | None = None) -> None:
+        """Serve until `stop`; `ready` is called once requests are answered.
+
+        Raises:
+            UsageError: the port is in use or may not be opened.
+            BundleError, PolicyError: a model is refused.
+        """
+        uvicorn = import_extra("uvicorn", extra="serve", what="serving")
+        import_extra("httptools", extra="serve", what="serving")
+        import_extra("python_multipart", extra="serve", what="serving")
+        door = _open_port(self.settings)
+        self._port = door.getsockname()[1]
+        crew = Crew(self.settings)
+        try:
+            models, challengers = await asyncio.to_thread(self._table)
+            self.service = service = Service(models, self.settings, crew, self._recorder)
+            service.challengers = dict(challengers)
+            service.files = Files(self._files)
+            app = App(service, self.settings, reload=self.reload)
+            await crew.start([m.place for m in models.values()])
+            config = uvicorn.Config(
+                app,
+                http=bounded_protocol(self.settings),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+                limit_concurrency=self.settings.connections,
+                backlog=512,
+            )
+            inner = _Quiet(uvicorn)(config)
+            serving = asyncio.create_task(inner.serve(sockets=[door]))
+            while not inner.started and not serving.done():
+                await asyncio.sleep(0.002)
+            if ready is not None and not serving.done():
+                ready(self)
+            ended = asyncio.create_task(self._ended.wait())
+            await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            # Readiness goes first, so that whoever sends requests stops; then what came is answered.
+            service.draining = True
+            await crew.drain(self.settings.drain_s)
+            inner.should_exit = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(serving, self.settings.drain_s)
+        finally:
+            door.close()
+            await crew.close()
+
+    async def reload(self) -> None:
+        """Read the table of models anew, with workers that take over when they are ready.
+
+        Raises:
+            BundleError, PolicyError: one is refused; those before go on.
+        """
+        if self.service is None:
+            return
+        models, challengers = await asyncio.to_thread(self._table)
+        await self.service.crew.start([m.place for m in models.values()])
+        self.service.models, self.service.challengers = dict(models), dict(challengers)
+
+
+def run_server(
+    bundles: Sequence[str | Path] = (),
+    settings: Settings | None = None,
+    *,
+    table: Table | None = None,
+    recorder: Recorder | None = None,
+    files: Path | None = None,
+    policy: Mapping[str, float] | None = None,
+    ready: Callable[[Server], None] | None = None,
+) -> None:
+    """Serve bundles until SIGTERM or SIGINT; SIGHUP reads the models anew. Blocks.
+
+    Raises:
+        EyewrightError: as `Server.serve`.
+    """
+    chosen = settings or Settings()
+
+    def given() -> tuple[Mapping[str, Model], Mapping[str, str]]:
+        return load_table(bundles, policy), {}
+
+    async def main() -> None:
+        server = Server(table or given, chosen, recorder=recorder, files=files)
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, server.stop)
+        held: set[Any] = set()
+
+        def again() -> None:
+            task = loop.create_task(_reload_quietly(server))
+            held.add(task)
+            task.add_done_callback(held.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, again)
+        await server.serve(ready=ready)
+
+    _run(main)
+
+
+def _run(main: Callable[[], Any]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main())
+        return
+    uvloop.run(main())
+
+
+async def _reload_quietly(server: Server) -> None:
+    try:
+        await server.reload()
+    except EyewrightError as error:
+        _log.error("the models could not be read anew, those before go on: %s", error)
+
+
+def _Quiet(uvicorn: Any) -> Any:  # noqa: N802 - gives a class
+    """Give uvicorn's server without its signal handlers: when to end is decided here."""
+
+    class Quiet(uvicorn.Server):  # type: ignore[misc]
+        @contextlib.contextmanager
+        def capture_signals(self) -> Any:
+            yield
+
+    return Quiet
+
+
+def _open_port(settings: Settings) -> socket.socket:
+    """Bind before anything else is started: a port in use is known at once.
+
+    Raises:
+        UsageError: it cannot be opened.
+    """
+    host = settings.host.strip("[]")
+    if host == "localhost":
+        host = "127.0.0.1"
+    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, settings.port))
+    except OSError as error:
+        door.close()
+        reason = {98: "it is in use", 13: "only root may open it", 99: "this machine has no such address"}
+        raise UsageError(
+            f"cannot listen on {settings.host}:{settings.port}: {reason.get(error.errno or 0, error.strerror)}",
+            fix="choose another --port, or end what uses it",
+            code="port",
+        ) from None
+    if not is_loopback(settings.host):
+        _log.warning("listening on %s: other machines can reach this server; requests need the token", settings.host)
+    return door

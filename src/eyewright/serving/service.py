@@ -1,0 +1,273 @@
+"""What every protocol asks for: one image in, one answer out, logged before it is given."""
+
+__all__ = ["Asked", "Entry", "Options", "Recorder", "Service", "Told"]
+
+import asyncio
+import itertools
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from eyewright.core import errors
+from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.serving.crew import Crew
+from eyewright.serving.exchange import HttpError
+from eyewright.serving.messages import Answer, Array, Job, Seen
+from eyewright.serving.models import Model
+from eyewright.serving.settings import Settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a client may choose of an answer; None leaves it to the model."""
+
+    conf: float | None = None
+    iou: float | None = None
+    top: int | None = None
+    coverage: float | None = None
+    label: str | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the prediction log. `picture` is the image as it is kept, if it is; `shadow_of` the prediction
+    that a challenger answered beside."""
+
+    id: str
+    time: float
+    model: str
+    digest: str
+    seen: Seen
+    total_ms: float
+    picture: bytes = b""
+    shadow_of: str = ""
+
+
+class Recorder(Protocol):
+    """Where answers are logged and feedback goes; `monitoring` has one."""
+
+    keep_share: float
+
+    def note(self, entry: Entry) -> None: ...
+
+    def feedback(self, prediction_id: str, content: Mapping[str, Any]) -> bool: ...
+
+    def watch(self) -> dict[str, Any]: ...
+
+    def gauges(self) -> list[tuple[str, str, Mapping[str, str], float]]: ...
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An answer with the name it can be referred to by."""
+
+    id: str
+    model: Model
+    answer: Answer
+    total_ms: float
+
+    def json(self) -> bytes:
+        """Give the whole answer as JSON."""
+        head = {
+            "model": self.model.name,
+            "digest": self.model.digest,
+            "task": self.model.task,
+            "prediction_id": self.id,
+            "calibration": self.model.manifest.calibration.get("method"),
+            "timing_ms": {
+                "decode": self.answer.timing_ms[0],
+                "model": self.answer.timing_ms[1],
+                "total": self.total_ms,
+            },
+        }
+        rest = self.answer.prediction
+        return msgspec.json.encode(head)[:-1] + (b"," + rest[1:] if len(rest) > 2 else b"}")
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The same facts as headers, for protocols whose answers have no room for them."""
+        return [
+            (b"x-eyewright-prediction", self.id.encode()),
+            (b"x-eyewright-bundle", self.model.digest.encode()),
+        ]
+
+
+class Asked(Protocol):
+    """What happened, for whoever counts."""
+
+    def __call__(self, model: str, seconds: float) -> None: ...
+
+
+class Service:
+    """The table of models, the crew that runs them, the log."""
+
+    def __init__(
+        self, models: Mapping[str, Model], settings: Settings, crew: Crew, recorder: Recorder | None = None
+    ) -> None:
+        self.models: dict[str, Model] = dict(models)
+        self.settings, self.crew, self.recorder = settings, crew, recorder
+        self.challengers: dict[str, str] = {}
+        self.files: Any = None
+        self.draining = False
+        self.served: list[Asked] = []
+        self._numbers = itertools.count(1)
+        self._shadows: set[asyncio.Task[None]] = set()
+        self._rng = random.Random(os.urandom(8))  # noqa: S311 - which images are kept is no secret
+
+    @property
+    def ready(self) -> bool:
+        return self.crew.ready and not self.draining
+
+    @property
+    def default(self) -> Model:
+        """The model that is meant where none is named: the first."""
+        return next(iter(self.models.values()))
+
+    def model(self, name: str) -> Model:
+        """Give the model of that name.
+
+        Raises:
+            HttpError: there is none.
+        """
+        found = self.models.get(name)
+        if found is None or name in self.challengers.values():
+            raise HttpError(404, "model", "there is no model of that name", fix="see /v1/models")
+        return found
+
+    async def predict(
+        self, model: Model, data: bytes, options: Options, *, wants: tuple[str, ...] = ("prediction",)
+    ) -> Told:
+        """Answer one encoded image, and log the answer before it is given.
+
+        Raises:
+            EyewrightError: as the worker, or for a queue that is full or a deadline that passed.
+        """
+        if not data:
+            raise HttpError(400, "empty", "expected an image, found an empty body", fix="send the file's bytes")
+        if options.explain:
+            wants = (*wants, "explain")
+        keeps = self.recorder is not None and self._rng.random() < self.recorder.keep_share
+        if keeps:
+            wants = (*wants, "picture")
+        started = time.monotonic()
+        answer = await self._ask(model.name, data, options, wants, started)
+        total = time.monotonic() - started
+        told = Told(_new_id(), model, answer, round(total * 1000, 2))
+        self._note(told)
+        for heard in self.served:
+            heard(model.name, total)
+        challenger = self.challengers.get(model.name)
+        if challenger is not None and not self.crew.waiting:
+            task = asyncio.get_running_loop().create_task(self._shadow(challenger, told.id, data))
+            self._shadows.add(task)
+            task.add_done_callback(self._shadows.discard)
+        return told
+
+    async def predict_tensor(self, model: Model, tensor: Array) -> Answer:
+        """Give the raw arrays for prepared pixels.
+
+        Raises:
+            EyewrightError: as `predict`.
+        """
+        started = time.monotonic()
+        job = Job(next(self._numbers), b"", started + self.settings.deadline_s, ("raw",), tensor)
+        answer = _whole(await self.crew.ask(model.name, job))
+        for heard in self.served:
+            heard(model.name, time.monotonic() - started)
+        return answer
+
+    async def _ask(self, model: str, data: bytes, options: Options, wants: tuple[str, ...], started: float) -> Answer:
+        job = Job(
+            next(self._numbers),
+            data,
+            started + self.settings.deadline_s,
+            wants,
+            None,
+            options.conf,
+            options.iou,
+            options.top,
+            options.coverage,
+            options.label,
+        )
+        return _whole(await self.crew.ask(model, job))
+
+    async def _shadow(self, challenger: str, shadow_of: str, data: bytes) -> None:
+        """Let the challenger answer too; whatever happens to it, nobody waits for it."""
+        try:
+            answer = await self._ask(challenger, data, Options(), ("prediction",), time.monotonic())
+        except EyewrightError:
+            return
+        self._note(Told(_new_id(), self.models[challenger], answer, 0.0), shadow_of=shadow_of)
+
+    def _note(self, told: Told, *, shadow_of: str = "") -> None:
+        if self.recorder is None or told.answer.seen is None:
+            return
+        self.recorder.note(
+            Entry(
+                told.id,
+                time.time(),
+                told.model.name,
+                told.model.digest,
+                told.answer.seen,
+                told.total_ms,
+                told.answer.picture,
+                shadow_of,
+            )
+        )
+
+
+def read_options(values: Mapping[str, Any]) -> Options:
+    """Read what a client may choose from a query or a JSON object.
+
+    >>> read_options({"conf": "0.5", "explain": "true"})
+    Options(conf=0.5, iou=None, top=None, coverage=None, label=None, explain=True)
+
+    Raises:
+        UsageError: a value that is not of its kind or range.
+    """
+
+    def number(name: str, low: float, high: float) -> float | None:
+        value = values.get(name)
+        if value is None or value == "":
+            return None
+        try:
+            found = float(value) if not isinstance(value, bool) else float("nan")
+        except (TypeError, ValueError):
+            found = float("nan")
+        if not low <= found <= high:
+            raise UsageError(f"expected {name} in [{low:g}, {high:g}], found {str(value)[:40]!r}", fix="change it")
+        return found
+
+    top = number("top", 1, 1000)
+    coverage = number("coverage", 0.01, 0.999)
+    iou = number("iou", 0.01, 1)
+    label = values.get("label")
+    if label is not None and not (isinstance(label, str) and len(label) <= 200):
+        raise UsageError("expected label as text of at most 200 characters", fix="change it")
+    explain = values.get("explain")
+    if explain not in (None, "", True, False, "true", "false", "1", "0"):
+        raise UsageError(f"expected explain as true or false, found {str(explain)[:40]!r}", fix="change it")
+    return Options(
+        number("conf", 0, 1), iou, None if top is None else int(top), coverage, label, explain in (True, "true", "1")
+    )
+
+
+def _whole(answer: Answer) -> Answer:
+    """Give an answer, or raise what it failed with."""
+    if answer.failure is None:
+        return answer
+    failure = answer.failure
+    kind = getattr(errors, failure.kind, EyewrightError)
+    if not (isinstance(kind, type) and issubclass(kind, EyewrightError)):
+        kind = EyewrightError
+    raise kind(failure.message, fix=failure.fix, code=failure.code)
+
+
+def _new_id() -> str:
+    """Give a name that sorts by time and cannot be guessed."""
+    return f"{time.time_ns():016x}{os.urandom(6).hex()}"

@@ -1,0 +1,94 @@
+"""How a server is asked to behave: one frozen value, every bound in it."""
+
+__all__ = ["Settings", "is_loopback"]
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+
+from eyewright.core.errors import UsageError
+from eyewright.imaging.headers import Limits
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a server listens, what it may cost, and whom it answers.
+
+    `host` and `port` (0 takes a free one) are bound; anything but a loopback address needs a `token`, which every
+    request then carries as `Authorization: Bearer …` (or as the password of Basic). Requests that load, unload or
+    reload models need `admin_token` and are refused without one. `hosts` are names a client may call the server by
+    beside its own address, `origins` web pages of other origins that may call it.
+
+    `workers` processes (0: one a core, at most 8) run models with `threads` threads each. A worker takes up to
+    `max_batch` requests at once, and waits up to `max_wait_ms` for more if fewer are there. `queue` requests may wait
+    in all, with `pending_bytes` of body; a request ends after `deadline_s`, its header must arrive in `header_s` and
+    its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as twice the pixels the model
+    takes are left: sooner, and not the same bits as decoding it whole.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = field(default=None, repr=False)
+    admin_token: str | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    workers: int = 0
+    threads: int = 1
+    max_batch: int = 8
+    max_wait_ms: float = 0.0
+    queue: int = 256
+    pending_bytes: int = 192 * 2**20
+    deadline_s: float = 30.0
+    header_s: float = 10.0
+    body_s: float = 20.0
+    decode_s: float = 2.0
+    drain_s: float = 15.0
+    connections: int = 1024
+    body_bytes: int = 32 * 2**20
+    header_bytes: int = 32 * 2**10
+    json_depth: int = 32
+    json_digits: int = 40
+    parts: int = 8
+    worker_memory: int = 320 * 2**20
+    scaled_decode: bool = False
+    limits: Limits = field(default_factory=lambda: Limits(pixels=40_000_000, side=16_384, bytes=32 * 2**20))
+
+    def __post_init__(self) -> None:
+        for name, low in (("workers", 0), ("threads", 1), ("max_batch", 1), ("queue", 1), ("body_bytes", 1)):
+            if getattr(self, name) < low:
+                raise UsageError(f"expected {name} of at least {low}, found {getattr(self, name)}", fix="change it")
+        for name in ("deadline_s", "header_s", "body_s", "decode_s", "drain_s"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"expected {name} above 0, found {getattr(self, name)}", fix="change it")
+        if not 0 <= self.max_wait_ms <= 1000:
+            raise UsageError(f"expected max_wait_ms of 0 to 1000, found {self.max_wait_ms}", fix="change it")
+        if not 0 <= self.port <= 65_535:
+            raise UsageError(f"expected a port of 0 to 65535, found {self.port}", fix="change --port")
+        for token in (self.token, self.admin_token):
+            if token is not None and len(token) < 8:
+                raise UsageError("expected a token of at least 8 characters", fix="use a longer one")
+        if not is_loopback(self.host) and self.token is None:
+            raise UsageError(
+                f"expected a token to listen on {self.host}, which other machines can reach",
+                fix="set --token-file or EYEWRIGHT_TOKEN, or leave --host at 127.0.0.1",
+                code="token_missing",
+            )
+
+    @property
+    def n_workers(self) -> int:
+        """How many worker processes there are."""
+        return self.workers or min(8, len(os.sched_getaffinity(0)))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

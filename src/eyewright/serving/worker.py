@@ -1,0 +1,344 @@
+"""The other side of the crew: one process that decodes, prepares, runs models and answers, until its socket closes.
+
+Whatever a hostile image does, it does here: to a process with a memory limit that the server can kill.
+"""
+
+__all__ = ["Orders", "run_worker"]
+
+import base64
+import contextlib
+import io
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+# Imported here and not where it is used: the nursery forks with it loaded.
+import onnxruntime as ort
+from numpy.typing import NDArray
+from PIL import Image
+
+from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
+from eyewright.core.jsonable import to_jsonable
+from eyewright.imaging.appearance import appearance, covered
+from eyewright.imaging.decode import read_picture
+from eyewright.imaging.headers import Limits, read_header
+from eyewright.imaging.preparation import Placement
+from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.serving.trust import FLAGGED, Familiarity, conformal_threshold
+from eyewright.tasks.numbers import answer_numbers
+
+_KEPT_SIDE = 1024
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """What a worker is told when it starts."""
+
+    models: list[ModelPlace]
+    threads: int
+    memory: int
+    scaled_decode: bool
+    limits: dict[str, int]
+
+
+def run_worker(channel: socket.socket, message: bytes) -> None:
+    """Load every model, say "ready", then answer batch after batch."""
+    orders = msgspec.msgpack.decode(message, type=Orders)
+    stream = channel.makefile("rwb")
+    try:
+        served = {place.name: _Served(place, orders) for place in orders.models}
+    except EyewrightError as error:
+        _say(stream, Progress("failed", text=str(error)))
+        return
+    limit = _data_bytes() + orders.memory
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    watch = _Watch()
+    _say(stream, Progress("ready"))
+    while len(head := stream.read(FRAME.size)) == FRAME.size:
+        (length,) = FRAME.unpack(head)
+        batch = BATCH.decode(stream.read(length))
+        answers = served[batch.model].answer(batch.jobs, watch, lambda: _say(stream, Progress("decoded")))
+        _say(stream, Progress("done", answers))
+
+
+def _say(stream: Any, progress: Progress) -> None:
+    data = msgspec.msgpack.encode(progress)
+    stream.write(FRAME.pack(len(data)) + data)
+    stream.flush()
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+
+
+class _Watch:
+    """A thread that ends a model's run when its time has passed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._options: Any = None
+        self._until = 0.0
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @contextlib.contextmanager
+    def over(self, until: float) -> Iterator[Any]:
+        """Give the run options of a run that ends at `until`, seconds on CLOCK_MONOTONIC."""
+        options = ort.RunOptions()
+        with self._changed:
+            self._options, self._until = options, until
+            self._changed.notify()
+        try:
+            yield options
+        finally:
+            with self._changed:
+                self._options = None
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                if self._options is None:
+                    self._changed.wait()
+                    continue
+                left = self._until - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                self._options.terminate = True
+                self._options = None
+
+
+class _Served:
+    """One model and what is known of it."""
+
+    def __init__(self, place: ModelPlace, orders: Orders) -> None:
+        self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads)
+        self.limits = Limits(**orders.limits)
+        self.scaled = orders.scaled_decode and not self.bundle.preparation.steps
+        reference = self.bundle.reference
+        self.familiarity = Familiarity.of(reference)
+        self.nonconformity = reference.get("nonconformity")
+
+    def answer(self, jobs: list[Job], watch: _Watch, decoded: Any) -> list[Answer]:
+        """Answer jobs together; each fails for itself."""
+        started = time.monotonic()
+        answers: list[Answer] = []
+        taken: list[tuple[Job, NDArray[np.uint8], list[Placement], bytes]] = []
+        for job in jobs:
+            try:
+                if started > job.until:
+                    raise LateError("the deadline passed before the image was looked at", fix="try again later")
+                taken.append((job, *self._prepared(job)))
+            except EyewrightError as error:
+                answers.append(_failed(job, error))
+            except MemoryError:
+                short = LimitError("the image needs more memory than allowed", fix="shrink it", code="decode_memory")
+                answers.append(_failed(job, short))
+        decoded()
+        if not taken:
+            return answers
+        ready = time.monotonic()
+        until = max(job.until for job, *_ in taken)
+        pixels = np.concatenate([p for _, p, *_ in taken])
+        try:
+            with watch.over(until) as options:
+                raw = self.bundle.raw(pixels, run_options=options)
+        except EyewrightError as error:
+            return answers + [_failed(job, error) for job, *_ in taken]
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime raises types of its own
+            return answers + [_failed(job, _run_error(error, until)) for job, *_ in taken]
+        spent = (time.monotonic() - ready) * 1000 / len(taken)
+        waited = (ready - started) * 1000 / len(jobs)
+        at = 0
+        for job, own, placements, picture in taken:
+            rows = {name: array[at : at + len(own)] for name, array in raw.items()}
+            at += len(own)
+            try:
+                told = self._told(job, own, placements, rows, watch, (round(waited, 2), round(spent, 2)))
+                answers.append(msgspec.structs.replace(told, picture=picture) if picture else told)
+            except EyewrightError as error:
+                answers.append(_failed(job, error))
+            except MemoryError:
+                answers.append(_failed(job, LimitError("the answer needs more memory than allowed", fix="shrink it")))
+        return answers
+
+    def _prepared(self, job: Job) -> tuple[NDArray[np.uint8], list[Placement], bytes]:
+        """Give prepared pixels, uint8 (n, h, w, C), where each image lies in them, and if asked the image to keep."""
+        preparation = self.bundle.preparation
+        if job.tensor is not None:
+            shape = job.tensor.shape
+            pixels = np.frombuffer(job.tensor.data, np.uint8).reshape(shape)
+            return pixels, [Placement(preparation.size_hw, (1.0, 1.0), (0.0, 0.0))] * shape[0], b""
+        at_least = true_hw = None
+        if self.scaled and job.data[:2] == b"\xff\xd8":
+            header = read_header(job.data)
+            if header.size_hw is not None:
+                true_hw = header.size_hw
+                scale = preparation.place(true_hw).scale_yx
+                # The size is told before orientation: what is enough for either way round.
+                side = round(2 * max(true_hw[0] * scale[0], true_hw[1] * scale[1]))
+                at_least = (min(side, *true_hw), min(side, *true_hw))
+        picture = read_picture(job.data, limits=self.limits, at_least=at_least)
+        one, placement = preparation.apply(picture)
+        if true_hw is not None and (picture.height > picture.width) == (true_hw[0] > true_hw[1]):
+            placement = preparation.place(true_hw)
+        elif true_hw is not None:
+            placement = preparation.place((true_hw[1], true_hw[0]))
+        return one[None], [placement], _kept_form(picture) if "picture" in job.wants else b""
+
+    def _told(
+        self,
+        job: Job,
+        pixels: NDArray[np.uint8],
+        placements: list[Placement],
+        raw: Mapping[str, NDArray[np.float32]],
+        watch: _Watch,
+        timing: tuple[float, float],
+    ) -> Answer:
+        arrays = {}
+        if "raw" in job.wants:
+            arrays = {k: Array(str(v.dtype), v.shape, np.ascontiguousarray(v).tobytes()) for k, v in raw.items()}
+        if job.tensor is not None and "prediction" not in job.wants:
+            return Answer(job.id, raw=arrays, timing_ms=timing)
+        (shown,) = self.bundle.read(raw, placements[:1], conf=job.conf, iou=job.iou)
+        told: dict[str, Any] = {}
+        if "prediction" in job.wants:
+            told = shown.to_json(top=job.top)
+            del told["source"], told["index"]
+        if "hub" in job.wants:
+            told["hub"] = _hub_form(shown, job.top)
+        look = appearance(pixels[0], placements[0])
+        p = None if self.familiarity is None else round(self.familiarity.p(look), 4)
+        told["unfamiliar"] = None if p is None else {"p": p, "flagged": p <= FLAGGED}
+        if job.coverage is not None:
+            told["set"] = self._set(shown, job.coverage)
+        if "explain" in job.wants:
+            told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
+        label, score = _first(shown)
+        # What is logged is the answer at the model's own operating points, whatever this client asked to see.
+        usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
+        seen = Seen(look.tobytes(), answer_numbers(usual).tobytes(), placements[0].source_hw, label, score, p)
+        return Answer(job.id, None, msgspec.json.encode(to_jsonable(told)), arrays, seen, b"", timing)
+
+    def _set(self, shown: Any, coverage: float) -> dict[str, Any]:
+        if self.bundle.task_name != "classify" or self.nonconformity is None:
+            raise UsageError(
+                "expected coverage for a classifier exported with what sets need, found none in this bundle",
+                fix="leave coverage out, or export the run again",
+            )
+        least = conformal_threshold(self.nonconformity, coverage)
+        if least is None:
+            raise UsageError(
+                f"{len(self.nonconformity)} validation images are too few for a coverage of {coverage}",
+                fix="ask for less coverage",
+            )
+        # A set is never empty: the first label can only add to its coverage.
+        labels = [n for k, (n, s) in enumerate(zip(shown.labels, shown.scores, strict=True)) if k == 0 or s >= least]
+        return {"labels": labels, "coverage": coverage, "n": len(self.nonconformity)}
+
+    def _explained(
+        self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Any, watch: _Watch
+    ) -> list[dict[str, Any]]:
+        """Give heatmaps as PNG over the source image, with their verdicts."""
+        from eyewright.explanation.outside import explain_class, explain_prepared
+
+        with watch.over(job.until) as options:
+            asked = _Stoppable(self.bundle, options)
+            try:
+                if self.bundle.task_name == "classify":
+                    found = [explain_class(asked, pixels, label=job.label)]
+                else:
+                    found = explain_prepared(
+                        asked, pixels, placement, shown, method="occlusion", label=job.label, most=1
+                    )
+            except EyewrightError:
+                raise
+            except Exception as error:  # ONNX Runtime raises types of its own
+                raise _run_error(error, job.until) from error
+        rows = []
+        for one in found:
+            heat = covered(one.heat, placement)
+            buffer = io.BytesIO()
+            Image.fromarray(np.rint(heat * 255).astype(np.uint8)).save(buffer, "PNG")
+            rows.append({**one.to_json(), "heat_png": base64.b64encode(buffer.getvalue()).decode("ascii")})
+        return rows
+
+
+class _Stoppable:
+    """A bundle whose every run can be ended."""
+
+    def __init__(self, bundle: Bundle, options: Any) -> None:
+        self._bundle, self._options = bundle, options
+        self.task_name, self.labels = bundle.task_name, bundle.labels
+
+    @property
+    def preparation(self) -> Any:
+        return self._bundle.preparation
+
+    def raw(self, pixels: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        return self._bundle.raw(pixels, run_options=self._options)
+
+    def predict_images(self, images: Any) -> Any:
+        return self._bundle.predict_images(images)
+
+
+def _first(shown: Any) -> tuple[str, float]:
+    """Give the label and score an answer is filed under."""
+    if shown.drawn_as == "segment":
+        marked = [k for k, n in enumerate(shown.labels) if n.lower().strip("_") != "background"]
+        return (shown.labels[marked[0]], float(shown.scores[marked[0]])) if marked else ("", 0.0)
+    return (shown.labels[0], float(shown.scores[0])) if len(shown.labels) else ("", 0.0)
+
+
+def _kept_form(picture: Image.Image) -> bytes:
+    """Give an image as it is kept: decoded and encoded anew, so that nothing but its pixels is left."""
+    smaller = picture.copy()
+    smaller.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
+    buffer = io.BytesIO()
+    smaller.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def _hub_form(shown: Any, top: int | None) -> list[dict[str, Any]]:
+    """Give the prediction as Hugging Face's task of that name answers."""
+    if shown.drawn_as == "classify":
+        return [
+            {"label": n, "score": float(s)}
+            for n, s in zip(shown.labels[: top or 5], shown.scores[: top or 5], strict=True)
+        ]
+    rows: list[dict[str, Any]] = []
+    if shown.drawn_as == "segment":
+        for name, score, mask in zip(shown.labels, shown.scores, shown.masks, strict=True):
+            rows.append({"label": name, "score": float(score), "mask": _mask_png(mask)})
+        return rows
+    masks = shown.masks
+    for k, (name, score, box) in enumerate(zip(shown.labels, shown.scores, shown.boxes_xyxy.tolist(), strict=True)):
+        corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(v) for v in box), strict=True))
+        mask = {} if masks is None else {"mask": _mask_png(masks[k])}
+        rows.append({"label": name, "score": float(score), "box": corners, **mask})
+    return rows
+
+
+def _mask_png(mask: NDArray[np.bool_]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _run_error(error: Exception, until: float) -> EyewrightError:
+    if time.monotonic() >= until - 0.01:
+        return LateError(
+            "the model did not answer before the deadline and was stopped", fix="ask for less, or try again"
+        )
+    return EyewrightError(f"the model cannot be run: {type(error).__name__}", code="model_failed")
+
+
+def _failed(job: Job, error: EyewrightError) -> Answer:
+    return Answer(job.id, Failure(type(error).__name__, error.code, error.message[:1000], error.fix[:1000]))
