@@ -1,6 +1,6 @@
 """Use a bundle: load it verified, run it on ONNX Runtime, without torch."""
 
-__all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle", "open_session"]
+__all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle", "open_session", "read_reference"]
 
 import io
 import zipfile
@@ -243,8 +243,8 @@ def _thresholds(manifest: Manifest) -> NDArray[np.float64] | None:
 def load_bundle(folder: str | Path, *, self_test: bool = True, threads: int | None = None) -> Bundle:
     """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
 
-    Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so. `threads` are those
-    that one run may use, by default as many as there are cores.
+    Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so. `threads` are
+    those that one run may use, by default as many as there are cores.
 
     Raises:
         BundleError: damaged, changed, of a newer format, or giving other numbers than when it was exported.
@@ -257,6 +257,16 @@ def load_bundle(folder: str | Path, *, self_test: bool = True, threads: int | No
     if self_test:
         _run_golden(bundle, content["golden.npz"])
     return bundle
+
+
+def read_reference(folder: Path) -> Mapping[str, NDArray[Any]]:
+    """Give what a bundle stores of its validation images, every digest checked, without opening the model.
+
+    Raises:
+        BundleError: damaged or changed.
+    """
+    _, content = read_verified(folder)
+    return _arrays(content["reference.npz"], "reference.npz") if "reference.npz" in content else {}
 
 
 def open_session(model: bytes, *, threads: int | None = None) -> Any:

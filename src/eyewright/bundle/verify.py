@@ -28,7 +28,7 @@ def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
-    """Check every file of a bundle and give its manifest with the bytes of the model, the golden pairs and the reference.
+    """Check every file of a bundle; give its manifest and the bytes of the model, the golden pairs, the reference.
 
     The bytes that were checked are the bytes that are given: nothing is opened twice.
 

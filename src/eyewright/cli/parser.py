@@ -5,6 +5,7 @@ __all__ = ["build_parser"]
 import argparse
 from typing import NoReturn
 
+from eyewright.cli.field import add_field
 from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
@@ -61,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
     p.add_argument(
         "--folds", type=int, metavar="K", help="cross-validate: K nets, each measured on what it has not seen"
     )
@@ -96,6 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="BUNDLE", required=True)
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
+    p.add_argument(
+        "--policy", action="append", metavar="RULE", help="such as min_recall.person=0.8: enforced now and when served"
+    )
 
     p = verb("verify")
     p.add_argument("bundle", metavar="BUNDLE")
@@ -148,6 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, about in CONTRACT_OPTIONS.items():
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
 
+    add_field(verb)
     add_pictures(verb)
     verb("models")
     verb("formats")

@@ -87,9 +87,9 @@ class _EndedError(EyewrightError):
 def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) -> int:
     code: int = result.pop("exit", 0)
     text: list[str] = result.pop("text", [])
-    if o.json:
+    if o.json and not result.pop("silent", False):
         print_json({"verb": verb, "ok": True, "seconds": round(time.monotonic() - started, 3), **result})
-    elif not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps"):
+    elif not o.json and (not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps", "monitor")):
         for line in text:
             print(printable(line))
     sys.stdout.flush()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import pictures, scenes
+from eyewright.cli import field, pictures, scenes
 from eyewright.cli.scenes import line_of, only_classes
 from eyewright.cli.terminal import (
     Result,
@@ -118,7 +118,14 @@ def _train(o: argparse.Namespace) -> Result:
     if o.tune is not None:
         return _tune(o)
     run = lifecycle.train(
-        o.data, out=o.out, resume=o.resume, log=o.log, **talk(o), **data_options(o), **recipe_options(o)
+        o.data,
+        out=o.out,
+        resume=o.resume,
+        weights=o.weights,
+        log=o.log,
+        **talk(o),
+        **data_options(o),
+        **recipe_options(o),
     )
     about = run.about["training"]
     metric = f"val_{about.get('metric', 'accuracy')}"
@@ -246,8 +253,11 @@ def _explain(o: argparse.Namespace) -> Result:
 
 def _export(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
+    from eyewright.bundle.policy import parse_policy
 
-    bundle, parity = lifecycle.export_checked(o.run, o.out, validation=o.data, name=o.name)
+    bundle, parity = lifecycle.export_checked(
+        o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or [])
+    )
     text = [
         f"bundle   {shown_path(bundle.folder)}",
         f"parity   {parity}",
@@ -414,6 +424,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         _predict,
         "predict images, videos, cameras, streams, scanners",
         "predict photos.bundle --source cat.jpg",
+    ),
+    "serve": (
+        field.serve,
+        "server and web page for one or many bundles",
+        "serve photos.bundle --port 8000",
+    ),
+    "monitor": (
+        field.monitor,
+        "what happened to the served model, and which one is in use",
+        "monitor status",
     ),
     "convert": (
         scenes.convert,

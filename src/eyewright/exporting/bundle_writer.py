@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.load import Bundle, load_bundle
-from eyewright.bundle.manifest import Manifest, write_manifest
+from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
+from eyewright.bundle.policy import check_policy
 from eyewright.bundle.verify import digest_folder
 from eyewright.core.errors import OutputError
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
@@ -45,6 +46,7 @@ def export_bundle(
     report: Report | None = None,
     report_files: Mapping[str, bytes] | None = None,
     name: str | None = None,
+    policy: Mapping[str, float] | None = None,
 ) -> tuple[Bundle, Parity]:
     """Export a run to the folder `out`, and give the bundle, loaded and self-tested, with what the parity gate saw.
 
@@ -52,6 +54,7 @@ def export_bundle(
     every image of `validation`, every digest, the golden pairs. A bundle that stood at `out` is replaced then.
 
     Raises:
+        PolicyError: the evidence in the report is below `policy`, rules such as {"min_recall.person": 0.8}.
         ParityError: the exported model disagrees with the trained one; nothing is left at `out`.
         OutputError: `out` cannot be written, or holds something that is not a bundle.
     """
@@ -96,6 +99,7 @@ def export_bundle(
             metrics=metrics,
             calibration=run.about["calibration"],
             thresholds=run.about.get("thresholds", {}),
+            policy=dict(policy or {}),
             decoding=predictor.decoding,
             provenance=provenance,
         )
@@ -104,6 +108,8 @@ def export_bundle(
         parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
         found = parity.to_json()
         _seal(stage, manifest, found)
+        # What the bundle asks of itself it must have shown already.
+        check_policy(stage, read_manifest(stage))
         load_bundle(stage)
     return load_bundle(out), parity
 
@@ -168,7 +174,8 @@ def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Seque
 def _summed(answers: NDArray[np.float32], task: str, n_classes: int) -> dict[str, NDArray[Any]]:
     if task == "classify":
         counts = np.bincount(answers.argmax(1), minlength=n_classes)
-        return {"confidence": answers.max(1), "class_counts": counts, "mean_probabilities": answers.mean(0)}
+        means = {"confidence": answers.max(1), "class_counts": counts, "mean_probabilities": answers.mean(0)}
+        return {"probabilities": answers, **means}
     name = "class_shares" if task == "segment" else "objects"
     return {name: answers, f"mean_{name}": answers.mean(0)}
 

@@ -2,34 +2,59 @@
 
 from eyewright.lifecycle.datasets import doctor, load_dataset
 from eyewright.lifecycle.exchange import convert, import_onnx
+from eyewright.lifecycle.field import (
+    challenge,
+    drift,
+    feedback_export,
+    feedback_import,
+    history,
+    monitor_status,
+    promote,
+    rollback,
+    select,
+    serve,
+)
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
+from eyewright.lifecycle.retraining import Retrained, retrain
 from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 __all__ = [
     "FoldsResult",
+    "Retrained",
     "RunResult",
     "TuneResult",
+    "challenge",
     "compare",
     "convert",
     "cross_validate",
     "doctor",
+    "drift",
     "evaluate",
     "explain",
     "export",
     "export_checked",
+    "feedback_export",
+    "feedback_import",
     "formats",
+    "history",
     "import_onnx",
     "info",
     "load_dataset",
     "load_model",
     "load_run",
     "models",
+    "monitor_status",
     "predict",
+    "promote",
     "quickstart",
+    "retrain",
+    "rollback",
     "run",
+    "select",
+    "serve",
     "train",
     "tune",
     "verify",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.durations import show_duration
-from eyewright.core.errors import BudgetError, LeakError, UsageError
+from eyewright.core.errors import BudgetError, InputError, LeakError, UsageError
 from eyewright.core.report import Finding, Report
 from eyewright.lifecycle.datasets import (
     PathLike,
@@ -64,6 +64,7 @@ def train(
     out: PathLike | None = None,
     recipe: "Recipe | None" = None,
     resume: bool = False,
+    weights: "PathLike | None" = None,
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
@@ -79,7 +80,8 @@ def train(
 
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
-    annealed when the time is over, counted from this call. `log` ("tensorboard" or "mlflow") writes every epoch's
+    annealed when the time is over, counted from this call. `weights` are those to begin with,
+    of a run, a bundle or a safetensors file. `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them.
 
     Raises:
@@ -107,6 +109,7 @@ def train(
         folder,
         deadline=deadline,
         resume=resume,
+        weights=weights,
         allow_leaks=allow_leaks,
         workers=workers,
         step=step,
@@ -124,6 +127,7 @@ def train_on(
     *,
     deadline: float | None = None,
     resume: bool = False,
+    weights: "PathLike | None" = None,
     allow_leaks: bool = False,
     workers: int | None = None,
     step: Any = None,
@@ -176,6 +180,7 @@ def train_on(
             build_of=build_of,
             deadline=deadline,
             resume=resume,
+            weights=None if weights is None else _weights_in(Path(weights)),
             workers=workers,
             step=step or plain_step,
             observe=after_epoch,
@@ -187,6 +192,14 @@ def train_on(
             quiet=quiet,
             say=say,
         )
+
+
+def _weights_in(place: Path) -> Path:
+    """Give the file of weights in a bundle, a run folder, or a file itself."""
+    for path in (place, place / "model.safetensors", place / "checkpoints" / "best" / "model.safetensors"):
+        if path.is_file():
+            return path
+    raise InputError(f"expected weights in {str(place)!r}, found none", fix="pass a run, a bundle or its model file")
 
 
 def evaluate(
@@ -363,15 +376,19 @@ def export(
     validation: "Dataset | PathLike | None" = None,
     report: Report | None = None,
     name: str | None = None,
+    policy: Mapping[str, float] | None = None,
 ) -> "Bundle":
     """Export a run as a bundle at `out`; refused unless it answers as the trained net does on every validation image.
+
+    `policy` holds rules that the report must keep, now and whenever the bundle is served: {"min_recall.person": 0.8}.
 
     The validation images are read again from where the run found them, or from `validation`.
 
     Raises:
         ParityError: the exported model disagrees; nothing is left at `out`.
+        PolicyError: a rule is not kept; nothing is left at `out`.
     """
-    return export_checked(model, out, validation=validation, report=report, name=name)[0]
+    return export_checked(model, out, validation=validation, report=report, name=name, policy=policy)[0]
 
 
 def export_checked(
@@ -381,6 +398,7 @@ def export_checked(
     validation: "Dataset | PathLike | None" = None,
     report: Report | None = None,
     name: str | None = None,
+    policy: Mapping[str, float] | None = None,
 ) -> "tuple[Bundle, Parity]":
     need_torch()
     from eyewright.exporting import export_bundle
@@ -394,7 +412,9 @@ def export_checked(
     files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
     if report is None and "report.json" in files:
         report = _read_metrics(files["report.json"])
-    return export_bundle(owner, Path(out), validation=validation, report=report, report_files=files, name=name)
+    return export_bundle(
+        owner, Path(out), validation=validation, report=report, report_files=files, name=name, policy=policy
+    )
 
 
 def verify(path: PathLike) -> "Bundle":

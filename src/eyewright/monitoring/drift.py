@@ -1,6 +1,6 @@
 """Has what comes in, or what comes out, changed? Named tests together, with one false-alarm rate for all of them."""
 
-__all__ = ["Drift", "OnlineControl", "Sample", "test_drift"]
+__all__ = ["Drift", "OnlineControl", "Sample", "drift_between"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ _SOURCE = ("height", "width")
 
 @dataclass(frozen=True)
 class Sample:
-    """Images as numbers: `looks` float32 (n, LOOK) of `imaging.appearance`, `answers` float32 (n, C): probabilities of a
-    classifier, shares of the pixels of a segmenter, or objects a class. `kind` is the task."""
+    """Images as numbers: `looks` float32 (n, LOOK) of `imaging.appearance`, `answers` float32 (n, C): probabilities of
+    a classifier, shares of the pixels of a segmenter, or objects a class. `kind` is the task."""
 
     looks: NDArray[np.float32]
     answers: NDArray[np.float32]
@@ -60,9 +60,7 @@ class Drift:
         return {"p": self.p, "n": self.n, "n_reference": self.n_reference, "tests": [dict(t) for t in self.tests]}
 
 
-def test_drift(
-    reference: Sample, window: Sample, *, rng: np.random.Generator, permutations: int = 499
-) -> Drift:
+def drift_between(reference: Sample, window: Sample, *, rng: np.random.Generator, permutations: int = 499) -> Drift:
     """Test whether a window of images comes from where the reference does.
 
     Kolmogorov-Smirnov for every trait of the images and for confidence, the maximum mean discrepancy with a Gaussian
@@ -76,7 +74,7 @@ def test_drift(
     >>> def draw(n, light):
     ...     looks = rng.normal(size=(n, LOOK)).astype(np.float32); looks[:, 0] += light
     ...     return Sample(looks, rng.dirichlet(np.ones(3), n).astype(np.float32))
-    >>> found = test_drift(draw(300, 0), draw(200, 1), rng=rng)
+    >>> found = drift_between(draw(300, 0), draw(200, 1), rng=rng)
     >>> found.p <= 0.01, found.tests[0]["name"]
     (True, 'brightness')
     """
@@ -108,10 +106,6 @@ def test_drift(
     return _together(names, np.array(statistics), n, m)
 
 
-# pytest would take it for a test of its own.
-test_drift.__test__ = False  # type: ignore[attr-defined]
-
-
 def _together(names: Sequence[str], statistics: NDArray[np.float64], n: int, m: int) -> Drift:
     """Give each test's p, those adjusted for one another, and one for all; row 0 of the permutations is the truth."""
     total = statistics.shape[1]
@@ -119,7 +113,7 @@ def _together(names: Sequence[str], statistics: NDArray[np.float64], n: int, m: 
     for k, row in enumerate(statistics):
         ordered = np.sort(row)
         ps[k] = (total - np.searchsorted(ordered, row, "left")) / total
-    # Where p is the same, how far the statistic lies from the permuted ones decides; else ties would cost power and level.
+    # Where p is the same, how far the statistic lies from the permuted ones decides: ties would cost power and level.
     spread = statistics.std(1, keepdims=True)
     far = (statistics - statistics.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1)
     keys = ps - 1e-3 / total * np.tanh(far / 20)
@@ -143,10 +137,9 @@ def _fewer(sample: Sample, rng: np.random.Generator) -> Sample:
 
 def _confidence(answers: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     """Give how sure a classifier was, or how much was found by others."""
-    found: NDArray[np.float64] = answers.max(1) if kind == "classify" else answers.sum(1)
     if kind == "segment":
-        found = 1 - answers[:, 0]
-    return found
+        return np.asarray(1 - answers[:, 0])
+    return np.asarray(answers.max(1) if kind == "classify" else answers.sum(1))
 
 
 def _given(answers: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
@@ -162,7 +155,7 @@ def _scaled(looks: NDArray[np.float64]) -> NDArray[np.float64]:
     kept = looks[:, [k for k in range(looks.shape[1]) if k >= len(TRAITS) or TRAITS[k] not in _SOURCE]]
     low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75], axis=0)
     scale = np.where(high - low > 1e-6, high - low, np.maximum(kept.std(0), 1e-6))
-    return np.clip((kept - middle) / scale, -5, 5)
+    return np.asarray(np.clip((kept - middle) / scale, -5, 5))
 
 
 def _ks(values: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -173,8 +166,7 @@ def _ks(values: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.floa
     here = mine[:, order].cumsum(1, dtype=np.int32)[:, ends].astype(np.float64)
     n = float(mine[0].sum())
     rest = (ends + 1)[None] - here
-    found: NDArray[np.float64] = np.abs(here / n - rest / (len(values) - n)).max(1)
-    return found
+    return np.asarray(np.abs(here / n - rest / (len(values) - n)).max(1))
 
 
 def _mmd(points: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -60,7 +60,9 @@ class Row:
     @classmethod
     def read(cls, v: Sequence[Any]) -> "Row":
         look, answer = (np.frombuffer(bytes(v[k]), "<f4") for k in (10, 11))
-        return cls(*v[:7], (int(v[7]), int(v[8])), float(v[9]), look, answer, v[12], v[13])
+        id, time, model, digest, label, score, unfamiliar = v[:7]
+        size_hw = (int(v[7]), int(v[8]))
+        return cls(id, time, model, digest, label, score, unfamiliar, size_hw, float(v[9]), look, answer, v[12], v[13])
 
 
 class Store:
@@ -117,7 +119,9 @@ class Store:
         """Write predictions and feedback in one transaction; what is there already is left as it is."""
         with self._transaction() as cursor:
             # The column names are ours; every value goes in as a parameter.
-            insert = f"INSERT INTO predictions ({_COLUMNS}) VALUES ({self._marks(_N_COLUMNS)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608, E501
+            insert = (
+                f"INSERT INTO predictions ({_COLUMNS}) VALUES ({self._marks(_N_COLUMNS)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608
+            )
             cursor.executemany(insert, [r.values() for r in rows])
             said = f"INSERT INTO feedback (id, prediction_id, time, content) VALUES ({self._marks(4)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608, E501
             cursor.executemany(said, [(i, p, t, json.dumps(dict(c))) for i, p, t, c in feedback])
@@ -152,7 +156,7 @@ class Store:
             return {m: {"n": int(n), "first": a, "last": b} for m, n, a, b in cursor.fetchall()}
 
     def feedback(self, *, model: str | None = None, n: int = 100_000) -> list[tuple[Row, dict[str, Any], float]]:
-        """Give the newest feedback with the prediction it is about, oldest first; of a prediction the last word counts."""
+        """Give the newest feedback with its prediction, oldest first; of a prediction the last word counts."""
         columns = ", ".join(f"p.{c.strip()}" for c in _COLUMNS.split(","))
         where = "" if model is None else f"WHERE p.model = {self._mark} "
         text = (
@@ -171,7 +175,7 @@ class Store:
 
     def windows(self, *, model: str, n: int = 200) -> list[dict[str, Any]]:
         """Give what drift tests said of a model, oldest first."""
-        text = f"SELECT time, digest, content FROM windows WHERE model = {self._mark} ORDER BY time DESC LIMIT {int(n)}"  # noqa: S608, E501
+        text = f"SELECT time, digest, content FROM windows WHERE model = {self._mark} ORDER BY time DESC LIMIT {int(n)}"  # noqa: S608
         with self._transaction() as cursor:
             cursor.execute(text, (model,))
             return [{"time": t, "digest": d, **json.loads(c)} for t, d, c in reversed(cursor.fetchall())]
@@ -184,7 +188,7 @@ class Store:
             cursor.execute(f"SELECT time FROM predictions ORDER BY time DESC LIMIT 1 OFFSET {int(most)}")  # noqa: S608
             edge = cursor.fetchone()
             limit = before if edge is None else max(before, float(edge[0]))
-            cursor.execute(f"SELECT image FROM predictions WHERE time <= {self._mark} AND image <> '' {keep}", (limit,))  # noqa: S608, E501
+            cursor.execute(f"SELECT image FROM predictions WHERE time <= {self._mark} AND image <> '' {keep}", (limit,))  # noqa: S608
             images = [v[0] for v in cursor.fetchall()]
             cursor.execute(f"DELETE FROM predictions WHERE time <= {self._mark} {keep}", (limit,))  # noqa: S608
             return int(cursor.rowcount), images

@@ -13,7 +13,7 @@ class PixelNet(nn.Module):
     """A body with its input scaling: what is trained, exported and run is this whole.
 
     `forward` takes uint8 (N, H, W, C) and gives the body's output, say logits (N, classes). `mean` and `std` are per
-    channel, for pixels in [0, 1].
+    channel, for pixels in [0, 1]. `has_learnt` tells whether it began with weights that were learnt before.
 
     >>> net = PixelNet(nn.Flatten(), mean=(0.5,), std=(0.5,))
     >>> net(torch.full((1, 1, 2, 1), 255, dtype=torch.uint8)).tolist()
@@ -22,6 +22,7 @@ class PixelNet(nn.Module):
 
     mean: Tensor
     std: Tensor
+    has_learnt = False
 
     def __init__(self, body: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()

@@ -115,7 +115,7 @@ class App:
             response = error_response(error)
         except (asyncio.CancelledError, GeneratorExit):
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - a client sees no traceback, whatever it is
             _log.exception("a fault of ours")
             response = json_response({"error": "a fault of ours", "code": "fault", "fix": "please report it"}, 500)
         finally:

@@ -1,4 +1,4 @@
-"""The workers, and what waits for them: batches go to whoever is idle, the dead are replaced, nothing waits for ever."""
+"""The workers, and what waits for them: batches go to the idle, the dead are replaced, nothing waits for ever."""
 
 __all__ = ["Crew"]
 

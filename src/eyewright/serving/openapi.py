@@ -2,6 +2,7 @@
 
 __all__ = ["openapi"]
 
+from importlib.metadata import version as version_of
 from typing import Any
 
 from eyewright.serving.service import Service
@@ -26,8 +27,6 @@ def _parameter(name: str, place: str, schema: dict[str, Any], about: str) -> dic
 
 def openapi(service: Service) -> dict[str, Any]:
     """Give the document for the models that are served now."""
-    from eyewright import __version__
-
     names = [n for n in service.models if n not in service.challengers.values()]
     model = _parameter("name", "path", {"type": "string", "enum": names}, "The model")
     version = _parameter("version", "path", {"type": "string", "enum": ["1"]}, "Always 1")
@@ -141,7 +140,7 @@ def openapi(service: Service) -> dict[str, Any]:
         paths[f"{head}/infer"] = {"post": _operation("V2: infer", *_ERRORS, parameters=named, body=_json(tensor))}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "Eyewright", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "info": {"title": "Eyewright", "version": version_of("eyewright"), "license": {"name": "Apache-2.0"}},
         "paths": paths,
         "components": {
             "schemas": {

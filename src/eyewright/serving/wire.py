@@ -20,7 +20,7 @@ def bounded_protocol(settings: Settings) -> type:
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    class BoundedProtocol(HttpToolsProtocol):
+    class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         _header_bytes = 0
         _in_headers = True
         _timer: asyncio.TimerHandle | None = None

@@ -107,7 +107,7 @@ class Loop:
         self.frozen = False
         self._pending_best: dict[str, Tensor] | None = None
         self._saved_at = time.monotonic()
-        if hasattr(net.body, "fit_patches"):
+        if hasattr(net.body, "fit_patches") and not net.has_learnt:
             some = int(np.clip(_MOST_PIXELS // int(np.prod(data.train_pixels.shape[1:3])), 64, 2048))
             chosen = np.sort(generator(recipe.seed, "stem").permutation(n)[:some])
             with torch.no_grad():

@@ -1,6 +1,6 @@
 """A run: what training leaves behind, as a folder and as a value."""
 
-__all__ = ["Run", "open_run_folder", "read_run"]
+__all__ = ["Run", "begin_with", "build_net", "open_run_folder", "read_run"]
 
 import contextlib
 import csv
@@ -108,6 +108,22 @@ def build_net(
     except TypeError as error:
         raise UsageError(f"the model {recipe.model!r} cannot be built: {error}", fix="see eyewright models") from error
     return PixelNet(body, mean=scaling["mean"], std=scaling["std"])
+
+
+def begin_with(net: PixelNet, path: Path) -> None:
+    """Give a net the weights of another of its kind, and mark it as one that has learnt already.
+
+    Raises:
+        CheckpointError: they are missing, damaged, or of another net.
+    """
+    weights, _ = read_tensors(path)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights in {str(path)!r} are of another net", fix="train with the same model, classes and imgsz"
+        ) from error
+    net.has_learnt = True
 
 
 def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:

@@ -26,7 +26,7 @@ from eyewright.training.fit import fit
 from eyewright.training.loop import FitData, run_through
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, write_recipe
-from eyewright.training.run import Builder, Run, build_net, open_run_folder
+from eyewright.training.run import Builder, Run, begin_with, build_net, open_run_folder
 from eyewright.training.steps import Step, plain_step
 from eyewright.training.subjects import SUBJECTS
 
@@ -40,6 +40,7 @@ def train_model(
     build_of: Callable[..., Builder],
     deadline: float | None = None,
     resume: bool = False,
+    weights: Path | None = None,
     workers: int | None = None,
     step: Step = plain_step,
     observe: Callable[[Mapping[str, str]], None] = lambda row: None,
@@ -50,7 +51,8 @@ def train_model(
     """Train on `dataset.train`, choose the best epoch on `dataset.val`, and write a run folder.
 
     `scan` is of the same samples, all readable. `deadline` is a `time.monotonic` value. `notes` go into `run.json`.
-    `observe` is called with every epoch's row. Started by `torchrun`, the first process writes and the
+    `observe` is called with every epoch's row. `weights` are those to begin with, a safetensors file of the same net.
+    Started by `torchrun`, the first process writes and the
     others only compute.
 
     Raises:
@@ -86,6 +88,8 @@ def train_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(resolved.seed)
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
+        if weights is not None:
+            begin_with(net, weights)
         learning = subject.learn(net, data, resolved, dataset, preparation)
         augmentation = learning.augmentation
         say(

@@ -1,1 +1,489 @@
+"use strict";
+// The page: one image, one or two models, answers that can be doubted. Talks to its own server and to nobody else.
 
+const $ = (id) => document.getElementById(id);
+const state = { models: [], shots: [], shot: null, stream: null, live: false, watching: 0 };
+const HISTORY = 24;
+
+function token() { return sessionStorage.getItem("eyewright-token") || ""; }
+
+async function call(path, options = {}) {
+  const headers = new Headers(options.headers || {});
+  if (token()) headers.set("Authorization", "Bearer " + token());
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers });
+  } catch (_) {
+    throw new Error("The server cannot be reached.");
+  }
+  if (answer.status === 401) {
+    await askForToken();
+    return call(path, options);
+  }
+  if (!answer.ok) {
+    let words = `The server answered ${answer.status}.`;
+    try { words = (await answer.json()).error || words; } catch (_) { /* not JSON: the status says enough */ }
+    throw new Error(words);
+  }
+  return answer;
+}
+
+function askForToken() {
+  return new Promise((done) => {
+    const box = $("token-box");
+    box.addEventListener("close", () => { sessionStorage.setItem("eyewright-token", $("token").value.trim()); done(); }, { once: true });
+    $("token").value = "";
+    if (!box.open) box.showModal();
+  });
+}
+
+function say(text, bad = false) { $("status").textContent = text; $("status").classList.toggle("bad", bad); }
+
+function make(tag, attributes = {}, ...children) {
+  const e = document.createElement(tag);
+  for (const [k, v] of Object.entries(attributes)) {
+    if (k === "class") e.className = v; else if (k === "text") e.textContent = v; else e.setAttribute(k, v);
+  }
+  e.append(...children);
+  return e;
+}
+
+function draw(tag, attributes = {}, ...children) {
+  const e = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [k, v] of Object.entries(attributes)) if (k === "text") e.textContent = v; else e.setAttribute(k, v);
+  e.append(...children);
+  return e;
+}
+
+const model = (name) => state.models.find((m) => m.name === name);
+const percent = (v, digits = 1) => (100 * v).toFixed(digits) + " %";
+
+// ---- looking
+
+// Everything is asked for once; the slider filters here, at once.
+function query(name, more = {}) {
+  const values = { ...more };
+  const task = model(name).task;
+  if (task === "detect" || task === "instance") values.conf = "0.05";
+  const text = new URLSearchParams(values).toString();
+  return `/v1/models/${encodeURIComponent(name)}/predict${text ? "?" + text : ""}`;
+}
+
+async function ask(name, blob, more) {
+  const answer = await call(query(name, more), { method: "POST", body: blob, headers: { "Content-Type": "application/octet-stream" } });
+  return answer.json();
+}
+
+async function look(blob, title) {
+  const shot = { blob, title, address: URL.createObjectURL(blob), answers: {}, heats: {} };
+  try { shot.image = await loadImage(shot.address); } catch (_) { shot.image = null; }
+  await show(shot);
+  remember(shot);
+}
+
+async function show(shot) {
+  state.shot = shot;
+  $("invite").hidden = true; $("canvases").hidden = false; $("controls").hidden = false; $("stage").classList.add("full");
+  const names = [$("model").value, $("second").value].filter(Boolean);
+  say("Looking …");
+  render();
+  try {
+    await Promise.all(names.map(async (name) => { if (!shot.answers[name]) shot.answers[name] = await ask(name, shot.blob); }));
+    if (state.shot !== shot) return;
+    render();
+    const a = shot.answers[names[0]];
+    say(shot.image ? `Answered in ${Math.round(a.timing_ms.total)} ms.` : "Answered. Your browser cannot show this kind of image.");
+  } catch (error) {
+    if (state.shot === shot) { say(error.message, true); render(); }
+  }
+}
+
+function remember(shot) {
+  state.shots.unshift(shot);
+  for (const old of state.shots.splice(HISTORY)) URL.revokeObjectURL(old.address);
+  const list = $("history");
+  list.replaceChildren(...state.shots.map((s) => {
+    const a = s.answers[$("model").value];
+    const text = a ? headline(a) : s.title;
+    const button = make("button", { type: "button", title: s.title, "aria-label": `Show again: ${s.title}, ${text}` });
+    if (s.image) button.append(make("img", { src: s.address, alt: "" }));
+    button.append(text);
+    button.addEventListener("click", () => show(s));
+    return make("li", {}, button);
+  }));
+  $("history-box").hidden = state.shots.length < 2;
+}
+
+function headline(a) {
+  if (a.task === "classify") return a.labels[0];
+  if (a.task === "segment") return a.labels.filter((l) => !isBackground(l)).join(", ") || "nothing";
+  const rows = shownRows(a, threshold(), model(a.model) && model(a.model).thresholds);
+  return rows.length ? `${rows.length} × ${[...new Set(rows.map((k) => a.labels[k]))].slice(0, 3).join(", ")}` : "nothing";
+}
+
+// null: each class's stored operating point, until somebody moves the slider.
+let chosenThreshold = null;
+function threshold() { return chosenThreshold; }
+
+function render() {
+  const shot = state.shot;
+  if (!shot) return;
+  const first = $("model").value, second = $("second").value;
+  for (const [letter, name] of [["a", first], ["b", second]]) {
+    const figure = $("figure-" + letter);
+    figure.hidden = !name || !shot.image;
+    if (!name || !shot.image) continue;
+    const a = shot.answers[name], points = model(name).thresholds;
+    const rows = a ? shownRows(a, a.task === "classify" ? 0 : threshold(), points) : [];
+    const heat = shot.heats[name];
+    drawAnswer($("canvas-" + letter), shot.image, a, { rows, heat: heat && heat.layer, opacity: Number($("heat").value) });
+    const words = a ? describe(a, rows) : "";
+    $("canvas-" + letter).setAttribute("role", "img");
+    $("canvas-" + letter).setAttribute("aria-label", `${shot.title}. ${words}`);
+    $("caption-" + letter).textContent = second ? `${name}: ${words}` : "";
+  }
+  const a = shot.answers[first];
+  const filtered = a && a.task !== "classify";
+  $("threshold-row").hidden = !filtered; $("usual").hidden = !filtered;
+  $("explain").disabled = !a;
+  $("heat-row").hidden = !shot.heats[first];
+  $("wrong").hidden = !a; $("code").hidden = !a;
+  $("answer").replaceChildren(...(a ? answerCard(a) : []));
+  if (second && shot.answers[second]) $("answer").append(...answerCard(shot.answers[second], true));
+  if (a) code();
+}
+
+function describe(a, rows) {
+  if (a.task === "classify") return `${a.labels[0]}, ${percent(a.scores[0])}`;
+  if (a.task === "segment") {
+    const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
+    return parts.join(", ") || "nothing but background";
+  }
+  const counts = {};
+  for (const k of rows) counts[a.labels[k]] = (counts[a.labels[k]] || 0) + 1;
+  return Object.entries(counts).map(([l, n]) => `${n} ${l}`).join(", ") || "nothing found";
+}
+
+function answerCard(a, second = false) {
+  const points = model(a.model) ? model(a.model).thresholds : {};
+  const rows = shownRows(a, a.task === "classify" ? 0 : threshold(), points);
+  const parts = [];
+  if (second) parts.push(make("hr"));
+  parts.push(make("p", { class: "top", text: a.task === "classify" ? a.labels[0] : describe(a, rows) }));
+  const calibrated = a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
+  parts.push(make("p", { class: "sub", text: `${a.model}; scores ${calibrated}` }));
+  if (a.unfamiliar && a.unfamiliar.flagged) {
+    parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the images it was validated on (p = ${a.unfamiliar.p}): doubt the answer` })));
+  }
+  if (a.task === "classify" && a.accepted && !a.accepted.length) {
+    parts.push(make("p", {}, make("span", { class: "chip warn", text: "No class reaches its operating point" })));
+  }
+  const list = make("ul", { class: "bars" });
+  const order = a.task === "classify" ? rows.slice(0, 5) : rows.filter((k) => a.task !== "segment" || !isBackground(a.labels[k])).slice(0, 40);
+  for (const k of order) {
+    const value = a.task === "segment" ? a.areas[k] : a.scores[k];
+    const name = make("span", { class: "name" });
+    if (a.task !== "classify") {
+      const swatch = make("span", { class: "swatch" });
+      swatch.style.background = colourOf(a.label_ids[k]);
+      name.append(swatch);
+    }
+    name.append(a.labels[k]);
+    list.append(make("li", {}, name, make("span", { class: "value", text: percent(value) }),
+      make("meter", { min: "0", max: "1", value: String(value), "aria-label": `${a.labels[k]} ${percent(value)}` })));
+  }
+  parts.push(list);
+  if (a.explanations && a.explanations[0]) {
+    const e = a.explanations[0];
+    parts.push(make("p", { class: "sub", text: e.faithful ? `Heat for ${e.label}: covering it changes the answer more than any of 19 random maps.` : `Heat for ${e.label}: no better than random maps, do not believe it.` }));
+  }
+  parts.push(make("p", { class: "hash", text: `prediction ${a.prediction_id} · bundle ${a.digest.slice(0, 16)}` }));
+  return parts;
+}
+
+async function explain() {
+  const shot = state.shot, name = $("model").value;
+  if (!shot) return;
+  $("explain").disabled = true;
+  say("Covering parts of the image and asking again …");
+  try {
+    const found = await ask(name, shot.blob, { explain: "true" });
+    const e = found.explanations[0];
+    if (!e) { say("There is nothing to explain: nothing was found."); return; }
+    shot.heats[name] = { layer: await heatLayer(e.heat_png) };
+    shot.answers[name].explanations = found.explanations;
+    say(e.faithful ? `Where the image speaks for ${e.label}.` : `A map for ${e.label}, which is no better than chance.`);
+  } catch (error) {
+    say(error.message, true);
+  } finally {
+    $("explain").disabled = false;
+    render();
+  }
+}
+
+// ---- feedback
+
+async function feedback(content) {
+  const a = state.shot && state.shot.answers[$("model").value];
+  if (!a) return;
+  try {
+    await call("/v1/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ prediction_id: a.prediction_id, ...content }) });
+    say("Thank you: it is kept beside the prediction.");
+    $("true-label").value = "";
+  } catch (error) { say(error.message, true); }
+}
+
+// ---- the same from a program
+
+function code() {
+  const name = $("model").value, address = `${location.origin}/v1/models/${encodeURIComponent(name)}/predict`;
+  const bearer = token() ? ` -H "Authorization: Bearer $EYEWRIGHT_TOKEN"` : "";
+  state.curl = `curl${bearer} --data-binary @image.jpg "${address}"`;
+  state.python = `import json, os\nfrom urllib import request\n\nasked = request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "application/octet-stream"${token() ? `,\n             "Authorization": "Bearer " + os.environ["EYEWRIGHT_TOKEN"]` : ""}},\n)\nanswer = json.load(request.urlopen(asked, timeout=60))\nprint(answer["labels"], answer["scores"])`;
+  if (!$("code-text").textContent) $("code-text").textContent = state.curl;
+}
+
+async function copy(text, what) {
+  $("code-text").textContent = text;
+  try { await navigator.clipboard.writeText(text); say(`${what} is copied.`); } catch (_) { say(`The browser does not let pages copy: mark the text of ${what} below.`); }
+}
+
+// ---- the camera
+
+async function camera() {
+  try {
+    state.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
+  } catch (error) {
+    say(`The camera cannot be used: ${error.message}`, true);
+    return;
+  }
+  $("video").srcObject = state.stream;
+  await $("video").play();
+  $("invite").hidden = true; $("canvases").hidden = true; $("video").hidden = false; $("controls").hidden = false;
+  for (const id of ["snap", "live", "stop-camera"]) $(id).hidden = false;
+  say("The camera is on.");
+}
+
+function cameraOff() {
+  state.live = false;
+  $("live").setAttribute("aria-pressed", "false");
+  if (state.stream) for (const track of state.stream.getTracks()) track.stop();
+  state.stream = null;
+  $("video").hidden = true; $("video").srcObject = null;
+  for (const id of ["snap", "live", "stop-camera"]) $(id).hidden = true;
+  $("canvases").hidden = !state.shot; $("invite").hidden = Boolean(state.shot); $("controls").hidden = !state.shot;
+}
+
+function frame() {
+  const canvas = document.createElement("canvas");
+  canvas.width = $("video").videoWidth; canvas.height = $("video").videoHeight;
+  canvas.getContext("2d").drawImage($("video"), 0, 0);
+  return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
+}
+
+async function snap() {
+  const blob = await frame();
+  cameraOff();
+  await look(blob, "camera");
+}
+
+async function live() {
+  state.live = !state.live;
+  $("live").setAttribute("aria-pressed", String(state.live));
+  $("canvases").hidden = !state.live; $("video").hidden = state.live;
+  while (state.live) {
+    const blob = await frame();
+    const shot = { blob, title: "camera, live", address: "", answers: {}, heats: {} };
+    shot.image = await createImageBitmap(blob);
+    try {
+      const names = [$("model").value, $("second").value].filter(Boolean);
+      await Promise.all(names.map(async (n) => { shot.answers[n] = await ask(n, blob); }));
+    } catch (error) { say(error.message, true); break; }
+    if (!state.live) break;
+    state.shot = shot;
+    render();
+  }
+}
+
+// ---- watching
+
+async function watch() {
+  let found;
+  try { found = await (await call("/v1/watch")).json(); } catch (error) {
+    $("watch").replaceChildren(make("p", { text: error.message }));
+    return;
+  }
+  const parts = [];
+  if (found.trouble) parts.push(make("p", {}, make("span", { class: "chip warn", text: found.trouble })));
+  for (const [name, m] of Object.entries(found.models)) {
+    const cards = make("div", { class: "cards" });
+    const said = m.feedback;
+    cards.append(
+      card("Predictions", make("p", { class: "number", text: m.predictions.toLocaleString() }), make("p", { class: "sub", text: m.last ? `the last ${ago(m.now - m.last)}` : "none yet" })),
+      card("Right, by feedback", make("p", { class: "number", text: said.n ? percent(said.right) : "–" }), make("p", { class: "sub", text: said.n ? `95 % interval ${percent(said.low)} to ${percent(said.high)}, n = ${said.n}; of answers somebody looked at` : "nobody has said anything yet" })),
+      card("Unfamiliar images", make("p", { class: "number", text: m.unfamiliar ? percent(m.unfamiliar.share) : "–" }), make("p", { class: "sub", text: m.unfamiliar ? `of the last ${m.unfamiliar.n}; 1 % is usual` : "the bundle holds too few reference images to tell" })),
+      card("Time", make("p", { class: "number", text: m.latency_ms ? `${m.latency_ms.p50} ms` : "–" }), make("p", { class: "sub", text: m.latency_ms ? `half are sooner; 99 % within ${m.latency_ms.p99} ms` : "" })),
+    );
+    const windows = card("Drift", driftChart(m.windows), make("p", { class: "sub", text: driftWords(m.windows) }));
+    windows.classList.add("wide");
+    cards.append(windows, card("Labels given", columns(Object.entries(m.labels))),
+      card("Scores", columns(m.confidence.map((n, i) => [(i / 10).toFixed(1), n]))));
+    for (const [trait, t] of Object.entries(m.traits)) cards.append(card(trait[0].toUpperCase() + trait.slice(1), traitChart(t), make("p", { class: "sub", text: t.usual ? "band: 90 % of the validation images" : "" })));
+    parts.push(make("h2", { text: name }), cards);
+  }
+  $("watch").replaceChildren(...(parts.length ? parts : [make("p", { text: "Nothing has been logged yet." })]));
+}
+
+function card(title, ...content) { return make("div", { class: "card" }, make("h2", { text: title }), ...content); }
+
+function ago(s) { return s < 90 ? `${Math.max(0, Math.round(s))} s ago` : s < 5400 ? `${Math.round(s / 60)} min ago` : s < 172800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86400)} days ago`; }
+
+function driftWords(windows) {
+  if (!windows.length) return "No window of predictions is full yet.";
+  const last = windows[windows.length - 1], alarms = windows.filter((w) => w.alarm).length;
+  const moved = last.moved.length ? `; moved: ${last.moved.join(", ")}` : "";
+  return `${windows.length} windows, ${alarms} alarm${alarms === 1 ? "" : "s"}; the last: p = ${last.p.toPrecision(2)}${moved}. Low p means that what comes in has changed.`;
+}
+
+function driftChart(windows) {
+  const w = 640, h = 130, left = 34, chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": driftWords(windows) });
+  const y = (p) => 10 + (h - 34) * (Math.min(3, -Math.log10(Math.max(p, 0.001))) / 3);
+  for (const p of [1, 0.1, 0.01, 0.001]) chart.append(draw("line", { class: "axis", x1: left, x2: w, y1: y(p), y2: y(p) }), draw("text", { x: 0, y: y(p) + 4, text: String(p) }));
+  windows.forEach((v, i) => chart.append(draw("circle", { class: v.alarm ? "dot alarm" : "dot", cx: left + 10 + (w - left - 20) * (windows.length > 1 ? i / (windows.length - 1) : 0.5), cy: y(v.p), r: v.alarm ? 6 : 4 })));
+  return chart;
+}
+
+function columns(rows) {
+  const w = 300, h = 120, most = Math.max(1, ...rows.map((r) => r[1]));
+  const chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": rows.map((r) => `${r[0]}: ${r[1]}`).join(", ") });
+  const wide = w / Math.max(1, rows.length);
+  rows.forEach(([name, n], i) => {
+    const tall = (h - 34) * n / most;
+    chart.append(draw("rect", { class: "column", x: i * wide + 2, y: h - 18 - tall, width: Math.max(1, wide - 4), height: tall, rx: 2 }));
+    const most_letters = Math.max(2, Math.floor(wide / 6.2));
+    const label = draw("text", { x: i * wide + wide / 2, y: h - 4, "text-anchor": "middle", text: name.length > most_letters ? name.slice(0, most_letters - 1) + "…" : name });
+    label.append(draw("title", { text: `${name}: ${n}` }));
+    chart.append(label);
+    if (n) chart.append(draw("text", { x: i * wide + wide / 2, y: h - 22 - tall, "text-anchor": "middle", text: String(n) }));
+  });
+  return chart;
+}
+
+function traitChart(t) {
+  const w = 300, h = 110, values = [...t.recent, ...(t.usual || [])];
+  const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
+  const y = (v) => h - 8 - (h - 22) * (v - low) / span;
+  const chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": `recent medians ${t.recent.join(", ")}` });
+  if (t.usual) chart.append(draw("rect", { class: "band", x: 0, width: w, y: y(t.usual[2]), height: Math.max(1, y(t.usual[0]) - y(t.usual[2])) }));
+  if (t.recent.length > 1) chart.append(draw("polyline", { class: "curve", points: t.recent.map((v, i) => `${(w * i / (t.recent.length - 1)).toFixed(1)},${y(v).toFixed(1)}`).join(" ") }));
+  else for (const v of t.recent) chart.append(draw("circle", { class: "dot", cx: w / 2, cy: y(v), r: 4 }));
+  return chart;
+}
+
+// ---- about the model
+
+function about() {
+  const m = model($("model").value);
+  if (!m) return;
+  const rows = make("tbody");
+  for (const [name, v] of Object.entries(m.metrics)) {
+    if (!v || v.value == null) continue;
+    const interval = v.low == null ? "" : `${v.low.toFixed(3)} to ${v.high.toFixed(3)}`;
+    rows.append(make("tr", {}, make("td", { text: name }), make("td", { class: "n", text: v.value.toFixed(3) }), make("td", { class: "n", text: interval }), make("td", { class: "n", text: String(v.n) })));
+  }
+  const head = make("thead", {}, make("tr", {}, make("th", { text: "measure" }), make("th", { class: "n", text: "value" }), make("th", { class: "n", text: "95 % interval" }), make("th", { class: "n", text: "n" })));
+  const facts = make("table", {}, make("tbody", {}, ...[["task", m.task], ["takes", `${m.size_hw[1]} × ${m.size_hw[0]} pixels, ${m.channels === 1 ? "grey" : "colour"}`], ["exported", m.exported || "unknown"], ["calibration", m.calibration || "none"], ["policy", Object.entries(m.policy).map(([k, v]) => `${k} = ${v}`).join(", ") || "none"], ["bundle", m.digest]].map(([k, v]) => make("tr", {}, make("th", { text: k }), make("td", { text: v })))));
+  const links = make("p", { class: "row" }, ...m.pages.map((kind) => {
+    const button = make("button", { type: "button", text: kind === "report" ? "Open the report" : "Open the model card" });
+    button.addEventListener("click", () => openPage(m.name, kind));
+    return button;
+  }));
+  $("about").replaceChildren(make("div", { class: "cards" },
+    card(m.title, facts, links),
+    card("Measured before it was exported", make("table", {}, head, rows)),
+    card(`${m.labels.length} classes`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))));
+}
+
+async function openPage(name, kind) {
+  // Without a token the address itself can be opened; with one the page has to fetch it.
+  const path = `/v1/models/${encodeURIComponent(name)}/${kind}`;
+  if (!token()) { window.open(path, "_blank", "noopener"); return; }
+  try {
+    const blob = await (await call(path)).blob();
+    const link = make("a", { href: URL.createObjectURL(blob), download: `${name}-${kind}.${kind === "report" ? "html" : "md"}` });
+    link.click();
+  } catch (error) { say(error.message, true); }
+}
+
+// ---- wiring
+
+function view(name) {
+  for (const v of ["look", "watch", "about"]) {
+    $("view-" + v).hidden = v !== name;
+    $("tab-" + v).setAttribute("aria-pressed", String(v === name));
+  }
+  clearInterval(state.watching);
+  if (name === "watch") { watch(); state.watching = setInterval(watch, 5000); }
+  if (name === "about") about();
+}
+
+function takeFiles(files) {
+  const file = [...files].find((f) => f.type.startsWith("image/") || /\.(tiff?|hei[cf]|jxl|jp2|tga|pnm|ppm|pgm|avif|webp)$/i.test(f.name));
+  if (!file) { say("This is no image.", true); return; }
+  if (state.stream) cameraOff();
+  look(file, file.name || "pasted image");
+}
+
+async function begin() {
+  try {
+    state.models = (await (await call("/v1/models")).json()).models;
+  } catch (error) { say(error.message, true); return; }
+  for (const m of state.models) {
+    $("model").append(make("option", { value: m.name, text: m.name }));
+    $("second").append(make("option", { value: m.name, text: m.name }));
+  }
+  $("second-pick").hidden = state.models.length < 2;
+  fillLabels();
+}
+
+function fillLabels() {
+  const m = model($("model").value);
+  $("labels").replaceChildren(...m.labels.map((l) => make("option", { value: l })));
+  chosenThreshold = null;
+  const points = Object.values(m.thresholds).filter((v) => v != null);
+  const usual = points.length ? points.reduce((a, b) => a + b, 0) / points.length : 0.5;
+  $("threshold").value = String(usual);
+  $("threshold-value").textContent = points.length ? "stored" : usual.toFixed(2);
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const stage = $("stage");
+  $("choose").addEventListener("click", () => $("file").click());
+  $("another").addEventListener("click", () => $("file").click());
+  $("file").addEventListener("change", () => { takeFiles($("file").files); $("file").value = ""; });
+  stage.addEventListener("keydown", (e) => { if ((e.key === "Enter" || e.key === " ") && e.target === stage) { e.preventDefault(); $("file").click(); } });
+  for (const kind of ["dragenter", "dragover"]) stage.addEventListener(kind, (e) => { e.preventDefault(); stage.classList.add("over"); });
+  for (const kind of ["dragleave", "drop"]) stage.addEventListener(kind, () => stage.classList.remove("over"));
+  stage.addEventListener("drop", (e) => { e.preventDefault(); takeFiles(e.dataTransfer.files); });
+  document.addEventListener("paste", (e) => { if (e.clipboardData && e.clipboardData.files.length) takeFiles(e.clipboardData.files); });
+  $("webcam").addEventListener("click", camera);
+  $("snap").addEventListener("click", snap);
+  $("live").addEventListener("click", live);
+  $("stop-camera").addEventListener("click", cameraOff);
+  $("threshold").addEventListener("input", () => { chosenThreshold = Number($("threshold").value); $("threshold-value").textContent = chosenThreshold.toFixed(2); render(); });
+  $("usual").addEventListener("click", () => { fillLabels(); render(); });
+  $("heat").addEventListener("input", () => { $("heat-value").textContent = Number($("heat").value).toFixed(2); render(); });
+  $("explain").addEventListener("click", explain);
+  $("model").addEventListener("change", () => { fillLabels(); if (state.shot) show(state.shot); if (!$("view-about").hidden) about(); });
+  $("second").addEventListener("change", () => { if (state.shot) show(state.shot); });
+  $("is-right").addEventListener("click", () => feedback({ correct: true }));
+  $("wrong").addEventListener("submit", (e) => {
+    e.preventDefault();
+    const label = $("true-label").value.trim();
+    if (label) feedback({ label, correct: false }); else say("Say what it is.", true);
+  });
+  $("copy-curl").addEventListener("click", () => copy(state.curl, "The curl line"));
+  $("copy-python").addEventListener("click", () => copy(state.python, "The Python"));
+  for (const v of ["look", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));
+  begin();
+});

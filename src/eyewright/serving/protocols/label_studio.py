@@ -24,7 +24,11 @@ from eyewright.serving.service import Options, Service
 
 _MOST_TASKS = 64
 _MOST_FILES = 1_000_000
-_TAGS: dict[str, tuple[str, ...]] = {"classify": ("Choices",), "detect": ("RectangleLabels",), "segment": ("BrushLabels",)}
+_TAGS: dict[str, tuple[str, ...]] = {
+    "classify": ("Choices",),
+    "detect": ("RectangleLabels",),
+    "segment": ("BrushLabels",),
+}
 _TAGS["instance"] = ("BrushLabels", "RectangleLabels")
 
 

@@ -12,6 +12,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version as metadata_version
 from typing import Any
 
 import msgspec
@@ -31,9 +32,7 @@ _MOST_IMAGES = 64
 
 
 def _version() -> str:
-    from eyewright import __version__
-
-    return __version__
+    return metadata_version("eyewright")
 
 
 async def server(service: Service, request: Request) -> Response:

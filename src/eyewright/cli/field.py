@@ -1,0 +1,372 @@
+"""The verbs of the field: serve and monitor."""
+
+__all__ = ["add_field", "monitor", "serve"]
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eyewright.cli.terminal import Result, print_json, printable, shown_path, talk, warn
+from eyewright.core.errors import UsageError
+
+_HOME = "eyewright-monitor"
+
+
+def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of serve and monitor."""
+    p = verb("serve")
+    p.add_argument("bundles", metavar="[NAME=]BUNDLE", nargs="*", help="none: the champion of --home")
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
+    p.add_argument("--port", type=int, default=8000, help="0 takes a free one (default 8000)")
+    p.add_argument("--token-file", metavar="FILE", help="every request must carry this token (or EYEWRIGHT_TOKEN)")
+    p.add_argument(
+        "--admin-token-file", metavar="FILE", help="token of load, unload, reload (or EYEWRIGHT_ADMIN_TOKEN)"
+    )
+    p.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name the server is called by")
+    p.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help="a page that may call it")
+    p.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes that run models (default: one a core)"
+    )
+    p.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each (default 1)")
+    p.add_argument("--max-batch", type=int, default=8, metavar="N", help="requests run together (default 8)")
+    p.add_argument("--max-wait-ms", type=float, default=0.0, metavar="MS", help="wait so long for more (default 0)")
+    p.add_argument("--queue", type=int, default=256, metavar="N", help="requests that may wait (default 256)")
+    p.add_argument(
+        "--deadline", type=float, default=30.0, metavar="S", help="seconds until a request ends (default 30)"
+    )
+    p.add_argument("--max-body", default="32m", metavar="BYTES", help="largest body (default 32m)")
+    p.add_argument("--max-pixels", type=float, default=40e6, metavar="N", help="largest image (default 40e6)")
+    p.add_argument("--scaled-decode", action="store_true", help="decode large JPEG smaller: sooner, not the same bits")
+    p.add_argument("--policy", action="append", metavar="RULE", help="such as min_accuracy=0.9: refuse what is below")
+    p.add_argument("--no-log", action="store_true", help="log no predictions")
+    p.add_argument("--keep", metavar="images=P%", help="keep this share of the images, without metadata (default none)")
+    p.add_argument("--keep-days", type=float, default=90.0, metavar="N", help="days a prediction is kept (default 90)")
+    p.add_argument("--keep-rows", type=int, default=1_000_000, metavar="N", help="predictions kept (default 1,000,000)")
+    p.add_argument("--window", type=int, default=200, metavar="N", help="predictions of a drift test (default 200)")
+    p.add_argument("--label-studio-files", metavar="DIR", help="the images that Label Studio's tasks name")
+    p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
+    p.add_argument("--alert-email", metavar="ADDRESS", help="who gets alarms by mail")
+    p.add_argument("--smtp", default="localhost:25", metavar="HOST:PORT", help="the mail server (default localhost:25)")
+    _add_home(p)
+
+    p = verb("monitor")
+    below = p.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=type(p))
+    for name, (_, about) in _MONITOR.items():
+        one = below.add_parser(name, help=about, description=about + ".")
+        # The same words may stand before or after WHAT.
+        for flag in ("--json", "--quiet"):
+            one.add_argument(flag, action="store_true", default=argparse.SUPPRESS)
+        one.add_argument("--seed", type=int, default=argparse.SUPPRESS)
+        _add_home(one)
+        if name in _OPTIONS:
+            _OPTIONS[name](one)
+
+
+def _add_home(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--home", default=_HOME, metavar="DIR", help=f"where log and history lie (default {_HOME})")
+    p.add_argument("--log", metavar="DB", help="a SQLite file, or postgresql://… (default: monitor.db in --home)")
+
+
+def serve(o: argparse.Namespace) -> Result:
+    """Serve until told to end."""
+    from eyewright import lifecycle
+    from eyewright.bundle.policy import parse_policy
+    from eyewright.imaging.headers import Limits
+    from eyewright.monitoring import RecorderSettings
+    from eyewright.serving import Settings
+
+    body = _bytes(o.max_body)
+    settings = Settings(
+        host=o.host,
+        port=o.port,
+        token=_token(o.token_file, "EYEWRIGHT_TOKEN"),
+        admin_token=_token(o.admin_token_file, "EYEWRIGHT_ADMIN_TOKEN"),
+        hosts=tuple(o.allow_host),
+        origins=tuple(o.allow_origin),
+        workers=o.workers,
+        threads=o.threads,
+        max_batch=o.max_batch,
+        max_wait_ms=o.max_wait_ms,
+        queue=o.queue,
+        deadline_s=o.deadline,
+        body_bytes=body,
+        scaled_decode=o.scaled_decode,
+        limits=Limits(pixels=int(o.max_pixels), side=16_384, bytes=body),
+    )
+    logging.basicConfig(stream=sys.stderr, format="eyewright: %(message)s", level=logging.WARNING)
+    addresses: list[str] = []
+
+    def ready(server: Any) -> None:
+        addresses.append(server.address)
+        if o.json:
+            # One object when it answers; programs wait for this line.
+            print_json(
+                {"verb": "serve", "ok": True, "address": server.address, "models": sorted(server.service.models)}
+            )
+        elif not o.quiet:
+            print(printable(f"serving  {', '.join(sorted(server.service.models))} at {server.address}"), flush=True)
+            if not o.no_log:
+                print(printable(f"log      {o.log or shown_path(Path(o.home) / 'monitor.db')}"), flush=True)
+
+    lifecycle.serve(
+        o.bundles,
+        settings=settings,
+        home=None if o.no_log and o.bundles else o.home,
+        log=o.log,
+        recording=RecorderSettings(keep_images=_share(o.keep), days=o.keep_days, rows=o.keep_rows, window=o.window),
+        policy=parse_policy(o.policy or []),
+        label_studio_files=o.label_studio_files,
+        alert_webhook=o.alert_webhook,
+        alert_email=o.alert_email,
+        smtp=o.smtp,
+        ready=ready,
+    )
+    return {"silent": True, "text": []}
+
+
+def monitor(o: argparse.Namespace) -> Result:
+    """Do one thing of the monitor's."""
+    call, _ = _MONITOR[o.what]
+    result: Result = call(o)
+    return result
+
+
+def _status(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.monitor_status(o.home, log=o.log)
+    text = []
+    for name, m in found["models"].items():
+        said = m["feedback"]
+        right = (
+            ""
+            if said["right"] is None
+            else f", right by feedback {said['right']:.1%} [{said['low']:.1%}, {said['high']:.1%}] n={said['n']}"
+        )
+        text.append(f"{name}: {m['predictions']} predictions{right}")
+        if m["latency_ms"]:
+            text.append(f"  latency   p50 {m['latency_ms']['p50']} ms, p99 {m['latency_ms']['p99']} ms")
+        text.append("  labels    " + ", ".join(f"{k} {n}" for k, n in list(m["labels"].items())[:6]))
+        if m["windows"]:
+            last = m["windows"][-1]
+            word = "ALARM" if last["alarm"] else "no alarm"
+            text.append(
+                f"  drift     {word}, p = {last['p']:.3g}{' in ' + ', '.join(last['moved']) if last['moved'] else ''}"
+            )
+    text += [f"{alias:10} {v['folder']}" for alias, v in found["aliases"].items()]
+    return {"monitor": found, "text": text or ["the log is empty"]}
+
+
+def _drift(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    found = lifecycle.drift(
+        o.bundle, source=o.source, home=o.home, log=o.log, model=o.model, window=o.window, seed=o.seed or 0
+    )
+    alarm = found.p <= o.alpha
+    text = [f"{'DRIFT' if alarm else 'no drift'}: p = {found.p:.3g} (n = {found.n} against {found.n_reference})"]
+    text += [f"  {t['name']:12} {t['test']:10} p {t['p']:.3g}, adjusted {t['adjusted_p']:.3g}" for t in found.tests]
+    return {"drift": found.to_json(), "text": text, "exit": int(alarm)}
+
+
+def _feedback(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+    from eyewright.cli.verbs import finding
+
+    if o.way == "import":
+        n, findings = lifecycle.feedback_import(o.file, home=o.home, log=o.log)
+        for one in findings:
+            warn(str(one))
+        return {
+            "stored": n,
+            "findings": [finding(f) for f in findings],
+            "text": [f"stored   {n} of feedback"],
+            "exit": int(bool(findings)),
+        }
+    n = lifecycle.feedback_export(o.file, home=o.home, log=o.log, model=o.model)
+    return {"out": {"feedback": Path(o.file).resolve()}, "n": n, "text": [f"wrote    {n} to {o.file}"]}
+
+
+def _select(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    rows = lifecycle.select(o.n, home=o.home, log=o.log, model=o.model, out=o.out)
+    found = [{"prediction_id": r.id, "label": r.label, "score": r.score, "image": r.image} for r in rows]
+    text = [f"{r.id}  {r.label}  {r.score:.1%}" for r in rows]
+    out = {} if o.out is None else {"images": Path(o.out).resolve()}
+    return {"selected": found, "out": out, "text": text}
+
+
+def _retrain(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    options = {k: v for k, v in (("budget", o.budget), ("epochs", o.epochs), ("seed", o.seed)) if v is not None}
+    found = lifecycle.retrain(
+        o.data, out=o.out, home=o.home, log=o.log, bundle=o.bundle, promote=not o.no_promote, **talk(o), **options
+    )
+    text = [f"bundle   {shown_path(found.bundle)}", f"compared {found.comparison}"]
+    text.append("promoted it is the champion now" if found.promoted else "kept     the champion as it was")
+    return {
+        "task": found.comparison.task,
+        "out": {"bundle": found.bundle.resolve(), "run": found.run.resolve()},
+        "comparison": found.comparison.to_json(),
+        "new_images": found.new_images,
+        "promoted": found.promoted is not None,
+        "text": text,
+        "exit": int(found.comparison.better == "a"),
+    }
+
+
+def _promote(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    return _event(lifecycle.promote(o.bundle, home=o.home, data=o.data, force=o.force))
+
+
+def _challenge(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    if (o.bundle is None) != o.clear:
+        raise UsageError("expected a bundle or --clear, found neither or both", fix="pass one of them")
+    return _event(lifecycle.challenge(o.bundle, home=o.home))
+
+
+def _rollback(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    return _event(lifecycle.rollback(home=o.home))
+
+
+def _history(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+    from eyewright.core.jsonable import to_jsonable
+    from eyewright.lifecycle.field import shown_time
+
+    events = lifecycle.history(home=o.home)
+    text = [f"{shown_time(e.time)}  {e.action:9} {e.alias:10} {e.digest[:12]} {e.folder}" for e in events]
+    return {"history": [to_jsonable(e) for e in events], "text": text or ["nothing yet"]}
+
+
+def _dashboard(o: argparse.Namespace) -> Result:
+    from eyewright.core.files import write_json
+    from eyewright.monitoring.dashboard import dashboard
+
+    write_json(Path(o.out), dashboard())
+    return {"out": {"dashboard": Path(o.out).resolve()}, "text": [f"dashboard {o.out}"]}
+
+
+def _event(event: Any) -> Result:
+    from eyewright.core.jsonable import to_jsonable
+
+    return {
+        "event": to_jsonable(event),
+        "text": [f"{event.action}: {event.alias} is {event.folder}", "a server that runs takes it up on SIGHUP"],
+    }
+
+
+def _options_drift(p: argparse.ArgumentParser) -> None:
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--source", metavar="S", help="test these images instead of the log")
+    p.add_argument("--model", metavar="NAME", help="the name it was served by (default: any)")
+    p.add_argument("--window", type=int, default=200, metavar="N", help="the last N predictions (default 200)")
+    p.add_argument("--alpha", type=float, default=0.05, metavar="P", help="exit 1 from this p on down (default 0.05)")
+
+
+def _options_feedback(p: argparse.ArgumentParser) -> None:
+    p.add_argument("way", choices=("import", "export"))
+    p.add_argument("file", metavar="FILE", help=".csv or .jsonl")
+    p.add_argument("--model", metavar="NAME")
+
+
+def _options_select(p: argparse.ArgumentParser) -> None:
+    p.add_argument("-n", type=int, default=50, metavar="N", help="how many (default 50)")
+    p.add_argument("--model", metavar="NAME")
+    p.add_argument("--out", metavar="DIR", help="copy them there, with tasks.json for Label Studio")
+
+
+def _options_retrain(p: argparse.ArgumentParser) -> None:
+    p.add_argument("data", metavar="DATA", help="the data of before; its test part judges")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--bundle", metavar="BUNDLE", help="go on from this one (default: the champion)")
+    p.add_argument("--budget", metavar="TIME", help="such as 10m")
+    p.add_argument("--epochs", type=int, metavar="N")
+    p.add_argument("--no-promote", action="store_true", help="only make and compare it")
+
+
+def _options_promote(p: argparse.ArgumentParser) -> None:
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--data", metavar="DATA", help="compare with the champion on these images first")
+    p.add_argument("--force", action="store_true", help="without comparing; the history says so")
+
+
+def _options_challenge(p: argparse.ArgumentParser) -> None:
+    p.add_argument("bundle", metavar="BUNDLE", nargs="?")
+    p.add_argument("--clear", action="store_true", help="let nobody answer beside the champion any more")
+
+
+def _options_dashboard(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--out", default="eyewright-dashboard.json", metavar="FILE")
+
+
+_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "drift": _options_drift,
+    "feedback": _options_feedback,
+    "select": _options_select,
+    "retrain": _options_retrain,
+    "promote": _options_promote,
+    "challenge": _options_challenge,
+    "dashboard": _options_dashboard,
+}
+
+_MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
+    "status": (_status, "what the log says of every model"),
+    "drift": (_drift, "test whether what comes in is still what the bundle was validated on"),
+    "feedback": (_feedback, "import or export what people say of predictions"),
+    "select": (_select, "choose which kept images to label next"),
+    "retrain": (_retrain, "learn on from feedback, compare, promote if no worse"),
+    "promote": (_promote, "make a bundle the champion"),
+    "challenge": (_challenge, "let a bundle answer beside the champion, seen by the log only"),
+    "rollback": (_rollback, "make the champion what it was before"),
+    "history": (_history, "every change of champion and challenger"),
+    "dashboard": (_dashboard, "write a Grafana dashboard for the server's metrics"),
+}
+
+
+def _token(file: str | None, variable: str) -> str | None:
+    """Read a token; a command line is seen by everybody on the machine, so it is never given there."""
+    if file is None:
+        return os.environ.get(variable) or None
+    try:
+        text = Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the token in {file!r}: {error}", fix="check the file") from None
+    if not text:
+        raise UsageError(f"{file!r} holds no token", fix="write one into it")
+    return text
+
+
+def _bytes(text: str) -> int:
+    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    number, unit = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
+    try:
+        return int(float(number) * unit)
+    except ValueError:
+        raise UsageError(f"expected a size such as 32m, found {text!r}", fix="change it") from None
+
+
+def _share(text: str | None) -> float:
+    """Read `images=1%`."""
+    if text is None:
+        return 0.0
+    kind, _, value = text.partition("=")
+    try:
+        found = float(value.rstrip("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if kind != "images" or not 0 <= found <= 1:
+        raise UsageError(f"expected --keep images=1%, found {text!r}", fix="change it")
+    return found

@@ -1,0 +1,359 @@
+"""In the field: serve bundles, look at what happened to them, choose which one is in use."""
+
+__all__ = [
+    "challenge",
+    "drift",
+    "feedback_export",
+    "feedback_import",
+    "history",
+    "monitor_status",
+    "promote",
+    "rollback",
+    "select",
+    "serve",
+]
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from eyewright.core.errors import DatasetError, InputError, UsageError
+from eyewright.core.report import Finding
+
+if TYPE_CHECKING:
+    from eyewright.lifecycle.opening import PathLike
+    from eyewright.monitoring import Drift, Event, RecorderSettings, Row
+    from eyewright.serving.server import Server
+    from eyewright.serving.settings import Settings
+
+DEFAULT_HOME = "eyewright-monitor"
+
+
+def serve(
+    bundles: "Sequence[PathLike]" = (),
+    *,
+    settings: "Settings | None" = None,
+    home: "PathLike | None" = DEFAULT_HOME,
+    log: str | None = None,
+    recording: "RecorderSettings | None" = None,
+    policy: Mapping[str, float] | None = None,
+    label_studio_files: "PathLike | None" = None,
+    alert_webhook: str | None = None,
+    alert_email: str | None = None,
+    smtp: str = "localhost:25",
+    ready: "Callable[[Server], None] | None" = None,
+) -> None:
+    """Put bundles behind HTTP, with a page for people, until SIGTERM; blocks.
+
+    Each of `bundles` is FOLDER or NAME=FOLDER; none means the champion of `home`, with its challenger beside it if
+    there is one. Predictions are logged in `home` and in the database `log` (SQLite there, or postgresql://…); with
+    `home` None nothing is logged. `policy` is added to what the bundles ask for themselves.
+
+    Raises:
+        BundleError, PolicyError: a bundle is refused.
+        UsageError: the port is in use, a token is missing, another server logs in this home.
+    """
+    from eyewright.monitoring import Alerts, Recorder
+    from eyewright.serving import run_server
+    from eyewright.serving.models import Model, load_table
+
+    place = None if home is None else Path(home)
+    if label_studio_files is not None and not Path(label_studio_files).is_dir():
+        raise UsageError(f"expected a folder, found {str(label_studio_files)!r}", fix="change --label-studio-files")
+    current: dict[str, Model] = {}
+
+    def table() -> tuple[dict[str, Model], dict[str, str]]:
+        found, beside = (load_table(bundles, policy), {}) if bundles else _aliased(place, policy)
+        current.clear()
+        current.update(found)
+        return found, beside
+
+    # Before a worker is started: what is wrong with a bundle is said at once.
+    table()
+    recorder = None
+    if place is not None:
+        recorder = Recorder(
+            place,
+            address=log,
+            settings=recording,
+            references=lambda: {n: (m.digest, _reference(str(m.folder), m.digest), m.task) for n, m in current.items()},
+            alerts=Alerts(alert_webhook, alert_email, smtp),
+        )
+    try:
+        run_server(
+            settings=settings,
+            table=table,
+            recorder=recorder,
+            files=None if label_studio_files is None else Path(label_studio_files),
+            ready=ready,
+        )
+    finally:
+        if recorder is not None:
+            recorder.close()
+
+
+def _aliased(home: Path | None, policy: Mapping[str, float] | None) -> tuple[dict[str, Any], dict[str, str]]:
+    from eyewright.monitoring import History
+    from eyewright.serving.models import load_table
+
+    event = None if home is None else History(home).current("champion")
+    if event is None or home is None:
+        raise UsageError("expected bundles to serve, or a champion, found neither", fix="pass a bundle folder")
+    found = load_table([f"champion={event.folder}"], policy)
+    if found["champion"].digest != event.digest:
+        raise UsageError(
+            f"the bundle at {event.folder!r} is not the one that was promoted", fix="promote it again, or restore it"
+        )
+    other = History(home).current("challenger")
+    if other is None:
+        return found, {}
+    return found | load_table([f"challenger={other.folder}"], policy), {"champion": "challenger"}
+
+
+@lru_cache(maxsize=32)
+def _reference(folder: str, digest: str) -> Mapping[str, Any]:
+    from eyewright.bundle import read_reference
+
+    return read_reference(Path(folder))
+
+
+def monitor_status(home: "PathLike" = DEFAULT_HOME, *, log: str | None = None) -> dict[str, Any]:
+    """Give what the log says of every model in it: counts, labels, latency, feedback, drift; and the aliases."""
+    from eyewright.monitoring import History
+    from eyewright.monitoring.summary import summarise_model
+
+    store = _store(home, log)
+    try:
+        counts = store.counts()
+        models = {name: summarise_model(store, name, "", {}, "") for name in counts}
+    finally:
+        store.close()
+    events = History(Path(home))
+    aliases = {}
+    for alias in ("champion", "challenger"):
+        event = events.current(alias)
+        if event is not None:
+            aliases[alias] = {"folder": event.folder, "digest": event.digest, "since": event.time}
+    return {"models": models, "aliases": aliases}
+
+
+def drift(
+    bundle: "PathLike",
+    *,
+    source: "PathLike | None" = None,
+    home: "PathLike" = DEFAULT_HOME,
+    log: str | None = None,
+    model: str | None = None,
+    window: int = 200,
+    seed: int = 0,
+) -> "Drift":
+    """Test whether the last `window` logged predictions, or the images of `source`, are like those the bundle was
+    validated on.
+
+    Raises:
+        InputError: too few of them, or a bundle of before appearance was stored.
+    """
+    from eyewright.bundle import load_bundle
+    from eyewright.core.rng import generator
+    from eyewright.monitoring import Sample, drift_between
+
+    loaded = load_bundle(bundle)
+    known = Sample.of_reference(loaded.reference, loaded.task_name)
+    if known is None:
+        raise InputError("the bundle's reference holds too little to test drift against", fix="export the run again")
+    if source is not None:
+        found = sample_of(loaded, source)
+    else:
+        digest = hashlib.sha256((Path(bundle) / "bundle.json").read_bytes()).hexdigest()
+        store = _store(home, log)
+        try:
+            names = [model] if model is not None else sorted(store.counts())
+            rows = [r for n in names for r in store.recent(model=n, n=window) if r.digest == digest]
+        finally:
+            store.close()
+        rows = sorted(rows, key=lambda r: r.time)[-window:]
+        looks = np.array([r.look for r in rows], np.float32).reshape(len(rows), -1)
+        found = Sample(looks, np.array([r.answer for r in rows], np.float32), loaded.task_name)
+    if len(found) < 20:
+        raise InputError(f"expected at least 20 images to test, found {len(found)}", fix="wait for more")
+    return drift_between(known, found, rng=generator(seed, "drift"))
+
+
+def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
+    """Give images as the numbers that drift is tested on."""
+    from eyewright.imaging.appearance import appearance
+    from eyewright.imaging.sources import iter_images
+    from eyewright.monitoring import Sample
+    from eyewright.tasks.numbers import answer_numbers
+
+    looks, answers = [], []
+    listed = isinstance(source, Sequence) and not isinstance(source, str)
+    images = source if listed else (frame.image for frame in iter_images(source))
+    for image in cast(Any, images):
+        pixels, placement = bundle.preparation(image)
+        (shown,) = bundle.read(bundle.raw(pixels[None]), [placement])
+        looks.append(appearance(pixels, placement))
+        answers.append(answer_numbers(shown))
+    n_classes = len(bundle.labels)
+    return Sample(
+        np.array(looks, np.float32).reshape(len(looks), -1),
+        np.array(answers, np.float32).reshape(len(looks), n_classes),
+        bundle.task_name,
+    )
+
+
+def feedback_import(
+    path: "PathLike", *, home: "PathLike" = DEFAULT_HOME, log: str | None = None
+) -> tuple[int, list[Finding]]:
+    """Read feedback on logged predictions from CSV or JSON lines; give how many were stored, and what was not."""
+    from eyewright.monitoring import import_feedback
+
+    store = _store(home, log)
+    try:
+        return import_feedback(store, Path(path))
+    finally:
+        store.close()
+
+
+def feedback_export(
+    path: "PathLike", *, home: "PathLike" = DEFAULT_HOME, log: str | None = None, model: str | None = None
+) -> int:
+    """Write all feedback as CSV or JSON lines; give how many."""
+    from eyewright.monitoring import export_feedback
+
+    store = _store(home, log)
+    try:
+        return export_feedback(store, Path(path), model=model)
+    finally:
+        store.close()
+
+
+def select(
+    n: int = 50,
+    *,
+    home: "PathLike" = DEFAULT_HOME,
+    log: str | None = None,
+    model: str | None = None,
+    out: "PathLike | None" = None,
+) -> "list[Row]":
+    """Choose which kept images to label next: where the model is least sure, and no two alike; with `out` they are
+    copied there, beside `tasks.json` for Label Studio."""
+    import shutil
+
+    from eyewright.core.files import write_json
+    from eyewright.monitoring import choose_next, image_path
+
+    place = Path(home)
+    store = _store(home, log)
+    try:
+        names = [model] if model is not None else sorted(store.counts())
+        said = {row.id for row, _, _ in store.feedback()}
+        rows = [r for name in names for r in store.recent(model=name, n=20_000)]
+    finally:
+        store.close()
+    open_rows = [r for r in rows if r.image and r.id not in said and image_path(place, r.image).exists()]
+    if not open_rows:
+        raise InputError("no kept image waits for a label", fix="serve with --keep images=5% for a while")
+    chosen = choose_next(open_rows, n)
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        tasks = []
+        for row in chosen:
+            shutil.copyfile(image_path(place, row.image), folder / f"{row.id}.jpg")
+            meta = {"prediction_id": row.id, "label": row.label, "score": row.score}
+            tasks.append({"data": {"image": f"/data/local-files/?d={row.id}.jpg"}, "meta": meta})
+        write_json(folder / "tasks.json", tasks)
+    return chosen
+
+
+def promote(
+    bundle: "PathLike",
+    *,
+    home: "PathLike" = DEFAULT_HOME,
+    data: "PathLike | None" = None,
+    force: bool = False,
+    reason: Mapping[str, Any] | None = None,
+) -> "Event":
+    """Make a bundle the champion: verified, by its own policy, and with `data` only if it is no worse than the one
+    before it on these images. `force` leaves the comparison out, and the history says so.
+
+    Raises:
+        BundleError, PolicyError: it is refused.
+        UsageError: there is a champion, and neither data to compare on nor `force`.
+        DatasetError: it is worse.
+    """
+    from eyewright.bundle import check_policy, load_bundle
+    from eyewright.lifecycle.stages import compare
+    from eyewright.monitoring import History
+
+    loaded = load_bundle(bundle)
+    check_policy(loaded.folder, loaded.manifest)
+    events = History(Path(home))
+    before = events.current("champion")
+    why: dict[str, Any] = dict(reason or {})
+    if before is not None and not force:
+        if data is None:
+            raise UsageError("expected data to compare with the champion on, found none", fix="pass --data, or --force")
+        found = compare(before.folder, loaded.folder, data)
+        if found.better == "a":
+            raise DatasetError(f"the bundle is worse than the champion: {found}", fix="keep the champion", code="worse")
+        why["comparison"] = found.to_json()
+    elif force:
+        why["forced"] = True
+    digest = hashlib.sha256((loaded.folder / "bundle.json").read_bytes()).hexdigest()
+    return events.add("promote", "champion", loaded.folder, digest, why)
+
+
+def challenge(bundle: "PathLike | None", *, home: "PathLike" = DEFAULT_HOME) -> "Event":
+    """Let a bundle answer beside the champion, where only the log sees it; None ends that."""
+    from eyewright.bundle import load_bundle
+    from eyewright.monitoring import History
+
+    events = History(Path(home))
+    if bundle is None:
+        return events.add("clear", "challenger", Path("."), "", {})
+    folder = load_bundle(bundle).folder
+    digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+    return events.add("challenge", "challenger", folder, digest, {})
+
+
+def rollback(*, home: "PathLike" = DEFAULT_HOME) -> "Event":
+    """Make the champion what it was before.
+
+    Raises:
+        UsageError: there was none before.
+        BundleError: it is no longer there, or changed.
+    """
+    from eyewright.bundle import load_bundle
+    from eyewright.monitoring import History
+
+    event = History(Path(home)).rollback()
+    load_bundle(event.folder)
+    return event
+
+
+def history(*, home: "PathLike" = DEFAULT_HOME) -> "list[Event]":
+    """Give every change of champion and challenger, oldest first; a history that was changed is refused."""
+    from eyewright.monitoring import History
+
+    return History(Path(home)).events()
+
+
+def _store(home: "PathLike", log: str | None) -> Any:
+    from eyewright.monitoring import open_store
+
+    address = log or str(Path(home) / "monitor.db")
+    if "://" not in address and not Path(address).exists():
+        raise InputError(f"expected a log at {address!r}, found none", fix="check --home, or serve a model first")
+    return open_store(address)
+
+
+def shown_time(seconds: float) -> str:
+    """Give a time as people read it, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))

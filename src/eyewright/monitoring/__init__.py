@@ -1,0 +1,27 @@
+"""Watching a model at work: the prediction log, drift, alerts, feedback, and which model is in use."""
+
+from eyewright.monitoring.alerts import Alerts
+from eyewright.monitoring.drift import Drift, OnlineControl, Sample, drift_between
+from eyewright.monitoring.exchange import choose_next, export_feedback, import_feedback
+from eyewright.monitoring.history import Event, History
+from eyewright.monitoring.recorder import Recorder, RecorderSettings, image_path
+from eyewright.monitoring.store import Row, Store, open_store
+
+__all__ = [
+    "Alerts",
+    "Drift",
+    "Event",
+    "History",
+    "OnlineControl",
+    "Recorder",
+    "RecorderSettings",
+    "Row",
+    "Sample",
+    "Store",
+    "choose_next",
+    "export_feedback",
+    "image_path",
+    "import_feedback",
+    "open_store",
+    "drift_between",
+]

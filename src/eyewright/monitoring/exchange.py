@@ -1,0 +1,146 @@
+"""Feedback in and out of files, and what is worth labelling next."""
+
+__all__ = ["choose_next", "export_feedback", "import_feedback"]
+
+import csv
+import io
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import InputError, UsageError
+from eyewright.core.files import write_text
+from eyewright.core.jsonable import dumps_json
+from eyewright.core.report import Finding
+from eyewright.monitoring.store import Row, Store
+
+_MOST_BYTES = 256 * 2**20
+
+
+def import_feedback(store: Store, path: Path) -> tuple[int, list[Finding]]:
+    """Read feedback from CSV (prediction_id, label, correct, comment) or JSON lines; give how many were stored, and
+    what was not, with its line.
+
+    Raises:
+        InputError: the file cannot be read, or has no prediction_id.
+    """
+    stored, findings = [], []
+    for line, content in _lines(path):
+        prediction_id = content.pop("prediction_id", None)
+        kept = {
+            k: v for k, v in content.items() if k in ("label", "correct", "comment", "objects") and v not in ("", None)
+        }
+        if isinstance(kept.get("correct"), str):
+            word = kept["correct"].strip().lower()
+            if word not in ("true", "false", "1", "0", "yes", "no"):
+                findings.append(_finding(path, line, f"expected correct as true or false, found {word!r}"))
+                continue
+            kept["correct"] = word in ("true", "1", "yes")
+        if not isinstance(prediction_id, str) or not prediction_id or not {"label", "correct", "objects"} & set(kept):
+            findings.append(_finding(path, line, "expected prediction_id and label or correct"))
+        elif not store.knows(prediction_id):
+            findings.append(_finding(path, line, f"no prediction {prediction_id[:80]!r} is in the log"))
+        else:
+            stored.append((secrets.token_hex(12), prediction_id, time.time(), kept))
+    store.add([], stored)
+    return len(stored), findings
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{str(path)!r} is larger than {_MOST_BYTES} bytes", fix="split it")
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {str(path)!r}: {error}", fix="check the file") from None
+    if path.suffix.lower() == ".csv":
+        reader = csv.DictReader(io.StringIO(text))
+        if "prediction_id" not in (reader.fieldnames or ()):
+            raise InputError(f"expected a column prediction_id in {str(path)!r}, found none", fix="name the columns")
+        for row in reader:
+            yield reader.line_num, {str(k): v for k, v in row.items()}
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError):
+            content = None
+        yield number, dict(content) if isinstance(content, dict) else {}
+
+
+def _finding(path: Path, line: int, message: str) -> Finding:
+    return Finding("feedback", message, "mend the line and import it again", str(path), line)
+
+
+def export_feedback(store: Store, path: Path, *, model: str | None = None) -> int:
+    """Write all feedback, the last word on each prediction, as CSV or JSON lines; give how many."""
+    rows = [
+        {"prediction_id": row.id, "time": at, "model": row.model, "digest": row.digest, "answered": row.label,
+         "score": row.score, "image": row.image, **content}
+        for row, content, at in store.feedback(model=model)
+    ]  # fmt: skip
+    if path.suffix.lower() == ".csv":
+        names = [
+            "prediction_id",
+            "time",
+            "model",
+            "digest",
+            "answered",
+            "score",
+            "image",
+            "label",
+            "correct",
+            "comment",
+        ]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, [*names, "objects"], restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: dumps_json(v) if isinstance(v, list) else v for k, v in r.items()} for r in rows)
+        write_text(path, out.getvalue())
+    elif path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        write_text(path, "".join(dumps_json(r) + "\n" for r in rows))
+    else:
+        raise UsageError(f"expected a name that ends in .csv or .jsonl, found {path.name!r}", fix="change it")
+    return len(rows)
+
+
+def choose_next(rows: list[Row], n: int) -> list[Row]:
+    """Choose what to label next: answers the model was least sure of, each unlike those chosen before it.
+
+    Starts from the 10 n least sure (margin between the two surest classes for probabilities, else the score nearest a
+    half; unfamiliar images count as unsure), and takes from them by greedy k-centre in the images' numbers (Sener &
+    Savarese 2018), so that n images are not n times the same one.
+    """
+    if not rows:
+        return []
+    unsure = np.array([_unsureness(r) for r in rows])
+    first = np.argsort(-unsure, kind="stable")[: 10 * n]
+    looks = np.array([rows[i].look for i in first], np.float64)
+    spread = looks.std(0)
+    looks = (looks - looks.mean(0)) / np.where(spread > 0, spread, 1)
+    chosen = [0]
+    nearest: NDArray[np.float64] = np.linalg.norm(looks - looks[0], axis=1)
+    while len(chosen) < min(n, len(first)):
+        gain = nearest * (0.5 + unsure[first])
+        gain[chosen] = -1
+        chosen.append(int(gain.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(looks - looks[chosen[-1]], axis=1))
+    return [rows[first[k]] for k in chosen]
+
+
+def _unsureness(row: Row) -> float:
+    answer = row.answer
+    if len(answer) > 1 and abs(float(answer.sum()) - 1) < 1e-3 and float(answer.max()) <= 1:
+        top = np.sort(answer)[-2:]
+        found = 1 - float(top[1] - top[0])
+    else:
+        found = 1 - abs(2 * row.score - 1)
+    return max(found, 0.9) if row.unfamiliar is not None and row.unfamiliar <= 0.01 else found

@@ -1,0 +1,329 @@
+"""The log behind a server: journal on the request path, database and tests off it."""
+
+__all__ = ["Recorder", "RecorderSettings", "image_path"]
+
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import EyewrightError, InputError
+from eyewright.core.files import held_lock, write_bytes
+from eyewright.core.rng import generator
+from eyewright.monitoring.alerts import Alerts
+from eyewright.monitoring.drift import OnlineControl, Sample, drift_between
+from eyewright.monitoring.journal import Journal
+from eyewright.monitoring.store import Row, Store, open_store
+from eyewright.monitoring.summary import summarise_model
+
+_log = logging.getLogger("eyewright.monitoring")
+
+_FLUSH_S = 0.25
+_PRUNE_S = 600.0
+_MOST_WAITING = 100_000
+
+
+@dataclass(frozen=True)
+class RecorderSettings:
+    """What is kept, and when drift is looked for.
+
+    `keep_images` is the share of images that are kept, by the SHA-256 of what is kept and without metadata, up to
+    `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay. Drift
+    is tested on each `window` predictions of a model, at most every `every_s`; alarms are raised at a false discovery
+    rate of `alarm_rate`.
+    """
+
+    keep_images: float = 0.0
+    image_bytes: int = 2 * 2**30
+    days: float = 90.0
+    rows: int = 1_000_000
+    window: int = 200
+    every_s: float = 30.0
+    alarm_rate: float = 0.05
+
+
+class Noted(Protocol):
+    """What is logged of one answer."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def time(self) -> float: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def seen(self) -> Any: ...
+    @property
+    def total_ms(self) -> float: ...
+    @property
+    def picture(self) -> bytes: ...
+    @property
+    def shadow_of(self) -> str: ...
+
+
+class Recorder:
+    """Logs predictions and feedback of a server in a folder `home` and the database at `address`.
+
+    `note` returns when the kernel holds the entry: a process that is killed afterwards loses nothing. A thread writes
+    to the database in batches, whatever time that takes; a database that went away finds everything when it is back.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        address: str | None = None,
+        settings: RecorderSettings | None = None,
+        references: Callable[[], Mapping[str, tuple[str, Mapping[str, NDArray[Any]], str]]] | None = None,
+        alerts: Alerts | None = None,
+    ) -> None:
+        self.home, self.settings = home, settings or RecorderSettings()
+        self.address = address or str(home / "monitor.db")
+        self.alerts = alerts or Alerts()
+        self._references = references or dict
+        self._lock_file = held_lock(home / "lock", busy="another server logs here", code="monitor_busy")
+        self._lock_file.__enter__()
+        self._journal = Journal(home / "journal")
+        self._store = open_store(self.address)
+        self._views: Store = open_store(self.address)
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Any, ...]] = []
+        self._ids: set[str] = set()
+        self.dropped = 0
+        self.trouble = ""
+        self._controls: dict[str, OnlineControl] = {}
+        self._tested: dict[str, tuple[float, float]] = {}
+        self._last: dict[str, Mapping[str, Any]] = {}
+        self._pruned = 0.0
+        self._ended = threading.Event()
+        self._replay()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+        self._thread.start()
+
+    @property
+    def keep_share(self) -> float:
+        """The share of images that are kept."""
+        return self.settings.keep_images
+
+    def note(self, entry: Noted) -> None:
+        """Log one answer."""
+        s = entry.seen
+        head = (entry.id, entry.time, entry.model, entry.digest, s.label, s.score, s.unfamiliar)
+        fields = (*head, *s.size_hw, entry.total_ms, s.look, s.answer, entry.shadow_of, "")
+        image = b""
+        if entry.picture:
+            image = entry.picture
+            fields = (*fields[:-1], hashlib.sha256(image).hexdigest())
+        self._append(("p", fields, image))
+
+    def feedback(self, prediction_id: str, content: Mapping[str, Any]) -> bool:
+        """Log what somebody says of a prediction; tell whether the prediction is known."""
+        with self._lock:
+            known = prediction_id in self._ids
+        if not known:
+            try:
+                known = self._views.knows(prediction_id)
+            except InputError:
+                # While the database is away nobody can tell; what people say is kept.
+                known = len(prediction_id) <= 80
+        if known:
+            self._append(("f", (secrets.token_hex(12), prediction_id, time.time(), dict(content)), b""))
+        return known
+
+    def _append(self, entry: tuple[str, Any, bytes]) -> None:
+        data = msgspec.msgpack.encode(entry)
+        try:
+            self._journal.append(data)
+        except OSError as error:
+            self.dropped += 1
+            self._say(f"the log cannot be written, predictions are not logged: {error}")
+            return
+        with self._lock:
+            if len(self._waiting) < _MOST_WAITING:
+                self._waiting.append(entry[:2] if not entry[2] else entry)
+            if entry[0] == "p":
+                self._ids.add(entry[1][0])
+
+    def _replay(self) -> None:
+        """Take up what was acknowledged before the last end."""
+        for data in self._journal.left():
+            kind, fields, image = msgspec.msgpack.decode(data)
+            self._waiting.append((kind, fields) if not image else (kind, fields, image))
+
+    def _run(self) -> None:
+        wait = _FLUSH_S
+        while not self._ended.wait(wait):
+            wait = _FLUSH_S if self.flush() else min(5.0, wait * 2)
+            try:
+                self._test_all()
+                self._prune()
+            except EyewrightError as error:
+                self._say(str(error))
+
+    def flush(self) -> bool:
+        """Write what waits to the database; tell whether it is there."""
+        with self._lock:
+            segments = self._journal.turn()
+            taken, self._waiting = self._waiting, []
+        if not taken:
+            self._journal.drop(segments)
+            return True
+        if len(taken) >= _MOST_WAITING:
+            # More came than memory was given for; the journal holds all of it.
+            taken = [self._plain(msgspec.msgpack.decode(d)) for d in self._journal.left()]
+        rows, said = [], []
+        for kind, fields, *image in taken:
+            if kind == "f":
+                said.append(tuple(fields))
+                continue
+            row = Row.read(fields)
+            if image and not self._keep(row.image, image[0]):
+                row = replace(row, image="")
+            rows.append(row)
+        try:
+            self._store.add(rows, said)
+        except InputError as error:
+            self._say(error.message)
+            with self._lock:
+                self._waiting = taken + self._waiting
+            return False
+        self._journal.drop(segments)
+        if self.trouble:
+            _log.warning("the log is written again")
+            self.trouble = ""
+        with self._lock:
+            self._ids = {fields[0] for kind, fields, *_ in self._waiting if kind == "p"}
+        return True
+
+    @staticmethod
+    def _plain(entry: Any) -> Any:
+        kind, fields, image = entry
+        return (kind, fields, image) if image else (kind, fields)
+
+    def _keep(self, name: str, data: bytes) -> bool:
+        folder = self.home / "images"
+        try:
+            if self._image_bytes() + len(data) > self.settings.image_bytes:
+                return False
+            write_bytes(folder / name[:2] / f"{name}.jpg", data)
+            return True
+        except EyewrightError as error:
+            self._say(error.message)
+            return False
+
+    def _image_bytes(self) -> int:
+        return sum(e.stat().st_size for e in (self.home / "images").rglob("*.jpg"))
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            _log.warning("%s", trouble)
+        self.trouble = trouble
+
+    def _test_all(self) -> None:
+        """Test each model whose next window is full."""
+        now = time.monotonic()
+        for model, (digest, reference, kind) in self._references().items():
+            last, since = self._tested.get(model, (0.0, -1.0))
+            if now - last < self.settings.every_s and last:
+                continue
+            known = Sample.of_reference(reference, kind)
+            if known is None:
+                continue
+            if since < 0:
+                self._restore(model)
+                since = self._tested[model][1]
+            rows = self._store.recent(model=model, n=self.settings.window, since=since)
+            rows = [r for r in rows if r.digest == digest and r.look.shape == known.looks.shape[1:]]
+            if len(rows) < self.settings.window:
+                continue
+            self._test(model, digest, known, rows, kind)
+            self._tested[model] = (now, rows[-1].time)
+
+    def _restore(self, model: str) -> None:
+        """Go on where the tests of before ended."""
+        control, since = OnlineControl(self.settings.alarm_rate), 0.0
+        for window in self._store.windows(model=model, n=100_000):
+            control.alarm(float(window["p"]))
+            since = max(since, float(window["until"]))
+        self._controls[model] = control
+        self._tested[model] = (0.0, since)
+
+    def _test(self, model: str, digest: str, known: Sample, rows: list[Row], kind: str) -> None:
+        window = Sample(np.stack([r.look for r in rows]), np.stack([r.answer for r in rows]), kind)
+        found = drift_between(known, window, rng=generator(0, "drift", model, int(rows[-1].time)))
+        control = self._controls[model]
+        level = control.level
+        alarm = control.alarm(found.p)
+        now = time.time()
+        content = {**found.to_json(), "level": level, "alarm": alarm, "since": rows[0].time, "until": rows[-1].time}
+        self._last[model] = content
+        self._store.add_window(f"{model}-{rows[-1].id}", now, model, digest, content)
+        if alarm:
+            moved = ", ".join(found.moved[:4]) or str(found.tests[0]["name"])
+            self.alerts.send("drift", f"{model}: what comes in has changed (p = {found.p:.3g}): {moved}", content)
+
+    def _prune(self) -> None:
+        if time.monotonic() - self._pruned < _PRUNE_S and self._pruned:
+            return
+        self._pruned = time.monotonic()
+        before = time.time() - self.settings.days * 86_400
+        _, images = self._store.prune(before=before, most=self.settings.rows)
+        for name in images:
+            image_path(self.home, name).unlink(missing_ok=True)
+
+    def watch(self) -> dict[str, Any]:
+        """Give what a page or a person wants to see of each model."""
+        try:
+            models = {
+                name: summarise_model(self._views, name, digest, reference, kind)
+                for name, (digest, reference, kind) in self._references().items()
+            }
+        except InputError as error:
+            return {"models": {}, "trouble": error.message, "dropped": self.dropped}
+        return {"models": models, "trouble": self.trouble, "dropped": self.dropped}
+
+    def gauges(self) -> list[tuple[str, str, Mapping[str, str], float]]:
+        """Give what Prometheus reads."""
+        with self._lock:
+            waiting = len(self._waiting)
+        found: list[tuple[str, str, Mapping[str, str], float]] = [
+            ("eyewright_log_waiting_entries", "Entries that are not in the database yet", {}, float(waiting)),
+            ("eyewright_log_lost_entries", "Entries that could not be written at all", {}, float(self.dropped)),
+        ]
+        for model, last in list(self._last.items()):
+            found.append(("eyewright_drift_p_value", "p of the last drift test", {"model": model}, float(last["p"])))
+            about = "Whether the last drift test was an alarm"
+            found.append(("eyewright_drift_alarm", about, {"model": model}, float(last["alarm"])))
+        return found
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        self._ended.set()
+        self._thread.join(10)
+        self.flush()
+        self._journal.close()
+        self._store.close()
+        self._views.close()
+        self._lock_file.__exit__(None, None, None)
+
+
+def image_path(home: Path, name: str) -> Path:
+    """Give where a kept image lies; its name is the SHA-256 that we gave it.
+
+    Raises:
+        InputError: another name.
+    """
+    if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+        raise InputError(f"expected the name of a kept image, found {name[:80]!r}", fix="check it")
+    return home / "images" / name[:2] / f"{name}.jpg"

@@ -1,0 +1,104 @@
+"""What a log says of one model: how much, what was answered, what feedback says, what drifted."""
+
+__all__ = ["quality", "summarise_model"]
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.imaging.appearance import TRAITS
+from eyewright.metrics.bootstrap import wilson_interval
+from eyewright.monitoring.store import Row, Store
+
+_RECENT = 1000
+_SHOWN = ("brightness", "contrast", "sharpness")
+
+
+def summarise_model(
+    store: Store, name: str, digest: str, reference: Mapping[str, NDArray[Any]], kind: str
+) -> dict[str, Any]:
+    """Give counts, the last thousand predictions in short, quality by feedback, and the drift tests."""
+    rows = store.recent(model=name, n=_RECENT)
+    about = store.counts().get(name, {"n": 0})
+    labels = Counter(r.label or "(nothing)" for r in rows)
+    windows = store.windows(model=name, n=100)
+    shadows = store.recent(model=name, n=_RECENT, shadows=True)
+    return {
+        "digest": digest,
+        "task": kind,
+        "predictions": about["n"],
+        "now": time.time(),
+        "last": rows[-1].time if rows else None,
+        "labels": dict(labels.most_common(12)),
+        "confidence": _histogram([r.score for r in rows]),
+        "latency_ms": _quantiles([r.ms for r in rows]),
+        "unfamiliar": _share([r.unfamiliar for r in rows]),
+        "traits": _traits(rows, reference),
+        "feedback": quality(store.feedback(model=name)),
+        "shadow_predictions": len(shadows),
+        "windows": [
+            {k: w[k] for k in ("time", "p", "level", "alarm", "n")}
+            | {"moved": [t["name"] for t in w["tests"] if t["adjusted_p"] <= 0.05][:5]}
+            for w in windows
+        ],
+    }
+
+
+def quality(rows: Sequence[tuple[Row, Mapping[str, Any], float]]) -> dict[str, Any]:
+    """Give how often feedback agrees, with Wilson's interval: of answers that somebody looked at, not of all.
+
+    >>> quality([])
+    {'n': 0, 'right': None, 'low': None, 'high': None}
+    """
+    said = [right for row, content, _ in rows if (right := is_right(row, content)) is not None]
+    if not said:
+        return {"n": 0, "right": None, "low": None, "high": None}
+    low, high = wilson_interval(sum(said), len(said))
+    return {"n": len(said), "right": sum(said) / len(said), "low": low, "high": high}
+
+
+def is_right(row: Row, content: Mapping[str, Any]) -> bool | None:
+    """Tell whether feedback says that the answer was right; None where it does not say."""
+    if isinstance(content.get("correct"), bool):
+        return bool(content["correct"])
+    if isinstance(content.get("label"), str):
+        return bool(content["label"] == row.label)
+    return None
+
+
+def _histogram(values: Sequence[float]) -> list[int]:
+    counts, _ = np.histogram(np.clip(values, 0, 1), bins=10, range=(0, 1))
+    return [int(c) for c in counts]
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    found = np.quantile(values, [0.5, 0.9, 0.99])
+    return {name: round(float(v), 2) for name, v in zip(("p50", "p90", "p99"), found, strict=True)}
+
+
+def _share(values: Sequence[float | None]) -> dict[str, Any] | None:
+    known = [v for v in values if v is not None]
+    if not known:
+        return None
+    flagged = sum(v <= 0.01 for v in known)
+    low, high = wilson_interval(flagged, len(known))
+    return {"n": len(known), "share": flagged / len(known), "low": low, "high": high}
+
+
+def _traits(rows: Sequence[Row], reference: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Give medians of a few traits over time in chunks of 20, and what is usual in the reference."""
+    found: dict[str, Any] = {}
+    known = reference.get("appearance")
+    looks = np.array([r.look[: len(TRAITS)] for r in rows if len(r.look) >= len(TRAITS)], np.float64)
+    for name in _SHOWN:
+        k = TRAITS.index(name)
+        chunks = [looks[i : i + 20, k] for i in range(0, len(looks), 20)] if len(looks) else []
+        usual = None if known is None else [round(float(v), 3) for v in np.quantile(known[:, k], [0.05, 0.5, 0.95])]
+        found[name] = {"recent": [round(float(np.median(c)), 3) for c in chunks], "usual": usual}
+    return found
