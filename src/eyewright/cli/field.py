@@ -32,7 +32,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--workers", type=int, default=0, metavar="N", help="processes that run models (default: one a core)"
     )
     p.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each (default 1)")
-    p.add_argument("--max-batch", type=int, default=8, metavar="N", help="requests run together (default 8)")
+    p.add_argument("--max-batch", type=int, default=4, metavar="N", help="requests run together (default 4)")
     p.add_argument("--max-wait-ms", type=float, default=0.0, metavar="MS", help="wait so long for more (default 0)")
     p.add_argument("--queue", type=int, default=256, metavar="N", help="requests that may wait (default 256)")
     p.add_argument(

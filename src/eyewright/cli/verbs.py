@@ -75,6 +75,7 @@ def _run_result(done: Any) -> Result:
         "Use it:",
         f"  {shown_program('eyewright')} predict {bundle} --source IMAGE",
         f"  {shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
+        f"  {shown_program('eyewright')} serve {bundle}",
         f'  {shown_program("python")} -c "{use}"',
     ]
     return {

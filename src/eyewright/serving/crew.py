@@ -43,6 +43,7 @@ class _Waiting:
     arrived: float
     alone: bool = False
     tries: int = 0
+    queued: bool = True
 
 
 @dataclass(eq=False)
@@ -148,7 +149,7 @@ class Crew:
         finally:
             if not waiting.done.done():
                 waiting.done.cancel()
-            with contextlib.suppress(ValueError):
+            if waiting.queued:
                 self._pending.remove(waiting)
 
     def _dispatch(self) -> None:
@@ -158,15 +159,19 @@ class Crew:
             if worker is None:
                 return
             head = self._pending[0]
-            most = 1 if head.alone else self.settings.max_batch
+            # A share of what waits, so that nobody idles beside a full batch.
+            fair = -(-len(self._pending) // max(1, sum(w.ready and not w.retired for w in self._workers)))
+            most = 1 if head.alone else min(self.settings.max_batch, fair)
             chosen = [w for w in self._pending if w.model == head.model and (not w.alone or w is head)][:most]
             wait = head.arrived + self.settings.max_wait_ms / 1000 - time.monotonic()
-            if len(chosen) < most and wait > 0.0002:
+            if len(chosen) < self.settings.max_batch and not head.alone and wait > 0.0002:
                 if self._wake is None:
                     self._wake = asyncio.get_running_loop().call_later(wait, self._waited)
                 return
             taken = set(map(id, chosen))
             self._pending = deque(w for w in self._pending if id(w) not in taken)
+            for one in chosen:
+                one.queued = False
             self._give(worker, chosen)
 
     def _waited(self) -> None:
@@ -244,7 +249,7 @@ class Crew:
             elif waiting.tries:
                 waiting.done.set_exception(LostError("the worker that had this request died", fix="try again"))
             else:
-                waiting.tries, waiting.alone = 1, True
+                waiting.tries, waiting.alone, waiting.queued = 1, True, True
                 self._pending.appendleft(waiting)
         if self._closing or worker.retired:
             return

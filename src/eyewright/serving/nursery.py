@@ -11,11 +11,15 @@ import signal
 import socket
 import sys
 
+from PIL import Image
+
 from eyewright.serving.worker import run_worker
 
 
 def main(arguments: list[str]) -> None:
     """Fork a worker for every socket that comes, until the server is gone; answers with the worker's process id."""
+    # Pillow looks for its formats at the first image: once here, not once a worker.
+    Image.init()
     door = socket.socket(fileno=int(arguments[0]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Nobody waits for a worker here: the server sees its socket close.

@@ -80,6 +80,7 @@ class Server:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 date_header=False,
                 timeout_keep_alive=75,
                 limit_concurrency=self.settings.connections,

@@ -34,7 +34,7 @@ class Settings:
     origins: tuple[str, ...] = ()
     workers: int = 0
     threads: int = 1
-    max_batch: int = 8
+    max_batch: int = 4
     max_wait_ms: float = 0.0
     queue: int = 256
     pending_bytes: int = 192 * 2**20

@@ -136,6 +136,10 @@ function render() {
     const a = shot.answers[name], points = model(name).thresholds;
     const rows = a ? shownRows(a, a.task === "classify" ? 0 : threshold(), points) : [];
     const heat = shot.heats[name];
+    // A tiny image is shown large enough to be seen, with its pixels as they are.
+    const small = Math.max(shot.image.width, shot.image.height) < 240;
+    $("canvas-" + letter).style.width = small ? `min(100%, ${320 * shot.image.width / Math.max(shot.image.width, shot.image.height)}px)` : "";
+    $("canvas-" + letter).style.imageRendering = small ? "pixelated" : "";
     drawAnswer($("canvas-" + letter), shot.image, a, { rows, heat: heat && heat.layer, opacity: Number($("heat").value) });
     const words = a ? describe(a, rows) : "";
     $("canvas-" + letter).setAttribute("role", "img");
@@ -316,17 +320,18 @@ async function watch() {
   const parts = [];
   if (found.trouble) parts.push(make("p", {}, make("span", { class: "chip warn", text: found.trouble })));
   for (const [name, m] of Object.entries(found.models)) {
+    if (!m.predictions) { parts.push(make("h2", { text: name }), make("p", { class: "sub", text: "nothing has been predicted yet" })); continue; }
     const cards = make("div", { class: "cards" });
     const said = m.feedback;
     cards.append(
       card("Predictions", make("p", { class: "number", text: m.predictions.toLocaleString() }), make("p", { class: "sub", text: m.last ? `the last ${ago(m.now - m.last)}` : "none yet" })),
       card("Right, by feedback", make("p", { class: "number", text: said.n ? percent(said.right) : "–" }), make("p", { class: "sub", text: said.n ? `95 % interval ${percent(said.low)} to ${percent(said.high)}, n = ${said.n}; of answers somebody looked at` : "nobody has said anything yet" })),
-      card("Unfamiliar images", make("p", { class: "number", text: m.unfamiliar ? percent(m.unfamiliar.share) : "–" }), make("p", { class: "sub", text: m.unfamiliar ? `of the last ${m.unfamiliar.n}; 1 % is usual` : "the bundle holds too few reference images to tell" })),
+      card("Unfamiliar images", make("p", { class: "number", text: m.unfamiliar ? percent(m.unfamiliar.share) : "–" }), make("p", { class: "sub", text: m.unfamiliar ? `of the last ${m.unfamiliar.n}; 1 % is usual` : m.predictions ? "the bundle holds too few reference images to tell" : "" })),
       card("Time", make("p", { class: "number", text: m.latency_ms ? `${m.latency_ms.p50} ms` : "–" }), make("p", { class: "sub", text: m.latency_ms ? `half are sooner; 99 % within ${m.latency_ms.p99} ms` : "" })),
     );
     const windows = card("Drift", driftChart(m.windows), make("p", { class: "sub", text: driftWords(m.windows) }));
     windows.classList.add("wide");
-    cards.append(windows, card("Labels given", columns(Object.entries(m.labels))),
+    cards.append(windows, card("Labels given", bars(Object.entries(m.labels))),
       card("Scores", columns(m.confidence.map((n, i) => [(i / 10).toFixed(1), n]))));
     for (const [trait, t] of Object.entries(m.traits)) cards.append(card(trait[0].toUpperCase() + trait.slice(1), traitChart(t), make("p", { class: "sub", text: t.usual ? "band: 90 % of the validation images" : "" })));
     parts.push(make("h2", { text: name }), cards);
@@ -346,11 +351,17 @@ function driftWords(windows) {
 }
 
 function driftChart(windows) {
-  const w = 640, h = 130, left = 34, chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": driftWords(windows) });
+  const w = 1200, h = 150, left = 46, chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": driftWords(windows) });
   const y = (p) => 10 + (h - 34) * (Math.min(3, -Math.log10(Math.max(p, 0.001))) / 3);
   for (const p of [1, 0.1, 0.01, 0.001]) chart.append(draw("line", { class: "axis", x1: left, x2: w, y1: y(p), y2: y(p) }), draw("text", { x: 0, y: y(p) + 4, text: String(p) }));
   windows.forEach((v, i) => chart.append(draw("circle", { class: v.alarm ? "dot alarm" : "dot", cx: left + 10 + (w - left - 20) * (windows.length > 1 ? i / (windows.length - 1) : 0.5), cy: y(v.p), r: v.alarm ? 6 : 4 })));
   return chart;
+}
+
+function bars(rows) {
+  const total = rows.reduce((sum, r) => sum + r[1], 0) || 1;
+  return make("ul", { class: "bars" }, ...rows.map(([name, n]) => make("li", {}, make("span", { class: "name", text: name }), make("span", { class: "value", text: n.toLocaleString() }),
+    make("meter", { min: "0", max: "1", value: String(n / total), "aria-label": `${name} ${n}` }))));
 }
 
 function columns(rows) {
@@ -449,11 +460,13 @@ async function begin() {
 function fillLabels() {
   const m = model($("model").value);
   $("labels").replaceChildren(...m.labels.map((l) => make("option", { value: l })));
-  chosenThreshold = null;
   const points = Object.values(m.thresholds).filter((v) => v != null);
   const usual = points.length ? points.reduce((a, b) => a + b, 0) / points.length : 0.5;
-  $("threshold").value = String(usual);
-  $("threshold-value").textContent = points.length ? "stored" : usual.toFixed(2);
+  // A stranger's model brings no stored points.
+  chosenThreshold = points.length || m.task === "segment" || m.task === "classify" ? null : 0.4;
+  $("usual").disabled = !points.length;
+  $("threshold").value = String(chosenThreshold === null ? usual : chosenThreshold);
+  $("threshold-value").textContent = points.length ? "stored" : Number($("threshold").value).toFixed(2);
 }
 
 document.addEventListener("DOMContentLoaded", () => {
