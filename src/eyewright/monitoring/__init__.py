@@ -1,7 +1,7 @@
 """Watching a model at work: the prediction log, drift, alerts, feedback, and which model is in use."""
 
 from eyewright.monitoring.alerts import Alerts
-from eyewright.monitoring.drift import Drift, OnlineControl, Sample, drift_between
+from eyewright.monitoring.drift import ChangeDetector, Drift, Sample, drift_between
 from eyewright.monitoring.exchange import choose_next, export_feedback, import_feedback
 from eyewright.monitoring.history import Event, History
 from eyewright.monitoring.recorder import Recorder, RecorderSettings, image_path
@@ -9,10 +9,10 @@ from eyewright.monitoring.store import Row, Store, open_store
 
 __all__ = [
     "Alerts",
+    "ChangeDetector",
     "Drift",
     "Event",
     "History",
-    "OnlineControl",
     "Recorder",
     "RecorderSettings",
     "Row",

@@ -20,7 +20,7 @@ from eyewright.core.errors import EyewrightError, InputError
 from eyewright.core.files import held_lock, write_bytes
 from eyewright.core.rng import generator
 from eyewright.monitoring.alerts import Alerts
-from eyewright.monitoring.drift import OnlineControl, Sample, drift_between
+from eyewright.monitoring.drift import ChangeDetector, Sample, drift_between
 from eyewright.monitoring.journal import Journal
 from eyewright.monitoring.store import Row, Store, open_store
 from eyewright.monitoring.summary import summarise_model
@@ -30,6 +30,7 @@ _log = logging.getLogger("eyewright.monitoring")
 _FLUSH_S = 0.25
 _PRUNE_S = 600.0
 _MOST_WAITING = 100_000
+_CALM = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class RecorderSettings:
 
     `keep_images` is the share of images that are kept, by the SHA-256 of what is kept and without metadata, up to
     `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay. Drift
-    is tested on each `window` predictions of a model, at most every `every_s`; alarms are raised at a false discovery
-    rate of `alarm_rate`.
+    is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms are at least
+    `run_length` windows apart on average.
     """
 
     keep_images: float = 0.0
@@ -48,7 +49,7 @@ class RecorderSettings:
     rows: int = 1_000_000
     window: int = 200
     every_s: float = 30.0
-    alarm_rate: float = 0.05
+    run_length: float = 200.0
 
 
 class Noted(Protocol):
@@ -102,7 +103,8 @@ class Recorder:
         self._ids: set[str] = set()
         self.dropped = 0
         self.trouble = ""
-        self._controls: dict[str, OnlineControl] = {}
+        self._detectors: dict[str, ChangeDetector] = {}
+        self._told: dict[str, bool] = {}
         self._tested: dict[str, tuple[float, float]] = {}
         self._last: dict[str, Mapping[str, Any]] = {}
         self._pruned = 0.0
@@ -252,24 +254,29 @@ class Recorder:
 
     def _restore(self, model: str) -> None:
         """Go on where the tests of before ended."""
-        control, since = OnlineControl(self.settings.alarm_rate), 0.0
+        detector, since = ChangeDetector(self.settings.run_length), 0.0
         for window in self._store.windows(model=model, n=100_000):
-            control.alarm(float(window["p"]))
+            detector.alarm(float(window["p"]))
+            self._told[model] = bool(window["told"])
             since = max(since, float(window["until"]))
-        self._controls[model] = control
+        self._detectors[model] = detector
         self._tested[model] = (0.0, since)
 
     def _test(self, model: str, digest: str, known: Sample, rows: list[Row], kind: str) -> None:
         window = Sample(np.stack([r.look for r in rows]), np.stack([r.answer for r in rows]), kind)
         found = drift_between(known, window, rng=generator(0, "drift", model, int(rows[-1].time)))
-        control = self._controls[model]
-        level = control.level
-        alarm = control.alarm(found.p)
+        detector = self._detectors[model]
+        alarm = detector.alarm(found.p)
+        # One change is told once: again only after a window that was like the reference.
+        told = self._told.get(model, False) and found.p <= _CALM
+        new = alarm and not told
+        self._told[model] = told = told or alarm
         now = time.time()
-        content = {**found.to_json(), "level": level, "alarm": alarm, "since": rows[0].time, "until": rows[-1].time}
+        evidence = {"evidence": 1.0 if alarm else detector.evidence, "alarm": alarm, "told": told}
+        content = {**found.to_json(), **evidence, "since": rows[0].time, "until": rows[-1].time}
         self._last[model] = content
         self._store.add_window(f"{model}-{rows[-1].id}", now, model, digest, content)
-        if alarm:
+        if new:
             moved = ", ".join(found.moved[:4]) or str(found.tests[0]["name"])
             self.alerts.send("drift", f"{model}: what comes in has changed (p = {found.p:.3g}): {moved}", content)
 
@@ -303,8 +310,8 @@ class Recorder:
         ]
         for model, last in list(self._last.items()):
             found.append(("eyewright_drift_p_value", "p of the last drift test", {"model": model}, float(last["p"])))
-            about = "Whether the last drift test was an alarm"
-            found.append(("eyewright_drift_alarm", about, {"model": model}, float(last["alarm"])))
+            about = "Whether a change was told and lasts"
+            found.append(("eyewright_drift_alarm", about, {"model": model}, float(last["told"])))
         return found
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ def summarise_model(
         "feedback": quality(store.feedback(model=name)),
         "shadow_predictions": len(shadows),
         "windows": [
-            {k: w[k] for k in ("time", "p", "level", "alarm", "n")}
+            {k: w[k] for k in ("time", "p", "evidence", "alarm", "n")}
             | {"moved": [t["name"] for t in w["tests"] if t["adjusted_p"] <= 0.05][:5]}
             for w in windows
         ],

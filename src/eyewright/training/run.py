@@ -116,7 +116,13 @@ def begin_with(net: PixelNet, path: Path) -> None:
     Raises:
         CheckpointError: they are missing, damaged, or of another net.
     """
-    weights, _ = read_tensors(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        weights = load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"the weights in {str(path)!r} cannot be read: {error}", fix="check the file") from error
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
