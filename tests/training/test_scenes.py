@@ -219,3 +219,42 @@ def test_of_thousands_of_objects_a_thousand_are_learnt_and_the_rest_excused() ->
     rows = box_rows(objects, Placement((100, 100), (1.0, 1.0), (0.0, 0.0)), seed="a")
     assert (rows[:, 4] >= 0).sum() == 1000
     assert (rows[:, 4] == CROWD).sum() == 2000
+
+
+def test_parts_lie_around_what_is_rare() -> None:
+    rng = np.random.default_rng(3)
+    masks = np.zeros((64, 128, 96), np.uint8)
+    masks[:, :, 80:] = 255
+    pixels = np.zeros((64, 128, 96, 1), np.uint8)
+    for i in range(64):
+        y, x = rng.integers(0, 122), rng.integers(0, 74)
+        masks[i, y : y + 4, x : x + 4] = 1
+        masks[i, y, x] = 2
+    pixels[..., 0] = np.where(masks == 1, 200, np.where(masks == 2, 100, 0))
+    plan = SceneAugmentation(kind="masks", crop_hw=(32, 32), foreground=(1, 2), fill=0)
+    seed = torch.Generator().manual_seed(0)
+    moved, marked = augment_masks(torch.from_numpy(pixels), torch.from_numpy(masks), plan, rng=seed)
+    assert moved.shape == (64, 32, 32, 1)
+    assert marked.shape == (64, 32, 32)
+    # Two of three parts lie around something that covers 0.1 % of the image; by chance it would be one in ten.
+    assert 32 <= int(((marked == 1) | (marked == 2)).flatten(1).any(1).sum()) <= 60
+    assert int((marked == 2).flatten(1).any(1).sum()) >= 20
+    bright = moved[..., 0] > 180
+    assert bool((marked[bright] == 1).all())
+    again = augment_masks(torch.from_numpy(pixels), torch.from_numpy(masks), plan, rng=torch.Generator().manual_seed(0))
+    assert torch.equal(again[0], moved)
+    assert torch.equal(again[1], marked)
+
+
+def test_large_masks_are_learnt_from_parts_and_small_ones_whole(painted, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    assert "parts of" not in painted.run.about["augmentation"]
+    plan = SceneAugmentation(kind="masks", crop_hw=(192, 160), grain=8.0)
+    assert "parts of 160x192" in plan.describe()
+    noisy, _ = augment_masks(
+        torch.full((8, 64, 64, 1), 128, dtype=torch.uint8),
+        torch.zeros((8, 64, 64), dtype=torch.uint8),
+        SceneAugmentation(kind="masks", grain=8.0, fill=0),
+        rng=torch.Generator().manual_seed(1),
+    )
+    spread = noisy.float().flatten(1).std(1)
+    assert float(spread.min()) < 0.5 < float(spread.max()) < 12

@@ -31,6 +31,7 @@ _FLUSH_S = 0.25
 _PRUNE_S = 600.0
 _MOST_WAITING = 100_000
 _CALM = 0.05
+_PERMUTATIONS = 499
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Recorder:
         self.trouble = ""
         self._detectors: dict[str, ChangeDetector] = {}
         self._told: dict[str, bool] = {}
+        # How many predictions came since the last look, so that the database is not asked in vain.
+        self._fresh: dict[str, int] = {}
         self._tested: dict[str, tuple[float, float]] = {}
         self._last: dict[str, Mapping[str, Any]] = {}
         self._pruned = 0.0
@@ -156,6 +159,8 @@ class Recorder:
                 self._waiting.append(entry[:2] if not entry[2] else entry)
             if entry[0] == "p":
                 self._ids.add(entry[1][0])
+                if not entry[1][-2]:
+                    self._fresh[entry[1][2]] = self._fresh.get(entry[1][2], 0) + 1
 
     def _replay(self) -> None:
         """Take up what was acknowledged before the last end."""
@@ -237,8 +242,9 @@ class Recorder:
         now = time.monotonic()
         for model, (digest, reference, kind) in self._references().items():
             last, since = self._tested.get(model, (0.0, -1.0))
-            if now - last < self.settings.every_s and last:
+            if (last and now - last < self.settings.every_s) or self._fresh.get(model, 0) < self.settings.window:
                 continue
+            self._fresh[model] = 0
             known = Sample.of_reference(reference, kind)
             if known is None:
                 continue
@@ -264,7 +270,9 @@ class Recorder:
 
     def _test(self, model: str, digest: str, known: Sample, rows: list[Row], kind: str) -> None:
         window = Sample(np.stack([r.look for r in rows]), np.stack([r.answer for r in rows]), kind)
-        found = drift_between(known, window, rng=generator(0, "drift", model, int(rows[-1].time)))
+        found = drift_between(
+            known, window, rng=generator(0, "drift", model, int(rows[-1].time)), permutations=_PERMUTATIONS
+        )
         detector = self._detectors[model]
         alarm = detector.alarm(found.p)
         # One change is told once: again only after a window that was like the reference.

@@ -22,8 +22,8 @@ class Settings:
     `workers` processes (0: one a core, at most 8) run models with `threads` threads each. A worker takes up to
     `max_batch` requests at once, and waits up to `max_wait_ms` for more if fewer are there. `queue` requests may wait
     in all, with `pending_bytes` of body; a request ends after `deadline_s`, its header must arrive in `header_s` and
-    its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as twice the pixels the model
-    takes are left: sooner, and not the same bits as decoding it whole.
+    its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as no fewer pixels are left
+    than the model takes: sooner, and not the same bits as decoding it whole.
     """
 
     host: str = "127.0.0.1"

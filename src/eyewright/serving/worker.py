@@ -183,7 +183,7 @@ class _Served:
                 true_hw = header.size_hw
                 scale = preparation.place(true_hw).scale_yx
                 # The size is told before orientation: what is enough for either way round.
-                side = round(2 * max(true_hw[0] * scale[0], true_hw[1] * scale[1]))
+                side = round(max(true_hw[0] * scale[0], true_hw[1] * scale[1]))
                 at_least = (min(side, *true_hw), min(side, *true_hw))
         picture = read_picture(job.data, limits=self.limits, at_least=at_least)
         one, placement = preparation.apply(picture)

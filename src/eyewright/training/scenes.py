@@ -17,6 +17,9 @@ from eyewright.training.recipe import Recipe
 _VISIBLE = 0.25
 _SMALLEST = 2.0
 _IGNORE = 255
+# The share of parts that lie around something, and how far from their middle it may be, in shares of their side.
+_AROUND = 0.65
+_OFF_CENTRE = 0.35
 # From this share of the run on images look as they will in use.
 _CALM = 0.85
 
@@ -28,8 +31,13 @@ class SceneAugmentation:
     `zoom` scales by 1 ± that share, `shift` moves by up to that share of the side, `rotate_deg` turns masks (boxes are
     never turned: a turned box no longer fits). `mosaic` is the share of images that are put together from four,
     `paste` the share that get objects of another image put into them. `light` changes brightness and contrast, `shade`
-    how evenly light falls, `colour` saturation and the balance of the channels, each by up to that share. `fill` is
-    what lies outside, `kind` says what is marked.
+    how evenly light falls, `colour` saturation and the balance of the channels, each by up to that share; `grain` adds
+    noise of up to so many grey levels to a third of the images and bends the grey scale. `fill` is what lies outside,
+    `kind` says what is marked.
+
+    With `crop_hw` masks are learnt from parts of that size. Of three parts two lie around a pixel of one of the
+    `foreground` classes, each class of the image as likely as the others (Isensee et al. 2021, "nnU-Net"): small and
+    rare things are seen as often as large and common ones.
     """
 
     flip: bool = False
@@ -42,6 +50,9 @@ class SceneAugmentation:
     light: float = 0.0
     shade: float = 0.0
     colour: float = 0.0
+    grain: float = 0.0
+    crop_hw: tuple[int, int] | None = None
+    foreground: tuple[int, ...] = ()
     fill: int = 114
     kind: Literal["boxes", "objects", "masks"] = "boxes"
 
@@ -62,6 +73,8 @@ class SceneAugmentation:
             self.light and f"light {self.light:.0%}",
             self.shade and f"shade {self.shade:.0%}",
             self.colour and f"colour {self.colour:.0%}",
+            self.grain and f"noise {self.grain:g}",
+            self.crop_hw and f"parts of {self.crop_hw[1]}x{self.crop_hw[0]}",
         ]
         return ", ".join(p for p in parts if p) or "none"
 
@@ -159,28 +172,28 @@ def augment_masks(
     """Give an augmented batch with its masks, uint8 (N, H, W), class ids; what comes in from outside is 255."""
     if plan.is_none():
         return pixels, masks
-    n, height, width, _ = pixels.shape
+    n, height, width, channels = pixels.shape
     images = pixels.permute(0, 3, 1, 2).float().contiguous() - plan.fill
+    part_h, part_w = plan.crop_hw or (height, width)
     angle = _draw(n, math.radians(plan.rotate_deg), rng)
     size = 1 + _draw(n, plan.zoom, rng)
     flips = [
         torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0) if on else torch.ones(n)
         for on in (plan.flip, plan.upside_down)
     ]
-    across = width / height
+    cos, sin = size * angle.cos(), size * angle.sin()
+    if plan.crop_hw is None:
+        x, y = 2 * _draw(n, plan.shift, rng), 2 * _draw(n, plan.shift, rng)
+    else:
+        x, y = _centres(masks, plan, rng)
     theta = torch.stack(
         [
-            torch.stack(
-                [flips[0] * size * angle.cos(), -size * angle.sin() / across, 2 * _draw(n, plan.shift, rng)], 1
-            ),
-            torch.stack(
-                [flips[0] * size * angle.sin() * across, flips[1] * size * angle.cos(), 2 * _draw(n, plan.shift, rng)],
-                1,
-            ),
+            torch.stack([flips[0] * cos * part_w / width, -sin * part_h / width, x], 1),
+            torch.stack([flips[0] * sin * part_w / height, flips[1] * cos * part_h / height, y], 1),
         ],
         1,
     ).to(pixels.device)
-    grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
+    grid = functional.affine_grid(theta, [n, channels, part_h, part_w], align_corners=False)
     out = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     # Mirrored at the border as the image is: the mask of what is seen there is known.
     moved = functional.grid_sample(
@@ -193,6 +206,27 @@ def augment_masks(
         out = torch.where(there[:, None], out[partner], out)
         moved = torch.where(there, moved[partner], moved)
     return _finish(out, plan, rng), moved
+
+
+def _centres(masks: Tensor, plan: SceneAugmentation, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Give where each part has its middle, x and y (N,), in units in which the image reaches from -1 to 1."""
+    assert plan.crop_hw is not None
+    n, height, width = masks.shape
+    centres = torch.zeros(n, 2)
+    wanted, chance = torch.rand(n, generator=rng) < _AROUND, torch.rand(n, 2, generator=rng)
+    for i, mask in enumerate(masks.cpu()):
+        known = mask != _IGNORE
+        there = [c for c in plan.foreground if bool((mask == c).any())] if wanted[i] else []
+        if there:
+            known = mask == there[min(len(there) - 1, int(chance[i, 0] * len(there)))]
+        at = known.flatten().nonzero()[:, 0]
+        if len(at):
+            one = int(at[min(len(at) - 1, int(chance[i, 1] * len(at)))])
+            centres[i] = torch.tensor([one % width, one // width])
+    # What is looked for may lie anywhere in its part but at the very edge.
+    reach = torch.tensor([plan.crop_hw[1], plan.crop_hw[0]]) * _OFF_CENTRE
+    centres += torch.stack([_draw(n, 1.0, rng), _draw(n, 1.0, rng)], 1) * reach
+    return (centres[:, 0] + 0.5) / width * 2 - 1, (centres[:, 1] + 0.5) / height * 2 - 1
 
 
 def _layers(
@@ -351,7 +385,17 @@ def _finish(images: Tensor, plan: SceneAugmentation, rng: torch.Generator) -> Te
         images = (images + plan.fill) * field - plan.fill
     if plan.light:
         images = images * gain(plan.light, 1, 1, 1) + (gain(plan.light, 1, 1, 1) - 1) * 96
+    if plan.grain:
+        images = images + plan.fill
+        images = 255 * (images.clamp(0, 255) / 255) ** torch.exp(_normal(n, rng).to(images.device) * 0.2)
+        much = torch.rand(n, 1, 1, 1, generator=rng) * (torch.rand(n, 1, 1, 1, generator=rng) < 0.33) * plan.grain
+        noise = torch.randn(images.shape, generator=rng).to(images.device)
+        images = images + noise * much.to(images.device) - plan.fill
     return (images + plan.fill).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _normal(n: int, rng: torch.Generator) -> Tensor:
+    return torch.randn(n, 1, 1, 1, generator=rng)
 
 
 def _draw(n: int, most: float, rng: torch.Generator) -> Tensor:

@@ -26,7 +26,9 @@ from eyewright.training.scenes import plan_scenes
 from eyewright.training.subjects.detect import published_preparation
 from eyewright.training.subjects.subject import usual_size
 
-_LARGEST, _SMALLEST = 320, 96
+_LARGEST, _SMALLEST = 384, 96
+# From this longer side on masks are learnt from parts of half the side.
+_IN_PARTS = 256
 # As in `tasks.segment`: these few pixels say how sure a class is.
 _SURE_SHARE, _SURE_LEAST = 0.0005, 9
 
@@ -60,7 +62,13 @@ class MaskSubject:
 
     def resolve(self, recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
         return resolve_scenes(
-            recipe, n_train, preparation, model="outline_net", loss="dice_cross_entropy", batch=8, views=24_000
+            recipe,
+            n_train,
+            preparation,
+            model="outline_net",
+            loss="dice_cross_entropy",
+            batch=16 if max(preparation.size_hw) >= _IN_PARTS else 8,
+            views=24_000,
         )
 
     def targets(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
@@ -82,9 +90,16 @@ class MaskLearning:
 
     def __init__(self, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> None:
         self.names, self.fore = dataset.labels.names, list(dataset.foreground)
-        plan = plan_scenes(recipe, grey=preparation.channels == 1, fill=preparation.fill)
-        self.augmentation = replace(plan, kind="masks")
-        self.objective = segmentation_objective(recipe, class_balance(self._counts(data.train_targets)))
+        plan = replace(plan_scenes(recipe, grey=preparation.channels == 1, fill=preparation.fill), kind="masks")
+        in_parts = recipe.augment in ("auto", "strong") and max(preparation.size_hw) >= _IN_PARTS
+        if in_parts:
+            height, width = (max(96, round(side / 2 / 32) * 32) for side in preparation.size_hw)
+            size = (min(height, preparation.size_hw[0]), min(width, preparation.size_hw[1]))
+            plan = replace(plan, crop_hw=size, foreground=tuple(self.fore), grain=8.0)
+        self.augmentation = plan
+        # Parts show rare classes as often as common ones already.
+        weights = None if in_parts else class_balance(self._counts(data.train_targets))
+        self.objective = segmentation_objective(recipe, weights)
 
     def _counts(self, targets: Any) -> torch.Tensor:
         counts = np.zeros(256, np.int64)
