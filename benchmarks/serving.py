@@ -56,8 +56,8 @@ async def _ask(
     while time.perf_counter() < ends:
         body = random.choice(bodies)
         began = time.perf_counter()
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: {kind}\r\n"
+        writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         try:
             got = await reader.readuntil(b"\r\n\r\n")
             lower = got.lower()
@@ -89,7 +89,8 @@ def client(port: int, path: str, images: str, kind: str, connections: int, secon
             for f in files
         ]  # fmt: skip
     if kind.startswith("multipart"):
-        head = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+        head = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+        head += b"Content-Type: image/jpeg\r\n\r\n"
         files = [head + f + b"\r\n--edge--\r\n" for f in files]
     times: list[float] = []
     bad: list[str] = []
@@ -186,6 +187,24 @@ def bare(bundle: Path, images: Path, seconds: float) -> float:
     return total
 
 
+def cost_of_log(command: tuple[str, ...], images: Path, environment: dict[str, str]) -> list[float]:
+    """Give the p50 of a server that logs over that of one that does not, one connection, in turns."""
+    ratios = []
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for more in ((), ("--no-log",)):
+            port = free_port()
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            stack.enter_context(running((*command, *more, "--port", str(port)), port, "/readyz", environment, place))
+            ports.append(port)
+        for _ in range(11):
+            with_log, without = (
+                measure(port, "/v1/models/m/predict", images, "application/octet-stream", 1, 2)["p50"] for port in ports
+            )
+            ratios.append(with_log / without)
+    return sorted(ratios)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers")
@@ -207,13 +226,16 @@ def main() -> None:
     }
     if o.peers:
         tools = Path(o.peers).parent
+        quiet = ("--log-level", "error", "--no-access-log")
+        uvicorn = (str(tools / "uvicorn"), "fastapi_app:app", "--workers", "2", *quiet, "--port", "{}")
+        lit, ray = ((o.peers, str(PEERS / f"{name}_app.py"), "{}") for name in ("litserve", "ray"))
+        bento = (str(tools / "bentoml"), "serve", "bentoml_app:Served", "--port", "{}")
         servers |= {
-            "FastAPI + Pillow": ((str(tools / "uvicorn"), "fastapi_app:app", "--workers", "2", "--log-level", "error",
-                                  "--no-access-log", "--port", "{}"), "/predict", "/ready", binary),
-            "LitServe": ((o.peers, str(PEERS / "litserve_app.py"), "{}"), "/predict", "/health", "application/json; litserve"),
-            "BentoML": ((str(tools / "bentoml"), "serve", "bentoml_app:Served", "--port", "{}"), "/predict", "/readyz", form),
-            "Ray Serve": ((o.peers, str(PEERS / "ray_app.py"), "{}"), "/predict", "/-/healthz", binary),
-        }  # fmt: skip
+            "FastAPI + Pillow": (uvicorn, "/predict", "/ready", binary),
+            "LitServe": (lit, "/predict", "/health", "application/json; litserve"),
+            "BentoML": (bento, "/predict", "/readyz", form),
+            "Ray Serve": (ray, "/predict", "/-/healthz", binary),
+        }
     if o.mlserver:
         servers["MLServer"] = ((str(Path(o.mlserver).parent / "mlserver"), "start", "."), "/v2/models/m/infer",
                                "/v2/models/m/ready", "application/json")  # fmt: skip
@@ -242,8 +264,13 @@ def main() -> None:
                     print(f"{name}: {str(error)[-400:]}")
                     continue
             found[name].append(one)
-            print(f"round {k} {name:18} {one['rate']:7.1f}/s  p50 {one['p50'] * 1e3:6.1f}  p99 {one['p99'] * 1e3:6.1f} ms  "
-                  f"n {one['n']}  bad {one['bad']} {one['why']}  start {one['started']:.2f} s  {one['memory']:.0f} MB", flush=True)  # fmt: skip
+            line = (
+                f"round {k} {name:18} {one['rate']:7.1f}/s  p50 {one['p50'] * 1e3:6.1f}  p99 {one['p99'] * 1e3:6.1f} ms"
+            )
+            line += (
+                f"  n {one['n']}  bad {one['bad']} {one['why']}  start {one['started']:.2f} s  {one['memory']:.0f} MB"
+            )
+            print(line, flush=True)
 
     def middle(name: str, key: str) -> float:
         return statistics.median(r[key] for r in found[name])
@@ -259,11 +286,13 @@ def main() -> None:
             pairs = [(a["rate"] / max(found[p][k]["rate"] for p in peers if k < len(found[p])))
                      for k, a in enumerate(found[name])]  # fmt: skip
             best = max(peers, key=lambda p: middle(p, "rate"))
-            line += f"  {statistics.median(pairs):.2f}x the best peer ({best}), p99 {middle(name, 'p99') / middle(best, 'p99'):.2f}x its"
+            line += f"  {statistics.median(pairs):.2f}x the best peer ({best})"
+            line += f", p99 {middle(name, 'p99') / middle(best, 'p99'):.2f}x its"
         print(line)
-    print(
-        f"start to ready {middle('eyewright', 'started'):.2f} s, memory {middle('eyewright', 'memory'):.0f} MB (PSS, warmed)"
-    )
+    ratios = cost_of_log(ours, images, environment)
+    print(f"p50 with the log over without: {ratios[5]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}, n={len(ratios)})")
+    started, rest = middle("eyewright", "started"), middle("eyewright", "memory")
+    print(f"start to ready {started:.2f} s, memory {rest:.0f} MB (PSS, warmed)")
 
 
 if __name__ == "__main__":

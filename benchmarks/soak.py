@@ -2,9 +2,9 @@
 
     python benchmarks/soak.py [--bundle BUNDLE] [--requests 100000] [--connections 64]
 
-Three runs over one server each: good requests alone; the same while a worker is killed every 10 s; good requests from some
-connections while others send the hostile corpus. Every image has its own answer, known from the bundle in Python: an answer
-that is another image's is counted as crossed.
+Runs over one server each: good requests alone; the same while a worker is killed every 10 s; good requests from some
+connections while others send the hostile corpus. Every image has its own answer, known from the bundle in Python: an
+answer that is another image's is counted as crossed.
 """
 
 import argparse
@@ -156,12 +156,11 @@ async def run(
 
 def told(name: str, seen: dict, rest: float) -> None:
     p50, p99 = (float(np.quantile(seen["times"], q)) * 1e3 for q in (0.5, 0.99))
-    print(f"{name}: {len(seen['times'])} answers, {seen['failed']} failed, {seen['crossed']} crossed, {seen['rate']:.0f}/s, p50 {p50:.1f} ms, "
-          f"p99 {p99:.1f} ms, memory {rest:.0f} MB at rest, {seen['most_mb']:.0f} MB at most", flush=True)  # fmt: skip
+    print(f"{name}: {len(seen['times'])} answers, {seen['failed']} failed, {seen['crossed']} crossed", flush=True)
+    print(f"  {seen['rate']:.0f}/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    print(f"  memory {rest:.0f} MB at rest, {seen['most_mb']:.0f} MB at most")
     if seen["killed"]:
-        print(
-            f"  {seen['killed']} workers killed, another in its place after {statistics.median(seen['recovery']):.2f} s (median)"
-        )
+        print(f"  {seen['killed']} workers killed, replaced after {statistics.median(seen['recovery']):.2f} s (median)")
     if seen["hostile"]:
         print(f"  hostile files by status: {seen['hostile']}")
 

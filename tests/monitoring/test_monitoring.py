@@ -376,6 +376,7 @@ def test_a_recorder_raises_the_alarm_and_says_what_moved(tmp_path: Path) -> None
     hook.server_close()
     told = json.loads(heard[0])
     assert told["kind"] == "drift"
+    assert told["details"]["examples"] == []
     assert "brightness" in told["text"]
     gauges = {name: value for name, _, _, value in recorder.gauges()}
     assert gauges["eyewright_drift_alarm"] == 1.0
@@ -518,3 +519,17 @@ def test_a_log_of_another_kind_is_refused(tmp_path: Path) -> None:
     store.close()
     assert sqlite3.connect(tmp_path / "here.db").execute("SELECT COUNT(*) FROM predictions").fetchone() == (1,)
     assert shutil.which("sh")
+
+
+def test_the_strangest_kept_images_of_a_window_are_its_examples() -> None:
+    from eyewright.monitoring.recorder import _examples
+
+    rng = np.random.default_rng(9)
+    rows = []
+    for k in range(20):
+        look = rng.normal(size=LOOK)
+        look[0] = k
+        rows.append(row(k, look=look, image=f"{k:064d}" if k % 2 else ""))
+    found = _examples(rows, sample(rng, 50), ("brightness",))
+    assert [int(n) for n in found] == [19, 17, 15, 13, 11, 9]
+    assert _examples(rows, sample(rng, 50), ()) == []

@@ -212,9 +212,20 @@ def test_the_log_holds_what_was_answered(served, picture: bytes) -> None:
     kept = image_path(home, row.image).read_bytes()
     assert hashlib.sha256(kept).hexdigest() == row.image
     assert b"Exif" not in kept
+    shown = served.get(f"/v1/images/{row.image}")
+    assert (shown.body, shown.headers["content-type"]) == (kept, "image/jpeg")
+    for name in ("0" * 64, "..%2f..%2fmonitor.db", "monitor.db"):
+        assert served.get(f"/v1/images/{name}").status == 404
     watched = served.get("/v1/watch").json["models"]["shapes"]
     assert watched["predictions"] >= 1
     assert watched["labels"]
+
+
+def test_no_process_of_the_server_holds_torch(served, picture: bytes) -> None:
+    assert served.post(f"{PREDICT}?explain=true", picture).status == 200
+    assert served.get("/v1/watch").status == 200
+    for pid in (served.process.pid, served.nursery(), *served.workers()):
+        assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
 
 
 def test_prometheus_can_read_the_metrics(served, picture: bytes) -> None:

@@ -7,7 +7,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import EyewrightError, InputError
 from eyewright.core.files import held_lock, write_bytes
 from eyewright.core.rng import generator
+from eyewright.imaging.appearance import TRAITS
 from eyewright.monitoring.alerts import Alerts
 from eyewright.monitoring.drift import ChangeDetector, Sample, drift_between
 from eyewright.monitoring.journal import Journal
@@ -31,6 +32,7 @@ _FLUSH_S = 0.25
 _PRUNE_S = 600.0
 _MOST_WAITING = 100_000
 _CALM = 0.05
+_EXAMPLES = 6
 _PERMUTATIONS = 499
 
 
@@ -111,6 +113,7 @@ class Recorder:
         self._tested: dict[str, tuple[float, float]] = {}
         self._last: dict[str, Mapping[str, Any]] = {}
         self._pruned = 0.0
+        self._held_bytes: int | None = None
         self._ended = threading.Event()
         self._replay()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
@@ -221,16 +224,16 @@ class Recorder:
     def _keep(self, name: str, data: bytes) -> bool:
         folder = self.home / "images"
         try:
-            if self._image_bytes() + len(data) > self.settings.image_bytes:
+            if self._held_bytes is None:
+                self._held_bytes = sum(e.stat().st_size for e in folder.rglob("*.jpg"))
+            if self._held_bytes + len(data) > self.settings.image_bytes:
                 return False
             write_bytes(folder / name[:2] / f"{name}.jpg", data)
+            self._held_bytes += len(data)
             return True
         except EyewrightError as error:
             self._say(error.message)
             return False
-
-    def _image_bytes(self) -> int:
-        return sum(e.stat().st_size for e in (self.home / "images").rglob("*.jpg"))
 
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:
@@ -280,7 +283,8 @@ class Recorder:
         new = alarm and not told
         self._told[model] = told = told or alarm
         now = time.time()
-        evidence = {"evidence": 1.0 if alarm else detector.evidence, "alarm": alarm, "told": told}
+        examples = _examples(rows, known, found.moved)
+        evidence = {"examples": examples, "evidence": 1.0 if alarm else detector.evidence, "alarm": alarm, "told": told}
         content = {**found.to_json(), **evidence, "since": rows[0].time, "until": rows[-1].time}
         self._last[model] = content
         self._store.add_window(f"{model}-{rows[-1].id}", now, model, digest, content)
@@ -296,6 +300,8 @@ class Recorder:
         _, images = self._store.prune(before=before, most=self.settings.rows)
         for name in images:
             image_path(self.home, name).unlink(missing_ok=True)
+        if images:
+            self._held_bytes = None
 
     def watch(self) -> dict[str, Any]:
         """Give what a page or a person wants to see of each model."""
@@ -307,6 +313,13 @@ class Recorder:
         except InputError as error:
             return {"models": {}, "trouble": error.message, "dropped": self.dropped}
         return {"models": models, "trouble": self.trouble, "dropped": self.dropped}
+
+    def image(self, name: str) -> bytes | None:
+        """Give a kept image by its name, JPEG; None where there is none."""
+        try:
+            return image_path(self.home, name).read_bytes()
+        except (InputError, OSError):
+            return None
 
     def gauges(self) -> list[tuple[str, str, Mapping[str, str], float]]:
         """Give what Prometheus reads."""
@@ -342,3 +355,14 @@ def image_path(home: Path, name: str) -> Path:
     if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
         raise InputError(f"expected the name of a kept image, found {name[:80]!r}", fix="check it")
     return home / "images" / name[:2] / f"{name}.jpg"
+
+
+def _examples(rows: Sequence[Row], known: Sample, moved: Sequence[str]) -> list[str]:
+    """Give the kept images of a window that lie furthest from the reference in what moved first, at most six."""
+    if not moved:
+        return []
+    looks, usual = np.stack([r.look for r in rows]), known.looks
+    scale = np.maximum(usual.std(0), 1e-6)
+    apart = np.abs(looks - np.median(usual, 0)) / scale
+    far = apart[:, TRAITS.index(moved[0])] if moved[0] in TRAITS else apart.mean(1)
+    return [rows[k].image for k in np.argsort(-far, kind="stable") if rows[k].image][:_EXAMPLES]

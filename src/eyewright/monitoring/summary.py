@@ -15,6 +15,7 @@ from eyewright.metrics.bootstrap import wilson_interval
 from eyewright.monitoring.store import Row, Store
 
 _RECENT = 1000
+_FEEDBACK = 5000
 _SHOWN = ("brightness", "contrast", "sharpness")
 
 
@@ -38,11 +39,12 @@ def summarise_model(
         "latency_ms": _quantiles([r.ms for r in rows]),
         "unfamiliar": _share([r.unfamiliar for r in rows]),
         "traits": _traits(rows, reference),
-        "feedback": quality(store.feedback(model=name)),
+        "feedback": quality(store.feedback(model=name, n=_FEEDBACK)),
         "shadow_predictions": len(shadows),
         "windows": [
             {k: w[k] for k in ("time", "p", "evidence", "alarm", "n")}
             | {"moved": [t["name"] for t in w["tests"] if t["adjusted_p"] <= 0.05][:5]}
+            | {"examples": w.get("examples", [])}
             for w in windows
         ],
     }

@@ -74,6 +74,7 @@ class App:
             r("/v1/models/{name}/predict", own.predict, post),
             r("/v1/feedback", own.feedback, post),
             r("/v1/watch", own.watch, get),
+            r("/v1/images/{name}", own.image, get),
             r("/v1/reload", self._reloaded, post, False, True),
             r("/predict/{name}", hub.predict, post),
             r("/v2", v2.server, get),

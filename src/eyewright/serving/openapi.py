@@ -119,6 +119,14 @@ def openapi(service: Service) -> dict[str, Any]:
         },
         "/v1/feedback": {"post": _operation("Say what is right", *_ERRORS, body=_json(says), status="201")},
         "/v1/watch": {"get": _operation("What the monitor sees", "404")},
+        "/v1/images/{name}": {
+            "get": _operation(
+                "An image that was kept",
+                "404",
+                parameters=[_parameter("name", "path", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "Its SHA-256")],
+                media="image/jpeg",
+            )
+        },
         "/predict/{name}": {
             "post": _operation("Hugging Face's task JSON", *_ERRORS, parameters=[model], body=image, listed=True)
         },

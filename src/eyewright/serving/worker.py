@@ -7,12 +7,14 @@ __all__ = ["Orders", "run_worker"]
 
 import base64
 import contextlib
+import hashlib
 import io
 import resource
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.bundle.load import Bundle, load_bundle
-from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
+from eyewright.core.errors import BundleError, EyewrightError, LateError, LimitError, UsageError
 from eyewright.core.jsonable import to_jsonable
 from eyewright.imaging.appearance import appearance, covered
 from eyewright.imaging.decode import read_picture
@@ -120,6 +122,10 @@ class _Served:
 
     def __init__(self, place: ModelPlace, orders: Orders) -> None:
         self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads)
+        with open(Path(place.folder, "bundle.json"), "rb") as file:
+            if hashlib.sha256(file.read()).hexdigest() != place.digest:
+                # A worker that comes later must not answer for another bundle than the others do.
+                raise BundleError("the bundle has been replaced since the server read it", fix="send SIGHUP to reload")
         self.limits = Limits(**orders.limits)
         self.scaled = orders.scaled_decode and not self.bundle.preparation.steps
         reference = self.bundle.reference

@@ -330,6 +330,8 @@ async function watch() {
       card("Time", make("p", { class: "number", text: m.latency_ms ? `${m.latency_ms.p50} ms` : "–" }), make("p", { class: "sub", text: m.latency_ms ? `half are sooner; 99 % within ${m.latency_ms.p99} ms` : "" })),
     );
     const windows = card("Drift", driftChart(m.windows), make("p", { class: "sub", text: driftWords(m.windows) }));
+    const last = m.windows[m.windows.length - 1];
+    if (last && last.examples.length) windows.append(await examples(last));
     windows.classList.add("wide");
     cards.append(windows, card("Labels given", bars(Object.entries(m.labels))),
       card("Scores", columns(m.confidence.map((n, i) => [(i / 10).toFixed(1), n]))));
@@ -342,6 +344,17 @@ async function watch() {
 function card(title, ...content) { return make("div", { class: "card" }, make("h2", { text: title }), ...content); }
 
 function ago(s) { return s < 90 ? `${Math.max(0, Math.round(s))} s ago` : s < 5400 ? `${Math.round(s / 60)} min ago` : s < 172800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86400)} days ago`; }
+
+async function examples(last) {
+  const row = make("div", { class: "row wrap examples" });
+  for (const name of last.examples) {
+    try {
+      const blob = await (await call(`/v1/images/${name}`)).blob();
+      row.append(make("img", { src: URL.createObjectURL(blob), alt: `an image of the last window, unusual in ${last.moved[0]}` }));
+    } catch (_) { /* gone meanwhile */ }
+  }
+  return row;
+}
 
 function driftWords(windows) {
   if (!windows.length) return "No window of predictions is full yet.";

@@ -131,6 +131,14 @@ async def watch(service: Service, request: Request) -> Response:
     return json_response(await _in_thread(service.recorder.watch))
 
 
+async def image(service: Service, request: Request, name: str) -> Response:
+    """GET /v1/images/{name}: an image that was kept, by its SHA-256"""
+    found = None if service.recorder is None else await _in_thread(service.recorder.image, name)
+    if found is None:
+        raise HttpError(404, "image", "no image of that name is kept", fix="see /v1/watch")
+    return Response(found, media_type="image/jpeg")
+
+
 async def _in_thread(call: Any, *arguments: Any) -> Any:
     import asyncio
 
