@@ -20,29 +20,12 @@ from scipy.stats import ks_2samp
 import eyewright as ew
 from eyewright.core.rng import generator
 from eyewright.imaging.sources import iter_images
-from eyewright.imaging.steps.corrupt import corrupt
+from eyewright.imaging.steps.corrupt import CORRUPTIONS, corrupt
 from eyewright.lifecycle.field import sample_of
 from eyewright.metrics.bootstrap import wilson_interval
 from eyewright.monitoring import drift_between
 
 DATA = Path(os.environ.get("EYEWRIGHT_DATA", "../shared/data")) / "sign_digits"
-KINDS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic",
-    "pixelate",
-    "jpeg_compression",
-)
 WINDOW, REFERENCE = 200, 600
 
 
@@ -76,7 +59,7 @@ def main() -> None:
     print(f"KS of the brightness alone: {usual / o.windows:.3f}")
     print(f"{spent * 1000:.0f} ms a test of {WINDOW} against {REFERENCE}")
     found = 0
-    for kind in KINDS:
+    for kind in CORRUPTIONS:
         chosen = rng.permutation(len(images))[:500]
         bad = sample_of(bundle, [corrupt(images[i], kind=kind, severity=3, rng=rng) for i in chosen])
         clean = pool.some(np.setdiff1d(np.arange(len(pool)), chosen))
@@ -93,7 +76,7 @@ def main() -> None:
         found += hits >= 48
         names = ", ".join(sorted(moved, key=lambda k: -moved[k])[:3])
         print(f"{kind:18} found in {hits / 50:.2f} of 50 windows (brightness alone {plain / 50:.2f}); moved: {names}")
-    print(f"{found} of {len(KINDS)} corruptions found in at least 95 % of windows (target 12)")
+    print(f"{found} of {len(CORRUPTIONS)} corruptions found in at least 95 % of windows (target 12)")
 
 
 if __name__ == "__main__":

@@ -85,6 +85,44 @@ def test_feedback_makes_a_model_that_is_compared_and_promoted(
         assert lifecycle.rollback(home=home).digest == events[0].digest
 
 
+def test_boxes_that_people_drew_are_learnt_in_a_budget(found, scenes: Path, tmp_path: Path) -> None:
+    import hashlib
+
+    from eyewright.bundle import load_bundle
+    from eyewright.imaging import read_image
+    from eyewright.monitoring import open_store
+    from eyewright.tasks.numbers import answer_numbers
+
+    bundle, home = Path(found.paths["bundle"]), tmp_path / "home"
+    loaded = load_bundle(bundle)
+    digest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
+    recorder = Recorder(home, settings=RecorderSettings(keep_images=1.0))
+    for k, path in enumerate(sorted((scenes / "val").glob("*.png"))[:6]):
+        image = read_image(path)
+        pixels, placement = loaded.preparation(image)
+        (shown,) = loaded.read(loaded.raw(pixels[None]), [placement])
+        seen = SimpleNamespace(
+            look=appearance(pixels, placement).tobytes(), answer=answer_numbers(shown).tobytes(),
+            # As if the image that came had been twice as large as the one that is kept.
+            size_hw=(192, 192), label="disc", score=0.9, unfamiliar=None,
+        )  # fmt: skip
+        recorder.note(
+            SimpleNamespace(
+                id=f"b{k}", time=2e9 + k, model="boxes", digest=digest, seen=seen, total_ms=1.0,
+                picture=encode_image(image[::-1], format="JPEG", quality=95), shadow_of="",
+            )
+        )  # fmt: skip
+        recorder.feedback(f"b{k}", {"objects": [{"label": "disc", "box_xyxy": [20, 40, 60, 90]}]})
+    recorder.close()
+    done = lifecycle.retrain(scenes, out=tmp_path / "again", home=home, bundle=bundle, budget="20s", promote=False)
+    assert (done.new_images, done.promoted) == (6, None)
+    part = json.loads((tmp_path / "again" / "data" / "instances_train.json").read_text())
+    new = {i["id"] for i in part["images"] if "feedback-" in i["file_name"]}
+    boxes = [a["bbox"] for a in part["annotations"] if a["image_id"] in new]
+    assert boxes == [[10.0, 20.0, 20.0, 25.0]] * 6
+    open_store(home / "monitor.db").close()
+
+
 def test_training_goes_on_from_weights_and_not_from_nothing(bundle: Path, shapes: Path, tmp_path: Path) -> None:
     import eyewright as ew
     from eyewright.core.errors import CheckpointError

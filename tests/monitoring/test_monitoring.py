@@ -8,6 +8,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -47,11 +48,12 @@ POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def postgres() -> Iterator[SimpleNamespace]:
     """A PostgreSQL of our own on a free port, that can be stopped and started."""
     if not POSTGRES:
         pytest.skip("Debian's postgresql is not installed")
-    folder = tmp_path_factory.mktemp("pg")
+    # Not below pytest's own folder, which only its owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="eyewright-pg-"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -62,8 +64,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespa
         with contextlib.suppress(KeyError):
             owner = pwd.getpwnam("postgres")
             as_user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-            for place in (folder, *folder.parents[:2]):
-                place.chmod(0o755)
             os.chown(folder, owner.pw_uid, owner.pw_gid)
 
     def tool(name: str, *arguments: str) -> None:
@@ -83,6 +83,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespa
     yield SimpleNamespace(address=f"postgresql://eye@127.0.0.1:{port}/postgres", start=start, stop=stop)
     with contextlib.suppress(AssertionError):
         stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def row(k: int, *, model: str = "m", label: str = "cat", look: np.ndarray | None = None, **more: object) -> Row:

@@ -4,7 +4,7 @@ __all__ = ["Retrained", "retrain"]
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,8 @@ def retrain(
         raise InputError("no kept image has feedback that says what is right", fix="serve with --keep images=5%")
     say(f"{new} images with feedback beside {len(old)} of before")
     recipe = read_recipe(parent.folder / "recipe.toml")
+    if {"budget", "epochs"} & set(options):
+        recipe = replace(recipe, epochs=None, budget_s=None)
     run = train(
         folder / "data",
         out=folder / "run",

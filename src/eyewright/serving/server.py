@@ -4,6 +4,7 @@ __all__ = ["Server", "run_server"]
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -90,6 +91,7 @@ class Server:
             serving = asyncio.create_task(inner.serve(sockets=[door]))
             while not inner.started and not serving.done():
                 await asyncio.sleep(0.002)
+            gc.freeze()
             if ready is not None and not serving.done():
                 ready(self)
             ended = asyncio.create_task(self._ended.wait())

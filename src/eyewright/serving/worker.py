@@ -7,6 +7,7 @@ __all__ = ["Orders", "run_worker"]
 
 import base64
 import contextlib
+import gc
 import hashlib
 import io
 import resource
@@ -62,6 +63,8 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     watch = _Watch()
+    # What is loaded stays; the collector need not look at it again and again.
+    gc.freeze()
     _say(stream, Progress("ready"))
     while len(head := stream.read(FRAME.size)) == FRAME.size:
         (length,) = FRAME.unpack(head)
@@ -231,7 +234,7 @@ class _Served:
         # What is logged is the answer at the model's own operating points, whatever this client asked to see.
         usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
         seen = Seen(look.tobytes(), answer_numbers(usual).tobytes(), placements[0].source_hw, label, score, p)
-        return Answer(job.id, None, msgspec.json.encode(to_jsonable(told)), arrays, seen, b"", timing)
+        return Answer(job.id, None, _as_json(told), arrays, seen, b"", timing)
 
     def _set(self, shown: Any, coverage: float) -> dict[str, Any]:
         if self.bundle.task_name != "classify" or self.nonconformity is None:
@@ -293,6 +296,15 @@ class _Stoppable:
 
     def predict_images(self, images: Any) -> Any:
         return self._bundle.predict_images(images)
+
+
+def _as_json(told: dict[str, Any]) -> bytes:
+    """Encode plain values; what is not finite becomes null."""
+    try:
+        return msgspec.json.encode(told)
+    except (TypeError, UnicodeEncodeError):
+        # A number of numpy's, or a name that is not Unicode.
+        return msgspec.json.encode(to_jsonable(told))
 
 
 def _first(shown: Any) -> tuple[str, float]:
