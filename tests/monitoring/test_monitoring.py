@@ -219,7 +219,7 @@ def test_a_full_disk_stops_the_log_and_not_the_server(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "home")
     recorder._journal.most_bytes = 2000
     recorder._store = SimpleNamespace(
-        add=_refuse, close=lambda: None, windows=lambda **k: [], prune=lambda **k: (0, [])
+        add_values=_refuse, close=lambda: None, windows=lambda **k: [], prune=lambda **k: (0, [])
     )  # type: ignore[assignment]
     for k in range(40):
         recorder.note(entry(k))

@@ -65,12 +65,12 @@ def serve(
     place = None if home is None else Path(home)
     if label_studio_files is not None and not Path(label_studio_files).is_dir():
         raise UsageError(f"expected a folder, found {str(label_studio_files)!r}", fix="change --label-studio-files")
-    current: dict[str, Model] = {}
+    # Replaced as a whole: the recorder's thread reads it at any time.
+    current: list[dict[str, Model]] = [{}]
 
     def table() -> tuple[dict[str, Model], dict[str, str]]:
         found, beside = (load_table(bundles, policy), {}) if bundles else _aliased(place, policy)
-        current.clear()
-        current.update(found)
+        current[0] = found
         return found, beside
 
     # Before a worker is started: what is wrong with a bundle is said at once.
@@ -81,7 +81,9 @@ def serve(
             place,
             address=log,
             settings=recording,
-            references=lambda: {n: (m.digest, _reference(str(m.folder), m.digest), m.task) for n, m in current.items()},
+            references=lambda: {
+                name: (m.digest, _reference(str(m.folder), m.digest), m.task) for name, m in current[0].items()
+            },
             alerts=Alerts(alert_webhook, alert_email, smtp),
         )
     try:

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from eyewright.monitoring.summary import summarise_model
 
 _log = logging.getLogger("eyewright.monitoring")
 
-_FLUSH_S = 0.25
+_FLUSH_S = 0.5
 _PRUNE_S = 600.0
 _MOST_WAITING = 100_000
 _CALM = 0.05
@@ -174,12 +174,15 @@ class Recorder:
     def _run(self) -> None:
         wait = _FLUSH_S
         while not self._ended.wait(wait):
-            wait = _FLUSH_S if self.flush() else min(5.0, wait * 2)
             try:
+                wait = _FLUSH_S if self.flush() else min(5.0, wait * 2)
                 self._test_all()
                 self._prune()
             except EyewrightError as error:
                 self._say(str(error))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the next entries must be written
+                wait = min(5.0, wait * 2)
+                self._say(f"a fault of ours in the monitor: {type(fault).__name__}: {fault}")
 
     def flush(self) -> bool:
         """Write what waits to the database; tell whether it is there."""
@@ -197,16 +200,17 @@ class Recorder:
             if kind == "f":
                 said.append(tuple(fields))
                 continue
-            row = Row.read(fields)
-            if image and not self._keep(row.image, image[0]):
-                row = replace(row, image="")
-            rows.append(row)
+            values = tuple(fields)
+            if image and not self._keep(values[-1], image[0]):
+                values = (*values[:-1], "")
+            rows.append(values)
         try:
-            self._store.add(rows, said)
+            self._store.add_values(rows, said)
         except InputError as error:
             self._say(error.message)
             with self._lock:
-                self._waiting = taken + self._waiting
+                # What is left out here is in the journal, from which it is read again.
+                self._waiting = (taken + self._waiting)[:_MOST_WAITING]
             return False
         self._journal.drop(segments)
         if self.trouble:

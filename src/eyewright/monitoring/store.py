@@ -117,12 +117,18 @@ class Store:
 
     def add(self, rows: Sequence[Row], feedback: Sequence[tuple[str, str, float, Mapping[str, Any]]] = ()) -> None:
         """Write predictions and feedback in one transaction; what is there already is left as it is."""
+        self.add_values([r.values() for r in rows], feedback)
+
+    def add_values(
+        self, rows: Sequence[tuple[Any, ...]], feedback: Sequence[tuple[str, str, float, Mapping[str, Any]]] = ()
+    ) -> None:
+        """Do as `add` does with what `Row.values` gives."""
         with self._transaction() as cursor:
             # The column names are ours; every value goes in as a parameter.
             insert = (
                 f"INSERT INTO predictions ({_COLUMNS}) VALUES ({self._marks(_N_COLUMNS)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
-            cursor.executemany(insert, [r.values() for r in rows])
+            cursor.executemany(insert, rows)
             said = f"INSERT INTO feedback (id, prediction_id, time, content) VALUES ({self._marks(4)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608, E501
             cursor.executemany(said, [(i, p, t, json.dumps(dict(c))) for i, p, t, c in feedback])
 

@@ -15,7 +15,7 @@ def brush_rle(mask: NDArray[np.bool_]) -> list[int]:
     length's size less one; then a bit that says whether a run follows, two that choose its size, the run, the value.
 
     >>> brush_rle(np.array([[True]]))
-    [0, 0, 0, 4, 57, 27, 248, 227, 255]
+    [0, 0, 0, 4, 57, 27, 252, 127, 224]
     """
     values = np.repeat(mask.ravel().astype(np.uint8) * 255, 4)
     bits: list[str] = [f"{len(values):032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _SIZES)]
