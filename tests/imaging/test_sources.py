@@ -14,7 +14,7 @@ import pytest
 
 from eyewright.core.errors import InputError, MissingExtraError, UsageError
 from eyewright.imaging import encode_image, write_image
-from eyewright.imaging.sources import is_stream, iter_images, open_source
+from eyewright.imaging.sources import is_stream, iter_images, open_source, scanner
 from eyewright.imaging.sources.opening import _Opened
 
 GST_PYTHON = "/usr/bin/python3"
@@ -353,10 +353,17 @@ class TestScanner:
             ("sane:test:0?mode=Sepia", "mode"),
         ],
     )
-    def test_a_jam_and_a_wrong_name_are_one_line(self, address: str, said: str) -> None:
-        with pytest.raises(InputError, match=said) as found, open_source(address) as frames:
-            list(frames)
-        assert "\n" not in str(found.value)
+    def test_a_jam_and_a_wrong_name_are_one_line(self, address: str, said: str, monkeypatch) -> None:
+        # Debian's scanimage, told that its test device is jammed, now and then waits for its own child for ever: what
+        # we say of a scanner that is silent is right then, and the jam is asked for again.
+        monkeypatch.setattr(scanner, "_WALL_S", 10.0)
+        for _ in range(4):
+            with pytest.raises(InputError) as found, open_source(address) as frames:
+                list(frames)
+            assert "\n" not in str(found.value)
+            if "gave no page in 10 s" not in str(found.value):
+                break
+        assert said in str(found.value)
 
     @pytest.mark.parametrize("query", ["batch=/etc/x", "output-file=/tmp/x", "Mode=1", "a b=1", "format=png"])
     def test_options_that_are_no_scanners_are_refused(self, query: str) -> None:
