@@ -104,6 +104,28 @@ def test_the_slider_filters_at_once_without_asking_again(page, scenes: Path) -> 
     expect(page.locator("#threshold-value")).to_have_text("stored")
 
 
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_an_image_can_be_dropped_and_pasted(page, event: str, shapes: Path) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator("#model option")).to_have_count(2)
+    page.select_option("#model", "shapes")
+    data = list((shapes / "cross" / "004.png").read_bytes())
+    page.evaluate(
+        """([kind, bytes]) => {
+            const carried = new DataTransfer();
+            carried.items.add(new File([new Uint8Array(bytes)], "thing.png", { type: "image/png" }));
+            const options = { bubbles: true, cancelable: true };
+            const told = kind === "drop" ? new DragEvent("drop", { dataTransfer: carried, ...options })
+                : new ClipboardEvent("paste", { clipboardData: carried, ...options });
+            (kind === "drop" ? document.getElementById("stage") : document.body).dispatchEvent(told);
+        }""",
+        [event, data],
+    )
+    expect(page.locator("#status")).to_contain_text("Answered", timeout=20_000)
+    expect(page.locator("#answer .bars li")).to_have_count(3)
+
+
 def test_two_models_stand_side_by_side(page, scenes: Path) -> None:
     from playwright.sync_api import expect
 
