@@ -221,6 +221,22 @@ def test_a_worse_model_is_not_promoted_and_the_history_says_what_was_forced(
         lifecycle.promote(tmp_path, home=home, force=True)
 
 
+def test_rolling_back_to_a_bundle_that_is_gone_changes_nothing(bundle: Path, bundle_copy: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    lifecycle.promote(bundle_copy, home=home)
+    last = lifecycle.promote(bundle, home=home, force=True)
+    shutil.rmtree(bundle_copy)
+    with pytest.raises(RefusedError):
+        lifecycle.rollback(home=home)
+    assert [e.action for e in lifecycle.history(home=home)] == ["promote", "promote"]
+    assert lifecycle.history(home=home)[-1].digest == last.digest
+
+
+def test_a_promotion_after_a_comparison_is_not_called_forced(bundle: Path, tmp_path: Path) -> None:
+    event = lifecycle.promote(bundle, home=tmp_path, force=True, reason={"comparison": {"better": "b"}})
+    assert "forced" not in event.reason
+
+
 def test_a_policy_is_kept_at_export_and_whenever_it_is_loaded(finished, tmp_path: Path) -> None:
     import eyewright as ew
     from eyewright.bundle import check_policy, load_bundle

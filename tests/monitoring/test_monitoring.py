@@ -203,6 +203,28 @@ def _count(address: str, model: str) -> int:
         store.close()
 
 
+def test_an_entry_is_in_the_journal_until_it_is_in_the_database(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "home")
+    recorder._ended.set()
+    recorder._thread.join()
+    append, seen = recorder._journal.append, []
+
+    def slow(data: bytes) -> None:
+        append(data)
+        # Another thread that flushes now must wait, or it would drop the segment of an entry it has not written.
+        thread = threading.Thread(target=lambda: seen.append(recorder.flush()))
+        thread.start()
+        thread.join(0.2)
+        seen.append("noted")
+
+    recorder._journal.append = slow  # type: ignore[method-assign]
+    recorder.note(entry(1))
+    assert _until(lambda: len(seen) == 2)
+    assert seen == ["noted", True]
+    recorder.close()
+    assert _count(str(tmp_path / "home" / "monitor.db"), "m") == 1
+
+
 def test_a_cut_off_entry_and_those_before_it_are_told_apart(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for k in range(3):
@@ -434,6 +456,8 @@ def test_a_history_that_was_changed_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         history.add("promote", "champion", tmp_path / name, name, {"why": "test"})
     assert history.current("champion").digest == "c"  # type: ignore[union-attr]
+    last, wanted = history.before()
+    assert (last.digest, wanted.digest) == ("c", "b")
     assert history.rollback().digest == "b"
     assert history.rollback().digest == "a"
     with pytest.raises(UsageError, match="no champion before"):

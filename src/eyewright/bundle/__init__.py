@@ -4,6 +4,7 @@ from eyewright.bundle.contract import CONTRACTS, Contract
 from eyewright.bundle.load import Bundle, load_bundle, read_reference
 from eyewright.bundle.manifest import FORMAT_VERSION, Manifest, read_manifest
 from eyewright.bundle.policy import check_policy, parse_policy
+from eyewright.bundle.verify import bundle_digest
 
 __all__ = [
     "CONTRACTS",
@@ -11,6 +12,7 @@ __all__ = [
     "Bundle",
     "Contract",
     "Manifest",
+    "bundle_digest",
     "check_policy",
     "load_bundle",
     "parse_policy",

@@ -1,6 +1,6 @@
 """Digests before anything else: no byte of a bundle reaches a parser before it is known to be the one exported."""
 
-__all__ = ["digest_folder", "read_verified"]
+__all__ = ["bundle_digest", "digest_folder", "read_verified"]
 
 import hashlib
 import os
@@ -25,6 +25,18 @@ def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
             data = (folder / name).read_bytes()
             result[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     return result
+
+
+def bundle_digest(folder: Path) -> str:
+    """Give the SHA-256 of a bundle's manifest, which holds those of all its files: the name of the whole.
+
+    Raises:
+        BundleError: there is none.
+    """
+    try:
+        return hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+    except OSError as error:
+        raise BundleError(f"expected a bundle at {str(folder)!r}, found none", fix="check the path") from error
 
 
 def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:

@@ -13,7 +13,6 @@ __all__ = [
     "serve",
 ]
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from eyewright.core.errors import DatasetError, InputError, UsageError
+from eyewright.core.errors import BundleError, DatasetError, InputError, UsageError
 from eyewright.core.report import Finding
 
 if TYPE_CHECKING:
@@ -106,15 +105,17 @@ def _aliased(home: Path | None, policy: Mapping[str, float] | None) -> tuple[dic
     event = None if home is None else History(home).current("champion")
     if event is None or home is None:
         raise UsageError("expected bundles to serve, or a champion, found neither", fix="pass a bundle folder")
-    found = load_table([f"champion={event.folder}"], policy)
-    if found["champion"].digest != event.digest:
-        raise UsageError(
-            f"the bundle at {event.folder!r} is not the one that was promoted", fix="promote it again, or restore it"
-        )
     other = History(home).current("challenger")
-    if other is None:
-        return found, {}
-    return found | load_table([f"challenger={other.folder}"], policy), {"champion": "challenger"}
+    found: dict[str, Any] = {}
+    for one in (event, other):
+        if one is not None:
+            found |= load_table([f"{one.alias}={one.folder}"], policy)
+            if found[one.alias].digest != one.digest:
+                raise BundleError(
+                    f"the bundle at {one.folder!r} is not the one that became {one.alias}",
+                    fix="restore it, or choose anew",
+                )
+    return found, {} if other is None else {"champion": "challenger"}
 
 
 @lru_cache(maxsize=32)
@@ -160,7 +161,7 @@ def drift(
     Raises:
         InputError: too few of them, or a bundle of before appearance was stored.
     """
-    from eyewright.bundle import load_bundle
+    from eyewright.bundle import bundle_digest, load_bundle
     from eyewright.core.rng import generator
     from eyewright.monitoring import Sample, drift_between
 
@@ -171,7 +172,7 @@ def drift(
     if source is not None:
         found = sample_of(loaded, source)
     else:
-        digest = hashlib.sha256((Path(bundle) / "bundle.json").read_bytes()).hexdigest()
+        digest = bundle_digest(Path(bundle))
         store = _store(home, log)
         try:
             names = [model] if model is not None else sorted(store.counts())
@@ -290,7 +291,7 @@ def promote(
         UsageError: there is a champion, and neither data to compare on nor `force`.
         DatasetError: it is worse.
     """
-    from eyewright.bundle import check_policy, load_bundle
+    from eyewright.bundle import bundle_digest, check_policy, load_bundle
     from eyewright.lifecycle.stages import compare
     from eyewright.monitoring import History
 
@@ -306,23 +307,21 @@ def promote(
         if found.better == "a":
             raise DatasetError(f"the bundle is worse than the champion: {found}", fix="keep the champion", code="worse")
         why["comparison"] = found.to_json()
-    elif force:
+    elif force and "comparison" not in why:
         why["forced"] = True
-    digest = hashlib.sha256((loaded.folder / "bundle.json").read_bytes()).hexdigest()
-    return events.add("promote", "champion", loaded.folder, digest, why)
+    return events.add("promote", "champion", loaded.folder, bundle_digest(loaded.folder), why)
 
 
 def challenge(bundle: "PathLike | None", *, home: "PathLike" = DEFAULT_HOME) -> "Event":
     """Let a bundle answer beside the champion, where only the log sees it; None ends that."""
-    from eyewright.bundle import load_bundle
+    from eyewright.bundle import bundle_digest, load_bundle
     from eyewright.monitoring import History
 
     events = History(Path(home))
     if bundle is None:
         return events.add("clear", "challenger", Path("."), "", {})
     folder = load_bundle(bundle).folder
-    digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
-    return events.add("challenge", "challenger", folder, digest, {})
+    return events.add("challenge", "challenger", folder, bundle_digest(folder), {})
 
 
 def rollback(*, home: "PathLike" = DEFAULT_HOME) -> "Event":
@@ -332,12 +331,14 @@ def rollback(*, home: "PathLike" = DEFAULT_HOME) -> "Event":
         UsageError: there was none before.
         BundleError: it is no longer there, or changed.
     """
-    from eyewright.bundle import load_bundle
+    from eyewright.bundle import bundle_digest, load_bundle
     from eyewright.monitoring import History
 
-    event = History(Path(home)).rollback()
-    load_bundle(event.folder)
-    return event
+    events = History(Path(home))
+    _, wanted = events.before()
+    if bundle_digest(load_bundle(wanted.folder).folder) != wanted.digest:
+        raise BundleError(f"the bundle at {wanted.folder!r} is not the one that was promoted", fix="restore it")
+    return events.rollback()
 
 
 def history(*, home: "PathLike" = DEFAULT_HOME) -> "list[Event]":

@@ -101,8 +101,8 @@ class History:
                 return None if event.action == "clear" else event
         return None
 
-    def rollback(self) -> Event:
-        """Make the champion what it was before; one step further at every call.
+    def before(self) -> tuple[Event, Event]:
+        """Give the events by which the champion is what it is, and was what it was before.
 
         Raises:
             UsageError: there was none before.
@@ -117,7 +117,15 @@ class History:
                 stack.append(event)
         if len(stack) < 2:
             raise UsageError("there is no champion before this one", fix="promote another bundle")
-        last, wanted = stack[-1], stack[-2]
+        return stack[-1], stack[-2]
+
+    def rollback(self) -> Event:
+        """Make the champion what it was before; one step further at every call.
+
+        Raises:
+            UsageError: there was none before.
+        """
+        last, wanted = self.before()
         return self.add("rollback", "champion", Path(wanted.folder), wanted.digest, {"from": last.digest})
 
 

@@ -151,13 +151,15 @@ class Recorder:
 
     def _append(self, entry: tuple[str, Any, bytes]) -> None:
         data = msgspec.msgpack.encode(entry)
-        try:
-            self._journal.append(data)
-        except OSError as error:
-            self.dropped += 1
-            self._say(f"the log cannot be written, predictions are not logged: {error}")
-            return
+        # Under one lock with what waits: a segment must not be thought written while one of its entries is not yet
+        # among those that are.
         with self._lock:
+            try:
+                self._journal.append(data)
+            except OSError as error:
+                self.dropped += 1
+                self._say(f"the log cannot be written, predictions are not logged: {error}")
+                return
             if len(self._waiting) < _MOST_WAITING:
                 self._waiting.append(entry[:2] if not entry[2] else entry)
             if entry[0] == "p":

@@ -32,8 +32,6 @@ Call = Callable[..., Awaitable[Response]]
 
 _log = logging.getLogger("eyewright.serving")
 
-_LIVE = ("healthz", "readyz", "health")
-
 
 class _Route:
     """One line of the table: `open_to_all` needs no token, `admin` the admin's."""
@@ -56,7 +54,6 @@ class App:
         self.counters = Counters(service.crew, (lambda: []) if recorder is None else recorder.gauges)
         service.served.append(self.counters.predicted)
         self.pages = read_page()
-        self.open_requests = 0
         self.routes = self._table()
         self._exact = {(m, r.parts): r for r in self.routes for m in r.methods if "{" not in r.pattern}
 
@@ -106,7 +103,6 @@ class App:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1000})
             return
-        self.open_requests += 1
         route, response = "other", None
         request: Request | None = None
         try:
@@ -119,8 +115,6 @@ class App:
         except Exception:  # noqa: BLE001 - a client sees no traceback, whatever it is
             _log.exception("a fault of ours")
             response = json_response({"error": "a fault of ours", "code": "fault", "fix": "please report it"}, 500)
-        finally:
-            self.open_requests -= 1
         if request is not None:
             origin = self.guard.allowed_origin(request)
             if origin is not None:
@@ -144,8 +138,7 @@ class App:
             held = await read_body(request, receive, self.settings, self.budget)
         try:
             async with asyncio.timeout(self.settings.deadline_s + 2):
-                call = route.call(request, **named) if hasattr(route.call, "__self__") else None
-                return route.pattern, await (call or route.call(self.service, request, **named))
+                return route.pattern, await route.call(self.service, request, **named)
         except TimeoutError:
             raise LateError("there was no answer before the deadline", fix="try again later") from None
         finally:
@@ -186,32 +179,32 @@ class App:
         ]
         return Response(b"", 204, headers=headers)
 
-    async def _metrics(self, request: Request) -> Response:
+    async def _metrics(self, service: Service, request: Request) -> Response:
         """GET /metrics"""
         text = await asyncio.to_thread(self.counters.text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def _openapi(self, request: Request) -> Response:
+    async def _openapi(self, service: Service, request: Request) -> Response:
         """GET /openapi.json"""
-        return json_response(openapi(self.service))
+        return json_response(openapi(service))
 
-    async def _reloaded(self, request: Request) -> Response:
+    async def _reloaded(self, service: Service, request: Request) -> Response:
         """POST /v1/reload: read the table of models anew."""
         await self._reload()
-        return json_response({"models": sorted(self.service.models)})
+        return json_response({"models": sorted(service.models)})
 
-    async def _loaded(self, request: Request, name: str) -> Response:
+    async def _loaded(self, service: Service, request: Request, name: str) -> Response:
         """POST /v2/repository/models/{name}/load: read this model's folder anew."""
-        self.service.model(name)
+        service.model(name)
         await self._reload()
         return json_response({})
 
-    async def _unloaded(self, request: Request, name: str) -> Response:
+    async def _unloaded(self, service: Service, request: Request, name: str) -> Response:
         """POST /v2/repository/models/{name}/unload"""
-        self.service.model(name)
-        if len(self.service.models) - len(self.service.challengers) < 2:
+        service.model(name)
+        if len(service.models) - len(service.challengers) < 2:
             raise HttpError(409, "last_model", "the last model cannot be unloaded", fix="stop the server instead")
-        kept = {k: m for k, m in self.service.models.items() if k != name}
-        await self.service.crew.start([m.place for m in kept.values()])
-        self.service.models = kept
+        kept = {k: m for k, m in service.models.items() if k != name}
+        await service.crew.start([m.place for m in kept.values()])
+        service.models = kept
         return json_response({})

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
@@ -173,7 +173,6 @@ def parse_request(scope: Mapping[str, Any]) -> Request:
         HttpError: a path or query that cannot be read.
     """
     raw = bytes(scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape"))
-    from urllib.parse import unquote_to_bytes
 
     try:
         parts = tuple(unquote_to_bytes(p).decode("utf-8") for p in raw.split(b"?")[0].split(b"/")[1:])

@@ -30,8 +30,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     """One image to answer: encoded, or with `tensor` already prepared.
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
-    "raw", "page" (JSON of the prediction with every object, for a page that filters by itself), "explain", "hub" or
-    "features".
+    "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form), "picture" (the image as it is
+    kept).
     """
 
     id: int

@@ -11,6 +11,7 @@ from typing import Any
 
 from eyewright.bundle.manifest import Manifest, read_manifest
 from eyewright.bundle.policy import check_policy
+from eyewright.bundle.verify import bundle_digest
 from eyewright.core.errors import UsageError
 from eyewright.serving.messages import ModelPlace
 
@@ -83,10 +84,9 @@ def load_table(bundles: Sequence[str | Path], policy: Mapping[str, float] | None
         name, folder = _named(given)
         manifest = read_manifest(folder)
         check_policy(folder, manifest, policy)
-        digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
         if name in table:
             raise UsageError(f"two bundles are called {name!r}", fix="write one of them as OTHER=FOLDER")
-        table[name] = Model(name, folder.resolve(), digest, manifest)
+        table[name] = Model(name, folder.resolve(), bundle_digest(folder), manifest)
     if not table:
         raise UsageError("expected at least one bundle, found none", fix="pass a bundle folder")
     return table

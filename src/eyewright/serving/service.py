@@ -1,13 +1,13 @@
 """What every protocol asks for: one image in, one answer out, logged before it is given."""
 
-__all__ = ["Asked", "Entry", "Options", "Recorder", "Service", "Told"]
+__all__ = ["Entry", "Options", "Recorder", "Service", "Told"]
 
 import asyncio
 import itertools
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,12 +99,6 @@ class Told(msgspec.Struct, frozen=True):
         ]
 
 
-class Asked(Protocol):
-    """What happened, for whoever counts."""
-
-    def __call__(self, model: str, seconds: float) -> None: ...
-
-
 class Service:
     """The table of models, the crew that runs them, the log."""
 
@@ -116,7 +110,7 @@ class Service:
         self.challengers: dict[str, str] = {}
         self.files: Any = None
         self.draining = False
-        self.served: list[Asked] = []
+        self.served: list[Callable[[str, float], None]] = []
         self._numbers = itertools.count(1)
         self._shadows: set[asyncio.Task[None]] = set()
         self._rng = random.Random(os.urandom(8))  # noqa: S311 - which images are kept is no secret

@@ -8,7 +8,6 @@ __all__ = ["Orders", "run_worker"]
 import base64
 import contextlib
 import gc
-import hashlib
 import io
 import resource
 import socket
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.verify import bundle_digest
 from eyewright.core.errors import BundleError, EyewrightError, LateError, LimitError, UsageError
 from eyewright.core.jsonable import to_jsonable
 from eyewright.imaging.appearance import appearance, covered
@@ -125,10 +125,9 @@ class _Served:
 
     def __init__(self, place: ModelPlace, orders: Orders) -> None:
         self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads)
-        with open(Path(place.folder, "bundle.json"), "rb") as file:
-            if hashlib.sha256(file.read()).hexdigest() != place.digest:
-                # A worker that comes later must not answer for another bundle than the others do.
-                raise BundleError("the bundle has been replaced since the server read it", fix="send SIGHUP to reload")
+        if bundle_digest(Path(place.folder)) != place.digest:
+            # A worker that comes later must not answer for another bundle than the others do.
+            raise BundleError("the bundle has been replaced since the server read it", fix="send SIGHUP to reload")
         self.limits = Limits(**orders.limits)
         self.scaled = orders.scaled_decode and not self.bundle.preparation.steps
         reference = self.bundle.reference
