@@ -30,7 +30,7 @@ bench: .venv/.dev
 	$(BIN)/python -m pip install --quiet uv
 
 .venv/.train: pyproject.toml constraints.txt | .venv/bin/uv
-	$(UV) -e '.[train,pixels]'
+	$(UV) -e '.[train,pixels,serve]'
 	touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/uv
