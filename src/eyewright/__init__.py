@@ -26,6 +26,7 @@ _HOMES = {
     "Recipe": "eyewright.training",
     "Report": "eyewright.core",
     "compare": "eyewright.lifecycle",
+    "compress": "eyewright.lifecycle",
     "convert": "eyewright.lifecycle",
     "cross_validate": "eyewright.lifecycle",
     "doctor": "eyewright.lifecycle",
@@ -65,6 +66,7 @@ __all__ = [
     "Report",
     "__version__",
     "compare",
+    "compress",
     "convert",
     "cross_validate",
     "doctor",
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
     from eyewright.imaging.steps import process
     from eyewright.lifecycle import (
         compare,
+        compress,
         convert,
         cross_validate,
         doctor,

@@ -1,6 +1,14 @@
 """What a bundle says of itself: `bundle.json`, read strictly and written canonically."""
 
-__all__ = ["FORMAT_VERSION", "Manifest", "read_manifest", "write_manifest"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MODEL_FILES",
+    "PRECISIONS",
+    "Manifest",
+    "manifest_from",
+    "read_manifest",
+    "write_manifest",
+]
 
 import hashlib
 import json
@@ -20,6 +28,12 @@ FORMAT = "eyewright-bundle"
 FORMAT_VERSION = 1
 _AGAIN = "export the model again"
 _MOST_BYTES = 64 * 2**20
+
+MODEL_FILES = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx")
+"""The names that a bundle's model may have: those by which other libraries look for one of its precision."""
+
+PRECISIONS = ("float32", "float16", "int8")
+"""What a model may compute in; the tolerances of self-test and parity go by it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,11 @@ class Manifest:
     parity: Mapping[str, Any] = field(default_factory=dict)
     decoding: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    model: str = MODEL_FILES[0]
+    precision: str = PRECISIONS[0]
+    parent: str = ""
+    compression: Mapping[str, Any] = field(default_factory=dict)
+    advice: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the manifest as plain JSON types, with format and version."""
@@ -61,9 +80,17 @@ class Manifest:
             "policy": self.policy,
             "parity": self.parity,
             **({"decoding": dict(self.decoding)} if self.decoding else {}),
+            **{k: v for k, v in self._beyond.items() if v},
             "provenance": self.provenance,
             "files": self.files,
         }
+
+    @property
+    def _beyond(self) -> dict[str, Any]:
+        """What only a compressed or measured bundle says; others are written as they always were."""
+        plain = (self.model, self.precision) == (MODEL_FILES[0], PRECISIONS[0])
+        own = {} if plain else {"model": self.model, "precision": self.precision}
+        return {**own, "parent": self.parent, "compression": dict(self.compression), "advice": dict(self.advice)}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -104,8 +131,22 @@ def read_manifest(folder: Path) -> Manifest:
     digest = content.pop("digest", None)
     if _canonical(content) != data or digest is None:
         raise BundleError("bundle.json has been changed since it was written", fix=_AGAIN)
+    return manifest_from(content)
+
+
+def manifest_from(content: Mapping[str, Any]) -> Manifest:
+    """Read what `Manifest.to_json` gives.
+
+    Raises:
+        BundleError: it is incomplete, or of a task, model or precision that is unknown here.
+    """
     try:
-        task = content["task"]
+        task, model = content["task"], content.get("model", MODEL_FILES[0])
+        precision = content.get("precision", PRECISIONS[0])
+        if model not in MODEL_FILES or precision not in PRECISIONS:
+            raise BundleError(
+                f"the bundle's model is {model!r} in {precision!r}, unknown here", fix="upgrade eyewright"
+            )
         if task not in TASKS:
             raise BundleError(f"the bundle is for the task {task!r}, which is unknown here", fix="upgrade eyewright")
         return Manifest(
@@ -122,6 +163,11 @@ def read_manifest(folder: Path) -> Manifest:
             parity=content["parity"],
             decoding=content.get("decoding", {}),
             provenance=content["provenance"],
+            model=model,
+            precision=precision,
+            parent=str(content.get("parent", "")),
+            compression=content.get("compression", {}),
+            advice=content.get("advice", {}),
         )
     except (KeyError, TypeError) as error:
         raise BundleError(f"bundle.json lacks {error}", fix=_AGAIN) from error

@@ -1,6 +1,6 @@
 """Digests before anything else: no byte of a bundle reaches a parser before it is known to be the one exported."""
 
-__all__ = ["bundle_digest", "digest_folder", "read_verified"]
+__all__ = ["bundle_digest", "digest_folder", "files_below", "read_verified"]
 
 import hashlib
 import os
@@ -13,14 +13,12 @@ from eyewright.bundle.manifest import Manifest, read_manifest
 from eyewright.core.errors import BundleError
 
 _FREE = frozenset({"bundle.json", "model.sig"})
-_KEPT = frozenset({"onnx/model.onnx", "golden.npz"})
-_KEPT_IF_THERE = _KEPT | {"reference.npz"}
 
 
 def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
     """Give SHA-256 and size of every file below `folder` by relative name, `bundle.json` and `model.sig` left out."""
     result = {}
-    for name in _walk(folder):
+    for name in files_below(folder):
         if name not in _FREE:
             data = (folder / name).read_bytes()
             result[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -50,22 +48,24 @@ def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
     if not folder.is_dir():
         raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
     manifest = read_manifest(folder)
-    present = set(_walk(folder))
+    present = set(files_below(folder))
     listed = set(manifest.files)
     again = "export the model again, or copy the bundle again"
     if missing := sorted(listed - present):
         raise BundleError(f"the bundle lacks {missing[0]!r}", fix=again)
     if extra := sorted(present - listed - _FREE):
         raise BundleError(f"the bundle holds {extra[0]!r}, which it does not list", fix="remove it, or export again")
-    if not listed >= _KEPT:
-        raise BundleError(f"the bundle lists no {sorted(_KEPT - listed)[0]!r}", fix=again)
+    needed = {manifest.model, "golden.npz"}
+    if not listed >= needed:
+        raise BundleError(f"the bundle lists no {sorted(needed - listed)[0]!r}", fix=again)
+    opened = needed | {"reference.npz"}
     kept = {}
     for name, expected in manifest.files.items():
         path = folder / name
         if path.stat().st_size != expected["bytes"]:
             raise BundleError(f"{name!r} has another size than when it was exported", fix=again)
         digest = hashlib.sha256()
-        if name in _KEPT_IF_THERE:
+        if name in opened:
             kept[name] = path.read_bytes()
             digest.update(kept[name])
         else:
@@ -77,7 +77,12 @@ def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
     return manifest, kept
 
 
-def _walk(folder: Path) -> list[str]:
+def files_below(folder: Path) -> list[str]:
+    """Name every file below `folder`, with `/` between the parts.
+
+    Raises:
+        BundleError: there is a link or a special file.
+    """
     names = []
     for place, below, files in os.walk(folder):
         for name in (*below, *files):

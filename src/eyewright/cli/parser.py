@@ -5,6 +5,7 @@ __all__ = ["build_parser"]
 import argparse
 from typing import NoReturn
 
+from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.field import add_field
 from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.scenes import CONTRACT_OPTIONS
@@ -33,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     def verb(name: str) -> argparse.ArgumentParser:
         call, about, example = VERBS[name]
-        p = verbs.add_parser(name, help=about, description=about + ".", epilog=f"example: eyewright {example}")
+        p = verbs.add_parser(
+            name, help=about, description=about + ".", epilog=f"example: eyewright {example}".replace("%", "%%")
+        )
         p.set_defaults(call=call)
         p.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
         p.add_argument("--quiet", action="store_true", help="no progress, no lines between")
@@ -94,8 +97,12 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
 
     p = verb("export")
-    p.add_argument("run", metavar="RUN")
-    p.add_argument("--out", metavar="BUNDLE", required=True)
+    p.add_argument("run", metavar="RUN|BUNDLE")
+    p.add_argument("--out", metavar="BUNDLE|DIR", required=True)
+    p.add_argument(
+        "--to", default="onnx", metavar="TARGET", help="onnx (a bundle of a run), openvino, web, torch, docker, systemd"
+    )
+    p.add_argument("--runtime", metavar="DIR", help="of web: onnxruntime-web's files (default: npm is asked)")
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
     p.add_argument(
@@ -153,6 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, about in CONTRACT_OPTIONS.items():
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
 
+    add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)
     verb("models")

@@ -9,6 +9,7 @@ from typing import Any
 
 from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
 from eyewright.core.errors import UsageError
+from eyewright.core.sizes import parse_bytes
 
 
 def process(o: argparse.Namespace) -> Result:
@@ -182,7 +183,7 @@ def _target(o: argparse.Namespace) -> Any:
     from eyewright.processing import Target
 
     given = {
-        "quality": o.quality, "bytes": None if o.target_bytes is None else read_bytes(o.target_bytes),
+        "quality": o.quality, "bytes": None if o.target_bytes is None else parse_bytes(o.target_bytes),
         "ssim": o.target_ssim, "score": o.target_score,
     }  # fmt: skip
     chosen = {k: v for k, v in given.items() if v is not None}
@@ -191,27 +192,6 @@ def _target(o: argparse.Namespace) -> Any:
         raise UsageError(f"expected one target, found {names}", fix="leave one out")
     kind: Any = next(iter(chosen), None)
     return None if kind is None else Target(kind, chosen[kind])
-
-
-def read_bytes(text: str) -> float:
-    """Read a number of bytes such as 50k, 1.5M or 20000.
-
-    >>> read_bytes("50k")
-    50000.0
-
-    Raises:
-        UsageError: not one.
-    """
-    units = {"": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "kib": 1024, "mib": 1024**2}
-    plain = text.strip().lower()
-    number = plain.rstrip("kmib")
-    try:
-        value = float(number) * units[plain[len(number) :]]
-    except (ValueError, KeyError):
-        value = math.nan
-    if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"expected a number of bytes such as 50k, found {text!r}")
-    return value
 
 
 def _pair(item: str) -> tuple[str, str]:

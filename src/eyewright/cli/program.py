@@ -99,7 +99,15 @@ def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) ->
 def _fail(verb: str, error: EyewrightError, started: float, as_json: bool) -> int:
     if as_json:
         content = {"code": error.code, "message": error.message, "fix": error.fix}
-        print_json({"verb": verb, "ok": False, "seconds": round(time.monotonic() - started, 3), "error": content})
+        print_json(
+            {
+                "verb": verb,
+                "ok": False,
+                "seconds": round(time.monotonic() - started, 3),
+                "error": content,
+                **error.details,
+            }
+        )
     warn(str(error))
     return error.exit_code
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import field, pictures, scenes
+from eyewright.cli import anywhere, field, pictures, scenes
 from eyewright.cli.scenes import line_of, only_classes
 from eyewright.cli.terminal import (
     Result,
@@ -256,6 +256,8 @@ def _export(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.bundle.policy import parse_policy
 
+    if o.to != "onnx":
+        return anywhere.export_to(o)
     bundle, parity = lifecycle.export_checked(
         o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or [])
     )
@@ -276,7 +278,8 @@ def _verify(o: argparse.Namespace) -> Result:
 
     bundle = lifecycle.verify(o.bundle)
     m = bundle.manifest
-    text = [f"{shown_path(bundle.folder)}: {len(m.files)} files unchanged, golden pairs agree"]
+    files = f"{len(m.files)} files" if m.files else "all files"
+    text = [f"{shown_path(bundle.folder)}: {files} unchanged, golden pairs agree"]
     text.append(f"{m.task}, {len(m.labels)} classes, {m.preparation.size_hw[1]}x{m.preparation.size_hw[0]} pixels")
     return {"task": m.task, "out": {"bundle": bundle.folder.resolve()}, "findings": [], "text": text}
 
@@ -419,6 +422,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "compress": (
+        anywhere.compress,
+        "prune, quantise, distil within a budget of accuracy",
+        "compress runs/classify/photos --max-drop accuracy=1% --min-speedup 2",
+    ),
     "export": (_export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle"),
     "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
     "predict": (

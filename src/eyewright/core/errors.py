@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class EyewrightError(Exception):
@@ -41,7 +42,11 @@ class EyewrightError(Exception):
     code = "error"
     exit_code = 70
 
-    def __init__(self, message: str, *, fix: str = "", code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, fix: str = "", code: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        # What a program may want to know beside the sentence, as plain JSON types.
+        self.details = dict(details or {})
         self.message = _one_line(message)
         self.fix = _one_line(fix)
         if code is not None:

@@ -1,11 +1,11 @@
 """Where a dataset's files lie: a folder, a zip or a pair of idx arrays, all read through the same three methods."""
 
-__all__ = ["ArrayTree", "FolderTree", "Tree", "ZipTree"]
+__all__ = ["ArrayTree", "FolderTree", "JoinedTree", "Tree", "ZipTree"]
 
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -148,6 +148,35 @@ class ArrayTree:
         key, _, index = name.rpartition("/")
         pixels: NDArray[np.uint8] = self._arrays[key][int(index)]
         return pixels
+
+
+class JoinedTree:
+    """A tree with others below it, each under a prefix such as `unlabelled/`."""
+
+    def __init__(self, first: Tree, others: Mapping[str, Tree]) -> None:
+        self.root = first.root
+        self._first, self._others = first, dict(others)
+
+    def names(self) -> tuple[str, ...]:
+        below = [prefix + name for prefix, tree in self._others.items() for name in tree.names()]
+        return tuple(sorted([*self._first.names(), *below]))
+
+    def content(self, name: str) -> bytes:
+        tree, own = self._of(name)
+        return tree.content(own)
+
+    def picture(self, name: str) -> Image.Image:
+        tree, own = self._of(name)
+        return tree.picture(own)
+
+    def folders(self) -> tuple[str, ...]:
+        return self._first.folders()
+
+    def _of(self, name: str) -> tuple[Tree, str]:
+        for prefix, tree in self._others.items():
+            if name.startswith(prefix):
+                return tree, name[len(prefix) :]
+        return self._first, name
 
 
 def _wanted(name: str) -> bool:

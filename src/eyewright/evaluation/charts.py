@@ -1,6 +1,6 @@
 """Charts as inline SVG: no script, no font, no network; colours come from the page's style sheet."""
 
-__all__ = ["Series", "confusion_svg", "line_chart"]
+__all__ = ["Mark", "Series", "bar_chart", "confusion_svg", "line_chart", "scatter_chart"]
 
 import math
 from collections.abc import Sequence
@@ -73,6 +73,119 @@ def line_chart(
     turned = f'transform="translate(13 {up}) rotate(-90)"'
     parts.append(f'<text class="label" {turned} text-anchor="middle">{escape(y_label)}</text></svg>')
     return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One point of a scatter chart: where, what it is called, a style class, an interval of y."""
+
+    x: float
+    y: float
+    name: str
+    style: str = "s0"
+    y_range: tuple[float, float] | None = None
+
+
+def scatter_chart(
+    marks: Sequence[Mark],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    guides: Sequence[tuple[str, float]] = (),
+    width: int = 560,
+    height: int = 340,
+) -> str:
+    """Draw named points with their intervals; `guides` are lines, ("x", 2.0) upright or ("y", 0.01) level.
+
+    >>> "<circle" in scatter_chart([Mark(1, 2, "a")], title="t", x_label="x", y_label="y")
+    True
+    """
+    marks = [m for m in marks if math.isfinite(m.x) and math.isfinite(m.y)]
+    xs = [m.x for m in marks] + [v for axis, v in guides if axis == "x"] or [0.0, 1.0]
+    ys = [m.y for m in marks] + [v for axis, v in guides if axis == "y"] or [0.0, 1.0]
+    ys += [v for m in marks if m.y_range for v in m.y_range if math.isfinite(v)]
+    (x0, x1), (y0, y1) = _padded(min(xs), max(xs)), _padded(min(ys), max(ys))
+    left, right, top, bottom = 56, 18, 14, 42
+
+    def px(x: float) -> float:
+        return left + (x - x0) / (x1 - x0) * (width - left - right)
+
+    def py(y: float) -> float:
+        return height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    for tick in _ticks(y0, y1):
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{left - 6}" y="{py(tick) + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
+        )
+    for tick in _ticks(x0, x1):
+        at = f'x="{px(tick):.1f}" y="{height - bottom + 16}"'
+        parts.append(f'<text class="tick" {at} text-anchor="middle">{_short(tick)}</text>')
+    for axis, value in guides:
+        ends = (
+            f'x1="{px(value):.1f}" x2="{px(value):.1f}" y1="{top}" y2="{height - bottom}"'
+            if axis == "x"
+            else f'x1="{left}" x2="{width - right}" y1="{py(value):.1f}" y2="{py(value):.1f}"'
+        )
+        parts.append(f'<line class="line guide" {ends}/>')
+    # Names stand on no point and on no other name.
+    taken = [(px(m.x) - 7, py(m.y) + 4, 14.0) for m in marks]
+    for m in sorted(marks, key=lambda m: (m.style, m.x)):
+        x, y = px(m.x), py(m.y)
+        if m.y_range is not None and all(math.isfinite(v) for v in m.y_range):
+            low, high = (py(v) for v in m.y_range)
+            parts.append(f'<line class="line faint" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+        parts.append(
+            f'<circle class="dot {m.style}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(m.name)}</title></circle>'
+        )
+        place = _label_place(x, y, len(m.name) * 6.2, taken, width - right)
+        if place is not None:
+            anchor, at_x, at_y = place
+            parts.append(
+                f'<text class="tick" x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}">{escape(m.name)}</text>'
+            )
+    middle, up = left + (width - left - right) / 2, top + (height - top - bottom) / 2
+    parts.append(f'<text class="label" x="{middle}" y="{height - 6}" text-anchor="middle">{escape(x_label)}</text>')
+    turned = f'transform="translate(13 {up}) rotate(-90)"'
+    parts.append(f'<text class="label" {turned} text-anchor="middle">{escape(y_label)}</text></svg>')
+    return "".join(parts)
+
+
+def _label_place(
+    x: float, y: float, wide: float, taken: list[tuple[float, float, float]], right: float
+) -> tuple[str, float, float] | None:
+    """Find room for a name beside its point, where no other name stands yet; the table below has them all."""
+    for dy in (4, -10, 18, -23, 31, -36, 44):
+        for anchor, start in (("start", x + 8), ("end", x - 8 - wide)):
+            clear = all(abs(y + dy - ty) > 11 or start + wide < tx or start > tx + tw for tx, ty, tw in taken)
+            if clear and start > 52 and start + wide < right:
+                taken.append((start, y + dy, wide))
+                return anchor, x + 8 if anchor == "start" else x - 8, y + dy
+    return None
+
+
+def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, unit: str = "", width: int = 560) -> str:
+    """Draw a bar a row, its name before it and its value behind it; the longest bar fills the width.
+
+    >>> "<rect" in bar_chart([("a", 1.0)], title="t")
+    True
+    """
+    named = max((len(n) for n, _ in rows), default=1)
+    left, tall = min(240, 12 + 7 * named), 20
+    most = max((abs(v) for _, v in rows if math.isfinite(v)), default=0.0) or 1.0
+    height = tall * len(rows) + 8
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    for k, (name, value) in enumerate(rows):
+        y = 4 + k * tall
+        long = max(1.0, abs(value) / most * (width - left - 90)) if math.isfinite(value) else 1.0
+        shown = name if len(name) <= 33 else name[:15] + "…" + name[-16:]
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 14}" text-anchor="end">{escape(shown)}</text>')
+        parts.append(f'<rect class="bar" x="{left}" y="{y + 3}" width="{long:.1f}" height="{tall - 6}" rx="2"/>')
+        text = f"{value:.3g}{unit}"
+        parts.append(f'<text class="tick" x="{left + long + 6:.1f}" y="{y + 14}">{escape(text)}</text>')
+    return "".join(parts) + "</svg>"
 
 
 def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str]) -> str:

@@ -300,12 +300,12 @@ def style_sheet() -> str:
     return (Path(__file__).parent / "style.css").read_text("utf-8")
 
 
-@lru_cache(maxsize=4)
-def template(name: str) -> Any:
-    """Give a page's template by its file name."""
+@lru_cache(maxsize=8)
+def template(name: str, folder: Path | None = None) -> Any:
+    """Give a page's template by its file name, of this room or of the one in `folder`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(Path(__file__).parent)
+    loader = FileSystemLoader(folder or Path(__file__).parent)
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
     env.filters["three"] = lambda v: "–" if v is None else f"{v:.3f}"

@@ -1,6 +1,6 @@
 """Two detectors or segmenters on the same images: differences with paired intervals."""
 
-__all__ = ["compare_scenes"]
+__all__ = ["Numbers", "compare_scenes", "mask_numbers", "object_numbers"]
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from eyewright.core.predictor import Predictor
 from eyewright.core.report import Metric
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
-from eyewright.evaluation.scenes import gather_masks, gather_scenes
+from eyewright.evaluation.scenes import gather_masks, gather_scenes, points_of
 from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
 from eyewright.metrics.detection import average_precisions
 from eyewright.metrics.matching import Matched, match_detections
@@ -27,8 +27,8 @@ def compare_scenes(a: Predictor, b: Predictor, dataset: Dataset, *, seed: int, q
 
     The p-value is twice the smaller share of replicates on one side of no difference, of the main metric.
     """
-    measured = _masks if dataset.task == "segment" else _boxes
-    (numbers_a, each_a), (numbers_b, each_b) = (measured(p, dataset.relabelled(p.labels), quiet) for p in (a, b))
+    measured = mask_numbers if dataset.task == "segment" else object_numbers
+    (numbers_a, each_a, _), (numbers_b, each_b, _) = (measured(p, dataset.relabelled(p.labels), quiet) for p in (a, b))
     groups = [s.group for s in dataset.samples]
     grouped = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
     n = len(dataset)
@@ -58,7 +58,11 @@ def compare_scenes(a: Predictor, b: Predictor, dataset: Dataset, *, seed: int, q
     }
 
 
-def _boxes(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Numbers, NDArray[np.float64]]:
+def object_numbers(
+    predictor: Predictor, dataset: Dataset, quiet: bool
+) -> tuple[Numbers, NDArray[np.float64], NDArray[np.float64]]:
+    """Give a model's numbers under weights of the images, how well each image went, and what is shown in each (N, C):
+    objects that reach the operating point of their class."""
     scenes, _ = gather_scenes(predictor, dataset, quiet=quiet)
     found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
     matched = match_detections(found, truth, len(predictor.labels), areas=("all",), overlaps=near)
@@ -69,7 +73,7 @@ def _boxes(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Numbers
         with np.errstate(invalid="ignore"):
             return {"ap": _mean(each.mean(2)), "ap50": _mean(each[..., 0])}
 
-    return numbers, _per_image(matched)
+    return numbers, _per_image(matched), np.stack([s.shown(points_of(predictor)) for s in scenes])
 
 
 def _per_image(matched: Matched) -> NDArray[np.float64]:
@@ -88,7 +92,11 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean
 
 
-def _masks(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Numbers, NDArray[np.float64]]:
+def mask_numbers(
+    predictor: Predictor, dataset: Dataset, quiet: bool
+) -> tuple[Numbers, NDArray[np.float64], NDArray[np.float64]]:
+    """Give a model's numbers under weights of the images, how well each image went, and what is shown in each (N, C):
+    the share of its pixels."""
     tables, _, _ = gather_masks(predictor, dataset, quiet=quiet)
     fore = list(dataset.foreground)
     n, c, _ = tables.shape
@@ -101,4 +109,5 @@ def _masks(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Numbers
             iou = np.where(truth > 0, right / (truth + found - right), np.nan)[:, fore]
         return {"miou": _mean(iou.T), "pixel_accuracy": right.sum(1) / np.maximum(whole.sum((1, 2)), 1)}
 
-    return numbers, np.einsum("nii->n", tables).astype(np.float64)
+    shares = tables.sum(1) / np.maximum(tables.sum((1, 2)), 1)[:, None]
+    return numbers, np.einsum("nii->n", tables).astype(np.float64), shares

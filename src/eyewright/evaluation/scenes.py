@@ -1,6 +1,6 @@
 """Measure detectors and segmenters on a dataset, image by image, keeping only what the numbers need."""
 
-__all__ = ["Scene", "evaluate_scenes", "gather_masks", "gather_scenes", "true_objects"]
+__all__ = ["Scene", "evaluate_scenes", "gather_masks", "gather_scenes", "points_of", "true_objects"]
 
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -45,6 +45,11 @@ class Scene:
     found: Detected
     truth: Detected
     overlap: NDArray[np.float64]
+
+    def shown(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Count the objects a class, (C,), whose score reaches the class's operating point."""
+        sure = _is_sure(self.found, points)
+        return np.bincount(self.found.labels[sure], minlength=len(points))
 
 
 def evaluate_scenes(
@@ -124,7 +129,7 @@ def _measure_objects(predictor: Predictor, dataset: Dataset, seed: int, quiet: b
     metrics = detection_metrics(
         found, truth, len(names), rng=generator(seed, "bootstrap"), groups=groups, matched=matched
     )
-    points = _points(predictor)
+    points = points_of(predictor)
     metrics |= _at_points(scenes, points, len(names), generator(seed, "points"), groups)
     if dataset.task == "instance":
         metrics |= _panoptic(scenes, points, len(names), generator(seed, "panoptic"), groups)
@@ -144,7 +149,8 @@ def _measure_objects(predictor: Predictor, dataset: Dataset, seed: int, quiet: b
     )
 
 
-def _points(predictor: Any) -> NDArray[np.float64]:
+def points_of(predictor: Any) -> NDArray[np.float64]:
+    """Give each class's operating point, (C,): the model's own, else 0.25."""
     own = getattr(predictor, "thresholds", None)
     return np.full(len(predictor.labels), 0.25) if own is None else np.asarray(own, np.float64)
 

@@ -1,10 +1,11 @@
 """Write a bundle: model, contract, golden pairs, reference statistics, card; refused unless parity holds."""
 
-__all__ = ["export_bundle"]
+__all__ = ["export_bundle", "golden_pairs", "reference_numbers", "seal"]
 
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Report
 from eyewright.data.dataset import Dataset
+from eyewright.evaluation.parity import Parity, check_parity
 from eyewright.exporting.card import model_card
 from eyewright.exporting.onnx_model import export_onnx
-from eyewright.exporting.parity import Parity, check_parity
 from eyewright.imaging.appearance import appearance
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import PixelNet
@@ -80,8 +81,8 @@ def export_bundle(
             },
         )
         _write_weights(run.net, stage / "model.safetensors")
-        write_bytes(stage / "golden.npz", _golden(predictor, validation))
-        write_bytes(stage / "reference.npz", _reference(predictor, validation))
+        write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
+        write_bytes(stage / "reference.npz", reference_numbers(predictor, validation))
         write_json(stage / "config.json", _hugging_face_config(labels, run))
         write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(preparation, run))
         write_recipe(stage / "recipe.toml", run.recipe.without_places())
@@ -104,19 +105,18 @@ def export_bundle(
             provenance=provenance,
         )
         write_text(stage / "README.md", model_card(manifest))
-        _seal(stage, manifest, {})
+        seal(stage, manifest, {})
         parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
         found = parity.to_json()
-        _seal(stage, manifest, found)
+        seal(stage, manifest, found)
         # What the bundle asks of itself it must have shown already.
         check_policy(stage, read_manifest(stage))
         load_bundle(stage)
     return load_bundle(out), parity
 
 
-def _seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:
-    from dataclasses import replace
-
+def seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder with the digests of all that lies in it."""
     write_manifest(stage, replace(manifest, files=digest_folder(stage), parity=parity))
 
 
@@ -126,7 +126,7 @@ def _write_weights(net: PixelNet, path: Path) -> None:
     write_bytes(path, save(unshared(net.state_dict()), metadata={"format": "pt"}))
 
 
-def _golden(predictor: Predictor, dataset: Dataset) -> bytes:
+def golden_pairs(predictor: Predictor, dataset: Dataset) -> bytes:
     """Store a few real images with the pixels and answers they must give, larger ones reduced to 256 pixels."""
     from eyewright.imaging.overlay import shrink
 
@@ -140,7 +140,7 @@ def _golden(predictor: Predictor, dataset: Dataset) -> bytes:
     return _npz({"n": np.array(len(images)), "pixels": pixels, **arrays, **predictor.raw(pixels)})
 
 
-def _reference(predictor: Predictor, dataset: Dataset) -> bytes:
+def reference_numbers(predictor: Predictor, dataset: Dataset) -> bytes:
     """Store what validation images look like to the model: what drift is measured against."""
     channels = predictor.preparation.channels
     histogram = np.zeros((channels, 32), np.int64)

@@ -104,7 +104,8 @@ def model_card(manifest: Manifest) -> str:
 On {images.get("test", 0)} test images that training never saw:
 
 {measured}
-{_calibrated(manifest)}For every class, `thresholds` in `bundle.json` names the score from which on F1 was largest.
+{_compressed(manifest)}{_calibrated(manifest)}For every class,
+`thresholds` in `bundle.json` names the score from which on F1 was largest.
 
 ## Use
 
@@ -114,7 +115,7 @@ bundle = ew.load_bundle(".")
 {words.used}
 ```
 
-or `eyewright predict . --source image.jpg`. Without Eyewright: `onnx/model.onnx` takes uint8 (N, {height}, {width},
+or `eyewright predict . --source image.jpg`. Without Eyewright: `{manifest.model}` takes uint8 (N, {height}, {width},
 {manifest.preparation.channels}) {kind} pixels and gives {words.gives}.
 
 ## Where it comes from
@@ -127,6 +128,23 @@ seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the dige
 
 {words.limits}
 """
+
+
+def _compressed(manifest: Manifest) -> str:
+    about = manifest.compression
+    if not about:
+        return ""
+    speed = about["speedup"]
+    lost = ", ".join(
+        f"{name} {-100 * about['drops'][name]['value'] + 0.0:+.2f} points" for name in about["budget"]["max_drop"]
+    )
+    return (
+        f"It was made from the bundle `{manifest.parent[:16]}` by: {about['how']} ({manifest.precision}).\n"
+        f"{about['parent_bytes']:,} became {about['bytes']:,} bytes, {speed['value']:.2f} times as fast "
+        f"[{speed['low']:.2f}, {speed['high']:.2f}] where it was made;\n"
+        f"against that bundle on {about['measured_on']['images']} held-out images: {lost}; "
+        f"{about['changed_answers']} answers changed.\n\n"
+    )
 
 
 def _calibrated(manifest: Manifest) -> str:

@@ -1,6 +1,6 @@
 """From a trained net to ONNX: uint8 NHWC in, normalisation and calibration inside, the task's arrays out."""
 
-__all__ = ["OPSET", "export_onnx"]
+__all__ = ["OPSET", "export_onnx", "layers_of"]
 
 import io
 import logging
@@ -67,6 +67,14 @@ def export_onnx(
     onnx.checker.check_model(proto, full_check=True)
     buffer = io.BytesIO(proto.SerializeToString())
     path.write_bytes(buffer.getvalue())
+
+
+def layers_of(model: bytes, operator: str) -> tuple[str, ...]:
+    """Name the layers of an ONNX model that are of one operator; those without a name by what they give."""
+    import onnx
+
+    graph = onnx.load_from_string(model).graph
+    return tuple(n.name or n.output[0] for n in graph.node if n.op_type == operator)
 
 
 def _by_dynamo(model: Any, example: torch.Tensor) -> Any:

@@ -1,6 +1,8 @@
 """The verbs: each stage of a model's life as one function, and `run`, which walks through all of them."""
 
+from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import doctor, load_dataset
+from eyewright.lifecycle.delivering import TARGETS, Delivered, deliver, open_any
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
     challenge,
@@ -22,14 +24,19 @@ from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 __all__ = [
+    "CompressResult",
+    "Delivered",
     "FoldsResult",
     "Retrained",
     "RunResult",
+    "TARGETS",
     "TuneResult",
     "challenge",
     "compare",
+    "compress",
     "convert",
     "cross_validate",
+    "deliver",
     "doctor",
     "drift",
     "evaluate",
@@ -47,6 +54,7 @@ __all__ = [
     "load_run",
     "models",
     "monitor_status",
+    "open_any",
     "predict",
     "promote",
     "quickstart",

@@ -2,6 +2,7 @@
 
 __all__ = [
     "count_seen",
+    "data_of_run",
     "dataset_of",
     "doctor",
     "fingerprint_of",
@@ -16,7 +17,7 @@ __all__ = [
 ]
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,9 +200,18 @@ def part_of_path(path: PathLike, split: str | None, label_depth: int | None, tas
 
 def part_of_run(owner: "Run", split: str) -> "Dataset":
     """Open the data that a run was trained on, and give a part as the run's own `split.csv` says, by name."""
+    return data_of_run(owner, (split,))
+
+
+def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) -> "Dataset":
+    """Open the data that a run was trained on, and give the parts `splits` as the run's own `split.csv` says.
+
+    Raises:
+        DatasetError: the data, or an image of it, is no longer there.
+    """
     from eyewright.data import open_dataset
 
-    rows = {r["id"]: r for r in owner.split_rows() if r["split"] == split}
+    rows = {r["id"]: r for r in owner.split_rows() if r["split"] in splits}
     path = Path(owner.about["data_path"])
     if not path.exists():
         raise DatasetError(f"the run's data is no longer at {str(path)!r}", fix="pass the dataset")
@@ -212,14 +222,18 @@ def part_of_run(owner: "Run", split: str) -> "Dataset":
     missing = [i for i in rows if i not in here]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the run's {split} images are gone, such as {missing[0]!r}", fix="pass the dataset"
+            f"{len(missing)} of the run's {' and '.join(splits)} images are gone, such as {missing[0]!r}",
+            fix="pass the dataset",
         )
     if owner.task_name != "classify":
         dataset = dataset.relabelled(owner.labels)
         here = {s.id: s for s in dataset.samples}
-        kept = (replace(here[i], split=split) for i in rows)  # type: ignore[arg-type]
+        kept = (replace(here[i], split=r["split"]) for i, r in rows.items())  # type: ignore[arg-type]
         return replace(dataset, samples=tuple(kept))
-    samples = (replace(here[i], split=split, target=owner.labels.id(r["label"])) for i, r in rows.items())  # type: ignore[arg-type]
+    samples = (
+        replace(here[i], split=r["split"], target=owner.labels.id(r["label"]))  # type: ignore[arg-type]
+        for i, r in rows.items()
+    )
     return replace(dataset, labels=owner.labels, samples=tuple(samples))
 
 

@@ -36,7 +36,6 @@ from eyewright.lifecycle.datasets import (
 )
 from eyewright.lifecycle.opening import (
     asked_of,
-    bundle_folder,
     check_model,
     free_folder,
     load_model,
@@ -418,14 +417,14 @@ def export_checked(
 
 
 def verify(path: PathLike) -> "Bundle":
-    """Check a bundle: every digest, the model's tensors, the golden pairs; give it, ready to predict.
+    """Check a bundle or a target: every digest, the model's tensors, the golden pairs; give it, ready to predict.
 
     Raises:
         BundleError: it is not what was exported, or does not run as it did.
     """
-    from eyewright.bundle import load_bundle
+    from eyewright.lifecycle.delivering import open_any
 
-    return load_bundle(bundle_folder(Path(path)))
+    return open_any(path)  # type: ignore[no-any-return]
 
 
 def predict(model: "Bundle | Run | PathLike", source: Any, *, stream: bool = False) -> Any:

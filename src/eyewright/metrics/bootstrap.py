@@ -1,6 +1,7 @@
 """Intervals that say how far a number can be trusted."""
 
 __all__ = [
+    "ClassNumbers",
     "bootstrap_weights",
     "classification_metrics",
     "fisher_less",
@@ -98,7 +99,7 @@ def classification_metrics(
     n = len(true)
     if n == 0:
         return {}
-    measured = _Measured(true, scores)
+    measured = ClassNumbers(true, scores)
     point = {k: float(v[0]) for k, v in measured(np.ones((1, n))).items()}
     point |= {k: float(v[0]) for k, v in measured.ranks(np.ones((1, n))).items()}
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in point}
@@ -127,7 +128,7 @@ def classification_metrics(
     return result
 
 
-class _Measured:
+class ClassNumbers:
     """One model's answers, ready to be measured under many sets of sample weights, (B, N) -> (B,) a metric."""
 
     def __init__(self, true: NDArray[np.int64], scores: NDArray[np.floating[Any]]) -> None:
@@ -218,7 +219,7 @@ def paired_differences(
 
     Both models are measured on the same resamples, so that what is hard for both cancels out.
     """
-    a, b = _Measured(true, scores_a), _Measured(true, scores_b)
+    a, b = ClassNumbers(true, scores_a), ClassNumbers(true, scores_b)
     n = len(true)
     ones = np.ones((1, n))
     first, second = a(ones), b(ones)

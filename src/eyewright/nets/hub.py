@@ -159,6 +159,13 @@ class HubBuilder:
             )
         return model
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that the checkpoint was published with, in the order of its answers."""
+        with _quiet_transformers():
+            own = self._config.id2label
+        return tuple(str(own[i]) for i in sorted(own))
+
     @cached_property
     def _config(self) -> Any:
         path = self.folder / "config.json"

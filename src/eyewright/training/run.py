@@ -1,6 +1,6 @@
 """A run: what training leaves behind, as a folder and as a value."""
 
-__all__ = ["Run", "begin_with", "build_net", "open_run_folder", "read_run"]
+__all__ = ["BundledRun", "Run", "begin_with", "build_net", "open_run_folder", "read_run"]
 
 import contextlib
 import csv
@@ -21,6 +21,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import ensemble_builder
 from eyewright.nets.pixels import PixelNet
+from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import read_tensors
 from eyewright.training.distributed import rank_of
 from eyewright.training.predictor import TorchPredictor
@@ -64,6 +65,7 @@ class Run:
         weights, _ = read_tensors(self.folder / "checkpoints" / "best" / "model.safetensors")
         net = build_net(self.build, self.recipe, self.labels, self.preparation, self.about["scaling"])
         try:
+            take_shapes(net, weights)
             net.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(
@@ -92,6 +94,17 @@ class Run:
         """Give the rows of `metrics.csv`."""
         with open(self.folder / "metrics.csv", encoding="utf-8", newline="") as file:
             return tuple(csv.DictReader(file))
+
+
+class BundledRun(Run):
+    """The run behind a bundle, as far as the bundle holds it: its weights are those that were exported."""
+
+    @cached_property
+    def net(self) -> PixelNet:
+        """The exported weights, in a net."""
+        net = build_net(self.build, self.recipe, self.labels, self.preparation, self.about["scaling"])
+        begin_with(net, self.folder / "model.safetensors")
+        return net.eval()
 
 
 def build_net(
@@ -124,6 +137,7 @@ def begin_with(net: PixelNet, path: Path) -> None:
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"the weights in {str(path)!r} cannot be read: {error}", fix="check the file") from error
     try:
+        take_shapes(net, weights)
         net.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(

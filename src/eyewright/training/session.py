@@ -19,6 +19,7 @@ from eyewright.core.jsonable import dumps_json
 from eyewright.core.provenance import describe_machine
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan, dataset_fingerprint, target_text
+from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import parameter_count
 from eyewright.training.cache import build_cache
 from eyewright.training.distributed import rank_of
@@ -41,6 +42,7 @@ def train_model(
     deadline: float | None = None,
     resume: bool = False,
     weights: Path | None = None,
+    preparation: Preparation | None = None,
     workers: int | None = None,
     step: Step = plain_step,
     observe: Callable[[Mapping[str, str]], None] = lambda row: None,
@@ -51,9 +53,9 @@ def train_model(
     """Train on `dataset.train`, choose the best epoch on `dataset.val`, and write a run folder.
 
     `scan` is of the same samples, all readable. `deadline` is a `time.monotonic` value. `notes` go into `run.json`.
-    `observe` is called with every epoch's row. `weights` are those to begin with, a safetensors file of the same net.
-    Started by `torchrun`, the first process writes and the
-    others only compute.
+    `observe` is called with every epoch's row. `weights` are those to begin with, a safetensors file of the same net,
+    pruned or not. `preparation` is that of another model, where both must see the same pixels. Started by `torchrun`,
+    the first process writes and the others only compute.
 
     Raises:
         DatasetError: nothing that can be learnt, such as a class without a training image.
@@ -65,7 +67,7 @@ def train_model(
     leads = rank_of() == 0
     device = choose_device(recipe.device)
     published: Any = build_of(recipe.model, recipe.task) if recipe.model.startswith("hf:") else None
-    preparation = subject.preparation(dataset, scan, recipe, published)
+    preparation = preparation or subject.preparation(dataset, scan, recipe, published)
     resolved = subject.resolve(recipe, sum(s.split == "train" for s in dataset.samples), preparation)
     build = published or build_of(resolved.model, resolved.task)
     with open_run_folder(folder, resume=resume):

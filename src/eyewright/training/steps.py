@@ -1,7 +1,8 @@
 """One update of a net, as a function that can be exchanged for another."""
 
-__all__ = ["Batch", "Step", "TrainState", "plain_step"]
+__all__ = ["Batch", "Step", "TrainState", "own_loss", "plain_step", "update"]
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,6 +55,19 @@ class Step(Protocol):
 
 def plain_step(state: TrainState, batch: Batch) -> Tensor:
     """Do the usual update: forward, loss, backward, and where an update closes, penalty, clip, step."""
+    return update(state, batch, lambda outputs: own_loss(state, batch, outputs))
+
+
+def own_loss(state: TrainState, batch: Batch, outputs: Any) -> Tensor:
+    """Give the objective's loss of a batch, of both labels where images are mixed."""
+    loss = state.objective(outputs, batch.targets)
+    if batch.others is not None:
+        loss = batch.kept * loss + (1 - batch.kept) * state.objective(outputs, batch.others)
+    return loss
+
+
+def update(state: TrainState, batch: Batch, loss_of: Callable[[Any], Tensor]) -> Tensor:
+    """Do an update whose loss is `loss_of(outputs)`; give that loss."""
     recipe = state.recipe
     if batch.opens:
         state.optimiser.zero_grad(set_to_none=True)
@@ -61,9 +75,7 @@ def plain_step(state: TrainState, batch: Batch) -> Tensor:
         outputs = state.net(batch.pixels, batch.targets)
         if isinstance(outputs, Tensor):
             outputs = outputs.float()
-        loss = state.objective(outputs, batch.targets)
-        if batch.others is not None:
-            loss = batch.kept * loss + (1 - batch.kept) * state.objective(outputs, batch.others)
+        loss = loss_of(outputs)
     (loss * batch.share).backward()  # type: ignore[no-untyped-call]
     if batch.closes:
         learnt = [p for p in state.net.parameters() if p.requires_grad]

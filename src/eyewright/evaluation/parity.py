@@ -1,17 +1,17 @@
 """The parity gate: the exported model must answer as the trained one does, on real files, from the bytes up."""
 
-__all__ = ["DECISION_MARGIN", "LEAST_COMPARED", "SAME_IOU", "TOLERANCE", "Parity", "check_parity"]
+__all__ = ["COARSE", "DECISION_MARGIN", "LEAST_COMPARED", "SAME_IOU", "TOLERANCE", "Images", "Parity", "check_parity"]
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import ParityError
 from eyewright.core.predictor import Predictor
-from eyewright.data.dataset import Dataset
 from eyewright.metrics.matching import box_overlaps
 from eyewright.tasks import TASKS
 from eyewright.tasks.detect import DEFAULT_IOU
@@ -24,6 +24,9 @@ OBJECT_TOLERANCE = 1e-3
 
 SAME_IOU = 0.99
 """Overlap from which on two boxes are the same."""
+
+COARSE = MappingProxyType({"float32": None, "float16": (0.02, 0.95), "int8": (0.05, 0.9)})
+"""What two runtimes may differ by where numbers are rounded: a probability or score, and the least overlap of a box."""
 
 LEAST_COMPARED = 0.05
 """Objects of a lower score are below what any operating point shows."""
@@ -49,38 +52,52 @@ class Parity:
     n: int
     tolerance: float = TOLERANCE
     objects: int = 0
+    beside: str = "the trained net"
 
     def __str__(self) -> str:
         if self.objects:
             return (
                 f"{self.n} validation images gave the same {self.objects} boxes, "
-                f"scores within {self.worst:.1e} of the trained net"
+                f"scores within {self.worst:.1e} of {self.beside}"
             )
-        return f"{self.n} validation images answered alike, probabilities within {self.worst:.1e} of the trained net"
+        return f"{self.n} validation images answered alike, probabilities within {self.worst:.1e} of {self.beside}"
 
     def to_json(self) -> dict[str, Any]:
         """Give the numbers."""
-        return {k: v for k, v in asdict(self).items() if k != "objects" or v}
+        return {k: v for k, v in asdict(self).items() if k != "beside" and (k != "objects" or v)}
+
+
+class Images(Protocol):
+    """What parity is tried on: images by number, such as a `Dataset`."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> NDArray[np.uint8]: ...
 
 
 def check_parity(
     trained: Predictor,
     exported: Predictor,
-    dataset: Dataset,
+    dataset: Images,
     *,
+    precision: str = "float32",
+    names: tuple[str, str] = ("the exported model", "the trained one"),
     trained_pixels: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None,
 ) -> Parity:
     """Compare two models on every image of `dataset`, each through its own preparation.
 
     The trained side sees what training saw: `trained_pixels(indices)` if given (the training cache), else the
     trained model's own preparation of the decoded file. The exported side starts from the file again, so a fault
-    anywhere on its way (decoding, orientation, resizing, channel order, scaling) fails the gate.
+    anywhere on its way (decoding, orientation, resizing, channel order, scaling) fails the gate. Where a model computes
+    in another `precision` than float32, two runtimes may differ by a last bit that tips a step of 8: there `COARSE`
+    stands for the tolerances. `names` are what both are called when they differ.
 
     Raises:
         ParityError: a probability differs by more than 1e-4 (of a pixel, or an object's score: 1e-3), or an answer
             differs; boxes are the same from an overlap of 0.99 on.
     """
     task = trained.task_name
+    tolerance, same_iou = COARSE[precision] or (TOLERANCE if task == "classify" else OBJECT_TOLERANCE, SAME_IOU)
     compare = _compare_pixels if task == "segment" else _compare_classes
     height, width = trained.preparation.size_hw
     chunk = max(1, min(_CHUNK, _PIXELS // (height * width)))
@@ -100,35 +117,37 @@ def check_parity(
             apart, other, n = _compare_objects(
                 lambda scale: _decoded(trained, ours, placements, scale),  # noqa: B023
                 lambda scale: _decoded(exported, theirs, theirs_placements, scale),  # noqa: B023
+                (max(tolerance, OBJECT_TOLERANCE), same_iou),
             )
         else:
-            apart, other, n = compare(ours, theirs)
+            apart, other, n = compare(ours, theirs, tolerance)
         worst, changed, objects = max(worst, apart), changed + other, objects + n
-    tolerance = TOLERANCE if task == "classify" else OBJECT_TOLERANCE
     if not worst <= tolerance or changed:
         what = "a probability" if task in ("classify", "segment") else "a score"
         raise ParityError(
-            f"the exported model differs from the trained one: by up to {worst:.3g} in {what} "
+            f"{names[0]} differs from {names[1]}: by up to {worst:.3g} in {what} "
             f"(allowed {tolerance:g}), in {changed} answers on {len(dataset)} images",
             fix="nothing was exported; check the preparation and the net's operations",
         )
-    return Parity(worst, changed, len(dataset), tolerance, objects)
+    beside = "the trained net" if names[1] == "the trained one" else names[1]
+    return Parity(worst, changed, len(dataset), tolerance, objects, beside)
 
 
-def _compare_classes(ours: Any, theirs: Any) -> tuple[float, int, int]:
+def _compare_classes(ours: Any, theirs: Any, tolerance: float) -> tuple[float, int, int]:
     a, b = ours["probabilities"], theirs["probabilities"]
     rows = np.flatnonzero(a.argmax(1) != b.argmax(1))
     # Two classes level to the last bits may change places; that is no other decision.
     gap = a[rows, a[rows].argmax(1)] - a[rows, b[rows].argmax(1)]
-    return float(np.abs(a - b).max(initial=0.0)), int((gap > DECISION_MARGIN).sum()), 0
+    margin = DECISION_MARGIN if tolerance <= TOLERANCE else tolerance
+    return float(np.abs(a - b).max(initial=0.0)), int((gap > margin).sum()), 0
 
 
-def _compare_pixels(ours: Any, theirs: Any) -> tuple[float, int, int]:
+def _compare_pixels(ours: Any, theirs: Any, tolerance: float) -> tuple[float, int, int]:
     a, b = ours["probabilities"], theirs["probabilities"]
     first, second = a.argmax(1), b.argmax(1)
     differs = first != second
     gap = np.take_along_axis(a, first[:, None], 1) - np.take_along_axis(a, second[:, None], 1)
-    changed = differs & (gap[:, 0] > OBJECT_TOLERANCE)
+    changed = differs & (gap[:, 0] > tolerance)
     return float(np.abs(a - b).max(initial=0.0)), int(changed.sum()), 0
 
 
@@ -144,37 +163,38 @@ def _decoded(predictor: Any, raw: Any, placements: Any, scale: float) -> list[An
 
 
 def _compare_objects(
-    trained: Callable[[float], list[Any]], exported: Callable[[float], list[Any]]
+    trained: Callable[[float], list[Any]], exported: Callable[[float], list[Any]], limits: tuple[float, float]
 ) -> tuple[float, int, int]:
     """Look for each box of one model in the other's answers.
 
     Two boxes that overlap by just the share from which on they are one object may go either way by their last bits.
     So what is not found is looked for once more with that share a hair smaller and larger.
     """
+    tolerance, same_iou = limits
     worst, changed, compared = 0.0, 0, 0
     several: dict[bool, list[list[Any]]] = {}
     both = (trained(1.0), exported(1.0))
     for first, second, other in ((both[0], both[1], True), (both[1], both[0], False)):
         for i, (own, theirs) in enumerate(zip(first, second, strict=True)):
-            sure = own.chosen(own.scores >= LEAST_COMPARED + OBJECT_TOLERANCE)
+            sure = own.chosen(own.scores >= LEAST_COMPARED + tolerance)
             compared += len(sure) if other else 0
-            apart = _nearest(sure, theirs)
+            apart = _nearest(sure, theirs, same_iou)
             if not np.isfinite(apart).all():
                 if other not in several:
                     again = exported if other else trained
                     several[other] = [again(1 - _HAIR), again(1 + _HAIR)]
                 for decoded in several[other]:
-                    apart = np.minimum(apart, _nearest(sure, decoded[i]))
+                    apart = np.minimum(apart, _nearest(sure, decoded[i], same_iou))
             there = np.isfinite(apart)
             changed += int((~there).sum())
             worst = max(worst, float(apart[there].max(initial=0.0)))
     return worst, changed, compared
 
 
-def _nearest(own: Any, theirs: Any) -> NDArray[np.float64]:
+def _nearest(own: Any, theirs: Any, same_iou: float) -> NDArray[np.float64]:
     """Give how far each object's score is from that of the same box in other answers; infinite if it is not there."""
     overlap = box_overlaps(own.boxes_xyxy.astype(np.float64), theirs.boxes_xyxy.astype(np.float64))
-    same = (own.label_ids[:, None] == theirs.label_ids[None]) & (overlap >= SAME_IOU)
+    same = (own.label_ids[:, None] == theirs.label_ids[None]) & (overlap >= same_iou)
     apart = np.abs(own.scores[:, None].astype(np.float64) - theirs.scores[None])
     nearest: NDArray[np.float64] = np.where(same, apart, np.inf).min(1, initial=np.inf)
     return nearest

@@ -1,0 +1,116 @@
+"""The verbs that make a model smaller and take it to where it must run: compress and bench."""
+
+__all__ = ["add_anywhere", "compress", "export_to"]
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from eyewright.cli.terminal import Result, shown_path, shown_program, talk
+
+
+def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of compress and bench."""
+    p = verb("compress")
+    p.add_argument("model", metavar="RUN|BUNDLE")
+    p.add_argument("--data", metavar="DATA", help="the images it was trained on (a run knows its own)")
+    p.add_argument("--out", metavar="DIR", help="bundle, report and search (default runs/compressed/NAME)")
+    p.add_argument(
+        "--max-drop",
+        nargs="+",
+        default=[],
+        metavar="METRIC=DROP",
+        help="accuracy=1%% worst_class_recall=2%% ece=0.02 corruption=3%%, map=1%%, miou=1%%: points that may be lost",
+    )
+    p.add_argument("--min-speedup", metavar="X", help="such as 2: at least twice as fast here, one image at a time")
+    p.add_argument("--max-bytes", metavar="SIZE", help="such as 500k: the model file's size")
+    p.add_argument("--methods", metavar="A,B", help="some of int8,weights,half,dynamic,prune,qat,distil,sparse")
+    p.add_argument("--budget", metavar="TIME", help="time for all of it (default 10m, or as long as it was trained)")
+    p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER, not from the model")
+    p.add_argument("--student", action="append", default=[], metavar="NAME", help="a catalogue net to be taught")
+    p.add_argument("--unlabelled", metavar="DIR", help="images to learn from without labels")
+    p.add_argument("--calibration", metavar="DIR", help="images that 8-bit ranges are found on (default: of training)")
+    p.add_argument("--threads", type=int, metavar="N", help="threads that speed is measured with (default: all cores)")
+    p.add_argument("--resume", action="store_true", help="go on with the search in --out, or ask it for another budget")
+
+
+def compress(o: argparse.Namespace) -> Result:
+    """Look for a smaller model within a budget."""
+    from eyewright import lifecycle
+
+    methods = None if o.methods is None else tuple(m.strip() for m in o.methods.split(",") if m.strip())
+    found = lifecycle.compress(
+        o.model,
+        data=o.data,
+        out=o.out,
+        max_drop=o.max_drop,
+        min_speedup=o.min_speedup,
+        max_bytes=o.max_bytes,
+        methods=methods,
+        budget=o.budget,
+        teacher=o.teacher,
+        students=o.student,
+        unlabelled=o.unlabelled,
+        calibration=o.calibration,
+        threads=o.threads,
+        resume=o.resume,
+        seed=o.seed or 0,
+        **talk(o),
+    )
+    about = found.bundle.manifest.compression
+    speed, n = about["speedup"], about["measured_on"]["images"]
+    bundle = shown_path(found.paths["bundle"])
+    text = [
+        "",
+        f"size     {about['parent_bytes']:,} → {about['bytes']:,} bytes, "
+        f"{about['parent_bytes'] / about['bytes']:.1f} times smaller",
+        f"speed    {speed['before_ms']:.2f} → {speed['after_ms']:.2f} ms, {speed['value']:.2f} times as fast "
+        f"[{speed['low']:.2f}, {speed['high']:.2f}]",
+        *(_loss(name, about["drops"][name], about["measured_on"]) for name in about["budget"]["max_drop"]),
+        f"answers  {about['changed_answers']} of {n} changed",
+        f"bundle   {bundle}",
+        f"report   {shown_path(found.paths['report'])}",
+        f"use it   {shown_program('eyewright')} predict {bundle} --source IMAGE",
+    ]
+    return {
+        "task": found.report.task,
+        "out": dict(found.paths),
+        "metrics": _metrics(found.report),
+        "compression": dict(about),
+        "text": text,
+    }
+
+
+def export_to(o: argparse.Namespace) -> Result:
+    """Take a bundle to another runtime."""
+    from eyewright import lifecycle
+    from eyewright.core.errors import UsageError
+
+    if o.name is not None or o.policy:
+        raise UsageError("expected --name and --policy with a bundle, found --to", fix="export the bundle with them")
+    found = lifecycle.deliver(o.run, o.out, to=o.to, data=o.data, runtime=o.runtime, **talk(o))
+    text = [f"{o.to:8} {shown_path(found.folder)}"]
+    if found.parity is not None:
+        text.append(f"parity   {found.parity}")
+    if "download_bytes" in found.about:
+        text.append(f"visit    a browser downloads {found.about['download_bytes']:,} bytes, once")
+        text.append(f"open     python -m http.server --bind 127.0.0.1 --directory {shown_path(found.folder)} 8080")
+    return {
+        "task": found.task,
+        "out": {o.to: found.folder.resolve()},
+        "parity": {} if found.parity is None else found.parity.to_json(),
+        "about": dict(found.about),
+        "text": text,
+    }
+
+
+def _loss(name: str, drop: dict[str, Any], where: dict[str, Any]) -> str:
+    on = f"{where['images']} {where['split']} images"
+    return (
+        f"{name:8} {-100 * drop['value'] + 0.0:+.2f} points "
+        f"[{-100 * drop['high'] + 0.0:+.2f}, {-100 * drop['low'] + 0.0:+.2f}] on {on}"
+    )
+
+
+def _metrics(report: Any) -> dict[str, Any]:
+    return {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}

@@ -1,0 +1,203 @@
+"""What a search found, as a page and as JSON: the table, the plot, the layers, the images whose answer changed."""
+
+__all__ = ["write_pages"]
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from eyewright.bundle.load import Bundle
+from eyewright.compression.budget import Budget
+from eyewright.compression.measuring import Judged
+from eyewright.compression.search import Row, SearchResult
+from eyewright.compression.trials import Parent
+from eyewright.core.files import write_json, write_text
+from eyewright.evaluation.charts import Mark, bar_chart, scatter_chart
+from eyewright.evaluation.pages import style_sheet, template
+from eyewright.imaging import data_uri, shrink
+from eyewright.tasks import TASKS
+
+_PICTURES = 24
+_LAYERS = 24
+
+
+def write_pages(
+    folder: Path, parent: Parent, budget: Budget, found: SearchResult, judged: Judged | None, bundle: Bundle | None
+) -> Path:
+    """Write `report.html` and `report.json` into `folder`; give the page's path.
+
+    `judged` is the winner on held-out images; without one the page tells what came nearest.
+    """
+    shown = found.winner
+    content = {
+        "parent": {"name": parent.bundle.manifest.name, "digest": parent.digest},
+        "budget": budget.to_json(),
+        "winner": None if shown is None else shown.name,
+        "seconds": round(found.seconds, 1),
+        "rows": [asdict(r) for r in found.rows],
+        "pareto": [r.name for r in found.front],
+        "sensitivity": found.sensitivity,
+        "changed": [] if judged is None else [dict(c) for c in judged.changed],
+    }
+    write_json(folder / "report.json", content)
+    main = TASKS[parent.bundle.task_name].main_metric
+    page = template("compression.html.j2", Path(__file__).parent).render(
+        title=f"{parent.bundle.manifest.name}, made smaller",
+        style=style_sheet(),
+        lead=_lead(found, budget, main),
+        ok=shown is not None,
+        tiles=[] if shown is None or judged is None else _tiles(parent, shown, judged, budget),
+        plot=_plot(found, budget, main),
+        main=main,
+        rows=[_table_row(r, found, budget) for r in found.rows],
+        bounds=list(budget.max_drop),
+        drops=[] if judged is None else _drop_rows(judged),
+        n=0 if judged is None else judged.n,
+        split="test" if "test" in parent.data.splits else "validation",
+        layers=_layer_charts(found.sensitivity, main),
+        changed=[] if judged is None else _changed(parent, judged),
+        n_changed=0 if judged is None else len(judged.changed),
+        bundle="" if bundle is None else bundle.folder.name,
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _lead(found: SearchResult, budget: Budget, main: str) -> str:
+    asked = ", ".join(f"{n} may fall by {100 * v:g} point{'s' * (v != 0.01)}" for n, v in budget.max_drop.items())
+    if budget.min_speedup is not None:
+        asked += f", at least {budget.min_speedup:g} times as fast"
+    if budget.max_bytes is not None:
+        asked += f", at most {budget.max_bytes:,} bytes"
+    tried = sum(r.state == "measured" for r in found.rows)
+    if found.winner is None:
+        return f"Asked: {asked}. Nothing fits of {tried} ways that were measured; the plot shows what comes nearest."
+    how = found.winner.how
+    return f"Asked: {asked}. {how[:1].upper()}{how[1:]}: chosen of {tried} ways that were measured."
+
+
+def _tiles(parent: Parent, row: Row, judged: Judged, budget: Budget) -> list[dict[str, str]]:
+    before = (parent.bundle.folder / parent.bundle.manifest.model).stat().st_size
+    speed = row.speedup
+    tiles = [
+        {"name": "size", "value": f"{before / row.bytes:.1f}× smaller", "about": f"{before:,} → {row.bytes:,} bytes"},
+        {
+            "name": "speed, one image",
+            "value": f"{speed['value']:.2f}× as fast",
+            "about": f"{speed['before_ms']:.2f} → {speed['after_ms']:.2f} ms [{speed['low']:.2f}, {speed['high']:.2f}]",
+        },
+    ]
+    for name in budget.max_drop:
+        drop, metric = judged.drops[name], judged.metrics[name]
+        about = f"change {-100 * (drop.value or 0) + 0.0:+.1f} points"
+        if drop.low is not None and drop.high is not None:
+            about += f" [{-100 * drop.high + 0.0:+.1f}, {-100 * drop.low + 0.0:+.1f}]"
+        tiles.append({"name": name, "value": f"{metric.value or 0:.3f}", "about": about})
+    changed = f"{len(judged.changed)} of {judged.n}"
+    return [*tiles, {"name": "answers changed", "value": changed, "about": "see below"}]
+
+
+def _plot(found: SearchResult, budget: Budget, main: str) -> str:
+    measured = [r for r in found.rows if r.state == "measured"]
+    if not measured:
+        return ""
+    name = next(iter(budget.max_drop), main)
+    marks = [Mark(1.0, 0.0, "the model", "s2")]
+    for row in measured:
+        drop = row.drops[name]
+        style = "s1" if found.winner is not None and row.name == found.winner.name else "s0"
+        if drop["value"] is None:
+            continue
+        spread = None if drop["low"] is None else (-100 * drop["high"], -100 * drop["low"])
+        marks.append(Mark(row.speedup["value"], -100 * drop["value"], row.name, style, spread))
+    guides: list[tuple[str, float]] = [("y", -100 * budget.max_drop.get(name, 0.0))]
+    if budget.min_speedup is not None:
+        guides.append(("x", budget.min_speedup))
+    return scatter_chart(
+        marks,
+        title="what each way costs and gains",
+        x_label="times as fast as the model",
+        y_label=f"change of {name}, points",
+        guides=guides,
+    )
+
+
+def _table_row(row: Row, found: SearchResult, budget: Budget) -> dict[str, Any]:
+    speed = row.speedup
+
+    def drop(values: Mapping[str, Any]) -> str:
+        if not values or values["value"] is None:
+            return "–"
+        text = f"{-100 * values['value'] + 0.0:+.1f}"
+        if values["low"] is not None and values["high"] is not None:
+            text += f" [{-100 * values['high'] + 0.0:+.1f}, {-100 * values['low'] + 0.0:+.1f}]"
+        return text
+
+    return {
+        "name": row.name,
+        "how": row.how,
+        "won": found.winner is not None and row.name == found.winner.name,
+        "front": row in found.front,
+        "bytes": f"{row.bytes:,}" if row.bytes else "–",
+        "speed": f"{speed['value']:.2f} [{speed['low']:.2f}, {speed['high']:.2f}]" if speed else "–",
+        "ms": f"{speed['after_ms']:.2f}" if speed else "–",
+        "drops": [drop(row.drops.get(name, {})) for name in budget.max_drop],
+        "changed": str(row.changed) if row.state == "measured" else "–",
+        "said": "fits" if row.fits else "; ".join(row.breaks) if row.state == "measured" else row.reason,
+        "state": row.state,
+    }
+
+
+def _drop_rows(judged: Judged) -> list[dict[str, str]]:
+    rows = []
+    for name, after in judged.metrics.items():
+        drop = judged.drops[name]
+        if after.value is None or drop.value is None:
+            continue
+        sign = 1.0 if name in ("ece", "log_loss", "brier") else -1.0
+        ends = sorted((sign * (drop.low or 0.0), sign * (drop.high or 0.0)))
+        rows.append(
+            {
+                "name": name,
+                "before": f"{after.value - sign * drop.value:.4f}",
+                "after": f"{after.value:.4f}",
+                "change": f"{sign * drop.value + 0.0:+.4f} [{ends[0] + 0.0:+.4f}, {ends[1] + 0.0:+.4f}]",
+            }
+        )
+    return rows
+
+
+def _layer_charts(sensitivity: Mapping[str, Any], main: str) -> list[tuple[str, str, str]]:
+    charts = []
+    pruned = sensitivity.get("prune") or []
+    if pruned:
+        rows = [(r["layer"], 100 * (r["before"] - r["after"])) for r in pruned]
+        rows = sorted(rows, key=lambda r: -r[1])[:_LAYERS]
+        about = f"Points of {main} lost when a layer alone loses half of its channels, before anything is learnt again."
+        charts.append(("Channels", about, bar_chart(rows, title="sensitivity to pruning by layer")))
+    for name, ranked in (sensitivity.get("int8") or {}).items():
+        if not ranked:
+            continue
+        rows = [(layer, math.sqrt(value)) for layer, value in ranked[:_LAYERS]]
+        about = f"Root mean square change of the answers when a layer of {name} alone is rounded to 8 bits."
+        charts.append(("8 bits", about, bar_chart(rows, title="sensitivity to rounding by layer")))
+    return charts
+
+
+def _changed(parent: Parent, judged: Judged) -> list[dict[str, str]]:
+    part = parent.data.test if "test" in parent.data.splits else parent.data.val
+    at = {s.id: i for i, s in enumerate(part.samples)}
+    shown = []
+    for row in judged.changed[:_PICTURES]:
+        image = data_uri(shrink(part.image(at[row["id"]]), 112))
+        said = [row[k] if isinstance(row[k], str) else _counts(row[k]) for k in ("before", "after")]
+        shown.append({"id": row["id"], "src": image, "before": said[0], "after": said[1], "true": row.get("true", "")})
+    return shown
+
+
+def _counts(answers: Mapping[str, float]) -> str:
+    if not answers:
+        return "nothing"
+    return ", ".join(f"{n} {v:g}" if v >= 1 else f"{n} {v:.1%}" for n, v in answers.items())

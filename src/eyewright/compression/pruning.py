@@ -1,0 +1,227 @@
+"""Remove channels for real, or set weights to zero; torch-pruning follows which layers depend on each other."""
+
+__all__ = ["LayerCost", "layer_costs", "prune_channels", "set_zeros", "sparse_step", "sparsity_of", "total_work"]
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyewright.core.errors import MissingExtraError, RefusedError
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.steps import Batch, Step, TrainState, plain_step
+
+_ROUND_TO = 8
+_LEAST = 8
+# What published and our own transformers call the wide half of a block's dense layers: there channels can go, while
+# those of attention hang on the number of heads.
+_DENSE = ("fc1", "intermediate.dense", "lin1", "dense.0", "mlp.0")
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """A layer whose channels can be removed: its name, how many it has, multiplications an image of it alone."""
+
+    name: str
+    channels: int
+    work: int
+
+
+def prune_channels(
+    net: PixelNet,
+    share: float,
+    *,
+    size_hw: tuple[int, int],
+    channels: int,
+    only: Sequence[str] = (),
+) -> PixelNet:
+    """Give a copy of `net` in which every group of layers has lost `share` of its channels, the least important first.
+
+    A channel's importance is the norm of everything that makes or reads it, over all layers that depend on each other
+    (Fang et al. 2023, "DepGraph"). Widths stay multiples of 8, which processors compute as fast as any between. What
+    the net answers with is left alone. With `only`, layers of these names alone lose channels.
+
+    Raises:
+        RefusedError: the layers of this net cannot be taken apart.
+        MissingExtraError: torch-pruning is not installed.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"expected a share in (0, 1), found {share}")
+    tp = _torch_pruning()
+    last: Exception | None = None
+    for held in (lambda name: False, lambda name: not name.endswith(_DENSE)):
+        pruned = copy.deepcopy(net).cpu().eval()
+        try:
+            _remove(tp, pruned.body, share, size_hw, channels, held=held, only=only)
+            _same_answers(net, pruned, size_hw, channels)
+        except Exception as error:  # noqa: BLE001 - torch-pruning raises whatever its tracing meets
+            last = error
+            continue
+        return pruned
+    reason = str(last).strip().splitlines()[0][:160] if str(last).strip() else type(last).__name__
+    raise RefusedError(
+        f"the channels of this net cannot be removed: {reason}", fix="quantise or distil it instead", code="prune"
+    ) from last
+
+
+def layer_costs(net: PixelNet, *, size_hw: tuple[int, int], channels: int) -> tuple[LayerCost, ...]:
+    """Give the layers whose channels can be removed alone, in the order in which they are computed."""
+    work = _work_by_layer(net, size_hw, channels)
+    kept = {id(m) for m in _answering(net.body)}
+    return tuple(
+        LayerCost(name, module.weight.shape[0], work[name])
+        for name, module in net.body.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+        and id(module) not in kept
+        and work.get(name)
+        and not (isinstance(module, nn.Conv2d) and module.groups > 1)
+    )
+
+
+def total_work(net: PixelNet, *, size_hw: tuple[int, int], channels: int) -> int:
+    """Count the multiplications for one image in convolutions and dense layers."""
+    return sum(_work_by_layer(net, size_hw, channels).values())
+
+
+def set_zeros(net: PixelNet, sparsity: float) -> PixelNet:
+    """Give a copy of `net` whose smallest weights are zero, `sparsity` of all in convolutions and dense layers.
+
+    One threshold for all layers but the last, which keeps its own weights (Zhu & Gupta 2017, "To prune, or not to
+    prune"). The file shrinks where it is compressed; no runtime here computes zeros faster.
+    """
+    pruned = copy.deepcopy(net).cpu().eval()
+    kept = {id(m) for m in _answering(pruned.body)}
+    chosen: list[Tensor] = [
+        m.weight.data for m in pruned.body.modules() if isinstance(m, nn.Conv2d | nn.Linear) and id(m) not in kept
+    ]
+    if not chosen:
+        raise RefusedError("the net has no weights that could be zero", fix="quantise it instead", code="prune")
+    sizes = torch.cat([w.abs().flatten() for w in chosen])
+    limit = sizes.kthvalue(max(1, int(sparsity * len(sizes)))).values
+    for weights in chosen:
+        weights[weights.abs() <= limit] = 0
+    return pruned
+
+
+def sparsity_of(net: nn.Module) -> float:
+    """Give the share of zeros among the weights of convolutions and dense layers."""
+    weights = [m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return float(sum((w == 0).sum() for w in weights) / max(1, sum(w.numel() for w in weights)))
+
+
+def sparse_step(inner: Step = plain_step) -> Step:
+    """Give a step that keeps at zero what is zero when an update closes: training goes on in what is left."""
+    masks: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def step(state: TrainState, batch: Batch) -> Tensor:
+        if id(state.net) not in masks:
+            layers = (m for m in state.net.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+            masks[id(state.net)] = [(m.weight, m.weight.detach() != 0) for m in layers]
+        loss = inner(state, batch)
+        if batch.closes:
+            with torch.no_grad():
+                for weight, mask in masks[id(state.net)]:
+                    weight.mul_(mask)
+        return loss
+
+    return step
+
+
+def _torch_pruning() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import torch_pruning
+    except ImportError as error:
+        raise MissingExtraError(
+            "pruning channels needs torch-pruning, which is not installed", fix="pip install 'eyewright[compress]'"
+        ) from error
+    return torch_pruning
+
+
+def _remove(
+    tp: Any,
+    body: nn.Module,
+    share: float,
+    size_hw: tuple[int, int],
+    channels: int,
+    *,
+    held: Callable[[str], bool],
+    only: Sequence[str],
+) -> None:
+    example = torch.zeros(2, channels, *size_hw)
+    layers = {n: m for n, m in body.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    left = [m for n, m in layers.items() if held(n)]
+    shares = {layers[n]: share for n in only}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pruner = tp.pruner.BasePruner(
+            body,
+            example,
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=0.0 if only else share,
+            pruning_ratio_dict=shares,
+            ignored_layers=[*_answering(body), *left],
+            round_to=_ROUND_TO,
+            output_transform=_sum_of,
+        )
+        pruner.step()
+
+
+def _sum_of(found: Any) -> Tensor:
+    parts = list(found) if isinstance(found, tuple | list) else [found]
+    return torch.stack([p.sum() for p in parts if p.numel()]).sum()
+
+
+def _answering(body: nn.Module) -> list[nn.Module]:
+    """Give the layers whose channels are the net's answers."""
+    modules = dict(body.named_modules())
+    named = getattr(body, "head_names", ())
+    found = [
+        m
+        for n, m in modules.items()
+        if isinstance(m, nn.Conv2d | nn.Linear) and any(n == h or n.startswith(h.rstrip(".") + ".") for h in named)
+    ]
+    own = [m for n, m in modules.items() if n in named and isinstance(m, nn.Conv2d | nn.Linear)]
+    layers: list[nn.Module] = [m for m in modules.values() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return [*found, *own] or layers[-1:]
+
+
+def _same_answers(net: PixelNet, pruned: PixelNet, size_hw: tuple[int, int], channels: int) -> None:
+    blank = torch.zeros(2, *size_hw, channels, dtype=torch.uint8)
+    with torch.inference_mode():
+        before, after = net(blank), pruned(blank)
+    several = [tuple(x) if isinstance(x, tuple) else (x,) for x in (before, after)]
+    if [t.shape for t in several[0]] != [t.shape for t in several[1]]:
+        raise RuntimeError("the answers have another shape")
+
+
+def _work_by_layer(net: PixelNet, size_hw: tuple[int, int], channels: int) -> Mapping[str, int]:
+    """Count each layer's multiplications for one image."""
+    work: dict[str, int] = {}
+    hooks = []
+
+    def watch(name: str, module: Any) -> None:
+        def count(_: nn.Module, __: Any, found: Tensor) -> None:
+            if isinstance(module, nn.Conv2d):
+                each = int(module.weight[0].numel())
+                work[name] = work.get(name, 0) + int(found.numel()) * each
+            else:
+                work[name] = work.get(name, 0) + int(found.numel()) * module.in_features
+
+        hooks.append(module.register_forward_hook(count))
+
+    for name, module in net.body.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            watch(name, module)
+    try:
+        with torch.inference_mode():
+            net(torch.zeros(1, *size_hw, channels, dtype=torch.uint8))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return work

@@ -1,0 +1,88 @@
+"""Which layers bear being made smaller: each alone, everything else as it was."""
+
+__all__ = ["layer_sensitivity", "pruning_sensitivity"]
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eyewright.bundle.load import Bundle
+from eyewright.compression.pruning import layer_costs, prune_channels
+from eyewright.compression.quantising import Calibrated, quantisable_layers, quantise_static
+from eyewright.compression.trials import Parent, Precise, candidate_bundle
+from eyewright.core.errors import RefusedError
+from eyewright.training.subjects import SUBJECTS
+
+_IMAGES = 64
+_HALF = 0.5
+_MOST_LAYERS = 64
+
+
+def layer_sensitivity(
+    model: bytes, calibrated: Calibrated, base: Bundle, pixels: NDArray[np.uint8]
+) -> list[tuple[str, float]]:
+    """Round one layer after another to 8 bits, all others in float; give the mean squared change of the answers.
+
+    The most sensitive layer comes first. Of a large model only the 64 layers that are computed first are looked at.
+    """
+    some = pixels[:_IMAGES]
+    wanted = candidate_bundle(base, Precise(model, "float32")).raw(some)
+    name = "scores" if "scores" in wanted else "probabilities"
+    layers = quantisable_layers(calibrated.model)
+    found = []
+    for layer in layers[:_MOST_LAYERS]:
+        rounded = quantise_static(calibrated, keep=[n for n in layers if n != layer])
+        answers = candidate_bundle(base, Precise(rounded, "int8")).raw(some)[name]
+        found.append((layer, float(np.square(answers.astype(np.float64) - wanted[name]).mean())))
+    return sorted(found, key=lambda one: -one[1])
+
+
+def pruning_sensitivity(
+    parent: Parent, *, until: float, now: Callable[[], float] = time.monotonic
+) -> list[dict[str, Any]]:
+    """Halve the channels of one layer after another, without learning again; give what that costs on validation images.
+
+    A row a layer: its name, its share of all multiplications, the main metric before and after. Layers that depend on
+    each other lose channels together. Ends at `until`, a value of `now`.
+
+    Raises:
+        RefusedError: the net cannot be taken apart.
+        MissingExtraError: torch-pruning is not installed.
+    """
+    net, data = parent.net, parent.data.val
+    run = parent.run
+    assert run is not None
+    few = data.with_samples(data.samples[:: max(1, len(data) // 128)])
+    pixels, _ = parent.bundle.preparation.batch([few.image(i) for i in range(len(few))])
+    subject = SUBJECTS[data.task]
+    sizes = [few.image(i).shape[:2] for i in range(len(few))]
+    targets = subject.targets(few, sizes, parent.bundle.preparation, f"sensitivity {parent.digest}")
+    from eyewright.training.loop import FitData, run_through
+
+    learning = subject.learn(net, FitData(pixels, targets, pixels, targets), run.recipe, few, parent.bundle.preparation)
+    device = torch.device("cpu")
+
+    def score(one: Any) -> float:
+        kept = run_through(one, pixels, targets, learning.condense, device)
+        return float(learning.measure(kept, targets)[learning.main_metric])
+
+    before = score(net)
+    costs = layer_costs(net, size_hw=parent.size_hw, channels=parent.channels)
+    whole = sum(c.work for c in costs) or 1
+    rows: list[dict[str, Any]] = []
+    for cost in costs:
+        if now() > until:
+            break
+        try:
+            pruned = prune_channels(net, _HALF, size_hw=parent.size_hw, channels=parent.channels, only=[cost.name])
+        except RefusedError:
+            if not rows:
+                raise
+            continue
+        row = {"layer": cost.name, "channels": cost.channels, "work": round(cost.work / whole, 4)}
+        rows.append({**row, "before": round(before, 4), "after": round(score(pruned), 4)})
+    return rows

@@ -1,0 +1,380 @@
+"""One way to make a model smaller, tried: structure first, then precision."""
+
+__all__ = [
+    "PRECISIONS",
+    "Parent",
+    "Precise",
+    "Structure",
+    "blank_model",
+    "calibration_pixels",
+    "candidate_bundle",
+    "learn_structure",
+    "make_precise",
+    "slow_activation",
+]
+
+import copy
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import nn
+
+from eyewright.bundle.load import Bundle, load_bundle, open_session
+from eyewright.compression.distilling import Teacher, distil_step, net_teacher
+from eyewright.compression.measuring import paired_speedup
+from eyewright.compression.pruning import prune_channels, set_zeros, sparse_step
+from eyewright.compression.quantising import (
+    Calibrated,
+    calibrate,
+    quantise_dynamic,
+    quantise_static,
+    quantise_weights,
+    to_half,
+)
+from eyewright.compression.ranges import METHODS
+from eyewright.compression.rounding import rounding_step
+from eyewright.core.errors import RefusedError
+from eyewright.core.files import write_bytes
+from eyewright.data.dataset import Dataset
+from eyewright.data.scan import Scan
+from eyewright.exporting.bundle_writer import export_bundle
+from eyewright.nets.pixels import PixelNet
+from eyewright.nets.shapes import take_shapes
+from eyewright.training.checkpoints import unshared
+from eyewright.training.recipe import Recipe
+from eyewright.training.run import Builder, Run, build_net
+from eyewright.training.session import train_model
+from eyewright.training.steps import Step, plain_step
+
+PRECISIONS: Mapping[str, tuple[str, str, str]] = {
+    "int8": ("onnx/model_quantized.onnx", "int8", "8-bit weights and activations"),
+    "dynamic": ("onnx/model_quantized.onnx", "int8", "8-bit matrices, activations rounded as they come"),
+    "weights": ("onnx/model_quantized.onnx", "int8", "8-bit weights, computed in float32"),
+    "half": ("onnx/model_fp16.onnx", "float16", "half precision"),
+}
+"""The precisions that are tried: the model's file, what it computes in, what that means."""
+
+_CALIBRATION = 256
+_CALIBRATION_PIXELS = 32_000_000
+_SHOWN_PIXELS = 64
+# A net that has learnt needs a gentler hand than one that begins.
+_GENTLER = 0.5
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What is made smaller: a float bundle, the data it is judged on, and its run, where its weights are known.
+
+    `calibration` are prepared training images, uint8 (n, H, W, C).
+    """
+
+    bundle: Bundle
+    digest: str
+    data: Dataset
+    scan: Scan
+    run: Run | None
+    calibration: NDArray[np.uint8]
+    seconds: float
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.bundle.preparation.size_hw
+
+    @property
+    def channels(self) -> int:
+        return self.bundle.preparation.channels
+
+    @property
+    def known_run(self) -> Run:
+        """The run that made it.
+
+        Raises:
+            RefusedError: the bundle came without weights.
+        """
+        if self.run is None:
+            raise RefusedError(
+                "the bundle holds no weights to learn from", fix="pass the run it came from", code="no_weights"
+            )
+        return self.run
+
+    @property
+    def net(self) -> PixelNet:
+        """Its net.
+
+        Raises:
+            RefusedError: the bundle came without weights.
+        """
+        return self.known_run.net
+
+    def feed(self) -> Any:
+        """Give what turns prepared pixels into the model's input, where that is not ours."""
+        contract = self.bundle._contract
+        return None if contract is None else contract.feed
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A net of another shape, before it has learnt: `share` of the channels removed, `zeros` among the weights, or a
+    `student` from the catalogue; `activation` stands for its own; `rounding` trains it to bear 8 bits; `start` is
+    another structure it goes on from."""
+
+    name: str
+    share: float = 0.0
+    zeros: float = 0.0
+    student: str = ""
+    activation: str = ""
+    rounding: bool = False
+    start: str = ""
+
+    def describe(self) -> str:
+        """Say what is done, in one line."""
+        if self.student:
+            return f"{self.student} taught by the model"
+        parts = [f"{self.share:.0%} of the channels removed"] if self.share else []
+        parts += [f"{self.zeros:.0%} of the weights set to zero"] if self.zeros else []
+        parts += [f"{self.activation} for its activation"] if self.activation else []
+        parts += ["trained to bear 8 bits"] if self.rounding else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Precise:
+    """A model in one precision: `method` is how ranges were chosen, `keep` the layers left in float."""
+
+    model: bytes
+    precision: str
+    method: str = ""
+    keep: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Say what was done, in one line."""
+        if self.precision == "float32":
+            return "float32"
+        about = PRECISIONS[self.precision][2]
+        about += f" ({self.method} ranges)" if self.method else ""
+        return about + (f", {len(self.keep)} layers left in float" if self.keep else "")
+
+
+def candidate_bundle(base: Bundle, precise: Precise, *, threads: int | None = None) -> Bundle:
+    """Give a bundle that answers by another model file, without writing one."""
+    manifest = base.manifest
+    if precise.precision != "float32":
+        file, precision, _ = PRECISIONS[precise.precision]
+        manifest = replace(manifest, model=file, precision=precision)
+    return Bundle(base.folder, manifest, open_session(precise.model, threads=threads))
+
+
+def make_precise(
+    model: bytes,
+    precision: str,
+    base: Bundle,
+    calibration: NDArray[np.uint8],
+    *,
+    feed: Any = None,
+    keep: Collection[str] = (),
+    calibrated: Calibrated | None = None,
+) -> Precise:
+    """Give a float model in another precision; for "int8" by the ranges whose answers stay nearest.
+
+    Raises:
+        RefusedError: the model has no such form.
+    """
+    if precision == "half":
+        return Precise(to_half(model), precision)
+    if precision == "weights":
+        return Precise(quantise_weights(model), precision)
+    ready = calibrated or calibrate(model, calibration, feed=feed)
+    if precision == "dynamic":
+        return Precise(quantise_dynamic(ready.model), precision)
+    some = calibration[: max(4, min(len(calibration), _SHOWN_PIXELS))]
+    wanted = _answers(candidate_bundle(base, Precise(model, "float32")), some)
+    found: list[tuple[float, str, bytes]] = []
+    for method in METHODS:
+        candidate = quantise_static(ready, method=method, keep=keep)
+        answers = _answers(candidate_bundle(base, Precise(candidate, "int8")), some)
+        found.append((float(np.square(answers - wanted).mean()), method, candidate))
+    apart, method, best = min(found, key=lambda one: one[0])
+    # Whether the layer that sees the image gains by 8 bits depends on what follows it: that is measured too.
+    other = quantise_static(ready, method=method, keep=keep, first=True)
+    both = [candidate_bundle(base, Precise(m, "int8")) for m in (best, other)]
+    farther = float(np.square(_answers(both[1], some) - wanted).mean())
+    if farther <= 2 * apart:
+        speed = paired_speedup(lambda: both[0].raw(some[:1]), lambda: both[1].raw(some[:1]), rounds=20)
+        best = other if speed.low > 1 else best
+    return Precise(best, "int8", method, tuple(sorted(keep)))
+
+
+def _answers(bundle: Bundle, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    raw = bundle.raw(pixels)
+    return np.asarray(raw["scores" if "scores" in raw else "probabilities"], np.float64)
+
+
+def reshaped(parent: Parent, structure: Structure, build_of: Callable[..., Builder]) -> PixelNet:
+    """Give the net of a structure before it has learnt.
+
+    Raises:
+        RefusedError: this net cannot be taken apart so, or its weights are not known.
+    """
+    if structure.student:
+        scaling = _scaling(parent)
+        recipe = _recipe_for(parent, structure, 1.0)
+        build = build_of(structure.student, parent.bundle.task_name)
+        return build_net(build, recipe, parent.bundle.labels, parent.bundle.preparation, scaling).eval()
+    net = parent.net
+    if structure.activation:
+        run = parent.known_run
+        recipe = replace(run.recipe, activation=structure.activation)
+        net = build_net(run.build, recipe, run.labels, run.preparation, run.about["scaling"])
+        take_shapes(net, parent.net.state_dict())
+        net.load_state_dict(parent.net.state_dict())
+        net.eval()
+    if structure.zeros:
+        return set_zeros(net, structure.zeros)
+    if structure.share:
+        return prune_channels(net, structure.share, size_hw=parent.size_hw, channels=parent.channels)
+    return net
+
+
+def slow_activation(net: PixelNet) -> bool:
+    """Tell whether a net's activations cost more than a comparison, and cannot be computed in 8 bits."""
+    return any(isinstance(m, nn.GELU | nn.SiLU | nn.ELU | nn.Tanh | nn.Softplus | nn.Mish) for m in net.modules())
+
+
+def _scaling(parent: Parent) -> Mapping[str, Any]:
+    if parent.run is not None:
+        found: Mapping[str, Any] = parent.run.about["scaling"]
+        return found
+    from eyewright.training.session import pixel_scaling
+
+    return pixel_scaling(parent.calibration)
+
+
+def _recipe_for(parent: Parent, structure: Structure, seconds: float) -> Recipe:
+    if structure.student:
+        own = parent.run.recipe if parent.run is not None else Recipe()
+        return Recipe(
+            task=parent.data.task,  # type: ignore[arg-type]
+            model=structure.student,
+            imgsz=max(parent.size_hw),
+            budget_s=seconds,
+            augment=own.augment,
+            flip=own.flip,
+            device=own.device,
+            seed=own.seed,
+        )
+    run = parent.known_run
+    recipe = run.recipe
+    lr = None if recipe.lr is None else recipe.lr * _GENTLER
+    recipe = replace(recipe, activation=structure.activation or recipe.activation)
+    return replace(recipe, epochs=None, budget_s=seconds, lr=lr, warmup=0.1, preview=0.0, freeze=0.0, patience=None)
+
+
+def learn_structure(
+    parent: Parent,
+    structure: Structure,
+    folder: Path,
+    *,
+    seconds: float,
+    deadline: float,
+    build_of: Callable[..., Builder],
+    teacher: Teacher | None = None,
+    start: PixelNet | None = None,
+    resume: bool = False,
+    quiet: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Run, Bundle]:
+    """Train a structure with the parent as its teacher, and export it in float32 through the parity gate.
+
+    `seconds` are what its training may take; `start` is the net it begins as; `deadline`, a `time.monotonic` value, is
+    when it ends at the latest.
+
+    Raises:
+        RefusedError: the structure cannot be made, or its loss is no longer a number.
+        ParityError: the exported model disagrees with the trained one.
+    """
+    run_folder, bundle_folder = folder / "run", folder / "float32"
+    recipe = _recipe_for(parent, structure, seconds)
+    if not (run_folder / "run.json").exists():
+        begins = folder / "start.safetensors"
+        going_on = resume and (run_folder / "checkpoints").exists()
+        if not going_on and not structure.student:
+            net = start if start is not None else reshaped(parent, structure, build_of)
+            write_bytes(begins, save(unshared(net.state_dict()), metadata={"format": "pt"}))
+        run = train_model(
+            parent.data,
+            parent.scan,
+            recipe,
+            folder=run_folder,
+            build_of=build_of if structure.student or parent.run is None else _always(parent.run.build),
+            deadline=deadline,
+            resume=going_on,
+            weights=None if structure.student else begins,
+            preparation=parent.bundle.preparation,
+            step=_step_for(parent, structure, teacher),
+            notes={"data_path": str(parent.data.root.resolve()), "audit": [], "warnings": []},
+            quiet=quiet,
+            say=lambda text: None,
+        )
+    else:
+        from eyewright.training.run import read_run
+
+        run = read_run(run_folder, build_of if structure.student or parent.run is None else _always(parent.run.build))
+    if (bundle_folder / "bundle.json").exists():
+        return run, load_bundle(bundle_folder)
+    return run, export_bundle(run, bundle_folder, validation=parent.data.val)[0]
+
+
+def _always(build: Builder) -> Callable[..., Builder]:
+    return lambda *_: build
+
+
+def _step_for(parent: Parent, structure: Structure, teacher: Teacher | None) -> Step:
+    step: Step = plain_step
+    if teacher is not None:
+        step = distil_step(teacher)
+    elif parent.run is not None and not getattr(parent.run.net.body, "takes_targets", False):
+        step = distil_step(net_teacher(copy.deepcopy(parent.run.net), parent.bundle.task_name))
+    if structure.zeros:
+        step = sparse_step(step)
+    return rounding_step(step) if structure.rounding else step
+
+
+def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Builder], folder: Path) -> bytes:
+    """Give the ONNX model of a structure that has not learnt: as fast and as large as it will be.
+
+    Raises:
+        RefusedError: the structure cannot be made or exported.
+    """
+    from eyewright.exporting.onnx_model import export_onnx
+
+    net = reshaped(parent, structure, build_of)
+    path = folder / "blank.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        export_onnx(
+            net,
+            path,
+            temperature=1.0,
+            task=parent.bundle.task_name,
+            size_hw=parent.size_hw,
+            channels=parent.channels,
+            metadata={},
+        )
+    try:
+        return path.read_bytes()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def calibration_pixels(dataset: Dataset, bundle: Bundle) -> NDArray[np.uint8]:
+    """Give prepared images of a dataset, evenly chosen, at most 256, uint8 (n, H, W, C)."""
+    height, width = bundle.preparation.size_hw
+    most = max(16, min(_CALIBRATION, _CALIBRATION_PIXELS // (height * width)))
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int))
+    return bundle.preparation.batch([dataset.image(int(i)) for i in chosen])[0]

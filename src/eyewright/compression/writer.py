@@ -1,0 +1,76 @@
+"""Write a compressed bundle: the smaller model, what it was measured to cost, and whose child it is."""
+
+__all__ = ["write_compressed"]
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.manifest import read_manifest
+from eyewright.bundle.policy import check_policy
+from eyewright.compression.trials import PRECISIONS, Precise, candidate_bundle
+from eyewright.core.files import checked_output, staged_folder, write_bytes, write_text
+from eyewright.core.report import Report
+from eyewright.data.dataset import Dataset
+from eyewright.exporting.bundle_writer import golden_pairs, reference_numbers, seal
+from eyewright.exporting.card import model_card
+
+# What a model of fewer bits shares with the one it was made from.
+_SHARED = ("config.json", "preprocessor_config.json", "recipe.toml")
+
+
+def write_compressed(
+    base: Bundle,
+    precise: Precise,
+    out: Path,
+    *,
+    parent: str,
+    compression: Mapping[str, Any],
+    validation: Dataset,
+    report: Report | None = None,
+    report_files: Mapping[str, bytes] | None = None,
+    name: str | None = None,
+) -> Bundle:
+    """Write a model of `base`'s form in another precision to the folder `out`, sealed and self-tested.
+
+    `base` is the float bundle of the same net: classes, preparation, calibration and operating points are its own.
+    `parent` is the digest of the bundle that the user gave. A model in float32 keeps its weights, so that it can be
+    trained further; of others only what is run is kept.
+
+    Raises:
+        PolicyError: the evidence is below what the bundle asks of itself.
+        OutputError: `out` cannot be written.
+    """
+    manifest = base.manifest
+    model_file = manifest.model
+    if precise.precision != "float32":
+        model_file, computed, _ = PRECISIONS[precise.precision]
+        manifest = replace(manifest, model=model_file, precision=computed)
+    manifest = replace(
+        manifest,
+        name=name or manifest.name,
+        parent=parent,
+        compression=dict(compression),
+        metrics=manifest.metrics if report is None else report.to_json()["metrics"],
+        advice={},
+        files={},
+    )
+    candidate = candidate_bundle(base, precise)
+    with staged_folder(out) as stage, checked_output(out):
+        (stage / "onnx").mkdir()
+        write_bytes(stage / model_file, precise.model)
+        kept = (*_SHARED, *(("model.safetensors",) if precise.precision == "float32" else ()))
+        for file in kept:
+            if (base.folder / file).is_file():
+                write_bytes(stage / file, (base.folder / file).read_bytes())
+        write_bytes(stage / "golden.npz", golden_pairs(candidate, validation))
+        write_bytes(stage / "reference.npz", reference_numbers(candidate, validation))
+        for file, data in (report_files or {}).items():
+            write_bytes(stage / file, data)
+        write_text(stage / "README.md", model_card(manifest))
+        seal(stage, manifest, manifest.parity)
+        check_policy(stage, read_manifest(stage))
+        load_bundle(stage)
+    return load_bundle(out)

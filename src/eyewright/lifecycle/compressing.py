@@ -1,0 +1,349 @@
+"""Make a model smaller and faster within a budget of what it may lose."""
+
+__all__ = ["CompressResult", "compress", "run_in"]
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.durations import parse_duration_s
+from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
+from eyewright.core.report import Report
+from eyewright.lifecycle.datasets import PathLike, Say, data_of_run, load_dataset, scan_of, silent
+from eyewright.lifecycle.opening import free_folder, load_run, need_torch
+from eyewright.lifecycle.stages import evaluate, export_checked
+from eyewright.lifecycle.teaching import teacher_of, with_unlabelled
+
+if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
+    from eyewright.compression.search import Row, Search, SearchResult
+    from eyewright.compression.trials import Parent
+    from eyewright.data import Dataset
+    from eyewright.training.run import Run
+
+_DEFAULT_S = 600.0
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """The smaller bundle, its report on test images, the way that won, and everything that was tried."""
+
+    bundle: "Bundle"
+    report: Report
+    winner: "Row"
+    search: "SearchResult"
+    paths: dict[str, Path]
+
+
+def compress(
+    model: "Run | PathLike",
+    *,
+    data: "Dataset | PathLike | None" = None,
+    out: PathLike | None = None,
+    max_drop: Sequence[str] = (),
+    min_speedup: str | float | None = None,
+    max_bytes: str | int | None = None,
+    methods: Sequence[str] | None = None,
+    budget: str | float | None = None,
+    teacher: Any = None,
+    students: Sequence[str] = (),
+    unlabelled: PathLike | None = None,
+    calibration: PathLike | None = None,
+    threads: int | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    quiet: bool = True,
+    say: Say = silent,
+) -> CompressResult:
+    """Look for a smaller model that keeps what the user asks for, and write it as a bundle.
+
+    `max_drop` bounds what may be lost on held-out images, absolute ("accuracy=1%" is one point; the default is one
+    point of the main metric); `min_speedup` and `max_bytes` say what must be gained. Where they do, the first way
+    that fits wins; else the fastest that fits. `methods` are some of `compression.METHODS`, tried from cheap to dear.
+    `budget` is the time for all of it (default 10 minutes, or as long as the model was trained). `teacher`, a bundle,
+    a run or `hf:` and a folder, stands for the model itself as the one to learn from; `students` are catalogue nets
+    to be taught. `unlabelled` images are learnt from too; ranges are calibrated on training images or on those in
+    `calibration`.
+
+    `out` becomes a folder with the bundle, a report and what the search needs to be resumed.
+
+    Raises:
+        BudgetError: nothing fits; the report and the best that was found are in `out`.
+        RefusedError: the model has no weights to learn from, or the teacher knows other classes.
+        DatasetError: no images to measure on.
+    """
+    from eyewright.catalog import build_of
+    from eyewright.compression.budget import parse_budget
+    from eyewright.compression.search import METHODS, Search
+
+    need_torch()
+    started = time.monotonic()
+    name = Path(model).name if isinstance(model, str | Path) else model.folder.name
+    folder = Path(out) if out is not None else free_folder(Path("runs") / "compressed", name)
+    if resume and out is None:
+        raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
+    parent = _parent_of(model, data, folder, seed=seed, quiet=quiet, say=say)
+    task = parent.bundle.task_name
+    bounds = parse_budget(task, max_drop, min_speedup=min_speedup, max_bytes=max_bytes)
+    wanted = tuple(methods) if methods is not None else tuple(m for m in METHODS if m != "sparse")
+    if calibration is not None:
+        parent = _calibrated_on(parent, calibration, seed=seed, say=say)
+    if unlabelled is not None:
+        taught_by = parent.bundle if teacher is None else teacher_of(teacher, parent.bundle)[0]
+        data_ = with_unlabelled(parent.data, unlabelled, taught_by, folder / "unlabelled", quiet=quiet, say=say)
+        parent = replace(parent, data=data_, scan=scan_of(data_, quiet=quiet))
+    seconds = parse_duration_s(budget) if budget is not None else max(_DEFAULT_S, parent.seconds)
+    search = Search(
+        parent,
+        bounds,
+        folder,
+        methods=wanted,
+        seconds=max(1.0, seconds - (time.monotonic() - started)),
+        build_of=build_of,
+        teacher=None if teacher is None else teacher_of(teacher, parent.bundle)[1],
+        students=students,
+        asked=methods is not None,
+        threads=threads,
+        resume=resume,
+        seed=seed,
+        quiet=quiet,
+        say=say,
+    )
+    found = search.run()
+    if found.winner is None:
+        page = _write_pages(folder, parent, bounds, found, None, None)
+        raise BudgetError(
+            f"nothing fits the budget: {_nearest(found)}",
+            fix=f"allow more, or see {page}",
+            details={
+                "out": {"report": str(page.resolve())},
+                "pareto": [_point(r) for r in found.front],
+                "tried": [_point(r) for r in found.rows],
+            },
+        )
+    return _finish(search, found, parent, bounds, folder, name=name, quiet=quiet, say=say)
+
+
+def _finish(
+    search: "Search",
+    found: "SearchResult",
+    parent: "Parent",
+    bounds: Any,
+    folder: Path,
+    *,
+    name: str,
+    quiet: bool,
+    say: Say,
+) -> CompressResult:
+    """Measure the winner as any model is, and write its bundle and the page."""
+    from eyewright.compression.writer import write_compressed
+    from eyewright.evaluation import write_report
+
+    winner = found.winner
+    assert winner is not None
+    judged = search.judge_held_out(winner)
+    base, precise = search.base_of(winner), search.precise_of(winner)
+    candidate = search.candidate(winner)
+    part = parent.data.test if "test" in parent.data.splits else parent.data.val
+    report = evaluate(candidate, part, allow_leaks=True, quiet=quiet)
+    title = f"{parent.bundle.manifest.name}, {winner.name}"
+    files = write_report(report, folder / "evaluation", title=title, pictures={})
+    compression = {
+        "way": winner.name,
+        "how": winner.how,
+        "bytes": winner.bytes,
+        "parent_bytes": search.parent_bytes,
+        "speedup": dict(winner.speedup),
+        "method": winner.method,
+        "kept_in_float": list(winner.keep),
+        "budget": bounds.to_json(),
+        "measured_on": {"split": "test" if "test" in parent.data.splits else "val", "images": judged.n},
+        "drops": {k: asdict(m) for k, m in judged.drops.items()},
+        "changed": [dict(c) for c in judged.changed[:200]],
+        "changed_answers": len(judged.changed),
+    }
+    bundle = write_compressed(
+        base,
+        precise,
+        folder / "bundle",
+        parent=parent.digest,
+        compression=compression,
+        validation=parent.data.val,
+        report=report,
+        report_files={k: files["report"].with_name(k).read_bytes() for k in ("report.html", "report.json")},
+        name=f"{parent.bundle.manifest.name}-{winner.name}",
+    )
+    page = _write_pages(folder, parent, bounds, found, judged, bundle)
+    say(f"{winner.name}: {winner.how}")
+    paths = {"bundle": bundle.folder, "report": page, "search": folder / "search.json"}
+    return CompressResult(bundle, report, winner, found, {k: p.resolve() for k, p in paths.items()})
+
+
+def _parent_of(
+    model: "Run | PathLike", data: "Dataset | PathLike | None", folder: Path, *, seed: int, quiet: bool, say: Say
+) -> "Parent":
+    """Open what is to be made smaller, and the images it is to be judged on."""
+    from eyewright.bundle import load_bundle
+    from eyewright.bundle.verify import bundle_digest
+    from eyewright.compression.trials import Parent, calibration_pixels
+
+    owner: Run | None = None
+    if isinstance(model, str | Path) and (Path(model) / "bundle.json").exists():
+        bundle = load_bundle(Path(model))
+        if bundle.manifest.parent:
+            raise RefusedError(
+                f"expected a model that is not compressed yet, found a {bundle.manifest.compression.get('way')} of one",
+                fix="compress the model it came from",
+                code="already_compressed",
+            )
+        dataset = _data_for(bundle, data, seed=seed, quiet=quiet, say=say)
+        owner = run_in(bundle)
+    else:
+        owner = load_run(model) if isinstance(model, str | Path) else model
+        dataset = data_of_run(owner) if data is None else _split(data, owner.task_name, seed=seed, quiet=quiet, say=say)
+        place = folder / "parent"
+        inner = owner.folder / "bundle"
+        if (inner / "bundle.json").exists() and _same_weights(owner, inner):
+            bundle = load_bundle(inner)
+        else:
+            made = (place / "bundle.json").exists()
+            bundle = load_bundle(place) if made else export_checked(owner, place, validation=dataset.val)[0]
+    for split in ("train", "val"):
+        if split not in dataset.splits:
+            raise DatasetError(f"expected images of {split} to compress with, found none", fix="pass data with a split")
+    scan = scan_of(dataset, quiet=quiet)
+    readable = {s.id for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok}
+    if len(readable) < len(dataset):
+        dataset = dataset.select(lambda s: s.id in readable)
+        scan = scan_of(dataset, quiet=quiet)
+    training = (owner.about if owner is not None else bundle.manifest.provenance).get("training") or {}
+    return Parent(
+        bundle,
+        bundle_digest(bundle.folder),
+        dataset,
+        scan,
+        owner,
+        calibration_pixels(dataset.train, bundle),
+        float(training.get("seconds") or 0.0),
+    )
+
+
+def _same_weights(owner: "Run", inner: Path) -> bool:
+    """Tell whether the bundle inside a run was made from its present weights."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        kept = load((inner / "model.safetensors").read_bytes())
+    except (OSError, SafetensorError):
+        return False
+    own = owner.net.state_dict()
+    return all(k in own and kept[k].shape == own[k].shape and bool((kept[k] == own[k]).all()) for k in kept)
+
+
+def _split(data: "Dataset | PathLike", task: str, *, seed: int, quiet: bool, say: Say) -> "Dataset":
+    return load_dataset(data, task=task, seed=seed, quiet=quiet, say=say) if isinstance(data, str | Path) else data
+
+
+def _data_for(bundle: "Bundle", data: "Dataset | PathLike | None", *, seed: int, quiet: bool, say: Say) -> "Dataset":
+    if data is None:
+        raise UsageError(
+            "expected --data with a bundle, found none", fix="pass the images it was trained on, or compress its run"
+        )
+    own_seed = bundle.manifest.provenance.get("seed")
+    dataset = _split(data, bundle.task_name, seed=own_seed if isinstance(own_seed, int) else seed, quiet=quiet, say=say)
+    if set(dataset.labels.names) != set(bundle.labels.names):
+        raise DatasetError("the data does not have the classes of the model", fix="pass the data it was trained on")
+    if dataset.labels != bundle.labels:
+        ids = dataset.labels.mapping_to(bundle.labels)
+        if dataset.task == "classify":
+            samples = (replace(s, target=int(ids[s.target])) for s in dataset.samples)
+            dataset = replace(dataset, samples=tuple(samples), labels=bundle.labels)
+        else:
+            dataset = dataset.relabelled(bundle.labels)
+    return dataset
+
+
+def run_in(bundle: "Bundle") -> "Run | None":
+    """Give a bundle as the run it was exported from, as far as it holds it: weights, recipe, scaling."""
+    import json
+
+    from eyewright.catalog import MODELS, build_of
+    from eyewright.core.errors import EyewrightError
+    from eyewright.training.recipe import read_recipe
+    from eyewright.training.run import BundledRun
+
+    files = bundle.manifest.files
+    if not {"model.safetensors", "recipe.toml", "preprocessor_config.json"} <= set(files):
+        return None
+    recipe = read_recipe(bundle.folder / "recipe.toml")
+    if recipe.model not in MODELS:
+        return None
+    about = json.loads((bundle.folder / "preprocessor_config.json").read_text("utf-8"))
+    manifest = bundle.manifest
+    try:
+        return BundledRun(
+            folder=bundle.folder,
+            recipe=recipe,
+            labels=bundle.labels,
+            preparation=bundle.preparation,
+            about={
+                **manifest.provenance,
+                "scaling": {"mean": about["image_mean"], "std": about["image_std"]},
+                "calibration": manifest.calibration,
+                "thresholds": manifest.thresholds,
+            },
+            build=build_of(recipe.model, recipe.task),
+        )
+    except EyewrightError:
+        return None
+
+
+def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":
+    """Take calibration images from a folder, and warn where they are not like those the model knows."""
+    import numpy as np
+
+    from eyewright.imaging.appearance import appearance
+    from eyewright.imaging.sources import iter_images
+    from eyewright.monitoring.drift import Sample, drift_between
+
+    images = [f.image for f in iter_images(place)][:256]
+    pixels, placements = parent.bundle.preparation.batch(images)
+    reference = Sample.of_reference(parent.bundle.reference, parent.bundle.task_name)
+    if reference is not None and len(images) >= 8:
+        looks = np.array([appearance(p, q) for p, q in zip(pixels, placements, strict=True)], np.float32)
+        # Only what the images look like is asked; so the answers of both are the same.
+        flat = Sample(reference.looks, np.zeros((len(reference), 1), np.float32), "segment")
+        window = Sample(looks, np.zeros((len(looks), 1), np.float32), "segment")
+        drift = drift_between(flat, window, rng=np.random.default_rng(seed))
+        if drift.p <= 0.01:
+            moved = ", ".join(drift.moved[:3]) or drift.tests[0]["name"]
+            say(
+                f"warning: the {len(images)} calibration images are not like those the model was validated on "
+                f"(p = {drift.p:.3f}; {moved}); ranges found on them may not fit"
+            )
+    return replace(parent, calibration=pixels)
+
+
+def _nearest(found: "SearchResult") -> str:
+    measured = [r for r in found.rows if r.state == "measured"]
+    if not measured:
+        reasons = [r.reason for r in found.rows if r.reason]
+        return reasons[-1] if reasons else "nothing could be tried"
+    best = min(measured, key=lambda r: (len(r.breaks), -r.speedup["value"]))
+    return f"the nearest is {best.name} ({'; '.join(best.breaks)})"
+
+
+def _point(row: "Row") -> dict[str, Any]:
+    kept = {k: v for k, v in asdict(row).items() if v not in ("", (), {})}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in kept.items() if k != "metrics"}
+
+
+def _write_pages(
+    folder: Path, parent: "Parent", bounds: Any, found: "SearchResult", judged: Any, bundle: "Bundle | None"
+) -> Path:
+    from eyewright.compression.pages import write_pages
+
+    return write_pages(folder, parent, bounds, found, judged, bundle)

@@ -1,0 +1,177 @@
+"""Take a bundle to where it must run, and measure it there."""
+
+__all__ = ["TARGETS", "Delivered", "deliver", "open_any"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.errors import OutputError, RefusedError, UsageError, spelling_hint
+from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent
+from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch
+
+if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
+    from eyewright.evaluation.parity import Parity
+
+TARGETS = ("onnx", "openvino", "web", "torch", "docker", "systemd")
+"""Where `eyewright export --to` takes a model."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A target's folder, and what the parity gate saw of it, if it has a model that runs here."""
+
+    folder: Path
+    target: str
+    task: str
+    parity: "Parity | None"
+    about: Mapping[str, Any]
+
+
+def deliver(
+    model: PathLike,
+    out: PathLike,
+    *,
+    to: str,
+    data: PathLike | None = None,
+    runtime: PathLike | None = None,
+    quiet: bool = True,
+    say: Say = silent,
+) -> Delivered:
+    """Make a bundle, or the bundle inside a run, ready for another runtime, in the folder `out`.
+
+    "openvino" is Intel's intermediate representation, "web" a folder of static files that runs in a browser, "torch" a
+    `torch.export` program, "docker" and "systemd" serve the bundle. A target with a model passes the parity gate: it
+    answers as the bundle does on every validation image of `data` (a run knows its own), or on the bundle's golden
+    images where there are no others.
+
+    Raises:
+        ParityError: the target answers otherwise; nothing is left at `out`.
+        RefusedError: the target lacks an operation of the model.
+        MissingExtraError: the target's tools are not installed.
+    """
+    from eyewright.bundle import load_bundle
+    from eyewright.bundle.verify import bundle_digest, read_verified
+    from eyewright.core.files import checked_output, staged_folder, write_bytes
+    from eyewright.delivery.target import TARGET_FILE, GoldenImages, seal_target
+    from eyewright.evaluation.parity import check_parity
+
+    if to not in TARGETS or to == "onnx":
+        raise UsageError(f"unknown target {to!r}", fix=spelling_hint(to, [t for t in TARGETS if t != "onnx"]))
+    source = bundle_folder(Path(model))
+    if not (source / "bundle.json").exists():
+        raise UsageError(f"expected a bundle to take to {to}, found none at {str(model)!r}", fix="export the run first")
+    out = Path(out)
+    if out.exists() and not (out / TARGET_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{str(out)!r} exists and is not a target", fix="choose another --out")
+    bundle = load_bundle(source)
+    _, content = read_verified(source)
+    digest = bundle_digest(source)
+    parity = None
+    with staged_folder(out) as stage, checked_output(out):
+        about = _write(to, bundle, content[bundle.manifest.model], source, stage, runtime)
+        if to in ("openvino", "web", "torch"):
+            write_bytes(stage / "golden.npz", content["golden.npz"])
+            seal_target(stage, to, bundle, digest, about=about)
+            images = _images(Path(model), data, bundle) or GoldenImages.of(content["golden.npz"])
+            names = (f"the {to} model", "the bundle")
+            parity = check_parity(bundle, _opened(stage, to), images, precision=bundle.manifest.precision, names=names)
+        seal_target(stage, to, bundle, digest, about=about, parity={} if parity is None else parity.to_json())
+    return Delivered(out, to, bundle.task_name, parity, about)
+
+
+def _write(to: str, bundle: "Bundle", model: bytes, source: Path, stage: Path, runtime: Any) -> dict[str, Any]:
+    if to == "openvino":
+        from eyewright.delivery.openvino import write_openvino
+
+        write_openvino(bundle, model, stage, layers_of=_layers_of())
+        return {"files": ["model.xml", "model.bin"]}
+    if to == "web":
+        from eyewright.delivery.web import RUNTIME_VERSION, write_web
+
+        size = write_web(bundle, model, stage, runtime=None if runtime is None else Path(runtime))
+        return {"download_bytes": size, "onnxruntime_web": RUNTIME_VERSION}
+    if to == "torch":
+        return _write_torch(bundle, stage)
+    from eyewright.delivery.hosts import write_docker, write_systemd
+
+    (write_docker if to == "docker" else write_systemd)(bundle, source, stage)
+    return {}
+
+
+def _layers_of() -> Any:
+    """Give what names the layers of an operator, where the workshop is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None or find_spec("onnx") is None:
+        return None
+    from eyewright.exporting.onnx_model import layers_of
+
+    return layers_of
+
+
+def _write_torch(bundle: "Bundle", stage: Path) -> dict[str, Any]:
+    need_torch()
+    from eyewright.exporting.program import write_program
+    from eyewright.lifecycle.compressing import run_in
+
+    owner = run_in(bundle) if bundle.manifest.precision == "float32" else None
+    if owner is None:
+        raise RefusedError(
+            "the bundle holds no weights of a catalogue net in float32, which a torch program is made of",
+            fix="take it to onnx, openvino or web",
+            code="no_weights",
+        )
+    preparation = bundle.preparation
+    write_program(
+        owner.net,
+        stage,
+        task=bundle.task_name,
+        temperature=owner.temperature,
+        size_hw=preparation.size_hw,
+        channels=preparation.channels,
+    )
+    return {"files": ["model.pt2"]}
+
+
+def _images(model: Path, data: PathLike | None, bundle: "Bundle") -> Any:
+    """Give the images that parity is tried on, if any others than the golden ones are known."""
+    if data is not None:
+        dataset = load_dataset(data, task=bundle.task_name)
+        return dataset.val if "val" in dataset.splits else dataset
+    if (model / "run.json").exists():
+        from importlib.util import find_spec
+
+        if find_spec("torch") is not None:
+            return part_of_run(load_run(model), "val")
+    return None
+
+
+def open_any(path: PathLike) -> Any:
+    """Open a bundle or a target, checked and self-tested: what `verify` and `predict` take.
+
+    Raises:
+        BundleError: neither is there, or it is not what was exported.
+    """
+    from eyewright.bundle import load_bundle
+    from eyewright.delivery.target import read_target, target_in
+
+    folder = Path(path)
+    kind = target_in(folder)
+    if kind in ("docker", "systemd"):
+        read_target(folder)
+        return load_bundle(folder / "bundle")
+    return load_bundle(bundle_folder(folder)) if kind is None else _opened(folder, kind)
+
+
+def _opened(folder: Path, kind: str) -> Any:
+    from eyewright.delivery.target import open_target
+
+    if kind != "torch":
+        return open_target(folder)
+    need_torch()
+    from eyewright.exporting.program import program_session
+
+    return open_target(folder, others={"torch": program_session})

@@ -1,0 +1,104 @@
+"""A teacher and what it says of images that nobody labelled."""
+
+__all__ = ["teacher_of", "with_unlabelled"]
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eyewright.core.errors import DatasetError, UsageError
+from eyewright.lifecycle.datasets import PathLike, Say
+from eyewright.lifecycle.opening import load_model
+
+if TYPE_CHECKING:
+    from eyewright.compression.distilling import Teacher
+    from eyewright.data import Dataset
+
+_PREFIX = "unlabelled/"
+
+
+def teacher_of(teacher: Any, student: Any) -> "tuple[Any, Teacher]":
+    """Open a teacher, and give it as a Predictor and as what a student with the contract of `student` learns from.
+
+    `teacher` is a bundle, a run, the path of either, or `hf:` and a folder or id of a published classifier or
+    segmenter.
+
+    Raises:
+        RefusedError: it knows other classes.
+        UsageError: it is for another task.
+    """
+    from eyewright.compression.distilling import bundle_teacher
+
+    predictor = _published(teacher, student) if isinstance(teacher, str) and teacher.startswith("hf:") else None
+    if predictor is None:
+        predictor, _ = load_model(teacher)
+    if predictor.task_name != student.task_name:
+        raise UsageError(
+            f"expected a teacher for {student.task_name}, found one for {predictor.task_name}",
+            fix="pass a teacher of the same task",
+        )
+    return predictor, bundle_teacher(predictor, student.labels, student.preparation)
+
+
+def _published(name: str, student: Any) -> Any:
+    """Give a published model as it is, with the classes it was published with."""
+    from eyewright.core.labels import LabelSpace
+    from eyewright.nets.hub import hub_builder
+    from eyewright.nets.pixels import PixelNet
+    from eyewright.training.predictor import TorchPredictor
+
+    build = hub_builder(name, student.task_name)
+    labels = LabelSpace(build.class_names)
+    preparation = build.preparation
+    body = build.for_labels(labels)(len(labels), channels=3, size_hw=preparation.size_hw)
+    net = PixelNet(body, **build.scaling)
+    return TorchPredictor(net, labels=labels, preparation=preparation, task_name=student.task_name)
+
+
+def with_unlabelled(
+    dataset: "Dataset", place: PathLike, teacher: Any, work: Path, *, quiet: bool, say: Say
+) -> "Dataset":
+    """Add images that nobody labelled to the training part, each with what the teacher says of it.
+
+    Raises:
+        DatasetError: no image is there.
+        UsageError: a task whose objects have outlines.
+    """
+    from eyewright.core.progress import track_progress
+    from eyewright.data.dataset import Sample
+    from eyewright.data.objects import Objects
+    from eyewright.data.readers import MaskFile
+    from eyewright.data.tree import FolderTree, JoinedTree
+    from eyewright.imaging import write_image
+    from eyewright.imaging.headers import FORMATS
+
+    if dataset.task == "instance":
+        raise UsageError("expected no --unlabelled for instances", fix="label the images, or distil without them")
+    tree = FolderTree(Path(place))
+    known = {extension for several in FORMATS.values() for extension in several}
+    names = [n for n in tree.names() if Path(n).suffix.lower() in known]
+    if not names:
+        raise DatasetError(f"expected images in {str(place)!r}, found none", fix="check --unlabelled")
+    order = teacher.labels.mapping_to(dataset.labels)
+    masks = FolderTree(work)
+    samples = []
+    with track_progress("teaching", len(names), quiet=quiet) as advance:
+        for k, name in enumerate(names):
+            (said,) = teacher.predict_images([np.asarray(tree.picture(name))])
+            target: Any
+            if dataset.task == "classify":
+                target = int(order[int(said.probabilities.argmax())])
+            elif dataset.task == "detect":
+                ids = order[said.label_ids]
+                target = Objects(said.boxes_xyxy.astype(np.float64), ids, np.zeros(len(ids), bool))
+            else:
+                file = f"{k:06d}.png"
+                write_image(work / file, order[said.mask].astype(np.uint8))
+                target = MaskFile(masks, file, {i: i for i in range(len(dataset.labels))})
+            samples.append(Sample(_PREFIX + name, target, "train"))
+            advance(1, "")
+    say(f"{len(names)} images without labels, as the teacher sees them")
+    joined = replace(dataset, tree=JoinedTree(dataset.tree, {_PREFIX: tree}))
+    return joined.with_samples((*dataset.samples, *samples), f"{len(names)} images labelled by a teacher")
