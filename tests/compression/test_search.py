@@ -318,3 +318,42 @@ def test_boxes_and_masks_are_compressed_alike(
     assert found.bundle.manifest.parent
     assert found.report.task == of.report.task
     assert len(found.bundle.predict_images([np.zeros((96, 96, 3), np.uint8)])) == 1
+
+
+def test_training_has_a_teacher_too(finished, shapes: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code = main(
+        ["train", str(shapes), "--out", str(tmp_path / "run"), "--model", "conv_net", "--epochs", "1", "--batch", "16",
+         "--teacher", str(finished.run.folder), "--quiet"]
+    )  # fmt: skip
+    assert code == 0
+    assert ew.load_run(tmp_path / "run").recipe.model == "conv_net"
+
+
+def test_a_published_model_teaches(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    transformers = pytest.importorskip("transformers")
+    names = finished.bundle.labels.names
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=3,
+        id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)},
+    )  # fmt: skip
+    folder = tmp_path / "published"
+    transformers.ResNetForImageClassification(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ViTImageProcessor", "do_resize": True, "size": {"height": 64, "width": 64},
+                "resample": 2, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+                "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+            }
+        )
+    )  # fmt: skip
+    from eyewright.lifecycle.teaching import teacher_for
+
+    predictor, teacher = teacher_for(f"hf:{folder}", "classify", finished.bundle.labels)
+    assert predictor.labels.names == names
+    import torch
+
+    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    logits, sides = teacher.answer(pixels)
+    assert tuple(logits.shape) == (2, 3)
+    assert sides is None

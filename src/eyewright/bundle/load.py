@@ -19,6 +19,7 @@ from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.verify import read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.provenance import describe_hardware
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
 from eyewright.tasks import TASKS, decode_everything, predict_everything
@@ -246,19 +247,32 @@ def load_bundle(folder: str | Path, *, self_test: bool = True, threads: int | No
     """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
 
     Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so. `threads` are
-    those that one run may use, by default as many as there are cores.
+    those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
+    as there are cores.
 
     Raises:
         BundleError: damaged, changed, of a newer format, or giving other numbers than when it was exported.
     """
     folder = Path(folder)
     manifest, content = read_verified(folder)
-    session = open_session(content[manifest.model], threads=threads)
+    advised = _advice(manifest) if threads is None else {}
+    session = open_session(content[manifest.model], **({"threads": threads} if threads is not None else advised))
     bundle = Bundle(folder, manifest, session, reference=content.get("reference.npz"))
     _check_tensors(bundle)
     if self_test:
         run_golden(bundle, content["golden.npz"])
     return bundle
+
+
+def _advice(manifest: Manifest) -> dict[str, Any]:
+    """Give the threads and provider that were best on a machine like this one, if the bundle says so."""
+    advice = manifest.advice
+    if not advice or advice.get("hardware") != describe_hardware():
+        return {}
+    threads, provider = advice.get("threads"), advice.get("provider")
+    if not isinstance(threads, int) or not 1 <= threads <= 1024 or provider not in ("cpu", "cuda"):
+        raise BundleError(f"the bundle's advice is not valid: {dict(advice)}", fix="store it again: eyewright bench")
+    return {"threads": threads, "provider": f"{provider.upper()}ExecutionProvider"}
 
 
 def read_reference(folder: Path) -> Mapping[str, NDArray[Any]]:
@@ -271,8 +285,10 @@ def read_reference(folder: Path) -> Mapping[str, NDArray[Any]]:
     return _arrays(content["reference.npz"], "reference.npz") if "reference.npz" in content else {}
 
 
-def open_session(model: bytes, *, threads: int | None = None) -> Any:
+def open_session(model: bytes, *, threads: int | None = None, provider: str = "CPUExecutionProvider") -> Any:
     """Open an ONNX model on ONNX Runtime, with so many threads or as many as there are cores.
+
+    Where `provider` is another than the processor, what it does not have is computed there.
 
     Raises:
         BundleError: it cannot be opened.
@@ -286,7 +302,8 @@ def open_session(model: bytes, *, threads: int | None = None) -> Any:
     # Threads that spin while they wait cost whoever else runs here; one image gains nothing from it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        providers = list(dict.fromkeys([provider, "CPUExecutionProvider"]))
+        return ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime raises many types of its own, none of them documented
         raise BundleError(f"ONNX Runtime cannot open the model: {error}", fix="export the model again") from error
 

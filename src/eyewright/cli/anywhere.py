@@ -1,9 +1,10 @@
 """The verbs that make a model smaller and take it to where it must run: compress and bench."""
 
-__all__ = ["add_anywhere", "compress", "export_to"]
+__all__ = ["add_anywhere", "bench", "compress", "export_to"]
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from eyewright.cli.terminal import Result, shown_path, shown_program, talk
@@ -32,6 +33,66 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--calibration", metavar="DIR", help="images that 8-bit ranges are found on (default: of training)")
     p.add_argument("--threads", type=int, metavar="N", help="threads that speed is measured with (default: all cores)")
     p.add_argument("--resume", action="store_true", help="go on with the search in --out, or ask it for another budget")
+
+    p = verb("bench")
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--batch", default="1,8", metavar="N,N", help="images at once (default 1,8)")
+    p.add_argument("--threads", metavar="N,N", help="threads (default 1, 2, 4 … up to all cores)")
+    p.add_argument("--against", metavar="BUNDLE", help="another bundle, such as the one this was compressed from")
+    p.add_argument("--seconds", type=float, default=1.0, metavar="S", help="for each combination (default 1)")
+    p.add_argument(
+        "--store", action="store_true", help="write the best way into the bundle, for machines like this one"
+    )
+    p.add_argument("--out", metavar="DIR", help="write bench.html and bench.json there")
+
+
+def bench(o: argparse.Namespace) -> Result:
+    """Tell what this machine does with a bundle."""
+    from eyewright import lifecycle
+
+    found = lifecycle.bench(
+        o.bundle,
+        batches=_numbers(o.batch, "--batch"),
+        threads=None if o.threads is None else _numbers(o.threads, "--threads"),
+        against=o.against,
+        seconds=o.seconds,
+        store=o.store,
+        out=o.out,
+    )
+    text = [f"{'provider':9}{'threads':>8}{'at once':>8}{'median ms':>22}{'p99 ms':>9}{'images/s':>10}"]
+    for r in found.rows:
+        median = f"{r.p50_ms:.2f} [{r.p50_low_ms:.2f}, {r.p50_high_ms:.2f}]"
+        joules = "" if r.joules_per_image is None else f"  {1e3 * r.joules_per_image:.1f} mJ an image"
+        row = f"{r.provider:9}{r.threads:>8}{r.batch:>8}{median:>22}{r.p99_ms:>9.2f}{r.images_per_s:>10,.0f}"
+        text.append(row + joules)
+    text.append(
+        f"start    {found.start_s:.2f} s to the first answer, {found.memory_bytes / 1e6:.0f} MB, "
+        f"{found.model_bytes:,} bytes of model"
+    )
+    best, dense = found.quickest, found.densest
+    text.append(
+        f"best     one image: {best.provider}, {best.threads} threads, {best.p50_ms:.2f} ms; "
+        f"many: {dense.batch} at once, {dense.threads} threads, {dense.images_per_s:,.0f} images/s"
+    )
+    if found.speedup is not None:
+        s = found.speedup
+        text.append(f"speed    {s['value']:.2f} times as fast [{s['low']:.2f}, {s['high']:.2f}] as the other bundle")
+    out = {} if o.out is None else {"bench": Path(o.out, "bench.html").resolve()}
+    text += [f"page     {shown_path(p)}" for p in out.values()]
+    text += ["stored   in the bundle"] if o.store else []
+    return {"out": out, "bench": found.to_json(), "text": text}
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    from eyewright.core.errors import UsageError
+
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1 or max(found) > 4096:
+        raise UsageError(f"expected numbers such as 1,8 with {option}, found {text!r}", fix="change it")
+    return found
 
 
 def compress(o: argparse.Namespace) -> Result:

@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
+    p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER beside the labels")
     p.add_argument(
         "--folds", type=int, metavar="K", help="cross-validate: K nets, each measured on what it has not seen"
     )

@@ -123,6 +123,7 @@ def _train(o: argparse.Namespace) -> Result:
         out=o.out,
         resume=o.resume,
         weights=o.weights,
+        teacher=o.teacher,
         log=o.log,
         **talk(o),
         **data_options(o),
@@ -428,6 +429,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "compress runs/classify/photos --max-drop accuracy=1% --min-speedup 2",
     ),
     "export": (_export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle"),
+    "bench": (
+        anywhere.bench,
+        "what this machine does with a bundle: latency, throughput, memory",
+        "bench photos.bundle --batch 1,8 --out bench",
+    ),
     "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
     "predict": (
         _predict,

@@ -46,10 +46,11 @@ def net_teacher(net: PixelNet, task: str) -> Teacher:
     return Teacher(task, answer, net)
 
 
-def bundle_teacher(model: Predictor, labels: LabelSpace, preparation: Preparation) -> Teacher:
+def bundle_teacher(model: Predictor, labels: LabelSpace, preparation: Preparation | None = None) -> Teacher:
     """Give any model as a teacher of `labels` on pixels as `preparation` makes them.
 
-    Its classes are matched by name, its pixels are resized where it takes others.
+    Its classes are matched by name, its pixels are resized where it takes others. Without a `preparation` it is seen
+    only at the first batch whether boxes can be taught.
 
     Raises:
         RefusedError: it has other classes, or is for another task, or its boxes do not come from a net like ours.
@@ -62,7 +63,8 @@ def bundle_teacher(model: Predictor, labels: LabelSpace, preparation: Preparatio
             code="teacher_classes",
         )
     task = model.task_name
-    if task in ("detect", "instance") and model.preparation.size_hw != preparation.size_hw:
+    known = None if preparation is None else preparation.size_hw
+    if task in ("detect", "instance") and known not in (None, model.preparation.size_hw):
         raise RefusedError(
             "a teacher of boxes must take images of the student's size", fix="train the student with its --imgsz"
         )

@@ -1,6 +1,6 @@
 """What made a result: versions, machine, commit. Nothing here leaves the machine by itself."""
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_hardware", "describe_machine"]
 
 import os
 import platform
@@ -20,16 +20,17 @@ def describe_machine() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    return {"versions": versions, "hardware": describe_hardware(), "commit": _commit()}
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Give processor, cores, memory in GiB and the kind of system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     return {
-        "versions": versions,
-        "hardware": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "memory_gib": None if memory is None else round(memory, 1),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "commit": _commit(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": None if memory is None else round(memory, 1),
+        "system": f"{platform.system()} {platform.machine()}",
     }
 
 

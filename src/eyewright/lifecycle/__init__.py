@@ -2,7 +2,7 @@
 
 from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import doctor, load_dataset
-from eyewright.lifecycle.delivering import TARGETS, Delivered, deliver, open_any
+from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
     challenge,
@@ -31,6 +31,7 @@ __all__ = [
     "RunResult",
     "TARGETS",
     "TuneResult",
+    "bench",
     "challenge",
     "compare",
     "compress",

@@ -14,7 +14,7 @@ from eyewright.core.report import Report
 from eyewright.lifecycle.datasets import PathLike, Say, data_of_run, load_dataset, scan_of, silent
 from eyewright.lifecycle.opening import free_folder, load_run, need_torch
 from eyewright.lifecycle.stages import evaluate, export_checked
-from eyewright.lifecycle.teaching import teacher_of, with_unlabelled
+from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -90,8 +90,10 @@ def compress(
     wanted = tuple(methods) if methods is not None else tuple(m for m in METHODS if m != "sparse")
     if calibration is not None:
         parent = _calibrated_on(parent, calibration, seed=seed, say=say)
+    own = parent.bundle
+    taught = None if teacher is None else teacher_for(teacher, task, own.labels, own.preparation)
     if unlabelled is not None:
-        taught_by = parent.bundle if teacher is None else teacher_of(teacher, parent.bundle)[0]
+        taught_by = own if taught is None else taught[0]
         data_ = with_unlabelled(parent.data, unlabelled, taught_by, folder / "unlabelled", quiet=quiet, say=say)
         parent = replace(parent, data=data_, scan=scan_of(data_, quiet=quiet))
     seconds = parse_duration_s(budget) if budget is not None else max(_DEFAULT_S, parent.seconds)
@@ -102,7 +104,7 @@ def compress(
         methods=wanted,
         seconds=max(1.0, seconds - (time.monotonic() - started)),
         build_of=build_of,
-        teacher=None if teacher is None else teacher_of(teacher, parent.bundle)[1],
+        teacher=None if taught is None else taught[1],
         students=students,
         asked=methods is not None,
         threads=threads,

@@ -1,8 +1,8 @@
 """Take a bundle to where it must run, and measure it there."""
 
-__all__ = ["TARGETS", "Delivered", "deliver", "open_any"]
+__all__ = ["TARGETS", "Delivered", "bench", "deliver", "open_any"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
+    from eyewright.delivery.benchmark import Bench
     from eyewright.evaluation.parity import Parity
 
 TARGETS = ("onnx", "openvino", "web", "torch", "docker", "systemd")
@@ -147,6 +148,38 @@ def _images(model: Path, data: PathLike | None, bundle: "Bundle") -> Any:
         if find_spec("torch") is not None:
             return part_of_run(load_run(model), "val")
     return None
+
+
+def bench(
+    model: PathLike,
+    *,
+    batches: Sequence[int] = (1, 8),
+    threads: Sequence[int] | None = None,
+    against: PathLike | None = None,
+    seconds: float = 1.0,
+    store: bool = False,
+    out: PathLike | None = None,
+) -> "Bench":
+    """Tell what this machine does with a bundle: latency by batch and threads, throughput, memory, start, energy.
+
+    `against` is another bundle whose speed is measured in turns with this one. With `store` the best way is written
+    into the bundle, where machines like this one go by it; with `out` a page and a JSON file are written there.
+
+    Raises:
+        BundleError: damaged or changed.
+    """
+    from eyewright.delivery.benchmark import bench_bundle, store_advice, write_bench
+
+    folder = bundle_folder(Path(model))
+    other = None if against is None else bundle_folder(Path(against))
+    found = bench_bundle(folder, batches=batches, threads=threads, against=other, seconds=seconds)
+    if store:
+        store_advice(folder, found)
+    if out is not None:
+        from eyewright.bundle.manifest import read_manifest
+
+        write_bench(found, Path(out), title=read_manifest(folder).name)
+    return found
 
 
 def open_any(path: PathLike) -> Any:

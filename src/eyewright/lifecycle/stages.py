@@ -69,6 +69,7 @@ def train(
     label_depth: int | None = None,
     workers: int | None = None,
     step: Any = None,
+    teacher: Any = None,
     log: str | None = None,
     observe: "Callable[[Mapping[str, str]], None] | None" = None,
     quiet: bool = True,
@@ -80,7 +81,8 @@ def train(
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
     annealed when the time is over, counted from this call. `weights` are those to begin with,
-    of a run, a bundle or a safetensors file. `log` ("tensorboard" or "mlflow") writes every epoch's
+    of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is learnt from beside the
+    labels (`step` is not for that then). `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them.
 
     Raises:
@@ -100,6 +102,13 @@ def train(
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
     dataset = dataset_of(data, **asked_of(resolved), group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
+    if teacher is not None:
+        from eyewright.compression.distilling import distil_step
+        from eyewright.lifecycle.teaching import teacher_for
+
+        if step is not None:
+            raise UsageError("expected step or teacher, found both", fix="leave one out")
+        step = distil_step(teacher_for(teacher, dataset.task, dataset.labels)[1])
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
     return train_on(

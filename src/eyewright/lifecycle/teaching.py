@@ -1,6 +1,6 @@
 """A teacher and what it says of images that nobody labelled."""
 
-__all__ = ["teacher_of", "with_unlabelled"]
+__all__ = ["teacher_for", "with_unlabelled"]
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +14,14 @@ from eyewright.lifecycle.opening import load_model
 
 if TYPE_CHECKING:
     from eyewright.compression.distilling import Teacher
+    from eyewright.core.labels import LabelSpace
     from eyewright.data import Dataset
 
 _PREFIX = "unlabelled/"
 
 
-def teacher_of(teacher: Any, student: Any) -> "tuple[Any, Teacher]":
-    """Open a teacher, and give it as a Predictor and as what a student with the contract of `student` learns from.
+def teacher_for(teacher: Any, task: str, labels: "LabelSpace", preparation: Any = None) -> "tuple[Any, Teacher]":
+    """Open a teacher, and give it as a Predictor and as what a student of `labels` learns from.
 
     `teacher` is a bundle, a run, the path of either, or `hf:` and a folder or id of a published classifier or
     segmenter.
@@ -31,30 +32,29 @@ def teacher_of(teacher: Any, student: Any) -> "tuple[Any, Teacher]":
     """
     from eyewright.compression.distilling import bundle_teacher
 
-    predictor = _published(teacher, student) if isinstance(teacher, str) and teacher.startswith("hf:") else None
+    predictor = _published(teacher, task) if isinstance(teacher, str) and teacher.startswith("hf:") else None
     if predictor is None:
         predictor, _ = load_model(teacher)
-    if predictor.task_name != student.task_name:
+    if predictor.task_name != task:
         raise UsageError(
-            f"expected a teacher for {student.task_name}, found one for {predictor.task_name}",
-            fix="pass a teacher of the same task",
+            f"expected a teacher for {task}, found one for {predictor.task_name}", fix="pass a teacher of the same task"
         )
-    return predictor, bundle_teacher(predictor, student.labels, student.preparation)
+    return predictor, bundle_teacher(predictor, labels, preparation)
 
 
-def _published(name: str, student: Any) -> Any:
+def _published(name: str, task: str) -> Any:
     """Give a published model as it is, with the classes it was published with."""
     from eyewright.core.labels import LabelSpace
     from eyewright.nets.hub import hub_builder
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.predictor import TorchPredictor
 
-    build = hub_builder(name, student.task_name)
+    build = hub_builder(name, task)
     labels = LabelSpace(build.class_names)
     preparation = build.preparation
     body = build.for_labels(labels)(len(labels), channels=3, size_hw=preparation.size_hw)
-    net = PixelNet(body, **build.scaling)
-    return TorchPredictor(net, labels=labels, preparation=preparation, task_name=student.task_name)
+    net = PixelNet(body, mean=build.scaling["mean"], std=build.scaling["std"])
+    return TorchPredictor(net, labels=labels, preparation=preparation, task_name=task)
 
 
 def with_unlabelled(
