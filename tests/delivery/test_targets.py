@@ -195,3 +195,16 @@ def test_the_installer_is_a_script_that_a_shell_can_read(finished, tmp_path: Pat
     assert os.access(script, os.X_OK)
     assert subprocess.run(["sh", "-n", str(script)]).returncode == 0
     assert "token" in (folder / "README.md").read_text().lower()
+
+
+def test_the_health_check_tells_a_server_that_is_ready_from_one_that_is_not(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from tests.serving.conftest import serving
+
+    folder = lifecycle.deliver(finished.paths["bundle"], tmp_path / "d", to="docker").folder
+    text = (folder / "Dockerfile").read_text()
+    _, flag, program = json.loads(re.search(r"CMD (\[.*\])", text).group(1))  # type: ignore[union-attr]
+    with serving(str(folder / "bundle"), "--no-log", cwd=tmp_path) as served:
+        port = served.address.rpartition(":")[2]
+        asked = program.replace("8000", port)
+        assert subprocess.run([sys.executable, flag, asked]).returncode == 0
+    assert subprocess.run([sys.executable, flag, asked], capture_output=True).returncode != 0

@@ -10,7 +10,11 @@ from eyewright.bundle.load import Bundle
 from eyewright.core.files import write_text
 
 _PORT = 8000
-_ASK = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{_PORT}/v2/health/ready', timeout=4)"
+# A connection of its own and no library of ours: it must also tell that ours hangs.
+_ASK = (
+    f"import http.client as h; c = h.HTTPConnection('127.0.0.1', {_PORT}, timeout=4); "
+    "c.request('GET', '/v2/health/ready'); raise SystemExit(c.getresponse().status != 200)"
+)
 # What the server needs, without torch; pinned to what is installed where the target is made.
 _NEEDED = (
     "eyewright", "httptools", "jinja2", "msgspec", "numpy", "onnxruntime", "pillow", "prometheus-client",

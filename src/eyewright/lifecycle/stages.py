@@ -81,8 +81,8 @@ def train(
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
     annealed when the time is over, counted from this call. `weights` are those to begin with,
-    of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is learnt from beside the
-    labels (`step` is not for that then). `log` ("tensorboard" or "mlflow") writes every epoch's
+    of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is learnt from beside
+    the labels (`step` is not for that then). `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them.
 
     Raises:
