@@ -140,6 +140,8 @@ def test_boxes_and_masks_survive_eight_bits(tmp_path) -> None:  # type: ignore[n
     for name, task, side in (("spot_net", "detect", 64), ("outline_net", "segment", 64)):
         model = exported(name, task, side, tmp_path)
         images = rng.integers(0, 256, (8, side, side, 3)).astype(np.uint8)
+        # Two resizes share their scale, which must be widened once.
+        assert len(to_half(model)) < 0.6 * len(model)
         small = quantise_static(calibrate(model, images))
         before, after = (
             open_session(model).run(None, {"image": images}),

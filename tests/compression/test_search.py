@@ -357,3 +357,36 @@ def test_a_published_model_teaches(finished, tmp_path: Path) -> None:  # type: i
     logits, sides = teacher.answer(pixels)
     assert tuple(logits.shape) == (2, 3)
     assert sides is None
+
+
+def test_an_interrupted_search_goes_on_where_it_was(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import os
+    import signal
+    import threading
+
+    out = tmp_path / "search"
+    size = (finished.paths["bundle"] / "onnx" / "model.onnx").stat().st_size
+    options = {
+        "out": out, "methods": ("weights", "prune"), "max_drop": ["accuracy=90%"], "max_bytes": int(0.2 * size),
+        "budget": "60s",
+    }  # fmt: skip
+    timers = []
+
+    def say(line: str) -> None:
+        if "learning for up to" in line and not timers:
+            timers.append(threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)))
+            timers[0].start()
+
+    with pytest.raises(KeyboardInterrupt):
+        ew.compress(finished.run, say=say, **options)
+    state = json.loads((out / "search.json").read_text())
+    assert [r["name"] for r in state["rows"] if r["state"] == "measured"] == ["weights"]
+    begun = next((out / "trials").glob("prune*/run"))
+    assert (begun / "checkpoints" / "last" / "state.safetensors").exists()
+    said: list[str] = []
+    found = ew.compress(finished.run, resume=True, say=said.append, **options)
+    assert found.winner.bytes <= 0.2 * size
+    # What was measured is not measured again, and learning goes on from its checkpoint.
+    assert not any(line.startswith("weights:") for line in said)
+    run = ew.load_run(begun)
+    assert float(run.history()[-1]["seconds"]) > 1.0

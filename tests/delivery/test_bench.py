@@ -17,7 +17,7 @@ from eyewright.delivery.benchmark import bench_bundle
 def test_the_numbers_are_those_of_the_clock(finished, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     from eyewright.delivery import benchmark
 
-    monkeypatch.setattr(benchmark, "_whole_process", lambda folder: (0.5, 100))
+    monkeypatch.setattr(benchmark, "whole_process", lambda folder: (0.5, 100))
     clock = [0.0]
 
     class Slow:

@@ -128,6 +128,8 @@ def compress(o: argparse.Namespace) -> Result:
         f"speed    {speed['before_ms']:.2f} → {speed['after_ms']:.2f} ms, {speed['value']:.2f} times as fast "
         f"[{speed['low']:.2f}, {speed['high']:.2f}]",
         *(_loss(name, about["drops"][name], about["measured_on"]) for name in about["budget"]["max_drop"]),
+        f"memory   {found.process['before']['memory_bytes'] / 1e6:.0f} → "
+        f"{found.process['after']['memory_bytes'] / 1e6:.0f} MB of a whole process",
         f"answers  {about['changed_answers']} of {n} changed",
         f"bundle   {bundle}",
         f"report   {shown_path(found.paths['report'])}",
@@ -137,7 +139,7 @@ def compress(o: argparse.Namespace) -> Result:
         "task": found.report.task,
         "out": dict(found.paths),
         "metrics": _metrics(found.report),
-        "compression": dict(about),
+        "compression": {**about, "process": found.process},
         "text": text,
     }
 

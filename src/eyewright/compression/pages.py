@@ -24,11 +24,19 @@ _LAYERS = 24
 
 
 def write_pages(
-    folder: Path, parent: Parent, budget: Budget, found: SearchResult, judged: Judged | None, bundle: Bundle | None
+    folder: Path,
+    parent: Parent,
+    budget: Budget,
+    found: SearchResult,
+    judged: Judged | None,
+    bundle: Bundle | None,
+    *,
+    process: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Path:
     """Write `report.html` and `report.json` into `folder`; give the page's path.
 
-    `judged` is the winner on held-out images; without one the page tells what came nearest.
+    `judged` is the winner on held-out images; without one the page tells what came nearest. `process` holds start_s and
+    memory_bytes of a whole process "before" and "after".
     """
     shown = found.winner
     content = {
@@ -40,6 +48,7 @@ def write_pages(
         "pareto": [r.name for r in found.front],
         "sensitivity": found.sensitivity,
         "changed": [] if judged is None else [dict(c) for c in judged.changed],
+        "process": dict(process or {}),
     }
     write_json(folder / "report.json", content)
     main = TASKS[parent.bundle.task_name].main_metric
@@ -48,7 +57,7 @@ def write_pages(
         style=style_sheet(),
         lead=_lead(found, budget, main),
         ok=shown is not None,
-        tiles=[] if shown is None or judged is None else _tiles(parent, shown, judged, budget),
+        tiles=[] if shown is None or judged is None else _tiles(parent, shown, judged, budget, process),
         plot=_plot(found, budget, main),
         main=main,
         rows=[_table_row(r, found, budget) for r in found.rows],
@@ -78,7 +87,9 @@ def _lead(found: SearchResult, budget: Budget, main: str) -> str:
     return f"Asked: {asked}. {how[:1].upper()}{how[1:]}: chosen of {tried} ways that were measured."
 
 
-def _tiles(parent: Parent, row: Row, judged: Judged, budget: Budget) -> list[dict[str, str]]:
+def _tiles(
+    parent: Parent, row: Row, judged: Judged, budget: Budget, process: Mapping[str, Mapping[str, float]] | None
+) -> list[dict[str, str]]:
     before = (parent.bundle.folder / parent.bundle.manifest.model).stat().st_size
     speed = row.speedup
     tiles = [
@@ -89,6 +100,10 @@ def _tiles(parent: Parent, row: Row, judged: Judged, budget: Budget) -> list[dic
             "about": f"{speed['before_ms']:.2f} → {speed['after_ms']:.2f} ms [{speed['low']:.2f}, {speed['high']:.2f}]",
         },
     ]
+    if process:
+        first, second = (process[k]["memory_bytes"] / 1e6 for k in ("before", "after"))
+        about = f"of a whole process; {first:.0f} MB before"
+        tiles.append({"name": "memory", "value": f"{second:.0f} MB", "about": about})
     for name in budget.max_drop:
         drop, metric = judged.drops[name], judged.metrics[name]
         about = f"change {-100 * (drop.value or 0) + 0.0:+.1f} points"

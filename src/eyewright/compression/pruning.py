@@ -38,12 +38,15 @@ def prune_channels(
     size_hw: tuple[int, int],
     channels: int,
     only: Sequence[str] = (),
+    learn: Callable[[PixelNet], None] | None = None,
 ) -> PixelNet:
     """Give a copy of `net` in which every group of layers has lost `share` of its channels, the least important first.
 
-    A channel's importance is the norm of everything that makes or reads it, over all layers that depend on each other
-    (Fang et al. 2023, "DepGraph"). Widths stay multiples of 8, which processors compute as fast as any between. What
-    the net answers with is left alone. With `only`, layers of these names alone lose channels.
+    Layers that depend on each other lose channels together (Fang et al. 2023, "DepGraph"). `learn(net)` leaves the
+    gradients of a loss in a net: then a channel counts by how much the loss would change without it, to first order
+    (Molchanov et al. 2019, "Importance estimation for neural network pruning"), else by the norm of its weights. Widths
+    stay multiples of 8, which processors compute as fast as any between. What the net answers with is left alone. With
+    `only`, layers of these names alone lose channels.
 
     Raises:
         RefusedError: the layers of this net cannot be taken apart.
@@ -56,7 +59,11 @@ def prune_channels(
     for held in (lambda name: False, lambda name: not name.endswith(_DENSE)):
         pruned = copy.deepcopy(net).cpu().eval()
         try:
-            _remove(tp, pruned.body, share, size_hw, channels, held=held, only=only)
+            if learn is not None:
+                learn(pruned)
+            _remove(tp, pruned.body, share, size_hw, channels, held=held, only=only, by_loss=learn is not None)
+            for parameter in pruned.parameters():
+                parameter.grad = None
             _same_answers(net, pruned, size_hw, channels)
         except Exception as error:  # noqa: BLE001 - torch-pruning raises whatever its tracing meets
             last = error
@@ -152,6 +159,7 @@ def _remove(
     *,
     held: Callable[[str], bool],
     only: Sequence[str],
+    by_loss: bool = False,
 ) -> None:
     example = torch.zeros(2, channels, *size_hw)
     layers = {n: m for n, m in body.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
@@ -162,7 +170,9 @@ def _remove(
         pruner = tp.pruner.BasePruner(
             body,
             example,
-            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            importance=tp.importance.GroupTaylorImportance()
+            if by_loss
+            else tp.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=0.0 if only else share,
             pruning_ratio_dict=shares,
             ignored_layers=[*_answering(body), *left],

@@ -225,6 +225,12 @@ def to_half(model: bytes) -> bytes:
             )
         except Exception as error:  # as above
             raise RefusedError(f"the model has no half precision: {_line(error)}", fix="keep float32") from error
+    # The converter casts an input once for every blocked operation that takes it, each time under the same name.
+    made: set[str] = set()
+    for node in list(proto.graph.node):
+        if made & set(node.output):
+            proto.graph.node.remove(node)
+        made.update(node.output)
     return _cleaned(proto.SerializeToString())
 
 
@@ -293,7 +299,10 @@ def _cleaned(model: bytes) -> bytes:
     del proto.graph.value_info[:]
     for part in (proto.graph, *proto.graph.node):
         part.doc_string = ""
-    onnx.checker.check_model(proto)
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise RefusedError(f"what was made is no valid model: {_line(error)}", fix="keep it in float32") from error
     content: bytes = proto.SerializeToString()
     return content
 

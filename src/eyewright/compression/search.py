@@ -14,7 +14,6 @@ from eyewright.bundle.load import Bundle, open_session
 from eyewright.compression.budget import Budget
 from eyewright.compression.distilling import Teacher
 from eyewright.compression.measuring import Judge, Judged, Ratio, paired_speedup
-from eyewright.compression.pruning import prune_channels
 from eyewright.compression.quantising import calibrate
 from eyewright.compression.sensitivity import layer_sensitivity, pruning_sensitivity
 from eyewright.compression.trials import (
@@ -24,9 +23,11 @@ from eyewright.compression.trials import (
     Structure,
     blank_model,
     candidate_bundle,
+    feed_of,
     learn_structure,
     make_precise,
     slow_activation,
+    without_channels,
 )
 from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes, write_json
@@ -37,6 +38,8 @@ METHODS = ("int8", "weights", "half", "dynamic", "prune", "qat", "distil", "spar
 """What a search may try, from cheap to dear; "sparse" only where it is asked for."""
 
 _SHARES = (0.25, 0.5, 0.75)
+# Where a gain is asked for, what cannot reach it is not learnt, and finer steps cost little.
+_FINER_SHARES = (0.25, 0.375, 0.5, 0.625, 0.75)
 _SPARSITIES = (0.5, 0.8)
 # Channels that may go without learning again are few; from here on a net is pruned and taught in two steps.
 _TWO_STEPS = 0.6
@@ -140,7 +143,9 @@ class Search:
         self._students = tuple(students) or _STUDENTS.get(parent.bundle.task_name, ())
         self._threads, self._seed, self._quiet, self._say, self._now = threads, seed, quiet, say, now
         self._rows: dict[str, Row] = {}
-        self._spent_s, self._plan, self._sensitivity = 0.0, {}, {}  # type: tuple[float, dict[str, Any], dict[str, Any]]
+        self._spent_s = 0.0
+        self._plan: dict[str, Any] = {}
+        self._sensitivity: dict[str, Any] = {}
         self._state = folder / "search.json"
         self._resumed = resume
         self._read_state(resume)
@@ -211,7 +216,7 @@ class Search:
         run = self.parent.run
         own = run is not None and not run.recipe.model.startswith("hf:") and ":" not in run.recipe.model
         slow = own and run is not None and slow_activation(run.net)
-        for share in _SHARES:
+        for share in _FINER_SHARES if self.budget.wants_gain else _SHARES:
             name = f"prune{100 * share:.0f}"
             yield Structure(name, share=share)
             if slow and share >= _FASTER_FROM:
@@ -288,15 +293,18 @@ class Search:
         done = structure.share - 0.25
         further = 1 - (1 - structure.share) / (1 - done)
         net = self._structures[name][0].net
-        return prune_channels(net, further, size_hw=self.parent.size_hw, channels=self.parent.channels)
+        return without_channels(self.parent, net, further)
 
     def _learning_s(self) -> float:
         left = self._end - self._now() - min(20.0, 0.1 * self._seconds)
-        wanted = min(0.6 * self.parent.seconds, 0.4 * self._seconds)
+        wanted = min(0.6 * self.parent.seconds, 0.5 * self._seconds)
         return round(max(0.0, min(max(wanted, _LEAST_LEARNING_S), left)), 1)
 
     def _cannot(self, structure: Structure) -> str:
         """Say why a structure would be too slow or too large however well it learnt, or nothing."""
+        if feed_of(self.parent.bundle) is not None:
+            # A stranger's tensors are not ours: a net of ours cannot be run in its place.
+            return ""
         blank = blank_model(self.parent, structure, self._build_of, self.folder / "trials")
         found = [Precise(blank, "float32")]
         if "int8" in self._methods:
@@ -313,7 +321,7 @@ class Search:
 
     def _partly(self, base: Bundle, model: bytes, structure: str, name: str, how: str = "") -> Iterator[Row]:
         """Leave the layers that bear rounding least in float, more and more of them, until little enough is lost."""
-        calibrated = calibrate(model, self.parent.calibration, feed=self.parent.feed())
+        calibrated = calibrate(model, self.parent.calibration, feed=feed_of(base))
         ranked = layer_sensitivity(model, calibrated, base, self.parent.calibration)
         self._sensitivity.setdefault("int8", {})[structure or "the model"] = [[n, round(v, 8)] for n, v in ranked]
         for count in _KEPT_IN_FLOAT:
@@ -342,7 +350,7 @@ class Search:
         about = f"{how}, " if how else ""
         try:
             made = make_precise(
-                model, precision, base, self.parent.calibration, feed=self.parent.feed(), keep=frozenset(keep)
+                model, precision, base, self.parent.calibration, feed=feed_of(base), keep=frozenset(keep)
             )
             write_bytes(self.folder / "trials" / f"{name}.onnx", made.model)
             return self._measure(name, about + made.describe(), base, made, structure, started)
@@ -465,7 +473,7 @@ class Search:
         known = self._sensitivity.setdefault("int8", {})
         if "int8" in self._methods and "the model" not in known and self._now() < self._end:
             try:
-                calibrated = calibrate(self._model, self.parent.calibration, feed=self.parent.feed())
+                calibrated = calibrate(self._model, self.parent.calibration, feed=feed_of(self.parent.bundle))
                 ranked = layer_sensitivity(self._model, calibrated, self.parent.bundle, self.parent.calibration)
                 known["the model"] = [[n, round(v, 8)] for n, v in ranked]
             except RefusedError:

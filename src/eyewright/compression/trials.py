@@ -8,9 +8,11 @@ __all__ = [
     "blank_model",
     "calibration_pixels",
     "candidate_bundle",
+    "feed_of",
     "learn_structure",
     "make_precise",
     "slow_activation",
+    "without_channels",
 ]
 
 import copy
@@ -47,10 +49,12 @@ from eyewright.exporting.bundle_writer import export_bundle
 from eyewright.nets.pixels import PixelNet
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import unshared
+from eyewright.training.loop import FitData, tensors_of
 from eyewright.training.recipe import Recipe
 from eyewright.training.run import Builder, Run, build_net
 from eyewright.training.session import train_model
 from eyewright.training.steps import Step, plain_step
+from eyewright.training.subjects import SUBJECTS
 
 PRECISIONS: Mapping[str, tuple[str, str, str]] = {
     "int8": ("onnx/model_quantized.onnx", "int8", "8-bit weights and activations"),
@@ -63,6 +67,7 @@ PRECISIONS: Mapping[str, tuple[str, str, str]] = {
 _CALIBRATION = 256
 _CALIBRATION_PIXELS = 32_000_000
 _SHOWN_PIXELS = 64
+_LEARNT_FROM, _AT_ONCE = 64, 8
 # A net that has learnt needs a gentler hand than one that begins.
 _GENTLER = 0.5
 
@@ -112,11 +117,6 @@ class Parent:
         """
         return self.known_run.net
 
-    def feed(self) -> Any:
-        """Give what turns prepared pixels into the model's input, where that is not ours."""
-        contract = self.bundle._contract
-        return None if contract is None else contract.feed
-
 
 @dataclass(frozen=True)
 class Structure:
@@ -159,6 +159,12 @@ class Precise:
         about = PRECISIONS[self.precision][2]
         about += f" ({self.method} ranges)" if self.method else ""
         return about + (f", {len(self.keep)} layers left in float" if self.keep else "")
+
+
+def feed_of(bundle: Bundle) -> Any:
+    """Give what turns prepared pixels into the model's input, where that is not ours."""
+    contract = bundle._contract
+    return None if contract is None else contract.feed
 
 
 def candidate_bundle(base: Bundle, precise: Precise, *, threads: int | None = None) -> Bundle:
@@ -237,8 +243,44 @@ def reshaped(parent: Parent, structure: Structure, build_of: Callable[..., Build
     if structure.zeros:
         return set_zeros(net, structure.zeros)
     if structure.share:
-        return prune_channels(net, structure.share, size_hw=parent.size_hw, channels=parent.channels)
+        return without_channels(parent, net, structure.share)
     return net
+
+
+def without_channels(parent: Parent, net: PixelNet, share: float) -> PixelNet:
+    """Remove `share` of a net's channels: those without which its loss on training images changes least.
+
+    Raises:
+        RefusedError: the net cannot be taken apart.
+    """
+    learn = None if getattr(net.body, "takes_targets", False) else _loss_of(parent)
+    return prune_channels(net, share, size_hw=parent.size_hw, channels=parent.channels, learn=learn)
+
+
+def _loss_of(parent: Parent) -> Callable[[PixelNet], None]:
+    """Give what leaves in a net the gradients of the loss on some training images."""
+    train = parent.data.train
+    several = max(8, min(_LEARNT_FROM, _CALIBRATION_PIXELS // (parent.size_hw[0] * parent.size_hw[1])))
+    chosen = np.unique(np.linspace(0, len(train) - 1, min(several, len(train))).astype(int))
+    part = train.with_samples([train.samples[i] for i in chosen])
+    images = [part.image(i) for i in range(len(part))]
+    preparation = parent.bundle.preparation
+    pixels, _ = preparation.batch(images)
+    subject = SUBJECTS[part.task]
+    sizes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
+    targets = subject.targets(part, sizes, preparation, f"importance {parent.digest} {len(part)}")
+    recipe = parent.known_run.recipe
+
+    def learn(net: PixelNet) -> None:
+        # Statistics stay those that were learnt: what is asked is what this net, as it is, would lose.
+        net.eval().requires_grad_(True)
+        learning = subject.learn(net, FitData(pixels, targets, pixels, targets), recipe, part, preparation)
+        for start in range(0, len(pixels), _AT_ONCE):
+            rows = np.arange(start, min(start + _AT_ONCE, len(pixels)))
+            batch = torch.from_numpy(np.ascontiguousarray(pixels[rows]))
+            learning.objective(net(batch), tensors_of(targets[rows])).backward()  # type: ignore[no-untyped-call]
+
+    return learn
 
 
 def slow_activation(net: PixelNet) -> bool:
@@ -299,6 +341,10 @@ def learn_structure(
         ParityError: the exported model disagrees with the trained one.
     """
     run_folder, bundle_folder = folder / "run", folder / "float32"
+    builders = build_of
+    if not structure.student:
+        same = _Same(parent.known_run)
+        builders = lambda *_: same  # noqa: E731
     recipe = _recipe_for(parent, structure, seconds)
     if not (run_folder / "run.json").exists():
         begins = folder / "start.safetensors"
@@ -311,35 +357,56 @@ def learn_structure(
             parent.scan,
             recipe,
             folder=run_folder,
-            build_of=build_of if structure.student or parent.run is None else _always(parent.run.build),
+            build_of=builders,
             deadline=deadline,
             resume=going_on,
             weights=None if structure.student else begins,
             preparation=parent.bundle.preparation,
             step=_step_for(parent, structure, teacher),
-            notes={"data_path": str(parent.data.root.resolve()), "audit": [], "warnings": []},
+            notes={
+                "data_path": str(parent.data.root.resolve()),
+                "audit": [],
+                "warnings": [],
+                **({"members": parent.known_run.about["members"]} if _is_ensemble(parent, structure) else {}),
+            },
             quiet=quiet,
             say=lambda text: None,
         )
     else:
         from eyewright.training.run import read_run
 
-        run = read_run(run_folder, build_of if structure.student or parent.run is None else _always(parent.run.build))
+        run = read_run(run_folder, build_of)
     if (bundle_folder / "bundle.json").exists():
         return run, load_bundle(bundle_folder)
     return run, export_bundle(run, bundle_folder, validation=parent.data.val)[0]
 
 
-def _always(build: Builder) -> Callable[..., Builder]:
-    return lambda *_: build
+class _Same:
+    """The builder of a net that is trained further: with the scaling of its pixels that it has learnt with."""
+
+    def __init__(self, run: Run) -> None:
+        self._inner = run.build
+        self.scaling = run.about["scaling"]
+
+    def __call__(self, *given: Any, **options: Any) -> nn.Module:
+        return self._inner(*given, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def _is_ensemble(parent: Parent, structure: Structure) -> bool:
+    return not structure.student and "members" in parent.known_run.about
 
 
 def _step_for(parent: Parent, structure: Structure, teacher: Teacher | None) -> Step:
     step: Step = plain_step
+    # A box is learnt best from its own truth, the teacher beside it; and to look at every map costs an epoch in four.
+    how = {"share": 0.3, "looks": 0.0} if parent.bundle.task_name in ("detect", "instance") else {}
     if teacher is not None:
-        step = distil_step(teacher)
+        step = distil_step(teacher, **how)
     elif parent.run is not None and not getattr(parent.run.net.body, "takes_targets", False):
-        step = distil_step(net_teacher(copy.deepcopy(parent.run.net), parent.bundle.task_name))
+        step = distil_step(net_teacher(copy.deepcopy(parent.run.net), parent.bundle.task_name), **how)
     if structure.zeros:
         step = sparse_step(step)
     return rounding_step(step) if structure.rounding else step

@@ -1,6 +1,6 @@
 """What a machine does with a bundle: latency, throughput, memory, start-up, energy; and how it is best run there."""
 
-__all__ = ["Bench", "Timed", "bench_bundle", "store_advice", "write_bench"]
+__all__ = ["Bench", "Timed", "bench_bundle", "store_advice", "whole_process", "write_bench"]
 
 import os
 import subprocess
@@ -142,7 +142,7 @@ def bench_bundle(
         for k, ((provider, n, b, _), t) in enumerate(zip(ways, times, strict=True))
     )
     single = [r for r in rows if r.batch == min(batches)]
-    start_s, memory = _whole_process(folder)
+    start_s, memory = whole_process(folder)
     return Bench(
         rows,
         min(single, key=lambda r: r.p50_ms),
@@ -190,8 +190,12 @@ def _timed(provider: str, threads: int, batch: int, times: NDArray[np.float64], 
     )
 
 
-def _whole_process(folder: Path) -> tuple[float, int]:
-    """Give the median seconds from the start of a process to its first answer, and the most memory it held."""
+def whole_process(folder: Path) -> tuple[float, int]:
+    """Give the median seconds from the start of a process to its first answer, and the most memory in bytes it held.
+
+    Raises:
+        BundleError: a process of its own cannot run the bundle.
+    """
     starts, memory = [], 0
     for _ in range(_STARTS):
         began = time.perf_counter()

@@ -95,7 +95,8 @@ _DOCKER_README = f"""# {{name}} in a container
       -e EYEWRIGHT_TOKEN="$(openssl rand -hex 24)" -p 127.0.0.1:{_PORT}:{_PORT} eyewright-server
 
 The image holds no torch, runs as user 10001 and tells docker whether it is well. A server that listens beyond its own
-machine asks every request for the token; without one it does not start. Versions are pinned in `requirements.txt`.
+machine asks every request for the token; without one it does not start. Versions are pinned in `requirements.txt`; a
+wheel that no registry has, such as Eyewright's own before it is released, belongs into `wheels/`.
 """
 
 _UNIT = f"""[Unit]

@@ -28,13 +28,15 @@ _DEFAULT_S = 600.0
 
 @dataclass(frozen=True)
 class CompressResult:
-    """The smaller bundle, its report on test images, the way that won, and everything that was tried."""
+    """The smaller bundle, its report on test images, the way that won, and everything that was tried; `process` tells
+    seconds to the first answer and bytes of memory of a whole process, before and after."""
 
     bundle: "Bundle"
     report: Report
     winner: "Row"
     search: "SearchResult"
     paths: dict[str, Path]
+    process: dict[str, dict[str, float]]
 
 
 def compress(
@@ -141,6 +143,7 @@ def _finish(
 ) -> CompressResult:
     """Measure the winner as any model is, and write its bundle and the page."""
     from eyewright.compression.writer import write_compressed
+    from eyewright.delivery.benchmark import whole_process
     from eyewright.evaluation import write_report
 
     winner = found.winner
@@ -177,10 +180,14 @@ def _finish(
         report_files={k: files["report"].with_name(k).read_bytes() for k in ("report.html", "report.json")},
         name=f"{parent.bundle.manifest.name}-{winner.name}",
     )
-    page = _write_pages(folder, parent, bounds, found, judged, bundle)
+    process = {}
+    for when, place in (("before", parent.bundle.folder), ("after", bundle.folder)):
+        start_s, memory = whole_process(place)
+        process[when] = {"start_s": round(start_s, 3), "memory_bytes": memory}
+    page = _write_pages(folder, parent, bounds, found, judged, bundle, process)
     say(f"{winner.name}: {winner.how}")
     paths = {"bundle": bundle.folder, "report": page, "search": folder / "search.json"}
-    return CompressResult(bundle, report, winner, found, {k: p.resolve() for k, p in paths.items()})
+    return CompressResult(bundle, report, winner, found, {k: p.resolve() for k, p in paths.items()}, process)
 
 
 def _parent_of(
@@ -344,8 +351,14 @@ def _point(row: "Row") -> dict[str, Any]:
 
 
 def _write_pages(
-    folder: Path, parent: "Parent", bounds: Any, found: "SearchResult", judged: Any, bundle: "Bundle | None"
+    folder: Path,
+    parent: "Parent",
+    bounds: Any,
+    found: "SearchResult",
+    judged: Any,
+    bundle: "Bundle | None",
+    process: Any = None,
 ) -> Path:
     from eyewright.compression.pages import write_pages
 
-    return write_pages(folder, parent, bounds, found, judged, bundle)
+    return write_pages(folder, parent, bounds, found, judged, bundle, process=process)

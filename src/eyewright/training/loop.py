@@ -1,6 +1,6 @@
 """The state of one training run: weights, average, optimiser, place in the data; how it is saved and found again."""
 
-__all__ = ["Augmenter", "Condense", "FitData", "Loop", "Targets", "not_a_number", "run_through"]
+__all__ = ["Augmenter", "Condense", "FitData", "Loop", "Targets", "not_a_number", "run_through", "tensors_of"]
 
 import copy
 import hashlib
@@ -161,7 +161,7 @@ class Loop:
             rng = torch.Generator().manual_seed(seed)
             torch.manual_seed(seed + 1)
             pixels = torch.from_numpy(self.data.train_pixels[part]).to(self.device)
-            targets = _tensors(self.data.train_targets[part], self.device)
+            targets = tensors_of(self.data.train_targets[part], self.device)
             pixels, targets = augmentation.apply(pixels, targets, rng=rng, progress=progress)
             others, kept = None, 1.0
             if self.recipe.mixup or self.recipe.cutmix:
@@ -316,13 +316,14 @@ def run_through(
         for start in range(0, len(pixels), size):
             rows = np.arange(start, min(start + size, len(pixels)))
             outputs = net(torch.from_numpy(np.ascontiguousarray(pixels[rows[0] : rows[-1] + 1])).to(device))
-            parts.append(condense(outputs, _tensors(targets[rows], device)))
+            parts.append(condense(outputs, tensors_of(targets[rows], device)))
     return np.concatenate(parts)
 
 
-def _tensors(values: Any, device: torch.device) -> Any:
+def tensors_of(values: Any, device: torch.device | None = None) -> Any:
+    """Give targets as tensors, on a device or where arrays are: a tuple of arrays as a tuple."""
     if isinstance(values, tuple):
-        return tuple(_tensors(v, device) for v in values)
+        return tuple(tensors_of(v, device) for v in values)
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
 
