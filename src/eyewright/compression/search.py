@@ -48,6 +48,7 @@ _STUDENTS = {"classify": ("quick_net",)}
 _FASTER_FROM = 0.5
 _LEAST_LEARNING_S = 3.0
 _ROUNDS, _MORE_ROUNDS = 40, 120
+_SAFE = 0.96
 _KEPT_IN_FLOAT = (1, 2, 4)
 
 
@@ -297,7 +298,7 @@ class Search:
 
     def _learning_s(self) -> float:
         left = self._end - self._now() - min(20.0, 0.1 * self._seconds)
-        wanted = min(0.6 * self.parent.seconds, 0.5 * self._seconds)
+        wanted = min(self.parent.seconds, 0.5 * self._seconds)
         return round(max(0.0, min(max(wanted, _LEAST_LEARNING_S), left)), 1)
 
     def _cannot(self, structure: Structure) -> str:
@@ -313,7 +314,9 @@ class Search:
         reasons = []
         for one in found:
             candidate = candidate_bundle(self.parent.bundle, one, threads=self._threads)
-            breaks = self.budget.shortfalls(self._speed(candidate, _ROUNDS), len(one.model))
+            # What only just reaches it now may not reach it when it has learnt, and learning is what costs.
+            speed = self._speed(candidate, _MORE_ROUNDS)
+            breaks = self.budget.shortfalls(replace(speed, value=_SAFE * speed.value), len(one.model))
             if not breaks:
                 return ""
             reasons.append(breaks[0])
