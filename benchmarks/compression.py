@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--peers", help="the Python of an environment with nncf and openvino")
     parser.add_argument("--out", default="")
+    parser.add_argument("--budget", help="time for a search (default: that of compress)")
     parser.add_argument("--speedup", type=float, default=2.0)
     parser.add_argument("--times-smaller", type=float, default=4.0)
     o = parser.parse_args()
@@ -60,6 +61,7 @@ def main() -> None:
             min_speedup=o.speedup,
             max_bytes=int(size / o.times_smaller),
             quiet=True,
+            budget=o.budget,
             say=print,
         )
         spent = time.monotonic() - began

@@ -30,7 +30,7 @@ def pruned(finished, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[
     """Channels removed, and what is left taught and rounded."""
     out = tmp_path_factory.mktemp("pruned") / "shapes"
     limit = int(0.12 * (finished.paths["bundle"] / "onnx" / "model.onnx").stat().st_size)
-    options = {"methods": ("int8", "prune"), "max_bytes": limit, "budget": "40s"}
+    options = {"methods": ("int8", "prune"), "max_bytes": limit, "budget": "300s"}
     return ew.compress(finished.run, out=out, max_drop=["accuracy=60%"], **options)
 
 
@@ -232,7 +232,7 @@ def test_a_bundle_is_compressed_with_the_data_it_was_made_from(finished, tmp_pat
     data = finished.run.about["data_path"]
     found = ew.compress(
         bundle, data=data, out=tmp_path / "b", methods=("prune", "int8"), max_drop=["accuracy=90%"],
-        max_bytes=120_000, budget="30s",
+        max_bytes=120_000, budget="300s",
     )  # fmt: skip
     assert found.winner.bytes <= 120_000
     with pytest.raises(RefusedError, match="not compressed yet"):
@@ -254,7 +254,7 @@ def test_a_strangers_model_has_no_weights_to_learn_from(finished, tmp_path: Path
     with pytest.raises(RefusedError, match="no weights") as caught:
         ew.compress(copy, data=data, out=tmp_path / "a", methods=("prune",))
     assert caught.value.code == "no_weights"
-    found = ew.compress(copy, data=data, out=tmp_path / "b", max_drop=["accuracy=50%"], max_bytes="300k", budget="20s")
+    found = ew.compress(copy, data=data, out=tmp_path / "b", max_drop=["accuracy=50%"], max_bytes="300k", budget="300s")
     assert found.bundle.manifest.precision == "int8"
 
 
@@ -282,7 +282,7 @@ def test_a_student_learns_from_images_that_nobody_labelled(finished, tmp_path: P
         teacher=finished.paths["bundle"],
         unlabelled=tmp_path / "more",
         max_drop=["accuracy=90%"],
-        budget="25s",
+        budget="300s",
         say=said.append,
     )
     assert found.winner.name == "student-conv_net"
@@ -311,7 +311,7 @@ def test_boxes_and_masks_are_compressed_alike(
 ) -> None:
     of = request.getfixturevalue(task)
     found = ew.compress(
-        of.run, out=tmp_path / "a", max_drop=[f"{metric}=90%"], max_bytes=limit, methods=methods, budget="20s"
+        of.run, out=tmp_path / "a", max_drop=[f"{metric}=90%"], max_bytes=limit, methods=methods, budget="300s"
     )
     assert found.winner.bytes <= limit
     assert found.winner.structure.startswith("prune") == ("prune" in methods)
@@ -368,7 +368,7 @@ def test_an_interrupted_search_goes_on_where_it_was(finished, tmp_path: Path) ->
     size = (finished.paths["bundle"] / "onnx" / "model.onnx").stat().st_size
     options = {
         "out": out, "methods": ("weights", "prune"), "max_drop": ["accuracy=90%"], "max_bytes": int(0.2 * size),
-        "budget": "60s",
+        "budget": "300s",
     }  # fmt: skip
     timers = []
 
