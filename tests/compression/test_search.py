@@ -239,6 +239,27 @@ def test_a_bundle_is_compressed_with_the_data_it_was_made_from(finished, tmp_pat
         ew.compress(found.bundle.folder, data=data, out=tmp_path / "c")
 
 
+def test_what_the_parent_asks_of_itself_its_child_must_keep(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    from eyewright.bundle.manifest import read_manifest, write_manifest
+    from eyewright.core.errors import PolicyError
+
+    data = finished.run.about["data_path"]
+    for bound, kept in ((0.01, True), (1.01, False)):
+        copy = tmp_path / f"{bound}"
+        shutil.copytree(finished.paths["bundle"], copy)
+        write_manifest(copy, replace(read_manifest(copy), policy={"min_accuracy": bound}))
+        out = tmp_path / f"out-{bound}"
+        options = {"data": data, "out": out, "methods": ("weights",), "max_drop": ["accuracy=90%"]}
+        if kept:
+            assert ew.compress(copy, **options).bundle.manifest.policy == {"min_accuracy": bound}
+        else:
+            with pytest.raises(PolicyError):
+                ew.compress(copy, **options)
+            assert not (out / "bundle").exists()
+
+
 def test_a_strangers_model_has_no_weights_to_learn_from(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     copy = tmp_path / "stranger"
     shutil.copytree(finished.paths["bundle"], copy)

@@ -48,7 +48,7 @@ _STUDENTS = {"classify": ("quick_net",)}
 _FASTER_FROM = 0.5
 _LEAST_LEARNING_S = 3.0
 _ROUNDS, _MORE_ROUNDS = 40, 120
-_SAFE = 0.96
+_SAFE = 0.98
 _KEPT_IN_FLOAT = (1, 2, 4)
 
 
@@ -298,7 +298,9 @@ class Search:
 
     def _learning_s(self) -> float:
         left = self._end - self._now() - min(20.0, 0.1 * self._seconds)
-        wanted = min(self.parent.seconds, 0.5 * self._seconds)
+        # Where the first that fits wins, few are learnt, and those as long as the model itself was.
+        share = 1.0 if self.budget.wants_gain else 0.6
+        wanted = min(share * self.parent.seconds, 0.5 * self._seconds)
         return round(max(0.0, min(max(wanted, _LEAST_LEARNING_S), left)), 1)
 
     def _cannot(self, structure: Structure) -> str:

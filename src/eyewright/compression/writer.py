@@ -27,6 +27,7 @@ def write_compressed(
     out: Path,
     *,
     parent: str,
+    policy: Mapping[str, Any],
     compression: Mapping[str, Any],
     validation: Dataset,
     report: Report | None = None,
@@ -36,8 +37,8 @@ def write_compressed(
     """Write a model of `base`'s form in another precision to the folder `out`, sealed and self-tested.
 
     `base` is the float bundle of the same net: classes, preparation, calibration and operating points are its own.
-    `parent` is the digest of the bundle that the user gave. A model in float32 keeps its weights, so that it can be
-    trained further; of others only what is run is kept.
+    `parent` is the digest of the bundle that the user gave, `policy` what that asks to have been shown. A model in
+    float32 keeps its weights, so that it can be trained further; of others only what is run is kept.
 
     Raises:
         PolicyError: the evidence is below what the bundle asks of itself.
@@ -52,6 +53,7 @@ def write_compressed(
         manifest,
         name=name or manifest.name,
         parent=parent,
+        policy=dict(policy),
         compression=dict(compression),
         metrics=manifest.metrics if report is None else report.to_json()["metrics"],
         advice={},

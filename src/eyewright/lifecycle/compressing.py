@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
 from eyewright.core.report import Report
-from eyewright.lifecycle.datasets import PathLike, Say, data_of_run, load_dataset, scan_of, silent
+from eyewright.lifecycle.datasets import PathLike, Say, data_of_run, fingerprint_of, load_dataset, scan_of, silent
 from eyewright.lifecycle.opening import free_folder, load_run, need_torch
 from eyewright.lifecycle.stages import evaluate, export_checked
 from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
@@ -174,6 +174,7 @@ def _finish(
         precise,
         folder / "bundle",
         parent=parent.digest,
+        policy=parent.bundle.manifest.policy,
         compression=compression,
         validation=parent.data.val,
         report=report,
@@ -208,6 +209,9 @@ def _parent_of(
                 code="already_compressed",
             )
         dataset = _data_for(bundle, data, seed=seed, quiet=quiet, say=say)
+        made_from = (bundle.manifest.provenance.get("dataset") or {}).get("fingerprint")
+        if made_from is not None and made_from != fingerprint_of(dataset, quiet=quiet):
+            say("warning: this is not the data that the bundle was trained on, or not split as it was then")
         owner = run_in(bundle)
     else:
         owner = load_run(model) if isinstance(model, str | Path) else model
@@ -217,7 +221,7 @@ def _parent_of(
         if (inner / "bundle.json").exists() and _same_weights(owner, inner):
             bundle = load_bundle(inner)
         else:
-            made = (place / "bundle.json").exists()
+            made = (place / "bundle.json").exists() and _same_weights(owner, place)
             bundle = load_bundle(place) if made else export_checked(owner, place, validation=dataset.val)[0]
     for split in ("train", "val"):
         if split not in dataset.splits:
