@@ -68,7 +68,7 @@ def measure(browser: object, modules: Path, folder: Path) -> None:
     page.on("console", lambda m: print("  console:", m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: print("  page:", e))
     page.goto(f"http://127.0.0.1:{server.server_port}/")
-    page.locator("body[data-ready]").wait_for(timeout=60_000)
+    page.locator("body[data-ready]").wait_for(state="attached", timeout=60_000)
     images = GoldenImages.of((folder / "golden.npz").read_bytes()).images
     pixels, _ = bundle.preparation.batch(list(images))
     dtype = DTYPES[bundle.manifest.model]
