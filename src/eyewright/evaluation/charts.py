@@ -3,7 +3,7 @@
 __all__ = ["Mark", "Series", "bar_chart", "confusion_svg", "line_chart", "scatter_chart"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -44,22 +44,9 @@ def line_chart(
     y0, y1 = y_range or _padded(min(ys), max(ys))
     if x1 <= x0:
         x0, x1 = x0 - 0.5, x1 + 0.5
-    left, right, top, bottom = 52, 14, 14, 40
-
-    def px(x: float) -> float:
-        return left + (x - x0) / (x1 - x0) * (width - left - right)
-
-    def py(y: float) -> float:
-        return height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom)
-
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in _ticks(y0, y1):
-        y = py(tick)
-        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
-    for tick in _ticks(x0, x1):
-        at = f'x="{px(tick):.1f}" y="{height - bottom + 16}"'
-        parts.append(f'<text class="tick" {at} text-anchor="middle">{_short(tick)}</text>')
+    frame = _Frame(x0, x1, y0, y1, width, height, left=52, right=14, bottom=40)
+    px, py, left, right = frame.px, frame.py, frame.left, frame.right
+    parts = [*frame.begin(title)]
     parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{py(y0):.1f}" y2="{py(y0):.1f}"/>')
     for s, points in zip(series, finite, strict=True):
         path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in points)
@@ -67,12 +54,51 @@ def line_chart(
         parts.append(f'<polyline class="line {s.style}" points="{path}">{tip}</polyline>')
         if s.dots:
             parts += [f'<circle class="dot {s.style}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="3"/>' for x, y in points]
-    middle = left + (width - left - right) / 2
-    parts.append(f'<text class="label" x="{middle}" y="{height - 6}" text-anchor="middle">{escape(x_label)}</text>')
-    up = top + (height - top - bottom) / 2
-    turned = f'transform="translate(13 {up}) rotate(-90)"'
-    parts.append(f'<text class="label" {turned} text-anchor="middle">{escape(y_label)}</text></svg>')
+    parts += frame.end(x_label, y_label)
     return "".join(parts)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a chart's values lie in its picture, with grid, ticks and names of the axes."""
+
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    top: int = 14
+
+    def px(self, x: float) -> float:
+        return self.left + (x - self.x0) / (self.x1 - self.x0) * (self.width - self.left - self.right)
+
+    def py(self, y: float) -> float:
+        inner = self.height - self.top - self.bottom
+        return self.height - self.bottom - (y - self.y0) / (self.y1 - self.y0) * inner
+
+    def begin(self, title: str) -> Iterator[str]:
+        """Give the opening of the picture, the grid and the ticks."""
+        yield f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title)}">'
+        for tick in _ticks(self.y0, self.y1):
+            y, end = self.py(tick), self.width - self.right
+            yield f'<line class="grid" x1="{self.left}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<text class="tick" x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
+        for tick in _ticks(self.x0, self.x1):
+            at = f'x="{self.px(tick):.1f}" y="{self.height - self.bottom + 16}"'
+            yield f'<text class="tick" {at} text-anchor="middle">{_short(tick)}</text>'
+
+    def end(self, x_label: str, y_label: str) -> Iterator[str]:
+        """Give the names of the axes and the end of the picture."""
+        middle = self.left + (self.width - self.left - self.right) / 2
+        up = self.top + (self.height - self.top - self.bottom) / 2
+        at = f'x="{middle}" y="{self.height - 6}" text-anchor="middle"'
+        yield f'<text class="label" {at}>{escape(x_label)}</text>'
+        turned = f'transform="translate(13 {up}) rotate(-90)"'
+        yield f'<text class="label" {turned} text-anchor="middle">{escape(y_label)}</text></svg>'
 
 
 @dataclass(frozen=True)
@@ -106,23 +132,10 @@ def scatter_chart(
     ys = [m.y for m in marks] + [v for axis, v in guides if axis == "y"] or [0.0, 1.0]
     ys += [v for m in marks if m.y_range for v in m.y_range if math.isfinite(v)]
     (x0, x1), (y0, y1) = _padded(min(xs), max(xs)), _padded(min(ys), max(ys))
-    left, right, top, bottom = 56, 18, 14, 42
-
-    def px(x: float) -> float:
-        return left + (x - x0) / (x1 - x0) * (width - left - right)
-
-    def py(y: float) -> float:
-        return height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom)
-
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in _ticks(y0, y1):
-        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{left - 6}" y="{py(tick) + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
-        )
-    for tick in _ticks(x0, x1):
-        at = f'x="{px(tick):.1f}" y="{height - bottom + 16}"'
-        parts.append(f'<text class="tick" {at} text-anchor="middle">{_short(tick)}</text>')
+    frame = _Frame(x0, x1, y0, y1, width, height, left=56, right=18, bottom=42)
+    px, py, left, right = frame.px, frame.py, frame.left, frame.right
+    top, bottom = frame.top, frame.bottom
+    parts = [*frame.begin(title)]
     for axis, value in guides:
         ends = (
             f'x1="{px(value):.1f}" x2="{px(value):.1f}" y1="{top}" y2="{height - bottom}"'
@@ -146,10 +159,7 @@ def scatter_chart(
             parts.append(
                 f'<text class="tick" x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}">{escape(m.name)}</text>'
             )
-    middle, up = left + (width - left - right) / 2, top + (height - top - bottom) / 2
-    parts.append(f'<text class="label" x="{middle}" y="{height - 6}" text-anchor="middle">{escape(x_label)}</text>')
-    turned = f'transform="translate(13 {up}) rotate(-90)"'
-    parts.append(f'<text class="label" {turned} text-anchor="middle">{escape(y_label)}</text></svg>')
+    parts += frame.end(x_label, y_label)
     return "".join(parts)
 
 
