@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli.terminal import Result, shown_path, shown_program, talk
+from eyewright.cli.terminal import Result, metrics, shown_path, shown_program, talk
 
 
 def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
@@ -138,7 +138,7 @@ def compress(o: argparse.Namespace) -> Result:
     return {
         "task": found.report.task,
         "out": dict(found.paths),
-        "metrics": _metrics(found.report),
+        "metrics": metrics(found.report),
         "compression": {**about, "process": found.process},
         "text": text,
     }
@@ -173,7 +173,3 @@ def _loss(name: str, drop: dict[str, Any], where: dict[str, Any]) -> str:
         f"{name:8} {-100 * drop['value'] + 0.0:+.2f} points "
         f"[{-100 * drop['high'] + 0.0:+.2f}, {-100 * drop['low'] + 0.0:+.2f}] on {on}"
     )
-
-
-def _metrics(report: Any) -> dict[str, Any]:
-    return {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}

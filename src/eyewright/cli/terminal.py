@@ -4,6 +4,7 @@ __all__ = [
     "Result",
     "drop_stdout",
     "is_quiet",
+    "metrics",
     "plain_stem",
     "print_json",
     "printable",
@@ -77,3 +78,8 @@ def talk(o: argparse.Namespace) -> dict[str, Any]:
 def is_quiet(o: argparse.Namespace) -> bool:
     # Of several processes that torchrun started, the first speaks.
     return bool(o.json or o.quiet or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"))
+
+
+def metrics(report: Any) -> dict[str, Any]:
+    """Give a report's metrics as `--json` shows them."""
+    return {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}

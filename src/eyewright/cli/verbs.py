@@ -12,6 +12,7 @@ from eyewright.cli.scenes import line_of, only_classes
 from eyewright.cli.terminal import (
     Result,
     is_quiet,
+    metrics,
     plain_stem,
     printable,
     shown_path,
@@ -403,10 +404,6 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
         "allow_leaks": o.allow_leaks,
         "workers": o.workers,
     }
-
-
-def metrics(report: Any) -> dict[str, Any]:
-    return {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}
 
 
 def finding(finding: Any) -> dict[str, Any]:

@@ -17,7 +17,6 @@ TensorRT")."""
 _BINS = 1024
 _LEVELS = 255
 _OUTER = 1e-4
-_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
