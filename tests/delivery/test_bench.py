@@ -79,3 +79,15 @@ def test_advice_is_for_machines_like_the_one_that_gave_it(bundle_copy: Path) -> 
     with pytest.raises(BundleError, match="advice"):
         ew.verify(bundle_copy)
     shutil.rmtree(bundle_copy)
+
+
+def test_memory_is_that_of_the_process_and_not_of_who_started_it(finished) -> None:  # type: ignore[no-untyped-def]
+    from eyewright.delivery.benchmark import whole_process
+
+    before = whole_process(finished.paths["bundle"])[1]
+    held = bytearray(600_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    assert whole_process(finished.paths["bundle"])[1] < before + 50e6
+    # Torch, which is in this process, is not in that one.
+    assert before < 250e6
+    del held
