@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,11 @@ class Served:
     def stop(self, sign: int = signal.SIGTERM) -> int:
         self.process.send_signal(sign)
         return self.process.wait(30)
+
+
+def rest_of(line: socket.socket) -> bytes:
+    """All that a server says before it ends the connection: TCP may deliver an answer in any number of pieces."""
+    return b"".join(iter(lambda: line.recv(65536), b""))
 
 
 def _children(pid: int) -> list[int]:

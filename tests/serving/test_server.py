@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.serving.conftest import rest_of
 
 import eyewright as ew
 
@@ -116,7 +117,19 @@ def test_a_hundred_thousand_parts_are_refused(served) -> None:
 def test_a_body_over_the_limit_is_refused_before_it_is_read(served) -> None:
     with socket.create_connection((served.host, served.port), 10) as line:
         line.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\nabc".encode())
-        assert line.recv(4000).startswith(b"HTTP/1.1 413")
+        assert rest_of(line).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_is_refused_while_it_comes_is_answered(served) -> None:
+    """What is still on its way when the answer is given must not reset the connection that carries the answer."""
+    with socket.create_connection((served.host, served.port), 10) as line:
+        line.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n".encode())
+        for _ in range(64):
+            line.sendall(bytes(65536))
+        line.shutdown(socket.SHUT_WR)
+        answer = rest_of(line)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"body_too_large" in answer
 
 
 @pytest.mark.parametrize("query", ["conf=2", "conf=nan", "top=0", "top=x", "coverage=1", "iou=0", "explain=perhaps"])
