@@ -7,6 +7,7 @@ import torch
 
 from eyewright.bundle.load import open_session
 from eyewright.catalog import build_of
+from eyewright.compression.pixels import straight_from_pixels
 from eyewright.compression.quantising import (
     calibrate,
     quantisable_layers,
@@ -155,3 +156,88 @@ def test_boxes_and_masks_survive_eight_bits(tmp_path) -> None:  # type: ignore[n
 def test_a_file_that_is_no_model_is_refused(pixels: np.ndarray) -> None:
     with pytest.raises(RefusedError, match="cannot be quantised"):
         calibrate(b"not a model", pixels)
+
+
+STD = np.array([0.2, 0.25, 0.3])
+
+
+def one_convolution(mean: list[float], *, stride: int = 1) -> tuple[np.ndarray, np.ndarray, bytes]:
+    """The weights, the bias and the model of one layer that sees the image; the answers are its map."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.2, (8, 3, 5, 5)).astype(np.float32)
+    bias = rng.normal(0, 0.2, 8).astype(np.float32)
+    numbers = {"mean": 255 * np.array(mean), "scale": 1 / (255 * STD)}
+    constants = {k: v.reshape(1, 3, 1, 1).astype(np.float32) for k, v in numbers.items()}
+    constants |= {"weight": weight, "bias": bias}
+    make = onnx.helper.make_node
+    nodes = [
+        make("Transpose", ["image"], ["moved"], name="moving", perm=[0, 3, 1, 2]),
+        make("Cast", ["moved"], ["cast"], name="casting", to=onnx.TensorProto.FLOAT),
+        make("Sub", ["cast", "mean"], ["less"], name="centring"),
+        make("Mul", ["less", "scale"], ["scaled"], name="scaling"),
+        make("Conv", ["scaled", "weight", "bias"], ["map"], name="conv", pads=[2] * 4, strides=[stride] * 2),
+        make("Flatten", ["map"], ["answers"], name="flat"),
+    ]
+    taken = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["n", 16, 20, 3])
+    given = onnx.helper.make_tensor_value_info("answers", onnx.TensorProto.FLOAT, ["n", None])
+    held = [onnx.numpy_helper.from_array(v, k) for k, v in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "one", [taken], [given], held)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    return weight, bias, model.SerializeToString()
+
+
+def test_pixels_straight_into_the_first_layer_are_the_same_but_for_the_border(pixels: np.ndarray) -> None:
+    image = np.ascontiguousarray(pixels[:1, :16, :20])
+    # One mean for all channels that is a whole number of levels: then the border is the same too.
+    *_, model = one_convolution([0.4, 0.4, 0.4])
+    opened = straight_from_pixels(model)
+    assert opened is not None
+    assert opened.middle == 102
+    np.testing.assert_allclose(answers(opened.model, image), answers(model, image), atol=1e-4)
+    *_, model = one_convolution([0.2, 0.4, 0.6])
+    opened = straight_from_pixels(model)
+    assert opened is not None
+    apart = np.abs(answers(opened.model, image) - answers(model, image)).reshape(8, 16, 20)
+    assert apart[:, 2:-2, 2:-2].max() < 1e-4
+    assert apart.max() > 1e-2
+
+
+def test_rounded_pixels_cost_nothing_but_the_weights(pixels: np.ndarray) -> None:
+    image = np.ascontiguousarray(pixels[:8, :16, :20])
+    weight, bias, model = one_convolution([0.4, 0.4, 0.4], stride=2)
+    found = calibrate(model, image[:1])
+    small = quantise_static(found, first="pixels")
+    proto = onnx.load_from_string(small)
+    kinds = [n.op_type for n in proto.graph.node]
+    assert not {"Cast", "Sub", "Mul"} & set(kinds)
+    # The codes that the layer takes are the image's own bytes.
+    code = next(n for n in proto.graph.node if n.op_type == "Transpose")
+    assert code.input[0] == "image"
+    assert any(n.op_type == "DequantizeLinear" and n.input[0] == code.output[0] for n in proto.graph.node)
+    # What is left is the rounding of the weights to 7 bits, which numpy can do as well, and of what comes out.
+    weight = weight / (255 * STD.reshape(1, 3, 1, 1))
+    unit = np.abs(weight).reshape(8, -1).max(1).reshape(8, 1, 1, 1) / 64
+    coarse = torch.from_numpy((np.round(weight / unit) * unit).astype(np.float32))
+    shifted = torch.from_numpy(image[:1].astype(np.float32) - 102).permute(0, 3, 1, 2)
+    wanted = torch.conv2d(shifted, coarse, torch.from_numpy(bias), stride=2, padding=2).flatten().numpy()
+    step = (wanted.max() - wanted.min()) / 255
+    assert np.abs(answers(small, image[:1])[0] - wanted).max() < step
+
+
+def test_what_is_more_than_scaling_before_the_first_layer_is_left_alone(photo: bytes, pixels: np.ndarray) -> None:
+    *_, model = one_convolution([0.4, 0.4, 0.4])
+    proto = onnx.load_from_string(model)
+    cast = next(n for n in proto.graph.node if n.op_type == "Cast")
+    made = onnx.helper.make_node("Sqrt", [cast.output[0]], ["rooted"], name="root")
+    for node in proto.graph.node:
+        for k, name in enumerate(node.input):
+            if name == cast.output[0]:
+                node.input[k] = "rooted"
+    proto.graph.node.insert(list(proto.graph.node).index(cast) + 1, made)
+    assert straight_from_pixels(proto.SerializeToString()) is None
+    with pytest.raises(RefusedError, match="as they come"):
+        quantise_static(calibrate(proto.SerializeToString(), pixels[:1, :16, :20]), first="pixels")
+    # A layer that is kept is kept, pixels or not.
+    ready = calibrate(photo, pixels)
+    kept = quantise_static(ready, keep=quantisable_layers(ready.model)[:1], first="pixels")
+    assert np.abs(answers(kept, pixels) - answers(photo, pixels)).mean() < 0.03

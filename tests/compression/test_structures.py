@@ -65,7 +65,7 @@ def test_removed_channels_are_those_that_count_least() -> None:
     with torch.no_grad():
         first_layer.weight[8:] = 0
         first_layer.bias[8:] = 0
-    small = prune_channels(net, 0.7, size_hw=(48, 48), channels=3, only=["0"])
+    small = prune_channels(net, {"0": 0.7}, size_hw=(48, 48), channels=3)
     assert small.body[0].out_channels == 8
     # Channels of zeros do nothing, so nothing has changed.
     with torch.inference_mode():
@@ -113,7 +113,7 @@ def test_rounded_numbers_are_those_of_eight_bits_and_the_net_is_itself_afterward
         x = net.scale(some())
         got = layer(x)
     # By hand: symmetric weights of 7 bits a channel, inputs in 255 steps over their range and zero.
-    scale = layer.weight.abs().flatten(1).amax(1) / 63
+    scale = layer.weight.abs().flatten(1).amax(1) / 64
     weight = (layer.weight / scale[:, None, None, None]).round() * scale[:, None, None, None]
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
     unit = (high - low) / 255
@@ -136,6 +136,24 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
     state = TrainState(student, build_optimiser(student, RECIPE), classification_objective(RECIPE), RECIPE)
     loss = distil_step(teacher, share=1.0)(state, Batch(some(), torch.tensor([0, 1, 2, 0])))
     assert float(loss) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("as_the_batch", [True, False])
+def test_a_teacher_normalises_as_its_student_does(as_the_batch: bool) -> None:
+    """A student that is its teacher, and learns: only what goes by another batch's statistics is left to learn."""
+    net = net_of("spot_net", 64)
+    student = copy.deepcopy(net).train()
+    kept = {k: v.clone() for k, v in net.state_dict().items()}
+    recipe = Recipe(task="detect", model="spot_net", lr=0.0, optimizer="sgd", weight_decay=0.0)
+    state = TrainState(student, build_optimiser(student, recipe), lambda o, t: first(o).sum() * 0, recipe)
+    step = distil_step(net_teacher(net, "detect", as_the_batch=as_the_batch), share=1.0, looks=0.0)
+    logits = student(some(4, 64)).logits.detach()
+    wanted = net(some(4, 64)).logits
+    assert torch.allclose(logits, wanted, atol=1e-4) == as_the_batch
+    step(state, Batch(some(4, 64), torch.zeros(4)))
+    # What the teacher has learnt stays as it was.
+    moved = [k for k, v in net.state_dict().items() if not torch.equal(v, kept[k]) and "num_batches" not in k]
+    assert not moved
 
 
 def test_the_softened_loss_is_hintons() -> None:

@@ -24,8 +24,10 @@ def tested(finished) -> np.ndarray:  # type: ignore[no-untyped-def]
     return np.stack([data.image(i) for i in range(len(data))])
 
 
-@pytest.mark.parametrize("target", ["openvino", "torch"])
-@pytest.mark.parametrize("name", ["finished", "found", "painted"])
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [(t, n) for t in ("openvino", "torch", "executorch") for n in ("finished", "found", "painted")][:-1],
+)
 def test_other_runtimes_answer_as_the_bundle_does(
     target: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -44,6 +46,12 @@ def test_other_runtimes_answer_as_the_bundle_does(
         assert np.abs(theirs[key] - wanted).max() <= 1e-3 * max(1.0, np.abs(wanted).max())
     # One image alone, and none, work too.
     assert len(opened.predict_images(images[:1])) == 1
+
+
+def test_masks_are_refused_where_they_would_be_others(painted, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RefusedError, match="probabilities of masks"):
+        lifecycle.deliver(painted.run.folder, tmp_path / "t", to="executorch")
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_target_is_sealed_as_a_bundle_is(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -101,7 +101,10 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN|BUNDLE")
     p.add_argument("--out", metavar="BUNDLE|DIR", required=True)
     p.add_argument(
-        "--to", default="onnx", metavar="TARGET", help="onnx (a bundle of a run), openvino, web, torch, docker, systemd"
+        "--to",
+        default="onnx",
+        metavar="TARGET",
+        help="onnx (a bundle of a run), openvino, web, torch, executorch, docker, systemd",
     )
     p.add_argument("--runtime", metavar="DIR", help="of web: onnxruntime-web's files (default: npm is asked)")
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")

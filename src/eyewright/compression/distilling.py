@@ -36,9 +36,19 @@ class Teacher:
     net: PixelNet | None = None
 
 
-def net_teacher(net: PixelNet, task: str) -> Teacher:
-    """Give a trained net as the teacher of one with the same classes and the same prepared pixels."""
+def net_teacher(net: PixelNet, task: str, *, as_the_batch: bool = False) -> Teacher:
+    """Give a trained net as the teacher of one with the same classes and the same prepared pixels.
+
+    With `as_the_batch` it normalises by the statistics of each batch, as its student does. Images that are put
+    together from four, or zoomed, have others than those that the net is used on; a teacher that goes by the latter
+    would have its student learn the difference.
+    """
     net.eval().requires_grad_(False)
+    for module in net.modules() if as_the_batch else ():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+            # What it has learnt of its own stays.
+            module.momentum = 0.0
 
     def answer(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         return _parts(net(pixels), task)

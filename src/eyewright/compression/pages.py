@@ -11,7 +11,8 @@ from typing import Any
 from eyewright.bundle.load import Bundle
 from eyewright.compression.budget import Budget
 from eyewright.compression.measuring import Judged
-from eyewright.compression.search import Row, SearchResult
+from eyewright.compression.rows import Row
+from eyewright.compression.search import SearchResult
 from eyewright.compression.trials import Parent
 from eyewright.core.files import write_json, write_text
 from eyewright.evaluation.charts import Mark, bar_chart, scatter_chart

@@ -4,7 +4,7 @@ __all__ = ["LayerCost", "layer_costs", "prune_channels", "set_zeros", "sparse_st
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,10 @@ class LayerCost:
 
 def prune_channels(
     net: PixelNet,
-    share: float,
+    share: float | Mapping[str, float],
     *,
     size_hw: tuple[int, int],
     channels: int,
-    only: Sequence[str] = (),
     learn: Callable[[PixelNet], None] | None = None,
 ) -> PixelNet:
     """Give a copy of `net` in which every group of layers has lost `share` of its channels, the least important first.
@@ -45,15 +44,16 @@ def prune_channels(
     Layers that depend on each other lose channels together (Fang et al. 2023, "DepGraph"). `learn(net)` leaves the
     gradients of a loss in a net: then a channel counts by how much the loss would change without it, to first order
     (Molchanov et al. 2019, "Importance estimation for neural network pruning"), else by the norm of its weights. Widths
-    stay multiples of 8, which processors compute as fast as any between. What the net answers with is left alone. With
-    `only`, layers of these names alone lose channels.
+    become the nearest multiples of 8, which processors compute as fast as any between. What the net answers with is
+    left alone. Where `share` names layers, these alone lose channels, each its own share.
 
     Raises:
         RefusedError: the layers of this net cannot be taken apart.
         MissingExtraError: torch-pruning is not installed.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"expected a share in (0, 1), found {share}")
+    for one in share.values() if isinstance(share, Mapping) else [share]:
+        if not 0 < one < 1:
+            raise ValueError(f"expected a share in (0, 1), found {one}")
     tp = _torch_pruning()
     last: Exception | None = None
     for held in (lambda name: False, lambda name: not name.endswith(_DENSE)):
@@ -61,7 +61,7 @@ def prune_channels(
         try:
             if learn is not None:
                 learn(pruned)
-            _remove(tp, pruned.body, share, size_hw, channels, held=held, only=only, by_loss=learn is not None)
+            _remove(tp, pruned.body, share, size_hw, channels, held=held, by_loss=learn is not None)
             for parameter in pruned.parameters():
                 parameter.grad = None
             _same_answers(net, pruned, size_hw, channels)
@@ -153,33 +153,39 @@ def _torch_pruning() -> Any:
 def _remove(
     tp: Any,
     body: nn.Module,
-    share: float,
+    share: float | Mapping[str, float],
     size_hw: tuple[int, int],
     channels: int,
     *,
     held: Callable[[str], bool],
-    only: Sequence[str],
     by_loss: bool = False,
 ) -> None:
     example = torch.zeros(2, channels, *size_hw)
     layers = {n: m for n, m in body.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     left = [m for n, m in layers.items() if held(n)]
-    shares = {layers[n]: share for n in only}
+    wanted = share if isinstance(share, Mapping) else dict.fromkeys(layers, share)
+    shares = {layers[n]: _whole_share(layers[n].weight.shape[0], one) for n, one in wanted.items()}
+    by_norm = tp.importance.GroupMagnitudeImportance(p=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = tp.pruner.BasePruner(
             body,
             example,
-            importance=tp.importance.GroupTaylorImportance()
-            if by_loss
-            else tp.importance.GroupMagnitudeImportance(p=2),
-            pruning_ratio=0.0 if only else share,
+            importance=tp.importance.GroupTaylorImportance() if by_loss else by_norm,
+            pruning_ratio=0.0,
             pruning_ratio_dict=shares,
             ignored_layers=[*_answering(body), *left],
             round_to=_ROUND_TO,
             output_transform=_sum_of,
         )
         pruner.step()
+
+
+def _whole_share(channels: int, share: float) -> float:
+    """Give the share that leaves the multiple of 8 channels nearest to what is asked for."""
+    kept = max(_LEAST, _ROUND_TO * round(channels * (1 - share) / _ROUND_TO))
+    # A little less than the share itself: torch-pruning rounds what is kept down.
+    return 1 - kept / channels - 1e-6 if kept < channels else 0.0
 
 
 def _sum_of(found: Any) -> Tensor:

@@ -7,6 +7,7 @@ comes of it is found here, by measurement.
 __all__ = [
     "QUANTISED",
     "Calibrated",
+    "First",
     "calibrate",
     "quantise_dynamic",
     "quantise_static",
@@ -23,16 +24,20 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.compression.pixels import SHIFTED, straight_from_pixels, without_float_pixels
 from eyewright.compression.ranges import Seen, choose_ranges, watch_tensors
 from eyewright.core.errors import RefusedError
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """The operations whose numbers become 8 bits: those that cost."""
+
+First = Literal["float", "rounded", "pixels"]
+"""What becomes of the layer that sees the image."""
 
 # These only hand numbers on; without them every Conv would go to float and back.
 _PASSING = (
@@ -129,21 +134,27 @@ def _rounded_nodes(graph: Any, *, first: bool = False, keep: Collection[str] = (
 
 
 def quantise_static(
-    found: Calibrated, *, method: str = "minmax", keep: Collection[str] = (), first: bool = False
+    found: Calibrated, *, method: str = "minmax", keep: Collection[str] = (), first: First = "float"
 ) -> bytes:
     """Give the model with 8-bit weights, one scale a channel, and 8-bit activations, in QDQ form.
 
-    `keep` are layers that stay in float; the one that sees the image does too, unless `first`. Weights use 7 of the 8
-    bits: without VNNI, sums of two products of full 8-bit numbers can overflow in the processor, and the answers would
-    depend on the machine.
+    `keep` are layers that stay in float; the `first` one, which sees the image, does too unless it is to be "rounded"
+    as the others are, or to take the "pixels" as they come. Weights use 7 of the 8 bits: without VNNI, sums of two
+    products of full 8-bit numbers can overflow in the processor, and the answers would depend on the machine.
 
     Raises:
-        RefusedError: ONNX Runtime's quantiser cannot do it.
+        RefusedError: ONNX Runtime's quantiser cannot do it, or no convolution can take the pixels as they come.
     """
     import onnx
 
     ranges = choose_ranges(found.seen, method)
-    proto = onnx.load_from_string(found.model)
+    opened = straight_from_pixels(found.model) if first == "pixels" else None
+    if opened is not None:
+        # A unit of one and a whole number for its zero: the codes of this tensor are the pixels themselves.
+        ranges[SHIFTED] = (-float(opened.middle), float(255 - opened.middle))
+    elif first == "pixels":
+        raise RefusedError("no first layer of this model can take pixels as they come", fix="round it as the others")
+    proto = onnx.load_from_string(found.model if opened is None else opened.model)
     with _quietly(), tempfile.TemporaryDirectory() as folder:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
         from onnxruntime.quantization import quantize_static as by_runtime
@@ -154,7 +165,7 @@ def quantise_static(
         }
         cache, out = Path(folder, "ranges.json"), Path(folder, "model.onnx")
         save_tensors_data(TensorsData(CalibrationMethod.MinMax, limits), cache)
-        rounded = {n.name for n in _rounded_nodes(proto.graph, first=first, keep=keep)}
+        rounded = {n.name for n in _rounded_nodes(proto.graph, first=first != "float", keep=keep)}
         passing = [n.name for n in proto.graph.node if n.name not in rounded]
         try:
             by_runtime(
@@ -173,7 +184,8 @@ def quantise_static(
         except Exception as error:  # the quantiser raises whatever its parts raise
             raise RefusedError(f"the model cannot be quantised: {_line(error)}", fix="keep it in float32") from error
         # What stays in float is stored in 8 bits all the same, unless somebody asked for it as it is.
-        return quantise_weights(out.read_bytes(), keep=keep)
+        content = out.read_bytes() if opened is None else without_float_pixels(out.read_bytes())
+        return quantise_weights(content, keep=keep)
 
 
 def quantise_dynamic(model: bytes) -> bytes:

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from eyewright.training.steps import Batch, Step, TrainState, plain_step
 
-# As the quantiser does: 7 bits and a sign less for weights, 8 bits for what flows.
-_MOST_WEIGHT = 63
+# As the quantiser does: 7 bits for weights, 8 bits for what flows.
+_MOST_WEIGHT = 64
 _MOST_CODE = 255
 
 
@@ -71,7 +71,7 @@ def _dense(layer: nn.Linear) -> Any:
 def _round_channels(weight: Tensor) -> Tensor:
     scale = (weight.detach().abs().flatten(1).amax(1) / _MOST_WEIGHT).clamp(min=1e-12)
     zero = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -_MOST_WEIGHT - 1, _MOST_WEIGHT)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -_MOST_WEIGHT, _MOST_WEIGHT)
 
 
 def _round_values(x: Tensor) -> Tensor:

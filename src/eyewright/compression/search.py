@@ -1,20 +1,22 @@
 """Look for a smaller model within a budget: from cheap to dear, every step measured and written down."""
 
-__all__ = ["METHODS", "Row", "Search", "SearchResult"]
+__all__ = ["METHODS", "Search", "SearchResult"]
 
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eyewright.bundle.load import Bundle, open_session
+from eyewright.compression.allotting import allot_or_none, what_may_stay
 from eyewright.compression.budget import Budget
 from eyewright.compression.distilling import Teacher
 from eyewright.compression.measuring import Judge, Judged, Ratio, paired_speedup
 from eyewright.compression.quantising import calibrate
+from eyewright.compression.rows import Row, judged_of, metrics_of, points_of, ratio_of
 from eyewright.compression.sensitivity import layer_sensitivity, pruning_sensitivity
 from eyewright.compression.trials import (
     PRECISIONS,
@@ -27,6 +29,7 @@ from eyewright.compression.trials import (
     learn_structure,
     make_precise,
     slow_activation,
+    take_as_it_is,
     without_channels,
 )
 from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedError, UsageError
@@ -39,7 +42,7 @@ METHODS = ("int8", "weights", "half", "dynamic", "prune", "qat", "distil", "spar
 
 _SHARES = (0.25, 0.5, 0.75)
 # Where a gain is asked for, what cannot reach it is not learnt, and finer steps cost little.
-_FINER_SHARES = (0.25, 0.375, 0.5, 0.625, 0.75)
+_FINER_SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
 _SPARSITIES = (0.5, 0.8)
 # Channels that may go without learning again are few; from here on a net is pruned and taught in two steps.
 _TWO_STEPS = 0.6
@@ -47,39 +50,12 @@ _STUDENTS = {"classify": ("quick_net",)}
 # Where fewer channels go, another activation gains little.
 _FASTER_FROM = 0.5
 _LEAST_LEARNING_S = 3.0
+# Where more of weights or work must go, single layers cannot give it without learning.
+_JUST_ENOUGH = 0.6
+_LOOKING_S = 90.0
 _ROUNDS, _MORE_ROUNDS = 40, 120
 _SAFE = 0.98
 _KEPT_IN_FLOAT = (1, 2, 4)
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of one way: `state` is "measured", "refused" or "skipped", `reason` says why.
-
-    `metrics` and `drops` are on validation images; `test_drops` where the test images were asked too.
-    """
-
-    name: str
-    how: str
-    state: str
-    reason: str = ""
-    bytes: int = 0
-    precision: str = "float32"
-    speedup: Mapping[str, float] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    drops: Mapping[str, Any] = field(default_factory=dict)
-    test_drops: Mapping[str, Any] = field(default_factory=dict)
-    changed: int = 0
-    seconds: float = 0.0
-    structure: str = ""
-    method: str = ""
-    keep: tuple[str, ...] = ()
-    breaks: tuple[str, ...] = ()
-
-    @property
-    def fits(self) -> bool:
-        """Whether it was measured and breaks no bound."""
-        return self.state == "measured" and not self.breaks
 
 
 @dataclass(frozen=True)
@@ -190,7 +166,9 @@ class Search:
         for precision in quick:
             row = self._precise(precision, base, self._model, "", name=precision)
             yield row
-            lost = lost or (precision == "int8" and row.state == "measured" and bool(self.budget.losses(_judged(row))))
+            lost = lost or (
+                precision == "int8" and row.state == "measured" and bool(self.budget.losses(judged_of(row)))
+            )
         if lost:
             yield from self._partly(base, self._model, "", "int8")
         if "sparse" in self._methods:
@@ -201,7 +179,7 @@ class Search:
                 rows = list(self._structure(structure))
                 yield from rows
                 learnt = [r for r in rows if r.state == "measured"]
-                if learnt and all(self.budget.losses(_judged(r)) for r in learnt):
+                if learnt and not structure.cuts and all(self.budget.losses(judged_of(r)) for r in learnt):
                     # What loses too much already will not lose less with fewer channels.
                     break
         if lost and "qat" in self._methods:
@@ -217,11 +195,29 @@ class Search:
         run = self.parent.run
         own = run is not None and not run.recipe.model.startswith("hf:") and ":" not in run.recipe.model
         slow = own and run is not None and slow_activation(run.net)
-        for share in _FINER_SHARES if self.budget.wants_gain else _SHARES:
+        yield from self._just_enough()
+        shares = _FINER_SHARES if self.budget.wants_gain else _SHARES
+        for share in shares:
             name = f"prune{100 * share:.0f}"
             yield Structure(name, share=share)
             if slow and share >= _FASTER_FROM:
                 yield Structure(f"{name}-relu", share=share, activation="relu")
+
+    def _just_enough(self) -> Iterator[Structure]:
+        """Give nets that lack only the channels that 8 bits alone want to the gain that is asked for, if few."""
+        row = self._rows.get("int8")
+        if self.parent.run is None or row is None or row.state != "measured" or self.budget.losses(judged_of(row)):
+            return
+        weights, work = what_may_stay(self.parent.net, self.budget, row.bytes, row.speedup["value"])
+        if not _JUST_ENOUGH <= min(weights, work) < 1:
+            return
+        if "cuts" not in self._plan:
+            self._say("looking for the channels that are missed least")
+            until = self._now() + min(_LOOKING_S, 0.2 * max(0.0, self._end - self._now()))
+            self._plan["cuts"] = allot_or_none(self.parent, weights=weights, work=work, until=until, now=self._now)
+            self._save()
+        for name, still in (("few", True), ("few-learnt", False)) if self._plan["cuts"] else ():
+            yield Structure(name, cuts=self._plan["cuts"], still=still)
 
     def _structure(self, structure: Structure) -> Iterator[Row]:
         """Try a net of another shape, in float32 and in 8 bits, if it can be fast and small enough at all."""
@@ -232,13 +228,14 @@ class Search:
             return
         started = self._now()
         try:
-            if self.budget.wants_gain and not self._plan.get(name):
+            if self.budget.wants_gain and not structure.still and "seconds" not in self._plan.get(name, {}):
                 reason = self._cannot(structure)
                 if reason:
                     yield self._put(Row(name, structure.describe(), "skipped", reason, structure=name))
                     return
-            seconds = self._plan.setdefault(name, {}).setdefault("seconds", self._learning_s())
-            if seconds < _LEAST_LEARNING_S:
+            plan = self._plan.setdefault(name, {})
+            seconds = 0.0 if structure.still else plan.setdefault("seconds", self._learning_s())
+            if seconds < _LEAST_LEARNING_S and not structure.still:
                 yield self._put(Row(name, structure.describe(), "skipped", "no time is left", structure=name))
                 return
             self._save()
@@ -261,14 +258,16 @@ class Search:
             return
         row = self._precise("int8", bundle, model, name, name=f"{name}+int8", how=structure.describe())
         yield row
-        if row.state == "measured" and self.budget.losses(_judged(row)) and not self.budget.losses(_judged(plain)):
+        if row.state == "measured" and self.budget.losses(judged_of(row)) and not self.budget.losses(judged_of(plain)):
             yield from self._partly(bundle, model, name, f"{name}+int8", how=structure.describe())
-            if "qat" in self._methods and not structure.rounding:
+            if "qat" in self._methods and not structure.rounding and not structure.still:
                 yield from self._structure(replace(structure, name=f"{name}-qat", rounding=True, start=name))
 
     def _learn(self, structure: Structure, seconds: float) -> tuple[Run, Bundle]:
-        self._say(f"{structure.name}: {structure.describe()}; learning for up to {seconds:.0f} s")
         folder = self.folder / "trials" / structure.name
+        if structure.still:
+            return take_as_it_is(self.parent, structure, folder, build_of=self._build_of)
+        self._say(f"{structure.name}: {structure.describe()}; learning for up to {seconds:.0f} s")
         start = None
         if structure.start:
             start = self._structures[structure.start][0].net
@@ -308,6 +307,11 @@ class Search:
         if feed_of(self.parent.bundle) is not None:
             # A stranger's tensors are not ours: a net of ours cannot be run in its place.
             return ""
+        twins = [r for r in self._rows.values() if r.structure == "few" and r.state == "measured"]
+        if structure.cuts and twins:
+            # The same layers have been timed already.
+            short = [self.budget.shortfalls(ratio_of(r.speedup), r.bytes) for r in twins]
+            return "" if not all(short) else f"not learnt: {short[-1][0]}"
         blank = blank_model(self.parent, structure, self._build_of, self.folder / "trials")
         found = [Precise(blank, "float32")]
         if "int8" in self._methods:
@@ -335,7 +339,7 @@ class Search:
             keep = [n for n, _ in ranked[:count]]
             row = self._precise("int8", base, model, structure, name=f"{name}-keep{count}", how=how, keep=keep)
             yield row
-            if row.state != "measured" or not self.budget.losses(_judged(row)):
+            if row.state != "measured" or not self.budget.losses(judged_of(row)):
                 return
 
     def _precise(
@@ -369,6 +373,9 @@ class Search:
             return self._rows[name]
         candidate = candidate_bundle(base, made, threads=self._threads)
         speed = self._speed(candidate, _ROUNDS)
+        if speed.low < (self.budget.min_speedup or 0) < speed.high:
+            # Too near to be told by so few.
+            speed = self._speed(candidate, _MORE_ROUNDS)
         judged = self._judge.compare(candidate)
         breaks = [*self.budget.losses(judged), *self.budget.shortfalls(speed, len(made.model))]
         row = Row(
@@ -490,7 +497,7 @@ class Search:
         self._rows[row.name] = row
         self._save()
         if row.state == "measured":
-            drops = ", ".join(f"{n} {_points(row.drops[n])}" for n in self.budget.max_drop)
+            drops = ", ".join(f"{n} {points_of(row.drops[n])}" for n in self.budget.max_drop)
             speed = row.speedup["value"]
             said = f"{row.name}: {row.bytes:,} bytes, {speed:.2f} times as fast, {drops}"
             self._say(said + (f"; {row.breaks[0]}" if row.breaks else "; within the budget"))
@@ -536,35 +543,14 @@ class Search:
             # Another budget may be asked of the same measurements; what had no time may have it now.
             if row.state == "skipped":
                 continue
-            again = [*self.budget.losses(_judged(row))] if row.state == "measured" else []
-            speed = _ratio(row.speedup) if row.speedup else None
+            again = [*self.budget.losses(judged_of(row))] if row.state == "measured" else []
+            speed = ratio_of(row.speedup) if row.speedup else None
             again += self.budget.shortfalls(speed, row.bytes) if row.state == "measured" else []
             if row.test_drops:
-                on_test = self.budget.losses(Judged({}, _metrics(row.test_drops), (), 0))
+                on_test = self.budget.losses(Judged({}, metrics_of(row.test_drops), (), 0))
                 again += [f"on test images {b}" for b in on_test]
             self._rows[row.name] = replace(row, breaks=tuple(again))
 
     def clear(self) -> None:
         """Remove what only the search needed: the trials' runs and models."""
         shutil.rmtree(self.folder / "trials", ignore_errors=True)
-
-
-def _ratio(values: Mapping[str, float]) -> Ratio:
-    return Ratio(values["value"], values["low"], values["high"], values["before_ms"], values["after_ms"])
-
-
-def _metrics(rows: Mapping[str, Any]) -> dict[str, Any]:
-    from eyewright.core.report import Metric
-
-    return {k: Metric(**v) for k, v in rows.items()}
-
-
-def _judged(row: Row) -> Judged:
-    return Judged(_metrics(row.metrics), _metrics(row.drops), (), 0)
-
-
-def _points(drop: Mapping[str, Any]) -> str:
-    if drop["value"] is None:
-        return "unknown"
-    # A metric that rises as it gets better falls by its drop.
-    return f"{-100 * drop['value'] + 0.0:+.2f} points"

@@ -1,6 +1,6 @@
 """Which layers bear being made smaller: each alone, everything else as it was."""
 
-__all__ = ["layer_sensitivity", "pruning_sensitivity"]
+__all__ = ["layer_sensitivity", "pruning_sensitivity", "score_on_validation"]
 
 import time
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from eyewright.compression.pruning import layer_costs, prune_channels
 from eyewright.compression.quantising import Calibrated, quantisable_layers, quantise_static
 from eyewright.compression.trials import Parent, Precise, candidate_bundle
 from eyewright.core.errors import RefusedError
+from eyewright.nets.pixels import PixelNet
 from eyewright.training.subjects import SUBJECTS
 
 _IMAGES = 64
@@ -41,6 +42,26 @@ def layer_sensitivity(
     return sorted(found, key=lambda one: -one[1])
 
 
+def score_on_validation(parent: Parent) -> Callable[[PixelNet], float]:
+    """Give what gives a net's main metric on at most 128 validation images, evenly chosen, without exporting it."""
+    from eyewright.training.loop import FitData, run_through
+
+    data, preparation = parent.data.val, parent.bundle.preparation
+    few = data.with_samples(data.samples[:: max(1, len(data) // 128)])
+    pixels, _ = preparation.batch([few.image(i) for i in range(len(few))])
+    subject = SUBJECTS[data.task]
+    sizes = [few.image(i).shape[:2] for i in range(len(few))]
+    targets = subject.targets(few, sizes, preparation, f"sensitivity {parent.digest}")
+    seen = FitData(pixels, targets, pixels, targets)
+    learning = subject.learn(parent.net, seen, parent.known_run.recipe, few, preparation)
+
+    def score(net: PixelNet) -> float:
+        kept = run_through(net, pixels, targets, learning.condense, torch.device("cpu"))
+        return float(learning.measure(kept, targets)[learning.main_metric])
+
+    return score
+
+
 def pruning_sensitivity(
     parent: Parent, *, until: float, now: Callable[[], float] = time.monotonic
 ) -> list[dict[str, Any]]:
@@ -53,23 +74,7 @@ def pruning_sensitivity(
         RefusedError: the net cannot be taken apart.
         MissingExtraError: torch-pruning is not installed.
     """
-    net, data = parent.net, parent.data.val
-    run = parent.run
-    assert run is not None
-    few = data.with_samples(data.samples[:: max(1, len(data) // 128)])
-    pixels, _ = parent.bundle.preparation.batch([few.image(i) for i in range(len(few))])
-    subject = SUBJECTS[data.task]
-    sizes = [few.image(i).shape[:2] for i in range(len(few))]
-    targets = subject.targets(few, sizes, parent.bundle.preparation, f"sensitivity {parent.digest}")
-    from eyewright.training.loop import FitData, run_through
-
-    learning = subject.learn(net, FitData(pixels, targets, pixels, targets), run.recipe, few, parent.bundle.preparation)
-    device = torch.device("cpu")
-
-    def score(one: Any) -> float:
-        kept = run_through(one, pixels, targets, learning.condense, device)
-        return float(learning.measure(kept, targets)[learning.main_metric])
-
+    net, score = parent.net, score_on_validation(parent)
     before = score(net)
     costs = layer_costs(net, size_hw=parent.size_hw, channels=parent.channels)
     whole = sum(c.work for c in costs) or 1
@@ -78,7 +83,7 @@ def pruning_sensitivity(
         if now() > until:
             break
         try:
-            pruned = prune_channels(net, _HALF, size_hw=parent.size_hw, channels=parent.channels, only=[cost.name])
+            pruned = prune_channels(net, {cost.name: _HALF}, size_hw=parent.size_hw, channels=parent.channels)
         except RefusedError:
             if not rows:
                 raise

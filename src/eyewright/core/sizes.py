@@ -16,9 +16,20 @@ def parse_bytes(text: str) -> float:
     Raises:
         UsageError: not one.
     """
-    units = {"": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "kib": 1024, "mib": 1024**2}
+    units = {
+        "": 1,
+        "k": 1e3,
+        "kb": 1e3,
+        "m": 1e6,
+        "mb": 1e6,
+        "kib": 1024,
+        "mib": 1024**2,
+        "g": 1e9,
+        "gb": 1e9,
+        "gib": 1024**3,
+    }
     plain = text.strip().lower()
-    number = plain.rstrip("kmib")
+    number = plain.rstrip("kmgib")
     try:
         value = float(number) * units[plain[len(number) :]]
     except (ValueError, KeyError):

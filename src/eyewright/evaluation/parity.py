@@ -36,6 +36,7 @@ DECISION_MARGIN = 1e-6
 
 _CHUNK = 128
 _HAIR = 1e-4
+_LEVEL = 1e-5
 _ALL = 5000
 _PIXELS = 32_000_000
 
@@ -117,7 +118,7 @@ def check_parity(
             apart, other, n = _compare_objects(
                 lambda scale: _decoded(trained, ours, placements, scale),  # noqa: B023
                 lambda scale: _decoded(exported, theirs, theirs_placements, scale),  # noqa: B023
-                (max(tolerance, OBJECT_TOLERANCE), same_iou),
+                _Limits(max(tolerance, OBJECT_TOLERANCE), same_iou, _suppression(trained)),
             )
         else:
             apart, other, n = compare(ours, theirs, tolerance)
@@ -151,6 +152,19 @@ def _compare_pixels(ours: Any, theirs: Any, tolerance: float) -> tuple[float, in
     return float(np.abs(a - b).max(initial=0.0)), int(changed.sum()), 0
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """How far scores may be apart, from which overlap on boxes are the same, and from which one suppresses another."""
+
+    tolerance: float
+    same_iou: float
+    suppression: float
+
+
+def _suppression(predictor: Any) -> float:
+    return float(dict(getattr(predictor, "decoding", {})).get("iou", DEFAULT_IOU))
+
+
 def _decoded(predictor: Any, raw: Any, placements: Any, scale: float) -> list[Any]:
     decoding = dict(getattr(predictor, "decoding", {}))
     iou = decoding.pop("iou", DEFAULT_IOU)
@@ -163,14 +177,16 @@ def _decoded(predictor: Any, raw: Any, placements: Any, scale: float) -> list[An
 
 
 def _compare_objects(
-    trained: Callable[[float], list[Any]], exported: Callable[[float], list[Any]], limits: tuple[float, float]
+    trained: Callable[[float], list[Any]], exported: Callable[[float], list[Any]], limits: _Limits
 ) -> tuple[float, int, int]:
     """Look for each box of one model in the other's answers.
 
     Two boxes that overlap by just the share from which on they are one object may go either way by their last bits.
-    So what is not found is looked for once more with that share a hair smaller and larger.
+    So what is not found is looked for once more with that share a hair smaller and larger. And of two boxes of one
+    object that are level, either may be the one that stays: what is not found may be there, suppressed by its equal.
     """
-    tolerance, same_iou = limits
+    tolerance, same_iou = limits.tolerance, limits.same_iou
+    level = max(_LEVEL, tolerance if tolerance > OBJECT_TOLERANCE else 0.0)
     worst, changed, compared = 0.0, 0, 0
     several: dict[bool, list[list[Any]]] = {}
     both = (trained(1.0), exported(1.0))
@@ -182,9 +198,14 @@ def _compare_objects(
             if not np.isfinite(apart).all():
                 if other not in several:
                     again = exported if other else trained
-                    several[other] = [again(1 - _HAIR), again(1 + _HAIR)]
-                for decoded in several[other]:
+                    several[other] = [again(1 - _HAIR), again(1 + _HAIR), again(1 / limits.suppression)]
+                *hairs, whole = several[other]
+                for decoded in hairs:
                     apart = np.minimum(apart, _nearest(sure, decoded[i], same_iou))
+                # How sure they are of the same box, were it not suppressed, and of what suppresses it.
+                beneath = _nearest(sure, whole[i], same_iou)
+                surer = _nearest(sure, theirs, limits.suppression * (1 - _HAIR))
+                apart = np.where(np.isfinite(apart) | (beneath + surer > level), apart, beneath)
             there = np.isfinite(apart)
             changed += int((~there).sum())
             worst = max(worst, float(apart[there].max(initial=0.0)))

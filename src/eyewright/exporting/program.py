@@ -1,6 +1,6 @@
 """The torch target: a `torch.export` program, without the code that made the net and without pickle."""
 
-__all__ = ["program_session", "write_program"]
+__all__ = ["FILE", "program_session", "write_program"]
 
 import io
 import json
@@ -20,6 +20,7 @@ from eyewright.nets.answers import answers_of
 from eyewright.nets.pixels import PixelNet
 
 FILE = "model.pt2"
+"""What a target's program is called."""
 
 
 def write_program(

@@ -18,7 +18,8 @@ from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
-    from eyewright.compression.search import Row, Search, SearchResult
+    from eyewright.compression.rows import Row
+    from eyewright.compression.search import Search, SearchResult
     from eyewright.compression.trials import Parent
     from eyewright.data import Dataset
     from eyewright.training.run import Run

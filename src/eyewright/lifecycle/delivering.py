@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from eyewright.delivery.benchmark import Bench
     from eyewright.evaluation.parity import Parity
 
-TARGETS = ("onnx", "openvino", "web", "torch", "docker", "systemd")
+TARGETS = ("onnx", "openvino", "web", "torch", "executorch", "docker", "systemd")
 """Where `eyewright export --to` takes a model."""
+
+_OF_WEIGHTS = ("torch", "executorch")
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ def deliver(
     """Make a bundle, or the bundle inside a run, ready for another runtime, in the folder `out`.
 
     "openvino" is Intel's intermediate representation, "web" a folder of static files that runs in a browser, "torch" a
-    `torch.export` program, "docker" and "systemd" serve the bundle. A target with a model passes the parity gate: it
-    answers as the bundle does on every validation image of `data` (a run knows its own), or on the bundle's golden
-    images where there are no others.
+    `torch.export` program, "executorch" that program lowered for PyTorch's small runtime, "docker" and "systemd" serve
+    the bundle. A target with a model passes the parity gate: it answers as the bundle does on every validation image
+    of `data` (a run knows its own), or on the bundle's golden images where there are no others.
 
     Raises:
         ParityError: the target answers otherwise; nothing is left at `out`.
@@ -73,7 +75,7 @@ def deliver(
     parity = None
     with staged_folder(out) as stage, checked_output(out):
         about = _write(to, bundle, content[bundle.manifest.model], source, stage, runtime)
-        if to in ("openvino", "web", "torch"):
+        if to not in ("docker", "systemd"):
             write_bytes(stage / "golden.npz", content["golden.npz"])
             seal_target(stage, to, bundle, digest, about=about)
             images = _images(Path(model), data, bundle) or GoldenImages.of(content["golden.npz"])
@@ -94,8 +96,8 @@ def _write(to: str, bundle: "Bundle", model: bytes, source: Path, stage: Path, r
 
         size = write_web(bundle, model, stage, runtime=None if runtime is None else Path(runtime))
         return {"download_bytes": size, "onnxruntime_web": RUNTIME_VERSION}
-    if to == "torch":
-        return _write_torch(bundle, stage)
+    if to in _OF_WEIGHTS:
+        return _write_weights(to, bundle, stage)
     from eyewright.delivery.hosts import write_docker, write_systemd
 
     (write_docker if to == "docker" else write_systemd)(bundle, source, stage)
@@ -113,28 +115,28 @@ def _layers_of() -> Any:
     return layers_of
 
 
-def _write_torch(bundle: "Bundle", stage: Path) -> dict[str, Any]:
+def _write_weights(to: str, bundle: "Bundle", stage: Path) -> dict[str, Any]:
+    """Write a target that is made of the net and not of its ONNX model."""
     need_torch()
-    from eyewright.exporting.program import write_program
     from eyewright.lifecycle.compressing import run_in
 
     owner = run_in(bundle) if bundle.manifest.precision == "float32" else None
     if owner is None:
         raise RefusedError(
-            "the bundle holds no weights of a catalogue net in float32, which a torch program is made of",
+            f"the bundle holds no weights of a catalogue net in float32, which the {to} target is made of",
             fix="take it to onnx, openvino or web",
             code="no_weights",
         )
-    preparation = bundle.preparation
-    write_program(
-        owner.net,
-        stage,
-        task=bundle.task_name,
-        temperature=owner.temperature,
-        size_hw=preparation.size_hw,
-        channels=preparation.channels,
-    )
-    return {"files": ["model.pt2"]}
+    if to == "torch":
+        from eyewright.exporting.program import FILE
+        from eyewright.exporting.program import write_program as write
+    else:
+        from eyewright.exporting.executorch import FILE
+        from eyewright.exporting.executorch import write_executorch as write
+
+    size, channels = bundle.preparation.size_hw, bundle.preparation.channels
+    write(owner.net, stage, task=bundle.task_name, temperature=owner.temperature, size_hw=size, channels=channels)
+    return {"files": [FILE]}
 
 
 def _images(model: Path, data: PathLike | None, bundle: "Bundle") -> Any:
@@ -202,9 +204,10 @@ def open_any(path: PathLike) -> Any:
 def _opened(folder: Path, kind: str) -> Any:
     from eyewright.delivery.target import open_target
 
-    if kind != "torch":
+    if kind not in _OF_WEIGHTS:
         return open_target(folder)
     need_torch()
+    from eyewright.exporting.executorch import executorch_session
     from eyewright.exporting.program import program_session
 
-    return open_target(folder, others={"torch": program_session})
+    return open_target(folder, others={"torch": program_session, "executorch": executorch_session})

@@ -1,0 +1,63 @@
+"""What became of one way to a smaller model: a row of the search, and what is read from it again."""
+
+__all__ = ["Row", "judged_of", "metrics_of", "points_of", "ratio_of"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eyewright.compression.measuring import Judged, Ratio
+from eyewright.core.report import Metric
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one way: `state` is "measured", "refused" or "skipped", `reason` says why.
+
+    `metrics` and `drops` are on validation images; `test_drops` where the test images were asked too.
+    """
+
+    name: str
+    how: str
+    state: str
+    reason: str = ""
+    bytes: int = 0
+    precision: str = "float32"
+    speedup: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    drops: Mapping[str, Any] = field(default_factory=dict)
+    test_drops: Mapping[str, Any] = field(default_factory=dict)
+    changed: int = 0
+    seconds: float = 0.0
+    structure: str = ""
+    method: str = ""
+    keep: tuple[str, ...] = ()
+    breaks: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether it was measured and breaks no bound."""
+        return self.state == "measured" and not self.breaks
+
+
+def ratio_of(values: Mapping[str, float]) -> Ratio:
+    """Give the ratio of speeds that a row holds."""
+    return Ratio(values["value"], values["low"], values["high"], values["before_ms"], values["after_ms"])
+
+
+def metrics_of(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Give metrics from what a row holds of them."""
+    return {k: Metric(**v) for k, v in rows.items()}
+
+
+def judged_of(row: Row) -> Judged:
+    """Give what the validation images said of a row."""
+    return Judged(metrics_of(row.metrics), metrics_of(row.drops), (), 0)
+
+
+def points_of(drop: Mapping[str, Any]) -> str:
+    """Say a drop as the change of its metric, in points."""
+    if drop["value"] is None:
+        return "unknown"
+    # A metric that rises as it gets better falls by its drop.
+    return f"{-100 * drop['value'] + 0.0:+.2f} points"
