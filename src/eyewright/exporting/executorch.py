@@ -3,6 +3,8 @@
 __all__ = ["FILE", "executorch_session", "write_executorch"]
 
 import contextlib
+import io
+import logging
 import os
 import sys
 import warnings
@@ -120,13 +122,18 @@ def _quietly() -> Iterator[None]:
     sys.stderr.flush()
     held = [os.dup(fd) for fd in (1, 2)]
     nothing = os.open(os.devnull, os.O_WRONLY)
+    before = logging.root.manager.disable
     try:
         for fd in (1, 2):
             os.dup2(nothing, fd)
-        with warnings.catch_warnings():
+        # What its C++ writes goes to Python's streams, which need not be the descriptors.
+        streams = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+        logging.disable(logging.WARNING)
+        with streams[0], streams[1], warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(before)
         sys.stdout.flush()
         sys.stderr.flush()
         for fd, own in zip((1, 2), held, strict=True):
