@@ -130,7 +130,11 @@ def fold_datasets(
     targets = [strata[i] for i in chosen]
     of_class: dict[int, set[int]] = defaultdict(set)
     for i, target in zip(chosen, targets, strict=True):
-        of_class[target].add(groups[i])
+        # Images in which nothing is marked are of no class that could vanish.
+        if target >= 0:
+            of_class[target].add(groups[i])
+    if not of_class:
+        raise DatasetError("nothing is marked in any image", fix="annotate some")
     scarce = min(of_class, key=lambda t: len(of_class[t]))
     if len(of_class[scarce]) < k:
         raise DatasetError(

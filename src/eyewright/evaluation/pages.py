@@ -100,7 +100,6 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         curves=_curves(report),
         **origins(report),
         slices=report.tables.get("slices") or (),
-        folds=_fold_rows(report),
         thresholds=report.sections.get("thresholds") or {"classes": {}},
         per_class=report.per_class[:_ROWS],
         n_classes=len(report.per_class),
@@ -110,9 +109,11 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
 
 
 def origins(report: Report) -> dict[str, Any]:
-    """Give what every page says of where a report comes from: history, audit, recipe, facts, warnings, provenance."""
+    """Give what every page says of where a report comes from: folds, history, audit, recipe, facts, warnings,
+    provenance."""
     sections = report.sections
     return {
+        "folds": _fold_rows(report),
         "history": _history_charts(sections.get("history") or ()),
         "audit": sections.get("audit") or (),
         "recipe": sections.get("recipe") or {},

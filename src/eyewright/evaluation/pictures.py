@@ -50,18 +50,25 @@ _SCENE_SIDE = 520
 _CROP_SIDE = 150
 
 
-def scene_pictures(report: Report, dataset: Dataset, predictor: Any) -> dict[str, list[dict[str, Any]]]:
+def scene_pictures(
+    report: Report, dataset: Dataset, predictor: Any, *, owners: Mapping[str, Any] | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Give the pictures of a report on boxes or masks: the worst images with truth and answer side by side, and the
     worst misses and false alarms cut out.
 
-    `dataset` and `predictor` are those that the report was made with.
+    `dataset` and `predictor` are those that the report was made with; `owners` names by sample id who predicted it,
+    where that differs.
     """
+    owners = owners or {}
     if report.task == "segment":
-        return {
-            "worst": [_mask_scene(i, dataset, predictor) for i in _various([i for i in report.items if _is_wrong(i)])]
-        }
+        wrong = _various([i for i in report.items if _is_wrong(i)])
+        return {"worst": [_mask_scene(i, dataset, owners.get(i["id"], predictor)) for i in wrong]}
     ids = {name: k for k, name in enumerate(report.labels)}
-    worst = [_box_scene(i, dataset, predictor, ids) for i in report.items[:_SCENES] if i["missed"] or i["false"]]
+    worst = [
+        _box_scene(i, dataset, owners.get(i["id"], predictor), ids)
+        for i in report.items[:_SCENES]
+        if i["missed"] or i["false"]
+    ]
     misses = [{**m, "item": i} for i in report.items for m in i["missed"]]
     misses.sort(key=lambda m: -(m["box"][2] - m["box"][0]) * (m["box"][3] - m["box"][1]))
     alarms = [{**f, "item": i} for i in report.items for f in i["false"]]

@@ -1,6 +1,15 @@
 """Measure detectors and segmenters on a dataset, image by image, keeping only what the numbers need."""
 
-__all__ = ["Scene", "evaluate_scenes", "gather_masks", "gather_scenes", "points_of", "true_objects"]
+__all__ = [
+    "Scene",
+    "evaluate_scenes",
+    "gather_masks",
+    "gather_scenes",
+    "points_of",
+    "report_masks",
+    "report_objects",
+    "true_objects",
+]
 
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -71,8 +80,11 @@ def evaluate_scenes(
     if dataset.task != predictor.task_name:
         raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
     dataset = dataset.relabelled(predictor.labels)
-    measure = _measure_masks if dataset.task == "segment" else _measure_objects
-    report = measure(predictor, dataset, seed, quiet)
+    if dataset.task == "segment":
+        report = report_masks(dataset, *gather_masks(predictor, dataset, quiet=quiet), seed=seed)
+    else:
+        scenes, looks = gather_scenes(predictor, dataset, quiet=quiet)
+        report = report_objects(dataset, scenes, looks, points=points_of(predictor), seed=seed)
     return replace(report, sections=sections or {}, provenance=provenance or {})
 
 
@@ -120,16 +132,25 @@ def gather_scenes(
     return scenes, looks
 
 
-def _measure_objects(predictor: Predictor, dataset: Dataset, seed: int, quiet: bool) -> Report:
-    scenes, looks = gather_scenes(predictor, dataset, quiet=quiet)
-    names = predictor.labels.names
+def report_objects(
+    dataset: Dataset,
+    scenes: Sequence[Scene],
+    looks: Sequence[tuple[float, float]],
+    *,
+    points: NDArray[np.float64],
+    seed: int = 0,
+) -> Report:
+    """Give the report on what `gather_scenes` gathered, a scene for each sample of `dataset` in its order.
+
+    `points` are the classes' operating points, (C,).
+    """
+    names = dataset.labels.names
     found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
     matched = match_detections(found, truth, len(names), overlaps=near)
     groups = _groups(dataset)
     metrics = detection_metrics(
         found, truth, len(names), rng=generator(seed, "bootstrap"), groups=groups, matched=matched
     )
-    points = points_of(predictor)
     metrics |= _at_points(scenes, points, len(names), generator(seed, "points"), groups)
     if dataset.task == "instance":
         metrics |= _panoptic(scenes, points, len(names), generator(seed, "panoptic"), groups)
@@ -391,10 +412,17 @@ def gather_masks(
     return np.stack(tables), np.stack(edges), looks
 
 
-def _measure_masks(predictor: Predictor, dataset: Dataset, seed: int, quiet: bool) -> Report:
-    names = predictor.labels.names
+def report_masks(
+    dataset: Dataset,
+    confusions: NDArray[np.int64],
+    edges: NDArray[np.float64],
+    looks: Sequence[tuple[float, float]],
+    *,
+    seed: int = 0,
+) -> Report:
+    """Give the report on what `gather_masks` gathered, a row for each sample of `dataset` in its order."""
+    names = dataset.labels.names
     fore = dataset.foreground
-    confusions, edges, looks = gather_masks(predictor, dataset, quiet=quiet)
     metrics, rows = mask_metrics(
         confusions, edges, names, fore, rng=generator(seed, "bootstrap"), groups=_groups(dataset)
     )

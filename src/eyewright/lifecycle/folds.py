@@ -20,6 +20,7 @@ from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
+from eyewright.lifecycle.scene_folds import measure_scene_folds
 from eyewright.lifecycle.stages import evaluate, train_on
 
 if TYPE_CHECKING:
@@ -67,28 +68,31 @@ def cross_validate(
 ) -> FoldsResult:
     """Train `folds` nets, each without another part of the images, and measure each on the part it has not seen.
 
-    Folds are stratified, and images that are alike or of one group stay in one fold. Within a fold an eighth of the
+    Folds are stratified (boxes and masks by the rarest class that an image holds), and images that are alike or of one
+    group stay in one fold. Within a fold an eighth of the
     training images chooses the epoch and the temperature, so the part that is measured is touched by nothing. A test
     part that comes with the data is kept out of all folds. `repeats` cuts the folds anew that many times. `budget` is
     for all folds together. With `resume` finished folds are kept.
 
     Raises:
         DatasetError: a class has fewer images that are not alike than folds.
-        UsageError: fewer than 2 folds, or an option that is unknown.
+        UsageError: fewer than 2 folds, an ensemble of boxes, or an option that is unknown.
     """
     started = time.monotonic()
     need_torch()
     if repeats < 1:
         raise UsageError(f"expected 1 repeat or more, found {repeats}", fix="change --repeats")
     resolved = recipe_of(recipe, budget=budget, **options)
-    if resolved.task not in ("auto", "classify"):
-        raise UsageError(f"expected classification with folds, found {resolved.task!r}", fix="leave --folds out")
-    check_model(resolved.model, "classify")
+    if resolved.task != "auto":
+        check_model(resolved.model, resolved.task)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
     if isinstance(data, str | Path):
-        data = open_readable(data, label_depth=label_depth, task="classify", quiet=quiet, say=say)
-    folder = Path(out) if out is not None else free_folder(Path("runs") / "classify", f"{data.name}-folds")
+        data = open_readable(data, label_depth=label_depth, task=resolved.task, quiet=quiet, say=say)
+    check_model(resolved.model, data.task)
+    if ensemble and data.task in ("detect", "instance"):
+        raise UsageError("expected no ensemble of boxes, which have no mean, found one", fix="leave --ensemble out")
+    folder = Path(out) if out is not None else free_folder(Path("runs") / data.task, f"{data.name}-folds")
     if not resume and (folder / "folds.json").exists():
         raise UsageError(f"a cross-validation is already in {str(folder)!r}", fix="choose another --out, or --resume")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
@@ -172,55 +176,35 @@ def _together(
     quiet: bool,
     say: Say,
 ) -> FoldsResult:
-    from eyewright.core.rng import generator
     from eyewright.data import audit_dataset
-    from eyewright.evaluation import predict_dataset, report_predictions, write_report
-    from eyewright.evaluation.pictures import choose_pictures
-    from eyewright.imaging.preparation import Placement
-    from eyewright.metrics import classification_metrics, corrected_interval
+    from eyewright.evaluation import write_report
+    from eyewright.metrics import corrected_interval
     from eyewright.tasks import TASKS
 
-    index = {s.id: i for i, s in enumerate(parts[0].samples)}
-    labels = dataset.labels
-    scores = np.zeros((len(index), len(labels)))
-    looks: list[tuple[float, float]] = [(0.0, 0.0)] * len(index)
-    each: list[dict[str, float]] = []
-    for part, run in zip(parts, runs, strict=True):
-        test = part.test
-        predictions, seen = predict_dataset(run.predictor, test, quiet=quiet)
-        found = np.stack([p.probabilities for p in predictions]).astype(np.float64)
-        for sample, row, look in zip(test.samples, found, seen, strict=True):
-            scores[index[sample.id]] += row * folds / len(parts)
-            looks[index[sample.id]] = look
-        measured = classification_metrics(test.targets, found, rng=generator(seed, "fold"), replicates=2)
-        each.append({k: v for k in _MEASURED if (v := measured[k].value) is not None})
-        say(f"fold {len(each)}: accuracy {each[-1]['accuracy']:.4f} on {len(test)} images it had not seen")
-    names = [k for k in _MEASURED if all(k in row for row in each)]
+    measure = _measure_classes if dataset.task == "classify" else measure_scene_folds
+    report, whole, each, pictures, table = measure(
+        dataset, parts, runs, folds=folds, seed=seed, quiet=quiet, say=say
+    )
+    names = [k for k in each[0] if all(k in row for row in each)]
     between = {
         k: corrected_interval([row[k] for row in each], test_share=1 / (folds - 1), bounds=_BOUNDS.get(k, (0.0, 1.0)))
         for k in names
     }
     spread = {k: float(np.std([row[k] for row in each], ddof=1)) for k in names}
-    whole = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
-    nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
-    raw = {"probabilities": (scores / scores.sum(1, keepdims=True)).astype(np.float32)}
-    report = report_predictions(
-        TASKS[dataset.task].decode(raw, nowhere, labels),
-        whole,
-        labels=labels,
-        looks=looks,
-        seed=seed,
+    report = replace(
+        report,
         sections={**_sections(runs, each, between, spread, folds), "audit": audit_dataset(whole, scan_of(whole))},
         provenance={k: runs[0].about[k] for k in ("versions", "hardware", "commit") if runs[0].about.get(k)},
     )
     title = f"{dataset.name}: {runs[0].recipe.model_name}, {folds} folds"
-    write_report(report, folder, title=title, pictures=choose_pictures(report, whole))
-    write_text(folder / "out-of-fold.csv", _predictions_csv(parts, whole, scores, folds))
+    write_report(report, folder, title=title, pictures=pictures)
+    write_text(folder / "out-of-fold.csv", table)
     joined = _join(runs, parts, folder / "ensemble", dataset) if ensemble else None
     held_out = None
     if joined is not None and any(s.split == "test" for s in dataset.samples):
         held_out = evaluate(joined, dataset.test, out=joined.folder, quiet=quiet)
-        say(f"ensemble on the test part: accuracy {held_out.metrics['accuracy']}")
+        main = TASKS[dataset.task].main_metric
+        say(f"ensemble on the test part: {main} {held_out.metrics[main]}")
     facts = {
         "folds": folds,
         "repeats": len(parts) // folds,
@@ -233,6 +217,47 @@ def _together(
     }
     write_json(folder / "folds.json", to_jsonable(facts))
     return FoldsResult(folder, tuple(runs), report, between, spread, joined)
+
+
+def _measure_classes(
+    dataset: "Dataset",
+    parts: Sequence["Dataset"],
+    runs: Sequence["Run"],
+    *,
+    folds: int,
+    seed: int,
+    quiet: bool,
+    say: Say,
+) -> tuple[Report, "Dataset", list[dict[str, float]], Mapping[str, Any], str]:
+    """Measure each fold on its own test part, and all images by the mean of the nets that had not seen them."""
+    from eyewright.core.rng import generator
+    from eyewright.evaluation import predict_dataset, report_predictions
+    from eyewright.evaluation.pictures import choose_pictures
+    from eyewright.imaging.preparation import Placement
+    from eyewright.metrics import classification_metrics
+    from eyewright.tasks import TASKS
+
+    index = {s.id: i for i, s in enumerate(parts[0].samples)}
+    scores = np.zeros((len(index), len(dataset.labels)))
+    looks: list[tuple[float, float]] = [(0.0, 0.0)] * len(index)
+    each: list[dict[str, float]] = []
+    for part, run in zip(parts, runs, strict=True):
+        test = part.test
+        predictions, seen = predict_dataset(run.predictor, test, quiet=quiet)
+        found = np.stack([p.probabilities for p in predictions]).astype(np.float64)
+        for sample, row, look in zip(test.samples, found, seen, strict=True):
+            scores[index[sample.id]] += row * folds / len(parts)
+            looks[index[sample.id]] = look
+        measured = classification_metrics(test.targets, found, rng=generator(seed, "fold"), replicates=2)
+        each.append({k: v for k in _MEASURED if (v := measured[k].value) is not None})
+        say(f"fold {len(each)}: accuracy {each[-1]['accuracy']:.4f} on {len(test)} images it had not seen")
+    whole = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
+    nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
+    raw = {"probabilities": (scores / scores.sum(1, keepdims=True)).astype(np.float32)}
+    answers = TASKS[dataset.task].decode(raw, nowhere, dataset.labels)
+    report = report_predictions(answers, whole, labels=dataset.labels, looks=looks, seed=seed)
+    pictures = choose_pictures(report, whole)
+    return report, whole, each, pictures, _predictions_csv(parts, whole, scores, folds)
 
 
 def _sections(
@@ -288,7 +313,7 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     scan = scan_of(dataset)
     for sample, record in zip(dataset.samples, scan.records, strict=True):
         if sample.id not in rows:
-            label = dataset.labels.names[sample.target]
+            label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
             rows[sample.id] = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, ("id", "split", "label", "sha256"), lineterminator="\n")
@@ -297,12 +322,13 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     write_text(folder / "split.csv", buffer.getvalue())
     write_text(folder / "metrics.csv", (first.folder / "metrics.csv").read_text("utf-8"))
     n = sum(r.about["calibration"]["n"] for r in runs)
+    calibrated = "temperature, each member" if dataset.task == "classify" else "none"
     about = {
         **first.about,
         "members": len(runs),
         "parameters": sum(r.about["parameters"] for r in runs),
         "scaling": {"mean": [0.0] * first.preparation.channels, "std": [1.0] * first.preparation.channels},
-        "calibration": {**first.about["calibration"], "method": "temperature, each member", "temperature": 1.0, "n": n},
+        "calibration": {**first.about["calibration"], "method": calibrated, "temperature": 1.0, "n": n},
     }
     write_json(folder / "run.json", to_jsonable(about))
     return load_run(folder)
