@@ -220,7 +220,7 @@ def test_a_zip_member_that_unpacks_too_large_is_an_unreadable_image_not_a_full_m
         (("a.txt", "b.md"), "found none"),
         (("1.png", "2.png"), "without one"),
         (("a/1.dng",), "convert them"),
-        (("gt/gt.txt", "img1/000001.jpg"), "MOT tracking"),
+        (("img1/000001.jpg", "img1/000002.jpg", "det/det.txt"), "MOT tracking"),
     ],
 )
 def test_what_is_no_classification_data_is_refused_by_name(tmp_path: Path, names: tuple[str, ...], said: str) -> None:

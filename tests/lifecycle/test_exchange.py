@@ -12,8 +12,9 @@ from onnx import TensorProto, helper
 import eyewright as ew
 from eyewright.bundle import CONTRACTS, Contract
 from eyewright.cli import main
-from eyewright.core.errors import BundleError, OutputError, UsageError
+from eyewright.core.errors import BundleError, DatasetError, OutputError, UsageError
 from eyewright.data import open_dataset
+from eyewright.data.writers.masks import encode_classes
 
 SHARED = Path(os.environ.get("EYEWRIGHT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -32,7 +33,7 @@ def marks(folder: Path, task: str) -> list[tuple[str, list[tuple[str, tuple[floa
     return sorted(rows)
 
 
-@pytest.mark.parametrize("to", ["coco", "yolo", "voc"])
+@pytest.mark.parametrize("to", ["coco", "yolo", "voc", "labelme", "label-studio"])
 def test_boxes_come_back_from_every_format(scenes: Path, tmp_path: Path, to: str) -> None:
     written = ew.convert(scenes, to=to, out=tmp_path / to, task="detect")
     assert marks(tmp_path / to, "detect") == marks(scenes, "detect")
@@ -42,7 +43,7 @@ def test_boxes_come_back_from_every_format(scenes: Path, tmp_path: Path, to: str
     assert back.format == to
 
 
-@pytest.mark.parametrize("to", ["coco", "yolo"])
+@pytest.mark.parametrize("to", ["coco", "yolo", "labelme", "label-studio"])
 def test_outlines_come_back_to_the_pixel(scenes: Path, tmp_path: Path, to: str) -> None:
     written = ew.convert(scenes, to=to, out=tmp_path / to, task="instance")
     first, second = (open_dataset(p, task="instance") for p in (scenes, tmp_path / to))
@@ -52,9 +53,10 @@ def test_outlines_come_back_to_the_pixel(scenes: Path, tmp_path: Path, to: str) 
         ours = sorted(o.mask((96, 96)).tobytes() for o in first.objects(i, (96, 96)).outlines)
         found = second.objects(theirs[Path(sample.id).stem], (96, 96)).outlines
         differ += ours != sorted(o.mask((96, 96)).tobytes() for o in found)
-    # YOLO has one polygon an object: what lies in two parts, or round a hole, loses some, and it says so.
-    assert differ == 0 if to == "coco" else differ <= 8
-    assert bool(written.lost) == (to == "yolo")
+    # YOLO has one polygon an object: what lies in two parts, or round a hole, loses some, and it says so. LabelMe has
+    # parts but no holes. Label Studio's brush and COCO's run lengths keep every pixel.
+    assert differ == 0 if to in ("coco", "label-studio") else differ <= 8
+    assert bool(written.lost) == (to == "yolo" or differ > 0)
 
 
 def test_masks_and_imagefolders_are_written_too(scenes: Path, tmp_path: Path) -> None:
@@ -68,6 +70,89 @@ def test_masks_and_imagefolders_are_written_too(scenes: Path, tmp_path: Path) ->
     crops = open_dataset(tmp_path / "crops")
     assert (crops.task, len(crops)) == ("classify", written.objects)
     assert any("cut out" in line for line in written.lost)
+
+
+@pytest.mark.parametrize("to", ["labelme", "label-studio"])
+def test_masks_become_regions_of_annotation_tools(scenes: Path, tmp_path: Path, to: str) -> None:
+    ew.convert(scenes, to=to, out=tmp_path / to, task="segment")
+    ours, theirs = open_dataset(scenes, task="segment"), open_dataset(tmp_path / to, task="segment")
+    theirs = theirs.relabelled(ours.labels)
+    at = {Path(s.id).stem: i for i, s in enumerate(theirs.samples)}
+    wrong = [
+        (ours.mask(i, (96, 96)) != theirs.mask(at[Path(s.id).stem], (96, 96))).mean()
+        for i, s in enumerate(ours.samples[:20])
+    ]
+    assert max(wrong) <= (0.01 if to == "labelme" else 0)
+
+
+def test_cityscapes_takes_its_own_classes_alone(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="expected classes of Cityscapes' 19, found 'square'"):
+        ew.convert(scenes, to="cityscapes", out=tmp_path / "no", task="segment")
+    assert not (tmp_path / "no").exists()
+    from tests.data.test_readers import png, put
+
+    rng = np.random.default_rng(0)
+    streets = tmp_path / "streets"
+    masks = [rng.integers(0, 4, (40, 60)).astype(np.uint8) for _ in range(4)]
+    for k, mask in enumerate(masks):
+        put(streets, f"train/images/ulm_000000_00000{k}.png", png(40, 60, k))
+        put(streets, f"train/masks/ulm_000000_00000{k}.png", encode_classes(mask))
+    put(streets, "classes.txt", "0 background\n1 road\n2 person\n3 car\n")
+    written = ew.convert(streets, to="cityscapes", out=tmp_path / "city")
+    assert not any("names" in line for line in written.lost)
+    back = open_dataset(tmp_path / "city")
+    assert (back.format, back.splits) == ("cityscapes", ("train",))
+    for i, (mask, sample) in enumerate(zip(masks, back.samples, strict=True)):
+        found = back.mask(i, (40, 60))
+        for value, name in ((1, "road"), (2, "person"), (3, "car")):
+            assert np.array_equal(found == back.labels.names.index(name), mask == value), sample.id
+        assert np.array_equal(found == 255, mask == 0)
+
+
+def test_mot_keeps_identities_where_they_are_known(scenes: Path, tmp_path: Path) -> None:
+    from tests.data.test_readers import png, put
+
+    home = tmp_path / "mot"
+    for k in (1, 2, 4):
+        put(home, f"train/A-01/img1/{k:06d}.png", png(60, 80, k))
+    put(
+        home,
+        "train/A-01/gt/gt.txt",
+        "1,7,11,21,30,20,1,1,1.0\n2,7,12,21,30,20,1,3,1.0\n2,8,1,1,9,9,0,1,0.5\n\nx,1\n3,7,1,1,5,5,1,1,1\n",
+    )
+    data = open_dataset(home, task="detect")
+    assert (data.format, data.labels.names, [s.group for s in data.samples]) == (
+        "mot",
+        ("pedestrian", "car"),
+        ["train/A-01"] * 3,
+    )
+    first, second, last = (data.objects(i, (60, 80)) for i in range(3))
+    # Coordinates count from 1; a flag of 0 is an ignore region; a frame without rows shows nothing.
+    assert first.boxes_xyxy.tolist() == [[10, 20, 40, 40]]
+    assert (second.track_ids.tolist(), second.crowd.tolist(), second.label_ids.tolist()) == (
+        [7, 8],
+        [False, True],
+        [1, 0],
+    )
+    assert len(last) == 0
+    assert sorted((p.code, p.line) for p in data.problems if p.severity == "error") == [
+        ("annotation", 5),
+        ("missing_image", None),
+    ]
+    ew.convert(home, to="mot", out=tmp_path / "again", task="detect")
+    again = open_dataset(tmp_path / "again", task="detect")
+    for i in range(3):
+        ours, theirs = data.objects(i, (60, 80)), again.objects(i, (60, 80))
+        assert np.array_equal(ours.boxes_xyxy, theirs.boxes_xyxy)
+        assert np.array_equal(ours.track_ids, theirs.track_ids)
+    written = ew.convert(scenes, to="mot", out=tmp_path / "shapes", task="detect")
+    assert any("identities" in line for line in written.lost)
+    rows = (tmp_path / "shapes/test/test/det/det.txt").read_text().splitlines()
+    boxes = open_dataset(scenes, task="detect").test
+    assert len(rows) == sum(len(s.target) for s in boxes.samples)
+    frame, identity, x, y, w, h, *_ = (float(v) for v in rows[0].split(","))
+    assert (frame, identity) == (1, -1)
+    assert [x - 1, y - 1, x - 1 + w, y - 1 + h] == boxes.objects(0, (96, 96)).boxes_xyxy[0].tolist()
 
 
 def test_the_command_says_what_is_lost(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

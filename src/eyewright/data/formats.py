@@ -109,8 +109,6 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str 
         tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and _has_columns(tree, n)]
         if tables:
             return _from_table(tree, names, tables, "csv")
-    if task in (None, "classify") and {"gt", "img1"} <= {part for n in names for part in n.lower().split("/")[:-1]}:
-        raise DatasetError("this looks like MOT tracking data, which no dataset is made of", fix="see eyewright track")
     if task != "classify":
         found = read_annotated(tree, names, outlines=task in ("segment", "instance"))
         if found is not None:
@@ -120,6 +118,12 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str 
                 f"expected annotations for {task!r} in {str(path)!r} ({', '.join(ANNOTATED_FORMATS)}), found none",
                 fix="see eyewright formats",
             )
+    folders = {part for n in names for part in n.lower().split("/")[:-1]}
+    if "img1" in folders and folders & {"gt", "det"}:
+        raise DatasetError(
+            "this looks like MOT tracking data: boxes to be found, and no classes of images",
+            fix="use --task detect; gt/gt.txt holds the truth",
+        )
     return _from_folders(tree, names, label_depth)
 
 
@@ -166,8 +170,11 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
     groups, table = _groups_of(tree, names, found)
     if table:
         notes.append(f"images of one group in {table!r} stay in one part")
+    elif any(m.group for m in found.images):
+        notes.append("frames of one sequence stay in one part")
     samples = tuple(
-        Sample(m.name, m.target, m.split, group=groups.get(m.name), stated_hw=m.stated_hw) for m in found.images
+        Sample(m.name, m.target, m.split, group=groups.get(m.name, m.group), stated_hw=m.stated_hw)
+        for m in found.images
     )
     splits = {s.split for s in samples}
     if None in splits and len(splits) > 1:

@@ -91,7 +91,8 @@ class Objects:
     `boxes_xyxy` is float64 (n, 4): x0, y0, x1, y1 in source pixels from the left upper corner, or in shares of the
     sides if `relative`. `label_ids` is int64 (n,). `crowd` marks ignore regions, bool (n,). `outlines` holds a shape
     for each object, or nothing at all. `entries`, int64 (n,), are their places in `lines`. `areas`, float64 (n,), are
-    the pixels that each object covers, where they are stated; NaN for one that is not.
+    the pixels that each object covers, where they are stated; NaN for one that is not. `track_ids`, int64 (n,), say
+    which object of a sequence each is, where that is known.
     """
 
     boxes_xyxy: NDArray[np.float64]
@@ -102,6 +103,7 @@ class Objects:
     lines: Lines | None = None
     relative: bool = False
     areas: NDArray[np.float64] | None = None
+    track_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
@@ -125,6 +127,7 @@ class Objects:
             outlines=[self.outlines[i] for i in rows.tolist()] if len(self.outlines) else (),
             entries=None if self.entries is None else self.entries[rows],
             areas=None if self.areas is None else self.areas[rows],
+            track_ids=None if self.track_ids is None else self.track_ids[rows],
         )
 
     def renamed(self, ids: NDArray[np.int64]) -> "Objects":

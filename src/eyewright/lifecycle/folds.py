@@ -182,9 +182,7 @@ def _together(
     from eyewright.tasks import TASKS
 
     measure = _measure_classes if dataset.task == "classify" else measure_scene_folds
-    report, whole, each, pictures, table = measure(
-        dataset, parts, runs, folds=folds, seed=seed, quiet=quiet, say=say
-    )
+    report, whole, each, pictures, table = measure(dataset, parts, runs, folds=folds, seed=seed, quiet=quiet, say=say)
     names = [k for k in each[0] if all(k in row for row in each)]
     between = {
         k: corrected_interval([row[k] for row in each], test_share=1 / (folds - 1), bounds=_BOUNDS.get(k, (0.0, 1.0)))

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.listing import Found, Images
 from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscapes, read_masks
+from eyewright.data.readers.mot import is_mot, read_mot
 from eyewright.data.readers.yolo import is_yolo, read_yolo
 from eyewright.data.tree import Tree
 
@@ -21,6 +22,7 @@ ANNOTATED_FORMATS = MappingProxyType(
         "label-studio": "Label Studio's JSON export: rectangles, polygons, ellipses, brush strokes",
         "masks": "images/ and masks/ with pictures of class numbers, classes.txt beside them",
         "cityscapes": "Cityscapes: leftImg8bit/ and gtFine/ with labelIds or labelTrainIds",
+        "mot": "MOTChallenge: a folder a sequence with img1/ and gt/gt.txt",
     }
 )
 """Formats of detection and segmentation data by name, with what each looks like."""
@@ -42,6 +44,8 @@ def read_annotated(tree: Tree, names: Sequence[str], *, outlines: bool, only: st
         return read_yolo(tree, names, images)
     if is_cityscapes(names):
         return read_cityscapes(tree, names, images)
+    if is_mot(names):
+        return read_mot(tree, names, images)
     files = [only] if only is not None else [n for n in names if n.lower().endswith(".json")]
     found = _read_json(tree, files, images, outlines, alone=only is not None)
     if found is None and only is not None:

@@ -34,12 +34,14 @@ BAD_JSON = (ValueError, RecursionError)
 
 
 class Marked(NamedTuple):
-    """One image of a dataset: its name, its part, what is marked in it, and its size if the annotations state one."""
+    """One image of a dataset: its name, its part, what is marked in it, its size if the annotations state one, and the
+    group that a split must not cut."""
 
     name: str
     split: SplitName | None
     target: Any
     stated_hw: tuple[int, int] | None = None
+    group: str | None = None
 
 
 @dataclass

@@ -1,6 +1,16 @@
 """Read masks: a picture of class numbers for every image, in `masks` beside `images` or by Cityscapes' names."""
 
-__all__ = ["IGNORE", "MaskFile", "is_cityscapes", "is_lossy", "is_masks", "read_cityscapes", "read_masks"]
+__all__ = [
+    "CITYSCAPES",
+    "CITYSCAPES_TRAINED",
+    "IGNORE",
+    "MaskFile",
+    "is_cityscapes",
+    "is_lossy",
+    "is_masks",
+    "read_cityscapes",
+    "read_masks",
+]
 
 import json
 import posixpath
@@ -36,13 +46,13 @@ _CLASS_FILES = ("classes.txt", "labels.txt", "label_names.txt", "class_names.txt
 _SUFFIX = re.compile(r"[-_.]?(mask|label|labels|seg|gt|annotation|labelids|labeltrainids)$", re.IGNORECASE)
 
 # The 34 ids of Cityscapes (Cordts et al. 2016) by the name of each, and the 19 that are trained on, in their order.
-_CITYSCAPES = (
+CITYSCAPES = (
     "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road", "sidewalk",
     "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole", "polegroup",
     "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus",
     "caravan", "trailer", "train", "motorcycle", "bicycle",
 )  # fmt: skip
-_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+CITYSCAPES_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
 
 @dataclass(frozen=True)
@@ -167,8 +177,8 @@ def read_cityscapes(tree: Tree, names: Sequence[str], images: Images) -> Found:
     """Read Cityscapes: the 19 classes that are trained on, everything else ignored."""
     notes = Notes()
     known = {posixpath.basename(n): n for n in names if n.endswith(("_labelIds.png", "_labelTrainIds.png"))}
-    full = {value: k for k, value in enumerate(_TRAINED)}
-    short = {k: k for k in range(len(_TRAINED))}
+    full = {value: k for k, value in enumerate(CITYSCAPES_TRAINED)}
+    short = {k: k for k in range(len(CITYSCAPES_TRAINED))}
     marked, used = [], set()
     for name in images.names:
         if not name.endswith("_leftImg8bit.png"):
@@ -183,7 +193,7 @@ def read_cityscapes(tree: Tree, names: Sequence[str], images: Images) -> Found:
         used.add(mask)
         table = short if mask == of["labelTrainIds"] else full
         marked.append(Marked(name, split_of(name), MaskFile(tree, mask, MappingProxyType(table))))
-    classes = tuple(_CITYSCAPES[i] for i in _TRAINED)
+    classes = tuple(CITYSCAPES[i] for i in CITYSCAPES_TRAINED)
     return Found("cityscapes", marked, classes, outlined=True, task="segment", problems=notes.all(), files=used)
 
 

@@ -1,0 +1,136 @@
+"""Write COCO, YOLO and Pascal VOC."""
+
+__all__ = ["write_coco", "write_voc", "write_yolo"]
+
+import json
+import posixpath
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.files import write_text
+from eyewright.core.jsonable import dumps_json
+from eyewright.data.objects import Objects
+from eyewright.data.writers.work import Work, objects_of_mask, part_of, short
+from eyewright.imaging.rasters import encode_counts, pack_counts, trace_outlines
+
+
+def write_coco(work: Work) -> None:
+    names = work.dataset.labels.names
+    parts: dict[str, dict[str, list[Any]]] = {}
+    for i, sample, size in work.each():
+        name = work.image(i, f"images/{part_of(sample)}")
+        part = parts.setdefault(part_of(sample), {"images": [], "annotations": []})
+        number = len(part["images"]) + 1
+        path = f"images/{part_of(sample)}/{name}"
+        part["images"].append({"id": number, "file_name": path, "width": size[1], "height": size[0]})
+        objects = objects_of_mask(work, i, size) if work.dataset.task == "segment" else work.marks(i, size)
+        for k in range(len(objects)):
+            x0, y0, x1, y1 = (float(v) for v in objects.boxes_xyxy[k])
+            row: dict[str, Any] = {
+                "id": len(part["annotations"]) + 1,
+                "image_id": number,
+                "category_id": int(objects.label_ids[k]) + 1,
+                "bbox": [short(v) for v in (x0, y0, x1 - x0, y1 - y0)],
+                "area": short((x1 - x0) * (y1 - y0)),
+                "iscrowd": int(objects.crowd[k]),
+            }
+            outline = objects.outlines[k] if len(objects.outlines) else None
+            if outline:
+                mask = outline.mask(size)
+                row["area"] = int(mask.sum())
+                if outline.polygons and not objects.crowd[k]:
+                    row["segmentation"] = [[short(float(v)) for v in p.ravel()] for p in outline.polygons]
+                else:
+                    row["segmentation"] = {"size": list(size), "counts": pack_counts(encode_counts(mask))}
+            part["annotations"].append(row)
+    categories = [{"id": i + 1, "name": n} for i, n in enumerate(names)]
+    for split, part in parts.items():
+        text = dumps_json({**part, "categories": categories})
+        write_text(work.root / f"instances_{split}.json", text + "\n")
+
+
+def write_yolo(work: Work) -> None:
+    names = work.dataset.labels.names
+    splits: list[str] = []
+    for i, sample, size in work.each():
+        split = part_of(sample)
+        splits += [split] if split not in splits else []
+        name = work.image(i, f"images/{split}")
+        objects = work.marks(i, size)
+        lines = []
+        for k in range(len(objects)):
+            if objects.crowd[k]:
+                work.lost["ignore regions: YOLO has none, so nothing is written for them"] += 1
+                continue
+            outlines = len(objects.outlines) and work.dataset.task == "instance"
+            lines.append(_yolo_line(work, objects, k, size) if outlines else _yolo_box(objects, k, size))
+        text = "".join(line + "\n" for line in lines)
+        write_text(work.root / "labels" / split / f"{posixpath.splitext(name)[0]}.txt", text)
+    rows = ["# Written by eyewright convert.", "path: .", *(f"{s}: images/{s}" for s in splits if s != "all")]
+    if "all" in splits:
+        rows.append("train: images/all")
+    rows += [
+        f"nc: {len(names)}",
+        "names:",
+        *(f"  {i}: {json.dumps(n, ensure_ascii=False)}" for i, n in enumerate(names)),
+    ]
+    write_text(work.root / "data.yaml", "\n".join(rows) + "\n")
+
+
+def _yolo_box(objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
+    x0, y0, x1, y1 = objects.boxes_xyxy[k]
+    height, width = size_hw
+    values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return f"{int(objects.label_ids[k])} " + " ".join(f"{v:.8g}" for v in values)
+
+
+def _yolo_line(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
+    outline = objects.outlines[k]
+    if not outline:
+        return _yolo_box(objects, k, size_hw)
+    polygons = list(outline.polygons) or trace_outlines(outline.mask(size_hw))
+    if outline.rle is not None:
+        work.lost["holes of run lengths: polygons have none"] += 1
+    if len(polygons) > 1:
+        work.lost["all but the largest part of objects in parts"] += 1
+    if not polygons:
+        return _yolo_box(objects, k, size_hw)
+    largest = max(polygons, key=_polygon_area)
+    points = np.clip(largest / np.array([size_hw[1], size_hw[0]]), 0, 1)
+    return f"{int(objects.label_ids[k])} " + " ".join(f"{v:.8g}" for v in points.ravel())
+
+
+def _polygon_area(points: NDArray[np.float64]) -> float:
+    x, y = points.T
+    return abs(float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2))
+
+
+def write_voc(work: Work) -> None:
+    names = work.dataset.labels.names
+    sets: dict[str, list[str]] = {}
+    for i, sample, size in work.each():
+        name = work.image(i, "JPEGImages")
+        stem = posixpath.splitext(name)[0]
+        sets.setdefault(part_of(sample), []).append(stem)
+        objects = work.marks(i, size)
+        if len(objects.outlines) and work.dataset.task == "instance":
+            work.lost["outlines: VOC's files hold boxes"] += len(objects)
+        rows = [
+            "<annotation>",
+            f"  <filename>{escape(name)}</filename>",
+            f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
+        ]
+        for k in range(len(objects)):
+            corners = zip(("xmin", "ymin", "xmax", "ymax"), objects.boxes_xyxy[k], strict=True)
+            box = "".join(f"<{tag}>{short(float(v))}</{tag}>" for tag, v in corners)
+            label, difficult = escape(names[objects.label_ids[k]]), int(objects.crowd[k])
+            rows.append(
+                f"  <object><name>{label}</name><difficult>{difficult}</difficult><bndbox>{box}</bndbox></object>"
+            )
+        write_text(work.root / "Annotations" / f"{stem}.xml", "\n".join([*rows, "</annotation>"]) + "\n")
+    for split, stems in sets.items():
+        if split != "all":
+            write_text(work.root / "ImageSets" / "Main" / f"{split}.txt", "\n".join(stems) + "\n")
