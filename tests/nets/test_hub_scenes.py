@@ -23,6 +23,69 @@ DETR = {
 }  # fmt: skip
 
 
+def swin() -> Any:
+    return transformers.SwinConfig(
+        image_size=96, embed_dim=16, depths=[1] * 4, num_heads=[1, 1, 2, 2], window_size=3,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+
+
+def mask2former() -> tuple[Any, Any]:
+    config = transformers.Mask2FormerConfig(
+        backbone_config=swin(), feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=32,
+        dim_feedforward=64, encoder_layers=1, decoder_layers=2, num_attention_heads=4, num_queries=12,
+        train_num_points=256, **LABELS,
+    )  # fmt: skip
+    # Of any size, as published: the shorter side is told, and the images decide the rest.
+    processor = transformers.Mask2FormerImageProcessor(size={"shortest_edge": 96, "longest_edge": 128})
+    return transformers.Mask2FormerForUniversalSegmentation(config), processor
+
+
+def maskformer() -> tuple[Any, Any]:
+    detr = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 32, "num_queries": 12, "encoder_ffn_dim": 32,
+            "decoder_ffn_dim": 32, "encoder_attention_heads": 4, "decoder_attention_heads": 4}  # fmt: skip
+    config = transformers.MaskFormerConfig(
+        backbone_config=swin(), decoder_config=transformers.DetrConfig(**detr, backbone_config=resnet()),
+        fpn_feature_size=32, mask_feature_size=32, **LABELS,
+    )  # fmt: skip
+    processor = transformers.MaskFormerImageProcessor(size={"shortest_edge": 96, "longest_edge": 128})
+    return transformers.MaskFormerForInstanceSegmentation(config), processor
+
+
+def eomt() -> tuple[Any, Any]:
+    config = transformers.EomtConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, image_size=96, patch_size=16, num_upscale_blocks=2,
+        num_blocks=1, num_queries=12, train_num_points=256, **LABELS,
+    )  # fmt: skip
+    processor = transformers.EomtImageProcessor(size={"height": 96, "width": 96}, do_split_image=False)
+    return transformers.EomtForUniversalSegmentation(config), processor
+
+
+def resnet() -> Any:
+    return transformers.ResNetConfig(**STEM, layer_type="basic", out_features=["stage4"])
+
+
+def detr() -> tuple[Any, Any]:
+    few = {"num_queries": 12, "encoder_layers": 1, "decoder_layers": 2, "d_model": 32, "encoder_ffn_dim": 32,
+           "decoder_ffn_dim": 32, "encoder_attention_heads": 4, "decoder_attention_heads": 4}  # fmt: skip
+    config = transformers.DetrConfig(backbone_config=resnet(), **few, **LABELS)
+    processor = transformers.DetrImageProcessor(size={"shortest_edge": 96, "longest_edge": 128})
+    return transformers.DetrForObjectDetection(config), processor
+
+
+def yolos() -> tuple[Any, Any]:
+    config = transformers.YolosConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=[96, 96],
+        num_detection_tokens=12, **LABELS,
+    )  # fmt: skip
+    processor = transformers.YolosImageProcessor(size={"shortest_edge": 96, "longest_edge": 128})
+    return transformers.YolosForObjectDetection(config), processor
+
+
+MASKS = {"mask2former": mask2former, "maskformer": maskformer, "eomt": eomt}
+OPEN = {"detr": detr, "yolos": yolos}
+
+
 def small(kind: str) -> tuple[Any, Any]:
     """A net of random weights and its processor, for 96x96 pixels."""
     size = {"height": 96, "width": 96}
@@ -32,6 +95,10 @@ def small(kind: str) -> tuple[Any, Any]:
             decoder_hidden_size=32, **LABELS,
         )  # fmt: skip
         return transformers.SegformerForSemanticSegmentation(config), transformers.SegformerImageProcessor(size=size)
+    if kind in MASKS:
+        return MASKS[kind]()
+    if kind in OPEN:
+        return OPEN[kind]()
     processor = transformers.RTDetrImageProcessor(size=size)
     # As many queries as there are places: with random weights the choice among them would hang on the last bits.
     options = {**DETR, "num_queries": 144 + 36 + 9}
@@ -72,7 +139,20 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.parametrize(("kind", "task"), [("segformer", "segment"), ("d-fine", "detect"), ("rt-detr", "detect")])
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("segformer", "segment"),
+        ("d-fine", "detect"),
+        ("rt-detr", "detect"),
+        ("detr", "detect"),
+        ("yolos", "detect"),
+        ("mask2former", "segment"),
+        ("mask2former", "instance"),
+        ("maskformer", "instance"),
+        ("eomt", "segment"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore")
 def test_a_published_net_is_tuned_measured_exported_and_read_again(
     kind: str, task: str, few: Path, tmp_path: Path
@@ -109,5 +189,49 @@ def test_a_net_of_another_task_is_refused_in_one_line(few: Path, tmp_path: Path)
     folder = checkpoint(tmp_path / "s", "segformer")
     with pytest.raises(CheckpointError, match="does not find objects"):
         ew.train(few, task="detect", model=f"hf:{folder}", out=tmp_path / "run", epochs=1)
+    with pytest.raises(CheckpointError, match="does not outline objects"):
+        ew.train(few, task="instance", model=f"hf:{folder}", out=tmp_path / "run", epochs=1)
     with pytest.raises(UsageError, match="expected a task of"):
-        hub_builder(f"hf:{folder}", "instance")
+        hub_builder(f"hf:{folder}", "track")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_masks_of_queries_are_the_models_own(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "m", "mask2former")
+    from eyewright.core import LabelSpace
+
+    labels = LabelSpace(("cross", "disc", "square"))
+    theirs = transformers.Mask2FormerForUniversalSegmentation.from_pretrained(folder).eval()
+    processor = transformers.Mask2FormerImageProcessor.from_pretrained(folder)
+    x = torch.rand(2, 3, 96, 96)
+    with torch.inference_mode():
+        raw = theirs(pixel_values=x)
+        expected = processor.post_process_semantic_segmentation(raw, target_sizes=[(96, 96)] * 2)
+        body = hub_builder(f"hf:{folder}", "segment").for_labels(labels)(3).eval()
+        found = body(x).argmax(1)
+        objects = hub_builder(f"hf:{folder}", "instance").for_labels(labels)(3).eval()
+        said = objects(x)
+        boxes, scores = objects.boxes_and_scores(said, (96, 96))
+    # The checkpoint's classes are square, disc, cross. Its own post-processing sizes masks twice, ours once.
+    own = torch.tensor([2, 1, 0])[torch.stack(expected)]
+    assert (own == found).float().mean() > 0.97
+    # The class times the mean of the pixels inside the mask, as transformers' own post-processing scores an instance.
+    mask = raw.masks_queries_logits[0, 3]
+    inside = mask > 0
+    sure = float((mask.sigmoid() * inside).sum() / (inside.sum() + 1e-6))
+    p = raw.class_queries_logits[0, 3].softmax(-1)[:-1]
+    assert scores[0, 3].tolist() == pytest.approx([float(p[i]) * sure for i in (2, 1, 0)], abs=1e-5)
+    ys, xs = np.nonzero(inside.numpy())
+    assert boxes[0, 3].tolist() == [4 * xs.min(), 4 * ys.min(), 4 * (xs.max() + 1), 4 * (ys.max() + 1)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_of_any_size_gets_the_images_own(few: Path, tmp_path: Path) -> None:
+    builder = hub_builder(f"hf:{checkpoint(tmp_path / 'd', 'detr')}", "detect")
+    assert not builder.has_size
+    assert builder.usual_edges((480, 640)) == (96, 128)
+    assert builder.usual_edges((100, 400)) == (32, 128)
+    with pytest.raises(CheckpointError, match="images of any size"):
+        _ = builder.preparation
+    run = ew.train(few, task="detect", model=f"hf:{tmp_path / 'd'}", imgsz=64, epochs=1, batch=4, out=tmp_path / "run")
+    assert run.preparation.size_hw == (64, 64)

@@ -22,20 +22,34 @@ from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.rng import generator
 from eyewright.imaging.preparation import Preparation
-from eyewright.nets.hub_scenes import HubDetector, HubSegmenter
+from eyewright.nets.hub_scenes import HubDetector, HubMasks, HubSegmenter
 
 _WANTED = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 _BGR = "eyewright_bgr"
+_UNIVERSAL = ("AutoModelForUniversalSegmentation", "MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING")
 _CLASSES = MappingProxyType(
     {
-        "classify": ("AutoModelForImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING", "classify images"),
-        "detect": ("AutoModelForObjectDetection", "MODEL_FOR_OBJECT_DETECTION_MAPPING", "find objects"),
-        "segment": ("AutoModelForSemanticSegmentation", "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING", "segment images"),
+        "classify": (("AutoModelForImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING"),),
+        "detect": (("AutoModelForObjectDetection", "MODEL_FOR_OBJECT_DETECTION_MAPPING"),),
+        "segment": (("AutoModelForSemanticSegmentation", "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING"), _UNIVERSAL),
+        "instance": (_UNIVERSAL,),
     }
 )
+_DOES = MappingProxyType(
+    {
+        "classify": "classify images",
+        "detect": "find objects",
+        "segment": "segment images",
+        "instance": "outline objects",
+    }
+)
+# Nets of mask queries that take an image alone; OneFormer wants a text with it.
+_QUERIES = frozenset({"mask2former", "maskformer", "eomt", "eomt_dinov3"})
 # Detectors whose last class is "nothing", by softmax; the others ask of each class by itself.
-_ONE_BACKGROUND = frozenset({"detr", "yolos", "table-transformer", "conditional_detr_softmax"})
+_ONE_BACKGROUND = frozenset({"detr", "yolos", "table-transformer"})
+# The step in which sizes are chosen that a checkpoint leaves open.
+_STEP = 32
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 
 
@@ -115,7 +129,7 @@ class HubBuilder:
             keeps_head = set(own) == set(classes) and len(own) == len(classes)
             if not self._weight_files:
                 with torch.random.fork_rng(devices=[]):
-                    model = getattr(transformers, _CLASSES[self.task][0]).from_config(config)
+                    model = getattr(transformers, self._auto).from_config(config)
             else:
                 model = self._load(transformers, None if keeps_head else classes)
                 # A configuration keeps what it does not know, so the net can be built from it alone.
@@ -123,6 +137,8 @@ class HubBuilder:
         order = [own[name] for name in classes] if keeps_head else list(range(n_classes))
         if self.task == "detect":
             return HubDetector(model, order, one_background=config.model_type in _ONE_BACKGROUND)
+        if config.model_type in _QUERIES:
+            return HubMasks(model, order, instances=self.task == "instance")
         return HubSegmenter(model, order) if self.task == "segment" else HubBody(model, order)
 
     def _load(self, transformers: Any, classes: tuple[str, ...] | None) -> Any:
@@ -135,7 +151,7 @@ class HubBuilder:
                 "ignore_mismatched_sizes": True,
             }
         try:
-            model, found = getattr(transformers, _CLASSES[self.task][0]).from_pretrained(
+            model, found = getattr(transformers, self._auto).from_pretrained(
                 self.folder,
                 use_safetensors=True,
                 local_files_only=True,
@@ -152,7 +168,8 @@ class HubBuilder:
         missing = sorted(n for n in found["missing_keys"] if not n.startswith(head or "\0"))
         if self.task != "classify":
             # New classes get new heads, which transformers names as mismatched, and not as missing.
-            missing = [n for n in missing if "class_" not in n and "classifier" not in n and "score_head" not in n]
+            heads = ("class_", "class_head", "classifier", "score_head", "criterion.empty_weight")
+            missing = [n for n in missing if not any(h in n for h in heads)]
         if missing:
             raise CheckpointError(
                 f"{self.name!r} lacks {len(missing)} of its weights, such as {missing[0]}", fix="download it again"
@@ -183,12 +200,25 @@ class HubBuilder:
                     f"the configuration of {self.name!r} cannot be read: {_first_line(error)}",
                     fix="use a model that transformers knows",
                 ) from error
-            _, mapping, does = _CLASSES[self.task]
-            if type(config) not in getattr(transformers, mapping):
+            if self._auto_of(config, transformers) is None:
                 raise CheckpointError(
-                    f"{self.name!r} is a {config.model_type!r}, which does not {does}", fix="use another model"
+                    f"{self.name!r} is a {config.model_type!r}, which does not {_DOES[self.task]}",
+                    fix="use another model",
                 )
         return config
+
+    def _auto_of(self, config: Any, transformers: Any) -> str | None:
+        """Give the name of transformers' class that makes a net of this configuration do our task."""
+        for name, mapping in _CLASSES[self.task]:
+            universal = mapping == _UNIVERSAL[1]
+            if type(config) in getattr(transformers, mapping) and (not universal or config.model_type in _QUERIES):
+                return name
+        return None
+
+    @property
+    def _auto(self) -> str:
+        with _quiet_transformers() as transformers:
+            return self._auto_of(self._config, transformers) or ""
 
     @property
     def _weight_files(self) -> list[Path]:
@@ -216,9 +246,31 @@ class HubBuilder:
         """The model's own preprocessing as a Preparation, proven on images against transformers' processor.
 
         Raises:
-            CheckpointError: there is none, or it does something that a Preparation cannot.
+            CheckpointError: there is none, it does something that a Preparation cannot, or its size is not fixed.
         """
-        return self._preprocessing[0]
+        found = self._preprocessing[0]
+        if found is None:
+            raise CheckpointError(
+                f"{self.name!r} takes images of any size, and here one must be chosen",
+                fix="train with it, which chooses one for the images",
+            )
+        return found
+
+    @property
+    def has_size(self) -> bool:
+        """Tell whether its preprocessing makes all images one size."""
+        return self._preprocessing[0] is not None
+
+    def usual_edges(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Give the height and width to which the processor of a net without a fixed size brings an image."""
+        with _quiet_transformers():
+            size = self._processor.size
+        height, width = size_hw
+        shorter, longest = _side(size, "shortest_edge"), _side(size, "longest_edge")
+        scale = shorter / min(height, width) if shorter else longest / max(height, width)
+        if longest:
+            scale = min(scale, longest / max(height, width))
+        return round(height * scale), round(width * scale)
 
     @cached_property
     def scaling(self) -> Mapping[str, list[float]]:
@@ -226,10 +278,10 @@ class HubBuilder:
         return self._preprocessing[1]
 
     @cached_property
-    def _preprocessing(self) -> tuple[Preparation, dict[str, list[float]], bool]:
+    def _processor(self) -> Any:
         with _quiet_transformers() as transformers:
             try:
-                processor = transformers.AutoImageProcessor.from_pretrained(
+                return transformers.AutoImageProcessor.from_pretrained(
                     self.folder, local_files_only=True, trust_remote_code=False, backend="pil"
                 )
             except (OSError, ValueError, KeyError, ImportError) as error:
@@ -237,15 +289,29 @@ class HubBuilder:
                     f"the preprocessing of {self.name!r} cannot be read: {_first_line(error)}",
                     fix="add its preprocessor_config.json",
                 ) from error
+
+    @cached_property
+    def _preprocessing(self) -> tuple[Preparation | None, dict[str, list[float]], bool]:
+        """Give the preparation (None: any size does), mean and std, and whether blue comes first; all proven."""
+        with _quiet_transformers():
+            processor = self._processor
             mean = [float(v) for v in (processor.image_mean if processor.do_normalize else (0.0,) * 3)]
             std = [float(v) for v in (processor.image_std if processor.do_normalize else (1.0,) * 3)]
             # EfficientNet divides by the deviation twice, MobileViT takes blue first.
             twice = [s * s for s in std]
+            scalings = ((std, False), (std, True), (twice, False))
             for preparation in _candidates(processor):
-                for deviation, bgr in ((std, False), (std, True), (twice, False)):
+                for deviation, bgr in scalings:
                     scaling = {"mean": mean, "std": deviation}
                     if _same(processor, preparation, scaling, bgr=bgr):
                         return preparation, scaling, bgr
+            if self.task != "classify" and (
+                _side(processor.size, "shortest_edge") or _side(processor.size, "longest_edge")
+            ):
+                for deviation, bgr in scalings:
+                    scaling = {"mean": mean, "std": deviation}
+                    if _same_scaling(processor, scaling, bgr=bgr):
+                        return None, scaling, bgr
         raise CheckpointError(
             f"{self.name!r} prepares images by {type(processor).__name__} in a way that cannot be repeated here",
             fix="use another model",
@@ -313,14 +379,10 @@ def _snapshot(repository: str) -> Path:
 def _candidates(processor: Any) -> Iterator[Preparation]:
     """Give the preparations that a processor may mean; which one it does mean is tried on images."""
 
-    def side(size: Any, *names: str) -> int:
-        values = [getattr(size, n, None) or (size.get(n) if isinstance(size, Mapping) else None) for n in names]
-        return next((int(v) for v in values if v), 0)
-
     filter = cast(Any, _FILTERS.get(int(getattr(processor, "resample", 2) or 0), "bilinear"))
     size, crop = processor.size, getattr(processor, "crop_size", None) or {}
-    height, width, shorter = side(size, "height"), side(size, "width"), side(size, "shortest_edge")
-    crop_hw = (side(crop, "height", "shortest_edge"), side(crop, "width", "shortest_edge"))
+    height, width, shorter = _side(size, "height"), _side(size, "width"), _side(size, "shortest_edge")
+    crop_hw = (_side(crop, "height", "shortest_edge"), _side(crop, "width", "shortest_edge"))
     part = getattr(processor, "crop_pct", None)
     tried: list[dict[str, Any]] = []
     if height and width:
@@ -342,6 +404,25 @@ def _candidates(processor: Any) -> Iterator[Preparation]:
             yield Preparation(filter=filter, **options)
         except UsageError:
             continue
+
+
+def _side(size: Any, *names: str) -> int:
+    """Give the first of some sides that a processor's size states, else 0."""
+    values = [getattr(size, n, None) or (size.get(n) if isinstance(size, Mapping) else None) for n in names]
+    return next((int(v) for v in values if v), 0)
+
+
+def _same_scaling(processor: Any, scaling: Mapping[str, list[float]], *, bgr: bool) -> bool:
+    """Tell whether pixels are scaled as the processor scales them, where it is told to keep an image's size."""
+    image = generator(0, "hub", "scaling").integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    mean, std = (np.array(scaling[k], np.float64)[:, None, None] for k in ("mean", "std"))
+    try:
+        theirs = np.asarray(processor(image, return_tensors="np", do_resize=False, do_pad=False)["pixel_values"])[0]
+    except (ValueError, TypeError, KeyError, RuntimeError):
+        return False
+    ours = (image.transpose(2, 0, 1) / 255.0 - mean) / std
+    ours = ours[::-1] if bgr else ours
+    return theirs.shape == ours.shape and bool(np.abs(theirs - ours).max() <= 1e-4)
 
 
 def _same(processor: Any, preparation: Preparation, scaling: Mapping[str, list[float]], *, bgr: bool) -> bool:

@@ -36,7 +36,7 @@ def write_labelme(work: Work) -> None:
             for points in polygons:
                 rows = [[short(float(x)), short(float(y))] for x, y in points]
                 shapes.append(_shape(label, rows, "polygon", group))
-        content = {
+        content: dict[str, Any] = {
             "version": "5.4.1",
             "flags": {},
             "shapes": shapes,
@@ -71,7 +71,7 @@ def _polygons(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) ->
 
 
 def _has_holes(mask: NDArray[np.bool_], polygons: list[NDArray[np.float64]]) -> bool:
-    return not np.array_equal(Outline(tuple(polygons)).mask(mask.shape), mask)  # type: ignore[arg-type]
+    return not np.array_equal(Outline(tuple(polygons)).mask(mask.shape), mask)
 
 
 def write_label_studio(work: Work) -> None:

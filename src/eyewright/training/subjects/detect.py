@@ -52,7 +52,7 @@ class BoxSubject:
 
     def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
         if published is not None:
-            return published_preparation(published, recipe)
+            return published_preparation(published, scan, recipe)
         sizes = scan.sizes_hw
         longer = recipe.imgsz or _side_for(dataset, scan)
         grey = scan.is_grey()
@@ -169,8 +169,18 @@ def _side_for(dataset: Dataset, scan: Scan) -> int:
     return max(96, min(wanted, at_most))
 
 
-def published_preparation(published: Any, recipe: Recipe) -> Preparation:
+def published_preparation(published: Any, scan: Scan, recipe: Recipe) -> Preparation:
+    """Give a checkpoint's own preparation; where it takes any size, one of the size that it gives the usual image.
+
+    Then `imgsz` may choose a smaller one: the longer side.
+    """
     published.check()
+    if not published.has_size:
+        sizes = scan.sizes_hw
+        usual = (int(np.median(sizes[:, 0])), int(np.median(sizes[:, 1])))
+        chosen = usual_size(sizes, recipe.imgsz or max(published.usual_edges(usual)))
+        alike = chosen[0] != chosen[1] or usual[0] == usual[1]
+        return Preparation(chosen, fit="stretch" if alike else "letterbox", fill=114, steps=recipe.steps)
     own: Preparation = published.preparation
     if recipe.imgsz not in (None, max(own.size_hw)):
         raise UsageError(

@@ -51,7 +51,7 @@ class MaskSubject:
 
     def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
         if published is not None:
-            return published_preparation(published, recipe)
+            return published_preparation(published, scan, recipe)
         sizes = scan.sizes_hw
         usual = int(np.ceil(float(np.median(sizes.max(1))) / 32)) * 32
         longer = recipe.imgsz or int(np.clip(usual, _SMALLEST, _LARGEST))
@@ -80,7 +80,7 @@ class MaskSubject:
     def learn(
         self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
     ) -> "MaskLearning":
-        return MaskLearning(data, recipe, dataset, preparation)
+        return MaskLearning(net, data, recipe, dataset, preparation)
 
 
 class MaskLearning:
@@ -88,10 +88,15 @@ class MaskLearning:
 
     main_metric = "miou"
 
-    def __init__(self, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> None:
+    def __init__(
+        self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
+    ) -> None:
         self.names, self.fore = dataset.labels.names, list(dataset.foreground)
         plan = replace(plan_scenes(recipe, grey=preparation.channels == 1, fill=preparation.fill), kind="masks")
-        in_parts = recipe.augment in ("auto", "strong") and max(preparation.size_hw) >= _IN_PARTS
+        body: Any = net.body
+        own = getattr(body, "objective", None)
+        # A net with a loss of its own may know one size only.
+        in_parts = recipe.augment in ("auto", "strong") and max(preparation.size_hw) >= _IN_PARTS and own is None
         if in_parts:
             height, width = (max(96, round(side / 2 / 32) * 32) for side in preparation.size_hw)
             size = (min(height, preparation.size_hw[0]), min(width, preparation.size_hw[1]))
@@ -99,7 +104,7 @@ class MaskLearning:
         self.augmentation = plan
         # Parts show rare classes as often as common ones already.
         weights = None if in_parts else class_balance(self._counts(data.train_targets))
-        self.objective = segmentation_objective(recipe, weights)
+        self.objective = own if own is not None else segmentation_objective(recipe, weights)
 
     def _counts(self, targets: Any) -> torch.Tensor:
         counts = np.zeros(256, np.int64)
