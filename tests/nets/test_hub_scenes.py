@@ -226,6 +226,26 @@ def test_masks_of_queries_are_the_models_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_backbone_of_another_library_is_named(few: Path, tmp_path: Path) -> None:
+    from importlib.util import find_spec
+
+    from safetensors.torch import save_file
+
+    from eyewright.core.errors import MissingExtraError
+
+    if find_spec("timm") is not None:
+        pytest.skip("timm is installed here")
+    config = transformers.DetrConfig(
+        use_timm_backbone=True, backbone="resnet50", use_pretrained_backbone=False, **LABELS
+    )
+    config.save_pretrained(tmp_path / "d")
+    transformers.DetrImageProcessor().save_pretrained(tmp_path / "d")
+    save_file({"x": torch.zeros(1)}, tmp_path / "d/model.safetensors")
+    with pytest.raises(MissingExtraError, match="requires the timm library"):
+        ew.train(few, task="detect", model=f"hf:{tmp_path / 'd'}", epochs=1, out=tmp_path / "run")
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_checkpoint_of_any_size_gets_the_images_own(few: Path, tmp_path: Path) -> None:
     builder = hub_builder(f"hf:{checkpoint(tmp_path / 'd', 'detr')}", "detect")
     assert not builder.has_size

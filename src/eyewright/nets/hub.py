@@ -164,6 +164,12 @@ class HubBuilder:
             raise CheckpointError(
                 f"the checkpoint {self.name!r} cannot be read: {_first_line(error)}", fix="check the folder"
             ) from error
+        except ImportError as error:
+            # Such as a backbone that timm builds; its first line names what is not there.
+            raise MissingExtraError(
+                f"{self.name!r} cannot be built: {_first_line(error)}",
+                fix="use a checkpoint that transformers builds alone, such as DETR's revision no_timm, or install it",
+            ) from error
         head = tuple(f"{name}." for name in _head_of(model)) if classes is not None and self.task == "classify" else ()
         missing = sorted(n for n in found["missing_keys"] if not n.startswith(head or "\0"))
         if self.task != "classify":
