@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
-from eyewright.imaging import Limits, probe_image, read_image
+from eyewright.imaging import Limits, encode_image, probe_image, read_image
 from eyewright.testing import check_format
 
 RAMP = np.stack([*np.mgrid[0:4, 0:6] * 40, np.full((4, 6), 7)], 2).astype(np.uint8)
@@ -412,3 +412,13 @@ def test_nothing_else_in_the_house_decodes_an_image() -> None:
         if re.search(r"Image\.open\(|\bimread\(|imdecode\(|jpegxl_decode\(|open_heif\(", p.read_text("utf-8"))
     }
     assert found == {"imaging/decode.py"}
+
+
+def test_a_limit_that_was_asked_for_counts_and_not_pillows_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Pillow refuses twice its own limit, which an image of 20,000x20,000 pixels passes.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    data = encode_image(np.zeros((60, 60, 3), np.uint8))
+    assert read_image(data, limits=Limits(pixels=4000)).shape == (60, 60, 3)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+    with pytest.raises(LimitError):
+        read_image(data, limits=Limits(pixels=3000))

@@ -15,6 +15,7 @@ __all__ = [
 import contextlib
 import io
 import itertools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ Depth = Literal["8", "native"]
 Deep = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 _PLUGINS = {"PNM": "PPM"}
+_OPENING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,8 @@ def _open(data: bytes, header: Header, limits: Limits) -> Image.Image:
         check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
         return image
     try:
-        image = Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
+        with _pillows_limit(limits.pixels):
+            image = Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"the {header.format} is damaged", fix="copy it again or remove it") from error
     except DECODER_ERRORS as error:
@@ -308,6 +311,24 @@ def _open(data: bytes, header: Header, limits: Limits) -> Image.Image:
     # The container may promise less than the frame inside it; what Pillow is about to decode counts.
     check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
     return image
+
+
+@contextlib.contextmanager
+def _pillows_limit(pixels: int) -> Iterator[None]:
+    """Let Pillow open as many pixels as ours allow where that is more than its own limit, a global, which comes back.
+
+    Its limit is a guess at what a bomb is; ours was asked for, and the header has been held against it.
+    """
+    with _OPENING:
+        before = Image.MAX_IMAGE_PIXELS
+        if before is None or pixels <= before:
+            yield
+            return
+        Image.MAX_IMAGE_PIXELS = pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _open_heif(data: bytes) -> Image.Image:
