@@ -377,6 +377,10 @@ FAULTS: dict[str, tuple[Plant, str, str]] = {
         lambda f: (sound_coco(f), put(f, "train/new.png", png(seed=7))), "unlabelled", "train/new.png",
     ),
     "an empty val": (no_val, "empty_part", ""),
+    "one image, two truths": (
+        lambda f: (sound_coco(f), (f / "train/train1.png").write_bytes((f / "train/train0.png").read_bytes())),
+        "conflicting_labels", "train/train1.png",
+    ),
     "10,000 boxes in an image": (crowd_of, "crowded", "train/train2.png"),
     "an ignore region": (
         lambda f: sound_coco(f, box(1, 3, 40, 40, 9, 9, iscrowd=1)), "ignore_region", "train/train1.png",

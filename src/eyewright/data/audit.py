@@ -22,7 +22,7 @@ FINDING_CODES = MappingProxyType(
         **MARK_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
         "leak": "the same or nearly the same image on both sides of a split",
-        "conflicting_labels": "the same image under two classes",
+        "conflicting_labels": "the same image under two classes, or marked with others",
         "mislabelled": "a label that nets which have not seen the image deny (--labels)",
         "duplicate": "the same image more than once in one part",
         "near_duplicate": "nearly the same image more than once in one part",
@@ -109,21 +109,28 @@ def _duplicates(dataset: Dataset, scan: Scan) -> list[Finding]:
     pairs = [(members[0], other, True) for members in same.values() for other in members[1:]]
     pairs += [(i, j, False) for i, j in scan.near_pairs if scan.records[i].digest != scan.records[j].digest]
     found = []
+    background = set(range(len(dataset.labels))) - set(dataset.foreground) if dataset.task != "classify" else set()
     for i, j, exact in pairs:
         a, b = dataset.samples[i], dataset.samples[j]
         kind = "the same image as" if exact else "nearly the same image as"
         if a.split != b.split:
             text = f"{kind} {a.id!r}: it is in {b.split} and in {a.split}"
             found.append(Finding("leak", text, "remove one of the two", b.id, severity="error"))
-        if dataset.task == "classify" and a.target != b.target:
-            names = (dataset.labels.names[a.target], dataset.labels.names[b.target])
-            text = f"{kind} {a.id!r}, but labelled {names[1]!r} and not {names[0]!r}"
-            fix = "decide which label is right and remove the other"
+        there, here = (set(dataset.held(k)) - background for k in (i, j))
+        if there != here:
+            first, second = (_shown(dataset, ids) for ids in (there, here))
+            verb = "labelled" if dataset.task == "classify" else "marked with"
+            text = f"{kind} {a.id!r}, but {verb} {second} and not {first}"
+            fix = "decide which is right and change or remove the other"
             found.append(Finding("conflicting_labels", text, fix, b.id, severity="error" if exact else "warning"))
         elif a.split == b.split:
             code = "duplicate" if exact else "near_duplicate"
             found.append(Finding(code, f"{kind} {a.id!r}", "remove one of the two", b.id))
     return found
+
+
+def _shown(dataset: Dataset, ids: set[int]) -> str:
+    return ", ".join(repr(dataset.labels.names[k]) for k in sorted(ids)) or "nothing"
 
 
 def _classes(dataset: Dataset) -> list[Finding]:
