@@ -99,3 +99,8 @@ def test_a_little_too_large_costs_a_few_channels_and_no_learning(finished, tmp_p
     again = ew.compress(finished.run, out=tmp_path / "few", resume=True, **{**options, "max_bytes": limit})
     assert again.winner.name == "few+int8"
     assert again.bundle.manifest.compression["drops"] == found.bundle.manifest.compression["drops"]
+    # Another budget needs other channels; those found for the first are none of its.
+    less = int(0.8 * plain.winner.bytes)
+    other = ew.compress(finished.run, out=tmp_path / "few", resume=True, **{**options, "max_bytes": less})
+    assert other.winner.name == "few-2+int8"
+    assert other.winner.bytes <= less < found.winner.bytes

@@ -211,13 +211,19 @@ class Search:
         weights, work = what_may_stay(self.parent.net, self.budget, row.bytes, row.speedup["value"])
         if not _JUST_ENOUGH <= min(weights, work) < 1:
             return
-        if "cuts" not in self._plan:
+        lacking = [round(weights, 3), round(work, 3)]
+        found = self._plan.setdefault("cuts", [])
+        if all(lacking != one["may_stay"] for one in found):
             self._say("looking for the channels that are missed least")
             until = self._now() + min(_LOOKING_S, 0.2 * max(0.0, self._end - self._now()))
-            self._plan["cuts"] = allot_or_none(self.parent, weights=weights, work=work, until=until, now=self._now)
+            cuts = allot_or_none(self.parent, weights=weights, work=work, until=until, now=self._now)
+            found.append({"may_stay": lacking, "cuts": cuts})
             self._save()
-        for name, still in (("few", True), ("few-learnt", False)) if self._plan["cuts"] else ():
-            yield Structure(name, cuts=self._plan["cuts"], still=still)
+        # A search that goes on for another budget keeps what it learnt for the first under the first's names.
+        at = next(k for k, one in enumerate(found) if one["may_stay"] == lacking)
+        suffix = f"-{at + 1}" if at else ""
+        for name, still in ((f"few{suffix}", True), (f"few-learnt{suffix}", False)) if found[at]["cuts"] else ():
+            yield Structure(name, cuts=found[at]["cuts"], still=still)
 
     def _structure(self, structure: Structure) -> Iterator[Row]:
         """Try a net of another shape, in float32 and in 8 bits, if it can be fast and small enough at all."""
@@ -307,7 +313,8 @@ class Search:
         if feed_of(self.parent.bundle) is not None:
             # A stranger's tensors are not ours: a net of ours cannot be run in its place.
             return ""
-        twins = [r for r in self._rows.values() if r.structure == "few" and r.state == "measured"]
+        still = structure.name.replace("few-learnt", "few")
+        twins = [r for r in self._rows.values() if r.structure == still and r.state == "measured"]
         if structure.cuts and twins:
             # The same layers have been timed already.
             short = [self.budget.shortfalls(ratio_of(r.speedup), r.bytes) for r in twins]
