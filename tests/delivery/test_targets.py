@@ -26,7 +26,7 @@ def tested(finished) -> np.ndarray:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize(
     ("target", "name"),
-    [(t, n) for t in ("openvino", "torch", "executorch") for n in ("finished", "found", "painted")][:-1],
+    [(t, n) for t in ("openvino", "torch", "executorch") for n in ("finished", "found", "outlined", "painted")][:-1],
 )
 def test_other_runtimes_answer_as_the_bundle_does(
     target: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
