@@ -210,8 +210,11 @@ def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
     left = min(190, 16 + 7 * longest) + 18
     top = min(150, 12 + (6 if c > 6 or longest > 6 else 0) * longest) + 34
     size = c * cell
+    # Names above the last columns lean out to the right.
+    leaning = [k * cell + cell / 2 + 8 + 3.8 * min(len(n), 24) for k, n in enumerate(names)] if labelled else []
+    width = left + round(max([size + 4.0, *leaning] if c > 6 or longest > 6 else [size + 4.0]))
     parts = [
-        f'<svg class="matrix" viewBox="0 0 {left + size + 4} {top + size + 4}" style="max-width:{left + size + 4}px" '
+        f'<svg class="matrix" viewBox="0 0 {width} {top + size + 4}" style="max-width:{width}px" '
         f'role="img" aria-label="confusion matrix">',
         f'<text class="label" x="{left + size / 2}" y="13" text-anchor="middle">answer of the model</text>',
         f'<text class="label" transform="translate(13 {top + size / 2}) rotate(-90)" text-anchor="middle">truth</text>',

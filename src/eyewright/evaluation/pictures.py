@@ -103,13 +103,18 @@ def _box_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any, ids: d
     masks = _true_masks(dataset, item["index"], image) if prediction.crops is not None else None
     boxes = np.array([b for b, _ in truth], np.float64).reshape(-1, 4)
     names = [n for _, n in truth]
-    real = draw_objects(image, boxes, names, np.array([ids[n] for n in names], np.int64), masks=masks)
+    # Words on a small picture would hide it, so it is made larger first.
+    k = _factor(image)
+    shown = _larger(image, k)
+    real = draw_objects(
+        shown, boxes * k, names, np.array([ids[n] for n in names], np.int64), masks=_larger_masks(masks, k)
+    )
     found = draw_objects(
-        image,
-        prediction.boxes_xyxy,
+        shown,
+        prediction.boxes_xyxy * k,
         [f"{n} {s:.0%}" for n, s in zip(prediction.labels, prediction.scores, strict=True)],
         prediction.label_ids,
-        masks=prediction.masks,
+        masks=_larger_masks(prediction.masks, k),
     )
     text = f"{item['objects']} objects, {len(item['missed'])} missed, {len(item['false'])} found in vain."
     return {
@@ -118,6 +123,20 @@ def _box_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any, ids: d
         "truth": data_uri(shrink(real, _SCENE_SIDE)),
         "found": data_uri(shrink(found, _SCENE_SIDE)),
     }
+
+
+def _factor(image: NDArray[np.uint8]) -> int:
+    longer: int = max(image.shape[:2])
+    return max(1, _SCENE_SIDE // longer)
+
+
+def _larger(pixels: NDArray[Any], k: int) -> NDArray[Any]:
+    """Show every pixel as k x k of them, (H, W, ...)."""
+    return pixels if k == 1 else np.repeat(np.repeat(pixels, k, 0), k, 1)
+
+
+def _larger_masks(masks: NDArray[np.bool_] | None, k: int) -> NDArray[np.bool_] | None:
+    return masks if masks is None or k == 1 else np.repeat(np.repeat(masks, k, 1), k, 2)
 
 
 def _true_masks(dataset: Dataset, index: int, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -135,11 +154,13 @@ def _mask_scene(item: Mapping[str, Any], dataset: Dataset, predictor: Any) -> di
     names = predictor.labels.names
     mask = dataset.relabelled(predictor.labels).mask(item["index"], image.shape[:2])
     rows = [f"{name} {value:.2f}" for name, value in item["iou"].items()]
+    k = _factor(image)
+    shown = _larger(image, k)
     return {
         "id": item["id"],
         "text": f"IoU: {', '.join(rows)}.",
-        "truth": data_uri(shrink(draw_classes(image, mask, names), _SCENE_SIDE)),
-        "found": data_uri(shrink(draw_classes(image, prediction.mask, names), _SCENE_SIDE)),
+        "truth": data_uri(shrink(draw_classes(shown, _larger(mask, k), names), _SCENE_SIDE)),
+        "found": data_uri(shrink(draw_classes(shown, _larger(prediction.mask, k), names), _SCENE_SIDE)),
     }
 
 
@@ -153,7 +174,7 @@ def _crop(row: dict[str, Any], dataset: Dataset, ids: dict[str, int]) -> dict[st
     part = image[top:bottom, left:right]
     box = np.array([[x0 - left, y0 - top, x1 - left, y1 - top]])
     factor = max(1, _CROP_SIDE // max(part.shape[:2]))
-    part = np.repeat(np.repeat(part, factor, 0), factor, 1)
+    part = _larger(part, factor)
     drawn = draw_objects(part, box * factor, [""], np.array([ids[row["label"]]]))
     return {
         "src": data_uri(shrink(drawn, _CROP_SIDE)),

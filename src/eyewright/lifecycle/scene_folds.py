@@ -5,11 +5,13 @@ __all__ = ["MEASURED", "measure_scene_folds"]
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.core.report import Report
 from eyewright.lifecycle.datasets import Say
@@ -82,9 +84,17 @@ def measure_scene_folds(
     else:
         scenes = [scene for g in gathered for scene in g[0]]
         points = np.mean([points_of(r.predictor) for r in runs[:folds]], 0)
+        # What is drawn is what the report counts: at the mean of the folds' operating points.
+        owners = {i: _at(owner, points) for i, owner in owners.items()}
         report = report_objects(whole, scenes, [look for g in gathered for look in g[1]], points=points, seed=seed)
         table = _box_rows(whole, scenes, fold_of)
     return report, whole, each, scene_pictures(report, whole, runs[0].predictor, owners=owners), table
+
+
+def _at(predictor: Any, points: NDArray[np.float64]) -> Any:
+    other = copy(predictor)
+    other.thresholds = points
+    return other
 
 
 def _box_rows(whole: "Dataset", scenes: Sequence["Scene"], fold_of: Mapping[str, int]) -> str:
