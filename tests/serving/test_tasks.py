@@ -59,7 +59,9 @@ def test_hugging_faces_client_reads_boxes_and_masks(every, scene: bytes) -> None
     boxes = InferenceClient(model=f"{every.address}/predict/boxes").object_detection(scene, threshold=0.05)
     own = every.post("/v1/models/boxes/predict?conf=0.05", scene).json
     assert [b.label for b in boxes] == own["labels"]
-    assert [b.box.xmin for b in boxes] == [round(b[0]) for b in own["boxes_xyxy"]]
+    # Whole pixels here, hundredths there: half a pixel may round either way.
+    apart = [abs(b.box.xmin - o[0]) for b, o in zip(boxes, own["boxes_xyxy"], strict=True)]
+    assert max(apart) <= 0.51
     parts = InferenceClient(model=f"{every.address}/predict/pixels").image_segmentation(scene)
     masks = {p.label: np.asarray(p.mask) > 0 for p in parts}
     shown = every.post("/v1/models/pixels/predict", scene).json
