@@ -3,7 +3,7 @@
 A module takes float32 (N, channels, H, W), normalised, and gives logits (N, n_classes, H, W).
 """
 
-__all__ = ["OutlineNet", "even_light", "outline_net"]
+__all__ = ["OutlineNet", "outline_net"]
 
 import torch
 from torch import Tensor, nn
@@ -13,33 +13,6 @@ from eyewright.nets.activations import activation_of
 from eyewright.nets.blocks import Residual, Trunk, depthwise
 
 _FOLD = 4
-_WIDE = 16
-_MOST = 6.0
-
-
-def even_light(x: Tensor) -> Tensor:
-    """Give what is left of an image when the course of its light is taken away, (N, 1, H, W).
-
-    Local contrast normalisation (Jarrett et al. 2009, "What is the best multi-stage architecture for object
-    recognition?"): the mean of the channels, less its mean about the place, in units of its deviation about the place,
-    at most 6 of them. The window reaches some 30 pixels to all sides. Brightness and exposure of `x`, (N, C, H, W) with
-    sides in steps of 16, change nothing in it.
-
-    >>> image = torch.rand(1, 3, 64, 64)
-    >>> bool((even_light(image) - even_light(5 * image - 2)).abs().max() < 0.1)
-    True
-    """
-    grey = x.mean(1, keepdim=True)
-    left = grey - _about(grey)
-    return (left / torch.sqrt(_about(left * left) + 1e-3)).clamp(-_MOST, _MOST)
-
-
-def _about(x: Tensor) -> Tensor:
-    """Give the mean about every place: found on a small map, so that a wide window costs little."""
-    small = functional.avg_pool2d(x, _WIDE)
-    for _ in range(2):
-        small = functional.avg_pool2d(small, 3, 1, 1, count_include_pad=False)
-    return functional.interpolate(small, scale_factor=float(_WIDE), mode="bilinear", align_corners=False)
 
 
 class _Overview(nn.Module):
@@ -60,8 +33,6 @@ class OutlineNet(nn.Module):
     No layer works at full resolution, and no detail is lost: at the door 4x4 pixels are folded into the channels of
     one place, beside a whitened stem that sees 8x8; at the end every place answers for its 4x4 pixels, each with
     classes of its own (Shi et al. 2016, sub-pixel convolution). Cracks a pixel wide are seen and drawn so.
-
-    Beside the image the net is shown it in even light, so that few images under few lamps teach it as many would.
     """
 
     def __init__(
@@ -79,12 +50,11 @@ class OutlineNet(nn.Module):
         super().__init__()
         self.n_classes = n_classes
         self.head_names = ("classes",)
-        shown = channels + 1
-        self.trunk = Trunk(channels=shown, size_hw=size_hw, widths=widths, depth=depth, act=act)
+        self.trunk = Trunk(channels=channels, size_hw=size_hw, widths=widths, depth=depth, act=act)
         first = self.trunk.stem.out_channels
         self.overview = _Overview(widths[-1], act=act)
         self.lateral = nn.ModuleList(nn.Conv2d(w, neck, 1, bias=False) for w in widths)
-        self.fine = nn.Conv2d(first + shown * _FOLD * _FOLD, neck, 1, bias=False)
+        self.fine = nn.Conv2d(first + channels * _FOLD * _FOLD, neck, 1, bias=False)
         self.join = nn.ModuleList(
             nn.Sequential(nn.BatchNorm2d(neck), act(), depthwise(neck, neck, act=act, kernel=5)) for _ in widths
         )
@@ -94,10 +64,9 @@ class OutlineNet(nn.Module):
 
     def fit_patches(self, images: Tensor) -> None:
         """Set the stem from training images, float32 (N, C, H, W), normalised."""
-        self.trunk.fit_patches(torch.cat([images, even_light(images)], 1))
+        self.trunk.fit_patches(images)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([x, even_light(x)], 1)
         seen, *below = self.trunk(x)
         below[-1] = self.overview(below[-1])
         ways = [self.fine(torch.cat([seen, functional.pixel_unshuffle(x, _FOLD)], 1))]

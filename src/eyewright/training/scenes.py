@@ -37,7 +37,7 @@ class SceneAugmentation:
 
     With `crop_hw` masks are learnt from parts of that size. Of three parts two lie around a pixel of one of the
     `foreground` classes, each class of the image as likely as the others (Isensee et al. 2021, "nnU-Net"): small and
-    rare things are seen as often as large and common ones. Parts end where the image ends.
+    rare things are seen as often as large and common ones.
     """
 
     flip: bool = False
@@ -186,9 +186,6 @@ def augment_masks(
         x, y = 2 * _draw(n, plan.shift, rng), 2 * _draw(n, plan.shift, rng)
     else:
         x, y = _centres(masks, plan, rng)
-        # Beyond the image's edge a mirrored one would be seen, and marks at the edge never as they are in use.
-        room = [(1 - size * share).clamp(min=0) for share in (part_w / width, part_h / height)]
-        x, y = (torch.minimum(torch.maximum(at, -most), most) for at, most in zip((x, y), room, strict=True))
     theta = torch.stack(
         [
             torch.stack([flips[0] * cos * part_w / width, -sin * part_h / width, x], 1),
