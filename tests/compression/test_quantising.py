@@ -1,10 +1,13 @@
 """Ranges and fewer bits: against numpy, and against what the float model answers."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 import torch
 
+import eyewright as ew
 from eyewright.bundle.load import open_session
 from eyewright.catalog import build_of
 from eyewright.compression.pixels import straight_from_pixels
@@ -241,3 +244,15 @@ def test_what_is_more_than_scaling_before_the_first_layer_is_left_alone(photo: b
     ready = calibrate(photo, pixels)
     kept = quantise_static(ready, keep=quantisable_layers(ready.model)[:1], first="pixels")
     assert np.abs(answers(kept, pixels) - answers(photo, pixels)).mean() < 0.03
+
+
+def test_a_layer_that_gives_an_answer_itself_is_rounded_too(outlined, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # The prototypes of instances come straight from a convolution.
+    found = ew.compress(outlined.run, out=tmp_path / "s", methods=("int8",), max_drop=["ap=99%"], max_bytes="1G")
+    assert found.winner is not None
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *outlined.bundle.preparation.size_hw, 3)).astype(np.uint8)
+    ours, whole = found.bundle.raw(pixels), outlined.bundle.raw(pixels)
+    for name in ("prototypes", "scores", "boxes"):
+        assert ours[name].shape == whole[name].shape
+        spread = float(whole[name].std())
+        assert 0 < np.abs(ours[name] - whole[name]).mean() < 0.25 * spread, name

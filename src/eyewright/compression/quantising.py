@@ -79,7 +79,9 @@ def calibrate(model: bytes, pixels: NDArray[np.uint8], *, feed: Any = None) -> C
         prepared = ready.read_bytes()
     graph = onnx.load_from_string(prepared).graph
     constant = {i.name for i in graph.initializer}
-    floats = {v.name for v in graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    # A layer may give an answer itself, as that of a net's prototypes does.
+    known = (*graph.value_info, *graph.output)
+    floats = {v.name for v in known if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     touched = _rounded_nodes(graph, first=True)
     tensors = {t for n in touched for t in (*n.input, *n.output) if t in floats and t not in constant}
     name = graph.input[0].name
