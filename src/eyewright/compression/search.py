@@ -212,7 +212,7 @@ class Search:
         if not _JUST_ENOUGH <= min(weights, work) < 1:
             return
         lacking = [round(weights, 3), round(work, 3)]
-        found = self._plan.setdefault("cuts", [])
+        found = self._plan.setdefault("allotted", [])
         if all(lacking != one["may_stay"] for one in found):
             self._say("looking for the channels that are missed least")
             until = self._now() + min(_LOOKING_S, 0.2 * max(0.0, self._end - self._now()))

@@ -179,8 +179,7 @@ def published_preparation(published: Any, scan: Scan, recipe: Recipe) -> Prepara
         sizes = scan.sizes_hw
         usual = (int(np.median(sizes[:, 0])), int(np.median(sizes[:, 1])))
         chosen = usual_size(sizes, recipe.imgsz or max(published.usual_edges(usual)))
-        alike = chosen[0] != chosen[1] or usual[0] == usual[1]
-        return Preparation(chosen, fit="stretch" if alike else "letterbox", fill=114, steps=recipe.steps)
+        return Preparation(chosen, fit="letterbox", fill=114, steps=recipe.steps)
     own: Preparation = published.preparation
     if recipe.imgsz not in (None, max(own.size_hw)):
         raise UsageError(
