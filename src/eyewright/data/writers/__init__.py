@@ -7,6 +7,7 @@ from types import MappingProxyType
 from eyewright.core.errors import OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder
 from eyewright.data.dataset import Dataset
+from eyewright.data.objects import Objects
 from eyewright.data.writers.boxes import write_coco, write_voc, write_yolo
 from eyewright.data.writers.masks import write_cityscapes, write_imagefolder, write_masks
 from eyewright.data.writers.mot import write_mot
@@ -28,9 +29,11 @@ def write_dataset(dataset: Dataset, to: str, out: Path) -> Written:
         raise UsageError(f"unknown format {to!r}", fix=spelling_hint(to, WRITERS))
     tasks, writer = WRITERS[to]
     if dataset.task not in tasks:
+        # Pictures of class numbers hold no objects, whatever they are read for.
+        has_objects = any(isinstance(sample.target, Objects) for sample in dataset.samples[:1])
         raise UsageError(
             f"expected a dataset for {' or '.join(tasks)} to write {to!r}, found one for {dataset.task!r}",
-            fix=f"read it with --task {tasks[0]}" if dataset.task != "classify" else "choose another format",
+            fix=f"read it with --task {tasks[0]}" if has_objects else "choose another format",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{str(out)!r} is not empty", fix="choose another --out")
