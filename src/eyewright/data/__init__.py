@@ -4,6 +4,7 @@ from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, order
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.embedded import write_digits
 from eyewright.data.formats import DATASET_FORMATS, open_dataset
+from eyewright.data.grouping import Group, Grouping, Proposal
 from eyewright.data.scan import Scan, dataset_fingerprint, scan_dataset
 from eyewright.data.splits import fold_datasets, split_dataset
 
@@ -11,6 +12,9 @@ __all__ = [
     "DATASET_FORMATS",
     "FINDING_CODES",
     "Dataset",
+    "Group",
+    "Grouping",
+    "Proposal",
     "Sample",
     "Scan",
     "audit_dataset",

@@ -15,6 +15,7 @@ from PIL import Image
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
+from eyewright.data.grouping import Grouping
 from eyewright.data.objects import Objects
 from eyewright.data.tree import Tree
 
@@ -48,7 +49,8 @@ class Dataset:
     """Samples of one task, where their files lie, and what was noticed while reading the list of them.
 
     `format` names how it was read; `notes` are sentences for the user; `skipped` are files that are no samples;
-    `problems` are what was wrong in the annotations while they were read.
+    `problems` are what was wrong in the annotations while they were read. `grouping` says what belongs together, once
+    that was looked for; `Sample.group` is then the group of every sample that is in one.
     """
 
     tree: Tree
@@ -60,6 +62,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     empty_classes: tuple[str, ...] = ()
     problems: tuple[Finding, ...] = ()
+    grouping: Grouping | None = None
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -55,6 +55,14 @@ class Scan:
     hashes: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
 
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        """A fixed description of every picture, float32 (N, D): no net, no training, the same for every dataset.
+
+        Euclidean distances between rows say how alike two pictures are; brightness and contrast are taken out.
+        """
+        return _coarse(self.thumbnails)
+
     @property
     def readable(self) -> NDArray[np.bool_]:
         """Which samples could be read, bool (N,)."""
