@@ -23,7 +23,7 @@ def test_operating_points_are_near_the_largest_f1_of_scikit_learns_curve() -> No
         answered = p[:, k] >= point.threshold
         assert point.f1 == pytest.approx(f1_score(true == k, answered), abs=1e-12)
         assert best - 0.06 < point.f1 <= best + 1e-12
-        assert point.low <= point.threshold <= point.high
+        assert point.low <= point.threshold <= point.best <= point.high
         assert point.precision == pytest.approx((true == k)[answered].mean())
         assert point.recall == pytest.approx(answered[true == k].mean())
         assert point.n == point.images == point.groups == (true == k).sum()

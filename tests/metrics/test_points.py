@@ -86,6 +86,7 @@ def test_chosen_points_are_better_on_new_images_and_show_more_in_the_worst_case(
     plain, ours = [], []
     for seed in range(80):
         point = chosen(*drawn(24, 1000 + seed), seed=seed)
+        assert point.threshold <= point.best
         plain.append(measured(point.best))
         ours.append(measured(point.threshold))
     (plain_f1, plain_recall), (f1, recall) = np.array(plain).T, np.array(ours).T

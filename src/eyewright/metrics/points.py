@@ -82,8 +82,8 @@ def choose_point(
     So the threshold is found on 200 bootstrap resamples of whole groups; the point is their mean less half their
     standard deviation (the standard error of the threshold), averaged with a prior point that weighs as one more group
     beside those that hold the class. The prior is half the largest F1, the best threshold where scores are calibrated
-    (Lipton, Elkan & Narayanaswamy 2014), and is used only where it is lower. With many groups the point becomes the
-    threshold of largest F1. Measured in `benchmarks/operating_points.py`.
+    (Lipton, Elkan & Narayanaswamy 2014). The point is never higher than the threshold of largest F1, and approaches it
+    with many groups. Measured in `benchmarks/operating_points.py`.
 
     Args:
         scores: of the answers, (D,), in any order.
@@ -105,7 +105,7 @@ def choose_point(
         drawn, error = _resampled(scores, right, own[images], there, top, rng)
         as_good = cuts[f1[0, top] - f1[0] <= _ONE_SIDED_95 * error + 1e-12]
         low, high = float(round(as_good.min(), 6)), float(round(as_good.max(), 6))
-    safe = max(0.0, float(drawn.mean() - _STANDARD_ERRORS * drawn.std()))
+    safe = min(best, max(0.0, float(drawn.mean() - _STANDARD_ERRORS * drawn.std())))
     prior = min(safe, float(f1[0, top]) / 2)
     share = PSEUDO_GROUPS / (held + PSEUDO_GROUPS)
     threshold = float(round((1 - share) * safe + share * prior, 6))
