@@ -11,6 +11,7 @@ of them are flagged.
 import argparse
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def measured(data: Path) -> dict[str, NDArray[np.float64]]:
     prepare = Preparation((96, 96), fit="letterbox", fill=114)
     rng = np.random.default_rng(0)
     sets = {name: open_dataset(data / name, task=task) for name, task in (*KNOWN, ("coco_cc", "detect"))}
-    images = {name: (d.image(i) for i in range(len(d))) for name, d in sets.items()}
+    images: dict[str, Iterable[NDArray[np.uint8]]] = {name: map(d.image, range(len(d))) for name, d in sets.items()}
     images["cid22"] = (f.image for f in iter_images(data / "cid22"))
     images["noise"] = (rng.integers(0, 256, (100, 100, 3)).astype(np.uint8) for _ in range(60))
     return {name: np.array([appearance(*prepare(i)) for i in some], np.float64) for name, some in images.items()}
