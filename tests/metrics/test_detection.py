@@ -171,10 +171,14 @@ def test_the_operating_point_parts_right_from_wrong() -> None:
     right = Detected(boxes((0, 0, 10, 10)), np.array([0]), np.array([0.8]))
     wrong = Detected(boxes((50, 50, 60, 60)), np.array([0]), np.array([0.4]))
     m = match_detections([right, right, wrong], truth, 2, areas=("all",), thresholds=np.array([0.5]))
-    first, second = best_points(m)
-    assert (first.threshold, first.precision, first.n) == (pytest.approx(0.6), 1.0, 3)
+    first, second = best_points(m, rng=np.random.default_rng(0))
+    assert (first.best, first.precision, first.n) == (pytest.approx(0.6), 1.0, 3)
+    assert 0.4 < first.threshold < 0.6
     assert first.recall == pytest.approx(2 / 3)
-    assert (second.n, second.f1) == (0, None)
+    # As many as one group of the images: a point from one group has no interval.
+    (one, _) = best_points(m, rng=np.random.default_rng(0), groups=np.zeros(3, np.int64))
+    assert (one.groups, one.images, one.low, one.threshold) == (1, 3, None, pytest.approx((0.6 + 0.4) / 2))
+    assert (second.threshold, second.n, second.f1) == (0.25, 0, None)
 
 
 def test_panoptic_quality_by_hand() -> None:

@@ -29,6 +29,7 @@ from eyewright.tasks import TASKS
 
 _MOST_BYTES = 2 * 2**30
 _GOLDEN = 2
+_NO_REFERENCE = "the model was imported, so the images that it was trained and validated on are not known"
 _KINDS = {"classify": ("probabilities",), "segment": ("pixels",), "detect": ("boxes_scores", "joined", "grid")}
 
 
@@ -83,6 +84,7 @@ def import_model(
         files={},
         calibration={"method": "none"},
         decoding=decoding,
+        familiarity={"method": "none", "reason": _NO_REFERENCE},
         provenance={
             "imported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "model": model.name,

@@ -42,7 +42,9 @@ class Manifest:
 
     `tensors` names the ONNX inputs and outputs with type, shape, layout and range. `files` maps each relative name to
     its SHA-256 and size in bytes. `decoding` holds what is needed beside the tensors to read the model's answers: from
-    which overlap on boxes are one object, and for a stranger's model the contract of its own tensors.
+    which overlap on boxes are one object, and for a stranger's model the contract of its own tensors. `familiarity`
+    says how unfamiliar images are recognised, or the `reason` why they are not; bundles of earlier versions have none.
+    `evidence` holds the numbers of images and groups behind metrics, calibration, thresholds and familiarity.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Manifest:
     parent: str = ""
     compression: Mapping[str, Any] = field(default_factory=dict)
     advice: Mapping[str, Any] = field(default_factory=dict)
+    familiarity: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the manifest as plain JSON types, with format and version."""
@@ -87,10 +91,11 @@ class Manifest:
 
     @property
     def _beyond(self) -> dict[str, Any]:
-        """What only a compressed or measured bundle says; others are written as they always were."""
+        """What not every bundle says; those without it are written as they always were."""
         plain = (self.model, self.precision) == (MODEL_FILES[0], PRECISIONS[0])
         own = {} if plain else {"model": self.model, "precision": self.precision}
-        return {**own, "parent": self.parent, "compression": dict(self.compression), "advice": dict(self.advice)}
+        made = {"parent": self.parent, "compression": dict(self.compression), "advice": dict(self.advice)}
+        return {**own, **made, "familiarity": dict(self.familiarity), "evidence": dict(self.evidence)}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -168,6 +173,8 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
             parent=str(content.get("parent", "")),
             compression=content.get("compression", {}),
             advice=content.get("advice", {}),
+            familiarity=content.get("familiarity", {}),
+            evidence=content.get("evidence", {}),
         )
     except (KeyError, TypeError) as error:
         raise BundleError(f"bundle.json lacks {error}", fix=_AGAIN) from error

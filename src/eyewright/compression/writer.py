@@ -7,15 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from eyewright.bundle.load import Bundle, load_bundle
-from eyewright.bundle.manifest import read_manifest
+from eyewright.bundle.manifest import Manifest, read_manifest
 from eyewright.bundle.policy import check_policy
 from eyewright.compression.trials import PRECISIONS, Precise, candidate_bundle
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_text
 from eyewright.core.report import Report
 from eyewright.data.dataset import Dataset
-from eyewright.exporting.bundle_writer import golden_pairs, reference_numbers, seal
+from eyewright.exporting.bundle_writer import (
+    evidence_of,
+    golden_pairs,
+    pack_arrays,
+    reference_numbers,
+    seal,
+    validation_looks,
+)
 from eyewright.exporting.card import model_card
+from eyewright.exporting.familiarity import FAMILIAR, familiarity_of
 
 # What a model of fewer bits shares with the one it was made from.
 _SHARED = ("config.json", "preprocessor_config.json", "recipe.toml")
@@ -30,6 +40,7 @@ def write_compressed(
     policy: Mapping[str, Any],
     compression: Mapping[str, Any],
     validation: Dataset,
+    familiar: Bundle | None = None,
     report: Report | None = None,
     report_files: Mapping[str, bytes] | None = None,
     name: str | None = None,
@@ -38,7 +49,9 @@ def write_compressed(
 
     `base` is the float bundle of the same net: classes, preparation, calibration and operating points are its own.
     `parent` is the digest of the bundle that the user gave, `policy` what that asks to have been shown. A model in
-    float32 keeps its weights, so that it can be trained further; of others only what is run is kept.
+    float32 keeps its weights, so that it can be trained further; of others only what is run is kept. `familiar` is a
+    bundle of the same preparation whose familiarity test is taken over: what images look like does not change with the
+    net. Without one, or where it has none, the test is made from `validation` alone.
 
     Raises:
         PolicyError: the evidence is below what the bundle asks of itself.
@@ -49,6 +62,12 @@ def write_compressed(
     if precise.precision != "float32":
         model_file, computed, _ = PRECISIONS[precise.precision]
         manifest = replace(manifest, model=model_file, precision=computed)
+    candidate = candidate_bundle(base, precise)
+    reference = reference_numbers(candidate, validation)
+    arrays, familiarity = _familiarity(familiar, manifest, reference, validation)
+    evidence = evidence_of(
+        {"calibration": manifest.calibration, "thresholds": manifest.thresholds}, familiarity, report
+    )
     manifest = replace(
         manifest,
         name=name or manifest.name,
@@ -57,9 +76,10 @@ def write_compressed(
         compression=dict(compression),
         metrics=manifest.metrics if report is None else report.to_json()["metrics"],
         advice={},
+        familiarity=familiarity,
+        evidence={**manifest.evidence, **evidence},
         files={},
     )
-    candidate = candidate_bundle(base, precise)
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()
         write_bytes(stage / model_file, precise.model)
@@ -68,7 +88,7 @@ def write_compressed(
             if (base.folder / file).is_file():
                 write_bytes(stage / file, (base.folder / file).read_bytes())
         write_bytes(stage / "golden.npz", golden_pairs(candidate, validation))
-        write_bytes(stage / "reference.npz", reference_numbers(candidate, validation))
+        write_bytes(stage / "reference.npz", pack_arrays({**reference, **arrays}))
         for file, data in (report_files or {}).items():
             write_bytes(stage / file, data)
         write_text(stage / "README.md", model_card(manifest))
@@ -76,3 +96,14 @@ def write_compressed(
         check_policy(stage, read_manifest(stage))
         load_bundle(stage)
     return load_bundle(out)
+
+
+def _familiarity(
+    familiar: Bundle | None, manifest: Manifest, reference: Mapping[str, NDArray[Any]], validation: Dataset
+) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
+    """Return the arrays and the facts of the familiarity test: those of another bundle, else of validation images."""
+    if familiar is not None and familiar.preparation == manifest.preparation:
+        known = {k: familiar.reference[k] for k in FAMILIAR if k in familiar.reference}
+        if len(known) == len(FAMILIAR) and familiar.manifest.familiarity:
+            return known, familiar.manifest.familiarity
+    return familiarity_of(validation_looks(reference, validation))

@@ -133,12 +133,26 @@ def render_markdown(report: Report, *, title: str) -> str:
     lines += ["", f"| class | n | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for row in report.per_class:
         lines.append(f"| {_markdown(row['label'])} | {row['n']} | {' | '.join(_cell(row[k]) for k in columns)} |")
+    lines += _point_rows(report.sections.get("thresholds") or {})
     for warning in report.sections.get("warnings") or ():
         lines += ["", f"**{_markdown(warning)}**"]
     audit = report.sections.get("audit") or ()
     lines += ["", "## Data", "", *(f"- {_markdown(str(f))}" for f in audit)] if audit else []
     lines += ["", "## Provenance", "", *(f"- {k}: {_markdown(v)}" for k, v in _flat(report.provenance))]
     return "\n".join(lines) + "\n"
+
+
+def _point_rows(thresholds: Mapping[str, Any]) -> list[str]:
+    """Return the operating points as a Markdown table, with what each rests on."""
+    if not thresholds.get("classes"):
+        return []
+    lines = ["", "| operating point | threshold [95 % interval] | n | images | groups |", "|---|---|---|---|---|"]
+    for name, p in thresholds["classes"].items():
+        known = p.get("low") is not None
+        interval = f" [{p['low']:.3f}, {p['high']:.3f}]" if known else " (interval not known)"
+        rests_on = f"{p['n']} | {p.get('images', '–')} | {p.get('groups', '–')}"
+        lines.append(f"| {_markdown(name)} | {p['threshold']:.3f}{interval} | {rests_on} |")
+    return lines
 
 
 def write_report(report: Report, folder: Path, *, title: str, pictures: Pictures | None = None) -> dict[str, Path]:

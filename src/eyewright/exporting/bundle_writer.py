@@ -1,6 +1,14 @@
 """Write a bundle: model, contract, golden pairs, reference statistics, card; refused unless parity holds."""
 
-__all__ = ["export_bundle", "golden_pairs", "reference_numbers", "seal"]
+__all__ = [
+    "evidence_of",
+    "export_bundle",
+    "golden_pairs",
+    "pack_arrays",
+    "reference_numbers",
+    "seal",
+    "validation_looks",
+]
 
 import io
 import time
@@ -25,6 +33,7 @@ from eyewright.core.report import Report
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.parity import Parity, check_parity
 from eyewright.exporting.card import model_card
+from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.imaging.appearance import appearance
 from eyewright.imaging.preparation import Preparation
@@ -32,6 +41,7 @@ from eyewright.nets.pixels import PixelNet
 from eyewright.tasks import TASKS
 from eyewright.tasks.numbers import answer_numbers
 from eyewright.training.checkpoints import unshared
+from eyewright.training.looks import Looks, read_looks
 from eyewright.training.recipe import write_recipe
 from eyewright.training.run import Run
 
@@ -82,7 +92,9 @@ def export_bundle(
         )
         _write_weights(run.net, stage / "model.safetensors")
         write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
-        write_bytes(stage / "reference.npz", reference_numbers(predictor, validation))
+        reference = reference_numbers(predictor, validation)
+        familiar, familiarity = familiarity_of(validation_looks(reference, validation), read_looks(run.folder))
+        write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
         write_json(stage / "config.json", _hugging_face_config(labels, run))
         write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(preparation, run))
         write_recipe(stage / "recipe.toml", run.recipe.without_places())
@@ -101,6 +113,8 @@ def export_bundle(
             calibration=run.about["calibration"],
             thresholds=run.about.get("thresholds", {}),
             policy=dict(policy or {}),
+            familiarity=familiarity,
+            evidence=evidence_of(run.about, familiarity, report),
             decoding=predictor.decoding,
             provenance=provenance,
         )
@@ -137,11 +151,11 @@ def golden_pairs(predictor: Predictor, dataset: Dataset) -> bytes:
         images.append(shrink(image, _GOLDEN_SIDE) if max(image.shape[:2]) > _GOLDEN_SIDE else image)
     pixels, _ = predictor.preparation.batch(images)
     arrays: dict[str, NDArray[Any]] = {f"image_{k}": image for k, image in enumerate(images)}
-    return _npz({"n": np.array(len(images)), "pixels": pixels, **arrays, **predictor.raw(pixels)})
+    return pack_arrays({"n": np.array(len(images)), "pixels": pixels, **arrays, **predictor.raw(pixels)})
 
 
-def reference_numbers(predictor: Predictor, dataset: Dataset) -> bytes:
-    """Store what validation images look like to the model: what drift is measured against."""
+def reference_numbers(predictor: Predictor, dataset: Dataset) -> dict[str, NDArray[Any]]:
+    """Return what validation images look like to the model: what drift is measured against."""
     channels = predictor.preparation.channels
     histogram = np.zeros((channels, 32), np.int64)
     looks, answers = [], []
@@ -157,7 +171,30 @@ def reference_numbers(predictor: Predictor, dataset: Dataset) -> bytes:
     if predictor.task_name == "classify":
         # What split conformal prediction needs: how far each image's true class was from certain.
         seen["nonconformity"] = 1 - found[np.arange(len(found)), dataset.targets]
-    return _npz(seen | _summed(found, predictor.task_name, len(predictor.labels)))
+    return seen | _summed(found, predictor.task_name, len(predictor.labels))
+
+
+def validation_looks(reference: Mapping[str, NDArray[Any]], dataset: Dataset) -> Looks:
+    """Return the appearance that `reference_numbers` measured, with the images' groups."""
+    return Looks(reference["appearance"], tuple(s.group for s in dataset.samples))
+
+
+def evidence_of(
+    about: Mapping[str, Any], familiarity: Mapping[str, Any], report: Report | None
+) -> dict[str, dict[str, int | None]]:
+    """Return the numbers of images and groups behind metrics, calibration, thresholds and the familiarity test.
+
+    `about` holds the run's "calibration" and "thresholds"; those of earlier versions do not say how many groups.
+    """
+    calibration, thresholds = about.get("calibration", {}), about.get("thresholds", {})
+    measured = {} if report is None else report.provenance.get("measured_on", {})
+    found = {
+        "metrics": (measured.get("images", None if report is None else report.n), measured.get("groups")),
+        "calibration": (calibration.get("n"), calibration.get("groups")),
+        "thresholds": (thresholds.get("images", calibration.get("n")), thresholds.get("groups")),
+        "familiarity": (familiarity["images"], familiarity["groups"]),
+    }
+    return {k: {"images": images, "groups": groups} for k, (images, groups) in found.items() if images is not None}
 
 
 def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Sequence[Any]) -> NDArray[np.float32]:
@@ -180,7 +217,8 @@ def _summed(answers: NDArray[np.float32], task: str, n_classes: int) -> dict[str
     return {name: answers, f"mean_{name}": answers.mean(0)}
 
 
-def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return arrays as the bytes of a compressed .npz file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

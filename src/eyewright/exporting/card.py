@@ -14,6 +14,8 @@ _SHOWN = (
     "miou", "dice", "boundary_f", "found", "false_alarms",
 )  # fmt: skip
 
+_MOST_POINTS = 20
+
 
 class _Words(NamedTuple):
     """What the card says for a task: the hub's name of it, what the model does, gives, how it is used, its limits."""
@@ -104,9 +106,7 @@ def model_card(manifest: Manifest) -> str:
 On {images.get("test", 0)} test images that training never saw:
 
 {measured}
-{_compressed(manifest)}{_calibrated(manifest)}For every class,
-`thresholds` in `bundle.json` names the score from which on F1 was largest.
-
+{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
 ## Use
 
 ```python
@@ -152,6 +152,52 @@ def _calibrated(manifest: Manifest) -> str:
     if temperature is None:
         return ""
     return f"Confidence is calibrated by one temperature ({temperature:.3f}), fitted on validation\nimages. "
+
+
+def _points(manifest: Manifest) -> str:
+    """Return the operating points with their intervals, at most 20 of them."""
+    classes = manifest.thresholds.get("classes") or {}
+    if not classes:
+        return ""
+    if any("groups" not in p for p in classes.values()):
+        return "For every class, `thresholds` in `bundle.json` holds the score from which on it is accepted.\n"
+    rows = []
+    for name, p in list(classes.items())[:_MOST_POINTS]:
+        interval = "not known" if p["low"] is None else f"{p['low']:.3f} to {p['high']:.3f}"
+        rows.append(f"| {_cell(name)} | {p['threshold']:.3f} | {interval} | {p['n']} | {p['images']} | {p['groups']} |")
+    more = len(classes) - len(rows)
+    return (
+        "A class is accepted from its operating point on (`thresholds` in `bundle.json`). Where few groups of images\n"
+        "hold a class its point is lowered, and its interval is wide.\n\n"
+        "| class | operating point | 95 % interval | n | images | groups |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + (f"\n\n{more} more classes are in `bundle.json`." if more else "")
+        + "\n"
+    )
+
+
+def _evidence(manifest: Manifest) -> str:
+    """Return how many images and groups each number rests on, and whether unfamiliar images are recognised."""
+    rows = "".join(
+        f"| {name} | {e['images']} | {'not known' if e['groups'] is None else e['groups']} |\n"
+        for name, e in manifest.evidence.items()
+    )
+    table = (
+        "\nImages of one group (a tile, a recording, a patient) are not independent; what the numbers rest on:\n\n"
+        f"| what | images | groups |\n|---|---|---|\n{rows}"
+        if rows
+        else ""
+    )
+    about = manifest.familiarity
+    if not about:
+        return table
+    if about.get("method") == "none":
+        return f"{table}\nUnfamiliar images are not recognised: {about['reason']}.\n"
+    return f"{table}\nImages unlike the reference are flagged as unfamiliar: of those like it, 1 in 100 is.\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _number(metric: Mapping[str, Any]) -> str:

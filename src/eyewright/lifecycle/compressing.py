@@ -178,6 +178,7 @@ def _finish(
         policy=parent.bundle.manifest.policy,
         compression=compression,
         validation=parent.data.val,
+        familiar=parent.bundle,
         report=report,
         report_files={k: files["report"].with_name(k).read_bytes() for k in ("report.html", "report.json")},
         name=f"{parent.bundle.manifest.name}-{winner.name}",

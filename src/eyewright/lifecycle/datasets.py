@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eyewright.data import Dataset, Scan
+    from eyewright.data import Dataset, Sample, Scan
     from eyewright.training.run import Run
 
 Say = Callable[[str], None]
@@ -228,13 +228,18 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     if owner.task_name != "classify":
         dataset = dataset.relabelled(owner.labels)
         here = {s.id: s for s in dataset.samples}
-        kept = (replace(here[i], split=r["split"]) for i, r in rows.items())  # type: ignore[arg-type]
+        kept = (replace(here[i], split=r["split"], group=_group(here[i], r)) for i, r in rows.items())  # type: ignore[arg-type]
         return replace(dataset, samples=tuple(kept))
     samples = (
-        replace(here[i], split=r["split"], target=owner.labels.id(r["label"]))  # type: ignore[arg-type]
+        replace(here[i], split=r["split"], target=owner.labels.id(r["label"]), group=_group(here[i], r))  # type: ignore[arg-type]
         for i, r in rows.items()
     )
     return replace(dataset, labels=owner.labels, samples=tuple(samples))
+
+
+def _group(sample: "Sample", row: Mapping[str, str]) -> str | None:
+    """Return an image's group as the run knew it; runs of earlier versions did not write it down."""
+    return row.get("group") or sample.group
 
 
 def known_images(owner: "Run | None") -> set[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, UsageError
-from eyewright.core.files import write_json, write_text
+from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent
@@ -295,6 +295,7 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     from eyewright.nets.ensemble import Ensemble
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.checkpoints import save_best
+    from eyewright.training.looks import LOOKS_FILE
     from eyewright.training.recipe import write_recipe
 
     first = runs[0]
@@ -312,12 +313,16 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     for sample, record in zip(dataset.samples, scan.records, strict=True):
         if sample.id not in rows:
             label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
-            rows[sample.id] = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
+            known = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
+            rows[sample.id] = {**known, "group": sample.group or ""}
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ("id", "split", "label", "sha256"), lineterminator="\n")
+    names = ("id", "split", "label", "sha256", "group")
+    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows.values())
     write_text(folder / "split.csv", buffer.getvalue())
+    if (first.folder / LOOKS_FILE).is_file():
+        write_bytes(folder / LOOKS_FILE, (first.folder / LOOKS_FILE).read_bytes())
     write_text(folder / "metrics.csv", (first.folder / "metrics.csv").read_text("utf-8"))
     n = sum(r.about["calibration"]["n"] for r in runs)
     calibrated = "temperature, each member" if dataset.task == "classify" else "none"

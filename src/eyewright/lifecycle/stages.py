@@ -263,8 +263,8 @@ def evaluate(
         dataset,
         seed=seed,
         temperature=_temperature(predictor),
-        sections=_sections(owner, warnings, dataset),
-        provenance=_report_provenance(predictor, owner),
+        sections={"thresholds": _points_of(predictor), **_sections(owner, warnings, dataset)},
+        provenance={**_report_provenance(predictor, owner), "measured_on": _measured_on(dataset)},
         quiet=quiet,
     )
     if out is not None:
@@ -489,6 +489,17 @@ def _report_provenance(predictor: Any, owner: "Run | None") -> dict[str, Any]:
     return {k: about[k] for k in keys if about.get(k) is not None}
 
 
+def _points_of(predictor: Any) -> Mapping[str, Any]:
+    return predictor.manifest.thresholds if hasattr(predictor, "manifest") else {}
+
+
+def _measured_on(dataset: "Dataset") -> dict[str, int]:
+    from eyewright.metrics.points import group_numbers
+
+    groups = group_numbers([s.group for s in dataset.samples])
+    return {"images": len(dataset), "groups": len(set(groups.tolist()))}
+
+
 def title_of(predictor: Any, owner: "Run | None") -> str:
     if owner is None:
         return str(predictor.manifest.name)
@@ -502,4 +513,5 @@ def _read_metrics(data: bytes) -> Report:
 
     content = json.loads(data)
     metrics = {k: Metric(**v) for k, v in content["metrics"].items()}
-    return Report(content["task"], tuple(content["labels"]), content["n"], metrics)
+    provenance = content.get("provenance", {})
+    return Report(content["task"], tuple(content["labels"]), content["n"], metrics, provenance=provenance)

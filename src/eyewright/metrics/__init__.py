@@ -8,7 +8,7 @@ from eyewright.metrics.bootstrap import (
     percentile_interval,
     wilson_interval,
 )
-from eyewright.metrics.calibration import OperatingPoint, fit_temperature, operating_points, uncalibrated
+from eyewright.metrics.calibration import fit_temperature, operating_points, uncalibrated
 from eyewright.metrics.classification import (
     accuracy,
     average_precision,
@@ -26,6 +26,7 @@ from eyewright.metrics.classification import (
 )
 from eyewright.metrics.folds import corrected_interval
 from eyewright.metrics.mislabels import confident_errors
+from eyewright.metrics.points import OperatingPoint
 
 __all__ = [
     "OperatingPoint",

@@ -1,12 +1,13 @@
 """Make confidence mean what it says, and say from where on to act on it; both fitted on validation data."""
 
-__all__ = ["OperatingPoint", "fit_temperature", "operating_points", "uncalibrated"]
+__all__ = ["fit_temperature", "operating_points", "uncalibrated"]
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from eyewright.metrics.points import OperatingPoint, choose_point, unknown_point
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], true: NDArray[np.integer[Any]]) -> float:
@@ -58,54 +59,28 @@ def uncalibrated(probabilities: NDArray[np.floating[Any]], temperature: float) -
     return result
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """From which score on an image counts as one of a class, and how precise and complete that was on validation.
-
-    `n` counts the class's validation images; with none, the threshold is 0.5 and the rest is None.
-    """
-
-    threshold: float
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    n: int
-
-
 def operating_points(
-    true: NDArray[np.integer[Any]], probabilities: NDArray[np.floating[Any]]
+    true: NDArray[np.integer[Any]],
+    probabilities: NDArray[np.floating[Any]],
+    *,
+    rng: np.random.Generator,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[OperatingPoint, ...]:
-    """Give each class, taken alone against the rest, the threshold of largest F1 on (N, C) probabilities.
+    """Return each class's operating point, taken alone against the rest, on (N, C) probabilities; see `choose_point`.
 
-    The threshold lies in the middle between the scores that it parts; of equally good ones the highest is taken,
-    which gives the fewest false alarms.
+    A class without images has the threshold 0.5, and nothing else is known of it.
 
-    >>> operating_points(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))[0].threshold
+    >>> true, p = np.array([0, 0, 1] * 40), np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]] * 40)
+    >>> operating_points(true, p, rng=np.random.default_rng(0))[0].threshold
     0.4
     """
     scores = np.asarray(probabilities, np.float64)
     points = []
     for k in range(scores.shape[1]):
         positive = np.asarray(true) == k
-        total = int(positive.sum())
-        if not total:
-            points.append(OperatingPoint(0.5, None, None, None, 0))
+        if not positive.any():
+            points.append(unknown_point(0.5, positive.astype(np.int64)))
             continue
-        order = np.argsort(-scores[:, k], kind="stable")
-        ranked = scores[order, k]
-        found = np.cumsum(positive[order])
-        # A threshold can only stand between two different scores.
-        ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
-        f1 = 2 * found[ends] / (ends + 1 + total)
-        at = int(ends[int(np.argmax(f1))])
-        below = ranked[at + 1] if at + 1 < len(ranked) else 0.0
-        points.append(
-            OperatingPoint(
-                float(round((ranked[at] + below) / 2, 6)),
-                float(found[at] / (at + 1)),
-                float(found[at] / total),
-                float(f1.max()),
-                total,
-            )
-        )
+        everyone = np.arange(len(positive))
+        points.append(choose_point(scores[:, k], positive, everyone, positive.astype(np.int64), groups=groups, rng=rng))
     return tuple(points)

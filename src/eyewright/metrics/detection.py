@@ -2,9 +2,7 @@
 
 __all__ = [
     "COCO_METRICS",
-    "Point",
     "average_precisions",
-    "best_point",
     "best_points",
     "centred_interval",
     "detection_errors",
@@ -17,7 +15,6 @@ __all__ = [
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,7 @@ from numpy.typing import NDArray
 from eyewright.core.report import Metric
 from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
 from eyewright.metrics.matching import Answers, Detected, Matched, match_detections, overlaps_of
+from eyewright.metrics.points import OperatingPoint, choose_point, unknown_point
 
 COCO_METRICS = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
@@ -175,47 +173,23 @@ def _mean(values: NDArray[np.float64], axes: Any) -> NDArray[np.float64]:
     return found
 
 
-@dataclass(frozen=True)
-class Point:
-    """From which score on an answer of one class is accepted, and how precise and complete that is at an IoU of 0.5.
+def best_points(
+    matched: Matched, *, rng: np.random.Generator, groups: NDArray[np.int64] | None = None
+) -> tuple[OperatingPoint, ...]:
+    """Return each class's operating point at the first overlap of `matched`, an IoU of 0.5; see `choose_point`.
 
-    `n` counts the objects it was chosen on; with none the threshold is 0.5 and the rest is None.
+    A class of which nothing was to be found, or nothing was found, has the threshold 0.25, as a model without
+    operating points has.
     """
-
-    threshold: float
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    n: int
-
-
-def best_points(matched: Matched) -> tuple[Point, ...]:
-    """Give each class the threshold of largest F1 at an IoU of 0.5, in the middle between the scores that it parts."""
     points = []
     for c in matched.classes:
-        n = int(c.truths[0].sum())
-        kept = ~c.ignored[0, 0]
-        if not n or not kept.any():
-            points.append(Point(0.5, None, None, None, n))
-            continue
-        points.append(best_point(c.scores[kept], c.right[0, 0, kept], n))
+        truths, kept = c.truths[0], ~c.ignored[0, 0]
+        right = c.right[0, 0, kept]
+        if truths.any() and right.any():
+            points.append(choose_point(c.scores[kept], right, c.images[kept], truths, groups=groups, rng=rng))
+        else:
+            points.append(unknown_point(0.25, truths, groups=groups))
     return tuple(points)
-
-
-def best_point(scores: NDArray[np.float64], right: NDArray[np.bool_], n: int) -> Point:
-    """Give the threshold of largest F1 for answers with `scores` (D,) that are `right` (D,) or not, of `n` to be found.
-
-    >>> best_point(np.array([0.9, 0.8, 0.2]), np.array([True, True, False]), 2).threshold
-    0.5
-    """
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.cumsum(right[order])
-    ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
-    f1 = 2 * hits[ends] / (ends + 1 + n)
-    at = int(ends[int(f1.argmax())])
-    below = float(ranked[at + 1]) if at + 1 < len(ranked) else 0.0
-    middle = round((float(ranked[at]) + below) / 2, 6)
-    return Point(middle, float(hits[at] / (at + 1)), float(hits[at] / n), float(f1.max()), n)
 
 
 def object_confusion(

@@ -56,6 +56,8 @@ class Model:
             "metrics": m.metrics,
             "calibration": m.calibration.get("method"),
             "thresholds": {k: v.get("threshold") for k, v in points.items()},
+            "familiarity": dict(m.familiarity),
+            "evidence": dict(m.evidence),
             "policy": dict(m.policy),
             "exported": m.provenance.get("exported"),
             "pages": [k for k, (file, _) in _SHOWN.items() if file in m.files],

@@ -20,6 +20,37 @@ _ERRORS = {
     "504": "No answer before the deadline",
 }
 
+_PREDICTION: dict[str, Any] = {
+    "type": "object",
+    "description": "The answer in the command line's form for its task, and what else was asked for",
+    "properties": {
+        "unfamiliar": {
+            "description": "Whether the image looks unlike those that the model knows; null where that is not known",
+            "oneOf": [
+                {"type": "null"},
+                {
+                    "type": "object",
+                    "required": ["p", "flagged"],
+                    "properties": {
+                        "p": {
+                            "type": "number",
+                            "minimum": 0,
+                            "maximum": 1,
+                            "description": "Conformal p-value: of images like the reference, at most a fraction p "
+                            "have this value or less",
+                        },
+                        "flagged": {"type": "boolean", "description": "p is 0.01 or less"},
+                    },
+                },
+            ],
+        },
+        "unfamiliar_reason": {
+            "type": "string",
+            "description": "Why `unfamiliar` is null, in words; absent where it is not",
+        },
+    },
+}
+
 
 def _parameter(name: str, place: str, schema: dict[str, Any], about: str) -> dict[str, Any]:
     return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": about}
@@ -115,7 +146,13 @@ def openapi(service: Service) -> dict[str, Any]:
             )
         },
         "/v1/models/{name}/predict": {
-            "post": _operation("Answer an image", *_ERRORS, parameters=[model, *options], body=image)
+            "post": _operation(
+                "Answer an image",
+                *_ERRORS,
+                parameters=[model, *options],
+                body=image,
+                answer={"$ref": "#/components/schemas/Prediction"},
+            )
         },
         "/v1/feedback": {"post": _operation("Say what is right", *_ERRORS, body=_json(says), status="201")},
         "/v1/watch": {"get": _operation("What the monitor sees", "404")},
@@ -156,7 +193,8 @@ def openapi(service: Service) -> dict[str, Any]:
                     "type": "object",
                     "required": ["error", "code"],
                     "properties": {k: {"type": "string"} for k in ("error", "code", "fix")},
-                }
+                },
+                "Prediction": _PREDICTION,
             }
         },
     }
@@ -178,9 +216,10 @@ def _operation(
     status: str = "200",
     media: str = "application/json",
     listed: bool = False,
+    answer: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     kind = {"type": "string"} if media != "application/json" else {"type": "array" if listed else "object"}
-    content: dict[str, Any] = {media: {"schema": kind}}
+    content: dict[str, Any] = {media: {"schema": answer or kind}}
     if media == "text/html":
         content["text/markdown"] = {"schema": kind}
     if body is not None and not listed:

@@ -1,22 +1,63 @@
-"""Whether an answer may be trusted: images unlike those the model was validated on, and sets with stated coverage."""
+"""Whether an answer may be trusted: images unlike those that the model knows, and sets with stated coverage."""
 
-__all__ = ["Familiarity", "conformal_threshold"]
+__all__ = ["FLAGGED", "Familiarity", "conformal_threshold", "familiarity_in"]
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FLAGGED = 0.01
-"""Of images like the reference, this share is flagged as unfamiliar."""
+from eyewright.core.errors import BundleError
+from eyewright.imaging.appearance import LOOK
+from eyewright.metrics.familiarity import FLAGGED, CrossConformal
 
 _LEAST = 100
 
 
+def familiarity_in(
+    reference: Mapping[str, NDArray[Any]], about: Mapping[str, Any]
+) -> tuple[Callable[[NDArray[np.float32]], float] | None, str]:
+    """Return the p-value of one image's numbers, (LOOK,), as a function, or None and why there is none, in words.
+
+    `reference` is the bundle's `reference.npz`, `about` what its manifest says of "familiarity". Bundles of earlier
+    versions say nothing; they are asked as they were then.
+
+    Raises:
+        BundleError: the reference is not what the manifest says.
+    """
+    if not about:
+        old = Familiarity.of(reference)
+        return (None, _why_old(reference)) if old is None else (old.p, "")
+    if about.get("method") != "cross-conformal":
+        return None, str(about.get("reason") or "the bundle does not say why")
+    looks, groups = reference.get("familiar"), reference.get("familiar_groups")
+    if (
+        looks is None
+        or groups is None
+        or looks.shape != (len(groups), LOOK)
+        or not np.issubdtype(groups.dtype, np.integer)
+        or not len(groups)
+        or not np.isfinite(looks).all()
+    ):
+        raise BundleError("the bundle's reference images for familiarity are not valid", fix="export the model again")
+    known = CrossConformal(looks, groups)
+    return (lambda look: float(known.p(look[None])[0])), ""
+
+
+def _why_old(reference: Mapping[str, NDArray[Any]]) -> str:
+    looks = reference.get("appearance")
+    if looks is None:
+        return "the bundle holds no reference images; export the model again"
+    return (
+        f"the bundle was exported by an earlier version with {len(looks)} reference images, which needs "
+        f"{2 * _LEAST}; export the model again"
+    )
+
+
 class Familiarity:
-    """How unlike the reference an image looks, as a p-value.
+    """How unlike the reference an image looks, as a p-value: the test of bundles of earlier versions.
 
     The distance is Mahalanobis' in the numbers of `imaging.appearance`, with the covariance of one half of the
     reference shrunk towards its diagonal; the other half says which distances are usual, so that the

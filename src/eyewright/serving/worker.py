@@ -34,7 +34,7 @@ from eyewright.imaging.decode import read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
-from eyewright.serving.trust import FLAGGED, Familiarity, conformal_threshold
+from eyewright.serving.trust import FLAGGED, conformal_threshold, familiarity_in
 from eyewright.tasks.numbers import answer_numbers
 
 _KEPT_SIDE = 1024
@@ -131,7 +131,7 @@ class _Served:
         self.limits = Limits(**orders.limits)
         self.scaled = orders.scaled_decode and not self.bundle.preparation.steps
         reference = self.bundle.reference
-        self.familiarity = Familiarity.of(reference)
+        self.familiarity, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
         self.nonconformity = reference.get("nonconformity")
 
     def answer(self, jobs: list[Job], watch: _Watch, decoded: Any) -> list[Answer]:
@@ -223,8 +223,10 @@ class _Served:
         if "hub" in job.wants:
             told["hub"] = _hub_form(shown, job.top)
         look = appearance(pixels[0], placements[0])
-        p = None if self.familiarity is None else round(self.familiarity.p(look), 4)
+        p = None if self.familiarity is None else round(self.familiarity(look), 4)
         told["unfamiliar"] = None if p is None else {"p": p, "flagged": p <= FLAGGED}
+        if p is None:
+            told["unfamiliar_reason"] = self.unfamiliar_reason
         if job.coverage is not None:
             told["set"] = self._set(shown, job.coverage)
         if "explain" in job.wants:

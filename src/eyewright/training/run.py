@@ -86,7 +86,7 @@ class Run:
         )
 
     def split_rows(self) -> tuple[Mapping[str, str], ...]:
-        """Give the rows of `split.csv`: id, split, label and SHA-256 of every image that the run knew."""
+        """Return the rows of `split.csv`: id, split, label, SHA-256 and group of every image that the run knew."""
         with open(self.folder / "split.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
             return tuple(csv.DictReader(file))
 

@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from eyewright.core.files import write_json, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.provenance import describe_machine
+from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan, dataset_fingerprint, target_text
 from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.points import group_numbers
 from eyewright.nets.pixels import parameter_count
 from eyewright.training.cache import build_cache
 from eyewright.training.distributed import rank_of
 from eyewright.training.fit import fit
+from eyewright.training.looks import Looks, looks_of, write_looks
 from eyewright.training.loop import FitData, run_through
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, write_recipe
@@ -83,6 +86,11 @@ def train_model(
             )
             return pixels, subject.targets(part, sizes, preparation, f"{part.task}\n{marks}")
 
+        def looks(part: Dataset, pixels: NDArray[np.uint8]) -> Looks:
+            records = [scan.records[index[s.id]] for s in part.samples]
+            sizes = [r.info.size_hw if r.info is not None else preparation.size_hw for r in records]
+            return looks_of(pixels, sizes, [s.group for s in part.samples], preparation, seed=resolved.seed)
+
         train, val = dataset.train, dataset.val
         ids = tuple(s.id for s in train.samples)
         data = FitData(*learnt_from(train), *learnt_from(val), ids)
@@ -122,6 +130,7 @@ def train_model(
             say=say,
             observe=observe if leads else lambda row: None,
         )
+        val_groups = group_numbers([s.group for s in val.samples])
         kept = run_through(net, data.val_pixels, data.val_targets, learning.condense, device)
         about = {
             "task": resolved.task,
@@ -131,7 +140,7 @@ def train_model(
             "preparation": preparation.to_json(),
             "scaling": scaling,
             "augmentation": augmentation.describe(),
-            **learning.conclude(kept, data.val_targets),
+            **learning.conclude(kept, data.val_targets, groups=val_groups, rng=generator(resolved.seed, "points")),
             "training": {
                 "best_epoch": result.best_epoch,
                 "epochs": len(result.history),
@@ -146,6 +155,7 @@ def train_model(
                 "format": dataset.format,
                 "fingerprint": dataset_fingerprint(dataset, scan),
                 "images": {s: sum(x.split == s for x in dataset.samples) for s in dataset.splits},
+                "groups": {s: _groups_of(dataset, s) for s in dataset.splits},
                 "notes": list(dataset.notes),
             },
             "seed": resolved.seed,
@@ -153,10 +163,15 @@ def train_model(
             **(notes or {}),
         }
         if leads:
+            write_looks(folder, looks(train, data.train_pixels))
             write_json(folder / "run.json", about)
         score = f"validation {learning.main_metric} {result.best_score:.4f}"
         say(f"{result.stopped}; best epoch {result.best_epoch}, {score}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
+
+
+def _groups_of(dataset: Dataset, split: str) -> int:
+    return len(set(group_numbers([s.group for s in dataset.samples if s.split == split]).tolist()))
 
 
 def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
@@ -170,8 +185,8 @@ def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
 def _split_csv(dataset: Dataset, scan: Scan) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("id", "split", "label", "sha256"))
+    writer.writerow(("id", "split", "label", "sha256", "group"))
     for sample, record in zip(dataset.samples, scan.records, strict=True):
         label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
-        writer.writerow((sample.id, sample.split, label, record.digest))
+        writer.writerow((sample.id, sample.split, label, record.digest, sample.group or ""))
     return buffer.getvalue()

@@ -179,6 +179,9 @@ function answerCard(a, second = false) {
   if (a.unfamiliar && a.unfamiliar.flagged) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the images it was validated on (p = ${a.unfamiliar.p}): doubt the answer` })));
   }
+  if (a.unfamiliar === null && a.unfamiliar_reason) {
+    parts.push(make("p", { class: "sub", text: `Not checked for unfamiliar images: ${a.unfamiliar_reason}` }));
+  }
   if (a.task === "classify" && a.accepted && !a.accepted.length) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: "No class reaches its operating point" })));
   }

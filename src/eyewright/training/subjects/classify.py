@@ -3,7 +3,6 @@
 __all__ = ["ClassSubject"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from eyewright.training.defaults import choose_preparation, resolve_recipe
 from eyewright.training.loop import FitData
 from eyewright.training.objectives.classify import classification_objective
 from eyewright.training.recipe import Recipe
+from eyewright.training.subjects.subject import thresholds_of
 
 
 class ClassSubject:
@@ -78,7 +78,9 @@ class ClassLearning:
         loss = float((log_sum - kept[np.arange(len(targets)), targets]).mean())
         return {"loss": loss, "accuracy": float((kept.argmax(1) == targets).mean())}
 
-    def conclude(self, kept: NDArray[np.float32], targets: Any) -> dict[str, dict[str, Any]]:
+    def conclude(
+        self, kept: NDArray[np.float32], targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
+    ) -> dict[str, dict[str, Any]]:
         """Fit the temperature and every class's operating point."""
         temperature = fit_temperature(kept, targets)
         scaled = kept.astype(np.float64) / temperature
@@ -88,13 +90,11 @@ class ClassLearning:
             f"ece_{when}": expected_calibration_error(p.max(1), p.argmax(1) == targets)
             for when, p in (("before", uncalibrated(after, temperature)), ("after", after))
         }
-        points = {n: asdict(point) for n, point in zip(self.names, operating_points(targets, after), strict=True)}
+        points = operating_points(targets, after, groups=groups, rng=rng)
+        rests_on = {"n": len(targets), "groups": len(np.unique(groups))}
         return {
-            "calibration": {"method": "temperature", "temperature": temperature, "n": len(targets), **errors},
-            "thresholds": {
-                "method": "largest F1 of the class against the rest, on validation images",
-                "classes": points,
-            },
+            "calibration": {"method": "temperature", "temperature": temperature, **rests_on, **errors},
+            "thresholds": thresholds_of(self.names, points, "F1 of the class against the rest", groups),
         }
 
 

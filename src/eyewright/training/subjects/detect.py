@@ -3,7 +3,7 @@
 __all__ = ["BoxSubject", "published_preparation"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from eyewright.training.loop import FitData
 from eyewright.training.objectives.detect import CROWD, DetectionObjective
 from eyewright.training.recipe import Recipe
 from eyewright.training.scenes import plan_scenes
-from eyewright.training.subjects.subject import usual_size
+from eyewright.training.subjects.subject import thresholds_of, usual_size
 from eyewright.training.targets import BoxTargets, ObjectTargets, box_rows, owner_map
 
 _SIDES = (320, 416, 512, 640)
@@ -122,13 +122,15 @@ class BoxLearning:
         )
         return {name: numbers[name].value or 0.0 for name in ("ap", "ap50")}
 
-    def conclude(self, kept: NDArray[np.float32], targets: Any) -> dict[str, dict[str, Any]]:
+    def conclude(
+        self, kept: NDArray[np.float32], targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
+    ) -> dict[str, dict[str, Any]]:
         found, truth = self._detected(kept, targets)
         matched = match_detections(found, truth, len(self.names), areas=("all",), thresholds=np.array([0.5]))
-        points = {n: asdict(p) for n, p in zip(self.names, best_points(matched), strict=True)}
+        points = best_points(matched, groups=groups, rng=rng)
         return {
-            "calibration": {"method": "none", "n": len(kept)},
-            "thresholds": {"method": "largest F1 at an IoU of 0.5, on validation images", "classes": points},
+            "calibration": {"method": "none", "n": len(kept), "groups": len(np.unique(groups))},
+            "thresholds": thresholds_of(self.names, points, "F1 at an IoU of 0.5", groups),
         }
 
     def _detected(self, kept: NDArray[np.float32], targets: Any) -> tuple[list[Detected], list[Detected]]:

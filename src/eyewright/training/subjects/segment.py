@@ -3,7 +3,7 @@
 __all__ = ["MaskSubject"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
-from eyewright.metrics.detection import Point, best_point
 from eyewright.metrics.masks import FOUND_IOU
+from eyewright.metrics.points import choose_point, unknown_point
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.cache import build_array
 from eyewright.training.defaults import resolve_scenes
@@ -24,7 +24,7 @@ from eyewright.training.objectives.segment import IGNORE, class_balance, segment
 from eyewright.training.recipe import Recipe
 from eyewright.training.scenes import plan_scenes
 from eyewright.training.subjects.detect import published_preparation
-from eyewright.training.subjects.subject import usual_size
+from eyewright.training.subjects.subject import thresholds_of, usual_size
 
 _LARGEST, _SMALLEST = 384, 96
 # From this longer side on masks are learnt from parts of half the side.
@@ -135,19 +135,26 @@ class MaskLearning:
         accuracy = float(right.sum() / max(1, table.sum()))
         return {"miou": float(iou[there].mean()) if there else accuracy, "pixel_accuracy": accuracy}
 
-    def conclude(self, kept: NDArray[np.float64], targets: Any) -> dict[str, dict[str, Any]]:
-        """Choose from which sureness on a class is accepted in an image: most often found, least in vain."""
+    def conclude(
+        self, kept: NDArray[np.float64], targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
+    ) -> dict[str, dict[str, Any]]:
+        """Choose the sureness from which a class is accepted in an image: most often found, least in vain.
+
+        A class that was never found is always accepted.
+        """
         tables, sureness = kept[..., :-1], kept[..., -1]
         right = np.einsum("nii->ni", tables)
         truth, found = tables.sum(2), tables.sum(1)
         hit = right / np.maximum(truth + found - right, 1) > FOUND_IOU
-        points: dict[str, Any] = {}
-        for c, name in enumerate(self.names):
-            n = int((truth[:, c] > 0).sum())
-            given = found[:, c] > 0
-            if c not in self.fore or not n or not (hit[:, c] & given).any():
-                points[name] = asdict(Point(0.0, None, None, None, n))
-                continue
-            points[name] = asdict(best_point(sureness[given, c], hit[given, c], n))
-        method = "sureness of largest F1 of finding the class in an image, on validation images"
-        return {"calibration": {"method": "none", "n": len(kept)}, "thresholds": {"method": method, "classes": points}}
+        points = []
+        for c in range(len(self.names)):
+            held = (truth[:, c] > 0).astype(np.int64)
+            given = np.flatnonzero(found[:, c] > 0)
+            if c in self.fore and held.any() and hit[given, c].any():
+                points.append(choose_point(sureness[given, c], hit[given, c], given, held, groups=groups, rng=rng))
+            else:
+                points.append(unknown_point(0.0, held, groups=groups))
+        return {
+            "calibration": {"method": "none", "n": len(kept), "groups": len(np.unique(groups))},
+            "thresholds": thresholds_of(self.names, points, "F1 of finding the class in an image", groups),
+        }

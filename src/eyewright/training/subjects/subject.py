@@ -1,8 +1,9 @@
 """The seam between the one training loop and the tasks."""
 
-__all__ = ["Learnt", "Subject", "usual_size"]
+__all__ = ["Learnt", "Subject", "thresholds_of", "usual_size"]
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.points import OperatingPoint
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.loop import FitData
 from eyewright.training.recipe import Recipe
@@ -37,8 +39,13 @@ class Learnt(Protocol):
         """Give the validation numbers from what was kept of all batches."""
         ...
 
-    def conclude(self, kept: Any, targets: Any) -> dict[str, dict[str, Any]]:
-        """Give "calibration" and "thresholds", both found on the validation images with the best weights."""
+    def conclude(
+        self, kept: Any, targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
+    ) -> dict[str, dict[str, Any]]:
+        """Return "calibration" and "thresholds", both found on the validation images with the best weights.
+
+        `groups` are the numbers of the images' groups, int64 (N,): what belongs together is resampled together.
+        """
         ...
 
 
@@ -68,6 +75,19 @@ class Subject(Protocol):
     def learn(self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> Learnt:
         """Make what the loop asks during training."""
         ...
+
+
+def thresholds_of(
+    names: Sequence[str], points: Sequence[OperatingPoint], method: str, groups: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return "thresholds" as `run.json` and `bundle.json` hold them: each class's point, and what they rest on."""
+    how = f"{method}, chosen on validation images by the bootstrap over groups and lowered where few hold the class"
+    return {
+        "method": how,
+        "images": len(groups),
+        "groups": len(np.unique(groups)),
+        "classes": {name: asdict(point) for name, point in zip(names, points, strict=True)},
+    }
 
 
 def usual_size(sizes_hw: NDArray[np.int64], longer: int) -> tuple[int, int]:
