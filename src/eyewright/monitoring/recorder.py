@@ -43,7 +43,8 @@ class RecorderSettings:
 
     `keep_images` is the share of images that are kept, by the SHA-256 of what is kept and without metadata, up to
     `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay.
-    Of feedback the newest `feedback_rows` pieces are kept, and at most 16 on one prediction. Drift is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms are at least
+    Of feedback the newest `feedback_rows` pieces are kept, and at most 16 on one prediction. Drift
+    is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms are at least
     `run_length` windows apart on average.
     """
 

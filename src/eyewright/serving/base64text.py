@@ -3,6 +3,7 @@
 __all__ = ["decode_base64"]
 
 import binascii
+import io
 
 import msgspec
 
@@ -54,13 +55,14 @@ def decode_base64(given: str | bytes | memoryview | msgspec.Raw) -> bytes:
 
 
 def _decoded(text: memoryview) -> bytes:
-    pieces = []
+    # Unlike joined pieces, what a BytesIO holds is given without a copy.
+    whole = io.BytesIO()
     for at in range(0, len(text), _PIECE):
         piece = binascii.a2b_base64(text[at : at + _PIECE], strict_mode=True)
         if at + _PIECE < len(text) and len(piece) != _PIECE // 4 * 3:
             raise ValueError("padding before the end")
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        whole.write(piece)
+    return whole.getvalue()
 
 
 def _plain(text: bytes) -> bytes:

@@ -17,6 +17,8 @@ from eyewright.serving.settings import Settings
 T = TypeVar("T")
 
 _SLICE = 2**18
+# Counting depth takes some 20 bytes a byte for one slice.
+_DEPTH_SLICE = 2**16
 # Possessive, and a text without an end is one token: each byte is looked at once.
 _NUMBERS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|\d{2,}+', re.DOTALL)
 
@@ -54,8 +56,8 @@ def _check_depth(data: bytes, most: int) -> None:
         # Pairs first, from the left: what is left before a quote escapes it.
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     depth, inside = 0, np.uint8(0)
-    for at in range(0, len(data), _SLICE):
-        part = np.frombuffer(data, np.uint8, min(_SLICE, len(data) - at), at)
+    for at in range(0, len(data), _DEPTH_SLICE):
+        part = np.frombuffer(data, np.uint8, min(_DEPTH_SLICE, len(data) - at), at)
         # Counted modulo 256: whether a byte is within a text is the parity of the quotes before it.
         quotes = np.cumsum(part == 34, dtype=np.uint8) + inside
         outside = (quotes & 1) == 0
