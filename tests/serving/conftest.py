@@ -85,9 +85,9 @@ def _children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Iterator[Served]:
-    """Start `eyewright serve` on a free port and wait until it answers."""
-    command = (sys.executable, "-m", "eyewright", "serve", *arguments, "--port", "0", "--json")
+def serving(*arguments: str, cwd: Path, environment: dict[str, str] | None = None, port: int = 0) -> Iterator[Served]:
+    """Start `eyewright serve` on a port, a free one by default, and wait until it answers."""
+    command = (sys.executable, "-m", "eyewright", "serve", *arguments, "--port", str(port), "--json")
     with open(cwd / "serve.err", "ab") as err:
         process = subprocess.Popen(
             command, cwd=cwd, stdout=subprocess.PIPE, stderr=err, text=True, env={**os.environ, **(environment or {})}
@@ -95,7 +95,8 @@ def serving(*arguments: str, cwd: Path, environment: dict[str, str] | None = Non
         assert process.stdout is not None
         line = process.stdout.readline()
         try:
-            assert line, (cwd / "serve.err").read_text()
+            assert line
+            assert json.loads(line)["ok"], line + (cwd / "serve.err").read_text()
             yield Served(process, json.loads(line)["address"])
         finally:
             if process.poll() is None:

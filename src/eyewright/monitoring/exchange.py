@@ -5,7 +5,6 @@ __all__ = ["choose_next", "export_feedback", "import_feedback"]
 import csv
 import io
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,11 @@ from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.report import Finding
-from eyewright.monitoring.store import Row, Store
+from eyewright.monitoring.store import Row, Store, feedback_id
 
 _MOST_BYTES = 256 * 2**20
+# OWASP's list, with the quote itself, so that what is read back is what was written.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 def import_feedback(store: Store, path: Path) -> tuple[int, list[Finding]]:
@@ -47,7 +48,7 @@ def import_feedback(store: Store, path: Path) -> tuple[int, list[Finding]]:
         elif not store.knows(prediction_id):
             findings.append(_finding(path, line, f"no prediction {prediction_id[:80]!r} is in the log"))
         else:
-            stored.append((secrets.token_hex(12), prediction_id, time.time(), kept))
+            stored.append((feedback_id(prediction_id, kept), prediction_id, time.time(), kept))
     store.add([], stored)
     return len(stored), findings
 
@@ -64,7 +65,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if "prediction_id" not in (reader.fieldnames or ()):
             raise InputError(f"expected a column prediction_id in {str(path)!r}, found none", fix="name the columns")
         for row in reader:
-            yield reader.line_num, {str(k): v for k, v in row.items()}
+            yield reader.line_num, {str(k): _unquoted(v) for k, v in row.items()}
         return
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -78,6 +79,21 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _finding(path: Path, line: int, message: str) -> Finding:
     return Finding("feedback", message, "mend the line and import it again", str(path), line)
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a cell that a spreadsheet shows and does not run: a text that begins like a formula is quoted.
+
+    >>> _cell("=1+1"), _cell("-"), _cell(-1), _cell("disc")
+    ("'=1+1", "'-", -1, 'disc')
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+
+
+def _unquoted(value: Any) -> Any:
+    """Return what `_cell` was given."""
+    quoted = isinstance(value, str) and value[:1] == "'" and value[1:].startswith(_FORMULAS)
+    return value[1:] if quoted else value
 
 
 def export_feedback(store: Store, path: Path, *, model: str | None = None) -> int:
@@ -103,7 +119,7 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
         out = io.StringIO()
         writer = csv.DictWriter(out, [*names, "objects"], restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: dumps_json(v) if isinstance(v, list) else v for k, v in r.items()} for r in rows)
+        writer.writerows({k: _cell(dumps_json(v) if isinstance(v, list) else v) for k, v in r.items()} for r in rows)
         write_text(path, out.getvalue())
     elif path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         write_text(path, "".join(dumps_json(r) + "\n" for r in rows))

@@ -4,7 +4,6 @@ __all__ = ["Recorder", "RecorderSettings", "image_path"]
 
 import hashlib
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import EyewrightError, InputError
+from eyewright.core.errors import EyewrightError, InputError, UsageError
 from eyewright.core.files import held_lock, write_bytes
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import TRAITS
 from eyewright.monitoring.alerts import Alerts
 from eyewright.monitoring.drift import ChangeDetector, Sample, drift_between
 from eyewright.monitoring.journal import Journal
-from eyewright.monitoring.store import Row, Store, open_store
+from eyewright.monitoring.store import Row, Store, feedback_id, open_store
 from eyewright.monitoring.summary import summarise_model
 
 _log = logging.getLogger("eyewright.monitoring")
@@ -33,6 +32,8 @@ _PRUNE_S = 600.0
 _MOST_WAITING = 100_000
 _CALM = 0.05
 _EXAMPLES = 6
+_MOST_FEEDBACK = 128 * 2**10
+_PRUNE_AFTER = 5_000
 _PERMUTATIONS = 499
 
 
@@ -41,7 +42,8 @@ class RecorderSettings:
     """What is kept, and when drift is looked for.
 
     `keep_images` is the share of images that are kept, by the SHA-256 of what is kept and without metadata, up to
-    `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay. Drift
+    `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay.
+    Of feedback the newest `feedback_rows` pieces are kept, and at most 16 on one prediction. Drift
     is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms are at least
     `run_length` windows apart on average.
     """
@@ -50,6 +52,7 @@ class RecorderSettings:
     image_bytes: int = 2 * 2**30
     days: float = 90.0
     rows: int = 1_000_000
+    feedback_rows: int = 100_000
     window: int = 200
     every_s: float = 30.0
     run_length: float = 200.0
@@ -113,6 +116,8 @@ class Recorder:
         self._tested: dict[str, tuple[float, float]] = {}
         self._last: dict[str, Mapping[str, Any]] = {}
         self._pruned = 0.0
+        # How much feedback was written since the log was pruned.
+        self._said = 0
         self._held_bytes: int | None = None
         self._ended = threading.Event()
         self._replay()
@@ -136,7 +141,14 @@ class Recorder:
         self._append(("p", fields, image))
 
     def feedback(self, prediction_id: str, content: Mapping[str, Any]) -> bool:
-        """Log what somebody says of a prediction; tell whether the prediction is known."""
+        """Log what somebody says of a prediction; tell whether the prediction is known.
+
+        Raises:
+            UsageError: there is too much of it.
+        """
+        size = len(msgspec.json.encode(dict(content)))
+        if size > _MOST_FEEDBACK:
+            raise UsageError(f"expected feedback of at most {_MOST_FEEDBACK} bytes, found {size}", fix="send less")
         with self._lock:
             known = prediction_id in self._ids
         if not known:
@@ -146,7 +158,7 @@ class Recorder:
                 # While the database is away nobody can tell; what people say is kept.
                 known = len(prediction_id) <= 80
         if known:
-            self._append(("f", (secrets.token_hex(12), prediction_id, time.time(), dict(content)), b""))
+            self._append(("f", (feedback_id(prediction_id, content), prediction_id, time.time(), dict(content)), b""))
         return known
 
     def _append(self, entry: tuple[str, Any, bytes]) -> None:
@@ -214,6 +226,7 @@ class Recorder:
                 # What is left out here is in the journal, from which it is read again.
                 self._waiting = (taken + self._waiting)[:_MOST_WAITING]
             return False
+        self._said += len(said)
         self._journal.drop(segments)
         if self.trouble:
             _log.warning("the log is written again")
@@ -299,9 +312,11 @@ class Recorder:
             self.alerts.send("drift", f"{model}: what comes in has changed (p = {found.p:.3g}): {moved}", content)
 
     def _prune(self) -> None:
-        if time.monotonic() - self._pruned < _PRUNE_S and self._pruned:
+        due = not self._pruned or time.monotonic() - self._pruned >= _PRUNE_S
+        if not due and self._said < _PRUNE_AFTER:
             return
-        self._pruned = time.monotonic()
+        self._pruned, self._said = time.monotonic(), 0
+        self._store.prune_feedback(now=time.time(), most=self.settings.feedback_rows)
         before = time.time() - self.settings.days * 86_400
         _, images = self._store.prune(before=before, most=self.settings.rows)
         for name in images:

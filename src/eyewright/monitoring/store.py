@@ -1,8 +1,9 @@
 """The prediction log in a database: SQLite by default, PostgreSQL by its address."""
 
-__all__ = ["Row", "Store", "open_store"]
+__all__ = ["Row", "Store", "feedback_id", "open_store"]
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 import threading
@@ -32,6 +33,19 @@ _TABLES = (
 )
 _COLUMNS = "id, time, model, digest, label, score, unfamiliar, height, width, ms, look, answer, shadow_of, image"
 _N_COLUMNS = 14
+_A_PREDICTION = 16
+_ORPHAN_S = 86_400.0
+# The same feedback again is the last word again, and no row more; a replay of the journal does not make it older.
+_AGAIN = (
+    "ON CONFLICT (id) DO UPDATE SET time = CASE WHEN excluded.time > feedback.time THEN excluded.time "
+    "ELSE feedback.time END"
+)
+
+
+def feedback_id(prediction_id: str, content: Mapping[str, Any]) -> str:
+    """Return the name of one piece of feedback: the same content for the same prediction has the same name."""
+    text = json.dumps([prediction_id, dict(content)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,7 @@ class Store:
                 f"INSERT INTO predictions ({_COLUMNS}) VALUES ({self._marks(_N_COLUMNS)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
             cursor.executemany(insert, rows)
-            said = f"INSERT INTO feedback (id, prediction_id, time, content) VALUES ({self._marks(4)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608, E501
+            said = f"INSERT INTO feedback (id, prediction_id, time, content) VALUES ({self._marks(4)}) {_AGAIN}"  # noqa: S608
             cursor.executemany(said, [(i, p, t, json.dumps(dict(c))) for i, p, t, c in feedback])
 
     def add_window(self, id: str, time: float, model: str, digest: str, content: Mapping[str, Any]) -> None:
@@ -198,6 +212,26 @@ class Store:
             images = [v[0] for v in cursor.fetchall()]
             cursor.execute(f"DELETE FROM predictions WHERE time <= {self._mark} {keep}", (limit,))  # noqa: S608
             return int(cursor.rowcount), images
+
+    def prune_feedback(self, *, now: float, most: int) -> int:
+        """Remove all but the newest 16 pieces of feedback on a prediction, those beyond the newest `most` in all, and
+        those that are a day old and whose prediction is not in the log; return how many.
+        """
+        ranked = (
+            "SELECT id, ROW_NUMBER() OVER (PARTITION BY prediction_id ORDER BY time DESC, id) AS place FROM feedback"
+        )
+        with self._transaction() as cursor:
+            beyond = f"SELECT id FROM ({ranked}) r WHERE place > {_A_PREDICTION}"  # noqa: S608
+            cursor.execute(f"DELETE FROM feedback WHERE id IN ({beyond})")  # noqa: S608
+            removed = int(cursor.rowcount)
+            newest = f"SELECT id FROM feedback ORDER BY time DESC, id LIMIT {int(most)}"  # noqa: S608
+            cursor.execute(f"DELETE FROM feedback WHERE id NOT IN (SELECT id FROM ({newest}) n)")  # noqa: S608
+            removed += int(cursor.rowcount)
+            orphans = (
+                f"DELETE FROM feedback WHERE time < {self._mark} AND prediction_id NOT IN (SELECT id FROM predictions)"  # noqa: S608
+            )
+            cursor.execute(orphans, (now - _ORPHAN_S,))
+            return removed + int(cursor.rowcount)
 
     def close(self) -> None:
         """Close the connection."""

@@ -25,8 +25,12 @@ from eyewright.serving.guards import Guard
 from eyewright.serving.openapi import openapi
 from eyewright.serving.page import read_page
 from eyewright.serving.protocols import hub, label_studio, own, v2
-from eyewright.serving.service import Service
+from eyewright.serving.service import OPTIONS, Service, check_names
 from eyewright.serving.settings import Settings
+
+_FEEDBACK_BYTES = 256 * 2**10
+_SETUP_BYTES = 2**20
+_WEBHOOK_BYTES = 8 * 2**20
 
 Call = Callable[..., Awaitable[Response]]
 
@@ -34,10 +38,23 @@ _log = logging.getLogger("eyewright.serving")
 
 
 class _Route:
-    """One line of the table: `open_to_all` needs no token, `admin` the admin's."""
+    """One line of the table: `open_to_all` needs no token, `admin` the admin's.
 
-    def __init__(self, pattern: str, call: Call, methods: str, open_to_all: bool = False, admin: bool = False) -> None:
-        self.pattern = pattern
+    `query` names what may stand in the query, `body_bytes` is a limit of this route's own.
+    """
+
+    def __init__(
+        self,
+        pattern: str,
+        call: Call,
+        methods: str,
+        open_to_all: bool = False,
+        admin: bool = False,
+        *,
+        query: tuple[str, ...] = (),
+        body_bytes: int | None = None,
+    ) -> None:
+        self.pattern, self.query, self.body_bytes = pattern, query, body_bytes
         self.parts = tuple(pattern.split("/")[1:])
         self.call, self.open_to_all, self.admin = call, open_to_all, admin
         self.methods = tuple(methods.split())
@@ -68,12 +85,12 @@ class App:
             r("/v1/models", own.list_models, get),
             r("/v1/models/{name}", own.show_model, get),
             r("/v1/models/{name}/{kind}", own.page_of, get),
-            r("/v1/models/{name}/predict", own.predict, post),
-            r("/v1/feedback", own.feedback, post),
+            r("/v1/models/{name}/predict", own.predict, post, query=OPTIONS),
+            r("/v1/feedback", own.feedback, post, body_bytes=_FEEDBACK_BYTES),
             r("/v1/watch", own.watch, get),
             r("/v1/images/{name}", own.image, get),
             r("/v1/reload", self._reloaded, post, False, True),
-            r("/predict/{name}", hub.predict, post),
+            r("/predict/{name}", hub.predict, post, query=hub.OPTIONS),
             r("/v2", v2.server, get),
             r("/v2/health/live", v2.live, get, True),
             r("/v2/health/ready", v2.ready, get, True),
@@ -92,9 +109,9 @@ class App:
         for head in ("", "/label-studio/{name}"):
             found += [
                 r(f"{head}/health", label_studio.health, get, True),
-                r(f"{head}/setup", label_studio.setup, post),
+                r(f"{head}/setup", label_studio.setup, post, body_bytes=_SETUP_BYTES),
                 r(f"{head}/predict", label_studio.predict, post),
-                r(f"{head}/webhook", label_studio.webhook, post),
+                r(f"{head}/webhook", label_studio.webhook, post, body_bytes=_WEBHOOK_BYTES),
             ]
         return found
 
@@ -103,11 +120,11 @@ class App:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1000})
             return
-        route, response = "other", None
+        counted = ["unknown"]
         request: Request | None = None
         try:
             request = parse_request(scope)
-            route, response = await self._answer(request, receive)
+            response = await self._answer(request, receive, counted)
         except EyewrightError as error:
             response = error_response(error)
         except (asyncio.CancelledError, GeneratorExit):
@@ -121,33 +138,41 @@ class App:
                 response.headers += [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin")]
         if self.service.draining:
             response.headers.append((b"connection", b"close"))
-        self.counters.answered(route, response.status)
+        if request is None or not request.whole:
+            # What is left of the body would be read as the next request.
+            response.headers.append((b"connection", b"close"))
+        self.counters.answered(counted[0], response.status)
         await response.send(send, method=scope["method"])
 
-    async def _answer(self, request: Request, receive: Receive) -> tuple[str, Response]:
+    async def _answer(self, request: Request, receive: Receive, counted: list[str]) -> Response:
+        """Answer a request; `counted` becomes the route that it is counted under, also where it fails."""
         if request.method == "OPTIONS":
-            return "options", self._options(request)
+            counted[0] = "options"
+            return self._options(request)
         page = self.pages.get(request.path) if request.method in ("GET", "HEAD") else None
         if page is not None:
+            counted[0] = "page"
             self.guard.check(request, open_to_all=True)
-            return "page", page.response(request)
-        route, named = self._find(request)
+            return page.response(request)
+        route, named = self._find(request, counted)
         self.guard.check(request, open_to_all=route.open_to_all, admin=route.admin)
+        check_names(request.query, route.query)
         held = 0
         if request.method == "POST":
-            held = await read_body(request, receive, self.settings, self.budget)
+            held = await read_body(request, receive, self.settings, self.budget, most=route.body_bytes)
         try:
             async with asyncio.timeout(self.settings.deadline_s + 2):
-                return route.pattern, await route.call(self.service, request, **named)
+                return await route.call(self.service, request, **named)
         except TimeoutError:
             raise LateError("there was no answer before the deadline", fix="try again later") from None
         finally:
             self.budget.give(held)
 
-    def _find(self, request: Request) -> tuple[_Route, dict[str, str]]:
+    def _find(self, request: Request, counted: list[str]) -> tuple[_Route, dict[str, str]]:
         path = request.path[:-1] if len(request.path) > 1 and request.path[-1] == "" else request.path
         exact = self._exact.get((request.method, path))
         if exact is not None:
+            counted[0] = exact.pattern
             return exact, {}
         allowed: set[str] = set()
         for route in self.routes:
@@ -160,6 +185,7 @@ class App:
                 elif mine != given:
                     break
             else:
+                counted[0] = route.pattern
                 if request.method in route.methods:
                     return route, named
                 allowed |= set(route.methods)

@@ -181,7 +181,8 @@ class Crew:
     def _give(self, worker: _Worker, chosen: list[_Waiting]) -> None:
         worker.running, worker.decoded, worker.stopped_for = chosen, False, ""
         data = msgspec.msgpack.encode(Batch(chosen[0].model, [w.job for w in chosen]))
-        worker.writer.write(FRAME.pack(len(data)) + data)
+        worker.writer.write(FRAME.pack(len(data)))
+        worker.writer.write(data)
         loop = asyncio.get_running_loop()
         # A batch of small images has one image's time for each of them, and is looked at again when that has passed.
         worker.timer = loop.call_later(self.settings.decode_s * len(chosen), self._stop, worker, "decode")

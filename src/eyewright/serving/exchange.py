@@ -1,9 +1,22 @@
 """One request and one response: what came is read within bounds, what goes out carries its safety headers."""
 
-__all__ = ["HttpError", "Request", "Response", "error_response", "json_response", "read_body", "status_of"]
+__all__ = [
+    "Budget",
+    "HttpError",
+    "Message",
+    "Receive",
+    "Request",
+    "Response",
+    "Send",
+    "error_response",
+    "json_response",
+    "parse_json",
+    "parse_request",
+    "read_body",
+    "status_of",
+]
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,26 +24,22 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from eyewright.core.errors import (
-    BusyError,
-    EyewrightError,
-    InputError,
-    LateError,
-    LimitError,
-    LostError,
-    MissingExtraError,
-    RefusedError,
-    UnreadableImageError,
-    UsageError,
-)
+from eyewright.core.errors import BusyError, EyewrightError
 from eyewright.core.jsonable import to_jsonable
+from eyewright.serving.jsontext import parse_json
+from eyewright.serving.refusals import HttpError, status_of, whole_number
 from eyewright.serving.settings import Settings
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]|\d{2,}', re.DOTALL)
+# Said twice, they could be read in two ways: by a proxy in one and here in the other.
+_SINGLE = frozenset(
+    ("authorization", "content-encoding", "content-length", "content-type", "host", "inference-header-content-length",
+     "origin", "transfer-encoding")
+)  # fmt: skip
+_MOST_QUERY = 32
 
 SAFETY = (
     (b"x-content-type-options", b"nosniff"),
@@ -46,26 +55,19 @@ SAFETY = (
 )
 
 
-class HttpError(EyewrightError):
-    """A request that is refused with a status of HTTP's."""
-
-    def __init__(
-        self, status: int, code: str, message: str, *, fix: str = "", headers: Mapping[str, str] | None = None
-    ):
-        super().__init__(message, fix=fix, code=code)
-        self.status = status
-        self.headers = dict(headers or {})
-
-
 @dataclass
 class Request:
-    """What a client asked: `path` is split at slashes and unquoted, header names are in lower case."""
+    """What a client asked: `path` is split at slashes and unquoted, header names are in lower case.
+
+    `whole` tells whether the body has been read to its end.
+    """
 
     method: str
     path: tuple[str, ...]
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    whole: bool = True
 
     @property
     def media_type(self) -> str:
@@ -73,7 +75,7 @@ class Request:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def json(self, settings: Settings) -> Any:
-        """Give the body as JSON.
+        """Return the body as JSON.
 
         Raises:
             HttpError: not JSON, too deep, or with a number of too many digits.
@@ -118,73 +120,36 @@ def error_response(error: EyewrightError) -> Response:
     return json_response({"error": message, "code": error.code, "fix": error.fix}, status, headers)
 
 
-def status_of(error: EyewrightError) -> int:
-    """Give HTTP's status for an error of ours.
-
-    >>> status_of(UnreadableImageError("cut off")), status_of(BusyError("full"))
-    (422, 503)
-    """
-    if isinstance(error, HttpError):
-        return error.status
-    kinds: tuple[tuple[type[EyewrightError] | tuple[type[EyewrightError], ...], int], ...] = (
-        (LimitError, 413),
-        ((UnreadableImageError, InputError), 422),
-        ((BusyError, LostError), 503),
-        (LateError, 504),
-        (MissingExtraError, 415),
-        (UsageError, 400),
-        (RefusedError, 500),
-    )
-    return next((status for kind, status in kinds if isinstance(error, kind)), 500)
-
-
-def parse_json(data: bytes, settings: Settings) -> Any:
-    """Read JSON no deeper and with no more digits in a number than the settings allow.
-
-    >>> parse_json(b'{"a": [1, 2.5]}', Settings())
-    {'a': [1, 2.5]}
-
-    Raises:
-        HttpError: it is not.
-    """
-    depth = 0
-    for token in _TOKENS.finditer(data):
-        first = data[token.start()]
-        if first in b"[{":
-            depth += 1
-            if depth > settings.json_depth:
-                raise HttpError(400, "json_too_deep", f"expected JSON at most {settings.json_depth} deep, found deeper")
-        elif first in b"]}":
-            depth -= 1
-        elif first != 34 and token.end() - token.start() > settings.json_digits:
-            raise HttpError(
-                400, "json_digits", f"expected numbers of at most {settings.json_digits} digits, found more"
-            )
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise HttpError(400, "json", f"the body is not JSON: {str(error)[:200]}", fix="check it") from None
-
-
 def parse_request(scope: Mapping[str, Any]) -> Request:
-    """Read an ASGI scope.
+    """Return the request of an ASGI scope.
 
     Raises:
-        HttpError: a path or query that cannot be read.
+        HttpError: a path or query that cannot be read, a name in the query or a header that must be sent once is
+            repeated, or there is no Host.
     """
     raw = bytes(scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape"))
-
     try:
         parts = tuple(unquote_to_bytes(p).decode("utf-8") for p in raw.split(b"?")[0].split(b"/")[1:])
-        query = dict(parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, max_num_fields=32))
+        pairs = parse_qsl(
+            scope["query_string"].decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_QUERY, errors="strict"
+        )
     except (UnicodeDecodeError, ValueError):
         raise HttpError(
             400, "address", "the address cannot be read", fix="write it as UTF-8, percent-encoded"
         ) from None
-    headers = {}
+    query = dict(pairs)
+    if len(query) < len(pairs):
+        raise HttpError(400, "query", "expected each name in the query once, found one repeated", fix="send it once")
+    headers: dict[str, str] = {}
     for name, value in scope["headers"]:
-        headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-    return Request(scope["method"], parts, query, headers)
+        key = name.decode("latin-1").lower()
+        if key in headers and key in _SINGLE:
+            raise HttpError(400, "header", f"expected one {key} header, found several", fix="send it once")
+        headers[key] = value.decode("latin-1")
+    if "host" not in headers and scope.get("http_version") == "1.1":
+        raise HttpError(400, "header", "expected a Host header, found none", fix="send it")
+    whole = headers.get("content-length", "0").strip("0") == "" and "transfer-encoding" not in headers
+    return Request(scope["method"], parts, query, headers, whole=whole)
 
 
 class Budget:
@@ -207,24 +172,28 @@ class Budget:
         self.held -= n
 
 
-async def read_body(request: Request, receive: Receive, settings: Settings, budget: Budget) -> int:
-    """Read the body into the request; give how many bytes of the budget it holds.
+async def read_body(
+    request: Request, receive: Receive, settings: Settings, budget: Budget, *, most: int | None = None
+) -> int:
+    """Read the body into the request; return how many bytes of the budget it holds.
+
+    `most` bytes are read where that is less than the settings allow.
 
     Raises:
         HttpError: too large, compressed, not as long as it said, too slow, or cut off.
         BusyError: too many bytes of other requests are held.
     """
-    closing = {"connection": "close"}
+    most = settings.body_bytes if most is None else min(most, settings.body_bytes)
+    large = HttpError(413, "body_too_large", f"expected a body of at most {most} bytes", fix="shrink it")
     if request.headers.get("content-encoding", "identity") not in ("identity", ""):
-        raise HttpError(
-            415, "content_encoding", "a compressed body is not read", fix="send it as it is", headers=closing
-        )
+        raise HttpError(415, "content_encoding", "a compressed body is not read", fix="send it as it is")
     said = request.headers.get("content-length")
-    if said is not None and (not said.isdigit() or int(said) > settings.body_bytes):
-        raise HttpError(
-            413, "body_too_large", f"expected a body of at most {settings.body_bytes} bytes", fix="shrink it",
-            headers=closing,
-        )  # fmt: skip
+    if said is not None:
+        length = whole_number(said)
+        if length is None and not (said.isascii() and said.isdigit()):
+            raise HttpError(400, "content_length", "Content-Length is not a whole number", fix="send the body's length")
+        if length is None or length > most:
+            raise large
     parts: list[bytes] = []
     held = 0
     try:
@@ -235,31 +204,20 @@ async def read_body(request: Request, receive: Receive, settings: Settings, budg
                 if message["type"] == "http.disconnect":
                     raise HttpError(400, "cut_off", "the client went away before the body was whole")
                 part = message.get("body", b"")
+                if held + len(part) > most:
+                    raise large
+                budget.take(len(part))
                 held += len(part)
-                if held > settings.body_bytes:
-                    held -= len(part)
-                    raise HttpError(
-                        413, "body_too_large", f"expected a body of at most {settings.body_bytes} bytes",
-                        fix="shrink it", headers=closing,
-                    )  # fmt: skip
-                try:
-                    budget.take(len(part))
-                except BusyError:
-                    held -= len(part)
-                    raise
                 parts.append(part)
                 more = message.get("more_body", False)
     except TimeoutError:
         budget.give(held)
         raise HttpError(
-            408,
-            "body_too_slow",
-            f"the body took longer than {settings.body_s:g} s",
-            fix="send it sooner",
-            headers=closing,
+            408, "body_too_slow", f"the body took longer than {settings.body_s:g} s", fix="send it sooner"
         ) from None
-    except EyewrightError:
+    except BaseException:
         budget.give(held)
         raise
+    request.whole = True
     request.body = parts[0] if len(parts) == 1 else b"".join(parts)
     return held

@@ -1,37 +1,64 @@
 """Forms with files in them, read within bounds."""
 
-__all__ = ["read_form"]
+__all__ = ["read_form", "read_parameters"]
 
-from email.message import Message as Headers
+import re
 
-from eyewright.serving.exchange import HttpError, Request
+from eyewright.serving.exchange import Request
+from eyewright.serving.refusals import HttpError
 from eyewright.serving.settings import Settings
 
 _MOST_HEADER = 4096
+_MOST_BOUNDARY = 200
+# A parameter of RFC 9110, section 5.6.6; possessive, so that each character is looked at once.
+_PARAMETER = re.compile(
+    r"""[ \t]*+;[ \t]*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)=(?:"((?:[^"\\]|\\.)*+)"|([^\s";]*+)))?+[ \t]*+"""
+)
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def read_parameters(header: str) -> dict[str, str]:
+    """Return the parameters of a header such as Content-Type by their names in lower case.
+
+    >>> read_parameters('form-data; name="a;\\\\"b"; filename=x.png')
+    {'name': 'a;"b', 'filename': 'x.png'}
+
+    Raises:
+        HttpError: malformed, too long, or one is given twice.
+    """
+    found: dict[str, str] = {}
+    at = header.find(";") if len(header) <= _MOST_HEADER else -1
+    while 0 <= at < len(header):
+        one = _PARAMETER.match(header, at)
+        name = one[1].lower() if one is not None and one[1] is not None else ""
+        if one is None or name in found:
+            raise HttpError(400, "header", "a header's parameters are malformed", fix="let the client write it")
+        if name:
+            found[name] = _ESCAPED.sub(r"\1", one[2]) if one[2] is not None else one[3]
+        at = one.end()
+    return found
 
 
 def read_form(request: Request, settings: Settings) -> tuple[dict[str, str], list[bytes]]:
-    """Give the fields and the files, in their order, of a multipart body (RFC 7578); file names are not looked at.
+    """Return the fields and the files, in their order, of a multipart body (RFC 7578); file names are not looked at.
 
     Raises:
-        HttpError: malformed, or with more parts than allowed.
+        HttpError: malformed, with more parts than allowed, or with a field twice.
     """
     from python_multipart.exceptions import MultipartParseError
     from python_multipart.multipart import MultipartParser
 
-    about = Headers()
-    about["content-type"] = request.headers.get("content-type", "")
-    boundary = about.get_param("boundary")
-    if not isinstance(boundary, str) or not boundary or len(boundary) > 200:
+    boundary = read_parameters(request.headers.get("content-type", "")).get("boundary", "")
+    if not boundary or len(boundary) > _MOST_BOUNDARY or not boundary.isascii():
         raise HttpError(400, "multipart", "the form names no boundary", fix="let the client write the header")
-    parts: list[tuple[dict[str, str], bytearray]] = []
+    parts: list[tuple[dict[str, str], list[memoryview]]] = []
     name, value = bytearray(), bytearray()
     total = 0
 
     def begin() -> None:
         if len(parts) >= settings.parts:
             raise HttpError(400, "too_many_parts", f"expected at most {settings.parts} parts", fix="send fewer")
-        parts.append(({}, bytearray()))
+        parts.append(({}, []))
 
     def header_end() -> None:
         parts[-1][0][name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -52,7 +79,7 @@ def read_form(request: Request, settings: Settings) -> tuple[dict[str, str], lis
             "on_header_field": lambda d, a, b: header_part(name, d, a, b),
             "on_header_value": lambda d, a, b: header_part(value, d, a, b),
             "on_header_end": header_end,
-            "on_part_data": lambda d, a, b: parts[-1][1].extend(d[a:b]),
+            "on_part_data": lambda d, a, b: parts[-1][1].append(memoryview(d)[a:b]),
         },
         max_size=settings.body_bytes + 1,
     )
@@ -63,12 +90,14 @@ def read_form(request: Request, settings: Settings) -> tuple[dict[str, str], lis
         raise HttpError(400, "multipart", "the form is malformed", fix="let the client build it") from None
     fields: dict[str, str] = {}
     files: list[bytes] = []
-    for headers, content in parts:
-        about = Headers()
-        about["content-disposition"] = headers.get("content-disposition", "")
-        field = about.get_param("name", header="content-disposition")
-        if about.get_param("filename", header="content-disposition") is not None:
-            files.append(bytes(content))
-        elif isinstance(field, str) and len(content) <= _MOST_HEADER:
-            fields[field] = content.decode("utf-8", "replace")
+    for headers, pieces in parts:
+        about = read_parameters(headers.get("content-disposition", ""))
+        field = about.get("name", "")
+        if "filename" in about or "filename*" in about:
+            files.append(b"".join(pieces))
+            continue
+        if field in fields or sum(map(len, pieces)) > _MOST_HEADER:
+            wrong = "is given twice" if field in fields else f"is longer than {_MOST_HEADER} bytes and names no file"
+            raise HttpError(400, "multipart", f"the form's field {field[:60]!r} {wrong}", fix="send it once, as a file")
+        fields[field] = b"".join(pieces).decode("utf-8", "replace")
     return fields, files

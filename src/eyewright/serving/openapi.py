@@ -119,16 +119,32 @@ def openapi(service: Service) -> dict[str, Any]:
             "parameters": {"type": "object"},
         },
     }
+    box = {
+        "type": "object",
+        "required": ["label", "box_xyxy"],
+        "additionalProperties": False,
+        "properties": {
+            "label": {"type": "string", "maxLength": 200},
+            "box_xyxy": {"type": "array", "minItems": 4, "maxItems": 4, "items": {"type": "number"}},
+        },
+    }
     says = {
         "type": "object",
         "required": ["prediction_id"],
+        "anyOf": [{"required": ["label"]}, {"required": ["correct"]}, {"required": ["objects"]}],
+        "additionalProperties": False,
         "properties": {
-            "prediction_id": {"type": "string"},
+            "prediction_id": {"type": "string", "maxLength": 80},
             "label": {"type": "string"},
             "correct": {"type": "boolean"},
             "comment": {"type": "string"},
-            "objects": {"type": "array", "items": {"type": "object"}},
+            "objects": {"type": "array", "maxItems": 2000, "items": box},
         },
+    }
+    tasks = {
+        "type": "object",
+        "required": ["tasks"],
+        "properties": {"tasks": {"type": "array", "maxItems": 64, "items": {"type": "object"}}},
     }
     anything = {"type": "object"}
     paths: dict[str, Any] = {
@@ -172,7 +188,7 @@ def openapi(service: Service) -> dict[str, Any]:
         "/v2/health/ready": {"get": _operation("V2: ready", "503")},
         "/v2/repository/index": {"post": _operation("V2: the models", listed=True)},
         "/setup": {"post": _operation("Label Studio: set up", *_ERRORS, body=_json(anything))},
-        "/predict": {"post": _operation("Label Studio: predict tasks", *_ERRORS, body=_json(anything))},
+        "/predict": {"post": _operation("Label Studio: predict tasks", *_ERRORS, body=_json(tasks))},
         "/webhook": {"post": _operation("Label Studio: an event", *_ERRORS, body=_json(anything), status="201")},
         "/health": {"get": _operation("Label Studio: health")},
     }

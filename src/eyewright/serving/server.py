@@ -24,6 +24,8 @@ from eyewright.serving.wire import bounded_protocol
 
 _log = logging.getLogger("eyewright.serving")
 
+_BACKLOG = 512
+
 Table = Callable[[], tuple[Mapping[str, Model], Mapping[str, str]]]
 
 
@@ -63,6 +65,8 @@ class Server:
         uvicorn = import_extra("uvicorn", extra="serve", what="serving")
         import_extra("httptools", extra="serve", what="serving")
         import_extra("python_multipart", extra="serve", what="serving")
+        # A client's malformed request is no event of the server's; it is counted and answered.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         door = _open_port(self.settings)
         self._port = door.getsockname()[1]
         crew = Crew(self.settings)
@@ -83,9 +87,8 @@ class Server:
                 server_header=False,
                 proxy_headers=False,
                 date_header=False,
-                timeout_keep_alive=75,
-                limit_concurrency=self.settings.connections,
-                backlog=512,
+                timeout_keep_alive=self.settings.idle_s,
+                backlog=_BACKLOG,
             )
             inner = _Quiet(uvicorn)(config)
             serving = asyncio.create_task(inner.serve(sockets=[door]))
@@ -198,6 +201,8 @@ def _open_port(settings: Settings) -> socket.socket:
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((host, settings.port))
+        # Two sockets may be bound to one port; only one may listen.
+        door.listen(_BACKLOG)
     except OSError as error:
         door.close()
         reason = {98: "it is in use", 13: "only root may open it", 99: "this machine has no such address"}

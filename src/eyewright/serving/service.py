@@ -3,11 +3,12 @@
 __all__ = ["Entry", "Options", "Recorder", "Service", "Told"]
 
 import asyncio
+import difflib
 import itertools
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -217,7 +218,29 @@ class Service:
         )
 
 
-def read_options(values: Mapping[str, Any]) -> Options:
+OPTIONS = ("conf", "iou", "top", "coverage", "label", "explain")
+"""What a client may choose of an answer."""
+
+
+def check_names(values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Check that only known options are given; one that is null is not given.
+
+    Raises:
+        HttpError: another is, which would be ignored without a word.
+    """
+    for name, value in values.items():
+        if name not in known and value is not None:
+            near = difflib.get_close_matches(name[:60], known, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise HttpError(
+                400,
+                "unknown_option",
+                f"expected options among {', '.join(known) or '(none)'}, found {name[:60]!r}{meant}",
+                fix="change or remove it",
+            )
+
+
+def read_options(values: Mapping[str, Any], *, known: Sequence[str] = ()) -> Options:
     """Read what a client may choose from a query or a JSON object.
 
     >>> read_options({"conf": "0.5", "explain": "true"})
@@ -225,7 +248,10 @@ def read_options(values: Mapping[str, Any]) -> Options:
 
     Raises:
         UsageError: a value that is not of its kind or range.
+        HttpError: an option that is not among `known`, where that is given.
     """
+    if known:
+        check_names(values, known)
 
     def number(name: str, low: float, high: float) -> float | None:
         value = values.get(name)

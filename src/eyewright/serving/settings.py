@@ -24,6 +24,9 @@ class Settings:
     in all, with `pending_bytes` of body; a request ends after `deadline_s`, its header must arrive in `header_s` and
     its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as no fewer pixels are left
     than the model takes: sooner, and not the same bits as decoding it whole.
+
+    There are at most `connections` in all and `client_connections` of one address; a connection that sends nothing
+    for `idle_s` is closed, and where a limit is reached the one that has been idle longest makes room.
     """
 
     host: str = "127.0.0.1"
@@ -46,7 +49,10 @@ class Settings:
     connections: int = 1024
     body_bytes: int = 32 * 2**20
     header_bytes: int = 32 * 2**10
+    idle_s: float = 20.0
+    client_connections: int = 256
     json_depth: int = 32
+    json_values: int = 100_000
     json_digits: int = 40
     parts: int = 8
     worker_memory: int = 320 * 2**20
@@ -57,7 +63,7 @@ class Settings:
         for name, low in (("workers", 0), ("threads", 1), ("max_batch", 1), ("queue", 1), ("body_bytes", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"expected {name} of at least {low}, found {getattr(self, name)}", fix="change it")
-        for name in ("deadline_s", "header_s", "body_s", "decode_s", "drain_s"):
+        for name in ("deadline_s", "header_s", "body_s", "idle_s", "decode_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"expected {name} above 0, found {getattr(self, name)}", fix="change it")
         if not 0 <= self.max_wait_ms <= 1000:

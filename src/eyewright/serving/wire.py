@@ -1,14 +1,17 @@
 """uvicorn's HTTP protocol with what it leaves out.
 
-Headers have a size and a time in which they must arrive. A refusal that comes before the whole request was read reaches
-its client: closing a socket that holds unread bytes makes the kernel reset the connection, and the answer with it
-(RFC 9112, section 9.6), so such a connection is half closed and what still comes is thrown away, for a moment.
+Headers have a size and a time in which they must arrive. Connections are counted, in all and by the client's address:
+where there are too many, the one that has been idle longest makes room for a new one. A refusal that comes before the
+whole request was read reaches its client: closing a socket that holds unread bytes makes the kernel reset the
+connection, and the answer with it (RFC 9112, section 9.6), so such a connection is half closed and what still comes is
+thrown away, for a moment.
 """
 
 __all__ = ["bounded_protocol"]
 
 import asyncio
-from typing import Any
+import resource
+from typing import Any, Protocol
 
 from eyewright.serving.settings import Settings
 
@@ -17,6 +20,11 @@ _REFUSAL = (
     b"content-length: %d\r\nconnection: close\r\n\r\n%s"
 )
 _LINGER_S = 2.0
+_MOST_PIPELINED = 16
+# Files and sockets that are no client's: the log, the workers, the nursery.
+_OWN_FILES = 128
+_FREE_CHUNKS = 1024
+_LEAST_CHUNK = 64
 
 
 class _Lingering:
@@ -54,21 +62,97 @@ class _Lingering:
         self._transport.close()
 
 
+class _Connection(Protocol):
+    """What the table of connections asks of one."""
+
+    def answering(self) -> bool: ...
+    def evict(self) -> None: ...
+
+
+class _Connections:
+    """The open connections, the one that has been quiet longest first, in all and by client."""
+
+    def __init__(self, most: int, most_of_client: int) -> None:
+        self.most, self.most_of_client = most, most_of_client
+        self._all: dict[_Connection, str] = {}
+        self._of: dict[str, dict[_Connection, None]] = {}
+
+    def add(self, one: _Connection, client: str) -> bool:
+        """Take a connection up; tell whether there is room for it, if need be that of an idle one."""
+        of_client = self._of.get(client, {})
+        crowded: dict[_Connection, Any] | None = None
+        if len(of_client) >= self.most_of_client:
+            crowded = of_client
+        elif len(self._all) >= self.most:
+            # Whoever has most gives way.
+            crowded = max(self._of.values(), key=len)
+        if crowded is not None:
+            idle = next((c for c in crowded if not c.answering()), None)
+            if idle is None:
+                return False
+            self.discard(idle)
+            idle.evict()
+        self._all[one] = client
+        self._of.setdefault(client, {})[one] = None
+        return True
+
+    def moved(self, one: _Connection) -> None:
+        """Note that a request began or was answered: the connection is idle from now."""
+        client = self._all.get(one)
+        if client is not None:
+            self._of[client].pop(one, None)
+            self._of[client][one] = None
+
+    def discard(self, one: _Connection) -> None:
+        client = self._all.pop(one, None)
+        if client is not None:
+            left = self._of[client]
+            left.pop(one, None)
+            if not left:
+                del self._of[client]
+
+
+def _room(connections: int) -> int:
+    """Return how many connections there is room for, after raising the soft limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + _OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else max(16, min(connections, soft - _OWN_FILES))
+
+
 def bounded_protocol(settings: Settings) -> type:
-    """Give a protocol class for uvicorn that ends connections whose headers are too slow or too large.
+    """Return a protocol class for uvicorn that ends connections whose headers are too slow or too large.
 
     A connection that sends nothing is ended as well: it costs a descriptor.
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+    table = _Connections(_room(settings.connections), settings.client_connections)
+
     class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         _header_bytes = 0
         _in_headers = True
+        _chunks = 0
+        _body_bytes = 0
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(_Lingering(transport, self.loop))
-            self._begin_timer()
+            if table.add(self, self.client[0] if self.client else ""):
+                self._begin_timer()
+            else:
+                self._refuse(503, b"Service Unavailable", b"too many connections; close some, or try again later")
+
+        def answering(self) -> bool:
+            """Whether a whole head has come and its answer has not gone."""
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def evict(self) -> None:
+            if self.transport is not None:
+                self.transport.unread = False
+                self.transport.close()
 
         def _begin_timer(self) -> None:
             if self._timer is not None:
@@ -89,25 +173,50 @@ def bounded_protocol(settings: Settings) -> type:
             self.transport.write(_REFUSAL % (status, reason, len(body), body))
             self.transport.close()
 
+        def send_400_response(self, msg: str) -> None:
+            self._refuse(400, b"Bad Request", b"this is not a request of HTTP/1.1")
+
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
-            self.transport.unread = True
             if self._in_headers:
                 if not self._header_bytes:
                     # Between two requests uvicorn's own, longer patience counts.
                     self._begin_timer()
                 self._header_bytes += min(len(data), max(0, data.find(b"\r\n\r\n")) or len(data))
                 if self._header_bytes > settings.header_bytes:
+                    self.transport.unread = True
                     self._refuse(431, b"Request Header Fields Too Large", b"the headers are too large")
                     return
             super().data_received(data)
+
+        def on_message_begin(self) -> None:
+            self.transport.unread = True
+            self._chunks = self._body_bytes = 0
+            if len(self.pipeline) >= _MOST_PIPELINED:
+                # An answer now would be taken for that of another request.
+                self.transport.end()
+                raise ValueError("too many requests before their answers")
+            super().on_message_begin()
 
         def on_headers_complete(self) -> None:
             self._in_headers = False
             if self._timer is not None:
                 self._timer.cancel()
+            if not self.url.startswith(b"/") and self.url != b"*":
+                # An address with a host of its own would go past the check of Host.
+                raise ValueError("expected an address that begins with /")
             super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._body_bytes += len(body)
+            super().on_body(body)
+
+        def on_chunk_header(self) -> None:
+            # Chunks of a few bytes cost more to read than they carry.
+            self._chunks += 1
+            if self._chunks > _FREE_CHUNKS and self._body_bytes < self._chunks * _LEAST_CHUNK:
+                raise ValueError("the chunks are too small")
 
         def on_message_complete(self) -> None:
             self.transport.unread = False
@@ -115,9 +224,11 @@ def bounded_protocol(settings: Settings) -> type:
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
+            table.moved(self)
             self._in_headers, self._header_bytes = True, 0
 
         def connection_lost(self, exc: Exception | None) -> None:
+            table.discard(self)
             self.transport.unread = False
             if self._timer is not None:
                 self._timer.cancel()

@@ -1,12 +1,14 @@
 """Hugging Face's task JSON: POST /predict/{model}, as `huggingface_hub.InferenceClient` sends and reads it."""
 
-__all__ = ["predict"]
+__all__ = ["OPTIONS", "predict"]
 
 import msgspec
 
 from eyewright.serving.exchange import Request, Response
 from eyewright.serving.protocols.own import image_of
-from eyewright.serving.service import Options, Service, read_options
+from eyewright.serving.service import Options, Service, check_names, read_options
+
+OPTIONS = ("threshold", "conf", "top_k", "top")
 
 
 async def predict(service: Service, request: Request, name: str) -> Response:
@@ -15,8 +17,9 @@ async def predict(service: Service, request: Request, name: str) -> Response:
     Bytes, a form or JSON {"inputs": base64, "parameters": {"top_k", "threshold"}}.
     """
     model = service.model(name)
-    data, more = image_of(request, service.settings)
+    data, more = await image_of(request, service.settings)
     values = {**more, **request.query}
+    check_names(values, OPTIONS)
     chosen = read_options(
         {"conf": values.get("threshold", values.get("conf")), "top": values.get("top_k", values.get("top"))}
     )

@@ -17,9 +17,9 @@ from xml.parsers import expat
 import msgspec
 
 from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response
 from eyewright.serving.models import Model
-from eyewright.serving.protocols.own import decode_base64
 from eyewright.serving.service import Options, Service
 
 _MOST_TASKS = 64
@@ -63,8 +63,9 @@ def _listed(folder: Path) -> dict[str, Path]:
     return names
 
 
-async def health(service: Service, request: Request) -> Response:
+async def health(service: Service, request: Request, name: str | None = None) -> Response:
     """GET /health"""
+    _model(service, name)
     return json_response({"status": "UP", "model_class": "eyewright"})
 
 
@@ -205,7 +206,7 @@ def _feedback_of(annotation: Mapping[str, Any]) -> list[tuple[str, dict[str, Any
 
 
 def _object(request: Request, service: Service) -> dict[str, Any]:
-    content = request.json(service.settings) if request.body else {}
+    content = request.json(service.settings)
     if not isinstance(content, dict):
         raise HttpError(400, "json", "expected a JSON object, found another", fix="see Label Studio's ML backend")
     return content

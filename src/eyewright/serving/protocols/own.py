@@ -2,66 +2,73 @@
 
 __all__ = ["feedback", "image_of", "list_models", "predict", "show_model"]
 
-import base64
-import binascii
+import asyncio
 from typing import Any
 
+import msgspec
+
 from eyewright.core.errors import UsageError
-from eyewright.serving.exchange import HttpError, Request, Response, json_response
+from eyewright.serving.base64text import decode_base64
+from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
-from eyewright.serving.service import Service, read_options
+from eyewright.serving.service import OPTIONS, Service, check_names, read_options
 from eyewright.serving.settings import Settings
 
 _MOST_TEXT = 2000
+_MOST_ID = 80
+_FEEDBACK = ("prediction_id", "label", "correct", "comment", "objects")
+_LARGE = 2**18
 
 
 async def predict(service: Service, request: Request, name: str) -> Response:
     """POST /v1/models/{name}/predict: an image as the body, as a form's file or as base64 in JSON."""
     model = service.model(name)
-    data, more = image_of(request, service.settings)
-    told = await service.predict(model, data, read_options({**more, **request.query}))
+    data, more = await image_of(request, service.settings)
+    told = await service.predict(model, data, read_options({**more, **request.query}, known=OPTIONS))
     return Response(told.json(), headers=told.headers)
 
 
-def image_of(request: Request, settings: Settings) -> tuple[bytes, dict[str, Any]]:
-    """Give the image a request carries and the options beside it, whatever form it came in.
+class _ImageBody(msgspec.Struct, forbid_unknown_fields=True):
+    """An image in JSON; the text is a view of the body."""
+
+    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    image: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    parameters: dict[str, Any] | None = None
+
+
+async def image_of(request: Request, settings: Settings) -> tuple[bytes, dict[str, Any]]:
+    """Return the image a request carries and the options beside it, whatever form it came in.
+
+    The request's own body is dropped: it would be held twice while the request waits.
 
     Raises:
-        HttpError: there is none.
+        HttpError: there is no image, or there are several.
     """
+    if len(request.body) > _LARGE:
+        return await asyncio.to_thread(_image_of, request, settings)
+    return _image_of(request, settings)
+
+
+def _image_of(request: Request, settings: Settings) -> tuple[bytes, dict[str, Any]]:
+    more: dict[str, Any] = {}
     if request.media_type == "multipart/form-data":
         fields, files = read_form(request, settings)
-        if not files:
-            raise HttpError(400, "no_file", "expected a file in the form, found none", fix="send it as -F file=@…")
-        return files[0], dict(fields)
-    if request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
-        content = request.json(settings)
-        if not isinstance(content, dict):
-            raise HttpError(400, "json", "expected a JSON object with inputs, found another", fix="see /openapi.json")
-        given = content.get("inputs", content.get("image"))
-        more = content.get("parameters", {})
-        if not isinstance(given, str) or not isinstance(more, dict):
-            raise HttpError(400, "inputs", "expected inputs as base64 text, found none", fix="see /openapi.json")
-        return decode_base64(given), more
-    return request.body, {}
-
-
-def decode_base64(text: str) -> bytes:
-    """Read base64 with or without the head of a data address.
-
-    Raises:
-        HttpError: it is not base64; an address is never fetched.
-    """
-    if text.startswith(("http://", "https://", "ftp://", "file:")):
-        raise HttpError(
-            400, "address_given", "expected an image, found an address; addresses are not fetched", fix="send the bytes"
-        )
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise HttpError(400, "base64", "the image is not base64", fix="encode the file's bytes") from None
+        if len(files) != 1:
+            code, found = ("too_many_files", len(files)) if files else ("no_file", "none")
+            raise HttpError(400, code, f"expected one file in the form, found {found}", fix="send it as -F file=@…")
+        image, more = files[0], dict(fields)
+    elif request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
+        content = parse_json(request.body, settings, type=_ImageBody)
+        given = [v for v in (content.inputs, content.image) if not isinstance(v, msgspec.UnsetType)]
+        if len(given) != 1:
+            raise HttpError(
+                400, "inputs", f"expected one image as inputs, found {len(given) or 'none'}", fix="see /openapi.json"
+            )
+        image, more = decode_base64(given[0]), content.parameters or {}
+    else:
+        image = request.body
+    request.body = b""
+    return image, more
 
 
 async def list_models(service: Service, request: Request) -> Response:
@@ -96,6 +103,9 @@ async def feedback(service: Service, request: Request) -> Response:
     content = request.json(service.settings)
     if not isinstance(content, dict) or not isinstance(content.get("prediction_id"), str):
         raise HttpError(400, "feedback", "expected prediction_id and label or correct", fix="see /openapi.json")
+    check_names(content, _FEEDBACK)
+    if len(content["prediction_id"]) > _MOST_ID:
+        raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
     kept: dict[str, Any] = {}
     for key, kind in (("label", str), ("correct", bool), ("comment", str), ("objects", list)):
         value = content.get(key)
@@ -107,7 +117,7 @@ async def feedback(service: Service, request: Request) -> Response:
         raise HttpError(400, "feedback", "expected label, correct or objects, found none", fix="say what is right")
     if isinstance(kept.get("objects"), list):
         _check_objects(kept["objects"])
-    if not await _in_thread(service.recorder.feedback, content["prediction_id"][:80], kept):
+    if not await _in_thread(service.recorder.feedback, content["prediction_id"], kept):
         raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
     return json_response({"stored": True}, 201)
 
@@ -120,7 +130,7 @@ def _check_objects(rows: list[Any]) -> None:
         numbers = isinstance(box, list) and len(box) == 4 and all(
             isinstance(v, int | float) and not isinstance(v, bool) for v in box
         )  # fmt: skip
-        if not numbers or not isinstance(row.get("label"), str):
+        if not numbers or not isinstance(row.get("label"), str) or len(row["label"]) > 200 or len(row) > 2:
             raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
 
 
@@ -140,6 +150,4 @@ async def image(service: Service, request: Request, name: str) -> Response:
 
 
 async def _in_thread(call: Any, *arguments: Any) -> Any:
-    import asyncio
-
     return await asyncio.to_thread(call, *arguments)

@@ -10,25 +10,35 @@ __all__ = ["index", "infer", "live", "metadata", "ready", "server"]
 import asyncio
 import json
 import math
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as metadata_version
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
+from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
+from eyewright.serving.jsontext import check_json
 from eyewright.serving.messages import Array
 from eyewright.serving.models import Model
-from eyewright.serving.protocols.own import decode_base64
+from eyewright.serving.refusals import whole_number
 from eyewright.serving.service import Options, Service, Told, read_options
 
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics")
 _DTYPES = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64"}
 _MOST_IMAGES = 64
+_MOST_DIMENSIONS = 8
+_MOST_TEXT = 2**16
+_MOST_VALUES = 2_000_000
+_LARGE = 2**18
+_LONG = re.compile(rb"[0-9]{4}")
+
+T = TypeVar("T")
 
 
 def _version() -> str:
@@ -122,11 +132,7 @@ async def index(service: Service, request: Request) -> Response:
 async def infer(service: Service, request: Request, name: str, version: str = "1") -> Response:
     """POST /v2/models/{name}/infer"""
     model = _versioned(service, name, version)
-    content, binary = _split(request, service)
-    inputs = content.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise UsageError("expected one input called 'image'", fix="send inputs: [{name: 'image', …}]")
-    given = inputs[0]
+    content, given, binary = await _in_thread(request, _split, request, service)
     if given.get("name") != "image":
         raise UsageError(f"expected an input called 'image', found {str(given.get('name'))[:60]!r}", fix="rename it")
     wanted = _wanted(content, model)
@@ -134,14 +140,19 @@ async def infer(service: Service, request: Request, name: str, version: str = "1
     if not isinstance(parameters, dict):
         raise UsageError("expected parameters as an object", fix="change it")
     shape = given.get("shape")
-    if not isinstance(shape, list) or not all(isinstance(v, int) and 0 <= v < 2**31 for v in shape):
-        raise UsageError("expected shape as whole numbers", fix="change it")
+    whole = isinstance(shape, list) and all(type(v) is int and 0 <= v < 2**31 for v in shape)
+    if not isinstance(shape, list) or not whole or len(shape) > _MOST_DIMENSIONS:
+        raise UsageError(f"expected shape as whole numbers, at most {_MOST_DIMENSIONS}", fix="change it")
     asked = read_options({k: v for k, v in parameters.items() if k in ("conf", "iou", "top", "coverage")})
     headers: list[tuple[bytes, bytes]] = []
     if given.get("datatype") == "BYTES":
-        arrays, headers = await _from_files(service, model, _strings(given, shape, binary), asked)
+        arrays, headers = await _from_files(
+            service, model, await _in_thread(request, _strings, request, service, given, shape, binary), asked
+        )
     elif given.get("datatype") == "UINT8":
-        arrays = await _from_pixels(service, model, _pixels(given, shape, binary, model), wanted)
+        arrays = await _from_pixels(
+            service, model, await _in_thread(request, _pixels, given, shape, binary, model), wanted
+        )
     else:
         raise UsageError(
             f"expected datatype UINT8 or BYTES, found {str(given.get('datatype'))[:20]!r}", fix="send pixels or files"
@@ -160,18 +171,67 @@ def _known(value: Any) -> int:
     return value if isinstance(value, int) else -1
 
 
-def _split(request: Request, service: Service) -> tuple[dict[str, Any], memoryview]:
-    """Give the JSON of a request and the binary tensors behind it."""
+class _Call(msgspec.Struct):
+    """A request; every part is a view of the body until its size is known."""
+
+    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    outputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    parameters: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Input(msgspec.Struct):
+    """An input tensor."""
+
+    name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    shape: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    datatype: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    parameters: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+async def _in_thread(request: Request, call: Callable[..., T], *arguments: Any) -> T:
+    """Call in a thread where the request is large, so that others are answered meanwhile."""
+    return await asyncio.to_thread(call, *arguments) if len(request.body) > _LARGE else call(*arguments)
+
+
+def _small(given: msgspec.Struct, names: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of those names as plain values."""
+    found = {}
+    for name in names:
+        raw = getattr(given, name)
+        if isinstance(raw, msgspec.UnsetType):
+            continue
+        if len(memoryview(raw)) > _MOST_TEXT:
+            raise UsageError(f"expected {name} of at most {_MOST_TEXT} bytes, found more", fix="shorten it")
+        try:
+            found[name] = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise HttpError(400, "json", f"{name} is not JSON: {str(error)[:100]}", fix="check it") from None
+    return found
+
+
+def _split(request: Request, service: Service) -> tuple[dict[str, Any], dict[str, Any], memoryview]:
+    """Return the JSON of a request, its one input, and the binary tensor behind them."""
     body, said = request.body, request.headers.get("inference-header-content-length")
     end = len(body)
     if said is not None:
-        if not said.isdigit() or int(said) > len(body):
-            raise HttpError(400, "header_length", "Inference-Header-Content-Length is not the length of the JSON")
-        end = int(said)
-    content = parse_json(body[:end], service.settings)
-    if not isinstance(content, dict):
-        raise HttpError(400, "json", "expected a JSON object, found another", fix="see the V2 protocol")
-    return content, memoryview(body)[end:]
+        length = whole_number(said)
+        if length is None or length > len(body):
+            raise HttpError(
+                400, "header_length", "Inference-Header-Content-Length is not the length of the JSON", fix="correct it"
+            )
+        end = length
+    text = body if end == len(body) else body[:end]
+    call = parse_json(text, service.settings, type=_Call, values=_MOST_VALUES)
+    try:
+        (first,) = msgspec.json.decode(b"[]" if isinstance(call.inputs, msgspec.UnsetType) else call.inputs,
+                                       type=tuple[_Input])  # fmt: skip
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise UsageError("expected one input called 'image'", fix="send inputs: [{name: 'image', …}]") from None
+    given = _small(first, ("name", "shape", "datatype", "parameters"))
+    given["data"] = first.data
+    return _small(call, ("outputs", "parameters", "id")), given, memoryview(body)[end:]
 
 
 def _binary(given: Mapping[str, Any], binary: memoryview) -> memoryview | None:
@@ -186,20 +246,18 @@ def _binary(given: Mapping[str, Any], binary: memoryview) -> memoryview | None:
     return binary
 
 
-def _strings(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview) -> list[bytes]:
-    """Give the image files of a BYTES tensor."""
+def _strings(
+    request: Request, service: Service, given: Mapping[str, Any], shape: Sequence[int], binary: memoryview
+) -> list[bytes]:
+    """Return the image files of a BYTES tensor."""
     n = math.prod(shape)
     if not 1 <= n <= _MOST_IMAGES:
-        raise UsageError(f"expected 1 to {_MOST_IMAGES} images, found {n}", fix="send fewer at once")
+        raise UsageError(f"expected 1 to {_MOST_IMAGES} images, found {str(n)[:20]}", fix="send fewer at once")
     data = _binary(given, binary)
     files = []
     if data is None:
-        texts = given.get("data")
-        while isinstance(texts, list) and texts and isinstance(texts[0], list):
-            texts = [one for row in texts if isinstance(row, list) for one in row]
-        if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
-            raise UsageError("expected data as base64 texts", fix="send the files as base64, or as binary tensors")
-        files = [decode_base64(t) for t in texts]
+        check_json(request.body, service.settings, values=16 * _MOST_IMAGES)
+        files = [decode_base64(t) for t in _texts(given["data"])]
     else:
         at = 0
         while at < len(data) and len(files) <= n:
@@ -217,6 +275,43 @@ def _strings(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview)
     return files
 
 
+def _texts(raw: msgspec.Raw | msgspec.UnsetType) -> list[msgspec.Raw]:
+    """Return the texts of an array, in order, however the array is nested."""
+    wrong = UsageError("expected data as base64 texts", fix="send the files as base64, or as binary tensors")
+    if isinstance(raw, msgspec.UnsetType):
+        raise wrong
+    found = [raw]
+    for _ in range(_MOST_DIMENSIONS):
+        if found and all(memoryview(one)[0] == 34 for one in found):
+            return found
+        try:
+            found = [text for one in found for text in msgspec.json.decode(one, type=list[msgspec.Raw])]
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise wrong from None
+    raise wrong
+
+
+def _numbers(raw: msgspec.Raw | msgspec.UnsetType, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the numbers of an array that is flat or nested as its shape says, uint8 (n,)."""
+    n = math.prod(shape)
+    wrong = UsageError(
+        f"expected data as {n} whole numbers from 0 to 255, flat or nested as the shape says",
+        fix="send pixels as they are prepared, or a binary tensor",
+    )
+    text = b"" if isinstance(raw, msgspec.UnsetType) else bytes(memoryview(raw))
+    if text.count(b",") != n - 1 or _LONG.search(text):
+        raise wrong
+    nested = b""
+    for length in reversed(shape):
+        nested = b"[" + b",".join([nested] * length) + b"]"
+    if text.translate(None, b"0123456789 \t\r\n") not in (nested, b"[" + b"," * (n - 1) + b"]"):
+        raise wrong
+    values = np.fromstring(text.translate(bytes.maketrans(b"[]", b"  ")), np.int16, sep=",")
+    if len(values) != n or values.max() > 255:
+        raise wrong
+    return values.astype(np.uint8)
+
+
 def _pixels(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview, model: Model) -> Array:
     """Give prepared pixels, UINT8 (N, H, W, C)."""
     preparation = model.manifest.preparation
@@ -228,16 +323,7 @@ def _pixels(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview, 
     n = math.prod(shape)
     data = _binary(given, binary)
     if data is None:
-        values = given.get("data")
-        if not isinstance(values, list):
-            raise UsageError("expected data as a list of numbers", fix="send them, or a binary tensor")
-        try:
-            array = np.asarray(values)
-        except ValueError:
-            raise UsageError("expected data as numbers in rows of one length", fix="change it") from None
-        if array.dtype.kind not in "iu" or array.size != n or array.min() < 0 or array.max() > 255:
-            raise UsageError(f"expected {n} whole numbers from 0 to 255", fix="send pixels as they are prepared")
-        return Array("uint8", tuple(shape), array.astype(np.uint8).tobytes())
+        return Array("uint8", tuple(shape), _numbers(given["data"], shape).tobytes())
     if len(data) != n:
         raise UsageError(f"expected {n} bytes for shape {list(shape)}, found {len(data)}", fix="change one of them")
     return Array("uint8", tuple(shape), bytes(data))

@@ -1,0 +1,146 @@
+"""A good client's p99 while others attack the server on loopback, its memory, and how many answers are 5xx.
+
+    python benchmarks/attack.py BUNDLE IMAGE [--seconds 4]
+
+Each attack runs alone, against a server of its own; nothing but loopback is asked. Memory is the resident memory of the
+server and its workers, at its highest, over idle.
+"""
+
+import argparse
+import base64
+import http.client
+import json
+import multiprocessing
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+HOST = "Host: localhost\r\n"
+
+
+def post(path: str, body: bytes, kind: str = "application/json") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\n{HOST}Content-Type: {kind}\r\nConnection: close\r\n"
+    return head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def attacks(name: str) -> dict[str, bytes]:
+    predict, infer = f"/v1/models/{name}/predict", f"/v2/models/{name}/infer"
+    eight = base64.b64encode(bytes(6 * 2**20))
+    shape = b",".join([b"9"] * 1_000_000)
+    return {
+        "escaped quotes": post(predict, b'{"inputs": "' + b'\\"' * 2**19),
+        "8 MB in base64": post(predict, b'{"inputs": "' + eight + b'"}'),
+        "31 MB in base64": post(predict, b'{"inputs": "' + eight * 3 + eight[: 7 * 2**20] + b'"}'),
+        "empty lists": post(predict, b'{"inputs": [' + b"[]," * 2**22 + b"[]]}"),
+        "deep": post(predict, b"[" * 2**22),
+        "long shape": post(infer, b'{"inputs": [{"name": "image", "shape": [' + shape + b'], "datatype": "BYTES"}]}'),
+        "many parts": post(predict, b"--x\r\n\r\n\r\n" * 2**18, "multipart/form-data; boundary=x"),
+        "small chunks": f"POST {predict} HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n".encode()
+        + b"1\r\nx\r\n" * 2**17,
+        "idle connections": b"",
+    }
+
+
+def attack(port: int, data: bytes, seconds: float, found: "multiprocessing.Queue[list[int]]") -> None:
+    """Attack for some seconds, in a process of its own: the good client must not wait for its interpreter."""
+    ends, statuses = time.perf_counter() + seconds, []
+    held: list[socket.socket] = []
+    while time.perf_counter() < ends:
+        try:
+            line = socket.create_connection(("127.0.0.1", port), 10)
+            if not data:
+                held.append(line)
+                if len(held) >= 600:
+                    time.sleep(0.05)
+                    held.pop(0).close()
+                continue
+            with line:
+                line.sendall(data)
+                statuses.append(int(line.recv(65536).split(b" ")[1]))
+        except (OSError, IndexError, ValueError):
+            continue
+    for line in held:
+        line.close()
+    found.put(statuses)
+
+
+def good(port: int, path: str, image: bytes, ends: float, statuses: list[int]) -> float:
+    times = []
+    while time.perf_counter() < ends:
+        began = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("POST", path, image)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        times.append(time.perf_counter() - began)
+        statuses.append(answer.status)
+        time.sleep(0.005)
+    return 1000 * sorted(times)[int(0.99 * len(times))]
+
+
+def resident(server: psutil.Process) -> float:
+    return sum(p.memory_info().rss for p in (server, *server.children(recursive=True))) / 2**20
+
+
+def measure(bundle: str, image: bytes, data: bytes | None, seconds: float) -> tuple[float, float, list[int]]:
+    with tempfile.TemporaryDirectory() as home:
+        command = (sys.executable, "-m", "eyewright", "serve", f"m={bundle}", "--port", "0", "--json", "--home", home)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=home)
+        assert process.stdout is not None
+        try:
+            port = int(json.loads(process.stdout.readline())["address"].rpartition(":")[2])
+            statuses: list[int] = []
+            path = "/v1/models/m/predict"
+            good(port, path, image, time.perf_counter() + 1, statuses)
+            server = psutil.Process(process.pid)
+            idle, peak = resident(server), [0.0]
+            ends = time.perf_counter() + seconds
+            found: multiprocessing.Queue[list[int]] = multiprocessing.Queue()
+            arguments = (port, data, seconds, found)
+            others = [multiprocessing.Process(target=attack, args=arguments) for _ in range(0 if data is None else 2)]
+            for other in others:
+                other.start()
+
+            def watch() -> None:
+                while time.perf_counter() < ends:
+                    peak[0] = max(peak[0], resident(server))
+                    time.sleep(0.05)
+
+            watching = threading.Thread(target=watch)
+            watching.start()
+            p99 = good(port, path, image, ends, statuses)
+            watching.join()
+            for other in others:
+                statuses += found.get(timeout=30)
+                other.join()
+            return p99, peak[0] - idle, statuses
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    o = parser.parse_args()
+    bundle, image = str(Path(o.bundle).resolve()), o.image.read_bytes()
+    alone, _, _ = measure(bundle, image, None, o.seconds)
+    print(f"{'idle':18} p99 {alone:7.1f} ms")
+    for name, data in attacks("m").items():
+        p99, more, statuses = measure(bundle, image, data, o.seconds)
+        wrong = sum(s >= 500 for s in statuses)
+        found = f"p99 {p99:7.1f} ms  x {p99 / alone:4.1f}  memory +{more:5.0f} MiB"
+        print(f"{name:18} {found}  5xx {wrong} of {len(statuses)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
