@@ -1,15 +1,12 @@
-import io
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from eyewright.core.errors import BundleError, UsageError
-from eyewright.imaging import Preparation, read_image
-from eyewright.imaging.fingerprint import array_thumbnails, difference_hashes, same_pictures
+from eyewright.imaging import Preparation
 from eyewright.imaging.overlay import overlay_heatmap, shrink
 from eyewright.testing import check_preparation
 
@@ -65,29 +62,6 @@ def test_a_damaged_preparation_in_a_bundle_is_refused(change: dict[str, object])
         Preparation.from_json({**Preparation((4, 4)).to_json(), **change})
 
 
-@pytest.mark.parametrize("change", ["JPEG at 40", "JPEG at 90", "half size", "brighter"])
-def test_a_copy_has_a_near_fingerprint_and_other_images_do_not(change: str) -> None:
-    for photo in load_sample_images().images:
-        image = Image.fromarray(photo)
-        buffer = io.BytesIO()
-        if change.startswith("JPEG"):
-            image.save(buffer, "JPEG", quality=int(change.split()[-1]))
-            copy = read_image(buffer.getvalue())
-        elif change == "half size":
-            copy = np.asarray(image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC))
-        else:
-            copy = np.clip(photo.astype(int) + 20, 0, 255).astype(np.uint8)
-        a, b = _thumbnail(photo), _thumbnail(copy)
-        assert int(np.bitwise_xor(*difference_hashes(np.stack([a, b])))).bit_count() <= 6
-        assert same_pictures(a[None], b[None]).tolist() == [True]
-        other = _thumbnail(photo[:, ::-1])
-        assert same_pictures(a[None], other[None]).tolist() == [False]
-
-
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-    return Preparation((32, 32), filter="box", channels=1)(image)[0][..., 0]
-
-
 def test_an_overlay_shows_heat_and_keeps_the_argument() -> None:
     image = np.full((8, 8, 3), 100, np.uint8)
     heat = np.zeros((8, 8))
@@ -101,21 +75,6 @@ def test_an_overlay_shows_heat_and_keeps_the_argument() -> None:
 @settings(max_examples=30, deadline=None)
 def test_a_shrunk_image_is_no_larger_than_asked(height: int, width: int, side: int) -> None:
     assert max(shrink(np.zeros((height, width, 3), np.uint8), side).shape[:2]) <= side
-
-
-def test_fingerprints_of_arrays_are_those_of_pillows_box_filter() -> None:
-    rng = np.random.default_rng(0)
-    for side in (28, 32, 45, 100):
-        images = rng.integers(0, 256, (6, side, side + 4, 3)).astype(np.uint8)
-        found = array_thumbnails(images)
-        for image, thumbnail in zip(images, found, strict=True):
-            expected = Image.fromarray(image).convert("L").resize((32, 32), Image.Resampling.BOX)
-            # Pillow rounds after each direction.
-            assert np.abs(thumbnail.astype(int) - np.asarray(expected)).max() <= 1
-            small = np.asarray(Image.fromarray(thumbnail).resize((9, 8), Image.Resampling.BOX)).astype(int)
-            bits = int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
-            # A bit whose two cells are all but equal may differ by that rounding.
-            assert (int(difference_hashes(thumbnail[None])[0]) ^ bits).bit_count() <= 3
 
 
 def test_steps_come_before_the_resize_and_travel_as_json() -> None:

@@ -2,8 +2,6 @@
 
 __all__ = ["FRACTIONS", "fold_datasets", "group_samples", "split_dataset"]
 
-import posixpath
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +13,7 @@ import numpy as np
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset, SplitName
+from eyewright.data.grouped import find_groups, with_groups
 from eyewright.data.scan import Scan
 
 Part = TypeVar("Part", SplitName, int)
@@ -24,33 +23,9 @@ FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.
 
 
 def group_samples(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None) -> list[int]:
-    """Give each sample the number of the group that must stay on one side of a split.
-
-    Samples fall together when they have the same `Sample.group`, when `group_by` says so ("folder": the folder they
-    lie in; else a regular expression on the name, its first group if it has one), and when they are the same or
-    nearly the same picture.
-    """
-    parent = list(range(len(dataset)))
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    keyed: dict[str, int] = {}
-    for i, sample in enumerate(dataset.samples):
-        for key in (sample.group and f"group {sample.group}", _group_key(sample.id, group_by)):
-            if key:
-                parent[find(i)] = find(keyed.setdefault(key, i))
-    if scan is not None:
-        same: dict[str, int] = {}
-        for i, record in enumerate(scan.records):
-            if record.digest:
-                parent[find(i)] = find(same.setdefault(record.digest, i))
-        for i, j in scan.near_pairs:
-            parent[find(i)] = find(j)
-    return [find(i) for i in range(len(dataset))]
+    """Return for each sample the number of the group that must stay on one side of a split (see `find_groups`)."""
+    found: list[int] = find_groups(dataset, scan, group_by=group_by).ids(len(dataset)).tolist()
+    return found
 
 
 def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, group_by: str | None = None) -> Dataset:
@@ -64,6 +39,9 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
         DatasetError: too few images to have some in every part.
         UsageError: `group_by` is not a regular expression.
     """
+    grouping = find_groups(dataset, scan, group_by=group_by)
+    groups = grouping.ids(len(dataset)).tolist()
+    dataset = with_groups(dataset, grouping)
     present = set(dataset.splits)
     unassigned = [s for s in dataset.samples if s.split is None]
     notes: list[str] = []
@@ -78,7 +56,7 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
         return dataset
     if not present or present == {"train"}:
         parts = dict(FRACTIONS)
-        notes.append("split 70/10/20 by class, alike images kept together")
+        notes.append("split 70/10/20 by class")
     elif "train" not in present:
         raise DatasetError(f"the dataset has {' and '.join(sorted(present))} but no train part", fix="add train")
     else:
@@ -92,7 +70,6 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
         else:
             notes.append("a tenth of train is used for validation")
     chosen = [i for i, s in enumerate(dataset.samples) if s.split in (None, "train")]
-    groups = group_samples(dataset, scan, group_by=group_by)
     strata = dataset.strata
     assigned = _assign([strata[i] for i in chosen], [groups[i] for i in chosen], parts, seed)
     samples = list(dataset.samples)
@@ -125,7 +102,9 @@ def fold_datasets(
         raise UsageError(f"expected 2 folds or more, found {k}", fix="use --folds 5")
     given = {s.split for s in dataset.samples}
     chosen = [i for i, s in enumerate(dataset.samples) if s.split != "test" or given == {"test"}]
-    groups = group_samples(dataset, scan, group_by=group_by)
+    grouping = find_groups(dataset, scan, group_by=group_by)
+    groups = grouping.ids(len(dataset)).tolist()
+    dataset = with_groups(dataset, grouping)
     strata = dataset.strata
     targets = [strata[i] for i in chosen]
     of_class: dict[int, set[int]] = defaultdict(set)
@@ -204,19 +183,3 @@ def _fill_empty(result: list[Part], targets: list[int], groups: list[list[int]],
             if not held[name] and len(held[spare]) > 1:
                 for i in held[spare][-1]:
                     result[i] = name
-
-
-def _group_key(name: str, group_by: str | None) -> str | None:
-    if group_by is None:
-        return None
-    if group_by == "folder":
-        return f"folder {posixpath.dirname(name)}"
-    try:
-        found = re.search(group_by, name)
-    except re.error as error:
-        raise UsageError(
-            f"--group-by expects 'folder' or a regular expression, found {group_by!r} ({error})", fix="mend it"
-        ) from None
-    if found is None:
-        return None
-    return f"name {found.group(1) if found.re.groups else found.group(0)}"

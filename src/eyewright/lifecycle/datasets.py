@@ -156,7 +156,7 @@ def usable_masks(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
 
 
 def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
-    from eyewright.data import Scan, scan_dataset
+    from eyewright.data import scan_dataset
 
     known = _scans.get(dataset.tree)
     if known is None or any(s.id not in known[0] for s in dataset.samples):
@@ -169,7 +169,7 @@ def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
     scan = known[1]
     if len(chosen) == len(scan.records) and bool((chosen == np.arange(len(chosen))).all()):
         return scan
-    return Scan(tuple(scan.records[i] for i in chosen), scan.hashes[chosen], scan.thumbnails[chosen])
+    return scan.chosen(chosen)
 
 
 def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":

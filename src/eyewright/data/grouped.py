@@ -1,0 +1,214 @@
+"""Find what belongs together: equal files, verified copies, one object under several conditions, series by name."""
+
+__all__ = ["find_groups", "with_groups"]
+
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from eyewright.core.errors import UsageError
+from eyewright.data.dataset import Dataset
+from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
+from eyewright.data.links import Link
+from eyewright.data.scan import Scan
+from eyewright.data.series import NameRule, name_rules
+
+_ORDER: tuple[GroupKind, ...] = ("same", "copy", "object", "given", "rule", "series")
+_EVIDENCE = {
+    "same": "identical files",
+    "given": "stated in the data",
+    "rule": "one key of --group-by",
+}
+_CLEAR = 0.8
+_FEWEST = 6
+_LARGEST = 0.25
+
+
+def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None) -> Grouping:
+    """Return the groups of images that are not independent, the largest first; `scan` is of the dataset's images.
+
+    Always kept together: what the data states (`Sample.group`), equal files, copies and views of one object that were
+    verified on pixels. `group_by` adds a rule: "folder", or a regular expression on names, by its first group if it has
+    one. Without it, a rule found in the names is applied where it splits images into groups that are clearly tighter
+    than chance, and proposed where it is less clear. "none" keeps only equal files together.
+
+    Raises:
+        UsageError: `group_by` is not a regular expression, or matches no name, or puts all images into one group.
+    """
+    sets = _Sets(len(dataset))
+    if scan is not None:
+        sets.join_keys([r.digest if r.error is None else None for r in scan.records], "same")
+    if group_by == "none":
+        warning = "images that belong together may be on both sides of the split (--group-by none)"
+        return Grouping("none", sets.groups({}), warnings=(warning,))
+    sets.join_keys([s.group for s in dataset.samples], "given")
+    proposals: list[Proposal] = []
+    words: dict[str, str] = {}
+    if group_by is not None:
+        sets.join_keys(_keys_of(dataset, group_by), "rule")
+    if scan is not None:
+        _join_links(sets, scan.links)
+        if group_by is None and not any(s.group for s in dataset.samples):
+            names = [s.id for s in dataset.samples]
+            for rule in name_rules(names, dataset.strata, dataset.labels.names, scan.features):
+                if not words and _applies(rule, dataset):
+                    words["series"] = f"named alike by {rule.pattern}"
+                    sets.join_keys(list(rule.keys), "series")
+                elif len(proposals) < 3:
+                    proposals.append(_proposal(rule))
+    groups = sets.groups(words)
+    return Grouping(group_by or "auto", groups, tuple(proposals), tuple(_warnings(dataset, groups)))
+
+
+def with_groups(dataset: Dataset, grouping: Grouping) -> Dataset:
+    """Return the dataset with the name of its group on every sample that is in one."""
+    names: dict[int, str] = {}
+    for number, group in enumerate(grouping.groups):
+        for i in group.members:
+            names[i] = f"g{number + 1:04d}"
+    samples = (
+        s if (name := names.get(i, s.group)) == s.group else replace(s, group=name)
+        for i, s in enumerate(dataset.samples)
+    )
+    return replace(dataset, samples=tuple(samples), grouping=grouping)
+
+
+class _Sets:
+    """Disjoint sets of samples, each with the weakest reason and similarity that joined it."""
+
+    def __init__(self, n: int) -> None:
+        self._parent = list(range(n))
+        self.size = [1] * n
+        self._kind: dict[int, int] = {}
+        self._score: dict[int, float] = {}
+        self._how: dict[int, Counter[str]] = {}
+
+    def find(self, i: int) -> int:
+        while self._parent[i] != i:
+            self._parent[i] = self._parent[self._parent[i]]
+            i = self._parent[i]
+        return i
+
+    def join(self, i: int, j: int, kind: GroupKind, score: float = 1.0, how: str = "") -> None:
+        a, b = sorted((self.find(i), self.find(j)))
+        if how:
+            self._how.setdefault(a, Counter())[how] += 1
+        if a == b:
+            return
+        self._parent[b] = a
+        self.size[a] += self.size[b]
+        self._kind[a] = max(self._kind.get(a, 0), self._kind.get(b, 0), _ORDER.index(kind))
+        self._score[a] = min(self._score.get(a, 1.0), self._score.get(b, 1.0), score)
+        if b in self._how:
+            self._how.setdefault(a, Counter()).update(self._how.pop(b))
+
+    def join_keys(self, keys: Sequence[str | None], kind: GroupKind) -> None:
+        first: dict[str, int] = {}
+        for i, key in enumerate(keys):
+            if key:
+                self.join(first.setdefault(key, i), i, kind)
+
+    def groups(self, words: dict[str, str]) -> tuple[Group, ...]:
+        members: dict[int, list[int]] = defaultdict(list)
+        for i in range(len(self._parent)):
+            members[self.find(i)].append(i)
+        result = []
+        for root, own in members.items():
+            if len(own) > 1:
+                kind = _ORDER[self._kind.get(root, 0)]
+                how = self._how.get(root, Counter())
+                pixels = f"{', '.join(h for h, _ in how.most_common(2))} on pixels" if how else ""
+                named = words.get(kind) or _EVIDENCE.get(kind) or pixels or "alike on pixels"
+                result.append(Group(kind, tuple(own), named, self._score.get(root, 1.0)))
+        return tuple(sorted(result, key=lambda g: (-len(g.members), g.members)))
+
+
+def _join_links(sets: _Sets, links: Sequence[Link]) -> None:
+    """Join copies; join views of one object only where two links agree, so that no chain joins what is not alike."""
+    for link in links:
+        if link.exact:
+            sets.join(link.i, link.j, "copy", link.likeness, link.how)
+    open_links = sorted((x for x in links if not x.exact), key=lambda x: -x.likeness)
+    changed = True
+    while changed:
+        changed = False
+        between: dict[tuple[int, int], int] = Counter()
+        for link in open_links:
+            a, b = sorted((sets.find(link.i), sets.find(link.j)))
+            if a == b:
+                continue
+            between[a, b] += 1
+            if between[a, b] >= 2 or sets.size[a] + sets.size[b] <= 4:
+                sets.join(link.i, link.j, "object", link.likeness, link.how)
+                changed = True
+
+
+def _keys_of(dataset: Dataset, group_by: str) -> list[str | None]:
+    """Return the key of every sample under a rule that the user typed."""
+    names = [s.id for s in dataset.samples]
+    if group_by == "folder":
+        keys: list[str | None] = [f"folder {posixpath.dirname(n)}" for n in names]
+    else:
+        try:
+            expression = re.compile(group_by)
+        except re.error as error:
+            raise UsageError(
+                f"--group-by expects none, folder or a regular expression, found {group_by!r} ({error})",
+                fix="correct the expression",
+            ) from None
+        found = [expression.search(n) for n in names]
+        keys = [None if f is None else f"name {f.group(1) if expression.groups else f.group(0)}" for f in found]
+    held = {k for k in keys if k is not None}
+    if not held:
+        raise UsageError(
+            f"--group-by {group_by!r} matches none of the {len(names)} names, such as {names[0]!r}",
+            fix="correct the expression",
+        )
+    if len(held) == 1 and len(names) > 1 and None not in keys:
+        raise UsageError(
+            f"--group-by {group_by!r} puts all {len(names)} images into one group, which cannot be split",
+            fix="use a rule with several groups, or --group-by none",
+        )
+    return keys
+
+
+def _applies(rule: NameRule, dataset: Dataset) -> bool:
+    """Tell whether a rule is clear enough to be applied unasked, and leaves groups enough to split."""
+    largest = max(Counter(k for k in rule.keys if k is not None).values())
+    return rule.effect >= _CLEAR and rule.groups >= _FEWEST and largest <= _LARGEST * len(dataset)
+
+
+def _proposal(rule: NameRule) -> Proposal:
+    examples: dict[str, list[int]] = defaultdict(list)
+    for i, key in enumerate(rule.keys):
+        if key is not None:
+            examples[key].append(i)
+    shown = sorted((e for e in examples.values() if len(e) > 1), key=len, reverse=True)[:6]
+    text = (
+        f"{rule.images} images in {rule.groups} groups by name; images of a group are {rule.effect:.1f} standard "
+        f"deviations more alike than strangers of their class (permutation test, p = {rule.p_value:.3f})"
+    )
+    option = f"--group-by '{rule.pattern}'"
+    return Proposal(option, text, rule.groups, rule.images, rule.p_value, tuple(tuple(e[:8]) for e in shown))
+
+
+def _warnings(dataset: Dataset, groups: Iterable[Group]) -> list[str]:
+    result = []
+    n = len(dataset)
+    strata = dataset.strata
+    group_of = {i: k for k, g in enumerate(groups) for i in g.members}
+    of_class: dict[int, set[int]] = defaultdict(set)
+    for i, stratum in enumerate(strata):
+        if stratum >= 0:
+            of_class[stratum].add(group_of.get(i, -1 - i))
+    counts = Counter(strata)
+    for k, held in sorted(of_class.items()):
+        if len(held) == 1 and counts[k] > 1:
+            text = f"all {counts[k]} images of class {dataset.labels.names[k]!r} belong together"
+            result.append(f"{text}: the class can be trained on or tested, not both")
+    largest = max((len(g.members) for g in groups), default=1)
+    if largest > 0.2 * n and n >= 20:
+        result.append(f"the largest group holds {largest} of {n} images; check that they belong together")
+    return result

@@ -1,0 +1,333 @@
+"""Copies among many pictures: candidates from an index of fingerprints, each verified on pixels."""
+
+__all__ = ["Link", "find_links"]
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.rng import generator
+from eyewright.imaging.fingerprint import (
+    CROPS,
+    align_pictures,
+    canonical_turns,
+    equalise,
+    flat_frequencies,
+    frequencies,
+    same_colours,
+    turned,
+)
+
+_Float = NDArray[np.float32]
+_Int = NDArray[np.int64]
+
+_CHUNK = 4096
+_PAIRS = 192
+_BRUTE = 3000
+_PROBES = 4
+_NEAREST = 6
+_FLOOR = 0.6
+_SUBSETS = 5
+_SUBSET = 1000
+_SAMPLE = 400
+_SIGMAS = 4.5
+_LEAST = 0.8
+_CERTAIN = 0.985
+_COPY = 0.93
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two pictures, indices i < j, that are one: `likeness` is the correlation of their structure once aligned.
+
+    `exact` says that nothing but light, size and compression differs; else they may show one object twice. `how` names
+    the transformation that was found, such as "mirrored" or "cropped to 91 %".
+    """
+
+    i: int
+    j: int
+    likeness: float
+    exact: bool
+    how: str
+
+
+class _Candidates(NamedTuple):
+    """Pairs to verify: `query`, cropped by `crop` and turned by `turn`, looks like `match` in its canonical turn."""
+
+    query: _Int
+    match: _Int
+    likeness: _Float
+    crop: NDArray[np.int8]
+    turn: NDArray[np.int8]
+
+
+def find_links(
+    thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], usable: NDArray[np.bool_], *, seed: int = 0
+) -> list[Link]:
+    """Return the verified links among pictures: grey (N, 64, 64), colour (N, 8, 8, 3), of which `usable` (N,) count.
+
+    A pair is proposed where its fingerprints are nearer than those of strangers in the same surroundings, and accepted
+    where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
+    the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
+    """
+    rows = np.flatnonzero(usable & (thumbnails.reshape(len(thumbnails), -1).std(1) >= 2.0))
+    if len(rows) < 2:
+        return []
+    space = _Space(thumbnails, rows, seed)
+    found = _search(thumbnails, rows, space)
+    if not len(found.query):
+        return []
+    limits = _background(thumbnails, rows, space, seed)
+    return _verified(thumbnails, colours, rows, space, found, limits)
+
+
+class _Space:
+    """The space in which fingerprints are compared: whitened by the data's own covariance, so that what all pictures
+    share (a dark rim, a white ground) counts little. Holds the canonical vectors of all pictures."""
+
+    def __init__(self, thumbnails: NDArray[np.uint8], rows: _Int, seed: int) -> None:
+        n = len(rows)
+        flat = np.empty((n, flat_frequencies(np.zeros((1, 8, 8), np.float32)).shape[1]), np.float32)
+        self.turns = np.empty(n, np.int8)
+        for start in range(0, n, _CHUNK):
+            waves = frequencies(thumbnails[rows[start : start + _CHUNK]])
+            self.turns[start : start + _CHUNK] = canonical_turns(waves)[0][1]
+            flat[start : start + _CHUNK] = flat_frequencies(
+                turned(waves, self.turns[start : start + _CHUNK], waves=True)
+            )
+        rng = generator(seed, "fingerprints")
+        some = flat if n <= 5000 else flat[np.sort(rng.permutation(n)[:5000])]
+        self._mean = some.mean(0)
+        _, spread, axes = np.linalg.svd(some - self._mean, full_matrices=False)
+        power = spread**2 / len(some)
+        # Where there are few pictures their covariance says little: the floor keeps what is not known.
+        self._axes = (axes.T / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
+        self.vectors = self.of(flat)
+
+    def of(self, flat: _Float) -> _Float:
+        """Return unit vectors, float32 (M, D), of flat frequencies."""
+        found = (flat - self._mean) @ self._axes
+        result: _Float = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
+        return result
+
+
+def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candidates:
+    """Return the likely pairs, as places in `rows`: at most six a query, each pair once with its best crop and turn."""
+    density = _density(space.vectors)[0]
+    index = _Index(space.vectors)
+    kept: list[_Candidates] = []
+    for number, crop in enumerate(CROPS):
+        for start in range(0, len(rows), _CHUNK):
+            waves = frequencies(thumbnails[rows[start : start + _CHUNK]], crop)
+            for places, turns in canonical_turns(waves):
+                vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
+                queries = places + start
+                for q, i, likeness in index.near(vectors, _bar(density[queries])):
+                    own = queries[q]
+                    good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
+                    own, other, near = own[good], i[good], likeness[good]
+                    kept.append(_Candidates(own, other, near, np.full(len(own), number, np.int8), turns[q[good]]))
+    if not any(len(part.query) for part in kept):
+        return _Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
+    return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
+
+
+def _bar(density: _Float) -> _Float:
+    """Return the similarity above which a pair is worth verifying, where strangers are as near as `density`."""
+    bar: _Float = np.maximum(_FLOOR, 1 - 0.75 * (1 - density)).astype(np.float32)
+    return bar
+
+
+def _thinned(found: _Candidates, n: int) -> _Candidates:
+    """Keep the best crop and turn of every pair, and of every picture its nearest pairs."""
+    low, high = np.minimum(found.query, found.match), np.maximum(found.query, found.match)
+    order = np.lexsort((-found.likeness, low * n + high))
+    key = (low * n + high)[order]
+    order = order[np.r_[True, key[1:] != key[:-1]]]
+    keep = np.zeros(len(order), bool)
+    for ends in (low[order], high[order]):
+        rank = np.lexsort((-found.likeness[order], ends))
+        first = np.r_[0, np.flatnonzero(np.diff(ends[rank])) + 1]
+        place = np.arange(len(rank)) - np.repeat(first, np.diff(np.r_[first, len(rank)]))
+        keep[rank] |= place < _NEAREST
+    order = order[keep]
+    return _Candidates._make(part[order] for part in found)
+
+
+class _Index:
+    """Vectors by cell, so that a query is compared with those of the nearest cells only."""
+
+    def __init__(self, vectors: _Float) -> None:
+        self._vectors = vectors
+        n = len(vectors)
+        if n <= _BRUTE:
+            self._centres, self._members = np.zeros((1, vectors.shape[1]), np.float32), [np.arange(n)]
+            return
+        count = int(np.sqrt(n))
+        rng = generator(0, "cells")
+        some = vectors[np.sort(rng.permutation(n)[: 20 * count])]
+        centres = some[rng.permutation(len(some))[:count]].copy()
+        for _ in range(3):
+            owner = (some @ centres.T).argmax(1)
+            for c in range(count):
+                own = some[owner == c]
+                if len(own):
+                    centres[c] = own.mean(0) / max(float(np.linalg.norm(own.mean(0))), 1e-6)
+        self._centres = centres
+        owner = np.concatenate([(vectors[s : s + _CHUNK] @ centres.T).argmax(1) for s in range(0, n, _CHUNK)])
+        order = np.argsort(owner, kind="stable")
+        self._members = np.split(order, np.searchsorted(owner[order], np.arange(1, count)))
+
+    def near(self, queries: _Float, bar: _Float) -> Iterator[tuple[_Int, _Int, _Float]]:
+        """Yield (query, member, similarity) of the pairs whose similarity reaches the query's `bar`."""
+        if len(self._members) == 1:
+            step = max(1, 4_000_000 // len(self._vectors))
+            for start in range(0, len(queries), step):
+                likeness = queries[start : start + step] @ self._vectors.T
+                q, i = np.nonzero(likeness >= bar[start : start + step, None])
+                yield q + start, i, likeness[q, i]
+            return
+        nearest = np.argpartition(-(queries @ self._centres.T), _PROBES, axis=1)[:, :_PROBES]
+        asked = np.repeat(np.arange(len(queries)), _PROBES)
+        order = np.argsort(nearest.ravel(), kind="stable")
+        cells = nearest.ravel()[order]
+        starts = np.searchsorted(cells, np.arange(len(self._members) + 1))
+        for c, members in enumerate(self._members):
+            own = asked[order[starts[c] : starts[c + 1]]]
+            if len(own) and len(members):
+                likeness = queries[own] @ self._vectors[members].T
+                q, i = np.nonzero(likeness >= bar[own, None])
+                yield own[q], members[i], likeness[q, i]
+
+
+def _density(vectors: _Float, seed: int = 0) -> tuple[_Float, _Int]:
+    """Return how near strangers are to every vector, float32 (N,), and one such stranger of each, int64 (N,).
+
+    It is the similarity of the nearest of a twentieth of all others, the second lowest of five such draws: a group of
+    a few siblings does not count as surroundings, a crowd of look-alikes does.
+    """
+    n = len(vectors)
+    rng = generator(seed, "density")
+    size = int(np.clip(n // 20, 1, _SUBSET))
+    drawn = [np.sort(rng.permutation(n)[:size]) for _ in range(_SUBSETS)]
+    best, who = np.empty((_SUBSETS, n), np.float32), np.empty((_SUBSETS, n), np.int64)
+    for d, subset in enumerate(drawn):
+        for start in range(0, n, _CHUNK):
+            likeness = vectors[start : start + _CHUNK] @ vectors[subset].T
+            at = np.searchsorted(subset, np.arange(start, min(start + _CHUNK, n)))
+            own = (at < size) & (subset[np.minimum(at, size - 1)] == np.arange(start, min(start + _CHUNK, n)))
+            likeness[np.flatnonzero(own), at[own]] = -1
+            who[d, start : start + _CHUNK] = subset[likeness.argmax(1)]
+            best[d, start : start + _CHUNK] = likeness.max(1)
+    order = np.argsort(best, axis=0)[1]
+    everything = np.arange(n)
+    return best[order, everything], who[order, everything]
+
+
+class _Limits(NamedTuple):
+    """How alike strangers are once aligned, as Fisher's z: `base` + `slope` * density, with spread `sigma`."""
+
+    base: float
+    slope: float
+    sigma: float
+    density: _Float
+
+
+def _background(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space, seed: int) -> _Limits:
+    """Measure strangers: sampled pictures against one of a crowd around each, compared as candidates are."""
+    density, stranger = _density(space.vectors)
+    some = generator(seed, "background").permutation(len(rows))[:_SAMPLE]
+    some = some[stranger[some] != some]
+    if len(some) < 30:
+        return _Limits(0.5, 0.3, 0.2, density)
+    whole = []
+    for start in range(0, len(some), _PAIRS):
+        a = some[start : start + _PAIRS]
+        b = stranger[a]
+        first, second = (turned(equalise(thumbnails[rows[k]]), space.turns[k]) for k in (a, b))
+        warp = np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))
+        whole.append(align_pictures(first, second, warp).whole)
+    z = np.arctanh(np.clip(np.concatenate(whole), -0.999, 0.999))
+    near = density[some]
+    # The line through the medians of the lower and the upper half: a few true copies among the sample move nothing.
+    low = near <= np.median(near)
+    ends = [(float(np.median(near[part])), float(np.median(z[part]))) for part in (low, ~low) if part.any()]
+    slope = 0.0
+    if len(ends) == 2 and ends[1][0] - ends[0][0] > 0.02:
+        slope = max(0.0, (ends[1][1] - ends[0][1]) / (ends[1][0] - ends[0][0]))
+    rest = z - slope * near
+    base = float(np.median(rest))
+    sigma = max(0.1, float(np.quantile(rest, 0.95) - base) / 1.645)
+    return _Limits(base, slope, min(sigma, 0.35), density)
+
+
+def _verified(
+    thumbnails: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    rows: _Int,
+    space: _Space,
+    found: _Candidates,
+    limits: _Limits,
+) -> list[Link]:
+    crops = np.array(CROPS, np.float32)
+    links = []
+    for start in range(0, len(found.query), _PAIRS):
+        part = _Candidates._make(p[start : start + _PAIRS] for p in found)
+        ends = rows[part.query], rows[part.match]
+        first = turned(equalise(thumbnails[ends[0]]), part.turn)
+        second = turned(equalise(thumbnails[ends[1]]), space.turns[part.match])
+        alike = align_pictures(first, second, _warps(crops[part.crop], part.turn))
+        tinted = same_colours(
+            turned(colours[ends[0]], part.turn), turned(colours[ends[1]], space.turns[part.match]), alike.warp
+        )
+        density = np.maximum(limits.density[part.query], limits.density[part.match])
+        bar = np.tanh(limits.base + limits.slope * density + _SIGMAS * limits.sigma)
+        bar = np.clip(bar, _LEAST, _CERTAIN)
+        good = (alike.whole >= bar) & (alike.blocks >= np.minimum(bar - 0.15, 0.8)) & tinted
+        for k in np.flatnonzero(good).tolist():
+            i, j = sorted((int(ends[0][k]), int(ends[1][k])))
+            how = _describe(int(part.turn[k]), int(space.turns[part.match[k]]), alike.warp[k])
+            likeness = float(alike.whole[k])
+            links.append(Link(i, j, likeness, likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k]))), how))
+    return links
+
+
+def _warps(crops: _Float, turns: NDArray[np.int8]) -> _Float:
+    """Return the warps, (M, 4), from which to begin: where a crop of the upright picture lies in the turned one."""
+    box = crops.copy()
+    swap = (turns & 4) > 0
+    box[swap] = box[swap][:, [2, 3, 0, 1]]
+    upside, mirrored = (turns & 1) > 0, (turns & 2) > 0
+    box[upside, :2] = 1 - box[upside][:, [1, 0]]
+    box[mirrored, 2:] = 1 - box[mirrored][:, [3, 2]]
+    return np.stack([box[:, 1] - box[:, 0], box[:, 0], box[:, 3] - box[:, 2], box[:, 2]], 1)
+
+
+def _describe(first: int, second: int, warp: _Float) -> str:
+    """Name what was done to one picture to get the other, as far as light is not concerned."""
+    corners = np.arange(9).reshape(1, 3, 3)
+    a = turned(corners, np.array([first], np.int8))[0]
+    names = {
+        (0, False): "",
+        (1, False): "turned by 90°",
+        (2, False): "turned by 180°",
+        (3, False): "turned by 90°",
+        (0, True): "mirrored",
+        (1, True): "mirrored and turned by 90°",
+        (2, True): "mirrored upside down",
+        (3, True): "mirrored and turned by 90°",
+    }
+    how = ""
+    for (quarter, mirror), name in names.items():
+        tried = np.rot90(corners[0][:, ::-1] if mirror else corners[0], quarter)
+        if (turned(tried[None], np.array([second], np.int8))[0] == a).all():
+            how = name
+            break
+    share = float(warp[0] * warp[2])
+    parts = [how] if how else []
+    if not 0.985 <= share <= 1.015:
+        parts.append(f"cropped to {min(share, 1 / share):.0%}")
+    return ", ".join(parts) or "the same view"
