@@ -37,13 +37,14 @@ FINDING_CODES = MappingProxyType(
         "unusual_mode": "an image stored in another pixel type than the others",
         "exif_rotated": "images that are turned by their EXIF tag",
         "animated": "an animated or multi-page file, of which the first frame is used",
-        "skipped": "files that are no images by their name",
+        "skipped": "images without a label, and files that are no images by their name",
         "note": "what was noticed while reading the list of files",
     }
 )
 """Every code a finding can have, with its meaning."""
 
 _TINY = 10
+_IMAGES = frozenset(e for extensions in FORMATS.values() for e in extensions)
 _MOST_A_CODE = 200
 
 
@@ -61,10 +62,16 @@ def audit_dataset(dataset: Dataset, scan: Scan) -> tuple[Finding, ...]:
         *_shapes(dataset, scan),
         *(Finding("note", note, "check that this is what you meant", severity="note") for note in dataset.notes),
     ]
-    if dataset.skipped:
-        kinds = Counter(posixpath.splitext(n)[1].lower() or "no extension" for n in dataset.skipped)
+    unused = [n for n in dataset.skipped if posixpath.splitext(n)[1].lower() in _IMAGES]
+    if unused:
+        text = f"{len(unused)} images have no label and are left out, such as {unused[0]!r}"
+        fix = "put them into the folder of a class, list them in the table, or remove them"
+        found.append(Finding("skipped", text, fix, unused[0]))
+    others = sorted(set(dataset.skipped) - set(unused))
+    if others:
+        kinds = Counter(posixpath.splitext(n)[1].lower() or "no extension" for n in others)
         shown = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
-        text = f"{len(dataset.skipped)} files are no images by their name ({shown})"
+        text = f"{len(others)} files are no images by their name ({shown})"
         found.append(Finding("skipped", text, "convert or remove them", severity="note"))
     return ordered(found)
 

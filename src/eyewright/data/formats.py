@@ -6,19 +6,17 @@ label, the annotations of detection and segmentation (`data.readers`), and a zip
 
 __all__ = ["DATASET_FORMATS", "DATASET_TASKS", "open_dataset"]
 
-import csv
 import gzip
 import io
-import json
 import posixpath
 import re
 import struct
+import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +25,17 @@ from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.data.dataset import BACKGROUND, Dataset, Sample, SplitName
 from eyewright.data.objects import Objects
-from eyewright.data.readers.annotated import ANNOTATED_FORMATS, read_annotated
-from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Notes, used_labels
+from eyewright.data.readers.annotated import ANNOTATED_FORMATS, has_boxes, read_annotated
+from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Images, Notes, used_labels
+from eyewright.data.tables import (
+    GROUP_COLUMNS,
+    PATH_COLUMNS,
+    column_of,
+    is_label_table,
+    names_images,
+    read_label_tables,
+    table_rows,
+)
 from eyewright.data.tree import ArrayTree, FolderTree, Tree, ZipTree
 from eyewright.imaging.headers import FORMATS
 
@@ -48,10 +55,6 @@ DATASET_TASKS = ("classify", "detect", "segment", "instance")
 """The tasks that datasets are read for."""
 
 _OTHER_IMAGES = frozenset({".svg", ".psd", ".eps", ".pdf", ".dng", ".cr2", ".nef", ".arw", ".fits", ".exr", ".hdr"})
-_PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "img")
-_LABEL_COLUMNS = ("label", "class", "target", "category", "label_name", "class_name", "y")
-_SPLIT_COLUMNS = ("split", "subset", "set", "partition")
-_GROUP_COLUMNS = ("group", "group_id", "patient", "video", "session", "source")
 _IDX = re.compile(r"(?:.*/)?(?P<prefix>[^/]*?)-?(?P<kind>images|labels)[-.]idx(?P<dims>[13])-ubyte(?:\.gz)?$")
 
 
@@ -76,18 +79,20 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str 
     if not path.exists():
         raise DatasetError(f"expected a dataset, found nothing at {str(path)!r}", fix="check the path")
     tree: Tree
-    if path.is_file() and path.suffix.lower() in (".json", ".yaml", ".yml"):
+    if path.is_file() and path.suffix.lower() in (".json", ".yaml", ".yml", ".xml"):
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
         tree = ZipTree(path)
     elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
         tree = FolderTree(path.parent)
-        return _from_table(tree, tree.names(), [path.name], "csv")
+        if task not in (None, "classify") or (task is None and has_boxes(tree, path.name)):
+            return _from_annotations(path, task)
+        return read_label_tables(tree, tree.names(), [path.name], "csv")
     elif path.is_file() and _IDX.match(path.name):
         tree = FolderTree(path.parent)
     elif path.is_file():
         raise DatasetError(
-            f"expected a folder, a .zip, .csv, .json, .yaml or idx files, found {path.name!r}",
+            f"expected a folder, a .zip, .csv, .json, .xml, .yaml or idx files, found {path.name!r}",
             fix="pass the folder that holds it",
         )
     else:
@@ -103,16 +108,22 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str 
     if task in (None, "classify"):
         if idx := _idx_pairs(names):
             return _from_idx(tree, idx)
-        metadata = [n for n in names if posixpath.basename(n) in ("metadata.csv", "metadata.jsonl")]
+        # A table of boxes names a path and a class too.
+        tables = [n for n in names if n.lower().endswith((".csv", ".tsv", "metadata.jsonl"))]
+        tables = [n for n in tables if task == "classify" or not has_boxes(tree, n)]
+        metadata = [n for n in tables if posixpath.basename(n) in ("metadata.csv", "metadata.jsonl")]
         if metadata:
-            return _from_table(tree, names, metadata, "hf-imagefolder")
-        tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and _has_columns(tree, n)]
+            if task is None and not any(is_label_table(tree, n) for n in metadata):
+                _refuse_suspects(tree, [*metadata, *Images(names).names], task)
+            return read_label_tables(tree, names, metadata, "hf-imagefolder")
+        tables = [n for n in tables if not n.endswith(".jsonl") and is_label_table(tree, n)]
         if tables:
-            return _from_table(tree, names, tables, "csv")
+            return read_label_tables(tree, names, tables, "csv")
     if task != "classify":
         found = read_annotated(tree, names, outlines=task in ("segment", "instance"))
         if found is not None:
             return _of_found(tree, names, found, task)
+        _refuse_suspects(tree, names, task)
         if task is not None:
             raise DatasetError(
                 f"expected annotations for {task!r} in {str(path)!r} ({', '.join(ANNOTATED_FORMATS)}), found none",
@@ -124,7 +135,7 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str 
             "this looks like MOT tracking data: boxes to be found, and no classes of images",
             fix="use --task detect; gt/gt.txt holds the truth",
         )
-    return _from_folders(tree, names, label_depth)
+    return _from_folders(tree, names, label_depth, task)
 
 
 def _from_annotations(path: Path, task: str | None) -> Dataset:
@@ -142,16 +153,56 @@ def _from_annotations(path: Path, task: str | None) -> Dataset:
     return _of_found(tree, tree.names(), found, task)
 
 
+def _refuse_suspects(tree: Tree, names: Sequence[str], task: str | None) -> None:
+    """Refuse a folder of which a file looks like annotations that cannot be read: its folders are no classes.
+
+    Raises:
+        DatasetError: the file, with its line where that is known, and what is wrong with it.
+    """
+    from eyewright.data.readers.plain import PlainTree
+    from eyewright.data.readers.suspects import find_suspects
+
+    images = Images(names)
+    found = next(find_suspects(PlainTree(tree), names, images, set()), None)
+    if found is not None:
+        folders = {posixpath.dirname(n) for n in images.names} - {""}
+        several = task is None and len(folders) > 1
+        other = "; or pass --task classify to take the folders for classes" if several else ""
+        raise DatasetError(found.message, fix=found.fix + other)
+
+
+def _labelled_by_table(tree: Tree, names: Sequence[str], instead: str) -> Dataset | None:
+    """Read tables whose columns have less usual names, for images in a single folder, or in none.
+
+    Raises:
+        DatasetError: there are none, and a file that was not read may hold the labels.
+    """
+    from eyewright.data.readers.suspects import unread_tables
+
+    images = Images(names)
+    tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and names_images(tree, n, images)]
+    if tables:
+        return read_label_tables(tree, names, tables, "csv")
+    found = next(unread_tables(tree, names, images), None)
+    if found is not None:
+        raise DatasetError(f"{instead}; {found.message}", fix=found.fix)
+    return None
+
+
 def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) -> Dataset:
     """Make a dataset of what a reader found, for the task that was asked for or that it is for."""
-    chosen = task or ("instance" if found.outlined and found.format in ("yolo", "labelme") else found.task)
+    chosen = task or ("instance" if found.outlined and found.format in _OUTLINED else found.task)
     if chosen not in DATASET_TASKS or chosen == "classify":
         raise DatasetError(f"{found.format} data is not for {chosen!r}", fix="use detect, segment or instance")
     if found.task == "segment" and chosen != "segment":
         raise DatasetError(f"masks are for the task 'segment', found {chosen!r}", fix="use --task segment")
     if not found.images:
-        first = found.problems[0].message if found.problems else "none is listed"
-        raise DatasetError(f"no image of this {found.format} dataset can be used; {first}", fix="see eyewright doctor")
+        one = found.problems[0] if found.problems else None
+        first = "none is listed" if one is None else f"{one.path}: {one.message}"
+        raise DatasetError(
+            f"no image of this {found.format} dataset can be used; {first}",
+            fix=one.fix if one is not None else "see eyewright doctor",
+        )
     if chosen in ("segment", "instance") and found.task != "segment" and not _has_outlines(found):
         raise DatasetError(
             f"expected outlines for {chosen!r}, found boxes only", fix="use --task detect, or export polygons"
@@ -202,9 +253,9 @@ def _groups_of(tree: Tree, names: Sequence[str], found: Found) -> tuple[dict[str
             continue
         groups: dict[str, str] = {}
         try:
-            for _, row in _rows(tree, table):
-                path = _column(row, (*_PATH_COLUMNS, "stem", "name", "id"))
-                group = _column(row, _GROUP_COLUMNS) or next((k for k in row if k.lower().endswith("_group")), None)
+            for _, row in table_rows(tree, table):
+                path = column_of(row, (*PATH_COLUMNS, "stem", "name", "id"))
+                group = column_of(row, GROUP_COLUMNS) or next((k for k in row if k.lower().endswith("_group")), None)
                 if path is None or group is None:
                     break
                 name = stems.get(posixpath.splitext(posixpath.basename(row[path]))[0])
@@ -217,6 +268,8 @@ def _groups_of(tree: Tree, names: Sequence[str], found: Found) -> tuple[dict[str
     return {}, ""
 
 
+_OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
+"""Formats whose outlines are there on purpose: without a task their datasets are for instances."""
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
 
 
@@ -234,14 +287,14 @@ def _put_background_first(found: Found) -> None:
     found.images = [m._replace(target=m.target.renamed(shift)) for m in found.images]
 
 
-def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> Dataset:
+def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None, chosen: str | None) -> Dataset:
     images = [n for n in names if posixpath.splitext(n)[1].lower() in EXTENSIONS]
     skipped = tuple(n for n in names if posixpath.splitext(n)[1].lower() not in EXTENSIONS)
     if not images:
         kinds = sorted({posixpath.splitext(n)[1].lower() or n for n in names})[:5]
         raise DatasetError(
             f"expected images ({', '.join(FORMATS)}), found none in {str(tree.root)!r} (only {', '.join(kinds)})",
-            fix="convert them to PNG or JPEG" if set(kinds) & _OTHER_IMAGES else "check the path",
+            fix=_instead_of(kinds),
         )
     common = _common_folder(images)
     parts = {n: n[len(common) :].split("/") for n in images}
@@ -258,12 +311,21 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
             outside.append(name)
             continue
         depth = label_depth or next(d for d in range(1, len(folders) + 1) if "/".join(folders[:d]) in direct)
-        names_of[name] = "/".join(folders[:depth])
+        # Two systems may write one name in two ways: é as one character, or as e and an accent.
+        names_of[name] = unicodedata.normalize("NFC", "/".join(folders[:depth]))
     if not names_of:
+        instead = f"expected a folder a class, found {len(images)} images without one"
+        if (read := _labelled_by_table(tree, names, instead)) is not None:
+            return read
         raise DatasetError(
             f"expected a folder a class, found {len(images)} images without one",
             fix="sort them into folders named after their class, or pass a CSV of path,label",
         )
+    if len(set(names_of.values())) == 1 and chosen != "classify":
+        only = next(iter(names_of.values()))
+        instead = f"expected folders of several classes, found {only!r} alone"
+        if (read := _labelled_by_table(tree, names, instead)) is not None:
+            return read
     empty = _empty_classes(tree, common, has_splits, set(names_of.values()))
     labels = LabelSpace(tuple(sorted(set(names_of.values()))))
     ids = {n: i for i, n in enumerate(labels.names)}
@@ -290,6 +352,12 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None) -> 
     )
 
 
+def _instead_of(kinds: Sequence[str]) -> str:
+    if set(kinds) & _OTHER_IMAGES:
+        return "convert them to PNG or JPEG"
+    return "pass the zip itself, or unpack it" if ".zip" in kinds else "check the path"
+
+
 def _has_splits(parts: Iterable[Sequence[str]]) -> bool:
     """Tell whether the top folders are splits: all are named so, or train is and holds folders only.
 
@@ -314,105 +382,6 @@ def _empty_classes(tree: Tree, common: str, has_splits: bool, known: set[str]) -
             if inner and inner[0] and "/".join(inner) not in known and inner[0] not in known:
                 found.add("/".join(inner))
     return tuple(sorted(found))
-
-
-def _from_table(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str) -> Dataset:
-    known = set(names)
-    rows: list[tuple[str, str, SplitName | None, str | None, dict[str, str]]] = []
-    missing: list[str] = []
-    for table in tables:
-        folder = posixpath.dirname(table)
-        top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
-        own_split = SPLITS.get(top)
-        for line, row in _rows(tree, table):
-            path_key, label_key = _column(row, _PATH_COLUMNS), _column(row, _LABEL_COLUMNS)
-            if path_key is None or label_key is None:
-                raise DatasetError(
-                    f"expected columns for the path and the label in {table!r} line {line}, found {', '.join(row)}",
-                    fix=f"name them {_PATH_COLUMNS[0]!r} and {_LABEL_COLUMNS[0]!r}",
-                )
-            path, label = row[path_key], row[label_key]
-            if not label:
-                raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
-            name = posixpath.normpath(posixpath.join(folder, path.replace("\\", "/")))
-            if name not in known and not _lies_elsewhere(tree, name):
-                missing.append(f"{path} ({table} line {line})")
-                continue
-            split_key, group_key = _column(row, _SPLIT_COLUMNS), _column(row, _GROUP_COLUMNS)
-            split = own_split
-            if split_key is not None and row[split_key]:
-                split = SPLITS.get(row[split_key].lower())
-                if split is None:
-                    raise DatasetError(
-                        f"unknown split {row[split_key]!r} in {table!r} line {line}", fix="use train, val or test"
-                    )
-            meta = {k: v for k, v in row.items() if k not in (path_key, label_key, split_key, group_key)}
-            rows.append((name, label, split, row[group_key] if group_key else None, meta))
-    if missing and not rows:
-        raise DatasetError(f"none of the {len(missing)} listed files is there, such as {missing[0]}", fix="check paths")
-    if not rows:
-        raise DatasetError(f"expected rows in {tables[0]!r}, found none", fix="add lines of path,label")
-    twice = _first_repeat(r[0] for r in rows)
-    if twice is not None:
-        raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line an image")
-    labels = LabelSpace(tuple(sorted({r[1] for r in rows})))
-    ids = {n: i for i, n in enumerate(labels.names)}
-    samples = tuple(Sample(name, ids[label], split, group, meta) for name, label, split, group, meta in rows)
-    notes = (f"{len(missing)} listed files are missing, such as {missing[0]}",) if missing else ()
-    listed = {s.id for s in samples} | set(tables)
-    return Dataset(tree, samples, labels, format, notes=notes, skipped=tuple(n for n in names if n not in listed))
-
-
-def _rows(tree: Tree, table: str) -> Iterable[tuple[int, dict[str, str]]]:
-    try:
-        text = tree.content(table).decode("utf-8-sig")
-    except (UnicodeDecodeError, UnreadableImageError) as error:
-        raise DatasetError(f"cannot read {table!r}: {error}", fix="save it as UTF-8") from None
-    if table.lower().endswith(".jsonl"):
-        for line, each in enumerate(text.splitlines(), 1):
-            if not each.strip():
-                continue
-            try:
-                row = json.loads(each)
-                yield line, {str(k): str(v) for k, v in row.items() if isinstance(v, str | int | bool)}
-            except (ValueError, AttributeError):
-                raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="mend the line") from None
-        return
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    # A table without a header begins with the name of an image.
-    bare = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in EXTENSIONS
-    names = ("path", "label", "split")[: first.count(separator) + 1] if bare else None
-    reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=names, delimiter=separator)
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise DatasetError(
-                    f"{table!r} line {reader.line_num} has another number of columns", fix="mend the line"
-                )
-            yield reader.line_num, {k.strip(): v.strip() for k, v in row.items()}
-    except csv.Error as error:
-        raise DatasetError(f"cannot read {table!r} line {reader.line_num}: {error}", fix="mend the line") from None
-
-
-def _lies_elsewhere(tree: Tree, name: str) -> bool:
-    """Tell whether a table names an image outside its folder, as tables with absolute paths do; never from a zip."""
-    if not isinstance(tree, FolderTree) or posixpath.splitext(name)[1].lower() not in EXTENSIONS:
-        return False
-    return (tree.root / name).is_file()
-
-
-def _column(row: dict[str, str], wanted: Sequence[str]) -> str | None:
-    lower = {k.lower(): k for k in row}
-    return next((lower[w] for w in wanted if w in lower), None)
-
-
-def _has_columns(tree: Tree, table: str) -> bool:
-    try:
-        first = next(iter(_rows(tree, table)), None)
-    except DatasetError:
-        return False
-    return first is not None and None not in (_column(first[1], _PATH_COLUMNS), _column(first[1], _LABEL_COLUMNS))
 
 
 def _idx_pairs(names: Sequence[str]) -> dict[SplitName, tuple[str, str]]:
@@ -487,12 +456,3 @@ def _common_folder(names: Sequence[str]) -> str:
             parts = parts[:i]
             break
     return "/".join(parts) + "/" if parts else ""
-
-
-def _first_repeat(values: Iterable[Any]) -> Any:
-    seen = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None

@@ -1,15 +1,17 @@
 """Find out which format annotations are in, and read them."""
 
-__all__ = ["ANNOTATED_FORMATS", "read_annotated"]
+__all__ = ["ANNOTATED_FORMATS", "has_boxes", "read_annotated"]
 
 import posixpath
+import re
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, EyewrightError
 from eyewright.data.readers.listing import Found, Images
 from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscapes, read_masks
 from eyewright.data.readers.mot import is_mot, read_mot
+from eyewright.data.readers.plain import PlainTree, head_text
 from eyewright.data.readers.yolo import is_yolo, read_yolo
 from eyewright.data.tree import Tree
 
@@ -20,6 +22,10 @@ ANNOTATED_FORMATS = MappingProxyType(
         "voc": "Pascal VOC: an XML file an image, parts by ImageSets/Main",
         "labelme": "LabelMe: a JSON file an image; rectangles, polygons, circles",
         "label-studio": "Label Studio's JSON export: rectangles, polygons, ellipses, brush strokes",
+        "cvat": "CVAT's XML 1.1: boxes, polygons, ellipses and masks; tracks by their frames",
+        "via": "VGG Image Annotator 1 and 2: JSON or CSV; rectangles, polygons, circles, ellipses",
+        "createml": "Create ML's JSON: a list of images with labels and coordinates",
+        "csv-boxes": "a CSV of boxes, as TensorFlow, RetinaNet and Open Images have it, and tables like them",
         "masks": "images/ and masks/ with pictures of class numbers, classes.txt beside them",
         "cityscapes": "Cityscapes: leftImg8bit/ and gtFine/ with labelIds or labelTrainIds",
         "mot": "MOTChallenge: a folder a sequence with img1/ and gt/gt.txt",
@@ -27,38 +33,85 @@ ANNOTATED_FORMATS = MappingProxyType(
 )
 """Formats of detection and segmentation data by name, with what each looks like."""
 
-# Of thousands of JSON files, one an image, the first few tell what they are.
+# Of thousands of files, one an image, the first few tell what they are.
 _LOOKED_AT = 8
+_HEAD = 65536
+_TABLES = (".csv", ".tsv")
 
 
 def read_annotated(tree: Tree, names: Sequence[str], *, outlines: bool, only: str | None = None) -> Found | None:
     """Read annotations of any known format; None where there are none. `only` names a single file that is meant.
 
-    With `outlines` COCO's shapes are read too; the other formats always give theirs.
+    With `outlines` COCO's shapes are read too; the other formats always give theirs. Files that look like annotations
+    and cannot be read are among the problems of what was found.
 
     Raises:
         DatasetError: annotations that cannot be read at all.
     """
     images = Images(names)
-    if only is not None and not only.endswith(".json"):
-        return read_yolo(tree, names, images)
+    tree = PlainTree(tree)
+    if only is not None:
+        return _read_one(tree, names, images, only, outlines=outlines)
+    found = _read_any(tree, names, images, outlines=outlines)
+    if found is not None:
+        from eyewright.data.readers.suspects import find_suspects
+
+        faults = [s.finding() for s in find_suspects(tree, names, images, found.files) if not s.aside]
+        said = {(f.path, f.line) for f in found.problems} | {(f.path, None) for f in found.problems}
+        found.problems += [f for f in faults if (f.path, None) not in said]
+    return found
+
+
+def _read_any(tree: Tree, names: Sequence[str], images: Images, *, outlines: bool) -> Found | None:
     if is_cityscapes(names):
         return read_cityscapes(tree, names, images)
     if is_mot(names):
         return read_mot(tree, names, images)
-    files = [only] if only is not None else [n for n in names if n.lower().endswith(".json")]
-    found = _read_json(tree, files, images, outlines, alone=only is not None)
-    if found is None and only is not None:
-        raise DatasetError(f"{only!r} is not COCO, LabelMe or Label Studio", fix="pass a folder, or export it again")
-    if found is None and is_yolo(names, images):
+    files = [n for n in names if n.lower().endswith(".json")]
+    found = _read_json(tree, files, images, outlines, alone=False)
+    if found is None and (is_yolo(names, images) or _has_labels(tree, names, images)):
         found = read_yolo(tree, names, images)
-    if found is None and any(n.lower().endswith(".xml") for n in names):
-        from eyewright.data.readers.voc import is_voc, read_voc
-
-        found = read_voc(tree, names, images) if is_voc(tree, names) else None
+    if found is None:
+        found = _read_xml(tree, names, [n for n in names if n.lower().endswith(".xml")], images)
+    if found is None:
+        found = _read_tables(tree, names, [n for n in names if n.lower().endswith(_TABLES)], images)
     if found is None and is_masks(names, images):
         found = read_masks(tree, names, images)
     return found
+
+
+def _read_one(tree: Tree, names: Sequence[str], images: Images, only: str, *, outlines: bool) -> Found | None:
+    extension = posixpath.splitext(only)[1].lower()
+    if extension == ".xml":
+        found = _read_xml(tree, [only], [only], images)
+    elif extension in _TABLES:
+        found = _read_tables(tree, names, [only], images)
+    elif extension == ".json":
+        found = _read_json(tree, [only], images, outlines, alone=True)
+    else:
+        return read_yolo(tree, names, images)
+    if found is not None:
+        return found
+    from eyewright.data.readers.suspects import find_suspects
+
+    suspect = next(find_suspects(tree, [only], images, set()), None)
+    if suspect is not None:
+        raise DatasetError(suspect.message, fix=suspect.fix)
+    known = {".xml": "Pascal VOC or CVAT", ".json": "COCO, LabelMe, Label Studio, VIA or Create ML"}
+    what = known.get(extension, "a CSV of boxes, or VIA's")
+    raise DatasetError(f"{only!r} is not {what}", fix="pass a folder, or export it again")
+
+
+def has_boxes(tree: Tree, table: str) -> bool:
+    """Tell whether a CSV holds boxes, even if a column of them is missing, or VIA's regions."""
+    from eyewright.data.readers.box_tables import box_table, columns_of, has_coordinates
+    from eyewright.data.readers.via import is_via_table
+
+    try:
+        head = head_text(tree.content(table), _HEAD)
+    except EyewrightError:
+        return False
+    return is_via_table(head) or box_table(head) is not None or has_coordinates(columns_of(head))
 
 
 def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool, *, alone: bool) -> Found | None:
@@ -66,8 +119,10 @@ def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool,
         return None
     # msgspec is imported with these readers, and most datasets need none of them.
     from eyewright.data.readers.coco import is_coco, read_coco
+    from eyewright.data.readers.createml import is_createml, read_createml
     from eyewright.data.readers.label_studio import is_label_studio, read_label_studio
     from eyewright.data.readers.labelme import is_labelme, read_labelme
+    from eyewright.data.readers.via import is_via, read_via
 
     few = sorted(files, key=lambda n: (n.count("/"), n))[:_LOOKED_AT]
     if len(files) <= _LOOKED_AT * 4:
@@ -78,9 +133,60 @@ def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool,
     studio = [f for f in few if is_label_studio(tree.content(f))]
     if studio:
         return read_label_studio(tree, studio, images)
+    via = [f for f in few if is_via(tree.content(f))]
+    if via:
+        return read_via(tree, via, images)
+    createml = [f for f in few if is_createml(tree.content(f))]
+    if createml:
+        return read_createml(tree, createml, images)
     if any(is_labelme(tree.content(f)) for f in few):
         return read_labelme(tree, files, images)
     return None
+
+
+def _read_xml(tree: Tree, names: Sequence[str], files: Sequence[str], images: Images) -> Found | None:
+    few = sorted(files, key=lambda n: (n.count("/"), n))[: _LOOKED_AT * 4]
+    heads = {n: head_text(tree.content(n), _HEAD) for n in few}
+    if any("<annotations" in head for head in heads.values()):
+        from eyewright.data.readers.cvat import read_cvat
+
+        return read_cvat(tree, [n for n in few if "<annotations" in heads[n]], images)
+    if any(re.search(r"<annotation[\s>/]", head) for head in heads.values()):
+        from eyewright.data.readers.voc import read_voc
+
+        return read_voc(tree, names, images)
+    return None
+
+
+def _read_tables(tree: Tree, names: Sequence[str], files: Sequence[str], images: Images) -> Found | None:
+    if not files:
+        return None
+    from eyewright.data.readers.box_tables import box_table, read_box_tables
+    from eyewright.data.readers.via import is_via_table, read_via
+
+    heads = {n: head_text(tree.content(n), _HEAD) for n in files}
+    via = [n for n in files if is_via_table(heads[n])]
+    if via:
+        return read_via(tree, via, images)
+    boxes = [n for n in files if box_table(heads[n]) is not None]
+    return read_box_tables(tree, boxes, names, images) if boxes else None
+
+
+def _has_labels(tree: Tree, names: Sequence[str], images: Images) -> bool:
+    """Tell whether text files beside the images are YOLO's, by what the first few hold: a class and fractions."""
+    stems = {posixpath.splitext(n)[0] for n in images.names}
+    beside = [n for n in names if n.lower().endswith(".txt") and posixpath.splitext(n)[0] in stems]
+    rows = [line.split() for n in beside[:_LOOKED_AT] for line in head_text(tree.content(n), 4096).splitlines()[:5]]
+    rows = [r for r in rows if r]
+    return bool(rows) and all(_is_label(r) for r in rows)
+
+
+def _is_label(words: Sequence[str]) -> bool:
+    try:
+        values = [float(w) for w in words]
+    except ValueError:
+        return False
+    return len(values) >= 5 and values[0].is_integer() and all(-0.5 <= v <= 1.5 for v in values[1:5])
 
 
 def _one_each(files: Sequence[str]) -> list[str]:

@@ -1,0 +1,205 @@
+"""Read tables of labels: a CSV of path and label, or Hugging Face's metadata, also with a split and a group."""
+
+__all__ = [
+    "GROUP_COLUMNS",
+    "PATH_COLUMNS",
+    "column_of",
+    "is_label_table",
+    "names_images",
+    "read_label_tables",
+    "table_rows",
+]
+
+import csv
+import io
+import itertools
+import json
+import posixpath
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.core.labels import LabelSpace
+from eyewright.data.dataset import Dataset, Sample, SplitName
+from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Images
+from eyewright.data.readers.plain import decode_text
+from eyewright.data.tree import FolderTree, Tree
+
+PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "img")
+_LABEL_COLUMNS = ("label", "class", "target", "category", "label_name", "class_name", "y")
+# Columns that are as often of something else: they count where they name images that are there.
+_OTHER_PATHS = (
+    "image_id", "imageid", "image_name", "imagename", "img_name", "img_id", "filenames", "file_path", "fname",
+    "images", "photo", "picture", "name", "id",
+)  # fmt: skip
+_OTHER_LABELS = (
+    "labels", "classes", "classname", "labelname", "class_id", "classid", "label_id", "labelid", "category_id",
+    "category_name", "species", "breed", "diagnosis", "tag", "targets",
+)  # fmt: skip
+_TRIED = 50
+_SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+GROUP_COLUMNS = ("group", "group_id", "patient", "video", "session", "source")
+
+
+def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str) -> Dataset:
+    """Read tables of labels. An image is named by its path from the table, by its name or by its stem.
+
+    Raises:
+        DatasetError: a table that is not as expected (file and line), or that names no image that is there.
+    """
+    known, images = set(names), Images(names)
+    folders = {posixpath.dirname(n) for n in names}
+    rows: list[tuple[str, str, SplitName | None, str | None, dict[str, str]]] = []
+    missing: list[str] = []
+    for table in tables:
+        folder = posixpath.dirname(table)
+        top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
+        own_split = SPLITS.get(top)
+        for line, row in table_rows(tree, table):
+            path_key, label_key = _columns(row)
+            if path_key is None or label_key is None:
+                raise DatasetError(
+                    f"expected columns for the path and the label in {table!r} line {line}, found {', '.join(row)}",
+                    fix=f"name them {PATH_COLUMNS[0]!r} and {_LABEL_COLUMNS[0]!r}",
+                )
+            path, label = row[path_key], unicodedata.normalize("NFC", row[label_key])
+            if not label:
+                raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
+            name = _image(tree, known, folders, images, path, folder, own_split)
+            if name is None:
+                missing.append(f"{path} ({table} line {line})")
+                continue
+            split_key, group_key = column_of(row, _SPLIT_COLUMNS), column_of(row, GROUP_COLUMNS)
+            split = own_split
+            if split_key is not None and row[split_key]:
+                split = SPLITS.get(row[split_key].lower())
+                if split is None:
+                    raise DatasetError(
+                        f"unknown split {row[split_key]!r} in {table!r} line {line}", fix="use train, val or test"
+                    )
+            meta = {k: v for k, v in row.items() if k not in (path_key, label_key, split_key, group_key)}
+            rows.append((name, label, split, row[group_key] if group_key else None, meta))
+    if missing and not rows:
+        raise DatasetError(f"none of the {len(missing)} listed files is there, such as {missing[0]}", fix="check paths")
+    if not rows:
+        raise DatasetError(f"expected rows in {tables[0]!r}, found none", fix="add lines of path,label")
+    twice = _first_repeat(r[0] for r in rows)
+    if twice is not None:
+        raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line an image")
+    labels = LabelSpace(tuple(sorted({r[1] for r in rows})))
+    ids = {n: i for i, n in enumerate(labels.names)}
+    samples = tuple(Sample(name, ids[label], split, group, meta) for name, label, split, group, meta in rows)
+    notes = (f"{len(missing)} listed files are missing, such as {missing[0]}",) if missing else ()
+    listed = {s.id for s in samples} | set(tables)
+    return Dataset(tree, samples, labels, format, notes=notes, skipped=tuple(n for n in names if n not in listed))
+
+
+def table_rows(tree: Tree, table: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the lines of a table with their numbers, each as a mapping of columns to text.
+
+    Raises:
+        DatasetError: not UTF-8, not a table, or a line of another number of columns.
+    """
+    try:
+        text = decode_text(tree.content(table))
+    except (DatasetError, UnreadableImageError) as error:
+        raise DatasetError(f"cannot read {table!r}: {error.message}", fix=error.fix) from None
+    if table.lower().endswith(".jsonl"):
+        for line, each in enumerate(text.splitlines(), 1):
+            if not each.strip():
+                continue
+            try:
+                row = json.loads(each)
+                yield line, {str(k): str(v) for k, v in row.items() if isinstance(v, str | int | bool)}
+            except (ValueError, AttributeError):
+                raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="mend the line") from None
+        return
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    # A table without a header begins with the name of an image.
+    bare = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in EXTENSIONS
+    names = ("path", "label", "split")[: first.count(separator) + 1] if bare else None
+    reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=names, delimiter=separator)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise DatasetError(
+                    f"{table!r} line {reader.line_num} has another number of columns", fix="mend the line"
+                )
+            yield reader.line_num, {k.strip(): v.strip() for k, v in row.items()}
+    except csv.Error as error:
+        raise DatasetError(f"cannot read {table!r} line {reader.line_num}: {error}", fix="mend the line") from None
+
+
+def _lies_elsewhere(tree: Tree, name: str) -> bool:
+    """Tell whether a table names an image outside its folder, as tables with absolute paths do; never from a zip."""
+    if not isinstance(tree, FolderTree) or posixpath.splitext(name)[1].lower() not in EXTENSIONS:
+        return False
+    return (tree.root / name).is_file()
+
+
+def column_of(row: dict[str, str], wanted: Sequence[str]) -> str | None:
+    """Return the name that a row has for the first of the columns that are wanted."""
+    lower = {k.lower(): k for k in row}
+    return next((lower[w] for w in wanted if w in lower), None)
+
+
+def is_label_table(tree: Tree, table: str) -> bool:
+    """Tell whether a table has a column for the path and one for the label, by their usual names."""
+    try:
+        row = next(table_rows(tree, table), None)
+    except DatasetError:
+        return False
+    path, label = (None, None) if row is None else _columns(row[1])
+    return path is not None and label is not None and path.lower() in PATH_COLUMNS and label.lower() in _LABEL_COLUMNS
+
+
+def names_images(tree: Tree, table: str, images: Images) -> bool:
+    """Tell whether a table has columns that may be of the path and the label, and names an image that is there."""
+    try:
+        rows = list(itertools.islice(table_rows(tree, table), _TRIED))
+    except DatasetError:
+        return False
+    if not rows:
+        return False
+    path_key, label_key = _columns(rows[0][1])
+    if path_key is None or label_key is None:
+        return False
+    near = posixpath.dirname(table)
+    return any(images.find(row[path_key], near=near) is not None for _, row in rows if row[path_key])
+
+
+def _columns(row: dict[str, str]) -> tuple[str | None, str | None]:
+    path = column_of(row, (*PATH_COLUMNS, *_OTHER_PATHS))
+    rest = {k: v for k, v in row.items() if k != path}
+    return path, column_of(rest, (*_LABEL_COLUMNS, *_OTHER_LABELS))
+
+
+def _image(
+    tree: Tree,
+    known: set[str],
+    folders: set[str],
+    images: Images,
+    path: str,
+    folder: str,
+    split: SplitName | None,
+) -> str | None:
+    """Return the image that a table in `folder` calls `path`."""
+    called = path.replace("\\", "/")
+    name = posixpath.normpath(posixpath.join(folder, called))
+    if name in known or _lies_elsewhere(tree, name):
+        return name
+    if "/" in called and posixpath.dirname(name) in folders:
+        # It is missing from a folder that is there; one of that name elsewhere is another image.
+        return None
+    return images.find(called, near=folder, split=split)
+
+
+def _first_repeat(values: Iterable[Any]) -> Any:
+    seen = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
