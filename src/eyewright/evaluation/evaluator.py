@@ -17,6 +17,7 @@ from eyewright.core.report import Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.slices import slice_accuracy
+from eyewright.evaluation.together import group_names
 from eyewright.metrics import (
     calibration_bins,
     confusion_matrix,
@@ -27,6 +28,7 @@ from eyewright.metrics import (
     roc_curve,
     uncalibrated,
 )
+from eyewright.metrics.bootstrap import resample, share_interval
 from eyewright.tasks import TASKS
 
 _CHUNK = 64
@@ -111,8 +113,7 @@ def report_predictions(
     """
     targets = dataset.labels.mapping_to(labels)[dataset.targets]
     scores = np.stack([p.probabilities for p in predictions]).astype(np.float64)
-    groups = [s.group for s in dataset.samples]
-    grouped = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
+    grouped = group_names(dataset)
     task = TASKS[dataset.task]
     metrics = task.score(predictions, targets.tolist(), rng=generator(seed, "bootstrap"), groups=grouped)
     names = labels.names
@@ -121,7 +122,7 @@ def report_predictions(
         labels=names,
         n=len(dataset),
         metrics=metrics,
-        per_class=tuple(_per_class(targets, scores, names, seed)),
+        per_class=tuple(_per_class(targets, scores, names, seed, grouped)),
         tables={
             **_tables(targets, scores, temperature),
             "slices": slice_accuracy(dataset, scores.argmax(1) == targets, list(looks)),
@@ -133,23 +134,26 @@ def report_predictions(
 
 
 def _per_class(
-    targets: NDArray[np.int64], scores: NDArray[np.float64], names: tuple[str, ...], seed: int
+    targets: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    names: tuple[str, ...],
+    seed: int,
+    groups: NDArray[Any] | None,
 ) -> list[dict[str, Any]]:
-    """Give a row a class: counts, precision, recall and F1 with intervals, one-against-rest AUC and AP."""
-    from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval, wilson_interval
-
+    """Return a row a class: counts, precision, recall and F1 with intervals, one-against-rest AUC and AP."""
     n, c = scores.shape
     predicted = scores.argmax(1)
     confusion = confusion_matrix(targets, predicted, c)
     point = precision_recall_f1(confusion)
-    answered, right = confusion.sum(0), np.diag(confusion)
+    answered = confusion.sum(0)
     truth = confusion.sum(1)
     replicates = min(1000, max(100, 60_000_000 // max(1, n * c)))
+    plan = resample(n, replicates=replicates, rng=generator(seed, "per-class"), groups=groups)
     kinds = ((targets, slice(None)), (predicted, slice(None)), (targets, predicted == targets))
     counts = np.array(
         [
             [np.bincount(ids[rows], w[rows], minlength=c) for ids, rows in kinds]
-            for weights in bootstrap_weights(n, replicates=replicates, rng=generator(seed, "per-class"))
+            for weights in plan.weights()
             for w in weights
         ]
     )
@@ -157,19 +161,19 @@ def _per_class(
     f1 = np.divide(2 * counts[:, 2], total, out=np.full(total.shape, np.nan), where=total > 0)
     result = []
     for k, name in enumerate(names):
-        low, high = percentile_interval(f1[:, k])
+        positive, given = targets == k, predicted == k
+        low, high = plan.interval(float(point.f1[k]), f1[:, k])
         if low == high and truth[k]:
             # No mistake in the sample does not mean none at all: F1 is bounded as recall is.
-            low, high = wilson_interval(int(right[k]), int(truth[k]))
-        positive = targets == k
+            low, high = share_interval(positive & given, positive, plan.clusters)
         both = 0 < positive.sum() < n
         result.append(
             {
                 "label": name,
                 "n": int(truth[k]),
                 "answered": int(answered[k]),
-                "precision": _interval(point.precision[k], *wilson_interval(int(right[k]), int(answered[k]))),
-                "recall": _interval(point.recall[k], *wilson_interval(int(right[k]), int(truth[k]))),
+                "precision": _interval(point.precision[k], *share_interval(positive & given, given, plan.clusters)),
+                "recall": _interval(point.recall[k], *share_interval(positive & given, positive, plan.clusters)),
                 "f1": _interval(point.f1[k], low, high),
                 "auc": _auc_of(positive, scores[:, k]) if both else None,
                 "average_precision": _binary_ap(positive, scores[:, k]) if both else None,

@@ -26,12 +26,13 @@ from eyewright.core.report import Metric, Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.data.marks import usable_objects
-from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
+from eyewright.evaluation.together import group_names
+from eyewright.metrics.bootstrap import resample
 from eyewright.metrics.detection import (
     average_precisions,
-    centred_interval,
     detection_errors,
     detection_metrics,
+    moved_interval,
     object_confusion,
     panoptic_quality,
     precision_curve,
@@ -103,11 +104,6 @@ def true_objects(dataset: Dataset, index: int, size_hw: tuple[int, int]) -> Dete
     return Detected(boxes, objects.label_ids, crowd=objects.crowd, masks=masks, areas=areas)
 
 
-def _groups(dataset: Dataset) -> NDArray[Any] | None:
-    groups = [s.group for s in dataset.samples]
-    return np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
-
-
 def gather_scenes(
     predictor: Predictor, dataset: Dataset, *, quiet: bool = True
 ) -> tuple[list[Scene], list[tuple[float, float]]]:
@@ -147,7 +143,7 @@ def report_objects(
     names = dataset.labels.names
     found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
     matched = match_detections(found, truth, len(names), overlaps=near)
-    groups = _groups(dataset)
+    groups = group_names(dataset)
     metrics = detection_metrics(
         found, truth, len(names), rng=generator(seed, "bootstrap"), groups=groups, matched=matched
     )
@@ -210,7 +206,8 @@ def _at_points(
         counts[:, 0] += np.bincount(c.images[kept], c.right[0, 0, kept], minlength=len(scenes))
         counts[:, 1] += np.bincount(c.images[kept], minlength=len(scenes))
         counts[:, 2] += c.truths[0]
-    drawn = [w @ counts for w in bootstrap_weights(len(scenes), replicates=1000, rng=rng, groups=groups)]
+    plan = resample(len(scenes), replicates=1000, rng=rng, groups=groups)
+    drawn = [w @ counts for w in plan.weights()]
     samples = np.concatenate(drawn) if drawn else np.zeros((0, 3))
     result = {}
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -220,8 +217,10 @@ def _at_points(
             ("f1", (2.0, 0.0, 0.0), (0.0, 1.0, 1.0)),
         ):
             value = float(counts.sum(0) @ top / (counts.sum(0) @ bottom))
-            low, high = percentile_interval((samples @ top) / (samples @ bottom))
-            result[name] = Metric(_finite(value), _finite(low), _finite(high), len(scenes))
+            low, high = plan.interval(value, (samples @ top) / (samples @ bottom), kind="bounded")
+            result[name] = Metric(
+                _finite(value), _finite(low), _finite(high), len(scenes), method=plan.method, groups=plan.n_groups
+            )
     return result
 
 
@@ -244,9 +243,10 @@ def _panoptic(
         return mean
 
     value = float(quality(np.ones((1, len(scenes))))[0])
-    drawn = [quality(w) for w in bootstrap_weights(len(scenes), replicates=1000, rng=rng, groups=groups)]
-    low, high = percentile_interval(np.concatenate(drawn))
-    return {"pq": Metric(_finite(value), _finite(low), _finite(high), len(scenes))}
+    plan = resample(len(scenes), replicates=1000, rng=rng, groups=groups)
+    low, high = plan.interval(value, np.concatenate([quality(w) for w in plan.weights()]))
+    metric = Metric(_finite(value), _finite(low), _finite(high), len(scenes), method=plan.method, groups=plan.n_groups)
+    return {"pq": metric}
 
 
 def _class_rows(
@@ -258,12 +258,13 @@ def _class_rows(
 ) -> list[dict[str, Any]]:
     """Give a row a class: objects, AP, AP50 with its interval, recall, and both at the operating point."""
     ones = np.ones((1, matched.n))
-    weights = np.concatenate(list(bootstrap_weights(matched.n, replicates=200, rng=rng, groups=groups)))
+    plan = resample(matched.n, replicates=200, rng=rng, groups=groups)
+    weights = np.concatenate(list(plan.weights()))
     rows = []
     for k, (c, name) in enumerate(zip(matched.classes, names, strict=True)):
         n = int(c.truths[0].sum())
         each = average_precisions(c, ones, thresholds=range(len(matched.thresholds)))[0]
-        low, high = centred_interval(float(each[0]), average_precisions(c, weights)[:, 0])
+        low, high = moved_interval(plan, float(each[0]), average_precisions(c, weights)[:, 0])
         kept = ~c.ignored[0, 0] & (c.scores >= points[k])
         hits = int(c.right[0, 0, kept].sum())
         given = int(kept.sum())
@@ -424,7 +425,7 @@ def report_masks(
     names = dataset.labels.names
     fore = dataset.foreground
     metrics, rows = mask_metrics(
-        confusions, edges, names, fore, rng=generator(seed, "bootstrap"), groups=_groups(dataset)
+        confusions, edges, names, fore, rng=generator(seed, "bootstrap"), groups=group_names(dataset)
     )
     return Report(
         task="segment",
