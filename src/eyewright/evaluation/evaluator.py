@@ -16,8 +16,9 @@ from eyewright.core.progress import track_progress
 from eyewright.core.report import Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
+from eyewright.evaluation.novelty import Novelty, measure_novelty
 from eyewright.evaluation.slices import slice_accuracy
-from eyewright.evaluation.together import group_names
+from eyewright.evaluation.together import count_groups, group_names
 from eyewright.metrics import (
     calibration_bins,
     confusion_matrix,
@@ -44,11 +45,13 @@ def evaluate_predictor(
     temperature: float | None = None,
     sections: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    novelty: Novelty | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Predict every image of `dataset` from its file and give the report.
+    """Predict every image of `dataset` from its file and return the report.
 
-    With the `temperature` that the predictor divides by, the report shows its calibration before and after.
+    With the `temperature` that the predictor divides by, the report shows its calibration before and after; with
+    `novelty`, of the images in their order, the metric as a function of it.
 
     Raises:
         DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
@@ -56,7 +59,9 @@ def evaluate_predictor(
     if dataset.task != "classify":
         from eyewright.evaluation.scenes import evaluate_scenes
 
-        return evaluate_scenes(predictor, dataset, seed=seed, sections=sections, provenance=provenance, quiet=quiet)
+        return evaluate_scenes(
+            predictor, dataset, seed=seed, sections=sections, provenance=provenance, novelty=novelty, quiet=quiet
+        )
     predictions, looks = predict_dataset(predictor, dataset, quiet=quiet)
     return report_predictions(
         predictions,
@@ -67,13 +72,14 @@ def evaluate_predictor(
         temperature=temperature,
         sections=sections,
         provenance=provenance,
+        novelty=novelty,
     )
 
 
 def predict_dataset(
     predictor: Predictor, dataset: Dataset, *, quiet: bool = False
 ) -> tuple[list[Any], list[tuple[float, float]]]:
-    """Give a prediction for every image of `dataset`, and its longer side in pixels and mean brightness (0-255).
+    """Return a prediction for every image of `dataset`, and its longer side in pixels and mean brightness (0-255).
 
     Raises:
         DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
@@ -105,8 +111,9 @@ def report_predictions(
     temperature: float | None = None,
     sections: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    novelty: Novelty | None = None,
 ) -> Report:
-    """Give the report of predictions, one for each sample of `dataset` in its order, in the classes of `labels`.
+    """Return the report of predictions, one for each sample of `dataset` in its order, in the classes of `labels`.
 
     Classes meet by name: the dataset's may be fewer or ordered otherwise than the model's. When samples carry a
     group, intervals are drawn over groups, since images of one group are not independent.
@@ -117,6 +124,16 @@ def report_predictions(
     task = TASKS[dataset.task]
     metrics = task.score(predictions, targets.tolist(), rng=generator(seed, "bootstrap"), groups=grouped)
     names = labels.names
+    right = scores.argmax(1) == targets
+    hits = right.astype(np.float64)
+    measured = measure_novelty(
+        novelty,
+        lambda weights: (weights @ hits) / np.maximum(weights.sum(1), 1e-12),
+        task=dataset.task,
+        groups=grouped,
+        hits=right,
+        seed=seed,
+    )
     return Report(
         task=dataset.task,
         labels=names,
@@ -125,7 +142,9 @@ def report_predictions(
         per_class=tuple(_per_class(targets, scores, names, seed, grouped)),
         tables={
             **_tables(targets, scores, temperature),
-            "slices": slice_accuracy(dataset, scores.argmax(1) == targets, list(looks)),
+            "slices": slice_accuracy(dataset, right, list(looks)),
+            "together": count_groups(dataset, hits),
+            "novelty": measured,
         },
         items=tuple(_items(dataset, targets, scores, names)),
         sections=sections or {},
@@ -236,7 +255,7 @@ def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
 def _items(
     dataset: Dataset, targets: NDArray[np.int64], scores: NDArray[np.float64], names: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Give a row an image, the surest mistakes first, then the least sure right answers."""
+    """Return a row an image, the surest mistakes first, then the least sure right answers."""
     predicted, top = scores.argmax(1), scores.max(1)
     wrong = predicted != targets
     order = np.lexsort((np.where(wrong, -top, top), ~wrong))

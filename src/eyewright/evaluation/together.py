@@ -1,8 +1,8 @@
 """What the images of a dataset belong to, as the measurements need it, and what a report says of it."""
 
-__all__ = ["count_groups", "group_names", "say_groups"]
+__all__ = ["count_groups", "group_names", "image_scores", "say_groups"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,25 @@ def count_groups(dataset: Dataset, scores: NDArray[np.float64]) -> dict[str, Any
         "effective_n": round(effective_n(scores, clusters), 1),
         "few": clusters.count < FEW_GROUPS,
     }
+
+
+def image_scores(task: str, items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """Return how well each image went, float64 (N,) by its index, from a report's items.
+
+    Of classes 1 where the answer is right; of boxes F1 at the operating points; of masks the mean IoU of what is or was
+    seen. An image without objects in which none was seen went well.
+    """
+    scores = np.full(len(items), np.nan)
+    for item in items:
+        if task == "classify":
+            value = float(item["right"])
+        elif task == "segment":
+            value = 1.0 if item["miou"] is None else item["miou"]
+        else:
+            right, wrong = item["right"], len(item["false"]) + len(item["missed"])
+            value = 1.0 if right + wrong == 0 else 2 * right / (2 * right + wrong)
+        scores[item["index"]] = value
+    return scores
 
 
 def say_groups(counted: Mapping[str, Any] | None) -> str:

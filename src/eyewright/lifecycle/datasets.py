@@ -204,7 +204,9 @@ def part_of_run(owner: "Run", split: str) -> "Dataset":
 
 
 def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) -> "Dataset":
-    """Open the data that a run was trained on, and give the parts `splits` as the run's own `split.csv` says.
+    """Open the data that a run was trained on, and return the parts `splits` as the run's own `split.csv` says.
+
+    Its groups are restored too.
 
     Raises:
         DatasetError: the data, or an image of it, is no longer there.
@@ -228,10 +230,15 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     if owner.task_name != "classify":
         dataset = dataset.relabelled(owner.labels)
         here = {s.id: s for s in dataset.samples}
-        kept = (replace(here[i], split=r["split"]) for i, r in rows.items())  # type: ignore[arg-type]
+        kept = (replace(here[i], split=r["split"], group=r.get("group") or here[i].group) for i, r in rows.items())  # type: ignore[arg-type]
         return replace(dataset, samples=tuple(kept))
     samples = (
-        replace(here[i], split=r["split"], target=owner.labels.id(r["label"]))  # type: ignore[arg-type]
+        replace(
+            here[i],
+            split=r["split"],  # type: ignore[arg-type]
+            target=owner.labels.id(r["label"]),
+            group=r.get("group") or here[i].group,
+        )
         for i, r in rows.items()
     )
     return replace(dataset, labels=owner.labels, samples=tuple(samples))

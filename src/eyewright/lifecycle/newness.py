@@ -1,0 +1,96 @@
+"""What a measured run is told beside its numbers: how new the images are, and how they differ from validation."""
+
+__all__ = ["novelty_of", "novelty_of_rows", "with_findings"]
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from eyewright.core.errors import DatasetError
+from eyewright.core.report import Report
+from eyewright.lifecycle.datasets import data_of_run, scan_of
+
+if TYPE_CHECKING:
+    from eyewright.data import Dataset
+    from eyewright.evaluation.novelty import Novelty
+    from eyewright.training.run import Run
+
+
+def novelty_of(owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -> "Novelty":
+    """Return how near each image of `dataset` is to the training images of a run, or why that is not known.
+
+    Images of the run's own data are looked up in its `split.csv`; others are compared with its `features.npz`.
+    """
+    from eyewright.evaluation.known import feature_space, read_features
+    from eyewright.evaluation.novelty import Novelty
+    from eyewright.metrics.novelty import nearness
+
+    if owner is None:
+        return Novelty(reason="a bundle does not hold its training images: evaluate the run it came from")
+    if str(dataset.root.resolve()) == owner.about.get("data_path"):
+        rows = {r["id"]: r for r in owner.split_rows() if r["split"] != "train"}
+        if all(s.id in rows for s in dataset.samples):
+            found = novelty_of_rows(rows[s.id] for s in dataset.samples)
+            if found.near is not None:
+                return found
+    known = read_features(owner.folder)
+    if known is None:
+        return Novelty(reason="the run folder does not describe its training images (features.npz): train it again")
+    scan = scan_of(dataset, quiet=quiet)
+    if known.space != feature_space(scan):
+        return Novelty(reason="the run's training images were described by another version: train it again")
+    return Novelty(nearness(scan.features, known.features), note=known.note)
+
+
+def novelty_of_rows(rows: "Iterable[Mapping[str, str]]") -> "Novelty":
+    """Return how near images are from their rows of `split.csv`."""
+    import numpy as np
+
+    from eyewright.evaluation.novelty import Novelty
+    from eyewright.metrics.novelty import Nearness
+
+    cells = [(r.get("novelty") or "nan", r.get("novelty_ratio") or "nan") for r in rows]
+    values = np.array(cells, np.float64).reshape(-1, 2)
+    if not np.isfinite(values[:, 0]).any():
+        return Novelty(reason="the run's split.csv does not say how new its images are: train it again")
+    return Novelty(Nearness(values[:, 0], values[:, 1]))
+
+
+def with_findings(
+    report: Report, owner: "Run | None", dataset: "Dataset", novelty: "Novelty", *, seed: int = 0, quiet: bool = True
+) -> Report:
+    """Return the report with its findings: what it says of new things, and whether validation and test differ.
+
+    Validation is compared with images of the run's own data that were neither trained nor validated on.
+    """
+    from eyewright.evaluation.novelty import novelty_finding
+    from eyewright.evaluation.validation import compare_validation, validation_finding
+
+    compared = None
+    if owner is not None and str(dataset.root.resolve()) == owner.about.get("data_path"):
+        rows = {r["id"]: r for r in owner.split_rows()}
+        validated = [r for r in rows.values() if r["split"] == "val"]
+        own = all(s.id in rows and rows[s.id]["split"] == "test" for s in dataset.samples)
+        if own and validated:
+            try:
+                validation = data_of_run(owner, ("val",))
+            except DatasetError:
+                # Of data that has changed since, only what was passed can be measured.
+                return report
+            compared = compare_validation(
+                owner.predictor,
+                validation,
+                dataset,
+                report,
+                training=owner.about["training"],
+                history=owner.history(),
+                near=(novelty_of_rows(rows[s.id] for s in validation.samples), novelty),
+                seed=seed,
+                quiet=quiet,
+            )
+    found = (novelty_finding(report.tables.get("novelty"), report.task), validation_finding(compared, report.task))
+    return replace(
+        report,
+        tables={**report.tables, "validation": compared},
+        sections={**report.sections, "findings": tuple(f for f in found if f is not None)},
+    )
