@@ -126,12 +126,13 @@ def report_predictions(
     names = labels.names
     right = scores.argmax(1) == targets
     hits = right.astype(np.float64)
+    every = right if novelty is None or novelty.beside is None else np.append(right, novelty.beside.kept)
     measured = measure_novelty(
         novelty,
-        lambda weights: (weights @ hits) / np.maximum(weights.sum(1), 1e-12),
+        lambda weights: (weights @ every) / np.maximum(weights.sum(1), 1e-12),
         task=dataset.task,
-        groups=grouped,
-        hits=right,
+        groups=grouped if novelty is None else novelty.groups(dataset),
+        hits=every,
         seed=seed,
     )
     return Report(

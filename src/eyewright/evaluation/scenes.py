@@ -158,14 +158,7 @@ def report_objects(
     if dataset.task == "instance":
         metrics |= _panoptic(scenes, points, len(names), generator(seed, "panoptic"), groups)
     items = object_items(dataset, scenes, names, points)
-    measured = measure_novelty(
-        novelty,
-        lambda weights: _mean_ap50(matched, weights),
-        task=dataset.task,
-        groups=groups,
-        classes=len(names),
-        seed=seed,
-    )
+    measured = _object_novelty(scenes, dataset, novelty, seed)
     return Report(
         task=dataset.task,
         labels=names,
@@ -181,6 +174,25 @@ def report_objects(
             "novelty": measured,
         },
         items=tuple(items),
+    )
+
+
+def _object_novelty(
+    scenes: Sequence[Scene], dataset: Dataset, novelty: Novelty | None, seed: int
+) -> dict[str, Any] | None:
+    if novelty is None or novelty.near is None:
+        return measure_novelty(novelty, lambda weights: weights[:, 0], task=dataset.task, groups=None)
+    every = [*scenes, *(() if novelty.beside is None else novelty.beside.kept)]
+    found, truth, near = ([getattr(s, k) for s in every] for k in ("found", "truth", "overlap"))
+    n_classes = len(dataset.labels)
+    matched = match_detections(found, truth, n_classes, areas=("all",), thresholds=np.array([0.5]), overlaps=near)
+    return measure_novelty(
+        novelty,
+        lambda weights: _mean_ap50(matched, weights),
+        task=dataset.task,
+        groups=novelty.groups(dataset),
+        classes=n_classes,
+        seed=seed,
     )
 
 
@@ -460,8 +472,14 @@ def report_masks(
     groups = group_names(dataset)
     metrics, rows = mask_metrics(confusions, edges, names, fore, rng=generator(seed, "bootstrap"), groups=groups)
     items = mask_items(dataset, confusions, list(fore), names)
+    beside = None if novelty is None else novelty.beside
+    every = confusions if beside is None else np.concatenate([confusions, beside.kept])
     measured = measure_novelty(
-        novelty, lambda weights: mean_iou(confusions, fore, weights), task="segment", groups=groups, seed=seed
+        novelty,
+        lambda weights: mean_iou(every, fore, weights),
+        task="segment",
+        groups=groups if novelty is None else novelty.groups(dataset),
+        seed=seed,
     )
     return Report(
         task="segment",

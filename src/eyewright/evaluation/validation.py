@@ -1,9 +1,17 @@
 """Validation against test: do they differ by more than chance, and how optimistic is the validation score?"""
 
-__all__ = ["choice_optimism", "compare_validation", "say_choice", "validation_finding"]
+__all__ = [
+    "Validation",
+    "choice_optimism",
+    "compare_validation",
+    "measure_validation",
+    "say_choice",
+    "validation_finding",
+]
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +21,10 @@ from eyewright.core.predictor import Predictor
 from eyewright.core.report import Finding, Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
-from eyewright.evaluation.novelty import MAIN, Novelty
+from eyewright.evaluation.novelty import MAIN
 from eyewright.evaluation.together import group_names, image_scores
 from eyewright.metrics.groups import Clusters, clusters_of, two_sample_p_value
+from eyewright.metrics.novelty import Nearness
 
 _LEVEL = 0.05
 _MOST = 500
@@ -61,64 +70,78 @@ def choice_optimism(scores: Sequence[float]) -> float | None:
     return max(0.0, float(values[best] - like_it))
 
 
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Validation images as they were measured: `scores` (N,) say how well each went, `value` is the main metric.
+
+    `kept` is what numbers are made of: which answers are right (classify), scenes (boxes), confusions (masks). `near`
+    says how near the images are to the training images.
+    """
+
+    dataset: Dataset
+    kept: Any
+    scores: NDArray[np.float64]
+    value: float | None
+    near: Nearness | None
+
+
+def measure_validation(
+    predictor: Predictor, dataset: Dataset, *, near: Nearness | None = None, quiet: bool = True
+) -> Validation:
+    """Predict at most 500 validation images, evenly chosen."""
+    if len(dataset) > _MOST:
+        rows = np.unique(np.linspace(0, len(dataset) - 1, _MOST).round().astype(np.int64))
+        dataset = replace(dataset, samples=tuple(dataset.samples[i] for i in rows.tolist()))
+        near = None if near is None else near.chosen(rows)
+    kept, scores, value = _measure(predictor, dataset, quiet)
+    return Validation(dataset, kept, scores, value, near)
+
+
 def compare_validation(
-    predictor: Predictor,
-    validation: Dataset,
+    validation: Validation,
     test: Dataset,
     report: Report,
     *,
     training: Mapping[str, Any],
     history: Sequence[Mapping[str, str]] = (),
-    near: tuple[Novelty, Novelty] | None = None,
+    near: Nearness | None = None,
     seed: int = 0,
-    quiet: bool = True,
 ) -> dict[str, Any] | None:
     """Compare how validation and test images went, by whole groups, and say what may be behind a difference.
 
-    `report` is of `test`; `training` and `history` are the run's, `near` says how near validation and test images are
-    to the training images. At most 500 validation images are predicted. Returns each part's main metric, n and groups,
-    the p-value of equal mean scores, `choice` (see `choice_optimism`) and `causes` in words. None with fewer than 8
-    images on a side.
+    `report` is of `test`; `training` and `history` are the run's, `near` says how near the test images are to the
+    training images. Returns each part's main metric, n and groups, the p-value of equal mean scores, `choice` (see
+    `choice_optimism`) and `causes` in words. None with fewer than 8 images on a side.
     """
-    rows = np.arange(len(validation))
-    if len(rows) > _MOST:
-        rows = np.unique(np.linspace(0, len(rows) - 1, _MOST).round().astype(np.int64))
-        validation = validation.with_samples(validation.samples[i] for i in rows.tolist())
-    if min(len(validation), len(test)) < _LEAST_IMAGES:
+    if min(len(validation.dataset), len(test)) < _LEAST_IMAGES:
         return None
-    task = report.task
-    scores, value = _measure(predictor, validation, quiet)
+    task, scores = report.task, validation.scores
     test_scores = image_scores(task, report.items)
-    sides = [(validation, scores), (test, test_scores)]
+    sides = [(validation.dataset, scores), (test, test_scores)]
     clusters = [_clusters(d) for d, _ in sides]
     rng = generator(seed, "validation")
-    p_value = two_sample_p_value(scores, test_scores, *clusters, rng=rng)
+    p_value = two_sample_p_value(scores, test_scores, clusters[0], clusters[1], rng=rng)
     metric = MAIN[task][0]
-    measured = report.metrics[metric].value
+    told = (validation.value, report.metrics[metric].value)
     table: dict[str, Any] = {
         "metric": metric,
-        "validation": {
-            "value": value,
-            "n": len(validation),
-            "groups": clusters[0].count,
-            "score": float(scores.mean()),
-        },
-        "test": {"value": measured, "n": len(test), "groups": clusters[1].count, "score": float(test_scores.mean())},
         "p_value": p_value,
         "differs": p_value < _LEVEL,
         "choice": None,
         "causes": [],
     }
+    for name, value, (_, own), groups in zip(("validation", "test"), told, sides, clusters, strict=True):
+        table[name] = {"value": value, "n": groups.n, "groups": groups.count, "score": float(own.mean())}
     chosen_by = training.get("metric", "accuracy")
     optimism = choice_optimism([_number(r.get(f"val_{chosen_by}")) for r in history])
     epochs = int(training.get("epochs", 0))
-    if epochs > 1 and training.get(f"val_{chosen_by}") is not None:
+    if epochs > 1:
         table["choice"] = {"metric": chosen_by, "epochs": epochs, "optimism": optimism}
     if table["differs"]:
         higher = float(scores.mean()) > float(test_scores.mean())
         table["causes"] = [
             *_by_choice(higher, epochs, len(scores), optimism),
-            *_by_distance(higher, near, rows, clusters, rng),
+            *_by_distance(higher, (validation.near, near), clusters, rng),
             *_by_class(sides, clusters, rng),
         ]
     return table
@@ -141,15 +164,16 @@ def validation_finding(table: Mapping[str, Any] | None, task: str) -> Finding | 
     )
 
 
-def _measure(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[NDArray[np.float64], float | None]:
-    """Return how well each image goes, (N,), and the main metric of all."""
+def _measure(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Any, NDArray[np.float64], float | None]:
+    """Return what numbers are made of, how well each image goes, (N,), and the main metric of all."""
+    kept: Any
     if dataset.task == "classify":
         from eyewright.evaluation.evaluator import predict_dataset
 
         targets = dataset.labels.mapping_to(predictor.labels)[dataset.targets]
         predictions, _ = predict_dataset(predictor, dataset, quiet=quiet)
         right = np.array([int(p.probabilities.argmax()) for p in predictions]) == targets
-        return right.astype(np.float64), float(right.mean())
+        return right, right.astype(np.float64), float(right.mean())
     from eyewright.evaluation.scenes import (
         gather_masks,
         gather_scenes,
@@ -163,15 +187,15 @@ def _measure(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[NDArr
     dataset = dataset.relabelled(predictor.labels)
     ones = np.ones((1, len(dataset)))
     if dataset.task == "segment":
-        tables, _, _ = gather_masks(predictor, dataset, quiet=quiet)
+        kept, _, _ = gather_masks(predictor, dataset, quiet=quiet)
         fore = list(dataset.foreground)
-        items = mask_items(dataset, tables, fore, dataset.labels.names)
-        value = float(mean_iou(tables, fore, ones)[0])
+        items = mask_items(dataset, kept, fore, dataset.labels.names)
+        value = float(mean_iou(kept, fore, ones)[0])
     else:
-        scenes, _ = gather_scenes(predictor, dataset, quiet=quiet)
-        items = object_items(dataset, scenes, dataset.labels.names, points_of(predictor))
-        value = mean_ap50(scenes, len(dataset.labels))
-    return image_scores(dataset.task, items), value if math.isfinite(value) else None
+        kept, _ = gather_scenes(predictor, dataset, quiet=quiet)
+        items = object_items(dataset, kept, dataset.labels.names, points_of(predictor))
+        value = mean_ap50(kept, len(dataset.labels))
+    return kept, image_scores(dataset.task, items), value if math.isfinite(value) else None
 
 
 def _clusters(dataset: Dataset) -> Clusters:
@@ -187,22 +211,24 @@ def _by_choice(higher: bool, epochs: int, n: int, optimism: float | None) -> lis
 
 def _by_distance(
     higher: bool,
-    near: tuple[Novelty, Novelty] | None,
-    rows: NDArray[np.int64],
+    near: tuple[Nearness | None, Nearness | None],
     clusters: Sequence[Clusters],
     rng: np.random.Generator,
 ) -> list[str]:
-    if near is None or near[0].near is None or near[1].near is None:
-        return []
-    sides = [near[0].near.chosen(rows), near[1].near]
-    if not all(s.known.all() for s in sides):
+    sides = [s for s in near if s is not None and s.known.all()]
+    if len(sides) < 2:
         return []
     first, second = (s.distance for s in sides)
-    p_value = two_sample_p_value(first, second, *clusters, rng=rng)
-    if p_value >= _LEVEL or (second.mean() > first.mean()) != higher:
+    shares = [float(s.siblings.mean()) for s in sides]
+    # The distance itself, or how many have a copy or sibling: either may be what differs.
+    far = [two_sample_p_value(first, second, clusters[0], clusters[1], rng=rng)]
+    alone = [(~s.siblings).astype(np.float64) for s in sides]
+    far.append(two_sample_p_value(alone[0], alone[1], clusters[0], clusters[1], rng=rng))
+    p_value = min(1.0, 2 * min(far))
+    way = (second.mean() > first.mean()) if far[0] <= far[1] else (shares[1] < shares[0])
+    if p_value >= _LEVEL or way != higher:
         return []
     closer, farther = ("validation", "test") if higher else ("test", "validation")
-    shares = [s.siblings.mean() for s in sides]
     text = f"{farther} images are less like the training images than {closer} images are (p = {p_value:.2g})"
     if abs(shares[0] - shares[1]) > 0.1:
         text += f": {shares[0]:.0%} of validation and {shares[1]:.0%} of test have a near copy or sibling there"

@@ -1,6 +1,6 @@
 """What a measured run is told beside its numbers: how new the images are, and how they differ from validation."""
 
-__all__ = ["novelty_of", "novelty_of_rows", "with_findings"]
+__all__ = ["novelty_of", "novelty_of_rows", "with_findings", "with_validation"]
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -56,38 +56,43 @@ def novelty_of_rows(rows: "Iterable[Mapping[str, str]]") -> "Novelty":
     return Novelty(Nearness(values[:, 0], values[:, 1]))
 
 
-def with_findings(
-    report: Report, owner: "Run | None", dataset: "Dataset", novelty: "Novelty", *, seed: int = 0, quiet: bool = True
-) -> Report:
-    """Return the report with its findings: what it says of new things, and whether validation and test differ.
+def with_validation(novelty: "Novelty", owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -> "Novelty":
+    """Return the novelty with the run's validation images measured beside, where `dataset` is of its own test part."""
+    from eyewright.evaluation.validation import measure_validation
 
-    Validation is compared with images of the run's own data that were neither trained nor validated on.
-    """
+    if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):
+        return novelty
+    rows = {r["id"]: r for r in owner.split_rows()}
+    validated = [i for i, r in rows.items() if r["split"] == "val"]
+    if not validated or not all(s.id in rows and rows[s.id]["split"] == "test" for s in dataset.samples):
+        return novelty
+    try:
+        validation = data_of_run(owner, ("val",))
+    except DatasetError:
+        # Of data that has changed since, only what was passed can be measured.
+        return novelty
+    near = novelty_of_rows(rows[s.id] for s in validation.samples).near
+    return replace(novelty, validation=measure_validation(owner.predictor, validation, near=near, quiet=quiet))
+
+
+def with_findings(
+    report: Report, owner: "Run | None", dataset: "Dataset", novelty: "Novelty", *, seed: int = 0
+) -> Report:
+    """Return the report with its findings: what it says of new things, and whether validation and test differ."""
     from eyewright.evaluation.novelty import novelty_finding
     from eyewright.evaluation.validation import compare_validation, validation_finding
 
     compared = None
-    if owner is not None and str(dataset.root.resolve()) == owner.about.get("data_path"):
-        rows = {r["id"]: r for r in owner.split_rows()}
-        validated = [r for r in rows.values() if r["split"] == "val"]
-        own = all(s.id in rows and rows[s.id]["split"] == "test" for s in dataset.samples)
-        if own and validated:
-            try:
-                validation = data_of_run(owner, ("val",))
-            except DatasetError:
-                # Of data that has changed since, only what was passed can be measured.
-                return report
-            compared = compare_validation(
-                owner.predictor,
-                validation,
-                dataset,
-                report,
-                training=owner.about["training"],
-                history=owner.history(),
-                near=(novelty_of_rows(rows[s.id] for s in validation.samples), novelty),
-                seed=seed,
-                quiet=quiet,
-            )
+    if owner is not None and novelty.validation is not None:
+        compared = compare_validation(
+            novelty.validation,
+            dataset,
+            report,
+            training=owner.about["training"],
+            history=owner.history(),
+            near=novelty.near,
+            seed=seed,
+        )
     found = (novelty_finding(report.tables.get("novelty"), report.task), validation_finding(compared, report.task))
     return replace(
         report,

@@ -34,7 +34,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     silent,
 )
-from eyewright.lifecycle.newness import novelty_of, with_findings
+from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import (
     asked_of,
     check_model,
@@ -259,7 +259,7 @@ def evaluate(
                     f"{seen} of the {len(dataset)} images were trained on", fix="use other images, or --allow-leaks"
                 )
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
-    novelty = novelty_of(owner, dataset, quiet=quiet)
+    novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,
         dataset,
@@ -270,7 +270,7 @@ def evaluate(
         novelty=novelty,
         quiet=quiet,
     )
-    report = with_findings(report, owner, dataset, novelty, seed=seed, quiet=quiet)
+    report = with_findings(report, owner, dataset, novelty, seed=seed)
     if out is not None:
         if pictures is not None:
             shown = pictures

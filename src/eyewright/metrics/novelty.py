@@ -42,6 +42,12 @@ class Nearness:
             found: NDArray[np.bool_] = self.ratio < SIBLING_RATIO
         return found
 
+    def joined(self, other: "Nearness | None") -> "Nearness":
+        """Return the nearness of these pictures and then of others."""
+        if other is None:
+            return self
+        return Nearness(np.append(self.distance, other.distance), np.append(self.ratio, other.ratio))
+
     def chosen(self, index: Any) -> "Nearness":
         """Return the nearness of some of the pictures."""
         return Nearness(self.distance[index], self.ratio[index])
