@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, UsageError
-from eyewright.core.files import write_json, write_text
+from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent
@@ -292,10 +292,12 @@ def _predictions_csv(parts: Sequence["Dataset"], whole: "Dataset", scores: NDArr
 
 def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, dataset: "Dataset") -> "Run":
     """Write the folds' nets as one run. Every image but the test part's was learnt from by some member."""
+    from eyewright.evaluation.known import FEATURES_FILE, pack_features
     from eyewright.nets.ensemble import Ensemble
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.checkpoints import save_best
     from eyewright.training.recipe import write_recipe
+    from eyewright.training.run import SPLIT_COLUMNS
 
     first = runs[0]
     net = PixelNet(
@@ -307,14 +309,21 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     write_recipe(folder / "recipe.toml", first.recipe)
     if (first.folder / "hub").is_dir():
         write_json(folder / "hub" / "config.json", _read_json(first.folder / "hub" / "config.json"))
-    rows = {r["id"]: {**r, "split": "val" if r["split"] == "test" else "train"} for r in first.split_rows()}
+    # How near an image is to the first fold's training images says nothing of those of all folds.
+    rows = {
+        r["id"]: {**r, "split": "val" if r["split"] == "test" else "train", "novelty": "", "novelty_ratio": ""}
+        for r in first.split_rows()
+    }
     scan = scan_of(dataset)
+    learnt = np.array([i for i, s in enumerate(dataset.samples) if s.id in rows])
+    write_bytes(folder / FEATURES_FILE, pack_features(scan, learnt))
     for sample, record in zip(dataset.samples, scan.records, strict=True):
         if sample.id not in rows:
             label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
             rows[sample.id] = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
+            rows[sample.id]["group"] = sample.group or ""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ("id", "split", "label", "sha256"), lineterminator="\n")
+    writer = csv.DictWriter(buffer, SPLIT_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows.values())
     write_text(folder / "split.csv", buffer.getvalue())
