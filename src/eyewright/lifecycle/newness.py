@@ -1,8 +1,8 @@
 """What a measured run is told beside its numbers: how new the images are, and how they differ from validation."""
 
-__all__ = ["novelty_of", "novelty_of_rows", "with_findings", "with_validation"]
+__all__ = ["novelty_of", "novelty_of_folds", "novelty_of_rows", "with_findings", "with_validation"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,15 @@ def novelty_of_rows(rows: "Iterable[Mapping[str, str]]") -> "Novelty":
     if not np.isfinite(values[:, 0]).any():
         return Novelty(reason="the run's split.csv does not say how new its images are: train it again")
     return Novelty(Nearness(values[:, 0], values[:, 1]))
+
+
+def novelty_of_folds(parts: "Sequence[Dataset]", runs: "Sequence[Run]", whole: "Dataset", folds: int) -> "Novelty":
+    """Return how near each image of the first cut is to the training images of the fold that did not see it."""
+    rows: dict[str, Mapping[str, str]] = {}
+    for part, run in zip(parts[:folds], runs, strict=False):
+        own = {s.id for s in part.samples if s.split == "test"}
+        rows |= {r["id"]: r for r in run.split_rows() if r["id"] in own}
+    return novelty_of_rows(rows[s.id] for s in whole.samples)
 
 
 def with_validation(novelty: "Novelty", owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -> "Novelty":
