@@ -68,7 +68,10 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
     p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER beside the labels")
     p.add_argument(
-        "--folds", type=int, metavar="K", help="cross-validate: K nets, each measured on what it has not seen"
+        "--folds",
+        type=_folds,
+        metavar="K|groups",
+        help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
     )
     p.add_argument("--repeats", type=int, metavar="R", help="cut the folds anew R times (default 1)")
     p.add_argument("--tune", type=int, metavar="N", help="search settings in N trials; needs optuna")
@@ -171,6 +174,16 @@ def build_parser() -> argparse.ArgumentParser:
     verb("formats")
     verb("info")
     return top
+
+
+def _folds(text: str) -> int | str:
+    """Read --folds: a number, or "groups"."""
+    if text == "groups":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or 'groups', found {text!r}") from None
 
 
 def _add_data(p: argparse.ArgumentParser) -> None:

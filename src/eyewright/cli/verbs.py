@@ -61,7 +61,7 @@ def _run(o: argparse.Namespace) -> Result:
 
 
 def _run_result(done: Any) -> Result:
-    from eyewright.evaluation import summarise
+    from eyewright.evaluation import said_findings, summarise
 
     bundle, report = shown_path(done.paths["bundle"]), shown_path(done.paths["report"])
     said = "top1" if done.report.task == "classify" else "labels"
@@ -69,6 +69,7 @@ def _run_result(done: Any) -> Result:
     text = [
         "",
         summarise(done.report),
+        *said_findings(done.report),
         "",
         f"  report   {report}",
         f"  bundle   {bundle}",
@@ -83,7 +84,7 @@ def _run_result(done: Any) -> Result:
         "task": done.report.task,
         "out": dict(done.paths),
         "metrics": metrics(done.report),
-        "findings": [finding(f) for f in done.findings],
+        "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
     }
 
@@ -144,6 +145,7 @@ def _train(o: argparse.Namespace) -> Result:
 
 def _train_folds(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
+    from eyewright.evaluation import show_metric, show_number
 
     if o.folds is None:
         raise UsageError("expected --folds with --repeats and --ensemble, found none", fix="add --folds 5")
@@ -163,7 +165,10 @@ def _train_folds(o: argparse.Namespace) -> Result:
         **data,
         **recipe_options(o),
     )
-    text = [f"{name:20} {metric}, spread {found.spread[name]:.3f}" for name, metric in found.between.items()]
+    text = [
+        f"{name:20} {show_metric(name, metric)}, spread {show_number(name, found.spread[name])}"
+        for name, metric in found.between.items()
+    ]
     out = {"run": found.folder.resolve(), "report": (found.folder / "report.html").resolve()}
     if found.ensemble is not None:
         out["ensemble"] = found.ensemble.folder.resolve()
@@ -217,12 +222,14 @@ def _evaluate(o: argparse.Namespace) -> Result:
         seed=o.seed or 0,
         quiet=is_quiet(o),
     )
-    from eyewright.evaluation import summarise
+    from eyewright.evaluation import said_findings, show_metric, summarise
 
     out = {} if o.out is None else {"report": Path(o.out, "report.html").resolve()}
-    text = [summarise(report), "", *(f"{name:20} {metric}" for name, metric in report.metrics.items())]
+    text = [summarise(report), *said_findings(report), ""]
+    text += [f"{name:20} {show_metric(name, metric)}" for name, metric in report.metrics.items()]
     text += [f"report   {shown_path(p)}" for p in out.values()]
-    return {"task": report.task, "out": out, "metrics": metrics(report), "text": text}
+    findings = [finding(f) for f in report.sections.get("findings", ())]
+    return {"task": report.task, "out": out, "metrics": metrics(report), "findings": findings, "text": text}
 
 
 def _compare(o: argparse.Namespace) -> Result:

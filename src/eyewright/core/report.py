@@ -14,10 +14,13 @@ class Metric:
     """A number with its interval and the count it rests on.
 
     `low` and `high` bound the two-sided interval at `confidence`; `None` where none can be given (say, AUC with one
-    class present). `value` is `None` where the metric itself is not defined.
+    class present). `value` is `None` where the metric itself is not defined. `groups` is the number of groups that the
+    images come in, where images of one group are not independent; the interval is over groups then.
 
     >>> print(Metric(0.975, 0.96, 0.99, n=360))
     0.975 [0.960, 0.990] n=360
+    >>> print(Metric(0.975, 0.93, 0.99, n=360, groups=41))
+    0.975 [0.930, 0.990] n=360 in 41 groups
     """
 
     value: float | None
@@ -26,12 +29,14 @@ class Metric:
     n: int = 0
     method: str = "bootstrap"
     confidence: float = 0.95
+    groups: int | None = None
 
     def __str__(self) -> str:
+        count = f"n={self.n}" + ("" if self.groups is None else f" in {self.groups} group{'s' * (self.groups != 1)}")
         if self.value is None:
-            return f"not defined n={self.n}"
+            return f"not defined {count}"
         interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f}{interval} n={self.n}"
+        return f"{self.value:.3f}{interval} {count}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Charts as inline SVG: no script, no font, no network; colours come from the page's style sheet."""
 
-__all__ = ["Mark", "Series", "bar_chart", "confusion_svg", "line_chart", "scatter_chart"]
+__all__ = ["Band", "Mark", "Series", "bar_chart", "confusion_svg", "line_chart", "scatter_chart"]
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,18 +21,31 @@ class Series:
     dots: bool = False
 
 
+@dataclass(frozen=True)
+class Band:
+    """A shaded band of a line chart: points (x, low, high), and the style class of the line it belongs to."""
+
+    points: Sequence[tuple[float, float, float]]
+    style: str = "s0"
+
+
 def line_chart(
     series: Sequence[Series],
     *,
+    bands: Sequence[Band] = (),
     title: str,
     x_label: str,
     y_label: str,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
+    x_percent: bool = False,
+    y_percent: bool = False,
     width: int = 420,
     height: int = 280,
 ) -> str:
     """Draw lines over shared axes; points that are not finite are left out.
+
+    `x_percent` and `y_percent` write the ticks of an axis in per cent.
 
     >>> "<svg" in line_chart([Series([(0, 0), (1, 1)])], title="t", x_label="x", y_label="y")
     True
@@ -44,10 +57,16 @@ def line_chart(
     y0, y1 = y_range or _padded(min(ys), max(ys))
     if x1 <= x0:
         x0, x1 = x0 - 0.5, x1 + 0.5
-    frame = _Frame(x0, x1, y0, y1, width, height, left=52, right=14, bottom=40)
+    percents = (x_percent, y_percent)
+    frame = _Frame(x0, x1, y0, y1, width, height, left=56, right=14, bottom=40, percents=percents)
     px, py, left, right = frame.px, frame.py, frame.left, frame.right
     parts = [*frame.begin(title)]
     parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{py(y0):.1f}" y2="{py(y0):.1f}"/>')
+    for band in bands:
+        known = [p for p in band.points if all(map(math.isfinite, p))]
+        edge = [(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)]
+        path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in edge)
+        parts.append(f'<polygon class="band {band.style}" points="{path}"/>')
     for s, points in zip(series, finite, strict=True):
         path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in points)
         tip = f"<title>{escape(s.name)}</title>" if s.name else ""
@@ -72,6 +91,7 @@ class _Frame:
     right: int
     bottom: int
     top: int = 14
+    percents: tuple[bool, bool] = (False, False)
 
     def px(self, x: float) -> float:
         return self.left + (x - self.x0) / (self.x1 - self.x0) * (self.width - self.left - self.right)
@@ -86,10 +106,11 @@ class _Frame:
         for tick in _ticks(self.y0, self.y1):
             y, end = self.py(tick), self.width - self.right
             yield f'<line class="grid" x1="{self.left}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            yield f'<text class="tick" x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
+            text = _short(tick, self.percents[1])
+            yield f'<text class="tick" x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
         for tick in _ticks(self.x0, self.x1):
             at = f'x="{self.px(tick):.1f}" y="{self.height - self.bottom + 16}"'
-            yield f'<text class="tick" {at} text-anchor="middle">{_short(tick)}</text>'
+            yield f'<text class="tick" {at} text-anchor="middle">{_short(tick, self.percents[0])}</text>'
 
     def end(self, x_label: str, y_label: str) -> Iterator[str]:
         """Give the names of the axes and the end of the picture."""
@@ -198,56 +219,78 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, unit: str = "", 
     return "".join(parts) + "</svg>"
 
 
-def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
+_MATRIX_WIDTH = 620
+_MOST_TALL = 56
+
+
+def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str], *, unit: str = "images") -> str:
     """Draw a confusion matrix whose cells carry `data-true` and `data-answer`; only cells that are not empty are drawn.
 
-    Rows are the truth and are coloured by their share of the row, so that rare classes show too.
+    Rows are the truth and are coloured by their share of the row, so that rare classes show too. It is drawn as wide
+    as a card, however many classes there are. `unit` is what is counted.
     """
     c = len(names)
-    cell = 44 if c <= 12 else 30 if c <= 24 else max(3, 620 // c)
     labelled = c <= 40
     longest = max(map(len, names)) if labelled else 0
     left = min(190, 16 + 7 * longest) + 18
-    top = min(150, 12 + (6 if c > 6 or longest > 6 else 0) * longest) + 34
-    size = c * cell
+    turned_names = c > 6 or longest > 6
     # Names above the last columns lean out to the right.
-    leaning = [k * cell + cell / 2 + 8 + 3.8 * min(len(n), 24) for k, n in enumerate(names)] if labelled else []
-    width = left + round(max([size + 4.0, *leaning] if c > 6 or longest > 6 else [size + 4.0]))
+    lean = 8 + 3.8 * min(longest, 24) if labelled and turned_names else 4.0
+    wide = max(3.0, (_MATRIX_WIDTH - left - lean) / c)
+    tall = min(wide, _MOST_TALL)
+    top = min(150, 12 + (6 if turned_names else 0) * longest) + 34
+    width, height = left + c * wide + lean, top + c * tall + 4
     parts = [
-        f'<svg class="matrix" viewBox="0 0 {width} {top + size + 4}" style="max-width:{width}px" '
-        f'role="img" aria-label="confusion matrix">',
-        f'<text class="label" x="{left + size / 2}" y="13" text-anchor="middle">answer of the model</text>',
-        f'<text class="label" transform="translate(13 {top + size / 2}) rotate(-90)" text-anchor="middle">truth</text>',
-        f'<rect class="frame" x="{left}" y="{top}" width="{size}" height="{size}"/>',
+        f'<svg class="matrix" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="confusion matrix">',
+        f'<text class="label" x="{left + c * wide / 2:.1f}" y="13" text-anchor="middle">predicted class</text>',
+        f'<text class="label" transform="translate(13 {top + c * tall / 2:.1f}) rotate(-90)" text-anchor="middle">'
+        "true class</text>",
+        f'<rect class="frame" x="{left}" y="{top}" width="{c * wide:.1f}" height="{c * tall:.1f}"/>',
     ]
     if labelled:
         for k, name in enumerate(names):
             shown = escape(name if len(name) <= 24 else name[:23] + "…")
-            y = top + k * cell + cell / 2 + 4
+            y = top + k * tall + tall / 2 + 4
             parts.append(f'<text class="tick" x="{left - 6}" y="{y:.1f}" text-anchor="end">{shown}</text>')
-            x = left + k * cell + cell / 2
+            x = left + k * wide + wide / 2
             turned = f'transform="translate({x + 4:.1f} {top - 6}) rotate(-55)" text-anchor="start"'
             plain = f'x="{x:.1f}" y="{top - 8}" text-anchor="middle"'
-            parts.append(f'<text class="tick" {turned if c > 6 or longest > 6 else plain}>{shown}</text>')
+            parts.append(f'<text class="tick" {turned if turned_names else plain}>{shown}</text>')
     row_total = confusion.sum(1)
     for t, a in zip(*np.nonzero(confusion), strict=True):
         n = int(confusion[t, a])
         share = n / max(1, int(row_total[t]))
         kind = "right" if t == a else "wrong"
-        x, y = left + a * cell, top + t * cell
-        gap = 1 if cell > 8 else 0
-        tip = f"{n} of {int(row_total[t])} images of {escape(names[t])} answered {escape(names[a])}"
+        x, y = left + a * wide, top + t * tall
+        gap = 1 if tall > 8 else 0
+        tip = (
+            f"{n:,} of {int(row_total[t]):,} {unit} of {escape(names[t])} predicted as {escape(names[a])} ({share:.1%})"
+        )
         parts.append(
             f'<g class="cell {kind}" tabindex="0" role="button" data-true="{t}" data-answer="{a}"><title>{tip}</title>'
-            f'<rect x="{x + gap}" y="{y + gap}" width="{cell - 2 * gap}" height="{cell - 2 * gap}" rx="{2 * gap}" '
-            f'style="fill-opacity:{0.18 + 0.82 * share:.2f}"/>'
+            f'<rect x="{x + gap:.1f}" y="{y + gap:.1f}" width="{wide - 2 * gap:.1f}" height="{tall - 2 * gap:.1f}" '
+            f'rx="{2 * gap}" style="fill-opacity:{0.18 + 0.82 * share:.2f}"/>'
         )
-        if cell >= 24:
+        count = _compact(n)
+        if tall >= 17 and wide >= 6 + 7.5 * len(count):
             strong = " strong" if share > 0.45 else ""
-            parts.append(f'<text class="count{strong}" x="{x + cell / 2}" y="{y + cell / 2 + 4.5}">{n}</text>')
+            parts.append(
+                f'<text class="count{strong}" x="{x + wide / 2:.1f}" y="{y + tall / 2 + 4.5:.1f}">{count}</text>'
+            )
         parts.append("</g>")
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _compact(n: int) -> str:
+    """Write a count in four characters or so: 950, 12k, 3.4M.
+
+    >>> [_compact(n) for n in (950, 9_950, 12_345, 3_400_000)]
+    ['950', '9950', '12k', '3.4M']
+    """
+    if n < 10_000:
+        return str(n)
+    return f"{n / 1000:.0f}k" if n < 1_000_000 else f"{n / 1_000_000:.3g}M"
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -266,5 +309,7 @@ def _ticks(low: float, high: float, *, about: int = 5) -> list[float]:
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _short(value: float) -> str:
+def _short(value: float, percent: bool = False) -> str:
+    if percent:
+        return f"{100 * value:.4g}%"
     return f"{value:.6g}" if abs(value) >= 1e-9 else "0"

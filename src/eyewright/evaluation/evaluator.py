@@ -16,7 +16,9 @@ from eyewright.core.progress import track_progress
 from eyewright.core.report import Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
+from eyewright.evaluation.novelty import Novelty, measure_novelty
 from eyewright.evaluation.slices import slice_accuracy
+from eyewright.evaluation.together import count_groups, group_names
 from eyewright.metrics import (
     calibration_bins,
     confusion_matrix,
@@ -27,6 +29,7 @@ from eyewright.metrics import (
     roc_curve,
     uncalibrated,
 )
+from eyewright.metrics.bootstrap import resample, share_interval
 from eyewright.tasks import TASKS
 
 _CHUNK = 64
@@ -42,11 +45,13 @@ def evaluate_predictor(
     temperature: float | None = None,
     sections: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    novelty: Novelty | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Predict every image of `dataset` from its file and give the report.
+    """Predict every image of `dataset` from its file and return the report.
 
-    With the `temperature` that the predictor divides by, the report shows its calibration before and after.
+    With the `temperature` that the predictor divides by, the report shows its calibration before and after; with
+    `novelty`, of the images in their order, the metric as a function of it.
 
     Raises:
         DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
@@ -54,7 +59,9 @@ def evaluate_predictor(
     if dataset.task != "classify":
         from eyewright.evaluation.scenes import evaluate_scenes
 
-        return evaluate_scenes(predictor, dataset, seed=seed, sections=sections, provenance=provenance, quiet=quiet)
+        return evaluate_scenes(
+            predictor, dataset, seed=seed, sections=sections, provenance=provenance, novelty=novelty, quiet=quiet
+        )
     predictions, looks = predict_dataset(predictor, dataset, quiet=quiet)
     return report_predictions(
         predictions,
@@ -65,13 +72,14 @@ def evaluate_predictor(
         temperature=temperature,
         sections=sections,
         provenance=provenance,
+        novelty=novelty,
     )
 
 
 def predict_dataset(
     predictor: Predictor, dataset: Dataset, *, quiet: bool = False
 ) -> tuple[list[Any], list[tuple[float, float]]]:
-    """Give a prediction for every image of `dataset`, and its longer side in pixels and mean brightness (0-255).
+    """Return a prediction for every image of `dataset`, and its longer side in pixels and mean brightness (0-255).
 
     Raises:
         DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
@@ -103,28 +111,41 @@ def report_predictions(
     temperature: float | None = None,
     sections: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    novelty: Novelty | None = None,
 ) -> Report:
-    """Give the report of predictions, one for each sample of `dataset` in its order, in the classes of `labels`.
+    """Return the report of predictions, one for each sample of `dataset` in its order, in the classes of `labels`.
 
     Classes meet by name: the dataset's may be fewer or ordered otherwise than the model's. When samples carry a
     group, intervals are drawn over groups, since images of one group are not independent.
     """
     targets = dataset.labels.mapping_to(labels)[dataset.targets]
     scores = np.stack([p.probabilities for p in predictions]).astype(np.float64)
-    groups = [s.group for s in dataset.samples]
-    grouped = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
+    grouped = group_names(dataset)
     task = TASKS[dataset.task]
     metrics = task.score(predictions, targets.tolist(), rng=generator(seed, "bootstrap"), groups=grouped)
     names = labels.names
+    right = scores.argmax(1) == targets
+    hits = right.astype(np.float64)
+    every = right if novelty is None or novelty.beside is None else np.append(right, novelty.beside.kept)
+    measured = measure_novelty(
+        novelty,
+        lambda weights: (weights @ every) / np.maximum(weights.sum(1), 1e-12),
+        task=dataset.task,
+        groups=grouped if novelty is None else novelty.groups(dataset),
+        hits=every,
+        seed=seed,
+    )
     return Report(
         task=dataset.task,
         labels=names,
         n=len(dataset),
         metrics=metrics,
-        per_class=tuple(_per_class(targets, scores, names, seed)),
+        per_class=tuple(_per_class(targets, scores, names, seed, grouped)),
         tables={
             **_tables(targets, scores, temperature),
-            "slices": slice_accuracy(dataset, scores.argmax(1) == targets, list(looks)),
+            "slices": slice_accuracy(dataset, right, list(looks)),
+            "together": count_groups(dataset, hits),
+            "novelty": measured,
         },
         items=tuple(_items(dataset, targets, scores, names)),
         sections=sections or {},
@@ -133,23 +154,26 @@ def report_predictions(
 
 
 def _per_class(
-    targets: NDArray[np.int64], scores: NDArray[np.float64], names: tuple[str, ...], seed: int
+    targets: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    names: tuple[str, ...],
+    seed: int,
+    groups: NDArray[Any] | None,
 ) -> list[dict[str, Any]]:
-    """Give a row a class: counts, precision, recall and F1 with intervals, one-against-rest AUC and AP."""
-    from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval, wilson_interval
-
+    """Return a row a class: counts, precision, recall and F1 with intervals, one-against-rest AUC and AP."""
     n, c = scores.shape
     predicted = scores.argmax(1)
     confusion = confusion_matrix(targets, predicted, c)
     point = precision_recall_f1(confusion)
-    answered, right = confusion.sum(0), np.diag(confusion)
+    answered = confusion.sum(0)
     truth = confusion.sum(1)
     replicates = min(1000, max(100, 60_000_000 // max(1, n * c)))
+    plan = resample(n, replicates=replicates, rng=generator(seed, "per-class"), groups=groups)
     kinds = ((targets, slice(None)), (predicted, slice(None)), (targets, predicted == targets))
     counts = np.array(
         [
             [np.bincount(ids[rows], w[rows], minlength=c) for ids, rows in kinds]
-            for weights in bootstrap_weights(n, replicates=replicates, rng=generator(seed, "per-class"))
+            for weights in plan.weights()
             for w in weights
         ]
     )
@@ -157,19 +181,19 @@ def _per_class(
     f1 = np.divide(2 * counts[:, 2], total, out=np.full(total.shape, np.nan), where=total > 0)
     result = []
     for k, name in enumerate(names):
-        low, high = percentile_interval(f1[:, k])
+        positive, given = targets == k, predicted == k
+        low, high = plan.interval(float(point.f1[k]), f1[:, k])
         if low == high and truth[k]:
             # No mistake in the sample does not mean none at all: F1 is bounded as recall is.
-            low, high = wilson_interval(int(right[k]), int(truth[k]))
-        positive = targets == k
+            low, high = share_interval(positive & given, positive, plan.clusters)
         both = 0 < positive.sum() < n
         result.append(
             {
                 "label": name,
                 "n": int(truth[k]),
                 "answered": int(answered[k]),
-                "precision": _interval(point.precision[k], *wilson_interval(int(right[k]), int(answered[k]))),
-                "recall": _interval(point.recall[k], *wilson_interval(int(right[k]), int(truth[k]))),
+                "precision": _interval(point.precision[k], *share_interval(positive & given, given, plan.clusters)),
+                "recall": _interval(point.recall[k], *share_interval(positive & given, positive, plan.clusters)),
                 "f1": _interval(point.f1[k], low, high),
                 "auc": _auc_of(positive, scores[:, k]) if both else None,
                 "average_precision": _binary_ap(positive, scores[:, k]) if both else None,
@@ -232,7 +256,7 @@ def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
 def _items(
     dataset: Dataset, targets: NDArray[np.int64], scores: NDArray[np.float64], names: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Give a row an image, the surest mistakes first, then the least sure right answers."""
+    """Return a row an image, the surest mistakes first, then the least sure right answers."""
     predicted, top = scores.argmax(1), scores.max(1)
     wrong = predicted != targets
     order = np.lexsort((np.where(wrong, -top, top), ~wrong))

@@ -2,9 +2,13 @@
 
 __all__ = [
     "Pictures",
+    "caveats",
     "origins",
+    "percent_of",
     "render_html",
     "render_markdown",
+    "said_findings",
+    "shown_findings",
     "style_sheet",
     "summarise",
     "template",
@@ -21,19 +25,23 @@ import numpy as np
 
 from eyewright.core.files import write_json, write_text
 from eyewright.core.jsonable import dumps_json
-from eyewright.core.report import Metric, Report
+from eyewright.core.report import Finding, Metric, Report
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
+from eyewright.evaluation.novelty import MAIN, say_novelty
+from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
+from eyewright.evaluation.together import say_groups
+from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
 
 Pictures = Mapping[str, Mapping[str, Any]]
 """By sample id: `image` as a data address, and where made `heat` (the same) with `method`, `verdict`, `faithful`."""
 
 TILES = (
-    ("accuracy", "accuracy", "share of right answers"),
+    ("accuracy", "accuracy", "share of images that are right"),
     ("balanced_accuracy", "balanced accuracy", "mean recall over the classes"),
-    ("f1_macro", "F1, macro", "mean over classes of precision and recall in one"),
-    ("auc", "AUC", "how well scores rank the classes, 0.5 is chance"),
+    ("f1_macro", "F1, macro", "harmonic mean of precision and recall, mean over classes"),
+    ("auc", "AUC", "how well scores rank the classes, 50% is chance"),
     ("kappa", "Cohen's kappa", "agreement beyond chance"),
-    ("ece", "calibration error", "how far confidence is from the truth, 0 is best"),
+    ("ece", "calibration error", "mean gap between confidence and accuracy, 0% is best"),
 )
 _MISTAKES = 24
 _ROWS = 200
@@ -45,9 +53,21 @@ def summarise(report: Report) -> str:
         from eyewright.evaluation.scene_pages import summarise_scenes
 
         return summarise_scenes(report)
+    return " ".join(t for t in (_summarise_classes(report), *caveats(report)) if t)
+
+
+def caveats(report: Report) -> tuple[str, ...]:
+    """Return the sentences that a headline must not leave out: new things, groups."""
+    return (
+        say_novelty(report.tables.get("novelty"), report.task),
+        say_groups(report.tables.get("together")),
+    )
+
+
+def _summarise_classes(report: Report) -> str:
     accuracy = report.metrics["accuracy"]
     right = round((accuracy.value or 0) * report.n)
-    text = f"Right on {right:,} of {report.n:,} images: {_percent(accuracy)}."
+    text = f"Right on {right:,} of {report.n:,} images: {percent_of(accuracy)}."
     confusion = np.array(report.tables["confusion"])
     off = confusion - np.diag(np.diag(confusion))
     if off.sum() == 0:
@@ -63,7 +83,7 @@ def summarise(report: Report) -> str:
 
 
 def render_html(report: Report, *, title: str, pictures: Pictures | None = None) -> str:
-    """Give the report as one HTML file that needs nothing else."""
+    """Return the report as one HTML file that needs nothing else."""
     if report.task != "classify":
         from eyewright.evaluation.scene_pages import render_scenes
 
@@ -109,24 +129,83 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
 
 
 def origins(report: Report) -> dict[str, Any]:
-    """Give what every page says of where a report comes from: folds, history, audit, recipe, facts, warnings,
-    provenance."""
+    """Return what every page says beside its numbers: findings, novelty, folds, history, audit, recipe, provenance."""
     sections = report.sections
     return {
         "folds": _fold_rows(report),
+        "fold_note": (sections.get("folds") or {}).get("note", ""),
+        "intervals": _interval_note(report),
         "history": _history_charts(sections.get("history") or ()),
         "audit": sections.get("audit") or (),
         "recipe": sections.get("recipe") or {},
         "facts": sections.get("facts") or {},
         "warnings": sections.get("warnings") or (),
-        "provenance": _flat(report.provenance),
+        "findings": shown_findings(report),
+        "novelty": novelty_view(report),
+        "validation": _validation_rows(report),
+        "provenance": _provenance(report),
     }
 
 
+def shown_findings(report: Report) -> list[Finding]:
+    """Return the report's findings that its summary does not say already."""
+    said = say_novelty(report.tables.get("novelty"), report.task)
+    return [f for f in report.sections.get("findings") or () if f.message != said]
+
+
+def said_findings(report: Report) -> list[str]:
+    """Return the findings that the summary does not say, as lines for a terminal."""
+    return [f"{f.message[:1].upper()}{f.message[1:]}." for f in shown_findings(report)]
+
+
+def _provenance(report: Report) -> list[tuple[str, str]]:
+    # What belongs together is said in words among the facts.
+    return _flat({k: v for k, v in report.provenance.items() if k != "grouping"})
+
+
+def _interval_note(report: Report) -> str:
+    """Say how the intervals of a report were found."""
+    methods = {m.method for m in report.metrics.values()}
+    if "t over groups" in methods:
+        return (
+            "Intervals are 95% t intervals over groups, by leaving out one group at a time (Wilson's form for rates)."
+        )
+    over = "groups" if report.tables.get("together") else "images"
+    return f"Intervals are 95% bootstrap intervals over {over} (Wilson's where the bootstrap collapses to a point)."
+
+
+def _validation_rows(report: Report) -> dict[str, Any] | None:
+    """Return what the page says of validation beside test; None where they were not compared."""
+    table = report.tables.get("validation")
+    if not table:
+        return None
+    rows = [
+        (side, show_number("rate", table[side]["value"]), table[side]["n"], table[side]["groups"])
+        for side in ("validation", "test")
+    ]
+    choice = table["choice"]
+    note = ""
+    if choice:
+        note = f"The validation score is that of the best of {choice['epochs']} epochs, chosen on these images."
+        if choice["optimism"]:
+            points = f"{100 * choice['optimism']:.1f} points"
+            note += f" Compared with the epochs around it, the choice alone makes it about {points} too high."
+    verdict = "differ by more than chance" if table["differs"] else "do not differ by more than chance"
+    verdict = f"Validation and test {verdict} (p = {table['p_value']:.2g}, over groups)."
+    return {"name": MAIN[report.task][1], "rows": rows, "note": f"{verdict} {note}".strip(), "causes": table["causes"]}
+
+
 def render_markdown(report: Report, *, title: str) -> str:
-    """Give the report as Markdown: summary, metrics, classes, audit."""
-    lines = [f"# {title}", "", summarise(report), "", "| metric | value [95 % interval] | n |", "|---|---|---|"]
-    lines += [f"| {k} | {_markdown(str(m).rpartition(' n=')[0])} | {m.n} |" for k, m in report.metrics.items()]
+    """Return the report as Markdown: summary, metrics, classes, audit."""
+    lines = [f"# {title}", "", summarise(report), ""]
+    for finding in shown_findings(report):
+        lines += [f"**{_markdown(finding.message)}** → {_markdown(finding.fix)}", ""]
+    lines += ["| metric | value [95% interval] | n |", "|---|---|---|"]
+    lines += [
+        f"| {k} | {_markdown(show_metric(k, m).rpartition(' n=')[0])} | {show_count(m)} |"
+        for k, m in report.metrics.items()
+    ]
+    lines += novelty_lines(report)
     columns = {"classify": ("precision", "recall", "f1"), "segment": ("iou", "dice", "boundary_f")}.get(
         report.task, ("ap50", "ap", "precision", "recall", "f1")
     )
@@ -136,9 +215,16 @@ def render_markdown(report: Report, *, title: str) -> str:
     lines += _point_rows(report.sections.get("thresholds") or {})
     for warning in report.sections.get("warnings") or ():
         lines += ["", f"**{_markdown(warning)}**"]
+    facts = report.sections.get("facts") or {}
+    together = {"what belongs together": facts["what belongs together"]} if "what belongs together" in facts else {}
     audit = report.sections.get("audit") or ()
     lines += ["", "## Data", "", *(f"- {_markdown(str(f))}" for f in audit)] if audit else []
-    lines += ["", "## Provenance", "", *(f"- {k}: {_markdown(v)}" for k, v in _flat(report.provenance))]
+    lines += [
+        "",
+        "## Provenance",
+        "",
+        *(f"- {k}: {_markdown(v)}" for k, v in [*together.items(), *_provenance(report)]),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -175,30 +261,30 @@ def _curves(report: Report) -> list[tuple[str, str, str]]:
         faint = [Series(_pairs(curves[k][kind]), report.labels[k], "faint") for k in rank[len(low) : 60]]
         return faint + [Series(_pairs(curves[k][kind]), report.labels[k], f"s{i}") for i, k in enumerate(low)]
 
-    unit = {"x_range": (0.0, 1.0), "y_range": (0.0, 1.02)}
+    unit = {"x_range": (0.0, 1.0), "y_range": (0.0, 1.02), "x_percent": True, "y_percent": True}
     roc = line_chart(
         [Series([(0, 0), (1, 1)], "chance", "guide"), *lines("roc")],
         title="ROC",
-        x_label="false alarms",
-        y_label="found",
+        x_label="false positive rate",
+        y_label="true positive rate",
         **unit,  # type: ignore[arg-type]
     )
     pr = line_chart(lines("pr"), title="precision and recall", x_label="recall", y_label="precision", **unit)  # type: ignore[arg-type]
     drawn = [Series([(0, 0), (1, 1)], "perfect", "guide")]
-    note = "on the dashed line confidence means what it says"
+    note = "on the dashed line confidence equals accuracy"
     if "reliability_before" in report.tables:
         drawn.append(Series(_reliability(report.tables["reliability_before"]), "before", "s1", dots=True))
         about = report.tables["calibration"]
         note = (
-            f'<span class="key s1">before</span> calibration, error {about["ece_before"]:.3f}; '
-            f'<span class="key s0">after</span>, error {about["ece_after"]:.3f}'
+            f'<span class="key s1">before</span> calibration, error {about["ece_before"]:.1%}; '
+            f'<span class="key s0">after</span>, error {about["ece_after"]:.1%}'
         )
     drawn.append(Series(_reliability(report.tables["reliability"]), "after", "s0", dots=True))
     reliability = line_chart(
         drawn,
         title="reliability",
         x_label="confidence",
-        y_label="share that is right",
+        y_label="accuracy",
         **unit,  # type: ignore[arg-type]
     )
     hardest = ", ".join(f'<span class="key s{i}">{_escape(report.labels[k])}</span>' for i, k in enumerate(low))
@@ -227,7 +313,8 @@ def _history_charts(history: Any) -> list[tuple[str, str, str]]:
     best = next(
         (row["epoch"] for row, text in zip(reversed(rows), reversed(history), strict=True) if text["best"]), None
     )
-    note = f"best at epoch {best:.0f}" if best is not None else ""
+    chosen = f"best of {len(rows)} epochs, so optimistic: the test score is what counts"
+    note = f"best at epoch {best:.0f} ({chosen})" if best is not None and len(rows) > 1 else ""
     loss = line_chart(
         [Series(points("train_loss"), "training", "s0"), Series(points("val_loss"), "validation", "s1")],
         title="loss",
@@ -239,7 +326,9 @@ def _history_charts(history: Any) -> list[tuple[str, str, str]]:
     )
     name = next((n for n in ("accuracy", "ap", "miou") if f"val_{n}" in rows[0]), "accuracy")
     shown = {"ap": "AP50:95", "miou": "mean IoU"}.get(name, name)
-    score = line_chart([Series(points(f"val_{name}"), "validation", "s1")], title=shown, x_label="epoch", y_label=shown)
+    score = line_chart(
+        [Series(points(f"val_{name}"), "validation", "s1")], title=shown, x_label="epoch", y_label=shown, y_percent=True
+    )
     return [("Loss", key, loss), (f"Validation {shown}", note, score)]
 
 
@@ -249,7 +338,12 @@ def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
     if not folds:
         return []
     return [
-        (name, [f"{row[name]:.3f}" for row in folds["each"]], str(metric).rpartition(" n=")[0], f"{spread:.3f}")
+        (
+            name,
+            [show_number(name, row[name]) for row in folds["each"]],
+            show_metric(name, metric).rpartition(" n=")[0],
+            show_number(name, spread).replace("%", " points"),
+        )
         for name, metric in folds["between"].items()
         if (spread := folds["spread"][name]) is not None
     ]
@@ -286,17 +380,18 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def _percent(metric: Metric) -> str:
+def percent_of(metric: Metric) -> str:
+    """Say a rate with its interval, for a sentence."""
     if metric.value is None:
         return "not defined"
     if metric.low is None or metric.high is None:
         return f"{metric.value:.1%}"
-    return f"{metric.value:.1%} (95 % interval {metric.low:.1%} to {metric.high:.1%})"
+    return f"{metric.value:.1%} (95% interval {metric.low:.1%} to {metric.high:.1%})"
 
 
 def _cell(value: Any) -> str:
     number = value["value"] if isinstance(value, Mapping) else value
-    return "–" if number is None else f"{number:.3f}"
+    return show_number("rate", number)
 
 
 def _markdown(text: str) -> str:
@@ -323,5 +418,9 @@ def template(name: str, folder: Path | None = None) -> Any:
     loader = FileSystemLoader(folder or Path(__file__).parent)
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
+    env.filters["shown"] = lambda v, name: show_number(name, v)
+    env.filters["interval"] = lambda m, name: show_interval(name, m.low, m.high)
+    env.filters["count"] = show_count
+    env.filters["bounds"] = lambda row: show_interval("rate", row["low"], row["high"])
     env.filters["three"] = lambda v: "–" if v is None else f"{v:.3f}"
     return env.get_template(name)

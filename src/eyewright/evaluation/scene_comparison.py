@@ -13,8 +13,10 @@ from eyewright.core.report import Metric
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.scenes import gather_masks, gather_scenes, points_of
-from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
+from eyewright.evaluation.together import group_names
+from eyewright.metrics.bootstrap import Resampling, resample
 from eyewright.metrics.detection import average_precisions
+from eyewright.metrics.groups import Kind, t_p_value
 from eyewright.metrics.matching import Matched, match_detections
 
 _REPLICATES = 400
@@ -25,37 +27,48 @@ Numbers = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
 def compare_scenes(a: Predictor, b: Predictor, dataset: Dataset, *, seed: int, quiet: bool) -> dict[str, Any]:
     """Give the fields of a `Comparison` for boxes or masks: every replicate draws the same images for both models.
 
-    The p-value is twice the smaller share of replicates on one side of no difference, of the main metric.
+    The p-value is twice the smaller share of replicates on one side of no difference, of the main metric; with up to
+    200 groups it is that of Student's t over groups.
     """
     measured = mask_numbers if dataset.task == "segment" else object_numbers
     (numbers_a, each_a, _), (numbers_b, each_b, _) = (measured(p, dataset.relabelled(p.labels), quiet) for p in (a, b))
-    groups = [s.group for s in dataset.samples]
-    grouped = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
     n = len(dataset)
+    plan = resample(n, replicates=_REPLICATES, rng=generator(seed, "paired"), groups=group_names(dataset))
     point = [f(np.ones((1, n))) for f in (numbers_a, numbers_b)]
     drawn: list[tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]] = []
-    for weights in bootstrap_weights(n, replicates=_REPLICATES, rng=generator(seed, "paired"), groups=grouped):
+    for weights in plan.weights():
         drawn.append((numbers_a(weights), numbers_b(weights)))
     samples = [{k: np.concatenate([d[side][k] for d in drawn]) for k in point[0]} for side in (0, 1)]
 
-    def metric(value: NDArray[np.float64], several: NDArray[np.float64]) -> Metric:
-        low, high = percentile_interval(several)
+    def metric(value: NDArray[np.float64], several: NDArray[np.float64], kind: Kind = "bounded") -> Metric:
+        low, high = plan.interval(float(value[0]), several, kind=kind)
         shown = [float(v) if np.isfinite(v) else None for v in (value[0], low, high)]
-        return Metric(shown[0], shown[1], shown[2], n)
+        return Metric(shown[0], shown[1], shown[2], n, method=plan.method, groups=plan.n_groups)
 
     main = next(iter(point[0]))
     apart = samples[1][main] - samples[0][main]
-    apart = apart[np.isfinite(apart)]
-    p_value = min(1.0, 2 * min((apart <= 0).mean(), (apart >= 0).mean())) if len(apart) else 1.0
     return {
         "a": {k: metric(v, samples[0][k]) for k, v in point[0].items()},
         "b": {k: metric(v, samples[1][k]) for k, v in point[1].items()},
-        "differences": {k: metric(point[1][k] - v, samples[1][k] - samples[0][k]) for k, v in point[0].items()},
+        "differences": {
+            k: metric(point[1][k] - v, samples[1][k] - samples[0][k], "plain") for k, v in point[0].items()
+        },
         "only_a": int((each_a > each_b).sum()),
         "only_b": int((each_b > each_a).sum()),
-        "p_value": float(p_value),
+        "p_value": _p_value(plan, float(point[1][main][0] - point[0][main][0]), apart),
         "n": n,
+        "groups": plan.n_groups,
     }
+
+
+def _p_value(plan: Resampling, difference: float, samples: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of a difference: of the bootstrap, or of Student's t over groups."""
+    samples = samples[np.isfinite(samples)]
+    if not len(samples):
+        return 1.0
+    if plan.clusters is not None and plan.by_t:
+        return t_p_value(difference, samples, plan.clusters)
+    return float(min(1.0, 2 * min((samples <= 0).mean(), (samples >= 0).mean())))
 
 
 def object_numbers(

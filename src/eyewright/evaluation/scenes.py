@@ -5,6 +5,10 @@ __all__ = [
     "evaluate_scenes",
     "gather_masks",
     "gather_scenes",
+    "mask_items",
+    "mean_ap50",
+    "mean_iou",
+    "object_items",
     "points_of",
     "report_masks",
     "report_objects",
@@ -26,12 +30,14 @@ from eyewright.core.report import Metric, Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.data.marks import usable_objects
-from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
+from eyewright.evaluation.novelty import Novelty, measure_novelty
+from eyewright.evaluation.together import count_groups, group_names, image_scores
+from eyewright.metrics.bootstrap import resample
 from eyewright.metrics.detection import (
     average_precisions,
-    centred_interval,
     detection_errors,
     detection_metrics,
+    moved_interval,
     object_confusion,
     panoptic_quality,
     precision_curve,
@@ -68,9 +74,10 @@ def evaluate_scenes(
     seed: int = 0,
     sections: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    novelty: Novelty | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Predict every image of `dataset` from its file and give the report on its boxes or masks.
+    """Predict every image of `dataset` from its file and return the report on its boxes or masks.
 
     Raises:
         DatasetError: the dataset is empty, of another task, or holds a class that the model does not know.
@@ -81,10 +88,10 @@ def evaluate_scenes(
         raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
     dataset = dataset.relabelled(predictor.labels)
     if dataset.task == "segment":
-        report = report_masks(dataset, *gather_masks(predictor, dataset, quiet=quiet), seed=seed)
+        report = report_masks(dataset, *gather_masks(predictor, dataset, quiet=quiet), seed=seed, novelty=novelty)
     else:
         scenes, looks = gather_scenes(predictor, dataset, quiet=quiet)
-        report = report_objects(dataset, scenes, looks, points=points_of(predictor), seed=seed)
+        report = report_objects(dataset, scenes, looks, points=points_of(predictor), seed=seed, novelty=novelty)
     return replace(report, sections=sections or {}, provenance=provenance or {})
 
 
@@ -101,11 +108,6 @@ def true_objects(dataset: Dataset, index: int, size_hw: tuple[int, int]) -> Dete
         own = (boxes[:, 2:] - boxes[:, :2]).prod(1) if masks is None else [m.mask.sum() for m in masks]
         areas = np.where(np.isfinite(areas), areas, own)
     return Detected(boxes, objects.label_ids, crowd=objects.crowd, masks=masks, areas=areas)
-
-
-def _groups(dataset: Dataset) -> NDArray[Any] | None:
-    groups = [s.group for s in dataset.samples]
-    return np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if any(groups) else None
 
 
 def gather_scenes(
@@ -139,21 +141,24 @@ def report_objects(
     *,
     points: NDArray[np.float64],
     seed: int = 0,
+    novelty: Novelty | None = None,
 ) -> Report:
-    """Give the report on what `gather_scenes` gathered, a scene for each sample of `dataset` in its order.
+    """Return the report on what `gather_scenes` gathered, a scene for each sample of `dataset` in its order.
 
     `points` are the classes' operating points, (C,).
     """
     names = dataset.labels.names
     found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
     matched = match_detections(found, truth, len(names), overlaps=near)
-    groups = _groups(dataset)
+    groups = group_names(dataset)
     metrics = detection_metrics(
         found, truth, len(names), rng=generator(seed, "bootstrap"), groups=groups, matched=matched
     )
     metrics |= _at_points(scenes, points, len(names), generator(seed, "points"), groups)
     if dataset.task == "instance":
         metrics |= _panoptic(scenes, points, len(names), generator(seed, "panoptic"), groups)
+    items = object_items(dataset, scenes, names, points)
+    measured = _object_novelty(scenes, dataset, novelty, seed)
     return Report(
         task=dataset.task,
         labels=names,
@@ -165,9 +170,39 @@ def report_objects(
             "curves": _curves(matched),
             "errors": _errors(scenes, len(names), points, seed),
             "slices": _object_slices(scenes, looks, dataset, len(names)),
+            "together": count_groups(dataset, image_scores(dataset.task, items)),
+            "novelty": measured,
         },
-        items=tuple(_object_items(dataset, scenes, names, points)),
+        items=tuple(items),
     )
+
+
+def _object_novelty(
+    scenes: Sequence[Scene], dataset: Dataset, novelty: Novelty | None, seed: int
+) -> dict[str, Any] | None:
+    if novelty is None or novelty.near is None:
+        return measure_novelty(novelty, lambda weights: weights[:, 0], task=dataset.task, groups=None)
+    every = [*scenes, *(() if novelty.beside is None else novelty.beside.kept)]
+    found, truth, near = ([getattr(s, k) for s in every] for k in ("found", "truth", "overlap"))
+    n_classes = len(dataset.labels)
+    matched = match_detections(found, truth, n_classes, areas=("all",), thresholds=np.array([0.5]), overlaps=near)
+    return measure_novelty(
+        novelty,
+        lambda weights: _mean_ap50(matched, weights),
+        task=dataset.task,
+        groups=novelty.groups(dataset),
+        classes=n_classes,
+        seed=seed,
+    )
+
+
+def _mean_ap50(matched: Matched, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return AP50, the mean over the classes that are there, for each row of weights."""
+    each = np.stack([average_precisions(c, weights)[:, 0] for c in matched.classes])
+    known = np.isfinite(each)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: NDArray[np.float64] = np.where(known, each, 0.0).sum(0) / known.sum(0)
+    return mean
 
 
 def points_of(predictor: Any) -> NDArray[np.float64]:
@@ -210,7 +245,8 @@ def _at_points(
         counts[:, 0] += np.bincount(c.images[kept], c.right[0, 0, kept], minlength=len(scenes))
         counts[:, 1] += np.bincount(c.images[kept], minlength=len(scenes))
         counts[:, 2] += c.truths[0]
-    drawn = [w @ counts for w in bootstrap_weights(len(scenes), replicates=1000, rng=rng, groups=groups)]
+    plan = resample(len(scenes), replicates=1000, rng=rng, groups=groups)
+    drawn = [w @ counts for w in plan.weights()]
     samples = np.concatenate(drawn) if drawn else np.zeros((0, 3))
     result = {}
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -220,8 +256,10 @@ def _at_points(
             ("f1", (2.0, 0.0, 0.0), (0.0, 1.0, 1.0)),
         ):
             value = float(counts.sum(0) @ top / (counts.sum(0) @ bottom))
-            low, high = percentile_interval((samples @ top) / (samples @ bottom))
-            result[name] = Metric(_finite(value), _finite(low), _finite(high), len(scenes))
+            low, high = plan.interval(value, (samples @ top) / (samples @ bottom), kind="bounded")
+            result[name] = Metric(
+                _finite(value), _finite(low), _finite(high), len(scenes), method=plan.method, groups=plan.n_groups
+            )
     return result
 
 
@@ -244,9 +282,10 @@ def _panoptic(
         return mean
 
     value = float(quality(np.ones((1, len(scenes))))[0])
-    drawn = [quality(w) for w in bootstrap_weights(len(scenes), replicates=1000, rng=rng, groups=groups)]
-    low, high = percentile_interval(np.concatenate(drawn))
-    return {"pq": Metric(_finite(value), _finite(low), _finite(high), len(scenes))}
+    plan = resample(len(scenes), replicates=1000, rng=rng, groups=groups)
+    low, high = plan.interval(value, np.concatenate([quality(w) for w in plan.weights()]))
+    metric = Metric(_finite(value), _finite(low), _finite(high), len(scenes), method=plan.method, groups=plan.n_groups)
+    return {"pq": metric}
 
 
 def _class_rows(
@@ -258,12 +297,13 @@ def _class_rows(
 ) -> list[dict[str, Any]]:
     """Give a row a class: objects, AP, AP50 with its interval, recall, and both at the operating point."""
     ones = np.ones((1, matched.n))
-    weights = np.concatenate(list(bootstrap_weights(matched.n, replicates=200, rng=rng, groups=groups)))
+    plan = resample(matched.n, replicates=200, rng=rng, groups=groups)
+    weights = np.concatenate(list(plan.weights()))
     rows = []
     for k, (c, name) in enumerate(zip(matched.classes, names, strict=True)):
         n = int(c.truths[0].sum())
         each = average_precisions(c, ones, thresholds=range(len(matched.thresholds)))[0]
-        low, high = centred_interval(float(each[0]), average_precisions(c, weights)[:, 0])
+        low, high = moved_interval(plan, float(each[0]), average_precisions(c, weights)[:, 0])
         kept = ~c.ignored[0, 0] & (c.scores >= points[k])
         hits = int(c.right[0, 0, kept].sum())
         given = int(kept.sum())
@@ -337,11 +377,16 @@ def _object_slices(
 
 
 def _ap50(scenes: Sequence[Scene], n_classes: int) -> float | None:
+    return _finite(mean_ap50(scenes, n_classes))
+
+
+def mean_ap50(scenes: Sequence[Scene], n_classes: int) -> float:
+    """Return AP50 of some images, the mean over the classes that are there; NaN where nothing is."""
     found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
     m = match_detections(found, truth, n_classes, areas=("all",), thresholds=np.array([0.5]), overlaps=near)
     each = np.array([average_precisions(c, np.ones((1, m.n)))[0, 0] for c in m.classes])
     known = each[np.isfinite(each)]
-    return float(known.mean()) if len(known) else None
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _thirds(values: NDArray[np.float64], unit: str) -> list[tuple[str, NDArray[np.bool_]]]:
@@ -356,10 +401,10 @@ def _thirds(values: NDArray[np.float64], unit: str) -> list[tuple[str, NDArray[n
     return [(f"{end} {unit}".strip(), m) for end, m in zip(ends, members, strict=True)]
 
 
-def _object_items(
+def object_items(
     dataset: Dataset, scenes: Sequence[Scene], names: Sequence[str], points: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    """Give a row an image, the worst first, with the objects that were missed and the answers that are false."""
+    """Return a row an image, the worst first, with the objects that were missed and the answers that are false."""
     items = []
     for i, (sample, scene) in enumerate(zip(dataset.samples, scenes, strict=True)):
         sure = np.flatnonzero(_is_sure(scene.found, points))
@@ -419,12 +464,22 @@ def report_masks(
     looks: Sequence[tuple[float, float]],
     *,
     seed: int = 0,
+    novelty: Novelty | None = None,
 ) -> Report:
-    """Give the report on what `gather_masks` gathered, a row for each sample of `dataset` in its order."""
+    """Return the report on what `gather_masks` gathered, a row for each sample of `dataset` in its order."""
     names = dataset.labels.names
     fore = dataset.foreground
-    metrics, rows = mask_metrics(
-        confusions, edges, names, fore, rng=generator(seed, "bootstrap"), groups=_groups(dataset)
+    groups = group_names(dataset)
+    metrics, rows = mask_metrics(confusions, edges, names, fore, rng=generator(seed, "bootstrap"), groups=groups)
+    items = mask_items(dataset, confusions, list(fore), names)
+    beside = None if novelty is None else novelty.beside
+    every = confusions if beside is None else np.concatenate([confusions, beside.kept])
+    measured = measure_novelty(
+        novelty,
+        lambda weights: mean_iou(every, fore, weights),
+        task="segment",
+        groups=groups if novelty is None else novelty.groups(dataset),
+        seed=seed,
     )
     return Report(
         task="segment",
@@ -432,9 +487,29 @@ def report_masks(
         n=len(dataset),
         metrics=metrics,
         per_class=tuple(rows),
-        tables={"confusion": confusions.sum(0), "slices": _mask_slices(confusions, looks, list(fore))},
-        items=tuple(_mask_items(dataset, confusions, list(fore), names)),
+        tables={
+            "confusion": confusions.sum(0),
+            "slices": _mask_slices(confusions, looks, list(fore)),
+            "together": count_groups(dataset, image_scores("segment", items)),
+            "novelty": measured,
+        },
+        items=tuple(items),
     )
+
+
+def mean_iou(
+    confusions: NDArray[np.int64], foreground: Sequence[int], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return mean IoU over the foreground classes that are there, for each row of weights of the images."""
+    n, c, _ = confusions.shape
+    fore = list(foreground)
+    table = (weights @ confusions.reshape(n, -1).astype(np.float64)).reshape(-1, c, c)
+    right, truth, found = np.einsum("bii->bi", table), table.sum(2), table.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou = np.where(truth > 0, right / (truth + found - right), np.nan)[:, fore]
+        known = np.isfinite(iou)
+        mean: NDArray[np.float64] = np.where(known, iou, 0.0).sum(1) / known.sum(1)
+    return mean
 
 
 def _mask_slices(
@@ -461,10 +536,10 @@ def _miou(confusions: NDArray[np.int64], fore: list[int]) -> float | None:
     return float(iou.mean()) if len(there) else None
 
 
-def _mask_items(
+def mask_items(
     dataset: Dataset, confusions: NDArray[np.int64], fore: list[int], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Give a row an image, the worst first by the pixels that are wrong in what is or should be marked."""
+    """Return a row an image, the worst first by the pixels that are wrong in what is or should be marked."""
     items = []
     for i, (sample, table) in enumerate(zip(dataset.samples, confusions, strict=True)):
         right, truth, found = np.diag(table), table.sum(1), table.sum(0)

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
-from eyewright.metrics import fisher_less, wilson_interval
+from eyewright.evaluation.together import group_names
+from eyewright.metrics import fisher_less
+from eyewright.metrics.bootstrap import share_interval
+from eyewright.metrics.groups import clusters_of, weaker_p_value
 
 _LEVEL = 0.05
 _SMALLEST = 10
@@ -25,8 +29,11 @@ def slice_accuracy(
 
     `right` is bool (N,); `looks` holds each image's longer side in pixels and its mean brightness, 0-255. Size and
     brightness are cut into thirds. A slice is marked `weaker` when Fisher's exact test against the rest says so at 5 %,
-    divided by the number of slices looked at (Bonferroni).
+    divided by the number of slices looked at (Bonferroni). Where images come in groups the intervals are over groups,
+    and the test is one that flips the signs of groups' scores (`weaker_p_value`).
     """
+    clusters = clusters_of(group_names(dataset))
+    rng = generator(0, "slices")
     slices: list[tuple[str, str, NDArray[np.bool_]]] = []
     sides, brightness = (np.array([look[k] for look in looks]) for k in (0, 1))
     slices += _thirds("longer side", sides, "px") + _thirds("brightness", brightness, "")
@@ -43,10 +50,14 @@ def slice_accuracy(
     rows = []
     for name, value, member in slices:
         n, k = int(member.sum()), int(right[member].sum())
-        low, high = wilson_interval(k, n)
+        low, high = share_interval(right & member, member, clusters)
         others = int(right.sum()) - k
-        row = {"slice": name, "value": value, "n": n, "accuracy": k / n, "low": low, "high": high}
-        p_value = fisher_less(k, n, others, len(right) - n)
+        row: dict[str, Any] = {"slice": name, "value": value, "n": n, "accuracy": k / n, "low": low, "high": high}
+        if clusters is None:
+            p_value = fisher_less(k, n, others, len(right) - n)
+        else:
+            p_value = weaker_p_value(member, right.astype(np.float64), clusters, rng=rng)
+            row["groups"] = len(np.unique(clusters.ids[member]))
         rows.append({**row, "rest": others / (len(right) - n), "weaker": p_value * len(slices) < _LEVEL})
     return sorted(rows, key=lambda r: r["accuracy"])
 

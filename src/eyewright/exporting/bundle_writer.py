@@ -277,7 +277,7 @@ def _hugging_face_preprocessor(preparation: Preparation, run: Run) -> dict[str, 
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    keys = ("dataset", "training", "seed", "versions", "hardware", "commit", "parameters", "augmentation")
+    keys = ("dataset", "grouping", "training", "seed", "versions", "hardware", "commit", "parameters", "augmentation")
     return {
         "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "model": run.recipe.model_name,

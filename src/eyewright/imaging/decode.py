@@ -245,8 +245,8 @@ def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> t
     """Return what `probe_image` returns and a small stand-in, uint8 (side, side, 3) RGB, for fingerprints.
 
     Equal pixels give equal stand-ins, whatever the file's format. A JPEG of more than 16 times `side` is decoded at a
-    reduced scale of at least 8 times `side`, which is sooner done and changes the stand-in by less than a level on average. The whole
-    file is read, so damage is found. Not for training: `Preparation` gives the real pixels.
+    reduced scale of at least 8 times `side`, which is faster and changes the stand-in by less than a level on
+    average. The whole file is read, so damage is found. Not for training: `Preparation` gives the real pixels.
 
     Raises:
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.

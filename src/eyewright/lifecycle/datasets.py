@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eyewright.data import Dataset, Sample, Scan
+    from eyewright.data import Dataset, Scan
     from eyewright.training.run import Run
 
 Say = Callable[[str], None]
@@ -204,7 +204,9 @@ def part_of_run(owner: "Run", split: str) -> "Dataset":
 
 
 def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) -> "Dataset":
-    """Open the data that a run was trained on, and give the parts `splits` as the run's own `split.csv` says.
+    """Open the data that a run was trained on, and return the parts `splits` as the run's own `split.csv` says.
+
+    Its groups are restored too.
 
     Raises:
         DatasetError: the data, or an image of it, is no longer there.
@@ -228,18 +230,18 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     if owner.task_name != "classify":
         dataset = dataset.relabelled(owner.labels)
         here = {s.id: s for s in dataset.samples}
-        kept = (replace(here[i], split=r["split"], group=_group(here[i], r)) for i, r in rows.items())  # type: ignore[arg-type]
+        kept = (replace(here[i], split=r["split"], group=r.get("group") or here[i].group) for i, r in rows.items())  # type: ignore[arg-type]
         return replace(dataset, samples=tuple(kept))
     samples = (
-        replace(here[i], split=r["split"], target=owner.labels.id(r["label"]), group=_group(here[i], r))  # type: ignore[arg-type]
+        replace(
+            here[i],
+            split=r["split"],  # type: ignore[arg-type]
+            target=owner.labels.id(r["label"]),
+            group=r.get("group") or here[i].group,
+        )
         for i, r in rows.items()
     )
     return replace(dataset, labels=owner.labels, samples=tuple(samples))
-
-
-def _group(sample: "Sample", row: Mapping[str, str]) -> str | None:
-    """Return an image's group as the run knew it; runs of earlier versions did not write it down."""
-    return row.get("group") or sample.group
 
 
 def known_images(owner: "Run | None") -> set[str]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent
+from eyewright.lifecycle.group_folds import group_folds, with_groups
+from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.scene_folds import measure_scene_folds
 from eyewright.lifecycle.stages import evaluate, train_on
@@ -52,7 +54,7 @@ class FoldsResult:
 def cross_validate(
     data: "Dataset | PathLike",
     *,
-    folds: int = 5,
+    folds: int | Literal["groups"] = 5,
     repeats: int = 1,
     ensemble: bool = False,
     budget: str | float | None = None,
@@ -72,7 +74,8 @@ def cross_validate(
     group stay in one fold. Within a fold an eighth of the
     training images chooses the epoch and the temperature, so the part that is measured is touched by nothing. A test
     part that comes with the data is kept out of all folds. `repeats` cuts the folds anew that many times. `budget` is
-    for all folds together. With `resume` finished folds are kept.
+    for all folds together. With `resume` finished folds are kept. With `folds="groups"` every group is left out once
+    (more than 20 are put into 10 folds of whole groups), and `repeats` is not for that.
 
     Raises:
         DatasetError: a class has fewer images that are not alike than folds.
@@ -96,11 +99,21 @@ def cross_validate(
     if not resume and (folder / "folds.json").exists():
         raise UsageError(f"a cross-validation is already in {str(folder)!r}", fix="choose another --out, or --resume")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
+    scan, note, own = scan_of(data, quiet=quiet), "", None
+    if folds == "groups":
+        if repeats > 1:
+            raise UsageError("expected no --repeats with --folds groups, whose folds are given", fix="leave it out")
+        own, note = group_folds(data, scan=scan, seed=resolved.seed, group_by=group_by)
+        folds = len(own)
+        say(note)
+    # Images that belong together stay in one fold, and intervals are over groups.
+    data = with_groups(data, scan, group_by=group_by)
     parts, runs = train_folds(
         data,
         resolved,
         folder,
         folds=folds,
+        parts=own,
         repeats=repeats,
         deadline=deadline,
         resume=resume,
@@ -110,7 +123,7 @@ def cross_validate(
         say=say,
     )
     return _together(
-        data, parts, runs, folder, folds=folds, ensemble=ensemble, seed=resolved.seed, quiet=quiet, say=say
+        data, parts, runs, folder, folds=folds, note=note, ensemble=ensemble, seed=resolved.seed, quiet=quiet, say=say
     )
 
 
@@ -121,6 +134,7 @@ def train_folds(
     *,
     folds: int,
     repeats: int = 1,
+    parts: list["Dataset"] | None = None,
     deadline: float | None = None,
     resume: bool = False,
     group_by: str | None = None,
@@ -128,11 +142,14 @@ def train_folds(
     quiet: bool = True,
     say: Say = silent,
 ) -> tuple[list["Dataset"], list["Run"]]:
-    """Train a run for every fold into `folder/fold-K`; give each fold's data, whose test part is its own, and run."""
+    """Train a run for every fold into `folder/fold-K`; return each fold's data, whose test part is its own, and run.
+
+    `parts` are the folds, where they are cut already.
+    """
     from eyewright.data import fold_datasets
 
     scan = scan_of(dataset, quiet=quiet)
-    parts = [
+    parts = parts or [
         part
         for r in range(repeats)
         for part in fold_datasets(dataset, folds, scan=scan, seed=recipe.seed + r, group_by=group_by)
@@ -171,6 +188,7 @@ def _together(
     folder: Path,
     *,
     folds: int,
+    note: str,
     ensemble: bool,
     seed: int,
     quiet: bool,
@@ -178,22 +196,26 @@ def _together(
 ) -> FoldsResult:
     from eyewright.data import audit_dataset
     from eyewright.evaluation import write_report
+    from eyewright.evaluation.novelty import novelty_finding
     from eyewright.metrics import corrected_interval
     from eyewright.tasks import TASKS
 
     measure = _measure_classes if dataset.task == "classify" else measure_scene_folds
     report, whole, each, pictures, table = measure(dataset, parts, runs, folds=folds, seed=seed, quiet=quiet, say=say)
     names = [k for k in each[0] if all(k in row for row in each)]
+    share = 1 / (folds - 1) if not note else _test_share(parts)
     between = {
-        k: corrected_interval([row[k] for row in each], test_share=1 / (folds - 1), bounds=_BOUNDS.get(k, (0.0, 1.0)))
+        k: corrected_interval([row[k] for row in each], test_share=share, bounds=_BOUNDS.get(k, (0.0, 1.0)))
         for k in names
     }
     spread = {k: float(np.std([row[k] for row in each], ddof=1)) for k in names}
     report = replace(
         report,
-        sections={**_sections(runs, each, between, spread, folds), "audit": audit_dataset(whole, scan_of(whole))},
+        sections={**_sections(runs, each, between, spread, folds, note), "audit": audit_dataset(whole, scan_of(whole))},
         provenance={k: runs[0].about[k] for k in ("versions", "hardware", "commit") if runs[0].about.get(k)},
     )
+    finding = novelty_finding(report.tables.get("novelty"), report.task)
+    report = replace(report, sections={**report.sections, "findings": () if finding is None else (finding,)})
     title = f"{dataset.name}: {runs[0].recipe.model_name}, {folds} folds"
     write_report(report, folder, title=title, pictures=pictures)
     write_text(folder / "out-of-fold.csv", table)
@@ -206,6 +228,7 @@ def _together(
     facts = {
         "folds": folds,
         "repeats": len(parts) // folds,
+        "note": note,
         "between": between,
         "spread": spread,
         "each": each,
@@ -253,9 +276,16 @@ def _measure_classes(
     nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
     raw = {"probabilities": (scores / scores.sum(1, keepdims=True)).astype(np.float32)}
     answers = TASKS[dataset.task].decode(raw, nowhere, dataset.labels)
-    report = report_predictions(answers, whole, labels=dataset.labels, looks=looks, seed=seed)
+    novelty = novelty_of_folds(parts, runs, whole, folds)
+    report = report_predictions(answers, whole, labels=dataset.labels, looks=looks, seed=seed, novelty=novelty)
     pictures = choose_pictures(report, whole)
     return report, whole, each, pictures, _predictions_csv(parts, whole, scores, folds)
+
+
+def _test_share(parts: Sequence["Dataset"]) -> float:
+    """Return the mean of test/train over folds: groups differ in size."""
+    counts = [(sum(s.split == "test" for s in p.samples), len(p.samples)) for p in parts]
+    return float(np.mean([test / (n - test) for test, n in counts]))
 
 
 def _sections(
@@ -264,11 +294,12 @@ def _sections(
     between: Mapping[str, Metric],
     spread: Mapping[str, float],
     folds: int,
+    note: str,
 ) -> dict[str, Any]:
     about = runs[0].about
     return {
         "recipe": runs[0].recipe.without_places().to_json(),
-        "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds},
+        "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds, "note": note},
         "facts": {
             "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} of them",
             "cross-validation": f"{folds} folds, cut {len(runs) // folds} times; every image is measured by nets "
@@ -292,11 +323,13 @@ def _predictions_csv(parts: Sequence["Dataset"], whole: "Dataset", scores: NDArr
 
 def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, dataset: "Dataset") -> "Run":
     """Write the folds' nets as one run. Every image but the test part's was learnt from by some member."""
+    from eyewright.evaluation.known import FEATURES_FILE, pack_features
     from eyewright.nets.ensemble import Ensemble
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.checkpoints import save_best
     from eyewright.training.looks import LOOKS_FILE
     from eyewright.training.recipe import write_recipe
+    from eyewright.training.run import SPLIT_COLUMNS
 
     first = runs[0]
     net = PixelNet(
@@ -308,16 +341,21 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     write_recipe(folder / "recipe.toml", first.recipe)
     if (first.folder / "hub").is_dir():
         write_json(folder / "hub" / "config.json", _read_json(first.folder / "hub" / "config.json"))
-    rows = {r["id"]: {**r, "split": "val" if r["split"] == "test" else "train"} for r in first.split_rows()}
+    # How near an image is to the first fold's training images says nothing of those of all folds.
+    rows = {
+        r["id"]: {**r, "split": "val" if r["split"] == "test" else "train", "novelty": "", "novelty_ratio": ""}
+        for r in first.split_rows()
+    }
     scan = scan_of(dataset)
+    learnt = np.array([i for i, s in enumerate(dataset.samples) if s.id in rows])
+    write_bytes(folder / FEATURES_FILE, pack_features(scan, learnt))
     for sample, record in zip(dataset.samples, scan.records, strict=True):
         if sample.id not in rows:
             label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
-            known = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
-            rows[sample.id] = {**known, "group": sample.group or ""}
+            rows[sample.id] = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
+            rows[sample.id]["group"] = sample.group or ""
     buffer = io.StringIO()
-    names = ("id", "split", "label", "sha256", "group")
-    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, SPLIT_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows.values())
     write_text(folder / "split.csv", buffer.getvalue())

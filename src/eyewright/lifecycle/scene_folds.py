@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.report import Report
 from eyewright.lifecycle.datasets import Say
+from eyewright.lifecycle.newness import novelty_of_folds
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -72,6 +73,7 @@ def measure_scene_folds(
     whole = replace(dataset, samples=tuple(samples))
     owners = {s.id: r.predictor for part, r in zip(parts[:folds], runs, strict=False) for s in part.test.samples}
     fold_of = {s.id: k + 1 for k, part in enumerate(parts[:folds]) for s in part.test.samples}
+    novelty = novelty_of_folds(parts, runs, whole, folds)
     if masks:
         report = report_masks(
             whole,
@@ -79,6 +81,7 @@ def measure_scene_folds(
             np.concatenate([g[1] for g in gathered]),
             [look for g in gathered for look in g[2]],
             seed=seed,
+            novelty=novelty,
         )
         table = _mask_rows(report, fold_of)
     else:
@@ -86,7 +89,8 @@ def measure_scene_folds(
         points = np.mean([points_of(r.predictor) for r in runs[:folds]], 0)
         # What is drawn is what the report counts: at the mean of the folds' operating points.
         owners = {i: _at(owner, points) for i, owner in owners.items()}
-        report = report_objects(whole, scenes, [look for g in gathered for look in g[1]], points=points, seed=seed)
+        looks = [look for g in gathered for look in g[1]]
+        report = report_objects(whole, scenes, looks, points=points, seed=seed, novelty=novelty)
         table = _box_rows(whole, scenes, fold_of)
     return report, whole, each, scene_pictures(report, whole, runs[0].predictor, owners=owners), table
 

@@ -34,6 +34,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     silent,
 )
+from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import (
     asked_of,
     check_model,
@@ -258,6 +259,7 @@ def evaluate(
                     f"{seen} of the {len(dataset)} images were trained on", fix="use other images, or --allow-leaks"
                 )
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
+    novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,
         dataset,
@@ -265,8 +267,10 @@ def evaluate(
         temperature=_temperature(predictor),
         sections={"thresholds": _points_of(predictor), **_sections(owner, warnings, dataset)},
         provenance={**_report_provenance(predictor, owner), "measured_on": _measured_on(dataset)},
+        novelty=novelty,
         quiet=quiet,
     )
+    report = with_findings(report, owner, dataset, novelty, seed=seed)
     if out is not None:
         if pictures is not None:
             shown = pictures
@@ -464,17 +468,25 @@ def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> d
             "net": f"{about['model']}, {about['parameters']:,} weights",
             "augmentation": about["augmentation"],
             "training": f"{training['epochs']} epochs in {show_duration(training['seconds'])}; {training['stopped']}",
-            "best epoch": f"{training['best_epoch']}, {_validated(training)}",
+            "best epoch": f"{training['best_epoch']}, {_validated(about)}",
         }
+        grouping = about.get("grouping")
+        if grouping is not None:
+            facts["what belongs together"] = f"{grouping['words']} (rule: {grouping['rule']})"
+            sections["warnings"] = [*warnings, *grouping["warnings"]]
         if "temperature" in about["calibration"]:
             n = about["calibration"]["n"]
             facts["temperature"] = f"{owner.temperature:.3f}, fitted on {n} validation images"
     return {**sections, "facts": facts}
 
 
-def _validated(training: Mapping[str, Any]) -> str:
+def _validated(about: Mapping[str, Any]) -> str:
+    from eyewright.evaluation.validation import say_choice
+
+    training = about["training"]
     name = training.get("metric", "accuracy")
-    return f"validation {name} {training[f'val_{name}']:.4f}"
+    n = (about["dataset"].get("images") or {}).get("val", about["calibration"].get("n", 0))
+    return say_choice(name, training[f"val_{name}"], int(training["epochs"]), int(n))
 
 
 def _temperature(predictor: Any) -> float | None:
@@ -485,7 +497,7 @@ def _temperature(predictor: Any) -> float | None:
 
 def _report_provenance(predictor: Any, owner: "Run | None") -> dict[str, Any]:
     about = owner.about if owner is not None else dict(predictor.manifest.provenance)
-    keys = ("dataset", "seed", "versions", "hardware", "commit")
+    keys = ("dataset", "grouping", "seed", "versions", "hardware", "commit")
     return {k: about[k] for k in keys if about.get(k) is not None}
 
 

@@ -64,6 +64,7 @@ def run(
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
     """
+    from eyewright.evaluation import show_metric
     from eyewright.tasks import TASKS
 
     started = time.monotonic()
@@ -99,7 +100,7 @@ def run(
         say(f"and {len(findings) - 5} more findings: see the report")
     report, paths = _report_of_run(owner, dataset, quiet=quiet)
     main = TASKS[report.task].main_metric
-    say(f"test: {main} {report.metrics[main]}")
+    say(f"test: {main} {show_metric(main, report.metrics[main])}")
     bundle, parity = export_checked(owner, folder / "bundle", validation=dataset.val, report=report)
     say(f"bundle verified: {parity}")
     paths = {"run": folder, "bundle": folder / "bundle", **paths}

@@ -2,17 +2,21 @@
 
 __all__ = [
     "ClassNumbers",
+    "Resampling",
     "bootstrap_weights",
     "classification_metrics",
     "fisher_less",
     "mcnemar_exact",
     "paired_differences",
     "percentile_interval",
+    "resample",
+    "share_interval",
     "wilson_interval",
 ]
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.report import Metric
 from eyewright.metrics import classification as c
+from eyewright.metrics.groups import Clusters, Kind, clusters_of, grouped_interval, grouped_share
 
 _CHUNK_CELLS = 4_000_000
 _RANKED_CELLS = 30_000_000
@@ -27,6 +32,9 @@ _OF_COUNTS = frozenset(
     {"accuracy", "balanced_accuracy"}
     | {f"{kind}_{mean}" for kind in ("precision", "recall", "f1") for mean in ("macro", "micro", "weighted")}
 )
+_RANKED = frozenset({"auc", "average_precision"})
+_FREE = (-math.inf, math.inf)
+_BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf), "brier": (0.0, 2.0), "ece": (0.0, 1.0)}
 
 
 def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -78,6 +86,70 @@ def bootstrap_weights(
         yield counts[:, ids].astype(np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """How the interval of any number is found that can be computed under weights of the images, (R, n) -> (R,).
+
+    Without groups, or with many, by the bootstrap; with up to 200 groups by leaving out one group at a time.
+    """
+
+    n: int
+    replicates: int
+    rng: np.random.Generator
+    groups: NDArray[Any] | None
+    clusters: Clusters | None
+
+    @property
+    def by_t(self) -> bool:
+        return self.clusters is not None and self.clusters.by_t
+
+    @property
+    def method(self) -> str:
+        return "t over groups" if self.by_t else "bootstrap"
+
+    @property
+    def n_groups(self) -> int | None:
+        return None if self.clusters is None else self.clusters.count
+
+    def weights(self) -> Iterator[NDArray[np.float64]]:
+        """Yield the weights under which the number is to be computed, float (chunk, n)."""
+        if self.clusters is None or not self.clusters.by_t:
+            yield from bootstrap_weights(self.n, replicates=self.replicates, rng=self.rng, groups=self.groups)
+            return
+        left = self.clusters.left_out()
+        chunk = max(1, _CHUNK_CELLS // max(self.n, 1))
+        for start in range(0, len(left), chunk):
+            yield left[start : start + chunk]
+
+    def interval(
+        self,
+        value: float,
+        samples: NDArray[np.float64],
+        *,
+        kind: Kind = "bounded",
+        confidence: float = 0.95,
+        bounds: tuple[float, float] = (-math.inf, math.inf),
+    ) -> tuple[float, float]:
+        """Return the interval of a number from its values under `weights`; see `grouped_interval` for `kind`."""
+        if self.clusters is not None and self.clusters.by_t:
+            return grouped_interval(value, samples, self.clusters, kind=kind, confidence=confidence, bounds=bounds)
+        return percentile_interval(samples, confidence=confidence)
+
+
+def resample(n: int, *, replicates: int, rng: np.random.Generator, groups: NDArray[Any] | None) -> Resampling:
+    """Return how intervals over `n` images are found; `groups`, (n,), names what each image belongs to."""
+    return Resampling(n, replicates, rng, groups, clusters_of(groups))
+
+
+def share_interval(
+    hits: NDArray[Any], counts: NDArray[Any], clusters: Clusters | None, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of a share from each image's hits and counts, both (n,): Wilson's, or that over groups."""
+    if clusters is None:
+        return wilson_interval(float(np.sum(hits)), int(np.sum(counts)), confidence=confidence)
+    return grouped_share(hits, counts, clusters, confidence=confidence)
+
+
 def classification_metrics(
     true: NDArray[np.int64],
     scores: NDArray[np.floating[Any]],
@@ -90,7 +162,8 @@ def classification_metrics(
     """Measure predictions by every classification metric, each with a bootstrap interval and n.
 
     `true` is int (N,) in [0, C), `scores` float (N, C). Where the bootstrap of a count collapses to a point (all right,
-    or all wrong) the accuracy's Wilson interval is given instead: 50 of 50 right does not prove 100 %.
+    or all wrong) the accuracy's Wilson interval is given instead: 50 of 50 right does not prove 100 %. With `groups`,
+    (N,), intervals are over groups, and so is that of Wilson.
 
     >>> scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     >>> print(classification_metrics(np.array([0, 1, 1]), scores, rng=np.random.default_rng(0))["accuracy"].value)
@@ -100,31 +173,36 @@ def classification_metrics(
     if n == 0:
         return {}
     measured = ClassNumbers(true, scores)
+    plan = resample(n, replicates=replicates, rng=rng, groups=groups)
     point = {k: float(v[0]) for k, v in measured(np.ones((1, n))).items()}
     point |= {k: float(v[0]) for k, v in measured.ranks(np.ones((1, n))).items()}
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in point}
     # Ranking needs a sort a class and replicate; it is bounded so that a large test set does not take minutes.
     ranked_at_most = max(25, min(replicates, _RANKED_CELLS // max(1, scores.size)))
+    if plan.by_t:
+        # Every group is left out once, or there is no interval.
+        ranked_at_most = plan.n_groups or 0 if scores.size * (plan.n_groups or 0) <= 10 * _RANKED_CELLS else 0
     done = 0
-    for weights in bootstrap_weights(n, replicates=replicates, rng=rng, groups=groups):
+    for weights in plan.weights():
         found = measured(weights)
         if done < ranked_at_most:
             found |= measured.ranks(weights[: ranked_at_most - done])
         done += len(weights)
         for name, value in found.items():
             drawn[name].append(value)
-    right = float(measured.right.sum())
     result = {}
     for name, number in point.items():
-        low, high = percentile_interval(np.concatenate([*drawn[name], np.zeros(0)]), confidence=confidence)
-        method = "bootstrap"
+        samples = np.concatenate([*drawn[name], np.zeros(0)])
+        kind: Kind = "share" if name in _OF_COUNTS else "bounded" if name in _RANKED else "plain"
+        low, high = plan.interval(number, samples, kind=kind, confidence=confidence, bounds=_BOUNDS.get(name, _FREE))
+        method = plan.method
         if low == high and (name in _OF_COUNTS or name == "kappa"):
-            low, high = wilson_interval(right, n, confidence=confidence)
-            method = "wilson"
+            low, high = share_interval(measured.right, np.ones(n), plan.clusters, confidence=confidence)
+            method = "wilson" if plan.clusters is None else "t over groups"
             if name == "kappa":
                 chance = float(((np.bincount(true) / n) ** 2).sum())
                 low, high = ((v - chance) / (1 - chance) if chance < 1 else math.nan for v in (low, high))
-        result[name] = Metric(_finite(number), _finite(low), _finite(high), n, method, confidence)
+        result[name] = Metric(_finite(number), _finite(low), _finite(high), n, method, confidence, plan.n_groups)
     return result
 
 
@@ -221,18 +299,20 @@ def paired_differences(
     """
     a, b = ClassNumbers(true, scores_a), ClassNumbers(true, scores_b)
     n = len(true)
+    plan = resample(n, replicates=replicates, rng=rng, groups=groups)
     ones = np.ones((1, n))
     first, second = a(ones), b(ones)
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in first}
-    for weights in bootstrap_weights(n, replicates=replicates, rng=rng, groups=groups):
+    for weights in plan.weights():
         left, right = a(weights), b(weights)
         for name, values in drawn.items():
             values.append(right[name] - left[name])
     result = {}
+    method = "paired t over groups" if plan.by_t else "paired bootstrap"
     for name, values in drawn.items():
-        low, high = percentile_interval(np.concatenate(values), confidence=confidence)
         difference = float(second[name][0] - first[name][0])
-        result[name] = Metric(_finite(difference), _finite(low), _finite(high), n, "paired bootstrap", confidence)
+        low, high = plan.interval(difference, np.concatenate(values), kind="plain", confidence=confidence)
+        result[name] = Metric(_finite(difference), _finite(low), _finite(high), n, method, confidence, plan.n_groups)
     return result
 
 

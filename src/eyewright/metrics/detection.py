@@ -7,6 +7,7 @@ __all__ = [
     "centred_interval",
     "detection_errors",
     "detection_metrics",
+    "moved_interval",
     "object_confusion",
     "panoptic_quality",
     "precision_curve",
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.report import Metric
-from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval
+from eyewright.metrics.bootstrap import Resampling, percentile_interval, resample
 from eyewright.metrics.matching import Answers, Detected, Matched, match_detections, overlaps_of
 from eyewright.metrics.points import OperatingPoint, choose_point, unknown_point
 
@@ -102,13 +103,21 @@ def detection_metrics(
     points = _numbers(m, ones, full=True)
     total = sum(len(c.scores) for c in m.classes)
     rounds = int(np.clip(_CELLS // max(1, total * len(m.thresholds)), 50, replicates))
-    drawn = [_numbers(m, w, full=False) for w in bootstrap_weights(n, replicates=rounds, rng=rng, groups=groups)]
+    plan = resample(n, replicates=rounds, rng=rng, groups=groups)
+    drawn = [_numbers(m, w, full=False) for w in plan.weights()]
     result = {}
     for name, value in points.items():
         samples = np.concatenate([d[name] for d in drawn if name in d] or [np.zeros(0)])
-        low, high = centred_interval(float(value[0]), samples)
-        result[name] = Metric(_finite(value[0]), _finite(low), _finite(high), n)
+        low, high = moved_interval(plan, float(value[0]), samples)
+        result[name] = Metric(
+            _finite(value[0]), _finite(low), _finite(high), n, method=plan.method, groups=plan.n_groups
+        )
     return result
+
+
+def moved_interval(plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the interval of an average precision: the centred one of the bootstrap, or the t interval over groups."""
+    return plan.interval(value, samples) if plan.by_t else centred_interval(value, samples)
 
 
 def centred_interval(value: float, samples: NDArray[np.float64]) -> tuple[float, float]:

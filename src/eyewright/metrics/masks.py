@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from eyewright.core.report import Metric
-from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval, wilson_interval
+from eyewright.metrics.bootstrap import resample, share_interval
+from eyewright.metrics.groups import Clusters
 
 IGNORE = 255
 """The class id of pixels that count for nothing."""
@@ -122,22 +123,25 @@ def mask_metrics(
             "pixel_accuracy": found["accuracy"],
         }
 
+    plan = resample(n, replicates=replicates, rng=rng, groups=groups)
     point = numbers(np.ones((1, n)))
     drawn: dict[str, list[NDArray[np.float64]]] = {}
-    for weights in bootstrap_weights(n, replicates=replicates, rng=rng, groups=groups):
+    for weights in plan.weights():
         each = numbers(weights)
         for key, value in (means(each) | {"iou": each["iou"]}).items():
             drawn.setdefault(key, []).append(value)
     samples = {k: np.concatenate(v) for k, v in drawn.items()}
     result = {}
     for name, value in means(point).items():
-        low, high = percentile_interval(samples[name])
-        result[name] = Metric(_finite(value[0]), _finite(low), _finite(high), n)
-    result |= _defects(confusions, fore)
+        low, high = plan.interval(float(value[0]), samples[name])
+        result[name] = Metric(
+            _finite(value[0]), _finite(low), _finite(high), n, method=plan.method, groups=plan.n_groups
+        )
+    result |= _defects(confusions, fore, plan.clusters)
     rows = []
     with np.errstate(invalid="ignore"):
         for k, name in enumerate(names):
-            low, high = percentile_interval(samples["iou"][:, k])
+            low, high = plan.interval(float(point["iou"][0, k]), samples["iou"][:, k])
             rows.append(
                 {
                     "label": name,
@@ -151,28 +155,27 @@ def mask_metrics(
     return result, rows
 
 
-def _defects(confusions: NDArray[np.int64], fore: NDArray[np.int64]) -> dict[str, Metric]:
-    """Give the share of (image, foreground class) pairs that were found, and of clean images with a false alarm."""
+def _defects(confusions: NDArray[np.int64], fore: NDArray[np.int64], clusters: Clusters | None) -> dict[str, Metric]:
+    """Return the share of (image, foreground class) pairs that were found, and of clean images with a false alarm."""
     right = np.einsum("nii->ni", confusions)
     truth, found = confusions.sum(2), confusions.sum(1)
     there = truth[:, fore] > 0
     iou = right[:, fore] / np.maximum(truth[:, fore] + found[:, fore] - right[:, fore], 1)
-    hits, total = int(((iou > FOUND_IOU) & there).sum()), int(there.sum())
     both = confusions[:, fore][:, :, fore].sum((1, 2))
     whole = truth[:, fore].sum(1) + found[:, fore].sum(1) - both
     any_marked = there.any(1)
-    any_hits = int((both[any_marked] > FOUND_IOU * whole[any_marked]).sum())
-    clean = ~any_marked
-    alarms = int((found[:, fore].sum(1) > 0)[clean].sum())
+    alarmed = found[:, fore].sum(1) > 0
     result = {}
-    for name, k, m in (
-        ("found", hits, total),
-        ("found_any", any_hits, int(any_marked.sum())),
-        ("false_alarms", alarms, int(clean.sum())),
+    for name, hits, counts in (
+        ("found", ((iou > FOUND_IOU) & there).sum(1), there.sum(1)),
+        ("found_any", any_marked & (both > FOUND_IOU * whole), any_marked),
+        ("false_alarms", ~any_marked & alarmed, ~any_marked),
     ):
-        low, high = wilson_interval(k, m)
+        k, m = int(hits.sum()), int(counts.sum())
+        low, high = share_interval(hits, counts, clusters)
         value = k / m if m else math.nan
-        result[name] = Metric(_finite(value), _finite(low), _finite(high), m, "wilson")
+        method, groups = ("wilson", None) if clusters is None else ("t over groups", clusters.count)
+        result[name] = Metric(_finite(value), _finite(low), _finite(high), m, method, groups=groups)
     return result
 
 

@@ -1,6 +1,6 @@
 """A run: what training leaves behind, as a folder and as a value."""
 
-__all__ = ["BundledRun", "Run", "begin_with", "build_net", "open_run_folder", "read_run"]
+__all__ = ["SPLIT_COLUMNS", "BundledRun", "Run", "begin_with", "build_net", "open_run_folder", "read_run"]
 
 import contextlib
 import csv
@@ -28,6 +28,10 @@ from eyewright.training.predictor import TorchPredictor
 from eyewright.training.recipe import Recipe, read_recipe
 
 Builder = Callable[..., nn.Module]
+
+SPLIT_COLUMNS = ("id", "split", "label", "sha256", "group", "novelty", "novelty_ratio")
+"""The columns of `split.csv`. Of images that are not trained on, `novelty` is the distance to the nearest training
+image and `novelty_ratio` that distance divided by the one to the tenth nearest."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Run:
         )
 
     def split_rows(self) -> tuple[Mapping[str, str], ...]:
-        """Return the rows of `split.csv`: id, split, label, SHA-256 and group of every image that the run knew."""
+        """Return the rows of `split.csv`, one an image that the run knew; runs of before have fewer columns."""
         with open(self.folder / "split.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
             return tuple(csv.DictReader(file))
 

@@ -4,6 +4,7 @@ __all__ = ["Builder", "pixel_scaling", "train_model"]
 
 import csv
 import io
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,13 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eyewright.core.files import write_json, write_text
+from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.provenance import describe_machine
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
+from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan, dataset_fingerprint, target_text
+from eyewright.evaluation.known import FEATURES_FILE, pack_features
+from eyewright.evaluation.validation import say_choice
 from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.novelty import nearness
 from eyewright.metrics.points import group_numbers
 from eyewright.nets.pixels import parameter_count
 from eyewright.training.cache import build_cache
@@ -30,7 +35,7 @@ from eyewright.training.looks import Looks, looks_of, write_looks
 from eyewright.training.loop import FitData, run_through
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, write_recipe
-from eyewright.training.run import Builder, Run, begin_with, build_net, open_run_folder
+from eyewright.training.run import SPLIT_COLUMNS, Builder, Run, begin_with, build_net, open_run_folder
 from eyewright.training.steps import Step, plain_step
 from eyewright.training.subjects import SUBJECTS
 
@@ -110,7 +115,7 @@ def train_model(
             if published is not None:
                 published.write(folder / "hub", net.body)
             write_recipe(folder / "recipe.toml", resolved)
-            write_text(folder / "split.csv", _split_csv(dataset, scan))
+            _write_split(folder, dataset, scan)
         started = time.monotonic()
         result = fit(
             net,
@@ -158,6 +163,7 @@ def train_model(
                 "groups": {s: _groups_of(dataset, s) for s in dataset.splits},
                 "notes": list(dataset.notes),
             },
+            "grouping": None if dataset.grouping is None else _grouping(dataset.grouping),
             "seed": resolved.seed,
             **describe_machine(),
             **(notes or {}),
@@ -165,8 +171,8 @@ def train_model(
         if leads:
             write_looks(folder, looks(train, data.train_pixels))
             write_json(folder / "run.json", about)
-        score = f"validation {learning.main_metric} {result.best_score:.4f}"
-        say(f"{result.stopped}; best epoch {result.best_epoch}, {score}")
+        chosen = say_choice(learning.main_metric, result.best_score, len(result.history), len(val))
+        say(f"{result.stopped}; best epoch {result.best_epoch}, {chosen}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
 
 
@@ -182,11 +188,28 @@ def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
     return {"mean": [round(float(m), 6) for m in mean], "std": [round(max(float(s), 0.02), 6) for s in std]}
 
 
-def _split_csv(dataset: Dataset, scan: Scan) -> str:
+def _grouping(grouping: Grouping) -> dict[str, Any]:
+    return {"words": grouping.describe(), **grouping.to_json()}
+
+
+def _write_split(folder: Path, dataset: Dataset, scan: Scan) -> None:
+    """Write `split.csv` and, so that other images can be compared later, `features.npz` of the training images."""
+    splits = np.array([s.split for s in dataset.samples])
+    train, held_out = np.flatnonzero(splits == "train"), np.flatnonzero(splits != "train")
+    near = nearness(scan.features[held_out], scan.features[train])
+    rows = dict(zip(held_out.tolist(), zip(near.distance.tolist(), near.ratio.tolist(), strict=True), strict=True))
+    write_text(folder / "split.csv", _split_csv(dataset, scan, rows))
+    write_bytes(folder / FEATURES_FILE, pack_features(scan, train))
+
+
+def _split_csv(dataset: Dataset, scan: Scan, near: Mapping[int, tuple[float, float]]) -> str:
+    """Return a row a sample; `near` holds, by its index, how near one that is not trained on is to the training images:
+    the distance, and its ratio to that of the tenth nearest."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("id", "split", "label", "sha256", "group"))
-    for sample, record in zip(dataset.samples, scan.records, strict=True):
+    writer.writerow(SPLIT_COLUMNS)
+    for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
         label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
-        writer.writerow((sample.id, sample.split, label, record.digest, sample.group or ""))
+        cells = ["" if math.isnan(v) else f"{v:.6g}" for v in near.get(i, (math.nan, math.nan))]
+        writer.writerow((sample.id, sample.split, label, record.digest, sample.group or "", *cells))
     return buffer.getvalue()

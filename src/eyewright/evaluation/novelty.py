@@ -1,0 +1,274 @@
+"""How new the test set is: the metric over the distance to the nearest training image."""
+
+__all__ = ["MAIN", "Novelty", "measure_novelty", "novelty_finding", "say_novelty"]
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.report import Finding
+from eyewright.core.rng import generator
+from eyewright.data.dataset import Dataset
+from eyewright.evaluation.together import group_names
+from eyewright.metrics.bootstrap import Resampling, resample, share_interval
+from eyewright.metrics.detection import centred_interval
+from eyewright.metrics.novelty import Nearness
+
+if TYPE_CHECKING:
+    from eyewright.evaluation.validation import Validation
+
+MAIN: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "classify": ("accuracy", "accuracy"),
+        "detect": ("ap50", "AP50"),
+        "instance": ("ap50", "AP50"),
+        "segment": ("miou", "mean IoU"),
+    }
+)
+"""The metric that is followed over the distance, by task: its key and how a person is told of it."""
+
+Number = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+_LEAST = 12
+_LEAST_PART = 8
+_POINTS = 15
+_REPLICATES = 400
+_CURVE_ROWS = 120_000
+_HALF_WIDTH = 0.3
+_LEAST_IN_KERNEL = 12
+_ALL_SIBLINGS = 0.9
+_MANY_SIBLINGS = 0.2
+_PARTS = ("most like a training image", "in between", "least like any training image")
+
+
+@dataclass(frozen=True, eq=False)
+class Novelty:
+    """How near each measured image is to the training images, or the `reason` why that is not known.
+
+    `note` is a sentence about how it was found, such as that only some of the training images were compared.
+    `validation` are images that are measured beside them, so that the dependence on the distance rests on more images.
+    """
+
+    near: Nearness | None = None
+    reason: str = ""
+    note: str = ""
+    validation: "Validation | None" = None
+
+    @property
+    def beside(self) -> "Validation | None":
+        """The validation images, where it is known how near they and the measured images are."""
+        useful = self.near is not None and self.validation is not None and self.validation.near is not None
+        return self.validation if useful else None
+
+    def groups(self, dataset: Dataset) -> NDArray[Any] | None:
+        """Return the groups of the images of `dataset` and of those beside them; None where there are none."""
+        if self.beside is None:
+            return group_names(dataset)
+        samples = (*dataset.samples, *self.beside.dataset.samples)
+        return group_names(replace(dataset, samples=samples))
+
+
+def measure_novelty(
+    novelty: Novelty | None,
+    number: Number,
+    *,
+    task: str,
+    groups: NDArray[Any] | None,
+    hits: NDArray[np.bool_] | None = None,
+    classes: int = 1,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Return the metric over thirds of the distance to the nearest training image, and as a smooth curve, as a table.
+
+    `number` computes the metric under weights of the images and then of those beside them, (R, N) -> (R,); `groups`
+    and, of classification, `hits`, bool (N,), which answers are right, are of the same images. Intervals and the
+    curve's band resample groups. The curve is the metric under tricube weights of the rank of the distance, three
+    tenths of the images to either side. None without a novelty; a table with "reason" alone where it is not known.
+    """
+    if novelty is None:
+        return None
+    if novelty.near is None:
+        return {"reason": novelty.reason}
+    whole = novelty.near if novelty.beside is None else novelty.near.joined(novelty.beside.near)
+    known = np.flatnonzero(whole.known)
+    if len(known) < _LEAST:
+        return {"reason": f"expected {_LEAST} images or more with a known distance, found {len(known)}"}
+    near, n = whole.chosen(known), len(whole.distance)
+    own = None if groups is None else groups[known]
+
+    def under(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        every = np.zeros((len(weights), n))
+        every[:, known] = weights
+        return number(every)
+
+    measured = _Measured(under, task, own, None if hits is None else hits[known], seed)
+    siblings = near.siblings
+    table: dict[str, Any] = {
+        "metric": MAIN[task][0],
+        "n": len(known),
+        "validation": int((known >= len(novelty.near.distance)).sum()),
+        "note": novelty.note,
+        "thirds": [],
+        "difference": None,
+        "lower": False,
+        "siblings": int(siblings.sum()),
+        "with_sibling": None,
+        "no_new": bool(siblings.mean() >= _ALL_SIBLINGS),
+        "without_sibling": None,
+        "sibling_difference": None,
+        "lower_without": False,
+        "curve": [],
+    }
+    if _LEAST_PART <= siblings.sum() <= len(known) - _LEAST_PART:
+        table["with_sibling"], table["without_sibling"] = measured.part(siblings), measured.part(~siblings)
+        table["sibling_difference"] = measured.difference(siblings, ~siblings)
+        table["lower_without"] = _is_above(table["sibling_difference"])
+    low, high = np.quantile(near.distance, [1 / 3, 2 / 3])
+    members = (near.distance <= low, (near.distance > low) & (near.distance <= high), near.distance > high)
+    if all(m.sum() >= 3 for m in members):
+        for name, member in zip(_PARTS, members, strict=True):
+            own_distances = near.distance[member]
+            ends = {"from": float(own_distances.min()), "to": float(own_distances.max())}
+            table["thirds"].append({"part": name, **ends, **measured.part(member)})
+        table["rest"] = measured.part(~members[2])
+        table["difference"] = measured.difference(~members[2], members[2])
+        table["lower"] = _is_above(table["difference"])
+        table["curve"] = measured.curve(near.distance, classes)
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """A metric under weights of the images whose distance is known."""
+
+    number: Number
+    task: str
+    groups: NDArray[Any] | None
+    hits: NDArray[np.bool_] | None
+    seed: int
+
+    def part(self, member: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the metric of some images with its interval."""
+        rows = np.flatnonzero(member)
+        groups = None if self.groups is None else self.groups[rows]
+        plan = resample(len(rows), replicates=_REPLICATES, rng=generator(self.seed, "novelty"), groups=groups)
+
+        def under(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            whole = np.zeros((len(weights), len(member)))
+            whole[:, rows] = weights
+            return self.number(whole)
+
+        value = float(self.number(member[None].astype(np.float64))[0])
+        low, high = self._interval(plan, value, np.concatenate([under(w) for w in plan.weights()]))
+        if self.hits is not None and (low == high or not np.isfinite(low)):
+            low, high = share_interval(self.hits[rows], np.ones(len(rows)), plan.clusters)
+        found = {"n": len(rows), "value": _finite(value), "low": _finite(low), "high": _finite(high)}
+        return found if self.groups is None else {**found, "groups": len(np.unique(self.groups[rows]))}
+
+    def difference(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the metric of `first` minus that of `second` with the interval of the difference."""
+        n = len(first)
+        plan = resample(n, replicates=_REPLICATES, rng=generator(self.seed, "newest"), groups=self.groups)
+
+        def apart(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            return self.number(weights * first) - self.number(weights * second)
+
+        value = float(apart(np.ones((1, n)))[0])
+        samples = np.concatenate([apart(w) for w in plan.weights()])
+        if plan.by_t:
+            low, high = plan.interval(value, samples, kind="plain")
+        else:
+            # Of average precision the bootstrap is off centre: see `centred_interval`.
+            samples = samples[np.isfinite(samples)]
+            moved = value - float(np.median(samples)) if self.task in ("detect", "instance") and len(samples) else 0.0
+            low, high = (v + moved for v in plan.interval(value, samples))
+        return {"value": _finite(value), "low": _finite(low), "high": _finite(high)}
+
+    def curve(self, distance: NDArray[np.float64], classes: int) -> list[dict[str, Any]]:
+        """Return the smooth curve of the metric with its band, at distances that split the images evenly."""
+        n = len(distance)
+        rank = np.empty(n)
+        rank[np.argsort(distance, kind="stable")] = np.arange(n)
+        half = max(_HALF_WIDTH * n, _LEAST_IN_KERNEL / 2)
+        rounds = int(np.clip(_CURVE_ROWS // (_POINTS * max(1, classes)), 60, _REPLICATES // 2))
+        plan = resample(n, replicates=rounds, rng=generator(self.seed, "curve"), groups=self.groups)
+        weights = np.concatenate(list(plan.weights()))
+        points = []
+        for at in np.linspace(0, n - 1, _POINTS):
+            kernel = (1 - np.minimum(1.0, np.abs(rank - at) / half) ** 3) ** 3
+            value = float(self.number(kernel[None])[0])
+            low, high = self._interval(plan, value, self.number(weights * kernel))
+            here = float(np.sort(distance)[round(at)])
+            points.append({"distance": here, "value": _finite(value), "low": _finite(low), "high": _finite(high)})
+        return points
+
+    def _interval(self, plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
+        if not plan.by_t and self.task in ("detect", "instance"):
+            return centred_interval(value, samples)
+        return plan.interval(value, samples, kind="share" if self.hits is not None else "bounded")
+
+
+def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
+    """Say in a sentence or two what the headline must not hide; nothing where there is nothing to say."""
+    if not table or "thirds" not in table:
+        return ""
+    n, siblings, beside = table["n"], table["siblings"], table["validation"]
+    images = "test images" if not beside else "validation and test images"
+    name = MAIN[task][1]
+    if table["no_new"]:
+        whole = f"Every one of the {n:,}" if siblings == n else f"Nearly every one ({siblings:,}) of the {n:,}"
+        text = (
+            f"{whole} {images} has a near copy or sibling in the training data: "
+            "this number does not say how the model will do on new things."
+        )
+    elif siblings >= _MANY_SIBLINGS * n:
+        text = f"{siblings:,} of the {n:,} {images} have a near copy or sibling in the training data."
+    else:
+        text = ""
+    if table["lower_without"]:
+        alone, others = table["without_sibling"], table["with_sibling"]
+        return (
+            f"On things that are new the {name} is lower: {_percent(alone['value'])} on the {alone['n']:,} of {n:,} "
+            f"{images} without a near copy or sibling in the training data, against {_percent(others['value'])} on the "
+            f"rest ({_points(table['sibling_difference'])})."
+        )
+    if table["lower"]:
+        newest, rest = table["thirds"][-1], table["rest"]
+        return (
+            f"On the third of the {n:,} {images} least like any training image the {name} is only "
+            f"{_percent(newest['value'])}, against {_percent(rest['value'])} on the rest "
+            f"({_points(table['difference'])}). {text}"
+        ).strip()
+    return text
+
+
+def _percent(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.1%}"
+
+
+def _points(difference: Mapping[str, Any]) -> str:
+    low, high = (f"{100 * difference[k]:.0f}" for k in ("low", "high"))
+    return f"{100 * difference['value']:.0f} points lower, 95% interval {low} to {high}"
+
+
+def _is_above(difference: Mapping[str, Any]) -> bool:
+    return difference["low"] is not None and difference["low"] > 0
+
+
+def novelty_finding(table: Mapping[str, Any] | None, task: str) -> Finding | None:
+    """Return what `say_novelty` says as a finding; None where there is nothing to say."""
+    text = say_novelty(table, task)
+    if not text or table is None:
+        return None
+    lower = table["lower"] or table["lower_without"]
+    code = "weaker_on_new" if lower else "nothing_new" if table["no_new"] else "siblings_in_train"
+    fix = "keep what belongs together on one side of the split (--group-by), or collect test images of new things"
+    return Finding(code, text, fix, severity="warning" if code != "siblings_in_train" else "note")
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

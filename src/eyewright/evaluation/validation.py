@@ -1,0 +1,281 @@
+"""Validation against test: do they differ by more than chance, and how optimistic is the validation score?"""
+
+__all__ = [
+    "Validation",
+    "choice_optimism",
+    "compare_validation",
+    "measure_validation",
+    "say_choice",
+    "validation_finding",
+]
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.predictor import Predictor
+from eyewright.core.report import Finding, Report
+from eyewright.core.rng import generator
+from eyewright.data.dataset import Dataset
+from eyewright.evaluation.novelty import MAIN
+from eyewright.evaluation.together import group_names, image_scores
+from eyewright.metrics.groups import Clusters, clusters_of, two_sample_p_value
+from eyewright.metrics.novelty import Nearness
+
+_LEVEL = 0.05
+_MOST = 500
+_AROUND = 5
+_LEAST_EPOCHS = 8
+_LEAST_IMAGES = 8
+_MANY_EPOCHS = 10
+_EXPLAINS = 0.3
+
+
+def say_choice(metric: str, score: float, epochs: int, n: int) -> str:
+    """Say a best epoch's validation score, and that it is the best of several.
+
+    >>> say_choice("accuracy", 0.69, 108, 53)
+    'validation accuracy 69.0% (best of 108 epochs on 53 images: optimistic)'
+    """
+    text = f"validation {_NAMES.get(metric, metric)} {score:.1%}"
+    return text if epochs < 2 else f"{text} (best of {epochs} epochs on {n:,} images: optimistic)"
+
+
+_NAMES = {"ap": "AP50:95", "ap50": "AP50", "miou": "mean IoU", "balanced_accuracy": "balanced accuracy"}
+
+
+def choice_optimism(scores: Sequence[float]) -> float | None:
+    """Estimate by how much the best of several epochs' validation scores is too high, because it is the best.
+
+    The best score is compared with a straight line through the scores of up to 5 epochs to either side of it, itself
+    left out: what an epoch like it scores when it is not chosen for its score. What validation images share over all
+    epochs (an easy or a hard sample) is not part of it. None with fewer than 8 epochs.
+
+    >>> round(choice_optimism([0.5, 0.6, 0.62, 0.6, 0.7, 0.6, 0.62, 0.6]), 2)
+    0.09
+    """
+    values = np.asarray(scores, np.float64)
+    if len(values) < _LEAST_EPOCHS or not np.isfinite(values).all():
+        return None
+    best = int(values.argmax())
+    around = np.arange(max(0, best - _AROUND), min(len(values), best + _AROUND + 1))
+    around = around[around != best]
+    _, level = np.polyfit(around - best, values[around], 1)
+    # At the end of the history a line would run ahead of the data.
+    like_it = level if around.min() < best < around.max() else min(level, float(values[around].max()))
+    return max(0.0, float(values[best] - like_it))
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Validation images as they were measured: `scores` (N,) say how well each went, `value` is the main metric.
+
+    `kept` is what numbers are made of: which answers are right (classify), scenes (boxes), confusions (masks). `near`
+    says how near the images are to the training images.
+    """
+
+    dataset: Dataset
+    kept: Any
+    scores: NDArray[np.float64]
+    value: float | None
+    near: Nearness | None
+
+
+def measure_validation(
+    predictor: Predictor, dataset: Dataset, *, near: Nearness | None = None, quiet: bool = True
+) -> Validation:
+    """Predict at most 500 validation images, evenly chosen."""
+    if len(dataset) > _MOST:
+        rows = np.unique(np.linspace(0, len(dataset) - 1, _MOST).round().astype(np.int64))
+        dataset = replace(dataset, samples=tuple(dataset.samples[i] for i in rows.tolist()))
+        near = None if near is None else near.chosen(rows)
+    kept, scores, value = _measure(predictor, dataset, quiet)
+    return Validation(dataset, kept, scores, value, near)
+
+
+def compare_validation(
+    validation: Validation,
+    test: Dataset,
+    report: Report,
+    *,
+    training: Mapping[str, Any],
+    history: Sequence[Mapping[str, str]] = (),
+    near: Nearness | None = None,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Compare how validation and test images went, by whole groups, and say what may be behind a difference.
+
+    `report` is of `test`; `training` and `history` are the run's, `near` says how near the test images are to the
+    training images. Returns each part's main metric, n and groups, the p-value of equal mean scores, `choice` (see
+    `choice_optimism`) and `causes` in words. None with fewer than 8 images on a side.
+    """
+    if min(len(validation.dataset), len(test)) < _LEAST_IMAGES:
+        return None
+    task, scores = report.task, validation.scores
+    test_scores = image_scores(task, report.items)
+    sides = [(validation.dataset, scores), (test, test_scores)]
+    clusters = [_clusters(d) for d, _ in sides]
+    rng = generator(seed, "validation")
+    p_value = two_sample_p_value(scores, test_scores, clusters[0], clusters[1], rng=rng)
+    metric = MAIN[task][0]
+    told = (validation.value, report.metrics[metric].value)
+    table: dict[str, Any] = {
+        "metric": metric,
+        "p_value": p_value,
+        "differs": p_value < _LEVEL,
+        "choice": None,
+        "causes": [],
+    }
+    for name, value, (_, own), groups in zip(("validation", "test"), told, sides, clusters, strict=True):
+        table[name] = {"value": value, "n": groups.n, "groups": groups.count, "score": float(own.mean())}
+    chosen_by = training.get("metric", "accuracy")
+    optimism = choice_optimism([_number(r.get(f"val_{chosen_by}")) for r in history])
+    epochs = int(training.get("epochs", 0))
+    if epochs > 1:
+        table["choice"] = {"metric": chosen_by, "epochs": epochs, "optimism": optimism}
+    if table["differs"]:
+        higher = float(scores.mean()) > float(test_scores.mean())
+        table["causes"] = [
+            *_by_choice(higher, epochs, len(scores), optimism),
+            *_by_distance(higher, (validation.near, near), clusters, rng),
+            *_by_class(sides, clusters, rng),
+        ]
+    return table
+
+
+def validation_finding(table: Mapping[str, Any] | None, task: str) -> Finding | None:
+    """Return the finding that validation and test differ; None where they do not by more than chance."""
+    if not table or not table["differs"]:
+        return None
+    name = MAIN[task][1]
+    parts = [
+        f"{_percent(table[side]['value'])} on {table[side]['n']:,} {side} images" for side in ("validation", "test")
+    ]
+    text = f"the {name} is {parts[0]} and {parts[1]}, which differ by more than chance (p = {table['p_value']:.2g})"
+    causes = table["causes"] or ["no cause was found in classes, distances to training images or the number of epochs"]
+    return Finding(
+        "validation_differs",
+        f"{text}: {'; '.join(causes)}",
+        "trust the test part; use more validation images, or --folds, and keep what belongs together (--group-by)",
+    )
+
+
+def _measure(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Any, NDArray[np.float64], float | None]:
+    """Return what numbers are made of, how well each image goes, (N,), and the main metric of all."""
+    kept: Any
+    if dataset.task == "classify":
+        from eyewright.evaluation.evaluator import predict_dataset
+
+        targets = dataset.labels.mapping_to(predictor.labels)[dataset.targets]
+        predictions, _ = predict_dataset(predictor, dataset, quiet=quiet)
+        right = np.array([int(p.probabilities.argmax()) for p in predictions]) == targets
+        return right, right.astype(np.float64), float(right.mean())
+    from eyewright.evaluation.scenes import (
+        gather_masks,
+        gather_scenes,
+        mask_items,
+        mean_ap50,
+        mean_iou,
+        object_items,
+        points_of,
+    )
+
+    dataset = dataset.relabelled(predictor.labels)
+    ones = np.ones((1, len(dataset)))
+    if dataset.task == "segment":
+        kept, _, _ = gather_masks(predictor, dataset, quiet=quiet)
+        fore = list(dataset.foreground)
+        items = mask_items(dataset, kept, fore, dataset.labels.names)
+        value = float(mean_iou(kept, fore, ones)[0])
+    else:
+        kept, _ = gather_scenes(predictor, dataset, quiet=quiet)
+        items = object_items(dataset, kept, dataset.labels.names, points_of(predictor))
+        value = mean_ap50(kept, len(dataset.labels))
+    return kept, image_scores(dataset.task, items), value if math.isfinite(value) else None
+
+
+def _clusters(dataset: Dataset) -> Clusters:
+    return clusters_of(group_names(dataset)) or Clusters(np.arange(len(dataset)))
+
+
+def _by_choice(higher: bool, epochs: int, n: int, optimism: float | None) -> list[str]:
+    if not higher or epochs < _MANY_EPOCHS:
+        return []
+    text = f"the best of {epochs} epochs was chosen on these {n:,} validation images"
+    return [text if not optimism else f"{text}, which alone makes about {100 * optimism:.1f} points"]
+
+
+def _by_distance(
+    higher: bool,
+    near: tuple[Nearness | None, Nearness | None],
+    clusters: Sequence[Clusters],
+    rng: np.random.Generator,
+) -> list[str]:
+    sides = [s for s in near if s is not None and s.known.all()]
+    if len(sides) < 2:
+        return []
+    first, second = (s.distance for s in sides)
+    shares = [float(s.siblings.mean()) for s in sides]
+    # The distance itself, or how many have a copy or sibling: either may be what differs.
+    far = [two_sample_p_value(first, second, clusters[0], clusters[1], rng=rng)]
+    alone = [(~s.siblings).astype(np.float64) for s in sides]
+    far.append(two_sample_p_value(alone[0], alone[1], clusters[0], clusters[1], rng=rng))
+    p_value = min(1.0, 2 * min(far))
+    way = (second.mean() > first.mean()) if far[0] <= far[1] else (shares[1] < shares[0])
+    if p_value >= _LEVEL or way != higher:
+        return []
+    closer, farther = ("validation", "test") if higher else ("test", "validation")
+    text = f"{farther} images are less like the training images than {closer} images are (p = {p_value:.2g})"
+    if abs(shares[0] - shares[1]) > 0.1:
+        text += f": {shares[0]:.0%} of validation and {shares[1]:.0%} of test have a near copy or sibling there"
+    return [text]
+
+
+def _by_class(
+    sides: Sequence[tuple[Dataset, NDArray[np.float64]]], clusters: Sequence[Clusters], rng: np.random.Generator
+) -> list[str]:
+    """Say that a class is more frequent in one part than in the other, beyond chance.
+
+    Of classification only if the test part's mixture of classes explains a good part of the difference in score.
+    """
+    names = sides[0][0].labels.names
+    if sides[0][0].task == "classify" and not _mixture_explains(sides):
+        return []
+    ids = sides[1][0].labels.mapping_to(sides[0][0].labels)
+    first = [set(sides[0][0].held(i)) for i in range(len(sides[0][0]))]
+    second = [{int(ids[k]) for k in sides[1][0].held(i)} for i in range(len(sides[1][0]))]
+    held = [np.array([[k in own for k in range(len(names))] for own in side], np.float64) for side in (first, second)]
+    apart = np.abs(held[0].mean(0) - held[1].mean(0))
+    moved = int(apart.argmax())
+    p_value = two_sample_p_value(held[0][:, moved], held[1][:, moved], clusters[0], clusters[1], rng=rng)
+    if p_value * len(names) >= _LEVEL:
+        return []
+    shares = [f"{h[:, moved].mean():.0%}" for h in held]
+    return [f"“{names[moved]}” is in {shares[0]} of the validation images and in {shares[1]} of the test images"]
+
+
+def _mixture_explains(sides: Sequence[tuple[Dataset, NDArray[np.float64]]]) -> bool:
+    strata = [np.array([d.labels.names[s.target] for s in d.samples]) for d, _ in sides]
+    scores = [s for _, s in sides]
+    shared = sorted(set(strata[0].tolist()) & set(strata[1].tolist()))
+    gap = float(scores[0].mean() - scores[1].mean())
+    if len(shared) < 2 or gap == 0:
+        return False
+    weights = np.array([(strata[1] == k).mean() for k in shared])
+    mixed = float(np.average([scores[0][strata[0] == k].mean() for k in shared], weights=weights))
+    return (float(scores[0].mean()) - mixed) / gap >= _EXPLAINS
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def _percent(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.1%}"

@@ -1,0 +1,195 @@
+"""What a report says of new things, of groups, and of validation beside test."""
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import write_shapes
+from tests.evaluation.answers import answers
+
+import eyewright as ew
+from eyewright.evaluation import render_html, render_markdown, summarise
+from eyewright.evaluation.comparison import compare_scores
+from eyewright.evaluation.novelty import Novelty
+from eyewright.evaluation.validation import choice_optimism
+from eyewright.lifecycle.datasets import data_of_run
+from eyewright.lifecycle.opening import load_run
+from eyewright.metrics.novelty import Nearness
+
+TASKS = ("classify", "detect", "instance", "segment")
+N = 90
+
+
+def near(ratio: float = 0.9) -> Novelty:
+    return Novelty(Nearness(np.linspace(0.1, 1, N), np.full(N, ratio)))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_that_is_weak_on_new_things_says_so_in_the_headline(task: str) -> None:
+    skill = np.where(np.arange(N) >= 60, 0.25, 0.97)
+    report = answers(task, N, skill=skill).report(novelty=near())
+    table = report.tables["novelty"]
+    assert table["lower"]
+    assert [t["n"] for t in table["thirds"]] == [30, 30, 30]
+    assert table["curve"][0]["value"] > table["curve"][-1]["value"]
+    text = summarise(report)
+    assert "least like any training image" in text
+    assert f"{table['thirds'][-1]['value']:.1%}" in text
+    page, lines = render_html(report, title="t"), render_markdown(report, title="t")
+    assert 'class="band s0"' in page
+    assert "least like any training image" in lines.split("## How new")[1]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_that_is_as_good_everywhere_is_not_accused(task: str) -> None:
+    report = answers(task, N, skill=np.full(N, 0.8), seed=4).report(novelty=near())
+    assert not report.tables["novelty"]["lower"]
+    assert "least like" not in summarise(report)
+
+
+def test_where_nothing_is_new_the_headline_says_what_the_number_does_not() -> None:
+    report = answers("classify", N).report(novelty=near(0.1))
+    assert "does not say how the model will do on new things" in summarise(report)
+
+
+def test_images_without_a_sibling_are_told_apart() -> None:
+    skill = np.where(np.arange(N) % 3 == 0, 0.3, 0.98)
+    ratio = np.where(np.arange(N) % 3 == 0, 0.9, 0.1)
+    report = answers("classify", N, skill=skill).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, N), ratio)))
+    assert report.tables["novelty"]["lower_without"]
+    assert "on the 30 of 90 test images without a near copy or sibling" in summarise(report)
+
+
+def test_a_report_that_cannot_measure_it_says_why() -> None:
+    report = answers("detect", N).report(novelty=Novelty(reason="no features"))
+    assert "Not measured: no features." in render_html(report, title="t")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_groups_widen_intervals_and_stand_beside_n(task: str) -> None:
+    groups = [f"{i // 10}" for i in range(N)]
+    skill = np.repeat(np.random.default_rng(0).random(9), 10)
+    alone, together = answers(task, N, skill=skill).report(), answers(task, N, skill=skill, groups=groups).report()
+    name = {"classify": "accuracy", "segment": "miou"}.get(task, "ap50")
+    a, b = alone.metrics[name], together.metrics[name]
+    assert a.value == b.value
+    assert b.groups == 9
+    assert b.high - b.low > a.high - a.low  # type: ignore[operator]
+    assert "only 9 groups" in summarise(together)
+    assert together.tables["together"]["effective_n"] < N
+    assert f"{b.n} in 9 groups" in render_markdown(together, title="t")
+
+
+def test_a_comparison_does_not_take_images_of_one_group_for_independent() -> None:
+    targets = np.zeros(100, int)
+    groups = np.repeat(np.array(["a", "b", "c", "d"]), 25)
+    one, other = (np.where(r[:, None], [0.9, 0.1], [0.1, 0.9]) for r in (groups != "a", np.ones(100, bool)))
+    assert compare_scores(targets, one, other).better == "b"
+    found = compare_scores(targets, one, other, groups=groups)
+    assert found.better == "neither"
+    assert found.p_value == 1.0
+    assert found.to_json()["groups"] == 4
+
+
+def test_rates_are_in_one_unit_on_the_page() -> None:
+    page = render_html(answers("classify", N).report(), title="t")
+    tiles = page.split('<section class="tiles">')[1].split("</section>")[0]
+    shown = re.findall(r"<b>([^<]+)</b>", tiles)
+    assert sum(s.endswith("%") for s in shown) == len(shown) - 1  # Cohen's kappa is no rate.
+
+
+def test_the_optimism_of_the_best_epoch_is_seen_in_its_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(200):
+        # 100 epochs of one skill, 0.6, seen through 60 images with noise of its own every epoch.
+        scores = 0.6 + rng.normal(0, 0.03, 100)
+        found.append((choice_optimism(scores), scores.max() - 0.6))
+    estimated, true = np.array(found).mean(0)
+    assert estimated == pytest.approx(true, rel=0.15)
+    assert choice_optimism([0.5, 0.6]) is None
+
+
+def test_a_run_says_how_new_its_images_are_and_what_belongs_together(finished) -> None:  # type: ignore[no-untyped-def]
+    rows = finished.run.split_rows()
+    for row in rows:
+        assert (row["novelty"] == "") == (row["split"] == "train")
+        assert row["group"] == ""
+    assert finished.report.tables["novelty"]["n"] == sum(r["split"] != "train" for r in rows)
+    assert finished.report.tables["novelty"]["validation"] == sum(r["split"] == "val" for r in rows)
+    assert "a bundle does not hold" in ew.evaluate(finished.bundle, other_data(finished)).tables["novelty"]["reason"]
+
+
+def other_data(finished) -> ew.Dataset:  # type: ignore[no-untyped-def]
+    return ew.load_dataset(finished.run.about["data_path"]).test
+
+
+def test_a_run_of_before_still_loads_and_says_why_it_cannot_say(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import shutil
+
+    old = tmp_path / "old"
+    shutil.copytree(finished.paths["run"], old)
+    (old / "features.npz").unlink()
+    kept = [[r[k] for k in ("id", "split", "label", "sha256")] for r in finished.run.split_rows()]
+    with open(old / "split.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["id", "split", "label", "sha256"], *kept])
+    report = ew.evaluate(old)
+    assert "features.npz" in report.tables["novelty"]["reason"]
+    assert report.metrics["accuracy"].value == finished.report.metrics["accuracy"].value
+
+
+def test_groups_of_a_run_come_back_with_its_data(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import shutil
+
+    copy = tmp_path / "grouped"
+    shutil.copytree(finished.paths["run"], copy)
+    text = (copy / "split.csv").read_text().splitlines()
+    (copy / "split.csv").write_text("\n".join([text[0], *(_grouped(line) for line in text[1:])]) + "\n")
+    samples = data_of_run(load_run(copy), ("test",)).samples
+    assert {s.group for s in samples} == {"odd", "even"}
+    assert ew.evaluate(copy).metrics["accuracy"].groups == 2
+
+
+def _grouped(line: str) -> str:
+    cells = line.split(",")
+    cells[4] = "odd" if int(Path(cells[0]).stem) % 2 else "even"
+    return ",".join(cells)
+
+
+def test_other_images_are_compared_with_the_runs_own_training_images(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import shutil
+
+    other = write_shapes(tmp_path / "other", a_class=8, seed=5)
+    table = ew.evaluate(finished.run, other).tables["novelty"]
+    assert (table["n"], table["validation"]) == (24, 0)
+    assert len(table["thirds"]) == 3
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.paths["run"], copy)
+    with np.load(copy / "features.npz") as file:
+        kept = dict(file)
+    np.savez(copy / "features.npz", **{**kept, "space": np.array("another-3")})
+    assert "described by another version" in ew.evaluate(copy, other).tables["novelty"]["reason"]
+
+
+def test_a_validation_part_that_goes_otherwise_is_a_finding_with_its_cause() -> None:
+    from eyewright.evaluation.validation import Validation, compare_validation, validation_finding
+
+    test = answers("classify", N, skill=np.full(N, 0.95))
+    distances = Nearness(np.linspace(0.1, 0.2, N), np.full(N, 0.1))
+    report = test.report(novelty=Novelty(distances))
+    right = np.arange(40) % 2 == 0
+    dataset = replace(test.dataset, samples=test.dataset.samples[:40])
+    far = Nearness(np.linspace(0.6, 0.9, 40), np.full(40, 0.9))
+    validation = Validation(dataset, right, right.astype(float), float(right.mean()), far)
+    training = {"metric": "accuracy", "epochs": 30}
+    table = compare_validation(validation, test.dataset, report, training=training, near=distances)
+    finding = validation_finding(table, "classify")
+    assert finding is not None
+    assert "validation images are less like the training images" in finding.message
+    same = np.arange(40) % 20 != 0
+    alike = replace(validation, kept=same, scores=same.astype(float), value=0.95)
+    table = compare_validation(alike, test.dataset, report, training=training, near=distances)
+    assert validation_finding(table, "classify") is None
