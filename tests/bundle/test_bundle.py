@@ -111,10 +111,11 @@ def rewrite(folder: Path, **changes: object) -> None:
         ({"format": "something"}, "expected format"),
         ({"task": "os.system"}, "unknown here"),
         ({"labels": ["a", "a", "b"]}, "distinct class names"),
-        ({"labels": ["a", "b"]}, "expected probabilities"),
-        ({"preparation": {"size_hw": [16, 16]}}, "input is not the one"),
-        ({"tensors": {"inputs": [{"name": "image"}], "outputs": [{"name": "logits"}]}}, "outputs are not those"),
-        ({"files": {}}, "does not list"),
+        ({"labels": ["a", "b"]}, "operating point for each class"),
+        ({"labels": ["a", "b"], "thresholds": {}}, "of 2 classes, found the shape"),
+        ({"preparation": {"size_hw": [16, 16]}}, "the preparation gives uint8"),
+        ({"tensors": {"inputs": [{"name": "image"}], "outputs": [{"name": "logits"}]}}, "missing required field `dtype`"),
+        ({"files": {}}, "lists no"),
     ],
 )
 def test_a_manifest_that_is_sealed_but_wrong_is_refused(

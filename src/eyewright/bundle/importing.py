@@ -16,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.contract import CONTRACTS, Contract
-from eyewright.bundle.load import Bundle, load_bundle, open_session
+from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, write_manifest
-from eyewright.bundle.verify import digest_folder
-from eyewright.core.errors import BundleError, InputError, OutputError, UsageError
+from eyewright.bundle.onnx_scan import refuse_outside_data
+from eyewright.bundle.trial import TensorInfo, TrialSession
+from eyewright.bundle.verify import MOST_MODEL_BYTES, digest_folder
+from eyewright.core.errors import BundleError, OutputError, UsageError
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
 from eyewright.core.labels import LabelSpace
 from eyewright.core.provenance import describe_machine
+from eyewright.core.regular import read_regular
 from eyewright.core.rng import generator
 from eyewright.imaging.preparation import Preparation
 from eyewright.tasks import TASKS
 
-_MOST_BYTES = 2 * 2**30
 _GOLDEN = 2
 _NO_REFERENCE = "the model was imported, so the images that it was trained and validated on are not known"
 _KINDS = {"classify": ("probabilities",), "segment": ("pixels",), "detect": ("boxes_scores", "joined", "grid")}
@@ -49,11 +51,13 @@ def import_model(
     """Write a bundle around the ONNX file `model` at `out`, and give it, loaded and self-tested.
 
     `size_hw` is needed where the model leaves the size of its input open. `fit` is how images come to that size
-    ("stretch" or "letterbox"). `images`, uint8 (H, W, 3), become the golden pairs; without any, noise does.
+    ("stretch" or "letterbox"). `images`, uint8 (H, W, 3), become the golden pairs; without any, noise does. The model
+    is opened and run for the first time in a process of its own, which is killed after some seconds.
 
     Raises:
         InputError: the file cannot be read.
-        BundleError: ONNX Runtime cannot open it, or it does not do what the contract says.
+        BundleError: ONNX Runtime cannot open it, it does not end in time, keeps values in another file, or does not do
+            what the contract says.
         UsageError: a task without such outputs, or a wrong number of labels.
         OutputError: `out` cannot be written, or holds something that is not a bundle.
     """
@@ -62,17 +66,19 @@ def import_model(
         raise UsageError(f"expected outputs for {task!r} ({kinds}), found {contract.outputs!r}", fix="change --outputs")
     if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
-    data = _read(model)
-    session = open_session(data)
-    size = _size_of(session.get_inputs()[0], contract, size_hw)
-    contract = replace(contract, names=tuple(o.name for o in session.get_outputs()))
-    contract = replace(contract, batched=not isinstance(session.get_inputs()[0].shape[0], int))
-    channels = 1 if contract.colour == "grey" else 3
-    preparation = Preparation(size, fit=cast(Any, fit), channels=channels, fill=114)
-    contract.check(session.get_inputs(), session.get_outputs(), preparation)
-    given = list(images) or _noise(size)
-    pixels, _ = preparation.batch(given)
-    found = _run(session, contract, pixels, size)
+    data = read_regular(model, most=MOST_MODEL_BYTES, fix="check the path", follow=True)
+    refuse_outside_data(data)
+    with TrialSession(data) as session:
+        size = _size_of(session.get_inputs(), contract, size_hw)
+        contract = replace(contract, names=tuple(o.name for o in session.get_outputs()))
+        contract = replace(contract, batched=not isinstance(session.get_inputs()[0].shape[0], int))
+        channels = 1 if contract.colour == "grey" else 3
+        preparation = Preparation(size, fit=cast(Any, fit), channels=channels, fill=114)
+        contract.check(session.get_inputs(), session.get_outputs(), preparation)
+        tensors = _tensors(session)
+        given = list(images) or _noise(size)
+        pixels, _ = preparation.batch(given)
+        found = _run(session, contract, pixels, size)
     _check_labels(found, task, len(labels), contract)
     decoding = {"contract": contract.to_json(), **({"iou": contract.iou} if task == "detect" else {})}
     manifest = Manifest(
@@ -80,7 +86,7 @@ def import_model(
         task=task,
         labels=LabelSpace(tuple(labels)),
         preparation=preparation,
-        tensors=_tensors(session),
+        tensors=tensors,
         files={},
         calibration={"method": "none"},
         decoding=decoding,
@@ -160,26 +166,18 @@ def read_label_file(text: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _read(model: Path) -> bytes:
-    try:
-        if model.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{str(model)!r} is larger than {_MOST_BYTES} bytes", fix="use a smaller model")
-        return model.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {str(model)!r}: {error.strerror}", fix="check the path") from error
-
-
-def _size_of(given: Any, contract: Contract, size_hw: tuple[int, int] | None) -> tuple[int, int]:
-    shape = list(given.shape)
-    if len(shape) != 4:
-        raise BundleError(f"expected an input of images with 4 axes, found {tuple(shape)}", fix="use another model")
-    own = shape[2:4] if contract.layout == "NCHW" else shape[1:3]
-    if all(isinstance(s, int) for s in own):
-        if size_hw is not None and tuple(own) != size_hw:
+def _size_of(inputs: Sequence[TensorInfo], contract: Contract, size_hw: tuple[int, int] | None) -> tuple[int, int]:
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        found = ", ".join(str(i.shape) for i in inputs) or "none"
+        raise BundleError(f"expected one input of images with 4 axes, found {found}", fix="use another model")
+    shape = inputs[0].shape
+    height, width = shape[2:4] if contract.layout == "NCHW" else shape[1:3]
+    if isinstance(height, int) and isinstance(width, int):
+        if size_hw is not None and (height, width) != size_hw:
             raise UsageError(
-                f"the model takes {own[1]}x{own[0]}, found {size_hw[1]}x{size_hw[0]}", fix="leave imgsz out"
+                f"the model takes {width}x{height}, found {size_hw[1]}x{size_hw[0]}", fix="leave imgsz out"
             )
-        return int(own[0]), int(own[1])
+        return height, width
     if size_hw is None:
         raise UsageError("the model leaves the size of its input open", fix="name it with --imgsz")
     return size_hw
@@ -191,16 +189,10 @@ def _noise(size_hw: tuple[int, int]) -> list[NDArray[np.uint8]]:
 
 
 def _run(
-    session: Any, contract: Contract, pixels: NDArray[np.uint8], size_hw: tuple[int, int]
+    session: TrialSession, contract: Contract, pixels: NDArray[np.uint8], size_hw: tuple[int, int]
 ) -> dict[str, NDArray[np.float32]]:
     name = session.get_inputs()[0].name
-    parts = []
-    for one in pixels:
-        try:
-            found = session.run(None, {name: contract.feed(one[None])})
-        except Exception as error:  # ONNX Runtime raises many types of its own, none of them documented
-            raise BundleError(f"the model cannot be run as declared: {error}", fix="mend the contract") from error
-        parts.append(contract.answers(found, size_hw))
+    parts = [contract.answers(session.run(None, {name: contract.feed(one[None])}), size_hw) for one in pixels]
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
 
@@ -220,8 +212,8 @@ def _check_labels(found: Mapping[str, NDArray[np.float32]], task: str, n: int, c
             )
 
 
-def _tensors(session: Any) -> dict[str, Any]:
-    def row(value: Any) -> dict[str, Any]:
+def _tensors(session: TrialSession) -> dict[str, Any]:
+    def row(value: TensorInfo) -> dict[str, Any]:
         shape = [s if isinstance(s, int) else "N" for s in value.shape]
         return {"name": value.name, "dtype": value.type.removeprefix("tensor(").rstrip(")"), "shape": shape}
 

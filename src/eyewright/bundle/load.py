@@ -1,9 +1,17 @@
 """Use a bundle: load it verified, run it on ONNX Runtime, without torch."""
 
-__all__ = ["GOLDEN_TOLERANCE", "Bundle", "load_bundle", "open_session", "read_reference", "run_golden"]
+__all__ = [
+    "GOLDEN_TOLERANCE",
+    "Bundle",
+    "first_line",
+    "golden_images",
+    "load_bundle",
+    "open_session",
+    "read_and_test",
+    "read_reference",
+    "run_golden",
+]
 
-import io
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,11 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.bundle import trial
+from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.manifest import Manifest
-from eyewright.bundle.verify import read_verified
+from eyewright.bundle.onnx_scan import refuse_outside_data
+from eyewright.bundle.verify import read_sealed, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.provenance import describe_hardware
+from eyewright.core.stopping import native_call
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
 from eyewright.tasks import TASKS, decode_everything, predict_everything
@@ -29,7 +41,10 @@ GOLDEN_TOLERANCE = MappingProxyType({"float32": 1e-4, "float16": 5e-3, "int8": 2
 their range. Where numbers are rounded to 8 bits, a last bit that two machines compute differently can tip a step."""
 
 _BATCH = 32
+_MOST_GOLDEN = 64
+_MOST_SIDE = 16_384
 _MOST_PIXELS = 1_600_000
+_CHECK = "eyewright.bundle.trial_jobs:check_bundle"
 
 
 class Bundle:
@@ -79,9 +94,7 @@ class Bundle:
         Raises:
             BundleError: it cannot be read.
         """
-        if self._reference is None:
-            return {}
-        return _arrays(self._reference, "reference.npz")
+        return {} if self._reference is None else _reference(self._reference)
 
     def raw(self, pixels: NDArray[np.uint8], *, run_options: Any = None) -> dict[str, NDArray[np.float32]]:
         """Give the task's arrays for prepared pixels, uint8 (N, H, W, C).
@@ -102,11 +115,33 @@ class Bundle:
         return {name: np.concatenate([p[name] for p in parts])[: len(pixels)] for name in parts[0]}
 
     def _run(self, pixels: NDArray[np.uint8], options: Any) -> dict[str, NDArray[np.float32]]:
-        if self._contract is not None:
-            found = self._session.run(self._outputs, {self._input: self._contract.feed(pixels)}, options)
-            return self._contract.answers(found, self.preparation.size_hw)
-        found = self._session.run(self._outputs, {self._input: np.ascontiguousarray(pixels)}, options)
+        contract = self._contract
+        feed = np.ascontiguousarray(pixels) if contract is None else contract.feed(pixels)
+        # Whoever gives options of a run ends it, and reads its errors, himself.
+        given = options is not None
+        found = self._session.run(self._outputs, {self._input: feed}, options) if given else self._run_stoppable(feed)
+        if contract is not None:
+            return contract.answers(found, self.preparation.size_hw)
         return dict(zip(self._outputs, found, strict=True))
+
+    def _run_stoppable(self, feed: NDArray[Any]) -> Any:
+        """Run so that a signal can end it.
+
+        Raises:
+            BundleError: the model fails on this input.
+        """
+        options = _run_options()
+
+        def end() -> None:
+            options.terminate = True
+
+        try:
+            with native_call(end):
+                return self._session.run(self._outputs, {self._input: feed}, options)
+        except Exception as error:  # runtimes raise many types of their own, none of them documented
+            raise BundleError(
+                f"the model cannot be run on this input: {first_line(error)}", fix="use another model"
+            ) from error
 
     def predict_images(
         self,
@@ -254,13 +289,39 @@ def load_bundle(folder: str | Path, *, self_test: bool = True, threads: int | No
         BundleError: damaged, changed, of a newer format, or giving other numbers than when it was exported.
     """
     folder = Path(folder)
-    manifest, content = read_verified(folder)
+    sealed = read_sealed(folder)
+    manifest, content, digest = sealed
+    known = trial.is_known(digest)
+    if not known:
+        size = len(content[manifest.model])
+        trial.try_folder(_CHECK, folder, size=size, digest=digest, threads=threads)
+    bundle = _opened(folder, sealed, threads)
+    # The first run was the self-test, a moment ago.
+    if self_test and known:
+        run_golden(bundle, content["golden.npz"])
+    if self_test or not known:
+        trial.remember(digest)
+    return bundle
+
+
+def read_and_test(folder: Path, *, digest: str, threads: int | None) -> None:
+    """Open a bundle and run its golden pairs in this very process, as the process of a first run does.
+
+    Raises:
+        BundleError: as `load_bundle`; or its manifest has another `digest`.
+    """
+    sealed = read_sealed(folder)
+    if sealed[2] != digest:
+        raise BundleError("the bundle was changed while it was opened", fix="try again")
+    run_golden(_opened(folder, sealed, threads), sealed[1]["golden.npz"])
+
+
+def _opened(folder: Path, sealed: tuple[Manifest, Mapping[str, bytes], str], threads: int | None) -> Bundle:
+    manifest, content, _ = sealed
     advised = _advice(manifest) if threads is None else {}
     session = open_session(content[manifest.model], **({"threads": threads} if threads is not None else advised))
     bundle = Bundle(folder, manifest, session, reference=content.get("reference.npz"))
     _check_tensors(bundle)
-    if self_test:
-        run_golden(bundle, content["golden.npz"])
     return bundle
 
 
@@ -282,7 +343,7 @@ def read_reference(folder: Path) -> Mapping[str, NDArray[Any]]:
         BundleError: damaged or changed.
     """
     _, content = read_verified(folder)
-    return _arrays(content["reference.npz"], "reference.npz") if "reference.npz" in content else {}
+    return _reference(content["reference.npz"]) if "reference.npz" in content else {}
 
 
 def open_session(model: bytes, *, threads: int | None = None, provider: str = "CPUExecutionProvider") -> Any:
@@ -291,8 +352,9 @@ def open_session(model: bytes, *, threads: int | None = None, provider: str = "C
     Where `provider` is another than the processor, what it does not have is computed there.
 
     Raises:
-        BundleError: it cannot be opened.
+        BundleError: it cannot be opened, or keeps values in another file.
     """
+    refuse_outside_data(model)
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -305,7 +367,20 @@ def open_session(model: bytes, *, threads: int | None = None, provider: str = "C
         providers = list(dict.fromkeys([provider, "CPUExecutionProvider"]))
         return ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime raises many types of its own, none of them documented
-        raise BundleError(f"ONNX Runtime cannot open the model: {error}", fix="export the model again") from error
+        reason = first_line(error)
+        raise BundleError(f"ONNX Runtime cannot open the model: {reason}", fix="export the model again") from error
+
+
+def _run_options() -> Any:
+    import onnxruntime as ort
+
+    return ort.RunOptions()
+
+
+def first_line(error: Exception) -> str:
+    """Return what a runtime says of an error, without the lines and paths that follow."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
 
 
 def _check_tensors(bundle: Bundle) -> None:
@@ -322,22 +397,64 @@ def _check_tensors(bundle: Bundle) -> None:
         raise BundleError("the model's outputs are not those that bundle.json promises", fix="export the model again")
 
 
-def _arrays(data: bytes, name: str) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {k: arrays[k] for k in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{name} cannot be read: {error}", fix="export the model again") from error
+def _reference(data: bytes) -> dict[str, NDArray[Any]]:
+    with ArrayFile(data, "reference.npz") as arrays:
+        return arrays.read_all()
+
+
+def golden_images(pairs: ArrayFile) -> list[NDArray[np.uint8]]:
+    """Read the images of golden pairs.
+
+    Raises:
+        BundleError: they are not uint8 (H, W, 3), or too many or too large.
+    """
+    n = 0
+    if pairs.shape("n") == () and pairs.dtype("n").kind in "iu":
+        n = int(pairs["n"])
+    if not 1 <= n <= _MOST_GOLDEN:
+        raise BundleError(f"golden.npz cannot be read: expected 1 to {_MOST_GOLDEN} images", fix="export it again")
+    for name in (f"image_{i}" for i in range(n)):
+        shape = pairs.shape(name)
+        if pairs.dtype(name) != np.uint8 or len(shape) != 3 or shape[2] != 3 or not min(shape) >= 1:
+            raise BundleError(f"golden.npz cannot be read: {name!r} is no image", fix="export the model again")
+        if max(shape) > _MOST_SIDE:
+            raise BundleError(f"golden.npz cannot be read: {name!r} is too large", fix="export the model again")
+    return [pairs[f"image_{i}"] for i in range(n)]
+
+
+def _check_answers(bundle: Bundle, found: Mapping[str, NDArray[np.float32]], n: int) -> None:
+    """Compare the shapes of answers with the classes that the bundle names."""
+    classes = len(bundle.labels)
+    promised: dict[str, tuple[int | None, ...]] = {
+        "probabilities": (n, classes, None, None) if bundle.task_name == "segment" else (n, classes),
+        "boxes": (n, None, 4),
+        "scores": (n, None, classes),
+    }
+    for name, wanted in promised.items():
+        shape = found[name].shape if name in found else None
+        if shape is None:
+            continue
+        if len(shape) != len(wanted) or any(w not in (None, s) for s, w in zip(shape, wanted, strict=True)):
+            said = ", ".join("any" if w is None else str(w) for w in wanted)
+            raise BundleError(f"expected {name} ({said}), found {shape}", fix="export the model again")
 
 
 def run_golden(bundle: Bundle, data: bytes) -> None:
-    """Run the stored images through preparation and model; a bundle that disagrees with itself is not ready."""
-    pairs = _arrays(data, "golden.npz")
-    try:
-        images = [pairs[f"image_{i}"] for i in range(int(pairs["n"]))]
-        pixels, expected = pairs["pixels"], {name: pairs[name] for name in TASKS[bundle.task_name].outputs}
-    except (KeyError, ValueError) as error:
-        raise BundleError(f"golden.npz cannot be read: {error}", fix="export the model again") from error
+    """Run the stored images through preparation and model; a bundle that disagrees with itself is not ready.
+
+    Raises:
+        BundleError: the pairs cannot be read, the model fails, or answers otherwise than when it was exported.
+    """
+    with ArrayFile(data, "golden.npz") as pairs:
+        images = golden_images(pairs)
+        outputs = TASKS[bundle.task_name].outputs
+        wanted_shape = (len(images), *bundle.preparation.size_hw, bundle.preparation.channels)
+        if pairs.shape("pixels") != wanted_shape or pairs.dtype("pixels") != np.uint8:
+            raise BundleError(
+                f"golden.npz cannot be read: expected pixels uint8 {wanted_shape}, found {pairs.shape('pixels')}",
+                fix="export the model again",
+            )
+        pixels, expected = pairs["pixels"], {name: pairs[name] for name in outputs}
     prepared, _ = bundle.preparation.batch(images)
     if not np.array_equal(prepared, pixels):
         raise BundleError(
@@ -346,6 +463,7 @@ def run_golden(bundle: Bundle, data: bytes) -> None:
             code="bundle_self_test",
         )
     found = bundle.raw(prepared)
+    _check_answers(bundle, found, len(images))
     if bundle.decoding.get("iou", 0.0) >= 1:
         # Such a model gives a set: which of two answers that are nearly as sure comes first may differ.
         found = _in_order_of(expected, found)

@@ -7,6 +7,7 @@ __all__ = [
     "Manifest",
     "manifest_from",
     "read_manifest",
+    "read_sealed_manifest",
     "write_manifest",
 ]
 
@@ -17,23 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eyewright.core.errors import BundleError
+from eyewright.bundle.schema import MODEL_FILES, PRECISIONS, check_manifest
+from eyewright.bundle.trial import remember_here
+from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError
 from eyewright.core.files import write_bytes
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
+from eyewright.core.regular import read_regular
 from eyewright.imaging.preparation import Preparation
-from eyewright.tasks import TASKS
 
 FORMAT = "eyewright-bundle"
 FORMAT_VERSION = 1
 _AGAIN = "export the model again"
-_MOST_BYTES = 64 * 2**20
-
-MODEL_FILES = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx")
-"""The names that a bundle's model may have: those by which other libraries look for one of its precision."""
-
-PRECISIONS = ("float32", "float16", "int8")
-"""What a model may compute in; the tolerances of self-test and parity go by it."""
+_MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -99,8 +96,13 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `bundle.json` with a digest of itself."""
-    write_bytes(folder / "bundle.json", _canonical(manifest.to_json()))
+    """Write `bundle.json` with a digest of itself.
+
+    The model has been made, or run for the first time, by this process: its first run is behind it.
+    """
+    data = _canonical(manifest.to_json())
+    write_bytes(folder / "bundle.json", data)
+    remember_here(hashlib.sha256(data).hexdigest())
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -109,15 +111,19 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         BundleError: missing, changed by a single bit, of a newer format, or incomplete.
     """
+    return read_sealed_manifest(folder)[0]
+
+
+def read_sealed_manifest(folder: Path) -> tuple[Manifest, str]:
+    """Read `bundle.json` as `read_manifest` does; return it with the SHA-256 of the very bytes that were read.
+
+    Raises:
+        BundleError: as `read_manifest`.
+    """
     path = folder / "bundle.json"
-    try:
-        if path.is_symlink() or path.stat().st_size > _MOST_BYTES:
-            raise BundleError("bundle.json is a link or too large", fix=_AGAIN)
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"expected a bundle at {str(folder)!r}, found no readable bundle.json", fix="check the path"
-        ) from error
+    if not path.is_symlink() and not path.exists():
+        raise BundleError(f"expected a bundle at {str(folder)!r}, found no bundle.json", fix="check the path")
+    data = read_regular(path, most=_MOST_BYTES, error=BundleError, fix=_AGAIN)
     try:
         content = json.loads(data)
         if not isinstance(content, dict):
@@ -125,38 +131,39 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle.json is damaged: {error}", fix=_AGAIN) from error
     if content.get("format") != FORMAT:
-        raise BundleError(f"expected format {FORMAT!r}, found {content.get('format')!r}", fix=_AGAIN)
+        raise BundleError(f"expected format {FORMAT!r}, found {_shown(content.get('format'))}", fix=_AGAIN)
     version = content.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise BundleError(
-            f"the bundle's format version is {version}, this eyewright reads up to {FORMAT_VERSION}",
+            f"the bundle's format version is {_shown(version)}, this eyewright reads up to {FORMAT_VERSION}",
             fix="upgrade eyewright",
             code="bundle_newer",
         )
     digest = content.pop("digest", None)
-    if _canonical(content) != data or digest is None:
+    try:
+        unchanged = _canonical(content) == data
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"bundle.json is damaged: {type(error).__name__}", fix=_AGAIN) from error
+    if not unchanged or digest is None:
         raise BundleError("bundle.json has been changed since it was written", fix=_AGAIN)
-    return manifest_from(content)
+    manifest = manifest_from(content)
+    for name in (manifest.model, "golden.npz"):
+        if name not in manifest.files:
+            raise BundleError(f"the bundle lists no {name!r}", fix=_AGAIN)
+    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def manifest_from(content: Mapping[str, Any]) -> Manifest:
     """Read what `Manifest.to_json` gives.
 
     Raises:
-        BundleError: it is incomplete, or of a task, model or precision that is unknown here.
+        BundleError: it is not valid by its schema, or contradicts itself.
     """
+    check_manifest(content)
     try:
-        task, model = content["task"], content.get("model", MODEL_FILES[0])
-        precision = content.get("precision", PRECISIONS[0])
-        if model not in MODEL_FILES or precision not in PRECISIONS:
-            raise BundleError(
-                f"the bundle's model is {model!r} in {precision!r}, unknown here", fix="upgrade eyewright"
-            )
-        if task not in TASKS:
-            raise BundleError(f"the bundle is for the task {task!r}, which is unknown here", fix="upgrade eyewright")
         return Manifest(
-            name=str(content["name"]),
-            task=task,
+            name=content["name"],
+            task=content["task"],
             labels=LabelSpace(tuple(content["labels"])),
             preparation=Preparation.from_json(content["preparation"]),
             tensors=content["tensors"],
@@ -168,16 +175,23 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
             parity=content["parity"],
             decoding=content.get("decoding", {}),
             provenance=content["provenance"],
-            model=model,
-            precision=precision,
-            parent=str(content.get("parent", "")),
+            model=content.get("model", MODEL_FILES[0]),
+            precision=content.get("precision", PRECISIONS[0]),
+            parent=content.get("parent", ""),
             compression=content.get("compression", {}),
             advice=content.get("advice", {}),
             familiarity=content.get("familiarity", {}),
             evidence=content.get("evidence", {}),
         )
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"bundle.json lacks {error}", fix=_AGAIN) from error
+    except (BundleError, MissingExtraError):
+        raise
+    except (EyewrightError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise BundleError(f"bundle.json is not valid: {error}", fix=_AGAIN) from error
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
+    return text if len(text) <= 80 else f"{text[:80]} …"
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

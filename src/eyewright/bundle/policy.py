@@ -10,6 +10,9 @@ from typing import Any
 
 from eyewright.bundle.manifest import Manifest
 from eyewright.core.errors import PolicyError, UsageError
+from eyewright.core.regular import read_regular
+
+_MOST_REPORT = 256 * 2**20
 
 
 def parse_policy(rules: Sequence[str]) -> dict[str, float]:
@@ -75,13 +78,20 @@ def _class_rows(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
     listed = manifest.files.get("report.json")
     if listed is None:
         return []
-    data = (folder / "report.json").read_bytes()
+    data = read_regular(folder / "report.json", most=_MOST_REPORT, error=PolicyError, fix="export it again")
     if hashlib.sha256(data).hexdigest() != listed["sha256"]:
         raise PolicyError("report.json has been changed since the bundle was exported", fix="export it again")
-    rows = json.loads(data).get("per_class", [])
-    return [r for r in rows if isinstance(r, dict)]
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"report.json is damaged: {type(error).__name__}", fix="export it again") from error
+    rows = content.get("per_class") if isinstance(content, dict) else None
+    return [r for r in rows if isinstance(r, dict)] if isinstance(rows, list) else []
 
 
 def _number(value: Any) -> float | None:
     found = value.get("value") if isinstance(value, Mapping) else value
-    return float(found) if isinstance(found, int | float) else None
+    try:
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    except OverflowError:
+        return None

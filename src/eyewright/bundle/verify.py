@@ -1,18 +1,38 @@
 """Digests before anything else: no byte of a bundle reaches a parser before it is known to be the one exported."""
 
-__all__ = ["bundle_digest", "digest_folder", "files_below", "read_verified"]
+__all__ = [
+    "MOST_MODEL_BYTES",
+    "SIGNATURE",
+    "bundle_digest",
+    "digest_folder",
+    "files_below",
+    "read_listed",
+    "read_sealed",
+    "read_verified",
+]
 
 import hashlib
 import os
 import stat
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from eyewright.bundle.manifest import Manifest, read_manifest
+from eyewright.bundle.arrays import MOST_BYTES
+from eyewright.bundle.manifest import Manifest, read_sealed_manifest
 from eyewright.core.errors import BundleError
+from eyewright.core.regular import digest_of, read_regular
 
-_FREE = frozenset({"bundle.json", "model.sig"})
+MOST_MODEL_BYTES = 2 * 2**30
+"""The largest model file: protobuf itself allows no more."""
+
+SIGNATURE = "model.sig"
+"""The file that holds a bundle's signature."""
+
+_FREE = frozenset({"bundle.json", SIGNATURE})
+_MOST_BYTES = 4 * 2**30
+_AGAIN = "export the model again, or copy the bundle again"
 
 
 def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
@@ -20,8 +40,8 @@ def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
     result = {}
     for name in files_below(folder):
         if name not in _FREE:
-            data = (folder / name).read_bytes()
-            result[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            digest, size = digest_of(folder / name, most=_MOST_BYTES, error=BundleError, fix=_AGAIN)
+            result[name] = {"sha256": digest, "bytes": size}
     return result
 
 
@@ -31,10 +51,10 @@ def bundle_digest(folder: Path) -> str:
     Raises:
         BundleError: there is none.
     """
-    try:
-        return hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
-    except OSError as error:
-        raise BundleError(f"expected a bundle at {str(folder)!r}, found none", fix="check the path") from error
+    path = folder / "bundle.json"
+    if not path.is_symlink() and not path.exists():
+        raise BundleError(f"expected a bundle at {str(folder)!r}, found none", fix="check the path")
+    return digest_of(path, most=_MOST_BYTES, error=BundleError, fix=_AGAIN)[0]
 
 
 def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
@@ -43,38 +63,64 @@ def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
     The bytes that were checked are the bytes that are given: nothing is opened twice.
 
     Raises:
-        BundleError: a file is missing, changed, added, or a link.
+        BundleError: a file is missing, changed, added, or not a regular file.
+    """
+    manifest, content, _ = read_sealed(folder)
+    return manifest, content
+
+
+def read_sealed(folder: Path) -> tuple[Manifest, Mapping[str, bytes], str]:
+    """Check a bundle as `read_verified` does; return also the SHA-256 of its manifest, which names the whole.
+
+    Raises:
+        BundleError: as `read_verified`.
     """
     if not folder.is_dir():
         raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
-    manifest = read_manifest(folder)
-    present = set(files_below(folder))
-    listed = set(manifest.files)
-    again = "export the model again, or copy the bundle again"
+    manifest, digest = read_sealed_manifest(folder)
+    kept = read_listed(folder, manifest.files, free=_FREE, kept={manifest.model, "golden.npz", "reference.npz"})
+    return manifest, kept, digest
+
+
+def read_listed(
+    folder: Path,
+    files: Mapping[str, Mapping[str, Any]],
+    *,
+    free: AbstractSet[str],
+    kept: AbstractSet[str],
+    what: str = "bundle",
+) -> dict[str, bytes]:
+    """Check every file below `folder` against `files` (name to SHA-256 and size); return the bytes of those in `kept`.
+
+    Files in `free` may be there or not. What is returned is what was checked.
+
+    Raises:
+        BundleError: a file is missing, changed, added, too large, or not a regular file.
+    """
+    present, listed = set(files_below(folder)), set(files)
     if missing := sorted(listed - present):
-        raise BundleError(f"the bundle lacks {missing[0]!r}", fix=again)
-    if extra := sorted(present - listed - _FREE):
-        raise BundleError(f"the bundle holds {extra[0]!r}, which it does not list", fix="remove it, or export again")
-    needed = {manifest.model, "golden.npz"}
-    if not listed >= needed:
-        raise BundleError(f"the bundle lists no {sorted(needed - listed)[0]!r}", fix=again)
-    opened = needed | {"reference.npz"}
-    kept = {}
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if path.stat().st_size != expected["bytes"]:
-            raise BundleError(f"{name!r} has another size than when it was exported", fix=again)
-        digest = hashlib.sha256()
-        if name in opened:
-            kept[name] = path.read_bytes()
-            digest.update(kept[name])
+        raise BundleError(f"the {what} lacks {missing[0]!r}", fix=_AGAIN)
+    if extra := sorted(present - listed - free):
+        raise BundleError(f"the {what} holds {extra[0]!r}, which it does not list", fix="remove it, or export again")
+    found = {}
+    for name, expected in files.items():
+        path, most = folder / name, _most_of(name)
+        if os.lstat(path).st_size != expected["bytes"]:
+            raise BundleError(f"{name!r} has another size than when it was exported", fix=_AGAIN)
+        if name in kept:
+            found[name] = read_regular(path, most=most, error=BundleError, fix=_AGAIN)
+            digest = hashlib.sha256(found[name]).hexdigest()
         else:
-            with open(path, "rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-        if digest.hexdigest() != expected["sha256"]:
-            raise BundleError(f"{name!r} has been changed since it was exported", fix=again)
-    return manifest, kept
+            digest, _ = digest_of(path, most=most, error=BundleError, fix=_AGAIN)
+        if digest != expected["sha256"]:
+            raise BundleError(f"{name!r} has been changed since it was exported", fix=_AGAIN)
+    return found
+
+
+def _most_of(name: str) -> int:
+    if name.endswith(".npz"):
+        return MOST_BYTES
+    return MOST_MODEL_BYTES if name.endswith(".onnx") else _MOST_BYTES
 
 
 def files_below(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from eyewright.cli.parser import build_parser
 from eyewright.cli.terminal import Result, drop_stdout, is_quiet, print_json, printable, warn
 from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.core.stopping import exit_when_stuck
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb = options.verb
         # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        if argv is None:
+            exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130})
         result = options.call(options)
     except EyewrightError as error:
         return _fail(verb, error, started, as_json)

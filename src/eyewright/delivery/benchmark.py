@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.bundle.load import Bundle, open_session
+from eyewright.bundle import trial
+from eyewright.bundle.load import Bundle, load_bundle, open_session
 from eyewright.bundle.manifest import read_manifest, write_manifest
-from eyewright.bundle.verify import read_verified
+from eyewright.bundle.verify import bundle_digest, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.provenance import describe_hardware
 from eyewright.delivery.target import GoldenImages
@@ -119,6 +120,9 @@ def bench_bundle(
     counts = tuple(threads) if threads else _thread_counts()
     if min(*counts, *batches, 1) < 1:
         raise UsageError("expected batches and threads of 1 or more, found others", fix="change them")
+    # What does not end, or is not what was exported, is refused before anything is timed.
+    for place in (folder, *(() if against is None else (against,))):
+        load_bundle(place)
     manifest, content = read_verified(folder)
     model = content[manifest.model]
     images = GoldenImages.of(content["golden.npz"]).images
@@ -203,9 +207,12 @@ def whole_process(folder: Path) -> tuple[float, int]:
         BundleError: a process of its own cannot run the bundle.
     """
     starts, memory = [], 0
+    load_bundle(folder)
+    environment = trial.inherited(bundle_digest(folder))
     for _ in range(_STARTS):
         began = time.perf_counter()
-        with subprocess.Popen([sys.executable, "-c", _CHILD, str(folder)], stdout=subprocess.PIPE, text=True) as child:
+        command = [sys.executable, "-c", _CHILD, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
             assert child.stdout is not None
             if child.stdout.readline().strip() != "answered":
                 raise BundleError("a process of its own cannot run the bundle", fix="see eyewright verify")

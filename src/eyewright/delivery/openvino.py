@@ -1,6 +1,6 @@
 """OpenVINO: the bundle's model as Intel's intermediate representation, and that run on Intel's runtime."""
 
-__all__ = ["openvino_session", "write_openvino"]
+__all__ = ["import_openvino", "openvino_session", "write_openvino"]
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.load import Bundle
+from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.core.errors import BundleError, MissingExtraError, RefusedError
 from eyewright.core.files import write_bytes
 
@@ -31,7 +32,8 @@ def write_openvino(
         RefusedError: the model holds an operation that OpenVINO does not have.
         MissingExtraError: OpenVINO is not installed.
     """
-    ov = _openvino()
+    ov = import_openvino()
+    refuse_outside_data(model)
     try:
         converted = ov.Core().read_model(model=model)
     except Exception as error:
@@ -77,7 +79,10 @@ def openvino_session(data: Mapping[str, bytes], *, threads: int | None = None) -
         BundleError: OpenVINO cannot open it.
         MissingExtraError: OpenVINO is not installed.
     """
-    ov = _openvino()
+    ov = import_openvino()
+    if not data["model.xml"].lstrip().startswith(b"<"):
+        # OpenVINO goes by the content: a model in another format may name files of its own.
+        raise BundleError("expected model.xml as XML, found another format", fix="export it again")
     core = ov.Core()
     # In bfloat16, which some processors would choose, answers are others.
     options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
@@ -105,7 +110,12 @@ class OpenVinoSession:
         return [np.array(self._request.get_tensor(name).data) for name in names]
 
 
-def _openvino() -> Any:
+def import_openvino() -> Any:
+    """Import OpenVINO.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import openvino
     except ImportError as error:

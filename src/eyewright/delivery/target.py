@@ -1,31 +1,46 @@
 """A target: a folder in which a bundle has been made ready for another runtime, sealed as a bundle is."""
 
-__all__ = ["TARGET_FILE", "Stored", "GoldenImages", "open_target", "read_target", "seal_target", "target_in"]
+__all__ = [
+    "TARGET_FILE",
+    "GoldenImages",
+    "Stored",
+    "check_target",
+    "open_target",
+    "prepare",
+    "read_sealed_target",
+    "read_target",
+    "seal_target",
+    "target_in",
+]
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.bundle.load import Bundle
+from eyewright.bundle import trial
+from eyewright.bundle.arrays import ArrayFile
+from eyewright.bundle.load import Bundle, golden_images, run_golden
 from eyewright.bundle.manifest import Manifest, manifest_from
-from eyewright.bundle.verify import digest_folder, files_below
-from eyewright.core.errors import BundleError, UsageError
+from eyewright.bundle.schema import FileEntry, check_file_entries
+from eyewright.bundle.verify import SIGNATURE, digest_folder, read_listed
+from eyewright.core.errors import BundleError, EyewrightError, UsageError
 from eyewright.core.files import write_bytes
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.regular import read_regular
 
 TARGET_FILE = "target.json"
 """What says of a folder that it is a target, and of which kind."""
 
 _FORMAT = "eyewright-target"
 _AGAIN = "export it again"
-_MOST_BYTES = 64 * 2**20
+_MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -63,14 +78,20 @@ def seal_target(
     }
     body = dumps_json(content, indent=1)
     sealed = {**content, "digest": hashlib.sha256(body.encode()).hexdigest()}
-    write_bytes(folder / TARGET_FILE, (dumps_json(sealed, indent=1) + "\n").encode())
+    whole = (dumps_json(sealed, indent=1) + "\n").encode()
+    write_bytes(folder / TARGET_FILE, whole)
+    # This process has made the target of a bundle that it knows.
+    trial.remember_here(hashlib.sha256(whole).hexdigest())
 
 
 def target_in(folder: Path) -> str | None:
     """Give the kind of target that lies in `folder`, or nothing if none does; nothing is checked."""
+    path = folder / TARGET_FILE
+    if not path.is_symlink() and not path.exists():
+        return None
     try:
-        return str(json.loads((folder / TARGET_FILE).read_text("utf-8"))["target"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(read_regular(path, most=_MOST_BYTES, error=BundleError, fix=_AGAIN))["target"])
+    except (EyewrightError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -78,57 +99,142 @@ def read_target(folder: Path) -> tuple[Stored, Mapping[str, bytes]]:
     """Check every file of a target against its digest; give what it says, and the files' bytes by name.
 
     Raises:
-        BundleError: a file is missing, changed, added, or a link.
+        BundleError: a file is missing, changed, added, or not a regular file; or what it says is not valid.
+    """
+    stored, data, _ = read_sealed_target(folder)
+    return stored, data
+
+
+def read_sealed_target(folder: Path) -> tuple[Stored, Mapping[str, bytes], str]:
+    """Check a target as `read_target` does; return also the SHA-256 of its `target.json`, which names the whole.
+
+    Raises:
+        BundleError: as `read_target`.
     """
     path = folder / TARGET_FILE
+    if not path.is_symlink() and not path.exists():
+        raise BundleError(f"expected a target at {str(folder)!r}, found none", fix="check the path")
+    whole = read_regular(path, most=_MOST_BYTES, error=BundleError, fix=_AGAIN)
     try:
-        if path.is_symlink() or path.stat().st_size > _MOST_BYTES:
-            raise BundleError(f"{TARGET_FILE} is a link or too large", fix=_AGAIN)
-        content = json.loads(path.read_bytes())
+        content = json.loads(whole)
         digest = content.pop("digest")
-        listed, manifest = content["files"], manifest_from(content["manifest"])
-        found = Stored(str(content["target"]), manifest, str(content["bundle"]), content["about"], content["parity"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        body = dumps_json(content, indent=1).encode()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"expected a target at {str(folder)!r}, found none that can be read", fix=_AGAIN) from error
     if content.get("format") != _FORMAT or content.get("format_version") != 1:
         raise BundleError(f"{TARGET_FILE} is of another version", fix="upgrade eyewright", code="bundle_newer")
-    if hashlib.sha256(dumps_json(content, indent=1).encode()).hexdigest() != digest:
+    if hashlib.sha256(body).hexdigest() != digest:
         raise BundleError(f"{TARGET_FILE} has been changed since it was written", fix=_AGAIN)
-    present = set(files_below(folder)) - {TARGET_FILE}
-    if missing := sorted(set(listed) - present):
-        raise BundleError(f"the target lacks {missing[0]!r}", fix=_AGAIN)
-    if extra := sorted(present - set(listed)):
-        raise BundleError(f"the target holds {extra[0]!r}, which it does not list", fix="remove it, or export again")
-    data = {}
-    for name, expected in listed.items():
-        data[name] = (folder / name).read_bytes()
-        if hashlib.sha256(data[name]).hexdigest() != expected["sha256"]:
-            raise BundleError(f"{name!r} has been changed since it was exported", fix=_AGAIN)
-    return found, data
+    try:
+        said = msgspec.convert(content, _Content)
+    except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeError) as error:
+        raise BundleError(f"{TARGET_FILE} is not valid: {str(error)[:400]}", fix=_AGAIN) from None
+    check_file_entries(said.files)
+    manifest = manifest_from(said.manifest)
+    names = set(said.files)
+    data = read_listed(folder, content["files"], free=frozenset({TARGET_FILE, SIGNATURE}), kept=names, what="target")
+    return (
+        Stored(said.target, manifest, said.bundle, said.about, said.parity),
+        data,
+        hashlib.sha256(whole).hexdigest(),
+    )
 
 
-def open_target(folder: Path, *, others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None = None) -> Bundle:
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    """The schema of `target.json`."""
+
+    format: str
+    format_version: int
+    target: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    bundle: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    about: dict[str, Any]
+    parity: dict[str, Any]
+    files: Annotated[dict[str, FileEntry], msgspec.Meta(max_length=10_000)]
+    manifest: dict[str, Any]
+
+
+def open_target(
+    folder: Path,
+    *,
+    others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None = None,
+    check: str = "eyewright.delivery.target:check_target",
+) -> Bundle:
     """Open a target that this machine can run, every digest checked and the golden pairs run on its own runtime.
 
-    `others` open kinds that need what this room has not, such as torch: from the files' bytes to a session.
+    `others` open kinds that need what this room has not, such as torch: from the files' bytes to a session. A target
+    that this machine does not know is first opened in a process that can be killed, by the job `check`
+    ("module:function") with the same `others`.
 
     Raises:
         BundleError: it is not what was exported, or answers otherwise.
         MissingExtraError: its runtime is not installed.
         UsageError: a target that only lies here, such as a Dockerfile, and has nothing to predict with.
     """
-    from eyewright.bundle.load import run_golden
+    stored, data, digest = read_sealed_target(folder)
+    known = trial.is_known(digest)
+    if not known and stored.target in _openers(others):
+        trial.try_folder(check, folder, size=sum(len(v) for v in data.values()), digest=digest)
+    bundle = _opened(folder, stored, data, others)
+    if known:
+        run_golden(bundle, data["golden.npz"])
+    trial.remember(digest)
+    return bundle
+
+
+def check_target(
+    request: Mapping[str, Any],
+    payload: bytes = b"",
+    *,
+    others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None = None,
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Open the target in "folder" with this "digest" in this very process and run its golden pairs: a first run's job.
+
+    Raises:
+        BundleError: as `open_target`.
+    """
+    folder = Path(request["folder"])
+    stored, data, digest = read_sealed_target(folder)
+    if digest != request["digest"]:
+        raise BundleError("the target was changed while it was opened", fix="try again")
+    run_golden(_opened(folder, stored, data, others), data["golden.npz"])
+    return {}, []
+
+
+def prepare(request: Mapping[str, Any]) -> None:
+    """Import the runtime of the target in "folder", whose time is not the model's."""
+    if target_in(Path(request["folder"])) == "openvino":
+        from eyewright.delivery.openvino import import_openvino
+
+        import_openvino()
+    else:
+        import onnxruntime  # noqa: F401
+
+
+def _openers(
+    others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None,
+) -> dict[str, Callable[[Mapping[str, bytes]], Any]]:
     from eyewright.delivery.openvino import openvino_session
     from eyewright.delivery.web import web_session
 
-    stored, data = read_target(folder)
-    openers = {"openvino": openvino_session, "web": web_session, **(others or {})}
+    return {"openvino": openvino_session, "web": web_session, **(others or {})}
+
+
+def _opened(
+    folder: Path,
+    stored: Stored,
+    data: Mapping[str, bytes],
+    others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None,
+) -> Bundle:
+    openers = _openers(others)
     if stored.target not in openers:
         raise UsageError(f"a {stored.target} target has no model to run here", fix="predict with the bundle")
-    session = openers[stored.target](data)
-    bundle = Bundle(folder, stored.manifest, session, reference=None)
-    run_golden(bundle, data["golden.npz"])
-    return bundle
+    if "golden.npz" not in data:
+        raise BundleError("the target lists no 'golden.npz'", fix=_AGAIN)
+    try:
+        session = openers[stored.target](data)
+    except (KeyError, StopIteration) as error:
+        raise BundleError(f"the target lists no {str(error) or 'model'}", fix=_AGAIN) from None
+    return Bundle(folder, stored.manifest, session, reference=None)
 
 
 @dataclass(frozen=True)
@@ -140,8 +246,8 @@ class GoldenImages:
     @classmethod
     def of(cls, data: bytes) -> "GoldenImages":
         """Read them from the bytes of `golden.npz`."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as pairs:
-            return cls(tuple(pairs[f"image_{i}"] for i in range(int(pairs["n"]))))
+        with ArrayFile(data, "golden.npz") as pairs:
+            return cls(tuple(golden_images(pairs)))
 
     def __len__(self) -> int:
         return len(self.images)

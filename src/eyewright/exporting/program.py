@@ -89,14 +89,19 @@ def _refuse_pickle(content: bytes) -> None:
     """Refuse an archive in which anything would be unpickled, before torch sees it."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # torch stores and does not compress: what is packed here could grow without end.
+            if any(e.compress_type != zipfile.ZIP_STORED or e.file_size > e.compress_size for e in archive.infolist()):
+                raise BundleError("the program is compressed, which torch's own files are not", fix="export it again")
             for name in archive.namelist():
+                if not name.endswith((".json", ".pt", ".pkl")):
+                    continue
                 data = archive.read(name)
                 if name.endswith(".json") and _asks_for_pickle(json.loads(data)):
                     raise BundleError("the program holds a pickle", fix="export it again")
                 # Ours are empty: there are no examples of inputs in what we write, in whatever form.
                 if name.endswith((".pt", ".pkl")) and data:
                     raise BundleError("the program holds a pickle", fix="export it again")
-    except (zipfile.BadZipFile, ValueError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, RecursionError, EOFError) as error:
         raise BundleError(f"the program is damaged: {error}", fix="export it again") from error
 
 

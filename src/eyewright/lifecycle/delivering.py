@@ -1,6 +1,6 @@
 """Take a bundle to where it must run, and measure it there."""
 
-__all__ = ["TARGETS", "Delivered", "bench", "deliver", "open_any"]
+__all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "open_any", "prepare"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -206,8 +206,29 @@ def _opened(folder: Path, kind: str) -> Any:
 
     if kind not in _OF_WEIGHTS:
         return open_target(folder)
+    check = "eyewright.lifecycle.delivering:check_target"
+    return open_target(folder, others=_sessions_of_weights(), check=check)
+
+
+def _sessions_of_weights() -> dict[str, Any]:
     need_torch()
     from eyewright.exporting.executorch import executorch_session
     from eyewright.exporting.program import program_session
 
-    return open_target(folder, others={"torch": program_session, "executorch": executorch_session})
+    return {"torch": program_session, "executorch": executorch_session}
+
+
+def check_target(request: Mapping[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], list[bytes]]:
+    """Open the target in "folder" in this very process and run its golden pairs: the job of a first run."""
+    from eyewright.delivery.target import check_target as check
+
+    return check(request, payload, others=_sessions_of_weights())
+
+
+def prepare(request: Mapping[str, Any]) -> None:
+    """Import the runtime of the target in "folder", whose time is not the model's."""
+    from eyewright.delivery.target import target_in
+
+    _sessions_of_weights()
+    if target_in(Path(request["folder"])) == "executorch":
+        import executorch.runtime  # noqa: F401

@@ -1,0 +1,269 @@
+"""The schema of `bundle.json`: types, ranges, and what its parts must agree on, checked before any of it is used."""
+
+__all__ = ["MODEL_FILES", "PRECISIONS", "FileEntry", "check_file_entries", "check_manifest"]
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from eyewright.core.errors import BundleError
+from eyewright.tasks import TASKS
+
+MODEL_FILES = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx")
+"""The names that a bundle's model may have: those by which other libraries look for one of its precision."""
+
+PRECISIONS = ("float32", "float16", "int8")
+"""What a model may compute in; the tolerances of self-test and parity go by it."""
+
+_AGAIN = "export the model again"
+_MOST_CLASSES = 100_000
+_MOST_FILES = 10_000
+
+_Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+_Word = Annotated[str, Meta(max_length=1000)]
+_Count = Annotated[int, Meta(ge=0, le=2**53)]
+_Side = Annotated[int, Meta(ge=1, le=8192)]
+_Fraction = Annotated[float, Meta(ge=0, le=1)]
+_Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
+_Positive = Annotated[float, Meta(gt=0, le=1e6)]
+_Power = Annotated[float, Meta(gt=0, le=10)]
+_Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+_Dimension = Annotated[int, Meta(ge=1, le=2**31)] | _Name
+
+
+class _Preparation(Struct, forbid_unknown_fields=True):
+    size_hw: tuple[_Side, _Side]
+    fit: Literal["stretch", "crop", "letterbox", "shorter"] = "stretch"
+    filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    channels: Literal[1, 3] = 3
+    fill: Annotated[int, Meta(ge=0, le=255)] = 0
+    inner: _Side | None = None
+    steps: Annotated[list[dict[str, Any]], Meta(max_length=64)] = []
+
+
+class _Tensor(Struct):
+    name: _Name
+    dtype: Annotated[str, Meta(pattern="^[a-z0-9]{1,16}$")]
+    shape: Annotated[list[_Dimension], Meta(max_length=8)]
+    layout: _Word = ""
+    colour: _Word = ""
+    range: tuple[_Number, _Number] | None = None
+
+
+class _Tensors(Struct, forbid_unknown_fields=True):
+    inputs: Annotated[list[_Tensor], Meta(min_length=1, max_length=1)]
+    outputs: Annotated[list[_Tensor], Meta(min_length=1, max_length=64)]
+
+
+class _Metric(Struct):
+    value: _Number | None
+    low: _Number | None = None
+    high: _Number | None = None
+    n: _Count = 0
+
+
+class _Calibration(Struct):
+    method: _Word | None = None
+    temperature: _Positive | None = None
+    n: _Count | None = None
+
+
+class _Point(Struct):
+    threshold: _Fraction
+
+
+class _Thresholds(Struct):
+    classes: dict[str, _Point] | None = None
+    method: _Word | None = None
+
+
+class _Contract(Struct, forbid_unknown_fields=True):
+    outputs: Literal["probabilities", "boxes_scores", "joined", "grid", "pixels"] = "probabilities"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: Literal["float32", "uint8"] = "float32"
+    colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    mean: _Number | Annotated[list[_Number], Meta(min_length=1, max_length=3)] = 0.0
+    std: _Number | Annotated[list[_Number], Meta(min_length=1, max_length=3)] = 255.0
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+    box_format: Literal["xyxy", "cxcywh", "xywh"] = "xyxy"
+    box_units: Literal["pixels", "shares"] = "pixels"
+    objectness: bool = False
+    squashed: bool = False
+    objectness_power: _Power = 1.0
+    score_power: _Power = 1.0
+    background: Annotated[int, Meta(ge=0, le=_MOST_CLASSES)] | None = None
+    boxes: _Name | None = None
+    scores: _Name | None = None
+    iou: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    batched: bool = False
+    names: Annotated[list[_Name], Meta(max_length=64)] = []
+
+
+class _Decoding(Struct, forbid_unknown_fields=True):
+    iou: Annotated[float, Meta(gt=0, le=1)] | None = None
+    contract: _Contract | None = None
+
+
+class _Dataset(Struct):
+    name: _Word | None = None
+    format: _Word | None = None
+    fingerprint: _Word | None = None
+
+
+class _Training(Struct):
+    seconds: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+
+
+class _Provenance(Struct):
+    exported: _Word | None = None
+    imported: _Word | None = None
+    model: _Word | None = None
+    sha256: _Digest | None = None
+    dataset: _Dataset | None = None
+    training: _Training | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    versions: dict[str, _Word | None] | None = None
+    hardware: dict[str, _Word | _Number | None] | None = None
+    commit: _Word | None = None
+
+
+class FileEntry(Struct):
+    """What a manifest says of one file."""
+
+    sha256: _Digest
+    bytes: Annotated[int, Meta(ge=0, le=2**40)]
+
+
+class _Compression(Struct):
+    way: _Word | None = None
+    how: _Word | None = None
+
+
+class _Advice(Struct):
+    hardware: dict[str, _Word | _Number | None] | None = None
+    provider: Literal["cpu", "cuda"] | None = None
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    batch: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+
+
+class _Manifest(Struct, forbid_unknown_fields=True):
+    format: Literal["eyewright-bundle"]
+    format_version: Literal[1]
+    name: _Name
+    task: _Name
+    labels: Annotated[list[_Name], Meta(min_length=1, max_length=_MOST_CLASSES)]
+    preparation: _Preparation
+    tensors: _Tensors
+    metrics: dict[str, _Metric | _Number | None]
+    calibration: _Calibration
+    thresholds: _Thresholds
+    policy: dict[Annotated[str, Meta(pattern="^(min|max)_.{1,500}$")], _Number]
+    parity: dict[str, Any]
+    provenance: _Provenance
+    files: Annotated[dict[str, FileEntry], Meta(max_length=_MOST_FILES)]
+    decoding: _Decoding = msgspec.field(default_factory=_Decoding)
+    model: Literal["onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx"] = "onnx/model.onnx"
+    precision: Literal["float32", "float16", "int8"] = "float32"
+    parent: _Word = ""
+    compression: _Compression = msgspec.field(default_factory=_Compression)
+    advice: _Advice = msgspec.field(default_factory=_Advice)
+
+
+def check_manifest(content: Mapping[str, Any]) -> None:
+    """Check the content of `bundle.json` by its schema, and whether its parts agree with each other.
+
+    Raises:
+        BundleError: a key is missing, unknown, of another type or out of its range; or classes, tensors, operating
+            points, preparation and contract do not belong together.
+    """
+    try:
+        found = msgspec.convert(content, _Manifest)
+    except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeError) as error:
+        raise BundleError(f"bundle.json is not valid: {_reason(error)}", fix=_AGAIN) from None
+    if found.task not in TASKS:
+        raise _refused(f"the task {found.task!r} is unknown here", fix="upgrade eyewright")
+    if len(set(found.labels)) != len(found.labels):
+        raise _refused("expected distinct class names")
+    check_file_entries(found.files)
+    _check_points(found)
+    if found.decoding.contract is None:
+        _check_own_tensors(found)
+    else:
+        _check_contract(found, found.decoding.contract)
+    boxes = found.task in ("detect", "instance")
+    if found.decoding.iou is not None and not boxes:
+        raise _refused(f"expected no iou for the task {found.task!r}")
+
+
+def check_file_entries(files: Mapping[str, FileEntry]) -> None:
+    """Check that the names of files are plain paths below the folder.
+
+    Raises:
+        BundleError: an absolute path, a step upwards, or a name that no file of ours has.
+    """
+    for name in files:
+        parts = name.split("/")
+        if not name or len(name) > 500 or any(p in ("", ".", "..") for p in parts) or re.search(r"[\\\x00-\x1f]", name):
+            raise _refused(f"{name[:80]!r} is no name of a file below the folder")
+
+
+def _check_points(found: _Manifest) -> None:
+    points = found.thresholds.classes
+    if points and set(points) != set(found.labels):
+        other = sorted(set(points) ^ set(found.labels))[0]
+        raise _refused(f"expected an operating point for each class, found {other[:80]!r} in only one of the two lists")
+
+
+def _check_own_tensors(found: _Manifest) -> None:
+    """Compare tensors of our own models with preparation, task and classes."""
+    given = found.tensors.inputs[0]
+    height, width = found.preparation.size_hw
+    wanted = [height, width, found.preparation.channels]
+    if given.dtype != "uint8" or len(given.shape) != 4 or list(given.shape[1:]) != wanted:
+        raise _refused(f"the preparation gives uint8 (N, {wanted}), the tensors say {given.dtype} {given.shape}")
+    outputs = {o.name: o.shape for o in found.tensors.outputs}
+    n = len(found.labels)
+    # Axis by axis from the second: a number, or None where any size is right.
+    promised: dict[str, list[int | None]] = {
+        "probabilities": [n] if found.task == "classify" else [n, None, None],
+        "boxes": [None, 4],
+        "scores": [None, n],
+        "coefficients": [None, None],
+        "prototypes": [None, None, None],
+    }
+    for name in TASKS[found.task].outputs:
+        shape = outputs.get(name)
+        if shape is None:
+            raise _refused(f"the outputs are not those of the task {found.task!r}: {name!r} is missing")
+        own = promised[name]
+        sides = zip(shape[1:], own, strict=False)
+        if len(shape) != len(own) + 1 or any(w is not None and isinstance(s, int) and s != w for s, w in sides):
+            raise _refused(f"expected {name!r} of {n} classes, found the shape {shape}")
+
+
+def _check_contract(found: _Manifest, contract: _Contract) -> None:
+    kinds = {"classify": ("probabilities",), "segment": ("pixels",), "detect": ("boxes_scores", "joined", "grid")}
+    if contract.outputs not in kinds.get(found.task, ()):
+        raise _refused(f"expected outputs of the task {found.task!r} in the contract, found {contract.outputs!r}")
+    channels = 1 if contract.colour == "grey" else 3
+    if found.preparation.channels != channels:
+        raise _refused(f"the contract takes {channels} channels, the preparation gives {found.preparation.channels}")
+    for name in ("mean", "std"):
+        value = getattr(contract, name)
+        values = value if isinstance(value, list) else [value]
+        if len(values) not in (1, channels) or (name == "std" and 0 in values):
+            raise _refused(f"expected {name} as one number or one a channel, and std other than 0, found {values}")
+    if contract.background is not None and contract.background > len(found.labels):
+        raise _refused(f"the background is class {contract.background} of {len(found.labels) + 1}")
+
+
+def _refused(text: str, *, fix: str = _AGAIN) -> BundleError:
+    return BundleError(f"bundle.json contradicts itself: {text}", fix=fix)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if len(text) < 400 else text[:400] + " …"

@@ -1,0 +1,110 @@
+"""Read files that somebody else may have prepared: regular files only, opened without blocking, up to a stated size."""
+
+__all__ = ["digest_of", "open_regular", "read_regular"]
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from eyewright.core.errors import EyewrightError, InputError
+
+_BLOCK = 2**20
+
+
+def open_regular(
+    path: Path,
+    *,
+    most: int,
+    error: type[EyewrightError] = InputError,
+    fix: str = "check the path",
+    follow: bool = False,
+) -> BinaryIO:
+    """Open a regular file of at most `most` bytes for reading.
+
+    A FIFO is not waited for, a device is not read, and a link is followed only with `follow`, which is for paths that
+    the user names.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> fifo = Path(folder.name, "fifo")
+    >>> os.mkfifo(fifo)
+    >>> open_regular(fifo, most=10)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    eyewright.core.errors.InputError: expected a regular file at '...fifo', found a FIFO; check the path
+    >>> folder.cleanup()
+
+    Raises:
+        EyewrightError: of the type `error`: no such file, not a regular one, or too large.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as met:
+        if not follow and os.path.islink(path):
+            raise error(f"expected a regular file at {str(path)!r}, found a link", fix=fix) from None
+        reason = met.strerror if isinstance(met, OSError) and met.strerror else str(met)
+        raise error(f"cannot read {str(path)!r}: {reason}", fix=fix) from met
+    file = os.fdopen(descriptor, "rb")
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        file.close()
+        raise error(f"expected a regular file at {str(path)!r}, found {_kind(found.st_mode)}", fix=fix)
+    if found.st_size > most:
+        file.close()
+        raise error(f"{str(path)!r} has {found.st_size:,} bytes, more than the {most:,} allowed", fix=fix)
+    return file
+
+
+def read_regular(
+    path: Path,
+    *,
+    most: int,
+    error: type[EyewrightError] = InputError,
+    fix: str = "check the path",
+    follow: bool = False,
+) -> bytes:
+    """Read a file as `open_regular` opens it.
+
+    Raises:
+        EyewrightError: as `open_regular`; or it has grown while it was read.
+    """
+    with open_regular(path, most=most, error=error, fix=fix, follow=follow) as file:
+        try:
+            data = file.read(most + 1)
+        except OSError as met:
+            raise error(f"cannot read {str(path)!r}: {met.strerror}", fix=fix) from met
+    if len(data) > most:
+        raise error(f"{str(path)!r} has more than the {most:,} bytes allowed", fix=fix)
+    return data
+
+
+def digest_of(
+    path: Path, *, most: int, error: type[EyewrightError] = InputError, fix: str = "check the path"
+) -> tuple[str, int]:
+    """Return SHA-256 and size of a file as `open_regular` opens it, without holding it in memory.
+
+    Raises:
+        EyewrightError: as `open_regular`.
+    """
+    digest, size = hashlib.sha256(), 0
+    with open_regular(path, most=most, error=error, fix=fix) as file:
+        try:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+        except OSError as met:
+            raise error(f"cannot read {str(path)!r}: {met.strerror}", fix=fix) from met
+    return digest.hexdigest(), size
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((name for test, name in kinds if test(mode)), "something else")

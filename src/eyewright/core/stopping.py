@@ -1,0 +1,63 @@
+"""End a process that is told to stop while it waits for native code, which never sees Python's signal handlers."""
+
+__all__ = ["exit_when_stuck", "native_call"]
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+_GRACE_S = 2.0
+_in_flight: dict[object, Callable[[], None]] = {}
+_watching = False
+
+
+@contextlib.contextmanager
+def native_call(end: Callable[[], None]) -> Iterator[None]:
+    """Register a call of native code for as long as it lasts; `end`, called from another thread, asks it to return.
+
+    >>> with native_call(lambda: None):
+    ...     pass
+    """
+    token = object()
+    _in_flight[token] = end
+    try:
+        yield
+    finally:
+        del _in_flight[token]
+
+
+def exit_when_stuck(codes: Mapping[int, int], *, grace_s: float = _GRACE_S) -> None:
+    """From now on, end this process when a signal of `codes` comes during a native call that does not return.
+
+    The call is asked to end first, so that Python's own handler runs as usual. If it does not return within `grace_s`,
+    the process ends with the exit code in `codes`. For programs only: call it from the main thread.
+    """
+    global _watching
+    if _watching or threading.current_thread() is not threading.main_thread():
+        return
+    _watching = True
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reader, dict(codes), grace_s), daemon=True).start()
+
+
+def _watch(reader: int, codes: Mapping[int, int], grace_s: float) -> None:
+    while number := os.read(reader, 1):
+        code = codes.get(number[0])
+        if code is None:
+            continue
+        stuck = dict(_in_flight)
+        for end in stuck.values():
+            end()
+        ends = time.monotonic() + grace_s
+        while stuck.keys() & _in_flight.keys() and time.monotonic() < ends:
+            time.sleep(0.01)
+        if stuck.keys() & _in_flight.keys():
+            name = signal.Signals(number[0]).name
+            print(f"eyewright: ended by {name} while a model was running", file=sys.stderr, flush=True)
+            os._exit(code)
