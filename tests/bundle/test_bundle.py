@@ -114,7 +114,10 @@ def rewrite(folder: Path, **changes: object) -> None:
         ({"labels": ["a", "b"]}, "operating point for each class"),
         ({"labels": ["a", "b"], "thresholds": {}}, "of 2 classes, found the shape"),
         ({"preparation": {"size_hw": [16, 16]}}, "the preparation gives uint8"),
-        ({"tensors": {"inputs": [{"name": "image"}], "outputs": [{"name": "logits"}]}}, "missing required field `dtype`"),
+        (
+            {"tensors": {"inputs": [{"name": "image"}], "outputs": [{"name": "logits"}]}},
+            "missing required field `dtype`",
+        ),
         ({"files": {}}, "lists no"),
     ],
 )

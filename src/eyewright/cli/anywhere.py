@@ -15,6 +15,7 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p = verb("compress")
     p.add_argument("model", metavar="RUN|BUNDLE")
     p.add_argument("--data", metavar="DATA", help="the images it was trained on (a run knows its own)")
+    p.add_argument("--ignore", metavar="NAME", action="append", default=[], help="a class of --data to ignore")
     p.add_argument("--out", metavar="DIR", help="bundle, report and search (default runs/compressed/NAME)")
     p.add_argument(
         "--max-drop",
@@ -115,6 +116,7 @@ def compress(o: argparse.Namespace) -> Result:
         calibration=o.calibration,
         threads=o.threads,
         resume=o.resume,
+        ignore=tuple(o.ignore),
         seed=o.seed or 0,
         **talk(o),
     )

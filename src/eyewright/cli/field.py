@@ -175,7 +175,7 @@ def _drift(o: argparse.Namespace) -> Result:
 
 def _feedback(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
-    from eyewright.cli.verbs import finding
+    from eyewright.cli.terminal import finding
 
     if o.way == "import":
         n, findings = lifecycle.feedback_import(o.file, home=o.home, log=o.log)

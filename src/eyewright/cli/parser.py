@@ -59,7 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
+    p.add_argument("--out", metavar="DIR", help="write doctor.html (groups, classes, sizes) and findings.json there")
+    p.add_argument("--group-by", metavar="RULE", help="'folder', 'none' or a pattern: what belongs together")
     p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    _add_ignore(p)
 
     p = verb("train")
     _add_data(p)
@@ -149,6 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--to", required=True, metavar="FORMAT", help="coco, yolo, voc, masks or imagefolder")
     p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
     p.add_argument("--task", metavar="T", help="detect, segment or instance (default: what the data is for)")
+    _add_ignore(p)
 
     p = verb("import")
     p.add_argument("model", metavar="MODEL.onnx")
@@ -190,6 +194,7 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
     p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: what it matches alike stays in one part")
     p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    _add_ignore(p)
     p.add_argument("--allow-leaks", action="store_true", help="train although images are on both sides of the split")
     p.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: all cores)")
 
@@ -199,6 +204,18 @@ def _add_measured(p: argparse.ArgumentParser) -> None:
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
     p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    _add_ignore(p)
+
+
+def _add_ignore(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--ignore",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="leave this class out of training and scores, beside void, unlabelled and the like (repeatable; "
+        "none: ignore nothing by name)",
+    )
 
 
 def _add_recipe(p: argparse.ArgumentParser) -> None:

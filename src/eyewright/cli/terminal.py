@@ -3,6 +3,7 @@
 __all__ = [
     "Result",
     "drop_stdout",
+    "finding",
     "is_quiet",
     "metrics",
     "plain_stem",
@@ -78,6 +79,13 @@ def talk(o: argparse.Namespace) -> dict[str, Any]:
 def is_quiet(o: argparse.Namespace) -> bool:
     # Of several processes that torchrun started, the first speaks.
     return bool(o.json or o.quiet or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"))
+
+
+def finding(found: Any) -> dict[str, Any]:
+    """Return a finding as `--json` shows it; `paths` only where it is about several files."""
+    from dataclasses import asdict
+
+    return {k: v for k, v in asdict(found).items() if k != "paths" or v}
 
 
 def metrics(report: Any) -> dict[str, Any]:

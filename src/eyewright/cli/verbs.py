@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, field, pictures, scenes
+from eyewright.cli import anywhere, doctoring, field, pictures, scenes
 from eyewright.cli.scenes import line_of, only_classes
 from eyewright.cli.terminal import (
     Result,
+    finding,
     is_quiet,
     metrics,
     plain_stem,
@@ -86,30 +87,6 @@ def _run_result(done: Any) -> Result:
         "metrics": metrics(done.report),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
-    }
-
-
-def _doctor(o: argparse.Namespace) -> Result:
-    from eyewright import lifecycle
-
-    seen: list[Any] = []
-    findings = lifecycle.doctor(
-        o.data,
-        labels=o.labels,
-        label_depth=o.label_depth,
-        task=o.task,
-        seed=o.seed or 0,
-        observe=seen.append,
-        **talk(o),
-    )
-    serious = [f for f in findings if o.strict or f.severity != "note"]
-    text = [str(f) for f in findings]
-    text.append(f"{len(serious)} finding{'s' * (len(serious) != 1)}" if serious else "nothing to mend")
-    return {
-        "task": seen[0].task,
-        "findings": [finding(f) for f in findings],
-        "text": text,
-        "exit": 1 if serious else 0,
     }
 
 
@@ -219,6 +196,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         split=o.split,
         allow_leaks=o.allow_leaks,
         label_depth=o.label_depth,
+        ignore=tuple(o.ignore),
         seed=o.seed or 0,
         quiet=is_quiet(o),
     )
@@ -241,6 +219,7 @@ def _compare(o: argparse.Namespace) -> Result:
         o.data,
         split=o.split,
         label_depth=o.label_depth,
+        ignore=tuple(o.ignore),
         allow_leaks=o.allow_leaks,
         seed=o.seed or 0,
         quiet=is_quiet(o),
@@ -408,21 +387,20 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
     return {
         "group_by": o.group_by,
         "label_depth": o.label_depth,
+        "ignore": tuple(o.ignore),
         "allow_leaks": o.allow_leaks,
         "workers": o.workers,
     }
 
 
-def finding(finding: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(finding)
-
-
 VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "quickstart": (_quickstart, "the whole life cycle on real images that ship inside dependencies", "quickstart"),
     "run": (_run, "audit, split, train, evaluate, explain, export, verify on your images", "run photos/ --budget 10m"),
-    "doctor": (_doctor, "audit a dataset: unreadable, duplicate, leaking, misnamed", "doctor photos/ --json"),
+    "doctor": (
+        doctoring.doctor,
+        "audit a dataset: unreadable, duplicate, leaking, misnamed",
+        "doctor photos/ --out audit",
+    ),
     "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
     "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),

@@ -417,6 +417,7 @@ def learn_structure(
             step=_step_for(parent, structure, teacher),
             notes={
                 "data_path": str(parent.data.root.resolve()),
+                "ignore": list(parent.data.ignore),
                 "audit": [],
                 "warnings": [],
                 **({"members": parent.known_run.about["members"]} if _is_ensemble(parent, structure) else {}),

@@ -44,6 +44,7 @@ class Finding:
     """One thing found in a dataset or bundle: where, why it matters, what to do.
 
     `severity` is "error" where training on it would be wrong, "warning" where a person should look, "note" otherwise.
+    A finding about several files names all of them in `paths`; `path` is then the first to look at.
     """
 
     code: str
@@ -52,6 +53,7 @@ class Finding:
     path: str = ""
     line: int | None = None
     severity: Literal["error", "warning", "note"] = "warning"
+    paths: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"{self.path}:{self.line}: " if self.line is not None else (f"{self.path}: " if self.path else "")

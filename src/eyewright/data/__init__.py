@@ -4,7 +4,9 @@ from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, order
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.embedded import write_digits
 from eyewright.data.formats import DATASET_FORMATS, open_dataset
+from eyewright.data.grouped import find_groups
 from eyewright.data.grouping import Group, Grouping, Proposal
+from eyewright.data.ignoring import ignore_classes
 from eyewright.data.scan import Scan, dataset_fingerprint, scan_dataset
 from eyewright.data.splits import fold_datasets, split_dataset
 
@@ -19,8 +21,10 @@ __all__ = [
     "Scan",
     "audit_dataset",
     "dataset_fingerprint",
+    "find_groups",
     "find_leaks",
     "fold_datasets",
+    "ignore_classes",
     "open_dataset",
     "ordered",
     "scan_dataset",

@@ -1,18 +1,24 @@
 """The dataset doctor: what is wrong with a dataset, found before an hour of training and not after it."""
 
-__all__ = ["FINDING_CODES", "audit_dataset", "find_leaks", "ordered"]
+__all__ = ["FINDING_CODES", "MOST_A_CODE", "audit_dataset", "find_leaks", "ordered"]
 
 import difflib
 import posixpath
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from types import MappingProxyType
 
 import numpy as np
 
 from eyewright.core.report import Finding
+from eyewright.data.audit_groups import GROUP_CODES, audit_groups
+from eyewright.data.audit_masks import MASK_CODES
+from eyewright.data.audit_pixels import PIXEL_CODES, audit_pixels
+from eyewright.data.box_formats import BOX_FORMAT_CODES
 from eyewright.data.dataset import Dataset
+from eyewright.data.grouped import find_groups
+from eyewright.data.grouping import Grouping
 from eyewright.data.marks import MARK_CODES, audit_marks
 from eyewright.data.scan import Scan
 from eyewright.imaging.headers import FORMATS
@@ -20,12 +26,12 @@ from eyewright.imaging.headers import FORMATS
 FINDING_CODES = MappingProxyType(
     {
         **MARK_CODES,
+        **MASK_CODES,
+        **BOX_FORMAT_CODES,
+        **GROUP_CODES,
+        **PIXEL_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
-        "leak": "the same or nearly the same image on both sides of a split",
-        "conflicting_labels": "the same image under two classes, or marked with others",
         "mislabelled": "a label that nets which have not seen the image deny (--labels)",
-        "duplicate": "the same image more than once in one part",
-        "near_duplicate": "nearly the same image more than once in one part",
         "one_class": "fewer than two classes",
         "empty_class": "a class folder without images",
         "class_missing_in_split": "a class that a split does not hold",
@@ -45,18 +51,26 @@ FINDING_CODES = MappingProxyType(
 
 _TINY = 10
 _IMAGES = frozenset(e for extensions in FORMATS.values() for e in extensions)
-_MOST_A_CODE = 200
+MOST_A_CODE = 200
+"""How many findings of one code are listed, unless more are asked for."""
 
 
-def audit_dataset(dataset: Dataset, scan: Scan) -> tuple[Finding, ...]:
-    """Give every finding, the most serious first; `scan` is `scan_dataset(dataset)`.
+def audit_dataset(
+    dataset: Dataset, scan: Scan, grouping: Grouping | None = None, *, most: int = MOST_A_CODE
+) -> tuple[Finding, ...]:
+    """Return every finding, the most serious first, then those about most images; `scan` is `scan_dataset(dataset)`.
 
-    At most 200 findings a code are listed; the last of them then says how many more there are.
+    `grouping` says what belongs together; without it that of the dataset is used, or it is looked for. At most `most`
+    findings a code are listed; the last of them then says how many more there are.
     """
+    if grouping is None:
+        grouping = dataset.grouping if dataset.grouping is not None else find_groups(dataset, scan)
+    pixels, blank = audit_pixels(dataset, scan)
     found = [
         *_files(dataset, scan),
         *audit_marks(dataset, scan),
-        *_duplicates(dataset, scan),
+        *pixels,
+        *audit_groups(dataset, scan, grouping, leave=blank),
         *_classes(dataset),
         *_typos(dataset),
         *_shapes(dataset, scan),
@@ -73,18 +87,18 @@ def audit_dataset(dataset: Dataset, scan: Scan) -> tuple[Finding, ...]:
         shown = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
         text = f"{len(others)} files are no images by their name ({shown})"
         found.append(Finding("skipped", text, "convert or remove them", severity="note"))
-    return ordered(found)
+    return ordered(found, most=most)
 
 
-def ordered(found: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Give the most serious findings first, at most 200 a code."""
+def ordered(found: Sequence[Finding], *, most: int = MOST_A_CODE) -> tuple[Finding, ...]:
+    """Return the most serious findings first, and of one severity those about most images; at most `most` a code."""
     order = {"error": 0, "warning": 1, "note": 2}
-    return tuple(sorted(_bounded(list(found)), key=lambda f: order[f.severity]))
+    return tuple(_bounded(sorted(found, key=lambda f: (order[f.severity], -len(f.paths))), most))
 
 
 def find_leaks(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Give the findings that make a test result meaningless."""
-    return tuple(f for f in findings if f.code == "leak")
+    """Return the findings that make a test result meaningless."""
+    return tuple(f for f in findings if f.code == "leak" and f.severity == "error")
 
 
 def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
@@ -106,38 +120,6 @@ def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
             text = f"{info.frames} frames or pages, of which the first is used"
             found.append(Finding("animated", text, "save the frame you want as PNG", sample.id, severity="note"))
     return found
-
-
-def _duplicates(dataset: Dataset, scan: Scan) -> list[Finding]:
-    same: dict[str, list[int]] = defaultdict(list)
-    for i, record in enumerate(scan.records):
-        if record.error is None:
-            same[record.digest].append(i)
-    pairs = [(members[0], other, True) for members in same.values() for other in members[1:]]
-    pairs += [(i, j, False) for i, j in scan.near_pairs if scan.records[i].digest != scan.records[j].digest]
-    found = []
-    background = set(range(len(dataset.labels))) - set(dataset.foreground) if dataset.task != "classify" else set()
-    for i, j, exact in pairs:
-        a, b = dataset.samples[i], dataset.samples[j]
-        kind = "the same image as" if exact else "nearly the same image as"
-        if a.split != b.split:
-            text = f"{kind} {a.id!r}: it is in {b.split} and in {a.split}"
-            found.append(Finding("leak", text, "remove one of the two", b.id, severity="error"))
-        there, here = (set(dataset.held(k)) - background for k in (i, j))
-        if there != here:
-            first, second = (_shown(dataset, ids) for ids in (there, here))
-            verb = "labelled" if dataset.task == "classify" else "marked with"
-            text = f"{kind} {a.id!r}, but {verb} {second} and not {first}"
-            fix = "decide which is right and change or remove the other"
-            found.append(Finding("conflicting_labels", text, fix, b.id, severity="error" if exact else "warning"))
-        elif a.split == b.split:
-            code = "duplicate" if exact else "near_duplicate"
-            found.append(Finding(code, f"{kind} {a.id!r}", "remove one of the two", b.id))
-    return found
-
-
-def _shown(dataset: Dataset, ids: set[int]) -> str:
-    return ", ".join(repr(dataset.labels.names[k]) for k in sorted(ids)) or "nothing"
 
 
 def _classes(dataset: Dataset) -> list[Finding]:
@@ -230,15 +212,15 @@ def _shapes(dataset: Dataset, scan: Scan) -> list[Finding]:
     return found
 
 
-def _bounded(findings: list[Finding]) -> list[Finding]:
+def _bounded(findings: Sequence[Finding], most: int) -> list[Finding]:
     total = Counter(f.code for f in findings)
     kept: Counter[str] = Counter()
     result = []
     for f in findings:
         kept[f.code] += 1
-        if kept[f.code] < _MOST_A_CODE or total[f.code] <= _MOST_A_CODE:
+        if kept[f.code] < most or total[f.code] <= most:
             result.append(f)
-        elif kept[f.code] == _MOST_A_CODE:
-            more = total[f.code] - _MOST_A_CODE + 1
+        elif kept[f.code] == most:
+            more = total[f.code] - most + 1
             result.append(Finding(f.code, f"and {more} more of this kind", f.fix, severity=f.severity))
     return result

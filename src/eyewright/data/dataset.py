@@ -51,6 +51,7 @@ class Dataset:
     `format` names how it was read; `notes` are sentences for the user; `skipped` are files that are no samples;
     `problems` are what was wrong in the annotations while they were read. `grouping` says what belongs together, once
     that was looked for; `Sample.group` is then the group of every sample that is in one.
+    `ignore` is what was asked to be ignored (`--ignore`).
     """
 
     tree: Tree
@@ -63,6 +64,7 @@ class Dataset:
     empty_classes: tuple[str, ...] = ()
     problems: tuple[Finding, ...] = ()
     grouping: Grouping | None = None
+    ignore: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError, spelling_hint
 from eyewright.core.labels import LabelSpace
 from eyewright.data.dataset import BACKGROUND, Dataset, Sample, SplitName
+from eyewright.data.ignoring import ignore_classes
 from eyewright.data.objects import Objects
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, has_boxes, read_annotated
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Images, Notes, used_labels
@@ -58,7 +59,9 @@ _OTHER_IMAGES = frozenset({".svg", ".psd", ".eps", ".pdf", ".dng", ".cr2", ".nef
 _IDX = re.compile(r"(?:.*/)?(?P<prefix>[^/]*?)-?(?P<kind>images|labels)[-.]idx(?P<dims>[13])-ubyte(?:\.gz)?$")
 
 
-def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str | None = None) -> Dataset:
+def open_dataset(
+    path: str | Path, *, label_depth: int | None = None, task: str | None = None, ignore: Sequence[str] = ()
+) -> Dataset:
     """Find out what `path` holds and list its samples; no image is decoded yet.
 
     `task` is "classify", "detect", "segment" or "instance"; without it the data decides: folders of images are for
@@ -67,11 +70,17 @@ def open_dataset(path: str | Path, *, label_depth: int | None = None, task: str 
     In an ImageFolder a class is the highest folder that directly holds images; `label_depth` says instead how many
     folder levels (from 1) make the class name. A folder of `train`, `val` or `test` above the classes is a split.
 
+    Classes named in `ignore`, and those that are no class by their name ("void", "unlabelled", "DontCare"), are
+    ignored; see `ignore_classes`.
+
     Raises:
         DatasetError: missing, empty, without labels, of no known format, or not of this task.
         UsageError: an unknown task.
     """
-    path = Path(path)
+    return ignore_classes(_open_any(Path(path), label_depth, task), ignore)
+
+
+def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
     if task is not None and task not in DATASET_TASKS:
         raise UsageError(f"unknown task {task!r}", fix=spelling_hint(task, DATASET_TASKS))
     if label_depth is not None and label_depth < 1:

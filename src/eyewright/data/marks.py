@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError
 from eyewright.core.report import Finding
+from eyewright.data.audit_masks import audit_masks
+from eyewright.data.box_formats import audit_box_formats
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.objects import Objects
-from eyewright.data.readers.masks import IGNORE, MaskFile
+from eyewright.data.readers.masks import MaskFile
 from eyewright.data.scan import Scan
 
 MARK_CODES = MappingProxyType(
@@ -58,12 +60,15 @@ def audit_marks(dataset: Dataset, scan: Scan) -> list[Finding]:
     if dataset.task == "classify":
         return found
     sizes = [None if r.info is None else r.info.size_hw for r in scan.records]
-    for sample, size in zip(dataset.samples, sizes, strict=True):
+    formats, told = audit_box_formats(dataset, sizes)
+    for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
         if size is not None:
-            found += _audit_sample(dataset, sample, size)
-    if dataset.task in ("detect", "instance"):
+            found += _audit_sample(dataset, sample, size, boxes=i not in told)
+    if dataset.task in ("detect", "instance") and not told:
         found += _unusual_sizes(dataset, sizes)
-    return [*found, *_parts(dataset), *_backgrounds(dataset), *_ignored(dataset)]
+    if dataset.task == "segment":
+        found += audit_masks(dataset, sizes)
+    return [*formats, *found, *_parts(dataset), *_backgrounds(dataset), *_ignored(dataset)]
 
 
 def usable_objects(objects: Objects, size_hw: tuple[int, int]) -> Objects:
@@ -90,10 +95,9 @@ def usable_objects(objects: Objects, size_hw: tuple[int, int]) -> Objects:
     return replace(found, boxes_xyxy=boxes).chosen(good)
 
 
-def _audit_sample(dataset: Dataset, sample: Sample, size_hw: tuple[int, int]) -> Iterator[Finding]:
+def _audit_sample(dataset: Dataset, sample: Sample, size_hw: tuple[int, int], *, boxes: bool) -> Iterator[Finding]:
     target = sample.target
     if isinstance(target, MaskFile):
-        yield from _audit_mask(target, sample, size_hw)
         return
     assert isinstance(target, Objects)
     if sample.stated_hw is not None and sample.stated_hw != size_hw:
@@ -108,7 +112,8 @@ def _audit_sample(dataset: Dataset, sample: Sample, size_hw: tuple[int, int]) ->
         fix = "cut it into tiles; of more than 1,000 a random 1,000 are learnt"
         yield Finding("crowded", text, fix, sample.id)
     objects = target.in_pixels(size_hw)
-    yield from _audit_boxes(objects, sample, size_hw, dataset.labels.names)
+    if boxes:
+        yield from _audit_boxes(objects, sample, size_hw, dataset.labels.names)
     if dataset.task != "detect":
         yield from _audit_outlines(objects, sample, size_hw)
 
@@ -190,20 +195,6 @@ def _audit_outlines(objects: Objects, sample: Sample, size_hw: tuple[int, int]) 
         yield Finding("outline", text, "draw or export it again", path or sample.id, line, "error")
 
 
-def _audit_mask(target: MaskFile, sample: Sample, size_hw: tuple[int, int]) -> Iterator[Finding]:
-    try:
-        values = target.values()
-    except EyewrightError:
-        # It was said when the list of masks was read.
-        return
-    if values.shape != size_hw:
-        text = f"the mask is {values.shape[1]}x{values.shape[0]}, its image {sample.id!r} {size_hw[1]}x{size_hw[0]}"
-        fix = "export it again" if values.shape != size_hw[::-1] else "turn it: the image is turned by EXIF"
-        yield Finding("mask_size", text, fix, target.name, severity="error")
-    elif IGNORE not in target.table and bool((values == IGNORE).all()):
-        yield Finding("mask_value", "every pixel is 255, which counts for nothing", "paint it", target.name)
-
-
 def _unusual_sizes(dataset: Dataset, sizes: list[tuple[int, int] | None]) -> list[Finding]:
     """Find boxes far from the usual size of their class, measured as the root of their share of the image."""
     roots: list[NDArray[np.float64]] = []
@@ -243,18 +234,26 @@ def _parts(dataset: Dataset) -> list[Finding]:
     found = []
     for split in dataset.splits if len(dataset.splits) > 1 else ():
         own = [s for s in dataset.samples if s.split == split]
-        if own and all(isinstance(s.target, Objects) and not len(s.target) for s in own):
+        if own and all(_is_empty(dataset, s) for s in own):
             text = f"nothing is marked in any of the {len(own)} images of {split}"
             found.append(Finding("empty_part", text, f"annotate {split}, or leave it out", severity="error"))
     return found
 
 
 def _backgrounds(dataset: Dataset) -> list[Finding]:
-    empty = [s.id for s in dataset.samples if isinstance(s.target, Objects) and not len(s.target)]
-    if not empty:
+    empty = [s.id for s in dataset.samples if _is_empty(dataset, s)]
+    # Where nothing is marked at all, that has been said.
+    if not empty or (len(empty) == len(dataset) and dataset.task == "segment"):
         return []
     text = f"nothing is marked in {len(empty)} of {len(dataset)} images, such as {empty[0]!r}; they are background"
     return [Finding("background", text, "check that they show nothing", empty[0], severity="note")]
+
+
+def _is_empty(dataset: Dataset, sample: Sample) -> bool:
+    if isinstance(sample.target, MaskFile):
+        held = sample.target.held
+        return bool(held) and not set(held) & set(dataset.foreground)
+    return isinstance(sample.target, Objects) and not len(sample.target)
 
 
 def _ignored(dataset: Dataset) -> list[Finding]:

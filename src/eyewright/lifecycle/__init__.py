@@ -1,8 +1,9 @@
 """The verbs: each stage of a model's life as one function, and `run`, which walks through all of them."""
 
 from eyewright.lifecycle.compressing import CompressResult, compress
-from eyewright.lifecycle.datasets import doctor, load_dataset
+from eyewright.lifecycle.datasets import load_dataset
 from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any
+from eyewright.lifecycle.doctoring import doctor
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
     challenge,

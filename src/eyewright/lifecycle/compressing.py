@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
 from eyewright.core.report import Report
-from eyewright.lifecycle.datasets import PathLike, Say, data_of_run, fingerprint_of, load_dataset, scan_of, silent
+from eyewright.lifecycle.datasets import (
+    PathLike,
+    Say,
+    data_of_run,
+    fingerprint_of,
+    ignored_by,
+    load_dataset,
+    scan_of,
+    silent,
+)
 from eyewright.lifecycle.opening import free_folder, load_run, need_torch
 from eyewright.lifecycle.stages import evaluate, export_checked
 from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
@@ -56,6 +65,7 @@ def compress(
     calibration: PathLike | None = None,
     threads: int | None = None,
     resume: bool = False,
+    ignore: Sequence[str] = (),
     seed: int = 0,
     quiet: bool = True,
     say: Say = silent,
@@ -87,7 +97,7 @@ def compress(
     folder = Path(out) if out is not None else free_folder(Path("runs") / "compressed", name)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
-    parent = _parent_of(model, data, folder, seed=seed, quiet=quiet, say=say)
+    parent = _parent_of(model, data, folder, ignore=ignore, seed=seed, quiet=quiet, say=say)
     task = parent.bundle.task_name
     bounds = parse_budget(task, max_drop, min_speedup=min_speedup, max_bytes=max_bytes)
     wanted = tuple(methods) if methods is not None else tuple(m for m in METHODS if m != "sparse")
@@ -194,7 +204,14 @@ def _finish(
 
 
 def _parent_of(
-    model: "Run | PathLike", data: "Dataset | PathLike | None", folder: Path, *, seed: int, quiet: bool, say: Say
+    model: "Run | PathLike",
+    data: "Dataset | PathLike | None",
+    folder: Path,
+    *,
+    ignore: Sequence[str],
+    seed: int,
+    quiet: bool,
+    say: Say,
 ) -> "Parent":
     """Open what is to be made smaller, and the images it is to be judged on."""
     from eyewright.bundle import load_bundle
@@ -210,14 +227,18 @@ def _parent_of(
                 fix="compress the model it came from",
                 code="already_compressed",
             )
-        dataset = _data_for(bundle, data, seed=seed, quiet=quiet, say=say)
+        dataset = _data_for(bundle, data, ignore, seed=seed, quiet=quiet, say=say)
         made_from = (bundle.manifest.provenance.get("dataset") or {}).get("fingerprint")
         if made_from is not None and made_from != fingerprint_of(dataset, quiet=quiet):
             say("warning: this is not the data that the bundle was trained on, or not split as it was then")
         owner = run_in(bundle)
     else:
         owner = load_run(model) if isinstance(model, str | Path) else model
-        dataset = data_of_run(owner) if data is None else _split(data, owner.task_name, seed=seed, quiet=quiet, say=say)
+        dataset = (
+            data_of_run(owner)
+            if data is None
+            else _split(data, owner.task_name, ignore or ignored_by(owner), seed=seed, quiet=quiet, say=say)
+        )
         place = folder / "parent"
         inner = owner.folder / "bundle"
         if (inner / "bundle.json").exists() and _same_weights(owner, inner):
@@ -258,17 +279,30 @@ def _same_weights(owner: "Run", inner: Path) -> bool:
     return all(k in own and kept[k].shape == own[k].shape and bool((kept[k] == own[k]).all()) for k in kept)
 
 
-def _split(data: "Dataset | PathLike", task: str, *, seed: int, quiet: bool, say: Say) -> "Dataset":
-    return load_dataset(data, task=task, seed=seed, quiet=quiet, say=say) if isinstance(data, str | Path) else data
+def _split(
+    data: "Dataset | PathLike", task: str, ignore: Sequence[str], *, seed: int, quiet: bool, say: Say
+) -> "Dataset":
+    if not isinstance(data, str | Path):
+        return data
+    return load_dataset(data, task=task, ignore=ignore, seed=seed, quiet=quiet, say=say)
 
 
-def _data_for(bundle: "Bundle", data: "Dataset | PathLike | None", *, seed: int, quiet: bool, say: Say) -> "Dataset":
+def _data_for(
+    bundle: "Bundle",
+    data: "Dataset | PathLike | None",
+    ignore: Sequence[str],
+    *,
+    seed: int,
+    quiet: bool,
+    say: Say,
+) -> "Dataset":
     if data is None:
         raise UsageError(
             "expected --data with a bundle, found none", fix="pass the images it was trained on, or compress its run"
         )
     own_seed = bundle.manifest.provenance.get("seed")
-    dataset = _split(data, bundle.task_name, seed=own_seed if isinstance(own_seed, int) else seed, quiet=quiet, say=say)
+    own = own_seed if isinstance(own_seed, int) else seed
+    dataset = _split(data, bundle.task_name, ignore, seed=own, quiet=quiet, say=say)
     if set(dataset.labels.names) != set(bundle.labels.names):
         raise DatasetError("the data does not have the classes of the model", fix="pass the data it was trained on")
     if dataset.labels != bundle.labels:

@@ -4,9 +4,10 @@ __all__ = [
     "count_seen",
     "data_of_run",
     "dataset_of",
-    "doctor",
     "fingerprint_of",
+    "ignored_by",
     "known_images",
+    "known_task",
     "load_dataset",
     "open_readable",
     "part_of_path",
@@ -23,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, UsageError
-from eyewright.core.report import Finding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,25 +50,33 @@ def load_dataset(
     group_by: str | None = None,
     label_depth: int | None = None,
     task: str | None = None,
+    ignore: Sequence[str] = (),
     quiet: bool = True,
     say: Say = silent,
 ) -> "Dataset":
     """Read a dataset and split it into train, val and test, leak-safe and stratified; see `data.train` and so on.
 
     A split that comes with the data is kept. Images that cannot be read are left out, and so are marks that cannot be
-    used; `notes` says so. `task` is "classify", "detect", "segment" or "instance"; without it the data decides.
+    used; `notes` says so. `ignore` names classes that are neither learnt nor scored. `task` is "classify", "detect",
+    "segment" or "instance"; without it the data decides.
 
     Raises:
         DatasetError: nothing there, of no known format, or too small to split.
     """
     from eyewright.data import split_dataset
 
-    dataset = open_readable(path, label_depth=label_depth, task=task, quiet=quiet, say=say)
+    dataset = open_readable(path, label_depth=label_depth, task=task, ignore=ignore, quiet=quiet, say=say)
     return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
 
 
 def open_readable(
-    path: PathLike, *, label_depth: int | None, task: str | None = None, quiet: bool, say: Say
+    path: PathLike,
+    *,
+    label_depth: int | None,
+    task: str | None = None,
+    ignore: Sequence[str] = (),
+    quiet: bool,
+    say: Say,
 ) -> "Dataset":
     """Read a dataset as it lies, without the images that cannot be read.
 
@@ -77,7 +85,7 @@ def open_readable(
     """
     from eyewright.data import open_dataset
 
-    dataset = open_dataset(path, label_depth=label_depth, task=_known_task(task))
+    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
     scan = scan_of(dataset, quiet=quiet)
     readable = scan.readable & usable_masks(dataset, scan)
@@ -99,46 +107,8 @@ def open_readable(
     return dataset
 
 
-def _known_task(task: str | None) -> str | None:
+def known_task(task: str | None) -> str | None:
     return None if task in (None, "auto") else task
-
-
-def doctor(
-    path: PathLike,
-    *,
-    labels: bool = False,
-    label_depth: int | None = None,
-    task: str | None = None,
-    seed: int = 0,
-    quiet: bool = True,
-    say: Say = silent,
-    observe: "Callable[[Dataset], None]" = lambda dataset: None,
-) -> tuple[Finding, ...]:
-    """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
-
-    `observe` is called with the dataset. With `labels` nets are trained on parts of it, and labels that they doubt
-    without having seen them are found too.
-
-    Raises:
-        DatasetError: nothing there, or of no known format; with `labels`, classes that cannot be cut into parts.
-    """
-    from eyewright.data import audit_dataset, open_dataset, ordered
-
-    dataset = open_dataset(path, label_depth=label_depth, task=_known_task(task))
-    say(f"found {dataset.describe()}")
-    observe(dataset)
-    scan = scan_of(dataset, quiet=quiet)
-    found = audit_dataset(dataset, scan)
-    if not labels:
-        return found
-    if dataset.task != "classify":
-        raise UsageError(
-            f"expected classes to doubt with labels, found {dataset.task!r} data", fix="leave --labels out"
-        )
-    from eyewright.lifecycle.mislabels import find_mislabels
-
-    kept = (s for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok)
-    return ordered([*found, *find_mislabels(dataset.with_samples(kept), seed=seed, quiet=quiet, say=say)])
 
 
 def usable_masks(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
@@ -184,10 +154,12 @@ def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
     return data
 
 
-def part_of_path(path: PathLike, split: str | None, label_depth: int | None, task: str) -> "Dataset":
+def part_of_path(
+    path: PathLike, split: str | None, label_depth: int | None, task: str, ignore: Sequence[str] = ()
+) -> "Dataset":
     from eyewright.data import open_dataset
 
-    dataset = open_dataset(path, label_depth=label_depth, task=task)
+    dataset = open_dataset(path, label_depth=label_depth, task=task, ignore=ignore)
     if dataset.task == "segment":
         scan = scan_of(dataset)
         kept = zip(dataset.samples, scan.readable & usable_masks(dataset, scan), strict=True)
@@ -219,7 +191,7 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
         raise DatasetError(f"the run's data is no longer at {str(path)!r}", fix="pass the dataset")
     depth = {label.count("/") + 1 for label in owner.labels.names} if owner.task_name == "classify" else {1}
     label_depth = None if len(depth) > 1 or depth == {1} else depth.pop()
-    dataset = open_dataset(path, label_depth=label_depth, task=owner.task_name)
+    dataset = open_dataset(path, label_depth=label_depth, task=owner.task_name, ignore=ignored_by(owner))
     here = {s.id: s for s in dataset.samples}
     missing = [i for i in rows if i not in here]
     if missing:
@@ -242,6 +214,11 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
         for i, r in rows.items()
     )
     return replace(dataset, labels=owner.labels, samples=tuple(samples))
+
+
+def ignored_by(owner: "Run") -> tuple[str, ...]:
+    """Return what a run was told to ignore; runs from before ignored nothing by name."""
+    return tuple(owner.about.get("ignore", ("none",)))
 
 
 def known_images(owner: "Run | None") -> set[str]:

@@ -2,6 +2,7 @@
 
 __all__ = ["convert", "import_onnx"]
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ def convert(
     to: str,
     out: PathLike,
     task: str | None = None,
+    ignore: Sequence[str] = (),
     quiet: bool = True,
     say: Say = silent,
 ) -> "Written":
@@ -35,24 +37,26 @@ def convert(
     """
     from eyewright.data.writers import write_dataset
 
-    dataset = _open(data, to, task) if isinstance(data, str | Path) else data
+    dataset = _open(data, to, task, ignore) if isinstance(data, str | Path) else data
     say(f"found {dataset.describe()}")
+    for note in dataset.notes:
+        say(note)
     for problem in dataset.problems[:5]:
         say(str(problem))
     return write_dataset(dataset, to, Path(out))
 
 
-def _open(data: PathLike, to: str, task: str | None) -> "Dataset":
+def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
     from eyewright.core.errors import DatasetError
     from eyewright.data import open_dataset
 
     if task is not None:
-        return open_dataset(data, task=task)
-    dataset = open_dataset(data)
+        return open_dataset(data, task=task, ignore=ignore)
+    dataset = open_dataset(data, ignore=ignore)
     wanted = {"masks": "segment", "coco": "instance", "yolo": "instance"}.get(to)
     if dataset.task in ("detect", "instance") and wanted is not None and wanted != dataset.task:
         try:
-            return open_dataset(data, task=wanted)
+            return open_dataset(data, task=wanted, ignore=ignore)
         except DatasetError:
             # There are boxes and no outlines, which is well.
             return dataset

@@ -63,6 +63,7 @@ def cross_validate(
     resume: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
+    ignore: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -91,7 +92,7 @@ def cross_validate(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
     if isinstance(data, str | Path):
-        data = open_readable(data, label_depth=label_depth, task=resolved.task, quiet=quiet, say=say)
+        data = open_readable(data, label_depth=label_depth, task=resolved.task, ignore=ignore, quiet=quiet, say=say)
     check_model(resolved.model, data.task)
     if ensemble and data.task in ("detect", "instance"):
         raise UsageError("expected no ensemble of boxes, which have no mean, found one", fix="leave --ensemble out")

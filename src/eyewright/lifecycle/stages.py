@@ -27,6 +27,7 @@ from eyewright.lifecycle.datasets import (
     count_seen,
     dataset_of,
     fingerprint_of,
+    ignored_by,
     known_images,
     load_dataset,
     part_of_path,
@@ -68,6 +69,7 @@ def train(
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
+    ignore: Sequence[str] = (),
     workers: int | None = None,
     step: Any = None,
     teacher: Any = None,
@@ -101,7 +103,8 @@ def train(
 
     if out is None and launched_by_torchrun():
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
-    dataset = dataset_of(data, **asked_of(resolved), group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
+    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     if teacher is not None:
         from eyewright.compression.distilling import distil_step
@@ -195,6 +198,7 @@ def train_on(
             observe=after_epoch,
             notes={
                 "data_path": str(dataset.root.resolve()),
+                "ignore": list(dataset.ignore),
                 "audit": findings,
                 "warnings": [warning] if leaks else [],
             },
@@ -219,6 +223,7 @@ def evaluate(
     split: str | None = None,
     allow_leaks: bool = False,
     label_depth: int | None = None,
+    ignore: Sequence[str] = (),
     seed: int = 0,
     quiet: bool = True,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
@@ -244,7 +249,7 @@ def evaluate(
         dataset = part_of_run(owner, split or "test")
     else:
         task = predictor.task_name
-        dataset = part_of_path(data, split, label_depth, task) if isinstance(data, str | Path) else data
+        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
         if owner is None and not allow_leaks and dataset.splits != ("test",):
             made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
             if made_from == fingerprint_of(dataset, quiet=quiet):
@@ -289,6 +294,7 @@ def compare(
     *,
     split: str | None = None,
     label_depth: int | None = None,
+    ignore: Sequence[str] = (),
     allow_leaks: bool = False,
     seed: int = 0,
     quiet: bool = True,
@@ -312,7 +318,7 @@ def compare(
         dataset = part_of_run(owner, split or "test")
     else:
         task = first.task_name
-        dataset = part_of_path(data, split, label_depth, task) if isinstance(data, str | Path) else data
+        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
     known = known_images(owner_a) | known_images(owner_b)
     seen = count_seen(dataset, known, quiet=quiet) if known else 0
     if seen and not allow_leaks:
@@ -419,7 +425,7 @@ def export_checked(
     if validation is None:
         validation = part_of_run(owner, "val")
     elif isinstance(validation, str | Path):
-        validation = load_dataset(validation, task=owner.task_name).val
+        validation = load_dataset(validation, task=owner.task_name, ignore=ignored_by(owner)).val
     names = ("report.html", "report.json")
     files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
     if report is None and "report.json" in files:

@@ -4,7 +4,7 @@ __all__ = ["TuneResult", "tune"]
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +45,7 @@ def tune(
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
+    ignore: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -73,7 +74,8 @@ def tune(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
     resolved = recipe_of(recipe, budget=budget, **options)
-    dataset = dataset_of(data, **asked_of(resolved), group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
+    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, f"{dataset.name}-tune")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0

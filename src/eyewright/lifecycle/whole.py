@@ -3,7 +3,7 @@
 __all__ = ["RunResult", "quickstart", "run"]
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ def run(
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
+    ignore: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -70,7 +71,8 @@ def run(
     started = time.monotonic()
     need_torch()
     resolved = recipe_of(recipe, budget=budget, task=task, **options)
-    dataset = load_dataset(data, **asked_of(resolved), group_by=group_by, label_depth=label_depth, quiet=quiet, say=say)
+    given: dict[str, Any] = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    dataset = load_dataset(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
     deadline = None

@@ -30,6 +30,8 @@ from eyewright.imaging.decode import read_labels
 
 IGNORE = 255
 """What a pixel that counts for nothing is given."""
+# What masks hold where nothing is labelled: 255, and -1 in the widths that files have.
+_IGNORED = frozenset({IGNORE, -1, 0xFFFF, 0xFFFFFFFF})
 
 _FOLDERS = (
     "masks",
@@ -73,11 +75,13 @@ class MaskFile:
             UnreadableImageError: it cannot be decoded, or is in colour.
         """
         values = self.values()
-        lookup = np.full(max(int(values.max()) + 1, 256) if values.size else 256, IGNORE, np.uint8)
+        lookup = np.full(max(256, *self.table, 0) + 2, IGNORE, np.uint8)
         for value, label in self.table.items():
-            if 0 <= value < len(lookup):
+            if value >= 0:
                 lookup[value] = label
-        ids: NDArray[np.uint8] = lookup[values]
+        # The last place is no class's: what is negative or larger than every class has it.
+        last = len(lookup) - 1
+        ids: NDArray[np.uint8] = lookup[np.where((values >= 0) & (values < last), values, last).astype(np.int64)]
         return ids
 
     def renamed(self, ids: NDArray[np.int64]) -> "MaskFile":
@@ -255,7 +259,7 @@ def _table(
         held = np.unique(values).tolist()
         for value in held:
             present[value] = present.get(value, 0) + 1
-        unknown = [v for v in held if listed and v not in listed and v != IGNORE]
+        unknown = [v for v in held if listed and v not in listed and v not in _IGNORED]
         if unknown:
             text = (
                 f"it holds the value{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}, which no class has"
@@ -267,7 +271,7 @@ def _table(
     elif values_held and values_held <= {0, 255}:
         names = {0: "background", 255: "foreground"}
     else:
-        names = {v: "background" if v == 0 else f"class_{v}" for v in sorted(values_held - {IGNORE})}
+        names = {v: "background" if v == 0 else f"class_{v}" for v in sorted(values_held - _IGNORED)}
     if len(names) > 254:
         raise DatasetError(
             f"expected at most 254 classes in masks, found {len(names)}",

@@ -1,0 +1,203 @@
+"""Boxes written in another format than their file's: told by how many leave the image under each reading."""
+
+__all__ = ["BOX_FORMAT_CODES", "audit_box_formats"]
+
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.report import Finding
+from eyewright.data.dataset import Dataset
+from eyewright.data.objects import Objects
+
+BOX_FORMAT_CODES = MappingProxyType({"box_format": "boxes written in another order or unit than the format's"})
+"""Every code that a finding about the format of boxes can have, with its meaning."""
+
+Numbers = NDArray[np.float64]
+
+# The four numbers of a line as corners x0 y0 x1 y1, by what they may mean.
+_ORDERS: Mapping[str, Callable[[Numbers], Numbers]] = MappingProxyType(
+    {
+        "xywh": lambda v: np.stack([v[:, 0], v[:, 1], v[:, 0] + v[:, 2], v[:, 1] + v[:, 3]], 1),
+        "xyxy": lambda v: v,
+        "cxcywh": lambda v: np.concatenate([v[:, :2] - v[:, 2:] / 2, v[:, :2] + v[:, 2:] / 2], 1),
+        "yxyx": lambda v: v[:, [1, 0, 3, 2]],
+        "yxhw": lambda v: np.stack([v[:, 1], v[:, 0], v[:, 1] + v[:, 3], v[:, 0] + v[:, 2]], 1),
+        "cycxhw": lambda v: np.concatenate([v[:, [1, 0]] - v[:, [3, 2]] / 2, v[:, [1, 0]] + v[:, [3, 2]] / 2], 1),
+        "xxyy": lambda v: v[:, [0, 2, 1, 3]],
+    }
+)
+_WORDS = MappingProxyType(
+    {
+        "xywh": "x, y, width, height",
+        "xyxy": "x0, y0, x1, y1",
+        "cxcywh": "centre x, centre y, width, height",
+        "yxyx": "y0, x0, y1, x1",
+        "yxhw": "y, x, height, width",
+        "cycxhw": "centre y, centre x, height, width",
+        "xxyy": "x0, x1, y0, y1",
+    }
+)
+_UNITS = MappingProxyType(
+    {"pixels": "pixels", "fractions": "fractions of the image's sides", "percent": "per cent of the image's sides",
+     "thousandths": "thousandths of the image's sides"}
+)  # fmt: skip
+# What each format's numbers are, in order and unit, and what the file calls them.
+_NATIVE = MappingProxyType(
+    {
+        "coco": ("xywh", "pixels", "bbox"),
+        "voc": ("xyxy", "pixels", "bndbox"),
+        "yolo": ("cxcywh", "fractions", "lines"),
+        "mot": ("xywh", "pixels", "rows"),
+    }
+)
+_LEAST = 4
+_LEAST_BAD = 3
+_WRONG = 0.04
+_RIGHT = 0.02
+_SLACK = 0.01
+_SLACK_PIXELS = 2.0
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The boxes that one hand wrote: their four numbers, the size of the image of each, and where they stand."""
+
+    name: str
+    samples: frozenset[int]
+    numbers: Numbers
+    sizes_wh: Numbers
+
+
+def audit_box_formats(
+    dataset: Dataset, sizes: Sequence[tuple[int, int] | None]
+) -> tuple[list[Finding], frozenset[int]]:
+    """Return one finding for each file or folder whose boxes fit another format far better, and its samples.
+
+    For those samples, single boxes need not be spoken of. `sizes` are (height, width) of the images.
+    """
+    if dataset.task not in ("detect", "instance"):
+        return [], frozenset()
+    native = _NATIVE.get(dataset.format, ("xyxy", "pixels", "boxes"))
+    found: list[Finding] = []
+    told: set[int] = set()
+    for pool in _pools(dataset, sizes, native):
+        finding = _judge(pool, native)
+        if finding is not None:
+            found.append(finding)
+            told |= pool.samples
+    return found, frozenset(told)
+
+
+def _pools(dataset: Dataset, sizes: Sequence[tuple[int, int] | None], native: tuple[str, str, str]) -> list[_Pool]:
+    files = Counter(s.target.lines.path for s in dataset.samples if _has_boxes(s.target) and s.target.lines is not None)
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
+        if size is None or not _has_boxes(sample.target):
+            continue
+        path = sample.target.lines.path if sample.target.lines is not None else ""
+        # A file for each image says too little: what lies in one folder was written in one way.
+        members[path if files[path] > 1 else posixpath.dirname(path)].append(i)
+    pools = []
+    for name, own in sorted(members.items()):
+        numbers, sides = [], []
+        for i in own:
+            size = sizes[i]
+            assert size is not None
+            written = _as_written(dataset.samples[i].target, native, size)
+            numbers.append(written)
+            sides.append(np.tile(np.array([size[1], size[0]], np.float64), (len(written), 1)))
+        joined = np.concatenate(numbers)
+        if len(joined) >= _LEAST:
+            pools.append(_Pool(name, frozenset(own), joined, np.concatenate(sides)))
+    return pools
+
+
+def _has_boxes(target: object) -> bool:
+    return isinstance(target, Objects) and len(target) > 0
+
+
+def _as_written(objects: Objects, native: tuple[str, str, str], size_hw: tuple[int, int]) -> Numbers:
+    """Return the four numbers of each box as the file has them, (n, 4): those that come from an outline left out."""
+    boxes = objects.boxes_xyxy
+    if native[1] == "fractions" and not objects.relative:
+        boxes = boxes / np.array([size_hw[1], size_hw[0]] * 2, np.float64)
+    if len(objects.outlines) and native[2] != "bbox":
+        boxes = boxes[[not outline for outline in objects.outlines]]
+    boxes = boxes[np.isfinite(boxes).all(1)]
+    first, last = boxes[:, :2], boxes[:, 2:]
+    if native[0] == "xywh":
+        return np.concatenate([first, last - first], 1)
+    if native[0] == "cxcywh":
+        return np.concatenate([(first + last) / 2, last - first], 1)
+    return boxes
+
+
+def _judge(pool: _Pool, native: tuple[str, str, str]) -> Finding | None:
+    order, unit, what = native
+    wrong = {
+        (o, u): _wrong(corners(pool.numbers) * _scale(u, pool.sizes_wh), pool.sizes_wh)
+        for u in _UNITS
+        for o, corners in _ORDERS.items()
+    }
+    n = len(pool.numbers)
+    bad = wrong[order, unit]
+    if bad.mean() < _WRONG or bad.sum() < min(_LEAST_BAD, n / 2):
+        return None
+    # The nearest to what the format asks for wins among those that fit about as well.
+    ways = sorted(
+        wrong, key=lambda w: (w[1] != unit, w[0] in ("yxyx", "yxhw", "cycxhw", "xxyy"), list(_ORDERS).index(w[0]))
+    )
+    least = min(w.mean() for w in wrong.values())
+    best = next(w for w in ways if wrong[w].mean() <= least + 0.005)
+    if (
+        best == (order, unit)
+        or wrong[best].mean() > max(_RIGHT, 0.2 * bad.mean())
+        or wrong[best].mean() > 0.3 * bad.mean()
+    ):
+        return None
+    here = f" in {pool.name!r}" if pool.name else ""
+    text = (
+        f"{int(bad.sum()):,} of {n:,} boxes{here} leave their image or have no area as {_said(order, unit)}, "
+        f"{'none' if not wrong[best].any() else f'only {int(wrong[best].sum()):,}'} as {_said(*best)}: "
+        f"that is how they seem to be written"
+    )
+    fix = f"write {what} as {_said(order, unit)}{_recipe(best, (order, unit))}"
+    return Finding("box_format", text, fix, pool.name, severity="error")
+
+
+def _scale(unit: str, sizes_wh: Numbers) -> Numbers:
+    by = {"pixels": 1.0, "percent": 0.01, "thousandths": 0.001, "fractions": 1.0}[unit]
+    sides = np.ones_like(sizes_wh) if unit == "pixels" else sizes_wh * by
+    return np.concatenate([sides, sides], 1)
+
+
+def _wrong(corners: Numbers, sizes_wh: Numbers) -> NDArray[np.bool_]:
+    """Tell which boxes cannot be meant: outside the image by more than is drawn in haste, or without area."""
+    slack = np.maximum(_SLACK_PIXELS, _SLACK * sizes_wh)
+    low, high = corners[:, :2], corners[:, 2:]
+    outside = (low < -slack).any(1) | (high > sizes_wh + slack).any(1)
+    side = high - low
+    flat = (side <= 0).any(1) | ((side < 1) & (sizes_wh >= 16)).all(1)
+    return np.asarray(outside | flat, bool)
+
+
+def _said(order: str, unit: str) -> str:
+    return f"[{_WORDS[order]}] in {_UNITS[unit]}"
+
+
+def _recipe(found: tuple[str, str], wanted: tuple[str, str]) -> str:
+    if found == ("xyxy", "pixels") and wanted == ("xywh", "pixels"):
+        return ": width = x1 - x0, height = y1 - y0"
+    if found == ("xywh", "pixels") and wanted == ("xyxy", "pixels"):
+        return ": x1 = x + width, y1 = y + height"
+    if found[0] == wanted[0] and wanted[1] == "fractions" and found[1] == "pixels":
+        return ": divide x and width by the image's width, y and height by its height"
+    if found[0] == wanted[0] and wanted[1] == "pixels" and found[1] == "fractions":
+        return ": multiply x and width by the image's width, y and height by its height"
+    return ""

@@ -1,0 +1,66 @@
+"""The doctor: audit a dataset as it lies on disk, and show on a page what was found."""
+
+__all__ = ["doctor"]
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eyewright.core.errors import UsageError
+from eyewright.core.report import Finding
+from eyewright.lifecycle.datasets import PathLike, Say, known_task, scan_of, silent
+
+if TYPE_CHECKING:
+    from eyewright.data import Dataset
+
+_MOST_WRITTEN = 10_000
+
+
+def doctor(
+    path: PathLike,
+    *,
+    labels: bool = False,
+    out: PathLike | None = None,
+    group_by: str | None = None,
+    label_depth: int | None = None,
+    task: str | None = None,
+    ignore: Sequence[str] = (),
+    seed: int = 0,
+    quiet: bool = True,
+    say: Say = silent,
+    observe: "Callable[[Dataset], None]" = lambda dataset: None,
+) -> tuple[Finding, ...]:
+    """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
+
+    With `out`, `doctor.html` and `findings.json` are written there: the page shows the groups, classes, sizes and the
+    worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. `group_by` says
+    what belongs together, as for `load_dataset`. `observe` is called with the dataset. With `labels` nets are trained
+    on parts of it, and labels that they doubt without having seen them are found too.
+
+    Raises:
+        DatasetError: nothing there, or of no known format; with `labels`, classes that cannot be cut into parts.
+        OutputError: `out` cannot be written.
+    """
+    from eyewright.data import audit_dataset, find_groups, open_dataset, ordered
+
+    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
+    say(f"found {dataset.describe()}")
+    if labels and dataset.task != "classify":
+        raise UsageError(
+            f"expected classes to doubt with labels, found {dataset.task!r} data", fix="leave --labels out"
+        )
+    observe(dataset)
+    scan = scan_of(dataset, quiet=quiet)
+    grouping = find_groups(dataset, scan, group_by=group_by)
+    found = audit_dataset(dataset, scan, grouping, most=_MOST_WRITTEN)
+    if labels:
+        from eyewright.lifecycle.mislabels import find_mislabels
+
+        kept = (s for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok)
+        doubted = find_mislabels(dataset.with_samples(kept), seed=seed, quiet=quiet, say=say)
+        found = ordered([*found, *doubted], most=_MOST_WRITTEN)
+    if out is not None:
+        from eyewright.evaluation.audit_page import write_audit
+
+        write_audit(Path(out), dataset, scan, grouping, found)
+    return ordered(found)
