@@ -15,6 +15,7 @@ from PIL import Image
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
+from eyewright.data.account import Account
 from eyewright.data.objects import Objects
 from eyewright.data.tree import Tree
 
@@ -60,6 +61,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     empty_classes: tuple[str, ...] = ()
     problems: tuple[Finding, ...] = ()
+    account: Account = Account()
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -96,7 +96,9 @@ class ZipTree:
         members = self._zip.infolist()
         if any(m.flag_bits & 1 for m in members):
             raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")
-        self._members = {m.filename: m for m in members if not m.is_dir() and _wanted(m.filename)}
+        # Some Windows tools write backslashes, where the format has slashes only (APPNOTE 4.4.17).
+        named = {m.filename.replace("\\", "/"): m for m in members}
+        self._members = {n: m for n, m in named.items() if not n.endswith("/") and _wanted(n)}
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._members))
