@@ -227,7 +227,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _check_western(data: bytes, name: str) -> None:
-    """Refuse "ANSI", which is the code page of whichever machine wrote it, where its bytes come in pairs as in Chinese."""
+    """Refuse "ANSI", the code page of whichever machine wrote it, where its bytes come in pairs as in Chinese."""
     runs = re.findall(rb"[\x80-\xff]+", data)
     if runs and all(len(run) % 2 == 0 for run in runs):
         line = data.count(b"\n", 0, data.index(runs[0])) + 1
