@@ -41,6 +41,7 @@ def convert(o: argparse.Namespace) -> Result:
         "images": found.images,
         "objects": found.objects,
         "text": text,
+        "exit": 0 if found.complete else 1,
     }
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
+from eyewright.data.account import Account
 from eyewright.data.grouping import Grouping
 from eyewright.data.objects import Objects
 from eyewright.data.tree import Tree
@@ -65,6 +66,7 @@ class Dataset:
     problems: tuple[Finding, ...] = ()
     grouping: Grouping | None = None
     ignore: tuple[str, ...] = ()
+    account: Account = field(default_factory=Account)
 
     def __len__(self) -> int:
         return len(self.samples)

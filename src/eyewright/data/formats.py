@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError, spelling_hint
 from eyewright.core.labels import LabelSpace
+from eyewright.data.account import Account
 from eyewright.data.dataset import BACKGROUND, Dataset, Sample, SplitName
 from eyewright.data.ignoring import ignore_classes
 from eyewright.data.objects import Objects
@@ -200,6 +201,15 @@ def _labelled_by_table(tree: Tree, names: Sequence[str], instead: str) -> Datase
 
 def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) -> Dataset:
     """Make a dataset of what a reader found, for the task that was asked for or that it is for."""
+    if found.task == "classify" and found.images and task in (None, "classify"):
+        return Dataset(
+            tree,
+            tuple(Sample(m.name, m.target, m.split) for m in found.images),
+            LabelSpace(found.names),
+            found.format,
+            problems=tuple(found.problems),
+            account=found.account or Account(len(found.images)),
+        )
     chosen = task or ("instance" if found.outlined and found.format in _OUTLINED else found.task)
     if chosen not in DATASET_TASKS or chosen == "classify":
         raise DatasetError(f"{found.format} data is not for {chosen!r}", fix="use detect, segment or instance")
@@ -251,6 +261,7 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
         notes=tuple(notes),
         skipped=tuple(n for n in skipped if posixpath.splitext(n)[1].lower() not in _TEXTS),
         problems=tuple(found.problems),
+        account=found.account or Account(sum(len(m.target) for m in found.images if isinstance(m.target, Objects))),
     )
 
 

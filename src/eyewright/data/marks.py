@@ -44,6 +44,13 @@ MARK_CODES = MappingProxyType(
         "mask_lossy": "a mask saved as JPEG, whose values are smeared",
         "outline": "an outline that cannot be painted, or lies away from its box",
         "background": "images in which nothing is marked",
+        "repaired": "annotations that are read although they are written in another way than the format has it",
+        "reduced": "annotations that are read without a part, such as key points or one polygon of several",
+        "image_name": "an annotation file that names another image than the one of its own name",
+        "same_part": "images that two parts of the dataset list",
+        "missing_part": "a part that data.yaml names and that holds no image",
+        "unlisted": "an image that no part of the dataset names",
+        "several_annotators": "tasks that were annotated more than once",
     }
 )
 """Every code that a finding about boxes and masks can have, with its meaning."""
@@ -61,9 +68,10 @@ def audit_marks(dataset: Dataset, scan: Scan) -> list[Finding]:
         return found
     sizes = [None if r.info is None else r.info.size_hw for r in scan.records]
     formats, told = audit_box_formats(dataset, sizes)
-    for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
-        if size is not None:
-            found += _audit_sample(dataset, sample, size, boxes=i not in told)
+    for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
+        if record.info is not None:
+            size, orientation = record.info.size_hw, record.info.orientation
+            found += _audit_sample(dataset, sample, size, orientation, boxes=i not in told)
     if dataset.task in ("detect", "instance") and not told:
         found += _unusual_sizes(dataset, sizes)
     if dataset.task == "segment":
@@ -95,17 +103,21 @@ def usable_objects(objects: Objects, size_hw: tuple[int, int]) -> Objects:
     return replace(found, boxes_xyxy=boxes).chosen(good)
 
 
-def _audit_sample(dataset: Dataset, sample: Sample, size_hw: tuple[int, int], *, boxes: bool) -> Iterator[Finding]:
+def _audit_sample(
+    dataset: Dataset, sample: Sample, size_hw: tuple[int, int], orientation: int, *, boxes: bool
+) -> Iterator[Finding]:
     target = sample.target
     if isinstance(target, MaskFile):
         return
     assert isinstance(target, Objects)
     if sample.stated_hw is not None and sample.stated_hw != size_hw:
         path, _ = target.place(0) if len(target) else ("", None)
-        turned = sample.stated_hw == size_hw[::-1]
+        turned = orientation != 1 and sample.stated_hw == size_hw[::-1]
         stated = f"{sample.stated_hw[1]}x{sample.stated_hw[0]}"
         text = f"annotated as {stated} pixels, the image {sample.id!r} is {size_hw[1]}x{size_hw[0]}"
         fix = "annotate it upright: it is turned by EXIF" if turned else "annotate the image that is there"
+        if not turned and sample.stated_hw == size_hw[::-1]:
+            fix = "exchange width and height in the annotations"
         yield Finding("size_mismatch", text, fix, path or sample.id, severity="error")
     if len(target) > _CROWDED:
         text = f"{len(target)} objects in one image"

@@ -43,7 +43,10 @@ def convert(
         say(note)
     for problem in dataset.problems[:5]:
         say(str(problem))
-    return write_dataset(dataset, to, Path(out))
+    written = write_dataset(dataset, to, Path(out))
+    written.lost = (*dataset.account.lost(), *written.lost)
+    written.complete = dataset.account.complete
+    return written
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":

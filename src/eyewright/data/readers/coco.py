@@ -4,7 +4,10 @@ __all__ = ["CocoLines", "is_coco", "read_coco"]
 
 import bisect
 import posixpath
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +16,9 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Objects, Outline, no_objects
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, split_of
+from eyewright.data.readers.coco_outlines import box_of, key_point_box, outline_of, shown_outlines
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, number, split_of
+from eyewright.data.texts import json_problem, plain_json, truth, word
 from eyewright.data.tree import Tree
 
 Key = int | str
@@ -25,20 +30,8 @@ class _Top(msgspec.Struct):
     categories: msgspec.Raw = msgspec.Raw()
 
 
-class _Image(msgspec.Struct, gc=False):
-    id: Key
-    file_name: str
-    width: int | float | None = None
-    height: int | float | None = None
-
-
-class _Category(msgspec.Struct, gc=False):
-    id: Key
-    name: str
-
-
 class _Box(msgspec.Struct, gc=False):
-    """An annotation without its outline: of a million, the outlines would be most."""
+    """An annotation as COCO has it, without its outline: of a million, the outlines would be most."""
 
     image_id: Key
     category_id: Key
@@ -47,18 +40,19 @@ class _Box(msgspec.Struct, gc=False):
     area: float | None = None
 
 
-class _Outlined(msgspec.Struct, gc=False):
-    image_id: Key
-    category_id: Key
-    bbox: list[float] | None = None
-    iscrowd: int = 0
-    area: float | None = None
+class _Loose(msgspec.Struct):
+    """An annotation of which any field may be of another type than COCO's."""
+
+    image_id: Any = None
+    category_id: Any = None
+    bbox: Any = None
+    iscrowd: Any = 0
+    area: Any = None
+    keypoints: Any = None
     segmentation: msgspec.Raw = msgspec.Raw()
 
 
-class _RunLengths(msgspec.Struct):
-    size: tuple[int, int]
-    counts: list[int] | str
+_KEY_POINTS = re.compile(rb'"keypoints"\s*:\s*\[\s*[\d"\-]')
 
 
 class CocoLines:
@@ -72,7 +66,7 @@ class CocoLines:
 
     def line(self, entry: int) -> int | None:
         if self._starts is None:
-            data = self._tree.content(self.path)
+            data = plain_json(self._tree.content(self.path)).data
             top = msgspec.json.decode(data, type=_Top)
             self._starts = _offsets(data, msgspec.json.decode(top.annotations, type=list[msgspec.Raw]))
             self._newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10).tolist()
@@ -80,7 +74,7 @@ class CocoLines:
 
 
 def _offsets(data: bytes, parts: Sequence[msgspec.Raw]) -> NDArray[np.int64]:
-    """Give where in `data` each part begins: they are views into it."""
+    """Return where in `data` each part begins: they are views into it."""
     base = np.frombuffer(data, np.uint8).ctypes.data
     return np.array([np.frombuffer(memoryview(p), np.uint8).ctypes.data - base for p in parts], np.int64)
 
@@ -88,13 +82,26 @@ def _offsets(data: bytes, parts: Sequence[msgspec.Raw]) -> NDArray[np.int64]:
 def is_coco(data: bytes) -> bool:
     """Tell whether a JSON file is COCO with objects: images, categories, and annotations that are no captions."""
     try:
-        top = msgspec.json.decode(data, type=_Top)
+        top = msgspec.json.decode(plain_json(data).data, type=_Top)
     except BAD_JSON:
         return False
     if not all(len(memoryview(part)) for part in (top.images, top.categories, top.annotations)):
         return False
     # Captions of the same images are in a file of the same make.
     return b'"caption"' not in bytes(memoryview(top.annotations)[:2000])
+
+
+@dataclass
+class _Reading:
+    """What several files of one dataset have in common: class ids by name, which file has listed an image, notes."""
+
+    images: Images
+    notes: Notes = field(default_factory=Notes)
+    order: dict[str, int] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    listed: dict[str, tuple[str, Objects]] = field(default_factory=dict)
+    again: dict[tuple[str, str], int] = field(default_factory=dict)
+    outlined: bool = False
 
 
 def read_coco(tree: Tree, files: Sequence[str], images: Images, *, outlines: bool, alone: bool = False) -> Found:
@@ -104,15 +111,12 @@ def read_coco(tree: Tree, files: Sequence[str], images: Images, *, outlines: boo
     Raises:
         DatasetError: not JSON, or images or categories that are not COCO's.
     """
-    notes = Notes()
-    lists: dict[str, list[str]] = {}
+    reading = _Reading(images)
+    notes, lists = reading.notes, reading.lists
     marked: list[Marked] = []
-    order: dict[str, int] = {}
-    found = Found("coco", marked, (), outlined=False, files=set(files))
-    for path in files:
-        marked += _read_file(tree, path, images, notes, order, lists, found, outlines=outlines)
-    # Classes in the order of their ids in the file that names them first.
-    found.names = tuple(order)
+    # A file of one part says more than one of all parts, which may lie beside it.
+    for path in sorted(files, key=lambda f: split_of(f) is None):
+        marked += _read_file(tree, path, reading, outlines=outlines)
     if len({frozenset(v) for v in lists.values()}) > 1:
         most = max(lists, key=lambda p: len(lists[p]))
         for path, names in lists.items():
@@ -120,44 +124,46 @@ def read_coco(tree: Tree, files: Sequence[str], images: Images, *, outlines: boo
             if path != most and lacking:
                 text = f"its class list differs from that of {most!r}, by {lacking[0]!r}"
                 notes.add("class_list_differs", text, "export both with one list; classes are joined by name", path)
+    for (path, first), n in reading.again.items():
+        text = f"{n:,} of its images are listed in {first!r} too; they are used once, as that file says"
+        notes.add("same_part", text, "list each image in one part", path, severity="warning")
     if not alone:
-        _join_unlisted(found, images, notes)
-    found.problems = notes.all()
-    return found
+        _leave_out_unlisted(marked, images, notes)
+    return Found(
+        "coco",
+        marked,
+        # Classes in the order of their ids in the file that names them first.
+        tuple(reading.order),
+        outlined=reading.outlined and not outlines,
+        problems=notes.all(),
+        files=set(files),
+        account=notes.account(),
+    )
 
 
-def _read_file(
-    tree: Tree,
-    path: str,
-    images: Images,
-    notes: Notes,
-    order: dict[str, int],
-    lists: dict[str, list[str]],
-    found: Found,
-    *,
-    outlines: bool,
-) -> list[Marked]:
-    data = tree.content(path)
+def _read_file(tree: Tree, path: str, reading: _Reading, *, outlines: bool) -> list[Marked]:
+    notes = reading.notes
+    data, odd = plain_json(tree.content(path))
+    for token, line in odd[:1]:
+        more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""
+        text = f"{token} is not JSON{more}; it is read as no value"
+        notes.add("repaired", text, "write a number or null", path, line, "warning")
     top = _decode(data, data, _Top, path, "a COCO file")
-    categories = _decode(top.categories, data, list[_Category], path, "categories with id and name")
-    listed = _decode(top.images, data, list[_Image], path, "images with id and file_name")
-    names: dict[Key, int] = {}
-    for category in sorted(categories, key=lambda c: (isinstance(c.id, str), c.id)):
-        if category.id in names:
-            raise DatasetError(f"two categories of {path!r} have the id {category.id!r}", fix="give each its own id")
-        names[category.id] = order.setdefault(category.name, len(order))
-    lists[path] = [c.name for c in categories]
-    if len(set(lists[path])) < len(categories):
-        twice = next(n for n in lists[path] if lists[path].count(n) > 1)
-        notes.add("class_twice", f"two categories are called {twice!r}; they are joined", "name them apart", path)
+    names = _categories(top.categories, data, path, reading)
+    listed = _listed(top.images, data, path, notes)
     where = CocoLines(tree, path)
-    if outlines:
-        rows = _outlined_rows(top.annotations, data, path, where, notes)
-    else:
-        rows = _box_rows(top.annotations, data, path, where, notes)
-        found.outlined = found.outlined or _has_outlines(top.annotations)
+    rows = None
+    if not outlines:
+        rows = _strict_rows(top.annotations)
+        reading.outlined = reading.outlined or shown_outlines(top.annotations)
+    if rows is None:
+        # One that is wrong must not hide the others, nor what is wrong with them.
+        rows = _loose_rows(top.annotations, path, where, notes, keep=outlines)
+    key_points = len(_KEY_POINTS.findall(memoryview(top.annotations)))
+    if key_points:
+        notes.reduce("key points, which are not read", "nothing, if boxes are what you need", path, n=key_points)
     del data
-    return _group(listed, rows, names, path, where, images, notes)
+    return _group(listed, rows, names, path, where, reading)
 
 
 def _decode(part: Any, data: bytes, kind: Any, path: str, expected: str) -> Any:
@@ -166,7 +172,122 @@ def _decode(part: Any, data: bytes, kind: Any, path: str, expected: str) -> Any:
     except msgspec.ValidationError as error:
         raise DatasetError(f"expected {expected} in {path!r}, found otherwise: {error}", fix="mend it") from None
     except BAD_JSON as error:
-        raise DatasetError(f"{path!r} is not JSON: {error}", fix="export the annotations again") from None
+        text, line = json_problem(error, data)
+        where = f" line {line}" if line is not None else ""
+        fix = "save it as UTF-8" if "UTF-8" in text else "export the annotations again"
+        raise DatasetError(f"{path!r}{where} is not JSON: {text}", fix=fix) from None
+
+
+def _key(value: Any) -> Key | None:
+    """Return an id as it is compared: 1 and 1.0 are one; None for what is no id."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int | str) and value != "" else None
+
+
+class _Ids:
+    """The place of each id of a list. An id as text is the number that it spells where no other id is meant."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._exact: dict[Key, int] = {}
+        self._spelt: dict[str, int | None] = {}
+        self.twice: set[Key] = set()
+        for k, key in enumerate(keys):
+            if key in self._exact:
+                self.twice.add(key)
+            self._exact.setdefault(key, k)
+            spelt = _spelling(key)
+            self._spelt[spelt] = k if self._spelt.get(spelt, k) == k else None
+
+    def places(self, keys: Sequence[Key]) -> tuple[NDArray[np.int64], int]:
+        """Return the place of each id, -1 where there is none, and how many are written in another type."""
+        found = np.array([self._exact.get(key, -1) for key in keys], np.int64)
+        n = 0
+        for i in np.flatnonzero(found < 0).tolist():
+            place = self._spelt.get(_spelling(keys[i]))
+            if place is not None:
+                found[i] = place
+                n += 1
+        return found, n
+
+
+def _spelling(key: Key) -> str:
+    text = str(key).strip()
+    try:
+        return str(int(text)) if text.isascii() else text
+    except ValueError:
+        try:
+            return str(int(float(text))) if float(text).is_integer() else text
+        except (ValueError, OverflowError):
+            return text
+
+
+def _categories(part: Any, data: bytes, path: str, reading: _Reading) -> tuple[_Ids, list[int]]:
+    """Return the ids of the categories, and the class id of each."""
+    expected = "categories with id and name"
+    given = _decode(part, data, list[Any], path, expected)
+    found: list[tuple[Key, str]] = []
+    for entry, one in enumerate(given):
+        key = _key(one.get("id")) if isinstance(one, dict) else None
+        if key is None:
+            text = f"category {entry} has no id; it is left out"
+            reading.notes.add("class_id", text, "give it an id and a name", path)
+            continue
+        name = word(one.get("name"))
+        if name is None:
+            name = f"class_{key}"
+            reading.notes.repair("a category without a name, called by its id", "give it a name", path)
+        elif name != one.get("name"):
+            reading.notes.repair("a category's name with blanks round it, or no text", "write it as plain text", path)
+        found.append((key, name))
+    if given and not found:
+        raise DatasetError(f"expected {expected} in {path!r}, found none with an id", fix="export it again")
+    found.sort(key=lambda c: (isinstance(c[0], str), c[0]))
+    ids = _Ids([key for key, _ in found])
+    if ids.twice:
+        twice = next(iter(ids.twice))
+        raise DatasetError(f"two categories of {path!r} have the id {twice!r}", fix="give each its own id")
+    names = [name for _, name in found]
+    reading.lists[path] = names
+    if len(set(names)) < len(names):
+        same = next(n for n in names if names.count(n) > 1)
+        text = f"two categories are called {same!r}; they are joined"
+        reading.notes.add("class_twice", text, "name them apart", path)
+    return ids, [reading.order.setdefault(name, len(reading.order)) for name in names]
+
+
+class _Listed(NamedTuple):
+    """One entry of the list of images."""
+
+    key: Key
+    called: str
+    stated_hw: tuple[int, int] | None
+
+
+def _listed(part: Any, data: bytes, path: str, notes: Notes) -> list[_Listed]:
+    found = []
+    for entry, one in enumerate(_decode(part, data, list[Any], path, "images with id and file_name")):
+        fields = one if isinstance(one, dict) else {}
+        key = _key(fields.get("id"))
+        named = (word(fields.get(k)) for k in ("file_name", "filename", "fileName", "path", "coco_url"))
+        called = next((n for n in named if n is not None), None)
+        if key is None or called is None:
+            reason = "an entry of the list of images without an id" if key is None else "an image without a file_name"
+            notes.leave_out(reason, "export it again", path, message=f"{reason}, entry {entry}; it is left out",
+                            code="missing_image", severity="error")  # fmt: skip
+            continue
+        found.append(_Listed(key, called, _stated(fields.get("height"), fields.get("width"))))
+    return found
+
+
+def _stated(height: Any, width: Any) -> tuple[int, int] | None:
+    try:
+        sides = int(number(height)), int(number(width))
+    except ValueError:
+        return None
+    return sides if min(sides) > 0 and max(sides) < 1e9 else None
 
 
 class _Rows(NamedTuple):
@@ -181,166 +302,229 @@ class _Rows(NamedTuple):
     entries: NDArray[np.int64]
 
 
-def _box_rows(part: Any, data: bytes, path: str, where: CocoLines, notes: Notes) -> _Rows:
+def _strict_rows(part: Any) -> _Rows | None:
+    """Return annotations that are all as COCO has them, at once; None where one is not."""
     try:
         found = msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=list[_Box])
-        entries = np.arange(len(found))
-    except msgspec.ValidationError:
-        # One that is wrong must not hide the others, nor what is wrong with them.
-        return _outlined_rows(part, data, path, where, notes, keep=False)
-    except BAD_JSON as error:
-        raise DatasetError(f"{path!r} is not JSON: {error}", fix="export the annotations again") from None
+    except BAD_JSON:
+        return None
     boxes = np.array([a.bbox for a in found], np.float64).reshape(-1, 4)
+    if not np.isfinite(boxes).all():
+        return None
     crowd = np.array([bool(a.iscrowd) for a in found], bool)
     boxes[:, 2:] += boxes[:, :2]
     areas = np.array([np.nan if a.area is None else a.area for a in found], np.float64)
+    entries = np.arange(len(found))
     return _Rows([a.image_id for a in found], [a.category_id for a in found], boxes, crowd, areas, [], entries)
 
 
-def _outlined_rows(part: Any, data: bytes, path: str, where: CocoLines, notes: Notes, *, keep: bool = True) -> _Rows:
-    keys: list[Key] = []
-    categories: list[Key] = []
-    boxes: list[list[float]] = []
-    crowd: list[bool] = []
-    areas: list[float] = []
-    shapes: list[Outline] = []
-    entries: list[int] = []
-    decoder = msgspec.json.Decoder(_Outlined)
+class _Row(NamedTuple):
+    image: Key
+    category: Key
+    box: list[float]
+    crowd: bool
+    area: float
+    shape: Outline
+
+
+def _loose_rows(part: Any, path: str, where: CocoLines, notes: Notes, *, keep: bool) -> _Rows:
+    """Return the annotations that can be read, whatever their types, with their shapes if `keep`."""
     try:
         each = msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=list[msgspec.Raw])
     except BAD_JSON as error:
         raise DatasetError(f"expected a list of annotations in {path!r}: {error}", fix="mend it") from None
+    rows: list[_Row] = []
+    entries: list[int] = []
     for entry, raw in enumerate(each):
         try:
-            one = decoder.decode(raw)
-            shape = _outline(one.segmentation)
-            box = one.bbox
-            if box is None:
-                x0, y0, x1, y1 = (float(v) for v in shape.box())
-                box = [x0, y0, x1 - x0, y1 - y0]
-            elif len(box) != 4:
-                raise DatasetError(f"expected a bbox of 4 numbers, found {len(box)}")
-        except (*BAD_JSON, DatasetError) as error:
-            text = f"annotation {entry} is left out: {_plain(error)}"
-            notes.add("annotation", text, "mend or remove it", path, where.line(entry))
+            rows.append(_loose_row(raw, path, partial(where.line, entry), notes, keep=keep))
+        except BAD_JSON as error:
+            reason = str(error).replace(" - at `$", " at `")
+            message = f"annotation {entry} is left out: {reason}"
+            notes.drop(reason, "mend or remove it", path, where.line(entry), message=message)
             continue
-        keys.append(one.image_id)
-        categories.append(one.category_id)
-        boxes.append([box[0], box[1], box[0] + box[2], box[1] + box[3]])
-        crowd.append(bool(one.iscrowd))
-        areas.append(np.nan if one.area is None else one.area)
-        shapes.append(shape)
         entries.append(entry)
     return _Rows(
-        keys,
-        categories,
-        np.array(boxes, np.float64).reshape(-1, 4),
-        np.array(crowd, bool),
-        np.array(areas, np.float64),
-        shapes if keep else [],
+        [r.image for r in rows],
+        [r.category for r in rows],
+        np.array([r.box for r in rows], np.float64).reshape(-1, 4),
+        np.array([r.crowd for r in rows], bool),
+        np.array([r.area for r in rows], np.float64),
+        [r.shape for r in rows] if keep else [],
         np.array(entries, np.int64),
     )
 
 
-def _plain(error: Exception) -> str:
-    return error.message if isinstance(error, DatasetError) else str(error).replace(" - at `$", " at `")
+_ROW = msgspec.json.Decoder(_Loose)
 
 
-def _outline(raw: msgspec.Raw) -> Outline:
-    first = bytes(memoryview(raw)[:1])
-    if first in (b"", b"n"):
-        return Outline()
-    if first == b"{":
-        rle = msgspec.json.decode(raw, type=_RunLengths)
-        return Outline(rle={"size": list(rle.size), "counts": rle.counts})
-    parts = msgspec.json.decode(raw, type=list[list[float]])
-    polygons = []
-    for part in parts:
-        if len(part) < 6 or len(part) % 2:
-            raise DatasetError(f"expected polygons of 3 points or more, found one of {len(part)} numbers")
-        polygons.append(np.array(part, np.float64).reshape(-1, 2))
-    return Outline(tuple(polygons))
+def _loose_row(raw: msgspec.Raw, path: str, line: Any, notes: Notes, *, keep: bool) -> _Row:
+    """Read one annotation.
 
-
-def _has_outlines(part: Any) -> bool:
-    """Tell whether annotations have shapes, by the first that is there."""
-    text = bytes(memoryview(part)[:20_000]).replace(b" ", b"")
-    return b'"segmentation":[[' in text or b'"segmentation":{' in text
+    Raises:
+        ValueError: what of it cannot be meant.
+    """
+    one = _ROW.decode(raw)
+    lost: list[tuple[str, str]] = []
+    odd: list[tuple[str, str]] = []
+    image, category = _key(one.image_id), _key(one.category_id)
+    if image is None or category is None:
+        raise ValueError(f"it has no {'image_id' if image is None else 'category_id'}")
+    box = box_of(one.bbox)
+    shape = Outline()
+    if keep or box is None:
+        shape = outline_of(one.segmentation, lambda *a: lost.append(a), lambda *a: odd.append(a))
+    if box is None and shape:
+        try:
+            box = [float(v) for v in shape.box()]
+        except DatasetError as error:
+            raise ValueError(error.message) from None
+    if box is None:
+        box = key_point_box(one.keypoints)
+        if box is None:
+            raise ValueError("it has no bbox" + (" and an outline that cannot be used" if lost else ""))
+        odd.append(("a box that is taken from its key points", "give it a bbox"))
+    crowd = truth(one.iscrowd)
+    if crowd is None:
+        raise ValueError(f"expected iscrowd of 0 or 1, found {one.iscrowd!r}")
+    try:
+        area = np.nan if one.area is None else number(one.area)
+    except ValueError:
+        area = np.nan
+    if any(isinstance(v, str) for v in (one.iscrowd, one.area)) or (
+        isinstance(one.bbox, list) and any(isinstance(v, str) for v in one.bbox)
+    ):
+        odd.append(("numbers that are written as text", "write them without quotes"))
+    for text, fix in lost:
+        notes.reduce(text, fix, path, line())
+    for text, fix in odd:
+        notes.repair(text, fix, path, line())
+    return _Row(image, category, box, crowd, area, shape)
 
 
 def _group(
-    listed: Sequence[_Image],
+    listed: Sequence[_Listed],
     columns: _Rows,
-    names: dict[Key, int],
+    categories: tuple[_Ids, list[int]],
     path: str,
     where: CocoLines,
-    images: Images,
-    notes: Notes,
+    reading: _Reading,
 ) -> list[Marked]:
-    number: dict[Key, int] = {}
-    for image in listed:
-        if image.id in number:
-            notes.add("annotation", f"two images have the id {image.id!r}", "give each its own id", path)
-        number.setdefault(image.id, len(number))
-    of_image = np.array([number.get(k, -1) for k in columns.images], np.int64)
-    labels = np.array([names.get(c, -1) for c in columns.categories], np.int64)
-    entries = columns.entries
-    for code, wrong, values, what in (
-        ("orphan_annotation", of_image < 0, columns.images, "image"),
-        ("class_id", labels < 0, columns.categories, "category"),
-    ):
-        for i in np.flatnonzero(wrong)[:1000]:
-            text = f"annotation {entries[i]} is of {what} {values[i]!r}, which is not listed"
-            notes.add(code, text, f"add the {what}, or remove the annotation", path, where.line(int(entries[i])))
-    good = (of_image >= 0) & (labels >= 0)
-    rows = np.flatnonzero(good)
-    rows = rows[np.argsort(of_image[rows], kind="stable")]
-    starts = np.searchsorted(of_image[rows], np.arange(len(number) + 1))
+    notes = reading.notes
     split, folder = split_of(path), posixpath.dirname(path)
+    of_entry, slots = _slots(listed, folder, split, reading.images, path, notes)
+    images = _Ids([i.key for i in listed])
+    ids, class_ids = categories
+    of_image, odd_images = images.places(columns.images)
+    kinds, odd_kinds = ids.places(columns.categories)
+    if odd_images or odd_kinds:
+        n = max(odd_images, odd_kinds)
+        notes.repair("ids that are text in one place and numbers in another", "write them alike", path, n=n)
+    for key in images.twice:
+        if len({slot for slot, entry in zip(of_entry, listed, strict=True) if entry.key == key}) > 1:
+            of_image[[k == key for k in columns.images]] = -2
+    label_ids = np.array([*class_ids, -1], np.int64)[kinds]
+    good = _check(columns, of_image, label_ids, path, where, notes)
+    rows = np.flatnonzero(good)
+    slot_of = np.array([*of_entry, -1], np.int64)[of_image[rows]]
+    n_of = np.bincount(of_image[rows][slot_of < 0], minlength=len(listed))
+    for k, entry in enumerate(listed):
+        if of_entry[k] < 0:
+            notes.miss(entry.called, int(n_of[k]), "add the file, or remove its entry", path)
+    rows, slot_of = rows[slot_of >= 0], slot_of[slot_of >= 0]
+    rows = rows[np.argsort(slot_of, kind="stable")]
+    starts = np.searchsorted(np.sort(slot_of), np.arange(len(slots) + 1))
     marked: list[Marked] = []
-    seen: set[str] = set()
-    for image in listed:
-        k = number.pop(image.id, None)
-        if k is None:
-            continue
-        name = images.find(image.file_name, near=folder, split=split)
-        if name is None:
-            n = int(starts[k + 1] - starts[k])
-            text = f"image {image.file_name!r} with {n} annotations is not there"
-            notes.add("missing_image", text, "add the file, or remove its entry", path)
-            continue
-        if name in seen:
-            notes.add("annotation", f"{image.file_name!r} is listed twice", "keep one entry an image", path)
-            continue
-        seen.add(name)
+    for k, (name, stated) in enumerate(slots):
         own = rows[starts[k] : starts[k + 1]]
-        chosen = [columns.shapes[i] for i in own] if columns.shapes else ()
         objects = no_objects()
         if len(own):
             objects = Objects(
                 columns.boxes[own],
-                labels[own],
+                label_ids[own],
                 columns.crowd[own],
-                chosen,
-                entries[own],
+                [columns.shapes[i] for i in own] if columns.shapes else (),
+                columns.entries[own],
                 where,
                 areas=columns.areas[own],
             )
-        stated = _stated(image)
-        marked.append(Marked(name, split, objects, stated))
+        if name not in reading.listed:
+            reading.listed[name] = path, objects
+            notes.read += len(objects)
+            marked.append(Marked(name, split, objects, stated))
+            continue
+        first, theirs = reading.listed[name]
+        reading.again[path, first] = reading.again.get((path, first), 0) + 1
+        if len(objects) == len(theirs) and np.array_equal(objects.boxes_xyxy, theirs.boxes_xyxy):
+            notes.read += len(objects)
+        elif len(objects):
+            text = f"{len(objects)} annotations of {name!r}, which {first!r} lists too, are left out"
+            fix = "put all annotations of an image into one file"
+            line = where.line(int(columns.entries[own[0]]))
+            notes.drop("their image is listed in another file too", fix, path, line, message=text, n=len(objects))
     return marked
 
 
-def _stated(image: _Image) -> tuple[int, int] | None:
-    sides = [v for v in (image.height, image.width) if v is not None and 0 < v < 1e9]
-    return (int(sides[0]), int(sides[1])) if len(sides) == 2 else None
+def _slots(
+    listed: Sequence[_Listed], folder: str, split: Any, images: Images, path: str, notes: Notes
+) -> tuple[list[int], list[tuple[str, tuple[int, int] | None]]]:
+    """Return for each listed entry the number of its image, -1 if it is not there; and the images, each once."""
+    of_entry: list[int] = []
+    slots: list[tuple[str, tuple[int, int] | None]] = []
+    known: dict[str, int] = {}
+    keys: dict[Key, str] = {}
+    for image in listed:
+        name = images.find(image.called, near=folder, split=split)
+        if name is None:
+            of_entry.append(-1)
+            continue
+        if name in known:
+            notes.repair("an image that is listed twice", "keep one entry an image", path)
+        elif posixpath.basename(image.called.replace("\\", "/")) != posixpath.basename(name):
+            notes.repair("an image that is named in another way than its file", "name it as its file is", path)
+        if image.key in keys and keys[image.key] != name:
+            text = f"two images have the id {image.key!r}: {keys[image.key]!r} and {name!r}"
+            notes.add("annotation", text, "give each its own id", path)
+        keys.setdefault(image.key, name)
+        if name not in known:
+            known[name] = len(slots)
+            slots.append((name, image.stated_hw))
+        of_entry.append(known[name])
+    return of_entry, slots
 
 
-def _join_unlisted(found: Found, images: Images, notes: Notes) -> None:
+def _check(
+    columns: _Rows,
+    of_image: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    path: str,
+    where: CocoLines,
+    notes: Notes,
+) -> NDArray[np.bool_]:
+    """Say which annotations are of no image or class, and return which are of one."""
+    entries = columns.entries
+    unclear = of_image == -2
+    orphan = of_image == -1
+    unknown = (labels < 0) & (of_image >= 0)
+    for code, wrong, values, what, reason in (
+        ("annotation", unclear, columns.images, "image", "their image's id is given to two images"),
+        ("orphan_annotation", orphan, columns.images, "image", "their image is not listed"),
+        ("class_id", unknown, columns.categories, "category", "their category is not listed"),
+    ):
+        said = "which is not listed" if code != "annotation" else "an id that two images have"
+        for i in np.flatnonzero(wrong):
+            text = f"annotation {entries[i]} is of {what} {values[i]!r}, {said}"
+            fix = f"add the {what}, or remove the annotation"
+            notes.drop(reason, fix, path, where.line(int(entries[i])), message=text, code=code)
+    good: NDArray[np.bool_] = (of_image >= 0) & (labels >= 0)
+    return good
+
+
+def _leave_out_unlisted(marked: Sequence[Marked], images: Images, notes: Notes) -> None:
     """Say which images beside the listed ones no file speaks of."""
-    listed = {i.name for i in found.images}
+    listed = {i.name for i in marked}
     folders = {posixpath.dirname(n) for n in listed}
     for name in images.names:
         if name not in listed and posixpath.dirname(name) in folders:
-            text = "no annotation file lists this image; it is left out"
-            notes.add("unlabelled", text, "list it, also if it shows nothing, or remove it", name, severity="warning")
+            fix = "list it, also if it shows nothing, or remove it"
+            notes.leave_out("no annotation file lists this image", fix, name)

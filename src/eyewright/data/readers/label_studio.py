@@ -1,32 +1,51 @@
-"""Read Label Studio's JSON export: percent units, rectangles, polygons, brush strokes and ellipses."""
+"""Read Label Studio's JSON export: regions of images with their labels, or choices, which are classes of images."""
 
-__all__ = ["decode_brush", "is_label_studio", "read_label_studio"]
+__all__ = ["decode_brush", "is_label_studio", "read_choices", "read_label_studio"]
 
-import math
 import posixpath
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, EyewrightError
+from eyewright.data.dataset import SplitName
 from eyewright.data.objects import Objects, Outline
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, Row, objects_of, split_of
+from eyewright.data.readers.label_studio_regions import REGIONS, decode_brush, shape_of
+from eyewright.data.readers.listing import (
+    BAD_JSON,
+    EXTENSIONS,
+    Found,
+    Images,
+    Marked,
+    Notes,
+    Row,
+    number,
+    objects_of,
+    split_of,
+)
+from eyewright.data.texts import json_problem, plain_json, word
 from eyewright.data.tree import Tree
-from eyewright.imaging.rasters import encode_counts
+from eyewright.imaging.decode import probe_image
 
 _HASH = re.compile(r"^[0-9a-f]{8}-")
-_ELLIPSE_POINTS = 64
+_IMAGE_KEYS = ("image", "img", "photo", "picture", "image_url", "url", "file", "path")
+_SIDE_BY_SIDE = frozenset({"labels", "choices"})
 
 
 class _Task(msgspec.Struct):
-    id: int | str | None = None
+    id: Any = None
     data: dict[str, Any] = {}
-    annotations: list[dict[str, Any]] = []
-    completions: list[dict[str, Any]] = []
+    annotations: Any = None
+    completions: Any = None
+    predictions: Any = None
+    file_upload: Any = None
 
 
 class _TaskLines:
@@ -44,6 +63,7 @@ class _TaskLines:
 
 def is_label_studio(data: bytes) -> bool:
     """Tell whether a JSON file is a list of tasks with data and annotations."""
+    data = plain_json(data).data
     if not data[:200].lstrip().startswith(b"["):
         return False
     try:
@@ -54,57 +74,168 @@ def is_label_studio(data: bytes) -> bool:
     return task is not None and bool(task.data) and (b'"annotations"' in bytes(first[0]) or bool(task.completions))
 
 
+class _Done(NamedTuple):
+    """One task that somebody has annotated: its image, its results and where it stands."""
+
+    name: str
+    split: SplitName | None
+    results: list[Any]
+    entry: int
+    lines: _TaskLines
+
+
+@dataclass
+class _Reading:
+    tree: Tree
+    images: Images
+    notes: Notes = field(default_factory=Notes)
+    done: list[_Done] = field(default_factory=list)
+    several: int = 0
+
+
 def read_label_studio(tree: Tree, files: Sequence[str], images: Images) -> Found:
-    """Read exports; of a task's annotations the first that was not cancelled counts.
+    """Read exports; of a task's annotations the first that was not cancelled counts, a ground truth before others.
+
+    Regions with labels make objects. Where there are none, choices make classes of whole images.
 
     Raises:
         DatasetError: not a list of tasks.
     """
-    notes = Notes()
-    classes: dict[str, int] = {}
-    kept: list[tuple[str, Any, list[Row], Any, tuple[int, int] | None]] = []
-    outlined, seen = False, set()
+    reading = _read_tasks(tree, files, images)
+    kinds = Counter(str(r.get("type")).lower() for t in reading.done for r in t.results if isinstance(r, dict))
+    if kinds["choices"] and not any(kinds[k] for k in REGIONS):
+        return _classified(reading, files)
+    return _marked(reading, files)
+
+
+def read_choices(tree: Tree, files: Sequence[str], images: Images) -> Found | None:
+    """Read the choices of exports as classes of whole images, whatever regions there are; None where there are none."""
+    reading = _read_tasks(tree, files, images)
+    if not any(isinstance(r, dict) and r.get("type") == "choices" for t in reading.done for r in t.results):
+        return None
+    return _classified(reading, files)
+
+
+def _read_tasks(tree: Tree, files: Sequence[str], images: Images) -> _Reading:
+    reading = _Reading(tree, images)
+    notes = reading.notes
+    seen: set[str] = set()
     for path in files:
-        data = tree.content(path)
+        data, odd = plain_json(tree.content(path))
+        for token, at in odd[:1]:
+            text = f"{token} is not JSON; it is read as no value"
+            notes.add("repaired", text, "write a number or null", path, at, "warning")
         try:
             parts = msgspec.json.decode(data, type=list[msgspec.Raw])
         except BAD_JSON as error:
-            raise DatasetError(f"expected a list of tasks in {path!r}: {error}", fix="export JSON again") from None
+            text, line = json_problem(error, data)
+            where = f" line {line}" if line is not None else ""
+            raise DatasetError(
+                f"expected a list of tasks in {path!r}{where}: {text}", fix="export JSON again"
+            ) from None
         lines = _TaskLines(path, data, parts)
         for entry, raw in enumerate(parts):
             try:
                 task = msgspec.json.decode(raw, type=_Task)
             except BAD_JSON as error:
                 text = f"task {entry} is left out: {error}"
-                notes.add("annotation", text, "export JSON again", path, lines.line(entry))
+                notes.leave_out("a task that cannot be read", "export JSON again", path, lines.line(entry),
+                                message=text, code="annotation", severity="error")  # fmt: skip
                 continue
-            called = next((v for v in task.data.values() if isinstance(v, str)), "")
-            name = _image(called, images, posixpath.dirname(path))
-            done = [a for a in task.annotations or task.completions if not a.get("was_cancelled")]
-            if name is None:
-                text = f"image {called!r} is not there"
-                notes.add("missing_image", text, "export the images too", path, lines.line(entry))
-                continue
-            if not done:
-                text = "nobody has annotated this task; it is left out"
-                notes.add("unlabelled", text, "annotate it, or remove it", name, severity="warning")
-                continue
-            if name in seen:
-                text = f"{name!r} is in another task too"
-                notes.add("annotation", text, "keep one task an image", path, lines.line(entry))
-                continue
-            seen.add(name)
-            rows, stated = _rows(done[0].get("result") or [], classes, entry, path, lines, notes)
-            outlined = outlined or any(r[3] is not None for r in rows)
-            kept.append((name, split_of(path) or split_of(name), rows, lines, stated))
+            _take(reading, task, entry, path, lines, seen)
+    if reading.several:
+        text = f"{reading.several} tasks were annotated more than once; one annotation of each is read"
+        notes.add("several_annotators", text, "keep the annotation that counts", files[0], severity="note")
+    return reading
+
+
+def _take(reading: _Reading, task: _Task, entry: int, path: str, lines: _TaskLines, seen: set[str]) -> None:
+    notes, line = reading.notes, lines.line(entry)
+    given = task.annotations or task.completions
+    given = given if isinstance(given, list) else [given]
+    valid = [a for a in given if isinstance(a, dict) and not a.get("was_cancelled")]
+    done = sorted(valid, key=lambda a: not a.get("ground_truth"))[:1]
+    results = done[0].get("result") if done else None
+    results = results if isinstance(results, list) else []
+    called, name = _image(task, results, reading.images, posixpath.dirname(path))
+    if name is None:
+        notes.miss(called, len(results), "export the images too", path, line)
+        return
+    if not done:
+        why = "only a model has annotated this task" if task.predictions else "nobody has annotated this task"
+        notes.leave_out(why, "annotate it, or remove it", name)
+        return
+    if name in seen:
+        text = f"{name!r} is in another task too"
+        notes.drop("their image is in another task too", "keep one task an image", path, line, message=text,
+                   n=len(results))  # fmt: skip
+        return
+    seen.add(name)
+    reading.several += len(valid) > 1
+    reading.done.append(_Done(name, split_of(path) or split_of(name), results, entry, lines))
+
+
+def _image(task: _Task, results: Sequence[Any], images: Images, folder: str) -> tuple[str, str | None]:
+    """Return what a task calls its image, and the image: of the field that its results are for, or else of the first
+    that is an image."""
+    fields: dict[str, str] = {}
+    for key, value in task.data.items():
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, Mapping):
+            value = next((value[k] for k in ("url", "image", "path") if isinstance(value.get(k), str)), None)
+        if isinstance(value, str) and value.strip():
+            fields[key] = value
+    aimed = [str(r.get("to_name")) for r in results if isinstance(r, dict)]
+    keys = [k for k in dict.fromkeys((*aimed, *_IMAGE_KEYS, *fields)) if k in fields]
+    for key in keys:
+        name = _named(fields[key], images, folder)
+        if name is not None:
+            return fields[key], name
+    upload = task.file_upload if isinstance(task.file_upload, str) else ""
+    if upload and (name := _named(upload, images, folder)) is not None:
+        return upload, name
+    looks = [k for k in keys if posixpath.splitext(fields[k].partition("?")[0])[1].lower() in EXTENSIONS]
+    called = fields[(looks or keys)[0]] if keys else upload
+    return called[:200], None
+
+
+def _named(called: str, images: Images, folder: str) -> str | None:
+    """Find an image by an address of Label Studio's, which puts a hash before the name of what was uploaded."""
+    if called.startswith("data:"):
+        return None
+    plain = unquote(called.partition("?d=")[2] or called)
+    base = posixpath.basename(plain.replace("\\", "/"))
+    found = images.find(plain, near=folder) or images.find(called, near=folder)
+    return found or (images.find(_HASH.sub("", base), near=folder) if _HASH.match(base) else None)
+
+
+def _marked(reading: _Reading, files: Sequence[str]) -> Found:
+    """Return objects of the regions."""
+    classes: dict[str, int] = {}
+    kept = []
+    outlined = False
+    for task in reading.done:
+        rows, stated = _rows(reading, task, classes)
+        outlined = outlined or any(r[3] is not None for r in rows)
+        kept.append((task, rows, stated))
     names = sorted(classes)
     ids = np.array([names.index(c) for c in classes], np.int64)
-    has_splits = all(k[1] for k in kept)
+    has_splits = all(task.split for task, _, _ in kept)
     marked = []
-    for name, split, rows, lines, stated in kept:
-        objects = _completed(objects_of(rows, lines, relative=True), outlined).renamed(ids)
-        marked.append(Marked(name, split if has_splits else None, objects, stated))
-    return Found("label-studio", marked, tuple(names), outlined=outlined, problems=notes.all(), files=set(files))
+    for task, rows, stated in kept:
+        objects = _completed(objects_of(rows, task.lines, relative=True), outlined).renamed(ids)
+        marked.append(Marked(task.name, task.split if has_splits else None, objects, stated))
+    problems, account = reading.notes.all(), reading.notes.account()
+    return Found(
+        "label-studio",
+        marked,
+        tuple(names),
+        outlined=outlined,
+        problems=problems,
+        files=set(files),
+        account=account,
+    )
 
 
 def _completed(objects: Objects, outlined: bool) -> Objects:
@@ -120,105 +251,146 @@ def _completed(objects: Objects, outlined: bool) -> Objects:
     return replace(objects, outlines=shapes)
 
 
-def _image(called: str, images: Images, folder: str) -> str | None:
-    """Find an image by an address of Label Studio's, which puts a hash before the name of what was uploaded."""
-    from urllib.parse import unquote
-
-    plain = unquote(called.partition("?d=")[2] or called)
-    base = posixpath.basename(plain)
-    return images.find(plain, near=folder) or images.find(_HASH.sub("", base), near=folder)
-
-
-def _rows(
-    results: Sequence[Any], classes: dict[str, int], entry: int, path: str, lines: _TaskLines, notes: Notes
-) -> tuple[list[Row], tuple[int, int] | None]:
+def _rows(reading: _Reading, task: _Done, classes: dict[str, int]) -> tuple[list[Row], tuple[int, int] | None]:
+    notes, path, line = reading.notes, task.lines.path, task.lines.line(task.entry)
     rows: list[Row] = []
     stated: tuple[int, int] | None = None
-    for result in results:
-        kind = result.get("type") if isinstance(result, dict) else None
-        if kind not in ("rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels"):
+    beside = _labels_beside(task.results)
+    regions = {_id(r) for r in task.results if _kind(r) in REGIONS}
+    for result in task.results:
+        kind = _kind(result)
+        if kind in _SIDE_BY_SIDE and _id(result) is not None and _id(result) in regions:
+            # It names the region of the same id, and is read with it.
+            notes.read += 1
             continue
         try:
+            if kind is None or kind not in REGIONS:
+                raise DatasetError(_not_read(kind))
             value = result["value"]
-            label = str(value[kind][0])
-            size = (int(result["original_height"]), int(result["original_width"]))
-            stated = size
-            shape = _shape(kind, value, size)
-            box = shape.box() / (np.array([size[1], size[0]] * 2) if shape.rle is not None else 1.0)
-        except (KeyError, IndexError, TypeError, ValueError, DatasetError) as error:
-            text = f"a region of task {entry} is left out: {error!r}"
-            notes.add("annotation", text, "draw it again", path, lines.line(entry))
+            if result.get("image_rotation"):
+                raise DatasetError("a region of an image that was turned in Label Studio")
+            labels = _labels(kind, value) or beside.get(_id(result), [])
+            if not labels:
+                raise DatasetError("a region without a label")
+            size = _stated(result)
+            stated = stated or size
+            shape, upright = shape_of(REGIONS[kind], value, partial(_size, reading, task, size))
+            box = shape.box() / (np.array([*_size(reading, task, size)[::-1]] * 2) if shape.rle is not None else 1.0)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, EyewrightError) as error:
+            reason = error.message if isinstance(error, EyewrightError) else _plain(error)
+            text = f"a result of task {task.entry} is left out: {reason}"
+            severity = "warning" if reason == _not_read(kind) else "error"
+            notes.drop(reason, _FIXES.get(kind or "", "draw it again"), path, line, message=text, severity=severity)
             continue
-        given = None if kind == "rectanglelabels" and not value.get("rotation") else shape
-        rows.append((box.tolist(), classes.setdefault(label, len(classes)), False, given, entry))
+        if len(labels) > 1:
+            notes.reduce("further labels of a region, of which the first counts", "give each one label", path, line)
+        notes.read += 1
+        rows.append((box.tolist(), classes.setdefault(labels[0], len(classes)), False, None if upright else shape,
+                     task.entry))  # fmt: skip
     return rows, stated
 
 
-def _shape(kind: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
-    if kind == "polygonlabels":
-        points = np.array(value["points"], np.float64).reshape(-1, 2) / 100
-        if len(points) < 3:
-            raise DatasetError(f"expected a polygon of 3 points or more, found {len(points)}")
-        return Outline((points,), relative=True)
-    if kind == "brushlabels":
-        return Outline(rle={"size": list(size_hw), "counts": encode_counts(decode_brush(value["rle"], size_hw))})
-    x, y = float(value["x"]) / 100, float(value["y"]) / 100
-    if kind == "ellipselabels":
-        angle = np.linspace(0, 2 * math.pi, _ELLIPSE_POINTS, endpoint=False)
-        points = np.stack([x + value["radiusX"] / 100 * np.cos(angle), y + value["radiusY"] / 100 * np.sin(angle)], 1)
-        return Outline((_turned(points, np.array([x, y]), value.get("rotation") or 0.0, size_hw),), relative=True)
-    w, h = float(value["width"]) / 100, float(value["height"]) / 100
-    points = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
-    # Label Studio turns a rectangle about its left upper corner.
-    return Outline((_turned(points, points[0], value.get("rotation") or 0.0, size_hw),), relative=True)
+_FIXES = {
+    "choices": "use --task classify, which reads them as classes of whole images",
+    "keypointlabels": "draw a rectangle or polygon; key points are not read",
+    "keypoint": "draw a rectangle or polygon; key points are not read",
+    "rectangle": "give it a label",
+    "polygon": "give it a label",
+    "brush": "give it a label",
+    "ellipse": "give it a label",
+    "relation": "nothing, if objects are what you need",
+}
 
 
-def _turned(
-    points: NDArray[np.float64], about: NDArray[np.float64], degrees: float, size_hw: tuple[int, int]
-) -> NDArray[np.float64]:
-    if not degrees:
-        return points
-    side = np.array([size_hw[1], size_hw[0]], np.float64)
-    angle = math.radians(degrees)
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    turned: NDArray[np.float64] = ((points - about) * side @ turn) / side + about
-    return turned
+def _not_read(kind: str | None) -> str:
+    return f"a result of the type {kind or 'none'!r}, which is not read"
 
 
-def decode_brush(rle: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Give the mask of a brush stroke: Label Studio packs RGBA bytes by bits (thi.ng's rle-pack).
+def _plain(error: Exception) -> str:
+    return f"it has no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
 
-    Raises:
-        DatasetError: damaged, or of another size.
-    """
-    bits = np.unpackbits(np.array(rle, np.uint8))
-    at = 0
 
-    def take(n: int) -> int:
-        nonlocal at
-        if at + n > len(bits):
-            raise DatasetError("the brush's run lengths end too early")
-        value = int(bits[at : at + n] @ (1 << np.arange(n - 1, -1, -1)))
-        at += n
-        return value
+def _kind(result: Any) -> str | None:
+    kind = result.get("type") if isinstance(result, dict) else None
+    return kind.lower() if isinstance(kind, str) else None
 
-    total, word = take(32), take(5) + 1
-    widths = [take(4) + 1 for _ in range(4)]
-    if total != size_hw[0] * size_hw[1] * 4:
-        raise DatasetError(f"the brush is of {total // 4} pixels, the image of {size_hw[0] * size_hw[1]}")
-    out = np.zeros(total, np.uint8)
-    i = 0
-    while i < total:
-        repeated = take(1)
-        n = take(widths[take(2)]) + 1
-        if repeated:
-            out[i : i + n] = take(word)
+
+def _id(result: Any) -> str | None:
+    return word(result.get("id")) if isinstance(result, dict) else None
+
+
+def _labels(kind: str, value: Mapping[str, Any]) -> list[str]:
+    """Return the labels that a result itself holds."""
+    for key in (kind, "labels", "rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels"):
+        given = value.get(key)
+        found = [w for w in map(word, given if isinstance(given, list) else [given]) if w is not None]
+        if found:
+            return found
+    return []
+
+
+def _labels_beside(results: Sequence[Any]) -> dict[str | None, list[str]]:
+    """Return the labels that stand in results of their own, by the id of their region: `labels` before `choices`."""
+    found: dict[str | None, list[str]] = {}
+    for wanted in ("labels", "choices"):
+        for result in results:
+            if _kind(result) == wanted and _id(result) is not None and isinstance(result.get("value"), dict):
+                given = result["value"].get(wanted)
+                words = [w for w in map(word, given if isinstance(given, list) else [given]) if w is not None]
+                if words:
+                    found.setdefault(_id(result), words)
+    return found
+
+
+def _stated(result: Mapping[str, Any]) -> tuple[int, int] | None:
+    try:
+        height, width = (int(number(result.get(k))) for k in ("original_height", "original_width"))
+    except ValueError:
+        return None
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _size(reading: _Reading, task: _Done, stated: tuple[int, int] | None) -> tuple[int, int]:
+    return stated or probe_image(reading.tree.content(task.name)).size_hw
+
+
+def _classified(reading: _Reading, files: Sequence[str]) -> Found:
+    """Return classes of whole images, as their choices say."""
+    notes = reading.notes
+    rows: list[tuple[_Done, str]] = []
+    fields = Counter(str(r.get("from_name")) for t in reading.done for r in t.results if _kind(r) == "choices")
+    field_name = fields.most_common(1)[0][0] if fields else ""
+    for task in reading.done:
+        path, line = task.lines.path, task.lines.line(task.entry)
+        label = None
+        for result in task.results:
+            kind = _kind(result)
+            value = result.get("value") if isinstance(result, dict) else None
+            given = value.get("choices") if isinstance(value, dict) else None
+            words = [w for w in map(word, given if isinstance(given, list) else [given]) if w is not None]
+            if kind != "choices":
+                reason, fix = (
+                    _not_read(kind),
+                    "use --task detect, which reads regions" if kind in REGIONS else "nothing",
+                )
+            elif str(result.get("from_name")) != field_name:
+                reason, fix = f"choices beside those of {field_name!r}", "export one set of choices"
+            elif len(words) != 1:
+                reason, fix = f"{len(words)} choices for one image, where one is expected", "choose one an image"
+            elif label is not None:
+                reason, fix = "a second choice for one image", "choose one an image"
+            else:
+                label = words[0]
+                notes.read += 1
+                continue
+            text = f"a result of task {task.entry} is left out: {reason}"
+            notes.drop(reason, fix, path, line, message=text)
+        if label is None:
+            notes.leave_out("an image for which nothing is chosen", "choose a class, or remove it", task.name)
         else:
-            stop = min(i + n, total)
-            if at + word * (stop - i) > len(bits):
-                raise DatasetError("the brush's run lengths end too early")
-            part = bits[at : at + word * (stop - i)].reshape(-1, word)
-            out[i:stop] = part @ (1 << np.arange(word - 1, -1, -1))
-            at += word * (stop - i)
-        i += n
-    return out.reshape(*size_hw, 4)[..., 3] > 0
+            rows.append((task, label))
+    names = tuple(sorted({label for _, label in rows}))
+    has_splits = all(task.split for task, _ in rows)
+    marked = [Marked(task.name, task.split if has_splits else None, names.index(label)) for task, label in rows]
+    problems, account = notes.all(), notes.account()
+    return Found("label-studio", marked, names, task="classify", problems=problems, files=set(files), account=account)

@@ -1,32 +1,37 @@
-"""What the readers of annotations share: finding an image by what a file calls it, noting what is wrong."""
+"""What the readers of annotations share: keeping account of what they read, repaired and left out."""
 
-__all__ = ["BAD_JSON", "Found", "Images", "Marked", "Notes", "TextLines", "objects_of", "split_of", "used_labels"]
+__all__ = [
+    "BAD_JSON",
+    "EXTENSIONS",
+    "SPLITS",
+    "Found",
+    "Images",
+    "Marked",
+    "Notes",
+    "Row",
+    "TextLines",
+    "number",
+    "objects_of",
+    "split_of",
+    "used_labels",
+]
 
-import posixpath
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.report import Finding
+from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import SplitName
 from eyewright.data.objects import Lines, Objects, Outline
-from eyewright.imaging.headers import FORMATS
+from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images, split_of
 
-EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
-
-SPLITS: Mapping[str, SplitName] = MappingProxyType(
-    {
-        **dict.fromkeys(("train", "training", "trn", "train2017", "train2014"), "train"),
-        **dict.fromkeys(("val", "valid", "validation", "dev", "val2017", "val2014"), "val"),
-        **dict.fromkeys(("test", "testing", "tst", "test2017"), "test"),
-    }
-)
 _MOST_KEPT = 1000
 
 BAD_JSON = (ValueError, RecursionError)
@@ -46,7 +51,8 @@ class Marked(NamedTuple):
 
 @dataclass
 class Found:
-    """What a reader found: images with their objects, class names by id, and what was wrong or worth a word."""
+    """What a reader found: images with their objects, class names by id, what was wrong or worth a word, and the
+    account of its annotations."""
 
     format: str
     images: list[Marked]
@@ -56,21 +62,89 @@ class Found:
     notes: list[str] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
+    account: Account | None = None
 
 
 class Notes:
-    """Findings while reading, at most 1,000 a code, with the number of all."""
+    """Findings while reading, at most 1,000 a code with the number of all, and the account that they make up.
+
+    `read` is counted up by the reader, one for each annotation that it uses.
+    """
 
     def __init__(self) -> None:
+        self.read = 0
         self._kept: dict[str, list[Finding]] = defaultdict(list)
         self._total: Counter[str] = Counter()
+        self._reasons: dict[str, dict[str, Reason]] = {"dropped": {}, "repaired": {}, "reduced": {}, "left_out": {}}
+        self._once: dict[tuple[str, str], tuple[Finding, int]] = {}
 
     def add(
         self, code: str, message: str, fix: str, path: str, line: int | None = None, severity: Any = "error"
     ) -> None:
+        """Note a finding about which nothing was left out."""
         self._total[code] += 1
         if len(self._kept[code]) < _MOST_KEPT:
             self._kept[code].append(Finding(code, message, fix, path, line, severity))
+
+    def drop(
+        self,
+        reason: str,
+        fix: str,
+        path: str,
+        line: int | None = None,
+        *,
+        message: str = "",
+        n: int = 1,
+        code: str = "annotation",
+        severity: Any = "error",
+    ) -> None:
+        """Note `n` annotations that are left out for a reason, which is the same text for all of its kind.
+
+        `message` is what the finding says; without it the reason.
+        """
+        self.add(code, message or f"{reason}; it is left out", fix, path, line, severity)
+        self._count("dropped", reason, n, path, line)
+
+    def leave_out(
+        self,
+        reason: str,
+        fix: str,
+        path: str,
+        line: int | None = None,
+        *,
+        message: str = "",
+        code: str = "unlabelled",
+        severity: Any = "warning",
+        n: int = 0,
+    ) -> None:
+        """Note an image, or a file of one image, that is left out for a reason, with its `n` annotations."""
+        self.add(code, message or f"{reason}; it is left out", fix, path, line, severity)
+        self._count("left_out", reason, 1, path, line)
+        self._count("dropped", f"their image is left out: {reason}", n, path, line)
+
+    def miss(
+        self, called: str, n: int, fix: str, path: str, line: int | None = None, *, why: str = "is not there"
+    ) -> None:
+        """Note an image that is not there, with its `n` annotations."""
+        text = f"image {called!r} with {n} annotation{'s' * (n != 1)} {why}"
+        self.add("missing_image", text, fix, path, line)
+        self._count("left_out", "it is listed and not there", 1, path, line)
+        self._count("dropped", "their image is not there", n, path, line)
+
+    def rename(self, name: str, called: str, path: str) -> None:
+        """Note a file that calls its image by the name of another one."""
+        text = f"it names the image {called!r}; it is read as that of {name!r}, which has the file's own name"
+        self.add("image_name", text, "correct the name, if the other image is meant", path, severity="warning")
+
+    def reduce(self, reason: str, fix: str, path: str, line: int | None = None, *, n: int = 1) -> None:
+        """Note `n` annotations that are read without a part; one finding a reason, at the first."""
+        self._count("reduced", reason, n, path, line)
+        self._note_once("reduced", reason, fix, path, line, n, "warning")
+
+    def repair(self, reason: str, fix: str, path: str, line: int | None = None, *, n: int = 1) -> None:
+        """Note `n` annotations that are read although written otherwise; one finding a reason, at the first."""
+        self._count("repaired", reason, n, path, line)
+        self._note_once("repaired", reason, fix, path, line, n, "note")
 
     def all(self) -> list[Finding]:
         found = []
@@ -80,7 +154,24 @@ class Notes:
                 last = kept[-1]
                 more = f"and {self._total[code] - len(kept)} more of this kind"
                 found.append(Finding(code, more, last.fix, severity=last.severity))
+        for one, n in self._once.values():
+            text = one.message if n == 1 else f"{one.message} ({n:,} times)"
+            found.append(Finding(one.code, text, one.fix, one.path, one.line, one.severity))
         return found
+
+    def account(self) -> Account:
+        """Return what was read and what was not, as it stands now."""
+        parts = {kind: tuple(reasons.values()) for kind, reasons in self._reasons.items()}
+        return Account(self.read, **parts)
+
+    def _count(self, kind: str, reason: str, n: int, path: str, line: int | None) -> None:
+        if n:
+            before = self._reasons[kind].get(reason, Reason(reason, 0, path, line))
+            self._reasons[kind][reason] = Reason(reason, before.n + n, before.path, before.line)
+
+    def _note_once(self, code: str, reason: str, fix: str, path: str, line: int | None, n: int, severity: Any) -> None:
+        first, before = self._once.get((code, reason), (Finding(code, reason, fix, path, line, severity), 0))
+        self._once[code, reason] = first, before + n
 
 
 @dataclass(frozen=True)
@@ -93,70 +184,36 @@ class TextLines:
         return entry if entry > 0 else None
 
 
-class Images:
-    """The images of a tree, found by any way in which an annotation may name them."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = [n for n in names if posixpath.splitext(n)[1].lower() in EXTENSIONS]
-        self._by_base: dict[str, list[str]] = defaultdict(list)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for name in self.names:
-            base = posixpath.basename(name)
-            self._by_base[base].append(name)
-            self._by_stem[posixpath.splitext(base)[0]].append(name)
-
-    def find(self, called: str, *, near: str = "", split: SplitName | None = None) -> str | None:
-        """Give the image that is `called` so by an annotation file in the folder `near`.
-
-        The image of that very path from there comes first, then the one whose path has most parts in common with
-        what it is called, with the part of the dataset, and with the folder of the annotations.
-        """
-        called = called.replace("\\", "/")
-        base = posixpath.basename(called)
-        several = self._by_base.get(base)
-        if several is None:
-            several = self._by_stem.get(posixpath.splitext(base)[0]) if "." not in base else None
-        if not several:
-            return None
-        exact = posixpath.normpath(posixpath.join(near, called))
-        if len(several) == 1 or exact in several:
-            return exact if exact in several else several[0]
-        wanted = called.split("/")[::-1]
-
-        def alike(name: str) -> tuple[int, int, int]:
-            parts = name.split("/")[::-1]
-            tail = next((i for i, (a, b) in enumerate(zip(parts, wanted, strict=False)) if a != b), len(wanted))
-            same_split = int(split is not None and split_of(name) == split)
-            common = len(posixpath.commonprefix([name.split("/"), near.split("/")])) if near else 0
-            return tail, same_split, common
-
-        return max(several, key=alike)
-
-    def below(self, folder: str) -> list[str]:
-        """Give the images in a folder and below it."""
-        prefix = folder.rstrip("/") + "/" if folder not in ("", ".") else ""
-        return [n for n in self.names if n.startswith(prefix)]
-
-
-def split_of(path: str) -> SplitName | None:
-    """Give the part of the dataset that a path speaks of, by a folder's name or a word of the file's.
-
-    >>> split_of("valid/labels/a.txt"), split_of("annotations/instances_train2017.json"), split_of("photos/a.json")
-    ('val', 'train', None)
-    """
-    parts = path.lower().split("/")
-    for part in reversed(parts[:-1]):
-        if part in SPLITS:
-            return SPLITS[part]
-    words = re.split(r"[^a-z0-9]+", posixpath.splitext(parts[-1])[0])
-    return next((SPLITS[w] for w in words if w in SPLITS), None)
-
-
 Row = tuple[Sequence[float], int, bool, Outline | None, int]
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+def number(value: object) -> float:
+    """Return a finite number, also one that is written as text.
+
+    Raises:
+        ValueError: anything else.
+
+    >>> number("12.5"), number(3)
+    (12.5, 3.0)
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        shown = "nothing" if value is None or value == "" else repr(value)[:40]
+        raise ValueError(f"expected a number, found {shown}")
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise ValueError(f"expected a finite number, found {result}")
+    return result
 
 
 def objects_of(rows: Sequence[Row], lines: Lines | None, *, relative: bool = False) -> Objects:
-    """Give objects from rows of box, class id, crowd, outline and entry."""
+    """Return objects from rows of box, class id, crowd, outline and entry."""
     outlines = [r[3] or Outline() for r in rows] if any(r[3] is not None for r in rows) else ()
     return Objects(
         np.array([r[0] for r in rows], np.float64).reshape(-1, 4),

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, split_of
+from eyewright.data.readers.naming import folded
+from eyewright.data.texts import decode_text, json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import read_labels
 
@@ -150,13 +152,13 @@ def read_masks(tree: Tree, names: Sequence[str], images: Images) -> Found:
             continue
         mask = by_stem.get(_key(name))
         if mask is None:
-            text = "no mask of this name; it is left out"
-            notes.add("unlabelled", text, "add a mask, all 0 if it shows nothing", name, severity="warning")
+            notes.leave_out("no mask of this name", "add a mask, all 0 if it shows nothing", name)
             continue
         used.add(mask)
         pairs.append((name, mask))
     for mask in sorted(masks - used):
-        notes.add("orphan_annotation", "a mask without an image", "add the image, or remove it", mask)
+        notes.drop("a mask without an image", "add the image, or remove it", mask, code="orphan_annotation")
+    notes.read = len(used)
     if not pairs:
         raise DatasetError("expected an image for each mask, found no pair of one name", fix="give both the same name")
     listed, source = _class_names(tree, names)
@@ -167,7 +169,10 @@ def read_masks(tree: Tree, names: Sequence[str], images: Images) -> Found:
         for (name, mask), split in zip(pairs, splits, strict=True)
     ]
     files = {m for _, m in pairs} | ({source} if source else set())
-    return Found("masks", marked, classes, outlined=True, task="segment", problems=notes.all(), files=files)
+    problems, account = notes.all(), notes.account()
+    return Found(
+        "masks", marked, classes, outlined=True, task="segment", problems=problems, files=files, account=account
+    )
 
 
 def is_cityscapes(names: Sequence[str]) -> bool:
@@ -192,13 +197,19 @@ def read_cityscapes(tree: Tree, names: Sequence[str], images: Images) -> Found:
               ("labelTrainIds", "labelIds")}  # fmt: skip
         mask = of["labelTrainIds"] or of["labelIds"]
         if mask is None:
-            notes.add("unlabelled", "no mask; it is left out", "add its labelIds", name, severity="warning")
+            notes.leave_out("no mask", "add its labelIds", name)
             continue
-        used.add(mask)
+        used |= {mask, *(m for m in of.values() if m is not None)}
+        notes.read += 1
         table = short if mask == of["labelTrainIds"] else full
         marked.append(Marked(name, split_of(name), MaskFile(tree, mask, MappingProxyType(table))))
+    for name in sorted(set(known.values()) - used):
+        notes.drop("a mask without an image", "add the image, or remove it", name, code="orphan_annotation")
     classes = tuple(CITYSCAPES[i] for i in CITYSCAPES_TRAINED)
-    return Found("cityscapes", marked, classes, outlined=True, task="segment", problems=notes.all(), files=used)
+    problems, account = notes.all(), notes.account()
+    return Found(
+        "cityscapes", marked, classes, outlined=True, task="segment", problems=problems, files=used, account=account
+    )
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -207,24 +218,30 @@ def _key(name: str) -> tuple[str, str]:
     kinds = {"images", "imgs", "image", "jpegimages", "img", *_FOLDERS}
     folder = "/".join(p for p in parts[:-1] if p.lower() not in kinds)
     stem = posixpath.splitext(parts[-1])[0]
-    return folder, _SUFFIX.sub("", stem)
+    return folded(folder), _SUFFIX.sub("", folded(stem))
 
 
 def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]:
     path = next((n for n in sorted(names, key=lambda n: n.count("/")) if posixpath.basename(n) in _CLASS_FILES), "")
     if not path:
         return {}, ""
-    text = tree.content(path).decode("utf-8-sig", "replace")
     found: dict[int, str] = {}
-    if path.endswith(".json"):
+    if path.lower().endswith(".json"):
+        data = plain_json(tree.content(path)).data
         try:
-            content = json.loads(text)
+            content = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            text, line = json_problem(error, data)
+            at = "" if line is None else f" in line {line}"
+            raise DatasetError(f"{path!r} is not JSON: {text}{at}", fix="correct it, or export it again") from None
+        try:
             items = enumerate(content) if isinstance(content, list) else content.items()
-            found = {int(k): str(v["name"] if isinstance(v, dict) else v) for k, v in items}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            found = {int(k): word(v["name"] if isinstance(v, dict) else v) or f"class_{k}" for k, v in items}
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise DatasetError(f"expected numbers and names of classes in {path!r}", fix="mend it") from None
     else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        text = decode_text(tree.content(path), path)
+        lines = [name for line in text.splitlines() if (name := word(line)) is not None]
         numbered = [re.match(r"^(\d+)[\s:,;=]+(.+)$", line) for line in lines]
         all_numbered = bool(lines) and all(numbered)
         found = {int(m[1]): m[2].strip() for m in numbered if m} if all_numbered else dict(enumerate(lines))

@@ -11,6 +11,7 @@ import numpy as np
 
 from eyewright.data.objects import no_objects
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
 MOT_CLASSES = (
@@ -43,12 +44,15 @@ def read_mot(tree: Tree, names: Sequence[str], images: Images) -> Found:
         frames = _frames(images, home)
         rows, tracks = _read_rows(tree.content(path), path, classes, notes)
         absent = sorted(set(rows) - set(frames))
-        if absent:
-            text = f"{len(absent)} annotated frames are not there, such as {absent[0]}"
-            notes.add("missing_image", text, "add them, or remove their rows", path)
+        for number in absent:
+            text = f"frame {number} with {len(rows[number])} annotations is not there"
+            fix = "add it, or remove its rows"
+            notes.drop("their frame is not there", fix, path, rows[number][0][4], message=text, n=len(rows[number]),
+                       code="missing_image")  # fmt: skip
         split = split_of(f"{home}/x") if home else None
         for number, name in sorted(frames.items()):
             own = rows.get(number, [])
+            notes.read += len(own)
             objects = objects_of(own, TextLines(path)) if own else no_objects()
             objects = replace(objects, track_ids=np.array(tracks.get(number, []), np.int64))
             marked.append(Marked(name, split, objects, None, home or "sequence"))
@@ -58,7 +62,7 @@ def read_mot(tree: Tree, names: Sequence[str], images: Images) -> Found:
     found_names = tuple(_name_of(c) for c in listed)
     if any(m.split is None for m in marked):
         marked = [m._replace(split=None) for m in marked]
-    return Found("mot", marked, found_names, problems=notes.all(), files=set(truths))
+    return Found("mot", marked, found_names, problems=notes.all(), files=set(truths), account=notes.account())
 
 
 def _name_of(number: int) -> str:
@@ -82,17 +86,21 @@ def _read_rows(
 ) -> tuple[dict[int, list[Row]], dict[int, list[int]]]:
     rows: dict[int, list[Row]] = defaultdict(list)
     tracks: dict[int, list[int]] = defaultdict(list)
-    for line, text in enumerate(data.decode("utf-8-sig", "replace").splitlines(), 1):
+    for line, text in enumerate(decode_text(data, path).splitlines(), 1):
         if not text.strip():
             continue
         try:
-            values = [float(v) for v in text.replace(" ", ",").split(",") if v]
+            values = [float(v) for v in text.replace(" ", ",").replace(";", ",").replace("\t", ",").split(",") if v]
             frame, track, x, y, w, h = values[:6]
-            if not (np.isfinite(values[:6]).all() and frame == int(frame) and track == int(track)):
+            if not (np.isfinite(values).all() and frame == int(frame) and track == int(track)):
                 raise ValueError
-        except ValueError:
+        except (ValueError, OverflowError):
+            if line == 1 and not any(c.isdigit() for c in text):
+                # A table may name its columns.
+                continue
             what = "expected frame, identity, x, y, width, height in numbers"
-            notes.add("annotation", f"{what}, found {text[:60]!r}; it is left out", "mend the row", path, line)
+            message = f"{what}, found {text[:60]!r}; it is left out"
+            notes.drop("rows that are not numbers", "mend the row", path, line, message=message)
             continue
         number = int(values[7]) if len(values) == 9 and values[7] >= 1 else 1
         crowd = len(values) > 6 and values[6] == 0

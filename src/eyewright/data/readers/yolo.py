@@ -1,8 +1,10 @@
-"""Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, a text file an image, boxes and polygons in shares."""
+"""Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, a text file an image, shapes in fractions."""
 
 __all__ = ["is_yolo", "read_yolo"]
 
+import json
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +13,16 @@ import numpy as np
 from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import SplitName
 from eyewright.data.objects import Outline, no_objects
-from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.readers.listing import Found, Images, Marked, Notes, TextLines, objects_of, split_of
+from eyewright.data.readers.naming import SPLITS, folded
+from eyewright.data.readers.yolo_lines import layout_of, read_lines, rows_of
+from eyewright.data.texts import decode_text, word
 from eyewright.data.tree import Tree
 
 _LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels", "predefined_classes.txt")
 _MOST_YAML = 4 * 2**20
+# What Label Studio's export of YOLO has beside classes.txt.
+_CATEGORIES = "notes.json"
 
 
 def is_yolo(names: Sequence[str], images: Images) -> bool:
@@ -31,37 +38,46 @@ def is_yolo(names: Sequence[str], images: Images) -> bool:
 def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
     """Read a YOLO dataset; an image without a label file is background, and so is one whose file is empty.
 
+    With `kpt_shape` in `data.yaml`, or where the lines show it, lines hold a box and key points, which are not read.
+
     Raises:
         DatasetError: `data.yaml` that is not YAML, or names no classes that can be used.
     """
     notes = Notes()
     config = _yaml_of(names)
-    content = _read_yaml(tree, config) if config else {}
+    content = _read_yaml(tree, config) if config else _read_darknet(tree, names)
     classes, source = _class_names(tree, names, config, content)
     texts = [n for n in names if n.lower().endswith(".txt") and posixpath.basename(n) not in _LISTS]
-    known = set(texts)
+    parts = _parts_of(content, config, tree, images, notes)
+    labels = _Labels(texts, images)
+    chosen = [(name, split, labels.of(name)) for name, split in parts]
+    files = {label: read_lines(tree, label) for _, _, label in chosen if label is not None}
+    layout = layout_of(content.get("kpt_shape"), files.values(), len(classes) if classes else None)
+    _hint_at_one(files.values(), layout.n_classes, config or source, notes)
     marked: list[Marked] = []
-    used: set[str] = set()
     largest, outlined = -1, False
-    lists = {n for n in _path_lists(content) if n in known}
-    for name, split in _images_of(content, config, tree, images):
-        label = _label_name(name, known)
+    for name, split, label in chosen:
         if label is None:
             text = "no label file; it is taken for background"
-            notes.add(
-                "unlabelled", text, f"add {_expected(name)!r}, empty if it shows nothing", name, severity="warning"
-            )
+            fix = f"add {_expected(name)!r}, empty if it shows nothing"
+            notes.add("unlabelled", text, fix, name, severity="warning")
             marked.append(Marked(name, split, no_objects()))
             continue
-        used.add(label)
-        rows = _read_labels(tree, label, len(classes) if classes else None, notes)
+        rows = rows_of(files[label], layout, notes)
         outlined = outlined or any(r[3] is not None for r in rows)
         largest = max([largest, *(r[1] for r in rows)])
         objects = objects_of(rows, TextLines(label), relative=True) if rows else no_objects()
         marked.append(Marked(name, split, objects))
-    for orphan in sorted(known - used - lists):
-        if _is_labels(tree, orphan):
-            notes.add("orphan_annotation", "a label file without an image", "add the image, or remove it", orphan)
+    others = _leave_out_others(tree, images, {m.name for m in marked}, labels, set(files), notes)
+    lists = {n for n in _path_lists(content) if n in texts} | {n for n in texts if "imagesets" in n.lower()}
+    for orphan in sorted(set(texts) - set(files) - lists - others):
+        rows_there = _count_labels(tree, orphan)
+        if rows_there:
+            text = (
+                f"a label file without an image; its {rows_there} line{'s are' if rows_there > 1 else ' is'} left out"
+            )
+            notes.drop("a label file without an image", "add the image, or remove it", orphan, message=text,
+                       n=rows_there, code="orphan_annotation")  # fmt: skip
     found = Found("yolo", marked, (), outlined=outlined, files={*texts, *([config] if config else [])})
     if not classes:
         classes = tuple(f"class_{i}" for i in range(largest + 1))
@@ -71,8 +87,34 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
     found.names = classes
     if outlined:
         _complete_outlines(found)
-    found.problems = notes.all()
+    found.problems, found.account = notes.all(), notes.account()
     return found
+
+
+def _leave_out_others(
+    tree: Tree, images: Images, given: set[str], labels: "_Labels", used: set[str], notes: Notes
+) -> set[str]:
+    """Say which images no part names, with the lines of their label files; return these files."""
+    found: set[str] = set()
+    for name in images.names:
+        if name not in given:
+            label = labels.of(name)
+            n = _count_labels(tree, label) if label is not None and label not in used | found else 0
+            fix = "name its folder in data.yaml, or remove it"
+            notes.leave_out("no part of data.yaml names it", fix, name, code="unlisted", n=n)
+            found |= {label} if label is not None and label not in used else set()
+    return found
+
+
+def _hint_at_one(files: Any, n_classes: int | None, path: str, notes: Notes) -> None:
+    """Say where class ids are those of a list that counts from 1: a class would be taken for the next."""
+    if n_classes is None:
+        return
+    ids = {int(v[0]) for f in files for _, _, v, _ in f.lines if v and v[0] == int(v[0])}
+    if ids and min(ids) == 1 and max(ids) == n_classes:
+        text = f"class ids go from 1 to {n_classes}, where {n_classes} classes have the ids 0 to {n_classes - 1}"
+        fix = "subtract 1 from each id: as it is, every object has the class after its own"
+        notes.add("class_id", text, fix, path)
 
 
 def _yaml_of(names: Sequence[str]) -> str:
@@ -82,65 +124,133 @@ def _yaml_of(names: Sequence[str]) -> str:
 
 
 def _read_yaml(tree: Tree, path: str) -> Mapping[str, Any]:
+    """Return a YAML file's content with every scalar as it is typed: a class may be called `no`, `1e3` or `null`."""
     import yaml
+
+    class Words(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
     data = tree.content(path)
     if len(data) > _MOST_YAML:
         raise DatasetError(f"{path!r} is larger than {_MOST_YAML} bytes", fix="check the file")
+    text = decode_text(data, path)
     try:
-        content = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        loader = Words(text)
+        try:
+            content = loader.get_single_data()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark is not None else ""
-        raise DatasetError(f"{path!r}{place} is not YAML: {getattr(error, 'problem', error)}", fix="mend it") from None
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
+        raise DatasetError(f"{path!r}{place} is not YAML: {problem}", fix="mend it") from None
     if not isinstance(content, Mapping):
         raise DatasetError(f"expected names and paths in {path!r}, found {type(content).__name__}", fix="mend it")
+    return {str(k): v for k, v in content.items()}
+
+
+def _read_darknet(tree: Tree, names: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a `.data` file of Darknet says (`train = data/train.txt`), or else lists of images by name."""
+    path = min((n for n in names if n.lower().endswith(".data")), key=lambda n: (n.count("/"), n), default="")
+    content: dict[str, Any] = {}
+    if path:
+        for line in decode_text(tree.content(path), path).splitlines():
+            key, equals, value = line.partition("=")
+            if equals and not line.lstrip().startswith("#"):
+                content[key.strip().lower()] = value.strip()
+    if not any(content.get(k) for k in ("train", "val", "valid", "test")):
+        for name in names:
+            stem, extension = posixpath.splitext(posixpath.basename(name).lower())
+            if extension == ".txt" and stem in SPLITS and name.count("/") <= 1:
+                content.setdefault(SPLITS[stem], name)
     return content
 
 
 def _class_names(
     tree: Tree, names: Sequence[str], config: str, content: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], str]:
-    listed = content.get("names")
+    listed = content.get("names") if config else None
     if listed is not None:
         if isinstance(listed, Mapping):
             try:
-                by_id = {int(k): str(v) for k, v in listed.items()}
+                by_id = {int(str(k)): word(v) or f"class_{k}" for k, v in listed.items()}
             except (TypeError, ValueError):
                 raise DatasetError(f"expected class ids as keys of names in {config!r}", fix="mend it") from None
+            if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
+                raise DatasetError(f"expected class ids from 0 in {config!r}, found {min(by_id)}", fix="mend it")
             listed = [by_id.get(i, f"class_{i}") for i in range(max(by_id, default=-1) + 1)]
+        if isinstance(listed, str) and str(content.get("nc")) == "1":
+            listed = [listed]
         if not isinstance(listed, Sequence) or isinstance(listed, str):
             raise DatasetError(f"expected a list of names in {config!r}, found {listed!r}", fix="mend it")
-        classes = tuple(str(n) for n in listed)
+        if any(isinstance(n, list | Mapping) for n in listed):
+            raise DatasetError(f"expected a list of names in {config!r}, found lists in it", fix="mend it")
+        classes = tuple(word(n) or f"class_{i}" for i, n in enumerate(listed))
         n = content.get("nc")
-        if isinstance(n, int) and n != len(classes):
+        if isinstance(n, str) and re.fullmatch(r"\d{1,6}", n) and int(n) != len(classes):
             raise DatasetError(f"{config!r} says nc: {n} and names {len(classes)} classes", fix="make them agree")
         if len(set(classes)) < len(classes):
             twice = next(c for c in classes if classes.count(c) > 1)
             raise DatasetError(f"two classes in {config!r} are called {twice!r}", fix="name them apart")
         return classes, ""
-    path = next((n for n in names if posixpath.basename(n) in _LISTS), "")
+    path = next((n for n in names if posixpath.basename(n).lower() in _LISTS), "")
+    path = path or next((n for n in sorted(names, key=lambda n: n.count("/")) if n.lower().endswith(".names")), "")
+    if not path:
+        return _categories(tree, names)
+    lines = [word(line) for line in decode_text(tree.content(path), path).splitlines()]
+    return tuple(line for line in lines if line), path
+
+
+def _categories(tree: Tree, names: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    path = next((n for n in names if posixpath.basename(n).lower() == _CATEGORIES), "")
     if not path:
         return (), ""
-    lines = [line.strip() for line in tree.content(path).decode("utf-8-sig", "replace").splitlines()]
-    return tuple(line for line in lines if line), path
+    try:
+        rows = json.loads(decode_text(tree.content(path), path))["categories"]
+        by_id = {int(r["id"]): word(r["name"]) for r in rows}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return (), ""
+    if sorted(by_id) != list(range(len(by_id))):
+        return (), ""
+    return tuple(by_id[i] or f"class_{i}" for i in range(len(by_id))), path
 
 
 def _path_lists(content: Mapping[str, Any]) -> list[str]:
     return [posixpath.normpath(v) for v in content.values() if isinstance(v, str) and v.endswith(".txt")]
 
 
-def _images_of(
-    content: Mapping[str, Any], config: str, tree: Tree, images: Images
+def _places(content: Mapping[str, Any], split: str) -> list[str]:
+    given = content.get(split) or (content.get("valid") or content.get("validation") if split == "val" else None)
+    several = given if isinstance(given, list) else [given]
+    return [v for v in several if isinstance(v, str) and v.strip().lower() not in ("", "null", "none", "~")]
+
+
+def _parts_of(
+    content: Mapping[str, Any], config: str, tree: Tree, images: Images, notes: Notes
 ) -> list[tuple[str, SplitName | None]]:
-    """Give the images with their part, as `data.yaml` says, or else as their folders do."""
+    """Return the images with their part, as `data.yaml` says, or else as their folders do."""
     found: dict[str, SplitName | None] = {}
     below = posixpath.dirname(config)
-    for split in ("train", "val", "test"):
-        given = content.get(split, content.get("valid") if split == "val" else None)
-        for place in [given] if isinstance(given, str) else list(given or ()):
-            for name in _resolve(str(place), below, str(content.get("path") or ""), tree, images):
-                found.setdefault(name, split)
+    parts: tuple[SplitName, ...] = ("train", "val", "test")
+    for split in parts:
+        again: dict[SplitName, int] = {}
+        for place in _places(content, split):
+            several = _resolve(place, below, str(content.get("path") or ""), tree, images)
+            if not several:
+                text = f"{split} is {place!r}, where there are no images"
+                notes.add("missing_part", text, "add them, or take the line out", config, severity="warning")
+            for name in several:
+                first = found.setdefault(name, split)
+                if first is not None and first != split:
+                    again[first] = again.get(first, 0) + 1
+        for first, n in again.items():
+            whole = n == sum(v == first for v in found.values())
+            text = (
+                f"{split} names {'the same images as' if whole else f'{n} images of'} {first}; they are used in {first}"
+            )
+            fix = f"name other images for {split}; it is cut from {first} else"
+            notes.add("same_part", text, fix, config, severity="warning")
     if not found:
         # Without a file that says which, all images; their folders may tell the part.
         found = {n: split_of(n) for n in images.names}
@@ -159,7 +269,7 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images) -> l
         for way in dict.fromkeys((place, plain)):
             where = posixpath.normpath(posixpath.join(start, way)).strip("/")
             if way.endswith(".txt") and where in tree.names():
-                lines = tree.content(where).decode("utf-8-sig", "replace").splitlines()
+                lines = decode_text(tree.content(where), where).splitlines()
                 named = (images.find(line.strip(), near=posixpath.dirname(where)) for line in lines if line.strip())
                 return [n for n in named if n is not None]
             if not where.startswith("..") and (several := images.below(where)):
@@ -181,50 +291,45 @@ def _expected(name: str) -> str:
     return stem
 
 
-def _label_name(name: str, known: set[str]) -> str | None:
-    beside = posixpath.splitext(name)[0] + ".txt"
-    return next((n for n in (_expected(name), beside) if n in known), None)
+class _Labels:
+    """The label files of a dataset, found by the name of their image."""
+
+    def __init__(self, texts: Sequence[str], images: Images) -> None:
+        self._exact = set(texts)
+        self._by_folded: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        for name in texts:
+            self._by_folded.setdefault(folded(name), []).append(name)
+            self._by_stem.setdefault(_stem(name), []).append(name)
+        self._images_of: dict[str, int] = {}
+        for name in images.names:
+            self._images_of[_stem(name)] = self._images_of.get(_stem(name), 0) + 1
+
+    def of(self, name: str) -> str | None:
+        """Return the label file of an image: in `labels` where it is in `images`, beside it, or the only one of its
+        name anywhere; without regard to case, to how accents are coded and to percent codes where that is clear."""
+        beside = posixpath.splitext(name)[0] + ".txt"
+        ways = (_expected(name), beside)
+        for way in ways:
+            if way in self._exact:
+                return way
+        for way in ways:
+            alike = self._by_folded.get(folded(way), [])
+            if len(alike) == 1:
+                return alike[0]
+        alike = self._by_stem.get(_stem(name), [])
+        return alike[0] if len(alike) == 1 and self._images_of.get(_stem(name)) == 1 else None
 
 
-def _is_labels(tree: Tree, name: str) -> bool:
-    first = tree.content(name)[:200].decode("latin-1").split("\n")[0].split()
-    try:
-        return len(first) >= 5 and all(np.isfinite(float(v)) for v in first)
-    except ValueError:
-        return False
+def _stem(name: str) -> str:
+    return folded(posixpath.splitext(posixpath.basename(name))[0])
 
 
-def _read_labels(tree: Tree, path: str, n_classes: int | None, notes: Notes) -> list[Row]:
-    rows: list[Row] = []
-    for number, line in enumerate(tree.content(path).decode("utf-8-sig", "replace").splitlines(), 1):
-        words = line.split()
-        if not words:
-            continue
-        try:
-            values = [float(w) for w in words]
-            label = int(values[0])
-            if label != values[0] or not np.isfinite(values).all():
-                raise ValueError
-        except (ValueError, OverflowError):
-            text = f"expected a class id and numbers, found {line.strip()[:60]!r}; it is left out"
-            notes.add("annotation", text, "mend or remove the line", path, number)
-            continue
-        if label < 0 or (n_classes is not None and label >= n_classes):
-            text = f"class id {label} is out of range; it is left out"
-            last = "0 or more" if n_classes is None else f"0 to {n_classes - 1}"
-            notes.add("class_id", text, f"use {last}, or name the class in data.yaml", path, number)
-            continue
-        if len(values) in (5, 6):
-            x, y, w, h = values[1:5]
-            rows.append(((x - w / 2, y - h / 2, x + w / 2, y + h / 2), label, False, None, number))
-        elif len(values) >= 7 and len(values) % 2:
-            points = np.array(values[1:]).reshape(-1, 2)
-            box = (*points.min(0).tolist(), *points.max(0).tolist())
-            rows.append((box, label, False, Outline((points,), relative=True), number))
-        else:
-            text = f"expected 5 numbers for a box or 7 and more for a polygon, found {len(values)}; it is left out"
-            notes.add("annotation", text, "mend or remove the line", path, number)
-    return rows
+def _count_labels(tree: Tree, name: str) -> int:
+    """Return how many lines of a text file are labels; none where the first is not."""
+    lines = read_lines(tree, name).lines
+    first = lines[0][2] if lines else None
+    return len(lines) if first is not None and len(first) >= 5 else 0
 
 
 def _complete_outlines(found: Found) -> None:

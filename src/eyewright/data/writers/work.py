@@ -31,6 +31,7 @@ class Written:
     images: int
     objects: int
     lost: tuple[str, ...]
+    complete: bool = True
 
 
 @dataclass

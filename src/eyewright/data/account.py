@@ -1,0 +1,95 @@
+"""What a reader made of the annotations of a dataset: how many it read, repaired, shortened and left out, and why."""
+
+__all__ = ["Account", "Reason"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason for which `n` annotations or images were treated alike; `path` and `line` are of the first."""
+
+    text: str
+    n: int
+    path: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"; {self.path}" + (f":{self.line}" if self.line is not None else "") if self.path else ""
+        return f"{self.text} ({self.n:,}{where})"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of every annotation that a dataset's files hold, and of every image beside them.
+
+    An annotation is what one entry of a file says of one image: a box, an outline, a mask, the row of a table.
+
+    Attributes:
+        read: annotations that are used.
+        dropped: annotations that are not; `read` and these make up all that the files hold.
+        repaired: annotations that were read although they are written in another way than the format has it.
+        reduced: annotations that were read without a part, such as key points or one polygon of several.
+        left_out: images that are not used.
+    """
+
+    read: int = 0
+    dropped: tuple[Reason, ...] = ()
+    repaired: tuple[Reason, ...] = ()
+    reduced: tuple[Reason, ...] = ()
+    left_out: tuple[Reason, ...] = ()
+
+    @property
+    def n_dropped(self) -> int:
+        return sum(r.n for r in self.dropped)
+
+    @property
+    def present(self) -> int:
+        """The number of annotations that the files hold."""
+        return self.read + self.n_dropped
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was used."""
+        return not (self.dropped or self.reduced or self.left_out)
+
+    def lost(self) -> tuple[str, ...]:
+        """Return what was not used, a sentence a reason with the number and the place of the first."""
+        return (
+            *(f"annotations left out: {r}" for r in self.dropped),
+            *(f"parts of annotations left out: {r}" for r in self.reduced),
+            *(f"images left out: {r}" for r in self.left_out),
+        )
+
+    def summary(self) -> str:
+        """Return one line that says how much was left out and the first reason; nothing where all was used."""
+        if self.complete:
+            return ""
+        said = []
+        if self.dropped:
+            said.append(f"{self.n_dropped:,} of {self.present:,} annotations are left out")
+        if self.reduced:
+            said.append(f"{sum(r.n for r in self.reduced):,} are used without a part")
+        if self.left_out:
+            n = sum(r.n for r in self.left_out)
+            said.append(f"{n:,} image{'s are' if n != 1 else ' is'} left out")
+        reasons = [*self.dropped, *self.reduced, *self.left_out]
+        more = f" and {len(reasons) - 1} more reason{'s' * (len(reasons) > 2)}" if len(reasons) > 1 else ""
+        return f"{', '.join(said)}: {reasons[0]}{more}"
+
+    def with_dropped(self, reason: Reason) -> "Account":
+        """Return the account with annotations that had been read, and cannot be used after all."""
+        return replace(self, read=self.read - reason.n, dropped=(*self.dropped, reason)) if reason.n else self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the account as plain JSON types, for `--json` and for a run's file."""
+        kinds: dict[str, Sequence[Reason]] = {
+            "dropped": self.dropped,
+            "repaired": self.repaired,
+            "reduced": self.reduced,
+            "left_out": self.left_out,
+        }
+        rows = {k: [{"reason": r.text, "n": r.n, "path": r.path, "line": r.line} for r in v] for k, v in kinds.items()}
+        return {"read": self.read, **rows}
