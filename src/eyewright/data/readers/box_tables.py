@@ -220,10 +220,12 @@ def read_box_tables(tree: Tree, files: Sequence[str], names: Sequence[str], imag
         tables.append((path, found, relative))
     for path, found, relative in tables:
         again: list[str] = []
+        lost = 0
         for called, boxes in found.items():
             name = gathered.find(called, path, boxes.split)
             if name is not None and seen.setdefault(name, path) != path:
                 again.append(name)
+                lost += len(boxes.rows)
                 continue
             gathered.add(
                 called,
@@ -236,7 +238,8 @@ def read_box_tables(tree: Tree, files: Sequence[str], names: Sequence[str], imag
             )
         if again:
             text = f"{len(again)} images are in {seen[again[0]]!r} too, such as {again[0]!r}; they are read from there"
-            gathered.notes.add("annotation", text, "remove one of the two tables", path, severity="warning")
+            reason, fix = "their image is in another table too", "remove one of the two tables"
+            gathered.notes.drop(reason, fix, path, message=text, n=lost, severity="warning")
     return gathered.found({*files, *used}, notes=notes, unlabelled="list it in the table, or remove it")
 
 

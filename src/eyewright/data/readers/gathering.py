@@ -60,15 +60,17 @@ class Gathered:
         path = lines.path
         name = self.find(called, path, split)
         if name is None:
-            text = f"image {called!r} with {len(rows)} annotations was not found"
-            self.notes.add("missing_image", text, "add the image, or remove its annotations", path, line)
+            fix = "add the image, or remove its annotations"
+            self.notes.miss(called, len(rows), fix, path, line, why="was not found")
             return
         if name in self._entries:
             other = self._entries[name].lines.path
             where = "twice in this file" if other == path else f"in {other!r} too"
             text = f"{name!r} is annotated {where}; the {len(rows)} annotations here are left out"
-            self.notes.add("annotation", text, "keep one entry per image", path, line)
+            reason = "their image is annotated twice"
+            self.notes.drop(reason, "keep one entry per image", path, line, message=text, n=len(rows))
             return
+        self.notes.read += len(rows)
         self._entries[name] = _Entry(list(rows), lines, split or split_of(path) or split_of(name), stated, relative)
 
     def find(self, called: str, path: str, split: SplitName | None = None) -> str | None:
@@ -77,7 +79,8 @@ class Gathered:
 
     def leave_out(self, what: str, why: str, fix: str, path: str, line: int | None, *, warn: bool = False) -> None:
         """Say that an annotation is left out."""
-        self.notes.add("annotation", f"{what} is left out: {why}", fix, path, line, "warning" if warn else "error")
+        severity = "warning" if warn else "error"
+        self.notes.drop(why, fix, path, line, message=f"{what} is left out: {why}", severity=severity)
 
     def found(self, files: Iterable[str], *, notes: Sequence[str] = (), unlabelled: str = "") -> Found:
         """Return what was gathered. Classes are in the order of the list that the files have, others by name.
@@ -99,11 +102,11 @@ class Gathered:
         folders = {posixpath.dirname(n) for n in self._entries}
         for name in self.images.names:
             if name not in self._entries and posixpath.dirname(name) in folders:
-                text = "no annotation file mentions this image; it is left out"
-                self.notes.add("unlabelled", text, unlabelled or "annotate it, or remove it", name, severity="warning")
+                reason = "no annotation file mentions this image"
+                self.notes.leave_out(reason, unlabelled or "annotate it, or remove it", name)
         found = Found(self.format, marked, names, outlined=outlined, files=set(files))
         found.notes += notes
-        found.problems = self.notes.all()
+        found.problems, found.account = self.notes.all(), self.notes.account()
         return found
 
 

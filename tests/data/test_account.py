@@ -1,0 +1,185 @@
+"""What becomes of annotations as other tools write them: read, repaired, used without a part, or left out and said."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.test_more_readers import boxes, picture, put
+
+from eyewright.cli import main
+from eyewright.data import Dataset, audit_dataset, open_dataset, scan_dataset
+from eyewright.data.account import Account, Reason
+from eyewright.data.writers.masks import encode_classes
+
+
+def coco(*annotations: dict[str, object]) -> dict[str, object]:
+    return {
+        "images": [{"id": 4, "file_name": "one.png", "width": 64, "height": 48}],
+        "categories": [{"id": 3, "name": "bolt"}],
+        "annotations": [
+            {"id": i, "image_id": 4, "category_id": 3, "iscrowd": 0, "area": 40, **a} for i, a in enumerate(annotations)
+        ],
+    }
+
+
+def voc(*objects: str, filename: str = "one.png", encoding: str = "utf-8") -> str:
+    head = f'<?xml version="1.0" encoding="{encoding}"?>\n<annotation><filename>{filename}</filename>'
+    box = "<bndbox><xmin>3</xmin><ymin>4</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
+    return head + "".join(f"<object><name>{n}</name>{box}</object>\n" for n in objects) + "</annotation>"
+
+
+def texts(reasons: tuple[Reason, ...]) -> str:
+    return "; ".join(map(str, reasons))
+
+
+def codes(data: Dataset) -> set[str]:
+    return {f.code for f in data.problems}
+
+
+def test_coco_numbers_that_are_text_are_read_as_numbers(tmp_path: Path) -> None:
+    content = coco({"bbox": ["5", "6.5", "10", " 8 "]})
+    content["annotations"][0] |= {"image_id": "4", "category_id": "3"}  # type: ignore[index]
+    put(picture(tmp_path, "one.png"), "marks.json", content)
+    assert boxes(tmp_path) == {"one.png": [("bolt", [5, 6.5, 15, 14.5])]}
+    account = open_dataset(tmp_path).account
+    assert (account.read, account.n_dropped) == (1, 0)
+
+
+def test_one_bad_part_of_a_polygon_leaves_the_other_masks(tmp_path: Path) -> None:
+    triangle, square = [2, 2, 12, 2, 2, 12], [20, 20, 30, 20, 30, 30, 20, 30]
+    put(
+        picture(tmp_path, "one.png"),
+        "marks.json",
+        coco(
+            {"bbox": [2, 2, 10, 10], "segmentation": [triangle, [7, 7, 8, 8]]},
+            {"bbox": [20, 20, 10, 10], "segmentation": [square]},
+        ),
+    )
+    data = open_dataset(tmp_path, task="instance")
+    found = data.objects(0, (48, 64))
+    assert [len(o.polygons) for o in found.outlines] == [1, 1]
+    assert [int(o.mask((48, 64)).sum()) > 40 for o in found.outlines] == [True, True]
+    assert (data.account.read, data.account.n_dropped) == (2, 0)
+    assert "a polygon of fewer than 3 points (1; marks.json:" in texts(data.account.reduced)
+    assert not data.account.complete
+    assert "reduced" in codes(data)
+
+
+def test_yolo_poses_are_told_from_polygons_by_kpt_shape(tmp_path: Path) -> None:
+    picture(tmp_path, "images/train/one.png")
+    put(tmp_path, "data.yaml", "train: images/train\nval: images/train\nkpt_shape: [3, 2]\nnames: [hand]\n")
+    put(tmp_path, "labels/train/one.txt", "0 0.5 0.5 0.25 0.5 0.1 0.1 0.9 0.9 0.4 0.6\n0 0.5 0.5 0.25 0.5 0.1 0.1\n")
+    data = open_dataset(tmp_path)
+    assert data.task == "detect"
+    assert boxes(tmp_path)["images/train/one.png"] == [("hand", [24, 12, 40, 36])]
+    assert (data.account.read, data.account.present) == (1, 2)
+    assert "key points" in texts(data.account.reduced)
+    assert data.account.dropped[0].line == 2
+    assert any("5 numbers for a box or 11 with its 3 key points, found 7" in f.message for f in data.problems)
+
+
+def test_yolo_classes_that_yaml_takes_for_truth_values_keep_a_name(tmp_path: Path) -> None:
+    picture(tmp_path, "images/train/one.png")
+    put(tmp_path, "data.yaml", "train: images/train\nval: images/train\nnc: 2\nnames: [yes, no]\n")
+    put(tmp_path, "labels/train/one.txt", "0 0.5 0.5 0.25 0.5\n1 0.5 0.5 0.5 0.5\n")
+    assert [name for name, _ in boxes(tmp_path)["images/train/one.png"]] == ["yes", "no"]
+
+
+def test_voc_files_are_of_their_own_name_before_a_stale_filename(tmp_path: Path) -> None:
+    picture(tmp_path, "JPEGImages/one.png", "JPEGImages/two.png")
+    put(tmp_path, "Annotations/one.xml", voc("nut"))
+    put(tmp_path, "Annotations/two.xml", voc("bolt", "bolt", filename="one.png"))
+    found = boxes(tmp_path)
+    assert [n for n, _ in found["JPEGImages/one.png"]] == ["nut"]
+    assert [n for n, _ in found["JPEGImages/two.png"]] == ["bolt", "bolt"]
+    data = open_dataset(tmp_path)
+    assert [f.path for f in data.problems if f.code == "image_name"] == ["Annotations/two.xml"]
+    assert data.account == Account(3)
+
+
+def test_voc_in_the_encoding_that_it_declares(tmp_path: Path) -> None:
+    picture(tmp_path, "JPEGImages/one.png")
+    path = tmp_path / "Annotations/one.xml"
+    path.parent.mkdir()
+    path.write_bytes(voc("螺栓", encoding="gb2312").encode("gb2312"))
+    data = open_dataset(tmp_path)
+    assert data.labels.names == ("螺栓",)
+    assert data.account == Account(1)
+
+
+def test_label_studio_images_are_of_the_field_that_regions_are_for(tmp_path: Path) -> None:
+    picture(tmp_path, "left.png", "right.png")
+    value = {"x": 25, "y": 25, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": ["bolt"]}
+    region = {
+        "id": "r", "type": "rectanglelabels", "from_name": "label", "to_name": "second", "original_width": 64,
+        "original_height": 48, "value": value,
+    }  # fmt: skip
+    task = {"id": 1, "data": {"image": "left.png", "second": "right.png"}, "annotations": [{"result": [region]}]}
+    put(tmp_path, "export.json", [task])
+    assert boxes(tmp_path) == {"right.png": [("bolt", [16, 12, 48, 36])]}
+
+
+def test_labelme_masks_lie_at_their_first_point(tmp_path: Path) -> None:
+    mask = np.zeros((6, 9), np.uint8)
+    mask[1:, 2:] = 1
+    shape = {
+        "label": "leaf", "shape_type": "mask", "points": [[10, 20], [18, 25]], "group_id": None,
+        "mask": base64.b64encode(encode_classes(mask)).decode(),
+    }  # fmt: skip
+    broken = {**shape, "mask": "?"}
+    content = {"shapes": [shape, broken], "imagePath": "one.png", "imageHeight": 48, "imageWidth": 64}
+    put(picture(tmp_path, "one.png"), "one.json", content)
+    data = open_dataset(tmp_path)
+    found = data.objects(0, (48, 64))
+    expected = np.zeros((48, 64), bool)
+    expected[21:26, 12:19] = True
+    assert np.array_equal(found.outlines[0].mask((48, 64)), expected)
+    assert (data.account.read, data.account.present) == (1, 2)
+    assert "not base64" in texts(data.account.dropped)
+
+
+VIA_REGION = {"shape_attributes": {"name": "rect", "x": 1, "y": 2, "width": 9, "height": 8}, "region_attributes": {}}
+
+
+def test_via_accounts_for_regions_and_images(tmp_path: Path) -> None:
+    picture(tmp_path, "one.png", "two.png")
+    point = {"shape_attributes": {"name": "point", "cx": 1, "cy": 2}, "region_attributes": {}}
+    rows = [("one.png", [VIA_REGION, point]), ("gone.png", [VIA_REGION, VIA_REGION])]
+    put(tmp_path, "via.json", {n: {"filename": n, "size": 1, "regions": r, "file_attributes": {}} for n, r in rows})
+    account = open_dataset(tmp_path).account
+    assert (account.read, account.present) == (1, 4)
+    assert [r.n for r in account.dropped] == [1, 2]
+    assert {(r.path, r.n) for r in account.left_out} == {("via.json", 1), ("two.png", 1)}
+
+
+def test_not_a_number_in_a_box_is_said_with_its_line(tmp_path: Path) -> None:
+    content = json.dumps(coco({"bbox": [5, 6, 10, 8]}, {"bbox": [1.25, 6, 10, 8]}), indent=1).replace("1.25", "NaN")
+    put(picture(tmp_path, "one.png"), "marks.json", content)
+    line = 1 + content[: content.index("NaN")].count("\n")
+    data = open_dataset(tmp_path)
+    assert (data.account.read, data.account.present) == (1, 2)
+    assert any(f.line == line and "NaN" in f.message and f.path == "marks.json" for f in data.problems)
+
+
+def test_the_audit_has_what_the_account_has(tmp_path: Path) -> None:
+    put(picture(tmp_path, "one.png"), "marks.json", coco({"bbox": [5, 6, 10, 8]}, {"bbox": [5, 6]}))
+    data = open_dataset(tmp_path)
+    assert data.account.n_dropped == 1
+    assert any(f.code == "annotation" for f in audit_dataset(data, scan_dataset(data, quiet=True)))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_convert_names_what_was_lost_and_says_so_by_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: bool
+) -> None:
+    bad = [] if whole else [{"bbox": [5, 6]}]
+    put(picture(tmp_path / "in", "one.png"), "marks.json", coco({"bbox": [5, 6, 10, 8]}, *bad))
+    code = main(["convert", str(tmp_path / "in"), "--to", "yolo", "--out", str(tmp_path / "out"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert code == (0 if whole else 1)
+    assert told["objects"] == 1
+    lost = [text for text in told["lost"] if text.startswith("annotations left out")]
+    assert len(lost) == (0 if whole else 1)
+    assert whole or "(1; marks.json:" in lost[0]
