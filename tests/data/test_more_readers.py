@@ -162,7 +162,6 @@ UNREAD: dict[str, tuple[str, object, str]] = {
     "empty": ("annotations.json", "", "is empty"),
     "a pointer": ("annotations.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "a web page": ("annotations.json", "<!DOCTYPE html>", "not JSON"),
-    "labelme": ("images/a.json", {"shapes": [SHAPE], "imageHeight": 48}, "LabelMe.*'imagePath' is missing"),
     "json-min": ("x.json", [{"image": "a.png", "label": [{"rectanglelabels": ["a"], "x": 1}]}], "JSON-MIN"),
     "via 3": (
         "v.json", {k: {} for k in ("project", "config", "attribute", "file", "view", "metadata")}, "VIA 3",
@@ -192,6 +191,11 @@ def test_annotations_that_cannot_be_read_are_named_and_no_folder_becomes_a_class
     assert Path(name).name in caught.value.message
     assert caught.value.fix
     assert open_dataset(tmp_path, task="classify").task == "classify"
+
+
+def test_a_labelme_file_without_image_path_is_of_the_image_of_its_name(tmp_path: Path) -> None:
+    put(picture(tmp_path, "images/a.png"), "images/a.json", {"shapes": [SHAPE], "imageHeight": 48})
+    assert [name for name, _ in boxes(tmp_path, "detect")["images/a.png"]] == [SHAPE["label"]]
 
 
 def test_a_file_that_cannot_be_read_beside_others_is_a_finding(tmp_path: Path) -> None:
