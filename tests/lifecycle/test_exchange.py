@@ -139,7 +139,7 @@ def test_mot_keeps_identities_where_they_are_known(scenes: Path, tmp_path: Path)
     assert len(last) == 0
     assert sorted((p.code, p.line) for p in data.problems if p.severity == "error") == [
         ("annotation", 5),
-        ("missing_image", None),
+        ("missing_image", 6),
     ]
     ew.convert(home, to="mot", out=tmp_path / "again", task="detect")
     again = open_dataset(tmp_path / "again", task="detect")
