@@ -150,3 +150,13 @@ def test_ignoring_what_is_no_class_or_every_class_is_refused(tmp_path: Path) -> 
         open_dataset(tmp_path, ignore=("cta",))
     with pytest.raises(UsageError, match="not ignored"):
         open_dataset(tmp_path, ignore=("cat", "dog"))
+
+
+def test_convert_says_which_class_was_ignored(tmp_path: Path) -> None:
+    from eyewright.lifecycle import convert
+
+    source = coco(tmp_path / "in")
+    assert any("'DontCare'" in line for line in convert(source, to="coco", out=tmp_path / "out").lost)
+    kept = convert(source, to="coco", out=tmp_path / "kept", ignore=("none",))
+    assert not any("'DontCare'" in line for line in kept.lost)
+    assert "DontCare" in open_dataset(tmp_path / "kept", ignore=("none",)).labels.names
