@@ -3,6 +3,7 @@
 __all__ = ["convert", "import_onnx"]
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ def convert(
         say(note)
     for problem in dataset.problems[:5]:
         say(str(problem))
-    return write_dataset(dataset, to, Path(out))
+    written = write_dataset(dataset, to, Path(out))
+    lost = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
+    return replace(written, lost=(*written.lost, *lost))
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
