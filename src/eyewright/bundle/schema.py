@@ -149,6 +149,23 @@ class _Advice(Struct):
     batch: Annotated[int, Meta(ge=1, le=65_536)] | None = None
 
 
+class _Familiarity(Struct):
+    method: Literal["none", "cross-conformal"] | None = None
+    reason: _Word = ""
+    level: _Fraction | None = None
+    folds: Annotated[int, Meta(ge=2, le=1000)] | None = None
+    images: _Count = 0
+    groups: _Count = 0
+    validation_images: _Count = 0
+    training_images: _Count = 0
+    validation_flagged: _Fraction | None = None
+
+
+class _Evidence(Struct, forbid_unknown_fields=True):
+    images: _Count | None = None
+    groups: _Count | None = None
+
+
 class _Manifest(Struct, forbid_unknown_fields=True):
     format: Literal["eyewright-bundle"]
     format_version: Literal[1]
@@ -170,6 +187,8 @@ class _Manifest(Struct, forbid_unknown_fields=True):
     parent: _Word = ""
     compression: _Compression = msgspec.field(default_factory=_Compression)
     advice: _Advice = msgspec.field(default_factory=_Advice)
+    familiarity: _Familiarity = msgspec.field(default_factory=_Familiarity)
+    evidence: dict[_Name, _Evidence] = msgspec.field(default_factory=dict)
 
 
 def check_manifest(content: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ __all__ = ["doctor", "summary_lines"]
 
 import argparse
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,19 +45,19 @@ def doctor(o: argparse.Namespace) -> Result:
         "out": out,
         "findings": [finding(f) for f in findings],
         "text": [
-            *summary_lines(findings, len(serious), str(o.data)),
+            *summary_lines(findings, sum(max(1, _hidden(f)) for f in serious)),
             *(f"{k:8} {shown_path(p)}" for k, p in out.items()),
         ],
         "exit": 1 if serious else 0,
     }
 
 
-def summary_lines(findings: Sequence["Finding"], serious: int, data: str) -> list[str]:
+def summary_lines(findings: Sequence["Finding"], serious: int) -> list[str]:
     """Return the lines for a terminal: every finding if they fit, else a table by code and the heaviest of each."""
     size = shutil.get_terminal_size((80, _ROWS[0] + 2))
     width = min(max(size.columns, _COLUMNS[0]), _COLUMNS[1])
     rows = min(max(size.lines - 2, _ROWS[0]), _ROWS[1])
-    said = f"{serious} finding{'s' * (serious != 1)}" if serious else "nothing to mend"
+    said = f"{serious:,} finding{'s' * (serious != 1)}" if serious else "nothing to mend"
     whole = [str(f) for f in findings]
     if sum(-(-len(line) // width) for line in whole) + 1 <= rows:
         return [*whole, said]
@@ -64,7 +65,7 @@ def summary_lines(findings: Sequence["Finding"], serious: int, data: str) -> lis
     for f in findings:
         by_code.setdefault((f.severity, f.code), []).append(f)
     table = [_row(key, own, width) for key, own in by_code.items()]
-    last = [said, f"all of them: eyewright doctor {data} --out DIR (a page with pictures), or --json"]
+    last = [said, "all of them: --out DIR (a page with pictures) or --json"]
     room = rows - len(last)
     if len(table) > room - 4:
         hidden = len(table) - (room - 4)
@@ -79,7 +80,7 @@ def _row(key: tuple[str, str], own: Sequence["Finding"], width: int) -> str:
     n = len(own) - sum(1 for f in own if _hidden(f)) + more
     # A dataset-wide finding has no files of its own, and one about a single file has one.
     images = len({p for f in own for p in (f.paths or ((f.path,) if f.path else ()))})
-    about = f", {images:,} files" if images and not more else ""
+    about = f", {images:,} file{'s' * (images != 1)}" if images and not more else ""
     return _cut(f"{severity:8} {code:{_NARROW}} {n:,} finding{'s' * (n != 1)}{about}", width)
 
 
@@ -91,20 +92,28 @@ def _hidden(f: "Finding") -> int:
 
 
 def _heaviest(codes: Sequence[Sequence["Finding"]], room: int, width: int) -> list[str]:
-    """Return a few findings of each code, two lines each: what it is, and what to do."""
-    take = [0] * len(codes)
-    left = room // 2
+    """Return a few findings of each code, the most serious codes first: what it is, and what to do."""
+    chosen: list[tuple[int, int, list[str]]] = []
     for depth in range(max(map(len, codes))):
         for k, own in enumerate(codes):
-            if left and depth < len(own) and take[k] == depth and not _hidden(own[depth]):
-                take[k] += 1
-                left -= 1
-    lines = []
-    for n, own in zip(take, codes, strict=True):
-        for f in own[:n]:
-            where = f"{f.path}:{f.line}: " if f.line is not None else (f"{f.path}: " if f.path and not f.paths else "")
-            lines += [_cut(f"{f.severity}[{f.code}] {where}{f.message}", width), _cut(f"  → {f.fix}", width)]
-    return lines
+            if depth >= len(own) or _hidden(own[depth]):
+                continue
+            lines = [*_message(own[depth], width), *_fix(own[depth], width)]
+            if len(lines) <= room:
+                room -= len(lines)
+                chosen.append((k, depth, lines))
+        if room < 2:
+            break
+    return [line for _, _, lines in sorted(chosen) for line in lines]
+
+
+def _message(f: "Finding", width: int) -> list[str]:
+    where = f"{f.path}:{f.line}: " if f.line is not None else (f"{f.path}: " if f.path and not f.paths else "")
+    return textwrap.wrap(f"{f.severity}[{f.code}] {where}{f.message}", width, subsequent_indent="  ")
+
+
+def _fix(f: "Finding", width: int) -> list[str]:
+    return textwrap.wrap(f"→ {f.fix}", width, initial_indent="  ", subsequent_indent="    ")
 
 
 def _cut(text: str, width: int) -> str:

@@ -90,7 +90,7 @@ def finding(found: Any) -> dict[str, Any]:
 
 def metrics(report: Any) -> dict[str, Any]:
     """Give a report's metrics as `--json` shows them."""
+    shown = {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}
     return {
-        k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n, "groups": m.groups}
-        for k, m in report.metrics.items()
+        k: v | ({} if (groups := report.metrics[k].groups) is None else {"groups": groups}) for k, v in shown.items()
     }

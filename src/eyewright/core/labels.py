@@ -58,7 +58,7 @@ class LabelSpace:
         if missing:
             raise DatasetError(
                 f"expected the model's classes ({_shown(other.names)}), found also {_shown(missing)}",
-                fix="rename or remove these classes, or train a model that knows them",
+                fix="rename, remove or --ignore these classes, or train a model that knows them",
             )
         return np.array([other.names.index(n) for n in self.names], dtype=np.int64)
 

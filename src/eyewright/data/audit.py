@@ -139,7 +139,10 @@ def _classes(dataset: Dataset) -> list[Finding]:
                 severity = "error" if split == "train" else "warning"
                 text = f"class {name!r} has no {what} in {split}"
                 found.append(Finding("class_missing_in_split", text, f"add some to {split}", severity=severity))  # type: ignore[arg-type]
+    unseen = {p.message for p in dataset.problems}
     for name, n in counts.items():
+        if not n and f"class {name!r} is listed and never seen" in unseen:
+            continue
         if n < _TINY:
             what = "image" if dataset.task in ("classify", "segment") else "object"
             text = f"class {name!r} has only {n} {what}{'s' * (n != 1)}"

@@ -43,6 +43,7 @@ _WORDS = MappingProxyType(
         "xxyy": "x0, x1, y0, y1",
     }
 )
+_SELDOM = frozenset({"yxyx", "yxhw", "cycxhw", "xxyy"})
 _UNITS = MappingProxyType(
     {"pixels": "pixels", "fractions": "fractions of the image's sides", "percent": "per cent of the image's sides",
      "thousandths": "thousandths of the image's sides"}
@@ -56,6 +57,8 @@ _NATIVE = MappingProxyType(
         "mot": ("xywh", "pixels", "rows"),
     }
 )
+_UNIT_TOP = MappingProxyType({"percent": 100, "thousandths": 1000})
+_MANY = 20
 _LEAST = 4
 _LEAST_BAD = 3
 _WRONG = 0.04
@@ -147,11 +150,19 @@ def _judge(pool: _Pool, native: tuple[str, str, str]) -> Finding | None:
     }
     n = len(pool.numbers)
     bad = wrong[order, unit]
+    shrunk = _shrunk(pool, native)
+    if shrunk is not None:
+        text = (
+            f"all {n:,} boxes{_in(pool)} end at {_UNIT_TOP[shrunk]:,} of images that are larger, and reach it in both "
+            f"directions: they seem to be in {_UNITS[shrunk]}"
+        )
+        return Finding("box_format", text, f"write {what} as {_said(order, unit)}", pool.name, severity="error")
     if bad.mean() < _WRONG or bad.sum() < min(_LEAST_BAD, n / 2):
         return None
     # The nearest to what the format asks for wins among those that fit about as well.
     ways = sorted(
-        wrong, key=lambda w: (w[1] != unit, w[0] in ("yxyx", "yxhw", "cycxhw", "xxyy"), list(_ORDERS).index(w[0]))
+        wrong,
+        key=lambda w: (w[1] != unit, list(_UNITS).index(w[1]), w[0] in _SELDOM, list(_ORDERS).index(w[0])),
     )
     least = min(w.mean() for w in wrong.values())
     best = next(w for w in ways if wrong[w].mean() <= least + 0.005)
@@ -161,14 +172,28 @@ def _judge(pool: _Pool, native: tuple[str, str, str]) -> Finding | None:
         or wrong[best].mean() > 0.3 * bad.mean()
     ):
         return None
-    here = f" in {pool.name!r}" if pool.name else ""
     text = (
-        f"{int(bad.sum()):,} of {n:,} boxes{here} leave their image or have no area as {_said(order, unit)}, "
+        f"{int(bad.sum()):,} of {n:,} boxes{_in(pool)} leave their image or have no area as {_said(order, unit)}, "
         f"{'none' if not wrong[best].any() else f'only {int(wrong[best].sum()):,}'} as {_said(*best)}: "
         f"that is how they seem to be written"
     )
     fix = f"write {what} as {_said(order, unit)}{_recipe(best, (order, unit))}"
     return Finding("box_format", text, fix, pool.name, severity="error")
+
+
+def _in(pool: _Pool) -> str:
+    return f" in {pool.name!r}" if pool.name else ""
+
+
+def _shrunk(pool: _Pool, native: tuple[str, str, str]) -> str | None:
+    """Return the unit whose upper end all boxes keep to, though the images in which they lie are far larger."""
+    if native[1] != "pixels" or len(pool.numbers) < _MANY:
+        return None
+    ends = _ORDERS[native[0]](pool.numbers)[:, 2:].max(0)
+    for unit, top in _UNIT_TOP.items():
+        if (ends <= top * 1.01).all() and (ends >= top * 0.9).all() and float(pool.sizes_wh.min()) > 1.2 * top:
+            return unit
+    return None
 
 
 def _scale(unit: str, sizes_wh: Numbers) -> Numbers:

@@ -52,7 +52,7 @@ class Dataset:
     `format` names how it was read; `notes` are sentences for the user; `skipped` are files that are no samples;
     `problems` are what was wrong in the annotations while they were read. `grouping` says what belongs together, once
     that was looked for; `Sample.group` is then the group of every sample that is in one.
-    `ignore` is what was asked to be ignored (`--ignore`).
+    `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were.
     """
 
     tree: Tree
@@ -66,6 +66,7 @@ class Dataset:
     problems: tuple[Finding, ...] = ()
     grouping: Grouping | None = None
     ignore: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     account: Account = field(default_factory=Account)
 
     def __len__(self) -> int:

@@ -179,7 +179,12 @@ def _without(dataset: Dataset, gone: set[int], asked: Sequence[str]) -> Dataset:
     )
     unseen = {f"class {names[i]!r} is listed and never seen" for i in gone}
     problems = tuple(p for p in dataset.problems if p.message not in unseen)
-    return replace(dataset.with_samples(samples, note), labels=labels, problems=problems)
+    return replace(
+        dataset.with_samples(samples, note),
+        labels=labels,
+        problems=problems,
+        ignored=tuple(names[i] for i in sorted(gone)),
+    )
 
 
 def _masked(sample: Sample, ids: NDArray[np.int64]) -> Sample:

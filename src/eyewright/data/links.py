@@ -187,8 +187,10 @@ class _Index:
             step = max(1, 4_000_000 // len(self._vectors))
             for start in range(0, len(queries), step):
                 likeness = queries[start : start + step] @ self._vectors.T
-                q, i = np.nonzero(likeness >= bar[start : start + step, None])
-                yield q + start, i, likeness[q, i]
+                # Most queries are near nothing: only the rows that are near something are looked through.
+                some = np.flatnonzero(likeness.max(1) >= bar[start : start + step])
+                q, i = np.nonzero(likeness[some] >= bar[start + some, None])
+                yield some[q] + start, i, likeness[some[q], i]
             return
         nearest = np.argpartition(-(queries @ self._centres.T), _PROBES, axis=1)[:, :_PROBES]
         asked = np.repeat(np.arange(len(queries)), _PROBES)
@@ -199,8 +201,9 @@ class _Index:
             own = asked[order[starts[c] : starts[c + 1]]]
             if len(own) and len(members):
                 likeness = queries[own] @ self._vectors[members].T
-                q, i = np.nonzero(likeness >= bar[own, None])
-                yield own[q], members[i], likeness[q, i]
+                some = np.flatnonzero(likeness.max(1) >= bar[own])
+                q, i = np.nonzero(likeness[some] >= bar[own[some], None])
+                yield own[some[q]], members[i], likeness[some[q], i]
 
 
 def _density(vectors: _Float, seed: int = 0) -> tuple[_Float, _Int]:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,7 @@ class Scan:
     records: tuple[Record, ...]
     thumbnails: NDArray[np.uint8]
     colours: NDArray[np.uint8]
+    feature_space: ClassVar[str] = "frequencies-colours-scales"
 
     @cached_property
     def features(self) -> NDArray[np.float32]:

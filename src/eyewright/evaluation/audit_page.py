@@ -34,6 +34,7 @@ _BYTES = 2_500_000
 _ROWS_A_CODE = 40
 _CLASSES = 40
 _BINS = 16
+_CHART = 330
 
 _GROUP_CODES = ("leak", "conflicting_labels", "duplicate", "near_duplicate", "series")
 _WORST_CODES = ("blank", "truncated", "unusual_size", "unusual_mode", "mask_inverted", "mask_full", "box_huge")
@@ -179,7 +180,13 @@ def _tiles(dataset: Dataset, scan: Scan, grouping: Grouping, counts: Counter[str
         tiles.append(("objects", f"{n:,}", f"{n / max(1, len(dataset)):.1f} an image"))
     tiles.append(("groups", f"{len(grouping.groups):,}", f"{grouped:,} images in them"))
     tiles.append(("unreadable", f"{int((~scan.readable).sum()):,}", "files"))
-    tiles.append(("to mend", f"{counts['error'] + counts['warning']:,}", f"{counts['note']:,} notes beside"))
+    tiles.append(
+        (
+            "to mend",
+            f"{counts['error'] + counts['warning']:,}",
+            f"and {counts['note']:,} note{'s' * (counts['note'] != 1)}",
+        )
+    )
     return tiles
 
 
@@ -225,7 +232,7 @@ def _worst(by_code: dict[str, list[Finding]], shown: _Pictures) -> list[dict[str
 def _class_chart(dataset: Dataset) -> str:
     counts = sorted(dataset.counts().items(), key=lambda item: (-item[1], item[0]))
     shown = counts if len(counts) <= _CLASSES else [*counts[: _CLASSES // 2], *counts[-_CLASSES // 2 :]]
-    return bar_chart([(name, float(n)) for name, n in shown], title="class balance")
+    return bar_chart([(name, float(n)) for name, n in shown], title="class balance", width=_CHART)
 
 
 def _charts(dataset: Dataset, scan: Scan) -> list[tuple[str, str, str]]:
@@ -235,28 +242,39 @@ def _charts(dataset: Dataset, scan: Scan) -> list[tuple[str, str, str]]:
     sizes = scan.sizes_hw
     if len(sizes):
         kinds = Counter(f"{w}×{h}" for h, w in sizes.tolist())
-        note = f"{kinds.most_common(1)[0][0]} is the most frequent of {len(kinds):,} sizes"
+        first = kinds.most_common(1)[0][0]
+        note = f"{first} is the most frequent of {len(kinds):,} sizes" if len(kinds) > 1 else f"all are {first}"
         if len(kinds) <= 8:
             rows = [(name, float(n)) for name, n in kinds.most_common()]
         else:
             rows = _bins(sizes.max(1).astype(float), logarithmic=True)
-        charts.append(("Longer side in pixels" if len(kinds) > 8 else "Sizes", note, bar_chart(rows, title="sizes")))
+        charts.append(
+            ("Longer side in pixels" if len(kinds) > 8 else "Sizes", note, bar_chart(rows, title="sizes", width=_CHART))
+        )
     if len(good):
         means = np.concatenate([scan.thumbnails[good[k : k + 4096]].mean((1, 2)) for k in range(0, len(good), 4096)])
         note = f"mean grey value, 0 black to 255 white; median {np.median(means):.0f}"
-        charts.append(("Brightness", note, bar_chart(_bins(means, low=0, high=256), title="brightness")))
+        charts.append(("Brightness", note, bar_chart(_bins(means, low=0, high=256), title="brightness", width=_CHART)))
     if dataset.task in ("detect", "instance"):
         per_image = np.array([len(s.target) for s in dataset.samples if isinstance(s.target, Objects)], float)
         if len(per_image):
             rows = _bins(per_image, whole=True)
             charts.append(
-                ("Objects in an image", f"median {np.median(per_image):.0f}", bar_chart(rows, title="objects"))
+                (
+                    "Objects in an image",
+                    f"median {np.median(per_image):.0f}",
+                    bar_chart(rows, title="objects", width=_CHART),
+                )
             )
         roots = _box_sides(dataset, scan)
         if len(roots):
-            note = "side of a square of its area, in per cent of the image's; below 3 % is small"
+            note = "side of a square of its area, in per cent of the image's"
             charts.append(
-                ("Size of objects", note, bar_chart(_bins(roots * 100, logarithmic=True), title="object size"))
+                (
+                    "Size of objects",
+                    note,
+                    bar_chart(_bins(roots * 100, logarithmic=True), title="object size", width=_CHART),
+                )
             )
     return charts
 
@@ -292,8 +310,10 @@ def _bins(
         step = max(1, int(np.ceil((end - start + 1) / _BINS)))
         edges = np.arange(start, end + step + 1, step)
     else:
-        edges = np.linspace(start, end, 13)
+        edges = np.linspace(start, end, 9 if low is not None else 13)
     counts, edges = np.histogram(values, bins=edges)
     if whole and edges[1] - edges[0] == 1:
         return [(f"{a:.0f}", float(n)) for a, n in zip(edges[:-1], counts, strict=True)]
+    if whole:
+        return [(f"{a:.0f} – {b - 1:.0f}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
     return [(f"{a:.3g} – {b:.3g}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]

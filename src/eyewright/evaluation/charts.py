@@ -214,7 +214,8 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, unit: str = "", 
         shown = name if len(name) <= 33 else name[:15] + "…" + name[-16:]
         parts.append(f'<text class="tick" x="{left - 6}" y="{y + 14}" text-anchor="end">{escape(shown)}</text>')
         parts.append(f'<rect class="bar" x="{left}" y="{y + 3}" width="{long:.1f}" height="{tall - 6}" rx="2"/>')
-        text = f"{value:.3g}{unit}"
+        number = f"{value:,.0f}" if abs(value) >= 1000 and value.is_integer() else f"{value:.3g}"
+        text = f"{number}{unit}"
         parts.append(f'<text class="tick" x="{left + long + 6:.1f}" y="{y + 14}">{escape(text)}</text>')
     return "".join(parts) + "</svg>"
 

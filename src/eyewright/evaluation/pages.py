@@ -423,6 +423,6 @@ def template(name: str, folder: Path | None = None) -> Any:
     env.filters["count"] = show_count
     env.filters["bounds"] = lambda row: show_interval("rate", row["low"], row["high"])
     env.filters["three"] = lambda v: "–" if v is None else f"{v:.3f}"
-    env.filters["tail"] = lambda v: v if len(v) <= 40 else "…" + v[-39:]
+    env.filters["tail"] = lambda v: v if len(v) <= 32 else "…" + v[-31:]
     env.filters["capital"] = lambda v: v[:1].upper() + v[1:]
     return env.get_template(name)

@@ -3,6 +3,7 @@
 __all__ = ["convert", "import_onnx"]
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,9 @@ def convert(
     for problem in dataset.problems[:5]:
         say(str(problem))
     written = write_dataset(dataset, to, Path(out))
-    written.lost = (*dataset.account.lost(), *written.lost)
-    written.complete = dataset.account.complete
-    return written
+    ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
+    lost = (*dataset.account.lost(), *written.lost, *ignored)
+    return replace(written, lost=lost, complete=dataset.account.complete)
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":

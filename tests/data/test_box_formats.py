@@ -1,0 +1,116 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eyewright.core.report import Finding
+from eyewright.data import audit_dataset, open_dataset, scan_dataset
+from eyewright.imaging import encode_image
+
+W, H = 192, 128
+Box = tuple[float, float, float, float]
+
+
+def boxes(n: int) -> list[list[Box]]:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(n):
+        sizes = rng.uniform(10, 60, (4, 2))
+        found.append([(float(rng.uniform(0, W - w)), float(rng.uniform(0, H - h)), w, h) for w, h in sizes.tolist()])
+    return found
+
+
+def write_images(folder: Path, n: int) -> None:
+    rng = np.random.default_rng(1)
+    (folder / "images").mkdir()
+    for i in range(n):
+        blocks = rng.integers(0, 256, (H // 16, W // 16, 3)).astype(np.uint8)
+        image = np.kron(blocks, np.ones((16, 16, 1), np.uint8))
+        (folder / "images" / f"{i}.png").write_bytes(encode_image(image))
+
+
+def found_in(folder: Path) -> list[Finding]:
+    data = open_dataset(folder)
+    found = audit_dataset(data, scan_dataset(data, quiet=True))
+    return [f for f in found if f.code.startswith("box_")]
+
+
+def coco(folder: Path, written: Callable[..., list[float]]) -> list[Finding]:
+    write_images(folder, 12)
+    rows = [(i, box) for i, several in enumerate(boxes(12)) for box in several]
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": W, "height": H} for i in range(12)],
+        "annotations": [
+            {"id": k, "image_id": i, "category_id": 1, "bbox": written(*b)} for k, (i, b) in enumerate(rows)
+        ],
+        "categories": [{"id": 1, "name": "car"}],
+    }
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return found_in(folder)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (lambda x, y, w, h: [x, y, x + w, y + h], "[x0, y0, x1, y1] in pixels"),
+        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], "[centre x, centre y, width, height] in pixels"),
+        (lambda x, y, w, h: [y, x, h, w], "[y, x, height, width] in pixels"),
+        (lambda x, y, w, h: [y, x, y + h, x + w], "[y0, x0, y1, x1] in pixels"),
+        (lambda x, y, w, h: [x / W, y / H, w / W, h / H], "[x, y, width, height] in fractions"),
+        (lambda x, y, w, h: [x / W, y / H, (x + w) / W, (y + h) / H], "[x0, y0, x1, y1] in fractions"),
+        (lambda x, y, w, h: [100 * x / W, 100 * y / H, 100 * w / W, 100 * h / H], "per cent"),
+    ],
+)
+def test_coco_boxes_in_another_format_are_one_finding(tmp_path: Path, written, said: str) -> None:  # type: ignore[no-untyped-def]
+    (found,) = coco(tmp_path, written)
+    assert (found.code, found.path, found.severity) == ("box_format", "annotations.json", "error")
+    assert said in found.message
+    assert "[x, y, width, height] in pixels" in found.fix
+
+
+def test_boxes_as_they_should_be_are_no_finding(tmp_path: Path) -> None:
+    assert coco(tmp_path, lambda x, y, w, h: [x, y, w, h]) == []
+
+
+def test_one_box_that_leaves_its_image_is_named_by_itself(tmp_path: Path) -> None:
+    placed = iter([True] + [False] * 100)
+    found = coco(tmp_path, lambda x, y, w, h: [x + 150, y, 60, h] if next(placed) else [x, y, w, h])
+    assert [f.code for f in found] == ["box_outside"]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (lambda x, y, w, h: [x / W, y / H, w / W, h / H], "[x, y, width, height] in fractions"),
+        (lambda x, y, w, h: [x / W, y / H, (x + w) / W, (y + h) / H], "[x0, y0, x1, y1] in fractions"),
+        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], "[centre x, centre y, width, height] in pixels"),
+        (lambda x, y, w, h: [x, y, x + w, y + h], "[x0, y0, x1, y1] in pixels"),
+    ],
+)
+def test_yolo_lines_in_another_format_are_one_finding_for_the_folder(tmp_path: Path, written, said: str) -> None:  # type: ignore[no-untyped-def]
+    write_images(tmp_path, 12)
+    (tmp_path / "labels").mkdir()
+    for i, several in enumerate(boxes(12)):
+        lines = ["0 " + " ".join(f"{v:.6f}" for v in written(*box)) for box in several]
+        (tmp_path / "labels" / f"{i}.txt").write_text("\n".join(lines))
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [car]\n")
+    (found,) = found_in(tmp_path)
+    assert (found.code, found.path) == ("box_format", "labels")
+    assert said in found.message
+
+
+def test_voc_corners_that_are_widths_are_one_finding(tmp_path: Path) -> None:
+    write_images(tmp_path, 12)
+    (tmp_path / "Annotations").mkdir()
+    for i, several in enumerate(boxes(12)):
+        objects = "".join(
+            f"<object><name>car</name><bndbox><xmin>{x}</xmin><ymin>{y}</ymin><xmax>{w}</xmax><ymax>{h}</ymax></bndbox></object>"
+            for x, y, w, h in several
+        )
+        text = f"<annotation><filename>{i}.png</filename>{objects}</annotation>"
+        (tmp_path / "Annotations" / f"{i}.xml").write_text(text)
+    (found,) = found_in(tmp_path)
+    assert (found.code, found.path) == ("box_format", "Annotations")
+    assert "none as [x, y, width, height] in pixels" in found.message
