@@ -85,8 +85,6 @@ def test_one_box_that_leaves_its_image_is_named_by_itself(tmp_path: Path) -> Non
     [
         (lambda x, y, w, h: [x / W, y / H, w / W, h / H], "[x, y, width, height] in fractions"),
         (lambda x, y, w, h: [x / W, y / H, (x + w) / W, (y + h) / H], "[x0, y0, x1, y1] in fractions"),
-        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], "[centre x, centre y, width, height] in pixels"),
-        (lambda x, y, w, h: [x, y, x + w, y + h], "[x0, y0, x1, y1] in pixels"),
     ],
 )
 def test_yolo_lines_in_another_format_are_one_finding_for_the_folder(tmp_path: Path, written, said: str) -> None:  # type: ignore[no-untyped-def]
@@ -99,6 +97,23 @@ def test_yolo_lines_in_another_format_are_one_finding_for_the_folder(tmp_path: P
     (found,) = found_in(tmp_path)
     assert (found.code, found.path) == ("box_format", "labels")
     assert said in found.message
+
+
+@pytest.mark.parametrize(
+    "written", [lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], lambda x, y, w, h: [x, y, x + w, y + h]]
+)
+def test_yolo_lines_in_pixels_are_left_out_and_each_is_named(tmp_path: Path, written) -> None:  # type: ignore[no-untyped-def]
+    write_images(tmp_path, 12)
+    (tmp_path / "labels").mkdir()
+    lines = 0
+    for i, several in enumerate(boxes(12)):
+        text = ["0 " + " ".join(f"{v:.6f}" for v in written(*box)) for box in several]
+        lines += len(text)
+        (tmp_path / "labels" / f"{i}.txt").write_text("\n".join(text))
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [car]\n")
+    found = [f for f in found_in(tmp_path) if f.code == "box_outside"]
+    assert len(found) == lines
+    assert all("are pixels, not fractions" in f.message and f.line for f in found)
 
 
 def test_voc_corners_that_are_widths_are_one_finding(tmp_path: Path) -> None:
