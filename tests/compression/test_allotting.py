@@ -17,7 +17,7 @@ from eyewright.lifecycle.compressing import _parent_of
 @pytest.fixture(scope="module")
 def parent(finished, tmp_path_factory: pytest.TempPathFactory) -> Parent:  # type: ignore[no-untyped-def]
     out = tmp_path_factory.mktemp("parent")
-    return _parent_of(finished.run, None, out, seed=0, quiet=True, say=lambda text: None)
+    return _parent_of(finished.run, None, out, ignore=(), seed=0, quiet=True, say=lambda text: None)
 
 
 def weights_of(net) -> int:  # type: ignore[no-untyped-def]

@@ -36,6 +36,7 @@ _SAMPLE = 400
 _SIGMAS = 4.5
 _LEAST = 0.8
 _CERTAIN = 0.985
+_EQUAL = 0.995
 _COPY = 0.93
 
 
@@ -65,9 +66,17 @@ class _Candidates(NamedTuple):
 
 
 def find_links(
-    thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], usable: NDArray[np.bool_], *, seed: int = 0
+    thumbnails: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    usable: NDArray[np.bool_],
+    *,
+    small: NDArray[np.bool_] | None = None,
+    seed: int = 0,
 ) -> list[Link]:
-    """Return the verified links among pictures: grey (N, 64, 64), colour (N, 8, 8, 3), of which `usable` (N,) count.
+    """Return the verified links among pictures: grey (N, 64, 64), colour (N, 16, 16, 3), of which `usable` (N,) count.
+
+    Pictures that are `small`, (N,), hold too few pixels to tell one object from a look-alike: only all but equal ones
+    are linked.
 
     A pair is proposed where its fingerprints are nearer than those of strangers in the same surroundings, and accepted
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
@@ -81,7 +90,8 @@ def find_links(
     if not len(found.query):
         return []
     limits = _background(thumbnails, rows, space, seed)
-    return _verified(thumbnails, colours, rows, space, found, limits)
+    few = np.zeros(len(thumbnails), bool) if small is None else small
+    return _verified(thumbnails, colours, rows, space, found, limits, few)
 
 
 class _Space:
@@ -274,6 +284,7 @@ def _verified(
     space: _Space,
     found: _Candidates,
     limits: _Limits,
+    small: NDArray[np.bool_],
 ) -> list[Link]:
     crops = np.array(CROPS, np.float32)
     links = []
@@ -288,8 +299,9 @@ def _verified(
         )
         density = np.maximum(limits.density[part.query], limits.density[part.match])
         bar = np.tanh(limits.base + limits.slope * density + _SIGMAS * limits.sigma)
-        bar = np.clip(bar, _LEAST, _CERTAIN)
-        good = (alike.whole >= bar) & (alike.blocks >= np.minimum(bar - 0.15, 0.8)) & tinted
+        bar = np.where(small[ends[0]] | small[ends[1]], _EQUAL, np.clip(bar, _LEAST, _CERTAIN))
+        weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
+        good = (alike.whole >= bar) & (alike.blocks >= weakest) & tinted
         for k in np.flatnonzero(good).tolist():
             i, j = sorted((int(ends[0][k]), int(ends[1][k])))
             how = _describe(int(part.turn[k]), int(space.turns[part.match[k]]), alike.warp[k])

