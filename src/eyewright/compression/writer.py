@@ -18,7 +18,7 @@ from eyewright.exporting.bundle_writer import golden_pairs, reference_numbers, s
 from eyewright.exporting.card import model_card
 
 # What a model of fewer bits shares with the one it was made from.
-_SHARED = ("config.json", "preprocessor_config.json", "recipe.toml")
+_SHARED = ("config.json", "preprocessor_config.json", "recipe.toml", "split.csv")
 
 
 def write_compressed(

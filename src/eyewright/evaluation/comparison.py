@@ -20,6 +20,8 @@ from eyewright.tasks import TASKS
 
 _CHUNK = 64
 _LEVEL = 0.05
+_EXACT = 14
+_DRAWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class Comparison:
     """Two models on the same images.
 
     `differences` are B minus A with paired bootstrap intervals; `only_a` and `only_b` count the images that one model
-    alone got right; `p_value` is McNemar's exact test on them. Of boxes and masks they count the images that one model
-    does better, and `p_value` is that of the paired bootstrap. `better` is "a", "b" or "neither".
+    alone got right; `p_value` is McNemar's exact test on them, or where images belong together the exact sign-flip test
+    on groups. Of boxes and masks they count the images that one model does better, and `p_value` is that of the paired
+    bootstrap. `groups` is the number of groups that were resampled, None where every image is on its own. `better` is
+    "a", "b" or "neither".
     """
 
     a: Mapping[str, Metric]
@@ -39,6 +43,7 @@ class Comparison:
     p_value: float
     n: int
     task: str = "classify"
+    groups: int | None = None
 
     @property
     def better(self) -> str:
@@ -51,11 +56,12 @@ class Comparison:
     def __str__(self) -> str:
         name = TASKS[self.task].main_metric
         d = self.differences[name]
+        together = "" if self.groups is None else f" in {self.groups} groups"
         alone = "right alone" if self.task == "classify" else "images that one does better"
         seen = (
             f"{name} {self.a[name].value or 0:.4f} → {self.b[name].value or 0:.4f}, difference {d.value or 0:+.4f} "
-            f"[{d.low or 0:+.4f}, {d.high or 0:+.4f}] on {self.n} images; {alone}: A {self.only_a}, B {self.only_b}; "
-            f"p = {self.p_value:.3g}"
+            f"[{d.low or 0:+.4f}, {d.high or 0:+.4f}] on {self.n} images{together}; {alone}: "
+            f"A {self.only_a}, B {self.only_b}; p = {self.p_value:.3g}"
         )
         verdict = {
             "a": "A is better, by more than chance",
@@ -72,6 +78,7 @@ class Comparison:
             "only_a": self.only_a,
             "only_b": self.only_b,
             "n": self.n,
+            **({} if self.groups is None else {"groups": self.groups}),
             "differences": {k: {"value": m.value, "low": m.low, "high": m.high} for k, m in self.differences.items()},
         }
 
@@ -95,7 +102,9 @@ def compare_predictors(
     if dataset.task != "classify":
         from eyewright.evaluation.scene_comparison import compare_scenes
 
-        return Comparison(**compare_scenes(a, b, dataset, seed=seed, quiet=quiet), task=dataset.task)
+        found = compare_scenes(a, b, dataset, seed=seed, quiet=quiet)
+        ids = _groups_of(dataset)
+        return Comparison(**found, task=dataset.task, groups=None if ids is None else len(np.unique(ids)))
     targets = dataset.labels.mapping_to(a.labels)[dataset.targets]
     order = a.labels.mapping_to(b.labels)
     left, right = [], []
@@ -105,7 +114,7 @@ def compare_predictors(
             left.append(_scores(a, images))
             right.append(_scores(b, images)[:, order])
             advance(len(images), "")
-    return compare_scores(targets, np.concatenate(left), np.concatenate(right), seed=seed)
+    return compare_scores(targets, np.concatenate(left), np.concatenate(right), groups=_groups_of(dataset), seed=seed)
 
 
 def compare_scores(
@@ -113,20 +122,52 @@ def compare_scores(
     scores_a: NDArray[np.floating[Any]],
     scores_b: NDArray[np.floating[Any]],
     *,
+    groups: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two sets of scores, float (N, C), for the same images; `targets` is int (N,)."""
+    """Compare two sets of scores, float (N, C), for the same images; `targets` is int (N,).
+
+    `groups`, (N,), says which images belong together: intervals and the p-value are then of whole groups.
+    """
     right_a, right_b = scores_a.argmax(1) == targets, scores_b.argmax(1) == targets
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return Comparison(
-        a=classification_metrics(targets, scores_a, rng=generator(seed, "bootstrap")),
-        b=classification_metrics(targets, scores_b, rng=generator(seed, "bootstrap")),
-        differences=paired_differences(targets, scores_a, scores_b, rng=generator(seed, "paired")),
+        a=classification_metrics(targets, scores_a, rng=generator(seed, "bootstrap"), groups=groups),
+        b=classification_metrics(targets, scores_b, rng=generator(seed, "bootstrap"), groups=groups),
+        differences=paired_differences(targets, scores_a, scores_b, rng=generator(seed, "paired"), groups=groups),
         only_a=only_a,
         only_b=only_b,
-        p_value=mcnemar_exact(only_a, only_b),
+        p_value=mcnemar_exact(only_a, only_b)
+        if groups is None
+        else _sign_flip(right_b.astype(np.int64) - right_a, groups, rng=generator(seed, "sign flip")),
         n=len(targets),
+        groups=None if groups is None else len(np.unique(groups)),
     )
+
+
+def _groups_of(dataset: Dataset) -> NDArray[Any] | None:
+    """Return the group of every sample, (N,); None where no two belong together."""
+    if not any(s.group for s in dataset.samples):
+        return None
+    return np.array([f"group {s.group}" if s.group else f"image {s.id}" for s in dataset.samples])
+
+
+def _sign_flip(differences: NDArray[np.int64], groups: NDArray[Any], *, rng: np.random.Generator) -> float:
+    """Return the two-sided p-value that two models are equally often right, where images belong together.
+
+    Under the null hypothesis the two models of a whole group can be exchanged: the sums of groups have random signs
+    (Fisher's randomisation test on clusters). Exact for up to 14 groups that differ, else by 20,000 draws. With groups
+    of one image it is McNemar's exact test.
+    """
+    sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=differences)
+    sums = sums[sums != 0]
+    if not len(sums):
+        return 1.0
+    if len(sums) <= _EXACT:
+        signs = 1.0 - 2.0 * ((np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1)
+        return float((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean())
+    drawn = np.abs(rng.choice((-1.0, 1.0), size=(_DRAWS, len(sums))) @ sums)
+    return float((1 + (drawn >= abs(sums.sum()) - 1e-9).sum()) / (1 + _DRAWS))
 
 
 def _scores(predictor: Predictor, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from importlib.metadata import version as version_of
 from typing import Any
 
 from eyewright.serving.service import Service
+from eyewright.tasks.feedback import VERDICTS
 
 _ERRORS = {
     "400": "The request is not one that is understood",
@@ -96,9 +97,27 @@ def openapi(service: Service) -> dict[str, Any]:
             "label": {"type": "string"},
             "correct": {"type": "boolean"},
             "comment": {"type": "string"},
-            "objects": {"type": "array", "items": {"type": "object"}},
+            "objects": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["label"],
+                    "properties": {
+                        "label": {"type": "string"},
+                        "box_xyxy": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+                        "segmentation": {"type": "object"},
+                        "verdict": {"enum": list(VERDICTS)},
+                        "predicted": {"type": "string"},
+                    },
+                },
+            },
+            "classes": {"type": "object", "additionalProperties": {"type": "boolean"}},
+            "new_classes": {"type": "array", "items": {"type": "string"}},
         },
     }
+    said = _json(says)
+    said["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+    of_mask = _parameter("prediction_id", "query", {"type": "string"}, "With a mask as the body: whose it is")
     anything = {"type": "object"}
     paths: dict[str, Any] = {
         "/healthz": {"get": _operation("Whether the process lives")},
@@ -117,7 +136,9 @@ def openapi(service: Service) -> dict[str, Any]:
         "/v1/models/{name}/predict": {
             "post": _operation("Answer an image", *_ERRORS, parameters=[model, *options], body=image)
         },
-        "/v1/feedback": {"post": _operation("Say what is right", *_ERRORS, body=_json(says), status="201")},
+        "/v1/feedback": {
+            "post": _operation("Say what is right", *_ERRORS, parameters=[of_mask], body=said, status="201")
+        },
         "/v1/watch": {"get": _operation("What the monitor sees", "404")},
         "/v1/images/{name}": {
             "get": _operation(
@@ -136,7 +157,15 @@ def openapi(service: Service) -> dict[str, Any]:
         "/v2/repository/index": {"post": _operation("V2: the models", listed=True)},
         "/setup": {"post": _operation("Label Studio: set up", *_ERRORS, body=_json(anything))},
         "/predict": {"post": _operation("Label Studio: predict tasks", *_ERRORS, body=_json(anything))},
-        "/webhook": {"post": _operation("Label Studio: an event", *_ERRORS, body=_json(anything), status="201")},
+        "/webhook": {
+            "post": _operation(
+                "Label Studio: an event",
+                *_ERRORS,
+                parameters=[_parameter("new_classes", "query", {"type": "string"}, "Classes it may add, by commas")],
+                body=_json(anything),
+                status="201",
+            )
+        },
         "/health": {"get": _operation("Label Studio: health")},
     }
     for head, more in (("/v2/models/{name}", []), ("/v2/models/{name}/versions/{version}", [version])):
