@@ -73,9 +73,16 @@ def test_feedback_makes_a_model_that_is_compared_and_promoted(
                  "--epochs", "3", "--json", "--quiet"])  # fmt: skip
     told = json.loads(capsys.readouterr().out)
     assert told["new_images"] == 30
-    assert len(list((tmp_path / "again" / "data" / "train").rglob("feedback-*.jpg"))) == 30
+    assert told["unused"] == []
+    assert len(list((tmp_path / "again" / "feedback" / "train").rglob("feedback-*.jpg"))) == 30
     # The parts of before are kept: the test part judges both, and nothing new is in it.
-    assert not list((tmp_path / "again" / "data" / "test").rglob("feedback-*"))
+    parts = {}
+    for name in (finished.paths["run"], tmp_path / "again" / "run"):
+        rows = (Path(name) / "split.csv").read_text().splitlines()[1:]
+        parts[name] = {r.split(",")[3]: r.split(",")[1] for r in rows}
+    first, again = parts.values()
+    assert {k: again[k] for k in first} == first
+    assert {again[k] for k in set(again) - set(first)} == {"train"}
     better = told["comparison"]["better"]
     assert (code, told["promoted"]) == ((1, False) if better == "a" else (0, True))
     events = lifecycle.history(home=home)
@@ -116,7 +123,7 @@ def test_boxes_that_people_drew_are_learnt_in_a_budget(found, scenes: Path, tmp_
     recorder.close()
     done = lifecycle.retrain(scenes, out=tmp_path / "again", home=home, bundle=bundle, budget="20s", promote=False)
     assert (done.new_images, done.promoted) == (6, None)
-    part = json.loads((tmp_path / "again" / "data" / "instances_train.json").read_text())
+    part = json.loads((tmp_path / "again" / "feedback" / "instances_train.json").read_text())
     new = {i["id"] for i in part["images"] if "feedback-" in i["file_name"]}
     boxes = [a["bbox"] for a in part["annotations"] if a["image_id"] in new]
     assert boxes == [[10.0, 20.0, 20.0, 25.0]] * 6

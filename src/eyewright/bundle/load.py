@@ -12,6 +12,7 @@ __all__ = [
     "run_golden",
 ]
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -95,6 +96,26 @@ class Bundle:
             BundleError: it cannot be read.
         """
         return {} if self._reference is None else _reference(self._reference)
+
+    @cached_property
+    def split(self) -> Mapping[str, str]:
+        """Return the part, "train", "val" or "test", of every image that the model was made from, by the SHA-256 of its
+        file; empty for a bundle that does not say. An image in two parts counts as one that was trained on.
+
+        Raises:
+            BundleError: it cannot be read, or has been changed.
+        """
+        if "split.csv" not in self.manifest.files:
+            return {}
+        try:
+            data = (self.folder / "split.csv").read_bytes()
+        except OSError as error:
+            raise BundleError(f"'split.csv' cannot be read: {error}", fix="copy the bundle again") from None
+        if hashlib.sha256(data).hexdigest() != self.manifest.files["split.csv"]["sha256"]:
+            raise BundleError("'split.csv' has been changed since it was exported", fix="copy the bundle again")
+        rows = [line.partition(",") for line in data.decode("utf-8", "replace").splitlines()[1:]]
+        found = {digest: part for wanted in ("test", "val", "train") for digest, _, part in rows if part == wanted}
+        return MappingProxyType(found)
 
     def raw(self, pixels: NDArray[np.uint8], *, run_options: Any = None) -> dict[str, NDArray[np.float32]]:
         """Give the task's arrays for prepared pixels, uint8 (N, H, W, C).

@@ -148,6 +148,9 @@ def _status(o: argparse.Namespace) -> Result:
             else f", right by feedback {said['right']:.1%} [{said['low']:.1%}, {said['high']:.1%}] n={said['n']}"
         )
         text.append(f"{name}: {m['predictions']} predictions{right}")
+        if said.get("boxes"):
+            counts = ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in said["boxes"].items())
+            text.append(f"  boxes     {counts}")
         if m["latency_ms"]:
             text.append(f"  latency   p50 {m['latency_ms']['p50']} ms, p99 {m['latency_ms']['p99']} ms")
         text.append("  labels    " + ", ".join(f"{k} {n}" for k, n in list(m["labels"].items())[:6]))
@@ -178,14 +181,16 @@ def _feedback(o: argparse.Namespace) -> Result:
     from eyewright.cli.terminal import finding
 
     if o.way == "import":
-        n, findings = lifecycle.feedback_import(o.file, home=o.home, log=o.log)
+        n, findings = lifecycle.feedback_import(
+            o.file, home=o.home, log=o.log, new_classes=o.new_class, bundle=o.bundle
+        )
         for one in findings:
             warn(str(one))
         return {
             "stored": n,
             "findings": [finding(f) for f in findings],
             "text": [f"stored   {n} of feedback"],
-            "exit": int(bool(findings)),
+            "exit": int(any(f.severity != "note" for f in findings)),
         }
     n = lifecycle.feedback_export(o.file, home=o.home, log=o.log, model=o.model)
     return {"out": {"feedback": Path(o.file).resolve()}, "n": n, "text": [f"wrote    {n} to {o.file}"]}
@@ -206,15 +211,20 @@ def _retrain(o: argparse.Namespace) -> Result:
 
     options = {k: v for k, v in (("budget", o.budget), ("epochs", o.epochs), ("seed", o.seed)) if v is not None}
     found = lifecycle.retrain(
-        o.data, out=o.out, home=o.home, log=o.log, bundle=o.bundle, promote=not o.no_promote, **talk(o), **options
-    )
-    text = [f"bundle   {shown_path(found.bundle)}", f"compared {found.comparison}"]
+        o.data, out=o.out, home=o.home, log=o.log, bundle=o.bundle, promote=not o.no_promote,
+        allow_leaks=o.allow_leaks, **talk(o), **options
+    )  # fmt: skip
+    text = [f"bundle   {shown_path(found.bundle)}", f"used     {found.new_images} images with feedback"]
+    text += [f"not used {u.count}: {u.reason}" for u in found.unused]
+    text.append(f"compared {found.comparison}")
     text.append("promoted it is the champion now" if found.promoted else "kept     the champion as it was")
     return {
         "task": found.comparison.task,
         "out": {"bundle": found.bundle.resolve(), "run": found.run.resolve()},
         "comparison": found.comparison.to_json(),
         "new_images": found.new_images,
+        "unused": [{"reason": u.reason, "count": u.count, "examples": list(u.examples)} for u in found.unused],
+        "notes": list(found.notes),
         "promoted": found.promoted is not None,
         "text": text,
         "exit": int(found.comparison.better == "a"),
@@ -279,7 +289,11 @@ def _options_drift(p: argparse.ArgumentParser) -> None:
 def _options_feedback(p: argparse.ArgumentParser) -> None:
     p.add_argument("way", choices=("import", "export"))
     p.add_argument("file", metavar="FILE", help=".csv or .jsonl")
-    p.add_argument("--model", metavar="NAME")
+    p.add_argument("--model", metavar="NAME", help="export only feedback on this model")
+    p.add_argument(
+        "--new-class", action="append", default=[], metavar="NAME", help="import: a class that the model does not know"
+    )
+    p.add_argument("--bundle", metavar="BUNDLE", help="import: the model, where an old log does not hold its classes")
 
 
 def _options_select(p: argparse.ArgumentParser) -> None:
@@ -294,6 +308,7 @@ def _options_retrain(p: argparse.ArgumentParser) -> None:
     p.add_argument("--bundle", metavar="BUNDLE", help="go on from this one (default: the champion)")
     p.add_argument("--budget", metavar="TIME", help="such as 10m")
     p.add_argument("--epochs", type=int, metavar="N")
+    p.add_argument("--allow-leaks", action="store_true", help="train although the data's own split leaks")
     p.add_argument("--no-promote", action="store_true", help="only make and compare it")
 
 

@@ -28,7 +28,7 @@ from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import FAMILIAR, familiarity_of
 
 # What a model of fewer bits shares with the one it was made from.
-_SHARED = ("config.json", "preprocessor_config.json", "recipe.toml")
+_SHARED = ("config.json", "preprocessor_config.json", "recipe.toml", "split.csv")
 
 
 def write_compressed(

@@ -98,6 +98,9 @@ def export_bundle(
         write_json(stage / "config.json", _hugging_face_config(labels, run))
         write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(preparation, run))
         write_recipe(stage / "recipe.toml", run.recipe.without_places())
+        split = _split_csv(run)
+        if split:
+            write_text(stage / "split.csv", split)
         for file, data in (report_files or {}).items():
             write_bytes(stage / file, data)
         title = name or f"{provenance['dataset']['name']}-{run.recipe.model_name}"
@@ -127,6 +130,14 @@ def export_bundle(
         check_policy(stage, read_manifest(stage))
         load_bundle(stage)
     return load_bundle(out), parity
+
+
+def _split_csv(run: Run) -> str:
+    """Return which images are train, val and test, by SHA-256 and without their names; empty if it is not known."""
+    if not (run.folder / "split.csv").is_file():
+        return ""
+    rows = sorted({(r["sha256"], r["split"]) for r in run.split_rows()})
+    return "".join(f"{digest},{part}\n" for digest, part in [("sha256", "split"), *rows])
 
 
 def seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
     challenge,
     drift,
+    feedback_add,
     feedback_export,
     feedback_import,
     history,
@@ -45,6 +46,7 @@ __all__ = [
     "explain",
     "export",
     "export_checked",
+    "feedback_add",
     "feedback_export",
     "feedback_import",
     "formats",

@@ -1,6 +1,7 @@
 """From a path to a dataset that can be trained on: read, scanned once, split; and back to the data of a run."""
 
 __all__ = [
+    "FEEDBACK",
     "count_seen",
     "data_of_run",
     "dataset_of",
@@ -15,6 +16,7 @@ __all__ = [
     "scan_of",
     "silent",
     "usable_masks",
+    "with_feedback",
 ]
 
 import weakref
@@ -29,11 +31,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from eyewright.bundle import Bundle
     from eyewright.data import Dataset, Scan
     from eyewright.training.run import Run
 
 Say = Callable[[str], None]
 PathLike = str | Path
+
+FEEDBACK = "feedback/"
+"""What the ids of images that came by feedback begin with."""
 
 # A scan belongs to the files, not to one selection of them: train() after load_dataset() need not read them again.
 _scans: "weakref.WeakKeyDictionary[Any, tuple[dict[str, int], Scan]]" = weakref.WeakKeyDictionary()
@@ -192,6 +198,8 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     depth = {label.count("/") + 1 for label in owner.labels.names} if owner.task_name == "classify" else {1}
     label_depth = None if len(depth) > 1 or depth == {1} else depth.pop()
     dataset = open_dataset(path, label_depth=label_depth, task=owner.task_name, ignore=ignored_by(owner))
+    if "feedback_path" in owner.about:
+        dataset = with_feedback(dataset, Path(owner.about["feedback_path"]))
     here = {s.id: s for s in dataset.samples}
     missing = [i for i in rows if i not in here]
     if missing:
@@ -221,10 +229,34 @@ def ignored_by(owner: "Run") -> tuple[str, ...]:
     return tuple(owner.about.get("ignore", ("none",)))
 
 
-def known_images(owner: "Run | None") -> set[str]:
-    """Give the digests of the images that a run has learnt from: those it was trained and validated on."""
-    if owner is None:
-        return set()
+def with_feedback(dataset: "Dataset", folder: Path) -> "Dataset":
+    """Return a dataset with the images that retraining added to it, as it wrote them to `folder`, under `FEEDBACK`."""
+    from eyewright.data import open_dataset
+    from eyewright.data.tree import JoinedTree
+
+    if not folder.is_dir():
+        raise DatasetError(f"the run's images from feedback are no longer at {str(folder)!r}", fix="restore them")
+    other = open_dataset(folder, task=dataset.task, ignore=("none",))
+    tree = JoinedTree(dataset.tree, {FEEDBACK: other.tree})
+    samples = [*dataset.samples, *(replace(s, id=FEEDBACK + s.id) for s in _in_classes(other, dataset).samples)]
+    return replace(dataset, tree=tree, samples=tuple(samples))
+
+
+def _in_classes(other: "Dataset", dataset: "Dataset") -> "Dataset":
+    """Return `other` with the class ids of `dataset`."""
+    if dataset.task != "classify":
+        return other.relabelled(dataset.labels)
+    ids = other.labels.mapping_to(dataset.labels)
+    return other.with_samples(replace(s, target=int(ids[s.target])) for s in other.samples)
+
+
+def known_images(owner: "Run | Bundle | None") -> set[str]:
+    """Return the digests of the images that a model has learnt from: those it was trained and validated on.
+
+    Empty for a bundle that does not say (`Bundle.split`), and for predictors of other kinds.
+    """
+    if owner is None or not hasattr(owner, "split_rows"):
+        return {digest for digest, part in getattr(owner, "split", {}).items() if part != "test"}
     return {r["sha256"] for r in owner.split_rows() if r["split"] in ("train", "val")}
 
 

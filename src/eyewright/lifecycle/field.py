@@ -3,6 +3,7 @@
 __all__ = [
     "challenge",
     "drift",
+    "feedback_add",
     "feedback_export",
     "feedback_import",
     "history",
@@ -15,6 +16,7 @@ __all__ = [
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +28,7 @@ from eyewright.core.report import Finding
 
 if TYPE_CHECKING:
     from eyewright.lifecycle.opening import PathLike
-    from eyewright.monitoring import Drift, Event, RecorderSettings, Row
+    from eyewright.monitoring import Drift, Event, RecorderSettings, Row, Said
     from eyewright.serving.server import Server
     from eyewright.serving.settings import Settings
 
@@ -84,6 +86,7 @@ def serve(
                 name: (m.digest, _reference(str(m.folder), m.digest), m.task) for name, m in current[0].items()
             },
             alerts=Alerts(alert_webhook, alert_email, smtp),
+            classes=lambda: {m.digest: (m.task, m.manifest.labels.names) for m in current[0].values()},
         )
     try:
         run_server(
@@ -211,16 +214,99 @@ def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
 
 
 def feedback_import(
-    path: "PathLike", *, home: "PathLike" = DEFAULT_HOME, log: str | None = None
+    path: "PathLike",
+    *,
+    home: "PathLike" = DEFAULT_HOME,
+    log: str | None = None,
+    new_classes: Sequence[str] = (),
+    bundle: "PathLike | None" = None,
 ) -> tuple[int, list[Finding]]:
-    """Read feedback on logged predictions from CSV or JSON lines; give how many were stored, and what was not."""
+    """Read feedback on logged predictions from CSV or JSON lines; return how many were stored, and what was not.
+
+    Labels must be those of the prediction's model, or be declared in `new_classes`. The classes of the model are in
+    the log; for a log that was written before it held them they are those of `bundle`, or of a bundle in the history.
+    Where they are known from nowhere a finding of severity "note" says that labels could not be checked.
+    """
     from eyewright.monitoring import import_feedback
+
+    known = _Classes(home, bundle)
+    store = _store(home, log)
+    try:
+        stored, findings = import_feedback(store, Path(path), new_classes=new_classes, known=known)
+    finally:
+        store.close()
+    if known.missing and stored:
+        text = f"the labels of {known.missing} predictions were not checked: the log holds no classes of their model"
+        findings.append(Finding("feedback_unchecked", text, "pass --bundle", str(path), severity="note"))
+    return stored, findings
+
+
+def feedback_add(
+    prediction_id: str,
+    content: Mapping[str, Any],
+    *,
+    home: "PathLike" = DEFAULT_HOME,
+    log: str | None = None,
+    new_classes: Sequence[str] = (),
+    bundle: "PathLike | None" = None,
+) -> None:
+    """Store what somebody says of one logged prediction: `{"label": "cat"}`, `{"correct": True}`, `{"objects": […]}`.
+
+    `content` is what `POST /v1/feedback` takes; labels are checked as in `feedback_import`.
+
+    Raises:
+        InputError: no such prediction is in the log.
+        UsageError: a label that the model does not know, or what else cannot be right.
+    """
+    import secrets
+
+    from eyewright.tasks.feedback import check_feedback
 
     store = _store(home, log)
     try:
-        return import_feedback(store, Path(path))
+        said = store.prediction(prediction_id)
+        if said is None:
+            raise InputError(f"no prediction {prediction_id[:80]!r} is in the log", fix="check the id, and --home")
+        said = _Classes(home, bundle)(said)
+        kept = check_feedback(
+            content,
+            task=said.task,
+            labels=said.labels,
+            predicted=said.label or None,
+            size_hw=said.size_hw,
+            new_classes=new_classes,
+        )
+        store.add([], [(secrets.token_hex(12), prediction_id, time.time(), kept)])
     finally:
         store.close()
+
+
+class _Classes:
+    """The classes of models that the log does not hold: from a bundle, or from those that the history names."""
+
+    def __init__(self, home: "PathLike", bundle: "PathLike | None") -> None:
+        from eyewright.bundle.manifest import read_manifest
+        from eyewright.bundle.verify import bundle_digest
+        from eyewright.monitoring import History
+
+        self.missing = 0
+        self._of: dict[str, tuple[str, tuple[str, ...]]] = {}
+        folders = [] if bundle is None else [Path(bundle)]
+        folders += [Path(e.folder) for e in History(Path(home)).events() if e.digest]
+        for folder in dict.fromkeys(folders):
+            if (folder / "bundle.json").exists() or (bundle is not None and folder == folders[0]):
+                manifest = read_manifest(folder)
+                self._of[bundle_digest(folder)] = (manifest.task, manifest.labels.names)
+        self._given = next(iter(self._of.values())) if bundle is not None else None
+
+    def __call__(self, said: "Said") -> "Said":
+        if said.labels is not None:
+            return said
+        found = self._of.get(said.digest, self._given)
+        if found is None:
+            self.missing += 1
+            return said
+        return replace(said, task=found[0], labels=found[1])
 
 
 def feedback_export(
@@ -268,9 +354,11 @@ def select(
         folder.mkdir(parents=True, exist_ok=True)
         tasks = []
         for row in chosen:
-            shutil.copyfile(image_path(place, row.image), folder / f"{row.id}.jpg")
+            kept = image_path(place, row.image)
+            name = f"{row.id}{kept.suffix}"
+            shutil.copyfile(kept, folder / name)
             meta = {"prediction_id": row.id, "label": row.label, "score": row.score}
-            tasks.append({"data": {"image": f"/data/local-files/?d={row.id}.jpg"}, "meta": meta})
+            tasks.append({"data": {"image": f"/data/local-files/?d={name}"}, "meta": meta})
         write_json(folder / "tasks.json", tasks)
     return chosen
 
@@ -303,13 +391,33 @@ def promote(
     if before is not None and not force:
         if data is None:
             raise UsageError("expected data to compare with the champion on, found none", fix="pass --data, or --force")
-        found = compare(before.folder, loaded.folder, data)
+        images, left_out = _unseen_of(data, before.folder, loaded)
+        if left_out:
+            why["left_out"] = f"{left_out} images that one of the two was trained on"
+        found = compare(before.folder, loaded.folder, images)
         if found.better == "a":
             raise DatasetError(f"the bundle is worse than the champion: {found}", fix="keep the champion", code="worse")
         why["comparison"] = found.to_json()
     elif force and "comparison" not in why:
         why["forced"] = True
     return events.add("promote", "champion", loaded.folder, bundle_digest(loaded.folder), why)
+
+
+def _unseen_of(data: "PathLike", before: str, loaded: Any) -> "tuple[Any, int]":
+    """Return the images that neither model was trained on, and how many are left out."""
+    from eyewright.bundle import load_bundle
+    from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of
+
+    dataset = part_of_path(data, None, None, loaded.task_name)
+    known = known_images(load_bundle(before)) | known_images(loaded)
+    records = scan_of(dataset).records
+    kept = [s for s, r in zip(dataset.samples, records, strict=True) if r.digest not in known]
+    if not kept:
+        raise DatasetError(
+            f"expected images that neither model was trained on, found none among {len(dataset)}",
+            fix="pass other images with --data",
+        )
+    return dataset.with_samples(kept), len(dataset) - len(kept)
 
 
 def challenge(bundle: "PathLike | None", *, home: "PathLike" = DEFAULT_HOME) -> "Event":

@@ -2,35 +2,53 @@
 
 __all__ = ["Retrained", "retrain"]
 
-import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.core.errors import DatasetError, InputError, UsageError
-from eyewright.core.files import write_bytes, write_text
-from eyewright.core.jsonable import dumps_json
-from eyewright.lifecycle.datasets import Say, load_dataset, silent
+from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageError
+from eyewright.lifecycle.datasets import (
+    FEEDBACK,
+    Say,
+    known_images,
+    load_dataset,
+    open_readable,
+    scan_of,
+    silent,
+)
 from eyewright.lifecycle.field import DEFAULT_HOME
+from eyewright.lifecycle.kept import Learnable, Unusable, Unused, learnable_feedback, tally
 
 if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
     from eyewright.data import Dataset
     from eyewright.evaluation import Comparison
     from eyewright.lifecycle.opening import PathLike
-    from eyewright.monitoring import Event, Row
+    from eyewright.monitoring import Event
+    from eyewright.training import Recipe
+
+# What the bundle decides for its child: both must see the same pixels through the same net.
+_FIXED = ("imgsz", "steps", "model", "task", "activation")
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came of it: where the new bundle is, how many images were new, how it compares with the champion on the old
-    test part, and the promotion if there was one."""
+    """What came of it.
+
+    `bundle` and `run` are folders. `new_images` were learnt from beside the data of before; `unused` lists the feedback
+    that was not, by reason. `comparison` is with the champion on test images that neither was trained on; `promoted` is
+    the promotion, if there was one. `notes` are sentences for the user.
+    """
 
     bundle: Path
     run: Path
     new_images: int
     comparison: "Comparison"
     promoted: "Event | None"
+    unused: tuple[Unused, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def retrain(
@@ -41,140 +59,295 @@ def retrain(
     log: str | None = None,
     bundle: "PathLike | None" = None,
     promote: bool = True,
+    allow_leaks: bool = False,
     quiet: bool = True,
     say: Say = silent,
     **options: Any,
 ) -> Retrained:
     """Train on from a bundle's weights on `data` and the kept images that have feedback; compare; promote if no worse.
 
-    The test part of `data` is never added to, so both models are measured on images neither has seen. New images go
-    into the training part; what feedback calls right keeps its label, what it calls wrong without saying what is right
-    is left out. `bundle` is the champion by default. `options` are those of `train` (budget, epochs, …).
+    Every image of `data` stays in the part that it had for the bundle: the bundle says which (`Bundle.split`). New
+    images go into the training part, but for those that are copies of test or validation images, or in one group with
+    them. The preparation and the scaling are the bundle's. What feedback calls right keeps its label; what it calls
+    wrong without saying what is right is left out, and all that is left out is counted in `unused`. `bundle` is the
+    champion by default. `options` are the recipe's (budget, epochs, lr, …).
+
+    `out` becomes a folder with `feedback`, the new images as a dataset of their own; `run`; and `bundle`.
 
     Raises:
-        InputError: no kept image has feedback.
-        UsageError: no champion, or a task that feedback says too little of.
+        InputError: no kept image has feedback that can be used; `details` holds why.
+        UsageError: no champion, or an option that would change what the model sees.
+        RefusedError: a bundle without weights.
+        DatasetError: the data is not what the model was trained on.
     """
     from eyewright.bundle import load_bundle
     from eyewright.lifecycle.field import promote as promote_bundle
-    from eyewright.lifecycle.stages import compare, evaluate, export, train
+    from eyewright.lifecycle.opening import need_torch
+    from eyewright.lifecycle.stages import compare, evaluate, export, train_on
     from eyewright.monitoring import History, open_store
-    from eyewright.training.recipe import read_recipe
 
     place, folder = Path(home), Path(out)
+    events = History(place)
     if bundle is None:
-        event = History(place).current("champion")
+        event = events.current("champion")
         if event is None:
             raise UsageError("expected a champion to go on from, found none", fix="promote a bundle, or pass --bundle")
         bundle = event.folder
     parent = load_bundle(bundle)
-    if parent.task_name not in ("classify", "detect"):
-        raise UsageError(
-            f"expected a model for classify or detect, found {parent.task_name!r}",
-            fix="export the images with monitor select, outline them, and train on them",
-        )
+    need_torch()
+    recipe = _recipe_of(parent, options)
+    others = {e.digest: Path(e.folder) for e in events.events() if e.digest}
     store = open_store(log or str(place / "monitor.db"))
     try:
-        said = [(row, content) for row, content, _ in store.feedback() if row.image]
+        new, left_out = learnable_feedback(store, parent, place, others)
     finally:
         store.close()
-    old = load_dataset(data, task=parent.task_name, quiet=quiet, say=say)
-    if tuple(old.labels.names) != parent.labels.names:
-        raise DatasetError("the data does not have the classes of the model", fix="pass the data it was trained on")
-    new = _write_merged(old, parent, said, place, folder / "data")
-    if not new:
-        raise InputError("no kept image has feedback that says what is right", fix="serve with --keep images=5%")
-    say(f"{new} images with feedback beside {len(old)} of before")
-    recipe = read_recipe(parent.folder / "recipe.toml")
-    if {"budget", "epochs"} & set(options):
-        recipe = replace(recipe, epochs=None, budget_s=None)
-    run = train(
-        folder / "data",
-        out=folder / "run",
-        recipe=recipe,
+    if not new.prediction_ids:
+        raise _nothing(left_out)
+    old, notes, fresh = _as_before(data, parent, recipe, quiet=quiet, say=say)
+    merged, new, more = _without_leaks(old, new, fresh, quiet=quiet)
+    left_out += more
+    unused = tally(left_out)
+    dropped = len(old) + len(new.prediction_ids) - len(merged)
+    if dropped:
+        notes = (*notes, f"{dropped} of them are copies of images of another part and are left out")
+    if not new.prediction_ids:
+        raise _nothing(left_out)
+    for note in notes:
+        say(note)
+    say(f"{len(new.prediction_ids)} images with feedback beside {len(old)} of before")
+    for one in unused:
+        say(f"not used: {one.count} because {one.reason}")
+    _write_new(new, folder / "feedback")
+    run = train_on(
+        merged,
+        recipe,
+        folder / "run",
+        deadline=None if recipe.budget_s is None else time.monotonic() + recipe.budget_s - 1.0,
         weights=parent.folder / "model.safetensors",
+        preparation=parent.preparation,
+        allow_leaks=allow_leaks,
+        notes={
+            "feedback_path": str((folder / "feedback").resolve()),
+            "retrained_from": parent.manifest.name,
+            "unused_feedback": [{"reason": u.reason, "count": u.count} for u in unused],
+        },
         quiet=quiet,
         say=say,
-        **{"task": parent.task_name, **options},
     )
-    report = evaluate(run, out=folder / "run", quiet=quiet)
-    made = export(run, folder / "bundle", report=report)
-    test = load_dataset(folder / "data", task=parent.task_name, quiet=quiet).test
+    test = _unseen(merged, known_images(parent) | known_images(run), quiet=quiet)
+    report = evaluate(run, test, out=folder / "run", quiet=quiet)
+    made = export(run, folder / "bundle", validation=merged.val, report=report)
     found = compare(parent, made, test, quiet=quiet)
     event = None
     if promote and found.better != "a":
-        reason = {"retrained_from": str(parent.folder), "new_images": new, "comparison": found.to_json()}
+        reason = {
+            "retrained_from": str(parent.folder),
+            "new_images": len(new.prediction_ids),
+            "unused_feedback": sum(u.count for u in unused),
+            "comparison": found.to_json(),
+        }
         event = promote_bundle(made.folder, home=home, force=True, reason=reason)
-    return Retrained(made.folder, run.folder, new, found, event)
+    return Retrained(made.folder, run.folder, len(new.prediction_ids), found, event, unused, notes)
 
 
-def _write_merged(old: "Dataset", parent: Any, said: "list[tuple[Row, dict[str, Any]]]", home: Path, out: Path) -> int:
-    """Write the old data with its parts, and the new images into train; give how many are new."""
+def _nothing(left_out: list[Unusable]) -> InputError:
+    unused = tally(left_out)
+    why = "; ".join(f"{u.count}: {u.reason}" for u in unused)
+    return InputError(
+        "no kept image has feedback that says what is right" + (f" ({why})" if why else ""),
+        fix="serve with --keep images=5%, and say what is right",
+        details={"unused": [{"reason": u.reason, "count": u.count, "examples": list(u.examples)} for u in unused]},
+    )
+
+
+def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
+    """Return the recipe that the bundle was made by, with other options where they do not change what it sees."""
+    from eyewright.lifecycle.opening import recipe_of
+    from eyewright.training.recipe import read_recipe
+
+    lacking = [f for f in ("model.safetensors", "recipe.toml") if f not in parent.manifest.files]
+    if lacking:
+        raise RefusedError(
+            f"the bundle holds no {lacking[0]}, so there is nothing to train further: it was imported or compressed",
+            fix="retrain the bundle that it was made from",
+            code="no_weights",
+        )
+    fixed = [k for k in _FIXED if options.get(k) is not None]
+    if fixed:
+        raise UsageError(
+            f"expected no {fixed[0]} for retraining, which keeps the net and the preparation of the bundle",
+            fix="leave it out, or train anew",
+        )
+    recipe = read_recipe(parent.folder / "recipe.toml")
+    if {k for k in ("budget", "epochs") if options.get(k) is not None}:
+        recipe = replace(recipe, epochs=None, budget_s=None)
+    return replace(recipe_of(recipe, **options), task=parent.task_name)  # type: ignore[arg-type]
+
+
+def _as_before(
+    data: "PathLike", parent: "Bundle", recipe: "Recipe", *, quiet: bool, say: Say
+) -> "tuple[Dataset, tuple[str, ...], frozenset[str]]":
+    """Return the data with every image in the part that it had for the parent, in the parent's classes; sentences
+    about it; and the ids of images that the parent does not know."""
+    notes: tuple[str, ...] = ()
+    fresh: frozenset[str] = frozenset()
+    depth = {name.count("/") + 1 for name in parent.labels.names} if parent.task_name == "classify" else {1}
+    label_depth = None if len(depth) > 1 or depth == {1} else depth.pop()
+    if parent.split:
+        given = open_readable(data, label_depth=label_depth, task=parent.task_name, quiet=quiet, say=say)
+        old, notes, fresh = _split_as(given, parent.split, quiet=quiet)
+    else:
+        seed = parent.manifest.provenance.get("seed")
+        old = load_dataset(
+            data,
+            task=parent.task_name,
+            seed=seed if isinstance(seed, int) else recipe.seed,
+            label_depth=label_depth,
+            quiet=quiet,
+            say=say,
+        )
+        before = (parent.manifest.provenance.get("dataset") or {}).get("images") or {}
+        here = {p: sum(s.split == p for s in old.samples) for p in old.splits}
+        if before and dict(before) != here:
+            raise DatasetError(
+                f"expected the split that the model was trained on ({_counts(before)}), found {_counts(here)}",
+                fix="pass the data as it was, or export the run again: its bundle then holds the split",
+                code="split_unknown",
+            )
+    for part in ("train", "val", "test"):
+        if part not in old.splits:
+            raise DatasetError(
+                f"expected {part} images of the model in {str(data)!r}, found none",
+                fix="pass the data that it was trained on",
+            )
+    return _in_classes_of(old, parent), notes, fresh
+
+
+def _split_as(
+    given: "Dataset", split: Mapping[str, str], *, quiet: bool
+) -> "tuple[Dataset, tuple[str, ...], frozenset[str]]":
+    """Return the data split as it was; images that the model does not know keep a given part, or are trained on."""
+    scan = scan_of(given, quiet=quiet)
+    digests = [r.digest for r in scan.records]
+    known = [d in split for d in digests]
+    if not any(known):
+        raise DatasetError(
+            "the data holds no image that the model was trained or tested on",
+            fix="pass the data that it was trained on",
+        )
+    samples = [
+        replace(s, split=split.get(d, s.split or "train"))  # type: ignore[arg-type]
+        for s, d in zip(given.samples, digests, strict=True)
+    ]
+    notes = []
+    added = len(known) - sum(known)
+    if added:
+        notes.append(f"{added} of {len(known)} images are new to the model since it was trained")
+    gone = len({d for d, part in split.items() if part == "test"} - set(digests))
+    if gone:
+        notes.append(f"{gone} test images of the model are not in the data any more")
+    fresh = frozenset(s.id for s, was in zip(samples, known, strict=True) if not was)
+    return given.with_samples(samples), tuple(notes), fresh
+
+
+def _in_classes_of(old: "Dataset", parent: "Bundle") -> "Dataset":
+    if set(old.labels.names) != set(parent.labels.names):
+        raise DatasetError("the data does not have the classes of the model", fix="pass the data it was trained on")
+    if old.task != "classify":
+        return old.relabelled(parent.labels)
+    ids = old.labels.mapping_to(parent.labels)
+    samples = tuple(replace(s, target=int(ids[s.target])) for s in old.samples)
+    return replace(old, samples=samples, labels=parent.labels)
+
+
+def _without_leaks(
+    old: "Dataset", new: Learnable, fresh: frozenset[str], *, quiet: bool
+) -> "tuple[Dataset, Learnable, list[Unusable]]":
+    """Return old and new data as one, without new images that belong to a test or validation image or contradict a copy
+    of theirs; what is left of the new ones; and what was left out."""
+    from eyewright.data.splits import group_samples
+    from eyewright.data.tree import JoinedTree
+
+    tree = JoinedTree(old.tree, {FEEDBACK: new.dataset.tree})
+    if any(s.id.startswith(FEEDBACK) for s in old.samples):
+        raise DatasetError(
+            f"the data holds a folder {FEEDBACK!r}, which retraining needs for its own", fix="rename the folder"
+        )
+    joined = [*old.samples, *(replace(s, id=FEEDBACK + s.id) for s in new.dataset.samples)]
+    merged = replace(old, tree=tree, samples=tuple(joined))
+    scan = scan_of(merged, quiet=quiet)
+    groups = group_samples(merged, scan)
+    n_old = len(old)
+    held = {part: {groups[i] for i in range(n_old) if joined[i].split == part} for part in ("test", "val")}
+    out: dict[int, str] = {}
+    known: dict[str, set[int]] = {"train": set(), "val": set(), "test": set()}
+    for i in range(n_old):
+        if joined[i].id not in fresh:
+            known[str(joined[i].split)].add(groups[i])
+    for i in range(n_old):
+        if joined[i].id in fresh and any(groups[i] in known[p] for p in known if p != joined[i].split):
+            out[i] = "it is a copy of an image of another part"
+    for i in range(n_old, len(joined)):
+        if not scan.readable[i]:
+            out[i] = "the kept image cannot be read"
+        elif groups[i] in held["test"]:
+            out[i] = "it is a copy of a test image, or in one group with it, and test images stay test"
+        elif groups[i] in held["val"]:
+            out[i] = "it is a copy of a validation image, or in one group with it"
+    if merged.task == "classify":
+        out |= _contradictions(merged, scan.near_pairs, n_old, out)
+    members: dict[int, int] = {}
+    for g in groups:
+        members[g] = members.get(g, 0) + 1
+    kept = tuple(
+        replace(s, group=s.group or f"g{g}") if members[g] > 1 else s
+        for i, (s, g) in enumerate(zip(joined, groups, strict=True))
+        if i not in out
+    )
+    chosen = [k for k in range(len(new.prediction_ids)) if n_old + k not in out]
+    left = replace(
+        new,
+        dataset=new.dataset.with_samples(new.dataset.samples[k] for k in chosen),
+        prediction_ids=tuple(new.prediction_ids[k] for k in chosen),
+    )
+    unusable = [Unusable(new.prediction_ids[i - n_old], reason) for i, reason in sorted(out.items()) if i >= n_old]
+    return merged.with_samples(kept), left, unusable
+
+
+def _contradictions(
+    merged: "Dataset", pairs: "tuple[tuple[int, int], ...]", n_old: int, out: Mapping[int, str]
+) -> dict[int, str]:
+    """Return the new images whose copy has another label: the data's own label holds, then the later word."""
+    found: dict[int, str] = {}
+    for i, j in pairs:
+        if j < n_old or merged.samples[i].target == merged.samples[j].target or i in out or j in out:
+            continue
+        if i < n_old:
+            found[j] = "its copy in the training data has another label (see eyewright doctor)"
+        else:
+            found[i] = "later feedback on a copy of the image says another label"
+    return found
+
+
+def _write_new(new: Learnable, folder: Path) -> None:
     from eyewright.data.writers import write_dataset
 
-    write_dataset(old, "imagefolder" if parent.task_name == "classify" else "coco", out)
-    if parent.task_name == "classify":
-        return _add_labelled(said, parent.labels.names, home, out)
-    return _add_boxes(said, parent.labels.names, home, out)
+    write_dataset(new.dataset, new.format, folder)
 
 
-def _picture(row: "Row", home: Path) -> bytes | None:
-    from eyewright.monitoring import image_path
-
-    path = image_path(home, row.image)
-    return path.read_bytes() if path.exists() else None
-
-
-def _add_labelled(said: "list[tuple[Row, dict[str, Any]]]", names: tuple[str, ...], home: Path, out: Path) -> int:
-    new = 0
-    for row, content in said:
-        label = content.get("label", row.label if content.get("correct") is True else None)
-        data = _picture(row, home)
-        if label not in names or data is None:
-            continue
-        write_bytes(out / "train" / label / f"feedback-{row.id}.jpg", data)
-        new += 1
-    return new
+def _unseen(merged: "Dataset", known: set[str], *, quiet: bool) -> "Dataset":
+    """Return the test images that no model was trained on, by the digests of their files."""
+    test = merged.test
+    scan = scan_of(test, quiet=quiet)
+    seen = {s.id for s, r in zip(test.samples, scan.records, strict=True) if r.digest in known}
+    if len(seen) == len(test):
+        raise DatasetError(
+            "every test image was trained on by one of the two models, so they cannot be compared",
+            fix="add test images that are new",
+        )
+    return test.select(lambda s: s.id not in seen)
 
 
-def _add_boxes(said: "list[tuple[Row, dict[str, Any]]]", names: tuple[str, ...], home: Path, out: Path) -> int:
-    path = out / "instances_train.json"
-    part = json.loads(path.read_text("utf-8"))
-    new = 0
-    for row, content in said:
-        objects = content.get("objects")
-        data = _picture(row, home)
-        if not isinstance(objects, list) or data is None or any(o.get("label") not in names for o in objects):
-            continue
-        size = _size_of(data)
-        # Kept images are smaller than the ones that were answered; so are their boxes.
-        scale = size[1] / row.size_hw[1]
-        name = f"images/train/feedback-{row.id}.jpg"
-        write_bytes(out / name, data)
-        number = len(part["images"]) + 1
-        part["images"].append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
-        for one in objects:
-            part["annotations"].append(_annotation(one, names, number, len(part["annotations"]) + 1, scale))
-        new += 1
-    write_text(path, dumps_json(part) + "\n")
-    return new
-
-
-def _annotation(
-    one: Mapping[str, Any], names: tuple[str, ...], image: int, number: int, scale: float
-) -> dict[str, Any]:
-    x0, y0, x1, y1 = (float(v) * scale for v in one["box_xyxy"])
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": names.index(one["label"]) + 1,
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "area": (x1 - x0) * (y1 - y0),
-        "iscrowd": 0,
-    }
-
-
-def _size_of(data: bytes) -> tuple[int, int]:
-    from eyewright.imaging import probe_image
-
-    return probe_image(data).size_hw
+def _counts(parts: Mapping[str, int]) -> str:
+    return " + ".join(f"{part} {n}" for part, n in parts.items())

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from eyewright.evaluation import Comparison
     from eyewright.explanation import Explanation
     from eyewright.exporting import Parity
+    from eyewright.imaging import Preparation
     from eyewright.training import Recipe
     from eyewright.training.run import Run
 
@@ -140,17 +141,20 @@ def train_on(
     deadline: float | None = None,
     resume: bool = False,
     weights: "PathLike | None" = None,
+    preparation: "Preparation | None" = None,
     allow_leaks: bool = False,
     workers: int | None = None,
     step: Any = None,
     log: str | None = None,
     observe: "Callable[[Mapping[str, str]], None] | None" = None,
+    notes: Mapping[str, Any] | None = None,
     quiet: bool = True,
     say: Say = silent,
 ) -> "Run":
     """Train on a split dataset into `folder`: what `train` does when the data is there and the recipe is read.
 
-    `deadline` is a `time.monotonic` value.
+    `deadline` is a `time.monotonic` value. `preparation` is that of the model whose `weights` training begins with;
+    `notes` go into `run.json`.
 
     Raises:
         LeakError: images on both sides of the split.
@@ -193,6 +197,7 @@ def train_on(
             deadline=deadline,
             resume=resume,
             weights=None if weights is None else _weights_in(Path(weights)),
+            preparation=preparation,
             workers=workers,
             step=step or plain_step,
             observe=after_epoch,
@@ -201,6 +206,7 @@ def train_on(
                 "ignore": list(dataset.ignore),
                 "audit": findings,
                 "warnings": [warning] if leaks else [],
+                **(notes or {}),
             },
             quiet=quiet,
             say=say,
@@ -256,7 +262,7 @@ def evaluate(
                 raise LeakError(
                     "this is the data that the bundle was trained on", fix="evaluate its run, or other images"
                 )
-        known = known_images(owner)
+        known = known_images(owner or predictor)
         if known:
             seen = count_seen(dataset, known, quiet=quiet)
             if seen and not allow_leaks:
@@ -319,7 +325,7 @@ def compare(
     else:
         task = first.task_name
         dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
-    known = known_images(owner_a) | known_images(owner_b)
+    known = known_images(owner_a or first) | known_images(owner_b or second)
     seen = count_seen(dataset, known, quiet=quiet) if known else 0
     if seen and not allow_leaks:
         raise LeakError(

@@ -5,7 +5,7 @@ from eyewright.monitoring.drift import ChangeDetector, Drift, Sample, drift_betw
 from eyewright.monitoring.exchange import choose_next, export_feedback, import_feedback
 from eyewright.monitoring.history import Event, History
 from eyewright.monitoring.recorder import Recorder, RecorderSettings, image_path
-from eyewright.monitoring.store import Row, Store, open_store
+from eyewright.monitoring.store import Row, Said, Store, open_store
 
 __all__ = [
     "Alerts",
@@ -16,6 +16,7 @@ __all__ = [
     "Recorder",
     "RecorderSettings",
     "Row",
+    "Said",
     "Sample",
     "Store",
     "choose_next",

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,26 @@ from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.report import Finding
-from eyewright.monitoring.store import Row, Store, feedback_id
+from eyewright.monitoring.store import Row, Said, Store, feedback_id
+from eyewright.tasks.feedback import check_feedback
 
 _MOST_BYTES = 256 * 2**20
 # OWASP's list, with the quote itself, so that what is read back is what was written.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
-def import_feedback(store: Store, path: Path) -> tuple[int, list[Finding]]:
-    """Read feedback from CSV (prediction_id, label, correct, comment) or JSON lines; give how many were stored, and
-    what was not, with its line.
+def import_feedback(
+    store: Store,
+    path: Path,
+    *,
+    new_classes: Collection[str] = (),
+    known: Callable[[Said], Said] = lambda said: said,
+) -> tuple[int, list[Finding]]:
+    """Read feedback from CSV (prediction_id, label, correct, comment, objects, classes, new_classes) or JSON lines;
+    return how many were stored, and what was not, with its line.
+
+    A label must be one of the prediction's model, or of `new_classes`. `known` completes what the log holds of a
+    prediction, where it lacks the classes of the model.
 
     Raises:
         InputError: the file cannot be read, or has no prediction_id.
@@ -34,23 +44,49 @@ def import_feedback(store: Store, path: Path) -> tuple[int, list[Finding]]:
     stored, findings = [], []
     for line, content in _lines(path):
         prediction_id = content.pop("prediction_id", None)
-        kept = {
-            k: v for k, v in content.items() if k in ("label", "correct", "comment", "objects") and v not in ("", None)
-        }
-        if isinstance(kept.get("correct"), str):
-            word = kept["correct"].strip().lower()
-            if word not in ("true", "false", "1", "0", "yes", "no"):
-                findings.append(_finding(path, line, f"expected correct as true or false, found {word!r}"))
-                continue
-            kept["correct"] = word in ("true", "1", "yes")
-        if not isinstance(prediction_id, str) or not prediction_id or not {"label", "correct", "objects"} & set(kept):
+        if not isinstance(prediction_id, str) or not prediction_id:
             findings.append(_finding(path, line, "expected prediction_id and label or correct"))
-        elif not store.knows(prediction_id):
+            continue
+        said = store.prediction(prediction_id)
+        if said is None:
             findings.append(_finding(path, line, f"no prediction {prediction_id[:80]!r} is in the log"))
-        else:
-            stored.append((feedback_id(prediction_id, kept), prediction_id, time.time(), kept))
+            continue
+        said = known(said)
+        try:
+            kept = check_feedback(
+                _plain({k: v for k, v in content.items() if v not in ("", None)}),
+                task=said.task,
+                labels=said.labels,
+                predicted=said.label or None,
+                size_hw=said.size_hw,
+                new_classes=new_classes,
+            )
+        except UsageError as error:
+            findings.append(_finding(path, line, error.message, error.fix))
+            continue
+        stored.append((feedback_id(prediction_id, kept), prediction_id, time.time(), kept))
     store.add([], stored)
     return len(stored), findings
+
+
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a CSV's row as JSON has them.
+
+    Raises:
+        UsageError: a value that cannot be read as one.
+    """
+    if isinstance(content.get("correct"), str):
+        word = content["correct"].strip().lower()
+        if word not in ("true", "false", "1", "0", "yes", "no"):
+            raise UsageError(f"expected correct as true or false, found {word[:40]!r}", fix="change it")
+        content["correct"] = word in ("true", "1", "yes")
+    for key in ("objects", "classes", "new_classes"):
+        if isinstance(content.get(key), str):
+            try:
+                content[key] = json.loads(content[key])
+            except (ValueError, RecursionError):
+                raise UsageError(f"expected {key} as JSON, found other text", fix="change it") from None
+    return content
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -77,8 +113,8 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, dict(content) if isinstance(content, dict) else {}
 
 
-def _finding(path: Path, line: int, message: str) -> Finding:
-    return Finding("feedback", message, "mend the line and import it again", str(path), line)
+def _finding(path: Path, line: int, message: str, fix: str = "") -> Finding:
+    return Finding("feedback", message, fix or "correct the line and import it again", str(path), line)
 
 
 def _cell(value: Any) -> Any:
@@ -117,9 +153,12 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
             "comment",
         ]
         out = io.StringIO()
-        writer = csv.DictWriter(out, [*names, "objects"], restval="", extrasaction="ignore", lineterminator="\n")
+        names += ["objects", "classes", "new_classes"]
+        writer = csv.DictWriter(out, names, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: _cell(dumps_json(v) if isinstance(v, list) else v) for k, v in r.items()} for r in rows)
+        writer.writerows(
+            {k: _cell(dumps_json(v) if isinstance(v, list | dict) else v) for k, v in r.items()} for r in rows
+        )
         write_text(path, out.getvalue())
     elif path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         write_text(path, "".join(dumps_json(r) + "\n" for r in rows))

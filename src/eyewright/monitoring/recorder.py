@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,8 +22,9 @@ from eyewright.imaging.appearance import TRAITS
 from eyewright.monitoring.alerts import Alerts
 from eyewright.monitoring.drift import ChangeDetector, Sample, drift_between
 from eyewright.monitoring.journal import Journal
-from eyewright.monitoring.store import Row, Store, feedback_id, open_store
+from eyewright.monitoring.store import Row, Said, Store, feedback_id, open_store
 from eyewright.monitoring.summary import summarise_model
+from eyewright.tasks.feedback import check_feedback
 
 _log = logging.getLogger("eyewright.monitoring")
 
@@ -84,6 +85,8 @@ class Recorder:
 
     `note` returns when the kernel holds the entry: a process that is killed afterwards loses nothing. A thread writes
     to the database in batches, whatever time that takes; a database that went away finds everything when it is back.
+    `classes` returns the task and the labels of the models that are served, by digest: feedback is checked against
+    them, and they are written to the log; without it labels are not checked.
     """
 
     def __init__(
@@ -94,11 +97,14 @@ class Recorder:
         settings: RecorderSettings | None = None,
         references: Callable[[], Mapping[str, tuple[str, Mapping[str, NDArray[Any]], str]]] | None = None,
         alerts: Alerts | None = None,
+        classes: Callable[[], Mapping[str, tuple[str, tuple[str, ...]]]] | None = None,
     ) -> None:
         self.home, self.settings = home, settings or RecorderSettings()
         self.address = address or str(home / "monitor.db")
         self.alerts = alerts or Alerts()
         self._references = references or dict
+        self._classes = classes
+        self._written: set[str] = set()
         self._lock_file = held_lock(home / "lock", busy="another server logs here", code="monitor_busy")
         self._lock_file.__enter__()
         self._journal = Journal(home / "journal")
@@ -106,7 +112,7 @@ class Recorder:
         self._views: Store = open_store(self.address)
         self._lock = threading.Lock()
         self._waiting: list[tuple[Any, ...]] = []
-        self._ids: set[str] = set()
+        self._ids: dict[str, Said] = {}
         self.dropped = 0
         self.trouble = ""
         self._detectors: dict[str, ChangeDetector] = {}
@@ -144,22 +150,52 @@ class Recorder:
         """Log what somebody says of a prediction; tell whether the prediction is known.
 
         Raises:
-            UsageError: there is too much of it.
+            UsageError: there is too much of it, a label that its model does not know, or what else `check_feedback`
+                refuses.
         """
         size = len(msgspec.json.encode(dict(content)))
         if size > _MOST_FEEDBACK:
             raise UsageError(f"expected feedback of at most {_MOST_FEEDBACK} bytes, found {size}", fix="send less")
+        try:
+            said = self._known(prediction_id)
+        except InputError:
+            # While the database is away nobody can tell which model it was; what people say is kept.
+            said = Said("", "", "", (0, 0), "", self._all_labels()) if len(prediction_id) <= 80 else None
+        if said is None:
+            return False
+        checked = check_feedback(
+            content,
+            task=said.task,
+            labels=said.labels,
+            predicted=said.label or None,
+            size_hw=said.size_hw if said.digest else None,
+        )
+        self._append(("f", (feedback_id(prediction_id, checked), prediction_id, time.time(), checked), b""))
+        return True
+
+    def model_of(self, prediction_id: str) -> str | None:
+        """Return the name of the model that made a prediction, None if it is not in the log.
+
+        Raises:
+            InputError: the database cannot be reached.
+        """
+        said = self._known(prediction_id)
+        return None if said is None else said.model
+
+    def _known(self, prediction_id: str) -> Said | None:
         with self._lock:
-            known = prediction_id in self._ids
-        if not known:
-            try:
-                known = self._views.knows(prediction_id)
-            except InputError:
-                # While the database is away nobody can tell; what people say is kept.
-                known = len(prediction_id) <= 80
-        if known:
-            self._append(("f", (feedback_id(prediction_id, content), prediction_id, time.time(), dict(content)), b""))
-        return known
+            said = self._ids.get(prediction_id)
+        if said is None:
+            said = self._views.prediction(prediction_id)
+        if said is None or said.labels is not None or self._classes is None:
+            return said
+        task, labels = self._classes().get(said.digest, ("", None))
+        return replace(said, task=task, labels=labels)
+
+    def _all_labels(self) -> tuple[str, ...] | None:
+        if self._classes is None:
+            return None
+        return tuple(dict.fromkeys(name for _, labels in self._classes().values() for name in labels))
 
     def _append(self, entry: tuple[str, Any, bytes]) -> None:
         data = msgspec.msgpack.encode(entry)
@@ -175,7 +211,7 @@ class Recorder:
             if len(self._waiting) < _MOST_WAITING:
                 self._waiting.append(entry[:2] if not entry[2] else entry)
             if entry[0] == "p":
-                self._ids.add(entry[1][0])
+                self._ids[entry[1][0]] = _said_of(entry[1])
                 if not entry[1][-2]:
                     self._fresh[entry[1][2]] = self._fresh.get(entry[1][2], 0) + 1
 
@@ -219,6 +255,7 @@ class Recorder:
                 values = (*values[:-1], "")
             rows.append(values)
         try:
+            self._write_classes()
             self._store.add_values(rows, said)
         except InputError as error:
             self._say(error.message)
@@ -232,8 +269,15 @@ class Recorder:
             _log.warning("the log is written again")
             self.trouble = ""
         with self._lock:
-            self._ids = {fields[0] for kind, fields, *_ in self._waiting if kind == "p"}
+            self._ids = {fields[0]: _said_of(fields) for kind, fields, *_ in self._waiting if kind == "p"}
         return True
+
+    def _write_classes(self) -> None:
+        """Write the classes of models that are served since the last time, so that feedback can be checked later."""
+        for digest, (task, labels) in (self._classes() if self._classes is not None else {}).items():
+            if digest not in self._written:
+                self._store.add_model(digest, task, labels)
+                self._written.add(digest)
 
     @staticmethod
     def _plain(entry: Any) -> Any:
@@ -243,11 +287,14 @@ class Recorder:
     def _keep(self, name: str, data: bytes) -> bool:
         folder = self.home / "images"
         try:
+            path = folder / name[:2] / f"{name}{_suffix(data)}"
+            if path.exists():
+                return True
             if self._held_bytes is None:
-                self._held_bytes = sum(e.stat().st_size for e in folder.rglob("*.jpg"))
+                self._held_bytes = sum(e.stat().st_size for e in folder.rglob("*.*") if e.is_file())
             if self._held_bytes + len(data) > self.settings.image_bytes:
                 return False
-            write_bytes(folder / name[:2] / f"{name}.jpg", data)
+            write_bytes(path, data)
             self._held_bytes += len(data)
             return True
         except EyewrightError as error:
@@ -336,7 +383,7 @@ class Recorder:
         return {"models": models, "trouble": self.trouble, "dropped": self.dropped}
 
     def image(self, name: str) -> bytes | None:
-        """Give a kept image by its name, JPEG; None where there is none."""
+        """Give a kept image by its name, PNG or JPEG; None where there is none."""
         try:
             return image_path(self.home, name).read_bytes()
         except (InputError, OSError):
@@ -375,7 +422,20 @@ def image_path(home: Path, name: str) -> Path:
     """
     if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
         raise InputError(f"expected the name of a kept image, found {name[:80]!r}", fix="check it")
-    return home / "images" / name[:2] / f"{name}.jpg"
+    place = home / "images" / name[:2]
+    # An image that came lossless is kept lossless.
+    lossless = place / f"{name}.png"
+    return lossless if lossless.exists() else place / f"{name}.jpg"
+
+
+def _suffix(data: bytes) -> str:
+    return ".png" if data.startswith(b"\x89PNG") else ".jpg"
+
+
+def _said_of(fields: Sequence[Any]) -> Said:
+    """Return what feedback is checked against, of an entry that is not in the database yet."""
+    _, _, model, digest, label, _, _, height, width, *_ = fields
+    return Said(model, digest, label, (int(height), int(width)))
 
 
 def _examples(rows: Sequence[Row], known: Sample, moved: Sequence[str]) -> list[str]:

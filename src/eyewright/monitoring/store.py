@@ -1,6 +1,6 @@
 """The prediction log in a database: SQLite by default, PostgreSQL by its address."""
 
-__all__ = ["Row", "Store", "feedback_id", "open_store"]
+__all__ = ["Row", "Said", "Store", "feedback_id", "open_store"]
 
 import contextlib
 import hashlib
@@ -30,6 +30,7 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS feedback_prediction ON feedback (prediction_id)",
     "CREATE TABLE IF NOT EXISTS windows (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL, "
     "digest TEXT NOT NULL, content TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS models (digest TEXT PRIMARY KEY, task TEXT NOT NULL, labels TEXT NOT NULL)",
 )
 _COLUMNS = "id, time, model, digest, label, score, unfamiliar, height, width, ms, look, answer, shadow_of, image"
 _N_COLUMNS = 14
@@ -77,6 +78,21 @@ class Row:
         id, time, model, digest, label, score, unfamiliar = v[:7]
         size_hw = (int(v[7]), int(v[8]))
         return cls(id, time, model, digest, label, score, unfamiliar, size_hw, float(v[9]), look, answer, v[12], v[13])
+
+
+@dataclass(frozen=True)
+class Said:
+    """The prediction that somebody says something of: by which model, what it gave, and the classes of that model.
+
+    `task` is "" and `labels` None where the log does not hold them.
+    """
+
+    model: str
+    digest: str
+    label: str
+    size_hw: tuple[int, int]
+    task: str = ""
+    labels: tuple[str, ...] | None = None
 
 
 class Store:
@@ -158,6 +174,35 @@ class Store:
             cursor.execute(f"SELECT 1 FROM predictions WHERE id = {self._mark}", (prediction_id,))  # noqa: S608
             return cursor.fetchone() is not None
 
+    def add_model(self, digest: str, task: str, labels: Sequence[str]) -> None:
+        """Write the classes of a model, by the digest of its bundle."""
+        with self._transaction() as cursor:
+            text = (
+                f"INSERT INTO models (digest, task, labels) VALUES ({self._marks(3)}) ON CONFLICT (digest) DO NOTHING"  # noqa: S608
+            )
+            cursor.execute(text, (digest, task, json.dumps(list(labels))))
+
+    def models(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Return the task and the classes of every model that the log knows, by the digest of its bundle."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT digest, task, labels FROM models")
+            return {digest: (task, tuple(json.loads(labels))) for digest, task, labels in cursor.fetchall()}
+
+    def prediction(self, prediction_id: str) -> Said | None:
+        """Return what feedback on a prediction is checked against; None if it is not in the log."""
+        text = (
+            "SELECT p.model, p.digest, p.label, p.height, p.width, m.task, m.labels FROM predictions p "  # noqa: S608
+            f"LEFT JOIN models m ON m.digest = p.digest WHERE p.id = {self._mark}"
+        )
+        with self._transaction() as cursor:
+            cursor.execute(text, (prediction_id,))
+            found = cursor.fetchone()
+        if found is None:
+            return None
+        model, digest, label, height, width, task, labels = found
+        known = None if labels is None else tuple(json.loads(labels))
+        return Said(model, digest, label, (int(height), int(width)), task or "", known)
+
     def recent(self, *, model: str, n: int, since: float = 0.0, shadows: bool = False) -> list[Row]:
         """Give the newest n predictions of a model, the oldest of them first; those of a challenger with `shadows`."""
         shadow = "<>" if shadows else "="
@@ -201,8 +246,8 @@ class Store:
             return [{"time": t, "digest": d, **json.loads(c)} for t, d, c in reversed(cursor.fetchall())]
 
     def prune(self, *, before: float, most: int) -> tuple[int, list[str]]:
-        """Remove predictions older than `before`, or beyond the newest `most`; those with feedback stay. Give how many
-        and the images they named."""
+        """Remove predictions older than `before`, or beyond the newest `most`; those with feedback stay. Return how
+        many, and the images that no prediction names any more."""
         keep = "AND id NOT IN (SELECT prediction_id FROM feedback)"
         with self._transaction() as cursor:
             cursor.execute(f"SELECT time FROM predictions ORDER BY time DESC LIMIT 1 OFFSET {int(most)}")  # noqa: S608
@@ -211,7 +256,14 @@ class Store:
             cursor.execute(f"SELECT image FROM predictions WHERE time <= {self._mark} AND image <> '' {keep}", (limit,))  # noqa: S608
             images = [v[0] for v in cursor.fetchall()]
             cursor.execute(f"DELETE FROM predictions WHERE time <= {self._mark} {keep}", (limit,))  # noqa: S608
-            return int(cursor.rowcount), images
+            removed = int(cursor.rowcount)
+            # The same image may have been sent again, and what was said of it may need it.
+            free = []
+            for name in dict.fromkeys(images):
+                cursor.execute(f"SELECT 1 FROM predictions WHERE image = {self._mark} LIMIT 1", (name,))  # noqa: S608
+                if cursor.fetchone() is None:
+                    free.append(name)
+            return removed, free
 
     def prune_feedback(self, *, now: float, most: int) -> int:
         """Remove all but the newest 16 pieces of feedback on a prediction, those beyond the newest `most` in all, and

@@ -1,6 +1,6 @@
 """What a log says of one model: how much, what was answered, what feedback says, what drifted."""
 
-__all__ = ["quality", "summarise_model"]
+__all__ = ["is_right", "quality", "summarise_model"]
 
 import time
 from collections import Counter
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eyewright.imaging.appearance import TRAITS
 from eyewright.metrics.bootstrap import wilson_interval
 from eyewright.monitoring.store import Row, Store
+from eyewright.tasks.feedback import VERDICTS
 
 _RECENT = 1000
 _FEEDBACK = 5000
@@ -53,14 +54,18 @@ def summarise_model(
 def quality(rows: Sequence[tuple[Row, Mapping[str, Any], float]]) -> dict[str, Any]:
     """Give how often feedback agrees, with Wilson's interval: of answers that somebody looked at, not of all.
 
+    `boxes` counts what was said of single boxes, where anything was.
+
     >>> quality([])
     {'n': 0, 'right': None, 'low': None, 'high': None}
     """
     said = [right for row, content, _ in rows if (right := is_right(row, content)) is not None]
+    counted = Counter(o["verdict"] for _, c, _ in rows for o in c.get("objects") or () if "verdict" in o)
+    boxes = {"boxes": {name: counted[name] for name in VERDICTS}} if counted else {}
     if not said:
-        return {"n": 0, "right": None, "low": None, "high": None}
+        return {"n": 0, "right": None, "low": None, "high": None, **boxes}
     low, high = wilson_interval(sum(said), len(said))
-    return {"n": len(said), "right": sum(said) / len(said), "low": low, "high": high}
+    return {"n": len(said), "right": sum(said) / len(said), "low": low, "high": high, **boxes}
 
 
 def is_right(row: Row, content: Mapping[str, Any]) -> bool | None:
@@ -69,7 +74,10 @@ def is_right(row: Row, content: Mapping[str, Any]) -> bool | None:
         return bool(content["correct"])
     if isinstance(content.get("label"), str):
         return bool(content["label"] == row.label)
-    return None
+    if isinstance(content.get("classes"), dict):
+        return all(content["classes"].values())
+    verdicts = [o.get("verdict") for o in content.get("objects") or () if isinstance(o, dict)]
+    return all(v == "right" for v in verdicts) if verdicts and all(verdicts) else None
 
 
 def _histogram(values: Sequence[float]) -> list[int]:

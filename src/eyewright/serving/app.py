@@ -86,7 +86,7 @@ class App:
             r("/v1/models/{name}", own.show_model, get),
             r("/v1/models/{name}/{kind}", own.page_of, get),
             r("/v1/models/{name}/predict", own.predict, post, query=OPTIONS),
-            r("/v1/feedback", own.feedback, post, body_bytes=_FEEDBACK_BYTES),
+            r("/v1/feedback", own.feedback, post, body_bytes=_FEEDBACK_BYTES, query=("prediction_id",)),
             r("/v1/watch", own.watch, get),
             r("/v1/images/{name}", own.image, get),
             r("/v1/reload", self._reloaded, post, False, True),
@@ -111,7 +111,7 @@ class App:
                 r(f"{head}/health", label_studio.health, get, True),
                 r(f"{head}/setup", label_studio.setup, post, body_bytes=_SETUP_BYTES),
                 r(f"{head}/predict", label_studio.predict, post),
-                r(f"{head}/webhook", label_studio.webhook, post, body_bytes=_WEBHOOK_BYTES),
+                r(f"{head}/webhook", label_studio.webhook, post, body_bytes=_WEBHOOK_BYTES, query=("new_classes",)),
             ]
         return found
 

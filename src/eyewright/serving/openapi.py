@@ -6,6 +6,7 @@ from importlib.metadata import version as version_of
 from typing import Any
 
 from eyewright.serving.service import Service
+from eyewright.tasks.feedback import VERDICTS
 
 _ERRORS = {
     "400": "The request is not one that is understood",
@@ -119,15 +120,6 @@ def openapi(service: Service) -> dict[str, Any]:
             "parameters": {"type": "object"},
         },
     }
-    box = {
-        "type": "object",
-        "required": ["label", "box_xyxy"],
-        "additionalProperties": False,
-        "properties": {
-            "label": {"type": "string", "maxLength": 200},
-            "box_xyxy": {"type": "array", "minItems": 4, "maxItems": 4, "items": {"type": "number"}},
-        },
-    }
     says = {
         "type": "object",
         "required": ["prediction_id"],
@@ -138,9 +130,28 @@ def openapi(service: Service) -> dict[str, Any]:
             "label": {"type": "string"},
             "correct": {"type": "boolean"},
             "comment": {"type": "string"},
-            "objects": {"type": "array", "maxItems": 2000, "items": box},
+            "objects": {
+                "type": "array",
+                "maxItems": 2000,
+                "items": {
+                    "type": "object",
+                    "required": ["label"],
+                    "properties": {
+                        "label": {"type": "string"},
+                        "box_xyxy": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+                        "segmentation": {"type": "object"},
+                        "verdict": {"enum": list(VERDICTS)},
+                        "predicted": {"type": "string"},
+                    },
+                },
+            },
+            "classes": {"type": "object", "additionalProperties": {"type": "boolean"}},
+            "new_classes": {"type": "array", "items": {"type": "string"}},
         },
     }
+    said = _json(says)
+    said["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+    of_mask = _parameter("prediction_id", "query", {"type": "string"}, "With a mask as the body: whose it is")
     tasks = {
         "type": "object",
         "required": ["tasks"],
@@ -170,7 +181,9 @@ def openapi(service: Service) -> dict[str, Any]:
                 answer={"$ref": "#/components/schemas/Prediction"},
             )
         },
-        "/v1/feedback": {"post": _operation("Say what is right", *_ERRORS, body=_json(says), status="201")},
+        "/v1/feedback": {
+            "post": _operation("Say what is right", *_ERRORS, parameters=[of_mask], body=said, status="201")
+        },
         "/v1/watch": {"get": _operation("What the monitor sees", "404")},
         "/v1/images/{name}": {
             "get": _operation(
@@ -189,7 +202,15 @@ def openapi(service: Service) -> dict[str, Any]:
         "/v2/repository/index": {"post": _operation("V2: the models", listed=True)},
         "/setup": {"post": _operation("Label Studio: set up", *_ERRORS, body=_json(anything))},
         "/predict": {"post": _operation("Label Studio: predict tasks", *_ERRORS, body=_json(tasks))},
-        "/webhook": {"post": _operation("Label Studio: an event", *_ERRORS, body=_json(anything), status="201")},
+        "/webhook": {
+            "post": _operation(
+                "Label Studio: an event",
+                *_ERRORS,
+                parameters=[_parameter("new_classes", "query", {"type": "string"}, "Classes it may add, by commas")],
+                body=_json(anything),
+                status="201",
+            )
+        },
         "/health": {"get": _operation("Label Studio: health")},
     }
     for head, more in (("/v2/models/{name}", []), ("/v2/models/{name}/versions/{version}", [version])):

@@ -59,6 +59,8 @@ class Recorder(Protocol):
 
     def feedback(self, prediction_id: str, content: Mapping[str, Any]) -> bool: ...
 
+    def model_of(self, prediction_id: str) -> str | None: ...
+
     def watch(self) -> dict[str, Any]: ...
 
     def image(self, name: str) -> bytes | None: ...
@@ -177,6 +179,27 @@ class Service:
         for heard in self.served:
             heard(model.name, time.monotonic() - started)
         return answer
+
+    def task_of(self, prediction_id: str) -> str | None:
+        """Return the task behind a prediction: None if that is not in the log, "" if its model is gone."""
+        name = None if self.recorder is None else self.recorder.model_of(prediction_id)
+        if name is None:
+            return None
+        return self.models[name].task if name in self.models else ""
+
+    async def read_mask(self, model: Model, data: bytes) -> list[dict[str, Any]]:
+        """Read a mask of a model's class ids, an encoded image, as objects: a label and run lengths each.
+
+        Raises:
+            EyewrightError: as `predict`; UsageError: a model without masks, or a number that is no class.
+        """
+        if model.task != "segment":
+            raise UsageError(f"expected a mask for a model of 'segment', found {model.task!r}", fix="send JSON")
+        if not data:
+            raise HttpError(400, "empty", "expected a mask, found an empty body", fix="send the file's bytes")
+        answer = await self._ask(model.name, data, Options(), ("mask",), time.monotonic())
+        found: list[dict[str, Any]] = msgspec.json.decode(answer.prediction)
+        return found
 
     async def _ask(self, model: str, data: bytes, options: Options, wants: tuple[str, ...], started: float) -> Answer:
         job = Job(

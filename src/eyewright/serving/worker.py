@@ -3,7 +3,7 @@
 Whatever a hostile image does, it does here: to a process with a memory limit that the server can kill.
 """
 
-__all__ = ["Orders", "run_worker"]
+__all__ = ["Orders", "kept_form", "run_worker"]
 
 import base64
 import contextlib
@@ -30,14 +30,17 @@ from eyewright.bundle.verify import bundle_digest
 from eyewright.core.errors import BundleError, EyewrightError, LateError, LimitError, UsageError
 from eyewright.core.jsonable import to_jsonable
 from eyewright.imaging.appearance import appearance, covered
-from eyewright.imaging.decode import read_picture
+from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
-from eyewright.imaging.preparation import Placement
+from eyewright.imaging.preparation import Placement, Preparation
+from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
 from eyewright.serving.trust import FLAGGED, conformal_threshold, familiarity_in
 from eyewright.tasks.numbers import answer_numbers
 
 _KEPT_SIDE = 1024
+_LOSSY = ("JPEG", "HEIF", "AVIF")
+_IGNORED = 255
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -143,6 +146,9 @@ class _Served:
             try:
                 if started > job.until:
                     raise LateError("the deadline passed before the image was looked at", fix="try again later")
+                if "mask" in job.wants:
+                    answers.append(self._mask(job))
+                    continue
                 taken.append((job, *self._prepared(job)))
             except EyewrightError as error:
                 answers.append(_failed(job, error))
@@ -199,7 +205,32 @@ class _Served:
             placement = preparation.place(true_hw)
         elif true_hw is not None:
             placement = preparation.place((true_hw[1], true_hw[0]))
-        return one[None], [placement], _kept_form(picture) if "picture" in job.wants else b""
+        kept = b""
+        if "picture" in job.wants:
+            kept = kept_form(picture, preparation, lossy=read_header(job.data).format in _LOSSY)
+        return one[None], [placement], kept
+
+    def _mask(self, job: Job) -> Answer:
+        """Read a mask of class ids that somebody corrected: 255 counts for nothing."""
+        values = read_labels(job.data, limits=self.limits)
+        names = self.bundle.labels.names
+        held = np.unique(values).tolist()
+        strange = [v for v in held if v != _IGNORED and not 0 <= v < len(names)]
+        if strange:
+            raise UsageError(
+                f"expected the class ids 0 to {len(names) - 1} (255: ignore) in the mask, found {strange[0]}",
+                fix=f"the classes are {', '.join(f'{k} {n}' for k, n in enumerate(names[:40]))}",
+            )
+        size = [int(values.shape[0]), int(values.shape[1])]
+        rows = [
+            {
+                "label": names[v],
+                "segmentation": {"size": size, "counts": pack_counts(encode_counts(values == v))},
+            }
+            for v in held
+            if v != _IGNORED
+        ]
+        return Answer(job.id, prediction=msgspec.json.encode(rows))
 
     def _told(
         self,
@@ -316,12 +347,27 @@ def _first(shown: Any) -> tuple[str, float]:
     return (shown.labels[0], float(shown.scores[0])) if len(shown.labels) else ("", 0.0)
 
 
-def _kept_form(picture: Image.Image) -> bytes:
-    """Give an image as it is kept: decoded and encoded anew, so that nothing but its pixels is left."""
-    smaller = picture.copy()
-    smaller.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
+def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) -> bytes:
+    """Return an image as it is kept: decoded and encoded anew, so that nothing but its pixels is left, and nothing that
+    the preparation needs is lost.
+
+    Grey stays grey. What came lossless stays so (PNG); what came as JPEG is JPEG of quality 95 without subsampling.
+    Only images of more than 1,024 pixels a side are reduced, to no less than twice the scale that the model sees, and
+    none whose model has steps before it.
+    """
+    height, width = picture.height, picture.width
+    enough = max(_KEPT_SIDE / max(height, width), 2 * max(preparation.place((height, width)).scale_yx))
+    if enough < 1 and not preparation.steps:
+        size = (max(1, round(width * enough)), max(1, round(height * enough)))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(picture)
+    if bool((pixels[..., :1] == pixels[..., 1:]).all()):
+        picture = picture.getchannel(0)
     buffer = io.BytesIO()
-    smaller.save(buffer, "JPEG", quality=92)
+    if lossy:
+        picture.save(buffer, "JPEG", quality=95, subsampling=0)
+    else:
+        picture.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 

@@ -105,6 +105,8 @@ def train_model(
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
         if weights is not None:
             begin_with(net, weights)
+            # The weights bring the scaling that they were learnt under.
+            scaling = {"mean": net.mean.flatten().tolist(), "std": net.std.flatten().tolist()}
         learning = subject.learn(net, data, resolved, dataset, preparation)
         augmentation = learning.augmentation
         say(

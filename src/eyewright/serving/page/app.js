@@ -154,7 +154,7 @@ function render() {
   $("wrong").hidden = !a; $("code").hidden = !a;
   $("answer").replaceChildren(...(a ? answerCard(a) : []));
   if (second && shot.answers[second]) $("answer").append(...answerCard(shot.answers[second], true));
-  if (a) code();
+  if (a) { code(); offerFeedback(a); }
 }
 
 function describe(a, rows) {
@@ -236,7 +236,6 @@ async function feedback(content) {
   try {
     await call("/v1/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ prediction_id: a.prediction_id, ...content }) });
     say("Thank you: it is kept beside the prediction.");
-    $("true-label").value = "";
   } catch (error) { say(error.message, true); }
 }
 
@@ -475,7 +474,7 @@ async function begin() {
 
 function fillLabels() {
   const m = model($("model").value);
-  $("labels").replaceChildren(...m.labels.map((l) => make("option", { value: l })));
+  fillChoice(m.labels);
   const points = Object.values(m.thresholds).filter((v) => v != null);
   const usual = points.length ? points.reduce((a, b) => a + b, 0) / points.length : 0.5;
   // A stranger's model brings no stored points.
@@ -505,12 +504,14 @@ document.addEventListener("DOMContentLoaded", () => {
   $("explain").addEventListener("click", explain);
   $("model").addEventListener("change", () => { fillLabels(); if (state.shot) show(state.shot); if (!$("view-about").hidden) about(); });
   $("second").addEventListener("change", () => { if (state.shot) show(state.shot); });
-  $("is-right").addEventListener("click", () => feedback({ correct: true }));
+  $("is-right").addEventListener("click", sayRight);
   $("wrong").addEventListener("submit", (e) => {
     e.preventDefault();
-    const label = $("true-label").value.trim();
-    if (label) feedback({ label, correct: false }); else say("Say what it is.", true);
+    const label = $("true-label").value;
+    if (label) feedback({ label }); else say("Choose what it is.", true);
   });
+  $("find-label").addEventListener("input", () => fillChoice(model($("model").value).labels));
+  $("send-rows").addEventListener("click", sendRows);
   $("copy-curl").addEventListener("click", () => copy(state.curl, "The curl line"));
   $("copy-python").addEventListener("click", () => copy(state.python, "The Python"));
   for (const v of ["look", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));

@@ -20,6 +20,7 @@ from eyewright.core.errors import EyewrightError, UsageError
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response
 from eyewright.serving.models import Model
+from eyewright.serving.protocols.annotations import feedback_of
 from eyewright.serving.service import Options, Service
 
 _MOST_TASKS = 64
@@ -80,13 +81,17 @@ async def setup(service: Service, request: Request, name: str | None = None) -> 
 
 
 async def webhook(service: Service, request: Request, name: str | None = None) -> Response:
-    """POST /webhook: an annotation that was made becomes feedback, if it answers a prediction of ours."""
+    """POST /webhook: an annotation that was made becomes feedback, if it answers a prediction of ours.
+
+    A label that the model does not know is refused, unless the webhook's address declares it: ?new_classes=NAME,NAME
+    """
     content = _object(request, service)
     stored = 0
     if service.recorder is not None and content.get("action") in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
-        annotation = content.get("annotation")
-        for prediction_id, kept in _feedback_of(annotation if isinstance(annotation, dict) else {}):
-            stored += await asyncio.to_thread(service.recorder.feedback, prediction_id, kept)
+        declared = [n for n in request.query.get("new_classes", "").split(",") if n]
+        for prediction_id, kept in await asyncio.to_thread(feedback_of, content, service.task_of):
+            more = {"new_classes": declared} if declared else {}
+            stored += await asyncio.to_thread(service.recorder.feedback, prediction_id, {**kept, **more})
     return json_response({"status": "ok", "stored": stored}, 201)
 
 
@@ -180,29 +185,6 @@ async def _image(service: Service, task: Mapping[str, Any], key: str) -> bytes:
     if path.stat().st_size > service.settings.body_bytes:
         raise UsageError("the image's file is too large", fix="shrink it")
     return await asyncio.to_thread(path.read_bytes)
-
-
-def _feedback_of(annotation: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Give what an annotation says of a prediction whose results it began from: their ids carry the prediction's."""
-    by_id: dict[str, dict[str, Any]] = {}
-    rows = annotation.get("result")
-    for row in rows if isinstance(rows, list) else []:
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("value"), dict):
-            continue
-        origin = row["id"].partition(".")[0][:80]
-        value = row["value"]
-        kept = by_id.setdefault(origin, {})
-        if isinstance(value.get("choices"), list) and value["choices"]:
-            kept["label"] = str(value["choices"][0])[:200]
-        elif isinstance(value.get("rectanglelabels"), list) and value["rectanglelabels"]:
-            try:
-                w, h = float(row["original_width"]) / 100, float(row["original_height"]) / 100
-                x, y = float(value["x"]), float(value["y"])
-                box = [x * w, y * h, (x + float(value["width"])) * w, (y + float(value["height"])) * h]
-            except (KeyError, TypeError, ValueError):
-                continue
-            kept.setdefault("objects", []).append({"label": str(value["rectanglelabels"][0])[:200], "box_xyxy": box})
-    return [(k, v) for k, v in by_id.items() if v]
 
 
 def _object(request: Request, service: Service) -> dict[str, Any]:

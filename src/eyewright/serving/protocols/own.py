@@ -15,8 +15,9 @@ from eyewright.serving.service import OPTIONS, Service, check_names, read_option
 from eyewright.serving.settings import Settings
 
 _MOST_TEXT = 2000
+_MOST_LABEL = 200
 _MOST_ID = 80
-_FEEDBACK = ("prediction_id", "label", "correct", "comment", "objects")
+_FEEDBACK = ("prediction_id", "label", "correct", "comment", "objects", "classes", "new_classes")
 _LARGE = 2**18
 
 
@@ -95,43 +96,59 @@ async def page_of(service: Service, request: Request, name: str, kind: str) -> R
 
 
 async def feedback(service: Service, request: Request) -> Response:
-    """POST /v1/feedback: {"prediction_id", "label" or "correct" or "objects", "comment"}"""
+    """POST /v1/feedback: {"prediction_id", "label" or "correct" or "objects" or "classes", "comment", "new_classes"};
+    or a PNG of class ids as the body, the corrected mask of ?prediction_id=…"""
     if service.recorder is None:
         raise HttpError(
             404, "no_log", "the server keeps no log, so feedback has nowhere to go", fix="start it with one"
         )
-    content = request.json(service.settings)
-    if not isinstance(content, dict) or not isinstance(content.get("prediction_id"), str):
-        raise HttpError(400, "feedback", "expected prediction_id and label or correct", fix="see /openapi.json")
-    check_names(content, _FEEDBACK)
-    if len(content["prediction_id"]) > _MOST_ID:
-        raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
-    kept: dict[str, Any] = {}
-    for key, kind in (("label", str), ("correct", bool), ("comment", str), ("objects", list)):
-        value = content.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise UsageError(f"expected {key} as {kind.__name__}, found {type(value).__name__}", fix="change it")
-        if value is not None:
-            kept[key] = value[:_MOST_TEXT] if isinstance(value, str) else value
-    if not {"label", "correct", "objects"} & set(kept):
-        raise HttpError(400, "feedback", "expected label, correct or objects, found none", fix="say what is right")
-    if isinstance(kept.get("objects"), list):
-        _check_objects(kept["objects"])
-    if not await _in_thread(service.recorder.feedback, content["prediction_id"], kept):
+    if request.media_type.startswith("image/"):
+        prediction_id = request.query.get("prediction_id", "")
+        _check_id(prediction_id)
+        content: dict[str, Any] = {"objects": await _mask_of(service, request, prediction_id)}
+    else:
+        content = request.json(service.settings)
+        if not isinstance(content, dict) or not isinstance(content.get("prediction_id"), str):
+            raise HttpError(400, "feedback", "expected prediction_id and label or correct", fix="see /openapi.json")
+        check_names(content, _FEEDBACK)
+        prediction_id = content.pop("prediction_id")
+        _check_id(prediction_id)
+        for key, kind in (("label", str), ("correct", bool), ("comment", str), ("objects", list)):
+            value = content.get(key)
+            if value is not None and not isinstance(value, kind):
+                raise UsageError(f"expected {key} as {kind.__name__}, found {type(value).__name__}", fix="change it")
+        content = {k: v[:_MOST_TEXT] if isinstance(v, str) else v for k, v in content.items() if v is not None}
+        if not {"label", "correct", "objects", "classes"} & set(content):
+            raise HttpError(400, "feedback", "expected label, correct or objects, found none", fix="say what is right")
+        if isinstance(content.get("objects"), list):
+            _check_objects(content["objects"])
+    if not await _in_thread(service.recorder.feedback, prediction_id, content):
         raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
     return json_response({"stored": True}, 201)
 
 
+def _check_id(prediction_id: str) -> None:
+    if len(prediction_id) > _MOST_ID:
+        raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
+
+
 def _check_objects(rows: list[Any]) -> None:
+    """Check the size of what is said of objects; what it means is checked against the model's classes."""
     if len(rows) > _MOST_TEXT:
         raise UsageError(f"expected at most {_MOST_TEXT} objects, found {len(rows)}", fix="send fewer")
     for row in rows:
-        box = row.get("box_xyxy") if isinstance(row, dict) else None
-        numbers = isinstance(box, list) and len(box) == 4 and all(
-            isinstance(v, int | float) and not isinstance(v, bool) for v in box
-        )  # fmt: skip
-        if not numbers or not isinstance(row.get("label"), str) or len(row["label"]) > 200 or len(row) > 2:
+        label = row.get("label") if isinstance(row, dict) else None
+        if not isinstance(label, str) or len(label) > _MOST_LABEL:
             raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
+
+
+async def _mask_of(service: Service, request: Request, prediction_id: str) -> list[dict[str, Any]]:
+    """Read a corrected mask in a worker, as any image is."""
+    assert service.recorder is not None
+    name = await _in_thread(service.recorder.model_of, prediction_id)
+    if name is None or name not in service.models:
+        raise HttpError(404, "prediction", "no prediction of that id by a served model is in the log", fix="check it")
+    return await service.read_mask(service.models[name], request.body)
 
 
 async def watch(service: Service, request: Request) -> Response:
@@ -146,7 +163,7 @@ async def image(service: Service, request: Request, name: str) -> Response:
     found = None if service.recorder is None else await _in_thread(service.recorder.image, name)
     if found is None:
         raise HttpError(404, "image", "no image of that name is kept", fix="see /v1/watch")
-    return Response(found, media_type="image/jpeg")
+    return Response(found, media_type="image/png" if found.startswith(b"\x89PNG") else "image/jpeg")
 
 
 async def _in_thread(call: Any, *arguments: Any) -> Any:

@@ -1,0 +1,248 @@
+"""What people say of a prediction, checked before it is stored: labels the model knows, boxes and masks in the image.
+
+One implementation for the HTTP route, Label Studio, files and Python, so that no way in is laxer than the others.
+"""
+
+__all__ = ["LABELS_SHOWN", "VERDICTS", "check_feedback", "check_label", "true_objects"]
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from eyewright.core.errors import DatasetError, UsageError, spelling_hint
+from eyewright.imaging.rasters import parse_counts
+
+Verdict = Literal["right", "wrong_label", "false_alarm", "missing"]
+
+VERDICTS: tuple[str, ...] = get_args(Verdict)
+"""What can be said of one box: it is right, it has another label, nothing is there, it was not found."""
+
+LABELS_SHOWN = 40
+"""How many labels an error lists."""
+
+_MOST_OBJECTS = 2000
+_MOST_TEXT = 2000
+_MOST_NAME = 200
+_MOST_RUNS = 4_000_000
+_SAYS = ("label", "correct", "objects", "classes")
+_KINDS: Mapping[str, tuple[type, str]] = {
+    "label": (str, "text"),
+    "correct": (bool, "true or false"),
+    "comment": (str, "text"),
+    "objects": (list, "a list of objects"),
+    "classes": (dict, "an object of class names and true or false"),
+    "new_classes": (list, "a list of class names"),
+}
+
+
+def check_feedback(
+    content: Mapping[str, Any],
+    *,
+    task: str,
+    labels: Sequence[str] | None,
+    predicted: str | None = None,
+    size_hw: tuple[int, int] | None = None,
+    new_classes: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return what is stored of `content`, which somebody said of a prediction of a model of `task` with `labels`.
+
+    Args:
+        content: at least one of `label` (classification), `correct`, `objects` (everything that is in the image:
+            `label`, `box_xyxy` and, for masks, `segmentation` in COCO's run lengths; `verdict` is one of `VERDICTS`)
+            and `classes` (segmentation: class name to whether its pixels are right); `comment` is kept, `new_classes`
+            declares classes that the model does not know; all other keys are left out.
+        labels: the classes of the model; None where they are not known, and labels are not checked.
+        predicted: the label that the model gave; what contradicts itself is refused.
+        size_hw: height and width of the image that was predicted, in pixels.
+        new_classes: further declared classes.
+
+    Raises:
+        UsageError: a label that is neither known nor declared, or a value of another type or outside the image.
+    """
+    kept: dict[str, Any] = {}
+    for key, (kind, wanted) in _KINDS.items():
+        value = content.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, kind):
+            raise UsageError(f"expected {key} as {wanted}, found {type(value).__name__}", fix="change it")
+        kept[key] = value[:_MOST_TEXT] if isinstance(value, str) else value
+    declared = _declared([*kept.pop("new_classes", []), *new_classes], labels or ())
+    known = None if labels is None else [*labels, *declared]
+    if not set(_SAYS) & set(kept):
+        raise UsageError("expected label, correct, objects or classes, found none", fix="say what is right")
+    _check_task(kept, task)
+    if "label" in kept:
+        check_label(kept["label"], known)
+        _check_agreement(kept, predicted)
+    if "classes" in kept:
+        for name, right in kept["classes"].items():
+            check_label(name, labels)
+            if not isinstance(right, bool):
+                raise UsageError(f"expected true or false for class {name!r}, found {right!r}", fix="change it")
+    if "objects" in kept:
+        kept["objects"] = _objects(kept["objects"], task, known, size_hw)
+    named = {kept.get("label"), *(o["label"] for o in kept.get("objects", ()))}
+    used = [name for name in declared if name in named]
+    return {**kept, "new_classes": used} if used else kept
+
+
+def check_label(name: object, labels: Sequence[str] | None) -> None:
+    """Refuse a label that is not one of `labels`; they are listed and the nearest spelling is suggested.
+
+    >>> check_label("dsic", ["cross", "disc"])
+    Traceback (most recent call last):
+    eyewright.core.errors.UsageError: unknown label 'dsic', expected one of: cross, disc; did you mean 'disc'? A class that is new has to be declared (new_classes, --new-class)
+
+    Raises:
+        UsageError: it is not.
+    """  # noqa: E501
+    if isinstance(name, str) and name and (labels is None or name in labels):
+        return
+    if labels is None:
+        raise UsageError("expected a label as text, found none", fix="change it")
+    shown = name[:_MOST_NAME] if isinstance(name, str) else type(name).__name__
+    rest = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
+    listed = ", ".join(labels[:LABELS_SHOWN]) + rest
+    hint = spelling_hint(shown, labels)
+    near = f"{hint} A" if hint.startswith("did you mean") else "choose one of them. A"
+    raise UsageError(
+        f"unknown label {shown!r}, expected one of: {listed}",
+        fix=f"{near} class that is new has to be declared (new_classes, --new-class)",
+        code="unknown_label",
+    )
+
+
+def true_objects(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the objects that are in the image according to feedback, None where it does not say."""
+    rows = content.get("objects")
+    if not isinstance(rows, list):
+        return None
+    return [o for o in rows if isinstance(o, dict) and o.get("verdict") != "false_alarm"]
+
+
+def _declared(names: Sequence[object], labels: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    folded = {n.casefold(): n for n in labels}
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or len(name) > _MOST_NAME or not name.isprintable():
+            raise UsageError(
+                f"expected the name of a new class as text of 1 to {_MOST_NAME} characters, found {str(name)[:40]!r}",
+                fix="change it",
+            )
+        same = folded.get(name.strip().casefold())
+        if same is not None and same != name:
+            raise UsageError(
+                f"the new class {name!r} differs from {same!r} only in case or spaces", fix=f"use {same!r}"
+            )
+        if same is None and name not in found:
+            found.append(name)
+    return found
+
+
+def _check_task(kept: Mapping[str, Any], task: str) -> None:
+    allowed = {"classify": ("label",), "detect": ("objects",), "instance": ("objects",)}
+    fitting = allowed.get(task, ("objects", "classes"))
+    for key in ("label", "objects", "classes"):
+        if task and key in kept and key not in fitting:
+            raise UsageError(
+                f"expected {' or '.join((*fitting, 'correct'))} for a prediction of {task!r}, found {key}",
+                fix="see /openapi.json",
+            )
+
+
+def _check_agreement(kept: Mapping[str, Any], predicted: str | None) -> None:
+    if predicted is None or "correct" not in kept or kept["correct"] is (kept["label"] == predicted):
+        return
+    said = "right" if kept["correct"] else "wrong"
+    raise UsageError(
+        f"the feedback contradicts itself: it calls the prediction {predicted!r} {said} and gives the label "
+        f"{kept['label']!r}",
+        fix="send only one of label and correct",
+    )
+
+
+def _objects(
+    rows: Sequence[Any], task: str, known: Sequence[str] | None, size_hw: tuple[int, int] | None
+) -> list[dict[str, Any]]:
+    if len(rows) > _MOST_OBJECTS:
+        raise UsageError(f"expected at most {_MOST_OBJECTS} objects, found {len(rows)}", fix="send fewer")
+    found = []
+    runs = 0
+    for row in rows:
+        if not isinstance(row, dict):
+            raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
+        check_label(row.get("label"), known)
+        one: dict[str, Any] = {"label": row["label"]}
+        outlined = task in ("segment", "instance") and row.get("segmentation") is not None
+        if row.get("box_xyxy") is not None or not outlined:
+            if task == "segment":
+                raise UsageError("expected objects as {label, segmentation} for masks", fix="change it")
+            one["box_xyxy"] = _box(row.get("box_xyxy"), size_hw)
+        if outlined:
+            one["segmentation"] = _segmentation(row["segmentation"], size_hw)
+            runs += len(one["segmentation"]["counts"])
+            if runs > _MOST_RUNS:
+                raise UsageError(f"expected masks of at most {_MOST_RUNS} characters in all", fix="simplify them")
+        verdict = row.get("verdict")
+        if verdict is not None:
+            if verdict not in VERDICTS:
+                raise UsageError(
+                    f"unknown verdict {str(verdict)[:40]!r}", fix=spelling_hint(str(verdict)[:40], VERDICTS)
+                )
+            one["verdict"] = verdict
+        if row.get("predicted") is not None:
+            check_label(row["predicted"], known)
+            one["predicted"] = row["predicted"]
+        found.append(one)
+    return found
+
+
+def _box(box: object, size_hw: tuple[int, int] | None) -> list[float]:
+    """Return a box cut to its image."""
+    if (
+        not isinstance(box, list | tuple)
+        or len(box) != 4
+        or not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in box)
+    ):
+        raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
+    x0, y0, x1, y1 = (float(v) for v in box)
+    if size_hw is not None:
+        height, width = size_hw
+        x0, x1 = max(0.0, x0), min(float(width), x1)
+        y0, y1 = max(0.0, y0), min(float(height), y1)
+    if not (x1 > x0 and y1 > y0):
+        where = "" if size_hw is None else f" in the image of {size_hw[1]}x{size_hw[0]} pixels"
+        raise UsageError(
+            f"expected a box with x0 < x1 and y0 < y1{where}, found {list(box)}",
+            fix="give corners in pixels of the image that was sent",
+        )
+    return [x0, y0, x1, y1]
+
+
+def _segmentation(given: object, size_hw: tuple[int, int] | None) -> dict[str, Any]:
+    form = 'a mask as {"size": [height, width], "counts": "…"}, COCO\'s compressed run lengths'
+    if not isinstance(given, dict) or not isinstance(given.get("counts"), str):
+        raise UsageError(f"expected {form}, found another form", fix="send segmentations as predictions hold them")
+    size, counts = given.get("size"), given["counts"]
+    if (
+        not isinstance(size, list | tuple)
+        or len(size) != 2
+        or not all(isinstance(v, int) and not isinstance(v, bool) and 0 < v < 2**20 for v in size)
+    ):
+        raise UsageError(f"expected {form}, found another size", fix="send segmentations as predictions hold them")
+    height, width = int(size[0]), int(size[1])
+    if size_hw is not None and (height, width) != tuple(size_hw):
+        raise UsageError(
+            f"expected a mask of the image's size, {size_hw[1]}x{size_hw[0]}, found {width}x{height}",
+            fix="send the mask in pixels of the image that was sent",
+        )
+    if len(counts) > _MOST_RUNS:
+        raise UsageError(f"expected a mask of at most {_MOST_RUNS} characters", fix="simplify it")
+    try:
+        covered = int(parse_counts(counts).sum())
+    except DatasetError as error:
+        raise UsageError(error.message, fix="send segmentations as predictions hold them") from None
+    if covered != height * width:
+        raise UsageError(f"expected run lengths of {height * width} pixels, found {covered}", fix="send the whole mask")
+    return {"size": [height, width], "counts": counts}
