@@ -26,13 +26,14 @@ _FEWEST = 6
 _LARGEST = 0.25
 
 
-def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None) -> Grouping:
+def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None, by_name: bool = True) -> Grouping:
     """Return the groups of images that are not independent, the largest first; `scan` is of the dataset's images.
 
     Always kept together: what the data states (`Sample.group`), equal files, copies and views of one object that were
     verified on pixels. `group_by` adds a rule: "folder", or a regular expression on names, by its first group if it has
     one. Without it, a rule found in the names is applied where it splits images into groups that are clearly tighter
-    than chance, and proposed where it is less clear. "none" keeps only equal files together.
+    than chance, and proposed where it is less clear. "none" keeps only equal files together. `by_name` is
+    False where names say nothing, as of images that a server kept.
 
     Raises:
         UsageError: `group_by` is not a regular expression, or matches no name, or puts all images into one group.
@@ -50,7 +51,7 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         sets.join_keys(_keys_of(dataset, group_by), "rule")
     if scan is not None:
         _join_links(sets, scan.links)
-        if group_by is None and not any(s.group for s in dataset.samples):
+        if by_name and group_by is None and not any(s.group for s in dataset.samples):
             names = [s.id for s in dataset.samples]
             for rule in name_rules(names, dataset.strata, dataset.labels.names, scan.features):
                 if not words and _applies(rule, dataset):

@@ -266,7 +266,7 @@ def _without_leaks(
 ) -> "tuple[Dataset, Learnable, list[Unusable]]":
     """Return old and new data as one, without new images that belong to a test or validation image or contradict a copy
     of theirs; what is left of the new ones; and what was left out."""
-    from eyewright.data.splits import group_samples
+    from eyewright.data.grouped import find_groups
     from eyewright.data.tree import JoinedTree
 
     tree = JoinedTree(old.tree, {FEEDBACK: new.dataset.tree})
@@ -277,7 +277,7 @@ def _without_leaks(
     joined = [*old.samples, *(replace(s, id=FEEDBACK + s.id) for s in new.dataset.samples)]
     merged = replace(old, tree=tree, samples=tuple(joined))
     scan = scan_of(merged, quiet=quiet)
-    groups = group_samples(merged, scan)
+    groups = find_groups(merged, scan, by_name=False).ids(len(merged)).tolist()
     n_old = len(old)
     held = {part: {groups[i] for i in range(n_old) if joined[i].split == part} for part in ("test", "val")}
     out: dict[int, str] = {}
