@@ -364,8 +364,8 @@ def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) ->
     if reference is not None and len(images) >= 8:
         looks = np.array([appearance(p, q) for p, q in zip(pixels, placements, strict=True)], np.float32)
         # Only what the images look like is asked; so the answers of both are the same.
-        flat = Sample(reference.looks, np.zeros((len(reference), 1), np.float32), "segment")
-        window = Sample(looks, np.zeros((len(looks), 1), np.float32), "segment")
+        flat = Sample(reference.looks, np.zeros((len(reference), 1), np.float32))
+        window = Sample(looks, np.zeros((len(looks), 1), np.float32))
         drift = drift_between(flat, window, rng=np.random.default_rng(seed))
         if drift.p <= 0.01:
             moved = ", ".join(drift.moved[:3]) or drift.tests[0]["name"]

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import predict_everything
+from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.answers import answers_of, decoding_of
 from eyewright.nets.pixels import PixelNet
-from eyewright.tasks import TASKS, predict_everything
 
 _BATCH = 256
 _MOST_PIXELS = 4_000_000
@@ -65,9 +66,8 @@ class TorchPredictor:
 
     def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
         """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
-        task = TASKS[self.task_name]
-        boxes = self.task_name in ("detect", "instance")
-        least = float(self.thresholds.min()) if boxes and self.thresholds is not None else None
+        task = task_of(self.task_name)
+        least = None if self.thresholds is None else float(self.thresholds.min())
         return [task.settle(p, self.thresholds) for p in predict_everything(self, images, least=least)]
 
 
