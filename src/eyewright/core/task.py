@@ -122,6 +122,7 @@ class Task:
         outputs: the arrays a model answers, in order.
         metrics: the main one first.
         options: what it supports of `_OPTIONS`; anything else is refused by `require`.
+        losses: the names of the losses it can be trained with, the usual one first.
         columns: the keys of `Report.per_class` rows that a table shows.
         foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces).
         contracts: layouts of the outputs of a foreign model that can be read (see `bundle.contract`).
@@ -145,6 +146,7 @@ class Task:
     outputs: tuple[Output, ...]
     metrics: tuple[MetricInfo, ...]
     options: frozenset[str]
+    losses: tuple[str, ...]
     columns: tuple[str, ...]
     foreign: Mapping[str, str]
     contracts: tuple[str, ...]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, MissingExtraError, RefusedError
 from eyewright.core.files import write_bytes
-from eyewright.nets.answers import answers_of
 from eyewright.nets.pixels import PixelNet
+from eyewright.training.learner import learner_of
 
 FILE = "model.pte"
 """What a target's program is called."""
@@ -43,7 +43,7 @@ def write_executorch(
             fix="take it to onnx, openvino or torch",
             code="target_operator",
         )
-    model = answers_of(net, task, temperature=temperature).eval()
+    model = learner_of(task).answers(net, temperature=temperature).eval()
     example = torch.zeros(1, *size_hw, channels, dtype=torch.uint8)
     with _quietly():
         try:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -22,32 +21,11 @@ from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.rng import generator
 from eyewright.imaging.preparation import Preparation
-from eyewright.nets.hub_scenes import HubDetector, HubMasks, HubSegmenter
+from eyewright.nets.hub_kinds import CLASSIFIERS, HubKind
 
 _WANTED = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 _BGR = "eyewright_bgr"
-_UNIVERSAL = ("AutoModelForUniversalSegmentation", "MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING")
-_CLASSES = MappingProxyType(
-    {
-        "classify": (("AutoModelForImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING"),),
-        "detect": (("AutoModelForObjectDetection", "MODEL_FOR_OBJECT_DETECTION_MAPPING"),),
-        "segment": (("AutoModelForSemanticSegmentation", "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING"), _UNIVERSAL),
-        "instance": (_UNIVERSAL,),
-    }
-)
-_DOES = MappingProxyType(
-    {
-        "classify": "classify images",
-        "detect": "find objects",
-        "segment": "segment images",
-        "instance": "outline objects",
-    }
-)
-# Nets of mask queries that take an image alone; OneFormer wants a text with it.
-_QUERIES = frozenset({"mask2former", "maskformer", "eomt", "eomt_dinov3"})
-# Detectors whose last class is "nothing", by softmax; the others ask of each class by itself.
-_ONE_BACKGROUND = frozenset({"detr", "yolos", "table-transformer"})
 # The step in which sizes are chosen that a checkpoint leaves open.
 _STEP = 32
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
@@ -106,11 +84,11 @@ class HubBuilder:
     name: str
     folder: Path
     labels: LabelSpace | None = None
-    task: str = "classify"
+    kind: HubKind = CLASSIFIERS
 
     def for_labels(self, labels: LabelSpace) -> "HubBuilder":
         """Give a builder for these classes: if they are the checkpoint's own, its head is kept."""
-        return HubBuilder(self.name, self.folder, labels, self.task)
+        return HubBuilder(self.name, self.folder, labels, self.kind)
 
     def __call__(
         self, n_classes: int, *, channels: int = 3, size_hw: tuple[int, int] = (0, 0), dropout: float | None = None
@@ -135,11 +113,7 @@ class HubBuilder:
                 # A configuration keeps what it does not know, so the net can be built from it alone.
                 setattr(model.config, _BGR, self._preprocessing[2])
         order = [own[name] for name in classes] if keeps_head else list(range(n_classes))
-        if self.task == "detect":
-            return HubDetector(model, order, one_background=config.model_type in _ONE_BACKGROUND)
-        if config.model_type in _QUERIES:
-            return HubMasks(model, order, instances=self.task == "instance")
-        return HubSegmenter(model, order) if self.task == "segment" else HubBody(model, order)
+        return self.kind.body(model, order, config.model_type)
 
     def _load(self, transformers: Any, classes: tuple[str, ...] | None) -> Any:
         new: dict[str, Any] = {}
@@ -170,12 +144,13 @@ class HubBuilder:
                 f"{self.name!r} cannot be built: {_first_line(error)}",
                 fix="use a checkpoint that transformers builds alone, such as DETR's revision no_timm, or install it",
             ) from error
-        head = tuple(f"{name}." for name in _head_of(model)) if classes is not None and self.task == "classify" else ()
-        missing = sorted(n for n in found["missing_keys"] if not n.startswith(head or "\0"))
-        if self.task != "classify":
-            # New classes get new heads, which transformers names as mismatched, and not as missing.
-            heads = ("class_", "class_head", "classifier", "score_head", "criterion.empty_weight")
-            missing = [n for n in missing if not any(h in n for h in heads)]
+        # New classes get new heads, which transformers names as mismatched, and not as missing.
+        own = () if self.kind.heads or classes is None else tuple(f"{name}." for name in _head_of(model))
+        missing = sorted(
+            n
+            for n in found["missing_keys"]
+            if not n.startswith(own or "\0") and not any(h in n for h in self.kind.heads)
+        )
         if missing:
             raise CheckpointError(
                 f"{self.name!r} lacks {len(missing)} of its weights, such as {missing[0]}", fix="download it again"
@@ -208,16 +183,15 @@ class HubBuilder:
                 ) from error
             if self._auto_of(config, transformers) is None:
                 raise CheckpointError(
-                    f"{self.name!r} is a {config.model_type!r}, which does not {_DOES[self.task]}",
+                    f"{self.name!r} is a {config.model_type!r}, which does not {self.kind.does}",
                     fix="use another model",
                 )
         return config
 
     def _auto_of(self, config: Any, transformers: Any) -> str | None:
         """Give the name of transformers' class that makes a net of this configuration do our task."""
-        for name, mapping in _CLASSES[self.task]:
-            universal = mapping == _UNIVERSAL[1]
-            if type(config) in getattr(transformers, mapping) and (not universal or config.model_type in _QUERIES):
+        for name, mapping, types in self.kind.autos:
+            if type(config) in getattr(transformers, mapping) and (types is None or config.model_type in types):
                 return name
         return None
 
@@ -311,9 +285,7 @@ class HubBuilder:
                     scaling = {"mean": mean, "std": deviation}
                     if _same(processor, preparation, scaling, bgr=bgr):
                         return preparation, scaling, bgr
-            if self.task != "classify" and (
-                _side(processor.size, "shortest_edge") or _side(processor.size, "longest_edge")
-            ):
+            if self.kind.any_size and (_side(processor.size, "shortest_edge") or _side(processor.size, "longest_edge")):
                 for deviation, bgr in scalings:
                     scaling = {"mean": mean, "std": deviation}
                     if _same_scaling(processor, scaling, bgr=bgr):
@@ -329,8 +301,8 @@ class HubBuilder:
         write_json(folder / "config.json", json.loads(model.config.to_json_string(use_diff=False)))
 
 
-def hub_builder(name: str, task: str = "classify") -> HubBuilder:
-    """Give the builder for `hf:FOLDER` or `hf:OWNER/MODEL`; an id is looked up in the local cache, then fetched.
+def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
+    """Return the builder for `hf:FOLDER` or `hf:OWNER/MODEL`; an id is looked up in the local cache, then fetched.
 
     Nothing but safetensors and JSON is fetched, and no code of the checkpoint is run.
 
@@ -339,20 +311,18 @@ def hub_builder(name: str, task: str = "classify") -> HubBuilder:
         CheckpointError: no such folder or id, or it cannot be fetched.
         UsageError: a task that no checkpoint is read for.
     """
-    if task not in _CLASSES:
-        raise UsageError(
-            f"expected a task of {', '.join(_CLASSES)} with {name!r}, found {task!r}", fix="use our own nets"
-        )
+    if kind is None:
+        raise UsageError(f"no published model such as {name!r} is read for this task", fix="use our own nets")
     from importlib.util import find_spec
 
     if find_spec("transformers") is None:
         raise MissingExtraError(f"{name!r} needs transformers", fix="pip install 'eyewright[hf]'")
     where = name.removeprefix("hf:")
     if Path(where).is_dir():
-        return HubBuilder(name, Path(where), task=task)
+        return HubBuilder(name, Path(where), kind=kind)
     if where.count("/") != 1 or where.startswith((".", "/", "~")):
         raise CheckpointError(f"expected a folder or OWNER/MODEL after 'hf:', found {where!r}", fix="check the path")
-    return HubBuilder(name, _snapshot(where), task=task)
+    return HubBuilder(name, _snapshot(where), kind=kind)
 
 
 def _head_of(model: Any) -> list[str]:

@@ -238,6 +238,7 @@ TASK = Task(
         MetricInfo("brier", "Brier score", "", False, tile=False, paired=True),
     ),
     options=frozenset({"coverage", "ensemble", "gradients", "import", "label_check", "mixing", "unlabelled", "web"}),
+    losses=("cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"),
     columns=("precision", "recall", "f1"),
     foreign=MappingProxyType({"hub": "image-classification", "openvino": "Classification", "label-studio": "Choices"}),
     contracts=("probabilities",),

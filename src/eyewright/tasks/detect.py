@@ -311,6 +311,7 @@ TASK = Task(
     outputs=(Output("boxes", ("A", 4)), Output("scores", ("A", "C"))),
     metrics=METRICS,
     options=frozenset({"import", "iou", "tile", "unlabelled", "web"}),
+    losses=("varifocal",),
     columns=("ap50", "ap", "precision", "recall", "f1"),
     foreign=MappingProxyType({"hub": "object-detection", "label-studio": "RectangleLabels"}),
     contracts=("boxes_scores", "joined", "grid"),

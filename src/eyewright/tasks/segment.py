@@ -295,6 +295,7 @@ TASK = Task(
         MetricInfo("pixel_accuracy", "pixel accuracy", "", tile=False, paired=True),
     ),
     options=frozenset({"ensemble", "import", "tile", "unlabelled", "web"}),
+    losses=("dice_cross_entropy", "cross_entropy", "focal", "dice", "boundary"),
     columns=("iou", "dice", "boundary_f"),
     foreign=MappingProxyType({"hub": "image-segmentation", "openvino": "Segmentation", "label-studio": "BrushLabels"}),
     contracts=("pixels",),
