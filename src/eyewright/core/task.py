@@ -1,13 +1,13 @@
 """A task as one value: what a model of it answers, how that is read, measured and said; found by its name."""
 
-__all__ = ["Agreement", "Limits", "MetricInfo", "Output", "Raw", "Task", "Words", "task_names", "task_of"]
+__all__ = ["Agreement", "Explained", "Limits", "MetricInfo", "Output", "Raw", "Task", "Words", "task_names", "task_of"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "iou": "--iou",
         "tile": "--tile",
+        "classes": "--classes",
         "coverage": "coverage",
         "ensemble": "--ensemble",
         "import": "importing a model",
@@ -90,6 +91,27 @@ class Words:
     wins: str
 
 
+class Explained(Protocol):
+    """A question to a model's raw answers: how much of one class, object or region is there in each of N images?
+
+    `box` is x0, y0, x1, y1 in prepared pixels where an object is explained. `cells` is how many windows a side hide
+    parts of the image: more where what is explained is smaller than the image.
+    """
+
+    @property
+    def label(self) -> int: ...
+
+    @property
+    def box(self) -> NDArray[np.float64] | None: ...
+
+    @property
+    def cells(self) -> int: ...
+
+    def __call__(self, raw: Raw) -> NDArray[np.float64]:
+        """Return a score in [0, 1] for each image, (N,)."""
+        ...
+
+
 class Limits(NamedTuple):
     """How far two runtimes of one model may be apart at a precision: a probability or score, and the least IoU of two
     boxes that are one."""
@@ -133,6 +155,8 @@ class Task:
         limits: precision to the `Limits` of the parity gate.
         agree: `(ours, theirs, limits)`, two `Answers`, to an `Agreement`.
         views: `(predictor, image, flip, tile, overlap, iou)` to one prediction joined from several views.
+        explained: `(raw, prediction, placement, label)` of one image to what can be explained of it, most important
+            first; `label` limits it to one class.
         summary: numbers a prediction, (N, C), to one number (N,) whose drift is tested, and what it is called.
         labelled: the same numbers to how much of each class was predicted, (N, C).
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
@@ -156,6 +180,7 @@ class Task:
     limits: Mapping[str, Limits]
     agree: Callable[..., Agreement]
     views: Callable[..., Any]
+    explained: Callable[[Raw, Any, Any, int | None], Sequence[Explained]]
     summary: Callable[[NDArray[Any]], tuple[str, NDArray[Any]]]
     labelled: Callable[[NDArray[Any]], NDArray[Any]]
     example: Callable[[np.random.Generator], tuple[Raw, Sequence[Any]]]

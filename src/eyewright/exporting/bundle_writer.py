@@ -249,10 +249,11 @@ def _tensors(predictor: Predictor) -> dict[str, Any]:
 
 
 def _hugging_face_config(labels: LabelSpace, run: Run) -> dict[str, Any]:
+    known = task_of(run.task_name).foreign
     return {
         "architectures": [run.recipe.model_name],
         "model_type": "eyewright",
-        **({"problem_type": "single_label_classification"} if run.task_name == "classify" else {}),
+        **({"problem_type": known["problem_type"]} if "problem_type" in known else {}),
         "eyewright_task": run.task_name,
         "num_labels": len(labels),
         "num_channels": run.preparation.channels,

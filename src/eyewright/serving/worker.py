@@ -289,17 +289,12 @@ class _Served:
         self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Any, watch: _Watch
     ) -> list[dict[str, Any]]:
         """Give heatmaps as PNG over the source image, with their verdicts."""
-        from eyewright.explanation.outside import explain_class, explain_prepared
+        from eyewright.explanation.outside import explain_prepared
 
         with watch.over(job.until) as options:
             asked = _Stoppable(self.bundle, options)
             try:
-                if self.bundle.task_name == "classify":
-                    found = [explain_class(asked, pixels, label=job.label)]
-                else:
-                    found = explain_prepared(
-                        asked, pixels, placement, shown, method="occlusion", label=job.label, most=1
-                    )
+                found = explain_prepared(asked, pixels, placement, shown, label=job.label, most=1)
             except EyewrightError:
                 raise
             except Exception as error:  # ONNX Runtime raises types of its own

@@ -1,6 +1,6 @@
 """Classification: one label an image. What raw arrays mean, how good they are, how they look."""
 
-__all__ = ["TASK", "ClassPrediction"]
+__all__ = ["TASK", "ClassPrediction", "ClassTarget"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
-from eyewright.core.task import Agreement, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import Agreement, Explained, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
@@ -79,6 +79,10 @@ class ClassPrediction(Drawn):
         from eyewright.imaging.overlay import caption
 
         return caption(image, f"{self.top1}  {self.confidence:.1%}")
+
+    def line(self) -> str:
+        """Say in a line what was predicted: the three most likely labels."""
+        return "  ".join(f"{n} {s:.1%}" for n, s in zip(self.labels[:3], self.scores[:3], strict=True))
 
     def headline(self) -> tuple[str, float]:
         """Return the label and score that a log files the prediction under."""
@@ -183,6 +187,29 @@ def join_views(
     return replace(both[0], probabilities=np.asarray(mean, np.float32))
 
 
+@dataclass(frozen=True)
+class ClassTarget:
+    """The probability of a class."""
+
+    label: int
+
+    @property
+    def box(self) -> None:
+        return None
+
+    @property
+    def cells(self) -> int:
+        return 8
+
+    def __call__(self, raw: Raw) -> NDArray[np.float64]:
+        return raw["probabilities"][:, self.label].astype(np.float64)
+
+
+def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
+    """Return the top class, or the one that is asked for."""
+    return [ClassTarget(int(raw["probabilities"][0].argmax()) if label is None else label)]
+
+
 def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
     """Return how confident each of (N, C) answers is, (N,)."""
     return "confidence", np.asarray(answers.max(1))
@@ -240,7 +267,14 @@ TASK = Task(
     options=frozenset({"coverage", "ensemble", "gradients", "import", "label_check", "mixing", "unlabelled", "web"}),
     losses=("cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"),
     columns=("precision", "recall", "f1"),
-    foreign=MappingProxyType({"hub": "image-classification", "openvino": "Classification", "label-studio": "Choices"}),
+    foreign=MappingProxyType(
+        {
+            "hub": "image-classification",
+            "openvino": "Classification",
+            "problem_type": "single_label_classification",
+            "label-studio": "Choices",
+        }
+    ),
     contracts=("probabilities",),
     decode=decode,
     settle=settle,
@@ -248,6 +282,7 @@ TASK = Task(
     limits=LIMITS,
     agree=agree,
     views=join_views,
+    explained=explained,
     summary=summary,
     labelled=labelled,
     example=example,

@@ -2,6 +2,7 @@
 
 __all__ = ["DEFAULT_IOU", "LEAST_SCORE", "TASK", "BoxPrediction", "MaskCrop"]
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Metric
-from eyewright.core.task import Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import Explained, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.metrics.matching import Detected, MaskCrop, whole_masks
 from eyewright.tasks.box_agreement import agree_on_boxes
 from eyewright.tasks.boxes import DEFAULT_IOU, choose_boxes
@@ -28,6 +29,7 @@ LEAST_SCORE = 0.01
 """Objects of a higher score are kept for measuring; a person sees those at the operating points."""
 
 _MOST = 300
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,12 @@ class BoxPrediction(Drawn):
             texts = [f"#{t} {text}" for t, text in zip(self.track_ids, texts, strict=True)]
         colours = self.track_ids if self.track_ids is not None else self.label_ids
         return draw_objects(image, self.boxes_xyxy, texts, colours, masks=self.masks)
+
+    def line(self) -> str:
+        """Say in a line what was found: how many objects of each class."""
+        counts = Counter(self.labels).most_common()
+        shown = ", ".join(f"{n} {label}" for label, n in counts[:_SHOWN])
+        return (shown + (", …" if len(counts) > _SHOWN else "")) or "nothing"
 
     def headline(self) -> tuple[str, float]:
         """Return the label and score that a log files the prediction under; "" and 0 where nothing was found."""
@@ -259,6 +267,39 @@ def join_views(
     return BoxPrediction(found.boxes, found.scores, found.label_ids, predictor.labels, image.shape[:2], found.crops)
 
 
+@dataclass(frozen=True, eq=False)
+class BoxTarget:
+    """How well the best answer agrees with one object in place and class (Petsiuk et al. 2021, "D-RISE").
+
+    `box` is x0, y0, x1, y1 in prepared pixels; the score is the largest overlap times class score of all answers.
+    """
+
+    label: int
+    box: NDArray[np.float64]
+
+    @property
+    def cells(self) -> int:
+        return 12
+
+    def __call__(self, raw: Raw) -> NDArray[np.float64]:
+        boxes, scores = raw["boxes"].astype(np.float64), raw["scores"][..., self.label].astype(np.float64)
+        wide = np.minimum(boxes[..., 2], self.box[2]) - np.maximum(boxes[..., 0], self.box[0])
+        high = np.minimum(boxes[..., 3], self.box[3]) - np.maximum(boxes[..., 1], self.box[1])
+        both = wide.clip(0) * high.clip(0)
+        area = (boxes[..., 2] - boxes[..., 0]).clip(0) * (boxes[..., 3] - boxes[..., 1]).clip(0)
+        own = float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+        best: NDArray[np.float64] = (both / np.maximum(area + own - both, 1e-9) * scores).max(1)
+        return best
+
+
+def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
+    """Return the objects that were found, sorted by confidence."""
+    scale, offset = np.array(placement.scale_yx[::-1] * 2), np.array(placement.offset_yx[::-1] * 2)
+    rows = [k for k, c in enumerate(prediction.label_ids) if label in (None, int(c))]
+    boxes = prediction.boxes_xyxy.astype(np.float64) * scale + offset
+    return [BoxTarget(int(prediction.label_ids[k]), boxes[k]) for k in rows]
+
+
 def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
     """Return how many objects each of (N, C) answers holds, (N,)."""
     return "amount", np.asarray(answers.sum(1))
@@ -310,7 +351,7 @@ TASK = Task(
     ),
     outputs=(Output("boxes", ("A", 4)), Output("scores", ("A", "C"))),
     metrics=METRICS,
-    options=frozenset({"import", "iou", "tile", "unlabelled", "web"}),
+    options=frozenset({"classes", "import", "iou", "tile", "unlabelled", "web"}),
     losses=("varifocal",),
     columns=("ap50", "ap", "precision", "recall", "f1"),
     foreign=MappingProxyType({"hub": "object-detection", "label-studio": "RectangleLabels"}),
@@ -321,6 +362,7 @@ TASK = Task(
     limits=LIMITS,
     agree=agree_on_boxes,
     views=join_views,
+    explained=explained,
     summary=summary,
     labelled=labelled,
     example=example,

@@ -90,7 +90,7 @@ TASK = replace(
         Output("coefficients", ("A", "K")),
         Output("prototypes", ("K", "h", "w")),
     ),
-    options=frozenset({"iou", "tile"}),
+    options=frozenset({"classes", "iou", "tile"}),
     foreign={"hub": "image-segmentation", "label-studio": "BrushLabels RectangleLabels"},
     contracts=(),
     decode=decode,

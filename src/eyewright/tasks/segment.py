@@ -15,7 +15,7 @@ from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
-from eyewright.core.task import Agreement, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import Agreement, Explained, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SURE_SHARE = 0.0005
 _SURE_LEAST = 9
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,11 @@ class MaskPrediction(Drawn):
         """Return the prediction in C numbers, float32 (C,), as drift is tested on: the share of the pixels."""
         counts = np.bincount(self.mask.ravel(), minlength=len(self.label_space)) / self.mask.size
         return counts.astype(np.float32)
+
+    def line(self) -> str:
+        """Say in a line what was found: the share of the image of each class."""
+        pairs = list(zip(self.labels, self.areas, strict=True))[:_SHOWN]
+        return "  ".join(f"{label} {area:.1%}" for label, area in pairs)
 
     def headline(self) -> tuple[str, float]:
         """Return the largest class that is not background and its score, under which a log files the prediction."""
@@ -256,6 +262,35 @@ def join_views(
     return MaskPrediction(mask, sureness, predictor.labels, second)
 
 
+@dataclass(frozen=True, eq=False)
+class MaskTarget:
+    """The mean probability of a class over the pixels, bool (H, W), that the model gave to it."""
+
+    label: int
+    inside: NDArray[np.bool_]
+
+    @property
+    def box(self) -> None:
+        return None
+
+    @property
+    def cells(self) -> int:
+        return 12
+
+    def __call__(self, raw: Raw) -> NDArray[np.float64]:
+        planes = raw["probabilities"][:, self.label].reshape(len(raw["probabilities"]), -1)
+        mean: NDArray[np.float64] = planes[:, self.inside.ravel()].mean(1, dtype=np.float64)
+        return mean
+
+
+def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
+    """Return the classes that were found, the largest first, without the background."""
+    found = raw["probabilities"][0].argmax(0)
+    ids = [int(k) for k in prediction.label_ids if label in (None, k)]
+    fore = [k for k in ids if prediction.label_space.names[k].lower().strip("_") != "background"]
+    return [MaskTarget(k, found == k) for k in fore if (found == k).any()]
+
+
 def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
     """Return how much of each of (N, C) answers is not the first class, (N,)."""
     return "amount", np.asarray(1 - answers[:, 0])
@@ -305,6 +340,7 @@ TASK = Task(
     limits=MappingProxyType({"float32": Limits(1e-3, 0.99), "float16": Limits(0.02, 0.95), "int8": Limits(0.05, 0.9)}),
     agree=agree,
     views=join_views,
+    explained=explained,
     summary=summary,
     labelled=labelled,
     example=example,
