@@ -8,6 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from eyewright.nets.hub_classifier import HubBody
+from eyewright.nets.hub_detector import HubDetector
+from eyewright.nets.hub_masks import HubMasks
+from eyewright.nets.hub_segmenter import HubSegmenter
+
 # Nets of mask queries that take an image alone; OneFormer wants a text with it.
 QUERIES = frozenset({"mask2former", "maskformer", "eomt", "eomt_dinov3"})
 """Types of nets that answer with masks and a class for each of some queries."""
@@ -39,26 +44,18 @@ class HubKind:
 
 
 def _classifier(model: Any, order: list[int], kind: str) -> nn.Module:
-    from eyewright.nets.hub import HubBody
-
     return HubBody(model, order)
 
 
 def _detector(model: Any, order: list[int], kind: str) -> nn.Module:
-    from eyewright.nets.hub_scenes import HubDetector
-
     return HubDetector(model, order, one_background=kind in _ONE_BACKGROUND)
 
 
 def _segmenter(model: Any, order: list[int], kind: str) -> nn.Module:
-    from eyewright.nets.hub_scenes import HubMasks, HubSegmenter
-
     return HubMasks(model, order, instances=False) if kind in QUERIES else HubSegmenter(model, order)
 
 
 def _outliner(model: Any, order: list[int], kind: str) -> nn.Module:
-    from eyewright.nets.hub_scenes import HubMasks
-
     return HubMasks(model, order, instances=True)
 
 
