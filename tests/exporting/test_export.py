@@ -179,6 +179,7 @@ def test_the_bundle_holds_what_the_house_says(finished) -> None:  # type: ignore
         "reference.npz",
         "report.html",
         "report.json",
+        "split.csv",
     }
     manifest = json.loads((folder / "bundle.json").read_text())
     for name, entry in manifest["files"].items():

@@ -226,7 +226,7 @@ def test_the_log_holds_what_was_answered(served, picture: bytes) -> None:
     assert hashlib.sha256(kept).hexdigest() == row.image
     assert b"Exif" not in kept
     shown = served.get(f"/v1/images/{row.image}")
-    assert (shown.body, shown.headers["content-type"]) == (kept, "image/jpeg")
+    assert (shown.body, shown.headers["content-type"]) == (kept, "image/png")
     for name in ("0" * 64, "..%2f..%2fmonitor.db", "monitor.db"):
         assert served.get(f"/v1/images/{name}").status == 404
     watched = served.get("/v1/watch").json["models"]["shapes"]
