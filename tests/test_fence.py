@@ -27,7 +27,7 @@ CIRCLES = {
 
 
 def _places(path: Path) -> Iterator[str]:
-    """Yield where a file compares with a task's name, or has a table or group of them; in `cli/` these may be of verbs."""
+    """Yield where a file compares with a task's name, or has a table or group of them (in `cli/`: of verbs)."""
     inside = path.relative_to(SOURCE)
     if inside.parts[0] in _OWN:
         return
