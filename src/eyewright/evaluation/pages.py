@@ -29,7 +29,7 @@ from eyewright.core.report import Finding, Metric, Report
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
 from eyewright.evaluation.novelty import MAIN, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
-from eyewright.evaluation.together import say_groups
+from eyewright.evaluation.together import say_groups, say_untested
 from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
 
 Pictures = Mapping[str, Mapping[str, Any]]
@@ -57,10 +57,11 @@ def summarise(report: Report) -> str:
 
 
 def caveats(report: Report) -> tuple[str, ...]:
-    """Return the sentences that a headline must not leave out: new things, groups."""
+    """Return the sentences that a headline must not leave out: new things, groups, classes that are not there."""
     return (
         say_novelty(report.tables.get("novelty"), report.task),
         say_groups(report.tables.get("together")),
+        say_untested(report),
     )
 
 
