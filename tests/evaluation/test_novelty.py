@@ -115,6 +115,9 @@ def test_groups_widen_intervals_and_stand_beside_n(task: str) -> None:
     assert "--folds groups" in summarise(together)
     assert together.tables["together"]["effective_n"] < N
     assert f"{b.n} in 9 groups" in render_markdown(together, title="t")
+    taken = "They take images for independent: if some share a person, device or place, say so with --group-by."
+    assert taken in render_html(alone, title="t")
+    assert taken not in render_html(together, title="t")
 
 
 def test_a_comparison_does_not_take_images_of_one_group_for_independent() -> None:

@@ -172,7 +172,10 @@ def _interval_note(report: Report) -> str:
             "Intervals are 95% t intervals over groups, by leaving out one group at a time (Wilson's form for rates)."
         )
     over = "groups" if report.tables.get("together") else "images"
-    return f"Intervals are 95% bootstrap intervals over {over} (Wilson's where the bootstrap collapses to a point)."
+    text = f"Intervals are 95% bootstrap intervals over {over} (Wilson's where the bootstrap collapses to a point)."
+    if over == "groups":
+        return text
+    return f"{text} They take images for independent: if some share a person, device or place, say so with --group-by."
 
 
 def _validation_rows(report: Report) -> dict[str, Any] | None:
