@@ -1,6 +1,6 @@
 """Does the reported interval contain the score on truly new groups, when the tool is not told the groups?
 
-    python benchmarks/coverage.py [--data DIR] [--only SET,SET] [--seed 0] [--keep DIR] [--no-none]
+    python benchmarks/coverage.py [--data DIR] [--only SET,SET] [--seed 0] [--keep DIR] [--rules auto,none]
 
 Ten grouped sets (`grouped_sets.py`), each of which holds back groups that `run` never sees. A set has two rows: the
 grouping found by default, and `--group-by none`. "judged by" names the interval that counts: the headline; where the
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--only", help=f"of {', '.join(SETS)}, lone_clips")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="keep the sets and runs here")
-    parser.add_argument("--no-none", action="store_true", help="leave out the comparison with --group-by none")
+    parser.add_argument("--rules", default="auto,none", help="what is run: auto, none, or both")
     o = parser.parse_args()
     every = {**SETS, "lone_clips": LONE}
     counts: Counter[str] = Counter()
@@ -124,10 +124,10 @@ def main() -> None:
             truth = every[name].make(o.data, folder, np.random.default_rng(o.seed))
             sizes = f"{len(truth)} images in {len(set(truth.values()))} groups"
             print(f"{name}: {every[name].about}; {sizes}", flush=True)
-            for rule in (None,) if o.no_none else (None, "none"):
-                row = once(every[name], folder, truth, rule)
-                show(name, rule or "auto", row)
-                counts[rule or "auto"] += row.get("contained", False) or "refused" in row
+            for rule in o.rules.split(","):
+                row = once(every[name], folder, truth, None if rule == "auto" else rule)
+                show(name, rule, row)
+                counts[rule] += row.get("contained", False) or "refused" in row
     for rule, n in counts.items():
         print(f"{rule}: {n} contained or disclaimed")
 

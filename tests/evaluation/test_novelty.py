@@ -85,6 +85,17 @@ def test_where_some_images_have_a_sibling_the_score_of_the_others_is_said_with_i
     assert said in summarise(report)
 
 
+def test_few_siblings_among_few_images_leave_a_score_of_the_others() -> None:
+    ratio = np.where(np.arange(20) < 4, 0.2, 0.9)
+    report = answers("classify", 20).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, 20), ratio)))
+    table = report.tables["novelty"]
+    assert table["with_sibling"] is None
+    assert table["without_sibling"]["n"] == 16
+    assert "4 of the 20 test images have a near copy or sibling in the training data; on the other 16 " in summarise(
+        report
+    )
+
+
 def test_a_class_tested_on_one_group_or_not_at_all_is_named() -> None:
     made = answers("classify", N, groups=[f"{i // 6}" for i in range(N)])
     samples = [

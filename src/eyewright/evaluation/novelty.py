@@ -125,8 +125,11 @@ def measure_novelty(
         "lower_without": False,
         "curve": [],
     }
-    if _LEAST_PART <= siblings.sum() <= len(known) - _LEAST_PART:
-        table["with_sibling"], table["without_sibling"] = measured.part(siblings), measured.part(~siblings)
+    alone = (~siblings).sum() >= _LEAST_PART
+    if alone and siblings.any():
+        table["without_sibling"] = measured.part(~siblings)
+    if alone and siblings.sum() >= _LEAST_PART:
+        table["with_sibling"] = measured.part(siblings)
         table["sibling_difference"] = measured.difference(siblings, ~siblings)
         table["lower_without"] = _is_above(table["sibling_difference"])
     low, high = np.quantile(near.distance, [1 / 3, 2 / 3])
