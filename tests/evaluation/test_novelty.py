@@ -131,6 +131,14 @@ def test_groups_widen_intervals_and_stand_beside_n(task: str) -> None:
     assert taken not in render_html(together, title="t")
 
 
+@pytest.mark.parametrize(("task", "name"), [("detect", "ap50"), ("instance", "ap50"), ("segment", "miou")])
+@pytest.mark.parametrize("skill", [0.0, 1.0])
+def test_two_images_alike_do_not_make_a_number_certain(task: str, name: str, skill: float) -> None:
+    report = answers(task, 2, skill=np.full(2, skill)).report()
+    metric = report.metrics[name]
+    assert metric.high - metric.low > 0.3  # type: ignore[operator]
+
+
 def test_a_comparison_does_not_take_images_of_one_group_for_independent() -> None:
     targets = np.zeros(100, int)
     groups = np.repeat(np.array(["a", "b", "c", "d"]), 25)

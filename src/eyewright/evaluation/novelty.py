@@ -15,7 +15,7 @@ from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.together import group_names
 from eyewright.metrics.bootstrap import Resampling, resample, share_interval
-from eyewright.metrics.detection import centred_interval
+from eyewright.metrics.detection import moved_interval
 from eyewright.metrics.novelty import Nearness
 
 if TYPE_CHECKING:
@@ -212,9 +212,11 @@ class _Measured:
         return points
 
     def _interval(self, plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
-        if not plan.by_t and self.task in ("detect", "instance"):
-            return centred_interval(value, samples)
-        return plan.interval(value, samples, kind="share" if self.hits is not None else "bounded")
+        if self.hits is not None:
+            return plan.interval(value, samples, kind="share")
+        if self.task in ("detect", "instance"):
+            return moved_interval(plan, value, samples)
+        return plan.bounded(value, samples)
 
 
 def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
