@@ -78,12 +78,13 @@ def once(chosen: GroupedSet, folder: Path, truth: Mapping[str, str], group_by: s
         options: dict[str, Any] = dict(chosen.options)
         result = eyewright.run(folder / "seen", task=chosen.task, group_by=group_by, out=out, **options)
     except EyewrightError as error:
-        return row | {"refused": str(error), "seconds": time.monotonic() - started}
+        return row | {"refused": str(error), "outcome": "refused", "seconds": time.monotonic() - started}
     new = eyewright.evaluate(result.bundle, folder / "new")
     by, low, high = judged(result.report, chosen.metric)
     headline, true = result.report.metrics[chosen.metric], new.metrics[chosen.metric]
     row |= {"headline": headline, "true": true, "by": by, "low": low, "high": high}
-    row["contained"] = by == "disclaimed" or bool(low <= (true.value or 0) <= high)
+    inside = true.value is not None and low <= true.value <= high
+    row["outcome"] = "disclaimed" if by == "disclaimed" else "contained" if inside else "MISSED"
     said = [summarise(result.report), *said_findings(result.report)]
     return row | {"said": said, "seconds": time.monotonic() - started}
 
@@ -100,7 +101,7 @@ def show(name: str, rule: str, row: Mapping[str, Any]) -> None:
     print(
         f"{name:16} {rule:5} {found}  reported {100 * head.value:.1f} {ends} n={head.n}/{head.groups or head.n}"
         f"  judged by {row['by']} ({width})"
-        f"  new groups {100 * true.value:.1f} (n={true.n})  {'contained' if row['contained'] else 'MISSED'}"
+        f"  new groups {100 * true.value:.1f} (n={true.n})  {row['outcome']}"
         f"  ({row['seconds']:.0f} s)"
     )
     for text in (*row["proposed"], *row["said"]):
@@ -127,9 +128,9 @@ def main() -> None:
             for rule in o.rules.split(","):
                 row = once(every[name], folder, truth, None if rule == "auto" else rule)
                 show(name, rule, row)
-                counts[rule] += row.get("contained", False) or "refused" in row
-    for rule, n in counts.items():
-        print(f"{rule}: {n} contained or disclaimed")
+                counts[f"{rule}: {row['outcome']}"] += 1
+    for outcome, n in counts.items():
+        print(f"{outcome} {n}")
 
 
 if __name__ == "__main__":
