@@ -230,3 +230,27 @@ def test_without_the_extra_one_line_names_the_install_command(bundle_copy: Path,
     monkeypatch.setitem(sys.modules, "model_signing._signing.sign_ec_key", None)
     assert main(["verify", str(bundle_copy), "--key", str(keys[1])]) == 2
     assert capsys.readouterr().err.strip().endswith("pip install 'eyewright[sign]'")
+
+
+def test_bench_does_not_store_into_a_signed_bundle(signed: Path, keys, capsys) -> None:
+    assert main(["bench", str(signed), "--store"]) == 2
+    assert "is signed" in capsys.readouterr().err
+    load_bundle(signed, key=keys[1])
+
+
+def test_export_signs_with_the_password_of_a_file(finished, tmp_path: Path, capsys) -> None:
+    private, public = make_key(tmp_path, "locked", password=b"secret")
+    (tmp_path / "password").write_bytes(b"secret\n")
+    told = ["--sign", str(private), "--key-password-file", str(tmp_path / "password"), "--json"]
+    out = tmp_path / "made.bundle"
+    assert main(["export", str(finished.paths["run"]), "--out", str(out), *told]) == 0
+    assert json.loads(capsys.readouterr().out)["out"]["signature"] == str(out / "model.sig")
+    load_bundle(out, key=public)
+
+
+def test_export_with_a_key_that_cannot_be_used_writes_nothing(finished, tmp_path: Path, capsys) -> None:
+    private, _ = make_key(tmp_path, "locked", password=b"secret")
+    (tmp_path / "password").write_bytes(b"wrong")
+    told = ["--sign", str(private), "--key-password-file", str(tmp_path / "password")]
+    assert main(["export", str(finished.paths["run"]), "--out", str(tmp_path / "made.bundle"), *told]) == 2
+    assert not (tmp_path / "made.bundle").exists()

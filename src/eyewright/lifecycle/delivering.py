@@ -170,11 +170,18 @@ def bench(
 
     Raises:
         BundleError: damaged or changed.
+        UsageError: `store` for a signed bundle.
     """
+    from eyewright.bundle.signature import SIGNATURE
     from eyewright.delivery.benchmark import bench_bundle, store_advice, write_bench
 
     folder = bundle_folder(Path(model))
     other = None if against is None else bundle_folder(Path(against))
+    if store and (folder / SIGNATURE).exists():
+        raise UsageError(
+            f"the bundle at {str(folder)!r} is signed, and --store changes what is signed",
+            fix=f"remove {SIGNATURE}, store, and sign it again",
+        )
     found = bench_bundle(folder, batches=batches, threads=threads, against=other, seconds=seconds)
     if store:
         store_advice(folder, found)
