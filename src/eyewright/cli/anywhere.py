@@ -146,7 +146,7 @@ def compress(o: argparse.Namespace) -> Result:
     }
 
 
-def export_to(o: argparse.Namespace) -> Result:
+def export_to(o: argparse.Namespace, password: bytes | None = None) -> Result:
     """Take a bundle to another runtime."""
     from eyewright import lifecycle
     from eyewright.core.errors import UsageError
@@ -155,6 +155,10 @@ def export_to(o: argparse.Namespace) -> Result:
         raise UsageError("expected --name and --policy with a bundle, found --to", fix="export the bundle with them")
     found = lifecycle.deliver(o.run, o.out, to=o.to, data=o.data, runtime=o.runtime, **talk(o))
     text = [f"{o.to:8} {shown_path(found.folder)}"]
+    out = {o.to: found.folder.resolve()}
+    if o.sign is not None:
+        out["signature"] = lifecycle.sign(found.folder, o.sign, password=password).resolve()
+        text.append(f"signed   {shown_path(out['signature'])}")
     if found.parity is not None:
         text.append(f"parity   {found.parity}")
     if "download_bytes" in found.about:
@@ -162,7 +166,7 @@ def export_to(o: argparse.Namespace) -> Result:
         text.append(f"open     python -m http.server --bind 127.0.0.1 --directory {shown_path(found.folder)} 8080")
     return {
         "task": found.task,
-        "out": {o.to: found.folder.resolve()},
+        "out": out,
         "parity": {} if found.parity is None else found.parity.to_json(),
         "about": dict(found.about),
         "text": text,

@@ -42,6 +42,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--max-pixels", type=float, default=40e6, metavar="N", help="largest image (default 40e6)")
     p.add_argument("--scaled-decode", action="store_true", help="decode large JPEG smaller: sooner, not the same bits")
     p.add_argument("--policy", action="append", metavar="RULE", help="such as min_accuracy=0.9: refuse what is below")
+    _add_signature(p)
     p.add_argument("--no-log", action="store_true", help="log no predictions")
     p.add_argument("--keep", metavar="images=P%", help="keep this share of the images, without metadata (default none)")
     p.add_argument("--keep-days", type=float, default=90.0, metavar="N", help="days a prediction is kept (default 90)")
@@ -64,6 +65,10 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         _add_home(one)
         if name in _OPTIONS:
             _OPTIONS[name](one)
+
+
+def _add_signature(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--require-signature", metavar="PUB", help="refuse bundles not signed by this public key (PEM)")
 
 
 def _add_home(p: argparse.ArgumentParser) -> None:
@@ -123,6 +128,7 @@ def serve(o: argparse.Namespace) -> Result:
         alert_webhook=o.alert_webhook,
         alert_email=o.alert_email,
         smtp=o.smtp,
+        require_signature=o.require_signature,
         ready=ready,
     )
     return {"silent": True, "text": []}
@@ -234,7 +240,9 @@ def _retrain(o: argparse.Namespace) -> Result:
 def _promote(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    return _event(lifecycle.promote(o.bundle, home=o.home, data=o.data, force=o.force))
+    return _event(
+        lifecycle.promote(o.bundle, home=o.home, data=o.data, force=o.force, require_signature=o.require_signature)
+    )
 
 
 def _challenge(o: argparse.Namespace) -> Result:
@@ -242,13 +250,13 @@ def _challenge(o: argparse.Namespace) -> Result:
 
     if (o.bundle is None) != o.clear:
         raise UsageError("expected a bundle or --clear, found neither or both", fix="pass one of them")
-    return _event(lifecycle.challenge(o.bundle, home=o.home))
+    return _event(lifecycle.challenge(o.bundle, home=o.home, require_signature=o.require_signature))
 
 
 def _rollback(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    return _event(lifecycle.rollback(home=o.home))
+    return _event(lifecycle.rollback(home=o.home, require_signature=o.require_signature))
 
 
 def _history(o: argparse.Namespace) -> Result:
@@ -316,11 +324,13 @@ def _options_promote(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--data", metavar="DATA", help="compare with the champion on these images first")
     p.add_argument("--force", action="store_true", help="without comparing; the history says so")
+    _add_signature(p)
 
 
 def _options_challenge(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE", nargs="?")
     p.add_argument("--clear", action="store_true", help="let nobody answer beside the champion any more")
+    _add_signature(p)
 
 
 def _options_dashboard(p: argparse.ArgumentParser) -> None:
@@ -334,6 +344,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "retrain": _options_retrain,
     "promote": _options_promote,
     "challenge": _options_challenge,
+    "rollback": _add_signature,
     "dashboard": _options_dashboard,
 }
 

@@ -9,6 +9,7 @@ from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.field import add_field
 from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.scenes import CONTRACT_OPTIONS
+from eyewright.cli.signing import add_sign
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.errors import UsageError
 
@@ -119,8 +120,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--policy", action="append", metavar="RULE", help="such as min_recall.person=0.8: enforced now and when served"
     )
 
+    add_sign(p)
+
     p = verb("verify")
     p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
 
     p = verb("predict")
     p.add_argument("bundle", metavar="BUNDLE")
@@ -131,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin",
     )
     add_stream(p)
+    p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
     p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
     p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
     p.add_argument("--top", type=int, metavar="K", help="labels an image in JSON (default 5; of boxes all)")

@@ -9,6 +9,7 @@ from typing import Any
 
 from eyewright.cli import anywhere, doctoring, field, pictures, scenes
 from eyewright.cli.scenes import line_of, only_classes
+from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import (
     Result,
     finding,
@@ -244,8 +245,9 @@ def _export(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.bundle.policy import parse_policy
 
+    password = key_password(o)
     if o.to != "onnx":
-        return anywhere.export_to(o)
+        return anywhere.export_to(o, password)
     bundle, parity = lifecycle.export_checked(
         o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or [])
     )
@@ -253,9 +255,13 @@ def _export(o: argparse.Namespace) -> Result:
         f"bundle   {shown_path(bundle.folder)}",
         f"parity   {parity}",
     ]
+    out = {"bundle": bundle.folder.resolve()}
+    if o.sign is not None:
+        out["signature"] = lifecycle.sign(bundle.folder, o.sign, password=password).resolve()
+        text.append(f"signed   {shown_path(out['signature'])}")
     return {
         "task": bundle.task_name,
-        "out": {"bundle": bundle.folder.resolve()},
+        "out": out,
         "parity": parity.to_json(),
         "text": text,
     }
@@ -264,12 +270,22 @@ def _export(o: argparse.Namespace) -> Result:
 def _verify(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    bundle = lifecycle.verify(o.bundle)
+    bundle = lifecycle.open_any(o.bundle, key=o.key)
     m = bundle.manifest
     files = f"{len(m.files)} files" if m.files else "all files"
     text = [f"{shown_path(bundle.folder)}: {files} unchanged, golden pairs agree"]
     text.append(f"{m.task}, {len(m.labels)} classes, {m.preparation.size_hw[1]}x{m.preparation.size_hw[0]} pixels")
-    return {"task": m.task, "out": {"bundle": bundle.folder.resolve()}, "findings": [], "text": text}
+    signed = "verified" if o.key is not None else "not_checked" if _is_signed(o.bundle, bundle.folder) else "none"
+    if o.key is not None:
+        text.append(f"signature made with the key of {o.key}")
+    elif signed == "not_checked":
+        text.append("signature not checked; pass --key PUB to check who signed it")
+    out = {"bundle": bundle.folder.resolve()}
+    return {"task": m.task, "out": out, "signature": signed, "findings": [], "text": text}
+
+
+def _is_signed(given: str, opened: Path) -> bool:
+    return any((Path(folder) / "model.sig").is_file() for folder in (given, opened))
 
 
 def _predict(o: argparse.Namespace) -> Result:
@@ -279,7 +295,7 @@ def _predict(o: argparse.Namespace) -> Result:
     from eyewright.core.errors import UnreadableImageError
     from eyewright.imaging.sources import is_stream
 
-    bundle = lifecycle.verify(o.bundle)
+    bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
     views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     top = o.top if o.top is not None or bundle.task_name != "classify" else 5
     rows: list[dict[str, Any]] = []

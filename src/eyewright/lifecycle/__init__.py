@@ -2,7 +2,7 @@
 
 from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import load_dataset
-from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any
+from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any, sign
 from eyewright.lifecycle.doctoring import doctor
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
@@ -67,6 +67,7 @@ __all__ = [
     "run",
     "select",
     "serve",
+    "sign",
     "train",
     "tune",
     "verify",
