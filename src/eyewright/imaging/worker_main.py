@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, LimitError
+from eyewright.core.lifeline import hold_lifeline
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.workers import FRAME
@@ -94,6 +95,7 @@ def _data_bytes() -> int:
 
 
 def main(arguments: list[str]) -> None:
+    hold_lifeline()
     name, shared, memory, cpu_s = arguments
     module, _, function = name.partition(":")
     job: Job = getattr(importlib.import_module(module), function)

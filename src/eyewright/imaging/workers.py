@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from eyewright.core import errors
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
+from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.imaging.decode import Deep, Depth
 from eyewright.imaging.headers import Limits
 
@@ -74,7 +75,7 @@ class Worker:
             return
         # One that died by itself is cleared away first.
         self.close_process()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = {**os.environ, **lifeline_environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         arguments = (self.job, str(self._shared), str(self.bounds.memory), str(self.bounds.cpu_s))
         self._process = subprocess.Popen(
             (sys.executable, "-m", "eyewright.imaging.worker_main", *arguments),
@@ -82,7 +83,7 @@ class Worker:
             stdout=subprocess.PIPE,
             # Libraries print what the file tells them to print; nobody reads it.
             stderr=subprocess.DEVNULL,
-            pass_fds=(self._shared,),
+            pass_fds=(self._shared, lifeline()),
             env=environment,
             start_new_session=True,
         )
