@@ -31,7 +31,7 @@ from eyewright.bundle.manifest import Manifest, manifest_from
 from eyewright.bundle.schema import FileEntry, check_file_entries
 from eyewright.bundle.verify import SIGNATURE, digest_folder, read_listed
 from eyewright.core.errors import BundleError, EyewrightError, UsageError
-from eyewright.core.files import write_bytes
+from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.regular import read_regular
 
@@ -86,6 +86,7 @@ def seal_target(
 
 def target_in(folder: Path) -> str | None:
     """Give the kind of target that lies in `folder`, or nothing if none does; nothing is checked."""
+    recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():
         return None
@@ -111,6 +112,7 @@ def read_sealed_target(folder: Path) -> tuple[Stored, Mapping[str, bytes], str]:
     Raises:
         BundleError: as `read_target`.
     """
+    recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a target at {str(folder)!r}, found none", fix="check the path")

@@ -33,6 +33,8 @@ Augment = Literal["auto", "none", "light", "strong"]
 Flip = Literal["auto", "none", "horizontal", "both"]
 Amp = Literal["auto", "on", "off"]
 
+_MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
+
 LOSSES = get_args(Loss)
 LOSSES_OF = {
     "classify": LOSSES[:5],
@@ -102,9 +104,11 @@ class Recipe:
             _check_type(field.name, getattr(self, field.name), hints[field.name])
         at_least = {"imgsz": 4, "epochs": 1, "batch": 1, "accumulate": 1, "patience": 1, "seed": 0}
         for name, least in at_least.items():
-            value = getattr(self, name)
+            value, most = getattr(self, name), _MOST.get(name, 1_000_000)
             if value is not None and value < least:
                 raise UsageError(f"expected {name} of {least} or more, found {value}", fix=f"change {name}")
+            if value is not None and value > most:
+                raise UsageError(f"expected {name} of at most {most:,}, found {value:.6g}", fix=f"change {name}")
         for name in ("warmup", "label_smoothing", "dropout", "ema", "freeze", "preview"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise UsageError(f"expected {name} in [0, 1), found {getattr(self, name)}", fix=f"change {name}")
