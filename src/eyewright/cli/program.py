@@ -47,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
             if argv is None:
+                if verb in _ISOLATED:
+                    # Imported here: help and models need no numpy.
+                    from eyewright.imaging.isolation import isolate_decoding
+
+                    isolate_decoding()
                 exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130})
             with claimed_by(options):
                 result = options.call(options)
@@ -105,6 +110,10 @@ def _logged() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+_ISOLATED = frozenset({"run", "doctor", "train", "evaluate", "compare", "predict", "convert", "compress", "monitor"})
+"""The verbs that read folders of images which nobody may have looked at."""
 
 
 class _EndedError(EyewrightError):

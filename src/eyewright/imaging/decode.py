@@ -3,6 +3,7 @@
 __all__ = [
     "Depth",
     "ImageInfo",
+    "file_bytes",
     "probe_image",
     "read_frames",
     "read_image",
@@ -121,7 +122,7 @@ def read_image(
         MissingExtraError: HEIF, JPEG XL or 16-bit colour without the extra that reads it.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if _holds_deep_colour(header) and (depth == "native" or _only_deep(data, header)):
         deep = _deep_colour(data, header)
@@ -150,7 +151,7 @@ def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) ->
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if _only_deep(data, header):
         return None
@@ -170,7 +171,7 @@ def read_picture(
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if header.bits > 8:
         return Image.fromarray(np.asarray(read_image(data, limits=limits)))
@@ -192,7 +193,7 @@ def read_labels(source: str | Path | bytes, *, limits: Limits | None = None) -> 
         LimitError: over the limits.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     image = _open(data, _checked_header(data, limits), limits)
     with _named_errors():
         if image.mode == "1":
@@ -229,7 +230,7 @@ def read_frames(
     """
     limits = limits or Limits()
     with _named_errors():
-        data = _bytes_of(source, limits)
+        data = file_bytes(source, limits)
         header = _checked_header(data, limits)
         whole = header.format in ("HEIF", "JXL") or _only_deep(data, header)
     if whole:
@@ -269,7 +270,7 @@ def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> 
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if _only_deep(data, header):
         height, width = header.size_hw or (0, 0)
@@ -311,7 +312,13 @@ _REDUCED = 8
 _BOX = Image.Resampling.BOX
 
 
-def _bytes_of(source: str | Path | bytes, limits: Limits) -> bytes:
+def file_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
+    """Return the bytes of a file within the limits.
+
+    Raises:
+        UnreadableImageError: it cannot be read.
+        LimitError: it is too large.
+    """
     if isinstance(source, bytes):
         return source
     path = Path(source)

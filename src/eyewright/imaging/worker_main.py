@@ -18,7 +18,7 @@ from eyewright.core.errors import EyewrightError, LimitError
 from eyewright.core.lifeline import hold_lifeline
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.workers import FRAME
+from eyewright.imaging.workers import FRAME, told
 
 Job = Callable[[Mapping[str, Any], bytes], tuple[dict[str, Any], NDArray[Any] | None]]
 
@@ -62,8 +62,7 @@ def serve(job: Job, shared: int, memory: int, cpu_s: int, incoming: BinaryIO, ou
 
 
 def _refusal(error: EyewrightError) -> dict[str, Any]:
-    kind = type(error).__name__
-    return {"error": {"kind": kind, "message": error.message[:2000], "fix": error.fix[:2000], "code": error.code}}
+    return {"error": told(error)}
 
 
 def _answer(outgoing: BinaryIO, answer: Mapping[str, Any]) -> None:
