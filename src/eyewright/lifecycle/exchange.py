@@ -44,10 +44,27 @@ def convert(
         say(note)
     for problem in dataset.problems[:5]:
         say(str(problem))
+    _check_outlines(dataset, to)
     written = write_dataset(dataset, to, Path(out))
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
     lost = (*dataset.account.lost(), *written.lost, *ignored)
     return replace(written, lost=lost, complete=dataset.account.complete)
+
+
+def _check_outlines(dataset: "Dataset", to: str) -> None:
+    """Refuse boxes for a format of outlines: no --task finds outlines that are not there."""
+    from eyewright.data.objects import Objects
+    from eyewright.data.writers import WRITERS
+
+    if to not in WRITERS or set(WRITERS[to][0]) & {"detect", "classify"} or dataset.task not in ("detect", "instance"):
+        return
+    targets = [s.target for s in dataset.samples if isinstance(s.target, Objects)]
+    if targets and not any(t.outlines for t in targets):
+        boxes = ", ".join(name for name, (tasks, _) in WRITERS.items() if "detect" in tasks)
+        raise UsageError(
+            f"expected outlines to write {to!r}, found boxes only",
+            fix=f"choose a format of boxes ({boxes}), or export polygons",
+        )
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":

@@ -1,6 +1,6 @@
 """The recipe: everything that decides what training does, as one value that can be read, written and compared."""
 
-__all__ = ["LOSSES", "LOSSES_OF", "OPTIMIZERS", "Recipe", "read_recipe", "write_recipe"]
+__all__ = ["LOSSES", "LOSSES_OF", "OPTIMIZERS", "Recipe", "changed_options", "read_recipe", "write_recipe"]
 
 import dataclasses
 import json
@@ -224,6 +224,16 @@ def read_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the recipe {str(path)!r} is not TOML: {error}", fix="mend the line") from error
     return Recipe.from_mapping(data)
+
+
+def changed_options(before: Recipe, now: Recipe) -> list[str]:
+    """Say which options differ between two recipes.
+
+    >>> changed_options(Recipe(epochs=3), Recipe(epochs=5))
+    ['epochs 3, now 5']
+    """
+    old, new = before.to_json(), now.to_json()
+    return [f"{name} {old[name]}, now {new[name]}" for name in new if old[name] != new[name]]
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:

@@ -36,6 +36,9 @@ def list_sources(source: str | Path) -> list[Path | str]:
         UsageError: a camera, stream, scanner or video, whose frames `open_source` gives.
     """
     text = os.fspath(source)
+    if not text:
+        # As a path it would be the current folder.
+        raise UsageError("expected a source, found an empty text", fix="pass a file, folder or glob")
     if text == "-":
         return ["-"]
     path = Path(text)
