@@ -60,8 +60,9 @@ class Number:
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
         low = f"above {_shown(self.low)}" if self.open_low else f"from {_shown(self.low)}"
-        high = f"below {_shown(self.high)}" if self.open_high else f"to {_shown(self.high)}"
-        joined = f"{low} and {high}" if self.open_high else f"{low} to {_shown(self.high)}"
+        high = f"below {_shown(self.high)}" if self.open_high else f"up to {_shown(self.high)}"
+        plain = not (self.open_low or self.open_high)
+        joined = f"{low} to {_shown(self.high)}" if plain else f"{low} and {high}"
         return f"{kind} {joined}" + (f", or {self.word!r}" if self.word else "")
 
 

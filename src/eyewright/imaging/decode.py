@@ -296,6 +296,10 @@ def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> t
         shown = Image.fromarray(_high_byte(_deep_colour(data, header)))
         return probe_image(data, limits=limits), np.asarray(shown.convert("RGB").resize((side, side), _BOX))
     image = _open(data, header, limits)
+    if header.format == "PNG":
+        # Pillow decodes a PNG to look for its EXIF. What fails there would be taken for broken metadata, and the half
+        # of the picture that was decoded for the whole.
+        image.load()
     info = _info(image, header)
     with _named_errors():
         if header.format == "JPEG" and min(image.size) >= _REDUCED * 2 * side:

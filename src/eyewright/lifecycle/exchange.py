@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -45,10 +45,37 @@ def convert(
     for problem in dataset.problems[:5]:
         say(str(problem))
     _check_outlines(dataset, to)
-    written = write_dataset(dataset, to, Path(out))
+    try:
+        written = write_dataset(dataset, to, Path(out))
+    except UnreadableImageError:
+        # Looked for only now: most datasets have none, and to look costs as much as to write.
+        readable, left_out = _without_unreadable(dataset)
+        written = write_dataset(readable, to, Path(out))
+        written = replace(written, lost=(*written.lost, left_out), complete=False)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
     lost = (*dataset.account.lost(), *written.lost, *ignored)
-    return replace(written, lost=lost, complete=dataset.account.complete)
+    return replace(written, lost=lost, complete=dataset.account.complete and written.complete)
+
+
+def _without_unreadable(dataset: "Dataset") -> "tuple[Dataset, str]":
+    """Return the dataset without the images that cannot be read, and a sentence that counts them by name."""
+    from eyewright.imaging.decode import probe_image, read_image
+
+    kept, left_out = [], []
+    for i, sample in enumerate(dataset.samples):
+        try:
+            data = dataset.content(i)
+            if probe_image(data).orientation != 1:
+                # Those are written upright, so their pixels are needed.
+                read_image(data)
+        except UnreadableImageError:
+            left_out.append(sample.id)
+        else:
+            kept.append(sample)
+    if not kept:
+        raise DatasetError("none of the images can be read", fix="see eyewright doctor")
+    shown = ", ".join(repr(name) for name in left_out[:3]) + (", …" if len(left_out) > 3 else "")
+    return dataset.with_samples(kept), f"{len(left_out)} images that cannot be read: {shown}"
 
 
 def _check_outlines(dataset: "Dataset", to: str) -> None:
@@ -68,7 +95,6 @@ def _check_outlines(dataset: "Dataset", to: str) -> None:
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
-    from eyewright.core.errors import DatasetError
     from eyewright.data import open_dataset
 
     if task is not None:

@@ -63,6 +63,9 @@ def decode_everyway(data: bytes) -> dict[str, str]:
             raise AssertionError(f"{name} let {type(error).__name__} through: {error}") from error
         else:
             said[name] = "read"
+    if said["thumbnail"] == "read" and said["picture"] not in ("read", "extra"):
+        # The doctor would pass what training then cannot read.
+        raise AssertionError(f"thumbnail reads what picture refuses: {said['picture']}")
     return said
 
 
