@@ -25,6 +25,7 @@ from eyewright.bundle.arrays import MOST_BYTES
 from eyewright.bundle.manifest import Manifest, read_sealed_manifest
 from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
 from eyewright.core.errors import BundleError
+from eyewright.core.files import recover_folder
 from eyewright.core.regular import digest_of, read_regular
 
 MOST_MODEL_BYTES = 2 * 2**30
@@ -51,6 +52,7 @@ def bundle_digest(folder: Path) -> str:
     Raises:
         BundleError: there is none.
     """
+    recover_folder(folder)
     path = folder / "bundle.json"
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a bundle at {str(folder)!r}, found none", fix="check the path")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli import anywhere, doctoring, field, pictures, scenes
+from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import line_of, only_classes
 from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import (
@@ -24,25 +25,28 @@ from eyewright.cli.terminal import (
 )
 from eyewright.core.errors import UsageError
 
-NUMBERS: Mapping[str, Callable[[str], Any]] = {
-    "epochs": int,
-    "batch": int,
-    "accumulate": int,
-    "imgsz": int,
-    "lr": float,
-    "weight_decay": float,
-    "l1": float,
-    "dropout": float,
-    "label_smoothing": float,
-    "ema": float,
-    "clip_norm": float,
-    "patience": int,
-    "warmup": float,
-    "preview": float,
-    "mixup": float,
-    "cutmix": float,
-    "freeze": float,
-    "layer_decay": float,
+_SHARE = Number(0, 1, whole=False, open_high=True)
+_COUNT = Number(1, 1_000_000)
+_WEIGHT = Number(0, 1_000_000, whole=False)
+NUMBERS: Mapping[str, Number] = {
+    "epochs": _COUNT,
+    "batch": _COUNT,
+    "accumulate": _COUNT,
+    "imgsz": Number(4, 16_384),
+    "lr": _WEIGHT,
+    "weight_decay": _WEIGHT,
+    "l1": _WEIGHT,
+    "dropout": _SHARE,
+    "label_smoothing": _SHARE,
+    "ema": _SHARE,
+    "clip_norm": _WEIGHT,
+    "patience": _COUNT,
+    "warmup": _SHARE,
+    "preview": _SHARE,
+    "mixup": _WEIGHT,
+    "cutmix": _WEIGHT,
+    "freeze": _SHARE,
+    "layer_decay": Number(0, 1, whole=False, open_low=True),
 }
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000

@@ -33,7 +33,7 @@ from eyewright.bundle.schema import FileEntry, check_file_entries
 from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
 from eyewright.bundle.verify import digest_folder, read_listed
 from eyewright.core.errors import BundleError, EyewrightError, UsageError
-from eyewright.core.files import write_bytes
+from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.regular import read_regular
 
@@ -88,6 +88,7 @@ def seal_target(
 
 def target_in(folder: Path) -> str | None:
     """Give the kind of target that lies in `folder`, or nothing if none does; nothing is checked."""
+    recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():
         return None
@@ -139,6 +140,7 @@ def _read_files(folder: Path, said: "_Content", *, kept: set[str]) -> dict[str, 
 
 
 def _read_content(folder: Path) -> tuple["_Content", dict[str, str], bytes]:
+    recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a target at {str(folder)!r}, found none", fix="check the path")
