@@ -17,6 +17,7 @@ from eyewright.tasks.feedback import VERDICTS
 
 _RECENT = 1000
 _FEEDBACK = 5000
+_FEEDBACK_BYTES = 16 * 2**20
 _SHOWN = ("brightness", "contrast", "sharpness")
 
 
@@ -40,7 +41,7 @@ def summarise_model(
         "latency_ms": _quantiles([r.ms for r in rows]),
         "unfamiliar": _share([r.unfamiliar for r in rows]),
         "traits": _traits(rows, reference),
-        "feedback": quality(store.feedback(model=name, n=_FEEDBACK)),
+        "feedback": quality(store.feedback(model=name, n=_FEEDBACK, most_bytes=_FEEDBACK_BYTES)),
         "shadow_predictions": len(shadows),
         "windows": [
             {k: w[k] for k in ("time", "p", "evidence", "alarm", "n")}

@@ -72,7 +72,7 @@ function drawAnswer(canvas, image, answer, options) {
     pen.drawImage(options.heat, 0, 0, width, height);
     pen.globalAlpha = 1;
   }
-  if (answer.boxes_xyxy) {
+  if (answer.boxes_xyxy && options.boxes !== false) {
     const unit = Math.max(width, height) / 700;
     pen.lineWidth = Math.max(1.5, 2.5 * unit);
     pen.font = `600 ${Math.max(11, 15 * unit)}px system-ui, sans-serif`;
