@@ -9,10 +9,12 @@ function colourOfItem(a, item) {
   return item.k !== null && item.held.label === a.labels[item.k] ? colourOf(a.label_ids[item.k]) : colourOf(k < 0 ? 7 : k);
 }
 
+function coarse() { return matchMedia("(pointer: coarse)").matches; }
+
 function showEditor(a) {
   editor.answer = a && state.shot.image ? a : null;
   const sheet = $("sheet");
-  sheet.hidden = !editor.answer;
+  sheet.toggleAttribute("hidden", !editor.answer);
   if (!editor.answer) { setDrawing(false); sheet.replaceChildren(); return; }
   placeSheet();
   drawSheet();
@@ -34,6 +36,7 @@ function drawSheet() {
   const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.box : null;
   sheet.setAttribute("viewBox", `0 0 ${a.width} ${a.height}`);
   sheet.classList.toggle("drawing", editor.drawing);
+  sheet.classList.toggle("held", chosen !== null);
   sheet.classList.toggle("quiet", !correcting(a));
   const items = itemsOf(a), shapes = items.map((item, at) => boxShape(a, item, at, unit, item.key === chosen));
   // The chosen box lies on top, so that its handles can be taken; small boxes lie above the large ones that hold them.
@@ -62,10 +65,12 @@ function boxShape(a, item, at, unit, chosen) {
     const size = 13 * unit, text = `${at + 1} ${gone ? "not an object" : label}`, long = text.length * size * 0.6 + 8 * unit;
     const x = Math.max(0, Math.min(box[0], a.width - long)), y = box[1] >= size * 1.6 ? box[1] - size * 1.6 : box[1];
     group.append(draw("rect", { class: "plate", x, y, width: long, height: size * 1.5, fill: colour }));
-    group.append(draw("text", { class: "word", x: x + 4 * unit, y: y + size * 1.1, "font-size": size, text }));
+    const word = draw("text", { class: "word", x: x + 4 * unit, y: y + size * 1.1, text });
+    word.style.fontSize = `${size}px`;
+    group.append(word);
   }
   if (chosen && !gone) {
-    const r = (matchMedia("(pointer: coarse)").matches ? 11 : 6) * unit;
+    const r = Math.max(5 * unit, Math.min((coarse() ? 11 : 6) * unit, Math.min(box[2] - box[0], box[3] - box[1]) / 4));
     for (const [u, v] of HANDLES) {
       const x = box[0] + u * (box[2] - box[0]), y = box[1] + v * (box[3] - box[1]);
       group.append(draw("circle", { class: "handle", cx: x, cy: y, r, fill: "#fff", stroke: colour, "stroke-width": 2 * unit, "data-u": u, "data-v": v }));
@@ -97,7 +102,7 @@ function editBar(a) {
   const item = saidOf(a).chosen === null ? null : itemOf(a, saidOf(a).chosen);
   $("chosen-box").hidden = !item;
   $("edit-hint").textContent = editor.drawing ? "Drag over the object that was missed."
-    : item ? "Drag it or its handles; arrow keys move it, Shift and arrow keys resize it." : "Choose a box to correct it.";
+    : item ? `Drag it or its handles${coarse() ? "" : "; arrow keys move it, Shift and arrow keys resize it"}.` : "Choose a box to correct it.";
   if (!item) return;
   const at = itemsOf(a).findIndex((i) => i.key === item.key), name = nameOf(a, item, at);
   $("chosen-choice").replaceChildren(make("span", { text: name + " " }), verdictChoice(a, item, `chosen box ${at + 1}`));

@@ -55,8 +55,7 @@ function fillChoice(labels) {
 }
 
 function judgedRows(a) {
-  const rows = shownRows(a, threshold(), model(a.model).thresholds);
-  return a.task === "segment" ? rows.filter((k) => !isBackground(a.labels[k])) : rows;
+  return shownRows(a, threshold(), model(a.model).thresholds);
 }
 
 // ---- one item an object: the model's own, or one that a person added
@@ -120,10 +119,11 @@ function objectRow(a, item, at) {
   pick.addEventListener("click", () => { chooseItem(a, held.chosen === item.key ? null : item.key); });
   const parts = [pick, verdictChoice(a, item, name)];
   if (verdict !== "right") {
-    const words = { false_alarm: "not an object", wrong_label: "wrong class", wrong_box: held.rows[item.k] && held.rows[item.k].outline === "own" ? "moved" : "outline", missing: "added" };
+    const words = { wrong_box: boxMoved(a, item) ? "moved" : "outline", missing: "added" };
     const undo = make("button", { type: "button", class: "small", "aria-label": `${name}: ${item.k === null ? "remove" : "undo"}`, text: item.k === null ? "Remove" : "Undo" });
     undo.addEventListener("click", () => undoItem(a, item));
-    parts.push(make("span", { class: "chip", text: words[verdict] }), undo);
+    if (words[verdict]) parts.push(make("span", { class: "chip", text: words[verdict] }));
+    parts.push(undo);
   }
   return make("li", { "data-key": item.key, class: verdict }, ...parts);
 }
@@ -140,15 +140,16 @@ function undoItem(a, item) {
 }
 
 function classRow(a, k) {
-  const held = saidOf(a);
+  // What the model called background may hide what it missed.
+  const held = saidOf(a), name = isBackground(a.labels[k]) ? `${a.labels[k]} (nothing missed)` : a.labels[k];
   held.rows[k] = held.rows[k] || { right: true };
   const choice = make("select", { "aria-label": `${a.labels[k]}: verdict` });
   choice.append(make("option", { value: "right", text: "right" }), make("option", { value: "wrong", text: "wrong" }));
   choice.value = held.rows[k].right ? "right" : "wrong";
   choice.addEventListener("change", () => { held.rows[k].right = choice.value === "right"; });
   const swatch = make("span", { class: "swatch" });
-  swatch.style.background = colourOf(a.label_ids[k]);
-  return make("li", {}, make("span", { class: "name" }, swatch, a.labels[k]), choice);
+  swatch.style.background = isBackground(a.labels[k]) ? "transparent" : colourOf(a.label_ids[k]);
+  return make("li", {}, make("span", { class: "name" }, swatch, name), choice);
 }
 
 function offerFeedback(a) {
@@ -160,6 +161,7 @@ function offerFeedback(a) {
   if (classes) { showEditor(null); return; }
   const rows = masks ? judgedRows(a).map((k) => classRow(a, k)) : itemsOf(a).map((item, at) => objectRow(a, item, at));
   $("rows").replaceChildren(...rows);
+  $("send-rows").hidden = !rows.length;
   $("rows-note").textContent = masks ? "Say of each class whether its pixels are right, or upload a corrected mask."
     : a.segmentations ? "What you leave is taken as right. A box that you draw marks a missing object; with a mask of it, it can be learnt."
       : "What you leave is taken as right. Choose a box to move or resize it on the image.";
