@@ -107,7 +107,12 @@ def test_a_summary_lists_new_classes_and_what_is_replaced_or_orphaned(tmp_path: 
     declared = {"label": "ring", "new_classes": ["ring"]}
     store.add(
         [_row(1), _row(2)],
-        [_said(1, "a", 1.0), _said(1, "b", 2.0), _said(9, "b", 1.0), (feedback_id("p2", declared), "p2", 3.0, declared)],
+        [
+            _said(1, "a", 1.0),
+            _said(1, "b", 2.0),
+            _said(9, "b", 1.0),
+            (feedback_id("p2", declared), "p2", 3.0, declared),
+        ],
     )
     found = feedback_summary(store)
     assert (found["n"], found["replaced"], found["orphaned"], found["images_kept"]) == (2, 1, 1, 0)

@@ -99,7 +99,12 @@ def _drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> No
         page.mouse.up()
         return
     session = page.context.new_cdp_session(page)
-    for kind, points in (("Start", [(x0, y0)]), ("Move", [((x0 + x1) / 2, (y0 + y1) / 2)]), ("Move", [(x1, y1)]), ("End", [])):
+    for kind, points in (
+        ("Start", [(x0, y0)]),
+        ("Move", [((x0 + x1) / 2, (y0 + y1) / 2)]),
+        ("Move", [(x1, y1)]),
+        ("End", []),
+    ):
         touches = [{"x": x, "y": y} for x, y in points]
         session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": touches})
     session.detach()
@@ -177,9 +182,7 @@ def test_a_new_class_is_declared_in_words_and_stored_as_such(page, all_tasks, sh
     assert said["new_classes"] == ["ring"]
 
 
-def test_instances_keep_their_outlines_and_take_one_from_a_mask(
-    page, all_tasks, scenes: Path, tmp_path: Path
-) -> None:
+def test_instances_keep_their_outlines_and_take_one_from_a_mask(page, all_tasks, scenes: Path, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
     from eyewright.imaging.rasters import decode_counts, parse_counts

@@ -34,7 +34,7 @@ def test_composed_letters_are_one_label_and_other_case_is_not() -> None:
     with pytest.raises(UsageError, match="did you mean 'tea'"):
         check_feedback({"label": "Tea"}, **options)
     for name in ("TEA", f" {apart}", "Cafe\u0301"):
-        with pytest.raises(UsageError, match="differs from .* only in case or spaces"):
+        with pytest.raises(UsageError, match=r"differs from .* only in case or spaces"):
             check_feedback({"label": name}, **options, new_classes=[name])
 
 

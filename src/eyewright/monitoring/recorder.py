@@ -47,8 +47,8 @@ class RecorderSettings:
     `keep_images` is the share of images that are kept, by the SHA-256 of what is kept and without metadata, up to
     `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay.
     Of feedback the newest `feedback_rows` pieces are kept, up to `feedback_bytes` in all, and at most 16 on one
-    prediction. Drift is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms are at least
-    `run_length` windows apart on average.
+    prediction. Drift is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms
+    are at least `run_length` windows apart on average.
     """
 
     keep_images: float = 0.0
@@ -388,7 +388,9 @@ class Recorder:
         if not due and self._said < _PRUNE_AFTER:
             return
         self._pruned, self._said = time.monotonic(), 0
-        self._store.prune_feedback(now=time.time(), most=self.settings.feedback_rows, most_bytes=self.settings.feedback_bytes)
+        self._store.prune_feedback(
+            now=time.time(), most=self.settings.feedback_rows, most_bytes=self.settings.feedback_bytes
+        )
         before = time.time() - self.settings.days * 86_400
         _, images = self._store.prune(before=before, most=self.settings.rows)
         for name in images:
