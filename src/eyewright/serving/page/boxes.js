@@ -84,7 +84,8 @@ function chooseItem(a, key, focus = false) {
   offerFeedback(a);
   if (key === null) return;
   const row = $("rows").querySelector(`[data-key="${key}"]`);
-  if (row) row.scrollIntoView({ block: "nearest" });
+  // Only the list scrolls: the image must stay where it is while its boxes are corrected.
+  if (row) $("rows").scrollTop = row.offsetTop - $("rows").offsetTop - $("rows").clientHeight / 2;
   const shape = $("sheet").querySelector(`[data-box="${key}"]`);
   if (focus && shape) shape.focus({ preventScroll: true });
   if (!focus) $("canvas-a").scrollIntoView({ block: "nearest" });
