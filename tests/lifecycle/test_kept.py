@@ -126,7 +126,7 @@ def test_masks_hold_what_was_marked_and_ignore_what_was_called_wrong(painted, tm
     mask = np.zeros((96, 96), bool)
     mask[:20, :30] = True
     shape = {"size": [96, 96], "counts": pack_counts(encode_counts(mask))}
-    home.say({"objects": [{"label": "disc", "segmentation": shape}]}, {"classes": {n: False for n in names}})
+    home.say({"objects": [{"label": "disc", "segmentation": shape}]}, {"classes": dict.fromkeys(names, False)})
     new, left_out = home.learnable()
     (sample,) = new.dataset.samples
     read = sample.target.read()
