@@ -43,7 +43,7 @@ def test_too_much_feedback_is_refused(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "home")
     try:
         with pytest.raises(UsageError, match="at most"):
-            recorder.feedback("p1", {"comment": "x" * 3_000_000})
+            recorder.feedback("p1", {"comment": "x" * 5_000_000})
     finally:
         recorder.close()
 

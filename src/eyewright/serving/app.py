@@ -28,8 +28,8 @@ from eyewright.serving.protocols import hub, label_studio, own, v2
 from eyewright.serving.service import OPTIONS, Service, check_names
 from eyewright.serving.settings import Settings
 
-_FEEDBACK_BYTES = 2 * 2**20
-# A mask of 40 million pixels, the largest image by default, as an indexed PNG of thousands of objects.
+_FEEDBACK_BYTES = 4 * 2**20
+# A mask of 40 million pixels, the largest image by default, is a PNG of 1.3 MB with 20,000 objects.
 _MASK_BYTES = 8 * 2**20
 _SETUP_BYTES = 2**20
 _WEBHOOK_BYTES = 8 * 2**20
