@@ -36,7 +36,7 @@ def all_tasks(finished, found, outlined, painted, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(params=["wide", "phone"])
-def page(request: pytest.FixtureRequest, browser, all_tasks) -> Iterator[Any]:  # noqa: F811
+def page(request: pytest.FixtureRequest, all_tasks, browser) -> Iterator[Any]:  # noqa: F811
     context = browser.new_context(viewport=VIEWS[request.param], has_touch=request.param == "phone")
     opened = context.new_page()
     faults: list[str] = []
