@@ -233,6 +233,10 @@ def _feedback(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.cli.terminal import finding
 
+    if o.way == "list":
+        return _feedback_list(o)
+    if o.file is None:
+        raise UsageError(f"expected a file to {o.way}, found none", fix="name it: .csv or .jsonl")
     if o.way == "import":
         n, findings = lifecycle.feedback_import(
             o.file, home=o.home, log=o.log, new_classes=o.new_class, bundle=o.bundle
@@ -247,6 +251,28 @@ def _feedback(o: argparse.Namespace) -> Result:
         }
     n = lifecycle.feedback_export(o.file, home=o.home, log=o.log, model=o.model)
     return {"out": {"feedback": Path(o.file).resolve()}, "n": n, "text": [f"wrote    {n} to {o.file}"]}
+
+
+def _feedback_list(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    if o.file is not None:
+        raise UsageError(f"expected no file to list, found {o.file!r}", fix="leave it out, or use export")
+    found = lifecycle.feedback_list(home=o.home, log=o.log, model=o.model)
+    said = found["quality"]
+    right = "" if said["right"] is None else f", right {said['right']:.1%} [{said['low']:.1%}, {said['high']:.1%}]"
+    text = [f"feedback on {found['n']} predictions{right}; the image of {found['images_kept']} is kept"]
+    if said.get("boxes"):
+        text.append("  boxes     " + ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in said["boxes"].items()))
+    if found["labels"]:
+        text.append("  labels    " + ", ".join(f"{k} {n}" for k, n in list(found["labels"].items())[:12]))
+    for name, of in found["new_classes"].items():
+        text.append(f"  new class {name}: {of['n']} predictions, such as {of['examples'][0]}")
+    if found["replaced"]:
+        text.append(f"  replaced  {found['replaced']} by later feedback on the same prediction")
+    if found["orphaned"]:
+        text.append(f"  orphaned  {found['orphaned']} ids are no predictions in the log")
+    return {"feedback": found, "text": text}
 
 
 def _select(o: argparse.Namespace) -> Result:
@@ -350,9 +376,9 @@ def _options_drift(p: argparse.ArgumentParser) -> None:
 
 
 def _options_feedback(p: argparse.ArgumentParser) -> None:
-    p.add_argument("way", choices=("import", "export"))
-    p.add_argument("file", metavar="FILE", help=".csv or .jsonl")
-    p.add_argument("--model", metavar="NAME", help="export only feedback on this model")
+    p.add_argument("way", choices=("list", "import", "export"))
+    p.add_argument("file", metavar="FILE", nargs="?", help=".csv or .jsonl, for import and export")
+    p.add_argument("--model", metavar="NAME", help="list, export: only feedback on this model")
     p.add_argument(
         "--new-class", action="append", default=[], metavar="NAME", help="import: a class that the model does not know"
     )
@@ -406,7 +432,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 _MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
     "status": (_status, "what the log says of every model"),
     "drift": (_drift, "test whether what comes in is still what the bundle was validated on"),
-    "feedback": (_feedback, "import or export what people say of predictions"),
+    "feedback": (_feedback, "list, import or export what people say of predictions"),
     "select": (_select, "choose which kept images to label next"),
     "retrain": (_retrain, "learn on from feedback, compare, promote if no worse"),
     "promote": (_promote, "make a bundle the champion"),

@@ -329,6 +329,19 @@ def feedback_export(
         store.close()
 
 
+def feedback_list(
+    *, home: "PathLike" = DEFAULT_HOME, log: str | None = None, model: str | None = None
+) -> dict[str, Any]:
+    """Return what feedback says, with the classes that it declares as new: see `monitoring.feedback_summary`."""
+    from eyewright.monitoring import feedback_summary
+
+    store = _store(home, log)
+    try:
+        return feedback_summary(store, model=model)
+    finally:
+        store.close()
+
+
 def select(
     n: int = 50,
     *,

@@ -121,7 +121,8 @@ class History:
                 continue
             if event.action == "rollback":
                 stack = stack[:-1]
-            else:
+            elif not stack or stack[-1].digest != event.digest:
+                # The champion promoted again is no step that could be taken back.
                 stack.append(event)
         if len(stack) < 2:
             raise UsageError("there is no champion before this one", fix="promote another bundle")
