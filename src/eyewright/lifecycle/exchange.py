@@ -44,7 +44,7 @@ def convert(
         say(note)
     for problem in dataset.problems[:5]:
         say(str(problem))
-    written = write_dataset(dataset, to, Path(out))
+    written = write_dataset(dataset, to, Path(out), quiet=quiet)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
     lost = (*dataset.account.lost(), *written.lost, *ignored)
     return replace(written, lost=lost, complete=dataset.account.complete)
