@@ -99,7 +99,7 @@ def _yolo_box(objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
     x0, y0, x1, y1 = objects.boxes_xyxy[k]
     height, width = size_hw
     values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
-    return f"{int(objects.label_ids[k])} " + " ".join(f"{v:.8g}" for v in values)
+    return f"{int(objects.label_ids[k])} " + " ".join(_fraction(v) for v in values)
 
 
 def _yolo_line(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
@@ -115,7 +115,16 @@ def _yolo_line(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -
         return _yolo_box(objects, k, size_hw)
     largest = max(polygons, key=_polygon_area)
     points = np.clip(largest / np.array([size_hw[1], size_hw[0]]), 0, 1)
-    return f"{int(objects.label_ids[k])} " + " ".join(f"{v:.8g}" for v in points.ravel())
+    return f"{int(objects.label_ids[k])} " + " ".join(_fraction(v) for v in points.ravel().tolist())
+
+
+def _fraction(value: float) -> str:
+    """Return a fraction without an exponent, which Datumaro does not take for a number.
+
+    >>> _fraction(0.00001), _fraction(0.5), _fraction(1)
+    ('0.00001', '0.5', '1')
+    """
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def _polygon_area(points: NDArray[np.float64]) -> float:
