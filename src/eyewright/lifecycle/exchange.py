@@ -47,7 +47,7 @@ def convert(
     written = write_dataset(dataset, to, Path(out), quiet=quiet)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
     lost = (*dataset.account.lost(), *written.lost, *ignored)
-    return replace(written, lost=lost, complete=dataset.account.complete)
+    return replace(written, lost=lost, complete=dataset.account.complete, account=dataset.account)
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":

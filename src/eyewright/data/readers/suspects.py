@@ -18,7 +18,8 @@ from eyewright.core.report import Finding
 from eyewright.data.readers.box_tables import box_table, columns_of, has_coordinates
 from eyewright.data.readers.listing import BAD_JSON, Images
 from eyewright.data.readers.markup import read_elements
-from eyewright.data.readers.plain import decode_text, head_text
+from eyewright.data.readers.plain import head_text
+from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
 _MOST_FILES = 32

@@ -133,8 +133,7 @@ def _polygon_area(points: NDArray[np.float64]) -> float:
 
 
 def write_voc(work: Work) -> None:
-    """Write VOC's standard folders, and Datumaro's `labelmap.txt`; the list of images without a part is `default.txt`.
-    """
+    """Write VOC's standard folders, and Datumaro's `labelmap.txt`; images without a part are in `default.txt`."""
     names = work.dataset.labels.names
     sets: dict[str, list[str]] = {}
     for i, sample, size in work.each():

@@ -12,6 +12,7 @@ import numpy as np
 
 from eyewright.core.files import write_staged
 from eyewright.core.progress import Progress
+from eyewright.data.account import Account
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.marks import usable_objects
 from eyewright.data.objects import Objects, Outline
@@ -33,6 +34,7 @@ class Written:
     objects: int
     lost: tuple[str, ...]
     complete: bool = True
+    account: Account = field(default_factory=Account)
 
 
 @dataclass
