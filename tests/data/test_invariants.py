@@ -172,3 +172,25 @@ def test_lines_in_pixels_are_one_finding_a_folder(tmp_path: Path) -> None:
     assert [f.path for f in data.problems if f.code == "box_outside"] == ["labels/train/a.txt", "labels/val/c.txt"]
     assert data.account.n_dropped == 6
     json.dumps(data.account.to_json())
+
+
+@pytest.mark.parametrize(("content", "why"), [('{"info": {}, "licenses": [], "images": []}', "missing"), ("", "empty")])
+def test_annotations_without_content_never_make_a_class_of_the_image_folder(
+    tmp_path: Path, content: str, why: str
+) -> None:
+    put(picture(tmp_path, "images/a.png", "images/b.png"), "export.json", content)
+    with pytest.raises(DatasetError, match=f"'export.json'.*{why}"):
+        open_dataset(tmp_path)
+
+
+def test_labels_that_are_json_are_no_classes(tmp_path: Path) -> None:
+    line = '"[{""x"": 1, ""rectanglelabels"": [""cat""]}]"'
+    put(picture(tmp_path, "images/a.png"), "export.csv", f"image,id,label\nimages/a.png,1,{line}\n")
+    with pytest.raises(DatasetError, match="line 2, found JSON"):
+        open_dataset(tmp_path)
+
+
+def test_columns_may_have_blanks_in_their_names(tmp_path: Path) -> None:
+    picture(tmp_path, "images/a.png", "images/b.png")
+    put(tmp_path, "labels.csv", "Image Path,Class Name\nC:\\d\\images\\a.png,x\nimages/b.png,y\n")
+    assert open_dataset(tmp_path).labels.names == ("x", "y")

@@ -68,6 +68,11 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
             path, label = row[path_key], unicodedata.normalize("NFC", row[label_key])
             if not label:
                 raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
+            if label.startswith(("[{", "[]", '{"')):
+                raise DatasetError(
+                    f"expected a class in {table!r} line {line}, found JSON, as in Label Studio's CSV",
+                    fix="export it as JSON",
+                )
             name = _image(tree, known, folders, images, path, folder, own_split)
             if name is None:
                 missing.append((path, table, line))
@@ -156,8 +161,12 @@ def _lies_elsewhere(tree: Tree, name: str) -> bool:
 
 def column_of(row: dict[str, str], wanted: Sequence[str]) -> str | None:
     """Return the name that a row has for the first of the columns that are wanted."""
-    lower = {k.lower(): k for k in row}
+    lower = {_plain(k): k for k in row}
     return next((lower[w] for w in wanted if w in lower), None)
+
+
+def _plain(column: str) -> str:
+    return column.lower().replace(" ", "_")
 
 
 def is_label_table(tree: Tree, table: str) -> bool:
@@ -167,7 +176,7 @@ def is_label_table(tree: Tree, table: str) -> bool:
     except DatasetError:
         return False
     path, label = (None, None) if row is None else _columns(row[1])
-    return path is not None and label is not None and path.lower() in PATH_COLUMNS and label.lower() in _LABEL_COLUMNS
+    return path is not None and label is not None and _plain(path) in PATH_COLUMNS and _plain(label) in _LABEL_COLUMNS
 
 
 def names_images(tree: Tree, table: str, images: Images) -> bool:
