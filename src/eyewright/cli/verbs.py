@@ -90,6 +90,7 @@ def _run_result(done: Any) -> Result:
         "task": done.report.task,
         "out": dict(done.paths),
         "metrics": metrics(done.report),
+        "account": done.run.about["dataset"].get("account", {}),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
     }
@@ -121,6 +122,7 @@ def _train(o: argparse.Namespace) -> Result:
         "task": run.task_name,
         "out": {"run": run.folder.resolve()},
         "metrics": {metric: value},
+        "account": run.about["dataset"].get("account", {}),
         "text": text,
     }
 

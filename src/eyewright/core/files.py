@@ -13,6 +13,7 @@ __all__ = [
     "staged_folder",
     "write_bytes",
     "write_json",
+    "write_staged",
     "write_text",
 ]
 
@@ -91,6 +92,20 @@ def write_bytes(path: Path, data: bytes) -> None:
             _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_staged(path: Path, data: bytes | str) -> None:
+    """Write a new file below a folder that `staged_folder` is building, which syncs and moves it with all others.
+
+    Two calls of fsync a file make thousands of small files slow.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    with checked_output(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "xb") as file:
+            file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
 
 def write_text(path: Path, text: str) -> None:

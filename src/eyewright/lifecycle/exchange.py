@@ -46,15 +46,15 @@ def convert(
         say(str(problem))
     _check_outlines(dataset, to)
     try:
-        written = write_dataset(dataset, to, Path(out))
+        written = write_dataset(dataset, to, Path(out), quiet=quiet)
     except UnreadableImageError:
         # Looked for only now: most datasets have none, and to look costs as much as to write.
         readable, left_out = _without_unreadable(dataset)
-        written = write_dataset(readable, to, Path(out))
+        written = write_dataset(readable, to, Path(out), quiet=quiet)
         written = replace(written, lost=(*written.lost, left_out), complete=False)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
     lost = (*dataset.account.lost(), *written.lost, *ignored)
-    return replace(written, lost=lost, complete=dataset.account.complete and written.complete)
+    return replace(written, lost=lost, complete=dataset.account.complete and written.complete, account=dataset.account)
 
 
 def _without_unreadable(dataset: "Dataset") -> "tuple[Dataset, str]":

@@ -167,6 +167,7 @@ def train_model(
                 "images": {s: sum(x.split == s for x in dataset.samples) for s in dataset.splits},
                 "groups": {s: _groups_of(dataset, s) for s in dataset.splits},
                 "notes": list(dataset.notes),
+                "account": dataset.account.to_json(),
             },
             "grouping": None if dataset.grouping is None else _grouping(dataset.grouping),
             "seed": resolved.seed,
