@@ -83,7 +83,7 @@ class ClassPrediction(Drawn):
         return result if self.time_s is None else {**result, "time_s": self.time_s}
 
     def to_supervision(self) -> Any:
-        """Give a `supervision.Classifications`.
+        """Return a `supervision.Classifications`.
 
         Raises:
             MissingExtraError: supervision is not installed.

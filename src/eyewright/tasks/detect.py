@@ -112,7 +112,7 @@ class BoxPrediction(Drawn):
         return result if self.time_s is None else {**result, "time_s": self.time_s}
 
     def to_supervision(self) -> Any:
-        """Give a `supervision.Detections`.
+        """Return a `supervision.Detections`.
 
         Raises:
             MissingExtraError: supervision is not installed.
@@ -127,7 +127,7 @@ class BoxPrediction(Drawn):
             confidence=self.scores,
             class_id=self.label_ids,
             tracker_id=self.track_ids,
-            data={"class_name": np.array(self.labels)},
+            data={"class_name": np.array(self.labels, dtype=np.str_)},
         )
 
 
