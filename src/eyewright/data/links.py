@@ -13,7 +13,9 @@ from eyewright.core.rng import generator
 from eyewright.imaging.fingerprint import (
     CROPS,
     align_pictures,
+    are_drawn,
     canonical_turns,
+    cut_alike,
     equalise,
     flat_frequencies,
     frequencies,
@@ -38,6 +40,7 @@ _LEAST = 0.8
 _CERTAIN = 0.985
 _EQUAL = 0.995
 _COPY = 0.93
+_DRAWN, _DRAWN_COLOURS = 0.955, 20.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def find_links(
     """Return the verified links among pictures: grey (N, 64, 64), colour (N, 16, 16, 3), of which `usable` (N,) count.
 
     Pictures that are `small`, (N,), hold too few pixels to tell one object from a look-alike: only all but equal ones
-    are linked.
+    are linked. Drawings (icons, characters, masks) are linked only where they are all but equal as they stand, in the
+    same colours: mirrored, an arrow means something else.
 
     A pair is proposed where its fingerprints are nearer than those of strangers in the same surroundings, and accepted
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
@@ -287,20 +291,32 @@ def _verified(
     small: NDArray[np.bool_],
 ) -> list[Link]:
     crops = np.array(CROPS, np.float32)
+    drawn = are_drawn(thumbnails)
     links = []
     for start in range(0, len(found.query), _PAIRS):
         part = _Candidates._make(p[start : start + _PAIRS] for p in found)
         ends = rows[part.query], rows[part.match]
-        first = turned(equalise(thumbnails[ends[0]]), part.turn)
-        second = turned(equalise(thumbnails[ends[1]]), space.turns[part.match])
+        greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
+        first = turned(equalise(greys[0]), part.turn)
+        second = turned(equalise(greys[1]), space.turns[part.match])
         alike = align_pictures(first, second, _warps(crops[part.crop], part.turn))
         tinted = same_colours(
             turned(colours[ends[0]], part.turn), turned(colours[ends[1]], space.turns[part.match]), alike.warp
         )
+        plain = drawn[ends[0]] & drawn[ends[1]]
+        if plain.any():
+            own = [
+                turned(colours[e[plain]], t)
+                for e, t in zip(ends, (part.turn[plain], space.turns[part.match[plain]]), strict=True)
+            ]
+            tinted[plain] = same_colours(own[0], own[1], alike.warp[plain], tolerance=_DRAWN_COLOURS, light=False)
+            tinted[plain] &= part.turn[plain] == space.turns[part.match[plain]]
         density = np.maximum(limits.density[part.query], limits.density[part.match])
         bar = np.tanh(limits.base + limits.slope * density + _SIGMAS * limits.sigma)
         bar = np.where(small[ends[0]] | small[ends[1]], _EQUAL, np.clip(bar, _LEAST, _CERTAIN))
+        bar = np.where(plain, np.maximum(bar, _DRAWN), bar)
         weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
+        weakest = np.where(plain, np.maximum(weakest, _DRAWN - 0.02), weakest)
         good = (alike.whole >= bar) & (alike.blocks >= weakest) & tinted
         for k in np.flatnonzero(good).tolist():
             i, j = sorted((int(ends[0][k]), int(ends[1][k])))
