@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from eyewright.data.links import find_links
 from eyewright.imaging import FORMATS, read_image
@@ -45,6 +45,21 @@ def cropped(image: Image.Image, share: float, rng: random.Random) -> Image.Image
     return image.crop((x, y, x + w, y + h))
 
 
+def captioned(image: Image.Image, place: str) -> Image.Image:
+    """Return the image with two lines of text: over it ("over"), in a bar that covers it ("bar"), or below it ("below")."""
+    high = max(10, round(0.13 * image.height))
+    size = max(6, round(high * 0.38))
+    result = ImageOps.expand(image, (0, 0, 0, high), "white") if place == "below" else image.copy()
+    pen = ImageDraw.Draw(result)
+    top = result.height - high
+    if place == "bar":
+        pen.rectangle((0, top, result.width, result.height), fill="black")
+    colour = "black" if place == "below" else "white"
+    for row, text in enumerate(("Figure 12: sample B-7, 40x", "station 3, 2024-05-17 08:12")):
+        pen.text((4, top + 1 + row * (size + 1)), text, fill=colour, font=ImageFont.load_default(size))
+    return result
+
+
 ALTERED: dict[str, Callable[[Image.Image, random.Random], Image.Image]] = {
     "PNG": lambda im, r: im,
     "JPEG, quality 40": lambda im, r: coded(im, "JPEG", 40),
@@ -59,6 +74,17 @@ ALTERED: dict[str, Callable[[Image.Image, random.Random], Image.Image]] = {
     "crop to 90 %": lambda im, r: cropped(im, 0.9, r),
     "mirrored": lambda im, r: ImageOps.mirror(im),
     "turned by 90°": lambda im, r: im.transpose(Image.Transpose.ROTATE_90),
+    "white balance": lambda im, r: Image.merge(
+        "RGB",
+        [
+            c.point([min(255, round(v * g)) for v in range(256)])
+            for c, g in zip(im.split(), (1.15, 1.0, 0.82), strict=True)
+        ],
+    ),
+    "border of 6 %": lambda im, r: ImageOps.expand(im, round(0.06 * max(im.size)), "black"),
+    "caption over it": lambda im, r: captioned(im, "over"),
+    "caption in a bar": lambda im, r: captioned(im, "bar"),
+    "caption below": lambda im, r: captioned(im, "below"),
     "crop, mirrored": lambda im, r: ImageOps.mirror(cropped(im, 0.95, r)),
 }
 

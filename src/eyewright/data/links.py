@@ -13,6 +13,7 @@ from eyewright.core.rng import generator
 from eyewright.imaging.fingerprint import (
     CROPS,
     align_pictures,
+    align_uncovered,
     are_drawn,
     canonical_turns,
     cut_alike,
@@ -40,6 +41,7 @@ _LEAST = 0.8
 _CERTAIN = 0.985
 _EQUAL = 0.995
 _COPY = 0.93
+_COVERED = 0.96
 _DRAWN, _DRAWN_COLOURS = 0.955, 20.0
 
 
@@ -318,11 +320,20 @@ def _verified(
         weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
         weakest = np.where(plain, np.maximum(weakest, _DRAWN - 0.02), weakest)
         good = (alike.whole >= bar) & (alike.blocks >= weakest) & tinted
-        for k in np.flatnonzero(good).tolist():
+        covered = np.zeros(len(good), bool)
+        upright = ~good & ~plain & ~(small[ends[0]] | small[ends[1]])
+        again = np.flatnonzero(upright & (part.turn == space.turns[part.match]))
+        if len(again):
+            one, other = (e[again] for e in ends)
+            shown = align_uncovered(greys[0][again], greys[1][again], (colours[one], colours[other]))
+            covered[again] = (shown.whole >= np.maximum(bar[again], _COVERED)) & (shown.blocks >= _COVERED - 0.1)
+            alike.whole[again[covered[again]]] = shown.whole[covered[again]]
+        for k in np.flatnonzero(good | covered).tolist():
             i, j = sorted((int(ends[0][k]), int(ends[1][k])))
             how = _describe(int(part.turn[k]), int(space.turns[part.match[k]]), alike.warp[k])
             likeness = float(alike.whole[k])
-            links.append(Link(i, j, likeness, likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k]))), how))
+            exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
+            links.append(Link(i, j, likeness, exact, "with a caption" if covered[k] else how))
     return links
 
 

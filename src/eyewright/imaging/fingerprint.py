@@ -12,6 +12,7 @@ __all__ = [
     "THUMBNAIL_SIDE",
     "Likeness",
     "align_pictures",
+    "align_uncovered",
     "are_drawn",
     "array_thumbnails",
     "canonical_turns",
@@ -248,6 +249,38 @@ def align_pictures(first: _Float, second: _Float, warp: _Float) -> Likeness:
     return best
 
 
+def align_uncovered(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], colours: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> Likeness:
+    """Return how alike pairs of grey thumbnails, uint8 (M, 64, 64), are where no caption covers one of them.
+
+    The best of what lies above the lowest fifth, below the highest, and the whole is told; nothing is moved. Where the
+    `colours` of that part differ, `whole` is 0.
+    """
+    still = np.tile(np.array([1, 0, 1, 0], np.float32), (len(first), 1))
+    best = Likeness(np.full(len(first), -1, np.float32), np.full(len(first), -1, np.float32), still)
+    for low, high in ((0.0, 0.8), (0.2, 1.0)):
+        rows = slice(round(low * THUMBNAIL_SIDE), round(high * THUMBNAIL_SIDE))
+        a, b = (equalise(p[:, rows]) for p in (first, second))
+        weight = np.ones_like(a)
+        a, b = (_blur(p, 1) - _blur(p, 5) for p in (a, b))
+        whole = _correlation(a, b, weight)
+        blocks = _weak_quarter(
+            a[:, : a.shape[1] // 4 * 4], b[:, : a.shape[1] // 4 * 4], weight[:, : a.shape[1] // 4 * 4]
+        )
+        shown = slice(round(low * COLOUR_SIDE), round(high * COLOUR_SIDE))
+        parts = []
+        for p in colours:
+            part = np.empty_like(p)
+            part[:] = np.rint(p[:, shown].mean((1, 2), keepdims=True))
+            part[:, shown] = p[:, shown]
+            parts.append(part)
+        whole = np.where(same_colours(parts[0], parts[1], still), whole, 0.0).astype(np.float32)
+        better = whole > best.whole
+        best = Likeness(np.where(better, whole, best.whole), np.where(better, blocks, best.blocks), still)
+    return best
+
+
 def same_colours(
     first: NDArray[np.uint8],
     second: NDArray[np.uint8],
@@ -426,12 +459,12 @@ def _correlation(a: _Float, b: _Float, weight: _Float) -> _Float:
 
 def _weak_quarter(a: _Float, b: _Float, weight: _Float, parts: int = 4) -> _Float:
     """Return the correlation below which a quarter of the structure lies, by blocks: one place alone may differ."""
-    m, side, _ = a.shape
-    size = side // parts
+    m, height, width = a.shape
+    rows, columns = height // parts, width // parts
 
     def blocks(p: _Float) -> _Float:
-        cut = p.reshape(m, parts, size, parts, size).transpose(0, 1, 3, 2, 4)
-        return cut.reshape(m, parts * parts, size * size)
+        cut = p.reshape(m, parts, rows, parts, columns).transpose(0, 1, 3, 2, 4)
+        return cut.reshape(m, parts * parts, rows * columns)
 
     x, y, w = blocks(a), blocks(b), blocks(weight)
     n = np.maximum(w.sum(2, keepdims=True), 1)
