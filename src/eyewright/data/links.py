@@ -82,7 +82,7 @@ def find_links(
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
     the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
     """
-    rows = np.flatnonzero(usable & (thumbnails.reshape(len(thumbnails), -1).std(1) >= 2.0))
+    rows = np.flatnonzero(usable & _has_contrast(thumbnails))
     if len(rows) < 2:
         return []
     space = _Space(thumbnails, rows, seed)
@@ -92,6 +92,13 @@ def find_links(
     limits = _background(thumbnails, rows, space, seed)
     few = np.zeros(len(thumbnails), bool) if small is None else small
     return _verified(thumbnails, colours, rows, space, found, limits, few)
+
+
+def _has_contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    # In parts: of all at once, the squares would need sixteen times the memory of the pictures.
+    parts = [thumbnails[s : s + _CHUNK] for s in range(0, len(thumbnails), _CHUNK)]
+    spreads = [p.reshape(len(p), -1).std(1, dtype=np.float32) for p in parts]
+    return np.concatenate([np.zeros(0), *spreads]) >= 2.0
 
 
 class _Space:
