@@ -95,3 +95,35 @@ def test_capture_times_are_read_with_their_fraction(
     save(picture(0, 0), tmp_path / "a.jpg", taken, subseconds=subseconds)
     capture = read_thumbnail((tmp_path / "a.jpg").read_bytes(), 64)[0].capture
     assert capture == (None if expected is None else Capture(expected, "Maker/EOS/"))
+
+
+COUNTED = {
+    "IMG": lambda scene, shot: f"IMG_{1000 + 10 * scene + shot}.JPG",
+    "camera": lambda scene, shot: f"cam2-{10 * scene + shot:06d}.png",
+    "bare": lambda scene, shot: f"{7 * scene + shot:06d}.png",
+    "every fifth": lambda scene, shot: f"clip_f{(SHOTS * scene + shot) * 5:05d}.jpg",
+}
+
+
+@pytest.mark.parametrize("naming", COUNTED)
+def test_neighbours_by_number_that_look_alike_are_one_run(tmp_path: Path, naming: str) -> None:
+    expected = set()
+    for scene in range(2 * SCENES):
+        own = [f"{'ab'[scene % 2]}/{COUNTED[naming](scene, shot)}" for shot in range(SHOTS)]
+        for shot, path in enumerate(own):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            picture(scene, shot, alike=0.75).save(tmp_path / path)
+        expected.add(frozenset(own))
+    found = groups_of(tmp_path)
+    assert len(found & expected) >= 2 * SCENES - 4
+    assert sum(not any(g <= e for e in expected) for g in found) <= 1
+
+
+@pytest.mark.parametrize("naming", COUNTED)
+def test_unrelated_photographs_that_are_numbered_are_not_joined(tmp_path: Path, naming: str) -> None:
+    for scene in range(2 * SCENES):
+        for shot in range(SHOTS):
+            path = tmp_path / "ab"[scene % 2] / COUNTED[naming](scene, shot)
+            path.parent.mkdir(exist_ok=True)
+            picture(scene, shot, alike=0.0).save(path)
+    assert groups_of(tmp_path) == set()

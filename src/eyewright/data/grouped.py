@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from eyewright.core.errors import UsageError
-from eyewright.data.bursts import burst_pairs
+from eyewright.data.bursts import burst_pairs, counted_pairs
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
 from eyewright.data.links import Link
@@ -24,6 +24,7 @@ _EVIDENCE = {
     "rule": "one key of --group-by",
 }
 _BURST = "one camera within seconds, alike"
+_COUNTED = "neighbours by number, alike"
 _TILES = "tiles of one picture, borders that fit"
 _CLEAR = 0.8
 _FEWEST = 6
@@ -67,6 +68,8 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
                     sets.join_keys(list(rule.keys), "series")
                 elif len(proposals) < 3:
                     proposals.append(_proposal(rule))
+            if not words:
+                _join_counted(sets, counted_pairs(names, dataset.strata, scan.features))
     groups = sets.groups(words)
     return Grouping(group_by or "auto", groups, tuple(proposals), tuple(_warnings(dataset, groups)))
 
@@ -152,6 +155,15 @@ def _join_links(sets: _Sets, links: Sequence[Link]) -> None:
             if between[a, b] >= 2 or sets.size[a] + sets.size[b] <= 4:
                 sets.join(link.i, link.j, "object", link.likeness, link.how)
                 changed = True
+
+
+def _join_counted(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:
+    """Join neighbours by number, the most alike first, into runs of at most a quarter of the data."""
+    most = _LARGEST * len(sets.size)
+    for i, j, likeness in sorted(pairs, key=lambda p: -p[2]):
+        a, b = sets.find(i), sets.find(j)
+        if a == b or sets.size[a] + sets.size[b] <= most:
+            sets.join(i, j, "series", likeness, _COUNTED)
 
 
 def _join_mosaics(sets: _Sets, names: Sequence[str], scan: Scan) -> list[Proposal]:
