@@ -1,6 +1,7 @@
 """Write files so that nothing is lost: temp → fsync → rename → fsync of the folder."""
 
 __all__ = [
+    "cache_folder",
     "checked_output",
     "held_lock",
     "reserve_space",
@@ -22,6 +23,12 @@ from typing import Any
 
 from eyewright.core.errors import OutputError, UsageError
 from eyewright.core.jsonable import dumps_json
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: `EYEWRIGHT_CACHE`, else `~/.cache/eyewright`."""
+    named = os.environ.get("EYEWRIGHT_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "eyewright"
 
 
 @contextlib.contextmanager

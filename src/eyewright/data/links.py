@@ -88,7 +88,7 @@ def find_links(
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
     the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
     """
-    rows = np.flatnonzero(usable & (thumbnails.reshape(len(thumbnails), -1).std(1) >= 2.0))
+    rows = np.flatnonzero(usable & _has_contrast(thumbnails))
     if len(rows) < 2:
         return []
     space = _Space(thumbnails, rows, seed)
@@ -98,6 +98,13 @@ def find_links(
     limits = _background(thumbnails, rows, space, seed)
     few = np.zeros(len(thumbnails), bool) if small is None else small
     return _verified(thumbnails, colours, rows, space, found, limits, few)
+
+
+def _has_contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    # In parts: of all at once, the squares would need sixteen times the memory of the pictures.
+    parts = [thumbnails[s : s + _CHUNK] for s in range(0, len(thumbnails), _CHUNK)]
+    spreads = [p.reshape(len(p), -1).std(1, dtype=np.float32) for p in parts]
+    return np.concatenate([np.zeros(0), *spreads]) >= 2.0
 
 
 class _Space:
@@ -117,10 +124,11 @@ class _Space:
         rng = generator(seed, "fingerprints")
         some = flat if n <= 5000 else flat[np.sort(rng.permutation(n)[:5000])]
         self._mean = some.mean(0)
-        _, spread, axes = np.linalg.svd(some - self._mean, full_matrices=False)
-        power = spread**2 / len(some)
+        centred = (some - self._mean).astype(np.float64)
+        power, axes = np.linalg.eigh(centred.T @ centred / len(some))
+        power = np.maximum(power, 0)
         # Where there are few pictures their covariance says little: the floor keeps what is not known.
-        self._axes = (axes.T / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
+        self._axes = (axes / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
         self.vectors = self.of(flat)
 
     def of(self, flat: _Float) -> _Float:
@@ -136,16 +144,19 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
     index = _Index(space.vectors)
     kept: list[_Candidates] = []
     for number, crop in enumerate(CROPS):
+        # A crop's queries all at once: few large products of matrices instead of many small ones.
+        asked: list[tuple[_Int, NDArray[np.int8], _Float]] = []
         for start in range(0, len(rows), _CHUNK):
             waves = frequencies(thumbnails[rows[start : start + _CHUNK]], crop)
             for places, turns in canonical_turns(waves):
                 vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
-                queries = places + start
-                for q, i, likeness in index.near(vectors, _bar(density[queries])):
-                    own = queries[q]
-                    good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
-                    own, other, near = own[good], i[good], likeness[good]
-                    kept.append(_Candidates(own, other, near, np.full(len(own), number, np.int8), turns[q[good]]))
+                asked.append((places + start, turns, vectors))
+        queries, turns, vectors = (np.concatenate([part[k] for part in asked]) for k in range(3))
+        for q, i, likeness in index.near(vectors, _bar(density[queries])):
+            own = queries[q]
+            good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
+            own, other, near = own[good], i[good], likeness[good]
+            kept.append(_Candidates(own, other, near, np.full(len(own), number, np.int8), turns[q[good]]))
     if not any(len(part.query) for part in kept):
         return _Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
     return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
@@ -208,7 +219,10 @@ class _Index:
                 q, i = np.nonzero(likeness[some] >= bar[start + some, None])
                 yield some[q] + start, i, likeness[some[q], i]
             return
-        nearest = np.argpartition(-(queries @ self._centres.T), _PROBES, axis=1)[:, :_PROBES]
+        nearest = np.empty((len(queries), _PROBES), np.int64)
+        for start in range(0, len(queries), _CHUNK):
+            at = queries[start : start + _CHUNK] @ self._centres.T
+            nearest[start : start + len(at)] = np.argpartition(-at, _PROBES, axis=1)[:, :_PROBES]
         asked = np.repeat(np.arange(len(queries)), _PROBES)
         order = np.argsort(nearest.ravel(), kind="stable")
         cells = nearest.ravel()[order]
