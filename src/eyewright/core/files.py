@@ -5,6 +5,7 @@ Files one by one, folders as a whole, lines at the end of a file; one command at
 
 __all__ = [
     "append_line",
+    "cache_folder",
     "checked_output",
     "claimed_output",
     "held_lock",
@@ -38,6 +39,12 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _claims: dict[Path, tuple[int, bool]] = {}
 _claims_lock = threading.Lock()
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: `EYEWRIGHT_CACHE`, else `~/.cache/eyewright`."""
+    named = os.environ.get("EYEWRIGHT_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "eyewright"
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from eyewright.core.errors import UnreadableImageError
 from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset, Sample
-from eyewright.data.links import Link, find_links
+from eyewright.data.link_cache import cached_links
+from eyewright.data.links import Link
 from eyewright.data.objects import Objects
 from eyewright.data.tree import ArrayTree
 from eyewright.imaging.decode import ImageInfo, read_thumbnail
@@ -80,7 +81,8 @@ class Scan:
     def links(self) -> tuple[Link, ...]:
         """Verified copies and views of one object, as pairs: found once, read by the grouping and the doctor."""
         small = np.array([r.info is not None and min(r.info.size_hw) < _SMALL for r in self.records], bool)
-        return tuple(find_links(self.thumbnails, self.colours, self.readable, small=small))
+        digests = [r.digest for r in self.records]
+        return tuple(cached_links(digests, self.thumbnails, self.colours, self.readable, small))
 
     @property
     def near_pairs(self) -> tuple[tuple[int, int], ...]:

@@ -19,7 +19,7 @@ import io
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -29,6 +29,7 @@ from PIL import Image, UnidentifiedImageError
 
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
 from eyewright.core.extras import import_extra
+from eyewright.imaging.capture import Capture, capture_of
 from eyewright.imaging.containers import pnm_size
 from eyewright.imaging.conversion import (
     deep_array,
@@ -55,7 +56,8 @@ class ImageInfo:
     """What a file holds, read without decoding it.
 
     `size_hw` is (height, width) in pixels as a viewer shows it, after EXIF `orientation` (1-8, 1 is upright); `mode`
-    is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file.
+    is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file; `capture` is
+    when and by which camera it was taken, where that is known.
     """
 
     format: str
@@ -63,6 +65,7 @@ class ImageInfo:
     mode: str
     orientation: int
     frames: int
+    capture: Capture | None = field(default=None, repr=False)
 
 
 @contextlib.contextmanager
@@ -490,7 +493,9 @@ def _info(image: Image.Image, header: Header) -> ImageInfo:
         # Pillow already swaps the sides of a turned TIFF.
         turned = orientation >= 5 and header.format != "TIFF"
         size_hw = (width, height) if turned else (height, width)
-        return ImageInfo(header.format, size_hw, image.mode, orientation, getattr(image, "n_frames", 1))
+        return ImageInfo(
+            header.format, size_hw, image.mode, orientation, getattr(image, "n_frames", 1), capture_of(image)
+        )
 
 
 def _reason(error: BaseException) -> str:
