@@ -115,3 +115,40 @@ def test_group_by_a_pattern_in_the_name() -> None:
     assert all(len(parts) == 1 for parts in sides.values())
     with pytest.raises(UsageError, match="--group-by"):
         split_dataset(data, group_by="(")
+
+
+def test_of_few_groups_more_are_tested() -> None:
+    groups = [f"scene {i // 12}" for i in range(240)]
+    found = split_dataset(made([i % 2 for i in range(240)], groups=groups))
+    tested = {s.group for s in found.samples if s.split == "test"}
+    assert len(tested) == 6
+    assert "split 60/10/30 by class, more test than usual because there are only 20 groups" in found.notes
+    many = split_dataset(made([i % 2 for i in range(240)], groups=[f"scene {i // 3}" for i in range(240)]))
+    assert "split 70/10/20 by class" in many.notes
+
+
+def test_a_class_that_lives_in_one_group_is_learnt_and_not_tested() -> None:
+    # The lone class is the largest group, which the neediest part took before, whichever that was.
+    targets = [0] * 40 + [1] * 60 + [2] * 25
+    groups = ["clip"] * 40 + [f"b{i // 3}" for i in range(60)] + [f"c{i // 5}" for i in range(25)]
+    for seed in range(5):
+        found = split_dataset(made(targets, groups=groups), seed=seed)
+        assert {s.split for s in found.samples if s.target == 0} == {"train"}
+        for target in (1, 2):
+            assert {s.split for s in found.samples if s.target == target} == {"train", "val", "test"}
+        assert any(n.startswith("class 'a' is learnt and not tested") for n in found.notes)
+
+
+def test_classes_of_one_group_each_are_refused_with_the_numbers_and_the_way_out() -> None:
+    data = made([i // 50 for i in range(150)], groups=[f"clip {i // 50}" for i in range(150)])
+    with pytest.raises(DatasetError) as caught:
+        split_dataset(data)
+    assert "the 150 images belong together in 3 groups, and all images of 3 of 3 classes are one group" in str(
+        caught.value
+    )
+    assert "--group-by none" in str(caught.value.fix)
+
+
+def test_images_of_one_scene_are_not_said_to_be_too_few() -> None:
+    with pytest.raises(DatasetError, match=r"too few groups to split: .* the 8 images belong together in 1 group"):
+        split_dataset(made([0] * 8, groups=["street"] * 8))

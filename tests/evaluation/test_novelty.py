@@ -63,6 +63,50 @@ def test_images_without_a_sibling_are_told_apart() -> None:
     assert "on the 30 of 90 test images without a near copy or sibling" in summarise(report)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_where_most_images_have_a_sibling_the_number_does_not_tell_of_new_things(task: str) -> None:
+    # Siblings that no search found cannot be told from new things: the others do not stand for these.
+    ratio = np.where(np.arange(N) % 8 == 0, 0.9, 0.2)
+    report = answers(task, N, skill=np.ones(N)).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, N), ratio)))
+    assert report.tables["novelty"]["no_new"]
+    assert "78 of the 90 test images have a near copy" in summarise(report)
+    assert "does not say how the model will do on new things" in summarise(report)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_where_some_images_have_a_sibling_the_score_of_the_others_is_said_with_its_interval(task: str) -> None:
+    ratio = np.where(np.arange(N) % 4 == 0, 0.2, 0.9)
+    report = answers(task, N, seed=1).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, N), ratio)))
+    table = report.tables["novelty"]
+    assert not table["no_new"]
+    alone = table["without_sibling"]
+    said = f"{alone['value']:.1%} (95% interval {alone['low']:.1%} to {alone['high']:.1%})"
+    assert "23 of the 90 test images have a near copy" in summarise(report)
+    assert said in summarise(report)
+
+
+def test_few_siblings_among_few_images_leave_a_score_of_the_others() -> None:
+    ratio = np.where(np.arange(20) < 4, 0.2, 0.9)
+    report = answers("classify", 20).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, 20), ratio)))
+    table = report.tables["novelty"]
+    assert table["with_sibling"] is None
+    assert table["without_sibling"]["n"] == 16
+    assert "4 of the 20 test images have a near copy or sibling in the training data; on the other 16 " in summarise(
+        report
+    )
+
+
+def test_a_class_tested_on_one_group_or_not_at_all_is_named() -> None:
+    made = answers("classify", N, groups=[f"{i // 6}" for i in range(N)])
+    samples = [
+        replace(s, target=0 if s.target == 2 else s.target, group="lone" if s.target == 1 else s.group)
+        for s in made.dataset.samples
+    ]
+    text = summarise(replace(made, dataset=replace(made.dataset, samples=tuple(samples))).report())
+    assert "Class “nut” is tested on one group." in text
+    assert "No test image shows class “washer”: these numbers say nothing of it." in text
+
+
 def test_a_report_that_cannot_measure_it_says_why() -> None:
     report = answers("detect", N).report(novelty=Novelty(reason="no features"))
     assert "Not measured: no features." in render_html(report, title="t")
@@ -79,8 +123,20 @@ def test_groups_widen_intervals_and_stand_beside_n(task: str) -> None:
     assert b.groups == 9
     assert b.high - b.low > a.high - a.low  # type: ignore[operator]
     assert "only 9 groups" in summarise(together)
+    assert "--folds groups" in summarise(together)
     assert together.tables["together"]["effective_n"] < N
     assert f"{b.n} in 9 groups" in render_markdown(together, title="t")
+    taken = "They take images for independent: if some share a person, device or place, say so with --group-by."
+    assert taken in render_html(alone, title="t")
+    assert taken not in render_html(together, title="t")
+
+
+@pytest.mark.parametrize(("task", "name"), [("detect", "ap50"), ("instance", "ap50"), ("segment", "miou")])
+@pytest.mark.parametrize("skill", [0.0, 1.0])
+def test_two_images_alike_do_not_make_a_number_certain(task: str, name: str, skill: float) -> None:
+    report = answers(task, 2, skill=np.full(2, skill)).report()
+    metric = report.metrics[name]
+    assert metric.high - metric.low > 0.3  # type: ignore[operator]
 
 
 def test_a_comparison_does_not_take_images_of_one_group_for_independent() -> None:

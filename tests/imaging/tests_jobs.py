@@ -23,3 +23,19 @@ def spin(request, payload):
 
 def crash(request, payload):
     ctypes.string_at(0)
+
+
+def reduce_or_crash(request, payload):
+    from eyewright.imaging.isolation import reduce_files
+
+    if b"CRASH" in payload:
+        ctypes.string_at(0)
+    return reduce_files(request, payload)
+
+
+def decode_or_crash(request, payload):
+    from eyewright.imaging.worker_main import decode
+
+    if b"CRASH" in payload:
+        ctypes.string_at(0)
+    return decode(request, payload)

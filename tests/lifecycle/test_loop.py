@@ -123,7 +123,7 @@ def test_boxes_that_people_drew_are_learnt_in_a_budget(found, scenes: Path, tmp_
     recorder.close()
     done = lifecycle.retrain(scenes, out=tmp_path / "again", home=home, bundle=bundle, budget="20s", promote=False)
     assert (done.new_images, done.promoted) == (6, None)
-    part = json.loads((tmp_path / "again" / "feedback" / "instances_train.json").read_text())
+    part = json.loads((tmp_path / "again" / "feedback" / "annotations" / "instances_train.json").read_text())
     new = {i["id"] for i in part["images"] if "feedback-" in i["file_name"]}
     boxes = [a["bbox"] for a in part["annotations"] if a["image_id"] in new]
     assert boxes == [[10.0, 20.0, 20.0, 25.0]] * 6

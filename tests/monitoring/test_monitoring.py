@@ -469,6 +469,15 @@ def test_a_history_that_was_changed_is_refused(tmp_path: Path) -> None:
             history.events()
 
 
+def test_a_champion_that_is_promoted_again_is_rolled_back_to_the_one_before(tmp_path: Path) -> None:
+    events = History(tmp_path)
+    for digest in ("one", "two", "two"):
+        events.add("promote", "champion", tmp_path / digest, digest, {})
+    assert events.rollback().digest == "one"
+    with pytest.raises(UsageError, match="no champion before"):
+        events.rollback()
+
+
 def test_feedback_goes_out_and_in_again(tmp_path: Path) -> None:
     store = open_store(tmp_path / "log.db")
     store.add([row(k) for k in range(6)], [("f", "p00001", 1.0, {"label": "dog", "comment": "näher, bitte"})])

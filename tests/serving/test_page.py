@@ -74,7 +74,7 @@ def test_a_file_is_answered_explained_and_corrected(page, two, shapes: Path) -> 
     expect(page.locator("#answer .bars li")).to_have_count(3)
     page.click("#explain")
     expect(page.locator("#heat-row")).to_be_visible(timeout=20_000)
-    assert page.locator("#true-label option").all_inner_texts()[1:] == ["cross", "disc", "square"]
+    assert page.locator("#true-label option").all_inner_texts()[1:] == ["cross", "disc", "square", "new class …"]
     page.select_option("#true-label", "square")
     page.click("#wrong button[type=submit]")
     expect(page.locator("#status")).to_contain_text("Thank you")

@@ -133,3 +133,17 @@ def test_json_has_a_depth_and_digits_and_strings_do_not_count() -> None:
         with pytest.raises(HttpError) as error:
             parse_json(data, settings)
         assert error.value.code == code
+
+
+def test_feedback_takes_a_mask_that_is_larger_than_its_json() -> None:
+    from eyewright.serving.app import _Route
+    from eyewright.serving.exchange import Request
+    from eyewright.serving.protocols import own
+
+    route = _Route("/v1/feedback", own.feedback, "POST", body_bytes=2, image_bytes=8)
+    for kind, most in (("image/png", 8), ("application/json", 2), ("", 2)):
+        assert route.most_bytes(Request("POST", ("v1", "feedback"), {}, {"content-type": kind})) == most
+    assert (
+        _Route("/other", own.feedback, "POST").most_bytes(Request("POST", (), {}, {"content-type": "image/png"}))
+        is None
+    )

@@ -258,6 +258,44 @@ def test_prometheus_can_read_the_metrics(served, picture: bytes) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_dashboard_queries_metrics_and_labels_that_the_server_exposes(served, picture: bytes) -> None:
+    import re
+
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from eyewright.monitoring.dashboard import dashboard
+
+    served.post(PREDICT, picture)
+    text = served.get("/metrics").body.decode()
+    samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
+    labels = {s.name: set(s.labels) for s in samples}
+    types = {f.name: f.type for f in text_string_to_metric_families(text)}
+    # Exposed only after a window of images has been tested for drift; tests/monitoring checks its gauges.
+    labels.setdefault("eyewright_drift_p_value", {"model"})
+    panels = {p["title"]: p["targets"] for p in dashboard()["panels"]}
+    for title, targets in panels.items():
+        assert len({t["refId"] for t in targets}) == len(targets), title
+        for target in targets:
+            query = target["expr"]
+            names = re.findall(r"eyewright_\w+", query)
+            assert names, query
+            for name in names:
+                assert name in labels, f"{title}: the server exposes no {name}"
+            common = set.intersection(*(labels[n] for n in names))
+            asked = {w.strip() for by in re.findall(r"by \(([^)]*)\)", query) for w in by.split(",")}
+            asked |= set(re.findall(r"(\w+)\s*[=!]~?'", query))
+            asked |= set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            assert asked <= common, f"{title}: {asked - common} are no labels of {names}"
+            assert not re.search(r"eyewright_\w+(\{[^}]*\})? or eyewright_", query), "`or` hides its right side"
+            for called in re.findall(r"(?:rate|increase)\((\w+)", query):
+                counter = re.sub(r"_(total|bucket)$", "", called)
+                assert types[counter] in ("counter", "histogram"), f"{title}: {called} is a {types[counter]}"
+    assert [t["expr"] for t in panels["Waiting and running"]] == [
+        "eyewright_waiting_requests",
+        "eyewright_running_requests",
+    ]
+
+
 def test_tritons_client_speaks_to_it_unchanged(served, finished, picture: bytes) -> None:
     import tritonclient.http as triton
 

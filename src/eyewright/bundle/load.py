@@ -28,6 +28,7 @@ from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
+from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.verify import read_sealed, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
@@ -305,18 +306,29 @@ def _thresholds(manifest: Manifest) -> NDArray[np.float64] | None:
         raise BundleError(f"the bundle's thresholds are not valid: {error}", fix="export the model again") from None
 
 
-def load_bundle(folder: str | Path, *, self_test: bool = True, threads: int | None = None) -> Bundle:
+def load_bundle(
+    folder: str | Path,
+    *,
+    self_test: bool = True,
+    threads: int | None = None,
+    key: PublicKey | str | Path | None = None,
+    digest: str | None = None,
+) -> Bundle:
     """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
 
     Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so. `threads` are
     those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
-    as there are cores.
+    as there are cores. With `key`, a public key or its file, the bundle must be signed by it; with `digest` its
+    `bundle.json` must have this SHA-256. Both are checked before ONNX Runtime is given anything.
 
     Raises:
-        BundleError: damaged, changed, of a newer format, or giving other numbers than when it was exported.
+        BundleError: damaged, changed, of a newer format, not signed by `key`, not the one of `digest`, or giving other
+            numbers than when it was exported.
     """
     folder = Path(folder)
-    sealed = read_sealed(folder)
+    sealed = read_sealed(folder, key=read_public_key(key) if isinstance(key, str | Path) else key)
+    if digest is not None and sealed[2] != digest:
+        raise BundleError(f"the bundle at {str(folder)!r} has been replaced since it was checked", fix="try again")
     manifest, content, digest = sealed
     known = trial.is_known(digest)
     if not known:

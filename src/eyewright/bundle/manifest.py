@@ -21,7 +21,7 @@ from typing import Any
 from eyewright.bundle.schema import MODEL_FILES, PRECISIONS, check_manifest
 from eyewright.bundle.trial import remember_here
 from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError
-from eyewright.core.files import write_bytes
+from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.regular import read_regular
@@ -120,6 +120,7 @@ def read_sealed_manifest(folder: Path) -> tuple[Manifest, str]:
     Raises:
         BundleError: as `read_manifest`.
     """
+    recover_folder(folder)
     path = folder / "bundle.json"
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a bundle at {str(folder)!r}, found no bundle.json", fix="check the path")

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from eyewright.core import errors
 from eyewright.core.errors import BundleError, EyewrightError, UsageError
+from eyewright.core.lifeline import lifeline, lifeline_environment
 
 if TYPE_CHECKING:
     pass
@@ -164,7 +165,12 @@ class Trial:
         self._seconds, self._left, self._memory = seconds, seconds, memory
         # As this process found its modules; not the current folder, which a stranger may have filled.
         path = os.pathsep.join(dict.fromkeys(os.path.abspath(p) for p in sys.path if p))
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {
+            **os.environ,
+            **lifeline_environment(),
+            "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         import subprocess
 
         try:
@@ -174,6 +180,8 @@ class Trial:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=environment,
+                # A model that never ends must not outlive the process that tries it.
+                pass_fds=(lifeline(),),
                 start_new_session=True,
             )
         except OSError as error:

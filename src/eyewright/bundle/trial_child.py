@@ -11,10 +11,12 @@ from typing import Any, BinaryIO
 
 from eyewright.bundle.trial import FRAME
 from eyewright.core.errors import EyewrightError
+from eyewright.core.lifeline import hold_lifeline
 
 
 def main() -> None:
     """Answer requests, each a job "module:function" of our own code with JSON and bytes."""
+    hold_lifeline()
     source = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     # What a library prints must not stand among the answers.
@@ -62,7 +64,7 @@ def _limit(*, memory: int, cpu_s: int) -> None:
     with open("/proc/self/status", encoding="ascii") as status:
         held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Beyond the parent's own deadline: for the case that the parent is no longer there.
+    # Beyond the parent's own deadline: for a parent that is stopped rather than gone.
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory))
 

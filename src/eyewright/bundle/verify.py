@@ -4,11 +4,13 @@ __all__ = [
     "MOST_MODEL_BYTES",
     "SIGNATURE",
     "bundle_digest",
+    "checked_digests",
     "digest_folder",
     "files_below",
     "read_listed",
     "read_sealed",
     "read_verified",
+    "signed_manifest",
 ]
 
 import hashlib
@@ -21,14 +23,13 @@ from typing import Any
 
 from eyewright.bundle.arrays import MOST_BYTES
 from eyewright.bundle.manifest import Manifest, read_sealed_manifest
+from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
 from eyewright.core.errors import BundleError
+from eyewright.core.files import recover_folder
 from eyewright.core.regular import digest_of, read_regular
 
 MOST_MODEL_BYTES = 2 * 2**30
 """The largest model file: protobuf itself allows no more."""
-
-SIGNATURE = "model.sig"
-"""The file that holds a bundle's signature."""
 
 _FREE = frozenset({"bundle.json", SIGNATURE})
 _MOST_BYTES = 4 * 2**30
@@ -51,6 +52,7 @@ def bundle_digest(folder: Path) -> str:
     Raises:
         BundleError: there is none.
     """
+    recover_folder(folder)
     path = folder / "bundle.json"
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a bundle at {str(folder)!r}, found none", fix="check the path")
@@ -69,17 +71,46 @@ def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
     return manifest, content
 
 
-def read_sealed(folder: Path) -> tuple[Manifest, Mapping[str, bytes], str]:
+def read_sealed(folder: Path, *, key: PublicKey | None = None) -> tuple[Manifest, Mapping[str, bytes], str]:
     """Check a bundle as `read_verified` does; return also the SHA-256 of its manifest, which names the whole.
 
+    With `key` the bundle must be signed by it.
+
     Raises:
-        BundleError: as `read_verified`.
+        BundleError: as `read_verified`; or the signature is not valid.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
+    manifest, digest = signed_manifest(folder, key)
+    kept = read_listed(folder, manifest.files, free=_FREE, kept={manifest.model, "golden.npz", "reference.npz"})
+    return manifest, kept, digest
+
+
+def signed_manifest(folder: Path, key: PublicKey | None) -> tuple[Manifest, str]:
+    """Read the manifest, with its SHA-256, and check the signature over it and over the digests that it lists.
+
+    A reader that then checks each file against the manifest has checked it against the signature.
+
+    Raises:
+        BundleError: the manifest or the signature is not valid; or `key` is given and there is no signature.
+    """
+    manifest, digest = read_sealed_manifest(folder)
+    listed = {name: str(entry["sha256"]) for name, entry in manifest.files.items()}
+    check_signature(folder, {**listed, "bundle.json": digest}, key)
+    return manifest, digest
+
+
+def checked_digests(folder: Path) -> dict[str, str]:
+    """Check every file of a bundle; return the SHA-256 of each by name, `bundle.json` among them. No signature is read.
+
+    Raises:
+        BundleError: a file is missing, changed, added, or not a regular file.
     """
     if not folder.is_dir():
         raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
     manifest, digest = read_sealed_manifest(folder)
-    kept = read_listed(folder, manifest.files, free=_FREE, kept={manifest.model, "golden.npz", "reference.npz"})
-    return manifest, kept, digest
+    read_listed(folder, manifest.files, free=_FREE, kept=frozenset())
+    return {**{name: str(entry["sha256"]) for name, entry in manifest.files.items()}, "bundle.json": digest}
 
 
 def read_listed(

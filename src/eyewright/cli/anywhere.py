@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli.numbers import Checked, Number, Numbers
 from eyewright.cli.terminal import Result, metrics, shown_path, shown_program, talk
+from eyewright.core.durations import parse_duration_s
+from eyewright.core.sizes import parse_bytes
 
 
 def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
@@ -24,23 +27,45 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         metavar="METRIC=DROP",
         help="accuracy=1%% worst_class_recall=2%% ece=0.02 corruption=3%%, map=1%%, miou=1%%: points that may be lost",
     )
-    p.add_argument("--min-speedup", metavar="X", help="such as 2: at least twice as fast here, one image at a time")
-    p.add_argument("--max-bytes", metavar="SIZE", help="such as 500k: the model file's size")
+    p.add_argument(
+        "--min-speedup",
+        type=Number(0, 1000, whole=False, open_low=True),
+        metavar="X",
+        help="such as 2: at least twice as fast here, one image at a time",
+    )
+    p.add_argument("--max-bytes", type=Checked(parse_bytes), metavar="SIZE", help="such as 500k: the model file's size")
     p.add_argument("--methods", metavar="A,B", help="some of int8,weights,half,dynamic,prune,qat,distil,sparse")
-    p.add_argument("--budget", metavar="TIME", help="time for all of it (default 10m, or as long as it was trained)")
+    p.add_argument(
+        "--budget",
+        type=Checked(parse_duration_s),
+        metavar="TIME",
+        help="time for all of it (default 10m, or as long as it was trained)",
+    )
     p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER, not from the model")
     p.add_argument("--student", action="append", default=[], metavar="NAME", help="a catalogue net to be taught")
     p.add_argument("--unlabelled", metavar="DIR", help="images to learn from without labels")
     p.add_argument("--calibration", metavar="DIR", help="images that 8-bit ranges are found on (default: of training)")
-    p.add_argument("--threads", type=int, metavar="N", help="threads that speed is measured with (default: all cores)")
+    p.add_argument(
+        "--threads", type=Number(1, 1024), metavar="N", help="threads that speed is measured with (default: all cores)"
+    )
     p.add_argument("--resume", action="store_true", help="go on with the search in --out, or ask it for another budget")
 
     p = verb("bench")
     p.add_argument("bundle", metavar="BUNDLE")
-    p.add_argument("--batch", default="1,8", metavar="N,N", help="images at once (default 1,8)")
-    p.add_argument("--threads", metavar="N,N", help="threads (default 1, 2, 4 … up to all cores)")
+    p.add_argument(
+        "--batch", type=Numbers(Number(1, 4096)), default=(1, 8), metavar="N,N", help="images at once (default 1,8)"
+    )
+    p.add_argument(
+        "--threads", type=Numbers(Number(1, 1024)), metavar="N,N", help="threads (default 1, 2, 4 … up to all cores)"
+    )
     p.add_argument("--against", metavar="BUNDLE", help="another bundle, such as the one this was compressed from")
-    p.add_argument("--seconds", type=float, default=1.0, metavar="S", help="for each combination (default 1)")
+    p.add_argument(
+        "--seconds",
+        type=Number(0.01, 3600, whole=False),
+        default=1.0,
+        metavar="S",
+        help="for each combination (default 1)",
+    )
     p.add_argument(
         "--store", action="store_true", help="write the best way into the bundle, for machines like this one"
     )
@@ -53,8 +78,8 @@ def bench(o: argparse.Namespace) -> Result:
 
     found = lifecycle.bench(
         o.bundle,
-        batches=_numbers(o.batch, "--batch"),
-        threads=None if o.threads is None else _numbers(o.threads, "--threads"),
+        batches=o.batch,
+        threads=o.threads,
         against=o.against,
         seconds=o.seconds,
         store=o.store,
@@ -82,18 +107,6 @@ def bench(o: argparse.Namespace) -> Result:
     text += [f"page     {shown_path(p)}" for p in out.values()]
     text += ["stored   in the bundle"] if o.store else []
     return {"out": out, "bench": found.to_json(), "text": text}
-
-
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    from eyewright.core.errors import UsageError
-
-    try:
-        found = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        found = ()
-    if not found or min(found) < 1 or max(found) > 4096:
-        raise UsageError(f"expected numbers such as 1,8 with {option}, found {text!r}", fix="change it")
-    return found
 
 
 def compress(o: argparse.Namespace) -> Result:
@@ -146,7 +159,7 @@ def compress(o: argparse.Namespace) -> Result:
     }
 
 
-def export_to(o: argparse.Namespace) -> Result:
+def export_to(o: argparse.Namespace, password: bytes | None = None) -> Result:
     """Take a bundle to another runtime."""
     from eyewright import lifecycle
     from eyewright.core.errors import UsageError
@@ -155,6 +168,10 @@ def export_to(o: argparse.Namespace) -> Result:
         raise UsageError("expected --name and --policy with a bundle, found --to", fix="export the bundle with them")
     found = lifecycle.deliver(o.run, o.out, to=o.to, data=o.data, runtime=o.runtime, **talk(o))
     text = [f"{o.to:8} {shown_path(found.folder)}"]
+    out = {o.to: found.folder.resolve()}
+    if o.sign is not None:
+        out["signature"] = lifecycle.sign(found.folder, o.sign, password=password).resolve()
+        text.append(f"signed   {shown_path(out['signature'])}")
     if found.parity is not None:
         text.append(f"parity   {found.parity}")
     if "download_bytes" in found.about:
@@ -162,7 +179,7 @@ def export_to(o: argparse.Namespace) -> Result:
         text.append(f"open     python -m http.server --bind 127.0.0.1 --directory {shown_path(found.folder)} 8080")
     return {
         "task": found.task,
-        "out": {o.to: found.folder.resolve()},
+        "out": out,
         "parity": {} if found.parity is None else found.parity.to_json(),
         "about": dict(found.about),
         "text": text,

@@ -43,6 +43,7 @@ def doctor(o: argparse.Namespace) -> Result:
     return {
         "task": seen[0].task,
         "out": out,
+        "account": seen[0].account.to_json(),
         "findings": [finding(f) for f in findings],
         "text": [
             *summary_lines(findings, sum(max(1, _hidden(f)) for f in serious)),

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.terminal import Result, print_json, printable, shown_path, talk, warn
+from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
 _HOME = "eyewright-monitor"
@@ -21,7 +23,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p = verb("serve")
     p.add_argument("bundles", metavar="[NAME=]BUNDLE", nargs="*", help="none: the champion of --home")
     p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
-    p.add_argument("--port", type=int, default=8000, help="0 takes a free one (default 8000)")
+    p.add_argument("--port", type=Number(0, 65_535), default=8000, help="0 takes a free one (default 8000)")
     p.add_argument("--token-file", metavar="FILE", help="every request must carry this token (or EYEWRIGHT_TOKEN)")
     p.add_argument(
         "--admin-token-file", metavar="FILE", help="token of load, unload, reload (or EYEWRIGHT_ADMIN_TOKEN)"
@@ -29,24 +31,70 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name the server is called by")
     p.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help="a page that may call it")
     p.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that run models (default: one a core)"
+        "--workers", type=Number(1, 1024), metavar="N", help="processes that run models (default: one a core)"
     )
-    p.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each (default 1)")
-    p.add_argument("--max-batch", type=int, default=4, metavar="N", help="requests run together (default 4)")
-    p.add_argument("--max-wait-ms", type=float, default=0.0, metavar="MS", help="wait so long for more (default 0)")
-    p.add_argument("--queue", type=int, default=256, metavar="N", help="requests that may wait (default 256)")
+    p.add_argument("--threads", type=Number(1, 1024), default=1, metavar="N", help="threads of each (default 1)")
     p.add_argument(
-        "--deadline", type=float, default=30.0, metavar="S", help="seconds until a request ends (default 30)"
+        "--max-batch", type=Number(1, 4096), default=4, metavar="N", help="requests run together (default 4)"
     )
-    p.add_argument("--max-body", default="32m", metavar="BYTES", help="largest body (default 32m)")
-    p.add_argument("--max-pixels", type=float, default=40e6, metavar="N", help="largest image (default 40e6)")
+    p.add_argument(
+        "--max-wait-ms",
+        type=Number(0, 1000, whole=False),
+        default=0.0,
+        metavar="MS",
+        help="wait so long for more (default 0)",
+    )
+    p.add_argument(
+        "--queue", type=Number(1, 1_000_000), default=256, metavar="N", help="requests that may wait (default 256)"
+    )
+    p.add_argument(
+        "--deadline",
+        type=Number(0, 86_400, whole=False, open_low=True),
+        default=30.0,
+        metavar="S",
+        help="seconds until a request ends (default 30)",
+    )
+    p.add_argument(
+        "--max-body", type=Checked(_bytes), default="32m", metavar="BYTES", help="largest body (default 32m)"
+    )
+    p.add_argument(
+        "--max-pixels",
+        type=Number(1, 10**10, whole=False),
+        default=40e6,
+        metavar="N",
+        help="largest image (default 40e6)",
+    )
     p.add_argument("--scaled-decode", action="store_true", help="decode large JPEG smaller: sooner, not the same bits")
     p.add_argument("--policy", action="append", metavar="RULE", help="such as min_accuracy=0.9: refuse what is below")
+    _add_signature(p)
     p.add_argument("--no-log", action="store_true", help="log no predictions")
-    p.add_argument("--keep", metavar="images=P%", help="keep this share of the images, without metadata (default none)")
-    p.add_argument("--keep-days", type=float, default=90.0, metavar="N", help="days a prediction is kept (default 90)")
-    p.add_argument("--keep-rows", type=int, default=1_000_000, metavar="N", help="predictions kept (default 1,000,000)")
-    p.add_argument("--window", type=int, default=200, metavar="N", help="predictions of a drift test (default 200)")
+    p.add_argument(
+        "--keep",
+        type=Checked(_share),
+        metavar="images=P%",
+        help="keep this share of the images, without metadata (default none)",
+    )
+    p.add_argument(
+        "--keep-days",
+        type=Number(0, 36_500, whole=False, open_low=True),
+        default=90.0,
+        metavar="N",
+        help="days a prediction is kept (default 90)",
+    )
+    p.add_argument(
+        "--keep-rows",
+        type=Number(1, 10**12),
+        default=1_000_000,
+        metavar="N",
+        help="predictions kept (default 1,000,000)",
+    )
+    p.add_argument(
+        "--window",
+        type=Number(1, 1_000_000),
+        default=200,
+        metavar="N",
+        help="predictions of a drift test (default 200)",
+    )
     p.add_argument("--label-studio-files", metavar="DIR", help="the images that Label Studio's tasks name")
     p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
     p.add_argument("--alert-email", metavar="ADDRESS", help="who gets alarms by mail")
@@ -60,10 +108,14 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         # The same words may stand before or after WHAT.
         for flag in ("--json", "--quiet"):
             one.add_argument(flag, action="store_true", default=argparse.SUPPRESS)
-        one.add_argument("--seed", type=int, default=argparse.SUPPRESS)
+        one.add_argument("--seed", type=SEED, default=argparse.SUPPRESS)
         _add_home(one)
         if name in _OPTIONS:
             _OPTIONS[name](one)
+
+
+def _add_signature(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--require-signature", metavar="PUB", help="refuse bundles not signed by this public key (PEM)")
 
 
 def _add_home(p: argparse.ArgumentParser) -> None:
@@ -87,7 +139,7 @@ def serve(o: argparse.Namespace) -> Result:
         admin_token=_token(o.admin_token_file, "EYEWRIGHT_ADMIN_TOKEN"),
         hosts=tuple(o.allow_host),
         origins=tuple(o.allow_origin),
-        workers=o.workers,
+        workers=o.workers or 0,
         threads=o.threads,
         max_batch=o.max_batch,
         max_wait_ms=o.max_wait_ms,
@@ -123,6 +175,7 @@ def serve(o: argparse.Namespace) -> Result:
         alert_webhook=o.alert_webhook,
         alert_email=o.alert_email,
         smtp=o.smtp,
+        require_signature=o.require_signature,
         ready=ready,
     )
     return {"silent": True, "text": []}
@@ -180,6 +233,10 @@ def _feedback(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.cli.terminal import finding
 
+    if o.way == "list":
+        return _feedback_list(o)
+    if o.file is None:
+        raise UsageError(f"expected a file to {o.way}, found none", fix="name it: .csv or .jsonl")
     if o.way == "import":
         n, findings = lifecycle.feedback_import(
             o.file, home=o.home, log=o.log, new_classes=o.new_class, bundle=o.bundle
@@ -194,6 +251,28 @@ def _feedback(o: argparse.Namespace) -> Result:
         }
     n = lifecycle.feedback_export(o.file, home=o.home, log=o.log, model=o.model)
     return {"out": {"feedback": Path(o.file).resolve()}, "n": n, "text": [f"wrote    {n} to {o.file}"]}
+
+
+def _feedback_list(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    if o.file is not None:
+        raise UsageError(f"expected no file to list, found {o.file!r}", fix="leave it out, or use export")
+    found = lifecycle.feedback_list(home=o.home, log=o.log, model=o.model)
+    said = found["quality"]
+    right = "" if said["right"] is None else f", right {said['right']:.1%} [{said['low']:.1%}, {said['high']:.1%}]"
+    text = [f"feedback on {found['n']} predictions{right}; the image of {found['images_kept']} is kept"]
+    if said.get("boxes"):
+        text.append("  boxes     " + ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in said["boxes"].items()))
+    if found["labels"]:
+        text.append("  labels    " + ", ".join(f"{k} {n}" for k, n in list(found["labels"].items())[:12]))
+    for name, of in found["new_classes"].items():
+        text.append(f"  new class {name}: {of['n']} predictions, such as {of['examples'][0]}")
+    if found["replaced"]:
+        text.append(f"  replaced  {found['replaced']} by later feedback on the same prediction")
+    if found["orphaned"]:
+        text.append(f"  orphaned  {found['orphaned']} ids are no predictions in the log")
+    return {"feedback": found, "text": text}
 
 
 def _select(o: argparse.Namespace) -> Result:
@@ -234,7 +313,9 @@ def _retrain(o: argparse.Namespace) -> Result:
 def _promote(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    return _event(lifecycle.promote(o.bundle, home=o.home, data=o.data, force=o.force))
+    return _event(
+        lifecycle.promote(o.bundle, home=o.home, data=o.data, force=o.force, require_signature=o.require_signature)
+    )
 
 
 def _challenge(o: argparse.Namespace) -> Result:
@@ -242,13 +323,13 @@ def _challenge(o: argparse.Namespace) -> Result:
 
     if (o.bundle is None) != o.clear:
         raise UsageError("expected a bundle or --clear, found neither or both", fix="pass one of them")
-    return _event(lifecycle.challenge(o.bundle, home=o.home))
+    return _event(lifecycle.challenge(o.bundle, home=o.home, require_signature=o.require_signature))
 
 
 def _rollback(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    return _event(lifecycle.rollback(home=o.home))
+    return _event(lifecycle.rollback(home=o.home, require_signature=o.require_signature))
 
 
 def _history(o: argparse.Namespace) -> Result:
@@ -282,14 +363,22 @@ def _options_drift(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--source", metavar="S", help="test these images instead of the log")
     p.add_argument("--model", metavar="NAME", help="the name it was served by (default: any)")
-    p.add_argument("--window", type=int, default=200, metavar="N", help="the last N predictions (default 200)")
-    p.add_argument("--alpha", type=float, default=0.05, metavar="P", help="exit 1 from this p on down (default 0.05)")
+    p.add_argument(
+        "--window", type=Number(1, 1_000_000), default=200, metavar="N", help="the last N predictions (default 200)"
+    )
+    p.add_argument(
+        "--alpha",
+        type=Number(0, 1, whole=False, open_low=True),
+        default=0.05,
+        metavar="P",
+        help="exit 1 from this p on down (default 0.05)",
+    )
 
 
 def _options_feedback(p: argparse.ArgumentParser) -> None:
-    p.add_argument("way", choices=("import", "export"))
-    p.add_argument("file", metavar="FILE", help=".csv or .jsonl")
-    p.add_argument("--model", metavar="NAME", help="export only feedback on this model")
+    p.add_argument("way", choices=("list", "import", "export"))
+    p.add_argument("file", metavar="FILE", nargs="?", help=".csv or .jsonl, for import and export")
+    p.add_argument("--model", metavar="NAME", help="list, export: only feedback on this model")
     p.add_argument(
         "--new-class", action="append", default=[], metavar="NAME", help="import: a class that the model does not know"
     )
@@ -297,7 +386,7 @@ def _options_feedback(p: argparse.ArgumentParser) -> None:
 
 
 def _options_select(p: argparse.ArgumentParser) -> None:
-    p.add_argument("-n", type=int, default=50, metavar="N", help="how many (default 50)")
+    p.add_argument("-n", type=Number(1, 1_000_000), default=50, metavar="N", help="how many (default 50)")
     p.add_argument("--model", metavar="NAME")
     p.add_argument("--out", metavar="DIR", help="copy them there, with tasks.json for Label Studio")
 
@@ -306,8 +395,8 @@ def _options_retrain(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="the data of before; its test part judges")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--bundle", metavar="BUNDLE", help="go on from this one (default: the champion)")
-    p.add_argument("--budget", metavar="TIME", help="such as 10m")
-    p.add_argument("--epochs", type=int, metavar="N")
+    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 10m")
+    p.add_argument("--epochs", type=Number(1, 1_000_000), metavar="N")
     p.add_argument("--allow-leaks", action="store_true", help="train although the data's own split leaks")
     p.add_argument("--no-promote", action="store_true", help="only make and compare it")
 
@@ -316,11 +405,13 @@ def _options_promote(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--data", metavar="DATA", help="compare with the champion on these images first")
     p.add_argument("--force", action="store_true", help="without comparing; the history says so")
+    _add_signature(p)
 
 
 def _options_challenge(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE", nargs="?")
     p.add_argument("--clear", action="store_true", help="let nobody answer beside the champion any more")
+    _add_signature(p)
 
 
 def _options_dashboard(p: argparse.ArgumentParser) -> None:
@@ -334,13 +425,14 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "retrain": _options_retrain,
     "promote": _options_promote,
     "challenge": _options_challenge,
+    "rollback": _add_signature,
     "dashboard": _options_dashboard,
 }
 
 _MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
     "status": (_status, "what the log says of every model"),
     "drift": (_drift, "test whether what comes in is still what the bundle was validated on"),
-    "feedback": (_feedback, "import or export what people say of predictions"),
+    "feedback": (_feedback, "list, import or export what people say of predictions"),
     "select": (_select, "choose which kept images to label next"),
     "retrain": (_retrain, "learn on from feedback, compare, promote if no worse"),
     "promote": (_promote, "make a bundle the champion"),
@@ -368,8 +460,11 @@ def _bytes(text: str) -> int:
     units = {"k": 2**10, "m": 2**20, "g": 2**30}
     number, unit = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
     try:
-        return int(float(number) * unit)
-    except ValueError:
+        size = int(float(number) * unit)
+        if not 1 <= size <= 2**40:
+            raise ValueError(text)
+        return size
+    except (ValueError, OverflowError):
         raise UsageError(f"expected a size such as 32m, found {text!r}", fix="change it") from None
 
 

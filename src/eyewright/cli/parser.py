@@ -7,9 +7,12 @@ from typing import NoReturn
 
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.field import add_field
+from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.scenes import CONTRACT_OPTIONS
+from eyewright.cli.signing import add_sign
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
+from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
 
@@ -34,13 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     def verb(name: str) -> argparse.ArgumentParser:
         call, about, example = VERBS[name]
-        p = verbs.add_parser(
-            name, help=about, description=about + ".", epilog=f"example: eyewright {example}".replace("%", "%%")
-        )
+        sentence = about if about.endswith("?") else about + "."
+        # A description and an epilog are shown as they are; only options' help is formatted.
+        p = verbs.add_parser(name, help=about, description=sentence, epilog=f"example: eyewright {example}")
         p.set_defaults(call=call)
         p.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
         p.add_argument("--quiet", action="store_true", help="no progress, no lines between")
-        p.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
+        p.add_argument("--seed", type=SEED, help="seed of every random choice (default 0)")
         return p
 
     p = verb("quickstart")
@@ -61,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
     p.add_argument("--out", metavar="DIR", help="write doctor.html (groups, classes, sizes) and findings.json there")
     p.add_argument("--group-by", metavar="RULE", help="'folder', 'none' or a pattern: what belongs together")
-    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
 
     p = verb("train")
@@ -72,12 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER beside the labels")
     p.add_argument(
         "--folds",
-        type=_folds,
+        type=Number(2, 1000, word="groups"),
         metavar="K|groups",
         help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
     )
-    p.add_argument("--repeats", type=int, metavar="R", help="cut the folds anew R times (default 1)")
-    p.add_argument("--tune", type=int, metavar="N", help="search settings in N trials; needs optuna")
+    p.add_argument("--repeats", type=Number(1, 1000), metavar="R", help="cut the folds anew R times (default 1)")
+    p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
     p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
     p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
     _add_recipe(p)
@@ -119,8 +122,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--policy", action="append", metavar="RULE", help="such as min_recall.person=0.8: enforced now and when served"
     )
 
+    add_sign(p)
+
     p = verb("verify")
     p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
 
     p = verb("predict")
     p.add_argument("bundle", metavar="BUNDLE")
@@ -131,25 +137,50 @@ def build_parser() -> argparse.ArgumentParser:
         help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin",
     )
     add_stream(p)
+    p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
     p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
     p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
-    p.add_argument("--top", type=int, metavar="K", help="labels an image in JSON (default 5; of boxes all)")
     p.add_argument(
-        "--conf", type=float, metavar="P", help="show what reaches this score (default: stored for each class)"
+        "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
     )
-    p.add_argument("--iou", type=float, metavar="P", help="from which overlap on boxes of one class are one object")
+    p.add_argument(
+        "--conf",
+        type=Number(0, 1, whole=False),
+        metavar="P",
+        help="show what reaches this score (default: stored for each class)",
+    )
+    p.add_argument(
+        "--iou",
+        type=Number(0, 1, whole=False),
+        metavar="P",
+        help="from which overlap on boxes of one class are one object",
+    )
     p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
     p.add_argument(
-        "--tile", type=int, metavar="N", help="cut images into tiles of N pixels: small objects, large images"
+        "--tile",
+        type=Number(32, 100_000),
+        metavar="N",
+        help="cut images into tiles of N pixels: small objects, large images",
     )
-    p.add_argument("--overlap", type=float, default=0.2, metavar="P", help="share that tiles overlap by (default 0.2)")
+    p.add_argument(
+        "--overlap",
+        type=Number(0, 0.9, whole=False),
+        default=0.2,
+        metavar="P",
+        help="share that tiles overlap by (default 0.2)",
+    )
     p.add_argument(
         "--test-time-flip", action="store_true", help="look at each image's mirror too and join both answers"
     )
 
     p = verb("convert")
     p.add_argument("data", metavar="DATA")
-    p.add_argument("--to", required=True, metavar="FORMAT", help="coco, yolo, voc, masks or imagefolder")
+    p.add_argument(
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes or mot",
+    )
     p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
     p.add_argument("--task", metavar="T", help="detect, segment or instance (default: what the data is for)")
     _add_ignore(p)
@@ -180,30 +211,20 @@ def build_parser() -> argparse.ArgumentParser:
     return top
 
 
-def _folds(text: str) -> int | str:
-    """Read --folds: a number, or "groups"."""
-    if text == "groups":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number or 'groups', found {text!r}") from None
-
-
 def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
     p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: what it matches alike stays in one part")
-    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
     p.add_argument("--allow-leaks", action="store_true", help="train although images are on both sides of the split")
-    p.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: all cores)")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads that decode (default: all cores)")
 
 
 def _add_measured(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
-    p.add_argument("--label-depth", type=int, metavar="N", help="folder levels that make a class name")
+    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
 
 
@@ -222,7 +243,7 @@ def _add_recipe(p: argparse.ArgumentParser) -> None:
     p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
-    p.add_argument("--budget", metavar="TIME", help="such as 90s, 10m or 1h")
+    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")
     for name, kind in NUMBERS.items():
         p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N")
     for name in WORDS:

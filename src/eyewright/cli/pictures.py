@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
 from eyewright.core.errors import UsageError
 from eyewright.core.sizes import parse_bytes
@@ -215,13 +216,19 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise:nlm | clahe:clip=2 | resize:640'")
     p.add_argument("--out", metavar="DIR", required=True)
     p.add_argument("--to", metavar="FORMAT", help="jpeg, png, webp, avif, tiff, ... (default: as it came)")
-    p.add_argument("--quality", type=float, default=90, metavar="Q", help="1-100 for formats that lose (default 90)")
+    p.add_argument(
+        "--quality",
+        type=Number(1, 100, whole=False),
+        default=90,
+        metavar="Q",
+        help="1-100 for formats that lose (default 90)",
+    )
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     p.add_argument("--resume", action="store_true", help="go on where the same batch was interrupted")
     p.add_argument("--preview", action="store_true", help="a sheet of the first files before and after")
     p.add_argument("--pages", action="store_true", help="every page of a document, every picture of an animation")
     p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")
-    p.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: all cores)")
     add_stream(p)
 
     p = verb("segment")
@@ -253,14 +260,24 @@ def add_pictures(verb: Any) -> None:
         metavar="CODEC",
         help="auto, or jpeg, webp, avif, jxl, jpeg2000, png; several with commas",
     )
-    p.add_argument("--quality", type=float, metavar="Q", help="1-100, as the codec means it")
-    p.add_argument("--target-ssim", type=float, metavar="S", help="SSIM of the luma, such as 0.98")
-    p.add_argument("--target-bytes", metavar="N", help="at most so many bytes, such as 50k")
-    p.add_argument("--target-score", type=float, metavar="S", help="SSIMULACRA 2 (default 90: no visible loss)")
+    p.add_argument("--quality", type=Number(1, 100, whole=False), metavar="Q", help="1-100, as the codec means it")
+    p.add_argument(
+        "--target-ssim",
+        type=Number(0, 1, whole=False, open_low=True),
+        metavar="S",
+        help="SSIM of the luma, such as 0.98",
+    )
+    p.add_argument("--target-bytes", type=Checked(parse_bytes), metavar="N", help="at most so many bytes, such as 50k")
+    p.add_argument(
+        "--target-score",
+        type=Number(0, 100, whole=False, open_low=True),
+        metavar="S",
+        help="SSIMULACRA 2 (default 90: no visible loss)",
+    )
     p.add_argument("--keep-icc", action="store_true", help="keep the colour profile")
     p.add_argument("--study", metavar="FOLDER", help="compare all codecs on a folder; writes study.html")
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    p.add_argument("--workers", type=int, metavar="N", help="threads (default: all cores)")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads (default: all cores)")
 
     p = verb("steps")
     p.add_argument("--out", metavar="DIR", help="write a page with a picture of each step")
@@ -271,5 +288,9 @@ def add_pictures(verb: Any) -> None:
 
 def add_stream(p: argparse.ArgumentParser) -> None:
     """Declare the options of a source of frames."""
-    p.add_argument("--stride", type=int, default=1, metavar="N", help="of a stream, every N-th frame")
-    p.add_argument("--max-frames", type=int, metavar="N", help="of a stream, so many frames at most")
+    p.add_argument(
+        "--stride", type=Number(1, 1_000_000_000), default=1, metavar="N", help="of a stream, every N-th frame"
+    )
+    p.add_argument(
+        "--max-frames", type=Number(1, 1_000_000_000), metavar="N", help="of a stream, so many frames at most"
+    )

@@ -3,51 +3,67 @@
 __all__ = ["main"]
 
 import argparse
+import contextlib
+import errno
 import logging
 import os
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from eyewright.cli.parser import build_parser
-from eyewright.cli.terminal import Result, drop_stdout, is_quiet, print_json, printable, warn
-from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.cli.places import check_texts, claimed_by
+from eyewright.cli.streams import STDOUT_CODE, drop_stdout, own_streams
+from eyewright.cli.terminal import Result, is_quiet, print_json, printable, warn
+from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError
 from eyewright.core.stopping import exit_when_stuck
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; give its exit code.
+    """Run one command; return its exit code.
 
     0 done · 1 done, with findings · 2 usage · 3 input that cannot be read · 4 the model or bundle refused · 5 out of
     a budget that was asked for · 70 a fault of ours · 130 interrupted · 143 terminated, checkpoint written.
     """
     if argv is None:
-        _keep_stderr_to_ourselves()
+        own_streams()
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
     # What decoders say of damaged files is said by us, once and in one line.
     warnings.simplefilter("ignore")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     verb = next((a for a in args if not a.startswith("-")), "")
+    again = "run it again"
     started = time.monotonic()
     try:
-        options = build_parser().parse_args(args)
-        verb = options.verb
-        # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        if argv is None:
-            exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130})
-        result = options.call(options)
+        with _logged():
+            options = build_parser().parse_args(args)
+            verb = options.verb
+            if "resume" in options:
+                again = "run it again, or go on with --resume"
+            check_texts(options)
+            # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            if argv is None:
+                if verb in _ISOLATED:
+                    # Imported here: help and models need no numpy.
+                    from eyewright.imaging.isolation import isolate_decoding
+
+                    isolate_decoding()
+                exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130})
+            with claimed_by(options):
+                result = options.call(options)
+            return _finish(verb, result, started, options)
     except EyewrightError as error:
         return _fail(verb, error, started, as_json)
     except KeyboardInterrupt:
-        return _fail(verb, _EndedError("interrupted", "run it again, or go on with --resume", 130), started, as_json)
+        return _fail(verb, _EndedError("interrupted", again, 130), started, as_json)
     except SystemExit as end:
         if end.code == 143:
-            return _fail(verb, _EndedError("terminated", "go on with --resume", 143), started, as_json)
-        return end.code if isinstance(end.code, int) else 0
+            return _fail(verb, _EndedError("terminated", again, 143), started, as_json)
+        return _flushed(end.code if isinstance(end.code, int) else 0, started, as_json)
     except BrokenPipeError:
         drop_stdout()
         return 0
@@ -57,26 +73,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as fault:
         if os.environ.get("EYEWRIGHT_DEBUG"):
             raise
-        text = f"a fault of ours: {type(fault).__name__}: {fault}"
-        return _fail(
-            verb, _EndedError(text, "please report it with what EYEWRIGHT_DEBUG=1 shows", 70), started, as_json
-        )
+        return _fail(verb, _refused_by_system(fault) or _fault(fault), started, as_json)
+
+
+def _fault(fault: Exception) -> "_EndedError":
+    text = f"a fault of ours: {type(fault).__name__}: {fault}"
+    return _EndedError(text, "please report it with what EYEWRIGHT_DEBUG=1 shows", 70)
+
+
+def _refused_by_system(error: BaseException) -> EyewrightError | None:
+    """Return what the system did not let us do with a file that the user named, where that is what happened."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    shown = name if len(name) <= 80 else f"{name[:60]}…{name[-16:]}"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return UsageError(f"{shown!r}: {error.strerror}", fix="check the path", code="path")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return OutputError(f"cannot write {shown!r}: {error.strerror}", fix="choose another place")
+    return InputError(f"cannot read or write {shown!r}: {error.strerror}", fix="check the path and its permissions")
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Show what the product logs as lines of ours, unless whoever called has arranged that otherwise."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not logging.getLogger().handlers:
+                warn(record.getMessage())
+
+    handler = Handler(logging.WARNING)
+    logger = logging.getLogger("eyewright")
+    logger.addHandler(handler)
     try:
-        return _finish(verb, result, started, options)
-    except BrokenPipeError:
-        drop_stdout()
-        return 0
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
-def _keep_stderr_to_ourselves() -> None:
-    """Let only Python write to stderr: libtiff and others print lines there whose words come from the file."""
-    if os.environ.get("EYEWRIGHT_DEBUG"):
-        return
-    ours = os.dup(2)
-    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+_ISOLATED = frozenset({"run", "doctor", "train", "evaluate", "compare", "predict", "convert", "compress", "monitor"})
+"""The verbs that read folders of images which nobody may have looked at."""
 
 
 class _EndedError(EyewrightError):
@@ -99,18 +136,27 @@ def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) ->
     return code
 
 
+def _flushed(code: int, started: float, as_json: bool) -> int:
+    """Write what --help and --version have left in the buffer."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_stdout()
+    except EyewrightError as error:
+        return _fail("", error, started, as_json)
+    return code
+
+
 def _fail(verb: str, error: EyewrightError, started: float, as_json: bool) -> int:
+    if error.code == STDOUT_CODE:
+        drop_stdout()
     if as_json:
         content = {"code": error.code, "message": error.message, "fix": error.fix}
-        print_json(
-            {
-                "verb": verb,
-                "ok": False,
-                "seconds": round(time.monotonic() - started, 3),
-                "error": content,
-                **error.details,
-            }
-        )
+        seconds = round(time.monotonic() - started, 3)
+        try:
+            print_json({"verb": verb, "ok": False, "seconds": seconds, "error": content, **error.details})
+        except (BrokenPipeError, OutputError):
+            drop_stdout()
     warn(str(error))
     return error.exit_code
 

@@ -39,6 +39,7 @@ def convert(o: argparse.Namespace) -> Result:
         "lost": list(found.lost),
         "images": found.images,
         "objects": found.objects,
+        "account": found.account.to_json(),
         "text": text,
         "exit": 0 if found.complete else 1,
     }

@@ -2,7 +2,6 @@
 
 __all__ = [
     "Result",
-    "drop_stdout",
     "finding",
     "is_quiet",
     "metrics",
@@ -16,6 +15,8 @@ __all__ = [
 ]
 
 import argparse
+import contextlib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -30,12 +31,20 @@ def print_json(value: Mapping[str, Any]) -> None:
     from eyewright.core.jsonable import dumps_json
 
     kept = {k: v for k, v in value.items() if v not in ({}, None) or k in ("ok",)}
-    sys.stdout.write(dumps_json(kept) + "\n")
+    text = dumps_json(kept)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        # JSON has escapes of its own for what an encoding cannot hold: nothing is lost.
+        text = json.dumps(json.loads(text))
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def warn(text: str) -> None:
-    print(printable(f"eyewright: {text}"), file=sys.stderr, flush=True)
+    # With stderr closed or full, there is nobody left to tell.
+    with contextlib.suppress(OSError, ValueError):
+        print(printable(f"eyewright: {text}"), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
@@ -64,11 +73,6 @@ def shown_program(name: str) -> str:
     if shutil.which(name) == str(beside) or not beside.exists():
         return name
     return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
-
-
-def drop_stdout() -> None:
-    """The reader has gone: let the interpreter's last flush go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def talk(o: argparse.Namespace) -> dict[str, Any]:

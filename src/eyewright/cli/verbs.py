@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli import anywhere, doctoring, field, pictures, scenes
+from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
+from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import (
     Result,
     finding,
@@ -23,25 +25,28 @@ from eyewright.cli.terminal import (
 )
 from eyewright.core.errors import UsageError
 
-NUMBERS: Mapping[str, Callable[[str], Any]] = {
-    "epochs": int,
-    "batch": int,
-    "accumulate": int,
-    "imgsz": int,
-    "lr": float,
-    "weight_decay": float,
-    "l1": float,
-    "dropout": float,
-    "label_smoothing": float,
-    "ema": float,
-    "clip_norm": float,
-    "patience": int,
-    "warmup": float,
-    "preview": float,
-    "mixup": float,
-    "cutmix": float,
-    "freeze": float,
-    "layer_decay": float,
+_SHARE = Number(0, 1, whole=False, open_high=True)
+_COUNT = Number(1, 1_000_000)
+_WEIGHT = Number(0, 1_000_000, whole=False)
+NUMBERS: Mapping[str, Number] = {
+    "epochs": _COUNT,
+    "batch": _COUNT,
+    "accumulate": _COUNT,
+    "imgsz": Number(4, 16_384),
+    "lr": _WEIGHT,
+    "weight_decay": _WEIGHT,
+    "l1": _WEIGHT,
+    "dropout": _SHARE,
+    "label_smoothing": _SHARE,
+    "ema": _SHARE,
+    "clip_norm": _WEIGHT,
+    "patience": _COUNT,
+    "warmup": _SHARE,
+    "preview": _SHARE,
+    "mixup": _WEIGHT,
+    "cutmix": _WEIGHT,
+    "freeze": _SHARE,
+    "layer_decay": Number(0, 1, whole=False, open_low=True),
 }
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
@@ -86,6 +91,7 @@ def _run_result(done: Any) -> Result:
         "task": done.report.task,
         "out": dict(done.paths),
         "metrics": metrics(done.report),
+        "account": done.run.about["dataset"].get("account", {}),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
     }
@@ -117,6 +123,7 @@ def _train(o: argparse.Namespace) -> Result:
         "task": run.task_name,
         "out": {"run": run.folder.resolve()},
         "metrics": {metric: value},
+        "account": run.about["dataset"].get("account", {}),
         "text": text,
     }
 
@@ -245,8 +252,9 @@ def _export(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.bundle.policy import parse_policy
 
+    password = key_password(o)
     if o.to != "onnx":
-        return anywhere.export_to(o)
+        return anywhere.export_to(o, password)
     bundle, parity = lifecycle.export_checked(
         o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or [])
     )
@@ -254,9 +262,13 @@ def _export(o: argparse.Namespace) -> Result:
         f"bundle   {shown_path(bundle.folder)}",
         f"parity   {parity}",
     ]
+    out = {"bundle": bundle.folder.resolve()}
+    if o.sign is not None:
+        out["signature"] = lifecycle.sign(bundle.folder, o.sign, password=password).resolve()
+        text.append(f"signed   {shown_path(out['signature'])}")
     return {
         "task": bundle.task_name,
-        "out": {"bundle": bundle.folder.resolve()},
+        "out": out,
         "parity": parity.to_json(),
         "text": text,
     }
@@ -265,12 +277,22 @@ def _export(o: argparse.Namespace) -> Result:
 def _verify(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    bundle = lifecycle.verify(o.bundle)
+    bundle = lifecycle.open_any(o.bundle, key=o.key)
     m = bundle.manifest
     files = f"{len(m.files)} files" if m.files else "all files"
     text = [f"{shown_path(bundle.folder)}: {files} unchanged, golden pairs agree"]
     text.append(f"{m.task}, {len(m.labels)} classes, {m.preparation.size_hw[1]}x{m.preparation.size_hw[0]} pixels")
-    return {"task": m.task, "out": {"bundle": bundle.folder.resolve()}, "findings": [], "text": text}
+    signed = "verified" if o.key is not None else "not_checked" if _is_signed(o.bundle, bundle.folder) else "none"
+    if o.key is not None:
+        text.append(f"signature made with the key of {o.key}")
+    elif signed == "not_checked":
+        text.append("signature not checked; pass --key PUB to check who signed it")
+    out = {"bundle": bundle.folder.resolve()}
+    return {"task": m.task, "out": out, "signature": signed, "findings": [], "text": text}
+
+
+def _is_signed(given: str, opened: Path) -> bool:
+    return any((Path(folder) / "model.sig").is_file() for folder in (given, opened))
 
 
 def _predict(o: argparse.Namespace) -> Result:
@@ -280,7 +302,7 @@ def _predict(o: argparse.Namespace) -> Result:
     from eyewright.core.errors import UnreadableImageError
     from eyewright.imaging.sources import is_stream
 
-    bundle = lifecycle.verify(o.bundle)
+    bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
     views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     shown_of = {} if o.top is None else {"top": o.top}
     rows: list[dict[str, Any]] = []

@@ -6,6 +6,8 @@ import re
 
 from eyewright.core.errors import UsageError
 
+_MOST_S = 10 * 365 * 86_400
+
 
 def parse_duration_s(text: str | float | int) -> float:
     """Give seconds from "90", "90s", "10m", "1.5h" or "1h30m"; numbers are seconds.
@@ -28,8 +30,10 @@ def parse_duration_s(text: str | float | int) -> float:
             raise UsageError(
                 f"expected a duration such as 90s, 10m or 1h30m, found {text!r}", fix="change --budget"
             ) from None
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"expected a duration above zero, found {text!r}", fix="change --budget")
+    if not 0 < seconds <= _MOST_S:
+        raise UsageError(
+            f"expected a duration above zero and of at most 10 years, found {text!r}", fix="change --budget"
+        )
     return seconds
 
 

@@ -1,27 +1,50 @@
-"""Write files so that nothing is lost: temp → fsync → rename → fsync of the folder."""
+"""Write files so that nothing is lost: temp → fsync → rename → fsync of the folder.
+
+Files one by one, folders as a whole, lines at the end of a file; one command at a time in each place.
+"""
 
 __all__ = [
+    "append_line",
+    "cache_folder",
     "checked_output",
+    "claimed_output",
     "held_lock",
+    "recover_folder",
     "reserve_space",
     "staged_folder",
     "write_bytes",
     "write_json",
+    "write_staged",
     "write_text",
 ]
 
 import contextlib
+import ctypes
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eyewright.core.errors import OutputError, UsageError
+from eyewright.core.errors import EyewrightError, OutputError, UsageError
 from eyewright.core.jsonable import dumps_json
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_claims: dict[Path, tuple[int, bool]] = {}
+_claims_lock = threading.Lock()
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: `EYEWRIGHT_CACHE`, else `~/.cache/eyewright`."""
+    named = os.environ.get("EYEWRIGHT_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "eyewright"
 
 
 @contextlib.contextmanager
@@ -64,7 +87,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old content is untouched.
     """
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path, f".{secrets.token_hex(4)}.tmp")
     with checked_output(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +101,20 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_staged(path: Path, data: bytes | str) -> None:
+    """Write a new file below a folder that `staged_folder` is building, which syncs and moves it with all others.
+
+    Two calls of fsync a file make thousands of small files slow.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    with checked_output(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "xb") as file:
+            file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with `write_bytes`' promise."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
@@ -88,30 +125,272 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, dumps_json(value, indent=1) + "\n")
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line to `path`; it is on disk when this returns, and on an error the file is as it was.
+
+    A last line without its end, which a process that was killed has left, is removed first: it never was acknowledged.
+    Callers hold a lock.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     append_line(Path(folder, "a"), b"one")
+    ...     append_line(Path(folder, "a"), b"two")
+    ...     Path(folder, "a").read_bytes()
+    b'one\\ntwo\\n'
+
+    Raises:
+        OutputError: it cannot be written, or the disk is full.
+    """
+    with checked_output(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            if new:
+                _sync_folder(path.parent)
+            end = _end_of_lines(descriptor)
+            try:
+                os.ftruncate(descriptor, end)
+                left = memoryview(line + b"\n")
+                while left:
+                    left = left[os.write(descriptor, left) :]
+                os.fsync(descriptor)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, end)
+                    os.fsync(descriptor)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _end_of_lines(descriptor: int) -> int:
+    """Return where the last whole line of an open file ends."""
+    at = os.fstat(descriptor).st_size
+    while at:
+        begin = max(0, at - 65_536)
+        found = os.pread(descriptor, at - begin, begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        at = begin
+    return 0
+
+
 @contextlib.contextmanager
 def staged_folder(final: Path) -> Iterator[Path]:
     """Build a folder beside `final` and move it there whole; on an error `final` is as it was.
 
-    An existing `final` is replaced only after the new one is complete and on disk. Callers check first that what
-    stands there may be replaced.
+    An existing `final` is exchanged for the new one in one step, after that is complete and on disk. Where the file
+    system cannot exchange, it is moved aside first, and a process that is killed between the two steps leaves it there
+    for `recover_folder`. Callers check first that what stands there may be replaced.
+
+    Raises:
+        UsageError: another command is writing to `final`.
+        OutputError: it cannot be written.
     """
-    token = secrets.token_hex(4)
-    stage = final.with_name(f".{final.name[:80]}.{token}.tmp")
-    with checked_output(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        stage.mkdir()
-    try:
-        yield stage
+    with claimed_output(final) as claimed:
+        token = secrets.token_hex(4)
+        stage = _beside(final, f".{token}.tmp")
         with checked_output(final):
-            _sync_tree(stage)
-            old = final.with_name(f".{final.name[:80]}.{token}.old")
-            if final.exists():
-                os.rename(final, old)
-            os.rename(stage, final)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if claimed:
+                _clear_leftovers(final)
+            stage.mkdir()
+        try:
+            yield stage
+            with checked_output(final):
+                _sync_tree(stage)
+                _replace_folder(stage, final, _beside(final, f".{token}.old"))
+        finally:
+            _remove(stage)
+
+
+def recover_folder(final: Path) -> None:
+    """Put a folder back that `staged_folder` had moved aside when its process was killed; readers call it.
+
+    Nothing happens where `final` is there, a command is writing to it, or nothing was moved aside.
+    """
+    if os.path.lexists(final) or not final.parent.is_dir() or not any(_leftovers(final, "old")):
+        return
+    with contextlib.suppress(EyewrightError, OSError), claimed_output(final) as claimed:
+        if claimed:
+            _clear_leftovers(final)
+
+
+def _replace_folder(stage: Path, final: Path, old: Path) -> None:
+    if not os.path.lexists(final):
+        os.rename(stage, final)
+        _sync_folder(final.parent)
+        return
+    if _exchange(stage, final):
+        # The stage is the old folder now; it is removed when the exchange is on disk.
+        _sync_folder(final.parent)
+        return
+    os.rename(final, old)
+    try:
+        os.rename(stage, final)
+    except BaseException:
+        os.rename(old, final)
+        raise
+    _sync_folder(final.parent)
+    _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step (renameat2, Linux 3.15); return False where that cannot be done."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    if done == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def _leftovers(final: Path, kind: str) -> Iterator[Path]:
+    """Yield what an earlier `staged_folder` of `final` has left beside it: folders "tmp" or "old"."""
+    start = _beside(final, ".").name
+    pattern = re.compile(re.escape(start) + r"[0-9a-f]{8}\." + kind)
+    with os.scandir(final.parent) as entries:
+        found = [
+            final.parent / e.name
+            for e in entries
+            if pattern.fullmatch(e.name) and (e.is_dir(follow_symlinks=False) or e.is_symlink())
+        ]
+    yield from sorted(found, key=lambda p: os.lstat(p).st_mtime, reverse=True)
+
+
+def _clear_leftovers(final: Path) -> None:
+    """Put back what was moved aside and never replaced; remove the rest. The caller holds the claim."""
+    for old in _leftovers(final, "old"):
+        if os.path.lexists(final):
+            _remove(old)
+        else:
+            os.rename(old, final)
             _sync_folder(final.parent)
-            shutil.rmtree(old, ignore_errors=True)
+    for stage in _leftovers(final, "tmp"):
+        _remove(stage)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """Name a hidden file beside `path`, within the 255 bytes that a name may have."""
+    plain = os.fsencode(path.name)
+    if len(plain) > 160:
+        plain = plain[:140] + b"~" + hashlib.sha256(plain).hexdigest()[:16].encode()
+    return path.with_name(os.fsdecode(b"." + plain) + ending)
+
+
+@contextlib.contextmanager
+def claimed_output(out: Path) -> Iterator[bool]:
+    """Hold the place `out` for one command: a second one is refused, in this process or in another.
+
+    The kernel gives it back when the process ends, however it ends, and nothing is left beside `out`. The thread that
+    holds a place may claim it again. Yields False where the file system knows no locks.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with claimed_output(Path(folder, "out")):
+    ...         os.listdir(folder)
+    ...     os.listdir(folder)
+    ['.out.lock']
+    []
+
+    Raises:
+        UsageError: another command holds it.
+        OutputError: it cannot be written.
+    """
+    place, me = Path(os.path.realpath(out)), threading.get_ident()
+    with _claims_lock:
+        held = _claims.get(place)
+        if held is not None and held[0] != me:
+            raise _taken(out)
+        if held is None:
+            _claims[place] = (me, True)
+    if held is not None:
+        yield held[1]
+        return
+    made: list[Path] = []
+    descriptor = -1
+    lock = _beside(place, ".lock")
+    try:
+        with checked_output(out):
+            made = _make_parents(place)
+            try:
+                descriptor = _locked(lock, place)
+            except BlockingIOError:
+                raise _taken(out) from None
+        _claims[place] = (me, descriptor >= 0)
+        yield descriptor >= 0
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if descriptor >= 0:
+            # Removed while it is held: whoever has opened it meanwhile sees that and opens a new one.
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
+                    os.unlink(lock)
+            os.close(descriptor)
+        for folder in reversed(made):
+            # What was made for the lock alone goes with it.
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        with _claims_lock:
+            _claims.pop(place, None)
+
+
+def _taken(out: Path) -> UsageError:
+    return UsageError(
+        f"another command is writing to {str(out)!r}", fix="wait for it, or choose another --out", code="out_in_use"
+    )
+
+
+def _make_parents(place: Path) -> list[Path]:
+    missing = [p for p in place.parents if not p.exists()]
+    made: list[Path] = []
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+            made.append(folder)
+    return made
+
+
+def _locked(lock: Path, place: Path) -> int:
+    """Return a descriptor that holds the lock, or -1 where there are none.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    while True:
+        own = True
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not place.is_dir():
+                raise
+            # A folder that may be written in one that may not, such as a volume of a container.
+            descriptor, own = os.open(place, os.O_RDONLY | os.O_CLOEXEC), False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not own or os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            return -1
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -83,6 +83,10 @@ class Account:
         """Return the account with annotations that had been read, and cannot be used after all."""
         return replace(self, read=self.read - reason.n, dropped=(*self.dropped, reason)) if reason.n else self
 
+    def with_left_out(self, reason: Reason) -> "Account":
+        """Return the account with images that are not used after all, such as those that cannot be decoded."""
+        return replace(self, left_out=(*self.left_out, reason)) if reason.n else self
+
     def to_json(self) -> dict[str, Any]:
         """Return the account as plain JSON types, for `--json` and for a run's file."""
         kinds: dict[str, Sequence[Reason]] = {

@@ -13,6 +13,7 @@ from eyewright.core.errors import EyewrightError
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.masks import IGNORE, MaskFile
+from eyewright.imaging.decode import probe_image
 
 MASK_CODES = MappingProxyType(
     {
@@ -51,7 +52,7 @@ def audit_masks(dataset: Dataset, sizes: Sequence[tuple[int, int] | None]) -> li
     """Return what is wrong with the masks of a dataset for segmentation; `sizes` are of its images."""
     found: list[Finding] = []
     looks: list[_Look] = []
-    for sample, size in zip(dataset.samples, sizes, strict=True):
+    for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
         if size is None or not isinstance(sample.target, MaskFile):
             continue
         try:
@@ -60,7 +61,9 @@ def audit_masks(dataset: Dataset, sizes: Sequence[tuple[int, int] | None]) -> li
             # It was said when the list of masks was read.
             continue
         if values.shape != size:
-            found.append(_wrong_size(sample.target.name, sample.id, (values.shape[0], values.shape[1]), size))
+            turned = probe_image(dataset.content(i)).orientation != 1
+            mask_hw = (values.shape[0], values.shape[1])
+            found.append(_wrong_size(sample.target.name, sample.id, mask_hw, size, turned=turned))
             continue
         ids = sample.target.read()
         if bool((ids == IGNORE).all()):
@@ -73,9 +76,12 @@ def audit_masks(dataset: Dataset, sizes: Sequence[tuple[int, int] | None]) -> li
     return found
 
 
-def _wrong_size(name: str, image: str, mask_hw: tuple[int, int], size_hw: tuple[int, int]) -> Finding:
+def _wrong_size(name: str, image: str, mask_hw: tuple[int, int], size_hw: tuple[int, int], *, turned: bool) -> Finding:
     text = f"the mask is {mask_hw[1]}x{mask_hw[0]}, its image {image!r} {size_hw[1]}x{size_hw[0]}"
-    fix = "export it again" if mask_hw != size_hw[::-1] else "turn it: the image is turned by EXIF"
+    swapped = mask_hw == size_hw[::-1]
+    fix = "export it again"
+    if swapped:
+        fix = "turn it: the image is turned by EXIF" if turned else "turn it, or export it again: its sides are swapped"
     return Finding("mask_size", text, fix, name, severity="error")
 
 

@@ -34,6 +34,7 @@ from eyewright.data.tables import (
     PATH_COLUMNS,
     column_of,
     is_label_table,
+    left_out_images,
     names_images,
     read_label_tables,
     table_rows,
@@ -369,6 +370,7 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None, cho
         notes=tuple(notes),
         skipped=(*skipped, *outside),
         empty_classes=empty,
+        account=Account(len(samples), left_out=left_out_images(outside, "it lies outside every class folder")),
     )
 
 
@@ -442,7 +444,7 @@ def _from_idx(tree: Tree, pairs: dict[SplitName, tuple[str, str]]) -> Dataset:
         for split, values in targets.items()
         for i, t in enumerate(values)
     )
-    return Dataset(ArrayTree(tree.root, arrays), samples, space, "idx")
+    return Dataset(ArrayTree(tree.root, arrays), samples, space, "idx", account=Account(len(samples)))
 
 
 def _read_idx(tree: Tree, name: str) -> NDArray[np.uint8]:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from eyewright.core.errors import UsageError
+from eyewright.data.bursts import burst_pairs, counted_pairs
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
 from eyewright.data.links import Link
+from eyewright.data.mosaics import find_mosaics
 from eyewright.data.scan import Scan
 from eyewright.data.series import NameRule, name_rules
 
@@ -21,6 +23,9 @@ _EVIDENCE = {
     "given": "stated in the data",
     "rule": "one key of --group-by",
 }
+_BURST = "one camera within seconds, alike"
+_COUNTED = "neighbours by number, alike"
+_TILES = "tiles of one picture, borders that fit"
 _CLEAR = 0.8
 _FEWEST = 6
 _LARGEST = 0.25
@@ -30,10 +35,10 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
     """Return the groups of images that are not independent, the largest first; `scan` is of the dataset's images.
 
     Always kept together: what the data states (`Sample.group`), equal files, copies and views of one object that were
-    verified on pixels. `group_by` adds a rule: "folder", or a regular expression on names, by its first group if it has
-    one. Without it, a rule found in the names is applied where it splits images into groups that are clearly tighter
-    than chance, and proposed where it is less clear. "none" keeps only equal files together. `by_name` is
-    False where names say nothing, as of images that a server kept.
+    verified on pixels, bursts by capture time and camera, and tiles of one picture. `group_by` adds a rule: "folder",
+    or a regular expression on names, by its first group if it has one. Without it, a rule found in the names is applied
+    where it splits images into groups that are clearly tighter than chance, and proposed where it is less clear. "none"
+    keeps only equal files together. `by_name` is False where names say nothing, as of images that a server kept.
 
     Raises:
         UsageError: `group_by` is not a regular expression, or matches no name, or puts all images into one group.
@@ -51,14 +56,20 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         sets.join_keys(_keys_of(dataset, group_by), "rule")
     if scan is not None:
         _join_links(sets, scan.links)
+        captures = [r.info.capture if r.info is not None else None for r in scan.records]
+        for i, j, likeness in burst_pairs(captures, dataset.strata, scan.features):
+            sets.join(i, j, "series", likeness, _BURST)
         if by_name and group_by is None and not any(s.group for s in dataset.samples):
             names = [s.id for s in dataset.samples]
+            proposals += _join_mosaics(sets, names, scan)
             for rule in name_rules(names, dataset.strata, dataset.labels.names, scan.features):
                 if not words and _applies(rule, dataset):
                     words["series"] = f"named alike by {rule.pattern}"
                     sets.join_keys(list(rule.keys), "series")
                 elif len(proposals) < 3:
                     proposals.append(_proposal(rule))
+            if not words:
+                _join_counted(sets, counted_pairs(names, dataset.strata, scan.features))
     groups = sets.groups(words)
     return Grouping(group_by or "auto", groups, tuple(proposals), tuple(_warnings(dataset, groups)))
 
@@ -144,6 +155,30 @@ def _join_links(sets: _Sets, links: Sequence[Link]) -> None:
             if between[a, b] >= 2 or sets.size[a] + sets.size[b] <= 4:
                 sets.join(link.i, link.j, "object", link.likeness, link.how)
                 changed = True
+
+
+def _join_counted(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:
+    """Join neighbours by number, the most alike first, into runs of at most a quarter of the data."""
+    most = _LARGEST * len(sets.size)
+    for i, j, likeness in sorted(pairs, key=lambda p: -p[2]):
+        a, b = sets.find(i), sets.find(j)
+        if a == b or sets.size[a] + sets.size[b] <= most:
+            sets.join(i, j, "series", likeness, _COUNTED)
+
+
+def _join_mosaics(sets: _Sets, names: Sequence[str], scan: Scan) -> list[Proposal]:
+    """Join the tiles of a picture; where one picture holds much of the data, propose it instead."""
+    mosaics = find_mosaics(names, scan.thumbnails)
+    if mosaics and len(mosaics[0].members) > _LARGEST * len(names):
+        images = sum(len(m.members) for m in mosaics)
+        text = f"{images} images are tiles of {len(mosaics)} large pictures by name and borders"
+        text += f"; one picture holds {len(mosaics[0].members)} of {len(names)} images"
+        shown = tuple(m.members[:8] for m in mosaics[:6])
+        return [Proposal(f"--group-by '{mosaics[0].pattern}'", text, len(mosaics), images, mosaics[0].p_value, shown)]
+    for mosaic in mosaics:
+        for i in mosaic.members[1:]:
+            sets.join(mosaic.members[0], i, "series", mosaic.score, _TILES)
+    return []
 
 
 def _keys_of(dataset: Dataset, group_by: str) -> list[str | None]:

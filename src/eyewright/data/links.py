@@ -13,7 +13,10 @@ from eyewright.core.rng import generator
 from eyewright.imaging.fingerprint import (
     CROPS,
     align_pictures,
+    align_uncovered,
+    are_drawn,
     canonical_turns,
+    cut_alike,
     equalise,
     flat_frequencies,
     frequencies,
@@ -38,6 +41,8 @@ _LEAST = 0.8
 _CERTAIN = 0.985
 _EQUAL = 0.995
 _COPY = 0.93
+_COVERED = 0.96
+_DRAWN, _DRAWN_COLOURS = 0.955, 20.0
 
 
 @dataclass(frozen=True)
@@ -76,13 +81,14 @@ def find_links(
     """Return the verified links among pictures: grey (N, 64, 64), colour (N, 16, 16, 3), of which `usable` (N,) count.
 
     Pictures that are `small`, (N,), hold too few pixels to tell one object from a look-alike: only all but equal ones
-    are linked.
+    are linked. Drawings (icons, characters, masks) are linked only where they are all but equal as they stand, in the
+    same colours: mirrored, an arrow means something else.
 
     A pair is proposed where its fingerprints are nearer than those of strangers in the same surroundings, and accepted
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
     the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
     """
-    rows = np.flatnonzero(usable & (thumbnails.reshape(len(thumbnails), -1).std(1) >= 2.0))
+    rows = np.flatnonzero(usable & _has_contrast(thumbnails))
     if len(rows) < 2:
         return []
     space = _Space(thumbnails, rows, seed)
@@ -92,6 +98,13 @@ def find_links(
     limits = _background(thumbnails, rows, space, seed)
     few = np.zeros(len(thumbnails), bool) if small is None else small
     return _verified(thumbnails, colours, rows, space, found, limits, few)
+
+
+def _has_contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    # In parts: of all at once, the squares would need sixteen times the memory of the pictures.
+    parts = [thumbnails[s : s + _CHUNK] for s in range(0, len(thumbnails), _CHUNK)]
+    spreads = [p.reshape(len(p), -1).std(1, dtype=np.float32) for p in parts]
+    return np.concatenate([np.zeros(0), *spreads]) >= 2.0
 
 
 class _Space:
@@ -111,10 +124,11 @@ class _Space:
         rng = generator(seed, "fingerprints")
         some = flat if n <= 5000 else flat[np.sort(rng.permutation(n)[:5000])]
         self._mean = some.mean(0)
-        _, spread, axes = np.linalg.svd(some - self._mean, full_matrices=False)
-        power = spread**2 / len(some)
+        centred = (some - self._mean).astype(np.float64)
+        power, axes = np.linalg.eigh(centred.T @ centred / len(some))
+        power = np.maximum(power, 0)
         # Where there are few pictures their covariance says little: the floor keeps what is not known.
-        self._axes = (axes.T / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
+        self._axes = (axes / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
         self.vectors = self.of(flat)
 
     def of(self, flat: _Float) -> _Float:
@@ -130,16 +144,19 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
     index = _Index(space.vectors)
     kept: list[_Candidates] = []
     for number, crop in enumerate(CROPS):
+        # A crop's queries all at once: few large products of matrices instead of many small ones.
+        asked: list[tuple[_Int, NDArray[np.int8], _Float]] = []
         for start in range(0, len(rows), _CHUNK):
             waves = frequencies(thumbnails[rows[start : start + _CHUNK]], crop)
             for places, turns in canonical_turns(waves):
                 vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
-                queries = places + start
-                for q, i, likeness in index.near(vectors, _bar(density[queries])):
-                    own = queries[q]
-                    good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
-                    own, other, near = own[good], i[good], likeness[good]
-                    kept.append(_Candidates(own, other, near, np.full(len(own), number, np.int8), turns[q[good]]))
+                asked.append((places + start, turns, vectors))
+        queries, turns, vectors = (np.concatenate([part[k] for part in asked]) for k in range(3))
+        for q, i, likeness in index.near(vectors, _bar(density[queries])):
+            own = queries[q]
+            good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
+            own, other, near = own[good], i[good], likeness[good]
+            kept.append(_Candidates(own, other, near, np.full(len(own), number, np.int8), turns[q[good]]))
     if not any(len(part.query) for part in kept):
         return _Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
     return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
@@ -202,7 +219,10 @@ class _Index:
                 q, i = np.nonzero(likeness[some] >= bar[start + some, None])
                 yield some[q] + start, i, likeness[some[q], i]
             return
-        nearest = np.argpartition(-(queries @ self._centres.T), _PROBES, axis=1)[:, :_PROBES]
+        nearest = np.empty((len(queries), _PROBES), np.int64)
+        for start in range(0, len(queries), _CHUNK):
+            at = queries[start : start + _CHUNK] @ self._centres.T
+            nearest[start : start + len(at)] = np.argpartition(-at, _PROBES, axis=1)[:, :_PROBES]
         asked = np.repeat(np.arange(len(queries)), _PROBES)
         order = np.argsort(nearest.ravel(), kind="stable")
         cells = nearest.ravel()[order]
@@ -287,26 +307,47 @@ def _verified(
     small: NDArray[np.bool_],
 ) -> list[Link]:
     crops = np.array(CROPS, np.float32)
+    drawn = are_drawn(thumbnails)
     links = []
     for start in range(0, len(found.query), _PAIRS):
         part = _Candidates._make(p[start : start + _PAIRS] for p in found)
         ends = rows[part.query], rows[part.match]
-        first = turned(equalise(thumbnails[ends[0]]), part.turn)
-        second = turned(equalise(thumbnails[ends[1]]), space.turns[part.match])
+        greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
+        first = turned(equalise(greys[0]), part.turn)
+        second = turned(equalise(greys[1]), space.turns[part.match])
         alike = align_pictures(first, second, _warps(crops[part.crop], part.turn))
         tinted = same_colours(
             turned(colours[ends[0]], part.turn), turned(colours[ends[1]], space.turns[part.match]), alike.warp
         )
+        plain = drawn[ends[0]] & drawn[ends[1]]
+        if plain.any():
+            own = [
+                turned(colours[e[plain]], t)
+                for e, t in zip(ends, (part.turn[plain], space.turns[part.match[plain]]), strict=True)
+            ]
+            tinted[plain] = same_colours(own[0], own[1], alike.warp[plain], tolerance=_DRAWN_COLOURS, light=False)
+            tinted[plain] &= part.turn[plain] == space.turns[part.match[plain]]
         density = np.maximum(limits.density[part.query], limits.density[part.match])
         bar = np.tanh(limits.base + limits.slope * density + _SIGMAS * limits.sigma)
         bar = np.where(small[ends[0]] | small[ends[1]], _EQUAL, np.clip(bar, _LEAST, _CERTAIN))
+        bar = np.where(plain, np.maximum(bar, _DRAWN), bar)
         weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
+        weakest = np.where(plain, np.maximum(weakest, _DRAWN - 0.02), weakest)
         good = (alike.whole >= bar) & (alike.blocks >= weakest) & tinted
-        for k in np.flatnonzero(good).tolist():
+        covered = np.zeros(len(good), bool)
+        upright = ~good & ~plain & ~(small[ends[0]] | small[ends[1]])
+        again = np.flatnonzero(upright & (part.turn == space.turns[part.match]))
+        if len(again):
+            one, other = (e[again] for e in ends)
+            shown = align_uncovered(greys[0][again], greys[1][again], (colours[one], colours[other]))
+            covered[again] = (shown.whole >= np.maximum(bar[again], _COVERED)) & (shown.blocks >= _COVERED - 0.1)
+            alike.whole[again[covered[again]]] = shown.whole[covered[again]]
+        for k in np.flatnonzero(good | covered).tolist():
             i, j = sorted((int(ends[0][k]), int(ends[1][k])))
             how = _describe(int(part.turn[k]), int(space.turns[part.match[k]]), alike.warp[k])
             likeness = float(alike.whole[k])
-            links.append(Link(i, j, likeness, likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k]))), how))
+            exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
+            links.append(Link(i, j, likeness, exact, "with a caption" if covered[k] else how))
     return links
 
 

@@ -2,6 +2,7 @@
 
 __all__ = ["Record", "Scan", "dataset_fingerprint", "scan_dataset", "shares", "target_text"]
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -19,7 +20,8 @@ from eyewright.core.errors import UnreadableImageError
 from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset, Sample
-from eyewright.data.links import Link, find_links
+from eyewright.data.link_cache import cached_links
+from eyewright.data.links import Link
 from eyewright.data.objects import Objects
 from eyewright.data.tree import ArrayTree
 from eyewright.imaging.decode import ImageInfo, read_thumbnail
@@ -30,6 +32,7 @@ from eyewright.imaging.fingerprint import (
     describe_pictures,
     thumbnails_of,
 )
+from eyewright.imaging.isolation import LookPool, is_isolated
 
 _IN_MEMORY = 10_000
 _CHUNK = 512
@@ -78,7 +81,8 @@ class Scan:
     def links(self) -> tuple[Link, ...]:
         """Verified copies and views of one object, as pairs: found once, read by the grouping and the doctor."""
         small = np.array([r.info is not None and min(r.info.size_hw) < _SMALL for r in self.records], bool)
-        return tuple(find_links(self.thumbnails, self.colours, self.readable, small=small))
+        digests = [r.digest for r in self.records]
+        return tuple(cached_links(digests, self.thumbnails, self.colours, self.readable, small))
 
     @property
     def near_pairs(self) -> tuple[tuple[int, int], ...]:
@@ -111,7 +115,10 @@ def scan_dataset(dataset: Dataset, *, workers: int | None = None, quiet: bool = 
     colours = _store((n, COLOUR_SIDE, COLOUR_SIDE, 3))
     records: list[Record] = []
     threads = workers or os.cpu_count() or 1
+    apart = is_isolated() and not isinstance(dataset.tree, ArrayTree)
+    isolated = LookPool(min(threads, 1 + n // _AT_ONCE), THUMBNAIL_SIDE) if apart else None
     with (
+        contextlib.closing(isolated) if isolated is not None else contextlib.nullcontext(),
         ThreadPoolExecutor(threads) as pool,
         track_progress("reading", n, quiet=quiet) as advance,
     ):
@@ -121,7 +128,7 @@ def scan_dataset(dataset: Dataset, *, workers: int | None = None, quiet: bool = 
                 seen, small = _look_at_arrays(dataset.tree, [dataset.samples[i].id for i in chunk])
             else:
                 # A thread takes several images at once: for small ones, handing them out would cost more than reading.
-                looks = pool.map(lambda p: [_look(dataset, i) for i in p], shares(chunk, threads))
+                looks = pool.map(lambda p: _look_at(dataset, p, isolated), shares(chunk, threads))
                 found = [look for part in looks for look in part]
                 seen = [record for record, _ in found]
                 small = thumbnails_of(np.stack([_NOTHING if picture is None else picture for _, picture in found]))
@@ -153,6 +160,28 @@ def target_text(dataset: Dataset, sample: Sample) -> str:
         rows = zip(sample.target.label_ids, sample.target.boxes_xyxy.round(4), strict=True)
         return ";".join(sorted(f"{dataset.labels.names[i]} {' '.join(f'{v:g}' for v in b)}" for i, b in rows))
     return hashlib.sha256(sample.target.tree.content(sample.target.name)).hexdigest()
+
+
+def _look_at(dataset: Dataset, part: range, isolated: LookPool | None) -> list[tuple[Record, NDArray[np.uint8] | None]]:
+    if isolated is None:
+        return [_look(dataset, i) for i in part]
+    found: list[tuple[Record, NDArray[np.uint8] | None]] = []
+    files: list[bytes] = []
+    for i in part:
+        try:
+            data = dataset.content(i)
+        except UnreadableImageError as error:
+            found.append((Record("", None, error), None))
+            continue
+        files.append(data)
+        # Its place; what it holds comes with the others.
+        found.append((Record(hashlib.sha256(data).hexdigest(), None), None))
+    looks = iter(isolated.look(files) if files else [])
+    for k, (record, _) in enumerate(found):
+        if record.error is None:
+            look = next(looks)
+            found[k] = Record(record.digest, look.info, look.error), look.picture
+    return found
 
 
 def _look(dataset: Dataset, index: int) -> tuple[Record, NDArray[np.uint8] | None]:

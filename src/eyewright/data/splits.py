@@ -21,6 +21,9 @@ Part = TypeVar("Part", SplitName, int)
 FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 """Parts of a dataset that comes without a split."""
 
+_ENOUGH_GROUPS = 10
+_LARGEST_TEST = 0.3
+
 
 def group_samples(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None) -> list[int]:
     """Return for each sample the number of the group that must stay on one side of a split (see `find_groups`)."""
@@ -33,7 +36,9 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
 
     A split that comes with the data is kept. What is missing is taken from train: a dataset without a split is cut
     70/10/20, one without val gives a tenth of train to it, and one with train and val only uses its val as test (it
-    was held out) and takes a new val from train. Classes keep their shares; groups (`group_samples`) stay whole.
+    was held out) and takes a new val from train. Classes keep their shares; groups (`group_samples`) stay whole. Where
+    images come in fewer than 50 groups, up to 30 % of them are test, so that its numbers rest on more groups. A class
+    that lives in one group is learnt and not tested, which a note says.
 
     Raises:
         DatasetError: too few images to have some in every part.
@@ -55,8 +60,10 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     if present == {"train", "val", "test"}:
         return dataset
     if not present or present == {"train"}:
-        parts = dict(FRACTIONS)
-        notes.append("split 70/10/20 by class")
+        parts = _fractions(groups)
+        words = "/".join(f"{100 * share:.0f}" for share in parts.values())
+        few = "" if parts == FRACTIONS else f", more test than usual because there are only {len(set(groups))} groups"
+        notes.append(f"split {words} by class{few}")
     elif "train" not in present:
         raise DatasetError(f"the dataset has {' and '.join(sorted(present))} but no train part", fix="add train")
     else:
@@ -71,18 +78,23 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
             notes.append("a tenth of train is used for validation")
     chosen = [i for i, s in enumerate(dataset.samples) if s.split in (None, "train")]
     strata = dataset.strata
-    assigned = _assign([strata[i] for i in chosen], [groups[i] for i in chosen], parts, seed)
+    lone = _lone_classes([strata[i] for i in chosen], [groups[i] for i in chosen])
+    fixed: dict[int, SplitName] = dict.fromkeys(lone.values(), "train")
+    assigned = _assign([strata[i] for i in chosen], [groups[i] for i in chosen], parts, seed, fixed=fixed)
+    if lone and not present & {"val", "test"}:
+        names = [repr(dataset.labels.names[k]) for k in lone]
+        shown = ", ".join(names[:5]) + " and more" * (len(names) > 5)
+        if len(names) == 1:
+            notes.append(f"class {shown} is learnt and not tested, because all images of it are one group")
+        else:
+            notes.append(f"classes {shown} are learnt and not tested, because all images of each are one group")
     samples = list(dataset.samples)
     for i, split in zip(chosen, assigned, strict=True):
         samples[i] = replace(samples[i], split=split)
     result = dataset.with_samples(samples, *notes)
     lacking = [p for p in ("train", "val", "test") if p not in result.splits]
     if lacking:
-        raise DatasetError(
-            f"too few images to split: nothing left for {' and '.join(lacking)} "
-            f"({len(dataset)} images, {len(set(groups))} that are not alike, {len(dataset.labels)} classes)",
-            fix="collect at least 3 different images a class",
-        )
+        raise _too_small(result, lacking, groups, len(lone))
     return result
 
 
@@ -143,8 +155,54 @@ def fold_datasets(
     return result
 
 
-def _assign(targets: list[int], groups: list[int], parts: Mapping[Part, float], seed: int) -> list[Part]:
-    """Give each sample a part: groups, the largest first, go where their classes lack the largest share."""
+def _fractions(groups: list[int]) -> dict[SplitName, float]:
+    """Return the parts of a dataset without a split: of few groups more are tested, or its interval says nothing."""
+    count = len(set(groups))
+    if 2 * count > len(groups):
+        return dict(FRACTIONS)
+    test = min(_LARGEST_TEST, max(FRACTIONS["test"], round(_ENOUGH_GROUPS / count, 2)))
+    return {"train": 1 - FRACTIONS["val"] - test, "val": FRACTIONS["val"], "test": test}
+
+
+def _lone_classes(targets: list[int], groups: list[int]) -> dict[int, int]:
+    """Return the classes of several images that live in one group, with the number of that group."""
+    held: dict[int, list[int]] = defaultdict(list)
+    for target, group in zip(targets, groups, strict=True):
+        if target >= 0:
+            held[target].append(group)
+    return {k: own[0] for k, own in sorted(held.items()) if len(own) > 1 and len(set(own)) == 1}
+
+
+def _too_small(dataset: Dataset, lacking: list[str], groups: list[int], lone: int) -> DatasetError:
+    """Return the error of a dataset that cannot be split: too few images, or too few groups of them."""
+    n, count, classes = len(dataset), len(set(groups)), len(dataset.labels)
+    nothing = f"nothing left for {' and '.join(lacking)}"
+    if n < 3 * classes or count == n:
+        text = f"too few images to split: {nothing} ({n} images, {count} that are not alike, {classes} classes)"
+        return DatasetError(text, fix="collect at least 3 different images a class")
+    held = f"{count} group{'s' * (count != 1)}"
+    text = f"too few groups to split: {nothing}, because the {n} images belong together in {held}"
+    if lone:
+        text += f", and all images of {lone} of {classes} class{'es' * (classes != 1)} are one group"
+    fix = (
+        "add images of other things of each class (another clip, scene or object), at least 3; or use --group-by none, "
+        "whose numbers do not say how the model will do on new things"
+    )
+    return DatasetError(text, fix=fix)
+
+
+def _assign(
+    targets: list[int],
+    groups: list[int],
+    parts: Mapping[Part, float],
+    seed: int,
+    *,
+    fixed: Mapping[int, Part] | None = None,
+) -> list[Part]:
+    """Give each sample a part: groups, the largest first, go where their classes lack the largest share.
+
+    `fixed` names the parts of some groups by their numbers; the others share what is left.
+    """
     names = list(parts)
     members: dict[int, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
@@ -158,11 +216,15 @@ def _assign(targets: list[int], groups: list[int], parts: Mapping[Part, float], 
     order.sort(key=len, reverse=True)
     result: list[Part] = [names[0]] * len(targets)
     share = np.array(list(parts.values()))
+    fixed = fixed or {}
+    order.sort(key=lambda own: groups[own[0]] not in fixed)
     for alike in order:
         held = [targets[i] for i in alike]
         # Relative to its share, the neediest part takes the group; a part that would overflow comes last.
         need = sum(lack[t] for t in held) / len(held)
         part = int(np.argmax(np.where(need >= 0.5, need / share, need - 1e6)))
+        if groups[alike[0]] in fixed:
+            part = names.index(fixed[groups[alike[0]]])
         for i in alike:
             result[i] = names[part]
             lack[targets[i], part] -= 1

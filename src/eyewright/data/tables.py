@@ -5,6 +5,7 @@ __all__ = [
     "PATH_COLUMNS",
     "column_of",
     "is_label_table",
+    "left_out_images",
     "names_images",
     "read_label_tables",
     "table_rows",
@@ -21,9 +22,10 @@ from typing import Any
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
 from eyewright.core.labels import LabelSpace
+from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Images
-from eyewright.data.readers.plain import decode_text
+from eyewright.data.texts import decode_text
 from eyewright.data.tree import FolderTree, Tree
 
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "img")
@@ -51,7 +53,7 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
     known, images = set(names), Images(names)
     folders = {posixpath.dirname(n) for n in names}
     rows: list[tuple[str, str, SplitName | None, str | None, dict[str, str]]] = []
-    missing: list[str] = []
+    missing: list[tuple[str, str, int]] = []
     for table in tables:
         folder = posixpath.dirname(table)
         top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
@@ -66,9 +68,14 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
             path, label = row[path_key], unicodedata.normalize("NFC", row[label_key])
             if not label:
                 raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
+            if label.startswith(("[{", "[]", '{"')):
+                raise DatasetError(
+                    f"expected a class in {table!r} line {line}, found JSON, as in Label Studio's CSV",
+                    fix="export it as JSON",
+                )
             name = _image(tree, known, folders, images, path, folder, own_split)
             if name is None:
-                missing.append(f"{path} ({table} line {line})")
+                missing.append((path, table, line))
                 continue
             split_key, group_key = column_of(row, _SPLIT_COLUMNS), column_of(row, GROUP_COLUMNS)
             split = own_split
@@ -80,8 +87,9 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
                     )
             meta = {k: v for k, v in row.items() if k not in (path_key, label_key, split_key, group_key)}
             rows.append((name, label, split, row[group_key] if group_key else None, meta))
+    first = "{} ({} line {})".format(*missing[0]) if missing else ""
     if missing and not rows:
-        raise DatasetError(f"none of the {len(missing)} listed files is there, such as {missing[0]}", fix="check paths")
+        raise DatasetError(f"none of the {len(missing)} listed files is there, such as {first}", fix="check paths")
     if not rows:
         raise DatasetError(f"expected rows in {tables[0]!r}, found none", fix="add lines of path,label")
     twice = _first_repeat(r[0] for r in rows)
@@ -90,9 +98,21 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
     labels = LabelSpace(tuple(sorted({r[1] for r in rows})))
     ids = {n: i for i, n in enumerate(labels.names)}
     samples = tuple(Sample(name, ids[label], split, group, meta) for name, label, split, group, meta in rows)
-    notes = (f"{len(missing)} listed files are missing, such as {missing[0]}",) if missing else ()
+    notes = (f"{len(missing)} listed files are missing, such as {first}",) if missing else ()
     listed = {s.id for s in samples} | set(tables)
-    return Dataset(tree, samples, labels, format, notes=notes, skipped=tuple(n for n in names if n not in listed))
+    skipped = tuple(n for n in names if n not in listed)
+    account = Account(
+        len(samples),
+        dropped=(Reason("their image is not there", len(missing), *missing[0][1:]),) if missing else (),
+        left_out=left_out_images(skipped, "no table lists it"),
+    )
+    return Dataset(tree, samples, labels, format, notes=notes, skipped=skipped, account=account)
+
+
+def left_out_images(names: Iterable[str], why: str) -> tuple[Reason, ...]:
+    """Return the reason for which images among the files `names` are left out; none where there is no image."""
+    images = [n for n in names if posixpath.splitext(n)[1].lower() in EXTENSIONS]
+    return (Reason(why, len(images), images[0]),) if images else ()
 
 
 def table_rows(tree: Tree, table: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -141,8 +161,12 @@ def _lies_elsewhere(tree: Tree, name: str) -> bool:
 
 def column_of(row: dict[str, str], wanted: Sequence[str]) -> str | None:
     """Return the name that a row has for the first of the columns that are wanted."""
-    lower = {k.lower(): k for k in row}
+    lower = {_plain(k): k for k in row}
     return next((lower[w] for w in wanted if w in lower), None)
+
+
+def _plain(column: str) -> str:
+    return column.lower().replace(" ", "_")
 
 
 def is_label_table(tree: Tree, table: str) -> bool:
@@ -152,7 +176,7 @@ def is_label_table(tree: Tree, table: str) -> bool:
     except DatasetError:
         return False
     path, label = (None, None) if row is None else _columns(row[1])
-    return path is not None and label is not None and path.lower() in PATH_COLUMNS and label.lower() in _LABEL_COLUMNS
+    return path is not None and label is not None and _plain(path) in PATH_COLUMNS and _plain(label) in _LABEL_COLUMNS
 
 
 def names_images(tree: Tree, table: str, images: Images) -> bool:

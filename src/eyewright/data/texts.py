@@ -3,7 +3,7 @@
 Every reader of annotations decodes through this module. What cannot be decoded for certain is refused by file and line.
 """
 
-__all__ = ["PlainJson", "decode_text", "decode_xml", "json_problem", "plain_json", "truth", "word"]
+__all__ = ["PlainJson", "decode_text", "decode_xml", "encoding_of", "json_problem", "plain_json", "truth", "word"]
 
 import codecs
 import math
@@ -37,7 +37,7 @@ _JSON_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[-+]?(?:NaN|Infinity)', re.DOT
 _BYTE_OF_ERROR = re.compile(r"\(byte (\d+)\)")
 
 
-def decode_text(data: bytes, name: str, *, declared: str | None = None) -> str:
+def decode_text(data: bytes, name: str | None = None, *, declared: str | None = None) -> str:
     """Return the text of a file, without its byte order mark.
 
     A byte order mark decides, then the encoding that the file declares, then UTF-16 and UTF-32 by their zero bytes,
@@ -45,7 +45,7 @@ def decode_text(data: bytes, name: str, *, declared: str | None = None) -> str:
 
     Args:
         data: the file's bytes.
-        name: what the file is called in an error.
+        name: what the file is called in an error; without it the error names the line alone.
         declared: the encoding that the file itself names, if it names one.
 
     Raises:
@@ -54,12 +54,10 @@ def decode_text(data: bytes, name: str, *, declared: str | None = None) -> str:
     >>> decode_text("\\ufeffcat".encode("utf-16"), "names.txt")
     'cat'
     """
-    for mark, encoding in _BOMS:
-        if data.startswith(mark):
-            return _decode(data[len(mark) :], encoding, name).lstrip("\ufeff")
-    wide = _wide(data)
-    if wide is not None:
-        return _decode(data, wide, name)
+    found = encoding_of(data)
+    if found is not None:
+        start, encoding = found
+        return _decode(data[start:], encoding, name).lstrip("\ufeff")
     stated = None if declared is None else _known(declared)
     if stated is not None and not (stated == "cp1252" and _is_utf8(data)):
         try:
@@ -70,6 +68,19 @@ def decode_text(data: bytes, name: str, *, declared: str | None = None) -> str:
             # Editors save a file as UTF-8 and leave its declaration as it was.
             pass
     return _decode(data, "utf-8", name, declared)
+
+
+def encoding_of(data: bytes) -> tuple[int, str] | None:
+    """Return how many bytes of mark a text begins with, and the encoding that the mark or its zero bytes show.
+
+    >>> encoding_of("a,b".encode("utf-16-le")), encoding_of(b"a,b")
+    ((0, 'utf-16-le'), None)
+    """
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return len(mark), encoding
+    wide = _wide(data)
+    return None if wide is None else (0, wide)
 
 
 def decode_xml(data: bytes, name: str) -> str:
@@ -207,11 +218,13 @@ def _wide(data: bytes) -> str | None:
     return patterns.get(tuple(int(b != 0) for b in head)) if len(head) == 4 else None  # type: ignore[arg-type]
 
 
-def _decode(data: bytes, encoding: str, name: str, declared: str | None = None) -> str:
+def _decode(data: bytes, encoding: str, name: str | None, declared: str | None = None) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        if name is None:
+            raise DatasetError(f"line {line} is not {encoding.upper()}", fix="save the file as UTF-8") from None
         named = f" or {declared}, which it declares" if declared and _known(declared) not in (None, "utf-8") else ""
         raise DatasetError(
             f"expected {encoding.upper()}{named} in {name!r}, found other bytes in line {line}", fix="save it as UTF-8"
@@ -226,7 +239,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _check_western(data: bytes, name: str) -> None:
+def _check_western(data: bytes, name: str | None) -> None:
     """Refuse "ANSI", the code page of whichever machine wrote it, where its bytes come in pairs as in Chinese."""
     runs = re.findall(rb"[\x80-\xff]+", data)
     if runs and all(len(run) % 2 == 0 for run in runs):

@@ -19,6 +19,7 @@ from eyewright.bundle.load import Bundle, load_bundle, open_session
 from eyewright.bundle.manifest import read_manifest, write_manifest
 from eyewright.bundle.verify import bundle_digest, read_verified
 from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.core.provenance import describe_hardware
 from eyewright.delivery.target import GoldenImages
 from eyewright.metrics.bootstrap import percentile_interval
@@ -30,6 +31,8 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _RAPL = Path("/sys/class/powercap")
 _CHILD = """
 import resource, sys
+from eyewright.core.lifeline import hold_lifeline
+hold_lifeline()
 import eyewright
 bundle = eyewright.load_bundle(sys.argv[1], self_test=False)
 import numpy as np
@@ -208,11 +211,13 @@ def whole_process(folder: Path) -> tuple[float, int]:
     """
     starts, memory = [], 0
     load_bundle(folder)
-    environment = trial.inherited(bundle_digest(folder))
+    environment = {**trial.inherited(bundle_digest(folder)), **lifeline_environment()}
     for _ in range(_STARTS):
         began = time.perf_counter()
         command = [sys.executable, "-c", _CHILD, str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment, pass_fds=(lifeline(),)
+        ) as child:
             assert child.stdout is not None
             if child.stdout.readline().strip() != "answered":
                 raise BundleError("a process of its own cannot run the bundle", fix="see eyewright verify")

@@ -5,6 +5,7 @@ __all__ = [
     "GoldenImages",
     "Stored",
     "check_target",
+    "checked_target_digests",
     "open_target",
     "prepare",
     "read_sealed_target",
@@ -29,9 +30,10 @@ from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.load import Bundle, golden_images, run_golden
 from eyewright.bundle.manifest import Manifest, manifest_from
 from eyewright.bundle.schema import FileEntry, check_file_entries
-from eyewright.bundle.verify import SIGNATURE, digest_folder, read_listed
+from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
+from eyewright.bundle.verify import digest_folder, read_listed
 from eyewright.core.errors import BundleError, EyewrightError, UsageError
-from eyewright.core.files import write_bytes
+from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.regular import read_regular
 
@@ -86,6 +88,7 @@ def seal_target(
 
 def target_in(folder: Path) -> str | None:
     """Give the kind of target that lies in `folder`, or nothing if none does; nothing is checked."""
+    recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():
         return None
@@ -105,12 +108,39 @@ def read_target(folder: Path) -> tuple[Stored, Mapping[str, bytes]]:
     return stored, data
 
 
-def read_sealed_target(folder: Path) -> tuple[Stored, Mapping[str, bytes], str]:
+def read_sealed_target(folder: Path, *, key: PublicKey | None = None) -> tuple[Stored, Mapping[str, bytes], str]:
     """Check a target as `read_target` does; return also the SHA-256 of its `target.json`, which names the whole.
+
+    With `key` the target must be signed by it.
+
+    Raises:
+        BundleError: as `read_target`; or the signature is not valid.
+    """
+    said, listed, whole = _read_content(folder)
+    check_signature(folder, {**listed, TARGET_FILE: hashlib.sha256(whole).hexdigest()}, key, what="target")
+    data = _read_files(folder, said, kept=set(said.files))
+    stored = Stored(said.target, manifest_from(said.manifest), said.bundle, said.about, said.parity)
+    return stored, data, hashlib.sha256(whole).hexdigest()
+
+
+def checked_target_digests(folder: Path) -> dict[str, str]:
+    """Check every file of a target; return the SHA-256 of each by name, `target.json` among them. No signature is read.
 
     Raises:
         BundleError: as `read_target`.
     """
+    said, listed, whole = _read_content(folder)
+    _read_files(folder, said, kept=set())
+    return {**listed, TARGET_FILE: hashlib.sha256(whole).hexdigest()}
+
+
+def _read_files(folder: Path, said: "_Content", *, kept: set[str]) -> dict[str, bytes]:
+    files = msgspec.to_builtins(said.files)
+    return read_listed(folder, files, free=frozenset({TARGET_FILE, SIGNATURE}), kept=kept, what="target")
+
+
+def _read_content(folder: Path) -> tuple["_Content", dict[str, str], bytes]:
+    recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a target at {str(folder)!r}, found none", fix="check the path")
@@ -130,14 +160,7 @@ def read_sealed_target(folder: Path) -> tuple[Stored, Mapping[str, bytes], str]:
     except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeError) as error:
         raise BundleError(f"{TARGET_FILE} is not valid: {str(error)[:400]}", fix=_AGAIN) from None
     check_file_entries(said.files)
-    manifest = manifest_from(said.manifest)
-    names = set(said.files)
-    data = read_listed(folder, content["files"], free=frozenset({TARGET_FILE, SIGNATURE}), kept=names, what="target")
-    return (
-        Stored(said.target, manifest, said.bundle, said.about, said.parity),
-        data,
-        hashlib.sha256(whole).hexdigest(),
-    )
+    return said, {name: entry.sha256 for name, entry in said.files.items()}, whole
 
 
 class _Content(msgspec.Struct, forbid_unknown_fields=True):
@@ -158,19 +181,20 @@ def open_target(
     *,
     others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None = None,
     check: str = "eyewright.delivery.target:check_target",
+    key: PublicKey | None = None,
 ) -> Bundle:
     """Open a target that this machine can run, every digest checked and the golden pairs run on its own runtime.
 
     `others` open kinds that need what this room has not, such as torch: from the files' bytes to a session. A target
     that this machine does not know is first opened in a process that can be killed, by the job `check`
-    ("module:function") with the same `others`.
+    ("module:function") with the same `others`. With `key` the target must be signed by it.
 
     Raises:
         BundleError: it is not what was exported, or answers otherwise.
         MissingExtraError: its runtime is not installed.
         UsageError: a target that only lies here, such as a Dockerfile, and has nothing to predict with.
     """
-    stored, data, digest = read_sealed_target(folder)
+    stored, data, digest = read_sealed_target(folder, key=key)
     known = trial.is_known(digest)
     if not known and stored.target in _openers(others):
         trial.try_folder(check, folder, size=sum(len(v) for v in data.values()), digest=digest)

@@ -15,7 +15,7 @@ from eyewright.core.task import MetricInfo, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.together import group_names
 from eyewright.metrics.bootstrap import Resampling, resample, share_interval
-from eyewright.metrics.detection import centred_interval
+from eyewright.metrics.detection import moved_interval
 from eyewright.metrics.novelty import Nearness
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ _REPLICATES = 400
 _CURVE_ROWS = 120_000
 _HALF_WIDTH = 0.3
 _LEAST_IN_KERNEL = 12
-_ALL_SIBLINGS = 0.9
-_MANY_SIBLINGS = 0.2
+# What has a sibling that no search found cannot be told from what has none: where most images have one, the rest are
+# suspect as well, and no part of the data stands for new things.
+_MOST_SIBLINGS = 0.5
+_MANY_SIBLINGS = 0.1
 _PARTS = ("most like a training image", "in between", "least like any training image")
 
 
@@ -107,14 +109,17 @@ def measure_novelty(
         "lower": False,
         "siblings": int(siblings.sum()),
         "with_sibling": None,
-        "no_new": bool(siblings.mean() >= _ALL_SIBLINGS),
+        "no_new": bool(siblings.mean() >= _MOST_SIBLINGS),
         "without_sibling": None,
         "sibling_difference": None,
         "lower_without": False,
         "curve": [],
     }
-    if _LEAST_PART <= siblings.sum() <= len(known) - _LEAST_PART:
-        table["with_sibling"], table["without_sibling"] = measured.part(siblings), measured.part(~siblings)
+    alone = (~siblings).sum() >= _LEAST_PART
+    if alone and siblings.any():
+        table["without_sibling"] = measured.part(~siblings)
+    if alone and siblings.sum() >= _LEAST_PART:
+        table["with_sibling"] = measured.part(siblings)
         table["sibling_difference"] = measured.difference(siblings, ~siblings)
         table["lower_without"] = _is_above(table["sibling_difference"])
     low, high = np.quantile(near.distance, [1 / 3, 2 / 3])
@@ -197,9 +202,11 @@ class _Measured:
         return points
 
     def _interval(self, plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
-        if not plan.by_t and self.task in ("detect", "instance"):
-            return centred_interval(value, samples)
-        return plan.interval(value, samples, kind="share" if self.hits is not None else "bounded")
+        if self.hits is not None:
+            return plan.interval(value, samples, kind="share")
+        if self.task in ("detect", "instance"):
+            return moved_interval(plan, value, samples)
+        return plan.bounded(value, samples)
 
 
 def followed_metric(task: str) -> MetricInfo:
@@ -214,28 +221,30 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
     n, siblings, beside = table["n"], table["siblings"], table["validation"]
     images = "test images" if not beside else "validation and test images"
     name = followed_metric(task).title
-    if table["no_new"]:
-        whole = f"Every one of the {n:,}" if siblings == n else f"Nearly every one ({siblings:,}) of the {n:,}"
-        text = (
-            f"{whole} {images} has a near copy or sibling in the training data: "
-            "this number does not say how the model will do on new things."
-        )
-    elif siblings >= _MANY_SIBLINGS * n:
-        text = f"{siblings:,} of the {n:,} {images} have a near copy or sibling in the training data."
-    else:
-        text = ""
     if table["lower_without"]:
         alone, others = table["without_sibling"], table["with_sibling"]
         return (
-            f"On things that are new the {name} is lower: {_percent(alone['value'])} on the {alone['n']:,} of {n:,} "
+            f"On things that are new the {name} is lower: {_with_interval(alone)} on the {alone['n']:,} of {n:,} "
             f"{images} without a near copy or sibling in the training data, against {_percent(others['value'])} on the "
             f"rest ({_points(table['sibling_difference'])})."
         )
+    alone = table["without_sibling"]
+    if table["no_new"]:
+        whole = f"Every one of the {n:,}" if siblings == n else f"{siblings:,} of the {n:,}"
+        text = (
+            f"{whole} {images} {'has' if siblings == n else 'have'} a near copy or sibling in the training data: "
+            "this number does not say how the model will do on new things."
+        )
+    elif siblings >= _MANY_SIBLINGS * n:
+        text = f"{siblings:,} of the {n:,} {images} have a near copy or sibling in the training data"
+        text += f"; on the other {alone['n']:,} the {name} is {_with_interval(alone)}." if alone else "."
+    else:
+        text = ""
     if table["lower"]:
         newest, rest = table["thirds"][-1], table["rest"]
         return (
             f"On the third of the {n:,} {images} least like any training image the {name} is only "
-            f"{_percent(newest['value'])}, against {_percent(rest['value'])} on the rest "
+            f"{_with_interval(newest)}, against {_percent(rest['value'])} on the rest "
             f"({_points(table['difference'])}). {text}"
         ).strip()
     return text
@@ -243,6 +252,12 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.1%}"
+
+
+def _with_interval(part: Mapping[str, Any]) -> str:
+    if part["value"] is None or part["low"] is None:
+        return _percent(part["value"])
+    return f"{part['value']:.1%} (95% interval {part['low']:.1%} to {part['high']:.1%})"
 
 
 def _points(difference: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from eyewright.core.task import task_of
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
 from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
-from eyewright.evaluation.together import say_groups
+from eyewright.evaluation.together import say_groups, say_untested
 from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
 
 Pictures = Mapping[str, Mapping[str, Any]]
@@ -50,10 +50,11 @@ def summarise(report: Report) -> str:
 
 
 def caveats(report: Report) -> tuple[str, ...]:
-    """Return the sentences that a headline must not leave out: new things, groups."""
+    """Return the sentences that a headline must not leave out: new things, groups, classes that are not there."""
     return (
         say_novelty(report.tables.get("novelty"), report.task),
         say_groups(report.tables.get("together")),
+        say_untested(report),
     )
 
 
@@ -165,7 +166,10 @@ def _interval_note(report: Report) -> str:
             "Intervals are 95% t intervals over groups, by leaving out one group at a time (Wilson's form for rates)."
         )
     over = "groups" if report.tables.get("together") else "images"
-    return f"Intervals are 95% bootstrap intervals over {over} (Wilson's where the bootstrap collapses to a point)."
+    text = f"Intervals are 95% bootstrap intervals over {over} (Wilson's where the bootstrap collapses to a point)."
+    if over == "groups":
+        return text
+    return f"{text} They take images for independent: if some share a person, device or place, say so with --group-by."
 
 
 def _validation_rows(report: Report) -> dict[str, Any] | None:

@@ -255,7 +255,7 @@ def _at_points(
             ("f1", (2.0, 0.0, 0.0), (0.0, 1.0, 1.0)),
         ):
             value = float(counts.sum(0) @ top / (counts.sum(0) @ bottom))
-            low, high = plan.interval(value, (samples @ top) / (samples @ bottom), kind="bounded")
+            low, high = plan.bounded(value, (samples @ top) / (samples @ bottom))
             result[name] = Metric(
                 _finite(value), _finite(low), _finite(high), len(scenes), method=plan.method, groups=plan.n_groups
             )
@@ -282,7 +282,7 @@ def _panoptic(
 
     value = float(quality(np.ones((1, len(scenes))))[0])
     plan = resample(len(scenes), replicates=1000, rng=rng, groups=groups)
-    low, high = plan.interval(value, np.concatenate([quality(w) for w in plan.weights()]))
+    low, high = plan.bounded(value, np.concatenate([quality(w) for w in plan.weights()]))
     metric = Metric(_finite(value), _finite(low), _finite(high), len(scenes), method=plan.method, groups=plan.n_groups)
     return {"pq": metric}
 

@@ -1,15 +1,19 @@
 """What the images of a dataset belong to, as the measurements need it, and what a report says of it."""
 
-__all__ = ["count_groups", "group_names", "image_scores", "say_groups"]
+__all__ = ["count_groups", "group_names", "image_scores", "say_groups", "say_untested"]
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.data.dataset import Dataset
+from eyewright.core.report import Report
+from eyewright.data.dataset import BACKGROUND, Dataset
 from eyewright.metrics.groups import FEW_GROUPS, clusters_of, effective_n
+
+_SHOWN = 4
 
 
 def group_names(dataset: Dataset) -> NDArray[Any] | None:
@@ -35,7 +39,20 @@ def count_groups(dataset: Dataset, scores: NDArray[np.float64]) -> dict[str, Any
         "largest": int(clusters.sizes.max()),
         "effective_n": round(effective_n(scores, clusters), 1),
         "few": clusters.count < FEW_GROUPS,
+        "lone_classes": _lone_classes(dataset, clusters.ids),
     }
+
+
+def _lone_classes(dataset: Dataset, ids: NDArray[np.int64]) -> list[str]:
+    """Return the names of the classes of which several images are there, all of one group."""
+    held: dict[int, list[int]] = defaultdict(list)
+    for i, group in enumerate(ids.tolist()):
+        # What is only counted (answers that were kept) may come without its marks.
+        for k in () if dataset.samples[i].target is None else dataset.held(i):
+            held[k].append(group)
+    names = dataset.labels.names
+    lone = sorted(k for k, own in held.items() if len(own) > 1 and len(set(own)) == 1)
+    return [names[k] for k in lone if dataset.task != "segment" or names[k].lower() not in BACKGROUND]
 
 
 def image_scores(task: str, items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -71,5 +88,27 @@ def say_groups(counted: Mapping[str, Any] | None) -> str:
     worth = f"{counted['effective_n']:,.0f}"
     text = f"The {n:,} images come in {groups:,} groups and count as about {worth} independent ones; "
     if counted["few"]:
-        return text + f"intervals are t intervals over only {groups} groups, so they are wide and rough."
-    return text + "intervals are over groups."
+        text += f"intervals are t intervals over only {groups} groups, so they are wide and rough "
+        text += "(train --folds groups tests every group once)."
+    else:
+        text += "intervals are over groups."
+    lone = counted.get("lone_classes") or []
+    if not lone:
+        return text
+    one = len(lone) == 1
+    return f"{text} {_named(lone)} {'is' if one else 'are'} tested on one group{'' if one else ' each'}."
+
+
+def say_untested(report: Report) -> str:
+    """Say of which classes a report says nothing, because no image shows them; nothing where all are there."""
+    absent = [r["label"] for r in report.per_class if not r["n"] and r["label"].lower() not in BACKGROUND]
+    if not absent:
+        return ""
+    of = "it" if len(absent) == 1 else "them"
+    return f"No test image shows {_named(absent, 'class')}: these numbers say nothing of {of}."
+
+
+def _named(labels: Sequence[str], noun: str = "Class") -> str:
+    shown = ", ".join(f"“{label}”" for label in labels[:_SHOWN])
+    rest = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
+    return f"{noun if len(labels) == 1 else noun + 'es'} {shown}{rest}"

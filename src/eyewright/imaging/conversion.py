@@ -4,6 +4,7 @@ __all__ = ["DECODER_ERRORS", "deep_array", "orientation_of", "turn_array", "turn
 
 import functools
 import io
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from eyewright.core.errors import UnreadableImageError
 _ORIENTATION = 0x0112
 # What Pillow and the libraries below it raise on damaged files; MemoryError and KeyboardInterrupt pass through.
 DECODER_ERRORS = (
+    struct.error,
+    SystemError,
     OSError,
     SyntaxError,
     ValueError,

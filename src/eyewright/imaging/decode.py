@@ -3,6 +3,7 @@
 __all__ = [
     "Depth",
     "ImageInfo",
+    "file_bytes",
     "probe_image",
     "read_frames",
     "read_image",
@@ -13,23 +14,24 @@ __all__ = [
 ]
 
 import contextlib
+import functools
 import io
 import itertools
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from eyewright.core.errors import LimitError, MissingExtraError, UnreadableImageError
+from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
 from eyewright.core.extras import import_extra
+from eyewright.imaging.capture import Capture, capture_of
 from eyewright.imaging.containers import pnm_size
 from eyewright.imaging.conversion import (
-    DECODER_ERRORS,
     deep_array,
     orientation_of,
     over_white,
@@ -42,6 +44,9 @@ from eyewright.imaging.headers import Header, Limits, check_limits, read_header
 Depth = Literal["8", "native"]
 Deep = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 _PLUGINS = {"PNM": "PPM"}
 _OPENING = threading.Lock()
 
@@ -51,7 +56,8 @@ class ImageInfo:
     """What a file holds, read without decoding it.
 
     `size_hw` is (height, width) in pixels as a viewer shows it, after EXIF `orientation` (1-8, 1 is upright); `mode`
-    is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file.
+    is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file; `capture` is
+    when and by which camera it was taken, where that is known.
     """
 
     format: str
@@ -59,8 +65,36 @@ class ImageInfo:
     mode: str
     orientation: int
     frames: int
+    capture: Capture | None = field(default=None, repr=False)
 
 
+@contextlib.contextmanager
+def _named_errors() -> Iterator[None]:
+    """Give every way in which a decoder fails one clear name.
+
+    Decoders raise whatever their authors did not think of: OverflowError, struct.error, KeyError, SystemError. All of
+    it is about the file.
+    """
+    try:
+        yield
+    except EyewrightError:
+        raise
+    except MemoryError as error:
+        raise LimitError("the image needs more memory than there is", fix="shrink it") from error
+    except Exception as error:
+        raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
+
+
+def _guarded(read: Callable[_P, _R]) -> Callable[_P, _R]:
+    @functools.wraps(read)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _named_errors():
+            return read(*args, **kwargs)
+
+    return guarded
+
+
+@_guarded
 def read_image(
     source: str | Path | bytes,
     *,
@@ -91,7 +125,7 @@ def read_image(
         MissingExtraError: HEIF, JPEG XL or 16-bit colour without the extra that reads it.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if _holds_deep_colour(header) and (depth == "native" or _only_deep(data, header)):
         deep = _deep_colour(data, header)
@@ -109,6 +143,7 @@ def read_image(
         return np.asarray(to_rgb(upright))
 
 
+@_guarded
 def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) -> bytes | None:
     """Give the ICC profile of an image file, None where there is none.
 
@@ -119,7 +154,7 @@ def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) ->
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if _only_deep(data, header):
         return None
@@ -127,6 +162,7 @@ def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) ->
     return bytes(found) if found else None
 
 
+@_guarded
 def read_picture(
     source: str | Path | bytes, *, limits: Limits | None = None, at_least: tuple[int, int] | None = None
 ) -> Image.Image:
@@ -138,7 +174,7 @@ def read_picture(
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if header.bits > 8:
         return Image.fromarray(np.asarray(read_image(data, limits=limits)))
@@ -149,6 +185,7 @@ def read_picture(
         return to_rgb(turn_upright(image))
 
 
+@_guarded
 def read_labels(source: str | Path | bytes, *, limits: Limits | None = None) -> NDArray[np.integer]:
     """Read a picture of class numbers as they are stored, (H, W): no palette, no colour, no profile is applied.
 
@@ -159,7 +196,7 @@ def read_labels(source: str | Path | bytes, *, limits: Limits | None = None) -> 
         LimitError: over the limits.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     image = _open(data, _checked_header(data, limits), limits)
     with _named_errors():
         if image.mode == "1":
@@ -195,12 +232,15 @@ def read_frames(
         LimitError: more frames than `limits.frames`; those before have been given.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
-    header = _checked_header(data, limits)
-    if header.format in ("HEIF", "JXL") or _only_deep(data, header):
+    with _named_errors():
+        data = file_bytes(source, limits)
+        header = _checked_header(data, limits)
+        whole = header.format in ("HEIF", "JXL") or _only_deep(data, header)
+    if whole:
         yield np.asarray(read_image(data, limits=limits)), None
         return
-    image = _open(data, header, limits)
+    with _named_errors():
+        image = _open(data, header, limits)
     shown_at = 0.0
     for index in itertools.count():
         if index >= limits.frames:
@@ -222,6 +262,7 @@ def read_frames(
         shown_at += float(duration or 0) / 1000 if animated else 0.0
 
 
+@_guarded
 def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> ImageInfo:
     """Tell what an image file holds without decoding its pixels.
 
@@ -232,7 +273,7 @@ def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> 
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
     limits = limits or Limits()
-    data = _bytes_of(source, limits)
+    data = file_bytes(source, limits)
     header = _checked_header(data, limits)
     if _only_deep(data, header):
         height, width = header.size_hw or (0, 0)
@@ -241,6 +282,7 @@ def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> 
     return _info(_open(data, header, limits), header)
 
 
+@_guarded
 def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> tuple[ImageInfo, NDArray[np.uint8]]:
     """Return what `probe_image` returns and a small stand-in, uint8 (side, side, 3) RGB, for fingerprints.
 
@@ -257,6 +299,10 @@ def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> t
         shown = Image.fromarray(_high_byte(_deep_colour(data, header)))
         return probe_image(data, limits=limits), np.asarray(shown.convert("RGB").resize((side, side), _BOX))
     image = _open(data, header, limits)
+    if header.format == "PNG":
+        # Pillow decodes a PNG to look for its EXIF. What fails there would be taken for broken metadata, and the half
+        # of the picture that was decoded for the whole.
+        image.load()
     info = _info(image, header)
     with _named_errors():
         if header.format == "JPEG" and min(image.size) >= _REDUCED * 2 * side:
@@ -273,7 +319,13 @@ _REDUCED = 8
 _BOX = Image.Resampling.BOX
 
 
-def _bytes_of(source: str | Path | bytes, limits: Limits) -> bytes:
+def file_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
+    """Return the bytes of a file within the limits.
+
+    Raises:
+        UnreadableImageError: it cannot be read.
+        LimitError: it is too large.
+    """
     if isinstance(source, bytes):
         return source
     path = Path(source)
@@ -304,10 +356,6 @@ def _open(data: bytes, header: Header, limits: Limits) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"the {header.format} is damaged", fix="copy it again or remove it") from error
-    except DECODER_ERRORS as error:
-        raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
-    except MemoryError as error:
-        raise LimitError("the image needs more memory than there is", fix="shrink it") from error
     # The container may promise less than the frame inside it; what Pillow is about to decode counts.
     check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
     return image
@@ -363,7 +411,7 @@ def _only_deep(data: bytes, header: Header) -> bool:
         Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
     except UnidentifiedImageError:
         return True
-    except DECODER_ERRORS:
+    except Exception:  # noqa: BLE001 - what is wrong with it is said by the decoder that comes next
         return False
     return False
 
@@ -412,7 +460,7 @@ def _stored_orientation(data: bytes, header: Header) -> int:
         return header.orientation
     try:
         return orientation_of(Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)]))
-    except DECODER_ERRORS:
+    except Exception:  # noqa: BLE001 - a damaged tag turns nothing
         return 1
 
 
@@ -445,20 +493,9 @@ def _info(image: Image.Image, header: Header) -> ImageInfo:
         # Pillow already swaps the sides of a turned TIFF.
         turned = orientation >= 5 and header.format != "TIFF"
         size_hw = (width, height) if turned else (height, width)
-        return ImageInfo(header.format, size_hw, image.mode, orientation, getattr(image, "n_frames", 1))
-
-
-@contextlib.contextmanager
-def _named_errors() -> Iterator[None]:
-    """Give every way in which a decoder fails one clear name."""
-    try:
-        yield
-    except (UnreadableImageError, MissingExtraError):
-        raise
-    except DECODER_ERRORS as error:
-        raise UnreadableImageError(_reason(error), fix="copy it again, re-save it or remove it") from error
-    except MemoryError as error:
-        raise LimitError("the image needs more memory than there is", fix="shrink it") from error
+        return ImageInfo(
+            header.format, size_hw, image.mode, orientation, getattr(image, "n_frames", 1), capture_of(image)
+        )
 
 
 def _reason(error: BaseException) -> str:

@@ -12,8 +12,11 @@ __all__ = [
     "THUMBNAIL_SIDE",
     "Likeness",
     "align_pictures",
+    "align_uncovered",
+    "are_drawn",
     "array_thumbnails",
     "canonical_turns",
+    "cut_alike",
     "describe_pictures",
     "equalise",
     "flat_frequencies",
@@ -37,6 +40,10 @@ _SMALL = 16
 _KEPT = 8
 _HIGHEST = 9
 _UNSURE = 0.06
+_CUT_OFF = 245.0
+_CUT_SHARE, _MOST_CUT = 0.03, 0.7
+_FLAT, _FLAT_SHOWN = 0.6, 0.3
+_DRAWN_AT_ONCE = 2048
 
 CROPS: tuple[tuple[float, float, float, float], ...] = (
     (0.0, 1.0, 0.0, 1.0),
@@ -46,8 +53,11 @@ CROPS: tuple[tuple[float, float, float, float], ...] = (
     (0.07, 1.0, 0.0, 0.93),
     (0.07, 1.0, 0.07, 1.0),
     (0.06, 0.94, 0.06, 0.94),
+    (0.0, 0.87, 0.0, 1.0),
+    (0.13, 1.0, 0.0, 1.0),
 )
-"""The whole picture, then the crops by which a cropped copy is met: top, bottom, left, right in shares of a side."""
+"""The whole picture, then the crops by which a cropped copy, or one with a caption below or above, is met: top, bottom,
+left, right in shares of a side."""
 
 _Float = NDArray[np.float32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -101,6 +111,32 @@ def equalise(pixels: NDArray[Any]) -> _Float:
     level = ((total - counts / 2) * (2 / np.maximum(total[:, -1:], 1)) - 1).astype(np.float32)
     result: _Float = level.ravel()[cells].reshape(pixels.shape)
     return result
+
+
+def cut_alike(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return pairs of grey thumbnails, (M, h, w), in which as much is cut off at the ends of the range in both.
+
+    A picture that was brightened lost what is above white. The other one of the pair loses as many pixels of its
+    lightest (or darkest), so that the two can be compared; up to 70 % of the picture.
+
+    >>> light = np.array([[[100, 200, 255, 255]]], np.uint8)
+    >>> cut_alike(light, np.array([[[70, 140, 180, 220]]], np.uint8))[1].tolist()
+    [[[70, 140, 180, 180]]]
+    """
+    result = [first.copy(), second.copy()]
+    size = first[0].size if len(first) else 1
+    for low in (False, True):
+        shares = [((p <= 4) if low else (p >= 251)).reshape(len(p), -1).mean(1) for p in (first, second)]
+        for own, other in ((0, 1), (1, 0)):
+            rows = np.flatnonzero((shares[other] > shares[own] + _CUT_SHARE) & (shares[other] <= _MOST_CUT))
+            if not len(rows):
+                continue
+            ordered = np.sort(result[own][rows].reshape(len(rows), -1), axis=1)
+            count = np.rint(shares[other][rows] * size).astype(np.int64)
+            place = np.clip(count - 1 if low else size - count, 0, size - 1)
+            level = np.take_along_axis(ordered, place[:, None], 1)[:, :, None]
+            result[own][rows] = (np.maximum if low else np.minimum)(result[own][rows], level)
+    return result[0], result[1]
 
 
 def frequencies(thumbnails: NDArray[np.uint8], crop: tuple[float, float, float, float] = CROPS[0]) -> _Float:
@@ -195,20 +231,70 @@ def align_pictures(first: _Float, second: _Float, warp: _Float) -> Likeness:
     half = [p.reshape(len(p), THUMBNAIL_SIDE // 2, 2, THUMBNAIL_SIDE // 2, 2).mean((2, 4)) for p in (first, second)]
     found = _refine(half[0], half[1], warp, rounds=5)
     found = _refine(first, second, found, rounds=3)
-    moved, weight = _moved(first, found)
-    a, b = (_blur(p, 1) - _blur(p, 5) for p in (moved, second))
-    return Likeness(_correlation(a, b, weight), _weak_quarter(a, b, weight), found)
+    fine = _blur(second, 1) - _blur(second, 5)
+    best: Likeness | None = None
+    # Steps may lead away from where a smooth picture lay already.
+    for tried in (found, warp.astype(np.float32)):
+        moved, weight = _moved(first, tried)
+        own = _blur(moved, 1) - _blur(moved, 5)
+        one = Likeness(_correlation(own, fine, weight), _weak_quarter(own, fine, weight), tried)
+        if best is None:
+            best = one
+            continue
+        better = one.whole > best.whole
+        best = Likeness(
+            *(np.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o) for n, o in zip(one, best, strict=True))
+        )
+    assert best is not None
+    return best
+
+
+def align_uncovered(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], colours: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> Likeness:
+    """Return how alike pairs of grey thumbnails, uint8 (M, 64, 64), are where no caption covers one of them.
+
+    The best of what lies above the lowest fifth, below the highest, and the whole is told; nothing is moved. Where the
+    `colours` of that part differ, `whole` is 0.
+    """
+    still = np.tile(np.array([1, 0, 1, 0], np.float32), (len(first), 1))
+    best = Likeness(np.full(len(first), -1, np.float32), np.full(len(first), -1, np.float32), still)
+    for low, high in ((0.0, 0.8), (0.2, 1.0)):
+        rows = slice(round(low * THUMBNAIL_SIDE), round(high * THUMBNAIL_SIDE))
+        a, b = (equalise(p[:, rows]) for p in (first, second))
+        weight = np.ones_like(a)
+        a, b = (_blur(p, 1) - _blur(p, 5) for p in (a, b))
+        whole = _correlation(a, b, weight)
+        blocks = _weak_quarter(
+            a[:, : a.shape[1] // 4 * 4], b[:, : a.shape[1] // 4 * 4], weight[:, : a.shape[1] // 4 * 4]
+        )
+        shown = slice(round(low * COLOUR_SIDE), round(high * COLOUR_SIDE))
+        parts = []
+        for p in colours:
+            part = np.empty_like(p)
+            part[:] = np.rint(p[:, shown].mean((1, 2), keepdims=True))
+            part[:, shown] = p[:, shown]
+            parts.append(part)
+        whole = np.where(same_colours(parts[0], parts[1], still), whole, 0.0).astype(np.float32)
+        better = whole > best.whole
+        best = Likeness(np.where(better, whole, best.whole), np.where(better, blocks, best.blocks), still)
+    return best
 
 
 def same_colours(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], warp: _Float, *, tolerance: float = 26.0
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    warp: _Float,
+    *,
+    tolerance: float = 26.0,
+    light: bool = True,
 ) -> NDArray[np.bool_]:
     """Tell for pairs of small colour pictures, uint8 (M, 16, 16, 3), whether one can be the other under other light.
 
     The first is seen through `warp` (see `align_pictures`). Each channel may be brighter or darker by a gain and an
     offset, the gains of the three channels within a factor of 1.7 of each other (white balance); the rest may differ by
     `tolerance` grey levels in root mean square, over the quarter of the picture that differs most. A picture without
-    colour agrees with every picture: it may be the other in grey.
+    colour agrees with every picture: it may be the other in grey. Without `light` the colours themselves must agree.
     """
     side, cell = COLOUR_SIDE, 2
     seen = np.stack([_moved(first[..., c].astype(np.float32), warp)[0] for c in range(3)], -1)
@@ -220,32 +306,70 @@ def same_colours(
 
     inside = weight.reshape(len(weight), side // cell, cell, side // cell, cell).min((2, 4)).reshape(len(weight), -1, 1)
     a, b = cells(seen), cells(second.astype(np.float32))
+    if not light:
+        apart = np.sort((np.abs(a - b) * inside).max(2), axis=1)[:, ::-1]
+        most = apart[:, : max(1, apart.shape[1] // 4)]
+        return np.asarray(np.sqrt((most**2).mean(1)) <= tolerance)
     grey = np.zeros(len(a), bool)
     for p in (first, second):
         own = p.reshape(len(p), -1, 3).astype(np.int16)
         grey |= (own.max(2) - own.min(2)).max(1) <= 8
-    # Where one of the two is at the end of its range, light cannot be told from what was cut off.
-    ends = np.maximum(a.max(2, keepdims=True), b.max(2, keepdims=True)) >= 245
-    fewer = inside * ~ends
-    inside = np.where(fewer.sum(1, keepdims=True) >= 8, fewer, inside)
-    n = np.maximum(inside.sum(1, keepdims=True), 1)
-    middle_a, middle_b = ((p * inside).sum(1, keepdims=True) / n for p in (a, b))
-    spread = ((a - middle_a) ** 2 * inside).sum(1)
-    gain = ((a - middle_a) * (b - middle_b) * inside).sum(1) / np.maximum(spread, 1.0)
-    # What has no contrast tells no gain.
-    gain = np.where(spread > 25 * n[:, 0], gain, 1.0)
-    common = np.clip(np.median(gain, axis=1, keepdims=True), 0.2, 5.0)
-    gain = np.clip(gain, common / 1.3, common * 1.3)
+    # Where a channel is at the end of its range, light cannot be told from what was cut off.
+    cut_a, cut_b = a >= _CUT_OFF, b >= _CUT_OFF
+    free = inside * ~cut_a * ~cut_b
+    few = free.sum(1, keepdims=True) < 6
+    free = np.where(few, inside * (free.sum(2, keepdims=True) > 0), free)
+    n = np.maximum(free.sum(1, keepdims=True), 1)
+    middle_a, middle_b = ((p * free).sum(1, keepdims=True) / n for p in (a, b))
+    spread = ((a - middle_a) ** 2 * free).sum(1)
+    gain = ((a - middle_a) * (b - middle_b) * free).sum(1) / np.maximum(spread, 1.0)
+    # What has no contrast tells no gain, and what is nearly all cut off neither.
+    known = (spread > 25 * n[:, 0]) & ~few[:, 0]
+    # The median of what is known.
+    ordered = np.sort(np.where(known, gain, np.inf), axis=1)
+    place = np.maximum(known.sum(1) - 1, 0) // 2
+    common = np.where(known.any(1), np.take_along_axis(ordered, place[:, None], 1)[:, 0], 1.0)
+    common = np.clip(common[:, None], 0.2, 5.0)
+    gain = np.clip(np.where(known, gain, common), common / 1.3, common * 1.3)
     # The offset may differ a little between channels: a wall that was red is not white in another light.
     offset = (middle_b - middle_a * gain[:, None, :])[:, 0]
-    shared = offset.mean(1, keepdims=True)
-    offset = shared + np.clip(offset - shared, -28, 28)
-    rest = (np.abs(a * gain[:, None, :] + offset[:, None, :] - b) * inside).max(2)
+    sure = np.where(few[:, 0], 0.0, 1.0)
+    shared = (offset * sure).sum(1, keepdims=True) / np.maximum(sure.sum(1, keepdims=True), 1)
+    offset = shared + np.clip(np.where(sure > 0, offset - shared, 0.0), -28, 28)
+    expected = a * gain[:, None, :] + offset[:, None, :]
+    rest = np.abs(expected - b)
+    # What was cut off was at least so bright: only the other way is it a difference.
+    rest = np.where(cut_b, np.maximum(_CUT_OFF - expected, 0), rest)
+    rest = np.where(cut_a & ~cut_b, np.maximum(expected - b, 0), rest)
+    rest = np.where(cut_a & cut_b, 0, rest)
+    rest = (rest * inside).max(2)
     # The quarter of what is compared that differs most, in every pair as many cells as it has.
     order = -np.sort(-rest, axis=1)
     taken = np.arange(rest.shape[1]) < np.maximum(inside.sum(1) / 4, 1)
     mean_square = (order**2 * taken).sum(1) / taken.sum(1)
     result: NDArray[np.bool_] = grey | (np.sqrt(mean_square) <= tolerance)
+    return result
+
+
+def are_drawn(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell which grey thumbnails, uint8 (N, 64, 64), are of drawings: icons, symbols, characters, masks, diagrams.
+
+    They are flat nearly everywhere, and where they are not background too. Two of them may have one shape and mean
+    different things, so that likeness says less than among photographs.
+    """
+    result = np.zeros(len(thumbnails), bool)
+    for start in range(0, len(thumbnails), _DRAWN_AT_ONCE):
+        part = thumbnails[start : start + _DRAWN_AT_ONCE].astype(np.int16)
+        here = part[:, :-1, :-1]
+        level = (np.abs(part[:, 1:, :-1] - here) <= 1) & (np.abs(part[:, :-1, 1:] - here) <= 1)
+        usual = np.median(here.reshape(len(here), -1), axis=1).astype(np.int16)
+        # Of the background there are two guesses: the middle grey value and that of the corner.
+        flat = level.mean((1, 2)) >= _FLAT
+        for ground in (usual, here[:, 0, 0]):
+            shown = np.abs(here - ground[:, None, None]) > 2
+            count = shown.sum((1, 2))
+            flat &= (count < 40) | ((level & shown).sum((1, 2)) >= _FLAT_SHOWN * count)
+        result[start : start + len(part)] = flat
     return result
 
 
@@ -335,12 +459,12 @@ def _correlation(a: _Float, b: _Float, weight: _Float) -> _Float:
 
 def _weak_quarter(a: _Float, b: _Float, weight: _Float, parts: int = 4) -> _Float:
     """Return the correlation below which a quarter of the structure lies, by blocks: one place alone may differ."""
-    m, side, _ = a.shape
-    size = side // parts
+    m, height, width = a.shape
+    rows, columns = height // parts, width // parts
 
     def blocks(p: _Float) -> _Float:
-        cut = p.reshape(m, parts, size, parts, size).transpose(0, 1, 3, 2, 4)
-        return cut.reshape(m, parts * parts, size * size)
+        cut = p.reshape(m, parts, rows, parts, columns).transpose(0, 1, 3, 2, 4)
+        return cut.reshape(m, parts * parts, rows * columns)
 
     x, y, w = blocks(a), blocks(b), blocks(weight)
     n = np.maximum(w.sum(2, keepdims=True), 1)

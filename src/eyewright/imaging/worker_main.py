@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, LimitError
+from eyewright.core.lifeline import hold_lifeline
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.workers import FRAME
+from eyewright.imaging.workers import FRAME, told
 
 Job = Callable[[Mapping[str, Any], bytes], tuple[dict[str, Any], NDArray[Any] | None]]
 
@@ -61,8 +62,7 @@ def serve(job: Job, shared: int, memory: int, cpu_s: int, incoming: BinaryIO, ou
 
 
 def _refusal(error: EyewrightError) -> dict[str, Any]:
-    kind = type(error).__name__
-    return {"error": {"kind": kind, "message": error.message[:2000], "fix": error.fix[:2000], "code": error.code}}
+    return {"error": told(error)}
 
 
 def _answer(outgoing: BinaryIO, answer: Mapping[str, Any]) -> None:
@@ -94,6 +94,7 @@ def _data_bytes() -> int:
 
 
 def main(arguments: list[str]) -> None:
+    hold_lifeline()
     name, shared, memory, cpu_s = arguments
     module, _, function = name.partition(":")
     job: Job = getattr(importlib.import_module(module), function)

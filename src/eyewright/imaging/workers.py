@@ -5,7 +5,7 @@ that crashes. A worker has limits on memory, processor time and wall time; the o
 replaced, and the file gets a named reason. Files of one's own need none of this and are decoded in process.
 """
 
-__all__ = ["Bounds", "DecodePool", "Worker"]
+__all__ = ["Bounds", "DecodePool", "Worker", "error_from", "told"]
 
 import contextlib
 import dataclasses
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from eyewright.core import errors
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
+from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.imaging.decode import Deep, Depth
 from eyewright.imaging.headers import Limits
 
@@ -74,7 +75,7 @@ class Worker:
             return
         # One that died by itself is cleared away first.
         self.close_process()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = {**os.environ, **lifeline_environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         arguments = (self.job, str(self._shared), str(self.bounds.memory), str(self.bounds.cpu_s))
         self._process = subprocess.Popen(
             (sys.executable, "-m", "eyewright.imaging.worker_main", *arguments),
@@ -82,7 +83,7 @@ class Worker:
             stdout=subprocess.PIPE,
             # Libraries print what the file tells them to print; nobody reads it.
             stderr=subprocess.DEVNULL,
-            pass_fds=(self._shared,),
+            pass_fds=(self._shared, lifeline()),
             env=environment,
             start_new_session=True,
         )
@@ -129,7 +130,7 @@ class Worker:
             raise
         self._answered += 1
         if "error" in answer:
-            raise _error_from(answer["error"])
+            raise error_from(answer["error"])
         return answer, pixels
 
     def close(self) -> None:
@@ -238,9 +239,16 @@ class DecodePool:
     (2, 3, 3)
     """
 
-    def __init__(self, workers: int = 1, *, limits: Limits | None = None, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        workers: int = 1,
+        *,
+        limits: Limits | None = None,
+        bounds: Bounds | None = None,
+        job: str = "eyewright.imaging.worker_main:decode",
+    ) -> None:
         self.limits = limits or Limits()
-        self._workers = [Worker("eyewright.imaging.worker_main:decode", bounds) for _ in range(workers)]
+        self._workers = [Worker(job, bounds) for _ in range(workers)]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._closed = threading.Event()
         for worker in self._workers:
@@ -298,7 +306,14 @@ class _OutOfTimeError(Exception):
     """The deadline of a request has passed."""
 
 
-def _error_from(found: Mapping[str, Any]) -> EyewrightError:
+def told(error: EyewrightError) -> dict[str, str]:
+    """Return an error as JSON types, for `error_from` in another process."""
+    kind = type(error).__name__
+    return {"kind": kind, "message": error.message[:2000], "fix": error.fix[:2000], "code": error.code}
+
+
+def error_from(found: Mapping[str, Any]) -> EyewrightError:
+    """Return the error that `told` has told of."""
     kind = getattr(errors, str(found.get("kind")), UnreadableImageError)
     if not (isinstance(kind, type) and issubclass(kind, EyewrightError)):
         kind = UnreadableImageError

@@ -2,7 +2,7 @@
 
 from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import load_dataset
-from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any
+from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any, sign
 from eyewright.lifecycle.doctoring import doctor
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
@@ -11,6 +11,7 @@ from eyewright.lifecycle.field import (
     feedback_add,
     feedback_export,
     feedback_import,
+    feedback_list,
     history,
     monitor_status,
     promote,
@@ -49,6 +50,7 @@ __all__ = [
     "feedback_add",
     "feedback_export",
     "feedback_import",
+    "feedback_list",
     "formats",
     "history",
     "import_onnx",
@@ -67,6 +69,7 @@ __all__ = [
     "run",
     "select",
     "serve",
+    "sign",
     "train",
     "tune",
     "verify",

@@ -90,6 +90,7 @@ def open_readable(
         DatasetError: nothing there, of no known format, or nothing that can be read.
     """
     from eyewright.data import open_dataset
+    from eyewright.data.account import Reason
 
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
@@ -109,7 +110,10 @@ def open_readable(
         note = f"{len(bad)} of {len(readable)} {what} and are left out, such as {bad[0]!r}"
         kept = (s for s, ok in zip(dataset.samples, readable, strict=True) if ok)
         dataset = dataset.with_samples(kept, note)
+        dataset = replace(dataset, account=dataset.account.with_left_out(Reason(what, len(bad), bad[0])))
         say(note)
+    if summary := dataset.account.summary():
+        say(summary)
     return dataset
 
 

@@ -1,6 +1,6 @@
 """Take a bundle to where it must run, and measure it there."""
 
-__all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "open_any", "prepare"]
+__all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "open_any", "prepare", "sign"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
+    from eyewright.bundle.signature import PublicKey
     from eyewright.delivery.benchmark import Bench
     from eyewright.evaluation.parity import Parity
 
@@ -169,11 +170,18 @@ def bench(
 
     Raises:
         BundleError: damaged or changed.
+        UsageError: `store` for a signed bundle.
     """
+    from eyewright.bundle.signature import SIGNATURE
     from eyewright.delivery.benchmark import bench_bundle, store_advice, write_bench
 
     folder = bundle_folder(Path(model))
     other = None if against is None else bundle_folder(Path(against))
+    if store and (folder / SIGNATURE).exists():
+        raise UsageError(
+            f"the bundle at {str(folder)!r} is signed, and --store changes what is signed",
+            fix=f"remove {SIGNATURE}, store, and sign it again",
+        )
     found = bench_bundle(folder, batches=batches, threads=threads, against=other, seconds=seconds)
     if store:
         store_advice(folder, found)
@@ -184,30 +192,61 @@ def bench(
     return found
 
 
-def open_any(path: PathLike) -> Any:
+def open_any(path: PathLike, *, key: PathLike | None = None) -> Any:
     """Open a bundle or a target, checked and self-tested: what `verify` and `predict` take.
+
+    With `key`, the file of a public key, it must be signed by that key.
 
     Raises:
         BundleError: neither is there, or it is not what was exported.
     """
     from eyewright.bundle import load_bundle
-    from eyewright.delivery.target import read_target, target_in
+    from eyewright.bundle.signature import read_public_key
+    from eyewright.delivery.target import read_sealed_target, target_in
 
+    public = None if key is None else read_public_key(key)
     folder = Path(path)
     kind = target_in(folder)
     if kind in ("docker", "systemd"):
-        read_target(folder)
-        return load_bundle(folder / "bundle")
-    return load_bundle(bundle_folder(folder)) if kind is None else _opened(folder, kind)
+        stored, _, _ = read_sealed_target(folder, key=public)
+        return load_bundle(folder / "bundle", digest=stored.bundle)
+    if kind is None:
+        return load_bundle(bundle_folder(folder), key=public)
+    return _opened(folder, kind, public)
 
 
-def _opened(folder: Path, kind: str) -> Any:
+def sign(path: PathLike, key: PathLike, *, password: bytes | None = None) -> Path:
+    """Sign a bundle or a target with a private key; return the path of `model.sig`, which replaces one that is there.
+
+    Every file is checked first: what is signed is what was exported.
+
+    Raises:
+        BundleError: it is not what was exported.
+        MissingExtraError: the extra `sign` is not installed.
+        UsageError: the key cannot be used.
+    """
+    from eyewright.bundle.signature import SIGNATURE, make_signature
+    from eyewright.bundle.verify import checked_digests
+    from eyewright.core.files import write_bytes
+    from eyewright.delivery.target import checked_target_digests, target_in
+
+    folder = Path(path)
+    if target_in(folder) is None:
+        folder = bundle_folder(folder)
+        digests = checked_digests(folder)
+    else:
+        digests = checked_target_digests(folder)
+    write_bytes(folder / SIGNATURE, make_signature(folder.resolve().name, digests, key, password=password))
+    return folder / SIGNATURE
+
+
+def _opened(folder: Path, kind: str, key: "PublicKey | None" = None) -> Any:
     from eyewright.delivery.target import open_target
 
     if kind not in _OF_WEIGHTS:
-        return open_target(folder)
+        return open_target(folder, key=key)
     check = "eyewright.lifecycle.delivering:check_target"
-    return open_target(folder, others=_sessions_of_weights(), check=check)
+    return open_target(folder, others=_sessions_of_weights(), check=check, key=key)
 
 
 def _sessions_of_weights() -> dict[str, Any]:

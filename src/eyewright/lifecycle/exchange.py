@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -44,14 +44,57 @@ def convert(
         say(note)
     for problem in dataset.problems[:5]:
         say(str(problem))
-    written = write_dataset(dataset, to, Path(out))
+    _check_outlines(dataset, to)
+    try:
+        written = write_dataset(dataset, to, Path(out), quiet=quiet)
+    except UnreadableImageError:
+        # Looked for only now: most datasets have none, and to look costs as much as to write.
+        readable, left_out = _without_unreadable(dataset)
+        written = write_dataset(readable, to, Path(out), quiet=quiet)
+        written = replace(written, lost=(*written.lost, left_out), complete=False)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
     lost = (*dataset.account.lost(), *written.lost, *ignored)
-    return replace(written, lost=lost, complete=dataset.account.complete)
+    return replace(written, lost=lost, complete=dataset.account.complete and written.complete, account=dataset.account)
+
+
+def _without_unreadable(dataset: "Dataset") -> "tuple[Dataset, str]":
+    """Return the dataset without the images that cannot be read, and a sentence that counts them by name."""
+    from eyewright.imaging.decode import probe_image, read_image
+
+    kept, left_out = [], []
+    for i, sample in enumerate(dataset.samples):
+        try:
+            data = dataset.content(i)
+            if probe_image(data).orientation != 1:
+                # Those are written upright, so their pixels are needed.
+                read_image(data)
+        except UnreadableImageError:
+            left_out.append(sample.id)
+        else:
+            kept.append(sample)
+    if not kept:
+        raise DatasetError("none of the images can be read", fix="see eyewright doctor")
+    shown = ", ".join(repr(name) for name in left_out[:3]) + (", …" if len(left_out) > 3 else "")
+    return dataset.with_samples(kept), f"{len(left_out)} images that cannot be read: {shown}"
+
+
+def _check_outlines(dataset: "Dataset", to: str) -> None:
+    """Refuse boxes for a format of outlines: no --task finds outlines that are not there."""
+    from eyewright.data.objects import Objects
+    from eyewright.data.writers import WRITERS
+
+    if to not in WRITERS or set(WRITERS[to][0]) & {"detect", "classify"} or dataset.task not in ("detect", "instance"):
+        return
+    targets = [s.target for s in dataset.samples if isinstance(s.target, Objects)]
+    if targets and not any(t.outlines for t in targets):
+        boxes = ", ".join(name for name, (tasks, _) in WRITERS.items() if "detect" in tasks)
+        raise UsageError(
+            f"expected outlines to write {to!r}, found boxes only",
+            fix=f"choose a format of boxes ({boxes}), or export polygons",
+        )
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
-    from eyewright.core.errors import DatasetError
     from eyewright.data import open_dataset
 
     if task is not None:

@@ -27,6 +27,7 @@ from eyewright.core.errors import BundleError, DatasetError, InputError, UsageEr
 from eyewright.core.report import Finding
 
 if TYPE_CHECKING:
+    from eyewright.bundle.signature import PublicKey
     from eyewright.lifecycle.opening import PathLike
     from eyewright.monitoring import Drift, Event, RecorderSettings, Row, Said
     from eyewright.serving.server import Server
@@ -47,22 +48,26 @@ def serve(
     alert_webhook: str | None = None,
     alert_email: str | None = None,
     smtp: str = "localhost:25",
+    require_signature: "PathLike | None" = None,
     ready: "Callable[[Server], None] | None" = None,
 ) -> None:
     """Put bundles behind HTTP, with a page for people, until SIGTERM; blocks.
 
     Each of `bundles` is FOLDER or NAME=FOLDER; none means the champion of `home`, with its challenger beside it if
     there is one. Predictions are logged in `home` and in the database `log` (SQLite there, or postgresql://…); with
-    `home` None nothing is logged. `policy` is added to what the bundles ask for themselves.
+    `home` None nothing is logged. `policy` is added to what the bundles ask for themselves. With `require_signature`,
+    the file of a public key, only bundles signed by it are served, now and after every reload.
 
     Raises:
         BundleError, PolicyError: a bundle is refused.
         UsageError: the port is in use, a token is missing, another server logs in this home.
     """
+    from eyewright.bundle.signature import read_public_key
     from eyewright.monitoring import Alerts, Recorder
     from eyewright.serving import run_server
     from eyewright.serving.models import Model, load_table
 
+    key = None if require_signature is None else read_public_key(require_signature)
     place = None if home is None else Path(home)
     if label_studio_files is not None and not Path(label_studio_files).is_dir():
         raise UsageError(f"expected a folder, found {str(label_studio_files)!r}", fix="change --label-studio-files")
@@ -70,7 +75,7 @@ def serve(
     current: list[dict[str, Model]] = [{}]
 
     def table() -> tuple[dict[str, Model], dict[str, str]]:
-        found, beside = (load_table(bundles, policy), {}) if bundles else _aliased(place, policy)
+        found, beside = (load_table(bundles, policy, key=key), {}) if bundles else _aliased(place, policy, key)
         current[0] = found
         return found, beside
 
@@ -101,7 +106,9 @@ def serve(
             recorder.close()
 
 
-def _aliased(home: Path | None, policy: Mapping[str, float] | None) -> tuple[dict[str, Any], dict[str, str]]:
+def _aliased(
+    home: Path | None, policy: Mapping[str, float] | None, key: "PublicKey | None"
+) -> tuple[dict[str, Any], dict[str, str]]:
     from eyewright.monitoring import History
     from eyewright.serving.models import load_table
 
@@ -112,7 +119,7 @@ def _aliased(home: Path | None, policy: Mapping[str, float] | None) -> tuple[dic
     found: dict[str, Any] = {}
     for one in (event, other):
         if one is not None:
-            found |= load_table([f"{one.alias}={one.folder}"], policy)
+            found |= load_table([f"{one.alias}={one.folder}"], policy, key=key)
             if found[one.alias].digest != one.digest:
                 raise BundleError(
                     f"the bundle at {one.folder!r} is not the one that became {one.alias}",
@@ -321,6 +328,19 @@ def feedback_export(
         store.close()
 
 
+def feedback_list(
+    *, home: "PathLike" = DEFAULT_HOME, log: str | None = None, model: str | None = None
+) -> dict[str, Any]:
+    """Return what feedback says, with the classes that it declares as new: see `monitoring.feedback_summary`."""
+    from eyewright.monitoring import feedback_summary
+
+    store = _store(home, log)
+    try:
+        return feedback_summary(store, model=model)
+    finally:
+        store.close()
+
+
 def select(
     n: int = 50,
     *,
@@ -369,9 +389,11 @@ def promote(
     data: "PathLike | None" = None,
     force: bool = False,
     reason: Mapping[str, Any] | None = None,
+    require_signature: "PathLike | None" = None,
 ) -> "Event":
     """Make a bundle the champion: verified, by its own policy, and with `data` only if it is no worse than the one
-    before it on these images. `force` leaves the comparison out, and the history says so.
+    before it on these images. `force` leaves the comparison out, and the history says so. With `require_signature`,
+    the file of a public key, the bundle must be signed by it.
 
     Raises:
         BundleError, PolicyError: it is refused.
@@ -382,7 +404,8 @@ def promote(
     from eyewright.lifecycle.stages import compare
     from eyewright.monitoring import History
 
-    loaded = load_bundle(bundle)
+    digest = bundle_digest(Path(bundle))
+    loaded = load_bundle(bundle, key=require_signature, digest=digest)
     check_policy(loaded.folder, loaded.manifest)
     events = History(Path(home))
     before = events.current("champion")
@@ -399,7 +422,7 @@ def promote(
         why["comparison"] = found.to_json()
     elif force and "comparison" not in why:
         why["forced"] = True
-    return events.add("promote", "champion", loaded.folder, bundle_digest(loaded.folder), why)
+    return events.add("promote", "champion", loaded.folder, digest, why)
 
 
 def _unseen_of(data: "PathLike", before: str, loaded: Any) -> "tuple[Any, int]":
@@ -419,20 +442,28 @@ def _unseen_of(data: "PathLike", before: str, loaded: Any) -> "tuple[Any, int]":
     return dataset.with_samples(kept), len(dataset) - len(kept)
 
 
-def challenge(bundle: "PathLike | None", *, home: "PathLike" = DEFAULT_HOME) -> "Event":
-    """Let a bundle answer beside the champion, where only the log sees it; None ends that."""
+def challenge(
+    bundle: "PathLike | None", *, home: "PathLike" = DEFAULT_HOME, require_signature: "PathLike | None" = None
+) -> "Event":
+    """Let a bundle answer beside the champion, where only the log sees it; None ends that.
+
+    With `require_signature`, the file of a public key, the bundle must be signed by it.
+    """
     from eyewright.bundle import bundle_digest, load_bundle
     from eyewright.monitoring import History
 
     events = History(Path(home))
     if bundle is None:
         return events.add("clear", "challenger", Path("."), "", {})
-    folder = load_bundle(bundle).folder
-    return events.add("challenge", "challenger", folder, bundle_digest(folder), {})
+    digest = bundle_digest(Path(bundle))
+    folder = load_bundle(bundle, key=require_signature, digest=digest).folder
+    return events.add("challenge", "challenger", folder, digest, {})
 
 
-def rollback(*, home: "PathLike" = DEFAULT_HOME) -> "Event":
+def rollback(*, home: "PathLike" = DEFAULT_HOME, require_signature: "PathLike | None" = None) -> "Event":
     """Make the champion what it was before.
+
+    With `require_signature`, the file of a public key, that bundle must be signed by it.
 
     Raises:
         UsageError: there was none before.
@@ -443,8 +474,9 @@ def rollback(*, home: "PathLike" = DEFAULT_HOME) -> "Event":
 
     events = History(Path(home))
     _, wanted = events.before()
-    if bundle_digest(load_bundle(wanted.folder).folder) != wanted.digest:
+    if bundle_digest(Path(wanted.folder)) != wanted.digest:
         raise BundleError(f"the bundle at {wanted.folder!r} is not the one that was promoted", fix="restore it")
+    load_bundle(wanted.folder, key=require_signature, digest=wanted.digest)
     return events.rollback()
 
 

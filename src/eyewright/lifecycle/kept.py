@@ -1,6 +1,6 @@
 """From what people said of predictions to samples that can be learnt from, and what cannot be used and why."""
 
-__all__ = ["Learnable", "Unused", "Unusable", "learnable_feedback", "tally"]
+__all__ = ["NEW_CLASSES", "Learnable", "Unused", "Unusable", "learnable_feedback", "tally"]
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,14 +43,22 @@ class Unusable:
     reason: str
 
 
+NEW_CLASSES = "new_classes"
+"""The folder that images with declared classes are written to."""
+
+_NEW_CLASS = f"it declares a new class: merge OUT/{NEW_CLASSES} into the data and train anew (eyewright train)"
+
+
 @dataclass(frozen=True)
 class Learnable:
     """Kept images with what is right in them, as a dataset whose every sample is in train; `format` is what it is
-    written in."""
+    written in. `declared` are the images that show a class which the model does not know, in a dataset that has it.
+    """
 
     dataset: "Dataset"
     prediction_ids: tuple[str, ...]
     format: str
+    declared: "Dataset | None" = None
 
 
 def tally(left_out: Iterable[Unusable]) -> tuple[Unused, ...]:
@@ -68,7 +76,8 @@ def learnable_feedback(
     """Return the kept images whose feedback says what is right, for the task and classes of `bundle`, and the rest.
 
     Where a prediction of boxes or masks is called right without saying what it was, the model that made it predicts
-    the kept image again: `bundle`, or the one of the folder that `others` names for its digest.
+    the kept image again: `bundle`, or the one of the folder that `others` names for its digest. Words on a prediction
+    that later ones replace, and feedback on what is no prediction in the log, are among what cannot be used.
 
     Raises:
         InputError: the database cannot be used.
@@ -80,16 +89,24 @@ def learnable_feedback(
     said = store.feedback()
     classes = store.models()
     tree = _Kept(home)
-    reader = _Reader(bundle, others, tree)
-    out: list[Unusable] = []
+    own = bundle.labels.names
+    named = dict.fromkeys(n for _, content, _ in said for n in _declared_of(content) if n not in own)
+    reader = _Reader(bundle, others, tree, (*own, *named))
+    out = [
+        Unusable(name, "later feedback on the same prediction replaces it")
+        for name, times in store.replaced_feedback().items()
+        for _ in range(times)
+    ]
+    out += [Unusable(name, "no prediction of its id is in the log") for name in store.orphaned_feedback()]
     samples: list[Sample] = []
     ids: list[str] = []
+    strange: list[Sample] = []
     # The last word on an image counts, however often it was sent.
     last = {row.image: row.id for row, _, _ in said if row.image}
     for row, content, _ in said:
-        task, labels = classes.get(row.digest, (bundle.task_name, bundle.labels.names))
+        task, labels = classes.get(row.digest, (bundle.task_name, own))
         try:
-            if task != bundle.task_name or set(labels) != set(bundle.labels.names):
+            if task != bundle.task_name or set(labels) != set(own):
                 raise _NotUsableError("it is of a model of another task or other classes")
             if not row.image:
                 raise _NotUsableError("the image was not kept (serve with --keep images=P%)")
@@ -99,15 +116,31 @@ def learnable_feedback(
             if last[row.image] != row.id:
                 raise _NotUsableError("later feedback on the same image replaces it")
             sample = reader.sample(row, content, path)
+            if any(n not in own for n in _labels_of(content)):
+                strange.append(sample)
+                raise _NotUsableError(_NEW_CLASS)
         except _NotUsableError as reason:
             out.append(Unusable(row.id, str(reason)))
             continue
         samples.append(sample)
         ids.append(row.id)
-    dataset = Dataset(
-        tree, tuple(samples), LabelSpace(bundle.labels.names), _FORMATS[bundle.task_name], task=bundle.task_name
-    )
-    return Learnable(dataset, tuple(ids), _FORMATS[bundle.task_name]), out
+    kind = _FORMATS[bundle.task_name]
+    dataset = Dataset(tree, tuple(samples), LabelSpace(own), kind, task=bundle.task_name)
+    declared = None
+    if strange:
+        declared = Dataset(tree, tuple(strange), LabelSpace((*own, *named)), kind, task=bundle.task_name)
+    return Learnable(dataset, tuple(ids), kind, declared), out
+
+
+def _labels_of(content: Mapping[str, Any]) -> list[str]:
+    """Return the labels that feedback says are there."""
+    found = [content.get("label"), *(o.get("label") for o in content.get("objects") or ())]
+    return [name for name in found if name is not None]
+
+
+def _declared_of(content: Mapping[str, Any]) -> list[str]:
+    used = _labels_of(content)
+    return [n for n in content.get("new_classes") or () if n in used]
 
 
 class _NotUsableError(Exception):
@@ -145,12 +178,13 @@ class _Kept:
 
 
 class _Reader:
-    """Makes samples of feedback, in the classes of the bundle that is trained further."""
+    """Makes samples of feedback in the classes `names`: those of the bundle that is trained further, and after them
+    those that were declared."""
 
-    def __init__(self, bundle: "Bundle", others: Mapping[str, Path], tree: _Kept) -> None:
+    def __init__(self, bundle: "Bundle", others: Mapping[str, Path], tree: _Kept, names: tuple[str, ...]) -> None:
         from eyewright.bundle import bundle_digest
 
-        self.bundle, self.tree = bundle, tree
+        self.bundle, self.tree, self.names = bundle, tree, names
         self.others = dict(others)
         self._loaded: dict[str, Bundle | None] = {bundle_digest(bundle.folder): bundle}
 
@@ -158,8 +192,8 @@ class _Reader:
         from eyewright.data.dataset import Sample
         from eyewright.imaging.decode import probe_image
 
-        names = self.bundle.labels.names
-        self._check_names(content, names)
+        names = self.names
+        self._check_names(content)
         try:
             size_hw = probe_image(path).size_hw
         except EyewrightError:
@@ -182,14 +216,9 @@ class _Reader:
         self.tree.paths[name] = path
         return Sample(name, target, split="train")
 
-    @staticmethod
-    def _check_names(content: Mapping[str, Any], names: Sequence[str]) -> None:
-        given = [content.get("label"), *(o.get("label") for o in content.get("objects") or ())]
-        declared = set(content.get("new_classes") or ())
-        strange = [g for g in given if g is not None and g not in names]
-        if any(g in declared for g in strange):
-            raise _NotUsableError("it declares a new class (add its images to the data and train anew)")
-        if strange:
+    def _check_names(self, content: Mapping[str, Any]) -> None:
+        known = {*self.bundle.labels.names, *(content.get("new_classes") or ())}
+        if any(name not in known for name in _labels_of(content)):
             raise _NotUsableError("its label is none of the model's classes")
 
     def _objects(self, row: "Row", content: Mapping[str, Any], path: Path, size_hw: tuple[int, int]) -> Any:
@@ -205,7 +234,7 @@ class _Reader:
         if not said:
             return no_objects()
         scale = np.array([size_hw[1] / row.size_hw[1], size_hw[0] / row.size_hw[0]] * 2)
-        ids = np.array([self.bundle.labels.id(o["label"]) for o in said], np.int64)
+        ids = np.array([self.names.index(o["label"]) for o in said], np.int64)
         masks = [_mask_of(o, row.size_hw, size_hw) for o in said]
         boxes = [
             np.array(o["box_xyxy"], np.float64) * scale if m is None else _outline(m).box()
@@ -226,7 +255,7 @@ class _Reader:
         from eyewright.data.writers.masks import encode_classes
         from eyewright.tasks.feedback import true_objects
 
-        names = self.bundle.labels.names
+        names = self.names
         said = true_objects(content)
         if said is not None:
             mask = self._painted(said, row.size_hw, size_hw)
@@ -252,7 +281,7 @@ class _Reader:
         """Paint what is there; what nothing covers is background, unless that is marked itself."""
         from eyewright.data.dataset import BACKGROUND
 
-        names = self.bundle.labels.names
+        names = self.names
         background = next((k for k, n in enumerate(names) if n.lower() in BACKGROUND), None)
         if not said and background is None:
             raise _NotUsableError("its mask holds no pixel of a class")

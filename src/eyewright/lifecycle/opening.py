@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import CheckpointError, MissingExtraError
+from eyewright.core.files import recover_folder
 
 if TYPE_CHECKING:
     from eyewright.training import Recipe
@@ -72,6 +73,7 @@ def load_model(model: Any) -> "tuple[Any, Run | None]":
     """
     if isinstance(model, str | Path):
         folder = Path(model)
+        recover_folder(folder)
         if (folder / "bundle.json").exists():
             from eyewright.bundle import load_bundle
 
@@ -86,7 +88,9 @@ def load_model(model: Any) -> "tuple[Any, Run | None]":
 
 def bundle_folder(path: Path) -> Path:
     """A run folder stands for the bundle inside it."""
+    recover_folder(path)
     inner = path / "bundle"
+    recover_folder(inner)
     return inner if not (path / "bundle.json").exists() and (inner / "bundle.json").exists() else path
 
 

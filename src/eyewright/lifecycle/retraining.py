@@ -19,7 +19,7 @@ from eyewright.lifecycle.datasets import (
     silent,
 )
 from eyewright.lifecycle.field import DEFAULT_HOME
-from eyewright.lifecycle.kept import Learnable, Unusable, Unused, learnable_feedback, tally
+from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -72,7 +72,9 @@ def retrain(
     wrong without saying what is right is left out, and all that is left out is counted in `unused`. `bundle` is the
     champion by default. `options` are the recipe's (budget, epochs, lr, …).
 
-    `out` becomes a folder with `feedback`, the new images as a dataset of their own; `run`; and `bundle`.
+    `out` becomes a folder with `feedback`, the new images as a dataset of their own; `run`; and `bundle`. Images with
+    classes that feedback declared as new cannot be learnt without another head: they are written to `new_classes`, a
+    dataset in the same layout that has them, to be merged into the data before training anew.
 
     Raises:
         InputError: no kept image has feedback that can be used; `details` holds why.
@@ -102,6 +104,9 @@ def retrain(
         new, left_out = learnable_feedback(store, parent, place, others)
     finally:
         store.close()
+    if new.declared is not None:
+        _write_new(new.declared, new.format, folder / NEW_CLASSES)
+        say(f"{len(new.declared)} images with new classes are in {folder / NEW_CLASSES}")
     if not new.prediction_ids:
         raise _nothing(left_out)
     old, notes, fresh = _as_before(data, parent, recipe, quiet=quiet, say=say)
@@ -118,7 +123,7 @@ def retrain(
     say(f"{len(new.prediction_ids)} images with feedback beside {len(old)} of before")
     for one in unused:
         say(f"not used: {one.count} because {one.reason}")
-    _write_new(new, folder / "feedback")
+    _write_new(new.dataset, new.format, folder / "feedback")
     run = train_on(
         merged,
         recipe,
@@ -330,10 +335,10 @@ def _contradictions(
     return found
 
 
-def _write_new(new: Learnable, folder: Path) -> None:
+def _write_new(images: "Dataset", form: str, folder: Path) -> None:
     from eyewright.data.writers import write_dataset
 
-    write_dataset(new.dataset, new.format, folder)
+    write_dataset(images, form, folder)
 
 
 def _unseen(merged: "Dataset", known: set[str], *, quiet: bool) -> "Dataset":

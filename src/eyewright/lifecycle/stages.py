@@ -249,6 +249,7 @@ def evaluate(
 
     predictor, owner = load_model(model)
     warnings = list(owner.about.get("warnings", [])) if owner is not None else []
+    left_out = ""
     if data is None:
         if owner is None:
             raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
@@ -256,6 +257,7 @@ def evaluate(
     else:
         task = predictor.task_name
         dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        left_out = dataset.account.summary()
         if owner is None and not allow_leaks and dataset.splits != ("test",):
             made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
             if made_from == fingerprint_of(dataset, quiet=quiet):
@@ -270,6 +272,7 @@ def evaluate(
                     f"{seen} of the {len(dataset)} images were trained on", fix="use other images, or --allow-leaks"
                 )
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
+    warnings += [f"{left_out}."] if left_out else []
     novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,

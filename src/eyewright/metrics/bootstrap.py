@@ -135,6 +135,20 @@ class Resampling:
             return grouped_interval(value, samples, self.clusters, kind=kind, confidence=confidence, bounds=bounds)
         return percentile_interval(samples, confidence=confidence)
 
+    def bounded(self, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
+        """Return the interval of a number from 0 to 1 that no counts stand behind (average precision, IoU)."""
+        return self.widened(value, *self.interval(value, samples, kind="bounded"))
+
+    def widened(self, value: float, low: float, high: float) -> tuple[float, float]:
+        """Return an interval, or Wilson's over images where it is a point: one image, or nothing found on all of two,
+        does not prove that others are like them.
+
+        >>> low, high = Resampling(2, 9, np.random.default_rng(0), None, None).widened(0.0, 0.0, 0.0)
+        >>> low, round(high, 2)
+        (0.0, 0.66)
+        """
+        return wilson_interval(value * self.n, self.n) if low == high else (low, high)
+
 
 def resample(n: int, *, replicates: int, rng: np.random.Generator, groups: NDArray[Any] | None) -> Resampling:
     """Return how intervals over `n` images are found; `groups`, (n,), names what each image belongs to."""

@@ -117,7 +117,7 @@ def detection_metrics(
 
 def moved_interval(plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
     """Return the interval of an average precision: the centred one of the bootstrap, or the t interval over groups."""
-    return plan.interval(value, samples) if plan.by_t else centred_interval(value, samples)
+    return plan.bounded(value, samples) if plan.by_t else plan.widened(value, *centred_interval(value, samples))
 
 
 def centred_interval(value: float, samples: NDArray[np.float64]) -> tuple[float, float]:

@@ -133,7 +133,7 @@ def mask_metrics(
     samples = {k: np.concatenate(v) for k, v in drawn.items()}
     result = {}
     for name, value in means(point).items():
-        low, high = plan.interval(float(value[0]), samples[name])
+        low, high = plan.bounded(float(value[0]), samples[name])
         result[name] = Metric(
             _finite(value[0]), _finite(low), _finite(high), n, method=plan.method, groups=plan.n_groups
         )
@@ -141,7 +141,7 @@ def mask_metrics(
     rows = []
     with np.errstate(invalid="ignore"):
         for k, name in enumerate(names):
-            low, high = plan.interval(float(point["iou"][0, k]), samples["iou"][:, k])
+            low, high = plan.bounded(float(point["iou"][0, k]), samples["iou"][:, k])
             rows.append(
                 {
                     "label": name,

@@ -4,38 +4,57 @@ __all__ = ["dashboard"]
 
 from typing import Any
 
-_PANELS = (
-    ("Requests a second by status", "sum by (status) (rate(eyewright_requests_total[5m]))", "reqps"),
+# Title, queries with their legends, unit. Two gauges are two queries: `or` drops the series on its right whose labels
+# are those of one on its left.
+_PANELS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
+    ("Requests a second by status", (("sum by (status) (rate(eyewright_requests_total[5m]))", "{{status}}"),), "reqps"),
     (
         "Errors, share",
-        "sum(rate(eyewright_requests_total{status=~'5..'}[5m])) / sum(rate(eyewright_requests_total[5m]))",
+        (
+            (
+                # Without any error there is no such series, and the share is 0.
+                "(sum(rate(eyewright_requests_total{status=~'5..'}[5m])) or vector(0)) / "
+                "sum(rate(eyewright_requests_total[5m]))",
+                "5xx",
+            ),
+        ),
         "percentunit",
     ),
     (
         "Prediction time, p50",
-        "histogram_quantile(0.5, sum by (le, model) (rate(eyewright_prediction_seconds_bucket[5m])))",
+        (("histogram_quantile(0.5, sum by (le, model) (rate(eyewright_prediction_seconds_bucket[5m])))", "{{model}}"),),
         "s",
     ),
     (
         "Prediction time, p99",
-        "histogram_quantile(0.99, sum by (le, model) (rate(eyewright_prediction_seconds_bucket[5m])))",
+        (
+            (
+                "histogram_quantile(0.99, sum by (le, model) (rate(eyewright_prediction_seconds_bucket[5m])))",
+                "{{model}}",
+            ),
+        ),
         "s",
     ),
-    ("Waiting and running", "eyewright_waiting_requests or eyewright_running_requests", "short"),
-    ("Workers replaced", "increase(eyewright_worker_restarts[1h])", "short"),
-    ("Drift, p of the last test", "eyewright_drift_p_value", "short"),
-    ("Log entries not yet in the database", "eyewright_log_waiting_entries", "short"),
+    (
+        "Waiting and running",
+        (("eyewright_waiting_requests", "waiting"), ("eyewright_running_requests", "running")),
+        "short",
+    ),
+    # A gauge: it starts at 0 with the server, and `increase` is for counters only.
+    ("Workers replaced", (("eyewright_worker_restarts", "since the start"),), "short"),
+    ("Drift, p of the last test", (("eyewright_drift_p_value", "{{model}}"),), "short"),
+    ("Log entries not yet in the database", (("eyewright_log_waiting_entries", "waiting"),), "short"),
 )
 
 
 def dashboard() -> dict[str, Any]:
-    """Give the dashboard as Grafana imports it; it asks for the Prometheus data source.
+    """Return the dashboard as Grafana imports it; it asks for the Prometheus data source.
 
     >>> dashboard()["title"]
     'Eyewright'
     """
     panels = []
-    for k, (title, query, unit) in enumerate(_PANELS):
+    for k, (title, queries, unit) in enumerate(_PANELS):
         panels.append(
             {
                 "id": k + 1,
@@ -44,7 +63,10 @@ def dashboard() -> dict[str, Any]:
                 "datasource": {"type": "prometheus", "uid": "${DS_PROMETHEUS}"},
                 "gridPos": {"x": 12 * (k % 2), "y": 8 * (k // 2), "w": 12, "h": 8},
                 "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
-                "targets": [{"expr": query, "refId": "A"}],
+                "targets": [
+                    {"expr": query, "legendFormat": legend, "refId": "ABCDEFGH"[n]}
+                    for n, (query, legend) in enumerate(queries)
+                ],
             }
         )
     return {

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +35,16 @@ def import_feedback(
     """Read feedback from CSV (prediction_id, label, correct, comment, objects, classes, new_classes) or JSON lines;
     return how many were stored, and what was not, with its line.
 
-    A label must be one of the prediction's model, or of `new_classes`. `known` completes what the log holds of a
-    prediction, where it lacks the classes of the model.
+    A label must be one of the prediction's model, or of `new_classes`. Of several lines on one prediction the last
+    counts: a line that says the same again is a note, one that contradicts an earlier line a finding. `known` completes
+    what the log holds of a prediction, where it lacks the classes of the model.
 
     Raises:
         InputError: the file cannot be read, or has no prediction_id.
     """
-    stored, findings = [], []
+    stored: dict[str, tuple[str, str, float, dict[str, Any]]] = {}
+    findings = []
+    lines: dict[str, int] = {}
     for line, content in _lines(path):
         prediction_id = content.pop("prediction_id", None)
         if not isinstance(prediction_id, str) or not prediction_id:
@@ -64,8 +67,15 @@ def import_feedback(
         except UsageError as error:
             findings.append(_finding(path, line, error.message, error.fix))
             continue
-        stored.append((feedback_id(prediction_id, kept), prediction_id, time.time(), kept))
-    store.add([], stored)
+        before = stored.get(prediction_id)
+        if before is not None and before[3] == kept:
+            findings.append(_finding(path, line, f"it repeats line {lines[prediction_id]}", severity="note"))
+        elif before is not None:
+            text = f"it contradicts line {lines[prediction_id]} on the same prediction; the last line counts"
+            findings.append(_finding(path, line, text, "remove one of the two"))
+        stored[prediction_id] = (feedback_id(prediction_id, kept), prediction_id, time.time(), kept)
+        lines[prediction_id] = line
+    store.add([], list(stored.values()))
     return len(stored), findings
 
 
@@ -113,8 +123,11 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, dict(content) if isinstance(content, dict) else {}
 
 
-def _finding(path: Path, line: int, message: str, fix: str = "") -> Finding:
-    return Finding("feedback", message, fix or "correct the line and import it again", str(path), line)
+def _finding(
+    path: Path, line: int, message: str, fix: str = "", severity: Literal["warning", "note"] = "warning"
+) -> Finding:
+    fix = fix or ("nothing" if severity == "note" else "correct the line and import it again")
+    return Finding("feedback", message, fix, str(path), line, severity)
 
 
 def _cell(value: Any) -> Any:

@@ -4,7 +4,7 @@ __all__ = ["Event", "History"]
 
 import hashlib
 import json
-import os
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eyewright.core.errors import RefusedError, UsageError
-from eyewright.core.files import checked_output, held_lock
+from eyewright.core.files import append_line, held_lock
 from eyewright.core.jsonable import dumps_json
+
+_log = logging.getLogger("eyewright.monitoring")
+_said: set[tuple[Path, int]] = set()
 
 Alias = Literal["champion", "challenger"]
 
@@ -49,7 +52,7 @@ class History:
         self.home, self.path = home, home / "history.jsonl"
 
     def events(self) -> list[Event]:
-        """Give every event, oldest first.
+        """Return every event, oldest first; a last line without its end never was acknowledged, and is left out.
 
         Raises:
             RefusedError: a line was changed or removed.
@@ -57,7 +60,15 @@ class History:
         found: list[Event] = []
         if not self.path.exists():
             return found
-        for number, line in enumerate(self.path.read_text("utf-8").splitlines(), 1):
+        *lines, torn = self.path.read_bytes().split(b"\n")
+        if torn and (self.path, len(torn)) not in _said:
+            _said.add((self.path, len(torn)))
+            _log.warning(
+                "the last line of %r was cut off while it was written and is left out; the change it was for did not"
+                " happen",
+                str(self.path),
+            )
+        for number, line in enumerate(lines, 1):
             try:
                 content = json.loads(line)
                 event = Event(**content)
@@ -88,10 +99,7 @@ class History:
                 "before": before[-1].seal if before else "",
             }
             content["seal"] = _seal(content)
-            with checked_output(self.path), open(self.path, "ab") as file:
-                file.write((dumps_json(content) + "\n").encode())
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.path, dumps_json(content).encode())
         return Event(**content)
 
     def current(self, alias: Alias) -> Event | None:
@@ -113,7 +121,8 @@ class History:
                 continue
             if event.action == "rollback":
                 stack = stack[:-1]
-            else:
+            elif not stack or stack[-1].digest != event.digest:
+                # The champion promoted again is no step that could be taken back.
                 stack.append(event)
         if len(stack) < 2:
             raise UsageError("there is no champion before this one", fix="promote another bundle")

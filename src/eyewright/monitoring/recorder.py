@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import EyewrightError, InputError, UsageError
+from eyewright.core.errors import BusyError, EyewrightError, InputError, UsageError
 from eyewright.core.files import held_lock, write_bytes
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import TRAITS
@@ -33,7 +33,9 @@ _PRUNE_S = 600.0
 _MOST_WAITING = 100_000
 _CALM = 0.05
 _EXAMPLES = 6
-_MOST_FEEDBACK = 128 * 2**10
+# Run lengths of a mask of 40 million pixels: 1.9 MB with 5,000 objects, 2.8 MB with 20,000.
+_MOST_FEEDBACK = 4 * 2**20
+_MOST_WAITING_FEEDBACK = 32 * 2**20
 _PRUNE_AFTER = 5_000
 _PERMUTATIONS = 499
 
@@ -44,9 +46,9 @@ class RecorderSettings:
 
     `keep_images` is the share of images that are kept, by the SHA-256 of what is kept and without metadata, up to
     `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay.
-    Of feedback the newest `feedback_rows` pieces are kept, and at most 16 on one prediction. Drift
-    is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms are at least
-    `run_length` windows apart on average.
+    Of feedback the newest `feedback_rows` pieces are kept, up to `feedback_bytes` in all, and at most 16 on one
+    prediction. Drift is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms
+    are at least `run_length` windows apart on average.
     """
 
     keep_images: float = 0.0
@@ -54,6 +56,7 @@ class RecorderSettings:
     days: float = 90.0
     rows: int = 1_000_000
     feedback_rows: int = 100_000
+    feedback_bytes: int = 512 * 2**20
     window: int = 200
     every_s: float = 30.0
     run_length: float = 200.0
@@ -124,6 +127,8 @@ class Recorder:
         self._pruned = 0.0
         # How much feedback was written since the log was pruned.
         self._said = 0
+        # Bytes of feedback that wait to be written: a mask can be large.
+        self._waiting_bytes = 0
         self._held_bytes: int | None = None
         self._ended = threading.Event()
         self._replay()
@@ -152,10 +157,14 @@ class Recorder:
         Raises:
             UsageError: there is too much of it, a label that its model does not know, or what else `check_feedback`
                 refuses.
+            BusyError: as much feedback waits for the database as memory is given for.
         """
         size = len(msgspec.json.encode(dict(content)))
         if size > _MOST_FEEDBACK:
             raise UsageError(f"expected feedback of at most {_MOST_FEEDBACK} bytes, found {size}", fix="send less")
+        with self._lock:
+            if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_FEEDBACK:
+                raise BusyError("feedback waits to be written to the log", fix="try again in a second")
         try:
             said = self._known(prediction_id)
         except InputError:
@@ -170,8 +179,18 @@ class Recorder:
             predicted=said.label or None,
             size_hw=said.size_hw if said.digest else None,
         )
-        self._append(("f", (feedback_id(prediction_id, checked), prediction_id, time.time(), checked), b""))
+        entry = ("f", (feedback_id(prediction_id, checked), prediction_id, time.time(), checked), b"")
+        if not self._append(entry, size):
+            raise BusyError("the log cannot be written, so the feedback is not stored", fix="see the server's messages")
         return True
+
+    def image_kept(self, prediction_id: str) -> bool:
+        """Tell whether the image of a prediction is kept; where the database is away, that it is not."""
+        try:
+            said = self._known(prediction_id)
+        except InputError:
+            return False
+        return said is not None and bool(said.image)
 
     def model_of(self, prediction_id: str) -> str | None:
         """Return the name of the model that made a prediction, None if it is not in the log.
@@ -197,7 +216,8 @@ class Recorder:
             return None
         return tuple(dict.fromkeys(name for _, labels in self._classes().values() for name in labels))
 
-    def _append(self, entry: tuple[str, Any, bytes]) -> None:
+    def _append(self, entry: tuple[str, Any, bytes], size: int = 0) -> bool:
+        """Write one entry to the journal; tell whether it is there."""
         data = msgspec.msgpack.encode(entry)
         # Under one lock with what waits: a segment must not be thought written while one of its entries is not yet
         # among those that are.
@@ -207,13 +227,15 @@ class Recorder:
             except OSError as error:
                 self.dropped += 1
                 self._say(f"the log cannot be written, predictions are not logged: {error}")
-                return
+                return False
             if len(self._waiting) < _MOST_WAITING:
                 self._waiting.append(entry[:2] if not entry[2] else entry)
+                self._waiting_bytes += size
             if entry[0] == "p":
                 self._ids[entry[1][0]] = _said_of(entry[1])
                 if not entry[1][-2]:
                     self._fresh[entry[1][2]] = self._fresh.get(entry[1][2], 0) + 1
+        return True
 
     def _replay(self) -> None:
         """Take up what was acknowledged before the last end."""
@@ -239,6 +261,7 @@ class Recorder:
         with self._lock:
             segments = self._journal.turn()
             taken, self._waiting = self._waiting, []
+            taken_bytes, self._waiting_bytes = self._waiting_bytes, 0
         if not taken:
             self._journal.drop(segments)
             return True
@@ -262,8 +285,10 @@ class Recorder:
             with self._lock:
                 # What is left out here is in the journal, from which it is read again.
                 self._waiting = (taken + self._waiting)[:_MOST_WAITING]
+                self._waiting_bytes += taken_bytes
             return False
-        self._said += len(said)
+        # A large piece counts as many.
+        self._said += len(said) + taken_bytes // 2**14
         self._journal.drop(segments)
         if self.trouble:
             _log.warning("the log is written again")
@@ -363,7 +388,9 @@ class Recorder:
         if not due and self._said < _PRUNE_AFTER:
             return
         self._pruned, self._said = time.monotonic(), 0
-        self._store.prune_feedback(now=time.time(), most=self.settings.feedback_rows)
+        self._store.prune_feedback(
+            now=time.time(), most=self.settings.feedback_rows, most_bytes=self.settings.feedback_bytes
+        )
         before = time.time() - self.settings.days * 86_400
         _, images = self._store.prune(before=before, most=self.settings.rows)
         for name in images:
@@ -434,8 +461,8 @@ def _suffix(data: bytes) -> str:
 
 def _said_of(fields: Sequence[Any]) -> Said:
     """Return what feedback is checked against, of an entry that is not in the database yet."""
-    _, _, model, digest, label, _, _, height, width, *_ = fields
-    return Said(model, digest, label, (int(height), int(width)))
+    _, _, model, digest, label, _, _, height, width, *_, image = fields
+    return Said(model, digest, label, (int(height), int(width)), image=str(image))
 
 
 def _examples(rows: Sequence[Row], known: Sample, moved: Sequence[str]) -> list[str]:

@@ -84,7 +84,8 @@ class Row:
 class Said:
     """The prediction that somebody says something of: by which model, what it gave, and the classes of that model.
 
-    `task` is "" and `labels` None where the log does not hold them.
+    `task` is "" and `labels` None where the log does not hold them. `image` is the name of the kept image, "" if it was
+    not kept.
     """
 
     model: str
@@ -93,6 +94,7 @@ class Said:
     size_hw: tuple[int, int]
     task: str = ""
     labels: tuple[str, ...] | None = None
+    image: str = ""
 
 
 class Store:
@@ -191,7 +193,7 @@ class Store:
     def prediction(self, prediction_id: str) -> Said | None:
         """Return what feedback on a prediction is checked against; None if it is not in the log."""
         text = (
-            "SELECT p.model, p.digest, p.label, p.height, p.width, m.task, m.labels FROM predictions p "  # noqa: S608
+            "SELECT p.model, p.digest, p.label, p.height, p.width, m.task, m.labels, p.image FROM predictions p "  # noqa: S608
             f"LEFT JOIN models m ON m.digest = p.digest WHERE p.id = {self._mark}"
         )
         with self._transaction() as cursor:
@@ -199,9 +201,9 @@ class Store:
             found = cursor.fetchone()
         if found is None:
             return None
-        model, digest, label, height, width, task, labels = found
+        model, digest, label, height, width, task, labels, image = found
         known = None if labels is None else tuple(json.loads(labels))
-        return Said(model, digest, label, (int(height), int(width)), task or "", known)
+        return Said(model, digest, label, (int(height), int(width)), task or "", known, image)
 
     def recent(self, *, model: str, n: int, since: float = 0.0, shadows: bool = False) -> list[Row]:
         """Give the newest n predictions of a model, the oldest of them first; those of a challenger with `shadows`."""
@@ -220,13 +222,23 @@ class Store:
             cursor.execute("SELECT model, COUNT(*), MIN(time), MAX(time) FROM predictions GROUP BY model")
             return {m: {"n": int(n), "first": a, "last": b} for m, n, a, b in cursor.fetchall()}
 
-    def feedback(self, *, model: str | None = None, n: int = 100_000) -> list[tuple[Row, dict[str, Any], float]]:
-        """Give the newest feedback with its prediction, oldest first; of a prediction the last word counts."""
+    def feedback(
+        self, *, model: str | None = None, n: int = 100_000, most_bytes: int = 2**40
+    ) -> list[tuple[Row, dict[str, Any], float]]:
+        """Return the newest feedback with its prediction, oldest first; of a prediction the last word counts.
+
+        At most n pieces are read, and of them the newest that hold `most_bytes` characters together.
+        """
         columns = ", ".join(f"p.{c.strip()}" for c in _COLUMNS.split(","))
         where = "" if model is None else f"WHERE p.model = {self._mark} "
+        # What is read is bounded before it is read: one corrected mask can be as large as a thousand labels.
+        sized = (
+            "SELECT f.id AS id, f.time AS time, SUM(LENGTH(f.content)) OVER (ORDER BY f.time DESC, f.id) AS total "  # noqa: S608
+            f"FROM feedback f JOIN predictions p ON p.id = f.prediction_id {where}ORDER BY f.time DESC LIMIT {int(n)}"
+        )
         text = (
-            f"SELECT {columns}, f.content, f.time FROM feedback f JOIN predictions p ON p.id = f.prediction_id "  # noqa: S608
-            f"{where}ORDER BY f.time DESC LIMIT {int(n)}"
+            f"SELECT {columns}, f.content, f.time FROM ({sized}) s JOIN feedback f ON f.id = s.id "  # noqa: S608
+            f"JOIN predictions p ON p.id = f.prediction_id WHERE s.total <= {int(most_bytes)} ORDER BY f.time DESC"
         )
         with self._transaction() as cursor:
             cursor.execute(text, () if model is None else (model,))
@@ -265,9 +277,30 @@ class Store:
                     free.append(name)
             return removed, free
 
-    def prune_feedback(self, *, now: float, most: int) -> int:
-        """Remove all but the newest 16 pieces of feedback on a prediction, those beyond the newest `most` in all, and
-        those that are a day old and whose prediction is not in the log; return how many.
+    def replaced_feedback(self) -> dict[str, int]:
+        """Return the predictions that were judged more than once, and how many of the words on each are replaced."""
+        text = (
+            "SELECT f.prediction_id, COUNT(*) FROM feedback f JOIN predictions p ON p.id = f.prediction_id "
+            "GROUP BY f.prediction_id HAVING COUNT(*) > 1 ORDER BY f.prediction_id"
+        )
+        with self._transaction() as cursor:
+            cursor.execute(text)
+            return {name: int(n) - 1 for name, n in cursor.fetchall()}
+
+    def orphaned_feedback(self) -> list[str]:
+        """Return the ids that feedback names and that are no predictions in the log."""
+        text = (
+            "SELECT DISTINCT prediction_id FROM feedback WHERE prediction_id NOT IN (SELECT id FROM predictions) "
+            "ORDER BY prediction_id"
+        )
+        with self._transaction() as cursor:
+            cursor.execute(text)
+            return [v[0] for v in cursor.fetchall()]
+
+    def prune_feedback(self, *, now: float, most: int, most_bytes: int = 2**40) -> int:
+        """Remove all but the newest 16 pieces of feedback on a prediction, those beyond the newest `most` or beyond the
+        newest `most_bytes` characters in all, and those that are a day old and whose prediction is not in the log;
+        return how many.
         """
         ranked = (
             "SELECT id, ROW_NUMBER() OVER (PARTITION BY prediction_id ORDER BY time DESC, id) AS place FROM feedback"
@@ -278,6 +311,11 @@ class Store:
             removed = int(cursor.rowcount)
             newest = f"SELECT id FROM feedback ORDER BY time DESC, id LIMIT {int(most)}"  # noqa: S608
             cursor.execute(f"DELETE FROM feedback WHERE id NOT IN (SELECT id FROM ({newest}) n)")  # noqa: S608
+            removed += int(cursor.rowcount)
+            sized = "SELECT id, SUM(LENGTH(content)) OVER (ORDER BY time DESC, id) AS total FROM feedback"
+            cursor.execute(
+                f"DELETE FROM feedback WHERE id IN (SELECT id FROM ({sized}) s WHERE total > {int(most_bytes)})"  # noqa: S608
+            )
             removed += int(cursor.rowcount)
             orphans = (
                 f"DELETE FROM feedback WHERE time < {self._mark} AND prediction_id NOT IN (SELECT id FROM predictions)"  # noqa: S608

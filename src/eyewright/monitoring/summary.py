@@ -1,6 +1,6 @@
 """What a log says of one model: how much, what was answered, what feedback says, what drifted."""
 
-__all__ = ["is_right", "quality", "summarise_model"]
+__all__ = ["feedback_summary", "is_right", "quality", "summarise_model"]
 
 import time
 from collections import Counter
@@ -17,6 +17,8 @@ from eyewright.tasks.feedback import VERDICTS
 
 _RECENT = 1000
 _FEEDBACK = 5000
+_FEEDBACK_BYTES = 16 * 2**20
+_EXAMPLES = 5
 _SHOWN = ("brightness", "contrast", "sharpness")
 
 
@@ -40,7 +42,7 @@ def summarise_model(
         "latency_ms": _quantiles([r.ms for r in rows]),
         "unfamiliar": _share([r.unfamiliar for r in rows]),
         "traits": _traits(rows, reference),
-        "feedback": quality(store.feedback(model=name, n=_FEEDBACK)),
+        "feedback": quality(store.feedback(model=name, n=_FEEDBACK, most_bytes=_FEEDBACK_BYTES)),
         "shadow_predictions": len(shadows),
         "windows": [
             {k: w[k] for k in ("time", "p", "evidence", "alarm", "n")}
@@ -66,6 +68,37 @@ def quality(rows: Sequence[tuple[Row, Mapping[str, Any], float]]) -> dict[str, A
         return {"n": 0, "right": None, "low": None, "high": None, **boxes}
     low, high = wilson_interval(sum(said), len(said))
     return {"n": len(said), "right": sum(said) / len(said), "low": low, "high": high, **boxes}
+
+
+def feedback_summary(store: Store, *, model: str | None = None) -> dict[str, Any]:
+    """Return what feedback says: how much, how right, which labels, which declared classes, and how much of it has an
+    image to learn from.
+
+    `n` counts predictions with feedback; `replaced` words on them that a later one replaces; `orphaned` ids that are no
+    predictions in the log; `new_classes` the declared classes, each with `n` and the ids of the first few predictions.
+    """
+    rows = store.feedback(model=model)
+    labels: Counter[str] = Counter()
+    declared: dict[str, list[str]] = {}
+    for row, content, _ in rows:
+        said = [content.get("label"), *(o.get("label") for o in content.get("objects") or () if _there(o))]
+        labels.update(name for name in said if isinstance(name, str))
+        for name in content.get("new_classes") or ():
+            declared.setdefault(str(name), []).append(row.id)
+    ids = {row.id for row, _, _ in rows}
+    return {
+        "n": len(rows),
+        "images_kept": sum(bool(row.image) for row, _, _ in rows),
+        "quality": quality(rows),
+        "labels": dict(labels.most_common()),
+        "new_classes": {name: {"n": len(of), "examples": of[:_EXAMPLES]} for name, of in sorted(declared.items())},
+        "replaced": sum(n for name, n in store.replaced_feedback().items() if name in ids),
+        "orphaned": len(store.orphaned_feedback()),
+    }
+
+
+def _there(row: Mapping[str, Any]) -> bool:
+    return row.get("verdict") != "false_alarm"
 
 
 def is_right(row: Row, content: Mapping[str, Any]) -> bool | None:

@@ -28,7 +28,9 @@ from eyewright.serving.protocols import hub, label_studio, own, v2
 from eyewright.serving.service import OPTIONS, Service, check_names
 from eyewright.serving.settings import Settings
 
-_FEEDBACK_BYTES = 256 * 2**10
+_FEEDBACK_BYTES = 4 * 2**20
+# A mask of 40 million pixels, the largest image by default, is a PNG of 1.3 MB with 20,000 objects.
+_MASK_BYTES = 8 * 2**20
 _SETUP_BYTES = 2**20
 _WEBHOOK_BYTES = 8 * 2**20
 
@@ -40,7 +42,8 @@ _log = logging.getLogger("eyewright.serving")
 class _Route:
     """One line of the table: `open_to_all` needs no token, `admin` the admin's.
 
-    `query` names what may stand in the query, `body_bytes` is a limit of this route's own.
+    `query` names what may stand in the query, `body_bytes` is a limit of this route's own, `image_bytes` another for
+    bodies that are images.
     """
 
     def __init__(
@@ -53,11 +56,17 @@ class _Route:
         *,
         query: tuple[str, ...] = (),
         body_bytes: int | None = None,
+        image_bytes: int | None = None,
     ) -> None:
-        self.pattern, self.query, self.body_bytes = pattern, query, body_bytes
+        self.pattern, self.query, self.body_bytes, self.image_bytes = pattern, query, body_bytes, image_bytes
         self.parts = tuple(pattern.split("/")[1:])
         self.call, self.open_to_all, self.admin = call, open_to_all, admin
         self.methods = tuple(methods.split())
+
+    def most_bytes(self, request: Request) -> int | None:
+        """How large a body may be, None for the server's own limit."""
+        image = request.media_type.startswith("image/") and self.image_bytes is not None
+        return self.image_bytes if image else self.body_bytes
 
 
 class App:
@@ -86,7 +95,14 @@ class App:
             r("/v1/models/{name}", own.show_model, get),
             r("/v1/models/{name}/{kind}", own.page_of, get),
             r("/v1/models/{name}/predict", own.predict, post, query=OPTIONS),
-            r("/v1/feedback", own.feedback, post, body_bytes=_FEEDBACK_BYTES, query=("prediction_id",)),
+            r(
+                "/v1/feedback",
+                own.feedback,
+                post,
+                body_bytes=_FEEDBACK_BYTES,
+                image_bytes=_MASK_BYTES,
+                query=("prediction_id",),
+            ),
             r("/v1/watch", own.watch, get),
             r("/v1/images/{name}", own.image, get),
             r("/v1/reload", self._reloaded, post, False, True),
@@ -159,7 +175,7 @@ class App:
         check_names(request.query, route.query)
         held = 0
         if request.method == "POST":
-            held = await read_body(request, receive, self.settings, self.budget, most=route.body_bytes)
+            held = await read_body(request, receive, self.settings, self.budget, most=route.most_bytes(request))
         try:
             async with asyncio.timeout(self.settings.deadline_s + 2):
                 return await route.call(self.service, request, **named)

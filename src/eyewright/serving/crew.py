@@ -25,6 +25,7 @@ from eyewright.core.errors import (
     LostError,
     UnreadableImageError,
 )
+from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.serving.messages import ANSWERS, FRAME, Answer, Batch, Failure, Job, ModelPlace, Progress
 from eyewright.serving.settings import Settings
 
@@ -320,8 +321,8 @@ class Crew:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("EYEWRIGHT_DEBUG") else subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env={**os.environ, **one, "MALLOC_ARENA_MAX": "2"},
+                pass_fds=(theirs.fileno(), lifeline()),
+                env={**os.environ, **lifeline_environment(), **one, "MALLOC_ARENA_MAX": "2"},
                 start_new_session=True,
             )
         self._door = ours

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eyewright.bundle.manifest import Manifest, read_manifest
+from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.policy import check_policy
-from eyewright.bundle.verify import bundle_digest
+from eyewright.bundle.signature import PublicKey
+from eyewright.bundle.verify import signed_manifest
 from eyewright.core.errors import UsageError
 from eyewright.serving.messages import ModelPlace
 
@@ -73,22 +74,26 @@ class Model:
         return (data, known[1]) if same else None
 
 
-def load_table(bundles: Sequence[str | Path], policy: Mapping[str, float] | None = None) -> dict[str, Model]:
-    """Give the models of bundle folders, each `FOLDER` or `NAME=FOLDER`, by name; their policies are kept.
+def load_table(
+    bundles: Sequence[str | Path], policy: Mapping[str, float] | None = None, *, key: PublicKey | None = None
+) -> dict[str, Model]:
+    """Return the models of bundle folders, each `FOLDER` or `NAME=FOLDER`, by name; their policies are kept.
+
+    With `key` each bundle must be signed by it. Workers open only the bundle whose `bundle.json` was read here.
 
     Raises:
-        BundleError: no readable bundle.
+        BundleError: no readable bundle, or no valid signature.
         PolicyError: its evidence is below its policy.
         UsageError: none, or two of one name.
     """
     table: dict[str, Model] = {}
     for given in bundles:
         name, folder = _named(given)
-        manifest = read_manifest(folder)
+        manifest, digest = signed_manifest(folder, key)
         check_policy(folder, manifest, policy)
         if name in table:
             raise UsageError(f"two bundles are called {name!r}", fix="write one of them as OTHER=FOLDER")
-        table[name] = Model(name, folder.resolve(), bundle_digest(folder), manifest)
+        table[name] = Model(name, folder.resolve(), digest, manifest)
     if not table:
         raise UsageError("expected at least one bundle, found none", fix="pass a bundle folder")
     return table

@@ -13,11 +13,13 @@ import sys
 
 from PIL import Image
 
+from eyewright.core.lifeline import hold_lifeline
 from eyewright.serving.worker import run_worker
 
 
 def main(arguments: list[str]) -> None:
     """Fork a worker for every socket that comes, until the server is gone; answers with the worker's process id."""
+    hold_lifeline()
     # Pillow looks for its formats at the first image: once here, not once a worker.
     Image.init()
     door = socket.socket(fileno=int(arguments[0]))

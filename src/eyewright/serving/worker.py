@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,8 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.bundle.load import Bundle, load_bundle
-from eyewright.bundle.verify import bundle_digest
-from eyewright.core.errors import BundleError, EyewrightError, LateError, LimitError, UsageError
+from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.task import task_of
 from eyewright.imaging.appearance import appearance, covered
@@ -127,10 +125,8 @@ class _Served:
     """One model and what is known of it."""
 
     def __init__(self, place: ModelPlace, orders: Orders) -> None:
-        self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads)
-        if bundle_digest(Path(place.folder)) != place.digest:
-            # A worker that comes later must not answer for another bundle than the others do.
-            raise BundleError("the bundle has been replaced since the server read it", fix="send SIGHUP to reload")
+        # A worker that starts later must not open another bundle than the one whose signature and policy were checked.
+        self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads, digest=place.digest)
         self.limits = Limits(**orders.limits)
         self.scaled = orders.scaled_decode and not self.bundle.preparation.steps
         reference = self.bundle.reference

@@ -161,7 +161,7 @@ class BoxPrediction(Drawn):
             confidence=self.scores,
             class_id=self.label_ids,
             tracker_id=self.track_ids,
-            data={"class_name": np.array(self.labels)},
+            data={"class_name": np.array(self.labels, dtype=np.str_)},
         )
 
 

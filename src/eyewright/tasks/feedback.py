@@ -6,16 +6,18 @@ One implementation for the HTTP route, Label Studio, files and Python, so that n
 __all__ = ["LABELS_SHOWN", "VERDICTS", "check_feedback", "check_label", "true_objects"]
 
 import math
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from eyewright.core.errors import DatasetError, UsageError, spelling_hint
 from eyewright.imaging.rasters import parse_counts
 
-Verdict = Literal["right", "wrong_label", "false_alarm", "missing"]
+Verdict = Literal["right", "wrong_label", "wrong_box", "false_alarm", "missing"]
 
 VERDICTS: tuple[str, ...] = get_args(Verdict)
-"""What can be said of one box: it is right, it has another label, nothing is there, it was not found."""
+"""What can be said of one box: it is right, it has another label, it lies elsewhere or has another outline, nothing is
+there, it was not found."""
 
 LABELS_SHOWN = 40
 """How many labels an error lists."""
@@ -73,22 +75,26 @@ def check_feedback(
         raise UsageError("expected label, correct, objects or classes, found none", fix="say what is right")
     _check_task(kept, task)
     if "label" in kept:
-        check_label(kept["label"], known)
+        kept["label"] = check_label(kept["label"], known)
         _check_agreement(kept, predicted)
     if "classes" in kept:
         for name, right in kept["classes"].items():
-            check_label(name, labels)
             if not isinstance(right, bool):
                 raise UsageError(f"expected true or false for class {name!r}, found {right!r}", fix="change it")
+        kept["classes"] = {check_label(name, labels): right for name, right in kept["classes"].items()}
     if "objects" in kept:
         kept["objects"] = _objects(kept["objects"], task, known, size_hw)
+    if kept.get("correct") is True:
+        _check_right(kept)
     named = {kept.get("label"), *(o["label"] for o in kept.get("objects", ()))}
     used = [name for name in declared if name in named]
     return {**kept, "new_classes": used} if used else kept
 
 
-def check_label(name: object, labels: Sequence[str] | None) -> None:
-    """Refuse a label that is not one of `labels`; they are listed and the nearest spelling is suggested.
+def check_label(name: object, labels: Sequence[str] | None) -> str:
+    """Return a label in the spelling of `labels`; another one is refused, with the list and the nearest spelling.
+
+    Letters that Unicode can compose in several ways (NFC, NFD) are equal; upper and lower case are not.
 
     >>> check_label("dsic", ["cross", "disc"])
     Traceback (most recent call last):
@@ -98,7 +104,11 @@ def check_label(name: object, labels: Sequence[str] | None) -> None:
         UsageError: it is not.
     """  # noqa: E501
     if isinstance(name, str) and name and (labels is None or name in labels):
-        return
+        return name
+    if isinstance(name, str) and labels is not None and not name.isascii():
+        same = [n for n in labels if unicodedata.normalize("NFC", n) == unicodedata.normalize("NFC", name)]
+        if same:
+            return same[0]
     if labels is None:
         raise UsageError("expected a label as text, found none", fix="change it")
     shown = name[:_MOST_NAME] if isinstance(name, str) else type(name).__name__
@@ -123,21 +133,37 @@ def true_objects(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 def _declared(names: Sequence[object], labels: Sequence[str]) -> list[str]:
     found: list[str] = []
-    folded = {n.casefold(): n for n in labels}
+    folded = {_folded(n): n for n in labels}
     for name in names:
         if not isinstance(name, str) or not name.strip() or len(name) > _MOST_NAME or not name.isprintable():
             raise UsageError(
                 f"expected the name of a new class as text of 1 to {_MOST_NAME} characters, found {str(name)[:40]!r}",
                 fix="change it",
             )
-        same = folded.get(name.strip().casefold())
+        same = folded.get(_folded(name))
         if same is not None and same != name:
             raise UsageError(
                 f"the new class {name!r} differs from {same!r} only in case or spaces", fix=f"use {same!r}"
             )
-        if same is None and name not in found:
+        if same is None:
             found.append(name)
+            folded[_folded(name)] = name
     return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _check_right(kept: Mapping[str, Any]) -> None:
+    """Refuse feedback that calls a prediction right, and a part of it wrong."""
+    wrong = [n for n, right in kept.get("classes", {}).items() if not right]
+    wrong += [o["label"] for o in kept.get("objects", ()) if o.get("verdict", "right") != "right"]
+    if wrong:
+        raise UsageError(
+            f"the feedback contradicts itself: correct is true, and {wrong[0]!r} is called wrong",
+            fix="send correct as false, or leave it out",
+        )
 
 
 def _check_task(kept: Mapping[str, Any], task: str) -> None:
@@ -168,12 +194,12 @@ def _objects(
     if len(rows) > _MOST_OBJECTS:
         raise UsageError(f"expected at most {_MOST_OBJECTS} objects, found {len(rows)}", fix="send fewer")
     found = []
+    seen = set()
     runs = 0
     for row in rows:
         if not isinstance(row, dict):
             raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
-        check_label(row.get("label"), known)
-        one: dict[str, Any] = {"label": row["label"]}
+        one: dict[str, Any] = {"label": check_label(row.get("label"), known)}
         outlined = task in ("segment", "instance") and row.get("segmentation") is not None
         if row.get("box_xyxy") is not None or not outlined:
             if task == "segment":
@@ -192,14 +218,24 @@ def _objects(
                 )
             one["verdict"] = verdict
         if row.get("predicted") is not None:
-            check_label(row["predicted"], known)
-            one["predicted"] = row["predicted"]
-        found.append(one)
+            one["predicted"] = check_label(row["predicted"], known)
+        same = one.get("predicted", one["label"]) == one["label"]
+        if (verdict == "right" and not same) or (verdict == "wrong_label" and same and "predicted" in one):
+            raise UsageError(
+                f"the feedback contradicts itself: an object predicted as {one['predicted']!r} is {verdict} and has "
+                f"the label {one['label']!r}",
+                fix="change verdict or label",
+            )
+        # The same object twice says no more than once.
+        key = (one["label"], verdict, repr(one.get("box_xyxy")), one.get("segmentation", {}).get("counts"))
+        if key not in seen:
+            seen.add(key)
+            found.append(one)
     return found
 
 
 def _box(box: object, size_hw: tuple[int, int] | None) -> list[float]:
-    """Return a box cut to its image."""
+    """Return a box cut to its image; one that lies mostly outside is in pixels of another image."""
     if (
         not isinstance(box, list | tuple)
         or len(box) != 4
@@ -207,11 +243,12 @@ def _box(box: object, size_hw: tuple[int, int] | None) -> list[float]:
     ):
         raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
     x0, y0, x1, y1 = (float(v) for v in box)
+    whole = max(0.0, x1 - x0) * max(0.0, y1 - y0)
     if size_hw is not None:
         height, width = size_hw
         x0, x1 = max(0.0, x0), min(float(width), x1)
         y0, y1 = max(0.0, y0), min(float(height), y1)
-    if not (x1 > x0 and y1 > y0):
+    if not (x1 > x0 and y1 > y0 and (x1 - x0) * (y1 - y0) >= whole / 2):
         where = "" if size_hw is None else f" in the image of {size_hw[1]}x{size_hw[0]} pixels"
         raise UsageError(
             f"expected a box with x0 < x1 and y0 < y1{where}, found {list(box)}",

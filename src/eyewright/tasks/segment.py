@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import BundleError
+from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
@@ -74,7 +74,29 @@ class MaskPrediction(Drawn):
     @property
     def masks(self) -> NDArray[np.bool_]:
         """The pixels of each of `labels`, bool (k, H, W)."""
-        return np.stack([self.mask == i for i in self.label_ids])
+        ids = self.label_ids
+        return np.stack([self.mask == i for i in ids]) if len(ids) else np.zeros((0, *self.size_hw), np.bool_)
+
+    def to_supervision(self) -> Any:
+        """Return a `supervision.Detections`, one row per class in the image, in the order of `labels`.
+
+        `xyxy` is the smallest box around the pixels of the class.
+
+        Raises:
+            MissingExtraError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise MissingExtraError("supervision is not installed", fix="pip install supervision") from error
+        ids, masks = self.label_ids, self.masks
+        return supervision.Detections(
+            xyxy=np.array([_box_around(mask) for mask in masks], np.float32).reshape(-1, 4),
+            mask=masks,
+            confidence=self.scores,
+            class_id=ids,
+            data={"class_name": np.array(self.labels, dtype=np.str_)},
+        )
 
     def numbers(self) -> NDArray[np.float32]:
         """Return the prediction in C numbers, float32 (C,), as drift is tested on: the share of the pixels."""
@@ -123,6 +145,11 @@ class MaskPrediction(Drawn):
             ],
         }
         return result if self.time_s is None else {**result, "time_s": self.time_s}
+
+
+def _box_around(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def decode(

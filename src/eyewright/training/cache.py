@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
-from eyewright.core.files import checked_output, reserve_space
+from eyewright.core.files import cache_folder, checked_output, reserve_space
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
@@ -24,12 +24,6 @@ from eyewright.imaging.preparation import Preparation
 _MAPPED_FROM = 128 * 2**20
 _MOST_ON_DISK = 20 * 2**30
 _CHUNK = 256
-
-
-def cache_folder() -> Path:
-    """Give the folder for decoded data: `EYEWRIGHT_CACHE`, else `~/.cache/eyewright`."""
-    named = os.environ.get("EYEWRIGHT_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "eyewright"
 
 
 def build_cache(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from eyewright.core.errors import UsageError
+from eyewright.core.lifeline import die_with_parent
 
 # A process that waits this long for another one has lost it.
 _PATIENCE = datetime.timedelta(minutes=10)
@@ -87,6 +88,8 @@ def join_world(net: nn.Module, *, batch: int, device: torch.device) -> Iterator[
     size = int(os.environ["WORLD_SIZE"])
     if batch < size:
         raise UsageError(f"expected --batch of {size} or more for {size} processes, found {batch}", fix="raise --batch")
+    # torchrun that is killed leaves its processes waiting for each other.
+    die_with_parent()
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     norms = [m for m in net.modules() if type(m) in (nn.BatchNorm1d, nn.BatchNorm2d)]
     kinds = [type(m) for m in norms]

@@ -194,7 +194,7 @@ def _end_if_asked(loop: Loop, clock: "_Clock", pending: "list[int]", say: Callab
     interrupted, terminated = loop.world.agree([float(s in pending) for s in (signal.SIGINT, signal.SIGTERM)])
     if interrupted or terminated:
         loop.save(clock.elapsed_s)
-        say("a checkpoint was written; go on with --resume")
+        say("a checkpoint was written")
         raise KeyboardInterrupt if interrupted else SystemExit(143)
 
 

@@ -1,6 +1,6 @@
 """The recipe: everything that decides what training does, as one value that can be read, written and compared."""
 
-__all__ = ["LOSSES", "OPTIMIZERS", "Recipe", "read_recipe", "write_recipe"]
+__all__ = ["LOSSES", "OPTIMIZERS", "Recipe", "changed_options", "read_recipe", "write_recipe"]
 
 import dataclasses
 import json
@@ -32,6 +32,8 @@ Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Literal["auto", "none", "light", "strong"]
 Flip = Literal["auto", "none", "horizontal", "both"]
 Amp = Literal["auto", "on", "off"]
+
+_MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
 
 LOSSES = get_args(Loss)
 OPTIMIZERS = get_args(OptimizerName)
@@ -95,9 +97,11 @@ class Recipe:
             _check_type(field.name, getattr(self, field.name), hints[field.name])
         at_least = {"imgsz": 4, "epochs": 1, "batch": 1, "accumulate": 1, "patience": 1, "seed": 0}
         for name, least in at_least.items():
-            value = getattr(self, name)
+            value, most = getattr(self, name), _MOST.get(name, 1_000_000)
             if value is not None and value < least:
                 raise UsageError(f"expected {name} of {least} or more, found {value}", fix=f"change {name}")
+            if value is not None and value > most:
+                raise UsageError(f"expected {name} of at most {most:,}, found {value:.6g}", fix=f"change {name}")
         for name in ("warmup", "label_smoothing", "dropout", "ema", "freeze", "preview"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise UsageError(f"expected {name} in [0, 1), found {getattr(self, name)}", fix=f"change {name}")
@@ -212,6 +216,16 @@ def read_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the recipe {str(path)!r} is not TOML: {error}", fix="mend the line") from error
     return Recipe.from_mapping(data)
+
+
+def changed_options(before: Recipe, now: Recipe) -> list[str]:
+    """Say which options differ between two recipes.
+
+    >>> changed_options(Recipe(epochs=3), Recipe(epochs=5))
+    ['epochs 3, now 5']
+    """
+    old, new = before.to_json(), now.to_json()
+    return [f"{name} {old[name]}, now {new[name]}" for name in new if old[name] != new[name]]
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:

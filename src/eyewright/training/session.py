@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.provenance import describe_machine
@@ -35,7 +36,7 @@ from eyewright.training.learner import learner_of
 from eyewright.training.looks import Looks, looks_of, write_looks
 from eyewright.training.loop import FitData, run_through
 from eyewright.training.predictor import choose_device
-from eyewright.training.recipe import Recipe, write_recipe
+from eyewright.training.recipe import Recipe, changed_options, read_recipe, write_recipe
 from eyewright.training.run import SPLIT_COLUMNS, Builder, Run, begin_with, build_net, open_run_folder
 from eyewright.training.steps import Step, plain_step
 
@@ -79,6 +80,8 @@ def train_model(
     resolved = learner.resolve(recipe, sum(s.split == "train" for s in dataset.samples), preparation)
     build = published or build_of(resolved.model, resolved.task)
     with open_run_folder(folder, resume=resume):
+        if resume:
+            _check_same_recipe(folder, resolved)
         index = {s.id: i for i, s in enumerate(dataset.samples)}
 
         def learnt_from(part: Dataset) -> tuple[NDArray[np.uint8], Any]:
@@ -164,6 +167,7 @@ def train_model(
                 "images": {s: sum(x.split == s for x in dataset.samples) for s in dataset.splits},
                 "groups": {s: _groups_of(dataset, s) for s in dataset.splits},
                 "notes": list(dataset.notes),
+                "account": dataset.account.to_json(),
             },
             "grouping": None if dataset.grouping is None else _grouping(dataset.grouping),
             "seed": resolved.seed,
@@ -192,6 +196,26 @@ def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
 
 def _grouping(grouping: Grouping) -> dict[str, Any]:
     return {"words": grouping.describe(), **grouping.to_json()}
+
+
+def _check_same_recipe(folder: Path, recipe: Recipe) -> None:
+    """Refuse to go on with other options than the run was begun with, before its recipe is written anew.
+
+    Raises:
+        CheckpointError: it has a checkpoint of another recipe.
+    """
+    if not any((folder / "checkpoints" / name / "state.safetensors").exists() for name in ("last", "previous")):
+        return
+    try:
+        begun = read_recipe(folder / "recipe.toml")
+    except UsageError:
+        # The checkpoint itself tells whether it is of this recipe, only not in which option.
+        return
+    if changed := changed_options(begun, recipe):
+        raise CheckpointError(
+            f"the run in {str(folder)!r} was begun with other options: {'; '.join(changed)}",
+            fix="resume with the same options, or choose another --out",
+        )
 
 
 def _write_split(folder: Path, dataset: Dataset, scan: Scan) -> None:

@@ -14,7 +14,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.gathering import Gathered, Size
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Images, Row, TextLines, split_of
-from eyewright.data.readers.plain import decode_text
+from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
 _NO_CLASS = "object"
@@ -260,7 +260,10 @@ def _read(
         numbers = [_cell(row, i) for i in table.box]
         label = _cell(row, table.label) if table.label is not None else _NO_CLASS
         if not any(numbers):
-            # A line without a box is of an image that shows nothing.
+            # A line without a box is of an image that shows nothing; with a class it is a box that got lost.
+            if label and table.label is not None:
+                why = "it names a class and no box"
+                gathered.leave_out(f"line of {called!r}", why, "fill in the box, or remove the class", path, line)
             continue
         try:
             if not label:

@@ -17,6 +17,7 @@ __all__ = [
 ]
 
 import math
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ class Notes:
         self._kept: dict[str, list[Finding]] = defaultdict(list)
         self._total: Counter[str] = Counter()
         self._reasons: dict[str, dict[str, Reason]] = {"dropped": {}, "repaired": {}, "reduced": {}, "left_out": {}}
-        self._once: dict[tuple[str, str], tuple[Finding, int]] = {}
+        self._once: dict[tuple[str, str, str], tuple[Finding, int]] = {}
 
     def add(
         self, code: str, message: str, fix: str, path: str, line: int | None = None, severity: Any = "error"
@@ -97,12 +98,18 @@ class Notes:
         n: int = 1,
         code: str = "annotation",
         severity: Any = "error",
+        together: bool = False,
     ) -> None:
         """Note `n` annotations that are left out for a reason, which is the same text for all of its kind.
 
-        `message` is what the finding says; without it the reason.
+        `message` is what the finding says; without it the reason. What a whole folder has wrong alike is noted
+        `together`: one finding a folder, with the number of times.
         """
-        self.add(code, message or f"{reason}; it is left out", fix, path, line, severity)
+        text = message or f"{reason}; it is left out"
+        if together:
+            self._note_once(code, reason, fix, path, line, n, severity, text=text, folder=posixpath.dirname(path))
+        else:
+            self.add(code, text, fix, path, line, severity)
         self._count("dropped", reason, n, path, line)
 
     def leave_out(
@@ -169,9 +176,22 @@ class Notes:
             before = self._reasons[kind].get(reason, Reason(reason, 0, path, line))
             self._reasons[kind][reason] = Reason(reason, before.n + n, before.path, before.line)
 
-    def _note_once(self, code: str, reason: str, fix: str, path: str, line: int | None, n: int, severity: Any) -> None:
-        first, before = self._once.get((code, reason), (Finding(code, reason, fix, path, line, severity), 0))
-        self._once[code, reason] = first, before + n
+    def _note_once(
+        self,
+        code: str,
+        reason: str,
+        fix: str,
+        path: str,
+        line: int | None,
+        n: int,
+        severity: Any,
+        *,
+        text: str = "",
+        folder: str = "",
+    ) -> None:
+        key = (code, reason, folder)
+        first, before = self._once.get(key, (Finding(code, text or reason, fix, path, line, severity), 0))
+        self._once[key] = first, before + n
 
 
 @dataclass(frozen=True)

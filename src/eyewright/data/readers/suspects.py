@@ -18,7 +18,8 @@ from eyewright.core.report import Finding
 from eyewright.data.readers.box_tables import box_table, columns_of, has_coordinates
 from eyewright.data.readers.listing import BAD_JSON, Images
 from eyewright.data.readers.markup import read_elements
-from eyewright.data.readers.plain import decode_text, head_text
+from eyewright.data.readers.plain import head_text
+from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
 _MOST_FILES = 32
@@ -65,6 +66,7 @@ _KINDS: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("COCO", "annotations categories"),
         ("COCO", "image_id category_id"),
         ("COCO", "image_id bbox"),
+        ("COCO", "info licenses"),
         ("boxes", "bbox"),
         ("boxes", "bboxes"),
         ("boxes", "bounding_box"),
@@ -86,6 +88,7 @@ _TABLES = (
 )  # fmt: skip
 
 _ARCHIVES = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+_MARKED = (".json", ".jsonl", ".ndjson", ".xml")
 _TEXTS = ("", ".txt", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".xml", ".log", ".dat", ".md5", ".toml")
 
 
@@ -165,6 +168,9 @@ def unread_tables(tree: Tree, names: Sequence[str], images: Images) -> Iterator[
             try:
                 text = head_text(tree.content(name))
             except EyewrightError:
+                continue
+            if not text.strip() and extension in _MARKED:
+                yield Suspect(name, "annotations", "it is empty", "export it again")
                 continue
             first = next((n for n in called if n in text), None)
             if first is not None:

@@ -18,7 +18,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Outline
 from eyewright.data.readers.gathering import Gathered, rotated
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines
-from eyewright.data.readers.plain import decode_text
+from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
 _TURN_POINTS = 64

@@ -123,7 +123,8 @@ def rows_of(file: LabelFile, layout: Layout, notes: Notes) -> list[Row]:
                 message = f"the numbers {shown} are pixels, not fractions of the image's sides; it is left out"
                 fix = "divide x and width by the image's width, y and height by its height"
         if values is None or row is None or reason:
-            notes.drop(reason, fix, file.path, line, message=message, code=code)
+            notes.drop(reason, fix, file.path, line, message=message, code=code,
+                       together=code == "box_outside")  # fmt: skip
             continue
         if not plain:
             notes.repair("numbers with commas or semicolons", "write blanks between them", file.path, line)

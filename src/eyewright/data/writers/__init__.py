@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from eyewright.core.errors import OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder
+from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.data.objects import Objects
 from eyewright.data.writers.boxes import write_coco, write_voc, write_yolo
@@ -17,8 +18,10 @@ from eyewright.data.writers.work import Work, Written
 __all__ = ["WRITERS", "Written", "write_dataset"]
 
 
-def write_dataset(dataset: Dataset, to: str, out: Path) -> Written:
+def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -> Written:
     """Write `dataset` in the format `to` to the folder `out`, which is not there yet, or empty.
+
+    Without `quiet` a terminal shows the progress.
 
     Raises:
         UsageError: an unknown format, or one that cannot hold such a dataset at all.
@@ -37,8 +40,12 @@ def write_dataset(dataset: Dataset, to: str, out: Path) -> Written:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{str(out)!r} is not empty", fix="choose another --out")
-    with staged_folder(out) as stage, checked_output(out):
-        work = Work(dataset, stage)
+    with (
+        staged_folder(out) as stage,
+        checked_output(out),
+        track_progress("writing", len(dataset), quiet=quiet) as advance,
+    ):
+        work = Work(dataset, stage, advance=advance)
         writer(work)
     lost = tuple(f"{reason} ({n})" for reason, n in work.lost.items())
     return Written(out, dataset.task, len(dataset), work.objects, lost)

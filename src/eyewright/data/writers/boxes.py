@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.files import write_text
+from eyewright.core.files import write_staged
 from eyewright.core.jsonable import dumps_json
 from eyewright.data.objects import Objects
 from eyewright.data.writers.work import Work, objects_of_mask, part_of, short
@@ -18,14 +18,18 @@ from eyewright.imaging.rasters import encode_counts, pack_counts, trace_outlines
 
 
 def write_coco(work: Work) -> None:
+    """Write COCO as its own download lies: `annotations/instances_PART.json` beside `images/PART/`.
+
+    Images are named from the folder of their part, which is what pycocotools, Datumaro, FiftyOne and supervision join
+    names with.
+    """
     names = work.dataset.labels.names
     parts: dict[str, dict[str, list[Any]]] = {}
     for i, sample, size in work.each():
         name = work.image(i, f"images/{part_of(sample)}")
         part = parts.setdefault(part_of(sample), {"images": [], "annotations": []})
         number = len(part["images"]) + 1
-        path = f"images/{part_of(sample)}/{name}"
-        part["images"].append({"id": number, "file_name": path, "width": size[1], "height": size[0]})
+        part["images"].append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
         objects = objects_of_mask(work, i, size) if work.dataset.task == "segment" else work.marks(i, size)
         for k in range(len(objects)):
             x0, y0, x1, y1 = (float(v) for v in objects.boxes_xyxy[k])
@@ -36,6 +40,8 @@ def write_coco(work: Work) -> None:
                 "bbox": [short(v) for v in (x0, y0, x1 - x0, y1 - y0)],
                 "area": short((x1 - x0) * (y1 - y0)),
                 "iscrowd": int(objects.crowd[k]),
+                # pycocotools looks it up whether or not there is an outline.
+                "segmentation": [],
             }
             outline = objects.outlines[k] if len(objects.outlines) else None
             if outline:
@@ -46,13 +52,19 @@ def write_coco(work: Work) -> None:
                 else:
                     row["segmentation"] = {"size": list(size), "counts": pack_counts(encode_counts(mask))}
             part["annotations"].append(row)
-    categories = [{"id": i + 1, "name": n} for i, n in enumerate(names)]
+    categories = [{"id": i + 1, "name": n, "supercategory": ""} for i, n in enumerate(names)]
     for split, part in parts.items():
-        text = dumps_json({**part, "categories": categories})
-        write_text(work.root / f"instances_{split}.json", text + "\n")
+        head = {"info": {"description": "Written by eyewright convert."}, "licenses": []}
+        text = dumps_json({**head, "categories": categories, **part})
+        write_staged(work.root / "annotations" / f"instances_{split}.json", text + "\n")
 
 
 def write_yolo(work: Work) -> None:
+    """Write YOLO as Ultralytics documents it: `data.yaml`, `images/PART/` and `labels/PART/`.
+
+    `data.yaml` has no `path`, so that its folders are found from where it lies, and always a `val`, without which
+    Ultralytics refuses it: the images of train where the dataset has none.
+    """
     names = work.dataset.labels.names
     splits: list[str] = []
     for i, sample, size in work.each():
@@ -68,23 +80,26 @@ def write_yolo(work: Work) -> None:
             outlines = len(objects.outlines) and work.dataset.task == "instance"
             lines.append(_yolo_line(work, objects, k, size) if outlines else _yolo_box(objects, k, size))
         text = "".join(line + "\n" for line in lines)
-        write_text(work.root / "labels" / split / f"{posixpath.splitext(name)[0]}.txt", text)
-    rows = ["# Written by eyewright convert.", "path: .", *(f"{s}: images/{s}" for s in splits if s != "all")]
-    if "all" in splits:
+        write_staged(work.root / "labels" / split / f"{posixpath.splitext(name)[0]}.txt", text)
+    rows = ["# Written by eyewright convert.", *(f"{s}: images/{s}" for s in splits if s != "all")]
+    train = "train" if "train" in splits else "all" if "all" in splits else ""
+    if train == "all":
         rows.append("train: images/all")
+    if train and "val" not in splits:
+        rows.append(f"val: images/{train}  # there is no other: YOLO's tools want one")
     rows += [
         f"nc: {len(names)}",
         "names:",
         *(f"  {i}: {json.dumps(n, ensure_ascii=False)}" for i, n in enumerate(names)),
     ]
-    write_text(work.root / "data.yaml", "\n".join(rows) + "\n")
+    write_staged(work.root / "data.yaml", "\n".join(rows) + "\n")
 
 
 def _yolo_box(objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
     x0, y0, x1, y1 = objects.boxes_xyxy[k]
     height, width = size_hw
     values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
-    return f"{int(objects.label_ids[k])} " + " ".join(f"{v:.8g}" for v in values)
+    return f"{int(objects.label_ids[k])} " + " ".join(_fraction(v) for v in values)
 
 
 def _yolo_line(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
@@ -100,7 +115,16 @@ def _yolo_line(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -
         return _yolo_box(objects, k, size_hw)
     largest = max(polygons, key=_polygon_area)
     points = np.clip(largest / np.array([size_hw[1], size_hw[0]]), 0, 1)
-    return f"{int(objects.label_ids[k])} " + " ".join(f"{v:.8g}" for v in points.ravel())
+    return f"{int(objects.label_ids[k])} " + " ".join(_fraction(v) for v in points.ravel().tolist())
+
+
+def _fraction(value: float) -> str:
+    """Return a fraction without an exponent, which Datumaro does not take for a number.
+
+    >>> _fraction(0.00001), _fraction(0.5), _fraction(1)
+    ('0.00001', '0.5', '1')
+    """
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def _polygon_area(points: NDArray[np.float64]) -> float:
@@ -109,6 +133,7 @@ def _polygon_area(points: NDArray[np.float64]) -> float:
 
 
 def write_voc(work: Work) -> None:
+    """Write VOC's standard folders, and Datumaro's `labelmap.txt`; images without a part are in `default.txt`."""
     names = work.dataset.labels.names
     sets: dict[str, list[str]] = {}
     for i, sample, size in work.each():
@@ -120,17 +145,34 @@ def write_voc(work: Work) -> None:
             work.lost["outlines: VOC's files hold boxes"] += len(objects)
         rows = [
             "<annotation>",
+            "  <folder>JPEGImages</folder>",
             f"  <filename>{escape(name)}</filename>",
+            "  <source><database>Unknown</database></source>",
             f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
+            "  <segmented>0</segmented>",
         ]
         for k in range(len(objects)):
             corners = zip(("xmin", "ymin", "xmax", "ymax"), objects.boxes_xyxy[k], strict=True)
             box = "".join(f"<{tag}>{short(float(v))}</{tag}>" for tag, v in corners)
             label, difficult = escape(names[objects.label_ids[k]]), int(objects.crowd[k])
             rows.append(
-                f"  <object><name>{label}</name><difficult>{difficult}</difficult><bndbox>{box}</bndbox></object>"
+                f"  <object><name>{label}</name><pose>Unspecified</pose><truncated>0</truncated>"
+                f"<difficult>{difficult}</difficult><bndbox>{box}</bndbox></object>"
             )
-        write_text(work.root / "Annotations" / f"{stem}.xml", "\n".join([*rows, "</annotation>"]) + "\n")
+        write_staged(work.root / "Annotations" / f"{stem}.xml", "\n".join([*rows, "</annotation>"]) + "\n")
     for split, stems in sets.items():
-        if split != "all":
-            write_text(work.root / "ImageSets" / "Main" / f"{split}.txt", "\n".join(stems) + "\n")
+        name = "default" if split == "all" else split
+        write_staged(work.root / "ImageSets" / "Main" / f"{name}.txt", "\n".join(stems) + "\n")
+    rows = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
+    rows += [f"{n}:{','.join(map(str, _voc_colour(i + 1)))}::" for i, n in enumerate(names) if n != "background"]
+    write_staged(work.root / "labelmap.txt", "\n".join(rows) + "\n")
+
+
+def _voc_colour(label: int) -> tuple[int, int, int]:
+    """Return VOC's colour of a class: the bits of its number, dealt out to red, green and blue from the highest on.
+
+    >>> _voc_colour(1), _voc_colour(2), _voc_colour(7)
+    ((128, 0, 0), (0, 128, 0), (128, 128, 128))
+    """
+    red, green, blue = (sum(((label >> (3 * k + c)) & 1) << (7 - k) for k in range(8)) for c in range(3))
+    return red, green, blue

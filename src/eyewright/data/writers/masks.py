@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import DatasetError
-from eyewright.core.files import write_bytes, write_text
+from eyewright.core.files import write_staged
 from eyewright.data.objects import Objects
 from eyewright.data.readers.masks import CITYSCAPES, CITYSCAPES_TRAINED
 from eyewright.data.writers.work import IGNORED, Work, part_of
@@ -33,9 +33,9 @@ def write_masks(work: Work) -> None:
             if several > 0:
                 work.lost["which object of a class a pixel belongs to"] += 1
         data = encode_classes(mask)
-        write_bytes(work.root / f"{part}masks" / f"{posixpath.splitext(name)[0]}.png", data)
+        write_staged(work.root / f"{part}masks" / f"{posixpath.splitext(name)[0]}.png", data)
     lines = [f"{i} {n}" for i, n in enumerate(dataset.labels.names)]
-    write_text(work.root / "classes.txt", "\n".join(lines) + "\n")
+    write_staged(work.root / "classes.txt", "\n".join(lines) + "\n")
 
 
 def encode_classes(mask: NDArray[np.uint8]) -> bytes:
@@ -49,7 +49,7 @@ def write_imagefolder(work: Work) -> None:
     """Sort images by class; of boxes every object becomes an image of its own."""
     dataset = work.dataset
     names = dataset.labels.names
-    for i, sample in enumerate(dataset.samples):
+    for i, sample in work.samples():
         part = "" if sample.split is None else f"{sample.split}/"
         if dataset.task == "classify":
             work.image(i, f"{part}{names[sample.target]}")
@@ -64,7 +64,7 @@ def write_imagefolder(work: Work) -> None:
             x0, y0 = np.floor(objects.boxes_xyxy[k, :2]).astype(int)
             x1, y1 = np.ceil(objects.boxes_xyxy[k, 2:]).astype(int)
             data = encode_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
-            write_bytes(work.root / f"{part}{names[objects.label_ids[k]]}" / f"{stem}_{k:03d}.png", data)
+            write_staged(work.root / f"{part}{names[objects.label_ids[k]]}" / f"{stem}_{k:03d}.png", data)
     if dataset.task != "classify":
         work.lost["where objects are: each is cut out as an image of its own"] += work.objects
 
@@ -89,8 +89,8 @@ def write_cityscapes(work: Work) -> None:
             stem = f"{part_of(sample)}_000000_{k:06d}"
         place = f"{part_of(sample)}/{named['city'] if named else part_of(sample)}"
         image = work.root / "leftImg8bit" / place / f"{stem}_leftImg8bit.png"
-        write_bytes(image, encode_image(np.ascontiguousarray(dataset.image(i))))
+        write_staged(image, encode_image(np.ascontiguousarray(dataset.image(i))))
         mask = table[dataset.mask(i, size)]
-        write_bytes(work.root / "gtFine" / place / f"{stem}_gtFine_labelIds.png", encode_classes(mask))
+        write_staged(work.root / "gtFine" / place / f"{stem}_gtFine_labelIds.png", encode_classes(mask))
         if isinstance(sample.target, Objects):
             work.objects += len(sample.target)

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from eyewright.core.files import write_bytes, write_text
+from eyewright.core.files import write_staged
 from eyewright.data.readers.mot import MOT_CLASSES
 from eyewright.data.writers.work import Work, part_of, short
 from eyewright.imaging.decode import probe_image
@@ -42,7 +42,7 @@ def write_mot(work: Work) -> None:
                 data, extension = encode_image(np.ascontiguousarray(dataset.image(i))), ".png"
                 work.lost["files as they are: MOT's frames are upright JPEG or PNG"] += 1
             size = info.size_hw
-            write_bytes(work.root / place / "img1" / f"{frame:06d}{extension}", data)
+            write_staged(work.root / place / "img1" / f"{frame:06d}{extension}", data)
             objects = work.marks(i, size)
             for k in range(len(objects)):
                 x0, y0, x1, y1 = (float(v) for v in objects.boxes_xyxy[k])
@@ -60,12 +60,12 @@ def write_mot(work: Work) -> None:
                         work.lost["classes: MOT's detections have none"] += 1
                     lines.append(f"{frame},-1,{box},1,-1,-1,-1")
         text = "".join(f"{line}\n" for line in lines)
-        write_text(work.root / place / ("gt/gt.txt" if known else "det/det.txt"), text)
+        write_staged(work.root / place / ("gt/gt.txt" if known else "det/det.txt"), text)
         rows = {
             "name": posixpath.basename(place), "imDir": "img1", "frameRate": _RATE, "seqLength": len(own),
             "imWidth": size[1], "imHeight": size[0], "imExt": extension,
         }  # fmt: skip
-        write_text(work.root / place / "seqinfo.ini", "[Sequence]\n" + "".join(f"{k}={v}\n" for k, v in rows.items()))
+        write_staged(work.root / place / "seqinfo.ini", "[Sequence]\n" + "".join(f"{k}={v}\n" for k, v in rows.items()))
     work.lost[f"the frame rate: it is not known, and {_RATE} is written"] += len(sequences)
     if not known:
         work.lost["identities: nothing says which boxes are one object, so they are written as detections"] += 1

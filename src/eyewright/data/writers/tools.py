@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.files import write_text
+from eyewright.core.files import write_staged
 from eyewright.core.jsonable import dumps_json
 from eyewright.data.objects import Objects, Outline
 from eyewright.data.writers.work import Work, objects_of_mask, part_of, short
@@ -46,7 +46,7 @@ def write_labelme(work: Work) -> None:
             "imageWidth": size[1],
         }
         place = work.root / part_of(sample) / f"{posixpath.splitext(name)[0]}.json"
-        write_text(place, dumps_json(content, indent=1) + "\n")
+        write_staged(place, dumps_json(content, indent=1) + "\n")
 
 
 def _shape(label: str, points: list[Any], kind: str, group: int | None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def write_label_studio(work: Work) -> None:
         annotation = {"id": len(tasks) + 1, "result": results, "was_cancelled": False, "ground_truth": True}
         tasks.append({"id": len(tasks) + 1, "data": {"image": f"images/{part}/{name}"}, "annotations": [annotation]})
     for part, tasks in parts.items():
-        write_text(work.root / f"tasks_{part}.json", dumps_json(tasks, indent=1) + "\n")
+        write_staged(work.root / f"tasks_{part}.json", dumps_json(tasks, indent=1) + "\n")
 
 
 def _region(objects: Objects, k: int, label: str, size_hw: tuple[int, int], outlined: bool) -> dict[str, Any]:

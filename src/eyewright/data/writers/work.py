@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eyewright.core.files import write_bytes
+from eyewright.core.files import write_staged
+from eyewright.core.progress import Progress
+from eyewright.data.account import Account
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.marks import usable_objects
 from eyewright.data.objects import Objects, Outline
@@ -32,6 +34,7 @@ class Written:
     objects: int
     lost: tuple[str, ...]
     complete: bool = True
+    account: Account = field(default_factory=Account)
 
 
 @dataclass
@@ -43,10 +46,18 @@ class Work:
     lost: Counter[str] = field(default_factory=Counter)
     objects: int = 0
     names: dict[str, str] = field(default_factory=dict)
+    advance: Progress = lambda steps, text: None
 
     def each(self) -> Iterator[tuple[int, Sample, tuple[int, int]]]:
-        for i, sample in enumerate(self.dataset.samples):
+        """Yield each sample with its number and the size of its image."""
+        for i, sample in self.samples():
             yield i, sample, probe_image(self.dataset.content(i)).size_hw
+
+    def samples(self) -> Iterator[tuple[int, Sample]]:
+        """Yield each sample with its number, and show that it is done when the next one is asked for."""
+        for i, sample in enumerate(self.dataset.samples):
+            yield i, sample
+            self.advance(1, "")
 
     def marks(self, index: int, size_hw: tuple[int, int]) -> Objects:
         """Give the objects of one image that can be written, in pixels."""
@@ -74,7 +85,7 @@ class Work:
             stem = "_".join([*parts, stem])
             name = stem + extension
         self.names[f"{folder}/{stem}"] = sample.id
-        write_bytes(self.root / folder / name, data)
+        write_staged(self.root / folder / name, data)
         return name
 
 

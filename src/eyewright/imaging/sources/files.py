@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
-from eyewright.imaging.decode import read_image
+from eyewright.imaging.decode import file_bytes, read_image
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.isolation import decode_isolated, is_isolated
 from eyewright.imaging.sources.frames import Frame
 
 _EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
@@ -35,6 +36,9 @@ def list_sources(source: str | Path) -> list[Path | str]:
         UsageError: a camera, stream, scanner or video, whose frames `open_source` gives.
     """
     text = os.fspath(source)
+    if not text:
+        # As a path it would be the current folder.
+        raise UsageError("expected a source, found an empty text", fix="pass a file, folder or glob")
     if text == "-":
         return ["-"]
     path = Path(text)
@@ -101,5 +105,9 @@ def read_named(item: Path | str, *, limits: Limits | None = None) -> NDArray[np.
 
 
 def _rgb(source: bytes | Path, limits: Limits | None = None) -> NDArray[np.uint8]:
+    if is_isolated():
+        data = source if isinstance(source, bytes) else file_bytes(source, limits or Limits())
+        decoded: NDArray[np.uint8] = decode_isolated(data, limits)
+        return decoded
     image: NDArray[np.uint8] = read_image(source, limits=limits)  # type: ignore[assignment]
     return image

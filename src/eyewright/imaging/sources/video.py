@@ -54,7 +54,14 @@ class VideoFile:
         while True:
             # Before the read, this is the time of the frame that comes.
             when = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            good, picture = self._capture.read()
+            try:
+                good, picture = self._capture.read()
+            except Exception as error:
+                raise InputError(
+                    f"{origin!r} cannot be decoded after {index} frames: {type(error).__name__}",
+                    fix="copy it again",
+                    code="unreadable_video",
+                ) from error
             if not good:
                 if index == 0:
                     raise InputError(

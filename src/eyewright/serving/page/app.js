@@ -140,7 +140,10 @@ function render() {
     const small = Math.max(shot.image.width, shot.image.height) < 240;
     $("canvas-" + letter).style.width = small ? `min(100%, ${320 * shot.image.width / Math.max(shot.image.width, shot.image.height)}px)` : "";
     $("canvas-" + letter).style.imageRendering = small ? "pixelated" : "";
-    drawAnswer($("canvas-" + letter), shot.image, a, { rows, heat: heat && heat.layer, opacity: Number($("heat").value) });
+    // Boxes that can be corrected are drawn above the canvas.
+    const lean = letter === "a" && a && a.boxes_xyxy && correcting(a);
+    if (letter === "a") editor.lean = lean;
+    drawAnswer($("canvas-" + letter), shot.image, a, { rows, boxes: !lean, heat: heat && heat.layer, opacity: Number($("heat").value) });
     const words = a ? describe(a, rows) : "";
     $("canvas-" + letter).setAttribute("role", "img");
     $("canvas-" + letter).setAttribute("aria-label", `${shot.title}. ${words}`);
@@ -154,7 +157,7 @@ function render() {
   $("wrong").hidden = !a; $("code").hidden = !a;
   $("answer").replaceChildren(...(a ? answerCard(a) : []));
   if (second && shot.answers[second]) $("answer").append(...answerCard(shot.answers[second], true));
-  if (a) { code(); offerFeedback(a); }
+  if (a) { code(); offerFeedback(a); } else { showEditor(null); $("edit-bar").hidden = true; }
 }
 
 function describe(a, rows) {
@@ -226,17 +229,6 @@ async function explain() {
     $("explain").disabled = false;
     render();
   }
-}
-
-// ---- feedback
-
-async function feedback(content) {
-  const a = state.shot && state.shot.answers[$("model").value];
-  if (!a) return;
-  try {
-    await call("/v1/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ prediction_id: a.prediction_id, ...content }) });
-    say("Thank you: it is kept beside the prediction.");
-  } catch (error) { say(error.message, true); }
 }
 
 // ---- the same from a program
@@ -507,11 +499,14 @@ document.addEventListener("DOMContentLoaded", () => {
   $("is-right").addEventListener("click", sayRight);
   $("wrong").addEventListener("submit", (e) => {
     e.preventDefault();
-    const label = $("true-label").value;
-    if (label) feedback({ label }); else say("Choose what it is.", true);
+    sendLabel();
   });
   $("find-label").addEventListener("input", () => fillChoice(model($("model").value).labels));
   $("send-rows").addEventListener("click", sendRows);
+  $("true-label").addEventListener("change", choseLabel);
+  $("save-mask").addEventListener("click", saveMask);
+  $("mask-file").addEventListener("change", () => { sendMask($("mask-file").files[0]); $("mask-file").value = ""; });
+  wireBoxes();
   $("copy-curl").addEventListener("click", () => copy(state.curl, "The curl line"));
   $("copy-python").addEventListener("click", () => copy(state.python, "The Python"));
   for (const v of ["look", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));

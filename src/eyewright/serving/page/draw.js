@@ -53,6 +53,22 @@ function shownRows(answer, threshold, points) {
 function drawAnswer(canvas, image, answer, options) {
   // A large photograph is drawn no larger than a screen needs it; masks are run lengths of the full size.
   const width = answer && answer.width || image.width, height = answer && answer.height || image.height;
+  // A tiny image gets a canvas of several pixels for each of its own, so that what is written on it can be read.
+  const scale = Math.max(1, Math.round(640 / Math.max(width, height)));
+  if (scale > 1) {
+    const small = document.createElement("canvas");
+    drawPixels(small, image, answer, options, width, height);
+    canvas.width = width * scale; canvas.height = height * scale;
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, 0, 0, canvas.width, canvas.height);
+  } else {
+    drawPixels(canvas, image, answer, options, width, height);
+  }
+  if (answer && answer.boxes_xyxy && options.boxes !== false) drawBoxes(canvas, answer, options.rows, scale);
+}
+
+function drawPixels(canvas, image, answer, options, width, height) {
   canvas.width = width; canvas.height = height;
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.drawImage(image, 0, 0, width, height);
@@ -72,24 +88,27 @@ function drawAnswer(canvas, image, answer, options) {
     pen.drawImage(options.heat, 0, 0, width, height);
     pen.globalAlpha = 1;
   }
-  if (answer.boxes_xyxy) {
-    const unit = Math.max(width, height) / 700;
-    pen.lineWidth = Math.max(1.5, 2.5 * unit);
-    pen.font = `600 ${Math.max(11, 15 * unit)}px system-ui, sans-serif`;
-    pen.textBaseline = "top";
-    for (const k of [...rows].reverse()) {
-      const [x0, y0, x1, y1] = answer.boxes_xyxy[k];
-      const colour = colourOf(answer.label_ids[k]);
-      pen.strokeStyle = colour;
-      pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-      const text = `${answer.labels[k]} ${Math.round(answer.scores[k] * 100)}%`;
-      const tall = Math.max(15, 20 * unit), wide = pen.measureText(text).width + 8 * unit;
-      const y = y0 >= tall ? y0 - tall : y0, x = Math.max(0, Math.min(x0, width - wide));
-      pen.fillStyle = colour;
-      pen.fillRect(x, y, wide, tall);
-      pen.fillStyle = "#fff";
-      pen.fillText(text, x + 4 * unit, y + 2.5 * unit);
-    }
+}
+
+function drawBoxes(canvas, answer, rows, scale) {
+  const pen = canvas.getContext("2d"), width = canvas.width;
+  // Letters are as large on a phone as on a screen.
+  const unit = Math.max(Math.max(width, canvas.height) / 700, canvas.clientWidth ? 0.85 * width / canvas.clientWidth : 0);
+  pen.lineWidth = Math.max(1.5, 2.5 * unit);
+  pen.font = `600 ${Math.max(11, 15 * unit)}px system-ui, sans-serif`;
+  pen.textBaseline = "top";
+  for (const k of [...rows].reverse()) {
+    const [x0, y0, x1, y1] = answer.boxes_xyxy[k].map((v) => v * scale);
+    const colour = colourOf(answer.label_ids[k]);
+    pen.strokeStyle = colour;
+    pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    const text = `${answer.labels[k]} ${Math.round(answer.scores[k] * 100)}%`;
+    const tall = Math.max(15, 20 * unit), wide = pen.measureText(text).width + 8 * unit;
+    const y = y0 >= tall ? y0 - tall : y0, x = Math.max(0, Math.min(x0, width - wide));
+    pen.fillStyle = colour;
+    pen.fillRect(x, y, wide, tall);
+    pen.fillStyle = "#fff";
+    pen.fillText(text, x + 4 * unit, y + 2.5 * unit);
   }
 }
 

@@ -124,7 +124,8 @@ async def feedback(service: Service, request: Request) -> Response:
             _check_objects(content["objects"])
     if not await _in_thread(service.recorder.feedback, prediction_id, content):
         raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
-    return json_response({"stored": True}, 201)
+    kept = await _in_thread(service.recorder.image_kept, prediction_id)
+    return json_response({"stored": True, "image_kept": kept}, 201)
 
 
 def _check_id(prediction_id: str) -> None:

@@ -1,0 +1,70 @@
+"""The paths of a command: `~` expanded, never empty, and what is written to held by one command at a time."""
+
+__all__ = ["check_texts", "claimed_by"]
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from eyewright.core.errors import UsageError
+from eyewright.core.files import claimed_output
+
+# Words that may be empty, and words that are no paths whatever they begin with.
+_MAY_BE_EMPTY = frozenset({"steps", "set"})
+_NO_PATHS = frozenset({"classes", "label", "ignore", "new_class", "name", "steps", "set", "policy", "group_by", "verb"})
+
+
+def check_texts(options: argparse.Namespace) -> None:
+    """Expand `~` in every path of a command, in place, as the shell does where it sees one.
+
+    Raises:
+        UsageError: an argument is empty, which as a path would be the current folder; or that folder is gone.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder has been removed", fix="change to another one") from None
+    for name, value in vars(options).items():
+        if name == "call":
+            continue
+        if isinstance(value, list):
+            setattr(options, name, [_checked(name, item) for item in value])
+        else:
+            setattr(options, name, _checked(name, value))
+
+
+def _checked(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.strip() and name not in _MAY_BE_EMPTY:
+        raise UsageError(
+            f"expected a value for {name.replace('_', '-')}, found an empty text", fix="write it, or leave it out"
+        )
+    if name in _NO_PATHS or "~" not in value:
+        return value
+    # NAME=~/a.bundle of serve, hf:~/net of --model.
+    for mark in ("=", ":"):
+        before, found, path = value.partition(mark)
+        if found and path.startswith("~") and "/" not in before:
+            return before + found + os.path.expanduser(path)
+    return os.path.expanduser(value) if value.startswith("~") else value
+
+
+@contextlib.contextmanager
+def claimed_by(options: argparse.Namespace) -> Iterator[None]:
+    """Hold the folder that a command writes to, so that a second command is refused before it does anything.
+
+    Raises:
+        UsageError: another command is writing there.
+    """
+    out = getattr(options, "out", None)
+    follows = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+    # The verb itself says what is wrong with a file, and the first of several processes holds for all of them.
+    if out is None or follows or (os.path.lexists(out) and not os.path.isdir(out)):
+        yield
+        return
+    with claimed_output(Path(out)):
+        yield

@@ -1,0 +1,111 @@
+"""End child processes with their parent, however it ends, even while they are in native code that never returns.
+
+The parent holds the write end of a pipe that nobody writes to, and the kernel closes it when the parent dies. Each
+child has asked the kernel to send SIGKILL to it and to what it forked when that happens. Unlike PR_SET_PDEATHSIG this
+does not depend on the thread that started the child, and unlike a watching thread it needs no interpreter lock.
+"""
+
+__all__ = ["die_with_parent", "hold_lifeline", "lifeline", "lifeline_environment"]
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import select
+import signal
+import threading
+
+_VARIABLE = "EYEWRIGHT_LIFELINE"
+# fcntl has no name for it before Python 3.13; include/uapi/asm-generic/fcntl.h.
+_F_SETSIG = 10
+_PR_SET_PDEATHSIG = 1
+_lock = threading.Lock()
+_ends: list[int] = []
+
+
+def lifeline() -> int:
+    """Return the descriptor to pass to a child process (`pass_fds`); the child calls `hold_lifeline` first.
+
+    >>> lifeline() == lifeline()
+    True
+    """
+    with _lock:
+        if not _ends:
+            _ends.extend(os.pipe())
+        return _ends[0]
+
+
+def lifeline_environment() -> dict[str, str]:
+    """Return what tells the child which descriptor it is, for its environment.
+
+    >>> lifeline_environment() == {"EYEWRIGHT_LIFELINE": str(lifeline())}
+    True
+    """
+    return {_VARIABLE: str(lifeline())}
+
+
+def hold_lifeline() -> None:
+    """From now on, end this process and its forks when the parent that passed a lifeline ends.
+
+    Forks are included where this process leads its process group, as one started with `start_new_session` does.
+    Without a lifeline nothing changes. Forks made after this call need not call it.
+    """
+    text = os.environ.pop(_VARIABLE, "")
+    if not text.isdecimal():
+        return
+    given = int(text)
+    # Owner and signal belong to the open pipe, which all children of a parent share: each opens it anew.
+    try:
+        mine = os.open(f"/proc/self/fd/{given}", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        mine = given
+    else:
+        os.close(given)
+    os.set_inheritable(mine, False)
+    try:
+        leads = os.getpgrp() == os.getpid()
+        fcntl.fcntl(mine, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
+        fcntl.fcntl(mine, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(mine, fcntl.F_SETFL, fcntl.fcntl(mine, fcntl.F_GETFL) | os.O_ASYNC)
+    except OSError:
+        # Another kernel: a thread, which works as long as native code releases the interpreter lock.
+        threading.Thread(target=_watch, args=(mine,), daemon=True).start()
+        return
+    if _is_closed(mine, 0):
+        # It ended before the kernel was asked.
+        os._exit(1)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the process that started it ends, where that one passed no lifeline.
+
+    For programs whose parent starts them from its main thread, such as torchrun's: the kernel goes by the thread.
+    """
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _is_closed(descriptor: int, timeout_ms: int | None) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLHUP)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(timeout_ms))
+
+
+def _watch(descriptor: int) -> None:
+    while not _is_closed(descriptor, None):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _forget() -> None:
+    # A fork must not keep its parent's children alive.
+    for descriptor in _ends:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _ends.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
