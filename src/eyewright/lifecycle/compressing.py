@@ -1,6 +1,6 @@
 """Make a model smaller and faster within a budget of what it may lose."""
 
-__all__ = ["CompressResult", "compress", "run_in"]
+__all__ = ["CompressResult", "compress"]
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     silent,
 )
-from eyewright.lifecycle.opening import free_folder, load_run, need_torch
+from eyewright.lifecycle.opening import free_folder, load_run, need_torch, run_in
 from eyewright.lifecycle.stages import evaluate, export_checked
 from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
 
@@ -313,41 +313,6 @@ def _data_for(
         else:
             dataset = dataset.relabelled(bundle.labels)
     return dataset
-
-
-def run_in(bundle: "Bundle") -> "Run | None":
-    """Give a bundle as the run it was exported from, as far as it holds it: weights, recipe, scaling."""
-    import json
-
-    from eyewright.catalog import MODELS, build_of
-    from eyewright.core.errors import EyewrightError
-    from eyewright.training.recipe import read_recipe
-    from eyewright.training.run import BundledRun
-
-    files = bundle.manifest.files
-    if not {"model.safetensors", "recipe.toml", "preprocessor_config.json"} <= set(files):
-        return None
-    recipe = read_recipe(bundle.folder / "recipe.toml")
-    if recipe.model not in MODELS:
-        return None
-    about = json.loads((bundle.folder / "preprocessor_config.json").read_text("utf-8"))
-    manifest = bundle.manifest
-    try:
-        return BundledRun(
-            folder=bundle.folder,
-            recipe=recipe,
-            labels=bundle.labels,
-            preparation=bundle.preparation,
-            about={
-                **manifest.provenance,
-                "scaling": {"mean": about["image_mean"], "std": about["image_std"]},
-                "calibration": manifest.calibration,
-                "thresholds": manifest.thresholds,
-            },
-            build=build_of(recipe.model, recipe.task),
-        )
-    except EyewrightError:
-        return None
 
 
 def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":
