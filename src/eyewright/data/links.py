@@ -2,7 +2,9 @@
 
 __all__ = ["Link", "find_links"]
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ from eyewright.imaging.fingerprint import (
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
 
+_THREADS = min(4, os.cpu_count() or 1)
 _CHUNK = 4096
 _PAIRS = 192
 _BRUTE = 3000
@@ -144,12 +147,14 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
     """Return the likely pairs, as places in `rows`: at most six a query, each pair once with its best crop and turn."""
     density = _density(space.vectors)[0]
     index = _Index(space.vectors)
-    kept: list[_Candidates] = []
-    for number, crop in enumerate(CROPS):
+
+    def near(number: int) -> list[_Candidates]:
+        """Return the pairs in which one picture is met by one of the crops."""
         # A crop's queries all at once: few large products of matrices instead of many small ones.
+        found: list[_Candidates] = []
         asked: list[tuple[_Int, NDArray[np.int8], _Float]] = []
         for start in range(0, len(rows), _CHUNK):
-            waves = frequencies(thumbnails[rows[start : start + _CHUNK]], crop)
+            waves = frequencies(thumbnails[rows[start : start + _CHUNK]], CROPS[number])
             for places, turns in canonical_turns(waves):
                 vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
                 asked.append((places + start, turns, vectors))
@@ -157,8 +162,12 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
         for q, i, likeness in index.near(vectors, _bar(density[queries])):
             own = queries[q]
             good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
-            own, other, near = own[good], i[good], likeness[good]
-            kept.append(_Candidates(own, other, near, np.full(len(own), number, np.int8), turns[q[good]]))
+            own, other, alike = own[good], i[good], likeness[good]
+            found.append(_Candidates(own, other, alike, np.full(len(own), number, np.int8), turns[q[good]]))
+        return found
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        kept = [part for parts in pool.map(near, range(len(CROPS))) for part in parts]
     if not any(len(part.query) for part in kept):
         return _Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
     return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
@@ -309,9 +318,12 @@ def _verified(
     small: NDArray[np.bool_],
 ) -> list[Link]:
     crops = np.array(CROPS, np.float32)
-    drawn = are_drawn(thumbnails)
-    links = []
-    for start in range(0, len(found.query), _PAIRS):
+    drawn = np.zeros(len(thumbnails), bool)
+    looked_at = np.unique(rows[np.concatenate([found.query, found.match])])
+    drawn[looked_at] = are_drawn(thumbnails[looked_at])
+
+    def judged(start: int) -> list[Link]:
+        links = []
         part = _Candidates._make(p[start : start + _PAIRS] for p in found)
         ends = rows[part.query], rows[part.match]
         plain = drawn[ends[0]] & drawn[ends[1]]
@@ -351,7 +363,10 @@ def _verified(
             likeness = float(alike.whole[k])
             exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
             links.append(Link(i, j, likeness, exact, "with a caption" if covered[k] else how))
-    return links
+        return links
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [link for part in pool.map(judged, range(0, len(found.query), _PAIRS)) for link in part]
 
 
 def _maybe_covered(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -231,9 +231,7 @@ def align_pictures(first: _Float, second: _Float, warp: _Float, least: _Float | 
     A point (y, x) of the second is looked up in the first at (warp[0] * y + warp[1], warp[2] * x + warp[3]). Pairs that
     are clearly less alike than `least`, (M,), at half the size are not looked at more closely.
     """
-    small, other = (
-        p.reshape(len(p), THUMBNAIL_SIDE // 2, 2, THUMBNAIL_SIDE // 2, 2).mean((2, 4)) for p in (first, second)
-    )
+    small, other = _halved(first), _halved(second)
     begin = warp.astype(np.float32)
     found = _refine(small, other, begin, rounds=5)
     # Steps may lead away from where a smooth picture lay already.
@@ -248,6 +246,12 @@ def align_pictures(first: _Float, second: _Float, warp: _Float, least: _Float | 
     for whole, part in zip(rough, near, strict=True):
         whole[close] = part
     return rough
+
+
+def _halved(pictures: _Float) -> _Float:
+    """Return pictures at half the size: the mean of every four pixels."""
+    rows = pictures[:, ::2] + pictures[:, 1::2]
+    return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25), np.float32)
 
 
 def _likeness(first: _Float, second: _Float, warp: _Float, radii: tuple[int, int]) -> Likeness:
