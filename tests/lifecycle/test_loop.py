@@ -229,6 +229,12 @@ def test_a_worse_model_is_not_promoted_and_the_history_says_what_was_forced(
 
 
 def test_rolling_back_to_a_bundle_that_is_gone_changes_nothing(bundle: Path, bundle_copy: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from eyewright.bundle.manifest import read_manifest, write_manifest
+
+    # Another bundle, not the same one in another place.
+    write_manifest(bundle_copy, replace(read_manifest(bundle_copy), name="another"))
     home = tmp_path / "home"
     lifecycle.promote(bundle_copy, home=home)
     last = lifecycle.promote(bundle, home=home, force=True)
