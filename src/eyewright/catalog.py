@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.installed import installed, open_installed
 
 MODELS = MappingProxyType(
     {
@@ -40,7 +41,8 @@ MODELS = MappingProxyType(
 
 
 def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
-    """Give the builder for a catalogue name, `hf:` and a folder or id, or the user's own `package.module:function`.
+    """Return the builder for a catalogue name, one of an installed package (entry points of "eyewright.nets"), `hf:`
+    and a folder or id, or the user's own `package.module:function`.
 
     A builder is called as `builder(n_classes, channels=..., size_hw=...)` and gives a `torch.nn.Module` from
     normalised float (N, C, H, W) to what the task takes: logits (N, n_classes), for "segment" (N, n_classes, H, W),
@@ -58,6 +60,12 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
         module, _, function = place.partition(":")
         builder: Callable[..., Any] = getattr(importlib.import_module(module), function)
         return builder
+    if name in installed("eyewright.nets"):
+        found: Callable[..., Any] = open_installed("eyewright.nets", name)
+        theirs = getattr(found, "task", "classify")
+        if theirs != task:
+            raise UsageError(f"{name!r} is for the task {theirs!r}, not for {task!r}", fix="choose another --model")
+        return found
     if name.startswith("hf:"):
         from eyewright.nets.hub import hub_builder
         from eyewright.training.learner import learner_of
@@ -65,7 +73,8 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
         return hub_builder(name, learner_of(task).hub)
     module, colon, function = name.partition(":")
     if not colon:
-        raise UsageError(f"unknown model {name!r}", fix=spelling_hint(name, MODELS), code="unknown_model")
+        known = [*MODELS, *installed("eyewright.nets")]
+        raise UsageError(f"unknown model {name!r}", fix=spelling_hint(name, known), code="unknown_model")
     # An installed command does not look in the folder it is called in, where the user's own module usually lies.
     here = os.getcwd()
     added = here not in sys.path

@@ -148,13 +148,13 @@ def _study(o: argparse.Namespace) -> Result:
 
 
 def steps(o: argparse.Namespace) -> Result:
-    from eyewright.imaging.steps import STEPS
+    from eyewright.imaging.steps.catalogue import all_steps
     from eyewright.imaging.steps.gallery import write_gallery
 
     table: dict[str, Any] = {}
     text: list[str] = []
     group = ""
-    for name, kind in STEPS.items():
+    for name, kind in all_steps().items():
         if kind.group != group:
             group = kind.group
             text += ["", group.upper()] if text else [group.upper()]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.installed import installed
 
 Raw = Mapping[str, NDArray[np.float32]]
 
@@ -161,6 +162,7 @@ class Task:
         labelled: the same numbers to how much of each class was predicted, (N, C).
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
+        learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         spellings: other names of metrics that users of this field type.
     """
@@ -186,6 +188,7 @@ class Task:
     example: Callable[[np.random.Generator], tuple[Raw, Sequence[Any]]]
     reference: str
     followed: str
+    learner: str
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -217,7 +220,8 @@ class Task:
 
 def task_names() -> tuple[str, ...]:
     """Return the names of all tasks, those that are built in first."""
-    return tuple(_table())
+    own = [name for name in _table() if name not in installed("eyewright.tasks")]
+    return (*own, *(name for name in _table() if name not in own))
 
 
 @cache
@@ -237,5 +241,5 @@ def task_of(name: str) -> Task:
 
 @cache
 def _table() -> Mapping[str, str]:
-    found: Mapping[str, str] = import_module("eyewright.tasks").TASKS
-    return found
+    own: Mapping[str, str] = import_module("eyewright.tasks").TASKS
+    return {**{name: entry.value for name, entry in installed("eyewright.tasks").items()}, **own}

@@ -34,6 +34,7 @@ from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
 from eyewright.bundle.verify import digest_folder, read_listed
 from eyewright.core.errors import BundleError, EyewrightError, UsageError
 from eyewright.core.files import recover_folder, write_bytes
+from eyewright.core.installed import installed, open_installed
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.regular import read_regular
 
@@ -84,6 +85,34 @@ def seal_target(
     write_bytes(folder / TARGET_FILE, whole)
     # This process has made the target of a bundle that it knows.
     trial.remember_here(hashlib.sha256(whole).hexdigest())
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where another package takes a model (entry points of "eyewright.targets").
+
+    `write(bundle, model, folder)` writes its files into `folder` from the bytes of the ONNX model and returns what
+    target.json says of it. `session(files)` opens them again, by name, for the parity gate and `predict`: an object
+    with `run(names, feeds, options)` as ONNX Runtime's session has.
+    """
+
+    write: Callable[[Bundle, bytes, Path], Mapping[str, Any]]
+    session: Callable[[Mapping[str, bytes]], Any]
+
+
+def installed_targets() -> dict[str, Target]:
+    """Return the targets of installed packages by name.
+
+    Raises:
+        UsageError: an entry that is no target, or cannot be imported.
+    """
+    targets = {}
+    for name in installed("eyewright.targets"):
+        found = open_installed("eyewright.targets", name)
+        if not isinstance(found, Target):
+            raise UsageError(f"expected the installed target {name!r} as a Target, found {type(found).__name__}")
+        targets[name] = found
+    return targets
 
 
 def target_in(folder: Path) -> str | None:
@@ -240,7 +269,8 @@ def _openers(
     from eyewright.delivery.openvino import openvino_session
     from eyewright.delivery.web import web_session
 
-    return {"openvino": openvino_session, "web": web_session, **(others or {})}
+    theirs = {name: target.session for name, target in installed_targets().items()}
+    return {**theirs, "openvino": openvino_session, "web": web_session, **(others or {})}
 
 
 def _opened(

@@ -254,11 +254,12 @@ def _checked_steps(text: str) -> "Steps":
         UsageError: a step that is unknown, changes the size, or draws at random.
     """
     # Imported only where there are steps: most bundles have none, and starting must be quick.
-    from eyewright.imaging.steps import STEPS, parse_steps
+    from eyewright.imaging.steps import parse_steps
+    from eyewright.imaging.steps.catalogue import step_kind
 
     steps = parse_steps(text)
     for step in steps.steps:
-        kind = STEPS[step.name]
+        kind = step_kind(step.name)
         if not kind.keeps_size or kind.random or step.name == "depth":
             why = "draws at random" if kind.random else "changes the size or the depth"
             raise UsageError(f"step {step.name!r} {why}, and cannot come before a net", fix="process the images first")

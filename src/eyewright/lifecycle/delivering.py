@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import OutputError, RefusedError, UsageError, spelling_hint
+from eyewright.core.installed import installed
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent
 from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch, run_in
 
@@ -62,8 +63,9 @@ def deliver(
     from eyewright.delivery.target import TARGET_FILE, GoldenImages, seal_target
     from eyewright.evaluation.parity import check_parity
 
-    if to not in TARGETS or to == "onnx":
-        raise UsageError(f"unknown target {to!r}", fix=spelling_hint(to, [t for t in TARGETS if t != "onnx"]))
+    known = [*(t for t in TARGETS if t != "onnx"), *installed("eyewright.targets")]
+    if to not in known:
+        raise UsageError(f"unknown target {to!r}", fix=spelling_hint(to, known))
     source = bundle_folder(Path(model))
     if not (source / "bundle.json").exists():
         raise UsageError(f"expected a bundle to take to {to}, found none at {str(model)!r}", fix="export the run first")
@@ -99,6 +101,10 @@ def _write(to: str, bundle: "Bundle", model: bytes, source: Path, stage: Path, r
         return {"download_bytes": size, "onnxruntime_web": RUNTIME_VERSION}
     if to in _OF_WEIGHTS:
         return _write_weights(to, bundle, stage)
+    if to not in TARGETS:
+        from eyewright.delivery.target import installed_targets
+
+        return dict(installed_targets()[to].write(bundle, model, stage))
     from eyewright.delivery.hosts import write_docker, write_systemd
 
     (write_docker if to == "docker" else write_systemd)(bundle, source, stage)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import CheckpointError, MissingExtraError
 from eyewright.core.files import recover_folder
+from eyewright.core.installed import installed
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -36,15 +37,23 @@ def models() -> dict[str, str]:
     from eyewright.catalog import MODELS
 
     published = {"hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer)"}
-    return {name: about for name, (_, _, about) in MODELS.items()} | published
+    others = {
+        name: f"of the package {entry.dist.name if entry.dist else entry.module}"
+        for name, entry in installed("eyewright.nets").items()
+    }
+    return others | {name: about for name, (_, _, about) in MODELS.items()} | published
 
 
 def formats() -> dict[str, dict[str, str]]:
     """Give what can be read: dataset formats and image formats."""
     from eyewright.data import DATASET_FORMATS
+    from eyewright.data.readers.annotated import installed_readers
     from eyewright.imaging import FORMATS
 
-    return {"datasets": dict(DATASET_FORMATS), "images": {k: " ".join(v) for k, v in FORMATS.items()}}
+    return {
+        "datasets": {**DATASET_FORMATS, **{n: r.about for n, r in installed_readers().items()}},
+        "images": {k: " ".join(v) for k, v in FORMATS.items()},
+    }
 
 
 def info() -> dict[str, Any]:

@@ -287,6 +287,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="probabilities",
+    learner="eyewright.learners.classify:LEARNER",
     followed="accuracy",
     spellings=MappingProxyType({"f1": "f1_macro"}),
 )

@@ -367,6 +367,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="objects",
+    learner="eyewright.learners.detect:LEARNER",
     followed="ap50",
     spellings=MappingProxyType({"map": "ap", "map50": "ap50"}),
 )

@@ -95,5 +95,6 @@ TASK = replace(
     contracts=(),
     decode=decode,
     example=example,
+    learner="eyewright.learners.instance:LEARNER",
 )
 """Boxes and masks of objects."""

@@ -372,6 +372,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="class_shares",
+    learner="eyewright.learners.segment:LEARNER",
     followed="miou",
     spellings=MappingProxyType({"mean_iou": "miou"}),
 )

@@ -103,9 +103,8 @@ def learner_of(task: str) -> Learner:
     Raises:
         UsageError: there is no such task, or it cannot be trained.
     """
-    task_of(task)
-    place = import_module("eyewright.learners").LEARNERS.get(task)
-    if place is None:
+    place = task_of(task).learner
+    if not place:
         raise UsageError(f"training is not supported for {task_of(task).words.noun}", fix="use another task")
     module, _, attribute = place.partition(":")
     found: Learner = getattr(import_module(module), attribute)

@@ -1,7 +1,7 @@
 """Readers of annotated datasets: each looks at the files and says whether they are its own."""
 
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, read_annotated
-from eyewright.data.readers.listing import Found, Marked
+from eyewright.data.readers.listing import Found, Marked, Reader
 from eyewright.data.readers.masks import IGNORE, MaskFile
 
-__all__ = ["ANNOTATED_FORMATS", "IGNORE", "Found", "Marked", "MaskFile", "read_annotated"]
+__all__ = ["ANNOTATED_FORMATS", "IGNORE", "Found", "Marked", "MaskFile", "Reader", "read_annotated"]

@@ -1,14 +1,15 @@
 """Find out which format annotations are in, and read them."""
 
-__all__ = ["ANNOTATED_FORMATS", "has_boxes", "read_annotated"]
+__all__ = ["ANNOTATED_FORMATS", "has_boxes", "installed_readers", "read_annotated"]
 
 import posixpath
 import re
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from eyewright.core.errors import DatasetError, EyewrightError
-from eyewright.data.readers.listing import Found, Images
+from eyewright.core.errors import DatasetError, EyewrightError, UsageError
+from eyewright.core.installed import installed, open_installed
+from eyewright.data.readers.listing import Found, Images, Reader
 from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscapes, read_masks
 from eyewright.data.readers.mot import is_mot, read_mot
 from eyewright.data.readers.plain import PlainTree, head_text
@@ -62,7 +63,27 @@ def read_annotated(tree: Tree, names: Sequence[str], *, outlines: bool, only: st
     return found
 
 
+def installed_readers() -> dict[str, Reader]:
+    """Return the readers of installed packages by name.
+
+    Raises:
+        UsageError: an entry that is no reader, or cannot be imported.
+    """
+    readers = {}
+    for name in installed("eyewright.readers"):
+        found = open_installed("eyewright.readers", name)
+        if not isinstance(found, Reader):
+            raise UsageError(f"expected the installed reader {name!r} as a Reader, found {type(found).__name__}")
+        readers[name] = found
+    return readers
+
+
 def _read_any(tree: Tree, names: Sequence[str], images: Images, *, outlines: bool) -> Found | None:
+    for name, reader in installed_readers().items():
+        if reader.reads(tree, names):
+            theirs = reader.read(tree, names, images)
+            theirs.format = theirs.format or name
+            return theirs
     if is_cityscapes(names):
         return read_cityscapes(tree, names, images)
     if is_mot(names):

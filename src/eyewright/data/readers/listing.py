@@ -20,7 +20,7 @@ import math
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import SplitName
 from eyewright.data.objects import Lines, Objects, Outline
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images, split_of
+from eyewright.data.tree import Tree
 
 _MOST_KEPT = 1000
 
@@ -64,6 +65,20 @@ class Found:
     problems: list[Finding] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
     account: Account | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format of annotations that another package reads (entry points of "eyewright.readers").
+
+    `about` says what it looks like, for `eyewright formats`. `reads(tree, names)` tells whether the files `names` of a
+    dataset are of this format; it is asked before the built-in formats, so it must be sure. `read(tree, names, images)`
+    reads them.
+    """
+
+    about: str
+    reads: Callable[[Tree, Sequence[str]], bool]
+    read: Callable[[Tree, Sequence[str], Images], Found]
 
 
 class Notes:

@@ -1,10 +1,12 @@
 """Every step by its name: a literal table, which `eyewright steps` prints."""
 
-__all__ = ["STEPS"]
+__all__ = ["STEPS", "all_steps", "step_kind"]
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.installed import installed, open_installed
 from eyewright.imaging.steps import corrupt, denoise, enhance, geometry, shapes, smooth
 from eyewright.imaging.steps.kinds import Kind, Parameter, number, numbers, size, switch, whole, word
 
@@ -392,3 +394,26 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 """Name → what it does, its parameters and who does the arithmetic."""
+
+
+def all_steps() -> Mapping[str, Kind]:
+    """Return every step by its name: those that are built in, then those of installed packages."""
+    others = {name: step_kind(name) for name in installed("eyewright.steps") if name not in STEPS}
+    return {**STEPS, **others}
+
+
+def step_kind(name: str) -> Kind:
+    """Return one kind of step, built in or of an installed package (entry points of "eyewright.steps").
+
+    Raises:
+        UsageError: there is none; a near spelling is suggested.
+    """
+    if name in STEPS:
+        return STEPS[name]
+    if name not in installed("eyewright.steps"):
+        known = [*STEPS, *installed("eyewright.steps")]
+        raise UsageError(f"there is no step {name!r}", fix=spelling_hint(name, known), code="step")
+    found = open_installed("eyewright.steps", name)
+    if not isinstance(found, Kind):
+        raise UsageError(f"expected the installed step {name!r} as a Kind, found {type(found).__name__}", code="step")
+    return found

@@ -12,7 +12,7 @@ import numpy as np
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.rng import generator
 from eyewright.imaging.steps.arrays import Pixels
-from eyewright.imaging.steps.catalogue import STEPS
+from eyewright.imaging.steps.catalogue import step_kind
 from eyewright.imaging.steps.kinds import Kind, Value
 
 
@@ -190,10 +190,7 @@ def process(image: Pixels, steps: str | Steps | Sequence[Mapping[str, Any]], *, 
 
 
 def _kind(name: str) -> Kind:
-    kind = STEPS.get(name)
-    if kind is None:
-        raise UsageError(f"there is no step {name!r}", fix=spelling_hint(name, STEPS), code="step")
-    return kind
+    return step_kind(name)
 
 
 def _check_image(image: Pixels, name: str, kind: Kind) -> None:

@@ -1,0 +1,160 @@
+"""A small package, installed for these tests, adds a task, a net, a step, a reader and a target."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eyewright as ew
+import eyewright.lifecycle as lifecycle
+from eyewright.core import installed as door
+from eyewright.core import task as tasks
+from eyewright.core.errors import UsageError
+from eyewright.core.task import task_names, task_of
+from eyewright.testing import check_task
+
+PACKAGE = '''
+"""An add-on with one of each."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eyewright.core.task import task_of
+from eyewright.data.objects import no_objects
+from eyewright.data.readers import Found, Marked, Reader
+from eyewright.delivery.target import Target
+from eyewright.imaging.steps import Kind
+
+CANARY = replace(task_of("classify"), name="canary")
+
+
+def tiny_net(n_classes, *, channels, size_hw):
+    from torch import nn
+
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, n_classes))
+
+
+def turn_over(image):
+    return np.ascontiguousarray(image[::-1])
+
+
+TURN_OVER = Kind(turn_over, "geometry", "upside down", "turn-over")
+
+
+def _reads(tree, names):
+    return "addon.txt" in names
+
+
+def _read(tree, names, images):
+    found = []
+    for line in tree.content("addon.txt").decode().splitlines():
+        name, x0, y0, x1, y1 = line.split()
+        boxes = np.array([[float(v) for v in (x0, y0, x1, y1)]])
+        found.append(Marked(name, None, replace(no_objects(), boxes_xyxy=boxes, label_ids=np.zeros(1, np.int64),
+                                                crowd=np.zeros(1, bool))))
+    return Found("addon", found, ("thing",), files={"addon.txt"})
+
+
+READER = Reader("addon.txt: a name and a box a line", _reads, _read)
+
+
+def _write(bundle, model: bytes, folder: Path):
+    (folder / "net.bin").write_bytes(model[::-1])
+    return {"files": ["net.bin"]}
+
+
+def _session(files):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(bytes(files["net.bin"])[::-1], providers=["CPUExecutionProvider"])
+
+
+BACKWARDS = Target(_write, _session)
+NONSENSE = "no target"
+'''
+ENTRIES = """
+[eyewright.tasks]
+canary = eyewright_addon:CANARY
+[eyewright.nets]
+tiny_addon = eyewright_addon:tiny_net
+gone_addon = eyewright_addon:nothing
+[eyewright.steps]
+turn-over = eyewright_addon:TURN_OVER
+odd-step = eyewright_addon:NONSENSE
+[eyewright.readers]
+addon = eyewright_addon:READER
+[eyewright.targets]
+backwards = eyewright_addon:BACKWARDS
+"""
+
+
+def _forget() -> None:
+    for cached in (door.installed, door.open_installed, tasks._table, tasks.task_of):
+        cached.cache_clear()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def addon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    site = tmp_path / "site"
+    about = site / "eyewright_addon-1.0.dist-info"
+    about.mkdir(parents=True)
+    (site / "eyewright_addon.py").write_text(PACKAGE)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: eyewright-addon\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(ENTRIES)
+    monkeypatch.syspath_prepend(str(site))
+    _forget()
+    yield
+    sys.modules.pop("eyewright_addon", None)
+    _forget()
+
+
+def test_a_task_of_a_package_conforms_and_stands_last() -> None:
+    assert task_names()[-1] == "canary"
+    check_task(task_of("canary"))
+    with pytest.raises(UsageError, match="did you mean 'canary'"):
+        task_of("canry")
+
+
+def test_a_net_of_a_package_is_listed_and_trained(shapes: Path, tmp_path: Path) -> None:
+    assert lifecycle.models()["tiny_addon"] == "of the package eyewright-addon"
+    run = ew.train(shapes, model="tiny_addon", epochs=1, out=tmp_path / "run")
+    assert run.recipe.model == "tiny_addon"
+    with pytest.raises(UsageError, match="is for the task 'classify'"):
+        ew.train(shapes, model="tiny_addon", task="detect", epochs=1, out=tmp_path / "other")
+    with pytest.raises(UsageError, match="of eyewright-addon cannot be imported"):
+        ew.train(shapes, model="gone_addon", epochs=1, out=tmp_path / "other")
+
+
+def test_a_step_of_a_package_is_done() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(4, 3)
+    assert np.array_equal(ew.process(image, "turn-over | invert"), 255 - image[::-1])
+    with pytest.raises(UsageError, match="expected the installed step 'odd-step' as a Kind"):
+        ew.process(image, "odd-step")
+
+
+def test_a_reader_of_a_package_reads_its_own_format(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for i in range(12):
+        ew.write_image(data / f"{i}.png", np.random.default_rng(i).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    (data / "addon.txt").write_text("".join(f"{i}.png 1 2 9 {8 + i / 4}\n" for i in range(12)))
+    found = ew.load_dataset(data)
+    assert (found.format, found.task, len(found)) == ("addon", "detect", 12)
+    assert found.objects(0, (20, 30)).boxes_xyxy[0, :3].tolist() == [1.0, 2.0, 9.0]
+    assert "addon" in lifecycle.formats()["datasets"]
+
+
+def test_a_target_of_a_package_passes_the_parity_gate(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from eyewright.delivery.target import open_target
+
+    made = lifecycle.deliver(finished.paths["bundle"], tmp_path / "out", to="backwards")
+    assert made.parity is not None
+    assert made.parity.decisions_changed == 0
+    assert (tmp_path / "out" / "net.bin").exists()
+    with pytest.raises(UsageError, match="did you mean 'backwards'"):
+        lifecycle.deliver(finished.paths["bundle"], tmp_path / "b", to="backward")
+    assert open_target(tmp_path / "out").task_name == "classify"
