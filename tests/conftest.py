@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from eyewright.imaging import encode_image
 
 SHARED = Path(os.environ.get("EYEWRIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+# Busy machines are slow, and a test must say the same on every one.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def draw_shape(kind: str, rng: np.random.Generator, *, side: int = 32) -> np.ndarray:

@@ -1,3 +1,3 @@
 """How each task is learnt: targets, losses, operating points; one file a task, the torch half of `tasks`."""
 
-__all__: list[str] = []
+__all__ = ()
