@@ -81,7 +81,7 @@ class Judge:
     """
 
     def __init__(self, parent: Predictor, dataset: Dataset, *, seed: int = 0, corruption: bool = False) -> None:
-        self._dataset = _Held.of(dataset if dataset.task == "classify" else dataset.relabelled(parent.labels))
+        self._dataset = _Held.of(dataset.relabelled(parent.labels))
         self._task = task_of(dataset.task)
         self._labels = parent.labels
         self._seed = seed

@@ -2,7 +2,7 @@
 
 __all__ = ["Agreement", "Explained", "Limits", "MetricInfo", "Output", "Raw", "Task", "Words", "task_names", "task_of"]
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -163,6 +163,7 @@ class Task:
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
+        counted: the class ids of all marks of one image to those that a dataset counts: of each object, or of each class once.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         spellings: other names of metrics that users of this field type.
     """
@@ -189,6 +190,7 @@ class Task:
     reference: str
     followed: str
     learner: str
+    counted: Callable[[Sequence[int]], Iterable[int]]
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

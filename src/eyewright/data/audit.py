@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from eyewright.core.report import Finding
+from eyewright.core.task import task_of
 from eyewright.data.audit_groups import GROUP_CODES, audit_groups
 from eyewright.data.audit_masks import MASK_CODES
 from eyewright.data.audit_pixels import PIXEL_CODES, audit_pixels
@@ -125,6 +126,7 @@ def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
 def _classes(dataset: Dataset) -> list[Finding]:
     found = []
     counts = dataset.counts()
+    words = task_of(dataset.task).words
     one_is_enough = dataset.task in ("detect", "instance") and len(counts) == 1
     if len(counts) < 2 and not one_is_enough:
         text = f"expected at least 2 classes, found {len(counts)}: {', '.join(map(repr, counts)) or 'none'}"
@@ -133,7 +135,7 @@ def _classes(dataset: Dataset) -> list[Finding]:
         found.append(Finding("empty_class", f"class {name!r} has no images", "add images or remove the folder", name))
     for split in dataset.splits if len(dataset.splits) > 1 else ():
         present = _held_in(dataset, split)
-        what = "image" if dataset.task in ("classify", "segment") else "object"
+        what = words.counted
         for i, name in enumerate(dataset.labels.names):
             if i not in present:
                 severity = "error" if split == "train" else "warning"
@@ -144,7 +146,7 @@ def _classes(dataset: Dataset) -> list[Finding]:
         if not n and f"class {name!r} is listed and never seen" in unseen:
             continue
         if n < _TINY:
-            what = "image" if dataset.task in ("classify", "segment") else "object"
+            what = words.counted
             text = f"class {name!r} has only {n} {what}{'s' * (n != 1)}"
             found.append(Finding("tiny_class", text, f"collect {_TINY} or more, or merge the class"))
     if counts and max(counts.values()) > 10 * max(1, min(counts.values())):

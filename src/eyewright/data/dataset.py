@@ -15,8 +15,10 @@ from PIL import Image
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
+from eyewright.core.task import task_of
 from eyewright.data.account import Account
 from eyewright.data.grouping import Grouping
+from eyewright.data.label import Label
 from eyewright.data.objects import Objects
 from eyewright.data.tree import Tree
 
@@ -43,6 +45,11 @@ class Sample:
     group: str | None = None
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stated_hw: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        # A plain number is a label; from here on every target knows what a dataset asks of it.
+        if type(self.target) is int:
+            object.__setattr__(self, "target", Label(self.target))
 
 
 @dataclass(frozen=True)
@@ -121,20 +128,16 @@ class Dataset:
     def strata(self) -> list[int]:
         """What a split keeps the shares of: the class; of what is marked the rarest class that an image holds, of those
         that ten images hold, else the most frequent; -1 where nothing is marked."""
-        if self.task == "classify":
-            return [int(s.target) for s in self.samples]
-        background = set(range(len(self.labels))) - set(self.foreground)
-        held = [set(self.held(i)) - background for i in range(len(self))]
+        background = frozenset(range(len(self.labels))) - frozenset(self.foreground)
+        held = [s.target.strata(background) for s in self.samples]
         counts = np.bincount([i for ids in held for i in ids], minlength=len(self.labels))
         rarity = np.where(counts >= _ENOUGH, counts, counts.sum() + 1 - counts)
         return [min(ids, key=lambda i: (rarity[i], i)) if ids else -1 for ids in held]
 
     def held(self, index: int) -> tuple[int, ...]:
-        """Give the ids of the classes that are marked in one image."""
-        target = self.samples[index].target
-        if isinstance(target, Objects):
-            return tuple(np.unique(target.label_ids[~target.crowd]).tolist())
-        return (int(target),) if self.task == "classify" else tuple(target.held)
+        """Return the ids of the classes that are marked in one image."""
+        held: tuple[int, ...] = self.samples[index].target.held
+        return held
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -144,18 +147,9 @@ class Dataset:
 
     def counts(self) -> dict[str, int]:
         """Samples a class, by class name; of detection and instances the objects, of masks the images."""
-        if self.task != "classify":
-            return self._marked_counts()
-        counted = np.bincount(self.targets, minlength=len(self.labels)) if self.samples else np.zeros(len(self.labels))
-        return {name: int(n) for name, n in zip(self.labels.names, counted, strict=True)}
-
-    def _marked_counts(self) -> dict[str, int]:
-        counts = np.zeros(len(self.labels), np.int64)
-        for i, s in enumerate(self.samples):
-            if isinstance(s.target, Objects) and self.task != "segment":
-                counts += np.bincount(s.target.label_ids[~s.target.crowd], minlength=len(counts))
-            else:
-                counts[list(self.held(i))] += 1
+        counted = task_of(self.task).counted
+        ids = [i for s in self.samples for i in counted(s.target.marks())]
+        counts = np.bincount(np.array(ids, np.int64), minlength=len(self.labels))
         return {name: int(n) for name, n in zip(self.labels.names, counts, strict=True)}
 
     def relabelled(self, labels: LabelSpace) -> "Dataset":
@@ -223,7 +217,7 @@ class Dataset:
         For example: `imagefolder: 2062 images, 10 classes, train 1644 + test 418`.
         """
         parts = [f"{s} {sum(x.split == s for x in self.samples)}" for s in self.splits]
-        marked = self.task in ("detect", "instance")
-        objects = f", {sum(len(s.target) for s in self.samples)} objects" if marked else ""
+        marked = sum(len(s.target) for s in self.samples if isinstance(s.target, Objects))
+        objects = f", {marked} objects" if marked else ""
         tail = f", {' + '.join(parts)}" if parts else ", no split"
         return f"{self.format}: {len(self)} images{objects}, {len(self.labels)} classes{tail}"

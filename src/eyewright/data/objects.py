@@ -130,8 +130,31 @@ class Objects:
             track_ids=None if self.track_ids is None else self.track_ids[rows],
         )
 
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The ids of the classes that are marked, ignore regions left out."""
+        return tuple(np.unique(self.label_ids[~self.crowd]).tolist())
+
+    def strata(self, background: frozenset[int]) -> tuple[int, ...]:
+        """The classes that a split keeps the shares of."""
+        return tuple(i for i in self.held if i not in background)
+
+    def marks(self) -> Sequence[int]:
+        """Return the class id of every object that is marked, ignore regions left out."""
+        ids: list[int] = self.label_ids[~self.crowd].tolist()
+        return ids
+
+    def text(self, names: Sequence[str]) -> str:
+        """Return what identifies the target in a dataset's fingerprint."""
+        rows = zip(self.label_ids, self.boxes_xyxy.round(4), strict=True)
+        return ";".join(sorted(f"{names[i]} {' '.join(f'{v:g}' for v in b)}" for i, b in rows))
+
+    def cell(self, names: Sequence[str]) -> str:
+        """Return what split.csv says of it: objects do not fit into a cell."""
+        return ""
+
     def renamed(self, ids: NDArray[np.int64]) -> "Objects":
-        """Give the objects with class id `ids[k]` for k."""
+        """Return the objects with class id `ids[k]` for k."""
         return replace(self, label_ids=ids[self.label_ids])
 
     def place(self, index: int) -> tuple[str, int | None]:

@@ -22,7 +22,6 @@ from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.link_cache import cached_links
 from eyewright.data.links import Link
-from eyewright.data.objects import Objects
 from eyewright.data.tree import ArrayTree
 from eyewright.imaging.decode import ImageInfo, read_thumbnail
 from eyewright.imaging.fingerprint import (
@@ -154,12 +153,8 @@ def dataset_fingerprint(dataset: Dataset, scan: Scan) -> str:
 
 def target_text(dataset: Dataset, sample: Sample) -> str:
     """Say what a sample is labelled as: its class, its objects' names and boxes, or its mask's digest."""
-    if dataset.task == "classify":
-        return dataset.labels.names[int(sample.target)]
-    if isinstance(sample.target, Objects):
-        rows = zip(sample.target.label_ids, sample.target.boxes_xyxy.round(4), strict=True)
-        return ";".join(sorted(f"{dataset.labels.names[i]} {' '.join(f'{v:g}' for v in b)}" for i, b in rows))
-    return hashlib.sha256(sample.target.tree.content(sample.target.name)).hexdigest()
+    text: str = sample.target.text(dataset.labels.names)
+    return text
 
 
 def _look_at(dataset: Dataset, part: range, isolated: LookPool | None) -> list[tuple[Record, NDArray[np.uint8] | None]]:

@@ -305,14 +305,7 @@ def _data_for(
     dataset = _split(data, bundle.task_name, ignore, seed=own, quiet=quiet, say=say)
     if set(dataset.labels.names) != set(bundle.labels.names):
         raise DatasetError("the data does not have the classes of the model", fix="pass the data it was trained on")
-    if dataset.labels != bundle.labels:
-        ids = dataset.labels.mapping_to(bundle.labels)
-        if dataset.task == "classify":
-            samples = (replace(s, target=int(ids[s.target])) for s in dataset.samples)
-            dataset = replace(dataset, samples=tuple(samples), labels=bundle.labels)
-        else:
-            dataset = dataset.relabelled(bundle.labels)
-    return dataset
+    return dataset.relabelled(bundle.labels)
 
 
 def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":

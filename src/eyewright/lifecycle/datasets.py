@@ -211,7 +211,8 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
             f"{len(missing)} of the run's {' and '.join(splits)} images are gone, such as {missing[0]!r}",
             fix="pass the dataset",
         )
-    if owner.task_name != "classify":
+    if not any(r["label"] for r in rows.values()):
+        # What is learnt does not fit into a cell of split.csv: it is read from the data again.
         dataset = dataset.relabelled(owner.labels)
         here = {s.id: s for s in dataset.samples}
         kept = (replace(here[i], split=r["split"], group=r.get("group") or here[i].group) for i, r in rows.items())  # type: ignore[arg-type]
@@ -248,10 +249,7 @@ def with_feedback(dataset: "Dataset", folder: Path) -> "Dataset":
 
 def _in_classes(other: "Dataset", dataset: "Dataset") -> "Dataset":
     """Return `other` with the class ids of `dataset`."""
-    if dataset.task != "classify":
-        return other.relabelled(dataset.labels)
-    ids = other.labels.mapping_to(dataset.labels)
-    return other.with_samples(replace(s, target=int(ids[s.target])) for s in other.samples)
+    return other.relabelled(dataset.labels)
 
 
 def known_images(owner: "Run | Bundle | None") -> set[str]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyewright.core.errors import UsageError
 from eyewright.core.report import Finding
+from eyewright.core.task import task_of
 from eyewright.lifecycle.datasets import PathLike, Say, known_task, scan_of, silent
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ def doctor(
 
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
-    if labels and dataset.task != "classify":
-        raise UsageError(
-            f"expected classes to doubt with labels, found {dataset.task!r} data", fix="leave --labels out"
-        )
+    if labels:
+        task_of(dataset.task).require("label_check")
     observe(dataset)
     scan = scan_of(dataset, quiet=quiet)
     grouping = find_groups(dataset, scan, group_by=group_by)

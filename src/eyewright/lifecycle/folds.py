@@ -18,6 +18,7 @@ from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
+from eyewright.core.task import task_of
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent
 from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
@@ -94,8 +95,8 @@ def cross_validate(
     if isinstance(data, str | Path):
         data = open_readable(data, label_depth=label_depth, task=resolved.task, ignore=ignore, quiet=quiet, say=say)
     check_model(resolved.model, data.task)
-    if ensemble and data.task in ("detect", "instance"):
-        raise UsageError("expected no ensemble of boxes, which have no mean, found one", fix="leave --ensemble out")
+    if ensemble:
+        task_of(data.task).require("ensemble")
     folder = Path(out) if out is not None else free_folder(Path("runs") / data.task, f"{data.name}-folds")
     if not resume and (folder / "folds.json").exists():
         raise UsageError(f"a cross-validation is already in {str(folder)!r}", fix="choose another --out, or --resume")
@@ -195,7 +196,6 @@ def _together(
     quiet: bool,
     say: Say,
 ) -> FoldsResult:
-    from eyewright.core.task import task_of
     from eyewright.data import audit_dataset
     from eyewright.evaluation import write_report
     from eyewright.evaluation.novelty import novelty_finding
@@ -253,7 +253,6 @@ def _measure_classes(
 ) -> tuple[Report, "Dataset", list[dict[str, float]], Mapping[str, Any], str]:
     """Measure each fold on its own test part, and all images by the mean of the nets that had not seen them."""
     from eyewright.core.rng import generator
-    from eyewright.core.task import task_of
     from eyewright.evaluation import predict_dataset, report_predictions
     from eyewright.evaluation.pictures import choose_pictures
     from eyewright.imaging.preparation import Placement
@@ -352,7 +351,7 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     write_bytes(folder / FEATURES_FILE, pack_features(scan, learnt))
     for sample, record in zip(dataset.samples, scan.records, strict=True):
         if sample.id not in rows:
-            label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
+            label = sample.target.cell(dataset.labels.names)
             rows[sample.id] = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
             rows[sample.id]["group"] = sample.group or ""
     buffer = io.StringIO()
@@ -364,7 +363,8 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
         write_bytes(folder / LOOKS_FILE, (first.folder / LOOKS_FILE).read_bytes())
     write_text(folder / "metrics.csv", (first.folder / "metrics.csv").read_text("utf-8"))
     n = sum(r.about["calibration"]["n"] for r in runs)
-    calibrated = "temperature, each member" if dataset.task == "classify" else "none"
+    own = str(first.about["calibration"]["method"])
+    calibrated = own if own == "none" else f"{own}, each member"
     about = {
         **first.about,
         "members": len(runs),

@@ -259,11 +259,7 @@ def _split_as(
 def _in_classes_of(old: "Dataset", parent: "Bundle") -> "Dataset":
     if set(old.labels.names) != set(parent.labels.names):
         raise DatasetError("the data does not have the classes of the model", fix="pass the data it was trained on")
-    if old.task != "classify":
-        return old.relabelled(parent.labels)
-    ids = old.labels.mapping_to(parent.labels)
-    samples = tuple(replace(s, target=int(ids[s.target])) for s in old.samples)
-    return replace(old, samples=samples, labels=parent.labels)
+    return old.relabelled(parent.labels)
 
 
 def _without_leaks(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.task import task_of
 from eyewright.lifecycle.datasets import PathLike, Say
 from eyewright.lifecycle.opening import load_model
 
@@ -75,8 +76,7 @@ def with_unlabelled(
     from eyewright.imaging import write_image
     from eyewright.imaging.headers import FORMATS
 
-    if dataset.task == "instance":
-        raise UsageError("expected no --unlabelled for instances", fix="label the images, or distil without them")
+    task_of(dataset.task).require("unlabelled")
     tree = FolderTree(Path(place))
     known = {extension for several in FORMATS.values() for extension in several}
     names = [n for n in tree.names() if Path(n).suffix.lower() in known]

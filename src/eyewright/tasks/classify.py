@@ -2,7 +2,7 @@
 
 __all__ = ["TASK", "ClassPrediction", "ClassTarget"]
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -222,6 +222,11 @@ def labelled(answers: NDArray[Any]) -> NDArray[Any]:
     return hot
 
 
+def counted(marks: Sequence[int]) -> Iterable[int]:
+    """Return what a dataset counts: an image for each class that it shows."""
+    return set(marks)
+
+
 def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
     """Return probabilities of 12 images, and class ids."""
     raw = rng.random((12, 3)).astype(np.float32)
@@ -288,6 +293,7 @@ TASK = Task(
     example=example,
     reference="probabilities",
     learner="eyewright.learners.classify:LEARNER",
+    counted=counted,
     followed="accuracy",
     spellings=MappingProxyType({"f1": "f1_macro"}),
 )

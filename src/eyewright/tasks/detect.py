@@ -3,7 +3,7 @@
 __all__ = ["DEFAULT_IOU", "LEAST_SCORE", "TASK", "BoxPrediction", "MaskCrop"]
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -317,6 +317,11 @@ def _inner_box(placement: "Placement") -> NDArray[np.float64]:
     return np.array([ox, oy, ox + width * sx, oy + height * sy])
 
 
+def counted(marks: Sequence[int]) -> Iterable[int]:
+    """Return what a dataset counts: every object."""
+    return marks
+
+
 def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
     """Return six boxes in each of 12 images, and two true objects in each."""
     corner = rng.random((12, 6, 2)) * [16, 10]
@@ -368,6 +373,7 @@ TASK = Task(
     example=example,
     reference="objects",
     learner="eyewright.learners.detect:LEARNER",
+    counted=counted,
     followed="ap50",
     spellings=MappingProxyType({"map": "ap", "map50": "ap50"}),
 )

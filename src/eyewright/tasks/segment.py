@@ -2,7 +2,7 @@
 
 __all__ = ["TASK", "MaskPrediction", "paint"]
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -328,6 +328,11 @@ def labelled(answers: NDArray[Any]) -> NDArray[Any]:
     return answers
 
 
+def counted(marks: Sequence[int]) -> Iterable[int]:
+    """Return what a dataset counts: an image for each class that it shows."""
+    return set(marks)
+
+
 def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
     """Return probabilities at every pixel of 12 images, and masks."""
     raw = rng.random((12, 3, 16, 24)).astype(np.float32)
@@ -373,6 +378,7 @@ TASK = Task(
     example=example,
     reference="class_shares",
     learner="eyewright.learners.segment:LEARNER",
+    counted=counted,
     followed="miou",
     spellings=MappingProxyType({"mean_iou": "miou"}),
 )

@@ -235,7 +235,7 @@ def _split_csv(dataset: Dataset, scan: Scan, near: Mapping[int, tuple[float, flo
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(SPLIT_COLUMNS)
     for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
-        label = dataset.labels.names[sample.target] if dataset.task == "classify" else ""
+        label = sample.target.cell(dataset.labels.names)
         cells = ["" if math.isnan(v) else f"{v:.6g}" for v in near.get(i, (math.nan, math.nan))]
         writer.writerow((sample.id, sample.split, label, record.digest, sample.group or "", *cells))
     return buffer.getvalue()

@@ -12,6 +12,7 @@ __all__ = [
     "read_masks",
 ]
 
+import hashlib
 import json
 import posixpath
 import re
@@ -87,7 +88,7 @@ class MaskFile:
         return ids
 
     def renamed(self, ids: NDArray[np.int64]) -> "MaskFile":
-        """Give the mask with class id `ids[k]` for k."""
+        """Return the mask with class id `ids[k]` for k."""
         return MaskFile(self.tree, self.name, MappingProxyType({v: int(ids[k]) for v, k in self.table.items()}))
 
     def usable(self, size_hw: tuple[int, int]) -> bool:
@@ -110,6 +111,22 @@ class MaskFile:
         except EyewrightError:
             return ()
         return tuple(found[found != IGNORE].tolist())
+
+    def strata(self, background: frozenset[int]) -> tuple[int, ...]:
+        """The classes that a split keeps the shares of."""
+        return tuple(i for i in self.held if i not in background)
+
+    def marks(self) -> Sequence[int]:
+        """Return the ids of the classes that it holds."""
+        return self.held
+
+    def text(self, names: Sequence[str]) -> str:
+        """Return what identifies the target in a dataset's fingerprint."""
+        return hashlib.sha256(self.tree.content(self.name)).hexdigest()
+
+    def cell(self, names: Sequence[str]) -> str:
+        """Return what split.csv says of it: a mask does not fit into a cell."""
+        return ""
 
     def values(self) -> NDArray[np.integer]:
         """Give what the file holds, (H, W).
