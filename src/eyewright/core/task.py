@@ -26,6 +26,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "ensemble": "--ensemble",
         "import": "importing a model",
         "label_check": "--labels",
+        "mask": "a mask as feedback",
         "mixing": "--mixup or --cutmix",
         "gradients": "an explanation by gradients",
         "unlabelled": "--unlabelled",
@@ -163,7 +164,7 @@ class Task:
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
-        counted: the class ids of all marks of one image to those that a dataset counts: of each object, or of each class once.
+        counted: the class ids of all marks of one image to those that a dataset counts.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         spellings: other names of metrics that users of this field type.
     """

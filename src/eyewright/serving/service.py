@@ -16,6 +16,7 @@ import msgspec
 
 from eyewright.core import errors
 from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.core.task import task_of
 from eyewright.serving.crew import Crew
 from eyewright.serving.exchange import HttpError
 from eyewright.serving.messages import Answer, Array, Job, Seen
@@ -195,8 +196,7 @@ class Service:
         Raises:
             EyewrightError: as `predict`; UsageError: a model without masks, or a number that is no class.
         """
-        if model.task != "segment":
-            raise UsageError(f"expected a mask for a model of 'segment', found {model.task!r}", fix="send JSON")
+        task_of(model.task).require("mask")
         if not data:
             raise HttpError(400, "empty", "expected a mask, found an empty body", fix="send the file's bytes")
         answer = await self._ask(model.name, data, Options(), ("mask",), time.monotonic())

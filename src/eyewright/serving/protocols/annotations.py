@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from eyewright.core.errors import EyewrightError
+from eyewright.core.task import task_of
 from eyewright.data.readers.label_studio import decode_brush
 from eyewright.imaging.rasters import encode_counts, pack_counts
 
@@ -60,20 +61,25 @@ def _origin(row: Mapping[str, Any]) -> str:
     return found.partition(".")[0][:80] if isinstance(found, str) else ""
 
 
+# Of a model that is not served any more its task is not known.
+_ANY = ["Choices", "RectangleLabels", "BrushLabels"]
+
+
 def _content(rows: list[dict[str, Any]], task: str) -> dict[str, Any]:
     objects = []
+    tags = task_of(task).foreign["label-studio"].split() if task else _ANY
     for row in rows:
         value = row["value"]
         if isinstance(value.get("choices"), list) and value["choices"]:
             return {"label": str(value["choices"][0])[:200]}
         one = None
-        if "rectanglelabels" in value and task != "segment":
+        if "rectanglelabels" in value and "RectangleLabels" in tags:
             one = _box(row)
-        elif "brushlabels" in value and task != "detect":
+        elif "brushlabels" in value and "BrushLabels" in tags:
             one = _brush(row)
         if one is not None:
             objects.append(one)
-    return {} if task == "classify" else {"objects": objects}
+    return {} if tags == ["Choices"] else {"objects": objects}
 
 
 def _box(row: Mapping[str, Any]) -> dict[str, Any] | None:
