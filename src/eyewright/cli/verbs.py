@@ -91,6 +91,7 @@ def _run_result(done: Any) -> Result:
         "out": dict(done.paths),
         "metrics": metrics(done.report),
         "account": done.run.about["dataset"].get("account", {}),
+        "leaks": done.run.about["dataset"].get("leaks"),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
     }
@@ -123,6 +124,7 @@ def _train(o: argparse.Namespace) -> Result:
         "out": {"run": run.folder.resolve()},
         "metrics": {metric: value},
         "account": run.about["dataset"].get("account", {}),
+        "leaks": run.about["dataset"].get("leaks"),
         "text": text,
     }
 
@@ -135,9 +137,10 @@ def _train_folds(o: argparse.Namespace) -> Result:
         raise UsageError("expected --folds with --repeats and --ensemble, found none", fix="add --folds 5")
     if o.tune is not None or o.log is not None:
         raise UsageError("expected --folds alone, found it with --tune or --log", fix="leave one out")
-    if o.allow_leaks:
-        raise UsageError("expected no --allow-leaks with --folds, whose parts never leak", fix="leave it out")
-    data = {k: v for k, v in data_options(o).items() if k != "allow_leaks"}
+    if o.allow_leaks or o.leaks is not None:
+        named = "--leaks" if o.leaks is not None else "--allow-leaks"
+        raise UsageError(f"expected no {named} with --folds, whose parts never leak", fix="leave it out")
+    data = {k: v for k, v in data_options(o).items() if k not in ("leaks", "allow_leaks")}
     found = lifecycle.cross_validate(
         o.data,
         folds=o.folds,
@@ -410,6 +413,7 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
         "group_by": o.group_by,
         "label_depth": o.label_depth,
         "ignore": tuple(o.ignore),
+        "leaks": o.leaks,
         "allow_leaks": o.allow_leaks,
         "workers": o.workers,
     }

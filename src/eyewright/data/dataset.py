@@ -16,6 +16,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
 from eyewright.data.account import Account
+from eyewright.data.copies import Leaks
 from eyewright.data.grouping import Grouping
 from eyewright.data.objects import Objects
 from eyewright.data.tree import Tree
@@ -52,7 +53,8 @@ class Dataset:
     `format` names how it was read; `notes` are sentences for the user; `skipped` are files that are no samples;
     `problems` are what was wrong in the annotations while they were read. `grouping` says what belongs together, once
     that was looked for; `Sample.group` is then the group of every sample that is in one.
-    `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were.
+    `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were. `leaks` says what was done
+    about copies between the parts, once it was (`settle_leaks`).
     """
 
     tree: Tree
@@ -68,6 +70,7 @@ class Dataset:
     ignore: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     account: Account = field(default_factory=Account)
+    leaks: Leaks | None = None
 
     def __len__(self) -> int:
         return len(self.samples)

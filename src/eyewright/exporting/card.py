@@ -123,11 +123,17 @@ or `eyewright predict . --source image.jpg`. Without Eyewright: `{manifest.model
 {about.get("model")} ({about.get("parameters") or 0:,} weights), trained on {images.get("train", 0)} images of
 {data.get("name")} (fingerprint `{str(data.get("fingerprint"))[:16]}`), {training.get("epochs")} epochs,
 seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the digests of all files.
-
+{_left_out(data)}
 ## Limits
 
 {words.limits}
 """
+
+
+def _left_out(data: Mapping[str, Any]) -> str:
+    """Return what was left out of training because it is a copy of a held-out image."""
+    said = (data.get("leaks") or {}).get("said")
+    return f"\n{_cell(said)}.\n" if said else ""
 
 
 def _compressed(manifest: Manifest) -> str:

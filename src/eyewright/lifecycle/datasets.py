@@ -14,7 +14,10 @@ __all__ = [
     "part_of_path",
     "part_of_run",
     "scan_of",
+    "settled",
     "silent",
+    "untouched",
+    "without_copies",
     "usable_masks",
     "with_feedback",
 ]
@@ -152,6 +155,31 @@ def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
     return scan.chosen(chosen)
 
 
+def settled(dataset: "Dataset", leaks: str | None, allow_leaks: bool = False, *, quiet: bool = True) -> "Dataset":
+    """Return the dataset as it is trained on: without copies of test images, or refused; see `data.settle_leaks`."""
+    from eyewright.data import leak_rule, settle_leaks
+
+    rule = leak_rule(leaks, allow_leaks)
+    return settle_leaks(dataset, scan_of(dataset, quiet=quiet), rule)
+
+
+def without_copies(dataset: "Dataset", *, quiet: bool = True) -> "Dataset":
+    """Return the dataset without images of other parts that are copies of its given test images.
+
+    Raises:
+        LeakError: they are more than 1 % of the others.
+    """
+    from eyewright.data import settle_leaks
+
+    if "test" not in dataset.splits or len(dataset.splits) == 1:
+        return dataset
+    joined = dataset.with_samples(replace(s, split="train") if s.split == "val" else s for s in dataset.samples)
+    kept = settle_leaks(joined, scan_of(dataset, quiet=quiet), "drop")
+    ids = {s.id for s in kept.samples}
+    left = replace(kept, leaks=None, samples=tuple(s for s in dataset.samples if s.id in ids))
+    return left
+
+
 def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
     if isinstance(data, str | Path):
         return load_dataset(data, **options)
@@ -269,6 +297,17 @@ def fingerprint_of(dataset: "Dataset", *, quiet: bool) -> str:
     from eyewright.data import dataset_fingerprint
 
     return dataset_fingerprint(dataset, scan_of(dataset, quiet=quiet))
+
+
+def untouched(owner: "Run | None", dataset: "Dataset", *, quiet: bool) -> bool:
+    """Tell whether `dataset` is of the run's own test part, whose copies in training were dealt with before it."""
+    if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):
+        return False
+    rows = {r["id"]: r for r in owner.split_rows() if r["split"] == "test"}
+    if not all(s.id in rows for s in dataset.samples):
+        return False
+    records = scan_of(dataset, quiet=quiet).records
+    return all(rows[s.id]["sha256"] == r.digest for s, r in zip(dataset.samples, records, strict=True))
 
 
 def count_seen(dataset: "Dataset", known: set[str], *, quiet: bool) -> int:

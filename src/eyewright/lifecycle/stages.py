@@ -33,7 +33,9 @@ from eyewright.lifecycle.datasets import (
     part_of_path,
     part_of_run,
     scan_of,
+    settled,
     silent,
+    untouched,
 )
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import (
@@ -67,6 +69,7 @@ def train(
     recipe: "Recipe | None" = None,
     resume: bool = False,
     weights: "PathLike | None" = None,
+    leaks: str | None = None,
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
@@ -87,13 +90,18 @@ def train(
     annealed when the time is over, counted from this call. `weights` are those to begin with,
     of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is learnt from beside
     the labels (`step` is not for that then). `log` ("tensorboard" or "mlflow") writes every epoch's
-    numbers for that too, and `observe` is called with them.
+    numbers for that too, and `observe` is called with them. `leaks` says what becomes of training images that are
+    copies of images in a given test or validation part: "drop" (the default) leaves up to 1 % of the training images
+    out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down.
 
     Raises:
-        DatasetError, LeakError: the data cannot be trained on; `allow_leaks` overrides a leak and is written down.
+        DatasetError, LeakError: the data cannot be trained on.
         UsageError: an option that is unknown or out of range.
     """
+    from eyewright.data import leak_rule
+
     started = time.monotonic()
+    leaks = leak_rule(leaks, allow_leaks)
     need_torch()
     resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options)
     if resolved.task != "auto":
@@ -123,7 +131,7 @@ def train(
         deadline=deadline,
         resume=resume,
         weights=weights,
-        allow_leaks=allow_leaks,
+        leaks=leaks,
         workers=workers,
         step=step,
         log=log,
@@ -142,7 +150,7 @@ def train_on(
     resume: bool = False,
     weights: "PathLike | None" = None,
     preparation: "Preparation | None" = None,
-    allow_leaks: bool = False,
+    leaks: str | None = None,
     workers: int | None = None,
     step: Any = None,
     log: str | None = None,
@@ -154,32 +162,29 @@ def train_on(
     """Train on a split dataset into `folder`: what `train` does when the data is there and the recipe is read.
 
     `deadline` is a `time.monotonic` value. `preparation` is that of the model whose `weights` training begins with;
-    `notes` go into `run.json`.
+    `notes` go into `run.json`. `leaks` is as for `train`.
 
     Raises:
-        LeakError: images on both sides of the split.
+        LeakError: too many images on both sides of the split, or any that `leaks` refuses.
         BudgetError: the deadline is too near.
     """
     from eyewright.catalog import build_of
-    from eyewright.data import audit_dataset, find_leaks
+    from eyewright.data import audit_dataset
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model
     from eyewright.training.steps import plain_step
     from eyewright.training.watchers import watch
 
+    dataset = settled(dataset, leaks, quiet=quiet)
     scan = scan_of(dataset, quiet=quiet)
     findings = audit_dataset(dataset, scan)
-    leaks = find_leaks(findings)
-    if leaks and not allow_leaks:
-        raise LeakError(
-            f"{len(leaks)} image{'s' * (len(leaks) != 1)} on both sides of the split: "
-            f"{leaks[0].path!r} is {leaks[0].message}",
-            fix="see eyewright doctor; remove them, or override with --allow-leaks",
-        )
+    found = dataset.leaks
+    assert found is not None
     if deadline is not None and deadline - time.monotonic() < 2:
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
     say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
-    warning = f"Trained with {len(leaks)} images on both sides of the split (--allow-leaks): results are too good."
+    for warning in found.warnings():
+        say(f"warning: {warning}")
     first = rank_of() == 0
     with watch(log if first else None, folder, recipe.to_json()) as watcher:
 
@@ -205,7 +210,8 @@ def train_on(
                 "data_path": str(dataset.root.resolve()),
                 "ignore": list(dataset.ignore),
                 "audit": findings,
-                "warnings": [warning] if leaks else [],
+                "warnings": list(found.warnings()),
+                "leaks": found.to_json(every=True),
                 **(notes or {}),
             },
             quiet=quiet,
@@ -265,7 +271,7 @@ def evaluate(
                     "this is the data that the bundle was trained on", fix="evaluate its run, or other images"
                 )
         known = known_images(owner or predictor)
-        if known:
+        if known and not untouched(owner, dataset, quiet=quiet):
             seen = count_seen(dataset, known, quiet=quiet)
             if seen and not allow_leaks:
                 raise LeakError(
@@ -485,6 +491,9 @@ def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> d
             "training": f"{training['epochs']} epochs in {show_duration(training['seconds'])}; {training['stopped']}",
             "best epoch": f"{training['best_epoch']}, {_validated(about)}",
         }
+        left_out = (about.get("leaks") or {}).get("said")
+        if left_out:
+            facts["left out of training"] = left_out
         grouping = about.get("grouping")
         if grouping is not None:
             facts["what belongs together"] = f"{grouping['words']} (rule: {grouping['rule']})"

@@ -168,6 +168,7 @@ def train_model(
                 "groups": {s: _groups_of(dataset, s) for s in dataset.splits},
                 "notes": list(dataset.notes),
                 "account": dataset.account.to_json(),
+                "leaks": None if dataset.leaks is None else dataset.leaks.to_json(),
             },
             "grouping": None if dataset.grouping is None else _grouping(dataset.grouping),
             "seed": resolved.seed,
