@@ -232,6 +232,7 @@ def add_leaks(p: argparse.ArgumentParser) -> None:
 def _add_measured(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
+    p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: intervals are over what it matches alike")
     p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)

@@ -86,9 +86,8 @@ class Leaks:
             )
         return tuple(found)
 
-    def to_json(self, *, every: bool = False) -> dict[str, Any]:
-        """Return the numbers; with `every` the list of all copies, else the first 10."""
-        shown = self.copies if every else self.copies[:10]
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers and what is to be said of them."""
         return {
             "rule": self.rule,
             "copies": len(self.copies),
@@ -96,8 +95,11 @@ class Leaks:
             "siblings": self.siblings,
             "sibling_groups": self.sibling_groups,
             "said": self.note(),
-            "list": [{"id": c.id, "part": c.part, "of": c.of, "of_part": c.of_part, "how": c.how} for c in shown],
         }
+
+    def listed(self) -> list[dict[str, str]]:
+        """Return every copy as plain JSON types, for run.json."""
+        return [{"id": c.id, "part": c.part, "of": c.of, "of_part": c.of_part, "how": c.how} for c in self.copies]
 
 
 def _share(n: int, total: int) -> str:

@@ -176,7 +176,8 @@ def _finish(
         "method": winner.method,
         "kept_in_float": list(winner.keep),
         "budget": bounds.to_json(),
-        "measured_on": {"split": "test" if "test" in parent.data.splits else "val", "images": judged.n},
+        "measured_on": {"split": "test" if "test" in parent.data.splits else "val", "images": judged.n}
+        | ({} if judged.groups is None else {"groups": judged.groups}),
         "drops": {k: asdict(m) for k, m in judged.drops.items()},
         "changed": [dict(c) for c in judged.changed[:200]],
         "changed_answers": len(judged.changed),

@@ -6,6 +6,7 @@ __all__ = [
     "data_of_run",
     "dataset_of",
     "fingerprint_of",
+    "grouped_as",
     "ignored_by",
     "known_images",
     "known_task",
@@ -13,6 +14,7 @@ __all__ = [
     "open_readable",
     "part_of_path",
     "part_of_run",
+    "rule_of",
     "scan_of",
     "settled",
     "silent",
@@ -23,7 +25,7 @@ __all__ = [
 ]
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -297,6 +299,36 @@ def fingerprint_of(dataset: "Dataset", *, quiet: bool) -> str:
     from eyewright.data import dataset_fingerprint
 
     return dataset_fingerprint(dataset, scan_of(dataset, quiet=quiet))
+
+
+def rule_of(about: Mapping[str, Any]) -> str | None:
+    """Return the `--group-by` rule of a run or of a bundle's provenance; None where none was given."""
+    rule = (about.get("grouping") or {}).get("rule")
+    return None if rule in (None, "auto", "none") else str(rule)
+
+
+def grouped_as(
+    about: Mapping[str, Any], dataset: "Dataset", *, group_by: str | None = None, quiet: bool = True
+) -> "Dataset":
+    """Return images that are only measured with the group of each, found as a split finds them.
+
+    `group_by` is the user's rule. Without it the rule of the model that is measured (`about`, of a run or a bundle) is
+    tried, and names are looked through where it matches none of them or puts all of them into one group.
+
+    Raises:
+        UsageError: `group_by` cannot be used.
+    """
+    from eyewright.data.grouped import find_groups, with_groups
+
+    scan = scan_of(dataset, quiet=quiet)
+    known = rule_of(about) if group_by is None else group_by
+    try:
+        grouping = find_groups(dataset, scan, group_by=known)
+    except UsageError:
+        if group_by is not None:
+            raise
+        grouping = find_groups(dataset, scan)
+    return with_groups(dataset, grouping)
 
 
 def untouched(owner: "Run | None", dataset: "Dataset", *, quiet: bool) -> bool:

@@ -12,9 +12,11 @@ from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageE
 from eyewright.lifecycle.datasets import (
     FEEDBACK,
     Say,
+    grouped_as,
     known_images,
     load_dataset,
     open_readable,
+    rule_of,
     scan_of,
     settled,
     silent,
@@ -208,12 +210,14 @@ def _as_before(
     if parent.split:
         given = open_readable(data, label_depth=label_depth, task=parent.task_name, quiet=quiet, say=say)
         old, notes, fresh = _split_as(given, parent.split, quiet=quiet)
+        old = grouped_as(parent.manifest.provenance, old, quiet=quiet)
     else:
         seed = parent.manifest.provenance.get("seed")
         old = load_dataset(
             data,
             task=parent.task_name,
             seed=seed if isinstance(seed, int) else recipe.seed,
+            group_by=rule_of(parent.manifest.provenance),
             label_depth=label_depth,
             quiet=quiet,
             say=say,
@@ -312,7 +316,7 @@ def _without_leaks(
     for g in groups:
         members[g] = members.get(g, 0) + 1
     kept = tuple(
-        replace(s, group=s.group or f"g{g}") if members[g] > 1 else s
+        replace(s, group=f"g{g}") if members[g] > 1 else s
         for i, (s, g) in enumerate(zip(joined, groups, strict=True))
         if i not in out
     )
