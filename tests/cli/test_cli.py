@@ -295,8 +295,8 @@ def test_an_overridden_leak_is_written_down(tmp_path: Path, shapes: Path) -> Non
     args = ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--epochs", "2", "--quiet"]
     assert main(args) == 3
     assert main([*args, "--allow-leaks"]) == 0
-    assert "both sides of the split (--allow-leaks)" in (tmp_path / "out/report.html").read_text()
-    assert "--allow-leaks" in (tmp_path / "out/report.md").read_text()
+    assert "both sides of the split (--leaks allow)" in (tmp_path / "out/report.html").read_text()
+    assert "--leaks allow" in (tmp_path / "out/report.md").read_text()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders too")

@@ -96,13 +96,25 @@ def test_a_series_is_a_note_with_nothing_to_do(photos: Path) -> None:
     assert found.fix.startswith("nothing")
 
 
-def test_a_series_over_a_given_split_is_a_leak(photos: Path) -> None:
+def test_a_series_over_a_given_split_is_a_warning_because_its_frames_are_no_copies(photos: Path) -> None:
     data = open_dataset(photos)
     last = len(data) - 1
     assert {data.samples[0].split, data.samples[last].split} == {"train", "test"}
     grouping = Grouping(groups=(Group("series", (0, last), "frames"),))
     found = audit_dataset(data, scan_dataset(data, quiet=True), grouping)
-    assert len(find_leaks(found)) == 1
+    assert [f.severity for f in found if f.code == "leak"] == ["warning"]
+    assert not find_leaks(found)
+
+
+def test_a_copy_within_a_series_over_a_given_split_is_still_an_error(photos: Path) -> None:
+    few = Image.fromarray(np.random.default_rng(5).integers(40, 216, (8, 12, 3)).astype(np.uint8))
+    pixels = np.asarray(few.resize((96, 64), Image.Resampling.BICUBIC))
+    put(photos / "train/nut/00.png", pixels)
+    put(photos / "test/nut/copy.png", (pixels * 0.8 + 5).astype(np.uint8))
+    data = open_dataset(photos)
+    grouping = Grouping(groups=(Group("series", tuple(range(len(data))), "frames"),))
+    (found,) = find_leaks(audit_dataset(data, scan_dataset(data, quiet=True), grouping))
+    assert set(found.paths) == {"train/nut/00.png", "test/nut/copy.png"}
 
 
 def test_identical_images_within_a_stated_group_are_still_found(photos: Path) -> None:

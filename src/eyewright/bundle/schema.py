@@ -24,6 +24,8 @@ _MOST_FILES = 10_000
 
 _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 _Word = Annotated[str, Meta(max_length=1000)]
+_Sentence = Annotated[str, Meta(max_length=20_000)]
+_Sentences = Annotated[list[_Sentence], Meta(max_length=1000)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Side = Annotated[int, Meta(ge=1, le=8192)]
 _Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -107,14 +109,45 @@ class _Decoding(Struct, forbid_unknown_fields=True):
     contract: _Contract | None = None
 
 
+class _Leaks(Struct):
+    rule: _Word = ""
+    said: _Sentence = ""
+
+
 class _Dataset(Struct):
     name: _Word | None = None
     format: _Word | None = None
     fingerprint: _Word | None = None
+    images: dict[str, _Count] | None = None
+    groups: dict[str, _Count] | None = None
+    leaks: _Leaks | None = None
+
+
+class _Grouping(Struct):
+    rule: _Sentence = ""
+    words: _Sentence = ""
+    warnings: _Sentences = []
+
+
+class _Newest(Struct):
+    value: _Number | None
+    low: _Number | None
+    high: _Number | None
+    n: _Count
+
+
+class _Measured(Struct):
+    newest_third: _Newest | None = None
+    newest_of: _Word | None = None
+    said: _Sentences = []
 
 
 class _Training(Struct):
     seconds: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    epochs: _Count | None = None
+    best_epoch: _Count | None = None
+    metric: _Word | None = None
+    optimism: _Number | None = None
 
 
 class _Provenance(Struct):
@@ -124,6 +157,9 @@ class _Provenance(Struct):
     sha256: _Digest | None = None
     dataset: _Dataset | None = None
     training: _Training | None = None
+    grouping: _Grouping | None = None
+    warnings: _Sentences | None = None
+    measured: _Measured | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     versions: dict[str, _Word | None] | None = None
     hardware: dict[str, _Word | _Number | None] | None = None

@@ -291,7 +291,7 @@ def _retrain(o: argparse.Namespace) -> Result:
     options = {k: v for k, v in (("budget", o.budget), ("epochs", o.epochs), ("seed", o.seed)) if v is not None}
     found = lifecycle.retrain(
         o.data, out=o.out, home=o.home, log=o.log, bundle=o.bundle, promote=not o.no_promote,
-        allow_leaks=o.allow_leaks, **talk(o), **options
+        leaks=o.leaks, allow_leaks=o.allow_leaks, **talk(o), **options
     )  # fmt: skip
     text = [f"bundle   {shown_path(found.bundle)}", f"used     {found.new_images} images with feedback"]
     text += [f"not used {u.count}: {u.reason}" for u in found.unused]
@@ -397,7 +397,8 @@ def _options_retrain(p: argparse.ArgumentParser) -> None:
     p.add_argument("--bundle", metavar="BUNDLE", help="go on from this one (default: the champion)")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 10m")
     p.add_argument("--epochs", type=Number(1, 1_000_000), metavar="N")
-    p.add_argument("--allow-leaks", action="store_true", help="train although the data's own split leaks")
+    p.add_argument("--leaks", metavar="RULE", help="as for train: drop (default), refuse or allow")
+    p.add_argument("--allow-leaks", action="store_true", help="the same as --leaks allow")
     p.add_argument("--no-promote", action="store_true", help="only make and compare it")
 
 

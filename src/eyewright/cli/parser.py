@@ -216,13 +216,23 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: what it matches alike stays in one part")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
-    p.add_argument("--allow-leaks", action="store_true", help="train although images are on both sides of the split")
+    add_leaks(p)
     p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads that decode (default: all cores)")
+
+
+def add_leaks(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--leaks",
+        metavar="RULE",
+        help="copies between the data's own parts: drop (from training, up to 1 %%; the default), refuse or allow",
+    )
+    p.add_argument("--allow-leaks", action="store_true", help="the same as --leaks allow")
 
 
 def _add_measured(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
+    p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: intervals are over what it matches alike")
     p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)

@@ -69,6 +69,7 @@ def _run(o: argparse.Namespace) -> Result:
 def _run_result(done: Any) -> Result:
     from eyewright.core.task import task_of
     from eyewright.evaluation import said_findings, summarise
+    from eyewright.evaluation.validation import validation_facts
 
     bundle, report = shown_path(done.paths["bundle"]), shown_path(done.paths["report"])
     said = task_of(done.report.task).words.usage
@@ -92,6 +93,8 @@ def _run_result(done: Any) -> Result:
         "out": dict(done.paths),
         "metrics": metrics(done.report),
         "account": done.run.about["dataset"].get("account", {}),
+        "leaks": _leaks(done.run.about),
+        "validation": validation_facts(done.run.about),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
     }
@@ -99,6 +102,7 @@ def _run_result(done: Any) -> Result:
 
 def _train(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
+    from eyewright.evaluation.validation import say_validated, validation_facts
 
     if o.folds is not None or o.repeats is not None or o.ensemble:
         return _train_folds(o)
@@ -118,14 +122,25 @@ def _train(o: argparse.Namespace) -> Result:
     about = run.about["training"]
     metric = f"val_{about.get('metric', 'accuracy')}"
     value = {"value": about[metric], "low": None, "high": None, "n": run.about["calibration"]["n"]}
-    text = [f"run      {shown_path(run.folder)}", f"export   eyewright export {shown_path(run.folder)} --out BUNDLE"]
+    text = [
+        f"scored   {say_validated(run.about)}",
+        f"run      {shown_path(run.folder)}",
+        f"export   eyewright export {shown_path(run.folder)} --out BUNDLE",
+    ]
     return {
         "task": run.task_name,
         "out": {"run": run.folder.resolve()},
         "metrics": {metric: value},
         "account": run.about["dataset"].get("account", {}),
+        "leaks": _leaks(run.about),
+        "validation": validation_facts(run.about),
         "text": text,
     }
+
+
+def _leaks(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was done about copies between given parts, with the first few of them."""
+    return {**about["leaks"], "list": about["leaks"]["list"][:10]}
 
 
 def _train_folds(o: argparse.Namespace) -> Result:
@@ -136,9 +151,10 @@ def _train_folds(o: argparse.Namespace) -> Result:
         raise UsageError("expected --folds with --repeats and --ensemble, found none", fix="add --folds 5")
     if o.tune is not None or o.log is not None:
         raise UsageError("expected --folds alone, found it with --tune or --log", fix="leave one out")
-    if o.allow_leaks:
-        raise UsageError("expected no --allow-leaks with --folds, whose parts never leak", fix="leave it out")
-    data = {k: v for k, v in data_options(o).items() if k != "allow_leaks"}
+    if o.allow_leaks or o.leaks is not None:
+        named = "--leaks" if o.leaks is not None else "--allow-leaks"
+        raise UsageError(f"expected no {named} with --folds, whose parts never leak", fix="leave it out")
+    data = {k: v for k, v in data_options(o).items() if k not in ("leaks", "allow_leaks")}
     found = lifecycle.cross_validate(
         o.data,
         folds=o.folds,
@@ -169,6 +185,7 @@ def _train_folds(o: argparse.Namespace) -> Result:
 
 def _tune(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
+    from eyewright.evaluation.validation import say_validated, validation_facts
 
     if o.log is not None:
         raise UsageError("expected --tune without --log, whose trials are in study.db", fix="leave --log out")
@@ -181,6 +198,7 @@ def _tune(o: argparse.Namespace) -> Result:
     changed = ", ".join(f"{k} {v}" for k, v in found.chosen.items()) or "the recipe as it was"
     text = [
         f"chosen   {changed}",
+        f"scored   {say_validated(found.run.about)}; it is the best of {len(found.trials)} trials too",
         f"run      {shown_path(found.run.folder)}",
         f"measure  eyewright evaluate {shown_path(found.run.folder)}",
     ]
@@ -188,6 +206,7 @@ def _tune(o: argparse.Namespace) -> Result:
         "task": found.run.task_name,
         "out": {"run": found.run.folder.resolve(), "study": (found.folder / "study.db").resolve()},
         "metrics": {metric: value},
+        "validation": validation_facts(found.run.about),
         "chosen": dict(found.chosen),
         "trials": list(found.trials),
         "text": text,
@@ -203,6 +222,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         out=o.out,
         split=o.split,
         allow_leaks=o.allow_leaks,
+        group_by=o.group_by,
         label_depth=o.label_depth,
         ignore=tuple(o.ignore),
         seed=o.seed or 0,
@@ -229,6 +249,7 @@ def _compare(o: argparse.Namespace) -> Result:
         label_depth=o.label_depth,
         ignore=tuple(o.ignore),
         allow_leaks=o.allow_leaks,
+        group_by=o.group_by,
         seed=o.seed or 0,
         quiet=is_quiet(o),
     )
@@ -411,6 +432,7 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
         "group_by": o.group_by,
         "label_depth": o.label_depth,
         "ignore": tuple(o.ignore),
+        "leaks": o.leaks,
         "allow_leaks": o.allow_leaks,
         "workers": o.workers,
     }

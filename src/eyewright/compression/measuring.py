@@ -2,6 +2,7 @@
 
 __all__ = ["Judge", "Judged", "Ratio", "metric_names", "paired_speedup", "spelled"]
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,9 +17,14 @@ from eyewright.core.rng import generator
 from eyewright.core.task import MetricInfo, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.scene_comparison import Numbers, mask_numbers, object_numbers
+from eyewright.evaluation.together import group_names
 from eyewright.imaging.steps.corrupt import CORRUPTIONS, corrupt
-from eyewright.metrics.bootstrap import ClassNumbers, bootstrap_weights, percentile_interval, wilson_interval
+from eyewright.metrics.bootstrap import ClassNumbers, Resampling, percentile_interval, resample, share_interval
+from eyewright.metrics.groups import Kind
 
+_SHARES = frozenset({"accuracy", "balanced_accuracy", "f1_macro"})
+_BOUNDED = frozenset({"worst_class_recall", "ap", "ap50", "miou", "pixel_accuracy", "corruption"})
+_BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf), "brier": (0.0, 2.0), "ece": (0.0, 1.0)}
 _REPLICATES = 1000
 _CHUNK = 64
 _SEVERITY = 3
@@ -43,14 +49,15 @@ class Judged:
     """A model on a set of images, beside the model it is compared with.
 
     `metrics` are its own; `drops` how much worse it is (positive is worse), both with 95 % intervals, the drops from a
-    paired bootstrap. `changed` names the images whose answer is another: `id`, `before`, `after`, and for classes
-    `true`.
+    paired bootstrap; where images come in groups, both are over groups. `changed` names the images whose answer is
+    another: `id`, `before`, `after`, and for classes `true`.
     """
 
     metrics: Mapping[str, Metric]
     drops: Mapping[str, Metric]
     changed: tuple[Mapping[str, Any], ...]
     n: int
+    groups: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,19 +92,12 @@ class Judge:
         self._task = task_of(dataset.task)
         self._labels = parent.labels
         self._seed = seed
-        groups = [s.group for s in dataset.samples]
-        several = any(groups)
-        self._groups = np.array([g or s.id for g, s in zip(groups, dataset.samples, strict=True)]) if several else None
+        self._groups = group_names(dataset)
         self._worse = [_Corrupted.by(self._dataset, kind) for kind in CORRUPTIONS] if corruption else []
         self._parent, self._shown = self._look(parent)
 
     def __len__(self) -> int:
         return len(self._dataset)
-
-    @property
-    def _least_class(self) -> int:
-        counts = [k for k in self._dataset.counts().values() if k]
-        return min(counts, default=1)
 
     @property
     def parent_metrics(self) -> dict[str, Metric]:
@@ -111,34 +111,48 @@ class Judge:
         ones = np.ones((1, n))
         first, second = self._parent(ones), numbers(ones)
         drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in first}
-        for weights in self._weights():
+        plan = self._plan()
+        for weights in plan.weights():
             before, after = self._parent(weights), numbers(weights)
             for name, values in drawn.items():
                 values.append(_worse(self._task.metric(name), before[name], after[name]))
         drops = {}
+        method = "paired t over groups" if plan.by_t else "paired bootstrap"
         for name, values in drawn.items():
-            low, high = percentile_interval(np.concatenate(values))
             value = float(_worse(self._task.metric(name), first[name], second[name])[0])
+            low, high = plan.interval(value, np.concatenate(values), kind="plain")
             if low == high and (self._task.metric(name).counts or name == "corruption"):
                 # No answer that differs in a sample does not mean none at all.
-                spread = wilson_interval(0, self._least_class if name == "worst_class_recall" else n)[1]
+                spread = self._none_seen(name, plan)
                 low, high = low - spread, high + spread
-            drops[name] = Metric(_number(value), _number(low), _number(high), n, "paired bootstrap")
-        return Judged(self._metrics(numbers), drops, tuple(self._changes(shown)), n)
+            drops[name] = Metric(_number(value), _number(low), _number(high), n, method, groups=plan.n_groups)
+        return Judged(self._metrics(numbers), drops, tuple(self._changes(shown)), n, plan.n_groups)
 
-    def _weights(self) -> Any:
+    def _plan(self) -> Resampling:
         few = 200 if self._dataset.task != "classify" or self._worse else _REPLICATES
-        return bootstrap_weights(
-            len(self), replicates=few, rng=generator(self._seed, "compression"), groups=self._groups
-        )
+        return resample(len(self), replicates=few, rng=generator(self._seed, "compression"), groups=self._groups)
+
+    def _none_seen(self, name: str, plan: Resampling) -> float:
+        """Return how large a share may be of which these images, or those of the rarest class, show nothing."""
+        asked = np.ones(len(self), bool)
+        if name == "worst_class_recall":
+            counts = {k: n for k, n in enumerate(self._dataset.counts().values()) if n}
+            rarest = min(counts, key=lambda k: counts[k])
+            asked = self._dataset.targets == rarest
+        return share_interval(np.zeros(len(self)), asked, plan.clusters)[1]
 
     def _metrics(self, numbers: Numbers) -> dict[str, Metric]:
         point = numbers(np.ones((1, len(self))))
-        drawn = [numbers(w) for w in self._weights()]
+        plan = self._plan()
+        drawn = [numbers(w) for w in plan.weights()]
         found = {}
         for name, value in point.items():
-            low, high = percentile_interval(np.concatenate([d[name] for d in drawn]))
-            found[name] = Metric(_number(float(value[0])), _number(low), _number(high), len(self))
+            kind: Kind = "share" if name in _SHARES else "bounded" if name in _BOUNDED else "plain"
+            samples = np.concatenate([d[name] for d in drawn])
+            bounds = _BOUNDS.get(name, (-math.inf, math.inf))
+            low, high = plan.interval(float(value[0]), samples, kind=kind, bounds=bounds)
+            shown = (_number(float(value[0])), _number(low), _number(high))
+            found[name] = Metric(*shown, len(self), plan.method, groups=plan.n_groups)
         return found
 
     def _look(self, predictor: Predictor) -> tuple[Numbers, NDArray[np.float64]]:

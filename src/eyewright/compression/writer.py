@@ -19,6 +19,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.exporting.bundle_writer import (
     evidence_of,
     golden_pairs,
+    measured_of,
     pack_arrays,
     reference_numbers,
     seal,
@@ -75,6 +76,7 @@ def write_compressed(
         policy=dict(policy),
         compression=dict(compression),
         metrics=manifest.metrics if report is None else report.to_json()["metrics"],
+        provenance={**manifest.provenance, **({} if report is None else {"measured": measured_of(report)})},
         advice={},
         familiarity=familiarity,
         evidence={**manifest.evidence, **evidence},

@@ -7,6 +7,7 @@ from eyewright.data.formats import DATASET_FORMATS, open_dataset
 from eyewright.data.grouped import find_groups
 from eyewright.data.grouping import Group, Grouping, Proposal
 from eyewright.data.ignoring import ignore_classes
+from eyewright.data.leaks import leak_rule, settle_leaks
 from eyewright.data.scan import Scan, dataset_fingerprint, scan_dataset
 from eyewright.data.splits import fold_datasets, split_dataset
 
@@ -25,9 +26,11 @@ __all__ = [
     "find_leaks",
     "fold_datasets",
     "ignore_classes",
+    "leak_rule",
     "open_dataset",
     "ordered",
     "scan_dataset",
+    "settle_leaks",
     "split_dataset",
     "write_digits",
 ]

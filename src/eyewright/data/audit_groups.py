@@ -59,6 +59,8 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
     """
     found: list[Finding] = []
     budget = _JUDGED
+    for unit in _copies_within(scan, grouping.groups, leave):
+        found += _leaks(dataset, unit)
     for unit in _units(scan, grouping.groups, leave):
         found += _leaks(dataset, unit)
         conflict: Finding | None = None
@@ -97,6 +99,23 @@ def _units(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterat
                     yield _Unit("same", tuple(same), "the same bytes", identical=True)
 
 
+def _copies_within(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterator[_Unit]:
+    """Yield the verified copies within groups that more than copying joins, such as a frame that was saved twice."""
+    group_of = {i: k for k, g in enumerate(groups) if g.kind not in ("same", "copy") for i in g.members}
+    joined: dict[int, set[int]] = {}
+    how: dict[int, str] = {}
+    for link in scan.links if group_of else ():
+        if not link.exact or {link.i, link.j} & leave or group_of.get(link.i, -1) != group_of.get(link.j, -2):
+            continue
+        if scan.records[link.i].digest == scan.records[link.j].digest:
+            continue
+        both = joined.get(link.i, {link.i}) | joined.get(link.j, {link.j})
+        joined |= dict.fromkeys(both, both)
+        how[min(both)] = link.how
+    for own in {min(own): own for own in joined.values()}.values():
+        yield _Unit("copy", tuple(sorted(own)), how.get(min(own), "alike on pixels"))
+
+
 def _leaks(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:
     parts: dict[str, list[int]] = defaultdict(list)
     for i in unit.members:
@@ -111,12 +130,13 @@ def _leaks(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:
     where = "; ".join(f"{len(parts[p])} in {p}, such as {_id(dataset, parts[p][0])!r}" for p in held)
     text = f"{_noun(unit)} on both sides of the split: {where}"
     total = sum(s.split == first for s in dataset.samples)
-    if unit.kind in ("same", "copy", "series"):
+    if unit.kind in ("same", "copy"):
         taken = _names(dataset, out)
         share = f" ({len(parts[first]) / total:.1%} of {first})" if len(held) == 2 and len(out) > 1 else ""
         fix = f"remove {taken} from {' and '.join(held[:-1])}{share}; {held[-1]} stays as it is"
         severity: Literal["error", "warning"] = "error"
     else:
+        # They are no copies: training goes on, and the report says how new the test images are.
         fix = f"move the group to one part, or let eyewright split: the number is not of new {_what(unit)}"
         severity = "warning"
     order = [*out, *parts[held[-1]]]
@@ -124,7 +144,7 @@ def _leaks(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:
 
 
 def _what(unit: _Unit) -> str:
-    return {"object": "objects"}.get(unit.kind, "groups")
+    return {"object": "objects", "series": "series"}.get(unit.kind, "groups")
 
 
 def _class_conflict(dataset: Dataset, scan: Scan, unit: _Unit) -> Finding | None:

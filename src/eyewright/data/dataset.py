@@ -17,6 +17,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.data.account import Account
+from eyewright.data.copies import Leaks
 from eyewright.data.grouping import Grouping
 from eyewright.data.label import Label
 from eyewright.data.objects import Objects
@@ -59,7 +60,8 @@ class Dataset:
     `format` names how it was read; `notes` are sentences for the user; `skipped` are files that are no samples;
     `problems` are what was wrong in the annotations while they were read. `grouping` says what belongs together, once
     that was looked for; `Sample.group` is then the group of every sample that is in one.
-    `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were.
+    `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were. `leaks` says what was done
+    about copies between the parts, once it was (`settle_leaks`).
     """
 
     tree: Tree
@@ -75,6 +77,7 @@ class Dataset:
     ignore: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     account: Account = field(default_factory=Account)
+    leaks: Leaks | None = None
 
     def __len__(self) -> int:
         return len(self.samples)

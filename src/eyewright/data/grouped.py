@@ -191,7 +191,7 @@ def _keys_of(dataset: Dataset, group_by: str) -> list[str | None]:
             expression = re.compile(group_by)
         except re.error as error:
             raise UsageError(
-                f"--group-by expects none, folder or a regular expression, found {group_by!r} ({error})",
+                f"--group-by expects none, folder or a regular expression, found '{group_by}' ({error})",
                 fix="correct the expression",
             ) from None
         found = [expression.search(n) for n in names]
@@ -199,12 +199,12 @@ def _keys_of(dataset: Dataset, group_by: str) -> list[str | None]:
     held = {k for k in keys if k is not None}
     if not held:
         raise UsageError(
-            f"--group-by {group_by!r} matches none of the {len(names)} names, such as {names[0]!r}",
+            f"--group-by '{group_by}' matches none of the {len(names)} names, such as {names[0]!r}",
             fix="correct the expression",
         )
     if len(held) == 1 and len(names) > 1 and None not in keys:
         raise UsageError(
-            f"--group-by {group_by!r} puts all {len(names)} images into one group, which cannot be split",
+            f"--group-by '{group_by}' puts all {len(names)} images into one group, which cannot be split",
             fix="use a rule with several groups, or --group-by none",
         )
     return keys

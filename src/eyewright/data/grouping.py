@@ -3,8 +3,8 @@
 __all__ = ["Group", "GroupKind", "Grouping", "Proposal"]
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -74,6 +74,22 @@ class Grouping:
         for group in self.groups:
             result[list(group.members)] = group.members[0]
         return result
+
+    def chosen(self, rows: Sequence[int]) -> "Grouping":
+        """Return the grouping of some of the samples, in the order of `rows`; groups of one image are none.
+
+        >>> Grouping(groups=(Group("copy", (0, 2), "resized"),)).chosen([2, 0]).groups[0].members
+        (0, 1)
+        """
+        place = {row: k for k, row in enumerate(rows)}
+
+        def kept(members: Sequence[int]) -> tuple[int, ...]:
+            return tuple(sorted(place[i] for i in members if i in place))
+
+        groups = (replace(g, members=kept(g.members)) for g in self.groups)
+        proposals = (replace(p, examples=tuple(kept(e) for e in p.examples)) for p in self.proposals)
+        left = sorted((g for g in groups if len(g.members) > 1), key=lambda g: (-len(g.members), g.members))
+        return replace(self, groups=tuple(left), proposals=tuple(proposals))
 
     def describe(self) -> str:
         """Say in one line what is kept together, for the terminal, the report and the model card."""

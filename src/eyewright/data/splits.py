@@ -94,7 +94,7 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     result = dataset.with_samples(samples, *notes)
     lacking = [p for p in ("train", "val", "test") if p not in result.splits]
     if lacking:
-        raise _too_small(result, lacking, groups, len(lone))
+        raise _too_small(result, lacking, groups, len(lone), group_by)
     return result
 
 
@@ -151,7 +151,8 @@ def fold_datasets(
         inner = _assign([targets[j] for j in rest], [groups[chosen[j]] for j in rest], shares, seed)
         split: dict[int, SplitName] = {chosen[j]: part for j, part in zip(rest, inner, strict=True)}
         samples = [replace(dataset.samples[i], split=split.get(i, "test")) for i in chosen]
-        result.append(dataset.with_samples(samples, f"fold {fold + 1} of {k}"))
+        part = replace(dataset, grouping=grouping.chosen(chosen))
+        result.append(part.with_samples(samples, f"fold {fold + 1} of {k}"))
     return result
 
 
@@ -173,7 +174,9 @@ def _lone_classes(targets: list[int], groups: list[int]) -> dict[int, int]:
     return {k: own[0] for k, own in sorted(held.items()) if len(own) > 1 and len(set(own)) == 1}
 
 
-def _too_small(dataset: Dataset, lacking: list[str], groups: list[int], lone: int) -> DatasetError:
+def _too_small(
+    dataset: Dataset, lacking: list[str], groups: list[int], lone: int, group_by: str | None
+) -> DatasetError:
     """Return the error of a dataset that cannot be split: too few images, or too few groups of them."""
     n, count, classes = len(dataset), len(set(groups)), len(dataset.labels)
     nothing = f"nothing left for {' and '.join(lacking)}"
@@ -181,9 +184,14 @@ def _too_small(dataset: Dataset, lacking: list[str], groups: list[int], lone: in
         text = f"too few images to split: {nothing} ({n} images, {count} that are not alike, {classes} classes)"
         return DatasetError(text, fix="collect at least 3 different images a class")
     held = f"{count} group{'s' * (count != 1)}"
-    text = f"too few groups to split: {nothing}, because the {n} images belong together in {held}"
+    asked = group_by not in (None, "none")
+    by = f" by --group-by '{group_by}' and because they are copies" if asked else ""
+    text = f"too few groups to split: {nothing}, because the {n} images belong together in {held}{by}"
     if lone:
         text += f", and all images of {lone} of {classes} class{'es' * (classes != 1)} are one group"
+    if asked:
+        fix = "use a --group-by that makes at least 3 groups of each class, add images of other groups, or leave it out"
+        return DatasetError(text, fix=fix)
     fix = (
         "add images of other things of each class (another clip, scene or object), at least 3; or use --group-by none, "
         "whose numbers do not say how the model will do on new things"

@@ -32,7 +32,7 @@ class Comparison:
     alone got right; `p_value` is McNemar's exact test on them. Of boxes and masks they count the images that one model
     does better, and `p_value` is that of the paired bootstrap. Where images come in `groups`, the p-value is that of a
     sign-flip test over groups; of boxes and masks that of the t interval, with up to 200 groups. `better` is "a", "b"
-    or "neither".
+    or "neither". `trained_on` of the images were trained on by one of the two, where that was allowed.
     """
 
     a: Mapping[str, Metric]
@@ -44,6 +44,7 @@ class Comparison:
     n: int
     task: str = "classify"
     groups: int | None = None
+    trained_on: int = 0
 
     @property
     def better(self) -> str:
@@ -68,7 +69,8 @@ class Comparison:
             "b": "B is better, by more than chance",
             "neither": "no difference beyond chance",
         }
-        return f"{verdict[self.better]}: {seen}"
+        known = f"; {self.trained_on} of these images were trained on by one of the two (--allow-leaks)"
+        return f"{verdict[self.better]}: {seen}{known * bool(self.trained_on)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict and the counts behind it."""
@@ -79,6 +81,7 @@ class Comparison:
             "only_b": self.only_b,
             "n": self.n,
             "groups": self.groups,
+            "trained_on": self.trained_on,
             "differences": {k: {"value": m.value, "low": m.low, "high": m.high} for k, m in self.differences.items()},
         }
 

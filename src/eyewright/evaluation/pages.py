@@ -154,8 +154,9 @@ def said_findings(report: Report) -> list[str]:
 
 
 def _provenance(report: Report) -> list[tuple[str, str]]:
-    # What belongs together is said in words among the facts.
-    return _flat({k: v for k, v in report.provenance.items() if k != "grouping"})
+    # What belongs together and what was left out of training is said in words among the facts.
+    dataset = {k: v for k, v in (report.provenance.get("dataset") or {}).items() if k != "leaks"}
+    return _flat({**{k: v for k, v in report.provenance.items() if k != "grouping"}, "dataset": dataset})
 
 
 def _interval_note(report: Report) -> str:
@@ -217,7 +218,7 @@ def render_markdown(report: Report, *, title: str) -> str:
     for warning in report.sections.get("warnings") or ():
         lines += ["", f"**{_markdown(warning)}**"]
     facts = report.sections.get("facts") or {}
-    together = {"what belongs together": facts["what belongs together"]} if "what belongs together" in facts else {}
+    together = {k: facts[k] for k in ("what belongs together", "left out of training") if k in facts}
     audit = report.sections.get("audit") or ()
     lines += ["", "## Data", "", *(f"- {_markdown(str(f))}" for f in audit)] if audit else []
     lines += [

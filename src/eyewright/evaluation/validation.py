@@ -4,8 +4,11 @@ __all__ = [
     "Validation",
     "choice_optimism",
     "compare_validation",
+    "history_optimism",
     "measure_validation",
     "say_choice",
+    "say_validated",
+    "validation_facts",
     "validation_finding",
 ]
 
@@ -30,19 +33,68 @@ _LEVEL = 0.05
 _MOST = 500
 _AROUND = 5
 _LEAST_EPOCHS = 8
+_SMALL = 500
 _LEAST_IMAGES = 8
 _MANY_EPOCHS = 10
 _EXPLAINS = 0.3
 
 
-def say_choice(metric: str, score: float, epochs: int, n: int) -> str:
-    """Say a best epoch's validation score, and that it is the best of several.
+def say_choice(
+    metric: str, score: float, epochs: int, n: int, *, groups: int | None = None, optimism: float | None = None
+) -> str:
+    """Say a best epoch's validation score, and in plain words that it is too high where few images chose the epoch.
 
-    >>> say_choice("accuracy", 0.69, 108, 53)
-    'validation accuracy 69.0% (best of 108 epochs on 53 images: optimistic)'
+    `groups` is the number of groups that the images come in, `optimism` an estimate of `choice_optimism`.
+
+    >>> say_choice("accuracy", 0.69, 108, 53, groups=11, optimism=0.043)[:62]
+    'validation accuracy 69.0%, which is too high, by about 4 point'
+    >>> say_choice("accuracy", 0.69, 12, 5000)
+    'validation accuracy 69.0% (best of 12 epochs on 5,000 images)'
     """
     text = f"validation {_NAMES.get(metric, metric)} {score:.1%}"
-    return text if epochs < 2 else f"{text} (best of {epochs} epochs on {n:,} images: optimistic)"
+    of = f"{n:,} image{'s' * (n != 1)}"
+    if groups is not None and groups < n:
+        of += f" in {groups:,} group{'s' * (groups != 1)}"
+    if epochs < 2:
+        return f"{text} on {of}"
+    if min(n, n if groups is None else groups) >= _SMALL:
+        return f"{text} (best of {epochs} epochs on {of})"
+    points = round(100 * (optimism or 0))
+    about = f", by about {points} point{'s' * (points != 1)}" if points else ""
+    return (
+        f"{text}, which is too high{about}: the best of {epochs} epochs was chosen on these {of}; trust the test part"
+    )
+
+
+def validation_facts(about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a best epoch's validation score, what it rests on and what is to be said of it, for `--json`.
+
+    `about` is the content of run.json or the provenance of a bundle. None where nothing was validated.
+    """
+    training, data = about.get("training") or {}, about.get("dataset") or {}
+    metric = training.get("metric", "accuracy")
+    score = training.get(f"val_{metric}")
+    if score is None:
+        return None
+    n = int((data.get("images") or {}).get("val", (about.get("calibration") or {}).get("n", 0)))
+    groups = (data.get("groups") or {}).get("val")
+    epochs, optimism = int(training.get("epochs", 0)), training.get("optimism")
+    said = say_choice(metric, score, epochs, n, groups=groups, optimism=optimism)
+    return {
+        "metric": metric,
+        "value": score,
+        "epochs": epochs,
+        "n": n,
+        "groups": groups,
+        "optimism": optimism,
+        "said": said,
+    }
+
+
+def say_validated(about: Mapping[str, Any]) -> str:
+    """Return the sentence of `validation_facts`; empty where nothing was validated."""
+    facts = validation_facts(about)
+    return "" if facts is None else str(facts["said"])
 
 
 _NAMES = {"ap": "AP50:95", "ap50": "AP50", "miou": "mean IoU", "balanced_accuracy": "balanced accuracy"}
@@ -68,6 +120,11 @@ def choice_optimism(scores: Sequence[float]) -> float | None:
     # At the end of the history a line would run ahead of the data.
     like_it = level if around.min() < best < around.max() else min(level, float(values[around].max()))
     return max(0.0, float(values[best] - like_it))
+
+
+def history_optimism(history: Sequence[Mapping[str, str]], metric: str) -> float | None:
+    """Return `choice_optimism` of the rows of `metrics.csv`."""
+    return choice_optimism([_number(r.get(f"val_{metric}")) for r in history])
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +190,7 @@ def compare_validation(
     for name, value, (_, own), groups in zip(("validation", "test"), told, sides, clusters, strict=True):
         table[name] = {"value": value, "n": groups.n, "groups": groups.count, "score": float(own.mean())}
     chosen_by = training.get("metric", "accuracy")
-    optimism = choice_optimism([_number(r.get(f"val_{chosen_by}")) for r in history])
+    optimism = history_optimism(history, chosen_by)
     epochs = int(training.get("epochs", 0))
     if epochs > 1:
         table["choice"] = {"metric": chosen_by, "epochs": epochs, "optimism": optimism}

@@ -4,6 +4,7 @@ __all__ = [
     "evidence_of",
     "export_bundle",
     "golden_pairs",
+    "measured_of",
     "pack_arrays",
     "reference_numbers",
     "seal",
@@ -32,7 +33,9 @@ from eyewright.core.predictor import Predictor, decode_everything
 from eyewright.core.report import Report
 from eyewright.core.task import Task, task_of
 from eyewright.data.dataset import Dataset
+from eyewright.evaluation.novelty import say_novelty
 from eyewright.evaluation.parity import Parity, check_parity
+from eyewright.evaluation.together import say_groups
 from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
@@ -72,7 +75,7 @@ def export_bundle(
         raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
     predictor = run.predictor
     labels, preparation = run.labels, run.preparation
-    provenance = _provenance(run)
+    provenance = {**_provenance(run), "measured": measured_of(report)}
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()
         export_onnx(
@@ -207,6 +210,22 @@ def evidence_of(
     return {k: {"images": images, "groups": groups} for k, (images, groups) in found.items() if images is not None}
 
 
+def measured_of(report: Report | None) -> dict[str, Any] | None:
+    """Return what a report says of groups and of new things, for the card: numbers, and sentences of its summary."""
+    if report is None:
+        return None
+    together, novelty = report.tables.get("together"), report.tables.get("novelty") or {}
+    thirds = novelty.get("thirds") or ()
+    newest = {k: thirds[-1][k] for k in ("value", "low", "high", "n")} if thirds else None
+    said = [say_groups(together), say_novelty(novelty, report.task)]
+    return {
+        "groups": None if not together else {k: together[k] for k in ("groups", "effective_n", "largest")},
+        "newest_third": newest,
+        "newest_of": novelty.get("metric"),
+        "said": [s for s in said if s],
+    }
+
+
 def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Sequence[Any]) -> NDArray[np.float32]:
     """Return each image's answer in C numbers, as `Prediction.numbers` of what is shown to a person."""
     task, n_classes = task_of(predictor.task_name), len(predictor.labels)
@@ -282,7 +301,18 @@ def _hugging_face_preprocessor(preparation: Preparation, run: Run) -> dict[str, 
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    keys = ("dataset", "grouping", "training", "seed", "versions", "hardware", "commit", "parameters", "augmentation")
+    keys = (
+        "dataset",
+        "grouping",
+        "warnings",
+        "training",
+        "seed",
+        "versions",
+        "hardware",
+        "commit",
+        "parameters",
+        "augmentation",
+    )
     return {
         "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "model": run.recipe.model_name,

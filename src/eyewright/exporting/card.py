@@ -8,8 +8,10 @@ from typing import Any
 
 from eyewright.bundle.manifest import Manifest
 from eyewright.core.task import task_of
+from eyewright.evaluation.validation import say_validated
 
 _MOST_POINTS = 20
+_NAMES = {"ap50": "AP50", "miou": "mean IoU"}
 
 
 _LIMITS = "It was measured on images like those it was trained on; on others expect less."
@@ -65,7 +67,7 @@ def model_card(manifest: Manifest) -> str:
 On {images.get("test", 0)} test images that training never saw:
 
 {measured}
-{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
+{_cautions(about)}{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
 ## Use
 
 ```python
@@ -82,11 +84,37 @@ or `eyewright predict . --source image.jpg`. Without Eyewright: `{manifest.model
 {about.get("model")} ({about.get("parameters") or 0:,} weights), trained on {images.get("train", 0)} images of
 {data.get("name")} (fingerprint `{str(data.get("fingerprint"))[:16]}`), {training.get("epochs")} epochs,
 seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the digests of all files.
-
+{_left_out(data)}
 ## Limits
 
 {words.limits} {_LIMITS}
 """
+
+
+def _cautions(about: Mapping[str, Any]) -> str:
+    """Return what the numbers must not be read without: groups, new things, how it was split and validated."""
+    measured = about.get("measured") or {}
+    newest = measured.get("newest_third")
+    lines = [*measured.get("said", ())]
+    if newest and newest["value"] is not None:
+        interval = "" if newest["low"] is None else f" [{newest['low']:.1%}, {newest['high']:.1%}]"
+        of = _NAMES.get(measured["newest_of"], measured["newest_of"])
+        lines.append(f"On the third of the images least like training: {of} {newest['value']:.1%}{interval}.")
+    grouping = about.get("grouping") or {}
+    if "words" in grouping:
+        lines.append(f"Before the split: {grouping['words']} (rule: {grouping['rule']}).")
+    warned = [*(about.get("warnings") or ()), *(grouping.get("warnings") or ())]
+    lines += [f"**Warning: {w.rstrip('.')}.**" for w in warned]
+    said = say_validated(about)
+    if said:
+        lines.append(f"In training: {said}.")
+    return "".join(f"- {_cell(line)}\n" for line in lines) + ("\n" if lines else "")
+
+
+def _left_out(data: Mapping[str, Any]) -> str:
+    """Return what was left out of training because it is a copy of a held-out image."""
+    said = (data.get("leaks") or {}).get("said")
+    return f"\n{_cell(said)}.\n" if said else ""
 
 
 def _compressed(manifest: Manifest) -> str:
@@ -101,9 +129,14 @@ def _compressed(manifest: Manifest) -> str:
         f"It was made from the bundle `{manifest.parent[:16]}` by: {about['how']} ({manifest.precision}).\n"
         f"{about['parent_bytes']:,} became {about['bytes']:,} bytes, {speed['value']:.2f} times as fast "
         f"[{speed['low']:.2f}, {speed['high']:.2f}] where it was made;\n"
-        f"against that bundle on {about['measured_on']['images']} held-out images: {lost}; "
+        f"against that bundle on {_held_out(about['measured_on'])}: {lost}; "
         f"{about['changed_answers']} answers changed.\n\n"
     )
+
+
+def _held_out(measured_on: Mapping[str, Any]) -> str:
+    text = f"{measured_on['images']} held-out images"
+    return f"{text} in {measured_on['groups']} groups" if "groups" in measured_on else text
 
 
 def _calibrated(manifest: Manifest) -> str:

@@ -3,7 +3,7 @@
 __all__ = ["CompressResult", "compress"]
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from eyewright.lifecycle.datasets import (
     ignored_by,
     load_dataset,
     scan_of,
+    settled,
     silent,
 )
 from eyewright.lifecycle.opening import free_folder, load_run, need_torch, run_in
@@ -175,7 +176,8 @@ def _finish(
         "method": winner.method,
         "kept_in_float": list(winner.keep),
         "budget": bounds.to_json(),
-        "measured_on": {"split": "test" if "test" in parent.data.splits else "val", "images": judged.n},
+        "measured_on": {"split": "test" if "test" in parent.data.splits else "val", "images": judged.n}
+        | ({} if judged.groups is None else {"groups": judged.groups}),
         "drops": {k: asdict(m) for k, m in judged.drops.items()},
         "changed": [dict(c) for c in judged.changed[:200]],
         "changed_answers": len(judged.changed),
@@ -228,6 +230,7 @@ def _parent_of(
                 code="already_compressed",
             )
         dataset = _data_for(bundle, data, ignore, seed=seed, quiet=quiet, say=say)
+        dataset = _settled_as(bundle.manifest.provenance, dataset, quiet=quiet)
         made_from = (bundle.manifest.provenance.get("dataset") or {}).get("fingerprint")
         if made_from is not None and made_from != fingerprint_of(dataset, quiet=quiet):
             say("warning: this is not the data that the bundle was trained on, or not split as it was then")
@@ -239,6 +242,7 @@ def _parent_of(
             if data is None
             else _split(data, owner.task_name, ignore or ignored_by(owner), seed=seed, quiet=quiet, say=say)
         )
+        dataset = _settled_as(owner.about, dataset, quiet=quiet)
         place = folder / "parent"
         inner = owner.folder / "bundle"
         if (inner / "bundle.json").exists() and _same_weights(owner, inner):
@@ -277,6 +281,12 @@ def _same_weights(owner: "Run", inner: Path) -> bool:
         return False
     own = owner.net.state_dict()
     return all(k in own and kept[k].shape == own[k].shape and bool((kept[k] == own[k]).all()) for k in kept)
+
+
+def _settled_as(about: Mapping[str, Any], dataset: "Dataset", *, quiet: bool) -> "Dataset":
+    """Return the dataset without the copies that were left out of the model's training too."""
+    rule = ((about.get("dataset") or {}).get("leaks") or {}).get("rule")
+    return settled(dataset, "drop" if rule == "drop" else "allow", quiet=quiet)
 
 
 def _split(

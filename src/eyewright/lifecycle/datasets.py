@@ -6,6 +6,7 @@ __all__ = [
     "data_of_run",
     "dataset_of",
     "fingerprint_of",
+    "grouped_as",
     "ignored_by",
     "known_images",
     "known_task",
@@ -13,14 +14,18 @@ __all__ = [
     "open_readable",
     "part_of_path",
     "part_of_run",
+    "rule_of",
     "scan_of",
+    "settled",
     "silent",
+    "untouched",
+    "without_copies",
     "usable_masks",
     "with_feedback",
 ]
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +157,31 @@ def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
     return scan.chosen(chosen)
 
 
+def settled(dataset: "Dataset", leaks: str | None, allow_leaks: bool = False, *, quiet: bool = True) -> "Dataset":
+    """Return the dataset as it is trained on: without copies of test images, or refused; see `data.settle_leaks`."""
+    from eyewright.data import leak_rule, settle_leaks
+
+    rule = leak_rule(leaks, allow_leaks)
+    return settle_leaks(dataset, scan_of(dataset, quiet=quiet), rule)
+
+
+def without_copies(dataset: "Dataset", *, quiet: bool = True) -> "Dataset":
+    """Return the dataset without images of other parts that are copies of its given test images.
+
+    Raises:
+        LeakError: they are more than 1 % of the others.
+    """
+    from eyewright.data import settle_leaks
+
+    if "test" not in dataset.splits or len(dataset.splits) == 1:
+        return dataset
+    joined = dataset.with_samples(replace(s, split="train") if s.split == "val" else s for s in dataset.samples)
+    kept = settle_leaks(joined, scan_of(dataset, quiet=quiet), "drop")
+    ids = {s.id for s in kept.samples}
+    left = replace(kept, leaks=None, samples=tuple(s for s in dataset.samples if s.id in ids))
+    return left
+
+
 def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
     if isinstance(data, str | Path):
         return load_dataset(data, **options)
@@ -267,6 +297,47 @@ def fingerprint_of(dataset: "Dataset", *, quiet: bool) -> str:
     from eyewright.data import dataset_fingerprint
 
     return dataset_fingerprint(dataset, scan_of(dataset, quiet=quiet))
+
+
+def rule_of(about: Mapping[str, Any]) -> str | None:
+    """Return the `--group-by` rule of a run or of a bundle's provenance; None where none was given."""
+    rule = (about.get("grouping") or {}).get("rule")
+    return None if rule in (None, "auto", "none") else str(rule)
+
+
+def grouped_as(
+    about: Mapping[str, Any], dataset: "Dataset", *, group_by: str | None = None, quiet: bool = True
+) -> "Dataset":
+    """Return images that are only measured with the group of each, found as a split finds them.
+
+    `group_by` is the user's rule. Without it the rule of the model that is measured (`about`, of a run or a bundle) is
+    tried, and names are looked through where it matches none of them or puts all of them into one group.
+
+    Raises:
+        UsageError: `group_by` cannot be used.
+    """
+    from eyewright.data.grouped import find_groups, with_groups
+
+    scan = scan_of(dataset, quiet=quiet)
+    known = rule_of(about) if group_by is None else group_by
+    try:
+        grouping = find_groups(dataset, scan, group_by=known)
+    except UsageError:
+        if group_by is not None:
+            raise
+        grouping = find_groups(dataset, scan)
+    return with_groups(dataset, grouping)
+
+
+def untouched(owner: "Run | None", dataset: "Dataset", *, quiet: bool) -> bool:
+    """Tell whether `dataset` is of the run's own test part, whose copies in training were dealt with before it."""
+    if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):
+        return False
+    rows = {r["id"]: r for r in owner.split_rows() if r["split"] == "test"}
+    if not all(s.id in rows for s in dataset.samples):
+        return False
+    records = scan_of(dataset, quiet=quiet).records
+    return all(rows[s.id]["sha256"] == r.digest for s, r in zip(dataset.samples, records, strict=True))
 
 
 def count_seen(dataset: "Dataset", known: set[str], *, quiet: bool) -> int:

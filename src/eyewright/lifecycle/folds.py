@@ -19,7 +19,7 @@ from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.core.task import task_of
-from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent
+from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent, without_copies
 from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
@@ -101,6 +101,9 @@ def cross_validate(
     if not resume and (folder / "folds.json").exists():
         raise UsageError(f"a cross-validation is already in {str(folder)!r}", fix="choose another --out, or --resume")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
+    if ensemble:
+        # The folds are measured on themselves; only the ensemble is measured on the given test part.
+        data = without_copies(data, quiet=quiet)
     scan, note, own = scan_of(data, quiet=quiet), "", None
     if folds == "groups":
         if repeats > 1:
@@ -170,7 +173,10 @@ def train_folds(
                 share = (deadline - time.monotonic()) / (len(parts) - i)
                 end, own = time.monotonic() + share, replace(own, budget_s=share)
             begun = resume and (place / "checkpoints" / "last").exists()
-            run = train_on(part, own, place, deadline=end, resume=begun, workers=workers, quiet=quiet, say=say)
+            # Folds keep together what belongs together by their own rule.
+            run = train_on(
+                part, own, place, deadline=end, resume=begun, leaks="allow", workers=workers, quiet=quiet, say=say
+            )
         runs.append(run)
     return parts, runs
 

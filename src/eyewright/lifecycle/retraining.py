@@ -12,10 +12,13 @@ from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageE
 from eyewright.lifecycle.datasets import (
     FEEDBACK,
     Say,
+    grouped_as,
     known_images,
     load_dataset,
     open_readable,
+    rule_of,
     scan_of,
+    settled,
     silent,
 )
 from eyewright.lifecycle.field import DEFAULT_HOME
@@ -59,6 +62,7 @@ def retrain(
     log: str | None = None,
     bundle: "PathLike | None" = None,
     promote: bool = True,
+    leaks: str | None = None,
     allow_leaks: bool = False,
     quiet: bool = True,
     say: Say = silent,
@@ -74,7 +78,8 @@ def retrain(
 
     `out` becomes a folder with `feedback`, the new images as a dataset of their own; `run`; and `bundle`. Images with
     classes that feedback declared as new cannot be learnt without another head: they are written to `new_classes`, a
-    dataset in the same layout that has them, to be merged into the data before training anew.
+    dataset in the same layout that has them, to be merged into the data before training anew. `leaks` is as
+    for `train`.
 
     Raises:
         InputError: no kept image has feedback that can be used; `details` holds why.
@@ -83,11 +88,13 @@ def retrain(
         DatasetError: the data is not what the model was trained on.
     """
     from eyewright.bundle import load_bundle
+    from eyewright.data import leak_rule
     from eyewright.lifecycle.field import promote as promote_bundle
     from eyewright.lifecycle.opening import need_torch
     from eyewright.lifecycle.stages import compare, evaluate, export, train_on
     from eyewright.monitoring import History, open_store
 
+    leaks = leak_rule(leaks, allow_leaks)
     place, folder = Path(home), Path(out)
     events = History(place)
     if bundle is None:
@@ -123,6 +130,7 @@ def retrain(
     say(f"{len(new.prediction_ids)} images with feedback beside {len(old)} of before")
     for one in unused:
         say(f"not used: {one.count} because {one.reason}")
+    merged = settled(merged, leaks, quiet=quiet)
     _write_new(new.dataset, new.format, folder / "feedback")
     run = train_on(
         merged,
@@ -131,7 +139,7 @@ def retrain(
         deadline=None if recipe.budget_s is None else time.monotonic() + recipe.budget_s - 1.0,
         weights=parent.folder / "model.safetensors",
         preparation=parent.preparation,
-        allow_leaks=allow_leaks,
+        leaks=leaks,
         notes={
             "feedback_path": str((folder / "feedback").resolve()),
             "retrained_from": parent.manifest.name,
@@ -202,12 +210,14 @@ def _as_before(
     if parent.split:
         given = open_readable(data, label_depth=label_depth, task=parent.task_name, quiet=quiet, say=say)
         old, notes, fresh = _split_as(given, parent.split, quiet=quiet)
+        old = grouped_as(parent.manifest.provenance, old, quiet=quiet)
     else:
         seed = parent.manifest.provenance.get("seed")
         old = load_dataset(
             data,
             task=parent.task_name,
             seed=seed if isinstance(seed, int) else recipe.seed,
+            group_by=rule_of(parent.manifest.provenance),
             label_depth=label_depth,
             quiet=quiet,
             say=say,
@@ -302,7 +312,7 @@ def _without_leaks(
     for g in groups:
         members[g] = members.get(g, 0) + 1
     kept = tuple(
-        replace(s, group=s.group or f"g{g}") if members[g] > 1 else s
+        replace(s, group=f"g{g}") if members[g] > 1 else s
         for i, (s, g) in enumerate(zip(joined, groups, strict=True))
         if i not in out
     )

@@ -15,6 +15,7 @@ __all__ = [
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,16 @@ from eyewright.lifecycle.datasets import (
     count_seen,
     dataset_of,
     fingerprint_of,
+    grouped_as,
     ignored_by,
     known_images,
     load_dataset,
     part_of_path,
     part_of_run,
     scan_of,
+    settled,
     silent,
+    untouched,
 )
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import (
@@ -67,6 +71,7 @@ def train(
     recipe: "Recipe | None" = None,
     resume: bool = False,
     weights: "PathLike | None" = None,
+    leaks: str | None = None,
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
@@ -87,13 +92,18 @@ def train(
     annealed when the time is over, counted from this call. `weights` are those to begin with,
     of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is learnt from beside
     the labels (`step` is not for that then). `log` ("tensorboard" or "mlflow") writes every epoch's
-    numbers for that too, and `observe` is called with them.
+    numbers for that too, and `observe` is called with them. `leaks` says what becomes of training images that are
+    copies of images in a given test or validation part: "drop" (the default) leaves up to 1 % of the training images
+    out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down.
 
     Raises:
-        DatasetError, LeakError: the data cannot be trained on; `allow_leaks` overrides a leak and is written down.
+        DatasetError, LeakError: the data cannot be trained on.
         UsageError: an option that is unknown or out of range.
     """
+    from eyewright.data import leak_rule
+
     started = time.monotonic()
+    leaks = leak_rule(leaks, allow_leaks)
     need_torch()
     resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options)
     if resolved.task != "auto":
@@ -123,7 +133,7 @@ def train(
         deadline=deadline,
         resume=resume,
         weights=weights,
-        allow_leaks=allow_leaks,
+        leaks=leaks,
         workers=workers,
         step=step,
         log=log,
@@ -142,7 +152,7 @@ def train_on(
     resume: bool = False,
     weights: "PathLike | None" = None,
     preparation: "Preparation | None" = None,
-    allow_leaks: bool = False,
+    leaks: str | None = None,
     workers: int | None = None,
     step: Any = None,
     log: str | None = None,
@@ -154,32 +164,29 @@ def train_on(
     """Train on a split dataset into `folder`: what `train` does when the data is there and the recipe is read.
 
     `deadline` is a `time.monotonic` value. `preparation` is that of the model whose `weights` training begins with;
-    `notes` go into `run.json`.
+    `notes` go into `run.json`. `leaks` is as for `train`.
 
     Raises:
-        LeakError: images on both sides of the split.
+        LeakError: too many images on both sides of the split, or any that `leaks` refuses.
         BudgetError: the deadline is too near.
     """
     from eyewright.catalog import build_of
-    from eyewright.data import audit_dataset, find_leaks
+    from eyewright.data import audit_dataset
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model
     from eyewright.training.steps import plain_step
     from eyewright.training.watchers import watch
 
+    dataset = settled(dataset, leaks, quiet=quiet)
     scan = scan_of(dataset, quiet=quiet)
     findings = audit_dataset(dataset, scan)
-    leaks = find_leaks(findings)
-    if leaks and not allow_leaks:
-        raise LeakError(
-            f"{len(leaks)} image{'s' * (len(leaks) != 1)} on both sides of the split: "
-            f"{leaks[0].path!r} is {leaks[0].message}",
-            fix="see eyewright doctor; remove them, or override with --allow-leaks",
-        )
+    found = dataset.leaks
+    assert found is not None
     if deadline is not None and deadline - time.monotonic() < 2:
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
     say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
-    warning = f"Trained with {len(leaks)} images on both sides of the split (--allow-leaks): results are too good."
+    for warning in found.warnings():
+        say(f"warning: {warning}")
     first = rank_of() == 0
     with watch(log if first else None, folder, recipe.to_json()) as watcher:
 
@@ -205,7 +212,8 @@ def train_on(
                 "data_path": str(dataset.root.resolve()),
                 "ignore": list(dataset.ignore),
                 "audit": findings,
-                "warnings": [warning] if leaks else [],
+                "warnings": list(found.warnings()),
+                "leaks": {**found.to_json(), "list": found.listed()},
                 **(notes or {}),
             },
             quiet=quiet,
@@ -228,6 +236,7 @@ def evaluate(
     out: PathLike | None = None,
     split: str | None = None,
     allow_leaks: bool = False,
+    group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
     seed: int = 0,
@@ -238,7 +247,8 @@ def evaluate(
 
     `data` is a dataset, or a path. A run without `data` is measured on its own test part. Of a path the part `split`
     is used, else its test part, else all of it. Images that the run was trained on are refused, and so is the very
-    data that a bundle was made from (`allow_leaks`).
+    data that a bundle was made from (`allow_leaks`). What belongs together in other data than the run's own is looked
+    for as a split does, by the rule `group_by` if there is one; intervals are over these groups.
 
     Raises:
         LeakError: some of the images were trained on.
@@ -248,7 +258,8 @@ def evaluate(
     from eyewright.evaluation.pictures import choose_pictures, scene_pictures
 
     predictor, owner = load_model(model)
-    warnings = list(owner.about.get("warnings", [])) if owner is not None else []
+    about = owner.about if owner is not None else _provenance_of(predictor)
+    warnings = list(about.get("warnings") or [])
     left_out = ""
     if data is None:
         if owner is None:
@@ -262,10 +273,14 @@ def evaluate(
             made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
             if made_from == fingerprint_of(dataset, quiet=quiet):
                 raise LeakError(
-                    "this is the data that the bundle was trained on", fix="evaluate its run, or other images"
+                    "this is the data that the bundle was trained on",
+                    fix="evaluate its run, or other images, or measure on it with --allow-leaks",
                 )
         known = known_images(owner or predictor)
-        if known:
+        own = untouched(owner, dataset, quiet=quiet)
+        if group_by is not None or (not own and dataset.grouping is None):
+            dataset = grouped_as(about, dataset, group_by=group_by, quiet=quiet)
+        if known and not own:
             seen = count_seen(dataset, known, quiet=quiet)
             if seen and not allow_leaks:
                 raise LeakError(
@@ -279,7 +294,7 @@ def evaluate(
         dataset,
         seed=seed,
         temperature=_temperature(predictor),
-        sections={"thresholds": _points_of(predictor), **_sections(owner, warnings, dataset)},
+        sections={"thresholds": _points_of(predictor), **_sections(owner, about, warnings, dataset)},
         provenance={**_report_provenance(predictor, owner), "measured_on": _measured_on(dataset)},
         novelty=novelty,
         quiet=quiet,
@@ -305,13 +320,14 @@ def compare(
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
     allow_leaks: bool = False,
+    group_by: str | None = None,
     seed: int = 0,
     quiet: bool = True,
 ) -> "Comparison":
     """Tell whether B is better than A on the same images, and whether the difference is more than chance.
 
     Without `data` the test part of A, else of B, is used, whichever is a run. Images that one of them was trained on
-    are refused (`allow_leaks`).
+    are refused; with `allow_leaks` they are counted in the result. Groups are found as by `evaluate`.
 
     Raises:
         LeakError: some of the images were trained on.
@@ -328,13 +344,18 @@ def compare(
     else:
         task = first.task_name
         dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        own = any(untouched(o, dataset, quiet=quiet) for o in (owner_a, owner_b))
+        if group_by is not None or (not own and dataset.grouping is None):
+            about = owner_a.about if owner_a is not None else _provenance_of(first)
+            dataset = grouped_as(about, dataset, group_by=group_by, quiet=quiet)
     known = known_images(owner_a or first) | known_images(owner_b or second)
     seen = count_seen(dataset, known, quiet=quiet) if known else 0
     if seen and not allow_leaks:
         raise LeakError(
-            f"{seen} of the {len(dataset)} images were trained on by one of the two", fix="use other images"
+            f"{seen} of the {len(dataset)} images were trained on by one of the two",
+            fix="use other images, or --allow-leaks, which counts them in the result",
         )
-    return compare_predictors(first, second, dataset, seed=seed, quiet=quiet)
+    return replace(compare_predictors(first, second, dataset, seed=seed, quiet=quiet), trained_on=seen)
 
 
 def explain(
@@ -467,11 +488,14 @@ def predict(model: "Bundle | Run | PathLike", source: Any, *, stream: bool = Fal
     return bundle.predict(source, stream=stream)
 
 
-def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
-    sections: dict[str, Any] = {"warnings": warnings}
+def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
+    """Return what a report says beside its numbers; `about` is the run's, or a bundle's provenance."""
+    from eyewright.evaluation.validation import say_validated
+
+    grouping = about.get("grouping") or {}
+    sections: dict[str, Any] = {"warnings": [*warnings, *grouping.get("warnings", ())]}
     facts: dict[str, Any] = {"data": dataset.describe()}
     if owner is not None:
-        about = owner.about
         sections |= {
             "history": owner.history(),
             "recipe": owner.recipe.without_places().to_json(),
@@ -483,25 +507,31 @@ def _sections(owner: "Run | None", warnings: list[str], dataset: "Dataset") -> d
             "net": f"{about['model']}, {about['parameters']:,} weights",
             "augmentation": about["augmentation"],
             "training": f"{training['epochs']} epochs in {show_duration(training['seconds'])}; {training['stopped']}",
-            "best epoch": f"{training['best_epoch']}, {_validated(about)}",
+            "best epoch": f"{training['best_epoch']}, {say_validated(about)}",
         }
-        grouping = about.get("grouping")
-        if grouping is not None:
-            facts["what belongs together"] = f"{grouping['words']} (rule: {grouping['rule']})"
-            sections["warnings"] = [*warnings, *grouping["warnings"]]
         if "temperature" in about["calibration"]:
             n = about["calibration"]["n"]
             facts["temperature"] = f"{owner.temperature:.3f}, fitted on {n} validation images"
+    elif (about.get("training") or {}).get("epochs"):
+        training = about["training"]
+        facts["training"] = f"{training['epochs']} epochs; best epoch {training['best_epoch']}, {say_validated(about)}"
+    left_out = ((about.get("dataset") or {}).get("leaks") or {}).get("said")
+    if left_out:
+        facts["left out of training"] = left_out
+    if "words" in grouping:
+        facts["what belongs together"] = f"{grouping['words']} (rule: {grouping['rule']})"
+    if dataset.grouping is not None and dataset.grouping.to_json() != _found_of(grouping):
+        found = dataset.grouping
+        facts["groups of these images"] = f"{found.describe()} (rule: {found.rule})"
     return {**sections, "facts": facts}
 
 
-def _validated(about: Mapping[str, Any]) -> str:
-    from eyewright.evaluation.validation import say_choice
+def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in grouping.items() if k != "words"}
 
-    training = about["training"]
-    name = training.get("metric", "accuracy")
-    n = (about["dataset"].get("images") or {}).get("val", about["calibration"].get("n", 0))
-    return say_choice(name, training[f"val_{name}"], int(training["epochs"]), int(n))
+
+def _provenance_of(predictor: Any) -> Mapping[str, Any]:
+    return predictor.manifest.provenance if hasattr(predictor, "manifest") else {}
 
 
 def _temperature(predictor: Any) -> float | None:
@@ -511,7 +541,7 @@ def _temperature(predictor: Any) -> float | None:
 
 
 def _report_provenance(predictor: Any, owner: "Run | None") -> dict[str, Any]:
-    about = owner.about if owner is not None else dict(predictor.manifest.provenance)
+    about = owner.about if owner is not None else _provenance_of(predictor)
     keys = ("dataset", "grouping", "seed", "versions", "hardware", "commit")
     return {k: about[k] for k in keys if about.get(k) is not None}
 
@@ -540,5 +570,7 @@ def _read_metrics(data: bytes) -> Report:
 
     content = json.loads(data)
     metrics = {k: Metric(**v) for k, v in content["metrics"].items()}
-    provenance = content.get("provenance", {})
-    return Report(content["task"], tuple(content["labels"]), content["n"], metrics, provenance=provenance)
+    provenance, tables = content.get("provenance", {}), content.get("tables", {})
+    # What the card says of groups and of new things.
+    kept = {k: tables[k] for k in ("together", "novelty") if tables.get(k)}
+    return Report(content["task"], tuple(content["labels"]), content["n"], metrics, tables=kept, provenance=provenance)

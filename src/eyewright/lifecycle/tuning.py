@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
-from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, silent
+from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import train_on
 
@@ -42,6 +42,7 @@ def tune(
     out: PathLike | None = None,
     recipe: "Recipe | None" = None,
     resume: bool = False,
+    leaks: str | None = None,
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
@@ -56,7 +57,7 @@ def tune(
     Searched is what the recipe leaves at its default of: learning rate, optimiser, weight decay, label smoothing,
     dropout, augmentation. The first trial is the recipe as it is, so the result validates no worse. Trials that fall
     behind the median of the others are ended early. The study is `study.db` in the folder, an Optuna study in SQLite;
-    with `resume` it goes on up to `trials` in all. `budget` is for all trials together.
+    with `resume` it goes on up to `trials` in all. `budget` is for all trials together. `leaks` is as for `train`.
 
     The best validation score is the largest of many, so it is too good: only the test part says how good the run is.
 
@@ -65,7 +66,10 @@ def tune(
         UsageError: another process is at work on the study, or there is one and `resume` is not asked for.
         BudgetError: not one trial could be finished.
     """
+    from eyewright.data import leak_rule
+
     started = time.monotonic()
+    leaks = leak_rule(leaks, allow_leaks)
     need_torch()
     if find_spec("optuna") is None:
         raise MissingExtraError("--tune needs optuna, which is not installed", fix="pip install 'eyewright[tune]'")
@@ -77,6 +81,7 @@ def tune(
     given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
+    dataset = settled(dataset, leaks, quiet=quiet)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, f"{dataset.name}-tune")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
     with _open_study(folder, seed=resolved.seed, resume=resume) as study:
@@ -91,7 +96,7 @@ def tune(
                     say("the budget is used")
                     break
                 end, own = time.monotonic() + share, replace(resolved, budget_s=share)
-            _one_trial(study, dataset, own, folder, end, allow_leaks, workers, quiet, say)
+            _one_trial(study, dataset, own, folder, end, workers, quiet, say)
         return _result(study, folder, dataset.task, say)
 
 
@@ -101,7 +106,6 @@ def _one_trial(
     recipe: "Recipe",
     folder: Path,
     deadline: float | None,
-    allow_leaks: bool,
     workers: int | None,
     quiet: bool,
     say: Say,
@@ -132,7 +136,6 @@ def _one_trial(
             own,
             place,
             deadline=deadline,
-            allow_leaks=allow_leaks,
             workers=workers,
             quiet=quiet,
             say=say,

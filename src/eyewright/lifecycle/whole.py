@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError
 from eyewright.core.report import Finding, Report
-from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, silent
+from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, export_checked, title_of, train_on
 
@@ -49,6 +49,7 @@ def run(
     budget: str | float | None = None,
     out: PathLike | None = None,
     recipe: "Recipe | None" = None,
+    leaks: str | None = None,
     allow_leaks: bool = False,
     group_by: str | None = None,
     label_depth: int | None = None,
@@ -60,20 +61,24 @@ def run(
 ) -> RunResult:
     """Walk the whole life cycle: audit → split → train → evaluate → explain → export → verify.
 
-    `budget` is for all of it; a sixth of it, between 12 s and a minute, is kept for what comes after training.
+    `budget` is for all of it; a sixth of it, between 12 s and a minute, is kept for what comes after training. `leaks`
+    is as for `train`.
 
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
     """
     from eyewright.core.task import task_of
+    from eyewright.data import leak_rule
     from eyewright.evaluation import show_metric
 
     started = time.monotonic()
+    leaks = leak_rule(leaks, allow_leaks)
     need_torch()
     resolved = recipe_of(recipe, budget=budget, task=task, **options)
     given: dict[str, Any] = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
     dataset = load_dataset(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
+    dataset = settled(dataset, leaks, quiet=quiet)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
     deadline = None
     if resolved.budget_s is not None:
@@ -90,7 +95,7 @@ def run(
         resolved,
         folder,
         deadline=deadline,
-        allow_leaks=allow_leaks,
+        leaks=leaks,
         workers=workers,
         quiet=quiet,
         say=say,
@@ -116,7 +121,7 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
     from eyewright.imaging import data_uri, shrink
 
     test = dataset.test
-    report = evaluate(owner, test, allow_leaks=bool(owner.about["warnings"]), quiet=quiet)
+    report = evaluate(owner, test, quiet=quiet)
     if report.task != "classify":
         shown = scene_pictures(report, test, owner.predictor)
         shown["explained"] = _explained_scene(owner, report, test)

@@ -24,7 +24,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan, dataset_fingerprint, target_text
 from eyewright.evaluation.known import FEATURES_FILE, pack_features
-from eyewright.evaluation.validation import say_choice
+from eyewright.evaluation.validation import history_optimism, say_validated
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.novelty import nearness
 from eyewright.metrics.points import group_numbers
@@ -157,6 +157,7 @@ def train_model(
                 "steps": result.steps,
                 "metric": learning.main_metric,
                 f"val_{learning.main_metric}": result.best_score,
+                "optimism": history_optimism(result.history, learning.main_metric),
                 "stopped": result.stopped,
                 "seconds": round(time.monotonic() - started, 1),
             },
@@ -168,6 +169,7 @@ def train_model(
                 "groups": {s: _groups_of(dataset, s) for s in dataset.splits},
                 "notes": list(dataset.notes),
                 "account": dataset.account.to_json(),
+                "leaks": None if dataset.leaks is None else dataset.leaks.to_json(),
             },
             "grouping": None if dataset.grouping is None else _grouping(dataset.grouping),
             "seed": resolved.seed,
@@ -177,8 +179,7 @@ def train_model(
         if leads:
             write_looks(folder, looks(train, data.train_pixels))
             write_json(folder / "run.json", about)
-        chosen = say_choice(learning.main_metric, result.best_score, len(result.history), len(val))
-        say(f"{result.stopped}; best epoch {result.best_epoch}, {chosen}")
+        say(f"{result.stopped}; best epoch {result.best_epoch}, {say_validated(about)}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
 
 
