@@ -29,7 +29,7 @@ from eyewright.core.report import Finding, Metric, Report
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
 from eyewright.evaluation.novelty import MAIN, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
-from eyewright.evaluation.together import say_groups, say_untested
+from eyewright.evaluation.together import say_groups, say_look_alikes, say_untested
 from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
 
 Pictures = Mapping[str, Mapping[str, Any]]
@@ -61,6 +61,7 @@ def caveats(report: Report) -> tuple[str, ...]:
     return (
         say_novelty(report.tables.get("novelty"), report.task),
         say_groups(report.tables.get("together")),
+        say_look_alikes(report.tables.get("look_alikes")),
         say_untested(report),
     )
 
@@ -150,8 +151,8 @@ def origins(report: Report) -> dict[str, Any]:
 
 def shown_findings(report: Report) -> list[Finding]:
     """Return the report's findings that its summary does not say already."""
-    said = say_novelty(report.tables.get("novelty"), report.task)
-    return [f for f in report.sections.get("findings") or () if f.message != said]
+    said = {say_novelty(report.tables.get("novelty"), report.task), say_look_alikes(report.tables.get("look_alikes"))}
+    return [f for f in report.sections.get("findings") or () if f.message not in said]
 
 
 def said_findings(report: Report) -> list[str]:

@@ -2,7 +2,10 @@
 
 __all__ = ["doctor"]
 
+import shlex
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ from eyewright.core.report import Finding
 from eyewright.lifecycle.datasets import PathLike, Say, known_task, scan_of, silent
 
 if TYPE_CHECKING:
-    from eyewright.data import Dataset
+    from eyewright.data import Dataset, Grouping
 
 _MOST_WRITTEN = 10_000
 
@@ -33,7 +36,8 @@ def doctor(
     """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
 
     With `out`, `doctor.html` and `findings.json` are written there: the page shows the groups, classes, sizes and the
-    worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. `group_by` says
+    worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. Where images look
+    as if they came in sessions, `groups.csv` has these for `--group-by`. `group_by` says
     what belongs together, as for `load_dataset`. `observe` is called with the dataset. With `labels` nets are trained
     on parts of it, and labels that they doubt without having seen them are found too.
 
@@ -42,6 +46,7 @@ def doctor(
         OutputError: `out` cannot be written.
     """
     from eyewright.data import audit_dataset, find_groups, open_dataset, ordered
+    from eyewright.data.group_file import write_group_file
 
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
@@ -52,6 +57,9 @@ def doctor(
     observe(dataset)
     scan = scan_of(dataset, quiet=quiet)
     grouping = find_groups(dataset, scan, group_by=group_by)
+    tables: dict[str, list[list[int]]] = {}
+    if out is not None:
+        grouping, tables = _with_tables(Path(out), grouping, len(dataset))
     found = audit_dataset(dataset, scan, grouping, most=_MOST_WRITTEN)
     if labels:
         from eyewright.lifecycle.mislabels import find_mislabels
@@ -63,4 +71,26 @@ def doctor(
         from eyewright.evaluation.audit_page import write_audit
 
         write_audit(Path(out), dataset, scan, grouping, found)
+        for name, groups in tables.items():
+            write_group_file(Path(out) / name, [s.id for s in dataset.samples], groups)
     return ordered(found)
+
+
+def _with_tables(out: Path, grouping: "Grouping", n: int) -> "tuple[Grouping, dict[str, list[list[int]]]]":
+    """Return the grouping whose proposals by look name the tables that are written to `out`, and these by name.
+
+    A table holds what is kept together anyway too: with it nothing else is read from names.
+    """
+    tables: dict[str, list[list[int]]] = {}
+    proposals = []
+    for proposal in grouping.proposals:
+        if proposal.members:
+            name = f"groups{f'-{len(tables) + 1}' if tables else ''}.csv"
+            own = {i: k for k, members in enumerate(proposal.members) for i in members}
+            held: dict[tuple[bool, int], list[int]] = defaultdict(list)
+            for i, group in enumerate(grouping.ids(n).tolist()):
+                held[(True, own[i]) if i in own else (False, group)].append(i)
+            tables[name] = [members for members in held.values() if len(members) > 1]
+            proposal = replace(proposal, option=f"--group-by {shlex.quote(str(out / name))}")
+        proposals.append(proposal)
+    return replace(grouping, proposals=tuple(proposals)), tables
