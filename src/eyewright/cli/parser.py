@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what belongs together"
     )
+    p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
 

@@ -1,6 +1,6 @@
 """Published networks: Hugging Face checkpoints that classify, detect or segment, from a folder or by id."""
 
-__all__ = ["HubBody", "HubBuilder", "hub_builder"]
+__all__ = ["HubBody", "HubBuilder", "first_line", "hub_builder", "quiet_transformers"]
 
 import json
 import os
@@ -85,7 +85,7 @@ class HubBody(nn.Module):
     def attentions(self, x: Tensor) -> list[Tensor]:
         """Give every layer's weights, (N, heads, T, T); the last tokens are the patches, row by row."""
         before = getattr(self.model.config, "_attn_implementation", None)
-        with _quiet_transformers():
+        with quiet_transformers():
             try:
                 # The fused kernels do not keep the weights.
                 self.model.set_attn_implementation("eager")
@@ -123,7 +123,7 @@ class HubBuilder:
         if dropout is not None:
             raise UsageError(f"expected no dropout with {self.name!r}, whose layers are given", fix="leave it out")
         classes = self.labels.names if self.labels is not None else tuple(map(str, range(n_classes)))
-        with _quiet_transformers() as transformers:
+        with quiet_transformers() as transformers:
             config = self._config
             own = {name: i for i, name in config.id2label.items()}
             keeps_head = set(own) == set(classes) and len(own) == len(classes)
@@ -162,12 +162,12 @@ class HubBuilder:
             )
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise CheckpointError(
-                f"the checkpoint {self.name!r} cannot be read: {_first_line(error)}", fix="check the folder"
+                f"the checkpoint {self.name!r} cannot be read: {first_line(error)}", fix="check the folder"
             ) from error
         except ImportError as error:
             # Such as a backbone that timm builds; its first line names what is not there.
             raise MissingExtraError(
-                f"{self.name!r} cannot be built: {_first_line(error)}",
+                f"{self.name!r} cannot be built: {first_line(error)}",
                 fix="use a checkpoint that transformers builds alone, such as DETR's revision no_timm, or install it",
             ) from error
         head = tuple(f"{name}." for name in _head_of(model)) if classes is not None and self.task == "classify" else ()
@@ -185,7 +185,7 @@ class HubBuilder:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes that the checkpoint was published with, in the order of its answers."""
-        with _quiet_transformers():
+        with quiet_transformers():
             own = self._config.id2label
         return tuple(str(own[i]) for i in sorted(own))
 
@@ -196,14 +196,14 @@ class HubBuilder:
             raise CheckpointError(
                 f"expected a Hugging Face model in {str(self.folder)!r}, found no config.json", fix="check the path"
             )
-        with _quiet_transformers() as transformers:
+        with quiet_transformers() as transformers:
             try:
                 config = transformers.AutoConfig.from_pretrained(
                     self.folder, local_files_only=True, trust_remote_code=False
                 )
             except (OSError, ValueError, KeyError) as error:
                 raise CheckpointError(
-                    f"the configuration of {self.name!r} cannot be read: {_first_line(error)}",
+                    f"the configuration of {self.name!r} cannot be read: {first_line(error)}",
                     fix="use a model that transformers knows",
                 ) from error
             if self._auto_of(config, transformers) is None:
@@ -223,7 +223,7 @@ class HubBuilder:
 
     @property
     def _auto(self) -> str:
-        with _quiet_transformers() as transformers:
+        with quiet_transformers() as transformers:
             return self._auto_of(self._config, transformers) or ""
 
     @property
@@ -269,7 +269,7 @@ class HubBuilder:
 
     def usual_edges(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """Give the height and width to which the processor of a net without a fixed size brings an image."""
-        with _quiet_transformers():
+        with quiet_transformers():
             size = self._processor.size
         height, width = size_hw
         shorter, longest = _side(size, "shortest_edge"), _side(size, "longest_edge")
@@ -285,21 +285,21 @@ class HubBuilder:
 
     @cached_property
     def _processor(self) -> Any:
-        with _quiet_transformers() as transformers:
+        with quiet_transformers() as transformers:
             try:
                 return transformers.AutoImageProcessor.from_pretrained(
                     self.folder, local_files_only=True, trust_remote_code=False, backend="pil"
                 )
             except (OSError, ValueError, KeyError, ImportError) as error:
                 raise CheckpointError(
-                    f"the preprocessing of {self.name!r} cannot be read: {_first_line(error)}",
+                    f"the preprocessing of {self.name!r} cannot be read: {first_line(error)}",
                     fix="add its preprocessor_config.json",
                 ) from error
 
     @cached_property
     def _preprocessing(self) -> tuple[Preparation | None, dict[str, list[float]], bool]:
         """Give the preparation (None: any size does), mean and std, and whether blue comes first; all proven."""
-        with _quiet_transformers():
+        with quiet_transformers():
             processor = self._processor
             mean = [float(v) for v in (processor.image_mean if processor.do_normalize else (0.0,) * 3)]
             std = [float(v) for v in (processor.image_std if processor.do_normalize else (1.0,) * 3)]
@@ -377,7 +377,7 @@ def _snapshot(repository: str) -> Path:
         return Path(snapshot_download(repository, allow_patterns=list(_WANTED)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"the model {repository!r} is not in the local cache and cannot be fetched: {_first_line(error)}",
+            f"the model {repository!r} is not in the local cache and cannot be fetched: {first_line(error)}",
             fix="check the name and the network, or pass a folder",
         ) from error
 
@@ -449,7 +449,7 @@ def _same(processor: Any, preparation: Preparation, scaling: Mapping[str, list[f
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[Any]:
+def quiet_transformers() -> Iterator[Any]:
     """Import transformers and keep it from speaking: what matters is said by us, in one line."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import transformers
@@ -469,6 +469,7 @@ def _quiet_transformers() -> Iterator[Any]:
             logging.enable_progress_bar()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line that an error of transformers says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
