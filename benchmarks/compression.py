@@ -24,9 +24,9 @@ import eyewright as ew
 from eyewright.bundle.load import Bundle, load_bundle, open_session
 from eyewright.compression.measuring import Judge, paired_speedup
 from eyewright.compression.trials import calibration_pixels
+from eyewright.core.task import task_of
 from eyewright.delivery.openvino import openvino_session
 from eyewright.lifecycle.datasets import data_of_run
-from eyewright.tasks import TASKS
 
 NNCF = """
 import sys, numpy as np, openvino as ov, nncf
@@ -51,7 +51,7 @@ def main() -> None:
         place = Path(o.out or tempfile.mkdtemp()) / f"{run.about['dataset']['name']}-{run.recipe.model_name}"
         whole = load_bundle(run.folder / "bundle")
         size = (whole.folder / whole.manifest.model).stat().st_size
-        main_metric = TASKS[run.task_name].main_metric
+        main_metric = task_of(run.task_name).main_metric
         print(f"== {run.about['dataset']['name']}, {run.recipe.model_name}: {size:,} bytes")
         began = time.monotonic()
         found = ew.compress(

@@ -27,8 +27,8 @@ def coco_numbers(bundle: ew.Bundle, dataset: ew.Dataset) -> tuple[float, float]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    from eyewright.core.predictor import predict_everything
     from eyewright.evaluation.scenes import true_objects
-    from eyewright.tasks import predict_everything
 
     truth, found = [], []
     dataset = dataset.relabelled(bundle.labels)

@@ -16,7 +16,7 @@ from pathlib import Path
 import eyewright as ew
 from eyewright.catalog import MODELS
 from eyewright.core.errors import BudgetError
-from eyewright.tasks import TASKS
+from eyewright.core.task import task_of
 
 DATA = Path(os.environ.get("EYEWRIGHT_DATA", "../shared/data"))
 SETS = {"classify": "sign_digits", "detect": "bccd", "segment": "magnetic_tile", "instance": "coco_cc"}
@@ -32,7 +32,7 @@ def main() -> None:
         task = MODELS[name][0]
         seconds = o.seconds if task == "classify" else 5 * o.seconds
         run = ew.train(DATA / SETS[task], model=name, task=task, budget=seconds, out=place / name / "run")
-        main_metric = TASKS[task].main_metric
+        main_metric = task_of(task).main_metric
         budget = [f"{main_metric}=99%"]
         try:
             found = ew.compress(run, out=place / name / "small", max_drop=budget, methods=("int8",), max_bytes="1G")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.predictor import predict_everything
 from eyewright.data import Dataset
 from eyewright.evaluation.scenes import gather_scenes
 from eyewright.lifecycle.datasets import data_of_run
@@ -24,7 +25,6 @@ from eyewright.lifecycle.opening import load_run
 from eyewright.metrics.masks import FOUND_IOU, image_confusion
 from eyewright.metrics.matching import match_detections
 from eyewright.metrics.points import choose_point, group_numbers
-from eyewright.tasks import predict_everything
 
 
 @dataclass(frozen=True)

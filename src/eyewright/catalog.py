@@ -60,8 +60,9 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
         return builder
     if name.startswith("hf:"):
         from eyewright.nets.hub import hub_builder
+        from eyewright.training.learner import learner_of
 
-        return hub_builder(name, task)
+        return hub_builder(name, learner_of(task).hub)
     module, colon, function = name.partition(":")
     if not colon:
         raise UsageError(f"unknown model {name!r}", fix=spelling_hint(name, MODELS), code="unknown_model")

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -212,8 +213,11 @@ def test_promote_challenge_and_rollback_refuse_what_is_not_signed(bundle_copy: P
         with pytest.raises(BundleError, match=r"found no model\.sig"):
             call(bundle_copy, home=home, require_signature=keys[1])
     assert not lifecycle.history(home=home)
+    other = tmp_path / "other.bundle"
+    shutil.copytree(bundle_copy, other)
+    _reseal(other)
     lifecycle.promote(bundle_copy, home=home)
-    lifecycle.promote(bundle_copy, home=home, force=True)
+    lifecycle.promote(other, home=home, force=True)
     with pytest.raises(BundleError, match=r"found no model\.sig"):
         lifecycle.rollback(home=home, require_signature=keys[1])
     lifecycle.sign(bundle_copy, keys[0])

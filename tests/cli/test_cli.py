@@ -28,6 +28,7 @@ EXTRA = {
     "quickstart": {"account"},
     "doctor": {"account"},
     "evaluate": {"account"},
+    "verify": {"signature"},
     "process": {"steps", "counts"},
     "segment": {"regions", "counts"},
     "encode": {"files", "counts", "bjontegaard_percent"},

@@ -33,7 +33,7 @@ def test_predict_says_what_it_found_and_writes_drawings(
     assert "square" not in text
     for wrong in ("2", "-0.1", "nan"):
         assert main(["predict", bundle, "--source", source, f"--conf={wrong}"]) == 2
-        assert "expected conf in [0, 1]" in capsys.readouterr().err
+        assert "expected a number from 0 to 1" in capsys.readouterr().err
     assert main(["predict", bundle, "--source", source, "--classes", "disk"]) != 0
     assert "did you mean 'disc'" in capsys.readouterr().err
 

@@ -83,7 +83,7 @@ def test_a_bundle_is_not_measured_on_the_data_it_was_made_from(finished, shapes:
 
 def made(confusion: list[list[int]], names: tuple[str, ...]) -> Report:
     from eyewright.imaging import Preparation
-    from eyewright.tasks import Classify
+    from eyewright.tasks.classify import decode
 
     rows = [(t, a) for t, row in enumerate(confusion) for a, n in enumerate(row) for _ in range(n)]
 
@@ -98,7 +98,7 @@ def made(confusion: list[list[int]], names: tuple[str, ...]) -> Report:
 
         def predict_images(self, images):  # type: ignore[no-untyped-def]
             pixels, placements = self.preparation.batch(images)
-            return Classify().decode(self.raw(pixels), placements, self.labels)
+            return list(decode(self.raw(pixels), placements, self.labels))
 
     from eyewright.data import Dataset, Sample
     from eyewright.data.tree import ArrayTree

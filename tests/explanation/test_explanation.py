@@ -16,9 +16,9 @@ from eyewright.explanation.gradients import grad_cam, integrated_gradients
 from eyewright.explanation.occlusion import occlusion
 from eyewright.explanation.rise import rise
 from eyewright.explanation.rollout import attention_rollout
-from eyewright.explanation.targets import ClassTarget
 from eyewright.imaging import Preparation
 from eyewright.nets import PixelNet, conv_net, mlp, vit
+from eyewright.tasks.classify import ClassTarget
 
 
 class CornerPredictor:
@@ -216,11 +216,12 @@ def test_an_edge_detector_is_caught(finished, shapes: Path, monkeypatch: pytest.
     """A method that draws the image's own edges, whatever the net: the check of Adebayo et al. must see through it."""
     from eyewright.explanation import methods
 
-    def edges(predictor: object, net: object, one: np.ndarray, target: int) -> np.ndarray:
-        grey = one.mean(2)
-        return (np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])).astype(np.float32)
+    def edges(method: str, net: object, pixels: np.ndarray, targets: list[object]) -> list[np.ndarray]:
+        grey = pixels.mean(2)
+        found = (np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])).astype(np.float32)
+        return [found for _ in targets]
 
-    monkeypatch.setattr(methods, "_mapper", lambda method, seed: edges)
+    monkeypatch.setattr(methods, "_inside", edges)
     (found,) = ew.explain(finished.run, shapes / "square/001.png", method="gradcam")
     assert found.verdict.unlearnt == pytest.approx(1.0)
     assert not found.verdict.faithful

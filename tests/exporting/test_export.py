@@ -19,11 +19,11 @@ from eyewright.bundle import Bundle
 from eyewright.catalog import MODELS, build_of
 from eyewright.core import LabelSpace
 from eyewright.core.errors import OutputError, ParityError
+from eyewright.core.task import task_of
 from eyewright.exporting import check_parity
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.imaging import Preparation, encode_image, read_image
 from eyewright.nets import PixelNet
-from eyewright.tasks import TASKS
 from eyewright.testing import check_predictor
 from eyewright.training.cache import build_cache
 from eyewright.training.predictor import TorchPredictor
@@ -144,7 +144,7 @@ def test_every_net_is_exported_with_equal_answers_for_every_batch_size(name: str
     trained = TorchPredictor(net, labels=labels, preparation=preparation, task_name=task, temperature=0.7)
     for n in (1, 2, 7):
         pixels = np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
-        names = list(TASKS[task].outputs)
+        names = list(task_of(task).output_names)
         expected = trained.raw(pixels)
         for output, found in zip(names, session.run(names, {"image": pixels}), strict=True):
             assert found.shape == expected[output].shape

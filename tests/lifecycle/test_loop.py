@@ -22,7 +22,6 @@ def _log(home: Path, bundle: Path, shapes: list[tuple[str, np.ndarray]], *, dige
     import hashlib
 
     from eyewright.bundle import load_bundle
-    from eyewright.tasks.numbers import answer_numbers
 
     loaded = load_bundle(bundle)
     digest = digest or hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
@@ -32,7 +31,7 @@ def _log(home: Path, bundle: Path, shapes: list[tuple[str, np.ndarray]], *, dige
         pixels, placement = loaded.preparation(image)
         (shown,) = loaded.read(loaded.raw(pixels[None]), [placement])
         seen = SimpleNamespace(
-            look=appearance(pixels, placement).tobytes(), answer=answer_numbers(shown).tobytes(),
+            look=appearance(pixels, placement).tobytes(), answer=shown.numbers().tobytes(),
             size_hw=image.shape[:2], label=shown.top1, score=shown.confidence, unfamiliar=None,
         )  # fmt: skip
         ids.append(f"id{k:04d}")
@@ -100,7 +99,6 @@ def test_boxes_that_people_drew_are_learnt_in_a_budget(found, scenes: Path, tmp_
     from eyewright.bundle import load_bundle
     from eyewright.imaging import read_image
     from eyewright.monitoring import open_store
-    from eyewright.tasks.numbers import answer_numbers
 
     bundle, home = Path(found.paths["bundle"]), tmp_path / "home"
     loaded = load_bundle(bundle)
@@ -111,7 +109,7 @@ def test_boxes_that_people_drew_are_learnt_in_a_budget(found, scenes: Path, tmp_
         pixels, placement = loaded.preparation(image)
         (shown,) = loaded.read(loaded.raw(pixels[None]), [placement])
         seen = SimpleNamespace(
-            look=appearance(pixels, placement).tobytes(), answer=answer_numbers(shown).tobytes(),
+            look=appearance(pixels, placement).tobytes(), answer=shown.numbers().tobytes(),
             # As if the image that came had been twice as large as the one that is kept.
             size_hw=(192, 192), label="disc", score=0.9, unfamiliar=None,
         )  # fmt: skip
@@ -231,6 +229,12 @@ def test_a_worse_model_is_not_promoted_and_the_history_says_what_was_forced(
 
 
 def test_rolling_back_to_a_bundle_that_is_gone_changes_nothing(bundle: Path, bundle_copy: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from eyewright.bundle.manifest import read_manifest, write_manifest
+
+    # Another bundle, not the same one in another place.
+    write_manifest(bundle_copy, replace(read_manifest(bundle_copy), name="another"))
     home = tmp_path / "home"
     lifecycle.promote(bundle_copy, home=home)
     last = lifecycle.promote(bundle, home=home, force=True)

@@ -11,9 +11,9 @@ from tests.conftest import write_scenes
 
 import eyewright as ew
 from eyewright.core.errors import UsageError
+from eyewright.core.predictor import predict_everything
 from eyewright.data import fold_datasets, open_dataset
 from eyewright.lifecycle.datasets import open_readable, silent
-from eyewright.tasks import predict_everything
 
 
 @pytest.fixture(scope="module")

@@ -285,7 +285,7 @@ def sample(
     for name, by in (shift or {}).items():
         looks[:, TRAITS.index(name)] += by
     answers = np.eye(3)[rng.choice(3, n, p=labels)] * 0.7 + 0.1
-    return Sample(looks, (answers + rng.uniform(0, 1e-3, answers.shape)).astype(np.float32))
+    return Sample(looks, (answers + rng.uniform(0, 1e-3, answers.shape)).astype(np.float32), "classify")
 
 
 def test_the_statistics_are_scipys() -> None:

@@ -10,6 +10,7 @@ import torch
 import eyewright as ew
 from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.nets.hub import hub_builder
+from eyewright.nets.hub_kinds import DETECTORS, OUTLINERS, SEGMENTERS
 
 transformers = pytest.importorskip("transformers")
 
@@ -173,7 +174,7 @@ def test_boxes_are_the_models_own(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "d", "d-fine")
     from eyewright.core import LabelSpace
 
-    builder = hub_builder(f"hf:{folder}", "detect").for_labels(LabelSpace(("cross", "disc", "square")))
+    builder = hub_builder(f"hf:{folder}", DETECTORS).for_labels(LabelSpace(("cross", "disc", "square")))
     body = builder(3, channels=3, size_hw=(96, 96)).eval()
     x = torch.rand(2, 3, 96, 96)
     with torch.inference_mode():
@@ -191,8 +192,8 @@ def test_a_net_of_another_task_is_refused_in_one_line(few: Path, tmp_path: Path)
         ew.train(few, task="detect", model=f"hf:{folder}", out=tmp_path / "run", epochs=1)
     with pytest.raises(CheckpointError, match="does not outline objects"):
         ew.train(few, task="instance", model=f"hf:{folder}", out=tmp_path / "run", epochs=1)
-    with pytest.raises(UsageError, match="expected a task of"):
-        hub_builder(f"hf:{folder}", "track")
+    with pytest.raises(UsageError, match="no published model"):
+        hub_builder(f"hf:{folder}", None)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -207,9 +208,9 @@ def test_masks_of_queries_are_the_models_own(tmp_path: Path) -> None:
     with torch.inference_mode():
         raw = theirs(pixel_values=x)
         expected = processor.post_process_semantic_segmentation(raw, target_sizes=[(96, 96)] * 2)
-        body = hub_builder(f"hf:{folder}", "segment").for_labels(labels)(3).eval()
+        body = hub_builder(f"hf:{folder}", SEGMENTERS).for_labels(labels)(3).eval()
         found = body(x).argmax(1)
-        objects = hub_builder(f"hf:{folder}", "instance").for_labels(labels)(3).eval()
+        objects = hub_builder(f"hf:{folder}", OUTLINERS).for_labels(labels)(3).eval()
         said = objects(x)
         boxes, scores = objects.boxes_and_scores(said, (96, 96))
     # The checkpoint's classes are square, disc, cross. Its own post-processing sizes masks twice, ours once.
@@ -247,7 +248,7 @@ def test_a_backbone_of_another_library_is_named(few: Path, tmp_path: Path) -> No
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_checkpoint_of_any_size_gets_the_images_own(few: Path, tmp_path: Path) -> None:
-    builder = hub_builder(f"hf:{checkpoint(tmp_path / 'd', 'detr')}", "detect")
+    builder = hub_builder(f"hf:{checkpoint(tmp_path / 'd', 'detr')}", DETECTORS)
     assert not builder.has_size
     assert builder.usual_edges((480, 640)) == (96, 128)
     assert builder.usual_edges((100, 400)) == (32, 128)

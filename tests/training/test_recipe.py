@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from eyewright.core.errors import UsageError
-from eyewright.training import LOSSES, LOSSES_OF, OPTIMIZERS, Recipe, read_recipe, write_recipe
+from eyewright.core.task import task_of
+from eyewright.training import LOSSES, OPTIMIZERS, Recipe, read_recipe, write_recipe
 
 
 @pytest.mark.parametrize(
@@ -44,5 +45,5 @@ def test_a_recipe_that_is_not_toml_is_refused(tmp_path: Path, text: str) -> None
 def test_the_vocabulary_is_there() -> None:
     of_classes = {"cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"}
     assert of_classes | {"dice_cross_entropy", "dice", "boundary", "varifocal"} == set(LOSSES)
-    assert set(LOSSES_OF["classify"]) == of_classes
+    assert set(task_of("classify").losses) == of_classes
     assert {"muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"} == set(OPTIMIZERS)

@@ -6,6 +6,7 @@ import torch
 
 from eyewright.imaging import Preparation
 from eyewright.imaging.preparation import Placement
+from eyewright.learners.detect import STRONG
 from eyewright.nets.detectors import Detections, grid_points
 from eyewright.training.objectives.detect import CROWD, PADDING, DetectionObjective, box_iou, match_points
 from eyewright.training.objectives.segment import class_balance, segmentation_objective
@@ -106,13 +107,13 @@ def test_masks_turn_with_their_images() -> None:
 
 
 def test_the_end_of_training_is_calmer_and_none_is_none() -> None:
-    plan = plan_scenes(Recipe(task="detect"), grey=False, fill=114)
+    plan = plan_scenes(Recipe(task="detect"), STRONG, grey=False, fill=114)
     assert plan.calmed().mosaic == 0
     assert plan.calmed().zoom == plan.zoom / 2
-    assert plan_scenes(Recipe(task="detect", augment="none", flip="none"), grey=False, fill=0).is_none()
+    assert plan_scenes(Recipe(task="detect", augment="none", flip="none"), STRONG, grey=False, fill=0).is_none()
     pixels, rows, _ = scenes()
     assert augment_boxes(pixels, rows, SceneAugmentation(), rng=torch.Generator())[0] is pixels
-    assert "colour" not in plan_scenes(Recipe(task="segment"), grey=True, fill=0).describe()
+    assert "colour" not in plan_scenes(Recipe(task="segment"), STRONG, grey=True, fill=0).describe()
 
 
 def test_every_object_gets_a_point_however_small() -> None:

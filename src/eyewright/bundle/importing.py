@@ -27,12 +27,11 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.provenance import describe_machine
 from eyewright.core.regular import read_regular
 from eyewright.core.rng import generator
+from eyewright.core.task import Task, task_of
 from eyewright.imaging.preparation import Preparation
-from eyewright.tasks import TASKS
 
 _GOLDEN = 2
 _NO_REFERENCE = "the model was imported, so the images that it was trained and validated on are not known"
-_KINDS = {"classify": ("probabilities",), "segment": ("pixels",), "detect": ("boxes_scores", "joined", "grid")}
 
 
 def import_model(
@@ -61,9 +60,13 @@ def import_model(
         UsageError: a task without such outputs, or a wrong number of labels.
         OutputError: `out` cannot be written, or holds something that is not a bundle.
     """
-    if task not in _KINDS or contract.outputs not in _KINDS[task]:
-        kinds = ", ".join(_KINDS.get(task, ())) or f"a task of {', '.join(_KINDS)}"
-        raise UsageError(f"expected outputs for {task!r} ({kinds}), found {contract.outputs!r}", fix="change --outputs")
+    meaning = task_of(task)
+    meaning.require("import")
+    if contract.outputs not in meaning.contracts:
+        kinds = ", ".join(meaning.contracts)
+        raise UsageError(
+            f"expected outputs for {meaning.words.noun} ({kinds}), found {contract.outputs!r}", fix="change --outputs"
+        )
     if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
     data = read_regular(model, most=MOST_MODEL_BYTES, fix="check the path", follow=True)
@@ -79,8 +82,9 @@ def import_model(
         given = list(images) or _noise(size)
         pixels, _ = preparation.batch(given)
         found = _run(session, contract, pixels, size)
-    _check_labels(found, task, len(labels), contract)
-    decoding = {"contract": contract.to_json(), **({"iou": contract.iou} if task == "detect" else {})}
+    _check_labels(found, meaning, len(labels), contract)
+    suppression = {"iou": contract.iou} if "iou" in meaning.options else {}
+    decoding = {"contract": contract.to_json(), **suppression}
     manifest = Manifest(
         name=name or model.stem,
         task=task,
@@ -196,14 +200,15 @@ def _run(
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
 
-def _check_labels(found: Mapping[str, NDArray[np.float32]], task: str, n: int, contract: Contract) -> None:
+def _check_labels(found: Mapping[str, NDArray[np.float32]], task: Task, n: int, contract: Contract) -> None:
     """Refuse a wrong number of names, and answers that cannot be what the contract calls them."""
-    array = found["scores" if task == "detect" else "probabilities"]
-    own = array.shape[2] if task == "detect" else array.shape[1]
+    output = next(o for o in task.outputs if "C" in o.shape)
+    array = found[output.name]
+    own = array.shape[1 + output.shape.index("C")]
     if own != n:
         left_out = "" if contract.background is None else ", its background left out"
         raise UsageError(f"the model knows {own} classes{left_out}, found {n} labels", fix="mend the labels")
-    if task != "detect":
+    if output.sums:
         sums = array.sum(1)
         if np.abs(sums - 1).max() > 1e-2:
             raise BundleError(
@@ -222,8 +227,7 @@ def _tensors(session: TrialSession) -> dict[str, Any]:
 
 def _card(manifest: Manifest) -> str:
     shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
-    done = {"classify": "sorts images", "detect": "finds objects", "segment": "tells pixels apart"}[manifest.task]
-    task = TASKS[manifest.task].name
+    does = task_of(manifest.task).words.does
     return f"""---
 library_name: eyewright
 tags: ["eyewright", "onnx"]
@@ -231,9 +235,9 @@ tags: ["eyewright", "onnx"]
 
 # {manifest.name}
 
-{manifest.provenance["model"]}, wrapped by `eyewright import`: it {done}, of {len(manifest.labels)} classes: {shown}.
+{manifest.provenance["model"]}, wrapped by `eyewright import`. {does} {len(manifest.labels)} classes: {shown}.
 
 The file is unchanged (SHA-256 `{manifest.provenance["sha256"]}`). What its tensors mean was declared, not measured:
 see `decoding.contract` in `bundle.json`. Its licence is its maker's. How good it is on your images,
-`eyewright evaluate . DATA` says (task {task}).
+`eyewright evaluate . DATA` says (task {manifest.task}).
 """

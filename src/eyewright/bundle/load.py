@@ -32,17 +32,19 @@ from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.verify import read_sealed, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
+from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
-from eyewright.tasks import TASKS, decode_everything, predict_everything
 
 GOLDEN_TOLERANCE = MappingProxyType({"float32": 1e-4, "float16": 5e-3, "int8": 2e-2})
 """Largest difference of a probability between the golden pairs and this machine, by precision; of others a share of
 their range. Where numbers are rounded to 8 bits, a last bit that two machines compute differently can tip a step."""
 
 _BATCH = 32
+_MOST_HELD = 400_000
 _MOST_GOLDEN = 64
 _MOST_SIDE = 16_384
 _MOST_PIXELS = 1_600_000
@@ -187,11 +189,11 @@ class Bundle:
         """
         if conf is not None and not 0 <= conf <= 1:
             raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
-        task = TASKS[self.task_name]
+        task = task_of(self.task_name)
         if tile is not None or flip:
             from eyewright.tasks.tiling import predict_views
 
-            found = predict_views(self, images, flip=flip, tile=tile, overlap=overlap, iou=iou)
+            found: Sequence[Any] = predict_views(self, images, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:
             found = predict_everything(self, images, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
@@ -207,13 +209,13 @@ class Bundle:
         """Give what `predict_images` gives, from the `raw` arrays of images that were prepared already."""
         if conf is not None and not 0 <= conf <= 1:
             raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
-        task = TASKS[self.task_name]
+        task = task_of(self.task_name)
         found = decode_everything(self, raw, placements, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
 
     def _least(self, conf: float | None) -> float | None:
-        """Give the lowest score that any object is shown from."""
-        if conf is not None or self.task_name not in ("detect", "instance"):
+        """Return the lowest score that any object is shown from."""
+        if conf is not None:
             return conf
         return None if self.thresholds is None else float(self.thresholds.min())
 
@@ -233,9 +235,13 @@ class Bundle:
             return frames if stream else list(frames)
         if stream:
             return self._stream(source, at_once=1, options=options)
-        several = list(self._stream(source, at_once=_BATCH if self.task_name == "classify" else 4, options=options))
+        several = list(self._stream(source, at_once=self._at_once(), options=options))
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
+
+    def _at_once(self) -> int:
+        """Return how many images are decoded and held together: fewer where the model looks at large ones."""
+        return max(1, min(_BATCH, _MOST_HELD // (self.preparation.size_hw[0] * self.preparation.size_hw[1])))
 
     def _watch(self, source: Any, *, stream: bool, options: Mapping[str, Any]) -> Iterator[Any]:
         opened = open_source(source)
@@ -262,11 +268,11 @@ class Bundle:
 
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:
-    """Give what decoding must know beside the contract: from which overlap on two boxes are one object."""
+    """Return what decoding must know beside the contract: the IoU threshold of suppression."""
     found = {k: v for k, v in manifest.decoding.items() if k != "contract"}
     iou = found.get("iou", 1.0)
-    boxes = manifest.task in ("detect", "instance")
-    if set(found) - {"iou"} or (found and not boxes) or not isinstance(iou, int | float) or not 0 < iou <= 1:
+    known = "iou" in task_of(manifest.task).options
+    if set(found) - {"iou"} or (found and not known) or not isinstance(iou, int | float) or not 0 < iou <= 1:
         raise BundleError(f"the bundle's decoding is not valid: {found}", fix="export the model again")
     return found
 
@@ -426,7 +432,7 @@ def _check_tensors(bundle: Bundle) -> None:
     if len(found) != 1 or found[0].name != expected["name"] or list(found[0].shape[1:]) != shape:
         raise BundleError("the model's input is not the one that bundle.json promises", fix="export the model again")
     names = {o.name for o in bundle._session.get_outputs()}
-    if not set(TASKS[bundle.task_name].outputs) <= names or not set(bundle._outputs) <= names:
+    if not set(task_of(bundle.task_name).output_names) <= names or not set(bundle._outputs) <= names:
         raise BundleError("the model's outputs are not those that bundle.json promises", fix="export the model again")
 
 
@@ -458,12 +464,8 @@ def golden_images(pairs: ArrayFile) -> list[NDArray[np.uint8]]:
 def _check_answers(bundle: Bundle, found: Mapping[str, NDArray[np.float32]], n: int) -> None:
     """Compare the shapes of answers with the classes that the bundle names."""
     classes = len(bundle.labels)
-    promised: dict[str, tuple[int | None, ...]] = {
-        "probabilities": (n, classes, None, None) if bundle.task_name == "segment" else (n, classes),
-        "boxes": (n, None, 4),
-        "scores": (n, None, classes),
-    }
-    for name, wanted in promised.items():
+    for output in task_of(bundle.task_name).outputs:
+        name, wanted = output.name, (n, *output.expected(classes))
         shape = found[name].shape if name in found else None
         if shape is None:
             continue
@@ -480,7 +482,7 @@ def run_golden(bundle: Bundle, data: bytes) -> None:
     """
     with ArrayFile(data, "golden.npz") as pairs:
         images = golden_images(pairs)
-        outputs = TASKS[bundle.task_name].outputs
+        outputs = task_of(bundle.task_name).output_names
         wanted_shape = (len(images), *bundle.preparation.size_hw, bundle.preparation.channels)
         if pairs.shape("pixels") != wanted_shape or pairs.dtype("pixels") != np.uint8:
             raise BundleError(

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from eyewright.core.errors import BundleError
-from eyewright.tasks import TASKS
+from eyewright.core.task import task_names, task_of
 
 MODEL_FILES = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx")
 """The names that a bundle's model may have: those by which other libraries look for one of its precision."""
@@ -202,7 +202,7 @@ def check_manifest(content: Mapping[str, Any]) -> None:
         found = msgspec.convert(content, _Manifest)
     except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeError) as error:
         raise BundleError(f"bundle.json is not valid: {_reason(error)}", fix=_AGAIN) from None
-    if found.task not in TASKS:
+    if found.task not in task_names():
         raise _refused(f"the task {found.task!r} is unknown here", fix="upgrade eyewright")
     if len(set(found.labels)) != len(found.labels):
         raise _refused("expected distinct class names")
@@ -212,9 +212,8 @@ def check_manifest(content: Mapping[str, Any]) -> None:
         _check_own_tensors(found)
     else:
         _check_contract(found, found.decoding.contract)
-    boxes = found.task in ("detect", "instance")
-    if found.decoding.iou is not None and not boxes:
-        raise _refused(f"expected no iou for the task {found.task!r}")
+    if found.decoding.iou is not None and "iou" not in task_of(found.task).options:
+        raise _refused(f"expected no IoU threshold for {task_of(found.task).words.noun}")
 
 
 def check_file_entries(files: Mapping[str, FileEntry]) -> None:
@@ -245,27 +244,17 @@ def _check_own_tensors(found: _Manifest) -> None:
         raise _refused(f"the preparation gives uint8 (N, {wanted}), the tensors say {given.dtype} {given.shape}")
     outputs = {o.name: o.shape for o in found.tensors.outputs}
     n = len(found.labels)
-    # Axis by axis from the second: a number, or None where any size is right.
-    promised: dict[str, list[int | None]] = {
-        "probabilities": [n] if found.task == "classify" else [n, None, None],
-        "boxes": [None, 4],
-        "scores": [None, n],
-        "coefficients": [None, None],
-        "prototypes": [None, None, None],
-    }
-    for name in TASKS[found.task].outputs:
+    for name, own in ((o.name, o.expected(n)) for o in task_of(found.task).outputs):
         shape = outputs.get(name)
         if shape is None:
             raise _refused(f"the outputs are not those of the task {found.task!r}: {name!r} is missing")
-        own = promised[name]
         sides = zip(shape[1:], own, strict=False)
         if len(shape) != len(own) + 1 or any(w is not None and isinstance(s, int) and s != w for s, w in sides):
             raise _refused(f"expected {name!r} of {n} classes, found the shape {shape}")
 
 
 def _check_contract(found: _Manifest, contract: _Contract) -> None:
-    kinds = {"classify": ("probabilities",), "segment": ("pixels",), "detect": ("boxes_scores", "joined", "grid")}
-    if contract.outputs not in kinds.get(found.task, ()):
+    if contract.outputs not in task_of(found.task).contracts:
         raise _refused(f"expected outputs of the task {found.task!r} in the contract, found {contract.outputs!r}")
     channels = 1 if contract.colour == "grey" else 3
     if found.preparation.channels != channels:

@@ -1,6 +1,6 @@
 """The verbs for what is marked in images and for strangers' models: convert and import."""
 
-__all__ = ["CONTRACT_OPTIONS", "convert", "import_model", "line_of", "only_classes"]
+__all__ = ["CONTRACT_OPTIONS", "convert", "import_model", "only_classes"]
 
 import argparse
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from eyewright.cli.terminal import Result, shown_path, talk
 from eyewright.core.errors import UsageError
+from eyewright.core.task import task_of
 
 CONTRACT_OPTIONS: Mapping[str, str] = {
     "outputs": "probabilities, pixels, boxes_scores, joined or grid",
@@ -20,11 +21,9 @@ CONTRACT_OPTIONS: Mapping[str, str] = {
     "box_format": "xyxy, cxcywh or xywh",
     "box_units": "pixels or shares",
     "background": "the class that is left out, a number",
-    "iou": "from which overlap on two boxes are one object; 1 for none",
+    "iou": "IoU threshold of non-maximum suppression; 1 for none",
 }
 """What `eyewright import` takes beside a contract, by the contract's own names."""
-
-_SHOWN = 6
 
 
 def convert(o: argparse.Namespace) -> Result:
@@ -93,28 +92,12 @@ def _size(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"expected --imgsz as N or WxH, found {text!r}", fix="use 640 or 640x480") from None
 
 
-def line_of(prediction: Any, row: Mapping[str, Any]) -> str:
-    """Say in a line what was found in an image."""
-    if "boxes_xyxy" in row:
-        counts: dict[str, int] = {}
-        for label in row["labels"]:
-            counts[label] = counts.get(label, 0) + 1
-        several = [f"{n} {label}" for label, n in sorted(counts.items(), key=lambda c: -c[1])]
-        return ", ".join(several[:_SHOWN]) + (", …" if len(several) > _SHOWN else "") or "nothing"
-    if "areas" in row:
-        pairs = zip(row["labels"], row["areas"], strict=True)
-        return "  ".join(f"{label} {area:.1%}" for label, area in list(pairs)[:_SHOWN])
-    return "  ".join(f"{n} {s:.1%}" for n, s in zip(row["labels"][:3], row["scores"], strict=False))
-
-
-def only_classes(prediction: Any, names: str | None) -> Any:
-    """Give of a prediction of boxes the objects of some classes."""
+def only_classes(prediction: Any, task: str, names: str | None) -> Any:
+    """Return of a prediction of objects those of some classes, named with commas between them."""
     if names is None:
         return prediction
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    ids = [prediction.label_space.id(name) for name in wanted]
-    if not hasattr(prediction, "boxes_xyxy"):
-        raise UsageError("expected --classes with boxes, found another task", fix="leave it out")
+    task_of(task).require("classes")
     import numpy as np
 
+    ids = [prediction.label_space.id(name.strip()) for name in names.split(",") if name.strip()]
     return prediction.chosen(np.isin(prediction.label_ids, ids))

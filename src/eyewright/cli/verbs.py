@@ -9,7 +9,7 @@ from typing import Any
 
 from eyewright.cli import anywhere, doctoring, field, pictures, scenes
 from eyewright.cli.numbers import Number
-from eyewright.cli.scenes import line_of, only_classes
+from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import (
     Result,
@@ -67,10 +67,11 @@ def _run(o: argparse.Namespace) -> Result:
 
 
 def _run_result(done: Any) -> Result:
+    from eyewright.core.task import task_of
     from eyewright.evaluation import said_findings, summarise
 
     bundle, report = shown_path(done.paths["bundle"]), shown_path(done.paths["report"])
-    said = "top1" if done.report.task == "classify" else "labels"
+    said = task_of(done.report.task).words.usage
     use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').{said})"
     text = [
         "",
@@ -303,16 +304,16 @@ def _predict(o: argparse.Namespace) -> Result:
 
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
     views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
-    top = o.top if o.top is not None or bundle.task_name != "classify" else 5
+    shown_of = {} if o.top is None else {"top": o.top}
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
     frames = _frames(o) if is_stream(o.source) else _files(o, findings)
     for index, (item, name, image, time_s) in enumerate(frames):
-        found = only_classes(bundle.predict_images([image], **views)[0], o.classes)
+        found = only_classes(bundle.predict_images([image], **views)[0], bundle.task_name, o.classes)
         prediction = replace(found, source=name, index=index, image=image)
-        row = prediction.to_json(top=top)
+        row = prediction.to_json(**shown_of)
         rows.append(row if time_s is None else {**row, "time_s": round(time_s, 4)})
-        shown = line_of(prediction, row)
+        shown = prediction.line()
         if o.out is not None:
             prediction.save(Path(o.out) / f"{index:05d}-{plain_stem(item)}.png")
         if o.json or o.quiet:

@@ -9,6 +9,7 @@ from typing import Any
 from eyewright.compression.measuring import Judged, Ratio, metric_names, spelled
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.sizes import parse_bytes
+from eyewright.core.task import task_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def parse_budget(
     drops: dict[str, float] = {}
     for text in max_drop:
         name, equals, value = text.partition("=")
-        name = spelled(name.strip())
+        name = spelled(name.strip(), task)
         if not equals:
             raise UsageError(f"expected a metric and a drop such as accuracy=1%, found {text!r}", fix="write it so")
         if name not in known:
@@ -80,9 +81,10 @@ def parse_budget(
                 fix=f"{spelling_hint(name, known)} (there are {', '.join(known)})",
             )
         drops[name] = _share(name, value.strip())
-    main = {"classify": "accuracy", "segment": "miou"}.get(task, "ap")
     return Budget(
-        drops or {main: 0.01}, _speedup(min_speedup), None if max_bytes is None else int(parse_bytes(str(max_bytes)))
+        drops or {task_of(task).main_metric: 0.01},
+        _speedup(min_speedup),
+        None if max_bytes is None else int(parse_bytes(str(max_bytes))),
     )
 
 

@@ -16,6 +16,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import PixelNet
+from eyewright.training.learner import learner_of
 from eyewright.training.steps import Batch, Step, TrainState, own_loss, update
 
 SOFTNESS = 4.0
@@ -37,12 +38,13 @@ class Teacher:
 
 
 def net_teacher(net: PixelNet, task: str, *, as_the_batch: bool = False) -> Teacher:
-    """Give a trained net as the teacher of one with the same classes and the same prepared pixels.
+    """Return a trained net as the teacher of one with the same classes and the same prepared pixels.
 
     With `as_the_batch` it normalises by the statistics of each batch, as its student does. Images that are put
     together from four, or zoomed, have others than those that the net is used on; a teacher that goes by the latter
     would have its student learn the difference.
     """
+    soft = learner_of(task).soft
     net.eval().requires_grad_(False)
     for module in net.modules() if as_the_batch else ():
         if isinstance(module, nn.BatchNorm2d):
@@ -51,13 +53,13 @@ def net_teacher(net: PixelNet, task: str, *, as_the_batch: bool = False) -> Teac
             module.momentum = 0.0
 
     def answer(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        return _parts(net(pixels), task)
+        return soft.of_net(net(pixels))
 
     return Teacher(task, answer, net)
 
 
 def bundle_teacher(model: Predictor, labels: LabelSpace, preparation: Preparation | None = None) -> Teacher:
-    """Give any model as a teacher of `labels` on pixels as `preparation` makes them.
+    """Return any model as a teacher of `labels` on pixels as `preparation` makes them.
 
     Its classes are matched by name, its pixels are resized where it takes others. Without a `preparation` it is seen
     only at the first batch whether boxes can be taught.
@@ -72,9 +74,9 @@ def bundle_teacher(model: Predictor, labels: LabelSpace, preparation: Preparatio
             fix="use a teacher trained on the same classes",
             code="teacher_classes",
         )
-    task = model.task_name
+    soft = learner_of(model.task_name).soft
     known = None if preparation is None else preparation.size_hw
-    if task in ("detect", "instance") and known not in (None, model.preparation.size_hw):
+    if soft.same_size and known not in (None, model.preparation.size_hw):
         raise RefusedError(
             "a teacher of boxes must take images of the student's size", fix="train the student with its --imgsz"
         )
@@ -83,21 +85,16 @@ def bundle_teacher(model: Predictor, labels: LabelSpace, preparation: Preparatio
 
     def answer(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         raw = model.raw(_as_taken(pixels, theirs))
-        if task in ("detect", "instance"):
-            scores = torch.from_numpy(raw["scores"]).to(pixels.device)[..., order].clamp(1e-6, 1 - 1e-6)
-            return torch.logit(scores), None
-        found = torch.from_numpy(raw["probabilities"]).to(pixels.device)[:, order]
-        logits = found.clamp(min=1e-8).log()
-        if task == "segment" and logits.shape[2:] != pixels.shape[1:3]:
-            size = (int(pixels.shape[1]), int(pixels.shape[2]))
-            logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        return logits, None
+        size = (int(pixels.shape[1]), int(pixels.shape[2]))
+        return soft.of_raw(raw, order, size).to(pixels.device), None
 
-    return Teacher(task, answer)
+    return Teacher(model.task_name, answer)
 
 
-def distil_step(teacher: Teacher, *, share: float = 0.7, softness: float = SOFTNESS, looks: float = 1.0) -> Step:
-    """Give a step that learns `share` from the teacher's answers and the rest from the labels.
+def distil_step(
+    teacher: Teacher, *, share: float = 0.7, softness: float = SOFTNESS, looks: float | None = None
+) -> Step:
+    """Return a step that learns `share` from the teacher's answers and the rest from the labels.
 
     Classes: the softened distributions (Hinton et al. 2015, "Distilling the knowledge in a neural network"); masks:
     the same at every pixel; boxes: the scores at every grid point, and where the teacher sees something its
@@ -105,17 +102,18 @@ def distil_step(teacher: Teacher, *, share: float = 0.7, softness: float = SOFTN
     weighs how alike the attention of both is at every resolution they share (Zagoruyko & Komodakis 2017, "Paying more
     attention to attention").
     """
+    soft = learner_of(teacher.task).soft
+    looks = soft.looks if looks is None else looks
     watch = _Watch(teacher.net) if teacher.net is not None and looks else None
 
     def step(state: TrainState, batch: Batch) -> Tensor:
         with torch.no_grad():
             if watch is not None:
                 watch.begin(state.net)
-            wanted, sides = teacher.answer(batch.pixels)
+            wanted = teacher.answer(batch.pixels)
 
         def loss_of(outputs: Any) -> Tensor:
-            found, own_sides = _parts(outputs, teacher.task)
-            loss = share * _apart(found, wanted, own_sides, sides, teacher.task, softness)
+            loss = share * soft.apart(soft.of_net(outputs), wanted, softness)
             if share < 1:
                 loss = loss + (1 - share) * own_loss(state, batch, outputs)
             return loss if watch is None else loss + looks * watch.difference()
@@ -127,40 +125,6 @@ def distil_step(teacher: Teacher, *, share: float = 0.7, softness: float = SOFTN
                 watch.end()
 
     return step
-
-
-def _parts(outputs: Any, task: str) -> tuple[Tensor, Tensor | None]:
-    if task in ("detect", "instance"):
-        if not hasattr(outputs, "sides"):
-            raise RefusedError("distilling boxes is for our own detectors", fix="use --model spot_net")
-        return outputs.logits, outputs.sides
-    return outputs, None
-
-
-def _apart(
-    found: Tensor, wanted: Tensor, sides: Tensor | None, their_sides: Tensor | None, task: str, softness: float
-) -> Tensor:
-    if found.shape != wanted.shape:
-        raise RefusedError(
-            f"the teacher answers {tuple(wanted.shape[1:])}, the student {tuple(found.shape[1:])}",
-            fix="use a teacher of the same kind",
-        )
-    if task not in ("detect", "instance"):
-        own, theirs = (functional.log_softmax(x / softness, 1) for x in (found, wanted))
-        each = functional.kl_div(own, theirs, reduction="none", log_target=True).sum(1)
-        return each.mean() * softness**2
-    scores = wanted.sigmoid()
-    total = scores.amax(2).sum().clamp(min=1.0)
-    # What is nothing to both is most of an image, and would drown the rest.
-    weight = (found.detach().sigmoid() - scores).abs().pow(1.5) + 0.1 * scores
-    loss = (functional.binary_cross_entropy_with_logits(found, scores, reduction="none") * weight).sum() / total
-    if sides is None or their_sides is None:
-        return loss
-    sure = scores.amax(2)
-    each = functional.kl_div(sides.log_softmax(-1), their_sides.log_softmax(-1), reduction="none", log_target=True).sum(
-        (2, 3)
-    )
-    return loss + 0.5 * (each * sure).sum() / total
 
 
 def _as_taken(pixels: Tensor, preparation: Preparation) -> Any:

@@ -1,6 +1,6 @@
 """What a smaller model costs: its numbers beside those of the model it comes from, on the same images."""
 
-__all__ = ["LOWER_IS_BETTER", "Judge", "Judged", "Ratio", "metric_names", "paired_speedup", "spelled"]
+__all__ = ["Judge", "Judged", "Ratio", "metric_names", "paired_speedup", "spelled"]
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,32 +13,12 @@ from numpy.typing import NDArray
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Metric
 from eyewright.core.rng import generator
+from eyewright.core.task import MetricInfo, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.scene_comparison import Numbers, mask_numbers, object_numbers
 from eyewright.imaging.steps.corrupt import CORRUPTIONS, corrupt
 from eyewright.metrics.bootstrap import ClassNumbers, bootstrap_weights, percentile_interval, wilson_interval
-from eyewright.tasks import TASKS
 
-LOWER_IS_BETTER = frozenset({"ece", "log_loss", "brier"})
-"""Metrics that get worse as they rise."""
-
-_OF_TASK = {
-    "classify": (
-        "accuracy",
-        "balanced_accuracy",
-        "f1_macro",
-        "worst_class_recall",
-        "kappa",
-        "ece",
-        "log_loss",
-        "brier",
-    ),
-    "detect": ("ap", "ap50"),
-    "instance": ("ap", "ap50"),
-    "segment": ("miou", "pixel_accuracy"),
-}
-_SPELLED = {"map": "ap", "map50": "ap50", "mean_iou": "miou", "f1": "f1_macro"}
-_OF_COUNTS = frozenset({"accuracy", "balanced_accuracy", "f1_macro", "worst_class_recall", "kappa", "corruption"})
 _REPLICATES = 1000
 _CHUNK = 64
 _SEVERITY = 3
@@ -49,13 +29,13 @@ _SAME_SHARE = 0.01
 
 
 def metric_names(task: str) -> tuple[str, ...]:
-    """Give the metrics that a budget for `task` may name; other spellings such as "map" are known too."""
-    return (*_OF_TASK[task], "corruption")
+    """Return the metrics that a budget for `task` may name; other spellings such as "map" are known too."""
+    return (*(m.name for m in task_of(task).metrics if m.paired), "corruption")
 
 
-def spelled(name: str) -> str:
-    """Give a metric's own name for one of its spellings."""
-    return _SPELLED.get(name.lower(), name.lower())
+def spelled(name: str, task: str) -> str:
+    """Return a metric's own name for one of its spellings."""
+    return task_of(task).spellings.get(name.lower(), name.lower())
 
 
 @dataclass(frozen=True)
@@ -102,6 +82,7 @@ class Judge:
 
     def __init__(self, parent: Predictor, dataset: Dataset, *, seed: int = 0, corruption: bool = False) -> None:
         self._dataset = _Held.of(dataset if dataset.task == "classify" else dataset.relabelled(parent.labels))
+        self._task = task_of(dataset.task)
         self._labels = parent.labels
         self._seed = seed
         groups = [s.group for s in dataset.samples]
@@ -133,12 +114,12 @@ class Judge:
         for weights in self._weights():
             before, after = self._parent(weights), numbers(weights)
             for name, values in drawn.items():
-                values.append(_worse(name, before[name], after[name]))
+                values.append(_worse(self._task.metric(name), before[name], after[name]))
         drops = {}
         for name, values in drawn.items():
             low, high = percentile_interval(np.concatenate(values))
-            value = float(_worse(name, first[name], second[name])[0])
-            if low == high and name in _OF_COUNTS:
+            value = float(_worse(self._task.metric(name), first[name], second[name])[0])
+            if low == high and (self._task.metric(name).counts or name == "corruption"):
                 # No answer that differs in a sample does not mean none at all.
                 spread = wilson_interval(0, self._least_class if name == "worst_class_recall" else n)[1]
                 low, high = low - spread, high + spread
@@ -164,7 +145,7 @@ class Judge:
         numbers, shown = _numbers_of(predictor, self._dataset, self._labels)
         if not self._worse:
             return numbers, shown
-        main = TASKS[self._dataset.task].main_metric
+        main = self._task.main_metric
         several = [_numbers_of(predictor, one, self._labels)[0] for one in self._worse]
 
         def with_corruption(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -191,8 +172,8 @@ class Judge:
         return found
 
 
-def _worse(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = after - before if name in LOWER_IS_BETTER else before - after
+def _worse(metric: MetricInfo, before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = before - after if metric.higher_is_better else after - before
     return found
 
 
@@ -220,7 +201,7 @@ def _numbers_of(predictor: Predictor, dataset: Dataset, labels: Any) -> tuple[Nu
 
     def numbers(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         every = own(weights)
-        found = {k: every[k] for k in _OF_TASK["classify"] if k in every}
+        found = {k: every[k] for k in metric_names(dataset.task) if k in every}
         recalls = []
         for c in range(len(labels)):
             of = targets == c

@@ -15,10 +15,10 @@ from eyewright.compression.rows import Row
 from eyewright.compression.search import SearchResult
 from eyewright.compression.trials import Parent
 from eyewright.core.files import write_json, write_text
+from eyewright.core.task import task_of
 from eyewright.evaluation.charts import Mark, bar_chart, scatter_chart
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.imaging import data_uri, shrink
-from eyewright.tasks import TASKS
 
 _PICTURES = 24
 _LAYERS = 24
@@ -52,7 +52,7 @@ def write_pages(
         "process": dict(process or {}),
     }
     write_json(folder / "report.json", content)
-    main = TASKS[parent.bundle.task_name].main_metric
+    main = task_of(parent.bundle.task_name).main_metric
     page = template("compression.html.j2", Path(__file__).parent).render(
         title=f"{parent.bundle.manifest.name}, made smaller",
         style=style_sheet(),

@@ -35,6 +35,7 @@ from eyewright.compression.trials import (
 from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes, write_json
 from eyewright.nets.pixels import PixelNet
+from eyewright.training.learner import learner_of
 from eyewright.training.run import Builder, Run
 
 METHODS = ("int8", "weights", "half", "dynamic", "prune", "qat", "distil", "sparse")
@@ -46,7 +47,6 @@ _FINER_SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
 _SPARSITIES = (0.5, 0.8)
 # Channels that may go without learning again are few; from here on a net is pruned and taught in two steps.
 _TWO_STEPS = 0.6
-_STUDENTS = {"classify": ("quick_net",)}
 # Where fewer channels go, another activation gains little.
 _FASTER_FROM = 0.5
 _LEAST_LEARNING_S = 3.0
@@ -117,7 +117,7 @@ class Search:
         self.parent, self.budget, self.folder = parent, budget, folder
         self._methods, self._asked = tuple(methods), asked
         self._build_of, self._teacher = build_of, teacher
-        self._students = tuple(students) or _STUDENTS.get(parent.bundle.task_name, ())
+        self._students = tuple(students) or learner_of(parent.bundle.task_name).students
         self._threads, self._seed, self._quiet, self._say, self._now = threads, seed, quiet, say, now
         self._rows: dict[str, Row] = {}
         self._spent_s = 0.0

@@ -16,7 +16,7 @@ from eyewright.compression.quantising import Calibrated, quantisable_layers, qua
 from eyewright.compression.trials import Parent, Precise, candidate_bundle
 from eyewright.core.errors import RefusedError
 from eyewright.nets.pixels import PixelNet
-from eyewright.training.subjects import SUBJECTS
+from eyewright.training.learner import learner_of
 
 _IMAGES = 64
 _HALF = 0.5
@@ -49,11 +49,11 @@ def score_on_validation(parent: Parent) -> Callable[[PixelNet], float]:
     data, preparation = parent.data.val, parent.bundle.preparation
     few = data.with_samples(data.samples[:: max(1, len(data) // 128)])
     pixels, _ = preparation.batch([few.image(i) for i in range(len(few))])
-    subject = SUBJECTS[data.task]
+    learner = learner_of(data.task)
     sizes = [few.image(i).shape[:2] for i in range(len(few))]
-    targets = subject.targets(few, sizes, preparation, f"sensitivity {parent.digest}")
+    targets = learner.targets(few, sizes, preparation, f"sensitivity {parent.digest}")
     seen = FitData(pixels, targets, pixels, targets)
-    learning = subject.learn(parent.net, seen, parent.known_run.recipe, few, preparation)
+    learning = learner.learn(parent.net, seen, parent.known_run.recipe, few, preparation)
 
     def score(net: PixelNet) -> float:
         kept = run_through(net, pixels, targets, learning.condense, torch.device("cpu"))

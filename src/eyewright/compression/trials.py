@@ -56,12 +56,12 @@ from eyewright.exporting.bundle_writer import export_bundle
 from eyewright.nets.pixels import PixelNet
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import save_best, unshared
+from eyewright.training.learner import learner_of
 from eyewright.training.loop import FitData, tensors_of
 from eyewright.training.recipe import Recipe, write_recipe
 from eyewright.training.run import Builder, Run, build_net
 from eyewright.training.session import train_model
 from eyewright.training.steps import Step, plain_step
-from eyewright.training.subjects import SUBJECTS
 
 PRECISIONS: Mapping[str, tuple[str, str, str]] = {
     "int8": ("onnx/model_quantized.onnx", "int8", "8-bit weights and activations"),
@@ -320,13 +320,13 @@ def loss_on_training(parent: Parent) -> Callable[[PixelNet], Iterator[torch.Tens
     images = [part.image(i) for i in range(len(part))]
     preparation = parent.bundle.preparation
     pixels, _ = preparation.batch(images)
-    subject = SUBJECTS[part.task]
+    learner = learner_of(part.task)
     sizes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
-    targets = subject.targets(part, sizes, preparation, f"importance {parent.digest} {len(part)}")
+    targets = learner.targets(part, sizes, preparation, f"importance {parent.digest} {len(part)}")
     recipe = parent.known_run.recipe
 
     def losses(net: PixelNet) -> Iterator[torch.Tensor]:
-        learning = subject.learn(net, FitData(pixels, targets, pixels, targets), recipe, part, preparation)
+        learning = learner.learn(net, FitData(pixels, targets, pixels, targets), recipe, part, preparation)
         for start in range(0, len(pixels), _AT_ONCE):
             rows = np.arange(start, min(start + _AT_ONCE, len(pixels)))
             batch = torch.from_numpy(np.ascontiguousarray(pixels[rows]))
@@ -353,7 +353,7 @@ def _recipe_for(parent: Parent, structure: Structure, seconds: float) -> Recipe:
     if structure.student:
         own = parent.run.recipe if parent.run is not None else Recipe()
         return Recipe(
-            task=parent.data.task,  # type: ignore[arg-type]
+            task=parent.data.task,
             model=structure.student,
             imgsz=max(parent.size_hw),
             budget_s=seconds,
@@ -480,14 +480,12 @@ def _is_ensemble(parent: Parent, structure: Structure) -> bool:
 
 def _step_for(parent: Parent, structure: Structure, teacher: Teacher | None) -> Step:
     step: Step = plain_step
-    boxes = parent.bundle.task_name in ("detect", "instance")
-    # To look at every map costs an epoch in four, which boxes need more.
-    how = {"looks": 0.0} if boxes else {}
+    soft = learner_of(parent.bundle.task_name).soft
     if teacher is not None:
-        step = distil_step(teacher, **how)
+        step = distil_step(teacher)
     elif parent.run is not None and teaches_plainly(parent.run.net):
-        own = net_teacher(copy.deepcopy(parent.run.net), parent.bundle.task_name, as_the_batch=boxes)
-        step = distil_step(own, **how)
+        own = net_teacher(copy.deepcopy(parent.run.net), parent.bundle.task_name, as_the_batch=soft.as_the_batch)
+        step = distil_step(own)
     if structure.zeros:
         step = sparse_step(step)
     return rounding_step(step) if structure.rounding else step

@@ -1,21 +1,24 @@
 """The seam between models and everything that uses them."""
 
-__all__ = ["Predictor"]
+__all__ = ["Answers", "Predictor", "decode_everything", "predict_everything"]
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.errors import UsageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.task import Raw, task_of
 
 
 class Predictor(Protocol):
     """A model that can be measured, explained and compared, whatever runs it.
 
-    `raw` takes prepared pixels, uint8 (N, H, W, C), and gives the task's named arrays, first axis N. `predict` takes
-    images, uint8 (H, W, 3) RGB of any size, and gives one prediction each, in source pixels.
+    `raw` takes prepared pixels, uint8 (N, H, W, C), and returns the task's named arrays, first axis N. `predict_images`
+    takes images, uint8 (H, W, 3) RGB of any size, and returns one prediction each, in source pixels.
     """
 
     task_name: str
@@ -27,3 +30,60 @@ class Predictor(Protocol):
     def raw(self, pixels: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]: ...
 
     def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model answered for some images: its `raw` arrays, and the `placements` by which they are read."""
+
+    predictor: Predictor
+    raw: Raw
+    placements: Sequence[Any]
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """What the model's decoding must know beside the arrays, such as the IoU threshold of suppression."""
+        return dict(getattr(self.predictor, "decoding", {}))
+
+    def read(self, **options: Any) -> Sequence[Any]:
+        """Return one prediction an image; `options` replace those of `decoding`."""
+        task = task_of(self.predictor.task_name)
+        return task.decode(self.raw, self.placements, self.predictor.labels, **{**self.decoding, **options})
+
+
+def predict_everything(
+    predictor: Predictor,
+    images: Sequence[NDArray[np.uint8]],
+    *,
+    least: float | None = None,
+    iou: float | None = None,
+) -> Sequence[Any]:
+    """Return one prediction an image with everything in it that is measured, also what is below its operating point.
+
+    Args:
+        least: of objects only those whose score reaches it are decoded; the rest would not be shown to anybody.
+        iou: the IoU threshold of non-maximum suppression, in (0, 1], instead of the model's own.
+
+    Raises:
+        UsageError: `iou` is out of range, or the task has no boxes.
+    """
+    pixels, placements = predictor.preparation.batch(images)
+    return decode_everything(predictor, predictor.raw(pixels), placements, least=least, iou=iou)
+
+
+def decode_everything(
+    predictor: Predictor,
+    raw: Raw,
+    placements: Sequence[Any],
+    *,
+    least: float | None = None,
+    iou: float | None = None,
+) -> Sequence[Any]:
+    """Return what `predict_everything` returns, from the raw arrays of images that were prepared already."""
+    given = {} if least is None else {"least": least}
+    if iou is not None:
+        task_of(predictor.task_name).require("iou")
+        if not 0 < iou <= 1:
+            raise UsageError(f"expected an IoU threshold in (0, 1], found {iou}", fix="change --iou")
+        given["iou"] = iou
+    return Answers(predictor, raw, placements).read(**given)

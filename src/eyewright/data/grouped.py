@@ -165,8 +165,8 @@ class _Sets:
             if len(own) > 1:
                 kind = _ORDER[self._kind.get(root, 0)]
                 how = self._how.get(root, Counter())
-                pixels = f"{', '.join(h for h, _ in how.most_common(2))} on pixels" if how else ""
-                named = words.get(kind) or _EVIDENCE.get(kind) or pixels or "alike on pixels"
+                pixels = f"{', '.join(h for h, _ in how.most_common(2))}, verified on pixels" if how else ""
+                named = words.get(kind) or _EVIDENCE.get(kind) or pixels or "verified on pixels"
                 result.append(Group(kind, tuple(own), named, self._score.get(root, 1.0)))
         return tuple(sorted(result, key=lambda g: (-len(g.members), g.members)))
 

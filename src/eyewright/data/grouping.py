@@ -15,10 +15,10 @@ GroupKind = Literal["same", "copy", "series", "object", "rule", "given"]
 _KIND_NOUNS: Mapping[str, str] = {
     "same": "identical images",
     "copy": "copies of one image",
-    "series": "series of frames",
+    "series": "frames of one series",
     "object": "one object under several conditions",
-    "rule": "groups by --group-by",
-    "given": "groups stated in the data",
+    "rule": "one key of --group-by",
+    "given": "one group stated in the data",
 }
 
 
@@ -95,7 +95,7 @@ class Grouping:
             return "no images that belong together were found"
         images = sum(len(g.members) for g in self.groups)
         kinds = Counter(g.kind for g in self.groups)
-        parts = ", ".join(f"{n} {_KIND_NOUNS[k]}" for k, n in kinds.most_common())
+        parts = ", ".join(f"{n} of {_KIND_NOUNS[k]}" for k, n in kinds.most_common())
         noun = "group" if len(self.groups) == 1 else "groups"
         return f"{images} images in {len(self.groups)} {noun} are kept together: {parts}"
 

@@ -2,7 +2,9 @@
 
 __all__ = ["Link", "find_links"]
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ from eyewright.imaging.fingerprint import (
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
 
+_THREADS = min(4, os.cpu_count() or 1)
 _CHUNK = 4096
 _PAIRS = 192
 _BRUTE = 3000
@@ -42,6 +45,8 @@ _CERTAIN = 0.985
 _EQUAL = 0.995
 _COPY = 0.93
 _COVERED = 0.96
+_MAYBE = 0.85
+_NO_CROP = 0.95
 _DRAWN, _DRAWN_COLOURS = 0.955, 20.0
 
 
@@ -50,7 +55,7 @@ class Link:
     """Two pictures, indices i < j, that are one: `likeness` is the correlation of their structure once aligned.
 
     `exact` says that nothing but light, size and compression differs; else they may show one object twice. `how` names
-    the transformation that was found, such as "mirrored" or "cropped to 91 %".
+    the transformation that was found, such as "mirrored" or "cropped to about 91%".
     """
 
     i: int
@@ -142,12 +147,14 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
     """Return the likely pairs, as places in `rows`: at most six a query, each pair once with its best crop and turn."""
     density = _density(space.vectors)[0]
     index = _Index(space.vectors)
-    kept: list[_Candidates] = []
-    for number, crop in enumerate(CROPS):
+
+    def near(number: int) -> list[_Candidates]:
+        """Return the pairs in which one picture is met by one of the crops."""
         # A crop's queries all at once: few large products of matrices instead of many small ones.
+        found: list[_Candidates] = []
         asked: list[tuple[_Int, NDArray[np.int8], _Float]] = []
         for start in range(0, len(rows), _CHUNK):
-            waves = frequencies(thumbnails[rows[start : start + _CHUNK]], crop)
+            waves = frequencies(thumbnails[rows[start : start + _CHUNK]], CROPS[number])
             for places, turns in canonical_turns(waves):
                 vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
                 asked.append((places + start, turns, vectors))
@@ -155,8 +162,12 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
         for q, i, likeness in index.near(vectors, _bar(density[queries])):
             own = queries[q]
             good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
-            own, other, near = own[good], i[good], likeness[good]
-            kept.append(_Candidates(own, other, near, np.full(len(own), number, np.int8), turns[q[good]]))
+            own, other, alike = own[good], i[good], likeness[good]
+            found.append(_Candidates(own, other, alike, np.full(len(own), number, np.int8), turns[q[good]]))
+        return found
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        kept = [part for parts in pool.map(near, range(len(CROPS))) for part in parts]
     if not any(len(part.query) for part in kept):
         return _Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
     return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
@@ -307,19 +318,26 @@ def _verified(
     small: NDArray[np.bool_],
 ) -> list[Link]:
     crops = np.array(CROPS, np.float32)
-    drawn = are_drawn(thumbnails)
-    links = []
-    for start in range(0, len(found.query), _PAIRS):
+    drawn = np.zeros(len(thumbnails), bool)
+    looked_at = np.unique(rows[np.concatenate([found.query, found.match])])
+    drawn[looked_at] = are_drawn(thumbnails[looked_at])
+
+    def judged(start: int) -> list[Link]:
+        links = []
         part = _Candidates._make(p[start : start + _PAIRS] for p in found)
         ends = rows[part.query], rows[part.match]
+        plain = drawn[ends[0]] & drawn[ends[1]]
+        density = np.maximum(limits.density[part.query], limits.density[part.match])
+        bar = np.tanh(limits.base + limits.slope * density + _SIGMAS * limits.sigma)
+        bar = np.where(small[ends[0]] | small[ends[1]], _EQUAL, np.clip(bar, _LEAST, _CERTAIN))
+        bar = np.where(plain, np.maximum(bar, _DRAWN), bar)
         greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
         first = turned(equalise(greys[0]), part.turn)
         second = turned(equalise(greys[1]), space.turns[part.match])
-        alike = align_pictures(first, second, _warps(crops[part.crop], part.turn))
+        alike = align_pictures(first, second, _warps(crops[part.crop], part.turn), bar.astype(np.float32))
         tinted = same_colours(
             turned(colours[ends[0]], part.turn), turned(colours[ends[1]], space.turns[part.match]), alike.warp
         )
-        plain = drawn[ends[0]] & drawn[ends[1]]
         if plain.any():
             own = [
                 turned(colours[e[plain]], t)
@@ -327,16 +345,13 @@ def _verified(
             ]
             tinted[plain] = same_colours(own[0], own[1], alike.warp[plain], tolerance=_DRAWN_COLOURS, light=False)
             tinted[plain] &= part.turn[plain] == space.turns[part.match[plain]]
-        density = np.maximum(limits.density[part.query], limits.density[part.match])
-        bar = np.tanh(limits.base + limits.slope * density + _SIGMAS * limits.sigma)
-        bar = np.where(small[ends[0]] | small[ends[1]], _EQUAL, np.clip(bar, _LEAST, _CERTAIN))
-        bar = np.where(plain, np.maximum(bar, _DRAWN), bar)
         weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
         weakest = np.where(plain, np.maximum(weakest, _DRAWN - 0.02), weakest)
         good = (alike.whole >= bar) & (alike.blocks >= weakest) & tinted
         covered = np.zeros(len(good), bool)
-        upright = ~good & ~plain & ~(small[ends[0]] | small[ends[1]])
-        again = np.flatnonzero(upright & (part.turn == space.turns[part.match]))
+        upright = ~good & ~plain & ~(small[ends[0]] | small[ends[1]]) & (part.turn == space.turns[part.match])
+        again = np.flatnonzero(upright)
+        again = again[_maybe_covered(*(g[again] for g in greys))]
         if len(again):
             one, other = (e[again] for e in ends)
             shown = align_uncovered(greys[0][again], greys[1][again], (colours[one], colours[other]))
@@ -348,7 +363,25 @@ def _verified(
             likeness = float(alike.whole[k])
             exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
             links.append(Link(i, j, likeness, exact, "with a caption" if covered[k] else how))
-    return links
+        return links
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [link for part in pool.map(judged, range(0, len(found.query), _PAIRS)) for link in part]
+
+
+def _maybe_covered(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell whether pairs of thumbnails look alike, roughly, above the lowest fifth or below the highest."""
+    n = len(first)
+    found = np.zeros(n, bool)
+    if not n:
+        return found
+    rough = [p.reshape(n, 16, 4, 16, 4).mean((2, 4), dtype=np.float32) for p in (first, second)]
+    for rows in (slice(0, 12), slice(4, 16)):
+        a, b = (p[:, rows].reshape(n, -1) for p in rough)
+        a, b = (p - p.mean(1, keepdims=True) for p in (a, b))
+        both = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+        found |= (a * b).sum(1) >= _MAYBE * np.maximum(both, 1e-6)
+    return found
 
 
 def _warps(crops: _Float, turns: NDArray[np.int8]) -> _Float:
@@ -384,6 +417,7 @@ def _describe(first: int, second: int, warp: _Float) -> str:
             break
     share = float(warp[0] * warp[2])
     parts = [how] if how else []
-    if not 0.985 <= share <= 1.015:
-        parts.append(f"cropped to {min(share, 1 / share):.0%}")
+    # A shift by a pixel or two is no crop.
+    if not _NO_CROP <= share <= 1 / _NO_CROP:
+        parts.append(f"cropped to about {min(share, 1 / share):.0%}")
     return ", ".join(parts) or "the same view"

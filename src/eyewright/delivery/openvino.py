@@ -14,9 +14,9 @@ from eyewright.bundle.load import Bundle
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.core.errors import BundleError, MissingExtraError, RefusedError
 from eyewright.core.files import write_bytes
+from eyewright.core.task import task_of
 
-# What OpenVINO's Model API calls a model of the task, and how it is told to resize.
-_MODEL_TYPES = {"classify": "Classification", "segment": "Segmentation"}
+# How OpenVINO's Model API is told to resize.
 _RESIZE = {"stretch": "standard", "letterbox": "fit_to_window_letterbox"}
 
 
@@ -56,17 +56,17 @@ def write_openvino(
 
 
 def _model_info(bundle: Bundle) -> dict[str, Any]:
-    task = bundle.task_name
+    task = task_of(bundle.task_name)
     info: dict[str, Any] = {
         # A label is one word to the Model API.
         "labels": " ".join(n.replace(" ", "_") for n in bundle.labels.names),
         "resize_type": _RESIZE.get(bundle.preparation.fit, "standard"),
         "reverse_input_channels": "False",
-        "eyewright_task": task,
+        "eyewright_task": task.name,
     }
-    if task in _MODEL_TYPES:
-        info["model_type"] = _MODEL_TYPES[task]
-    if task == "classify":
+    if "openvino" in task.foreign:
+        info["model_type"] = task.foreign["openvino"]
+    if [len(o.shape) for o in task.outputs if o.sums] == [1]:
         # The probabilities are the model's own; nothing is to be done to them.
         info |= {"output_raw_scores": "True", "topk": str(min(5, len(bundle.labels)))}
     return info

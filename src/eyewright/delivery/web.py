@@ -17,6 +17,7 @@ from typing import Any
 from eyewright.bundle.load import Bundle, open_session
 from eyewright.core.errors import MissingExtraError, RefusedError
 from eyewright.core.files import write_bytes, write_json, write_text
+from eyewright.core.task import task_of
 
 RUNTIME_VERSION = "1.30.0"
 """The onnxruntime-web that the page is written and tested for."""
@@ -35,7 +36,6 @@ _GPU_FILES = {
     "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
 }
 _PAGE = Path(__file__).parent / "page"
-_TASKS = ("classify", "detect", "segment")
 _PACK_TIMEOUT_S = 600
 
 
@@ -75,8 +75,9 @@ def write_web(bundle: Bundle, model: bytes, out: Path, *, runtime: Path | None =
 
 def _check(bundle: Bundle) -> None:
     again = "serve the bundle with eyewright serve"
-    if bundle.task_name not in _TASKS:
-        raise RefusedError(f"the web page does not show {bundle.task_name!r} yet", fix=again, code="target_task")
+    task = task_of(bundle.task_name)
+    if "web" not in task.options:
+        raise RefusedError(f"the web target is not supported for {task.words.noun}", fix=again, code="target_task")
     if bundle.preparation.steps:
         raise RefusedError(
             f"the model's images are processed by {bundle.preparation.steps!r} first, which a browser cannot do here",

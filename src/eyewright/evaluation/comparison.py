@@ -14,11 +14,11 @@ from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Metric
 from eyewright.core.rng import generator
+from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.together import group_names
 from eyewright.metrics import classification_metrics, mcnemar_exact, paired_differences
 from eyewright.metrics.groups import clusters_of, flip_p_value
-from eyewright.tasks import TASKS
 
 _CHUNK = 64
 _LEVEL = 0.05
@@ -50,14 +50,14 @@ class Comparison:
         if self.p_value >= _LEVEL:
             return "neither"
         if self.task != "classify":
-            return "b" if (self.differences[TASKS[self.task].main_metric].value or 0.0) > 0 else "a"
+            return "b" if (self.differences[task_of(self.task).main_metric].value or 0.0) > 0 else "a"
         return "b" if self.only_b > self.only_a else "a"
 
     def __str__(self) -> str:
-        name = TASKS[self.task].main_metric
+        name = task_of(self.task).main_metric
         d = self.differences[name]
         together = "" if self.groups is None else f" in {self.groups} group{'s' * (self.groups != 1)}"
-        alone = "right alone" if self.task == "classify" else "images that one does better"
+        alone = task_of(self.task).words.wins
         seen = (
             f"{name} {self.a[name].value or 0:.4f} → {self.b[name].value or 0:.4f}, difference {d.value or 0:+.4f} "
             f"[{d.low or 0:+.4f}, {d.high or 0:+.4f}] on {self.n} images{together}; "

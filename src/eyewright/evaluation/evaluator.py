@@ -15,6 +15,7 @@ from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Report
 from eyewright.core.rng import generator
+from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import Novelty, measure_novelty
 from eyewright.evaluation.slices import slice_accuracy
@@ -30,7 +31,6 @@ from eyewright.metrics import (
     uncalibrated,
 )
 from eyewright.metrics.bootstrap import resample, share_interval
-from eyewright.tasks import TASKS
 
 _CHUNK = 64
 _CURVE_POINTS = 200
@@ -121,8 +121,9 @@ def report_predictions(
     targets = dataset.labels.mapping_to(labels)[dataset.targets]
     scores = np.stack([p.probabilities for p in predictions]).astype(np.float64)
     grouped = group_names(dataset)
-    task = TASKS[dataset.task]
-    metrics = task.score(predictions, targets.tolist(), rng=generator(seed, "bootstrap"), groups=grouped)
+    metrics = task_of(dataset.task).score(
+        predictions, targets.tolist(), rng=generator(seed, "bootstrap"), groups=grouped
+    )
     names = labels.names
     right = scores.argmax(1) == targets
     hits = right.astype(np.float64)

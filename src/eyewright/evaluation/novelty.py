@@ -1,10 +1,9 @@
 """How new the test set is: the metric over the distance to the nearest training image."""
 
-__all__ = ["MAIN", "Novelty", "measure_novelty", "novelty_finding", "say_novelty"]
+__all__ = ["Novelty", "followed_metric", "measure_novelty", "novelty_finding", "say_novelty"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.report import Finding
 from eyewright.core.rng import generator
+from eyewright.core.task import MetricInfo, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.together import group_names
 from eyewright.metrics.bootstrap import Resampling, resample, share_interval
@@ -20,16 +20,6 @@ from eyewright.metrics.novelty import Nearness
 
 if TYPE_CHECKING:
     from eyewright.evaluation.validation import Validation
-
-MAIN: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "classify": ("accuracy", "accuracy"),
-        "detect": ("ap50", "AP50"),
-        "instance": ("ap50", "AP50"),
-        "segment": ("miou", "mean IoU"),
-    }
-)
-"""The metric that is followed over the distance, by task: its key and how a person is told of it."""
 
 Number = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -110,7 +100,7 @@ def measure_novelty(
     measured = _Measured(under, task, own, None if hits is None else hits[known], seed)
     siblings = near.siblings
     table: dict[str, Any] = {
-        "metric": MAIN[task][0],
+        "metric": task_of(task).followed,
         "n": len(known),
         "validation": int((known >= len(novelty.near.distance)).sum()),
         "note": novelty.note,
@@ -219,13 +209,18 @@ class _Measured:
         return plan.bounded(value, samples)
 
 
+def followed_metric(task: str) -> MetricInfo:
+    """Return the metric of a task that is followed over the distance: its key and how a person is told of it."""
+    return task_of(task).metric(task_of(task).followed)
+
+
 def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
     """Say in a sentence or two what the headline must not hide; nothing where there is nothing to say."""
     if not table or "thirds" not in table:
         return ""
     n, siblings, beside = table["n"], table["siblings"], table["validation"]
     images = "test images" if not beside else "validation and test images"
-    name = MAIN[task][1]
+    name = followed_metric(task).title
     if table["lower_without"]:
         alone, others = table["without_sibling"], table["with_sibling"]
         return (

@@ -7,7 +7,7 @@ from typing import Any
 
 from eyewright.core.report import Report
 from eyewright.evaluation.charts import Band, Series, line_chart
-from eyewright.evaluation.novelty import MAIN
+from eyewright.evaluation.novelty import followed_metric
 from eyewright.evaluation.units import show_interval, show_number
 
 _TITLE = "How new the test images are"
@@ -20,7 +20,8 @@ def novelty_view(report: Report) -> dict[str, Any] | None:
         return None
     if "thirds" not in table:
         return {"title": _TITLE, "reason": table["reason"]}
-    key, name = MAIN[report.task]
+    followed = followed_metric(report.task)
+    key, name = followed.name, followed.title
     return {
         "title": _TITLE,
         "reason": "",
@@ -43,7 +44,7 @@ def novelty_lines(report: Report) -> list[str]:
     lines += [f"| {r['part']} | {r['n']} | {r['distance']} | {r['value']} {r['interval']} |" for r in view["rows"]]
     curve = report.tables["novelty"]["curve"]
     if curve:
-        key = MAIN[report.task][0]
+        key = followed_metric(report.task).name
         lines += ["", f"| distance | {view['name']}, smoothed [95% band] |", "|---|---|"]
         lines += [
             f"| {p['distance']:.3f} | {show_number(key, p['value'])} {show_interval(key, p['low'], p['high'])} |"

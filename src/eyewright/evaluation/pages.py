@@ -26,8 +26,9 @@ import numpy as np
 from eyewright.core.files import write_json, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.report import Finding, Metric, Report
+from eyewright.core.task import task_of
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
-from eyewright.evaluation.novelty import MAIN, say_novelty
+from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
 from eyewright.evaluation.together import say_groups, say_look_alikes, say_untested
 from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
@@ -35,14 +36,6 @@ from eyewright.evaluation.units import show_count, show_interval, show_metric, s
 Pictures = Mapping[str, Mapping[str, Any]]
 """By sample id: `image` as a data address, and where made `heat` (the same) with `method`, `verdict`, `faithful`."""
 
-TILES = (
-    ("accuracy", "accuracy", "share of images that are right"),
-    ("balanced_accuracy", "balanced accuracy", "mean recall over the classes"),
-    ("f1_macro", "F1, macro", "harmonic mean of precision and recall, mean over classes"),
-    ("auc", "AUC", "how well scores rank the classes, 50% is chance"),
-    ("kappa", "Cohen's kappa", "agreement beyond chance"),
-    ("ece", "calibration error", "mean gap between confidence and accuracy, 0% is best"),
-)
 _MISTAKES = 24
 _ROWS = 200
 
@@ -107,13 +100,14 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
     ]
     # "<" inside a script element could end it: class and file names are not ours.
     data = dumps_json({"labels": report.labels, "gallery": gallery}).replace("<", "\\u003c")
+    tiles = [m for m in task_of(report.task).metrics if m.tile and m.name in report.metrics]
     page: str = template("report.html.j2").render(
         style=style_sheet(),
         title=title,
         report=report,
         summary=summarise(report),
-        tiles=[(label, hint, report.metrics[key], key) for key, label, hint in TILES if key in report.metrics],
-        others=[(k, m) for k, m in report.metrics.items() if k not in {t[0] for t in TILES}],
+        tiles=[(m.title, m.hint, report.metrics[m.name], m.name) for m in tiles],
+        others=[(k, m) for k, m in report.metrics.items() if k not in {t.name for t in tiles}],
         mistakes=shown,
         n_mistakes=len(mistakes),
         pictures=pictures,
@@ -197,7 +191,12 @@ def _validation_rows(report: Report) -> dict[str, Any] | None:
             note += f" Compared with the epochs around it, the choice alone makes it about {points} too high."
     verdict = "differ by more than chance" if table["differs"] else "do not differ by more than chance"
     verdict = f"Validation and test {verdict} (p = {table['p_value']:.2g}, over groups)."
-    return {"name": MAIN[report.task][1], "rows": rows, "note": f"{verdict} {note}".strip(), "causes": table["causes"]}
+    return {
+        "name": followed_metric(report.task).title,
+        "rows": rows,
+        "note": f"{verdict} {note}".strip(),
+        "causes": table["causes"],
+    }
 
 
 def render_markdown(report: Report, *, title: str) -> str:
@@ -211,9 +210,7 @@ def render_markdown(report: Report, *, title: str) -> str:
         for k, m in report.metrics.items()
     ]
     lines += novelty_lines(report)
-    columns = {"classify": ("precision", "recall", "f1"), "segment": ("iou", "dice", "boundary_f")}.get(
-        report.task, ("ap50", "ap", "precision", "recall", "f1")
-    )
+    columns = task_of(report.task).columns
     lines += ["", f"| class | n | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for row in report.per_class:
         lines.append(f"| {_markdown(row['label'])} | {row['n']} | {' | '.join(_cell(row[k]) for k in columns)} |")

@@ -9,28 +9,11 @@ from typing import Any
 import numpy as np
 
 from eyewright.core.report import Report
+from eyewright.core.task import task_of
 from eyewright.data.dataset import BACKGROUND
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
 from eyewright.evaluation.pages import caveats, origins, percent_of, style_sheet, template
 
-_TILES = {
-    "detect": (
-        ("ap50", "AP50", "average precision at an IoU of 0.5"),
-        ("ap", "AP50:95", "the same, mean over IoU from 0.5 to 0.95"),
-        ("recall", "recall", "objects that are found at the operating points"),
-        ("precision", "precision", "detections that are right at the operating points"),
-        ("f1", "F1", "harmonic mean of precision and recall"),
-        ("ar_100", "AR", "recall at any score, mean over IoU"),
-    ),
-    "segment": (
-        ("miou", "mean IoU", "mean over the classes, without background"),
-        ("dice", "Dice", "F1 of the pixels"),
-        ("boundary_f", "boundary F", "how well edges agree"),
-        ("found", "found", "marked areas with an IoU above 0.1, by class"),
-        ("foreground_iou", "IoU, any class", "foreground against background"),
-        ("false_alarms", "false alarms", "clean images with a false detection"),
-    ),
-}
 _KINDS = (
     ("missed", "objects with no detection near them"),
     ("background", "detections where no object is marked"),
@@ -80,7 +63,7 @@ def render_scenes(report: Report, *, title: str, pictures: Mapping[str, Any]) ->
 
     `pictures` holds "worst" (rows with id, text, truth and found as data addresses), "misses" and "alarms".
     """
-    tiles = _TILES["segment" if report.task == "segment" else "detect"]
+    task = task_of(report.task)
     masks = report.task == "segment"
     confusion = np.array(report.tables["confusion"])
     names = report.labels if masks else (*report.labels, "background")
@@ -89,9 +72,13 @@ def render_scenes(report: Report, *, title: str, pictures: Mapping[str, Any]) ->
         style=style_sheet(),
         title=title,
         report=report,
-        kind={"detect": "detection", "instance": "instance segmentation", "segment": "segmentation"}[report.task],
+        kind=task.words.noun,
         summary=summarise_scenes(report),
-        tiles=[(label, hint, report.metrics[key], key) for key, label, hint in tiles if key in report.metrics],
+        tiles=[
+            (m.title, m.hint, report.metrics[m.name], m.name)
+            for m in task.metrics
+            if m.tile and m.name in report.metrics
+        ],
         errors=None if errors is None else _error_rows(errors),
         worst=pictures.get("worst", ()),
         misses=pictures.get("misses", ()),

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
-from eyewright.core.predictor import Predictor
+from eyewright.core.predictor import Predictor, predict_everything
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Metric, Report
 from eyewright.core.rng import generator
@@ -45,7 +45,6 @@ from eyewright.metrics.detection import (
 )
 from eyewright.metrics.masks import boundary_scores, image_confusion, mask_metrics
 from eyewright.metrics.matching import Detected, Matched, crop_mask, match_detections, overlaps_of
-from eyewright.tasks import predict_everything
 
 _CHUNK = 8
 _CURVE_POINTS = 200

@@ -21,7 +21,7 @@ from eyewright.core.predictor import Predictor
 from eyewright.core.report import Finding, Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
-from eyewright.evaluation.novelty import MAIN
+from eyewright.evaluation.novelty import followed_metric
 from eyewright.evaluation.together import group_names, image_scores
 from eyewright.metrics.groups import Clusters, clusters_of, two_sample_p_value
 from eyewright.metrics.novelty import Nearness
@@ -121,7 +121,7 @@ def compare_validation(
     clusters = [_clusters(d) for d, _ in sides]
     rng = generator(seed, "validation")
     p_value = two_sample_p_value(scores, test_scores, clusters[0], clusters[1], rng=rng)
-    metric = MAIN[task][0]
+    metric = followed_metric(task).name
     told = (validation.value, report.metrics[metric].value)
     table: dict[str, Any] = {
         "metric": metric,
@@ -151,7 +151,7 @@ def validation_finding(table: Mapping[str, Any] | None, task: str) -> Finding | 
     """Return the finding that validation and test differ; None where they do not by more than chance."""
     if not table or not table["differs"]:
         return None
-    name = MAIN[task][1]
+    name = followed_metric(task).title
     parts = [
         f"{_percent(table[side]['value'])} on {table[side]['n']:,} {side} images" for side in ("validation", "test")
     ]

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from eyewright.core.predictor import Predictor
 from eyewright.core.rng import generator
-from eyewright.explanation.targets import Target
+from eyewright.core.task import Explained
 from eyewright.imaging.overlay import overlay_heatmap
 
 _STEPS = 8
@@ -62,7 +62,7 @@ class Explanation:
     verdict: Verdict
     source: str = ""
     box: NDArray[np.float64] | None = None
-    task: str = "classify"
+    task: str = ""
 
     def overlay(self) -> NDArray[np.uint8]:
         """Give the heat over the pixels that the model saw, uint8 (h, w, 3), with the box that is explained."""
@@ -94,7 +94,7 @@ def judge_faithfulness(
     predictor: Predictor,
     pixels: NDArray[np.uint8],
     heat: NDArray[np.floating[Any]],
-    target: Target,
+    target: Explained,
     *,
     coarseness: int,
     seed: int = 0,
@@ -139,7 +139,7 @@ def _scores(
     pixels: NDArray[np.uint8],
     blurred: NDArray[np.uint8],
     heat: NDArray[np.floating[Any]],
-    target: Target,
+    target: Explained,
 ) -> tuple[float, float]:
     """Give the mean score while pixels go, and the mean score while they come."""
     order = np.argsort(-heat.ravel(), kind="stable")

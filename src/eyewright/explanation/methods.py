@@ -2,7 +2,8 @@
 
 __all__ = ["METHODS", "explain_images"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.predictor import Predictor
-from eyewright.explanation.faithfulness import Explanation, judge_faithfulness, rank_correlation
-from eyewright.explanation.occlusion import OCCLUSION_CELLS, occlusion
-from eyewright.explanation.outside import OUTSIDE, explain_scenes
+from eyewright.core.task import Explained, task_of
+from eyewright.explanation.faithfulness import Explanation, rank_correlation
+from eyewright.explanation.occlusion import occlusion
+from eyewright.explanation.outside import OUTSIDE, explain_prepared
 from eyewright.explanation.rise import rise
-from eyewright.explanation.targets import ClassTarget
 
 METHODS = MappingProxyType(
     {
@@ -27,8 +28,6 @@ METHODS = MappingProxyType(
     }
 )
 """Explanation methods by the name that `--method` takes."""
-
-Mapper = Callable[[Predictor, Any, NDArray[np.uint8], ClassTarget], NDArray[np.float32]]
 
 
 def explain_images(
@@ -58,40 +57,52 @@ def explain_images(
         raise UsageError(
             f"{method} needs a training run, found a bundle", fix="use --method occlusion or rise, or pass the run"
         )
-    if not len(images):
-        return []
-    if predictor.task_name != "classify":
-        return explain_scenes(predictor, images, method=method, label=label, sources=sources, seed=seed, most=most)
-    pixels, _ = predictor.preparation.batch(images)
-    scores = predictor.raw(pixels)["probabilities"]
-    mapper = _mapper(method, seed)
-    shuffled = None if net is None else _shuffled(predictor, net, seed)
+    if method not in OUTSIDE:
+        task_of(predictor.task_name).require("gradients")
+    heats = None if method in OUTSIDE else partial(_inside, method, net)
+    shuffled = None
+    if net is not None and "gradients" in task_of(predictor.task_name).options:
+        shuffled = _shuffled(predictor, net, seed)
+
+    def unlearnt(pixels: NDArray[np.uint8], target: Explained, heat: NDArray[np.float32]) -> float | None:
+        if shuffled is None:
+            return None
+        if method == "rise":
+            return rank_correlation(heat, rise(shuffled, pixels, [target], seed=seed)[0])
+        if method == "occlusion":
+            return rank_correlation(heat, occlusion(shuffled, pixels, target))
+        return rank_correlation(heat, _inside(method, shuffled.net, pixels, [target])[0])
+
     result = []
-    for i, (one, row) in enumerate(zip(pixels, scores, strict=True)):
-        target = ClassTarget(int(row.argmax()) if label is None else predictor.labels.id(label))
-        heat = mapper(predictor, net, one, target)
-        unlearnt = None if shuffled is None else rank_correlation(heat, mapper(shuffled, shuffled.net, one, target))
-        cells = min(OCCLUSION_CELLS, *one.shape[:2])
-        verdict = judge_faithfulness(predictor, one, heat, target, coarseness=cells, seed=seed, unlearnt=unlearnt)
-        name = predictor.labels.names[target.label]
-        source = sources[i] if i < len(sources) else ""
-        result.append(Explanation(heat, one, name, float(row[target.label]), method, verdict, source))
+    for i, image in enumerate(images):
+        pixels, placements = predictor.preparation.batch([image])
+        result += explain_prepared(
+            predictor,
+            pixels[0],
+            placements[0],
+            method=method,
+            heats=heats,
+            unlearnt=unlearnt,
+            label=label,
+            source=sources[i] if i < len(sources) else "",
+            seed=seed,
+            most=most,
+        )
     return result
 
 
-def _mapper(method: str, seed: int) -> Mapper:
-    if method == "occlusion":
-        return lambda predictor, net, one, target: occlusion(predictor, one, target)
-    if method == "rise":
-        return lambda predictor, net, one, target: rise(predictor, one, [target], seed=seed)[0]
+def _inside(
+    method: str, net: Any, pixels: NDArray[np.uint8], targets: Sequence[Explained]
+) -> Sequence[NDArray[np.float32]]:
+    """Return heat maps by a method that looks into the net."""
     if method == "rollout":
         from eyewright.explanation.rollout import attention_rollout
 
-        return lambda predictor, net, one, target: attention_rollout(net, one)
+        return [attention_rollout(net, pixels) for _ in targets]
     from eyewright.explanation.gradients import grad_cam, integrated_gradients
 
     inside = grad_cam if method == "gradcam" else integrated_gradients
-    return lambda predictor, net, one, target: inside(net, one, target.label)
+    return [inside(net, pixels, t.label) for t in targets]
 
 
 def _shuffled(predictor: Predictor, net: Any, seed: int) -> Any:
@@ -109,4 +120,10 @@ def _shuffled(predictor: Predictor, net: Any, seed: int) -> Any:
             order = torch.randperm(p.numel(), generator=rng).to(p.device)
             p.copy_(p.reshape(-1)[order].view_as(p))
     device = next(net.parameters()).device
-    return TorchPredictor(other, labels=predictor.labels, preparation=predictor.preparation, device=device)
+    return TorchPredictor(
+        other,
+        labels=predictor.labels,
+        preparation=predictor.preparation,
+        task_name=predictor.task_name,
+        device=device,
+    )

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.predictor import Predictor
-from eyewright.explanation.targets import Target
+from eyewright.core.task import Explained
 
 OCCLUSION_CELLS = 8
 _CHUNK = 64
 
 
-def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: Target) -> NDArray[np.float32]:
+def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: Explained) -> NDArray[np.float32]:
     """Give the heat, float32 (h, w) in [0, 1], for one prepared image, uint8 (h, w, C).
 
     A window of a quarter of the side slides over a 16x16 grid of positions; a pixel's heat is the mean fall of the

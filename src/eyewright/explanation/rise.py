@@ -10,7 +10,7 @@ from PIL import Image
 
 from eyewright.core.predictor import Predictor
 from eyewright.core.rng import generator
-from eyewright.explanation.targets import Target
+from eyewright.core.task import Explained
 
 _KEPT = 0.5
 _CHUNK = 64
@@ -19,20 +19,20 @@ _CHUNK = 64
 def rise(
     predictor: Predictor,
     pixels: NDArray[np.uint8],
-    targets: Sequence[Target],
+    targets: Sequence[Explained],
     *,
     seed: int = 0,
     n_masks: int = 1000,
-    cells: int = 8,
 ) -> list[NDArray[np.float32]]:
     """Give the heat, float32 (h, w) in [0, 1], of each target for one prepared image, uint8 (h, w, C).
 
-    The targets of an image share its masks: what is run for one is run for all. `n_masks` soft masks of `cells` by
-    `cells` cells, each cell kept with a chance of 0.5, moved by a random part of a cell, dim
+    The targets of an image share its masks: what is run for one is run for all. `n_masks` soft masks of as
+    many cells a side as the targets want, each cell kept with a chance of 0.5, moved by a random part of a cell, dim
     what they cover to the mean colour. A pixel's heat is the mean score over the masks that showed it, less the mean
     over all, so that what makes no difference is 0; what lowers the score is cut off.
     """
     rng = generator(seed, "rise")
+    cells = max((t.cells for t in targets), default=1)
     height, width, _ = pixels.shape
     cell_h, cell_w = -(-height // cells), -(-width // cells)
     large = ((cells + 1) * cell_w, (cells + 1) * cell_h)

@@ -28,8 +28,9 @@ from eyewright.core.errors import OutputError
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
-from eyewright.core.predictor import Predictor
+from eyewright.core.predictor import Predictor, decode_everything
 from eyewright.core.report import Report
+from eyewright.core.task import Task, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.parity import Parity, check_parity
 from eyewright.exporting.card import model_card
@@ -38,8 +39,6 @@ from eyewright.exporting.onnx_model import export_onnx
 from eyewright.imaging.appearance import appearance
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.pixels import PixelNet
-from eyewright.tasks import TASKS
-from eyewright.tasks.numbers import answer_numbers
 from eyewright.training.checkpoints import unshared
 from eyewright.training.looks import Looks, read_looks
 from eyewright.training.recipe import write_recipe
@@ -179,10 +178,10 @@ def reference_numbers(predictor: Predictor, dataset: Dataset) -> dict[str, NDArr
         answers.append(_answered(predictor, pixels, placements))
     seen = {"pixel_histogram": histogram, "appearance": np.array(looks, np.float32)}
     found = np.concatenate(answers)
-    if predictor.task_name == "classify":
+    if "coverage" in task_of(predictor.task_name).options:
         # What split conformal prediction needs: how far each image's true class was from certain.
         seen["nonconformity"] = 1 - found[np.arange(len(found)), dataset.targets]
-    return seen | _summed(found, predictor.task_name, len(predictor.labels))
+    return seen | _summed(found, task_of(predictor.task_name))
 
 
 def validation_looks(reference: Mapping[str, NDArray[Any]], dataset: Dataset) -> Looks:
@@ -209,23 +208,17 @@ def evidence_of(
 
 
 def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Sequence[Any]) -> NDArray[np.float32]:
-    """Give each image's answer in C numbers: probabilities, objects a class, or shares of the pixels."""
-    if predictor.task_name == "classify":
-        return predictor.raw(pixels)["probabilities"]
-    task, n_classes = TASKS[predictor.task_name], len(predictor.labels)
-    decoding = getattr(predictor, "decoding", {})
-    found = task.decode(predictor.raw(pixels), placements, predictor.labels, **decoding)
-    rows = [answer_numbers(task.settle(one, getattr(predictor, "thresholds", None))) for one in found]
+    """Return each image's answer in C numbers, as `Prediction.numbers` of what is shown to a person."""
+    task, n_classes = task_of(predictor.task_name), len(predictor.labels)
+    found = decode_everything(predictor, predictor.raw(pixels), placements)
+    rows = [task.settle(one, getattr(predictor, "thresholds", None)).numbers() for one in found]
     return np.array(rows, np.float32).reshape(-1, n_classes)
 
 
-def _summed(answers: NDArray[np.float32], task: str, n_classes: int) -> dict[str, NDArray[Any]]:
-    if task == "classify":
-        counts = np.bincount(answers.argmax(1), minlength=n_classes)
-        means = {"confidence": answers.max(1), "class_counts": counts, "mean_probabilities": answers.mean(0)}
-        return {"probabilities": answers, **means}
-    name = "class_shares" if task == "segment" else "objects"
-    return {name: answers, f"mean_{name}": answers.mean(0)}
+def _summed(answers: NDArray[np.float32], task: Task) -> dict[str, NDArray[Any]]:
+    what, each = task.summary(answers)
+    counts = task.labelled(answers).sum(0)
+    return {task.reference: answers, f"mean_{task.reference}": answers.mean(0), what: each, "class_counts": counts}
 
 
 def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -250,16 +243,17 @@ def _tensors(predictor: Predictor) -> dict[str, Any]:
         "coefficients": {"range": [-1, 1]},
         "prototypes": {"layout": "masks are sums of these in logits, at a quarter of the prepared size"},
     }
-    names = TASKS[predictor.task_name].outputs
+    names = task_of(predictor.task_name).output_names
     out = [{"name": n, "dtype": "float32", "shape": ["N", *blank[n].shape[1:]], **about[n]} for n in names]
     return {"inputs": [image], "outputs": out}
 
 
 def _hugging_face_config(labels: LabelSpace, run: Run) -> dict[str, Any]:
+    known = task_of(run.task_name).foreign
     return {
         "architectures": [run.recipe.model_name],
         "model_type": "eyewright",
-        **({"problem_type": "single_label_classification"} if run.task_name == "classify" else {}),
+        **({"problem_type": known["problem_type"]} if "problem_type" in known else {}),
         "eyewright_task": run.task_name,
         "num_labels": len(labels),
         "num_channels": run.preparation.channels,

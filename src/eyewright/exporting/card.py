@@ -4,65 +4,24 @@ __all__ = ["model_card"]
 
 import json
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from eyewright.bundle.manifest import Manifest
-
-_SHOWN = (
-    "accuracy", "balanced_accuracy", "f1_macro", "auc", "kappa", "ece", "ap50", "ap", "precision", "recall", "f1", "pq",
-    "miou", "dice", "boundary_f", "found", "false_alarms",
-)  # fmt: skip
+from eyewright.core.task import task_of
 
 _MOST_POINTS = 20
 
 
-class _Words(NamedTuple):
-    """What the card says for a task: the hub's name of it, what the model does, gives, how it is used, its limits."""
-
-    pipeline: str
-    does: str
-    gives: str
-    used: str
-    limits: str
-
-
 _LIMITS = "It was measured on images like those it was trained on; on others expect less."
-_WORDS = MappingProxyType(
-    {
-        "classify": _Words(
-            "image-classification", "Sorts an image into one of", "probabilities in the order of `config.json`",
-            'bundle.predict("image.jpg").top1',
-            "It knows these classes only and answers with one of them for every image, also for one that shows none of "
-            f"them. {_LIMITS}",
-        ),
-        "detect": _Words(
-            "object-detection", "Finds objects and their boxes, of",
-            "`boxes` (x0 y0 x1 y1 in prepared pixels) and `scores`; boxes of one class that overlap are one object",
-            'bundle.predict("image.jpg").boxes_xyxy',
-            f"It knows these classes only, and may miss objects that are small or hidden. {_LIMITS}",
-        ),
-        "instance": _Words(
-            "image-segmentation", "Finds objects, their boxes and outlines, of",
-            "`boxes`, `scores`, and `coefficients` of `prototypes`, whose sum is an object's mask in logits",
-            'bundle.predict("image.jpg").masks',
-            f"It knows these classes only, and may miss objects that are small or hidden. {_LIMITS}",
-        ),
-        "segment": _Words(
-            "image-segmentation", "Tells for every pixel which it is of", "`probabilities` at every prepared pixel",
-            'bundle.predict("image.jpg").mask',
-            f"It knows these classes only. {_LIMITS}",
-        ),
-    }
-)  # fmt: skip
 
 
 def model_card(manifest: Manifest) -> str:
     """Give the card as Markdown: what the model does, how good it is, how to use it, where it comes from."""
     about = manifest.provenance
     data = about.get("dataset") or {}
-    words = _WORDS[manifest.task]
-    rows = [(k, manifest.metrics[k]) for k in _SHOWN if k in manifest.metrics]
+    task = task_of(manifest.task)
+    words, pipeline = task.words, task.foreign["hub"]
+    rows = [(k, manifest.metrics[k]) for k in (m.name for m in task.metrics) if k in manifest.metrics]
     results = [
         {"type": name, "name": name, "value": m["value"], "args": {"low": m["low"], "high": m["high"], "n": m["n"]}}
         for name, m in rows
@@ -72,7 +31,7 @@ def model_card(manifest: Manifest) -> str:
         "name": manifest.name,
         "results": [
             {
-                "task": {"type": words.pipeline},
+                "task": {"type": pipeline},
                 "dataset": {"name": data.get("name", "unknown"), "type": data.get("name", "unknown")},
                 "metrics": results,
             }
@@ -80,7 +39,7 @@ def model_card(manifest: Manifest) -> str:
     }
     front = {
         "library_name": "eyewright",
-        "pipeline_tag": words.pipeline,
+        "pipeline_tag": pipeline,
         "tags": ["eyewright", "onnx"],
         "model-index": [index],
     }
@@ -112,7 +71,7 @@ On {images.get("test", 0)} test images that training never saw:
 ```python
 import eyewright as ew
 bundle = ew.load_bundle(".")
-{words.used}
+bundle.predict("image.jpg").{words.usage}
 ```
 
 or `eyewright predict . --source image.jpg`. Without Eyewright: `{manifest.model}` takes uint8 (N, {height}, {width},
@@ -126,7 +85,7 @@ seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the dige
 
 ## Limits
 
-{words.limits}
+{words.limits} {_LIMITS}
 """
 
 

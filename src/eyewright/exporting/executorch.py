@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, MissingExtraError, RefusedError
 from eyewright.core.files import write_bytes
-from eyewright.nets.answers import answers_of
+from eyewright.core.task import task_of
 from eyewright.nets.pixels import PixelNet
+from eyewright.training.learner import learner_of
 
 FILE = "model.pte"
 """What a target's program is called."""
@@ -36,14 +37,14 @@ def write_executorch(
         RefusedError: the net answers with masks, or holds an operation that cannot be lowered.
         MissingExtraError: ExecuTorch is not installed.
     """
-    if task == "segment":
+    if any(o.sums and len(o.shape) > 1 for o in task_of(task).outputs):
         # With 1.5.1: aten::amax refuses maps as XNNPACK lays them, and a softmax over moved axes gives other numbers.
         raise RefusedError(
             "ExecuTorch's kernels do not give the probabilities of masks as torch does",
             fix="take it to onnx, openvino or torch",
             code="target_operator",
         )
-    model = answers_of(net, task, temperature=temperature).eval()
+    model = learner_of(task).answers(net, temperature=temperature).eval()
     example = torch.zeros(1, *size_hw, channels, dtype=torch.uint8)
     with _quietly():
         try:

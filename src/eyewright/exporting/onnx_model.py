@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from eyewright.core.errors import RefusedError
-from eyewright.nets.answers import answers_of
 from eyewright.nets.pixels import PixelNet
+from eyewright.training.learner import learner_of
 
 OPSET = 20
 
@@ -37,7 +37,7 @@ def export_onnx(
     """
     import onnx
 
-    model = answers_of(net, task, temperature=temperature).eval()
+    model = learner_of(task).answers(net, temperature=temperature).eval()
     # Two images, not one: an exporter that has seen a batch of one fixes it.
     example = torch.zeros(2, *size_hw, channels, dtype=torch.uint8)
     loud = logging.getLogger("torch.onnx")

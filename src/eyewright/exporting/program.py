@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, RefusedError
 from eyewright.core.files import write_bytes
-from eyewright.nets.answers import answers_of
 from eyewright.nets.pixels import PixelNet
+from eyewright.training.learner import learner_of
 
 FILE = "model.pt2"
 """What a target's program is called."""
@@ -31,7 +31,7 @@ def write_program(
     Raises:
         RefusedError: the net holds an operation that cannot be exported.
     """
-    model = answers_of(net, task, temperature=temperature).eval()
+    model = learner_of(task).answers(net, temperature=temperature).eval()
     example = torch.zeros(2, *size_hw, channels, dtype=torch.uint8)
     buffer = io.BytesIO()
     try:

@@ -26,6 +26,7 @@ __all__ = [
     "turned",
 ]
 
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -41,6 +42,7 @@ _KEPT = 8
 _HIGHEST = 9
 _UNSURE = 0.06
 _CUT_OFF = 245.0
+_ROUGHLY = 0.12
 _CUT_SHARE, _MOST_CUT = 0.03, 0.7
 _FLAT, _FLAT_SHOWN = 0.6, 0.3
 _DRAWN_AT_ONCE = 2048
@@ -223,30 +225,47 @@ class Likeness(NamedTuple):
     warp: _Float
 
 
-def align_pictures(first: _Float, second: _Float, warp: _Float) -> Likeness:
+def align_pictures(first: _Float, second: _Float, warp: _Float, least: _Float | float = -1.0) -> Likeness:
     """Align equalised pictures, float32 (M, 64, 64) each, beginning at `warp` (M, 4), and return how alike they are.
 
-    A point (y, x) of the second is looked up in the first at (warp[0] * y + warp[1], warp[2] * x + warp[3]).
+    A point (y, x) of the second is looked up in the first at (warp[0] * y + warp[1], warp[2] * x + warp[3]). Pairs that
+    are clearly less alike than `least`, (M,), at half the size are not looked at more closely.
     """
-    half = [p.reshape(len(p), THUMBNAIL_SIDE // 2, 2, THUMBNAIL_SIDE // 2, 2).mean((2, 4)) for p in (first, second)]
-    found = _refine(half[0], half[1], warp, rounds=5)
-    found = _refine(first, second, found, rounds=3)
-    fine = _blur(second, 1) - _blur(second, 5)
-    best: Likeness | None = None
+    small, other = _halved(first), _halved(second)
+    begin = warp.astype(np.float32)
+    found = _refine(small, other, begin, rounds=5)
     # Steps may lead away from where a smooth picture lay already.
-    for tried in (found, warp.astype(np.float32)):
-        moved, weight = _moved(first, tried)
-        own = _blur(moved, 1) - _blur(moved, 5)
-        one = Likeness(_correlation(own, fine, weight), _weak_quarter(own, fine, weight), tried)
-        if best is None:
-            best = one
-            continue
-        better = one.whole > best.whole
-        best = Likeness(
-            *(np.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o) for n, o in zip(one, best, strict=True))
-        )
-    assert best is not None
-    return best
+    rough = _better(_likeness(small, other, found, (0, 2)), _likeness(small, other, begin, (0, 2)))
+    close = np.flatnonzero(rough.whole >= least - _ROUGHLY)
+    if not len(close):
+        return rough
+    a, b = first[close], second[close]
+    found = _refine(a, b, rough.warp[close], rounds=3)
+    near = _better(_likeness(a, b, found, (1, 5)), _likeness(a, b, rough.warp[close], (1, 5)))
+    near = _better(near, _likeness(a, b, begin[close], (1, 5)))
+    for whole, part in zip(rough, near, strict=True):
+        whole[close] = part
+    return rough
+
+
+def _halved(pictures: _Float) -> _Float:
+    """Return pictures at half the size: the mean of every four pixels."""
+    rows = pictures[:, ::2] + pictures[:, 1::2]
+    return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25), np.float32)
+
+
+def _likeness(first: _Float, second: _Float, warp: _Float, radii: tuple[int, int]) -> Likeness:
+    """Compare the structure between two sizes of the first, seen through its warp, and of the second."""
+    moved, weight = _moved(first, warp)
+    a, b = (_blur(p, radii[0]) - _blur(p, radii[1]) for p in (moved, second))
+    return Likeness(_correlation(a, b, weight), _weak_quarter(a, b, weight), warp.copy())
+
+
+def _better(one: Likeness, other: Likeness) -> Likeness:
+    """Return of each pair the likeness whose `whole` is the higher."""
+    first = one.whole >= other.whole
+    chosen = (np.where(first.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(one, other, strict=True))
+    return Likeness(*chosen)
 
 
 def align_uncovered(
@@ -438,13 +457,17 @@ def _hats(at: _Float, side: int) -> _Float:
 
 
 def _blur(pictures: _Float, radius: int) -> _Float:
-    """Return the mean of the square of 2 * radius + 1 pixels around every pixel."""
-    size = 2 * radius + 1
-    padded = np.pad(pictures, ((0, 0), (radius + 1, radius), (radius + 1, radius)), mode="edge")
-    sums = padded.cumsum(1, dtype=np.float64).cumsum(2)
-    box = sums[:, size:, size:] - sums[:, :-size, size:] - sums[:, size:, :-size] + sums[:, :-size, :-size]
-    result: _Float = (box / size**2).astype(np.float32)
-    return result
+    """Return the mean of the square of 2 * radius + 1 pixels around every pixel; beyond an edge its pixels go on."""
+    down, across = _window(pictures.shape[1], radius), _window(pictures.shape[2], radius)
+    return np.asarray(down @ pictures.astype(np.float32) @ across.T, np.float32)
+
+
+@cache
+def _window(side: int, radius: int) -> _Float:
+    weights = np.zeros((side, side), np.float32)
+    for k in range(-radius, radius + 1):
+        np.add.at(weights, (np.arange(side), np.clip(np.arange(side) + k, 0, side - 1)), 1 / (2 * radius + 1))
+    return weights
 
 
 def _correlation(a: _Float, b: _Float, weight: _Float) -> _Float:

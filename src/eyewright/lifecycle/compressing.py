@@ -1,6 +1,6 @@
 """Make a model smaller and faster within a budget of what it may lose."""
 
-__all__ = ["CompressResult", "compress", "run_in"]
+__all__ = ["CompressResult", "compress"]
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     silent,
 )
-from eyewright.lifecycle.opening import free_folder, load_run, need_torch
+from eyewright.lifecycle.opening import free_folder, load_run, need_torch, run_in
 from eyewright.lifecycle.stages import evaluate, export_checked
 from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
 
@@ -315,41 +315,6 @@ def _data_for(
     return dataset
 
 
-def run_in(bundle: "Bundle") -> "Run | None":
-    """Give a bundle as the run it was exported from, as far as it holds it: weights, recipe, scaling."""
-    import json
-
-    from eyewright.catalog import MODELS, build_of
-    from eyewright.core.errors import EyewrightError
-    from eyewright.training.recipe import read_recipe
-    from eyewright.training.run import BundledRun
-
-    files = bundle.manifest.files
-    if not {"model.safetensors", "recipe.toml", "preprocessor_config.json"} <= set(files):
-        return None
-    recipe = read_recipe(bundle.folder / "recipe.toml")
-    if recipe.model not in MODELS:
-        return None
-    about = json.loads((bundle.folder / "preprocessor_config.json").read_text("utf-8"))
-    manifest = bundle.manifest
-    try:
-        return BundledRun(
-            folder=bundle.folder,
-            recipe=recipe,
-            labels=bundle.labels,
-            preparation=bundle.preparation,
-            about={
-                **manifest.provenance,
-                "scaling": {"mean": about["image_mean"], "std": about["image_std"]},
-                "calibration": manifest.calibration,
-                "thresholds": manifest.thresholds,
-            },
-            build=build_of(recipe.model, recipe.task),
-        )
-    except EyewrightError:
-        return None
-
-
 def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":
     """Take calibration images from a folder, and warn where they are not like those the model knows."""
     import numpy as np
@@ -364,8 +329,8 @@ def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) ->
     if reference is not None and len(images) >= 8:
         looks = np.array([appearance(p, q) for p, q in zip(pixels, placements, strict=True)], np.float32)
         # Only what the images look like is asked; so the answers of both are the same.
-        flat = Sample(reference.looks, np.zeros((len(reference), 1), np.float32), "segment")
-        window = Sample(looks, np.zeros((len(looks), 1), np.float32), "segment")
+        flat = Sample(reference.looks, np.zeros((len(reference), 1), np.float32))
+        window = Sample(looks, np.zeros((len(looks), 1), np.float32))
         drift = drift_between(flat, window, rng=np.random.default_rng(seed))
         if drift.p <= 0.01:
             moved = ", ".join(drift.moved[:3]) or drift.tests[0]["name"]

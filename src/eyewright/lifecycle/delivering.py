@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import OutputError, RefusedError, UsageError, spelling_hint
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent
-from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch
+from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch, run_in
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -119,7 +119,6 @@ def _layers_of() -> Any:
 def _write_weights(to: str, bundle: "Bundle", stage: Path) -> dict[str, Any]:
     """Write a target that is made of the net and not of its ONNX model."""
     need_torch()
-    from eyewright.lifecycle.compressing import run_in
 
     owner = run_in(bundle) if bundle.manifest.precision == "float32" else None
     if owner is None:

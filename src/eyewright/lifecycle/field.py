@@ -202,7 +202,6 @@ def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
     from eyewright.imaging.appearance import appearance
     from eyewright.imaging.sources import iter_images
     from eyewright.monitoring import Sample
-    from eyewright.tasks.numbers import answer_numbers
 
     looks, answers = [], []
     listed = isinstance(source, Sequence) and not isinstance(source, str)
@@ -211,7 +210,7 @@ def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
         pixels, placement = bundle.preparation(image)
         (shown,) = bundle.read(bundle.raw(pixels[None]), [placement])
         looks.append(appearance(pixels, placement))
-        answers.append(answer_numbers(shown))
+        answers.append(shown.numbers())
     n_classes = len(bundle.labels)
     return Sample(
         np.array(looks, np.float32).reshape(len(looks), -1),

@@ -195,11 +195,11 @@ def _together(
     quiet: bool,
     say: Say,
 ) -> FoldsResult:
+    from eyewright.core.task import task_of
     from eyewright.data import audit_dataset
     from eyewright.evaluation import write_report
     from eyewright.evaluation.novelty import novelty_finding
     from eyewright.metrics import corrected_interval
-    from eyewright.tasks import TASKS
 
     measure = _measure_classes if dataset.task == "classify" else measure_scene_folds
     report, whole, each, pictures, table = measure(dataset, parts, runs, folds=folds, seed=seed, quiet=quiet, say=say)
@@ -224,7 +224,7 @@ def _together(
     held_out = None
     if joined is not None and any(s.split == "test" for s in dataset.samples):
         held_out = evaluate(joined, dataset.test, out=joined.folder, quiet=quiet)
-        main = TASKS[dataset.task].main_metric
+        main = task_of(dataset.task).main_metric
         say(f"ensemble on the test part: {main} {held_out.metrics[main]}")
     facts = {
         "folds": folds,
@@ -253,11 +253,11 @@ def _measure_classes(
 ) -> tuple[Report, "Dataset", list[dict[str, float]], Mapping[str, Any], str]:
     """Measure each fold on its own test part, and all images by the mean of the nets that had not seen them."""
     from eyewright.core.rng import generator
+    from eyewright.core.task import task_of
     from eyewright.evaluation import predict_dataset, report_predictions
     from eyewright.evaluation.pictures import choose_pictures
     from eyewright.imaging.preparation import Placement
     from eyewright.metrics import classification_metrics
-    from eyewright.tasks import TASKS
 
     index = {s.id: i for i, s in enumerate(parts[0].samples)}
     scores = np.zeros((len(index), len(dataset.labels)))
@@ -276,7 +276,7 @@ def _measure_classes(
     whole = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
     nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
     raw = {"probabilities": (scores / scores.sum(1, keepdims=True)).astype(np.float32)}
-    answers = TASKS[dataset.task].decode(raw, nowhere, dataset.labels)
+    answers = task_of(dataset.task).decode(raw, nowhere, dataset.labels)
     novelty = novelty_of_folds(parts, runs, whole, folds)
     report = report_predictions(answers, whole, labels=dataset.labels, looks=looks, seed=seed, novelty=novelty)
     pictures = choose_pictures(report, whole)

@@ -12,6 +12,7 @@ __all__ = [
     "models",
     "need_torch",
     "recipe_of",
+    "run_in",
 ]
 
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from eyewright.core.errors import CheckpointError, MissingExtraError
 from eyewright.core.files import recover_folder
 
 if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
     from eyewright.training import Recipe
     from eyewright.training.run import Run
 
@@ -148,3 +150,38 @@ def need_torch() -> None:
         raise MissingExtraError(
             "training, and reading a run, need torch, which is not installed", fix="pip install 'eyewright[train]'"
         )
+
+
+def run_in(bundle: "Bundle") -> "Run | None":
+    """Return a bundle as the run it was exported from, as far as it holds it: weights, recipe, scaling."""
+    import json
+
+    from eyewright.catalog import MODELS, build_of
+    from eyewright.core.errors import EyewrightError
+    from eyewright.training.recipe import read_recipe
+    from eyewright.training.run import BundledRun
+
+    files = bundle.manifest.files
+    if not {"model.safetensors", "recipe.toml", "preprocessor_config.json"} <= set(files):
+        return None
+    recipe = read_recipe(bundle.folder / "recipe.toml")
+    if recipe.model not in MODELS:
+        return None
+    about = json.loads((bundle.folder / "preprocessor_config.json").read_text("utf-8"))
+    manifest = bundle.manifest
+    try:
+        return BundledRun(
+            folder=bundle.folder,
+            recipe=recipe,
+            labels=bundle.labels,
+            preparation=bundle.preparation,
+            about={
+                **manifest.provenance,
+                "scaling": {"mean": about["image_mean"], "std": about["image_std"]},
+                "calibration": manifest.calibration,
+                "thresholds": manifest.thresholds,
+            },
+            build=build_of(recipe.model, recipe.task),
+        )
+    except EyewrightError:
+        return None

@@ -187,7 +187,7 @@ def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
     recipe = read_recipe(parent.folder / "recipe.toml")
     if {k for k in ("budget", "epochs") if options.get(k) is not None}:
         recipe = replace(recipe, epochs=None, budget_s=None)
-    return replace(recipe_of(recipe, **options), task=parent.task_name)  # type: ignore[arg-type]
+    return replace(recipe_of(recipe, **options), task=parent.task_name)
 
 
 def _as_before(

@@ -47,9 +47,10 @@ def _published(name: str, task: str) -> Any:
     from eyewright.core.labels import LabelSpace
     from eyewright.nets.hub import hub_builder
     from eyewright.nets.pixels import PixelNet
+    from eyewright.training.learner import learner_of
     from eyewright.training.predictor import TorchPredictor
 
-    build = hub_builder(name, task)
+    build = hub_builder(name, learner_of(task).hub)
     labels = LabelSpace(build.class_names)
     preparation = build.preparation
     body = build.for_labels(labels)(len(labels), channels=3, size_hw=preparation.size_hw)

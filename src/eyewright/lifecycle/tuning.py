@@ -108,9 +108,9 @@ def _one_trial(
 ) -> None:
     import optuna
 
-    from eyewright.tasks import TASKS
+    from eyewright.core.task import task_of
 
-    metric = TASKS[dataset.task].main_metric
+    metric = task_of(dataset.task).main_metric
     trial = study.ask()
     own = _suggest(trial, recipe, first=trial.number == 0)
     changed = {k: v for k, v in own.to_json().items() if v != recipe.to_json()[k]}
@@ -233,9 +233,9 @@ def _finished(study: Any) -> int:
 
 
 def _result(study: Any, folder: Path, task: str, say: Say) -> TuneResult:
-    from eyewright.tasks import TASKS
+    from eyewright.core.task import task_of
 
-    metric = TASKS[task].main_metric
+    metric = task_of(task).main_metric
     rows = [
         {
             "trial": t.number + 1,

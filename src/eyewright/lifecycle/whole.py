@@ -65,8 +65,8 @@ def run(
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
     """
+    from eyewright.core.task import task_of
     from eyewright.evaluation import show_metric
-    from eyewright.tasks import TASKS
 
     started = time.monotonic()
     need_torch()
@@ -101,7 +101,7 @@ def run(
     if len(findings) > 5:
         say(f"and {len(findings) - 5} more findings: see the report")
     report, paths = _report_of_run(owner, dataset, quiet=quiet)
-    main = TASKS[report.task].main_metric
+    main = task_of(report.task).main_metric
     say(f"test: {main} {show_metric(main, report.metrics[main])}")
     bundle, parity = export_checked(owner, folder / "bundle", validation=dataset.val, report=report)
     say(f"bundle verified: {parity}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.task import task_of
 from eyewright.imaging.appearance import TRAITS
 
 _MOST = 1000
@@ -19,26 +20,27 @@ _SOURCE = ("height", "width")
 @dataclass(frozen=True)
 class Sample:
     """Images as numbers: `looks` float32 (n, LOOK) of `imaging.appearance`, `answers` float32 (n, C): probabilities of
-    a classifier, shares of the pixels of a segmenter, or objects a class. `kind` is the task."""
+    a classifier, shares of the pixels of a segmenter, or objects a class. `task` is the name of the task;
+    without it only the looks are tested."""
 
     looks: NDArray[np.float32]
     answers: NDArray[np.float32]
-    kind: str = "classify"
+    task: str | None = None
 
     def __len__(self) -> int:
         return len(self.looks)
 
     def some(self, rows: NDArray[Any]) -> "Sample":
-        return Sample(self.looks[rows], self.answers[rows], self.kind)
+        return Sample(self.looks[rows], self.answers[rows], self.task)
 
     @classmethod
-    def of_reference(cls, reference: Mapping[str, NDArray[Any]], kind: str) -> "Sample | None":
+    def of_reference(cls, reference: Mapping[str, NDArray[Any]], task: str) -> "Sample | None":
         """Give what a bundle's reference.npz says; None where it is of before appearance was stored."""
         looks = reference.get("appearance")
-        answers = reference.get("probabilities", reference.get("class_shares", reference.get("objects")))
+        answers = reference.get(task_of(task).reference)
         if looks is None or answers is None or len(looks) != len(answers) or len(looks) < 20:
             return None
-        return cls(np.asarray(looks, np.float32), np.asarray(answers, np.float32), kind)
+        return cls(np.asarray(looks, np.float32), np.asarray(answers, np.float32), task)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def drift_between(reference: Sample, window: Sample, *, rng: np.random.Generator
     >>> from eyewright.imaging.appearance import LOOK
     >>> def draw(n, light):
     ...     looks = rng.normal(size=(n, LOOK)).astype(np.float32); looks[:, 0] += light
-    ...     return Sample(looks, rng.dirichlet(np.ones(3), n).astype(np.float32))
+    ...     return Sample(looks, rng.dirichlet(np.ones(3), n).astype(np.float32), "classify")
     >>> found = drift_between(draw(300, 0), draw(200, 1), rng=rng)
     >>> found.p <= 0.01, found.tests[0]["name"]
     (True, 'brightness')
@@ -95,14 +97,16 @@ def drift_between(reference: Sample, window: Sample, *, rng: np.random.Generator
             statistics.append(_ks(looks[:, k], mine))
     names.append("embedding")
     statistics.append(_mmd(_scaled(looks), mine))
-    confidence = _confidence(answers, window.kind)
-    if np.ptp(confidence) > 1e-9:
-        names.append("confidence" if window.kind == "classify" else "amount")
-        statistics.append(_ks(confidence, mine))
-    given = _given(answers, window.kind)
-    if (given.sum(0) > 0).sum() > 1:
-        names.append("labels")
-        statistics.append(_chi_square(given, mine))
+    if window.task is not None:
+        task = task_of(window.task)
+        what, each = task.summary(answers)
+        if np.ptp(each) > 1e-9:
+            names.append(what)
+            statistics.append(_ks(each, mine))
+        given = task.labelled(answers)
+        if (given.sum(0) > 0).sum() > 1:
+            names.append("labels")
+            statistics.append(_chi_square(given, mine))
     return _together(names, np.array(statistics), n, m)
 
 
@@ -133,21 +137,6 @@ def _test_of(name: str) -> str:
 
 def _fewer(sample: Sample, rng: np.random.Generator) -> Sample:
     return sample if len(sample) <= _MOST else sample.some(np.sort(rng.permutation(len(sample))[:_MOST]))
-
-
-def _confidence(answers: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    """Give how sure a classifier was, or how much was found by others."""
-    if kind == "segment":
-        return np.asarray(1 - answers[:, 0])
-    return np.asarray(answers.max(1) if kind == "classify" else answers.sum(1))
-
-
-def _given(answers: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    if kind != "classify":
-        return answers
-    hot = np.zeros_like(answers)
-    hot[np.arange(len(answers)), answers.argmax(1)] = 1
-    return hot
 
 
 def _scaled(looks: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """From what a net gives while it learns to what a bundle promises: named arrays, the same in torch and in ONNX."""
 
-__all__ = ["Answers", "BoxAnswers", "ClassAnswers", "MaskAnswers", "answers_of", "decoding_of"]
+__all__ = ["BoxAnswers", "ClassAnswers", "MaskAnswers"]
 
 from typing import Any
 
@@ -48,7 +48,7 @@ class BoxAnswers(nn.Module):
         self.names: tuple[str, ...] = ("boxes", "scores", *(("coefficients", "prototypes") if masks else ()))
 
     def boxes_and_scores(self, found: Any, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Give boxes and scores of the net's outputs for images of `size_hw`."""
+        """Return boxes and scores of the net's outputs for images of `size_hw`."""
         body: Any = self.net.body
         if hasattr(body, "boxes_and_scores"):
             boxes, scores = body.boxes_and_scores(found, size_hw)
@@ -62,19 +62,3 @@ class BoxAnswers(nn.Module):
         found = self.net(image)
         answers = self.boxes_and_scores(found, (int(image.shape[1]), int(image.shape[2])))
         return (*answers, found.coefficients, found.prototypes) if self.masks else answers
-
-
-Answers = ClassAnswers | MaskAnswers | BoxAnswers
-
-
-def decoding_of(net: PixelNet, task: str) -> dict[str, Any]:
-    """Give what decoding must know of a net: from which overlap on two boxes are one object."""
-    suppression = getattr(net.body, "suppression", None)
-    return {"iou": float(suppression)} if task in ("detect", "instance") and suppression is not None else {}
-
-
-def answers_of(net: PixelNet, task: str, *, temperature: float = 1.0) -> Any:
-    """Give the module that answers as a bundle for `task` does: `names` are its outputs, in order."""
-    if task == "classify":
-        return ClassAnswers(net, temperature)
-    return MaskAnswers(net) if task == "segment" else BoxAnswers(net, masks=task == "instance")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from eyewright.core.errors import CheckpointError, MissingExtraError
-from eyewright.nets.hub import first_line, quiet_transformers
+from eyewright.nets.hub_library import first_line, quiet_transformers
 
 _BATCH = 16
 

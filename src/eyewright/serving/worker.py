@@ -27,6 +27,7 @@ from PIL import Image
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
 from eyewright.core.jsonable import to_jsonable
+from eyewright.core.task import task_of
 from eyewright.imaging.appearance import appearance, covered
 from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
@@ -34,7 +35,6 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
 from eyewright.serving.trust import FLAGGED, conformal_threshold, familiarity_in
-from eyewright.tasks.numbers import answer_numbers
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
@@ -248,7 +248,7 @@ class _Served:
             told = shown.to_json(top=job.top)
             del told["source"], told["index"]
         if "hub" in job.wants:
-            told["hub"] = _hub_form(shown, job.top)
+            told["hub"] = shown.to_hub(top=job.top)
         look = appearance(pixels[0], placements[0])
         p = None if self.familiarity is None else round(self.familiarity(look), 4)
         told["unfamiliar"] = None if p is None else {"p": p, "flagged": p <= FLAGGED}
@@ -258,16 +258,17 @@ class _Served:
             told["set"] = self._set(shown, job.coverage)
         if "explain" in job.wants:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
-        label, score = _first(shown)
+        label, score = shown.headline()
         # What is logged is the answer at the model's own operating points, whatever this client asked to see.
         usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
-        seen = Seen(look.tobytes(), answer_numbers(usual).tobytes(), placements[0].source_hw, label, score, p)
+        seen = Seen(look.tobytes(), usual.numbers().tobytes(), placements[0].source_hw, label, score, p)
         return Answer(job.id, None, _as_json(told), arrays, seen, b"", timing)
 
     def _set(self, shown: Any, coverage: float) -> dict[str, Any]:
-        if self.bundle.task_name != "classify" or self.nonconformity is None:
+        task_of(self.bundle.task_name).require("coverage")
+        if self.nonconformity is None:
             raise UsageError(
-                "expected coverage for a classifier exported with what sets need, found none in this bundle",
+                "expected a bundle with the numbers that prediction sets need, found none in this one",
                 fix="leave coverage out, or export the run again",
             )
         least = conformal_threshold(self.nonconformity, coverage)
@@ -284,17 +285,12 @@ class _Served:
         self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Any, watch: _Watch
     ) -> list[dict[str, Any]]:
         """Give heatmaps as PNG over the source image, with their verdicts."""
-        from eyewright.explanation.outside import explain_class, explain_prepared
+        from eyewright.explanation.outside import explain_prepared
 
         with watch.over(job.until) as options:
             asked = _Stoppable(self.bundle, options)
             try:
-                if self.bundle.task_name == "classify":
-                    found = [explain_class(asked, pixels, label=job.label)]
-                else:
-                    found = explain_prepared(
-                        asked, pixels, placement, shown, method="occlusion", label=job.label, most=1
-                    )
+                found = explain_prepared(asked, pixels, placement, shown, label=job.label, most=1)
             except EyewrightError:
                 raise
             except Exception as error:  # ONNX Runtime raises types of its own
@@ -335,14 +331,6 @@ def _as_json(told: dict[str, Any]) -> bytes:
         return msgspec.json.encode(to_jsonable(told))
 
 
-def _first(shown: Any) -> tuple[str, float]:
-    """Give the label and score an answer is filed under."""
-    if shown.drawn_as == "segment":
-        marked = [k for k, n in enumerate(shown.labels) if n.lower().strip("_") != "background"]
-        return (shown.labels[marked[0]], float(shown.scores[marked[0]])) if marked else ("", 0.0)
-    return (shown.labels[0], float(shown.scores[0])) if len(shown.labels) else ("", 0.0)
-
-
 def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) -> bytes:
     """Return an image as it is kept: decoded and encoded anew, so that nothing but its pixels is left, and nothing that
     the preparation needs is lost.
@@ -365,32 +353,6 @@ def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) ->
     else:
         picture.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
-
-
-def _hub_form(shown: Any, top: int | None) -> list[dict[str, Any]]:
-    """Give the prediction as Hugging Face's task of that name answers."""
-    if shown.drawn_as == "classify":
-        return [
-            {"label": n, "score": float(s)}
-            for n, s in zip(shown.labels[: top or 5], shown.scores[: top or 5], strict=True)
-        ]
-    rows: list[dict[str, Any]] = []
-    if shown.drawn_as == "segment":
-        for name, score, mask in zip(shown.labels, shown.scores, shown.masks, strict=True):
-            rows.append({"label": name, "score": float(score), "mask": _mask_png(mask)})
-        return rows
-    masks = shown.masks
-    for k, (name, score, box) in enumerate(zip(shown.labels, shown.scores, shown.boxes_xyxy.tolist(), strict=True)):
-        corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(v) for v in box), strict=True))
-        mask = {} if masks is None else {"mask": _mask_png(masks[k])}
-        rows.append({"label": name, "score": float(score), "box": corners, **mask})
-    return rows
-
-
-def _mask_png(mask: NDArray[np.bool_]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _run_error(error: Exception, until: float) -> EyewrightError:

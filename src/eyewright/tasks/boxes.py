@@ -1,9 +1,12 @@
-"""From what a detector says at every point to the objects it means: thresholds, non-maximum suppression, merging."""
+"""From what a detector answers at every point to objects: thresholds and non-maximum suppression."""
 
-__all__ = ["choose_boxes", "keep_apart"]
+__all__ = ["DEFAULT_IOU", "choose_boxes", "keep_apart"]
 
 import numpy as np
 from numpy.typing import NDArray
+
+DEFAULT_IOU = 0.6
+"""The IoU threshold of non-maximum suppression within a class."""
 
 _AT_ONCE = 2000
 _BLOCK = 128
@@ -18,11 +21,11 @@ def keep_apart(
     contained: float | None = None,
     most: int | None = None,
 ) -> NDArray[np.int64]:
-    """Give the indices that greedy non-maximum suppression keeps, the surest first, at most `most`.
+    """Return the indices that greedy non-maximum suppression keeps, sorted by confidence, at most `most`.
 
-    A box goes when it overlaps a surer one that stays by more than `iou`; with `labels` only one of its own class.
-    With `contained` it goes too when more than that share of it lies in a surer one, as the cut half of an object at
-    the edge of a tile does.
+    A box is suppressed by one of higher score whose IoU with it is above `iou`; with `labels` only by one of its class.
+    With `contained` it is suppressed too when more than that share of it lies in one of higher score, as the cut half
+    of an object at the edge of a tile does.
 
     >>> boxes = np.array([[0.0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 30, 10]])
     >>> keep_apart(boxes, np.array([0.5, 0.9, 0.4]), iou=0.5).tolist()
@@ -77,10 +80,10 @@ def choose_boxes(
     iou: float,
     most: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose among the answers of one image: `boxes` (A, 4), `scores` (A, C); give points and class ids, each (k,).
+    """Choose among the answers of one image, `boxes` (A, 4) and `scores` (A, C); return points and ids, each (k,).
 
-    Every class whose score reaches `least` makes a point a candidate; of more than 2,000 the surest go on. Boxes of
-    one class that overlap by more than `iou` are one object. At most `most` objects stay, the surest first.
+    Every class whose score reaches `least` makes a point a candidate; of more than 2,000 those of highest score go on.
+    Boxes of one class whose IoU is above `iou` are one object. At most `most` objects stay, sorted by confidence.
     """
     points, labels = np.nonzero(scores >= least)
     own = scores[points, labels]

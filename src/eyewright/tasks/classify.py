@@ -1,18 +1,22 @@
 """Classification: one label an image. What raw arrays mean, how good they are, how they look."""
 
-__all__ = ["ClassPrediction", "Classify"]
+__all__ = ["TASK", "ClassPrediction", "ClassTarget"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
+from eyewright.core.task import Agreement, Explained, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.tasks.drawn import Drawn
+from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
     from eyewright.imaging.preparation import Placement
@@ -30,8 +34,6 @@ class ClassPrediction(Drawn):
     >>> p.top1, p.labels, round(float(p.scores[0]), 3)
     ('dog', ('dog', 'cat'), 0.8)
     """
-
-    drawn_as: ClassVar[str] = "classify"
 
     probabilities: NDArray[np.float32]
     label_space: LabelSpace
@@ -68,8 +70,31 @@ class ClassPrediction(Drawn):
     def confidence(self) -> float:
         return float(self.probabilities.max())
 
+    def numbers(self) -> NDArray[np.float32]:
+        """Return the prediction in C numbers, float32 (C,), as drift is tested on: the probabilities."""
+        return np.asarray(self.probabilities, np.float32)
+
+    def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image, uint8 (H, W, 3), with a caption strip of label and score below it."""
+        from eyewright.imaging.overlay import caption
+
+        return caption(image, f"{self.top1}  {self.confidence:.1%}")
+
+    def line(self) -> str:
+        """Say in a line what was predicted: the three most likely labels."""
+        return "  ".join(f"{n} {s:.1%}" for n, s in zip(self.labels[:3], self.scores[:3], strict=True))
+
+    def headline(self) -> tuple[str, float]:
+        """Return the label and score that a log files the prediction under."""
+        return self.top1, self.confidence
+
+    def to_hub(self, *, top: int | None = None) -> list[dict[str, Any]]:
+        """Return the prediction as Hugging Face's pipeline of this task answers."""
+        few = slice(top or 5)
+        return [{"label": n, "score": float(s)} for n, s in zip(self.labels[few], self.scores[few], strict=True)]
+
     def to_json(self, *, top: int | None = 5) -> dict[str, Any]:
-        """Give the `top` labels and scores (all with None) in the command line's form."""
+        """Return the `top` labels and scores (all with None) in the command line's form."""
         ids = self.label_ids[:top]
         result: dict[str, Any] = {
             "source": self.source,
@@ -95,56 +120,174 @@ class ClassPrediction(Drawn):
         return supervision.Classifications(class_id=self.label_ids, confidence=self.scores)
 
 
-class Classify:
-    """The task: raw array "probabilities", float32 (N, C), rows that sum to 1."""
+def decode(
+    raw: Raw,
+    placements: Sequence["Placement"],
+    labels: LabelSpace,
+    *,
+    iou: float | None = None,
+    least: float | None = None,
+    most: int | None = None,
+) -> list[ClassPrediction]:
+    """Return one prediction an image from "probabilities", float32 (N, C), rows that sum to 1.
 
-    name = "classify"
-    outputs = ("probabilities",)
-    main_metric = "accuracy"
+    Raises:
+        BundleError: the array does not have the promised name, shape or range.
+    """
+    found = raw.get("probabilities")
+    if found is None or found.shape != (len(placements), len(labels)):
+        shape = None if found is None else found.shape
+        raise BundleError(f"expected probabilities ({len(placements)}, {len(labels)}), found {shape}")
+    if not np.isfinite(found).all() or (len(found) and np.abs(found.sum(1) - 1).max() > 1e-3):
+        raise BundleError("expected probabilities that sum to 1, found others", fix="export the model again")
+    return [ClassPrediction(row, labels) for row in found]
 
-    def decode(
-        self,
-        raw: Mapping[str, NDArray[np.float32]],
-        placements: Sequence["Placement"],
-        labels: LabelSpace,
-    ) -> list[ClassPrediction]:
-        """Turn raw arrays into one prediction an image.
 
-        Raises:
-            BundleError: the arrays do not have the promised name, shape or range.
-        """
-        found = raw.get("probabilities")
-        if found is None or found.shape != (len(placements), len(labels)):
-            shape = None if found is None else found.shape
-            raise BundleError(f"expected probabilities ({len(placements)}, {len(labels)}), found {shape}")
-        if not np.isfinite(found).all() or (len(found) and np.abs(found.sum(1) - 1).max() > 1e-3):
-            raise BundleError("expected probabilities that sum to 1, found others", fix="export the model again")
-        return [ClassPrediction(row, labels) for row in found]
+def settle(
+    prediction: ClassPrediction, thresholds: NDArray[np.float64] | None, conf: float | None = None
+) -> ClassPrediction:
+    """Return the prediction with the operating points that `accepted` goes by; `conf` is one for all classes."""
+    if conf is not None:
+        thresholds = np.full(len(prediction.label_space), conf)
+    return replace(prediction, thresholds=thresholds)
 
-    def settle(
-        self, prediction: ClassPrediction, thresholds: NDArray[np.float64] | None, conf: float | None = None
-    ) -> ClassPrediction:
-        """Give the prediction with the operating points that `accepted` goes by; `conf` is one for all classes."""
-        if conf is not None:
-            thresholds = np.full(len(prediction.label_space), conf)
-        return replace(prediction, thresholds=thresholds)
 
-    def score(
-        self,
-        predictions: Sequence[ClassPrediction],
-        targets: Sequence[int],
-        *,
-        rng: np.random.Generator,
-        groups: NDArray[Any] | None = None,
-    ) -> dict[str, Metric]:
-        """Measure predictions against true class ids; every metric with its interval."""
-        from eyewright.metrics.bootstrap import classification_metrics
+def score(
+    predictions: Sequence[ClassPrediction],
+    targets: Sequence[int],
+    *,
+    rng: np.random.Generator,
+    groups: NDArray[Any] | None = None,
+) -> dict[str, Metric]:
+    """Measure predictions against true class ids; every metric with its interval."""
+    from eyewright.metrics.bootstrap import classification_metrics
 
-        scores = np.stack([p.probabilities for p in predictions]) if predictions else np.zeros((0, 1), np.float32)
-        return classification_metrics(np.asarray(targets, np.int64), scores, rng=rng, groups=groups)
+    scores = np.stack([p.probabilities for p in predictions]) if predictions else np.zeros((0, 1), np.float32)
+    return classification_metrics(np.asarray(targets, np.int64), scores, rng=rng, groups=groups)
 
-    def draw(self, image: NDArray[np.uint8], prediction: ClassPrediction) -> NDArray[np.uint8]:
-        """Give the image, uint8 (H, W, 3), with a caption strip of label and score below it."""
-        from eyewright.imaging.overlay import caption
 
-        return caption(image, f"{prediction.top1}  {prediction.confidence:.1%}")
+def agree(ours: Answers, theirs: Answers, limits: Limits) -> Agreement:
+    """Compare the probabilities of two models for the same images: the largest difference, and other top labels.
+
+    Two classes that are level to the last bits may change places; that is no other decision.
+    """
+    a, b = ours.raw["probabilities"], theirs.raw["probabilities"]
+    rows = np.flatnonzero(a.argmax(1) != b.argmax(1))
+    gap = a[rows, a[rows].argmax(1)] - a[rows, b[rows].argmax(1)]
+    margin = _LEVEL if limits.tolerance <= LIMITS["float32"].tolerance else limits.tolerance
+    return Agreement(float(np.abs(a - b).max(initial=0.0)), int((gap > margin).sum()))
+
+
+def join_views(
+    predictor: Predictor, image: NDArray[np.uint8], *, flip: bool, tile: int | None, overlap: float, iou: float | None
+) -> ClassPrediction:
+    """Return the mean of the probabilities for an image and its mirror."""
+    both: Sequence[ClassPrediction] = predict_everything(predictor, [image, mirrored(image)] if flip else [image])
+    mean = sum(p.probabilities for p in both) / np.float32(len(both))
+    return replace(both[0], probabilities=np.asarray(mean, np.float32))
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """The probability of a class."""
+
+    label: int
+
+    @property
+    def box(self) -> None:
+        return None
+
+    @property
+    def cells(self) -> int:
+        return 8
+
+    def __call__(self, raw: Raw) -> NDArray[np.float64]:
+        return raw["probabilities"][:, self.label].astype(np.float64)
+
+
+def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
+    """Return the top class, or the one that is asked for."""
+    return [ClassTarget(int(raw["probabilities"][0].argmax()) if label is None else label)]
+
+
+def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    """Return how confident each of (N, C) answers is, (N,)."""
+    return "confidence", np.asarray(answers.max(1))
+
+
+def labelled(answers: NDArray[Any]) -> NDArray[Any]:
+    """Return the class that each of (N, C) answers gives, as 1 in its column."""
+    hot = np.zeros_like(answers)
+    hot[np.arange(len(answers)), answers.argmax(1)] = 1
+    return hot
+
+
+def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
+    """Return probabilities of 12 images, and class ids."""
+    raw = rng.random((12, 3)).astype(np.float32)
+    return {"probabilities": raw / raw.sum(1, keepdims=True)}, [0, 1, 2] * 4
+
+
+_LEVEL = 1e-6
+LIMITS = MappingProxyType({"float32": Limits(1e-4, 0.99), "float16": Limits(0.02, 0.95), "int8": Limits(0.05, 0.9)})
+
+TASK = Task(
+    name="classify",
+    words=Words(
+        noun="classification",
+        does="Assigns each image one of",
+        gives="probabilities in the order of `config.json`",
+        usage="top1",
+        limits="It knows these classes only and answers with one of them for every image, also for one that shows none "
+        "of them.",
+        counted="image",
+        score="a probability",
+        wins="right alone",
+    ),
+    outputs=(Output("probabilities", ("C",), sums=True),),
+    metrics=(
+        MetricInfo("accuracy", "accuracy", "share of images whose label is right", paired=True, counts=True),
+        MetricInfo("balanced_accuracy", "balanced accuracy", "mean recall over the classes", paired=True, counts=True),
+        MetricInfo(
+            "f1_macro",
+            "F1, macro",
+            "harmonic mean of precision and recall, mean over classes",
+            paired=True,
+            counts=True,
+        ),
+        MetricInfo("worst_class_recall", "recall of the weakest class", "", tile=False, paired=True, counts=True),
+        MetricInfo("auc", "AUC", "how well scores rank the classes, 50% is chance"),
+        MetricInfo("kappa", "Cohen's kappa", "agreement beyond chance", paired=True, counts=True),
+        MetricInfo(
+            "ece", "calibration error", "mean gap between confidence and accuracy, 0% is best", False, paired=True
+        ),
+        MetricInfo("log_loss", "log loss", "", False, tile=False, paired=True),
+        MetricInfo("brier", "Brier score", "", False, tile=False, paired=True),
+    ),
+    options=frozenset({"coverage", "ensemble", "gradients", "import", "label_check", "mixing", "unlabelled", "web"}),
+    losses=("cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"),
+    columns=("precision", "recall", "f1"),
+    foreign=MappingProxyType(
+        {
+            "hub": "image-classification",
+            "openvino": "Classification",
+            "problem_type": "single_label_classification",
+            "label-studio": "Choices",
+        }
+    ),
+    contracts=("probabilities",),
+    decode=decode,
+    settle=settle,
+    score=score,
+    limits=LIMITS,
+    agree=agree,
+    views=join_views,
+    explained=explained,
+    summary=summary,
+    labelled=labelled,
+    example=example,
+    reference="probabilities",
+    followed="accuracy",
+    spellings=MappingProxyType({"f1": "f1_macro"}),
+)
+"""One label an image."""

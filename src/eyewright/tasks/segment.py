@@ -1,10 +1,11 @@
 """Semantic segmentation: a class for every pixel."""
 
-__all__ = ["MaskPrediction", "Segment"]
+__all__ = ["TASK", "MaskPrediction", "paint"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,18 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
-from eyewright.tasks.drawn import Drawn
+from eyewright.core.task import Agreement, Explained, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.tasks.drawn import Drawn, mask_png
+from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
 
 if TYPE_CHECKING:
     from eyewright.imaging.preparation import Placement
 
 _SURE_SHARE = 0.0005
 _SURE_LEAST = 9
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +34,6 @@ class MaskPrediction(Drawn):
     `sureness` is float32 (C,): how sure the surest few pixels of a class are, 0 for one that is nowhere. `second` is
     what each pixel would be if its class were not accepted.
     """
-
-    drawn_as: ClassVar[str] = "segment"
 
     mask: NDArray[np.uint8]
     sureness: NDArray[np.float32]
@@ -95,8 +98,36 @@ class MaskPrediction(Drawn):
             data={"class_name": np.array(self.labels, dtype=np.str_)},
         )
 
+    def numbers(self) -> NDArray[np.float32]:
+        """Return the prediction in C numbers, float32 (C,), as drift is tested on: the share of the pixels."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.label_space)) / self.mask.size
+        return counts.astype(np.float32)
+
+    def line(self) -> str:
+        """Say in a line what was found: the share of the image of each class."""
+        pairs = list(zip(self.labels, self.areas, strict=True))[:_SHOWN]
+        return "  ".join(f"{label} {area:.1%}" for label, area in pairs)
+
+    def headline(self) -> tuple[str, float]:
+        """Return the largest class that is not background and its score, under which a log files the prediction."""
+        marked = [k for k, n in enumerate(self.labels) if n.lower().strip("_") != "background"]
+        return (self.labels[marked[0]], float(self.scores[marked[0]])) if marked else ("", 0.0)
+
+    def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image, uint8 (H, W, 3), with its classes coloured and named below."""
+        from eyewright.imaging.drawing import draw_classes
+
+        return draw_classes(image, self.mask, self.label_space.names)
+
+    def to_hub(self, *, top: int | None = None) -> list[dict[str, Any]]:
+        """Return the classes as Hugging Face's pipeline of this task answers, masks as PNG."""
+        return [
+            {"label": name, "score": float(score), "mask": mask_png(mask)}
+            for name, score, mask in zip(self.labels, self.scores, self.masks, strict=True)
+        ]
+
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
-        """Give the classes that are there in the command line's form; masks as COCO's run lengths."""
+        """Return the classes that are there in the command line's form; masks as COCO's run lengths."""
         from eyewright.imaging.rasters import encode_counts, pack_counts
 
         ids = self.label_ids[:top]
@@ -121,103 +152,227 @@ def _box_around(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-class Segment:
-    """The task: raw array "probabilities", float32 (N, C, H, W) over the prepared image, which sum to 1 over C."""
+def decode(
+    raw: Raw,
+    placements: Sequence["Placement"],
+    labels: LabelSpace,
+    *,
+    iou: float | None = None,
+    least: float | None = None,
+    most: int | None = None,
+) -> list[MaskPrediction]:
+    """Return one prediction an image, in source pixels, from "probabilities", float32 (N, C, H, W) over the prepared
+    image, which sum to 1 over C.
 
-    name = "segment"
-    outputs: tuple[str, ...] = ("probabilities",)
-    main_metric = "miou"
+    Raises:
+        BundleError: the array does not have the promised name, shape or range.
+    """
+    found = raw.get("probabilities")
+    if found is None or found.ndim != 4 or found.shape[:2] != (len(placements), len(labels)):
+        shape = None if found is None else found.shape
+        expected = f"({len(placements)}, {len(labels)}, H, W)"
+        raise BundleError(f"expected probabilities {expected}, found {shape}", fix="export again")
+    if not np.isfinite(found).all() or (found.size and np.abs(found.sum(1) - 1).max() > 1e-2):
+        raise BundleError("expected probabilities that sum to 1 at every pixel, found others", fix="export again")
+    return [paint(one, placement, labels) for one, placement in zip(found, placements, strict=True)]
 
-    def decode(
-        self, raw: Mapping[str, NDArray[np.float32]], placements: Sequence["Placement"], labels: LabelSpace
-    ) -> list[MaskPrediction]:
-        """Turn raw arrays into one prediction an image, in source pixels.
 
-        Raises:
-            BundleError: the array does not have the promised name, shape or range.
-        """
-        found = raw.get("probabilities")
-        if found is None or found.ndim != 4 or found.shape[:2] != (len(placements), len(labels)):
-            shape = None if found is None else found.shape
-            expected = f"({len(placements)}, {len(labels)}, H, W)"
-            raise BundleError(f"expected probabilities {expected}, found {shape}", fix="export again")
-        if not np.isfinite(found).all() or (found.size and np.abs(found.sum(1) - 1).max() > 1e-2):
-            raise BundleError("expected probabilities that sum to 1 at every pixel, found others", fix="export again")
-        return [self.paint(one, placement, labels) for one, placement in zip(found, placements, strict=True)]
+def paint(probabilities: NDArray[np.float32], placement: "Placement", labels: LabelSpace) -> MaskPrediction:
+    """Turn the probabilities of one prepared image, (C, h, w), into a prediction in source pixels.
 
-    def paint(self, probabilities: NDArray[np.float32], placement: "Placement", labels: LabelSpace) -> MaskPrediction:
-        """Turn the probabilities of one prepared image, (C, h, w), into a prediction in source pixels.
+    Probabilities and not classes are brought to the source's size, one class at a time: edges come out smooth,
+    and memory holds two maps however many classes there are.
+    """
+    height, width = placement.source_hw
+    (sy, sx), (oy, ox) = placement.scale_yx, placement.offset_yx
+    h, w = probabilities.shape[1:]
+    box = (
+        float(np.clip(ox, 0, w)),
+        float(np.clip(oy, 0, h)),
+        float(np.clip(ox + width * sx, 0, w)),
+        float(np.clip(oy + height * sy, 0, h)),
+    )
+    best, runner = np.full((2, height, width), -1.0, np.float32)
+    mask, second = np.zeros((2, height, width), np.uint8)
+    sureness = np.zeros(len(labels), np.float32)
+    for c, plane in enumerate(probabilities):
+        picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+        large = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+        wins = large > best
+        places = ~wins & (large > runner)
+        runner = np.where(wins, best, np.where(places, large, runner))
+        second = np.where(wins, mask, np.where(places, np.uint8(c), second))
+        best, mask = np.where(wins, large, best), np.where(wins, np.uint8(c), mask)
+    few = max(_SURE_LEAST, round(_SURE_SHARE * mask.size))
+    for c in np.unique(mask).tolist():
+        own = best[mask == c]
+        k = min(few, len(own))
+        # Fewer pixels than that make a class less sure: one alone is noise.
+        sureness[c] = float(np.partition(own, len(own) - k)[len(own) - k :].sum()) / few
+    return MaskPrediction(mask, sureness.clip(0, 1), labels, second)
 
-        Probabilities and not classes are brought to the source's size, one class at a time: edges come out smooth,
-        and memory holds two maps however many classes there are.
-        """
-        height, width = placement.source_hw
-        (sy, sx), (oy, ox) = placement.scale_yx, placement.offset_yx
-        h, w = probabilities.shape[1:]
-        box = (
-            float(np.clip(ox, 0, w)),
-            float(np.clip(oy, 0, h)),
-            float(np.clip(ox + width * sx, 0, w)),
-            float(np.clip(oy + height * sy, 0, h)),
-        )
-        best, runner = np.full((2, height, width), -1.0, np.float32)
-        mask, second = np.zeros((2, height, width), np.uint8)
-        sureness = np.zeros(len(labels), np.float32)
-        for c, plane in enumerate(probabilities):
-            picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-            large = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
-            wins = large > best
-            places = ~wins & (large > runner)
-            runner = np.where(wins, best, np.where(places, large, runner))
-            second = np.where(wins, mask, np.where(places, np.uint8(c), second))
-            best, mask = np.where(wins, large, best), np.where(wins, np.uint8(c), mask)
-        few = max(_SURE_LEAST, round(_SURE_SHARE * mask.size))
-        for c in np.unique(mask).tolist():
-            own = best[mask == c]
-            k = min(few, len(own))
-            # Fewer pixels than that make a class less sure: one alone is noise.
-            sureness[c] = float(np.partition(own, len(own) - k)[len(own) - k :].sum()) / few
-        return MaskPrediction(mask, sureness.clip(0, 1), labels, second)
 
-    def settle(
-        self, prediction: MaskPrediction, thresholds: NDArray[np.float64] | None, conf: float | None = None
-    ) -> MaskPrediction:
-        """Give what is shown to a person: classes that are nowhere as sure as their operating point (or `conf`) give
-        their pixels to the next likely class. The first class, which is the background where there is one, stays."""
-        if conf is not None:
-            thresholds = np.full(len(prediction.label_space), conf)
-        if thresholds is None or prediction.second is None:
-            return prediction
-        out = prediction.sureness < thresholds
-        out[0] = False
-        if not out[prediction.mask].any():
-            return prediction
-        mask = np.where(out[prediction.mask], prediction.second, prediction.mask)
-        # What comes next may not be accepted either; then it is the first class.
-        mask = np.where(out[mask], np.uint8(0), mask)
-        return replace(prediction, mask=mask)
+def settle(
+    prediction: MaskPrediction, thresholds: NDArray[np.float64] | None, conf: float | None = None
+) -> MaskPrediction:
+    """Return what is shown to a person: classes whose score is nowhere their operating point (or `conf`) give their
+    pixels to the next likely class. The first class, which is the background where there is one, stays."""
+    if conf is not None:
+        thresholds = np.full(len(prediction.label_space), conf)
+    if thresholds is None or prediction.second is None:
+        return prediction
+    out = prediction.sureness < thresholds
+    out[0] = False
+    if not out[prediction.mask].any():
+        return prediction
+    mask = np.where(out[prediction.mask], prediction.second, prediction.mask)
+    # What comes next may not be accepted either; then it is the first class.
+    mask = np.where(out[mask], np.uint8(0), mask)
+    return replace(prediction, mask=mask)
 
-    def score(
-        self,
-        predictions: Sequence[MaskPrediction],
-        targets: Sequence[NDArray[np.uint8]],
-        *,
-        rng: np.random.Generator,
-        groups: NDArray[Any] | None = None,
-    ) -> dict[str, Metric]:
-        """Measure predictions against true masks, uint8 (H, W) with 255 ignored; metrics with intervals over images."""
-        from eyewright.metrics.masks import boundary_scores, image_confusion, mask_metrics
 
-        if not predictions:
-            return {}
-        names = predictions[0].label_space.names
-        tables = [image_confusion(p.mask, t, len(names)) for p, t in zip(predictions, targets, strict=True)]
-        edges = [boundary_scores(p.mask, t, len(names)) for p, t in zip(predictions, targets, strict=True)]
-        fore = range(1, len(names)) if names[0].lower().strip("_") == "background" else range(len(names))
-        return mask_metrics(np.stack(tables), np.stack(edges), names, fore, rng=rng, groups=groups)[0]
+def score(
+    predictions: Sequence[MaskPrediction],
+    targets: Sequence[NDArray[np.uint8]],
+    *,
+    rng: np.random.Generator,
+    groups: NDArray[Any] | None = None,
+) -> dict[str, Metric]:
+    """Measure predictions against true masks, uint8 (H, W) with 255 ignored; metrics with intervals over images."""
+    from eyewright.metrics.masks import boundary_scores, image_confusion, mask_metrics
 
-    def draw(self, image: NDArray[np.uint8], prediction: MaskPrediction) -> NDArray[np.uint8]:
-        """Give the image, uint8 (H, W, 3), with its classes coloured and named below."""
-        from eyewright.imaging.drawing import draw_classes
+    if not predictions:
+        return {}
+    names = predictions[0].label_space.names
+    tables = [image_confusion(p.mask, t, len(names)) for p, t in zip(predictions, targets, strict=True)]
+    edges = [boundary_scores(p.mask, t, len(names)) for p, t in zip(predictions, targets, strict=True)]
+    fore = range(1, len(names)) if names[0].lower().strip("_") == "background" else range(len(names))
+    return mask_metrics(np.stack(tables), np.stack(edges), names, fore, rng=rng, groups=groups)[0]
 
-        return draw_classes(image, prediction.mask, prediction.label_space.names)
+
+def agree(ours: Answers, theirs: Answers, limits: Limits) -> Agreement:
+    """Compare the probabilities of two models at every pixel: the largest difference, and pixels of another class."""
+    a, b = ours.raw["probabilities"], theirs.raw["probabilities"]
+    first, second = a.argmax(1), b.argmax(1)
+    differs = first != second
+    gap = np.take_along_axis(a, first[:, None], 1) - np.take_along_axis(a, second[:, None], 1)
+    changed = differs & (gap[:, 0] > limits.tolerance)
+    return Agreement(float(np.abs(a - b).max(initial=0.0)), int(changed.sum()))
+
+
+def join_views(
+    predictor: Predictor, image: NDArray[np.uint8], *, flip: bool, tile: int | None, overlap: float, iou: float | None
+) -> MaskPrediction:
+    """Return a mask joined from tiles: each pixel's class is that of the tile in which it lies farthest from the edge,
+    the probabilities being the mean over mirrors with `flip`."""
+    height, width = image.shape[:2]
+    places = [(0, 0, height, width)] if tile is None else tile_places((height, width), tile, overlap)
+    mask, second = np.zeros((2, height, width), np.uint8)
+    depth = np.full((height, width), -1.0, np.float32)
+    sureness = np.zeros(len(predictor.labels), np.float32)
+    for view in places:
+        top, left, bottom, right = view
+        pixels, placements = predictor.preparation.batch([cut_view(image, view, False)])
+        found = predictor.raw(pixels)["probabilities"][0]
+        if flip:
+            other, _ = predictor.preparation.batch([cut_view(image, view, True)])
+            found = (found + predictor.raw(other)["probabilities"][0][..., ::-1]) / 2
+        one = paint(found, placements[0], predictor.labels)
+        assert one.second is not None
+        rows, columns = (edge_distance(n) for n in (bottom - top, right - left))
+        own = np.minimum(rows[:, None], columns[None])
+        deeper = own > depth[top:bottom, left:right]
+        for whole, part in ((mask, one.mask), (second, one.second), (depth, own)):
+            here = whole[top:bottom, left:right]
+            here[deeper] = part[deeper]
+        sureness = np.maximum(sureness, one.sureness)
+    return MaskPrediction(mask, sureness, predictor.labels, second)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskTarget:
+    """The mean probability of a class over the pixels, bool (H, W), that the model gave to it."""
+
+    label: int
+    inside: NDArray[np.bool_]
+
+    @property
+    def box(self) -> None:
+        return None
+
+    @property
+    def cells(self) -> int:
+        return 12
+
+    def __call__(self, raw: Raw) -> NDArray[np.float64]:
+        planes = raw["probabilities"][:, self.label].reshape(len(raw["probabilities"]), -1)
+        mean: NDArray[np.float64] = planes[:, self.inside.ravel()].mean(1, dtype=np.float64)
+        return mean
+
+
+def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
+    """Return the classes that were found, the largest first, without the background."""
+    found = raw["probabilities"][0].argmax(0)
+    ids = [int(k) for k in prediction.label_ids if label in (None, k)]
+    fore = [k for k in ids if prediction.label_space.names[k].lower().strip("_") != "background"]
+    return [MaskTarget(k, found == k) for k in fore if (found == k).any()]
+
+
+def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    """Return how much of each of (N, C) answers is not the first class, (N,)."""
+    return "amount", np.asarray(1 - answers[:, 0])
+
+
+def labelled(answers: NDArray[Any]) -> NDArray[Any]:
+    """Return the share of the pixels of each class, (N, C)."""
+    return answers
+
+
+def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
+    """Return probabilities at every pixel of 12 images, and masks."""
+    raw = rng.random((12, 3, 16, 24)).astype(np.float32)
+    return {"probabilities": raw / raw.sum(1, keepdims=True)}, list(rng.integers(0, 3, (12, 16, 24)).astype(np.uint8))
+
+
+TASK = Task(
+    name="segment",
+    words=Words(
+        noun="segmentation",
+        does="Assigns each pixel one of",
+        gives="`probabilities` at every prepared pixel",
+        usage="mask",
+        limits="It knows these classes only.",
+        counted="image",
+        score="a probability",
+        wins="images that one does better",
+    ),
+    outputs=(Output("probabilities", ("C", "H", "W"), sums=True),),
+    metrics=(
+        MetricInfo("miou", "mean IoU", "mean over the classes, without background", paired=True),
+        MetricInfo("dice", "Dice", "F1 of the pixels"),
+        MetricInfo("boundary_f", "boundary F", "how well edges agree"),
+        MetricInfo("found", "found", "marked areas with an IoU above 0.1, by class"),
+        MetricInfo("foreground_iou", "IoU, any class", "foreground against background"),
+        MetricInfo("false_alarms", "false alarms", "clean images with a false detection", False),
+        MetricInfo("pixel_accuracy", "pixel accuracy", "", tile=False, paired=True),
+    ),
+    options=frozenset({"ensemble", "import", "tile", "unlabelled", "web"}),
+    losses=("dice_cross_entropy", "cross_entropy", "focal", "dice", "boundary"),
+    columns=("iou", "dice", "boundary_f"),
+    foreign=MappingProxyType({"hub": "image-segmentation", "openvino": "Segmentation", "label-studio": "BrushLabels"}),
+    contracts=("pixels",),
+    decode=decode,
+    settle=settle,
+    score=score,
+    limits=MappingProxyType({"float32": Limits(1e-3, 0.99), "float16": Limits(0.02, 0.95), "int8": Limits(0.05, 0.9)}),
+    agree=agree,
+    views=join_views,
+    explained=explained,
+    summary=summary,
+    labelled=labelled,
+    example=example,
+    reference="class_shares",
+    followed="miou",
+    spellings=MappingProxyType({"mean_iou": "miou"}),
+)
+"""A class for every pixel."""

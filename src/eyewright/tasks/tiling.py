@@ -1,20 +1,19 @@
 """Look at an image in parts and in its mirror, and join what was seen: small objects in large images."""
 
-__all__ = ["predict_views", "tile_places"]
+__all__ = ["JoinedBoxes", "cut_view", "edge_distance", "join_boxes", "mirrored", "predict_views", "tile_places"]
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
-from eyewright.core.predictor import Predictor
-from eyewright.tasks import TASKS, predict_everything
-from eyewright.tasks.boxes import keep_apart
-from eyewright.tasks.detect import BoxPrediction, MaskCrop
-from eyewright.tasks.segment import MaskPrediction
+from eyewright.core.predictor import Predictor, predict_everything
+from eyewright.core.task import task_of
+from eyewright.metrics.matching import MaskCrop
+from eyewright.tasks.boxes import DEFAULT_IOU, keep_apart
 
 _AT_ONCE = 8
 # What lies by more than this in a surer box of its class is the part of it that another tile cut off.
@@ -23,7 +22,7 @@ _EDGE = 2.0
 
 
 def tile_places(size_hw: tuple[int, int], tile: int, overlap: float) -> list[tuple[int, int, int, int]]:
-    """Give the tiles of an image as (top, left, bottom, right): of `tile` pixels a side where the image is as large,
+    """Return the tiles of an image as (top, left, bottom, right): of `tile` pixels a side where the image is as large,
     evenly spread, overlapping by at least that share.
 
     >>> tile_places((100, 250), 100, 0.2)
@@ -61,28 +60,22 @@ def predict_views(
     overlap: float = 0.2,
     iou: float | None = None,
 ) -> list[Any]:
-    """Give one prediction an image, uint8 (H, W, 3), joined from its tiles, the whole, and with `flip` their mirrors.
+    """Return one prediction an image, uint8 (H, W, 3), joined from its tiles, the whole, and with `flip` their mirrors.
 
-    The whole image is looked at too, for objects that no tile holds. Boxes of one class that overlap, or of which one
-    holds the other, are one object, and the surer stays; a box that a tile's edge cut gives way to one that is whole.
-    Masks are joined by taking each pixel's class from the tile in which it lies farthest from the edge, and the mean
-    over mirrors.
+    The whole image is looked at too, for objects that no tile holds. How views are joined is the task's matter.
 
     Raises:
-        UsageError: tiles for classification, which has no places, or values out of range.
+        UsageError: tiles for a task without places, or values out of range.
     """
-    if predictor.task_name == "classify":
-        if tile is not None:
-            raise UsageError("expected no tiles for classification, which has no places", fix="leave --tile out")
-        return [_mean_classes(predictor, image) for image in images]
-    if predictor.task_name == "segment":
-        return [_joined_masks(predictor, image, flip, tile, overlap) for image in images]
-    return [_joined_boxes(predictor, image, flip, tile, overlap, iou) for image in images]
+    task = task_of(predictor.task_name)
+    if tile is not None:
+        task.require("tile")
+    return [task.views(predictor, i, flip=flip, tile=tile, overlap=overlap, iou=iou) for i in images]
 
 
-def _mean_classes(predictor: Predictor, image: NDArray[np.uint8]) -> Any:
-    both = predict_everything(predictor, [image, np.ascontiguousarray(image[:, ::-1])])
-    return replace(both[0], probabilities=(both[0].probabilities + both[1].probabilities) / 2)
+def mirrored(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mirror of an image, left and right exchanged."""
+    return np.ascontiguousarray(image[:, ::-1])
 
 
 def _views(image: NDArray[np.uint8], tile: int | None, overlap: float) -> list[tuple[int, int, int, int]]:
@@ -94,22 +87,38 @@ def _views(image: NDArray[np.uint8], tile: int | None, overlap: float) -> list[t
     return tiles if tiles == [whole] else [*tiles, whole]
 
 
-def _joined_boxes(
-    predictor: Predictor, image: NDArray[np.uint8], flip: bool, tile: int | None, overlap: float, iou: float | None
-) -> BoxPrediction:
+@dataclass(frozen=True, eq=False)
+class JoinedBoxes:
+    """Objects joined from several views: `boxes` float32 (n, 4) in source pixels, `scores` and `label_ids` (n,), and
+    masks where the model gives any."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    label_ids: NDArray[np.int64]
+    crops: tuple[MaskCrop, ...] | None
+
+
+def join_boxes(
+    predictor: Predictor, image: NDArray[np.uint8], *, flip: bool, tile: int | None, overlap: float, iou: float | None
+) -> JoinedBoxes:
+    """Return the objects of an image as they are found in its tiles, the whole image, and with `flip` their mirrors.
+
+    Boxes of one class whose IoU is above the threshold, or of which one contains the other, are one object, and the one
+    of higher score stays; a box that a tile's edge cut is replaced by one that is whole.
+    """
     height, width = image.shape[:2]
-    boxes, scores, labels, crops = [], [], [], []
-    has_masks = predictor.task_name == "instance"
+    boxes, scores, labels = [], [], []
+    crops: list[MaskCrop] | None = None
     views = [
-        (view, mirrored) for view in _views(image, tile, overlap) for mirrored in ((False, True) if flip else (False,))
+        (view, turned) for view in _views(image, tile, overlap) for turned in ((False, True) if flip else (False,))
     ]
     for start in range(0, len(views), _AT_ONCE):
         some = views[start : start + _AT_ONCE]
-        parts = [_cut(image, view, mirrored) for view, mirrored in some]
-        for (view, mirrored), found in zip(some, predict_everything(predictor, parts, iou=iou), strict=True):
+        parts = [cut_view(image, view, turned) for view, turned in some]
+        for (view, turned), found in zip(some, predict_everything(predictor, parts, iou=iou), strict=True):
             top, left, bottom, right = view
             own = found.boxes_xyxy.astype(np.float64)
-            if mirrored:
+            if turned:
                 own[:, [0, 2]] = (right - left) - own[:, [2, 0]]
             own += [left, top, left, top]
             # What an inner edge of a tile cuts off is seen whole elsewhere, so it counts for less.
@@ -120,59 +129,32 @@ def _joined_boxes(
             boxes.append(own)
             scores.append(found.scores * np.where(cut, 0.5, 1.0).astype(np.float32))
             labels.append(found.label_ids)
-            if has_masks:
-                crops += [_moved(c, view, mirrored) for c in found.crops]
+            if found.crops is not None:
+                crops = (crops or []) + [_moved(c, view, turned) for c in found.crops]
     box, score, label = np.concatenate(boxes), np.concatenate(scores), np.concatenate(labels)
-    own_iou: float = getattr(predictor, "decoding", {}).get("iou", 0.6)
-    joined = iou if iou is not None else min(own_iou, 0.6)
+    own_iou: float = getattr(predictor, "decoding", {}).get("iou", DEFAULT_IOU)
+    joined = iou if iou is not None else min(own_iou, DEFAULT_IOU)
     contained = _CONTAINED if tile is not None else None
     kept = keep_apart(box, score, iou=joined, labels=label, contained=contained)
-    chosen = tuple(crops[i] for i in kept) if has_masks else None
-    return BoxPrediction(
-        box[kept].astype(np.float32), score[kept], label[kept], predictor.labels, (height, width), chosen
-    )
+    chosen = None if crops is None else tuple(crops[i] for i in kept)
+    return JoinedBoxes(box[kept].astype(np.float32), score[kept], label[kept], chosen)
 
 
-def _cut(image: NDArray[np.uint8], view: tuple[int, int, int, int], mirrored: bool) -> NDArray[np.uint8]:
+def cut_view(image: NDArray[np.uint8], view: tuple[int, int, int, int], turned: bool) -> NDArray[np.uint8]:
+    """Return the part of an image that a view is of, (top, left, bottom, right), mirrored if it is `turned`."""
     top, left, bottom, right = view
     part = image[top:bottom, left:right]
-    return np.ascontiguousarray(part[:, ::-1] if mirrored else part)
+    return mirrored(part) if turned else np.ascontiguousarray(part)
 
 
-def _moved(crop: MaskCrop, view: tuple[int, int, int, int], mirrored: bool) -> MaskCrop:
+def _moved(crop: MaskCrop, view: tuple[int, int, int, int], turned: bool) -> MaskCrop:
     top, left, _, right = view
-    if not mirrored:
+    if not turned:
         return MaskCrop(crop.top + top, crop.left + left, crop.mask)
     return MaskCrop(crop.top + top, right - crop.left - crop.mask.shape[1], crop.mask[:, ::-1])
 
 
-def _joined_masks(
-    predictor: Predictor, image: NDArray[np.uint8], flip: bool, tile: int | None, overlap: float
-) -> MaskPrediction:
-    task = TASKS["segment"]
-    height, width = image.shape[:2]
-    places = [(0, 0, height, width)] if tile is None else tile_places((height, width), tile, overlap)
-    mask, second = np.zeros((2, height, width), np.uint8)
-    depth = np.full((height, width), -1.0, np.float32)
-    sureness = np.zeros(len(predictor.labels), np.float32)
-    for view in places:
-        top, left, bottom, right = view
-        pixels, placements = predictor.preparation.batch([_cut(image, view, False)])
-        found = predictor.raw(pixels)["probabilities"][0]
-        if flip:
-            other, _ = predictor.preparation.batch([_cut(image, view, True)])
-            found = (found + predictor.raw(other)["probabilities"][0][..., ::-1]) / 2
-        one = task.paint(found, placements[0], predictor.labels)
-        rows, columns = (_from_edge(n) for n in (bottom - top, right - left))
-        own = np.minimum(rows[:, None], columns[None])
-        deeper = own > depth[top:bottom, left:right]
-        for whole, part in ((mask, one.mask), (second, one.second), (depth, own)):
-            here = whole[top:bottom, left:right]
-            here[deeper] = part[deeper]
-        sureness = np.maximum(sureness, one.sureness)
-    return MaskPrediction(mask, sureness, predictor.labels, second)
-
-
-def _from_edge(n: int) -> NDArray[np.float32]:
+def edge_distance(n: int) -> NDArray[np.float32]:
+    """Return how far each of n pixels is from the nearer end, float32 (n,)."""
     at = np.arange(n, dtype=np.float32)
     return np.minimum(at, n - 1 - at)

@@ -2,8 +2,8 @@
 
 Each check raises `AssertionError` with what was expected. They need no test framework.
 
->>> from eyewright.tasks import Classify
->>> check_task(Classify())
+>>> from eyewright.core.task import task_of
+>>> check_task(task_of("classify"))
 """
 
 __all__ = [
@@ -28,32 +28,40 @@ from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.core.rng import generator
+from eyewright.core.task import Task, task_of
 from eyewright.imaging.decode import probe_image, read_image
 from eyewright.imaging.preparation import Placement, Preparation
 
 
-def check_task(task: Any) -> None:
+def check_task(task: Task) -> None:
     """Check a task: decode gives one prediction an image, refuses what it was not promised, scores with intervals.
 
-    `task` has `name`, `outputs`, `main_metric`, `decode`, `settle`, `score` and `draw` as `eyewright.tasks.Classify`
-    has, and is of the kind of one of ours: it answers with classes, boxes, or a class at every pixel.
+    What it is tried on are its own `example` arrays: 12 images of 16x24 pixels and 3 classes.
     """
     labels = LabelSpace(("a", "b", "c"))
     placements = [Placement((16, 24), (1.0, 1.0), (0.0, 0.0))] * 12
     rng = generator(0, "check_task")
-    arrays, targets = _answers(task, rng)
+    arrays, targets = task.example(rng)
     predictions = task.decode(arrays, placements, labels)
     assert len(predictions) == 12, "decode must give one prediction an image"
     for prediction in predictions:
         dumps_json(prediction.to_json())
+        dumps_json(prediction.to_hub())
+        assert prediction.numbers().shape == (3,), "numbers must give one a class"
+        assert isinstance(prediction.headline()[0], str), "headline must give a label and a score"
         image = np.zeros((16, 24, 3), np.uint8)
-        drawn = task.draw(image, prediction)
+        drawn = prediction.drawn_on(image)
         assert drawn.dtype == np.uint8, "draw must give uint8"
         assert drawn.ndim == 3, "draw must give (H, W, 3)"
         assert not image.any(), "draw must not change its argument"
         settled = task.settle(prediction, np.full(3, 0.5))
         dumps_json(settled.to_json())
-    first = task.outputs[0]
+    assert set(arrays) == set(task.output_names), "the example must hold the promised arrays"
+    for output in task.outputs:
+        shape, wanted = arrays[output.name].shape[1:], output.expected(3)
+        assert len(shape) == len(wanted), f"{output.name}: expected {output.shape}, found {shape}"
+        assert all(w in (None, s) for s, w in zip(shape, wanted, strict=True)), f"{output.name}: found {shape}"
+    first = task.output_names[0]
     cut = arrays[first][:, :1]
     for wrong in ({}, {**arrays, first: cut}, {**arrays, first: arrays[first] * np.float32("nan")}):
         _must_raise(BundleError, partial(task.decode, wrong, placements, labels), "decode of broken arrays")
@@ -61,30 +69,11 @@ def check_task(task: Any) -> None:
     again = task.score(predictions, targets, rng=generator(0, "score"))
     assert metrics == again, "score must depend on its arguments only"
     assert task.main_metric in metrics, f"score must give {task.main_metric!r}"
+    assert metrics[task.main_metric].n == 12, "the main metric must rest on all images"
     for name, metric in metrics.items():
-        of_marks = task.main_metric == "miou" and name in ("found", "found_any", "false_alarms")
-        assert metric.n == 12 or of_marks, f"{name} must say how many images it rests on"
+        assert metric.n > 0 or metric.value is None, f"{name} must say how many images or marks it rests on"
         if metric.value is not None and metric.low is not None and metric.high is not None:
             assert metric.low <= metric.high, f"{name}: an interval's ends are in order"
-
-
-def _answers(task: Any, rng: np.random.Generator) -> tuple[dict[str, NDArray[np.float32]], Any]:
-    """Give raw arrays for 12 images of 16x24 pixels and 3 classes, and what is true of them."""
-    if "boxes" in task.outputs:
-        from eyewright.metrics.matching import Detected, crop_mask
-
-        corner = rng.random((12, 6, 2)) * [16, 10]
-        boxes = np.concatenate([corner, corner + 2 + rng.random((12, 6, 2)) * 4], 2).astype(np.float32)
-        arrays = {"boxes": boxes, "scores": rng.random((12, 6, 3)).astype(np.float32)}
-        arrays |= {"coefficients": np.ones((12, 6, 2), np.float32), "prototypes": np.ones((12, 2, 4, 6), np.float32)}
-        masks = [crop_mask(np.ones((16, 24), bool))] * 2 if "prototypes" in task.outputs else None
-        truth = [Detected(b[:2].astype(np.float64), np.array([0, 2]), masks=masks) for b in boxes]
-        return {name: arrays[name] for name in task.outputs}, truth
-    shape = (12, 3, 16, 24) if task.main_metric == "miou" else (12, 3)
-    raw = rng.random(shape).astype(np.float32)
-    raw /= raw.sum(1, keepdims=True)
-    targets = list(rng.integers(0, 3, (12, 16, 24)).astype(np.uint8)) if len(shape) == 4 else [0, 1, 2] * 4
-    return dict.fromkeys(task.outputs, raw), targets
 
 
 def check_net(
@@ -107,7 +96,8 @@ def check_net(
         net = builder(n_classes, channels=channels, size_hw=size_hw)
         x = torch.randn(4, channels, *size_hw)
         outputs = several(net(x))
-        expected = {"classify": (4, n_classes), "segment": (4, n_classes, *size_hw)}.get(task)
+        sizes: dict[str | int, int] = {"C": n_classes, "H": size_hw[0], "W": size_hw[1]}
+        expected = next(((4, *(sizes.get(s, 0) for s in o.shape)) for o in task_of(task).outputs if o.sums), None)
         if expected is not None:
             assert outputs[0].shape == expected, f"expected logits {expected}, found {tuple(outputs[0].shape)}"
         assert all(len(t) == 4 for t in outputs), "expected a row an image"

@@ -1,11 +1,12 @@
 """What is chosen from the data when the user names nothing; every choice is written into the resolved recipe."""
 
-__all__ = ["choose_preparation", "resolve_recipe", "resolve_scenes"]
+__all__ = ["choose_preparation", "published_preparation", "resolve_recipe", "resolve_scenes", "usual_size"]
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.data.scan import Scan
@@ -14,6 +15,7 @@ from eyewright.training.recipe import Recipe
 
 _SMALL = 64
 _LARGE = 10_000
+_STEP = 32
 
 
 def choose_preparation(scan: Scan, recipe: Recipe, published: Any = None) -> Preparation:
@@ -148,3 +150,41 @@ def _preview(recipe: Recipe, n_train: int, tuned: bool) -> float:
         return recipe.preview
     suits = n_train >= _LARGE and recipe.budget_s is None and not tuned and recipe.optimizer != "gd"
     return 0.45 if suits else 0.0
+
+
+def published_preparation(published: Any, scan: Scan, recipe: Recipe) -> Preparation:
+    """Return a checkpoint's own preparation; where it takes any size, one of the size that it gives the usual image.
+
+    Then `imgsz` may choose a smaller one: the longer side.
+    """
+    published.check()
+    if not published.has_size:
+        sizes = scan.sizes_hw
+        usual = (int(np.median(sizes[:, 0])), int(np.median(sizes[:, 1])))
+        chosen = usual_size(sizes, recipe.imgsz or max(published.usual_edges(usual)))
+        return Preparation(chosen, fit="letterbox", fill=114, steps=recipe.steps)
+    own: Preparation = published.preparation
+    if recipe.imgsz not in (None, max(own.size_hw)):
+        raise UsageError(
+            f"expected no imgsz with {recipe.model!r}, which takes {own.size_hw[1]}x{own.size_hw[0]}, "
+            f"found {recipe.imgsz}",
+            fix="leave --imgsz out",
+        )
+    return replace(own, steps=recipe.steps)
+
+
+def usual_size(sizes_hw: NDArray[np.int64], longer: int) -> tuple[int, int]:
+    """Return a size in steps of 32 whose longer side is `longer`: of the images' shape where they are alike,
+    else square.
+
+    >>> usual_size(np.array([[480, 640], [480, 640]]), 320), usual_size(np.array([[480, 640], [640, 480]]), 320)
+    ((256, 320), (320, 320))
+    """
+    longer = max(_STEP, round(longer / _STEP) * _STEP)
+    aspect = sizes_hw[:, 1] / sizes_hw[:, 0]
+    low, high = np.quantile(aspect, [0.05, 0.95])
+    if high > low * 1.3:
+        return longer, longer
+    usual = float(np.median(aspect))
+    shorter = max(_STEP, int(np.ceil(longer * min(usual, 1 / usual) / _STEP - 0.01)) * _STEP)
+    return (shorter, longer) if usual >= 1 else (longer, shorter)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import predict_everything
+from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation
-from eyewright.nets.answers import answers_of, decoding_of
 from eyewright.nets.pixels import PixelNet
-from eyewright.tasks import TASKS, predict_everything
+from eyewright.training.learner import learner_of
 
 _BATCH = 256
 _MOST_PIXELS = 4_000_000
@@ -42,8 +43,9 @@ class TorchPredictor:
         self.temperature = temperature
         self.thresholds = thresholds
         self._preparation = preparation
-        self._answers = answers_of(self.net, task_name, temperature=temperature).eval()
-        self.decoding: Mapping[str, Any] = decoding_of(net, task_name)
+        learner = learner_of(task_name)
+        self._answers = learner.answers(self.net, temperature=temperature).eval()
+        self.decoding: Mapping[str, Any] = learner.decoding(net)
 
     @property
     def preparation(self) -> Preparation:
@@ -60,14 +62,13 @@ class TorchPredictor:
                 batch = torch.from_numpy(np.ascontiguousarray(given[start : start + size])).to(self.device)
                 found = self._answers(batch)
                 parts.append([t.cpu().numpy() for t in (found if isinstance(found, tuple) else (found,))])
-        names = self._answers.names
+        names = task_of(self.task_name).output_names
         return {name: np.concatenate([p[k] for p in parts])[: len(pixels)] for k, name in enumerate(names)}
 
     def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
         """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
-        task = TASKS[self.task_name]
-        boxes = self.task_name in ("detect", "instance")
-        least = float(self.thresholds.min()) if boxes and self.thresholds is not None else None
+        task = task_of(self.task_name)
+        least = None if self.thresholds is None else float(self.thresholds.min())
         return [task.settle(p, self.thresholds) for p in predict_everything(self, images, least=least)]
 
 

@@ -1,6 +1,6 @@
 """The recipe: everything that decides what training does, as one value that can be read, written and compared."""
 
-__all__ = ["LOSSES", "LOSSES_OF", "OPTIMIZERS", "Recipe", "changed_options", "read_recipe", "write_recipe"]
+__all__ = ["LOSSES", "OPTIMIZERS", "Recipe", "changed_options", "read_recipe", "write_recipe"]
 
 import dataclasses
 import json
@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
+from eyewright.core.task import task_of
 
 Loss = Literal[
     "cross_entropy",
@@ -26,7 +27,6 @@ Loss = Literal[
     "boundary",
     "varifocal",
 ]
-Task = Literal["auto", "classify", "detect", "segment", "instance"]
 OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Literal["auto", "none", "light", "strong"]
@@ -36,13 +36,6 @@ Amp = Literal["auto", "on", "off"]
 _MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
 
 LOSSES = get_args(Loss)
-LOSSES_OF = {
-    "classify": LOSSES[:5],
-    "detect": ("varifocal",),
-    "instance": ("varifocal",),
-    "segment": ("cross_entropy", "focal", "dice_cross_entropy", "dice", "boundary"),
-}
-"""The losses that each task can learn from."""
 OPTIMIZERS = get_args(OptimizerName)
 
 
@@ -65,7 +58,7 @@ class Recipe:
     `steps` are done to every image first, here and wherever the model is used, such as "denoise:nlm | clahe".
     """
 
-    task: Task = "auto"
+    task: str = "auto"
     model: str = "auto"
     imgsz: int | None = None
     steps: str = ""
@@ -123,6 +116,15 @@ class Recipe:
     def _check_contradictions(self) -> None:
         """Refuse options that cannot both be meant; which of them is, only the user knows."""
         own = ":" in self.model
+        if self.task != "auto":
+            task = task_of(self.task)
+            if self.mixup or self.cutmix:
+                task.require("mixing")
+            if self.loss is not None and self.loss not in task.losses:
+                raise UsageError(
+                    f"expected a loss of {task.words.noun} ({', '.join(task.losses)}), found {self.loss!r}",
+                    fix="change loss",
+                )
         for wrong, found, fix in (
             (self.epochs is not None and self.budget_s is not None, "epochs or a budget, found both", "leave one out"),
             (
@@ -149,16 +151,6 @@ class Recipe:
                 bool(self.preview) and self.budget_s is not None,
                 "no preview with a budget, which the whole run is fitted into",
                 "leave preview out",
-            ),
-            (
-                self.loss is not None and self.loss not in LOSSES_OF.get(self.task, LOSSES),
-                f"a loss of {self.task!r} ({', '.join(LOSSES_OF.get(self.task, LOSSES))}), found {self.loss!r}",
-                "change loss",
-            ),
-            (
-                self.task not in ("auto", "classify") and bool(self.mixup or self.cutmix),
-                f"no mixup or cutmix for {self.task!r}, whose targets cannot be mixed",
-                "leave them out",
             ),
             (
                 self.amp == "on" and self.device == "cpu",

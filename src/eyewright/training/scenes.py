@@ -92,29 +92,18 @@ class SceneAugmentation:
         return replace(self, mosaic=0.0, paste=0.0, zoom=self.zoom / 2)
 
 
-def plan_scenes(recipe: Recipe, *, grey: bool, fill: int) -> SceneAugmentation:
-    """Choose the augmentation for a recipe; "auto" is "strong"."""
+def plan_scenes(recipe: Recipe, strong: SceneAugmentation, *, grey: bool, fill: int) -> SceneAugmentation:
+    """Choose the augmentation for a recipe; "auto" is "strong", what the task does at its strongest."""
     level = "strong" if recipe.augment == "auto" else recipe.augment
     flip = recipe.flip in ("auto", "horizontal", "both")
     upside_down = recipe.flip == "both"
     if level == "none":
-        return SceneAugmentation(flip=recipe.flip in ("horizontal", "both"), upside_down=upside_down, fill=fill)
-    if level == "light":
-        return SceneAugmentation(flip=flip, upside_down=upside_down, zoom=0.1, shift=0.1, light=0.1, fill=fill)
-    masks = recipe.task == "segment"
-    return SceneAugmentation(
-        flip=flip,
-        upside_down=upside_down,
-        zoom=0.35 if masks else 0.4,
-        shift=0.1,
-        rotate_deg=10.0 if masks else 0.0,
-        mosaic=0.0 if masks else 0.5,
-        paste=0.0 if recipe.task == "detect" else 0.3,
-        light=0.3 if masks else 0.2,
-        shade=0.3 if masks else 0.0,
-        colour=0.0 if grey else 0.2,
-        fill=fill,
-    )
+        plan = SceneAugmentation(flip=recipe.flip in ("horizontal", "both"), upside_down=upside_down, fill=fill)
+    elif level == "light":
+        plan = SceneAugmentation(flip=flip, upside_down=upside_down, zoom=0.1, shift=0.1, light=0.1, fill=fill)
+    else:
+        plan = replace(strong, flip=flip, upside_down=upside_down, colour=0.0 if grey else strong.colour, fill=fill)
+    return replace(plan, kind=strong.kind)
 
 
 class _Layer(NamedTuple):

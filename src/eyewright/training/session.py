@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +32,13 @@ from eyewright.nets.pixels import parameter_count
 from eyewright.training.cache import build_cache
 from eyewright.training.distributed import rank_of
 from eyewright.training.fit import fit
+from eyewright.training.learner import learner_of
 from eyewright.training.looks import Looks, looks_of, write_looks
 from eyewright.training.loop import FitData, run_through
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, changed_options, read_recipe, write_recipe
 from eyewright.training.run import SPLIT_COLUMNS, Builder, Run, begin_with, build_net, open_run_folder
 from eyewright.training.steps import Step, plain_step
-from eyewright.training.subjects import SUBJECTS
 
 
 def train_model(
@@ -70,14 +70,14 @@ def train_model(
         DatasetError: nothing that can be learnt, such as a class without a training image.
         RefusedError: the loss stopped being a number.
     """
-    recipe = replace(recipe, task=cast(Any, dataset.task))
-    subject = SUBJECTS[dataset.task]
-    subject.check(dataset)
+    recipe = replace(recipe, task=dataset.task)
+    learner = learner_of(dataset.task)
+    learner.check(dataset)
     leads = rank_of() == 0
     device = choose_device(recipe.device)
     published: Any = build_of(recipe.model, recipe.task) if recipe.model.startswith("hf:") else None
-    preparation = preparation or subject.preparation(dataset, scan, recipe, published)
-    resolved = subject.resolve(recipe, sum(s.split == "train" for s in dataset.samples), preparation)
+    preparation = preparation or learner.preparation(dataset, scan, recipe, published)
+    resolved = learner.resolve(recipe, sum(s.split == "train" for s in dataset.samples), preparation)
     build = published or build_of(resolved.model, resolved.task)
     with open_run_folder(folder, resume=resume):
         if resume:
@@ -92,7 +92,7 @@ def train_model(
             marks = "\n".join(
                 [*digests, *(target_text(part, s) for s in part.samples), dumps_json(preparation.to_json())]
             )
-            return pixels, subject.targets(part, sizes, preparation, f"{part.task}\n{marks}")
+            return pixels, learner.targets(part, sizes, preparation, f"{part.task}\n{marks}")
 
         def looks(part: Dataset, pixels: NDArray[np.uint8]) -> Looks:
             records = [scan.records[index[s.id]] for s in part.samples]
@@ -110,7 +110,7 @@ def train_model(
             begin_with(net, weights)
             # The weights bring the scaling that they were learnt under.
             scaling = {"mean": net.mean.flatten().tolist(), "std": net.std.flatten().tolist()}
-        learning = subject.learn(net, data, resolved, dataset, preparation)
+        learning = learner.learn(net, data, resolved, dataset, preparation)
         augmentation = learning.augmentation
         say(
             f"{resolved.model} with {parameter_count(net):,} weights on {preparation.size_hw[1]}x"

@@ -8,7 +8,7 @@ __all__ = ["Files", "health", "predict", "setup", "webhook"]
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -17,6 +17,7 @@ from xml.parsers import expat
 import msgspec
 
 from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.core.task import task_of
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response
 from eyewright.serving.models import Model
@@ -25,12 +26,6 @@ from eyewright.serving.service import Options, Service
 
 _MOST_TASKS = 64
 _MOST_FILES = 1_000_000
-_TAGS: dict[str, tuple[str, ...]] = {
-    "classify": ("Choices",),
-    "detect": ("RectangleLabels",),
-    "segment": ("BrushLabels",),
-}
-_TAGS["instance"] = ("BrushLabels", "RectangleLabels")
 
 
 class Files:
@@ -52,6 +47,11 @@ class Files:
             # Files that came since; looked up by name, links left out.
             self._names = _listed(self.folder)
         return self._names.get(name)
+
+
+def _tags(model: Model) -> Sequence[str]:
+    """Return the control tags that hold answers of the model's task, the best one first."""
+    return task_of(model.task).foreign["label-studio"].split()
 
 
 def _listed(folder: Path) -> dict[str, Path]:
@@ -113,7 +113,7 @@ async def _answer(
 ) -> dict[str, Any]:
     """Answer one task; what cannot be answered says so and leaves the other tasks alone."""
     version = _version_of(model)
-    kind, from_name, to_name, value = place or (_TAGS[model.task][0], "label", "image", "image")
+    kind, from_name, to_name, value = place or (_tags(model)[0], "label", "image", "image")
     try:
         told = await service.predict(model, await _image(service, task, value), Options())
     except EyewrightError as error:
@@ -218,11 +218,11 @@ def _place_of(schema: str, model: Model) -> tuple[str, str, str, str]:
     except expat.ExpatError as error:
         raise UsageError(f"the labelling configuration is not XML: {error}", fix="check it") from None
     images = {a.get("name", ""): a.get("value", "$image").lstrip("$") for tag, a in found if tag == "Image"}
-    for kind in _TAGS[model.task]:
+    for kind in _tags(model):
         for tag, attributes in found:
             if tag == kind and attributes.get("toName") in images:
                 return kind, attributes.get("name", ""), attributes["toName"], images[attributes["toName"]]
     raise UsageError(
-        f"the labelling configuration has no {' or '.join(_TAGS[model.task])} over an Image for {model.task!r}",
+        f"the labelling configuration has no {' or '.join(_tags(model))} over an Image for {model.task!r}",
         fix="add one",
     )

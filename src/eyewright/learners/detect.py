@@ -1,15 +1,14 @@
-"""Learning to find objects, and with masks to outline them."""
+"""Learning to find objects."""
 
-__all__ = ["BoxSubject", "published_preparation"]
+__all__ = ["LEARNER", "STRONG", "BoxLearning", "resolve_boxes"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import Dataset
 from eyewright.data.marks import usable_objects
 from eyewright.data.objects import Objects
@@ -17,17 +16,18 @@ from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.detection import best_points, detection_metrics
 from eyewright.metrics.matching import Detected, match_detections
-from eyewright.nets.answers import answers_of
+from eyewright.nets.answers import BoxAnswers
+from eyewright.nets.hub_kinds import DETECTORS
 from eyewright.nets.pixels import PixelNet
 from eyewright.tasks.boxes import choose_boxes
-from eyewright.training.cache import build_array
-from eyewright.training.defaults import resolve_scenes
+from eyewright.training.defaults import published_preparation, resolve_scenes, usual_size
+from eyewright.training.learner import Learner, thresholds_of
 from eyewright.training.loop import FitData
 from eyewright.training.objectives.detect import CROWD, DetectionObjective
 from eyewright.training.recipe import Recipe
-from eyewright.training.scenes import plan_scenes
-from eyewright.training.subjects.subject import thresholds_of, usual_size
-from eyewright.training.targets import BoxTargets, ObjectTargets, box_rows, owner_map
+from eyewright.training.scenes import SceneAugmentation, plan_scenes
+from eyewright.training.soft_answers import BOXES
+from eyewright.training.targets import BoxTargets, box_rows
 
 _SIDES = (320, 416, 512, 640)
 # Prepared pixels that all but the smallest tenth of the objects should have.
@@ -35,56 +35,64 @@ _LEAST_SEEN = 12.0
 _KEPT = 100
 _IOU, _LEAST = 0.6, 0.01
 
+STRONG = SceneAugmentation(zoom=0.4, shift=0.1, mosaic=0.5, light=0.2, colour=0.2)
+"""What is done to images of objects unless the recipe says otherwise."""
 
-class BoxSubject:
-    """Boxes, float32 (N, M, 5); for instances also whose each pixel is."""
 
-    def __init__(self, task: Literal["detect", "instance"]) -> None:
-        self.task = task
+def check(dataset: Dataset) -> None:
+    """Refuse a training or validation part in which nothing is marked.
 
-    def check(self, dataset: Dataset) -> None:
-        for split in ("train", "val"):
-            part = dataset.part(split)
-            if not any(len(s.target) for s in part.samples):
-                raise DatasetError(
-                    f"nothing is marked in any of the {len(part)} images of {split}", fix=f"annotate {split}"
-                )
+    Raises:
+        DatasetError: so it is.
+    """
+    for split in ("train", "val"):
+        part = dataset.part(split)
+        if not any(len(s.target) for s in part.samples):
+            raise DatasetError(
+                f"nothing is marked in any of the {len(part)} images of {split}", fix=f"annotate {split}"
+            )
 
-    def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
-        if published is not None:
-            return published_preparation(published, scan, recipe)
-        sizes = scan.sizes_hw
-        longer = recipe.imgsz or _side_for(dataset, scan)
-        grey = scan.is_grey()
-        return Preparation(
-            usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=114, steps=recipe.steps
-        )
 
-    def resolve(self, recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
-        model = {"detect": "spot_net", "instance": "spot_mask_net"}[self.task]
-        return resolve_scenes(recipe, n_train, preparation, model=model, loss="varifocal", batch=16, views=30_000)
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+    """Choose a size in which nine tenths of the objects can be seen."""
+    if published is not None:
+        return published_preparation(published, scan, recipe)
+    sizes = scan.sizes_hw
+    longer = recipe.imgsz or _side_for(dataset, scan)
+    grey = scan.is_grey()
+    return Preparation(
+        usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=114, steps=recipe.steps
+    )
 
-    def targets(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
-        rows, masks = [], []
-        for i, size in enumerate(sizes):
-            objects = usable_objects(part.objects(i, size), size)
-            if self.task == "instance":
-                objects = objects.chosen(np.array([bool(o) for o in objects.outlines], bool))
-            rows.append(box_rows(objects, preparation.place(size), seed=part.samples[i].id))
-            masks.append(objects)
-        boxes = BoxTargets(rows)
-        if self.task == "detect":
-            return boxes
 
-        def fill(out: NDArray[np.uint16], i: int) -> None:
-            out[i] = _owners(masks[i], sizes[i], preparation)
+def resolve_boxes(recipe: Recipe, n_train: int, preparation: Preparation, *, model: str = "spot_net") -> Recipe:
+    """Fill in what the recipe leaves open."""
+    return resolve_scenes(recipe, n_train, preparation, model=model, loss="varifocal", batch=16, views=30_000)
 
-        return ObjectTargets(boxes, build_array((len(part), *preparation.size_hw), np.uint16, fill, key=key))
 
-    def learn(
-        self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
-    ) -> "BoxLearning":
-        return BoxLearning(net, recipe, dataset.labels.names, preparation)
+def targets(part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
+    """Return boxes, float32 (N, M, 5)."""
+    rows = []
+    for i, size in enumerate(sizes):
+        objects = usable_objects(part.objects(i, size), size)
+        rows.append(box_rows(objects, preparation.place(size), seed=part.samples[i].id))
+    return BoxTargets(rows)
+
+
+def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> "BoxLearning":
+    """Return what the loop asks while a detector is trained."""
+    return BoxLearning(net, recipe, dataset.labels.names, preparation, STRONG, BoxAnswers(net, masks=False))
+
+
+def answers(net: PixelNet, *, temperature: float = 1.0) -> BoxAnswers:
+    """Return the net with boxes and scores for outputs."""
+    return BoxAnswers(net, masks=False)
+
+
+def decoding(net: PixelNet) -> dict[str, Any]:
+    """Return the IoU threshold of suppression, where the net has one of its own."""
+    suppression = getattr(net.body, "suppression", None)
+    return {} if suppression is None else {"iou": float(suppression)}
 
 
 class BoxLearning:
@@ -92,13 +100,19 @@ class BoxLearning:
 
     main_metric = "ap"
 
-    def __init__(self, net: PixelNet, recipe: Recipe, names: tuple[str, ...], preparation: Preparation) -> None:
+    def __init__(
+        self,
+        net: PixelNet,
+        recipe: Recipe,
+        names: tuple[str, ...],
+        preparation: Preparation,
+        strong: SceneAugmentation,
+        answers: BoxAnswers,
+    ) -> None:
         self.names = names
         body: Any = net.body
-        grey = preparation.channels == 1
-        kind: Any = "boxes" if recipe.task == "detect" else "objects"
-        self.augmentation = replace(plan_scenes(recipe, grey=grey, fill=preparation.fill), kind=kind)
-        self._answers = answers_of(net, recipe.task)
+        self.augmentation = plan_scenes(recipe, strong, grey=preparation.channels == 1, fill=preparation.fill)
+        self._answers = answers
         self._size_hw = preparation.size_hw
         self._suppress = getattr(body, "suppression", _IOU)
         self.objective = body.objective if hasattr(body, "objective") else DetectionObjective(body.points, body.strides)
@@ -171,29 +185,15 @@ def _side_for(dataset: Dataset, scan: Scan) -> int:
     return max(96, min(wanted, at_most))
 
 
-def published_preparation(published: Any, scan: Scan, recipe: Recipe) -> Preparation:
-    """Give a checkpoint's own preparation; where it takes any size, one of the size that it gives the usual image.
-
-    Then `imgsz` may choose a smaller one: the longer side.
-    """
-    published.check()
-    if not published.has_size:
-        sizes = scan.sizes_hw
-        usual = (int(np.median(sizes[:, 0])), int(np.median(sizes[:, 1])))
-        chosen = usual_size(sizes, recipe.imgsz or max(published.usual_edges(usual)))
-        return Preparation(chosen, fit="letterbox", fill=114, steps=recipe.steps)
-    own: Preparation = published.preparation
-    if recipe.imgsz not in (None, max(own.size_hw)):
-        raise UsageError(
-            f"expected no imgsz with {recipe.model!r}, which takes {own.size_hw[1]}x{own.size_hw[0]}, "
-            f"found {recipe.imgsz}",
-            fix="leave --imgsz out",
-        )
-    return replace(own, steps=recipe.steps)
-
-
-def _owners(objects: Objects, size_hw: tuple[int, int], preparation: Preparation) -> NDArray[np.uint16]:
-    """Paint the objects of one image at the prepared size."""
-    masks = [o.mask(size_hw) for o in objects.outlines]
-    owners = owner_map(masks, size_hw)
-    return preparation.apply_labels(owners, outside=0).astype(np.uint16)
+LEARNER = Learner(
+    task="detect",
+    check=check,
+    preparation=preparation,
+    resolve=resolve_boxes,
+    targets=targets,
+    learn=learn,
+    answers=answers,
+    soft=BOXES,
+    hub=DETECTORS,
+    decoding=decoding,
+)

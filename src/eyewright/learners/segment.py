@@ -1,6 +1,6 @@
 """Learning to tell every pixel's class."""
 
-__all__ = ["MaskSubject"]
+__all__ = ["LEARNER"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,71 +16,90 @@ from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.masks import FOUND_IOU
 from eyewright.metrics.points import choose_point, unknown_point
+from eyewright.nets.answers import MaskAnswers
+from eyewright.nets.hub_kinds import SEGMENTERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.cache import build_array
-from eyewright.training.defaults import resolve_scenes
+from eyewright.training.defaults import published_preparation, resolve_scenes, usual_size
+from eyewright.training.learner import Learner, thresholds_of
 from eyewright.training.loop import FitData
 from eyewright.training.objectives.segment import IGNORE, class_balance, segmentation_objective
 from eyewright.training.recipe import Recipe
-from eyewright.training.scenes import plan_scenes
-from eyewright.training.subjects.detect import published_preparation
-from eyewright.training.subjects.subject import thresholds_of, usual_size
+from eyewright.training.scenes import SceneAugmentation, plan_scenes
+from eyewright.training.soft_answers import DISTRIBUTIONS
 
 _LARGEST, _SMALLEST = 384, 96
+_STRONG = SceneAugmentation(
+    zoom=0.35, shift=0.1, rotate_deg=10.0, paste=0.3, light=0.3, shade=0.3, colour=0.2, kind="masks"
+)
 # From this longer side on masks are learnt from parts of half the side.
 _IN_PARTS = 256
 # As in `tasks.segment`: these few pixels say how sure a class is.
 _SURE_SHARE, _SURE_LEAST = 0.0005, 9
 
 
-class MaskSubject:
-    """Masks, uint8 (N, H, W), class ids with 255 for what counts for nothing."""
+def check(dataset: Dataset) -> None:
+    """Refuse masks of one class, of too many, or with nothing but background in train.
 
-    def check(self, dataset: Dataset) -> None:
-        if len(dataset.labels) < 2:
-            raise DatasetError(
-                f"expected at least 2 classes in masks, found {len(dataset.labels)}", fix="name the background too"
-            )
-        if len(dataset.labels) > 254:
-            raise DatasetError(f"expected at most 254 classes, found {len(dataset.labels)}", fix="merge some")
-        counts = dataset.train.counts()
-        lacking = [n for n, k in counts.items() if not k]
-        fore = {dataset.labels.names[i] for i in dataset.foreground}
-        if len(set(lacking) & fore) == len(fore):
-            raise DatasetError("no mask of train holds anything but background", fix="check the masks' values")
-
-    def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
-        if published is not None:
-            return published_preparation(published, scan, recipe)
-        sizes = scan.sizes_hw
-        usual = int(np.ceil(float(np.median(sizes.max(1))) / 32)) * 32
-        longer = recipe.imgsz or int(np.clip(usual, _SMALLEST, _LARGEST))
-        grey = scan.is_grey()
-        return Preparation(
-            usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=0, steps=recipe.steps
+    Raises:
+        DatasetError: so it is.
+    """
+    if len(dataset.labels) < 2:
+        raise DatasetError(
+            f"expected at least 2 classes in masks, found {len(dataset.labels)}", fix="name the background too"
         )
+    if len(dataset.labels) > 254:
+        raise DatasetError(f"expected at most 254 classes, found {len(dataset.labels)}", fix="merge some")
+    counts = dataset.train.counts()
+    lacking = [n for n, k in counts.items() if not k]
+    fore = {dataset.labels.names[i] for i in dataset.foreground}
+    if len(set(lacking) & fore) == len(fore):
+        raise DatasetError("no mask of train holds anything but background", fix="check the masks' values")
 
-    def resolve(self, recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
-        return resolve_scenes(
-            recipe,
-            n_train,
-            preparation,
-            model="outline_net",
-            loss="dice_cross_entropy",
-            batch=16 if max(preparation.size_hw) >= _IN_PARTS else 8,
-            views=24_000,
-        )
 
-    def targets(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
-        def fill(out: NDArray[np.uint8], i: int) -> None:
-            out[i] = preparation.apply_labels(part.mask(i, sizes[i]), outside=IGNORE)
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+    """Choose a size in which masks can be learnt, from those of the images."""
+    if published is not None:
+        return published_preparation(published, scan, recipe)
+    sizes = scan.sizes_hw
+    usual = int(np.ceil(float(np.median(sizes.max(1))) / 32)) * 32
+    longer = recipe.imgsz or int(np.clip(usual, _SMALLEST, _LARGEST))
+    grey = scan.is_grey()
+    return Preparation(
+        usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=0, steps=recipe.steps
+    )
 
-        return build_array((len(part), *preparation.size_hw), np.uint8, fill, key=key)
 
-    def learn(
-        self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
-    ) -> "MaskLearning":
-        return MaskLearning(net, data, recipe, dataset, preparation)
+def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
+    """Fill in what the recipe leaves open."""
+    return resolve_scenes(
+        recipe,
+        n_train,
+        preparation,
+        model="outline_net",
+        loss="dice_cross_entropy",
+        batch=16 if max(preparation.size_hw) >= _IN_PARTS else 8,
+        views=24_000,
+    )
+
+
+def targets(part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
+    """Return masks, uint8 (N, H, W): class ids, and 255 for what counts for nothing."""
+
+    def fill(out: NDArray[np.uint8], i: int) -> None:
+        out[i] = preparation.apply_labels(part.mask(i, sizes[i]), outside=IGNORE)
+
+    return build_array((len(part), *preparation.size_hw), np.uint8, fill, key=key)
+
+
+def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> "MaskLearning":
+    """Return what the loop asks while a segmenter is trained."""
+    return MaskLearning(net, data, recipe, dataset, preparation)
+
+
+def answers(net: PixelNet, *, temperature: float = 1.0) -> MaskAnswers:
+    """Return the net with probabilities at every pixel for outputs."""
+    return MaskAnswers(net)
 
 
 class MaskLearning:
@@ -92,7 +111,7 @@ class MaskLearning:
         self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
     ) -> None:
         self.names, self.fore = dataset.labels.names, list(dataset.foreground)
-        plan = replace(plan_scenes(recipe, grey=preparation.channels == 1, fill=preparation.fill), kind="masks")
+        plan = plan_scenes(recipe, _STRONG, grey=preparation.channels == 1, fill=preparation.fill)
         body: Any = net.body
         own = getattr(body, "objective", None)
         # A net with a loss of its own may know one size only.
@@ -113,7 +132,7 @@ class MaskLearning:
         return torch.from_numpy(counts[: len(self.names)])
 
     def condense(self, outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.float64]:
-        """Give each image's pixels by true and found class, and in a last column how sure each class's surest are,
+        """Return each image's pixels by true and found class, and in a last column each class's highest scores,
         float64 (n, C, C + 1)."""
         n_classes = len(self.names)
         sure, found = outputs.softmax(1).max(1)
@@ -158,3 +177,16 @@ class MaskLearning:
             "calibration": {"method": "none", "n": len(kept), "groups": len(np.unique(groups))},
             "thresholds": thresholds_of(self.names, points, "F1 of finding the class in an image", groups),
         }
+
+
+LEARNER = Learner(
+    task="segment",
+    check=check,
+    preparation=preparation,
+    resolve=resolve,
+    targets=targets,
+    learn=learn,
+    answers=answers,
+    soft=DISTRIBUTIONS,
+    hub=SEGMENTERS,
+)

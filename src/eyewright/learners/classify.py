@@ -1,6 +1,6 @@
 """Learning to classify."""
 
-__all__ = ["ClassSubject"]
+__all__ = ["LEARNER"]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,44 +15,55 @@ from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.calibration import fit_temperature, operating_points, uncalibrated
 from eyewright.metrics.classification import expected_calibration_error
+from eyewright.nets.answers import ClassAnswers
+from eyewright.nets.hub_kinds import CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation, resolve_recipe
+from eyewright.training.learner import Learner, thresholds_of
 from eyewright.training.loop import FitData
 from eyewright.training.objectives.classify import classification_objective
 from eyewright.training.recipe import Recipe
-from eyewright.training.subjects.subject import thresholds_of
+from eyewright.training.soft_answers import DISTRIBUTIONS
 
 
-class ClassSubject:
-    """One class an image; targets are class ids, int64 (N,)."""
+def check(dataset: Dataset) -> None:
+    """Refuse data with one class, or with a class that no training image is of.
 
-    def check(self, dataset: Dataset) -> None:
-        if len(dataset.labels) < 2:
-            only = f": {dataset.labels.names[0]!r}" if len(dataset.labels) else ""
-            raise DatasetError(
-                f"expected at least 2 classes, found {len(dataset.labels)}{only}", fix="add a folder of another class"
-            )
-        seen = set(dataset.train.targets.tolist())
-        lacking = [n for i, n in enumerate(dataset.labels.names) if i not in seen]
-        if lacking:
-            raise DatasetError(
-                f"class {lacking[0]!r} has no image to train on", fix="add images of it to train, or remove the class"
-            )
+    Raises:
+        DatasetError: so it is.
+    """
+    if len(dataset.labels) < 2:
+        only = f": {dataset.labels.names[0]!r}" if len(dataset.labels) else ""
+        raise DatasetError(
+            f"expected at least 2 classes, found {len(dataset.labels)}{only}", fix="add a folder of another class"
+        )
+    seen = set(dataset.train.targets.tolist())
+    lacking = [n for i, n in enumerate(dataset.labels.names) if i not in seen]
+    if lacking:
+        raise DatasetError(
+            f"class {lacking[0]!r} has no image to train on", fix="add images of it to train, or remove the class"
+        )
 
-    def preparation(self, dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
-        return choose_preparation(scan, recipe, published)
 
-    def resolve(self, recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
-        return resolve_recipe(recipe, n_train, preparation)
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+    """Choose how images become pixels from their sizes and colours."""
+    return choose_preparation(scan, recipe, published)
 
-    def targets(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
-        return part.targets
 
-    def learn(
-        self, net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation
-    ) -> "ClassLearning":
-        return ClassLearning(data, recipe, dataset.labels.names, preparation)
+def targets(part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
+    """Return class ids, int64 (N,)."""
+    return part.targets
+
+
+def answers(net: PixelNet, *, temperature: float = 1.0) -> ClassAnswers:
+    """Return the net with probabilities for outputs, softened by the temperature."""
+    return ClassAnswers(net, temperature)
+
+
+def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> "ClassLearning":
+    """Return what the loop asks while a classifier is trained."""
+    return ClassLearning(data, recipe, dataset.labels.names, preparation)
 
 
 class ClassLearning:
@@ -101,3 +112,17 @@ class ClassLearning:
 def _class_weights(targets: NDArray[np.int64], n_classes: int) -> torch.Tensor:
     counts = np.maximum(np.bincount(targets, minlength=n_classes), 1)
     return torch.tensor(len(targets) / (n_classes * counts), dtype=torch.float32)
+
+
+LEARNER = Learner(
+    task="classify",
+    check=check,
+    preparation=preparation,
+    resolve=resolve_recipe,
+    targets=targets,
+    learn=learn,
+    answers=answers,
+    soft=DISTRIBUTIONS,
+    hub=CLASSIFIERS,
+    students=("quick_net",),
+)

@@ -1,94 +1,12 @@
-"""Published detectors and segmenters as bodies: what a Hugging Face net gives, in the form that training takes."""
+"""Published nets of mask queries as bodies, for segmentation and instances."""
 
-__all__ = ["HubDetections", "HubDetector", "HubMasks", "HubQueries", "HubSegmenter"]
+__all__ = ["HubMasks", "HubQueries"]
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-
-class HubDetections(NamedTuple):
-    """What a published detector says: `logits` (N, Q, C), `boxes` (N, Q, 4), centre and size in shares of the sides.
-
-    `loss` is its own, (1,), where it was given targets; else empty.
-    """
-
-    logits: Tensor
-    boxes: Tensor
-    loss: Tensor
-
-
-class HubDetector(nn.Module):
-    """A transformers detector as a body: normalised float (N, C, H, W) in, `HubDetections` out.
-
-    `order` puts the checkpoint's classes into ours. Its own loss needs the targets while it looks, so that training
-    passes them in: `takes_targets` says so. It gives each object once, so no boxes are suppressed.
-    """
-
-    order: Tensor
-    takes_targets = True
-    suppression = 1.0
-
-    def __init__(self, model: Any, order: list[int], *, one_background: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.one_background = one_background
-        self.register_buffer("order", torch.tensor(order, dtype=torch.int64))
-        self.head_names = tuple(
-            f"model.{name}" for name, _ in model.named_parameters() if "class_" in name or "score_head" in name
-        )
-
-    def forward(self, x: Tensor, targets: Tensor | None = None) -> HubDetections:
-        height, width = x.shape[-2:]
-        if targets is None:
-            found = self.model(pixel_values=x)
-            return HubDetections(found.logits, found.pred_boxes, x.new_zeros(0))
-        side = x.new_tensor([width, height])
-        labels = []
-        for rows in targets:
-            real = rows[rows[:, 4] >= 0]
-            centre, size = (real[:, :2] + real[:, 2:4]) / 2 / side, (real[:, 2:4] - real[:, :2]) / side
-            labels.append(
-                {
-                    "class_labels": self.order[real[:, 4].long()],
-                    "boxes": torch.cat([centre, size], 1).clamp(1e-4, 1.0),
-                }
-            )
-        found = self.model(pixel_values=x, labels=labels)
-        return HubDetections(found.logits, found.pred_boxes, found.loss.reshape(1))
-
-    def objective(self, found: HubDetections, targets: Any) -> Tensor:
-        """Give the loss that the net computed of itself."""
-        return found.loss[0]
-
-    def boxes_and_scores(self, found: HubDetections, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Give boxes x0 y0 x1 y1 in prepared pixels and scores in the order of our classes."""
-        height, width = size_hw
-        centre, size = found.boxes[..., :2], found.boxes[..., 2:]
-        side = torch.tensor([width, height, width, height], dtype=found.boxes.dtype, device=found.boxes.device)
-        boxes = torch.cat([centre - size / 2, centre + size / 2], -1) * side
-        scores = found.logits.softmax(-1)[..., :-1] if self.one_background else found.logits.sigmoid()
-        return boxes, scores[..., self.order]
-
-
-class HubSegmenter(nn.Module):
-    """A transformers segmenter as a body: normalised float (N, C, H, W) in, logits (N, classes, H, W) out."""
-
-    order: Tensor
-
-    def __init__(self, model: Any, order: list[int]) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("order", torch.tensor(order, dtype=torch.int64))
-        self.head_names = ("model.decode_head.", "model.auxiliary_head.", "model.classifier.")
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(pixel_values=x).logits[:, self.order]
-        if logits.shape[-2:] == x.shape[-2:]:
-            return logits
-        return functional.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class HubQueries(NamedTuple):
@@ -108,7 +26,7 @@ class HubQueries(NamedTuple):
 class HubMasks(nn.Module):
     """A transformers net of mask queries (Cheng et al. 2022, "Mask2Former", and its kin) as a body.
 
-    Normalised float (N, C, H, W) in; for `instances` `HubQueries` out, which give each object once. Else logits
+    Normalised float (N, C, H, W) in; for `instances` `HubQueries` out, which find each object once. Else logits
     (N, classes, H, W): what the queries' classes and masks say of a pixel together, as the paper's section 3.1 does.
     Its own loss needs the targets while it looks: `takes_targets` says so. What is to be ignored in masks is part of
     no target; the loss takes it for ground on which no class lies.
@@ -138,12 +56,12 @@ class HubMasks(nn.Module):
         return self._queries(found, found.loss.reshape(1))
 
     def objective(self, found: HubQueries, targets: Any) -> Tensor:
-        """Give the loss that the net computed of itself."""
+        """Return the loss that the net computed of itself."""
         return found.loss[0]
 
     def boxes_and_scores(self, found: HubQueries, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Give the boxes around the queries' masks in prepared pixels, and scores in the order of our classes: how sure
-        the class is, times how sure the pixels of the mask are."""
+        """Return the boxes around the queries' masks in prepared pixels, and scores in the order of our classes: the
+        probability of the class times the mean probability of the mask's pixels."""
         inside = (found.masks > 0).to(found.masks.dtype)
         height, width = inside.shape[-2:]
         sides = []
@@ -176,7 +94,7 @@ class HubMasks(nn.Module):
         return torch.log(each + 1e-6)
 
     def _classes(self, masks: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Give each image's classes as masks, float (k, H, W), and the checkpoint's numbers of them, (k,)."""
+        """Return each image's classes as masks, float (k, H, W), and the checkpoint's numbers of them, (k,)."""
         shapes, labels = [], []
         for one in masks:
             there = torch.unique(one)
@@ -186,7 +104,7 @@ class HubMasks(nn.Module):
         return shapes, labels
 
     def _instances(self, targets: tuple[Tensor, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Give each image's objects as masks, float (k, H, W), and the checkpoint's numbers of their classes, (k,)."""
+        """Return each image's objects as masks, float (k, H, W), and the checkpoint's class numbers, (k,)."""
         shapes, labels = [], []
         for rows, owner in zip(*targets, strict=True):
             real = (rows[:, 4] >= 0).nonzero()[:, 0]

@@ -1,0 +1,241 @@
+"""A task as one value: what a model of it answers, how that is read, measured and said; found by its name."""
+
+__all__ = ["Agreement", "Explained", "Limits", "MetricInfo", "Output", "Raw", "Task", "Words", "task_names", "task_of"]
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UsageError, spelling_hint
+
+Raw = Mapping[str, NDArray[np.float32]]
+
+_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "iou": "--iou",
+        "tile": "--tile",
+        "classes": "--classes",
+        "coverage": "coverage",
+        "ensemble": "--ensemble",
+        "import": "importing a model",
+        "label_check": "--labels",
+        "mixing": "--mixup or --cutmix",
+        "gradients": "an explanation by gradients",
+        "unlabelled": "--unlabelled",
+        "web": "the web target",
+    }
+)
+"""What a task may or may not support, and how a person asked for it."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A named array that a model of the task answers, float32.
+
+    `shape` are the axes after the batch: a number, or the name of a size; "C" is the number of classes. `sums` tells
+    that the values sum to 1 over the first of them.
+    """
+
+    name: str
+    shape: tuple[str | int, ...]
+    sums: bool = False
+
+    def expected(self, n_classes: int) -> tuple[int | None, ...]:
+        """Return the sizes of the axes after the batch; None where any size is right.
+
+        >>> Output("scores", ("A", "C")).expected(3)
+        (None, 3)
+        """
+        return tuple(n_classes if s == "C" else s if isinstance(s, int) else None for s in self.shape)
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric of the task: its key in reports, what a person calls it, and what it means in a few words.
+
+    `tile` shows it at the top of the report, `paired` lets a budget name it (`compress --max-drop`), `counts` tells
+    that it is a share of images, whose interval has a width even where no image differs.
+    """
+
+    name: str
+    title: str
+    hint: str
+    higher_is_better: bool = True
+    tile: bool = True
+    paired: bool = False
+    counts: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """The task in plain English, for cards, reports and messages.
+
+    `noun` ("classification"), `does` and `gives` (sentences of the model card), `usage` (Python that reads a
+    prediction), `limits`, `counted` (what is counted a class: "image" or "object"), `score` (what a number of the
+    model's is called: "a probability"), `wins` (images that one of two models does better).
+    """
+
+    noun: str
+    does: str
+    gives: str
+    usage: str
+    limits: str
+    counted: str
+    score: str
+    wins: str
+
+
+class Explained(Protocol):
+    """A question to a model's raw answers: how much of one class, object or region is there in each of N images?
+
+    `box` is x0, y0, x1, y1 in prepared pixels where an object is explained. `cells` is how many windows a side hide
+    parts of the image: more where what is explained is smaller than the image.
+    """
+
+    @property
+    def label(self) -> int: ...
+
+    @property
+    def box(self) -> NDArray[np.float64] | None: ...
+
+    @property
+    def cells(self) -> int: ...
+
+    def __call__(self, raw: Raw) -> NDArray[np.float64]:
+        """Return a score in [0, 1] for each image, (N,)."""
+        ...
+
+
+class Limits(NamedTuple):
+    """How far two runtimes of one model may be apart at a precision: a probability or score, and the least IoU of two
+    boxes that are one."""
+
+    tolerance: float
+    same_iou: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the answers of two models are apart: the largest difference of a score, the number of answers that
+    differ, and the number of objects that were compared (0 where answers are no objects)."""
+
+    worst: float
+    changed: int
+    objects: int = 0
+
+    def joined(self, other: "Agreement") -> "Agreement":
+        """Return what holds of both batches together."""
+        return Agreement(max(self.worst, other.worst), self.changed + other.changed, self.objects + other.objects)
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that the rest of the house needs to know of a task, as values and functions of numpy arrays.
+
+    A new task is one such value; nothing else asks for its name.
+
+    Args:
+        outputs: the arrays a model answers, in order.
+        metrics: the main one first.
+        options: what it supports of `_OPTIONS`; anything else is refused by `require`.
+        losses: the names of the losses it can be trained with, the usual one first.
+        columns: the keys of `Report.per_class` rows that a table shows.
+        foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces).
+        contracts: layouts of the outputs of a foreign model that can be read (see `bundle.contract`).
+        decode: `(raw, placements, labels, *, iou, least, most)` to one prediction an image in source pixels; an option
+            that means nothing to the task is ignored.
+        settle: `(prediction, thresholds, conf)` to what is shown to a person.
+        score: `(predictions, targets, *, rng, groups)` to metrics with intervals.
+        limits: precision to the `Limits` of the parity gate.
+        agree: `(ours, theirs, limits)`, two `Answers`, to an `Agreement`.
+        views: `(predictor, image, flip, tile, overlap, iou)` to one prediction joined from several views.
+        explained: `(raw, prediction, placement, label)` of one image to what can be explained of it, most important
+            first; `label` limits it to one class.
+        summary: numbers a prediction, (N, C), to one number (N,) whose drift is tested, and what it is called.
+        labelled: the same numbers to how much of each class was predicted, (N, C).
+        example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
+        reference: what these numbers are called in a bundle's reference.npz.
+        followed: the metric that is followed over the distance to the training images; it takes many resamples.
+        spellings: other names of metrics that users of this field type.
+    """
+
+    name: str
+    words: Words
+    outputs: tuple[Output, ...]
+    metrics: tuple[MetricInfo, ...]
+    options: frozenset[str]
+    losses: tuple[str, ...]
+    columns: tuple[str, ...]
+    foreign: Mapping[str, str]
+    contracts: tuple[str, ...]
+    decode: Callable[..., Sequence[Any]]
+    settle: Callable[..., Any]
+    score: Callable[..., Mapping[str, Any]]
+    limits: Mapping[str, Limits]
+    agree: Callable[..., Agreement]
+    views: Callable[..., Any]
+    explained: Callable[[Raw, Any, Any, int | None], Sequence[Explained]]
+    summary: Callable[[NDArray[Any]], tuple[str, NDArray[Any]]]
+    labelled: Callable[[NDArray[Any]], NDArray[Any]]
+    example: Callable[[np.random.Generator], tuple[Raw, Sequence[Any]]]
+    reference: str
+    followed: str
+    spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def main_metric(self) -> str:
+        """The key of the metric that models are chosen and compared by."""
+        return self.metrics[0].name
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the arrays that a model answers, in order."""
+        return tuple(o.name for o in self.outputs)
+
+    def metric(self, name: str) -> MetricInfo:
+        """Return what is known of one metric; of one that the task does not list, its key alone."""
+        return next((m for m in self.metrics if m.name == name), MetricInfo(name, name, "", tile=False))
+
+    def require(self, option: str) -> None:
+        """Refuse an option that the task does not support: the one place where that is said.
+
+        Raises:
+            UsageError: the task does not support it.
+        """
+        if option not in self.options:
+            asked = _OPTIONS[option]
+            supported = [task_of(n).words.noun for n in task_names() if option in task_of(n).options]
+            only = f"; it is for {' and '.join(supported)}" if supported else ""
+            raise UsageError(f"{asked} is not supported for {self.words.noun}{only}", fix=f"leave {asked} out")
+
+
+def task_names() -> tuple[str, ...]:
+    """Return the names of all tasks, those that are built in first."""
+    return tuple(_table())
+
+
+@cache
+def task_of(name: str) -> Task:
+    """Return the task of this name; its file is imported only now.
+
+    Raises:
+        UsageError: there is no such task; a near spelling is suggested.
+    """
+    place = _table().get(name)
+    if place is None:
+        raise UsageError(f"unknown task {name!r}", fix=spelling_hint(name, list(_table())))
+    module, _, attribute = place.partition(":")
+    found: Task = getattr(import_module(module), attribute)
+    return found
+
+
+@cache
+def _table() -> Mapping[str, str]:
+    found: Mapping[str, str] = import_module("eyewright.tasks").TASKS
+    return found

@@ -1,0 +1,80 @@
+"""Which models of Hugging Face do a task, and how their answers become ours."""
+
+__all__ = ["CLASSIFIERS", "DETECTORS", "OUTLINERS", "SEGMENTERS", "HubKind"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from eyewright.nets.hub_classifier import HubBody
+from eyewright.nets.hub_detector import HubDetector
+from eyewright.nets.hub_masks import HubMasks
+from eyewright.nets.hub_segmenter import HubSegmenter
+
+# Nets of mask queries that take an image alone; OneFormer wants a text with it.
+QUERIES = frozenset({"mask2former", "maskformer", "eomt", "eomt_dinov3"})
+"""Types of nets that answer with masks and a class for each of some queries."""
+
+# Detectors whose last class is "nothing", by softmax; the others ask of each class by itself.
+_ONE_BACKGROUND = frozenset({"detr", "yolos", "table-transformer"})
+_HEADS = ("class_", "class_head", "classifier", "score_head", "criterion.empty_weight")
+_UNIVERSAL = ("AutoModelForUniversalSegmentation", "MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING")
+
+
+@dataclass(frozen=True)
+class HubKind:
+    """A kind of published models.
+
+    Args:
+        does: what they do, as in "a 'bert', which does not find objects".
+        autos: pairs of transformers' class that builds one and its mapping of configurations; a third value limits it
+            to these types of configurations.
+        body: `(model, order, type of its configuration)` to a body of ours.
+        any_size: they may take images of any size, so that one is chosen for the data.
+        heads: parts of the names of weights that are new where the classes are; empty: the head as the net names it.
+    """
+
+    does: str
+    autos: tuple[tuple[str, str, frozenset[str] | None], ...]
+    body: Callable[[Any, list[int], str], nn.Module]
+    any_size: bool = True
+    heads: tuple[str, ...] = _HEADS
+
+
+def _classifier(model: Any, order: list[int], kind: str) -> nn.Module:
+    return HubBody(model, order)
+
+
+def _detector(model: Any, order: list[int], kind: str) -> nn.Module:
+    return HubDetector(model, order, one_background=kind in _ONE_BACKGROUND)
+
+
+def _segmenter(model: Any, order: list[int], kind: str) -> nn.Module:
+    return HubMasks(model, order, instances=False) if kind in QUERIES else HubSegmenter(model, order)
+
+
+def _outliner(model: Any, order: list[int], kind: str) -> nn.Module:
+    return HubMasks(model, order, instances=True)
+
+
+CLASSIFIERS = HubKind(
+    "classify images",
+    (("AutoModelForImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING", None),),
+    _classifier,
+    any_size=False,
+    heads=(),
+)
+DETECTORS = HubKind(
+    "find objects", (("AutoModelForObjectDetection", "MODEL_FOR_OBJECT_DETECTION_MAPPING", None),), _detector
+)
+SEGMENTERS = HubKind(
+    "segment images",
+    (
+        ("AutoModelForSemanticSegmentation", "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING", None),
+        (*_UNIVERSAL, QUERIES),
+    ),
+    _segmenter,
+)
+OUTLINERS = HubKind("outline objects", ((*_UNIVERSAL, QUERIES),), _outliner)

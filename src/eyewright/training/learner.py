@@ -1,0 +1,125 @@
+"""The seam between the one training loop and the tasks: how each is learnt, found by the task's name."""
+
+__all__ = ["Learner", "Learning", "learner_of", "thresholds_of"]
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UsageError
+from eyewright.core.task import task_of
+from eyewright.data.dataset import Dataset
+from eyewright.data.scan import Scan
+from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.points import OperatingPoint
+from eyewright.nets.hub_kinds import HubKind
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.loop import FitData
+from eyewright.training.recipe import Recipe
+from eyewright.training.soft_answers import SoftAnswers
+
+
+class Learning(Protocol):
+    """How one dataset is learnt: made by a `Learner` for a net."""
+
+    main_metric: str
+    augmentation: Any
+
+    def objective(self, outputs: Any, targets: Any) -> torch.Tensor:
+        """Return the loss of a batch."""
+        ...
+
+    def condense(self, outputs: Any, targets: Any) -> Any:
+        """Return what is kept of a validation batch, an array with a row an image."""
+        ...
+
+    def measure(self, kept: Any, targets: Any) -> Mapping[str, float]:
+        """Return the validation numbers from what was kept of all batches."""
+        ...
+
+    def conclude(
+        self, kept: Any, targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
+    ) -> dict[str, dict[str, Any]]:
+        """Return "calibration" and "thresholds", both found on the validation images with the best weights.
+
+        `groups` are the numbers of the images' groups, int64 (N,): what belongs together is resampled together.
+        """
+        ...
+
+
+class Targets(Protocol):
+    """Makes the targets of a part of the data, whose images have these sizes; `key` names them for the cache."""
+
+    def __call__(self, part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any: ...
+
+
+class AnswersOf(Protocol):
+    """Makes the module that answers as a bundle does, uint8 (N, H, W, C) to the task's arrays in their order."""
+
+    def __call__(self, net: PixelNet, *, temperature: float = 1.0) -> torch.nn.Module: ...
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a task means to training: the torch half of `core.task.Task`, as values and functions.
+
+    Args:
+        task: the name of the task.
+        check: `(dataset)` refuses data that cannot be learnt from: no class, or one without anything to learn from.
+        preparation: `(dataset, scan, recipe, published)` to how images become pixels.
+        resolve: `(recipe, n_train, preparation)` to the recipe with everything chosen.
+        targets: the targets of a part of the data.
+        learn: `(net, data, recipe, dataset, preparation)` to what the loop asks during training.
+        answers: the net as a bundle will answer.
+        soft: how a teacher's answers are learnt.
+        hub: which published models do the task; None where none can be read.
+        decoding: `(net)` to what decoding must know beside the arrays, as `Predictor.decoding` holds it.
+        students: nets of the catalogue that compression tries instead of the one that was trained.
+    """
+
+    task: str
+    check: Callable[[Dataset], None]
+    preparation: Callable[[Dataset, Scan, Recipe, Any], Preparation]
+    resolve: Callable[[Recipe, int, Preparation], Recipe]
+    targets: Targets
+    learn: Callable[[PixelNet, FitData, Recipe, Dataset, Preparation], Learning]
+    answers: AnswersOf
+    soft: SoftAnswers
+    hub: HubKind | None = None
+    decoding: Callable[[PixelNet], dict[str, Any]] = lambda net: {}
+    students: tuple[str, ...] = ()
+
+
+@cache
+def learner_of(task: str) -> Learner:
+    """Return how a task is learnt; its file is imported only now.
+
+    Raises:
+        UsageError: there is no such task, or it cannot be trained.
+    """
+    task_of(task)
+    place = import_module("eyewright.learners").LEARNERS.get(task)
+    if place is None:
+        raise UsageError(f"training is not supported for {task_of(task).words.noun}", fix="use another task")
+    module, _, attribute = place.partition(":")
+    found: Learner = getattr(import_module(module), attribute)
+    return found
+
+
+def thresholds_of(
+    names: Sequence[str], points: Sequence[OperatingPoint], method: str, groups: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return "thresholds" as `run.json` and `bundle.json` hold them: each class's point, and what they rest on."""
+    how = f"{method}, chosen on validation images by the bootstrap over groups and lowered where few hold the class"
+    return {
+        "method": how,
+        "images": len(groups),
+        "groups": len(np.unique(groups)),
+        "classes": {name: asdict(point) for name, point in zip(names, points, strict=True)},
+    }
