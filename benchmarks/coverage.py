@@ -5,8 +5,8 @@
 Ten grouped sets (`grouped_sets.py`), each of which holds back groups that `run` never sees. A set has two rows: the
 grouping found by default, and `--group-by none`. "judged by" names the interval that counts: the headline; where the
 report says that the score is lower on what is new, the interval of that figure; "disclaimed" where the report says that
-its number does not tell how new things will fare. Beside them stand the interval's width, and precision and recall of
-the pairs of images that are kept together.
+its number does not tell how new things, or new sessions of look-alikes, will fare. Beside them stand the interval's
+width, and precision and recall of the pairs of images that are kept together.
 """
 
 import argparse
@@ -56,6 +56,8 @@ def judged(report: eyewright.Report, metric: str) -> tuple[str, float, float]:
     if table.get("lower"):
         part = table["thirds"][-1]
         return "newest third", part["low"], part["high"]
+    if report.tables.get("look_alikes"):
+        return "disclaimed", 0.0, 1.0
     headline = report.metrics[metric]
     if headline.low is None or headline.high is None:
         return "disclaimed", 0.0, 1.0

@@ -29,6 +29,7 @@ def doctor(o: argparse.Namespace) -> Result:
         labels=o.labels,
         out=o.out,
         group_by=o.group_by,
+        features=o.features,
         label_depth=o.label_depth,
         task=o.task,
         ignore=tuple(o.ignore),

@@ -63,7 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
     p.add_argument("--out", metavar="DIR", help="write doctor.html (groups, classes, sizes) and findings.json there")
-    p.add_argument("--group-by", metavar="RULE", help="'folder', 'none' or a pattern: what belongs together")
+    p.add_argument(
+        "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what belongs together"
+    )
+    p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
 
@@ -213,7 +216,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
-    p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: what it matches alike stays in one part")
+    p.add_argument(
+        "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what stays in one part"
+    )
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
     add_leaks(p)

@@ -1,18 +1,24 @@
 """Find what belongs together: equal files, verified copies, one object under several conditions, series by name."""
 
-__all__ = ["find_groups", "with_groups"]
+__all__ = ["LOOK_OPTION", "LOOK_WORDS", "find_groups", "look_proposal", "with_groups"]
 
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.data.bursts import burst_pairs, counted_pairs
 from eyewright.data.dataset import Dataset
+from eyewright.data.group_file import is_group_file, read_group_file
 from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
 from eyewright.data.links import Link
+from eyewright.data.looks import STRUCTURE, Sessions, find_sessions, look_spaces
 from eyewright.data.mosaics import find_mosaics
 from eyewright.data.scan import Scan
 from eyewright.data.series import NameRule, name_rules
@@ -26,6 +32,20 @@ _EVIDENCE = {
 _BURST = "one camera within seconds, alike"
 _COUNTED = "neighbours by number, alike"
 _TILES = "tiles of one picture, borders that fit"
+_LOOKS = "near each other and far from all others"
+LOOK_OPTION = "--group-by DIR/groups.csv (which eyewright doctor --out DIR writes)"
+"""What is said of a proposal by look until its groups are written."""
+
+LOOK_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        STRUCTURE: "what they show",
+        "background": "the colour of their background",
+        "colours": "their colours and noise",
+    }
+)
+"""A space of looks in words."""
+
+_RUN = 2
 _CLEAR = 0.8
 _FEWEST = 6
 _LARGEST = 0.25
@@ -36,12 +56,15 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
 
     Always kept together: what the data states (`Sample.group`), equal files, copies and views of one object that were
     verified on pixels, bursts by capture time and camera, and tiles of one picture. `group_by` adds a rule: "folder",
-    or a regular expression on names, by its first group if it has one. Without it, a rule found in the names is applied
-    where it splits images into groups that are clearly tighter than chance, and proposed where it is less clear. "none"
-    keeps only equal files together. `by_name` is False where names say nothing, as of images that a server kept.
+    a CSV of path and group, or a regular expression on names, by its first group if it has one. Without it, a rule
+    found in the names is applied where it splits images into groups that are clearly tighter than chance, and proposed
+    where it is less clear; where names say nothing, look-alikes are proposed, and kept together where that is very
+    clear. "none" keeps only equal files together. `by_name` is False where names say nothing, as of images that a
+    server kept.
 
     Raises:
-        UsageError: `group_by` is not a regular expression, or matches no name, or puts all images into one group.
+        UsageError: `group_by` is not a regular expression or such a table, or matches no name, or puts all images into
+            one group.
     """
     sets = _Sets(len(dataset))
     if scan is not None:
@@ -52,8 +75,10 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
     sets.join_keys([s.group for s in dataset.samples], "given")
     proposals: list[Proposal] = []
     words: dict[str, str] = {}
+    remarks: tuple[str, ...] = ()
     if group_by is not None:
-        sets.join_keys(_keys_of(dataset, group_by), "rule")
+        keys, remarks = _keys_of(dataset, group_by)
+        sets.join_keys(keys, "rule")
     if scan is not None:
         _join_links(sets, scan.links)
         captures = [r.info.capture if r.info is not None else None for r in scan.records]
@@ -62,16 +87,19 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         if by_name and group_by is None and not any(s.group for s in dataset.samples):
             names = [s.id for s in dataset.samples]
             proposals += _join_mosaics(sets, names, scan)
-            for rule in name_rules(names, dataset.strata, dataset.labels.names, scan.features):
-                if not words and _applies(rule, dataset):
-                    words["series"] = f"named alike by {rule.pattern}"
-                    sets.join_keys(list(rule.keys), "series")
-                elif len(proposals) < 3:
-                    proposals.append(_proposal(rule))
+            looks = look_spaces(scan.thumbnails, scan.colours)
+            rules = name_rules(names, dataset.strata, dataset.labels.names, scan.features, looks=looks)
+            applied = next((rule for rule in rules if _applies(rule, dataset)), None)
+            if applied is not None:
+                words["series"] = f"named alike by {applied.pattern}"
+                sets.join_keys(list(applied.keys), "series")
+            others = [rule for rule in rules if rule is not applied and not sets.hold(rule.keys)]
+            proposals += [_proposal(rule) for rule in others[: 3 - len(proposals)]]
             if not words:
                 _join_counted(sets, counted_pairs(names, dataset.strata, scan.features))
+                proposals += _join_looks(sets, dataset, scan, looks)
     groups = sets.groups(words)
-    return Grouping(group_by or "auto", groups, tuple(proposals), tuple(_warnings(dataset, groups)))
+    return Grouping(group_by or "auto", groups, tuple(proposals), (*remarks, *_warnings(dataset, groups)))
 
 
 def with_groups(dataset: Dataset, grouping: Grouping) -> Dataset:
@@ -116,6 +144,12 @@ class _Sets:
         if b in self._how:
             self._how.setdefault(a, Counter()).update(self._how.pop(b))
 
+    def hold(self, keys: Sequence[str | None]) -> bool:
+        """Tell whether all samples of one key are in one set already."""
+        first: dict[str, int] = {}
+        pairs = ((first.setdefault(k, self.find(i)), self.find(i)) for i, k in enumerate(keys) if k)
+        return all(a == b for a, b in pairs)
+
     def join_keys(self, keys: Sequence[str | None], kind: GroupKind) -> None:
         first: dict[str, int] = {}
         for i, key in enumerate(keys):
@@ -158,12 +192,53 @@ def _join_links(sets: _Sets, links: Sequence[Link]) -> None:
 
 
 def _join_counted(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:
-    """Join neighbours by number, the most alike first, into runs of at most a quarter of the data."""
+    """Join neighbours by number, the most alike first, into runs of at most a quarter of the data.
+
+    Two runs are one only where two links say so: where one recording ends, a single pair is alike now and then.
+    """
     most = _LARGEST * len(sets.size)
-    for i, j, likeness in sorted(pairs, key=lambda p: -p[2]):
-        a, b = sets.find(i), sets.find(j)
-        if a == b or sets.size[a] + sets.size[b] <= most:
-            sets.join(i, j, "series", likeness, _COUNTED)
+    left = sorted(pairs, key=lambda p: -p[2])
+    changed = True
+    while changed:
+        changed = False
+        between: Counter[tuple[int, int]] = Counter()
+        for i, j, likeness in left:
+            a, b = sorted((sets.find(i), sets.find(j)))
+            if a == b or sets.size[a] + sets.size[b] > most:
+                continue
+            between[a, b] += 1
+            if between[a, b] >= 2 or min(sets.size[a], sets.size[b]) < _RUN:
+                sets.join(i, j, "series", likeness, _COUNTED)
+                changed = True
+
+
+def _join_looks(sets: _Sets, dataset: Dataset, scan: Scan, looks: Mapping[str, NDArray[np.float64]]) -> list[Proposal]:
+    """Join what is alike by look where that is very clear, else propose it."""
+    known = [sets.find(i) for i in range(len(dataset))]
+    found = [find_sessions(scan.features, known, dataset.strata, STRUCTURE)] if looks else []
+    found += [find_sessions(vectors, known, dataset.strata, name) for name, vectors in looks.items()]
+    sessions = [s for s in found if s is not None]
+    clear = next((s for s in sessions if s.clear), None)
+    if clear is not None:
+        for own in clear.members:
+            for i in own[1:]:
+                sets.join(own[0], i, "object", how=_LOOKS)
+        return []
+    if not sessions:
+        return []
+    return [look_proposal(max(sessions, key=lambda s: s.nearer))]
+
+
+def look_proposal(found: Sessions) -> Proposal:
+    """Return the question that clumps of look-alikes put to the user."""
+    text = (
+        f"{found.images} images lie in {len(found.members)} groups by {LOOK_WORDS.get(found.space, found.space)}, "
+        f"which no name tells; the nearest others are {found.nearer:.2g} times nearer than among unrelated images "
+        f"(p = {found.p_value:.2g})"
+    )
+    shown = tuple(m[:8] for m in found.members[:6])
+    groups, images = len(found.members), found.images
+    return Proposal(LOOK_OPTION, text, groups, images, found.p_value, shown, found.space, found.members)
 
 
 def _join_mosaics(sets: _Sets, names: Sequence[str], scan: Scan) -> list[Proposal]:
@@ -181,17 +256,21 @@ def _join_mosaics(sets: _Sets, names: Sequence[str], scan: Scan) -> list[Proposa
     return []
 
 
-def _keys_of(dataset: Dataset, group_by: str) -> list[str | None]:
-    """Return the key of every sample under a rule that the user typed."""
+def _keys_of(dataset: Dataset, group_by: str) -> tuple[list[str | None], tuple[str, ...]]:
+    """Return the key of every sample under a rule that the user typed, and warnings."""
     names = [s.id for s in dataset.samples]
-    if group_by == "folder":
-        keys: list[str | None] = [f"folder {posixpath.dirname(n)}" for n in names]
+    remarks: tuple[str, ...] = ()
+    if is_group_file(group_by):
+        found_keys, remarks = read_group_file(group_by, names)
+        keys = [None if k is None else f"table {k}" for k in found_keys]
+    elif group_by == "folder":
+        keys = [f"folder {posixpath.dirname(n)}" for n in names]
     else:
         try:
             expression = re.compile(group_by)
         except re.error as error:
             raise UsageError(
-                f"--group-by expects none, folder or a regular expression, found '{group_by}' ({error})",
+                f"--group-by expects none, folder, a CSV or a regular expression, found '{group_by}' ({error})",
                 fix="correct the expression",
             ) from None
         found = [expression.search(n) for n in names]
@@ -207,13 +286,14 @@ def _keys_of(dataset: Dataset, group_by: str) -> list[str | None]:
             f"--group-by '{group_by}' puts all {len(names)} images into one group, which cannot be split",
             fix="use a rule with several groups, or --group-by none",
         )
-    return keys
+    return keys, remarks
 
 
 def _applies(rule: NameRule, dataset: Dataset) -> bool:
     """Tell whether a rule is clear enough to be applied unasked, and leaves groups enough to split."""
     largest = max(Counter(k for k in rule.keys if k is not None).values())
-    return rule.effect >= _CLEAR and rule.groups >= _FEWEST and largest <= _LARGEST * len(dataset)
+    clear = rule.effect >= _CLEAR or (rule.pure and not dataset.splits)
+    return clear and rule.groups >= _FEWEST and largest <= _LARGEST * len(dataset)
 
 
 def _proposal(rule: NameRule) -> Proposal:
@@ -222,10 +302,16 @@ def _proposal(rule: NameRule) -> Proposal:
         if key is not None:
             examples[key].append(i)
     shown = sorted((e for e in examples.values() if len(e) > 1), key=len, reverse=True)[:6]
+    look = f" in {LOOK_WORDS.get(rule.look, rule.look)}" if rule.look else ""
     text = (
         f"{rule.images} images in {rule.groups} groups by name; images of a group are {rule.effect:.1f} standard "
-        f"deviations more alike than strangers of their class (permutation test, p = {rule.p_value:.3f})"
+        f"deviations more alike than strangers of their class{look} (permutation test, p = {rule.p_value:.3f})"
     )
+    if rule.pure:
+        text = (
+            f"{rule.images} images in {rule.groups} groups by name; each group is of one class, and every class has "
+            f"several (permutation test, p = {rule.p_value:.3f})"
+        )
     option = f"--group-by '{rule.pattern}'"
     return Proposal(option, text, rule.groups, rule.images, rule.p_value, tuple(tuple(e[:8]) for e in shown))
 

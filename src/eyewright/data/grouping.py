@@ -41,7 +41,9 @@ class Proposal:
     """A grouping that is likely but not certain: it is applied only when the user asks for it by `option`.
 
     `evidence` is a sentence with the numbers behind it; `p_value` is of the permutation test against random groups of
-    the same sizes; `examples` are some of its groups, as indices into the dataset's samples.
+    the same sizes; `examples` are some of its groups, as indices into the dataset's samples. A proposal by look has no
+    rule on names: `look` is what its images share, and `members` are all of its groups, which the doctor writes as a
+    table for `--group-by`.
     """
 
     option: str
@@ -50,6 +52,16 @@ class Proposal:
     images: int
     p_value: float
     examples: tuple[tuple[int, ...], ...] = ()
+    look: str = ""
+    members: tuple[tuple[int, ...], ...] = ()
+
+    def divided(self, splits: Sequence[str | None]) -> int:
+        """Return how many test images are in a group of `members` that training images are in too."""
+        found = 0
+        for own in self.members:
+            parts = Counter(splits[i] for i in own)
+            found += parts["test"] if parts["train"] else 0
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,8 +115,11 @@ class Grouping:
         noun = "group" if len(self.groups) == 1 else "groups"
         return f"{images} images in {len(self.groups)} {noun} are kept together: {parts}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the summary that goes into run.json, the report's provenance and bundle.json."""
+    def to_json(self, splits: Sequence[str | None] | None = None) -> dict[str, Any]:
+        """Return the summary that goes into run.json, the report's provenance and bundle.json.
+
+        With the `splits` of the samples it says of proposals by look how many test images they divide from training.
+        """
         return {
             "rule": self.rule,
             "groups": len(self.groups),
@@ -113,6 +128,8 @@ class Grouping:
             "kinds": dict(Counter(g.kind for g in self.groups)),
             "proposals": [
                 {"option": p.option, "evidence": p.evidence, "groups": p.groups, "p_value": p.p_value}
+                | ({"look": p.look, "images": p.images} if p.look else {})
+                | ({"divided": p.divided(splits)} if p.look and splits is not None else {})
                 for p in self.proposals
             ],
             "warnings": list(self.warnings),

@@ -2,7 +2,8 @@
 
 A name alone proves nothing. Every prefix, number and folder of the names is tried as a rule, and a rule counts where
 pictures of one class that share its key are more alike than pictures of that class that do not, beyond a permutation of
-the keys within the classes.
+the keys within the classes: alike in what they show, or in light, colours and noise. Where a numbered key holds one
+class only (a patient), that counts as well.
 """
 
 __all__ = ["NameRule", "name_rules"]
@@ -10,8 +11,9 @@ __all__ = ["NameRule", "name_rules"]
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ _MOST = 3000
 _PERMUTATIONS = 199
 _LEAST_GROUPS = 3
 _LEAST_SHARE = 0.3
+_TIGHT = 0.8
+_PURE = 0.95
+_NUMBERED = re.compile(r"\d")
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class NameRule:
 
     `pattern` is the regular expression for `--group-by`, `keys` the group of every image (None: in no group).
     `effect` is how much more alike two images of a group are than two strangers of one class, in standard deviations;
-    `p_value` that of the permutation test.
+    `p_value` that of the permutation test. `look` is in what they are alike. A `pure` rule is held up by the labels
+    instead: every group is of one class, far beyond chance, and every class has several groups.
     """
 
     pattern: str
@@ -40,6 +46,8 @@ class NameRule:
     images: int
     effect: float
     p_value: float
+    look: str = ""
+    pure: bool = False
 
 
 def name_rules(
@@ -48,40 +56,90 @@ def name_rules(
     class_names: Sequence[str],
     features: NDArray[np.float32],
     *,
+    looks: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
     seed: int = 0,
 ) -> tuple[NameRule, ...]:
     """Return the rules on `names` (N,) that hold, the strongest first; `strata` (N,) are classes, -1 for none.
 
-    `features`, float32 (N, D), describe the pictures. At most 3,000 images are looked at.
+    `features`, float32 (N, D), describe what the pictures show, `looks`, (N, D) each, in which light, colours and noise
+    they do (see `look_spaces`). At most 3,000 images are looked at.
     """
     n = len(names)
     if n < 12:
         return ()
     rng = generator(seed, "names")
     some = np.arange(n) if n <= _MOST else np.sort(rng.permutation(n)[:_MOST])
-    vectors = features[some] - features[some].mean(0)
     classes = np.asarray(strata)[some]
-    # What a class shares says nothing of its groups.
-    for c in np.unique(classes):
-        vectors[classes == c] -= vectors[classes == c].mean(0)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    spaces = {"": _directions(features[some], classes)}
+    spaces |= {name: _directions(vectors[some].astype(np.float32), classes) for name, vectors in looks.items()}
     found = []
-    seen: set[tuple[str | None, ...]] = set()
+    seen: set[tuple[int, ...]] = set()
     for pattern in _patterns(names, class_names):
         keys = _keys(names, pattern)
-        if keys in seen or not _usable(keys):
+        # Two patterns may cut names at different places into the same groups.
+        partition = tuple(_numbered(keys).tolist())
+        if partition in seen or not _usable(keys):
             continue
-        seen.add(keys)
+        seen.add(partition)
         ids = _numbered([keys[i] for i in some.tolist()])
-        measured = _tightness(ids, classes, vectors, rng)
-        if measured is None:
-            continue
-        effect, p_value = measured
-        if p_value <= 0.01 and effect > 0.2:
-            counts = Counter(k for k in keys if k is not None)
-            grouped = [k for k, c in counts.items() if c > 1]
-            found.append(NameRule(pattern, keys, len(grouped), sum(counts[k] for k in grouped), effect, p_value))
+        counts = Counter(k for k in keys if k is not None)
+        grouped = [k for k, c in counts.items() if c > 1]
+        size = len(grouped), sum(counts[k] for k in grouped)
+        rule: NameRule | None = None
+        for look, vectors in spaces.items():
+            measured = _tightness(ids, classes, vectors, rng)
+            # Of several spaces one may be tight by chance.
+            # Light alone makes groups of what is unrelated (an exposure), so it must say more.
+            least = (0.2, 0.01) if not look else (_TIGHT, 0.01 / len(looks))
+            if measured is None or measured[0] <= least[0] or measured[1] > least[1]:
+                continue
+            if rule is None or measured[0] > rule.effect:
+                rule = NameRule(pattern, keys, *size, *measured, look)
+            if rule.effect >= _TIGHT:
+                break
+        if rule is None or rule.effect < _TIGHT:
+            p_value = _purity(keys, strata, rng)
+            if p_value is not None and p_value <= 0.01:
+                rule = NameRule(pattern, keys, *size, 0.0 if rule is None else rule.effect, p_value, pure=True)
+        if rule is not None:
+            found.append(rule)
     return tuple(sorted(found, key=lambda r: -r.effect))
+
+
+def _directions(vectors: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return unit vectors from the mean of each picture's class: what a class shares says nothing of its groups."""
+    result: NDArray[np.float32] = vectors - vectors.mean(0)
+    for c in np.unique(classes):
+        result[classes == c] -= result[classes == c].mean(0)
+    result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-6)
+    return result
+
+
+def _purity(keys: Sequence[str | None], strata: Sequence[int], rng: np.random.Generator) -> float | None:
+    """Return p for groups, numbered by their names, that are all of one class; None where they are not.
+
+    A class that has few groups of its own may be what the key names: each must have three or more.
+    """
+    rows = [i for i, k in enumerate(keys) if k is not None and _NUMBERED.search(k) and strata[i] >= 0]
+    if len(rows) < _LEAST_SHARE * len(keys):
+        return None
+    ids, classes = _numbered([keys[i] for i in rows]), np.asarray(strata)[rows]
+    counts = np.bincount(ids, minlength=1)
+    kept = counts[ids] > 1
+    ids, classes = ids[kept], classes[kept]
+    if len(np.unique(classes)) < 2 or len(ids) < _LEAST_SHARE * len(keys):
+        return None
+
+    def pure(held: NDArray[np.int64]) -> int:
+        pairs = np.unique(np.stack([ids, held]), axis=1)
+        return int((np.bincount(pairs[0]) == 1).sum())
+
+    groups = len(np.unique(ids))
+    own = np.unique(np.stack([ids, classes]), axis=1)[1]
+    if pure(classes) < _PURE * groups or np.bincount(own)[np.unique(own)].min() < _LEAST_GROUPS:
+        return None
+    drawn = sum(pure(rng.permutation(classes)) >= pure(classes) for _ in range(_PERMUTATIONS))
+    return (1 + drawn) / (1 + _PERMUTATIONS)
 
 
 def _patterns(names: Sequence[str], class_names: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ from eyewright.core.task import task_of
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
 from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
-from eyewright.evaluation.together import say_groups, say_untested
+from eyewright.evaluation.together import say_groups, say_look_alikes, say_untested
 from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
 
 Pictures = Mapping[str, Mapping[str, Any]]
@@ -54,6 +54,7 @@ def caveats(report: Report) -> tuple[str, ...]:
     return (
         say_novelty(report.tables.get("novelty"), report.task),
         say_groups(report.tables.get("together")),
+        say_look_alikes(report.tables.get("look_alikes")),
         say_untested(report),
     )
 
@@ -144,8 +145,8 @@ def origins(report: Report) -> dict[str, Any]:
 
 def shown_findings(report: Report) -> list[Finding]:
     """Return the report's findings that its summary does not say already."""
-    said = say_novelty(report.tables.get("novelty"), report.task)
-    return [f for f in report.sections.get("findings") or () if f.message != said]
+    said = {say_novelty(report.tables.get("novelty"), report.task), say_look_alikes(report.tables.get("look_alikes"))}
+    return [f for f in report.sections.get("findings") or () if f.message not in said]
 
 
 def said_findings(report: Report) -> list[str]:

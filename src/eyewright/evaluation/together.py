@@ -1,6 +1,15 @@
 """What the images of a dataset belong to, as the measurements need it, and what a report says of it."""
 
-__all__ = ["count_groups", "group_names", "image_scores", "say_groups", "say_untested"]
+__all__ = [
+    "count_groups",
+    "count_look_alikes",
+    "group_names",
+    "image_scores",
+    "look_alike_finding",
+    "say_groups",
+    "say_look_alikes",
+    "say_untested",
+]
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,11 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.report import Report
+from eyewright.core.report import Finding, Report
 from eyewright.data.dataset import BACKGROUND, Dataset
+from eyewright.data.grouped import LOOK_WORDS
 from eyewright.metrics.groups import FEW_GROUPS, clusters_of, effective_n
 
 _SHOWN = 4
+_DIVIDED = 0.1
 
 
 def group_names(dataset: Dataset) -> NDArray[Any] | None:
@@ -97,6 +108,45 @@ def say_groups(counted: Mapping[str, Any] | None) -> str:
         return text
     one = len(lone) == 1
     return f"{text} {_named(lone)} {'is' if one else 'are'} tested on one group{'' if one else ' each'}."
+
+
+def count_look_alikes(grouping: Mapping[str, Any] | None, n: int) -> dict[str, Any] | None:
+    """Return what is known of look-alikes that a split divides, of `n` test images; None where they are few.
+
+    `grouping` is what the run says of its groups (`Grouping.to_json`).
+    """
+    for proposal in (grouping or {}).get("proposals", ()):
+        divided = proposal.get("divided", 0)
+        if divided and divided >= _DIVIDED * n:
+            return {"n": n, **{k: proposal[k] for k in ("divided", "images", "groups", "look", "p_value")}}
+    return None
+
+
+def say_look_alikes(counted: Mapping[str, Any] | None) -> str:
+    """Say in a sentence that images were taken for independent though they look as if they came in sessions.
+
+    >>> counted = {"n": 48, "divided": 34, "images": 182, "groups": 63, "look": "background", "p_value": 0.001}
+    >>> say_look_alikes(counted)[:61]
+    'The interval takes images for independent, but 182 images lie'
+    """
+    if not counted:
+        return ""
+    look = LOOK_WORDS.get(counted["look"], counted["look"])
+    return (
+        f"The interval takes images for independent, but {counted['images']:,} images lie in {counted['groups']:,} "
+        f"look-alike groups by {look} (p = {counted['p_value']:.2g}), and {counted['divided']:,} of the "
+        f"{counted['n']:,} test images share one with training images: this number does not say how the model will do "
+        "on new sessions, people or devices."
+    )
+
+
+def look_alike_finding(counted: Mapping[str, Any] | None) -> Finding | None:
+    """Return what `say_look_alikes` says as a finding; None where there is nothing to say."""
+    text = say_look_alikes(counted)
+    if not text:
+        return None
+    fix = "look at them (eyewright doctor DATA --out DIR); if they belong together, train with "
+    return Finding("look_alikes", text, f"{fix}--group-by DIR/groups.csv", severity="warning")
 
 
 def say_untested(report: Report) -> str:

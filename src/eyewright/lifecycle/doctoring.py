@@ -2,16 +2,20 @@
 
 __all__ = ["doctor"]
 
+import shlex
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.lifecycle.datasets import PathLike, Say, known_task, scan_of, silent
+from eyewright.lifecycle.opening import bundle_folder, need_torch
 
 if TYPE_CHECKING:
-    from eyewright.data import Dataset
+    from eyewright.data import Dataset, Grouping, Scan
 
 _MOST_WRITTEN = 10_000
 
@@ -22,6 +26,7 @@ def doctor(
     labels: bool = False,
     out: PathLike | None = None,
     group_by: str | None = None,
+    features: str | None = None,
     label_depth: int | None = None,
     task: str | None = None,
     ignore: Sequence[str] = (),
@@ -33,15 +38,19 @@ def doctor(
     """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
 
     With `out`, `doctor.html` and `findings.json` are written there: the page shows the groups, classes, sizes and the
-    worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. `group_by` says
-    what belongs together, as for `load_dataset`. `observe` is called with the dataset. With `labels` nets are trained
-    on parts of it, and labels that they doubt without having seen them are found too.
+    worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. Where images look
+    as if they came in sessions, `groups.csv` has these for `--group-by`. `group_by` says what belongs together, as for
+    `load_dataset`. `features`, a bundle or `hf:FOLDER`, is asked which images are alike. `observe` is called with the
+    dataset. With `labels` nets are trained on parts of it, and labels that they doubt without having seen them are
+    found too.
 
     Raises:
         DatasetError: nothing there, or of no known format; with `labels`, classes that cannot be cut into parts.
+        BundleError, CheckpointError: `features` names nothing that can be used.
         OutputError: `out` cannot be written.
     """
     from eyewright.data import audit_dataset, find_groups, open_dataset, ordered
+    from eyewright.data.group_file import write_group_file
 
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
@@ -50,6 +59,11 @@ def doctor(
     observe(dataset)
     scan = scan_of(dataset, quiet=quiet)
     grouping = find_groups(dataset, scan, group_by=group_by)
+    if features is not None:
+        grouping = _with_features(dataset, scan, grouping, features, say=say)
+    tables: dict[str, list[list[int]]] = {}
+    if out is not None:
+        grouping, tables = _with_tables(Path(out), grouping, len(dataset))
     found = audit_dataset(dataset, scan, grouping, most=_MOST_WRITTEN)
     if labels:
         from eyewright.lifecycle.mislabels import find_mislabels
@@ -61,4 +75,56 @@ def doctor(
         from eyewright.evaluation.audit_page import write_audit
 
         write_audit(Path(out), dataset, scan, grouping, found)
+        for name, groups in tables.items():
+            write_group_file(Path(out) / name, [s.id for s in dataset.samples], groups)
     return ordered(found)
+
+
+def _with_features(dataset: "Dataset", scan: "Scan", grouping: "Grouping", model: str, *, say: Say) -> "Grouping":
+    """Return the grouping with a proposal of what a net sees as alike, in the place of those of small pictures."""
+    import numpy as np
+
+    from eyewright.data.grouped import look_proposal
+    from eyewright.data.looks import find_sessions
+
+    rows = np.flatnonzero(scan.readable)
+    need_torch()
+    if model.startswith("hf:"):
+        from eyewright.nets.hub_features import hub_features
+
+        vectors = hub_features(model, (dataset.image(i) for i in rows.tolist()))
+    else:
+        from eyewright.bundle import load_bundle
+        from eyewright.exporting.features import bundle_features
+
+        bundle = load_bundle(bundle_folder(Path(model)))
+        vectors = bundle_features(bundle, (dataset.picture(i) for i in rows.tolist()))
+    strata, known = dataset.strata, grouping.ids(len(dataset)).tolist()
+    words = f"the features of {model!r}"
+    found = find_sessions(vectors, [known[i] for i in rows], [strata[i] for i in rows], words)
+    if found is None:
+        say(f"{words} show no look-alikes beyond what is kept together")
+        return grouping
+    members = tuple(tuple(rows[list(m)].tolist()) for m in found.members)
+    others = tuple(p for p in grouping.proposals if not p.look)
+    return replace(grouping, proposals=(*others, look_proposal(replace(found, members=members))))
+
+
+def _with_tables(out: Path, grouping: "Grouping", n: int) -> "tuple[Grouping, dict[str, list[list[int]]]]":
+    """Return the grouping whose proposals by look name the tables that are written to `out`, and these by name.
+
+    A table holds what is kept together anyway too: with it nothing else is read from names.
+    """
+    tables: dict[str, list[list[int]]] = {}
+    proposals = []
+    for proposal in grouping.proposals:
+        if proposal.members:
+            name = f"groups{f'-{len(tables) + 1}' if tables else ''}.csv"
+            own = {i: k for k, members in enumerate(proposal.members) for i in members}
+            held: dict[tuple[bool, int], list[int]] = defaultdict(list)
+            for i, group in enumerate(grouping.ids(n).tolist()):
+                held[(True, own[i]) if i in own else (False, group)].append(i)
+            tables[name] = [members for members in held.values() if len(members) > 1]
+            proposal = replace(proposal, option=f"--group-by {shlex.quote(str(out / name))}")
+        proposals.append(proposal)
+    return replace(grouping, proposals=tuple(proposals)), tables

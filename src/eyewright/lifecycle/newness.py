@@ -89,6 +89,7 @@ def with_findings(
 ) -> Report:
     """Return the report with its findings: what it says of new things, and whether validation and test differ."""
     from eyewright.evaluation.novelty import novelty_finding
+    from eyewright.evaluation.together import count_look_alikes, look_alike_finding
     from eyewright.evaluation.validation import compare_validation, validation_finding
 
     compared = None
@@ -102,9 +103,18 @@ def with_findings(
             near=novelty.near,
             seed=seed,
         )
-    found = (novelty_finding(report.tables.get("novelty"), report.task), validation_finding(compared, report.task))
+    alike = None
+    if owner is not None and str(dataset.root.resolve()) == owner.about.get("data_path"):
+        tested = {r["id"] for r in owner.split_rows() if r["split"] == "test"}
+        if all(s.id in tested for s in dataset.samples):
+            alike = count_look_alikes(owner.about.get("grouping"), len(dataset))
+    found = (
+        novelty_finding(report.tables.get("novelty"), report.task),
+        validation_finding(compared, report.task),
+        look_alike_finding(alike),
+    )
     return replace(
         report,
-        tables={**report.tables, "validation": compared},
+        tables={**report.tables, "validation": compared} | ({"look_alikes": alike} if alike else {}),
         sections={**report.sections, "findings": tuple(f for f in found if f is not None)},
     )

@@ -171,7 +171,7 @@ def train_model(
                 "account": dataset.account.to_json(),
                 "leaks": None if dataset.leaks is None else dataset.leaks.to_json(),
             },
-            "grouping": None if dataset.grouping is None else _grouping(dataset.grouping),
+            "grouping": None if dataset.grouping is None else _grouping(dataset, dataset.grouping),
             "seed": resolved.seed,
             **describe_machine(),
             **(notes or {}),
@@ -195,8 +195,8 @@ def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
     return {"mean": [round(float(m), 6) for m in mean], "std": [round(max(float(s), 0.02), 6) for s in std]}
 
 
-def _grouping(grouping: Grouping) -> dict[str, Any]:
-    return {"words": grouping.describe(), **grouping.to_json()}
+def _grouping(dataset: Dataset, grouping: Grouping) -> dict[str, Any]:
+    return {"words": grouping.describe(), **grouping.to_json([s.split for s in dataset.samples])}
 
 
 def _check_same_recipe(folder: Path, recipe: Recipe) -> None:

@@ -1,0 +1,79 @@
+"""The features of published networks: of any checkpoint that transformers opens as a body, from a local folder."""
+
+__all__ = ["hub_features"]
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from eyewright.core.errors import CheckpointError, MissingExtraError
+from eyewright.nets.hub_library import first_line, quiet_transformers
+
+_BATCH = 16
+
+
+def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return a description of each image, float32 (N, D), by the checkpoint at `hf:FOLDER`.
+
+    It is the checkpoint's own image embedding where it has one, its pooled output, or the mean of its last layer.
+    Nothing is fetched, and no code of the checkpoint is run. `images` are uint8 (H, W, 3) RGB.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        CheckpointError: no such folder, no safetensors, or no net for images.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("transformers") is None:
+        raise MissingExtraError(f"{name!r} needs transformers", fix="pip install 'eyewright[hf]'")
+    folder = Path(name.removeprefix("hf:")).expanduser()
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"expected a folder with config.json after 'hf:', found none at {str(folder)!r}", fix="check the path"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"expected model.safetensors in {name!r}, found no weights", fix="use a checkpoint in safetensors"
+        )
+    with quiet_transformers() as transformers:
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **local)
+            model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **local)
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+            raise CheckpointError(f"the checkpoint {name!r} cannot be read: {first_line(error)}") from error
+        model.eval()
+        parts: list[NDArray[np.float32]] = []
+        batch: list[NDArray[np.uint8]] = []
+
+        def flush() -> None:
+            if batch:
+                pixels = processor(images=list(batch), return_tensors="pt")["pixel_values"]
+                parts.append(_described(model, pixels))
+                batch.clear()
+
+        for image in images:
+            batch.append(image)
+            if len(batch) == _BATCH:
+                flush()
+        flush()
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def _described(model: Any, pixels: torch.Tensor) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        found = model.get_image_features(pixels) if hasattr(model, "get_image_features") else model(pixel_values=pixels)
+    if not isinstance(found, torch.Tensor):
+        pooled = getattr(found, "pooler_output", None)
+        found = pooled if pooled is not None else found.last_hidden_state
+    if found.ndim == 4:
+        found = found.mean((2, 3))
+    elif found.ndim == 3:
+        found = found.mean(1)
+    values: NDArray[np.float32] = found.float().numpy()
+    return values
