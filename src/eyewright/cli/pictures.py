@@ -219,7 +219,7 @@ def add_pictures(verb: Any) -> None:
     """Declare the options of these verbs."""
     p = verb("process")
     p.add_argument("source", metavar="SOURCE", help="file, folder, glob, video, camera number, stream or scanner")
-    p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise:nlm | clahe:clip=2 | resize:640'")
+    p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise | clahe:clip=2 | resize:640'")
     p.add_argument("--out", metavar="DIR", required=True)
     p.add_argument("--to", metavar="FORMAT", help="jpeg, png, webp, avif, tiff, ... (default: as it came)")
     p.add_argument(

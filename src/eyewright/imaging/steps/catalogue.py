@@ -22,9 +22,9 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             denoise.denoise,
             "denoise",
             "take noise away",
-            "denoise:nlm,strength=5",
+            "denoise:bilateral,strength=20",
             (
-                word("method", "nlm", denoise.METHODS, "which filter"),
+                word("method", denoise.METHODS[0], denoise.METHODS, "which filter"),
                 number(
                     "strength", "auto", 0, 255, "levels of 0-255; pixels for gaussian and median", choices=("auto",)
                 ),
