@@ -238,9 +238,11 @@ def _openers(
     others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None,
 ) -> dict[str, Callable[[Mapping[str, bytes]], Any]]:
     from eyewright.delivery.openvino import openvino_session
+    from eyewright.delivery.transformers_js import pipeline_session
     from eyewright.delivery.web import web_session
 
-    return {"openvino": openvino_session, "web": web_session, **(others or {})}
+    own = {"openvino": openvino_session, "web": web_session, "transformers.js": pipeline_session}
+    return {**own, **(others or {})}
 
 
 def _opened(

@@ -26,7 +26,13 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             (
                 word("method", denoise.METHODS[0], denoise.METHODS, "which filter"),
                 number(
-                    "strength", "auto", 0, 255, "levels of 0-255; pixels for gaussian and median", choices=("auto",)
+                    "strength",
+                    "auto",
+                    0,
+                    255,
+                    "levels of 0-255; pixels for gaussian and median",
+                    choices=("auto",),
+                    only=denoise.METHODS[1:],
                 ),
                 whole("patch", 7, 3, 21, "side of the patches that are compared", only=("nlm",), odd=True),
                 whole("search", 21, 5, 61, "side of the area that is searched", only=("nlm",), odd=True),

@@ -4,7 +4,7 @@ OpenCV does Gaussian, median, bilateral and non-local means; scikit-image total 
 benchmarks/steps.py and benchmarks/denoising.py; the default by benchmarks/denoiser_choice.py.
 """
 
-__all__ = ["METHODS", "auto_strength", "denoise", "noise_level"]
+__all__ = ["METHODS", "auto_strength", "choose", "denoise", "noise_level"]
 
 import warnings
 from collections.abc import Callable
@@ -16,8 +16,10 @@ from eyewright.core.errors import UsageError
 from eyewright.core.rng import generator
 from eyewright.imaging.steps.arrays import Pixels, back_to, extra, opencv, per_channel, to_unit, top_of
 
-METHODS = ("bilateral", "tv", "wavelet", "nlm", "gaussian", "median")
-"""The default first."""
+METHODS = ("auto", "bilateral", "gaussian", "wavelet", "tv", "nlm", "median")
+"""The filters by name; "auto" takes one of the three that follow it."""
+
+_CHOSEN_FROM = ("bilateral", "gaussian", "wavelet")
 
 
 def denoise(
@@ -29,8 +31,10 @@ def denoise(
     search: int = 21,
     reach: float = 2.0,
 ) -> Pixels:
-    """Take noise away, by default with the bilateral filter: at its automatic strength the best of the six on most
-    photographs, and the fastest of those that keep edges.
+    """Take noise away.
+
+    `method` "auto" takes of bilateral, gaussian and wavelet the one with the least expected error on this image, with
+    its strength (`choose`): edges ask for the first, smooth pictures for the second, fine texture for the third.
 
     `strength` is in levels of 0-255 for "nlm" (h), "wavelet" (the noise's sigma), "tv" (the weight times 255) and
     "bilateral" (the range's sigma), in pixels for "gaussian" (sigma) and "median" (radius). "auto" measures the noise
@@ -53,6 +57,14 @@ def denoise(
     True
     """
     filters = _filters(patch, search, reach)
+    if method == "auto":
+        if strength != "auto":
+            raise UsageError(
+                "denoise: a strength belongs to a method, and 'auto' chooses both",
+                fix="name the method, as in denoise:bilateral,strength=20",
+                code="step_parameter",
+            )
+        method, strength = choose(image)
     if strength == "auto":
         strength = auto_strength(image, method=method, patch=patch, search=search, reach=reach)
     if method == "median" and float(strength) > 31:
@@ -108,10 +120,28 @@ def _plane_level(plane: NDArray[np.float32]) -> float:
     return sigma
 
 
+def choose(image: Pixels) -> tuple[str, float]:
+    """Return the filter of bilateral, gaussian and wavelet with the least expected squared error, and its strength.
+
+    Expected as in `auto_strength`; ("bilateral", 0.0) where the image holds no noise to speak of.
+
+    >>> ramp = np.linspace(60, 190, 64).astype(np.float32) + np.zeros((64, 1), np.float32)
+    >>> choose((ramp + generator(0, "n").normal(0, 10, ramp.shape)).round().astype(np.uint8))[0]
+    'gaussian'
+    """
+    sigma = noise_level(image)
+    if sigma < _LEAST_NOISE:
+        return _CHOSEN_FROM[0], 0.0
+    windows = _windows(image)
+    found = [(*_least_risk(windows, name, _filters(7, 21, 2.0)[name], sigma), name) for name in _CHOSEN_FROM]
+    _, strength, name = min(found)
+    return name, strength
+
+
 def auto_strength(
-    image: Pixels, *, method: str = METHODS[0], patch: int = 7, search: int = 21, reach: float = 2.0
+    image: Pixels, *, method: str = "bilateral", patch: int = 7, search: int = 21, reach: float = 2.0
 ) -> float:
-    """Give the strength with the least expected squared error for this image.
+    """Return the strength of `method` with the least expected squared error for this image.
 
     The error against the clean image cannot be measured, but it can be estimated without it: Stein's unbiased risk
     estimate, |f(y) - y|^2 - s^2 + 2 s^2 div f(y), with the divergence measured by one random probe (Ramani, Blu and
@@ -119,13 +149,19 @@ def auto_strength(
     image holds no noise to speak of.
     """
     sigma = noise_level(image)
-    if sigma < 0.5:
+    if sigma < _LEAST_NOISE:
         return 0.0
-    windows = _windows(image)
-    apply = _filters(patch, search, reach)[method]
+    return _least_risk(_windows(image), method, _filters(patch, search, reach)[method], sigma)[1]
+
+
+def _least_risk(
+    windows: list[Pixels], method: str, apply: Callable[[Pixels, float], Pixels], sigma: float
+) -> tuple[float, float]:
+    """Return the least risk that a strength of this filter has, and that strength."""
     risk = _Risk(windows, apply, sigma)
     if method == "median":
-        return min((0.0, 1.0, 2.0, 3.0, 4.0), key=risk)
+        best = min((0.0, 1.0, 2.0, 3.0, 4.0), key=risk)
+        return risk(best), best
     grid = np.array(_GRID[method]) * (1.0 if method == "gaussian" else sigma)
     at = int(np.argmin([risk(s) for s in grid]))
     low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
@@ -134,10 +170,11 @@ def auto_strength(
     for _ in range(4):
         a, b = high - golden * (high - low), low + golden * (high - low)
         low, high = (low, b) if risk(a) < risk(b) else (a, high)
-    best = min((*risk.seen, 0.0), key=risk)
-    return float(best)
+    best = float(min((*risk.seen, 0.0), key=risk))
+    return risk(best), best
 
 
+_LEAST_NOISE = 0.5
 _GRID = {
     "gaussian": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0),
     "bilateral": (0.5, 1.0, 1.5, 2.0, 2.6, 3.4, 4.5, 6.5),
