@@ -1,6 +1,7 @@
 """Classical segmentation. Oracles: shapes drawn by hand, scikit-image, pycocotools' layout of run lengths."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyewright.core.errors import UsageError
+from eyewright.imaging import read_image
 from eyewright.imaging.segmentation import (
     SEGMENTERS,
     coco_annotations,
@@ -18,6 +20,7 @@ from eyewright.imaging.segmentation import (
     measure_regions,
     polygons_of,
     segment,
+    settle,
 )
 
 cv2 = pytest.importorskip("cv2")
@@ -85,6 +88,53 @@ def test_dark_things_on_a_bright_ground() -> None:
     image, truth = discs()
     found = segment(255 - image, "otsu", dark="true")
     assert np.array_equal(found > 0, truth > 0)
+
+
+@pytest.mark.parametrize("method", ["otsu", "adaptive", "watershed"])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("turned", [False, True])
+def test_things_are_labelled_and_not_their_ground(method: str, depth: type, turned: bool) -> None:
+    image, truth = discs()
+    noisy = np.clip(image + np.random.default_rng(0).normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    image = 255 - noisy if turned else noisy
+    given = image.astype(np.uint16) * 257 if depth is np.uint16 else image
+    assert settle(given, method, {})["dark"] is turned
+    found = segment(given, method)
+    assert np.array_equal(found, segment(given, method, dark="auto"))
+    assert np.array_equal(found, segment(given, method, dark=turned))
+    assert not np.array_equal(found, segment(given, method, dark=not turned))
+    if method != "adaptive":
+        assert ((found > 0) == (truth > 0)).mean() > 0.99
+
+
+def test_crowded_things_that_reach_the_border_are_not_taken_for_the_ground() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.zeros((200, 200), np.uint8)
+    for _ in range(38):
+        cv2.circle(truth, tuple(int(v) for v in rng.integers(0, 200, 2)), 18, 1, -1)
+    assert 0.5 < truth.mean() < 0.7
+    stains = cv2.GaussianBlur(rng.normal(0, 1, truth.shape), (0, 0), 4)
+    stains *= 14 / stains.std()
+    image = np.clip(np.where(truth > 0, 130 + stains, 215) + rng.normal(0, 3, truth.shape), 0, 255).astype(np.uint8)
+    assert settle(image, "watershed", {})["dark"] is True
+    assert settle(255 - image, "watershed", {})["dark"] is False
+
+
+def test_a_picture_of_one_side_only_has_no_things() -> None:
+    for grey in (0, 128, 255):
+        assert segment(np.full((30, 30), grey, np.uint8), "otsu").max() == 0
+
+
+def test_dark_is_refused_unless_it_is_a_switch() -> None:
+    with pytest.raises(UsageError, match="auto, true or false"):
+        segment(discs()[0], "otsu", dark="perhaps")
+
+
+def test_blood_cells_are_labelled_and_not_what_lies_between_them(shared_data: Path) -> None:
+    files = sorted((shared_data / "bccd" / "images").rglob("*.jpg"))[::12]
+    right = [settle(np.asarray(read_image(f)), "watershed", {})["dark"] for f in files]
+    assert len(right) >= 20
+    assert np.mean(right) >= 0.9
 
 
 def test_clusters_are_ordered_from_dark_to_bright() -> None:

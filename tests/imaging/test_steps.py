@@ -1,5 +1,7 @@
 """Steps: reading them, every kind on every image it takes, and numbers from named oracles."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from eyewright.core.errors import UsageError
 from eyewright.core.rng import generator
 from eyewright.imaging.steps import STEPS, Steps, parse_steps, process
 from eyewright.imaging.steps.corrupt import CORRUPTIONS
-from eyewright.imaging.steps.denoise import METHODS, auto_strength, denoise, noise_level
+from eyewright.imaging.steps.denoise import METHODS, auto_strength, choose, denoise, noise_level
 from eyewright.metrics.fidelity import psnr
 
 cv2 = pytest.importorskip("cv2")
@@ -24,7 +26,7 @@ def lines() -> list[str]:
         found.append(kind.example)
         first = kind.parameters[0] if kind.parameters else None
         if first is not None and first.kind == "word":
-            found += [f"{name}:{choice}" for choice in first.choices if choice not in ("nlm",)]
+            found += [f"{name}:{choice}" for choice in first.choices if choice != "nlm"]
     return list(dict.fromkeys(found))
 
 
@@ -255,7 +257,7 @@ class TestDenoise:
         noisy = np.clip(photo + generator(0, "n").normal(0, sigma, photo.shape), 0, 255).round().astype(np.uint8)
         assert 0.85 * sigma < noise_level(noisy) < 1.25 * sigma
 
-    @pytest.mark.parametrize("method", [m for m in METHODS if m != "nlm"])
+    @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("auto", "nlm")])
     def test_auto_comes_within_three_tenths_of_a_decibel_of_the_best(self, method: str) -> None:
         photo = np.ascontiguousarray(skimage_data.astronaut()[:256, 100:356])
         noisy = np.clip(photo + generator(1, "n").normal(0, 20, photo.shape), 0, 255).round().astype(np.uint8)
@@ -263,6 +265,44 @@ class TestDenoise:
         tried = (0, 1, 2, 3) if method == "median" else (0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 2, 2.6, 3.4, 4.5)
         best = max(psnr(photo, denoise(noisy, method=method, strength=float(s * scale))) for s in tried)
         assert psnr(photo, denoise(noisy, method=method)) > best - 0.3
+
+    @pytest.mark.parametrize("sigma", [10, 25])
+    @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
+    def test_the_default_is_no_worse_than_the_slower_filters(self, name: str, sigma: float) -> None:
+        photo = np.ascontiguousarray(getattr(skimage_data, name)()[60:188, 100:228])
+        noisy = np.clip(photo + generator(2, "n").normal(0, sigma, photo.shape), 0, 255).round().astype(np.uint8)
+        assert parse_steps("denoise")(noisy).tobytes() == denoise(noisy).tobytes()
+        found = psnr(photo, denoise(noisy))
+        assert found > psnr(photo, noisy) + 2
+        for other in ("tv", "wavelet", "gaussian", "bilateral"):
+            assert found > psnr(photo, denoise(noisy, method=other)) - 0.25
+
+    def test_the_filter_is_chosen_from_the_picture(self) -> None:
+        rng = np.random.default_rng(0)
+        rows, columns = np.mgrid[0:128, 0:128]
+        smooth = (128 + 60 * np.sin(rows / 25) * np.cos(columns / 30)).round().astype(np.uint8)
+        edges = np.ascontiguousarray(skimage_data.coffee()[100:228, 200:328])
+        for clean, filter_ in ((smooth, "gaussian"), (edges, "bilateral")):
+            noisy = (clean + rng.normal(0, 10, clean.shape)).clip(0, 255).round().astype(np.uint8)
+            assert choose(noisy)[0] == filter_
+            best = max(psnr(clean, denoise(noisy, method=m)) for m in ("bilateral", "gaussian", "wavelet"))
+            assert psnr(clean, denoise(noisy)) > best - 0.1
+
+    def test_a_strength_needs_a_method(self) -> None:
+        with pytest.raises(UsageError, match=r"'strength' belongs to bilateral, .* not to 'auto'"):
+            parse_steps("denoise:strength=9")
+        with pytest.raises(UsageError, match="belongs to a method"):
+            denoise(PHOTO, strength=9)
+
+    def test_traces_of_jpeg_are_left_to_a_given_strength(self) -> None:
+        from PIL import Image
+
+        photo = np.ascontiguousarray(skimage_data.coffee()[100:356, 200:456])
+        held = io.BytesIO()
+        Image.fromarray(photo).save(held, "jpeg", quality=10)
+        traces = np.asarray(Image.open(held))
+        assert np.array_equal(denoise(traces), traces)
+        assert psnr(photo, denoise(traces, method="bilateral", strength=12)) > psnr(photo, traces)
 
     def test_a_clean_flat_picture_is_left_alone(self) -> None:
         flat = np.full((64, 64, 3), 120, np.uint8)

@@ -50,6 +50,23 @@ def test_steps_come_first_and_may_not_change_the_size(picture: Path) -> None:
         segment_file(picture, steps="resize:30")
 
 
+def test_what_was_taken_for_the_ground_is_said(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from eyewright.cli import main
+
+    done = segment_file(picture, steps="invert", out=tmp_path / "out")
+    assert (len(done.regions), done.dark) == (2, True)
+    assert json.loads(done.paths["regions"].read_text())["dark"] is True
+    assert segment_file(picture).dark is False
+    assert segment_file(picture, method="slic", values={"regions": 4}).dark is None
+    assert segment_file(picture, method="watershed", values={"markers": "25 30/65 30"}).dark is None
+    assert main(["segment", str(picture)]) == 0
+    assert "bright things on a dark ground, decided from the picture; --set dark=true" in capsys.readouterr().out
+    assert main(["segment", str(picture), "--set", "dark=true"]) == 0
+    assert "dark things on a bright ground, as given" in capsys.readouterr().out
+
+
 def test_outputs_that_exist_are_kept(picture: Path, tmp_path: Path) -> None:
     segment_file(picture, out=tmp_path / "out")
     with pytest.raises(UsageError, match="exists"):

@@ -116,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--to",
         default="onnx",
         metavar="TARGET",
-        help="onnx (a bundle of a run), openvino, web, torch, executorch, docker, systemd",
+        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd",
     )
     p.add_argument("--runtime", metavar="DIR", help="of web: onnxruntime-web's files (default: npm is asked)")
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")

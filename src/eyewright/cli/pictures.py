@@ -65,6 +65,11 @@ def segment(o: argparse.Namespace) -> Result:
         o.image, method=o.method, values=values, steps=o.steps, truth=o.truth, out=o.out, overwrite=o.overwrite
     )
     text = [f"{len(done.regions):,} region{'s' * (len(done.regions) != 1)} by {o.method}"]
+    if done.dark is not None:
+        sides = "dark things on a bright ground" if done.dark else "bright things on a dark ground"
+        how = "as given" if "dark" in values and values["dark"] != "auto" else "decided from the picture"
+        other = "" if how == "as given" else f"; --set dark={str(not done.dark).lower()} for the other way"
+        text.append(f"{sides}, {how}{other}")
     text += [f"{name:26} {value:.3f}" for name, value in done.scores.items()]
     text += [f"{name:8} {shown_path(path)}" for name, path in done.paths.items()]
     if o.out is None:
@@ -75,6 +80,7 @@ def segment(o: argparse.Namespace) -> Result:
         "metrics": {name: {"value": v, "low": None, "high": None, "n": 1} for name, v in done.scores.items()},
         "regions": [vars(r) for r in done.regions[:1000]],
         "counts": {"regions": len(done.regions)},
+        "dark": done.dark,
         "text": text,
     }
 
@@ -213,7 +219,7 @@ def add_pictures(verb: Any) -> None:
     """Declare the options of these verbs."""
     p = verb("process")
     p.add_argument("source", metavar="SOURCE", help="file, folder, glob, video, camera number, stream or scanner")
-    p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise:nlm | clahe:clip=2 | resize:640'")
+    p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise | clahe:clip=2 | resize:640'")
     p.add_argument("--out", metavar="DIR", required=True)
     p.add_argument("--to", metavar="FORMAT", help="jpeg, png, webp, avif, tiff, ... (default: as it came)")
     p.add_argument(
@@ -241,7 +247,12 @@ def add_pictures(verb: Any) -> None:
         "components",
     )
     p.add_argument(
-        "--set", action="append", metavar="NAME=VALUE", help="a parameter of the method, such as regions=300"
+        "--set",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a parameter of the method, such as regions=300; "
+        "dark=auto|true|false: otsu, adaptive and watershed label dark things on a bright ground (true) or bright "
+        "things on a dark one (false); by default (auto) the ground is what reaches the border most and varies least",
     )
     p.add_argument("--box", metavar="'X Y W H'", help="for grabcut")
     p.add_argument("--points", metavar="'X Y/X Y'", help="for flood")

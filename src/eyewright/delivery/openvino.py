@@ -15,9 +15,15 @@ from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.core.errors import BundleError, MissingExtraError, RefusedError
 from eyewright.core.files import write_bytes
 from eyewright.core.task import task_of
+from eyewright.tasks.boxes import DEFAULT_IOU
 
 # How OpenVINO's Model API is told to resize.
-_RESIZE = {"stretch": "standard", "letterbox": "fit_to_window_letterbox"}
+_RESIZE = {"stretch": "standard", "letterbox": "fit_to_window_letterbox", "crop": "crop"}
+_YOLO, _BOXES = "YOLOv8", "detections"
+# From x0, y0, x1, y1 to the centre's x and y, width, height.
+_TO_CENTRES = ((0.5, 0, -1, 0), (0, 0.5, 0, -1), (0.5, 0, 1, 0), (0, 0.5, 0, 1))
+# Pillow's weights of red, green and blue in grey, exact in float32.
+_LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 
 
 def write_openvino(
@@ -26,7 +32,9 @@ def write_openvino(
     """Write `model.xml` and `model.bin` into the folder `out`, float32 and not compressed further.
 
     `layers_of(model, operator)` names the layers that hold an operator, for the message that one is lacking. `rt_info`
-    holds what OpenVINO's Model API reads: the kind of model, labels, how images are resized.
+    holds what OpenVINO's Model API reads: the kind of model, labels, how images are resized. For it, too, a model of
+    grey images takes RGB, from which it makes Pillow's grey, and boxes and their scores are one output, "detections",
+    float32 (N, 4 + C, A), with boxes as x and y of the centre, width, height: what its YOLOv8 wrapper reads.
 
     Raises:
         RefusedError: the model holds an operation that OpenVINO does not have.
@@ -48,6 +56,10 @@ def write_openvino(
             fix="run the bundle with ONNX Runtime, or change the net",
             code="target_operator",
         ) from error
+    if bundle.preparation.channels == 1:
+        converted = _taking_rgb(converted)
+    if task_of(bundle.task_name).foreign.get("openvino") == _YOLO:
+        converted = _with_one_output(converted)
     for name, value in _model_info(bundle).items():
         converted.set_rt_info(value, ["model_info", name])
     ov.save_model(converted, str(out / "model.xml"), compress_to_fp16=False)
@@ -61,6 +73,7 @@ def _model_info(bundle: Bundle) -> dict[str, Any]:
         # A label is one word to the Model API.
         "labels": " ".join(n.replace(" ", "_") for n in bundle.labels.names),
         "resize_type": _RESIZE.get(bundle.preparation.fit, "standard"),
+        "pad_value": str(bundle.preparation.fill),
         "reverse_input_channels": "False",
         "eyewright_task": task.name,
     }
@@ -69,7 +82,55 @@ def _model_info(bundle: Bundle) -> dict[str, Any]:
     if [len(o.shape) for o in task.outputs if o.sums] == [1]:
         # The probabilities are the model's own; nothing is to be done to them.
         info |= {"output_raw_scores": "True", "topk": str(min(5, len(bundle.labels)))}
+    if [len(o.shape) for o in task.outputs if o.sums] == [3]:
+        # The Model API stretches a mask to the image, whatever the image's fit was, and does not name the background.
+        info |= {"resize_type": "standard", "labels": " ".join(info["labels"].split(" ")[1:])}
+    if task.foreign.get("openvino") == _YOLO:
+        points = bundle.thresholds
+        info |= {
+            # One for all classes: the lowest, so that none of what we show is lost.
+            "confidence_threshold": str(0.25 if points is None else round(float(points.min()), 6)),
+            "iou_threshold": str(bundle.decoding.get("iou", DEFAULT_IOU)),
+            "scale_values": "1.0",
+        }
     return info
+
+
+def _taking_rgb(model: Any) -> Any:
+    """Give the model of grey images an input of RGB, uint8 (N, H, W, 3), under the same name."""
+    from openvino import Model, PartialShape, Type, opset13
+
+    (old,) = model.get_parameters()
+    name = old.output(0).get_any_name()
+    shape = old.get_partial_shape()
+    new = opset13.parameter(PartialShape([*list(shape)[:3], 3]), Type.u8, name=name)
+    # One plane at a time: a factor per channel after the resizing that the Model API puts before it is applied along
+    # another axis by OpenVINO 2025.4.
+    planes = opset13.split(opset13.convert(new, "f32"), opset13.constant(np.int64(3)), 3).outputs()
+    light = opset13.constant(np.float32(0.5))
+    for plane, weight in zip(planes, _LUMA, strict=True):
+        light = opset13.add(light, opset13.multiply(plane, opset13.constant(np.float32(weight))))
+    grey = opset13.convert(opset13.floor(light), "u8")
+    for consumer in old.output(0).get_target_inputs():
+        consumer.replace_source_output(grey.output(0))
+    results = model.get_results()
+    made = Model(results, [new], model.get_friendly_name())
+    made.input(0).set_names({name})
+    return made
+
+
+def _with_one_output(model: Any) -> Any:
+    """Join "boxes" and "scores" into "detections"."""
+    from openvino import Model, opset13
+
+    outputs = {o.get_any_name(): o.get_node().input_value(0) for o in model.outputs}
+    boxes = opset13.matmul(outputs["boxes"], opset13.constant(np.array(_TO_CENTRES, np.float32)), False, False)
+    joined = opset13.concat([boxes, outputs["scores"]], 2)
+    turned = opset13.transpose(joined, opset13.constant(np.array([0, 2, 1])))
+    result = opset13.result(turned)
+    made = Model([result], model.get_parameters(), model.get_friendly_name())
+    made.output(0).set_names({_BOXES})
+    return made
 
 
 def openvino_session(data: Mapping[str, bytes], *, threads: int | None = None) -> "OpenVinoSession":
@@ -103,11 +164,25 @@ class OpenVinoSession:
     def __init__(self, compiled: Any, held: Any) -> None:
         self._compiled, self._held = compiled, held
         self._request = compiled.create_infer_request()
+        self._joined = any(_BOXES in output.get_names() for output in compiled.outputs)
+        shapes = {i.get_any_name(): i.get_partial_shape() for i in compiled.inputs}
+        self._channels = {n: s[3].get_length() for n, s in shapes.items() if len(s) == 4 and s[3].is_static}
 
     def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], options: Any = None) -> list[NDArray[Any]]:
-        """Give the outputs of these names."""
-        self._request.infer(dict(feeds))
+        """Return the outputs of these names."""
+        self._request.infer({name: self._as_taken(name, pixels) for name, pixels in feeds.items()})
+        if self._joined:
+            found = np.swapaxes(np.array(self._request.get_tensor(_BOXES).data), 1, 2)
+            halves = found[..., 2:4] / 2
+            corners = np.concatenate([found[..., :2] - halves, found[..., :2] + halves], -1)
+            named = {"boxes": corners, "scores": np.ascontiguousarray(found[..., 4:])}
+            return [named[name] for name in names]
         return [np.array(self._request.get_tensor(name).data) for name in names]
+
+    def _as_taken(self, name: str, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Repeat grey for a model that takes RGB: grey of equal channels is that grey, to the bit."""
+        wanted = self._channels.get(name)
+        return np.repeat(pixels, 3, 3) if wanted == 3 and pixels.ndim == 4 and pixels.shape[3] == 1 else pixels
 
 
 def import_openvino() -> Any:

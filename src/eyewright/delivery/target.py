@@ -267,10 +267,12 @@ def _openers(
     others: Mapping[str, Callable[[Mapping[str, bytes]], Any]] | None,
 ) -> dict[str, Callable[[Mapping[str, bytes]], Any]]:
     from eyewright.delivery.openvino import openvino_session
+    from eyewright.delivery.transformers_js import pipeline_session
     from eyewright.delivery.web import web_session
 
     theirs = {name: target.session for name, target in installed_targets().items()}
-    return {**theirs, "openvino": openvino_session, "web": web_session, **(others or {})}
+    own = {"openvino": openvino_session, "web": web_session, "transformers.js": pipeline_session}
+    return {**theirs, **own, **(others or {})}
 
 
 def _opened(

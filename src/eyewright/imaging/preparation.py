@@ -59,7 +59,7 @@ class Preparation:
     pixels and cuts out the centre. Resampling is Pillow's, antialiased, in 8 bits: the same bits on
     every machine. Grey is ITU-R 601-2 luma. Scaling to [0, 1] and mean/std live inside the net.
 
-    `steps` are applied first, to the image as it is: a line such as "denoise:nlm | clahe", whose steps keep the size
+    `steps` are applied first, to the image as it is: a line such as "denoise | clahe", whose steps keep the size
     and draw nothing at random. They travel as JSON, and need the extra `pixels` wherever the model is used.
 
     >>> prepare = Preparation((4, 4), fit="letterbox")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.core.errors import OutputError, RefusedError, UsageError, spelling_hint
+from eyewright.core.errors import MissingExtraError, OutputError, RefusedError, UsageError, spelling_hint
 from eyewright.core.installed import installed
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent
 from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch, run_in
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eyewright.delivery.benchmark import Bench
     from eyewright.evaluation.parity import Parity
 
-TARGETS = ("onnx", "openvino", "web", "torch", "executorch", "docker", "systemd")
+TARGETS = ("onnx", "openvino", "web", "transformers.js", "torch", "executorch", "docker", "systemd")
 """Where `eyewright export --to` takes a model."""
 
 _OF_WEIGHTS = ("torch", "executorch")
@@ -47,10 +47,11 @@ def deliver(
 ) -> Delivered:
     """Make a bundle, or the bundle inside a run, ready for another runtime, in the folder `out`.
 
-    "openvino" is Intel's intermediate representation, "web" a folder of static files that runs in a browser, "torch" a
-    `torch.export` program, "executorch" that program lowered for PyTorch's small runtime, "docker" and "systemd" serve
-    the bundle. A target with a model passes the parity gate: it answers as the bundle does on every validation image
-    of `data` (a run knows its own), or on the bundle's golden images where there are no others.
+    "openvino" is Intel's intermediate representation, "web" a folder of static files that runs in a browser,
+    "transformers.js" what its `pipeline("image-classification")` opens, "torch" a `torch.export` program, "executorch"
+    that program lowered for PyTorch's small runtime, "docker" and "systemd" serve the bundle. A target with a model
+    passes the parity gate: it answers as the bundle does on every validation image of `data` (a run knows its own), or
+    on the bundle's golden images where there are no others.
 
     Raises:
         ParityError: the target answers otherwise; nothing is left at `out`.
@@ -99,6 +100,8 @@ def _write(to: str, bundle: "Bundle", model: bytes, source: Path, stage: Path, r
 
         size = write_web(bundle, model, stage, runtime=None if runtime is None else Path(runtime))
         return {"download_bytes": size, "onnxruntime_web": RUNTIME_VERSION}
+    if to == "transformers.js":
+        return _write_pipeline(bundle, model, stage)
     if to in _OF_WEIGHTS:
         return _write_weights(to, bundle, stage)
     if to not in TARGETS:
@@ -109,6 +112,21 @@ def _write(to: str, bundle: "Bundle", model: bytes, source: Path, stage: Path, r
 
     (write_docker if to == "docker" else write_systemd)(bundle, source, stage)
     return {}
+
+
+def _write_pipeline(bundle: "Bundle", model: bytes, stage: Path) -> dict[str, Any]:
+    from importlib.util import find_spec
+
+    from eyewright.delivery.transformers_js import write_pipeline
+
+    if find_spec("onnx") is None:
+        raise MissingExtraError(
+            "the transformers.js target needs onnx, which is not installed", fix="pip install 'eyewright[train]'"
+        )
+    from eyewright.exporting.pixel_values import with_pixel_values
+
+    write_pipeline(bundle, model, stage, wrap=with_pixel_values)
+    return {"files": ["config.json", "preprocessor_config.json", bundle.manifest.model]}
 
 
 def _layers_of() -> Any:

@@ -16,7 +16,15 @@ from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import checked_output, write_bytes, write_json, write_text
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.encode import encode_image
-from eyewright.imaging.segmentation import COLUMNS, Region, coco_annotations, draw_regions, measure_regions, segment
+from eyewright.imaging.segmentation import (
+    COLUMNS,
+    Region,
+    coco_annotations,
+    draw_regions,
+    measure_regions,
+    segment,
+    settle,
+)
 from eyewright.imaging.steps import Steps, parse_steps
 from eyewright.metrics.regions import region_scores
 
@@ -25,7 +33,11 @@ _COCO_REGIONS = 5000
 
 @dataclass(frozen=True)
 class Segmented:
-    """A segmented picture: label map int32 (H, W), its regions, scores against a truth if one was given, the files."""
+    """A segmented picture: label map int32 (H, W), its regions, scores against a truth if one was given, the files.
+
+    `dark` says which side of the cut was labelled: dark things on a bright ground, or bright things on a dark one; None
+    for methods that have no such sides.
+    """
 
     source: Path
     method: str
@@ -33,6 +45,7 @@ class Segmented:
     regions: tuple[Region, ...]
     scores: Mapping[str, float]
     paths: Mapping[str, Path]
+    dark: bool | None = None
 
 
 def segment_file(
@@ -69,7 +82,9 @@ def segment_file(
             raise UsageError(
                 "expected steps that keep the picture's size", fix="process it first, then segment the result"
             )
-    labels = segment(worked, method, **(values or {}))
+    full = settle(worked, method, values or {})
+    dark = full["dark"] if "dark" in full and full.get("markers", "auto") == "auto" else None
+    labels = segment(worked, method, **full)
     regions = measure_regions(labels, image)
     scores: dict[str, float] = {}
     if truth is not None:
@@ -82,8 +97,8 @@ def segment_file(
                 code="truth_size",
             )
         scores = region_scores(labels, known)
-    paths = {} if out is None else _write(Path(out), path, image, labels, regions, scores, method, overwrite)
-    return Segmented(path, method, labels, regions, scores, paths)
+    paths = {} if out is None else _write(Path(out), path, image, labels, regions, scores, method, dark, overwrite)
+    return Segmented(path, method, labels, regions, scores, paths, dark)
 
 
 def _read_labels(path: Path) -> NDArray[np.int64]:
@@ -98,7 +113,7 @@ def _read_labels(path: Path) -> NDArray[np.int64]:
 
 def _write(
     folder: Path, source: Path, image: NDArray[Any], labels: NDArray[np.int32], regions: tuple[Region, ...],
-    scores: Mapping[str, float], method: str, overwrite: bool,
+    scores: Mapping[str, float], method: str, dark: bool | None, overwrite: bool,
 ) -> dict[str, Path]:  # fmt: skip
     names = {
         "labels": "labels.png",
@@ -124,7 +139,8 @@ def _write(
     for region in regions:
         rows.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(region).items()})
     write_text(paths["table"], table.getvalue())
-    about = {"source": source.name, "method": method, "size_hw": list(labels.shape), "scores": dict(scores)}
+    sides = {} if dark is None else {"dark": dark}
+    about = {"source": source.name, "method": method, **sides, "size_hw": list(labels.shape), "scores": dict(scores)}
     write_json(paths["regions"], {**about, "regions": [asdict(r) for r in regions]})
     if len(regions) <= _COCO_REGIONS:
         write_json(paths["coco"], coco_annotations(labels, regions, source.name))

@@ -276,6 +276,7 @@ TASK = Task(
         {
             "hub": "image-classification",
             "openvino": "Classification",
+            "transformers.js": "image-classification",
             "problem_type": "single_label_classification",
             "label-studio": "Choices",
         }

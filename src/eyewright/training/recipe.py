@@ -55,7 +55,7 @@ class Recipe:
     so on a GPU and never on a CPU. `freeze` is the share of the run in which a pretrained net's head alone is
     trained; `layer_decay` multiplies the learning rate of every layer by that much for each layer above it.
 
-    `steps` are done to every image first, here and wherever the model is used, such as "denoise:nlm | clahe".
+    `steps` are done to every image first, here and wherever the model is used, such as "denoise | clahe".
     """
 
     task: str = "auto"

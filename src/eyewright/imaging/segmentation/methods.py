@@ -4,7 +4,7 @@ A label map is int32 (H, W). In those of thresholds, watershed, GrabCut and floo
 superpixels cover the whole image with labels from 1.
 """
 
-__all__ = ["SEGMENTERS", "Segmenter", "segment"]
+__all__ = ["SEGMENTERS", "Segmenter", "segment", "settle"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.imaging.segmentation.ground import is_ground_bright
 from eyewright.imaging.segmentation.regions import connected
 from eyewright.imaging.steps.arrays import Pixels, extra, luma, opencv, to_unit
 from eyewright.imaging.steps.kinds import Parameter, number, numbers, switch, whole
@@ -44,6 +45,24 @@ def segment(image: Pixels, method: str = "otsu", **values: Any) -> Labels:
     Raises:
         UsageError: an unknown method or parameter, or a value outside its range.
     """
+    full = settle(image, method, values)
+    return SEGMENTERS[method].call(image, **full)
+
+
+def settle(image: Pixels, method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every parameter of `method` for this image: given, by default, or decided from the picture.
+
+    `dark`, where it is "auto", becomes True or False (see `ground.is_ground_bright`). What is returned gives `segment`
+    the same answer again.
+
+    >>> page = np.full((40, 40), 230, np.uint8)
+    >>> page[10:20, 10:30] = 20
+    >>> settle(page, "otsu", {})
+    {'dark': True, 'smallest': 16}
+
+    Raises:
+        UsageError: an unknown method or parameter, or a value outside its range.
+    """
     kind = SEGMENTERS.get(method)
     if kind is None:
         raise UsageError(f"there is no method {method!r}", fix=spelling_hint(method, SEGMENTERS), code="method")
@@ -61,7 +80,29 @@ def segment(image: Pixels, method: str = "otsu", **values: Any) -> Labels:
     missing = [name for name, value in full.items() if value is None]
     if missing:
         raise UsageError(f"{method} needs {missing[0]!r}: {known[missing[0]].about}", fix=f"pass {missing[0]}=...")
-    return kind.call(image, **full)
+    if full.get("dark") == "auto":
+        full["dark"] = _dark(image, method, full)
+    return full
+
+
+def _dark(image: Pixels, method: str, values: Mapping[str, Any]) -> bool:
+    """Decide whether things are darker than their ground, by the cut that the method makes."""
+    plane = luma(image)
+    if method == "watershed" and values["markers"] != "auto":
+        return False
+    if method == "adaptive":
+        # What lies above and below the local mean, so that uneven light does not count.
+        levels, local = _local_mean(plane, values["window"])
+        plane = np.clip(levels - local + np.float32(128), 0, 255).astype(np.uint8)
+    cut, _ = opencv().threshold(plane, 0, 1, opencv().THRESH_OTSU)
+    return is_ground_bright(plane, plane > cut)
+
+
+def _local_mean(plane: Pixels, window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the levels of 0-255 and their Gaussian mean over `window` pixels."""
+    cv2 = opencv()
+    levels: NDArray[np.float32] = to_unit(plane) * np.float32(255)
+    return levels, cv2.GaussianBlur(levels, (window | 1, window | 1), 0, borderType=cv2.BORDER_REPLICATE)
 
 
 def _eight(image: Pixels) -> NDArray[np.uint8]:
@@ -87,9 +128,7 @@ def _otsu(image: Pixels, *, dark: bool, smallest: int) -> Labels:
 
 def _adaptive(image: Pixels, *, window: int, offset: float, dark: bool, smallest: int) -> Labels:
     """Cut at the local Gaussian mean less `offset`, for uneven light; then connected parts."""
-    cv2 = opencv()
-    plane = to_unit(luma(image)) * np.float32(255)
-    local = cv2.GaussianBlur(plane, (window | 1, window | 1), 0, borderType=cv2.BORDER_REPLICATE)
+    plane, local = _local_mean(luma(image), window)
     return _parts(plane > (local + offset if not dark else local - offset), dark, smallest)
 
 
@@ -253,7 +292,12 @@ def _points(rows: Any, shape_hw: tuple[int, ...]) -> list[tuple[int, int]]:
     return points
 
 
-_DARK = switch("dark", False, "things are dark on a bright ground")
+_DARK = switch(
+    "dark",
+    "auto",
+    "things are dark on a bright ground; auto: the ground is what reaches the border most and varies least",
+    choices=("auto",),
+)
 _SMALLEST = whole("smallest", 16, 1, 10**8, "smaller regions are left out, in pixels")
 
 SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(

@@ -24,11 +24,17 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             denoise.denoise,
             "denoise",
             "take noise away",
-            "denoise:nlm,strength=5",
+            "denoise:bilateral,strength=20",
             (
-                word("method", "nlm", denoise.METHODS, "which filter"),
+                word("method", denoise.METHODS[0], denoise.METHODS, "which filter"),
                 number(
-                    "strength", "auto", 0, 255, "levels of 0-255; pixels for gaussian and median", choices=("auto",)
+                    "strength",
+                    "auto",
+                    0,
+                    255,
+                    "levels of 0-255; pixels for gaussian and median",
+                    choices=("auto",),
+                    only=denoise.METHODS[1:],
                 ),
                 whole("patch", 7, 3, 21, "side of the patches that are compared", only=("nlm",), odd=True),
                 whole("search", 21, 5, 61, "side of the area that is searched", only=("nlm",), odd=True),

@@ -1,10 +1,10 @@
 """Denoise: six classic filters, and the strength that the noise asks for.
 
 OpenCV does Gaussian, median, bilateral and non-local means; scikit-image total variation and wavelets. Chosen by
-benchmarks/steps.py and benchmarks/denoising.py.
+benchmarks/steps.py and benchmarks/denoising.py; the default by benchmarks/denoiser_choice.py.
 """
 
-__all__ = ["METHODS", "auto_strength", "denoise", "noise_level"]
+__all__ = ["METHODS", "auto_strength", "choose", "denoise", "noise_level"]
 
 import warnings
 from collections.abc import Callable
@@ -16,13 +16,16 @@ from eyewright.core.errors import UsageError
 from eyewright.core.rng import generator
 from eyewright.imaging.steps.arrays import Pixels, back_to, extra, opencv, per_channel, to_unit, top_of
 
-METHODS = ("nlm", "wavelet", "tv", "bilateral", "gaussian", "median")
+METHODS = ("auto", "bilateral", "gaussian", "wavelet", "tv", "nlm", "median")
+"""The filters by name; "auto" takes one of the three that follow it."""
+
+_CHOSEN_FROM = ("bilateral", "gaussian", "wavelet")
 
 
 def denoise(
     image: Pixels,
     *,
-    method: str = "nlm",
+    method: str = METHODS[0],
     strength: float | str = "auto",
     patch: int = 7,
     search: int = 21,
@@ -30,9 +33,13 @@ def denoise(
 ) -> Pixels:
     """Take noise away.
 
+    `method` "auto" takes of bilateral, gaussian and wavelet the one with the least expected error on this image, with
+    its strength (`choose`): edges ask for the first, smooth pictures for the second, fine texture for the third.
+
     `strength` is in levels of 0-255 for "nlm" (h), "wavelet" (the noise's sigma), "tv" (the weight times 255) and
     "bilateral" (the range's sigma), in pixels for "gaussian" (sigma) and "median" (radius). "auto" measures the noise
-    and takes the strength with the least expected error (`auto_strength`).
+    and takes the strength with the least expected error (`auto_strength`). What is measured is white noise: blocks and
+    ringing of JPEG are none, so that "auto" leaves them as they are; give a strength for those.
 
     - gaussian: each pixel becomes the mean of its surroundings weighted by exp(-d^2 / 2 s^2).
     - median: the middle value of a square window; for single wrong pixels.
@@ -50,6 +57,14 @@ def denoise(
     True
     """
     filters = _filters(patch, search, reach)
+    if method == "auto":
+        if strength != "auto":
+            raise UsageError(
+                "denoise: a strength belongs to a method, and 'auto' chooses both",
+                fix="name the method, as in denoise:bilateral,strength=20",
+                code="step_parameter",
+            )
+        method, strength = choose(image)
     if strength == "auto":
         strength = auto_strength(image, method=method, patch=patch, search=search, reach=reach)
     if method == "median" and float(strength) > 31:
@@ -105,8 +120,28 @@ def _plane_level(plane: NDArray[np.float32]) -> float:
     return sigma
 
 
-def auto_strength(image: Pixels, *, method: str = "nlm", patch: int = 7, search: int = 21, reach: float = 2.0) -> float:
-    """Give the strength with the least expected squared error for this image.
+def choose(image: Pixels) -> tuple[str, float]:
+    """Return the filter of bilateral, gaussian and wavelet with the least expected squared error, and its strength.
+
+    Expected as in `auto_strength`; ("bilateral", 0.0) where the image holds no noise to speak of.
+
+    >>> ramp = np.linspace(60, 190, 64).astype(np.float32) + np.zeros((64, 1), np.float32)
+    >>> choose((ramp + generator(0, "n").normal(0, 10, ramp.shape)).round().astype(np.uint8))[0]
+    'gaussian'
+    """
+    sigma = noise_level(image)
+    if sigma < _LEAST_NOISE:
+        return _CHOSEN_FROM[0], 0.0
+    windows = _windows(image)
+    found = [(*_least_risk(windows, name, _filters(7, 21, 2.0)[name], sigma), name) for name in _CHOSEN_FROM]
+    _, strength, name = min(found)
+    return name, strength
+
+
+def auto_strength(
+    image: Pixels, *, method: str = "bilateral", patch: int = 7, search: int = 21, reach: float = 2.0
+) -> float:
+    """Return the strength of `method` with the least expected squared error for this image.
 
     The error against the clean image cannot be measured, but it can be estimated without it: Stein's unbiased risk
     estimate, |f(y) - y|^2 - s^2 + 2 s^2 div f(y), with the divergence measured by one random probe (Ramani, Blu and
@@ -114,13 +149,19 @@ def auto_strength(image: Pixels, *, method: str = "nlm", patch: int = 7, search:
     image holds no noise to speak of.
     """
     sigma = noise_level(image)
-    if sigma < 0.5:
+    if sigma < _LEAST_NOISE:
         return 0.0
-    windows = _windows(image)
-    apply = _filters(patch, search, reach)[method]
+    return _least_risk(_windows(image), method, _filters(patch, search, reach)[method], sigma)[1]
+
+
+def _least_risk(
+    windows: list[Pixels], method: str, apply: Callable[[Pixels, float], Pixels], sigma: float
+) -> tuple[float, float]:
+    """Return the least risk that a strength of this filter has, and that strength."""
     risk = _Risk(windows, apply, sigma)
     if method == "median":
-        return min((0.0, 1.0, 2.0, 3.0, 4.0), key=risk)
+        best = min((0.0, 1.0, 2.0, 3.0, 4.0), key=risk)
+        return risk(best), best
     grid = np.array(_GRID[method]) * (1.0 if method == "gaussian" else sigma)
     at = int(np.argmin([risk(s) for s in grid]))
     low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
@@ -129,10 +170,11 @@ def auto_strength(image: Pixels, *, method: str = "nlm", patch: int = 7, search:
     for _ in range(4):
         a, b = high - golden * (high - low), low + golden * (high - low)
         low, high = (low, b) if risk(a) < risk(b) else (a, high)
-    best = min((*risk.seen, 0.0), key=risk)
-    return float(best)
+    best = float(min((*risk.seen, 0.0), key=risk))
+    return risk(best), best
 
 
+_LEAST_NOISE = 0.5
 _GRID = {
     "gaussian": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0),
     "bilateral": (0.5, 1.0, 1.5, 2.0, 2.6, 3.4, 4.5, 6.5),

@@ -38,7 +38,7 @@ _SHOWN = {
     "perspective": "perspective:60 20/300 40/320 230/20 200",
     "deskew": "rotate:-6,expand=false | deskew",
     "dehaze": "corrupt:fog,severity=2 | dehaze:0.95",
-    "denoise": "corrupt:gaussian_noise,severity=1 | denoise:nlm",
+    "denoise": "corrupt:gaussian_noise,severity=1 | denoise",
     "median": "corrupt:impulse_noise,severity=2 | median:3",
     "gamma": "gamma:2.2",
     "unsharp": "smooth:gaussian,size=1.2 | unsharp:radius=2,amount=1.5",

@@ -84,7 +84,7 @@ class Parameter:
         if self.kind == "word":
             return "one of " + ", ".join(self.choices)
         if self.kind == "switch":
-            return "true or false"
+            return ", ".join([*self.choices, "true or false"])
         if self.kind == "numbers":
             return "rows of numbers such as 0 -1 0/-1 5 -1/0 -1 0"
         if self.kind == "size":
@@ -125,8 +125,8 @@ def word(name: str, default: str | None, choices: tuple[str, ...], about: str, *
     return Parameter(name, "word", default, about, choices=choices, **more)
 
 
-def switch(name: str, default: bool, about: str, **more: Any) -> Parameter:
-    """Declare a yes or no."""
+def switch(name: str, default: bool | str, about: str, **more: Any) -> Parameter:
+    """Declare a yes or no; names for what is decided later, such as "auto", may be given as `choices`."""
     return Parameter(name, "switch", default, about, **more)
 
 
