@@ -249,7 +249,7 @@ def evaluate(
 
     predictor, owner = load_model(model)
     warnings = list(owner.about.get("warnings", [])) if owner is not None else []
-    left_out = ""
+    left_out, own = "", data is None
     if data is None:
         if owner is None:
             raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
@@ -279,7 +279,11 @@ def evaluate(
         dataset,
         seed=seed,
         temperature=_temperature(predictor),
-        sections={"thresholds": _points_of(predictor), **_sections(owner, warnings, dataset)},
+        sections={
+            "thresholds": _points_of(predictor),
+            **_sections(owner, warnings, dataset),
+            "account": owner.about["dataset"].get("account", {}) if owner and own else dataset.account.to_json(),
+        },
         provenance={**_report_provenance(predictor, owner), "measured_on": _measured_on(dataset)},
         novelty=novelty,
         quiet=quiet,
@@ -307,6 +311,7 @@ def compare(
     allow_leaks: bool = False,
     seed: int = 0,
     quiet: bool = True,
+    say: Say = silent,
 ) -> "Comparison":
     """Tell whether B is better than A on the same images, and whether the difference is more than chance.
 
@@ -328,6 +333,8 @@ def compare(
     else:
         task = first.task_name
         dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        if summary := dataset.account.summary():
+            say(summary)
     known = known_images(owner_a or first) | known_images(owner_b or second)
     seen = count_seen(dataset, known, quiet=quiet) if known else 0
     if seen and not allow_leaks:
