@@ -161,3 +161,52 @@ def outlined(scenes: Path, tmp_path_factory: pytest.TempPathFactory):
 def painted(scenes: Path, tmp_path_factory: pytest.TempPathFactory):
     """A whole `run` of semantic segmentation on the scenes, once a session. Do not write into it."""
     return _scene_run(scenes, tmp_path_factory, "segment", epochs=10, batch=8)
+
+
+KILLED = b"a decoder ends here by "
+_KILLER = """
+import os, signal, sys
+from PIL import Image
+
+opened = Image.open
+spared = {"read_thumbnail", "probe_image"}
+
+def names(frame):
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
+
+def open_or_die(source, *args, **kwargs):
+    content = source.getvalue() if hasattr(source, "getvalue") else b""
+    at = content.rfind(KILLED)
+    if at >= 0:
+        words = content[at + len(KILLED):].decode().split()
+        if "later" not in words or not spared & set(names(sys._getframe())):
+            os.kill(os.getpid(), getattr(signal, words[0]))
+    return opened(source, *args, **kwargs)
+
+Image.open = open_or_die
+"""
+
+
+@pytest.fixture
+def killing(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """A function that marks an encoded image: the decoder of a child process that opens it is ended by a signal.
+
+    With `later` it is not ended while the file is looked over, only when its pixels are needed. In this process the
+    image is a sound one, so that a read that takes place here is noticed.
+    """
+    folder = tmp_path_factory.mktemp("killer")
+    (folder / "sitecustomize.py").write_text(f"KILLED = {KILLED!r}\n{_KILLER}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    return lambda data, signal="SIGSEGV", later=False: data + KILLED + signal.encode() + b" later" * later
+
+
+@pytest.fixture
+def isolated():
+    """Decode in worker processes, as the command line does."""
+    from eyewright.imaging import isolation
+
+    isolation.isolate_decoding()
+    yield
+    isolation.decode_here()

@@ -183,3 +183,40 @@ def test_convert_names_what_was_lost_and_says_so_by_its_exit_code(
     lost = [text for text in told["lost"] if text.startswith("annotations left out")]
     assert len(lost) == (0 if whole else 1)
     assert whole or "(1; marks.json:" in lost[0]
+
+
+@pytest.mark.parametrize("given", [{"category_id": "Bolt "}, {"category_name": "bolt"}, {"category": "bolt"}])
+def test_a_coco_category_may_be_given_by_its_name(tmp_path: Path, given: dict[str, object]) -> None:
+    content = coco(
+        {"bbox": [5, 6, 10, 8], **given}, {"bbox": [1, 1, 4, 4]}, {"bbox": [2, 2, 4, 4], "category_id": "nut"}
+    )
+    if "category_id" not in given:
+        del content["annotations"][0]["category_id"]  # type: ignore[attr-defined]
+    put(picture(tmp_path, "one.png"), "marks.json", content)
+    assert boxes(tmp_path) == {"one.png": [("bolt", [5, 6, 15, 14]), ("bolt", [1, 1, 5, 5])]}
+    account = open_dataset(tmp_path).account
+    assert (account.read, account.n_dropped) == (2, 1)
+    assert "a category that is given by its name (1;" in texts(account.repaired)
+    assert "their category is not listed" in texts(account.dropped)
+
+
+def test_a_coco_category_of_two_names_is_not_guessed(tmp_path: Path) -> None:
+    content = coco({"bbox": [5, 6, 10, 8], "category_id": "BOLT"})
+    content["categories"] = [{"id": 3, "name": "bolt"}, {"id": 4, "name": "Bolt"}]
+    put(picture(tmp_path, "one.png"), "marks.json", content)
+    assert open_dataset(tmp_path).account.n_dropped == 1
+
+
+def test_a_yolo_class_may_be_given_by_its_name(tmp_path: Path) -> None:
+    for k in range(2):
+        picture(tmp_path, f"images/{k}.png")
+    put(tmp_path, "data.yaml", "names: [bolt, traffic light]\ntrain: images\n")
+    put(tmp_path, "labels/0.txt", "bolt 0.5 0.5 0.25 0.25\nTraffic light 0.5 0.5 0.5 0.5\n1 0.5 0.5 0.5 0.5\n")
+    put(tmp_path, "labels/1.txt", "nut 0.5 0.5 0.25 0.25\nbolt, 0.1,0.1,0.9,0.1,0.9,0.9\n")
+    data = open_dataset(tmp_path)
+    assert [[data.labels.names[i] for i in s.target.label_ids] for s in data.samples] == [
+        ["bolt", "traffic light", "traffic light"],
+        ["bolt"],
+    ]
+    assert (data.account.read, data.account.n_dropped) == (4, 1)
+    assert "a class that is given by its name (3;" in texts(data.account.repaired)

@@ -393,7 +393,7 @@ FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "a class id out of range": (lambda f: sound_yolo(f, "5 0.5 0.5 0.1 0.1\n"), "class_id", LABELS),
     "a negative class id": (lambda f: sound_yolo(f, "-1 0.5 0.5 0.1 0.1\n"), "class_id", LABELS),
-    "a line of words": (lambda f: sound_yolo(f, "cat 0.5 0.5 0.1 0.1\n"), "annotation", LABELS),
+    "a line of words": (lambda f: sound_yolo(f, "word 0.5 0.5 0.1 0.1\n"), "annotation", LABELS),
     "a line of four numbers": (lambda f: sound_yolo(f, "1 0.5 0.5 0.1\n"), "annotation", LABELS),
     "pixels where shares should be": (lambda f: sound_yolo(f, "1 40 30 10 10\n"), "box_outside", LABELS),
     "not a number": (lambda f: sound_yolo(f, "1 nan 0.5 0.1 0.1\n"), "annotation", LABELS),

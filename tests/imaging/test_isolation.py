@@ -2,29 +2,26 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from eyewright.core.errors import UnreadableImageError
+from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.data import open_dataset, scan_dataset
-from eyewright.imaging import encode_image, isolation, read_image
+from eyewright.imaging import decode, encode_image, isolation
 from eyewright.imaging.decode import read_thumbnail
-from eyewright.imaging.isolation import LookPool, decode_isolated
+from eyewright.imaging.headers import Limits
+from eyewright.imaging.isolation import LookPool
 from eyewright.imaging.sources import read_named
+from eyewright.imaging.workers import Worker
 
 
 @pytest.fixture(autouse=True)
 def _jobs(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *(p for p in sys.path if p)]))
-
-
-@pytest.fixture
-def isolated():
-    isolation.isolate_decoding()
-    yield
-    isolation._switch.clear()
 
 
 def picture(seed: int) -> bytes:
@@ -51,7 +48,7 @@ def test_a_scan_in_workers_finds_what_a_scan_in_process_finds(tmp_path, isolated
     (tmp_path / "a" / "7.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     data = open_dataset(tmp_path)
     apart = scan_dataset(data, workers=2, quiet=True)
-    isolation._switch.clear()
+    isolation.decode_here()
     within = scan_dataset(data, workers=2, quiet=True)
     np.testing.assert_array_equal(apart.thumbnails, within.thumbnails)
     np.testing.assert_array_equal(apart.colours, within.colours)
@@ -60,14 +57,75 @@ def test_a_scan_in_workers_finds_what_a_scan_in_process_finds(tmp_path, isolated
     ]
 
 
-def test_predicting_reads_files_in_a_worker(tmp_path, isolated, monkeypatch) -> None:
-    (tmp_path / "good.png").write_bytes(picture(1))
-    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nCRASH")
-    monkeypatch.setattr(isolation, "_DECODE", "tests_jobs:decode_or_crash")
-    monkeypatch.setattr(isolation, "_pools", {})
-    np.testing.assert_array_equal(read_named(tmp_path / "good.png"), read_image(tmp_path / "good.png"))
-    with pytest.raises(UnreadableImageError, match=r"bad.png.*crashed"):
-        read_named(tmp_path / "bad.png")
-    np.testing.assert_array_equal(decode_isolated(picture(2)), read_image(picture(2)))
-    for pool in isolation._pools.values():
-        pool.close()
+def test_every_read_of_a_program_gives_what_a_read_in_process_gives(tmp_path, isolated) -> None:
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[271], exif[274] = "maker", 6
+    exif.get_ifd(0x8769)[36867] = "2024:05:06 07:08:09"
+    Image.fromarray(rng.integers(0, 255, (40, 60, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(rng.integers(0, 60_000, (20, 30)).astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(rng.integers(0, 70_000, (20, 30)).astype(np.int32)).save(tmp_path / "numbers.tif")
+    pages = [Image.fromarray(rng.integers(0, 255, (8 + k, 9, 3), np.uint8)) for k in range(3)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:], icc_profile=b"p" * 200)
+    reads = {
+        "image": decode.read_image,
+        "native": lambda p: decode.read_image(p, depth="native", limits=Limits(pixels=10_000)),
+        "reduced": lambda p: decode.read_image(p, at_least=(5, 5)),
+        "picture": lambda p: np.asarray(decode.read_picture(p)),
+        "labels": decode.read_labels,
+        "profile": decode.read_profile,
+        "probe": decode.probe_image,
+        "thumbnail": lambda p: read_thumbnail(p.read_bytes(), 16),
+        "frames": lambda p: list(decode.read_frames(p)),
+    }
+
+    def told(read, path):
+        try:
+            found = read(path)
+        except EyewrightError as error:
+            return type(error), str(error), error.code
+        return [repr(x.tolist()) + str(x.dtype) if isinstance(x, np.ndarray) else x for x in _flat(found)]
+
+    apart = {(k, p.name): told(read, p) for k, read in reads.items() for p in sorted(tmp_path.iterdir())}
+    isolation.decode_here()
+    within = {(k, p.name): told(read, p) for k, read in reads.items() for p in sorted(tmp_path.iterdir())}
+    assert apart == within
+    assert within["probe", "turned.jpg"][0].capture is not None
+    assert len(within["frames", "pages.tif"]) == 6
+
+
+def _flat(found) -> list:
+    return [y for x in found for y in _flat(x)] if isinstance(found, list | tuple) else [found]
+
+
+def test_every_read_survives_a_decoder_that_is_killed(tmp_path, isolated, killing) -> None:
+    path = tmp_path / "bad.png"
+    path.write_bytes(killing(picture(1)))
+    good = tmp_path / "good.png"
+    good.write_bytes(encode_image(np.zeros((4, 5), np.uint8), format="PNG"))
+    reads = [
+        decode.read_image, decode.read_picture, decode.read_labels, decode.read_profile, decode.probe_image,
+        lambda p: read_thumbnail(p.read_bytes(), 8), lambda p: list(decode.read_frames(p)),
+    ]  # fmt: skip
+    for read in reads:
+        with pytest.raises(UnreadableImageError, match="SIGSEGV") as met:
+            read(path)
+        assert met.value.code == "decoder_crashed"
+    read_named(good)
+    path.write_bytes(killing(picture(1), "SIGKILL"))
+    with pytest.raises(UnreadableImageError, match=r"bad.png.*memory") as met:
+        read_named(path)
+    assert met.value.code == "decode_memory"
+
+
+def test_what_this_process_encoded_is_read_in_it(isolated, monkeypatch) -> None:
+    monkeypatch.setattr(isolation, "Worker", None)
+    np.testing.assert_array_equal(decode.read_encoded(picture(3)).shape, (20, 30, 3))
+
+
+def test_a_worker_ends_at_once_even_if_it_ignores_the_end_of_its_input() -> None:
+    worker = Worker("tests_jobs:linger")
+    worker.ask({}, b"")
+    started = time.monotonic()
+    worker.close()
+    assert time.monotonic() - started < 0.4

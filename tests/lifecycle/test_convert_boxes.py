@@ -35,4 +35,4 @@ def test_a_damaged_image_is_counted_and_the_others_are_written(tmp_path) -> None
     (tmp_path / "set" / "a" / "7.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     written = lifecycle.convert(tmp_path / "set", to="imagefolder", out=tmp_path / "out")
     assert (written.images, written.complete) == (4, False)
-    assert "1 images that cannot be read: 'a/7.png'" in written.lost
+    assert "images left out: images cannot be read (1; a/7.png)" in written.lost

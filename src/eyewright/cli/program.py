@@ -112,8 +112,13 @@ def _logged() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-_ISOLATED = frozenset({"run", "doctor", "train", "evaluate", "compare", "predict", "convert", "compress", "monitor"})
-"""The verbs that read folders of images which nobody may have looked at."""
+_ISOLATED = frozenset(
+    {
+        "quickstart", "run", "doctor", "train", "evaluate", "compare", "explain", "predict", "convert", "compress",
+        "export", "import", "monitor", "process", "segment", "encode", "steps",
+    }
+)  # fmt: skip
+"""The verbs that read images which nobody may have looked at."""
 
 
 class _EndedError(EyewrightError):
@@ -129,7 +134,13 @@ def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) ->
     text: list[str] = result.pop("text", [])
     if o.json and not result.pop("silent", False):
         print_json({"verb": verb, "ok": True, "seconds": round(time.monotonic() - started, 3), **result})
-    elif not o.json and (not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps", "monitor")):
+    elif not o.json and o.quiet and verb != "doctor" and result.get("account"):
+        # What was left out is said even then.
+        from eyewright.data.account import Account
+
+        if summary := Account.from_json(result["account"]).summary():
+            warn(summary)
+    if not o.json and (not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps", "monitor")):
         for line in text:
             print(printable(line))
     sys.stdout.flush()

@@ -178,6 +178,7 @@ def _train_folds(o: argparse.Namespace) -> Result:
         "task": found.report.task,
         "out": out,
         "metrics": metrics(found.report),
+        "account": found.runs[0].about["dataset"].get("account", {}),
         "folds": {"between": found.between, "spread": found.spread},
         "text": text,
     }
@@ -207,6 +208,7 @@ def _tune(o: argparse.Namespace) -> Result:
         "out": {"run": found.run.folder.resolve(), "study": (found.folder / "study.db").resolve()},
         "metrics": {metric: value},
         "validation": validation_facts(found.run.about),
+        "account": found.run.about["dataset"].get("account", {}),
         "chosen": dict(found.chosen),
         "trials": list(found.trials),
         "text": text,
@@ -228,6 +230,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         seed=o.seed or 0,
         quiet=is_quiet(o),
     )
+    from eyewright.data.account import Account
     from eyewright.evaluation import said_findings, show_metric, summarise
 
     out = {} if o.out is None else {"report": Path(o.out, "report.html").resolve()}
@@ -235,7 +238,17 @@ def _evaluate(o: argparse.Namespace) -> Result:
     text += [f"{name:20} {show_metric(name, metric)}" for name, metric in report.metrics.items()]
     text += [f"report   {shown_path(p)}" for p in out.values()]
     findings = [finding(f) for f in report.sections.get("findings", ())]
-    return {"task": report.task, "out": out, "metrics": metrics(report), "findings": findings, "text": text}
+    account = report.sections.get("account", {})
+    if summary := Account.from_json(account).summary():
+        text.insert(0, summary)
+    return {
+        "task": report.task,
+        "out": out,
+        "metrics": metrics(report),
+        "account": account,
+        "findings": findings,
+        "text": text,
+    }
 
 
 def _compare(o: argparse.Namespace) -> Result:
@@ -252,6 +265,7 @@ def _compare(o: argparse.Namespace) -> Result:
         group_by=o.group_by,
         seed=o.seed or 0,
         quiet=is_quiet(o),
+        say=warn,
     )
     # A model that got worse is a finding: a script that ships B only if it is no worse can go by the exit code.
     return {"task": found.task, "comparison": found.to_json(), "text": [str(found)], "exit": int(found.better == "a")}

@@ -2,9 +2,11 @@
 
 __all__ = ["Account", "Reason"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+_KINDS = ("dropped", "repaired", "reduced", "left_out")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,19 @@ class Account:
     def with_left_out(self, reason: Reason) -> "Account":
         """Return the account with images that are not used after all, such as those that cannot be decoded."""
         return replace(self, left_out=(*self.left_out, reason)) if reason.n else self
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Account":
+        """Return the account that `to_json` gave.
+
+        >>> account = Account(3, dropped=(Reason("boxes without area", 2, "a.txt", 7),))
+        >>> Account.from_json(account.to_json()) == account
+        True
+        """
+        kinds = {
+            k: tuple(Reason(r["reason"], r["n"], r["path"], r["line"]) for r in content.get(k, ())) for k in _KINDS
+        }
+        return cls(content.get("read", 0), **kinds)
 
     def to_json(self) -> dict[str, Any]:
         """Return the account as plain JSON types, for `--json` and for a run's file."""

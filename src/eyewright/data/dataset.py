@@ -22,6 +22,7 @@ from eyewright.data.grouping import Grouping
 from eyewright.data.label import Label
 from eyewright.data.objects import Objects
 from eyewright.data.tree import Tree
+from eyewright.imaging.decode import name_unreadable
 
 SplitName = Literal["train", "val", "test"]
 
@@ -183,7 +184,8 @@ class Dataset:
         """
         target = self.samples[index].target
         if not isinstance(target, Objects):
-            mask: NDArray[np.uint8] = target.read()
+            with name_unreadable(target.name):
+                mask: NDArray[np.uint8] = target.read()
             if mask.shape != tuple(size_hw):
                 raise DatasetError(
                     f"the mask {target.name!r} is {mask.shape[1]}x{mask.shape[0]}, its image {size_hw[1]}x{size_hw[0]}",
@@ -208,7 +210,9 @@ class Dataset:
 
     def picture(self, index: int) -> Image.Image:
         """Give the pixels of one sample as a Pillow picture in mode RGB, for `Preparation.apply`."""
-        return self.tree.picture(self.samples[index].id)
+        name = self.samples[index].id
+        with name_unreadable(name):
+            return self.tree.picture(name)
 
     def content(self, index: int) -> bytes:
         """Give the bytes that make one sample what it is: the file, or the array behind it."""

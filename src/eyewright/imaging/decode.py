@@ -4,21 +4,25 @@ __all__ = [
     "Depth",
     "ImageInfo",
     "file_bytes",
+    "name_unreadable",
     "probe_image",
+    "read_encoded",
     "read_frames",
     "read_image",
     "read_labels",
     "read_picture",
     "read_profile",
     "read_thumbnail",
+    "send_elsewhere",
 ]
 
 import contextlib
 import functools
+import inspect
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -49,6 +53,11 @@ _R = TypeVar("_R")
 
 _PLUGINS = {"PNM": "PPM"}
 _OPENING = threading.Lock()
+
+Elsewhere = Callable[[str, bytes, Mapping[str, Any]], Any]
+"""Does one of the functions of this module, by its name, with the bytes of a file and its other arguments."""
+
+_elsewhere: list[Elsewhere] = []
 
 
 @dataclass(frozen=True)
@@ -86,12 +95,43 @@ def _named_errors() -> Iterator[None]:
 
 
 def _guarded(read: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Name every error, and do the work in another process where a program has asked for that."""
+    signature = inspect.signature(read)
+
     @functools.wraps(read)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if _elsewhere:
+            # The first argument is the file.
+            (_, source), *given = signature.bind(*args, **kwargs).arguments.items()
+            data = file_bytes(source, kwargs.get("limits") or Limits())  # type: ignore[arg-type]
+            found: _R = _elsewhere[-1](read.__name__, data, dict(given))
+            return found
         with _named_errors():
             return read(*args, **kwargs)
 
     return guarded
+
+
+def send_elsewhere(elsewhere: Elsewhere | None) -> None:
+    """From now on, have what this module decodes decoded by `elsewhere`; None undoes it. For `isolation`."""
+    _elsewhere[:] = [] if elsewhere is None else [elsewhere]
+
+
+@contextlib.contextmanager
+def name_unreadable(name: str) -> Iterator[None]:
+    """Name the file in the error of an image that cannot be read.
+
+    >>> with name_unreadable("a.png"):
+    ...     read_image(b"")
+    Traceback (most recent call last):
+    eyewright.core.errors.UnreadableImageError: 'a.png': the file is empty; ...
+    """
+    try:
+        yield
+    except UnreadableImageError as error:
+        if name in error.message:
+            raise
+        raise type(error)(f"{name!r}: {error.message}", fix=error.fix, code=error.code) from error
 
 
 @_guarded
@@ -125,7 +165,22 @@ def read_image(
         MissingExtraError: HEIF, JPEG XL or 16-bit colour without the extra that reads it.
     """
     limits = limits or Limits()
-    data = file_bytes(source, limits)
+    return _decoded(file_bytes(source, limits), depth, limits, at_least, colour)
+
+
+def read_encoded(data: bytes, *, colour: Literal["srgb", "file"] = "srgb") -> NDArray[np.uint8]:
+    """Read what this process has encoded itself, in 8 bits as `read_image` does, and never in another process.
+
+    Raises:
+        UnreadableImageError: the encoder wrote what cannot be read.
+    """
+    with _named_errors():
+        return np.asarray(_decoded(data, "8", Limits(), None, colour), np.uint8)
+
+
+def _decoded(
+    data: bytes, depth: Depth, limits: Limits, at_least: tuple[int, int] | None, colour: Literal["srgb", "file"]
+) -> Deep:
     header = _checked_header(data, limits)
     if _holds_deep_colour(header) and (depth == "native" or _only_deep(data, header)):
         deep = _deep_colour(data, header)
@@ -232,6 +287,9 @@ def read_frames(
         LimitError: more frames than `limits.frames`; those before have been given.
     """
     limits = limits or Limits()
+    if _elsewhere:
+        yield from _elsewhere[-1]("read_frames", file_bytes(source, limits), {"limits": limits})
+        return
     with _named_errors():
         data = file_bytes(source, limits)
         header = _checked_header(data, limits)

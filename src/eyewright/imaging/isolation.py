@@ -1,33 +1,36 @@
-"""Decode many files of unknown origin so that one which crashes its decoder is named and the others are read.
+"""Decode files of unknown origin in worker processes, so that one which crashes its decoder is named and skipped.
 
-A program switches this on once (`isolate_decoding`); a library decodes in the process that it is called in. Batches go
-to worker processes. When one of them dies, the files of its batch are read one by one, and the culprit is known.
+A program switches this on once (`isolate_decoding`), and everything that `decode` reads from then on is read there; a
+library decodes in the process that it is called in. For many small files there are batches (`LookPool`): when a worker
+dies, the files of its batch are read one by one, and the culprit is known.
 """
 
-__all__ = ["Look", "LookPool", "decode_isolated", "is_isolated", "isolate_decoding", "reduce_files"]
+__all__ = ["Look", "LookPool", "decode_here", "is_isolated", "isolate_decoding", "read_apart", "reduce_files"]
 
-import atexit
 import dataclasses
+import os
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
+from eyewright.imaging import decode
+from eyewright.imaging.capture import Capture
 from eyewright.imaging.decode import ImageInfo, read_thumbnail
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.workers import Bounds, DecodePool, Worker, error_from, told
+from eyewright.imaging.workers import Bounds, Worker, error_from, told
 
 # The user's own files: bounds for a decoder that never ends, not for a large picture.
 _BOUNDS = Bounds(memory=8 * 2**30, cpu_s=600, wall_s=600.0, answers=20_000)
-_DECODE = "eyewright.imaging.worker_main:decode"
-_switch = threading.Event()
-_lock = threading.Lock()
-_pools: dict[str, Any] = {}
+_READ = "eyewright.imaging.isolation:read_apart"
+
+Answer = tuple[dict[str, Any], NDArray[Any] | None]
 
 
 @dataclass(frozen=True)
@@ -40,29 +43,135 @@ class Look:
 
 
 def isolate_decoding() -> None:
-    """From now on, decode what comes from files in worker processes; for programs only."""
-    _switch.set()
+    """From now on, decode in worker processes; for programs only."""
+    if not _readers:
+        _readers.append(_Readers(os.cpu_count() or 1))
+        decode.send_elsewhere(_readers[0])
+
+
+def decode_here() -> None:
+    """Undo `isolate_decoding`."""
+    decode.send_elsewhere(None)
+    while _readers:
+        _readers.pop().close()
 
 
 def is_isolated() -> bool:
     """Tell whether this process decodes in worker processes."""
-    return _switch.is_set()
+    return bool(_readers)
 
 
-def decode_isolated(data: bytes, limits: Limits | None = None) -> NDArray[Any]:
-    """Decode one image as `read_image` does, in a worker process.
+class _Readers:
+    """Worker processes that do the functions of `decode`, for callers on any number of threads; started when needed.
 
-    Raises:
-        UnreadableImageError, LimitError, MissingExtraError: as `read_image`; UnreadableImageError also for a crash.
+    They end with this process: each holds its lifeline.
     """
-    limits = limits or Limits()
-    with _lock:
-        name = f"decode {limits}"
-        if name not in _pools:
-            _pools[name] = DecodePool(1, limits=limits, bounds=_BOUNDS, job=_DECODE)
-            atexit.register(_pools[name].close)
-    pixels: NDArray[Any] = _pools[name].read(data, wait_s=3600.0)
-    return pixels
+
+    def __init__(self, most: int) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+
+    def __call__(self, name: str, data: bytes, given: Mapping[str, Any]) -> Any:
+        if name == "read_frames":
+            return _frames(data, given)
+        request = _request(name, given)
+        with self._free:
+            try:
+                worker = self._idle.get_nowait()
+            except queue.Empty:
+                worker = Worker(_READ, _BOUNDS)
+            try:
+                answer, array = worker.ask(request, data)
+            finally:
+                self._idle.put(worker)
+        return _RESULTS[name](answer, array)
+
+    def close(self) -> None:
+        """End the processes that do nothing now."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return
+
+
+_readers: list[_Readers] = []
+
+
+def _frames(data: bytes, given: Mapping[str, Any]) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
+    # A worker of its own: who reads frames may read other images before the next.
+    worker = Worker(_READ, _BOUNDS)
+    try:
+        answer, frame = worker.ask(_request("read_frames", given), data)
+        while frame is not None:
+            yield frame, answer["shown_at"]
+            answer, frame = worker.ask({"read": "next_frame"})
+    finally:
+        worker.close()
+
+
+def _request(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    limits = given.get("limits")
+    known = {} if limits is None else {"limits": dataclasses.asdict(limits)}
+    return {"read": name, "given": {**{k: v for k, v in given.items() if v is not None}, **known}}
+
+
+_open_frames: list[Iterator[tuple[NDArray[np.uint8], float | None]]] = []
+
+
+def read_apart(request: Mapping[str, Any], data: bytes) -> Answer:
+    """Do one of the functions of `decode`, as the job of a worker process."""
+    name = request["read"]
+    if name == "next_frame":
+        return _next_frame()
+    given = dict(request["given"])
+    if "limits" in given:
+        given["limits"] = Limits(**given["limits"])
+    if name == "read_frames":
+        _open_frames[:] = [decode.read_frames(data, **given)]
+        return _next_frame()
+    return _JOBS[name](data, given)
+
+
+def _next_frame() -> Answer:
+    found = next(_open_frames[0], None)
+    return ({}, None) if found is None else ({"shown_at": found[1]}, found[0])
+
+
+def _read_profile(data: bytes, given: dict[str, Any]) -> Answer:
+    profile = decode.read_profile(data, **given)
+    return {}, None if profile is None else np.frombuffer(profile, np.uint8)
+
+
+def _read_thumbnail(data: bytes, given: dict[str, Any]) -> Answer:
+    info, picture = read_thumbnail(data, **given)
+    return {"info": dataclasses.asdict(info)}, picture
+
+
+_JOBS: Mapping[str, Callable[[bytes, dict[str, Any]], Answer]] = {
+    "read_image": lambda data, given: ({}, decode.read_image(data, **given)),
+    "read_picture": lambda data, given: ({}, np.asarray(decode.read_picture(data, **given))),
+    "read_labels": lambda data, given: ({}, decode.read_labels(data, **given)),
+    "read_profile": _read_profile,
+    "probe_image": lambda data, given: ({"info": dataclasses.asdict(decode.probe_image(data, **given))}, None),
+    "read_thumbnail": _read_thumbnail,
+}
+
+
+def _pixels(answer: Mapping[str, Any], array: NDArray[Any] | None) -> NDArray[Any]:
+    if array is None:
+        raise RuntimeError("the worker gave no pixels")
+    return array
+
+
+_RESULTS: Mapping[str, Callable[[Mapping[str, Any], NDArray[Any] | None], Any]] = {
+    "read_image": _pixels,
+    "read_picture": lambda answer, array: Image.fromarray(_pixels(answer, array)),
+    "read_labels": _pixels,
+    "read_profile": lambda answer, array: None if array is None else array.tobytes(),
+    "probe_image": lambda answer, array: _info_of(answer["info"]),
+    "read_thumbnail": lambda answer, array: (_info_of(answer["info"]), _pixels(answer, array)),
+}
 
 
 class LookPool:
@@ -106,11 +215,16 @@ def _look_of(row: Mapping[str, Any], picture: NDArray[np.uint8]) -> Look:
         if not isinstance(error, UnreadableImageError):
             raise error
         return Look(None, None, error)
-    info = ImageInfo(**{**row["info"], "size_hw": (row["info"]["size_hw"][0], row["info"]["size_hw"][1])})
-    return Look(info, picture)
+    return Look(_info_of(row["info"]), picture)
 
 
-def reduce_files(request: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], NDArray[Any]]:
+def _info_of(told: Mapping[str, Any]) -> ImageInfo:
+    height, width = told["size_hw"]
+    capture = None if told["capture"] is None else Capture(**told["capture"])
+    return ImageInfo(**{**told, "size_hw": (height, width), "capture": capture})
+
+
+def reduce_files(request: Mapping[str, Any], data: bytes) -> Answer:
     """Do `read_thumbnail` for several files, as the job of a worker process."""
     side, at = int(request["side"]), 0
     rows: list[dict[str, Any]] = []

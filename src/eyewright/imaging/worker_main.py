@@ -2,6 +2,7 @@
 
 __all__ = ["decode", "serve"]
 
+import contextlib
 import importlib
 import json
 import os
@@ -38,6 +39,9 @@ def decode(request: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], NDA
 def serve(job: Job, shared: int, memory: int, cpu_s: int, incoming: BinaryIO, outgoing: BinaryIO) -> None:
     """Answer until the other side is gone."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Where memory runs out, the kernel ends this process rather than its parent, which can name the file.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+        score.write("1000")
     limit = _data_bytes() + memory
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     _answer(outgoing, {"ready": True})
@@ -49,7 +53,7 @@ def serve(job: Job, shared: int, memory: int, cpu_s: int, incoming: BinaryIO, ou
             # The bytes count too: what does not fit is refused like pixels that do not fit.
             answer, pixels = job(request, incoming.read(n_data))
             if pixels is not None:
-                pixels = np.ascontiguousarray(pixels)
+                pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
                 answer = {**answer, "shape": pixels.shape, "dtype": str(pixels.dtype)}
                 _write(shared, pixels)
         except EyewrightError as error:

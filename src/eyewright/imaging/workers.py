@@ -37,6 +37,13 @@ FRAME = struct.Struct(">II")
 """What precedes a message: the lengths of its JSON and of the bytes after it."""
 
 _JSON_CAP = 2**20
+_DTYPES: Mapping[str, type] = {
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "int32": np.int32,
+    "uint32": np.uint32,
+    "float32": np.float32,
+}
 
 
 @dataclass(frozen=True)
@@ -145,19 +152,16 @@ class Worker:
         process, self._process = self._process, None
         if process is None:
             return
+        # It holds nothing that is worth an orderly end, for which a loaded machine may take seconds.
+        process.kill()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-        try:
-            process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait()
 
     def _kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
             self.replaced += 1
         self.close_process()
         os.ftruncate(self._shared, 0)
@@ -218,7 +222,7 @@ class Worker:
     def _array(self, answer: Mapping[str, Any]) -> NDArray[Any] | None:
         if "shape" not in answer:
             return None
-        dtype = np.dtype({"uint8": np.uint8, "uint16": np.uint16, "float32": np.float32}[answer["dtype"]])
+        dtype = np.dtype(_DTYPES[answer["dtype"]])
         array = np.empty(tuple(int(n) for n in answer["shape"]), dtype)
         view, position = memoryview(array.reshape(-1).view(np.uint8).data), 0
         while position < array.nbytes:

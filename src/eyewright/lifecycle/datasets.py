@@ -95,10 +95,19 @@ def open_readable(
         DatasetError: nothing there, of no known format, or nothing that can be read.
     """
     from eyewright.data import open_dataset
-    from eyewright.data.account import Reason
 
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
+    dataset = _without_unreadable(dataset, quiet=quiet, say=say)
+    if summary := dataset.account.summary():
+        say(summary)
+    return dataset
+
+
+def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = silent) -> "Dataset":
+    """Return the dataset without the images and masks that cannot be read; its account says so."""
+    from eyewright.data.account import Reason
+
     scan = scan_of(dataset, quiet=quiet)
     readable = scan.readable & usable_masks(dataset, scan)
     if not readable.any():
@@ -117,8 +126,6 @@ def open_readable(
         dataset = dataset.with_samples(kept, note)
         dataset = replace(dataset, account=dataset.account.with_left_out(Reason(what, len(bad), bad[0])))
         say(note)
-    if summary := dataset.account.summary():
-        say(summary)
     return dataset
 
 
@@ -200,14 +207,10 @@ def part_of_path(
     from eyewright.data import open_dataset
 
     dataset = open_dataset(path, label_depth=label_depth, task=task, ignore=ignore)
-    if dataset.task == "segment":
-        scan = scan_of(dataset)
-        kept = zip(dataset.samples, scan.readable & usable_masks(dataset, scan), strict=True)
-        dataset = dataset.with_samples(s for s, ok in kept if ok)
     if split is not None and split not in ("train", "val", "test"):
         raise UsageError(f"unknown split {split!r}", fix="use train, val or test")
     chosen = split or ("test" if "test" in dataset.splits else None)
-    return dataset if chosen is None else dataset.part(chosen)  # type: ignore[arg-type]
+    return _without_unreadable(dataset if chosen is None else dataset.part(chosen))  # type: ignore[arg-type]
 
 
 def part_of_run(owner: "Run", split: str) -> "Dataset":

@@ -49,16 +49,16 @@ def convert(
         written = write_dataset(dataset, to, Path(out), quiet=quiet)
     except UnreadableImageError:
         # Looked for only now: most datasets have none, and to look costs as much as to write.
-        readable, left_out = _without_unreadable(dataset)
-        written = write_dataset(readable, to, Path(out), quiet=quiet)
-        written = replace(written, lost=(*written.lost, left_out), complete=False)
+        dataset = _without_unreadable(dataset)
+        written = write_dataset(dataset, to, Path(out), quiet=quiet)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
     lost = (*dataset.account.lost(), *written.lost, *ignored)
     return replace(written, lost=lost, complete=dataset.account.complete and written.complete, account=dataset.account)
 
 
-def _without_unreadable(dataset: "Dataset") -> "tuple[Dataset, str]":
-    """Return the dataset without the images that cannot be read, and a sentence that counts them by name."""
+def _without_unreadable(dataset: "Dataset") -> "Dataset":
+    """Return the dataset without the images that cannot be read; its account says so."""
+    from eyewright.data.account import Reason
     from eyewright.imaging.decode import probe_image, read_image
 
     kept, left_out = [], []
@@ -74,8 +74,8 @@ def _without_unreadable(dataset: "Dataset") -> "tuple[Dataset, str]":
             kept.append(sample)
     if not kept:
         raise DatasetError("none of the images can be read", fix="see eyewright doctor")
-    shown = ", ".join(repr(name) for name in left_out[:3]) + (", …" if len(left_out) > 3 else "")
-    return dataset.with_samples(kept), f"{len(left_out)} images that cannot be read: {shown}"
+    account = dataset.account.with_left_out(Reason("images cannot be read", len(left_out), left_out[0]))
+    return replace(dataset.with_samples(kept), account=account)
 
 
 def _check_outlines(dataset: "Dataset", to: str) -> None:

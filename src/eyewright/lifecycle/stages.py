@@ -260,7 +260,7 @@ def evaluate(
     predictor, owner = load_model(model)
     about = owner.about if owner is not None else _provenance_of(predictor)
     warnings = list(about.get("warnings") or [])
-    left_out = ""
+    left_out, own = "", data is None
     if data is None:
         if owner is None:
             raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
@@ -294,7 +294,11 @@ def evaluate(
         dataset,
         seed=seed,
         temperature=_temperature(predictor),
-        sections={"thresholds": _points_of(predictor), **_sections(owner, about, warnings, dataset)},
+        sections={
+            "thresholds": _points_of(predictor),
+            **_sections(owner, about, warnings, dataset),
+            "account": owner.about["dataset"].get("account", {}) if owner and own else dataset.account.to_json(),
+        },
         provenance={**_report_provenance(predictor, owner), "measured_on": _measured_on(dataset)},
         novelty=novelty,
         quiet=quiet,
@@ -323,6 +327,7 @@ def compare(
     group_by: str | None = None,
     seed: int = 0,
     quiet: bool = True,
+    say: Say = silent,
 ) -> "Comparison":
     """Tell whether B is better than A on the same images, and whether the difference is more than chance.
 
@@ -348,6 +353,8 @@ def compare(
         if group_by is not None or (not own and dataset.grouping is None):
             about = owner_a.about if owner_a is not None else _provenance_of(first)
             dataset = grouped_as(about, dataset, group_by=group_by, quiet=quiet)
+        if summary := dataset.account.summary():
+            say(summary)
     known = known_images(owner_a or first) | known_images(owner_b or second)
     seen = count_seen(dataset, known, quiet=quiet) if known else 0
     if seen and not allow_leaks:

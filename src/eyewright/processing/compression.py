@@ -19,7 +19,7 @@ from eyewright.core.extras import raise_if_only_missing
 from eyewright.core.files import write_bytes
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Finding
-from eyewright.imaging.decode import probe_image, read_image, read_profile
+from eyewright.imaging.decode import probe_image, read_encoded, read_image, read_profile
 from eyewright.imaging.encode import encode_image, extension_of
 from eyewright.imaging.sources import list_sources
 from eyewright.metrics.fidelity import VISUALLY_LOSSLESS, ms_ssim, psnr, ssim, ssimulacra2
@@ -241,7 +241,7 @@ def _encoded(image: Pixels, kind: Codec, quality: float, chroma: str, icc: bytes
 
 def _decoded(data: bytes, like: Pixels) -> Pixels:
     # The profile that is kept with the file is not carried out: likeness is measured on the numbers themselves.
-    found: Pixels = read_image(data, colour="file")
+    found: Pixels = read_encoded(data, colour="file")
     return found if like.ndim == 3 else np.ascontiguousarray(found[..., 0])
 
 

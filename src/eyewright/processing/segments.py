@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import checked_output, write_bytes, write_json, write_text
-from eyewright.imaging.decode import read_image
+from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.segmentation import (
     COLUMNS,
@@ -70,8 +70,9 @@ def segment_file(
         InputError: an image that cannot be read, a truth of another size.
     """
     path = Path(source)
-    native = read_image(path, depth="native")
-    image: NDArray[Any] = native if native.dtype in (np.uint8, np.uint16) else read_image(path)
+    with name_unreadable(str(path)):
+        native = read_image(path, depth="native")
+        image: NDArray[Any] = native if native.dtype in (np.uint8, np.uint16) else read_image(path)
     if (image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all():
         image = np.ascontiguousarray(image[..., 0])
     worked = image
@@ -103,7 +104,8 @@ def segment_file(
 
 def _read_labels(path: Path) -> NDArray[np.int64]:
     """Read a label picture: equal channels are numbers, colours are told apart by themselves."""
-    found = np.asarray(read_image(path, depth="native", colour="file"))
+    with name_unreadable(str(path)):
+        found = np.asarray(read_image(path, depth="native", colour="file"))
     if (found[..., 0] == found[..., 1]).all() and (found[..., 1] == found[..., 2]).all():
         return found[..., 0].astype(np.int64)
     wide = found.astype(np.int64)

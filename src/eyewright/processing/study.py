@@ -20,7 +20,7 @@ from eyewright.core.progress import track_progress
 from eyewright.core.provenance import describe_machine
 from eyewright.core.report import Finding
 from eyewright.evaluation.charts import Series, line_chart
-from eyewright.imaging.decode import read_image
+from eyewright.imaging.decode import read_encoded, read_image
 from eyewright.imaging.encode import data_uri, encode_image
 from eyewright.imaging.sources import list_sources
 from eyewright.metrics.fidelity import ms_ssim, psnr, ssim, ssimulacra2
@@ -150,7 +150,7 @@ def bjontegaard_rate(anchor: Sequence[tuple[float, float]], other: Sequence[tupl
 
 def _measure(image: NDArray[Any], codec: str, quality: float) -> dict[str, float]:
     data = encode_image(image, format=CODECS[codec].format, quality=quality)
-    decoded = np.asarray(read_image(data))
+    decoded = read_encoded(data)
     return {
         "quality": float(quality),
         "bpp": 8 * len(data) / (image.shape[0] * image.shape[1]),

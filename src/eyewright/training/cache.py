@@ -48,8 +48,9 @@ def build_cache(
     key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
 
     def one(out: NDArray[Any], i: int) -> None:
+        picture = dataset.picture(i)
         try:
-            out[i] = preparation.apply(dataset.picture(i))[0]
+            out[i] = preparation.apply(picture)[0]
         except EyewrightError as error:
             raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
 

@@ -18,6 +18,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Objects, Outline, no_objects
 from eyewright.data.readers.coco_outlines import box_of, key_point_box, outline_of, shown_outlines
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, number, split_of
+from eyewright.data.readers.yolo_lines import named_ids
 from eyewright.data.texts import json_problem, plain_json, truth, word
 from eyewright.data.tree import Tree
 
@@ -45,6 +46,8 @@ class _Loose(msgspec.Struct):
 
     image_id: Any = None
     category_id: Any = None
+    category_name: Any = None
+    category: Any = None
     bbox: Any = None
     iscrowd: Any = 0
     area: Any = None
@@ -368,6 +371,8 @@ def _loose_row(raw: msgspec.Raw, path: str, line: Any, notes: Notes, *, keep: bo
     lost: list[tuple[str, str]] = []
     odd: list[tuple[str, str]] = []
     image, category = _key(one.image_id), _key(one.category_id)
+    if category is None and one.category_id is None:
+        category = word(one.category_name) or word(one.category)
     if image is None or category is None:
         raise ValueError(f"it has no {'image_id' if image is None else 'category_id'}")
     box = box_of(one.bbox)
@@ -423,6 +428,13 @@ def _group(
     for key in images.twice:
         if len({slot for slot, entry in zip(of_entry, listed, strict=True) if entry.key == key}) > 1:
             of_image[[k == key for k in columns.images]] = -2
+    named = named_ids(reading.lists[path])
+    for k in np.flatnonzero(kinds < 0).tolist():
+        place = named.get(str(columns.categories[k]).strip().casefold(), -1)
+        if place >= 0:
+            kinds[k] = place
+            reason = "a category that is given by its name"
+            notes.repair(reason, "write its id", path, where.line(int(columns.entries[k])))
     label_ids = np.array([*class_ids, -1], np.int64)[kinds]
     good = _check(columns, of_image, label_ids, path, where, notes)
     rows = np.flatnonzero(good)

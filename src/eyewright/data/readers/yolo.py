@@ -51,7 +51,7 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
     parts = _parts_of(content, config, tree, images, notes)
     labels = _Labels(texts, images)
     chosen = [(name, split, labels.of(name)) for name, split in parts]
-    files = {label: read_lines(tree, label) for _, _, label in chosen if label is not None}
+    files = {label: read_lines(tree, label, classes) for _, _, label in chosen if label is not None}
     layout = layout_of(content.get("kpt_shape"), files.values(), len(classes) if classes else None)
     _hint_at_one(files.values(), layout.n_classes, config or source, notes)
     marked: list[Marked] = []

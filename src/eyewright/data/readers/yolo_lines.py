@@ -1,16 +1,16 @@
 """The lines of YOLO's label files: boxes, polygons and poses, in fractions of the image's sides."""
 
-__all__ = ["LabelFile", "Layout", "layout_of", "read_lines", "rows_of"]
+__all__ = ["LabelFile", "Layout", "layout_of", "named_ids", "read_lines", "rows_of"]
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from eyewright.data.objects import Outline
 from eyewright.data.readers.listing import Notes, Row
-from eyewright.data.texts import decode_text
+from eyewright.data.texts import decode_text, word
 from eyewright.data.tree import Tree
 
 # Beyond this no number is a fraction of a side, however far its box reaches outside.
@@ -19,10 +19,11 @@ _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
 class LabelFile(NamedTuple):
-    """The lines of one label file that hold anything: number, text, and its numbers, None where it holds others."""
+    """The lines of one label file that hold anything: number, text, its numbers (None where it holds others), and in
+    which other way than the format has it they are written, if they are."""
 
     path: str
-    lines: tuple[tuple[int, str, tuple[float, ...] | None, bool], ...]
+    lines: tuple[tuple[int, str, tuple[float, ...] | None, str], ...]
 
 
 class Layout(NamedTuple):
@@ -33,34 +34,64 @@ class Layout(NamedTuple):
     n_classes: int | None
 
 
-def read_lines(tree: Tree, path: str) -> LabelFile:
-    """Return the lines of a label file.
+def read_lines(tree: Tree, path: str, classes: Sequence[str] = ()) -> LabelFile:
+    """Return the lines of a label file. A line that begins with the name of one of `classes` is of that class.
 
     Raises:
         DatasetError: it is not text.
     """
     lines = []
+    ids = named_ids(classes)
     for number, line in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
         if line.strip():
-            words, plain = _words(line)
+            words, odd = _words(line)
             try:
+                words, odd = _numbered(words, odd, ids)
                 values: tuple[float, ...] | None = tuple(float(w) for w in words)
             except ValueError:
                 values = None
             if values is not None and not np.isfinite(values).all():
                 values = None
-            lines.append((number, line.strip(), values, plain))
+            lines.append((number, line.strip(), values, odd))
     return LabelFile(path, tuple(lines))
 
 
-def _words(line: str) -> tuple[list[str], bool]:
-    """Return the words of a line, and whether blanks alone are between them. `0 0,5 0,5` has commas for points."""
+def named_ids(names: Sequence[str]) -> Mapping[str, int]:
+    """Return the place of each class by its name, in the form in which names are compared; of none that is not unique.
+
+    >>> dict(named_ids(["Cat", "dog", "DOG"]))
+    {'cat': 0}
+    """
+    keys = [(word(name) or "").casefold() for name in names]
+    return {key: place for place, key in enumerate(keys) if key and keys.count(key) == 1}
+
+
+def _numbered(words: list[str], odd: str, ids: Mapping[str, int]) -> tuple[list[str], str]:
+    """Return the words with the id of a class in place of its name, which may be several words."""
+    if not ids or _is_number(words[0]):
+        return words, odd
+    n = next((k for k, w in enumerate(words) if _is_number(w)), len(words))
+    place = ids.get((word(" ".join(words[:n])) or "").casefold())
+    return (words, odd) if place is None else ([str(place), *words[n:]], "a class that is given by its name")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _words(line: str) -> tuple[list[str], str]:
+    """Return the words of a line, and what else than blanks is between them. `0 0,5 0,5` has commas for points."""
+    odd = "numbers with commas or semicolons"
     words = line.split()
     if "," not in line and ";" not in line:
-        return words, True
+        return words, ""
     if "." not in line and len(words) >= 5 and all(_DECIMAL_COMMA.fullmatch(w) for w in words[1:] if "," in w):
-        return [w.replace(",", ".") for w in words], False
-    return line.replace(",", " ").replace(";", " ").split(), False
+        return [w.replace(",", ".") for w in words], odd
+    return line.replace(",", " ").replace(";", " ").split(), odd
 
 
 def layout_of(given: object, files: Iterable[LabelFile], n_classes: int | None) -> Layout:
@@ -94,7 +125,7 @@ def layout_of(given: object, files: Iterable[LabelFile], n_classes: int | None) 
 def rows_of(file: LabelFile, layout: Layout, notes: Notes) -> list[Row]:
     """Return the objects of one label file; what cannot be used is said by line."""
     rows: list[Row] = []
-    for line, text, values, plain in file.lines:
+    for line, text, values, odd in file.lines:
         reason, code, fix = "", "annotation", "mend or remove the line"
         row = None
         if values is None or not values or values[0] != int(values[0]):
@@ -126,8 +157,8 @@ def rows_of(file: LabelFile, layout: Layout, notes: Notes) -> list[Row]:
             notes.drop(reason, fix, file.path, line, message=message, code=code,
                        together=code == "box_outside")  # fmt: skip
             continue
-        if not plain:
-            notes.repair("numbers with commas or semicolons", "write blanks between them", file.path, line)
+        if odd:
+            notes.repair(odd, "write a class id and numbers with blanks between them", file.path, line)
         if layout.key_points is not None and len(values) > 6:
             notes.reduce("key points, which are not read", "nothing, if boxes are what you need", file.path, line)
         elif len(values) == 6:

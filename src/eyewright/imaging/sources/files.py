@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, UnreadableImageError, UsageError
-from eyewright.imaging.decode import file_bytes, read_image
+from eyewright.core.errors import InputError, UsageError
+from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.headers import FORMATS, Limits
-from eyewright.imaging.isolation import decode_isolated, is_isolated
 from eyewright.imaging.sources.frames import Frame
 
 _EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
@@ -93,21 +92,13 @@ def iter_images(source: Any) -> Iterator[Frame]:
 
 def read_named(item: Path | str, *, limits: Limits | None = None) -> NDArray[np.uint8]:
     """Read one entry of `list_sources`; an error names the file. `limits` are those of decoding."""
-    try:
-        if item == "-":
+    if item == "-":
+        with name_unreadable("standard input"):
             return _rgb(sys.stdin.buffer.read(Limits().bytes + 1))
+    with name_unreadable(str(item)):
         return _rgb(Path(item), limits)
-    except UnreadableImageError as error:
-        name = "standard input" if item == "-" else repr(str(item))
-        if name in error.message:
-            raise
-        raise UnreadableImageError(f"{name}: {error.message}", fix=error.fix, code=error.code) from error
 
 
 def _rgb(source: bytes | Path, limits: Limits | None = None) -> NDArray[np.uint8]:
-    if is_isolated():
-        data = source if isinstance(source, bytes) else file_bytes(source, limits or Limits())
-        decoded: NDArray[np.uint8] = decode_isolated(data, limits)
-        return decoded
     image: NDArray[np.uint8] = read_image(source, limits=limits)  # type: ignore[assignment]
     return image

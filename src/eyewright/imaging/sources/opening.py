@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
-from eyewright.imaging.decode import read_frames
+from eyewright.core.errors import EyewrightError, InputError, UsageError
+from eyewright.imaging.decode import name_unreadable, read_frames
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_named
 from eyewright.imaging.sources.frames import Frame, Source
@@ -139,12 +139,10 @@ class _Files:
                 yield Frame(read_named(item), origin, index)
                 index += 1
                 continue
-            try:
+            with name_unreadable(str(item)):
                 for image, shown_at in read_frames(Path(item), limits=self._limits):
                     yield Frame(image, origin, index, shown_at)
                     index += 1
-            except UnreadableImageError as error:
-                raise UnreadableImageError(f"{str(item)!r}: {error.message}", fix=error.fix, code=error.code) from error
 
     def close(self) -> None:
         """Hold nothing."""

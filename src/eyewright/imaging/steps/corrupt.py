@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.imaging.decode import read_image
+from eyewright.imaging.decode import read_encoded
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.steps.arrays import Pixels, back_to, extra, opencv, to_unit
 from eyewright.imaging.steps.enhance import point_spread
@@ -30,7 +30,7 @@ def corrupt(image: Pixels, *, kind: str = "gaussian_noise", severity: int = 3, r
     np.uint8(228)
     """
     if kind == "jpeg_compression":
-        squeezed = read_image(encode_image(image, format="JPEG", quality=(25, 18, 15, 10, 7)[severity - 1]))
+        squeezed = read_encoded(encode_image(image, format="JPEG", quality=(25, 18, 15, 10, 7)[severity - 1]))
         return squeezed if image.ndim == 3 else np.ascontiguousarray(squeezed[..., 0])
     if kind == "pixelate":
         share = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1]

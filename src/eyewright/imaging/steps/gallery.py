@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import EyewrightError, MissingExtraError
 from eyewright.core.extras import import_extra
 from eyewright.core.files import write_text
-from eyewright.imaging.decode import read_image
+from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.steps.catalogue import STEPS
 from eyewright.imaging.steps.chain import parse_steps, process
@@ -59,7 +59,8 @@ def write_gallery(folder: Path, *, image: str | Path | None = None) -> Path:
         MissingExtraError: OpenCV or scikit-image is not installed.
         OutputError: the folder cannot be written.
     """
-    picture: NDArray[Any] = _example() if image is None else np.asarray(read_image(image))
+    with name_unreadable(str(image)):
+        picture: NDArray[Any] = _example() if image is None else np.asarray(read_image(image))
     picture = process(picture, "resize:360,filter=lanczos")
     parts = [f"<h1>Steps</h1><p class=soft>{len(STEPS)} steps; each picture is the line below it, on this one:</p>"]
     parts.append(f"<div class=all>{_figure(picture, 'the picture', '')}</div>")
