@@ -25,6 +25,7 @@ from eyewright.serving.guards import Guard
 from eyewright.serving.openapi import openapi
 from eyewright.serving.page import read_page
 from eyewright.serving.protocols import hub, label_studio, own, v2
+from eyewright.serving.refusals import refused_reload
 from eyewright.serving.service import OPTIONS, Service, check_names
 from eyewright.serving.settings import Settings
 
@@ -230,15 +231,27 @@ class App:
         """GET /openapi.json"""
         return json_response(openapi(service))
 
+    async def _read_anew(self, work: Awaitable[None]) -> None:
+        """Wait for new workers; what goes wrong is said in full to the operator and without paths to the client.
+
+        Raises:
+            HttpError: a bundle was refused; the models before it stay in use.
+        """
+        try:
+            await work
+        except (EyewrightError, OSError) as error:
+            _log.error("the models could not be read anew, those before go on: %s", error)
+            raise refused_reload(error) from None
+
     async def _reloaded(self, service: Service, request: Request) -> Response:
         """POST /v1/reload: read the table of models anew."""
-        await self._reload()
+        await self._read_anew(self._reload())
         return json_response({"models": sorted(service.models)})
 
     async def _loaded(self, service: Service, request: Request, name: str) -> Response:
         """POST /v2/repository/models/{name}/load: read this model's folder anew."""
         service.model(name)
-        await self._reload()
+        await self._read_anew(self._reload())
         return json_response({})
 
     async def _unloaded(self, service: Service, request: Request, name: str) -> Response:
@@ -247,6 +260,6 @@ class App:
         if len(service.models) - len(service.challengers) < 2:
             raise HttpError(409, "last_model", "the last model cannot be unloaded", fix="stop the server instead")
         kept = {k: m for k, m in service.models.items() if k != name}
-        await service.crew.start([m.place for m in kept.values()])
+        await self._read_anew(service.crew.start([m.place for m in kept.values()]))
         service.models = kept
         return json_response({})

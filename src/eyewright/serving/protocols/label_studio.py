@@ -21,10 +21,12 @@ from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response
 from eyewright.serving.models import Model
 from eyewright.serving.protocols.annotations import feedback_of
+from eyewright.serving.refusals import without_paths
 from eyewright.serving.service import Options, Service
 
 _MOST_TASKS = 64
 _MOST_FILES = 1_000_000
+_MOST_QUERY = 32
 _TAGS: dict[str, tuple[str, ...]] = {
     "classify": ("Choices",),
     "detect": ("RectangleLabels",),
@@ -44,10 +46,12 @@ class Files:
         """Give the file that an address of Label Studio's means: /data/local-files/?d=NAME or /data/upload/…/NAME."""
         if self.folder is None:
             return None
-        parts = urlsplit(address)
-        name = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path).removeprefix("/data/").removeprefix(
-            "upload/"
-        )
+        try:
+            parts = urlsplit(address)
+            named = parse_qs(parts.query, max_num_fields=_MOST_QUERY).get("d", [""])[0]
+        except ValueError:
+            return None
+        name = named or unquote(parts.path).removeprefix("/data/").removeprefix("upload/")
         if name not in self._names:
             # Files that came since; looked up by name, links left out.
             self._names = _listed(self.folder)
@@ -117,7 +121,7 @@ async def _answer(
     try:
         told = await service.predict(model, await _image(service, task, value), Options())
     except EyewrightError as error:
-        return {"result": [], "score": 0.0, "model_version": version, "error": error.message}
+        return {"result": [], "score": 0.0, "model_version": version, "error": without_paths(error.message)}
     found = msgspec.json.decode(told.answer.prediction)
     seen = told.answer.seen
     assert seen is not None
@@ -182,9 +186,21 @@ async def _image(service: Service, task: Mapping[str, Any], key: str) -> bytes:
             "the image is not among the server's files, and addresses are not fetched",
             fix="start with --label-studio-files DIR",
         )
-    if path.stat().st_size > service.settings.body_bytes:
-        raise UsageError("the image's file is too large", fix="shrink it")
-    return await asyncio.to_thread(path.read_bytes)
+    return await asyncio.to_thread(_read, path, service.settings.body_bytes)
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Return the content of a file of the server's folder.
+
+    Raises:
+        UsageError: it cannot be read any more, or is too large.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise UsageError("the image's file is too large", fix="shrink it")
+        return path.read_bytes()
+    except OSError:
+        raise UsageError("the image's file cannot be read", fix="check the server's files") from None
 
 
 def _object(request: Request, service: Service) -> dict[str, Any]:

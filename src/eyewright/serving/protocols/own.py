@@ -11,6 +11,7 @@ from eyewright.core.errors import UsageError
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
+from eyewright.serving.refusals import without_paths
 from eyewright.serving.service import OPTIONS, Service, check_names, read_options
 from eyewright.serving.settings import Settings
 
@@ -156,7 +157,8 @@ async def watch(service: Service, request: Request) -> Response:
     """GET /v1/watch: what the monitor sees, for the page's charts"""
     if service.recorder is None:
         raise HttpError(404, "no_log", "the server keeps no log", fix="start it with one")
-    return json_response(await _in_thread(service.recorder.watch))
+    found = await _in_thread(service.recorder.watch)
+    return json_response({**found, "trouble": without_paths(found["trouble"])})
 
 
 async def image(service: Service, request: Request, name: str) -> Response:
