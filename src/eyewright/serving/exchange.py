@@ -106,8 +106,9 @@ class Response:
 
 
 def json_response(content: Any, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> Response:
-    """Give plain values as JSON; a number that is not finite is null."""
-    return Response(msgspec.json.encode(to_jsonable(content)), status, headers=headers or [])
+    """Return a struct or plain values as JSON; a number that is not finite is null."""
+    plain = content if isinstance(content, msgspec.Struct) else to_jsonable(content)
+    return Response(msgspec.json.encode(plain), status, headers=headers or [])
 
 
 def error_response(error: EyewrightError) -> Response:
