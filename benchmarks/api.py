@@ -2,8 +2,9 @@
 
     python benchmarks/api.py BUNDLE… --schemathesis PATH [--examples 40] [--seed 1]
 
-PATH is the program of an environment of its own (`pip install schemathesis`). The server runs without an admin's token, so
-that no model is unloaded meanwhile. `benchmarks/api_hooks.py` holds what a JSON Schema cannot say of a valid request.
+PATH is the program of an environment of its own (`pip install schemathesis`). The server runs without an admin's
+token, so that no model is unloaded meanwhile. `benchmarks/api_hooks.py` holds what a JSON Schema cannot say of a
+valid request.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The document says what the routes do: it is made from the same table, and every answer here is one that it declares."""
+"""The document says what the routes do: both come from one table, and every answer here is one that it declares."""
 
 import json
 import re
