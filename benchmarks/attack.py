@@ -1,9 +1,10 @@
 """A good client's p99 while others attack the server on loopback, its memory, and how many answers are 5xx.
 
-    python benchmarks/attack.py BUNDLE IMAGE [--seconds 4]
+    python benchmarks/attack.py BUNDLE IMAGE [--seconds 4] [--nice 19]
 
 Each attack runs alone, against a server of its own; nothing but loopback is asked. Memory is the resident memory of the
-server and its workers, at its highest, over idle.
+server and its workers, at its highest, over idle. Attackers share the machine's cores with the server; with `--nice 19`
+they get what it leaves, as if they were other machines.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import base64
 import http.client
 import json
 import multiprocessing
+import os
 import socket
 import subprocess
 import sys
@@ -47,8 +49,9 @@ def attacks(name: str) -> dict[str, bytes]:
     }
 
 
-def attack(port: int, data: bytes, seconds: float, found: "multiprocessing.Queue[list[int]]") -> None:
+def attack(port: int, data: bytes, seconds: float, nice: int, found: "multiprocessing.Queue[list[int]]") -> None:
     """Attack for some seconds, in a process of its own: the good client must not wait for its interpreter."""
+    os.nice(nice)
     ends, statuses = time.perf_counter() + seconds, []
     held: list[socket.socket] = []
     while time.perf_counter() < ends:
@@ -89,7 +92,7 @@ def resident(server: psutil.Process) -> float:
     return sum(p.memory_info().rss for p in (server, *server.children(recursive=True))) / 2**20
 
 
-def measure(bundle: str, image: bytes, data: bytes | None, seconds: float) -> tuple[float, float, list[int]]:
+def measure(bundle: str, image: bytes, data: bytes | None, seconds: float, nice: int) -> tuple[float, float, list[int]]:
     with tempfile.TemporaryDirectory() as home:
         command = (sys.executable, "-m", "eyewright", "serve", f"m={bundle}", "--port", "0", "--json", "--home", home)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=home)
@@ -103,7 +106,7 @@ def measure(bundle: str, image: bytes, data: bytes | None, seconds: float) -> tu
             idle, peak = resident(server), [0.0]
             ends = time.perf_counter() + seconds
             found: multiprocessing.Queue[list[int]] = multiprocessing.Queue()
-            arguments = (port, data, seconds, found)
+            arguments = (port, data, seconds, nice, found)
             others = [multiprocessing.Process(target=attack, args=arguments) for _ in range(0 if data is None else 2)]
             for other in others:
                 other.start()
@@ -131,12 +134,13 @@ def main() -> None:
     parser.add_argument("bundle")
     parser.add_argument("image", type=Path)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--nice", type=int, default=0, help="niceness of the attackers")
     o = parser.parse_args()
     bundle, image = str(Path(o.bundle).resolve()), o.image.read_bytes()
-    alone, _, _ = measure(bundle, image, None, o.seconds)
+    alone, _, _ = measure(bundle, image, None, o.seconds, o.nice)
     print(f"{'idle':18} p99 {alone:7.1f} ms")
     for name, data in attacks("m").items():
-        p99, more, statuses = measure(bundle, image, data, o.seconds)
+        p99, more, statuses = measure(bundle, image, data, o.seconds, o.nice)
         wrong = sum(s >= 500 for s in statuses)
         found = f"p99 {p99:7.1f} ms  x {p99 / alone:4.1f}  memory +{more:5.0f} MiB"
         print(f"{name:18} {found}  5xx {wrong} of {len(statuses)}", flush=True)

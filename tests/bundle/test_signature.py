@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ pytest.importorskip("model_signing", reason="the extra sign is not installed")
 
 from eyewright import lifecycle
 from eyewright.bundle import load_bundle
+from eyewright.bundle.manifest import read_manifest, write_manifest
 from eyewright.bundle.signature import read_public_key
 from eyewright.serving.models import load_table
 
@@ -108,9 +110,6 @@ def _fifo(folder: Path) -> None:
 def _reseal(folder: Path) -> None:
     """Change the card and make the manifest agree with it, as an attacker would."""
     import hashlib
-    from dataclasses import replace
-
-    from eyewright.bundle.manifest import read_manifest, write_manifest
 
     manifest = read_manifest(folder)
     _change_card(folder)
@@ -258,3 +257,56 @@ def test_export_with_a_key_that_cannot_be_used_writes_nothing(finished, tmp_path
     told = ["--sign", str(private), "--key-password-file", str(tmp_path / "password")]
     assert main(["export", str(finished.paths["run"]), "--out", str(tmp_path / "made.bundle"), *told]) == 2
     assert not (tmp_path / "made.bundle").exists()
+
+
+def test_a_bundle_that_exists_is_signed_as_a_copy_or_where_it_is(bundle_copy: Path, keys, tmp_path: Path) -> None:
+    import eyewright as ew
+
+    out = tmp_path / "signed.bundle"
+    assert main(["export", str(bundle_copy), "--out", str(out), "--sign", str(keys[0]), "--quiet"]) == 0
+    assert not (bundle_copy / "model.sig").exists()
+    assert ew.verify(out, key=keys[1]).folder == out
+    with pytest.raises(BundleError, match="signed with the key"):
+        ew.verify(bundle_copy, key=keys[1])
+    assert main(["export", str(bundle_copy), "--out", str(out), "--sign", str(keys[0]), "--quiet"]) == 2
+    assert main(["export", str(bundle_copy), "--out", str(bundle_copy), "--sign", str(keys[0]), "--quiet"]) == 0
+    ew.verify(bundle_copy, key=keys[1])
+
+
+@pytest.mark.parametrize("target", ["docker", "systemd"])
+def test_a_host_target_is_signed_and_verified(target: str, finished, keys, tmp_path: Path) -> None:
+    import eyewright as ew
+
+    out = tmp_path / target
+    bundle = str(finished.paths["bundle"])
+    assert main(["export", bundle, "--to", target, "--out", str(out), "--sign", str(keys[0]), "--quiet"]) == 0
+    ew.verify(out, key=keys[1])
+    for path in (p for p in out.rglob("*") if p.is_file() and p.name not in ("model.sig", "bundle.json")):
+        kept = path.read_bytes()
+        path.write_bytes(kept + b"\n")
+        with pytest.raises(BundleError):
+            ew.verify(out, key=keys[1])
+        path.write_bytes(kept)
+
+
+def test_an_imported_model_is_signed(finished, keys, tmp_path: Path) -> None:
+    import eyewright as ew
+
+    (model,) = Path(finished.paths["bundle"]).rglob("*.onnx")
+    out = tmp_path / "imported"
+    arguments = [
+        "import",
+        str(model),
+        "--task",
+        "classify",
+        "--labels",
+        "cross,disc,square",
+        "--out",
+        str(out),
+        "--layout",
+        "NHWC",
+        "--dtype",
+        "uint8",
+    ]
+    assert main([*arguments, "--sign", str(keys[0]), "--quiet"]) == 0
+    ew.verify(out, key=keys[1])

@@ -131,7 +131,7 @@ def test_objects_are_explained_with_a_verdict(found, painted, scenes: Path, tmp_
         assert y0 - 24 <= y <= y1 + 24
     assert len(list(tmp_path.glob("*.png"))) == len(several)
     assert ew.explain(painted.bundle, path, method="occlusion")
-    with pytest.raises(UsageError, match="explains classes"):
+    with pytest.raises(UsageError, match="not supported for detection"):
         ew.explain(found.run, path, method="gradcam")
 
 

@@ -91,7 +91,7 @@ def test_an_image_in_json_costs_at_most_three_times_its_body(escaped: bool) -> N
     request = _posted(body, "application/json")
     tracemalloc.start()
     try:
-        found, _ = own._image_of(request, SETTINGS)
+        found, _, _ = own._image_of(request, SETTINGS)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -136,14 +136,13 @@ def test_json_has_a_depth_and_digits_and_strings_do_not_count() -> None:
 
 
 def test_feedback_takes_a_mask_that_is_larger_than_its_json() -> None:
-    from eyewright.serving.app import _Route
     from eyewright.serving.exchange import Request
     from eyewright.serving.protocols import own
+    from eyewright.serving.routes import BINARY, Body, Route
 
-    route = _Route("/v1/feedback", own.feedback, "POST", body_bytes=2, image_bytes=8)
+    body = Body({"image/png": BINARY}, most_bytes=2, most_image_bytes=8)
+    route = Route("/v1/feedback", own.feedback, ("POST",), "", {}, body=body)
     for kind, most in (("image/png", 8), ("application/json", 2), ("", 2)):
         assert route.most_bytes(Request("POST", ("v1", "feedback"), {}, {"content-type": kind})) == most
-    assert (
-        _Route("/other", own.feedback, "POST").most_bytes(Request("POST", (), {}, {"content-type": "image/png"}))
-        is None
-    )
+    other = Route("/other", own.feedback, ("POST",), "", {})
+    assert other.most_bytes(Request("POST", (), {}, {"content-type": "image/png"})) is None

@@ -204,6 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
     for name, about in CONTRACT_OPTIONS.items():
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
+    add_sign(p)
 
     add_anywhere(verb)
     add_field(verb)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import Result, shown_path, talk
 from eyewright.core.errors import UsageError
 from eyewright.core.task import task_of
@@ -49,6 +50,7 @@ def import_model(o: argparse.Namespace) -> Result:
     """Wrap a stranger's ONNX model as a bundle."""
     from eyewright import lifecycle
 
+    password = key_password(o)
     options = {k: _value(k, getattr(o, k)) for k in CONTRACT_OPTIONS if getattr(o, k) is not None}
     bundle = lifecycle.import_onnx(
         o.model,
@@ -67,7 +69,11 @@ def import_model(o: argparse.Namespace) -> Result:
         f"bundle   {shown_path(bundle.folder)}",
         f"{bundle.task_name}, {len(bundle.labels)} classes, {width}x{height}",
     ]
-    return {"task": bundle.task_name, "out": {"bundle": bundle.folder.resolve()}, "text": text}
+    out = {"bundle": bundle.folder.resolve()}
+    if o.sign is not None:
+        out["signature"] = lifecycle.sign(bundle.folder, o.sign, password=password).resolve()
+        text.append(f"signed   {shown_path(out['signature'])}")
+    return {"task": bundle.task_name, "out": out, "text": text}
 
 
 def _value(name: str, text: str) -> Any:

@@ -290,6 +290,8 @@ def _export(o: argparse.Namespace) -> Result:
     password = key_password(o)
     if o.to != "onnx":
         return anywhere.export_to(o, password)
+    if o.sign is not None and (Path(o.run) / "bundle.json").is_file():
+        return _signed_copy(o, password)
     bundle, parity = lifecycle.export_checked(
         o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or [])
     )
@@ -307,6 +309,17 @@ def _export(o: argparse.Namespace) -> Result:
         "parity": parity.to_json(),
         "text": text,
     }
+
+
+def _signed_copy(o: argparse.Namespace, password: bytes | None) -> Result:
+    """Copy a bundle that exists, and sign the copy; with its own folder as --out it is signed where it is."""
+    from eyewright import lifecycle
+
+    if o.name is not None or o.policy or o.data is not None:
+        raise UsageError("expected --sign alone with a bundle, found --name, --policy or --data", fix="omit them")
+    signature = lifecycle.sign_copy(o.run, o.out, o.sign, password=password)
+    out = {"bundle": signature.parent.resolve(), "signature": signature.resolve()}
+    return {"out": out, "text": [f"bundle   {shown_path(out['bundle'])}", f"signed   {shown_path(signature)}"]}
 
 
 def _verify(o: argparse.Namespace) -> Result:

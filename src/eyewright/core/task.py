@@ -217,7 +217,7 @@ class Task:
         if option not in self.options:
             asked = _OPTIONS[option]
             supported = [task_of(n).words.noun for n in task_names() if option in task_of(n).options]
-            only = f"; it is for {' and '.join(supported)}" if supported else ""
+            only = f"; it is supported for {' and '.join(supported)}" if supported else ""
             raise UsageError(f"{asked} is not supported for {self.words.noun}{only}", fix=f"leave {asked} out")
 
 

@@ -2,7 +2,7 @@
 
 from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import load_dataset
-from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any, sign
+from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any, sign, sign_copy
 from eyewright.lifecycle.doctoring import doctor
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
@@ -70,6 +70,7 @@ __all__ = [
     "select",
     "serve",
     "sign",
+    "sign_copy",
     "train",
     "tune",
     "verify",

@@ -1,6 +1,6 @@
 """Take a bundle to where it must run, and measure it there."""
 
-__all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "open_any", "prepare", "sign"]
+__all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "open_any", "prepare", "sign", "sign_copy"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -261,6 +261,31 @@ def sign(path: PathLike, key: PathLike, *, password: bytes | None = None) -> Pat
         digests = checked_target_digests(folder)
     write_bytes(folder / SIGNATURE, make_signature(folder.resolve().name, digests, key, password=password))
     return folder / SIGNATURE
+
+
+def sign_copy(path: PathLike, out: PathLike, key: PathLike, *, password: bytes | None = None) -> Path:
+    """Copy a bundle to `out` and sign the copy; return the path of `model.sig`. Its own folder is signed where it is.
+
+    Raises:
+        BundleError: it is not what was exported.
+        OutputError: `out` holds something else.
+        UsageError: the key cannot be used.
+    """
+    from eyewright.bundle.signature import SIGNATURE, make_signature
+    from eyewright.bundle.verify import checked_digests
+    from eyewright.core.files import checked_output, staged_folder, write_bytes
+
+    source, out = bundle_folder(Path(path)), Path(out)
+    if out.resolve() == source.resolve():
+        return sign(source, key, password=password)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{str(out)!r} exists and is not empty", fix="choose another --out")
+    with staged_folder(out) as stage, checked_output(out):
+        for name in checked_digests(source):
+            write_bytes(stage / name, (source / name).read_bytes())
+        signature = make_signature(out.resolve().name, checked_digests(stage), key, password=password)
+        write_bytes(stage / SIGNATURE, signature)
+    return out / SIGNATURE
 
 
 def _opened(folder: Path, kind: str, key: "PublicKey | None" = None) -> Any:

@@ -472,15 +472,17 @@ def export_checked(
     )
 
 
-def verify(path: PathLike) -> "Bundle":
-    """Check a bundle or a target: every digest, the model's tensors, the golden pairs; give it, ready to predict.
+def verify(path: PathLike, *, key: PathLike | None = None) -> "Bundle":
+    """Check a bundle or a target: every digest, the model's tensors, the golden pairs; return it, ready to predict.
+
+    With `key`, the file of a public key, it must be signed by that key.
 
     Raises:
-        BundleError: it is not what was exported, or does not run as it did.
+        BundleError: it is not what was exported, does not run as it did, or is not signed by that key.
     """
     from eyewright.lifecycle.delivering import open_any
 
-    return open_any(path)  # type: ignore[no-any-return]
+    return open_any(path, key=key)  # type: ignore[no-any-return]
 
 
 def predict(model: "Bundle | Run | PathLike", source: Any, *, stream: bool = False) -> Any:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BusyError, EyewrightError, InputError, UsageError
+from eyewright.core.errors import BundleError, BusyError, EyewrightError, InputError, UsageError
 from eyewright.core.files import held_lock, write_bytes
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import TRAITS
@@ -405,7 +405,7 @@ class Recorder:
                 name: summarise_model(self._views, name, digest, reference, kind)
                 for name, (digest, reference, kind) in self._references().items()
             }
-        except InputError as error:
+        except (InputError, BundleError) as error:
             return {"models": {}, "trouble": error.message, "dropped": self.dropped}
         return {"models": models, "trouble": self.trouble, "dropped": self.dropped}
 

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from eyewright.core.errors import EyewrightError, LateError
 from eyewright.serving.counters import Counters
 from eyewright.serving.exchange import (
@@ -23,50 +25,15 @@ from eyewright.serving.exchange import (
 )
 from eyewright.serving.guards import Guard
 from eyewright.serving.openapi import openapi
+from eyewright.serving.options import check_names
 from eyewright.serving.page import read_page
-from eyewright.serving.protocols import hub, label_studio, own, v2
-from eyewright.serving.service import OPTIONS, Service, check_names
+from eyewright.serving.refusals import refused_reload
+from eyewright.serving.routes import Route, build_table
+from eyewright.serving.schemas import Answered, Reloaded
+from eyewright.serving.service import Service
 from eyewright.serving.settings import Settings
 
-_FEEDBACK_BYTES = 4 * 2**20
-# A mask of 40 million pixels, the largest image by default, is a PNG of 1.3 MB with 20,000 objects.
-_MASK_BYTES = 8 * 2**20
-_SETUP_BYTES = 2**20
-_WEBHOOK_BYTES = 8 * 2**20
-
-Call = Callable[..., Awaitable[Response]]
-
 _log = logging.getLogger("eyewright.serving")
-
-
-class _Route:
-    """One line of the table: `open_to_all` needs no token, `admin` the admin's.
-
-    `query` names what may stand in the query, `body_bytes` is a limit of this route's own, `image_bytes` another for
-    bodies that are images.
-    """
-
-    def __init__(
-        self,
-        pattern: str,
-        call: Call,
-        methods: str,
-        open_to_all: bool = False,
-        admin: bool = False,
-        *,
-        query: tuple[str, ...] = (),
-        body_bytes: int | None = None,
-        image_bytes: int | None = None,
-    ) -> None:
-        self.pattern, self.query, self.body_bytes, self.image_bytes = pattern, query, body_bytes, image_bytes
-        self.parts = tuple(pattern.split("/")[1:])
-        self.call, self.open_to_all, self.admin = call, open_to_all, admin
-        self.methods = tuple(methods.split())
-
-    def most_bytes(self, request: Request) -> int | None:
-        """How large a body may be, None for the server's own limit."""
-        image = request.media_type.startswith("image/") and self.image_bytes is not None
-        return self.image_bytes if image else self.body_bytes
 
 
 class App:
@@ -80,56 +47,8 @@ class App:
         self.counters = Counters(service.crew, (lambda: []) if recorder is None else recorder.gauges)
         service.served.append(self.counters.predicted)
         self.pages = read_page()
-        self.routes = self._table()
+        self.routes = build_table(self)
         self._exact = {(m, r.parts): r for r in self.routes for m in r.methods if "{" not in r.pattern}
-
-    def _table(self) -> list[_Route]:
-        r = _Route
-        get, post = "GET HEAD", "POST"
-        found = [
-            r("/healthz", v2.live, get, True),
-            r("/readyz", v2.ready, get, True),
-            r("/metrics", self._metrics, get),
-            r("/openapi.json", self._openapi, get),
-            r("/v1/models", own.list_models, get),
-            r("/v1/models/{name}", own.show_model, get),
-            r("/v1/models/{name}/{kind}", own.page_of, get),
-            r("/v1/models/{name}/predict", own.predict, post, query=OPTIONS),
-            r(
-                "/v1/feedback",
-                own.feedback,
-                post,
-                body_bytes=_FEEDBACK_BYTES,
-                image_bytes=_MASK_BYTES,
-                query=("prediction_id",),
-            ),
-            r("/v1/watch", own.watch, get),
-            r("/v1/images/{name}", own.image, get),
-            r("/v1/reload", self._reloaded, post, False, True),
-            r("/predict/{name}", hub.predict, post, query=hub.OPTIONS),
-            r("/v2", v2.server, get),
-            r("/v2/health/live", v2.live, get, True),
-            r("/v2/health/ready", v2.ready, get, True),
-            r("/v2/repository/index", v2.index, post),
-            r("/v2/repository/models/{name}/load", self._loaded, post, False, True),
-            r("/v2/repository/models/{name}/unload", self._unloaded, post, False, True),
-        ]
-        for head in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-            found += [
-                r(head, v2.metadata, get),
-                r(f"{head}/ready", v2.model_ready, get),
-                r(f"{head}/config", v2.configuration, get),
-                r(f"{head}/stats", v2.statistics, get),
-                r(f"{head}/infer", v2.infer, post),
-            ]
-        for head in ("", "/label-studio/{name}"):
-            found += [
-                r(f"{head}/health", label_studio.health, get, True),
-                r(f"{head}/setup", label_studio.setup, post, body_bytes=_SETUP_BYTES),
-                r(f"{head}/predict", label_studio.predict, post),
-                r(f"{head}/webhook", label_studio.webhook, post, body_bytes=_WEBHOOK_BYTES, query=("new_classes",)),
-            ]
-        return found
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -165,14 +84,16 @@ class App:
         if request.method == "OPTIONS":
             counted[0] = "options"
             return self._options(request)
-        page = self.pages.get(request.path) if request.method in ("GET", "HEAD") else None
+        page = self.pages.get(request.path)
         if page is not None:
             counted[0] = "page"
+            if request.method not in ("GET", "HEAD"):
+                raise HttpError(405, "method", "expected GET or HEAD", headers={"allow": "GET, HEAD"})
             self.guard.check(request, open_to_all=True)
             return page.response(request)
         route, named = self._find(request, counted)
-        self.guard.check(request, open_to_all=route.open_to_all, admin=route.admin)
-        check_names(request.query, route.query)
+        self.guard.check(request, open_to_all=route.access == "all", admin=route.access == "admin")
+        check_names(request.query, route.known)
         held = 0
         if request.method == "POST":
             held = await read_body(request, receive, self.settings, self.budget, most=route.most_bytes(request))
@@ -184,27 +105,21 @@ class App:
         finally:
             self.budget.give(held)
 
-    def _find(self, request: Request, counted: list[str]) -> tuple[_Route, dict[str, str]]:
+    def _find(self, request: Request, counted: list[str]) -> tuple[Route, dict[str, str]]:
         path = request.path[:-1] if len(request.path) > 1 and request.path[-1] == "" else request.path
         exact = self._exact.get((request.method, path))
         if exact is not None:
             counted[0] = exact.pattern
             return exact, {}
-        allowed: set[str] = set()
-        for route in self.routes:
-            if len(route.parts) != len(path):
-                continue
-            named = {}
-            for mine, given in zip(route.parts, path, strict=True):
-                if mine.startswith("{"):
-                    named[mine[1:-1]] = given
-                elif mine != given:
-                    break
-            else:
-                counted[0] = route.pattern
-                if request.method in route.methods:
-                    return route, named
-                allowed |= set(route.methods)
+        matches = [(route, named) for route in self.routes if (named := _named(route.parts, path)) is not None]
+        # What is spelt out goes before a name: no model's page is called "predict".
+        spelt = max((len(r.parts) - len(named) for r, named in matches), default=0)
+        matches = [(r, named) for r, named in matches if len(r.parts) - len(named) == spelt]
+        for route, named in matches:
+            counted[0] = route.pattern
+            if request.method in route.methods:
+                return route, named
+        allowed = {m for route, _ in matches for m in route.methods}
         if allowed:
             raise HttpError(
                 405, "method", f"expected {' or '.join(sorted(allowed))}", headers={"allow": ", ".join(sorted(allowed))}
@@ -221,32 +136,57 @@ class App:
         ]
         return Response(b"", 204, headers=headers)
 
-    async def _metrics(self, service: Service, request: Request) -> Response:
+    async def metrics(self, service: Service, request: Request) -> Response:
         """GET /metrics"""
         text = await asyncio.to_thread(self.counters.text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def _openapi(self, service: Service, request: Request) -> Response:
+    async def document(self, service: Service, request: Request) -> Response:
         """GET /openapi.json"""
-        return json_response(openapi(service))
+        return Response(msgspec.json.encode(openapi(self.routes, self.pages, service)))
 
-    async def _reloaded(self, service: Service, request: Request) -> Response:
+    async def _read_anew(self, work: Awaitable[None]) -> None:
+        """Wait for new workers; what goes wrong is said in full to the operator and without paths to the client.
+
+        Raises:
+            HttpError: a bundle was refused; the models before it stay in use.
+        """
+        try:
+            await work
+        except (EyewrightError, OSError) as error:
+            _log.error("the models could not be read anew, those before go on: %s", error)
+            raise refused_reload(error) from None
+
+    async def reloaded(self, service: Service, request: Request) -> Response:
         """POST /v1/reload: read the table of models anew."""
-        await self._reload()
-        return json_response({"models": sorted(service.models)})
+        await self._read_anew(self._reload())
+        return json_response(Reloaded(sorted(service.models)))
 
-    async def _loaded(self, service: Service, request: Request, name: str) -> Response:
+    async def loaded(self, service: Service, request: Request, name: str) -> Response:
         """POST /v2/repository/models/{name}/load: read this model's folder anew."""
         service.model(name)
-        await self._reload()
-        return json_response({})
+        await self._read_anew(self._reload())
+        return json_response(Answered())
 
-    async def _unloaded(self, service: Service, request: Request, name: str) -> Response:
+    async def unloaded(self, service: Service, request: Request, name: str) -> Response:
         """POST /v2/repository/models/{name}/unload"""
         service.model(name)
         if len(service.models) - len(service.challengers) < 2:
             raise HttpError(409, "last_model", "the last model cannot be unloaded", fix="stop the server instead")
         kept = {k: m for k, m in service.models.items() if k != name}
-        await service.crew.start([m.place for m in kept.values()])
+        await self._read_anew(service.crew.start([m.place for m in kept.values()]))
         service.models = kept
-        return json_response({})
+        return json_response(Answered())
+
+
+def _named(parts: tuple[str, ...], path: tuple[str, ...]) -> dict[str, str] | None:
+    """Return the path's parameters by name, None where the path is not one of the pattern."""
+    if len(parts) != len(path):
+        return None
+    named = {}
+    for mine, given in zip(parts, path, strict=True):
+        if mine.startswith("{"):
+            named[mine[1:-1]] = given
+        elif mine != given:
+            return None
+    return named

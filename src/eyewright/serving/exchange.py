@@ -27,7 +27,7 @@ import msgspec
 from eyewright.core.errors import BusyError, EyewrightError
 from eyewright.core.jsonable import to_jsonable
 from eyewright.serving.jsontext import parse_json
-from eyewright.serving.refusals import HttpError, status_of, whole_number
+from eyewright.serving.refusals import HttpError, status_of, whole_number, without_paths
 from eyewright.serving.settings import Settings
 
 Message = MutableMapping[str, Any]
@@ -106,18 +106,22 @@ class Response:
 
 
 def json_response(content: Any, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> Response:
-    """Give plain values as JSON; a number that is not finite is null."""
-    return Response(msgspec.json.encode(to_jsonable(content)), status, headers=headers or [])
+    """Return a struct or plain values as JSON; a number that is not finite is null."""
+    plain = content if isinstance(content, msgspec.Struct) else to_jsonable(content)
+    return Response(msgspec.json.encode(plain), status, headers=headers or [])
 
 
 def error_response(error: EyewrightError) -> Response:
-    """Give an error's name and words; clients of V2 read `error`."""
+    """Return an error's name and words, without paths of the server's files; clients of V2 read `error`."""
     status = status_of(error)
     headers = [(k.encode(), v.encode()) for k, v in getattr(error, "headers", {}).items()]
     if status == 503:
         headers.append((b"retry-after", b"1"))
-    message = error.message if not error.fix else f"{error.message}; {error.fix}"
-    return json_response({"error": message, "code": error.code, "fix": error.fix}, status, headers)
+    message, fix = error.message, error.fix
+    if not isinstance(error, HttpError):
+        message, fix = without_paths(message), without_paths(fix)
+    said = f"{message}; {fix}" if fix else message
+    return json_response({"error": said, "code": error.code, "fix": fix}, status, headers)
 
 
 def parse_request(scope: Mapping[str, Any]) -> Request:

@@ -89,6 +89,7 @@ def parse_json(data: bytes, settings: Settings, *, type: Any = Any, values: int 
         return msgspec.json.decode(data, type=type)
     except msgspec.ValidationError as error:
         words = str(error).replace("`", "'")[:200]
-        raise HttpError(400, "json", f"the JSON is not what is expected: {words}", fix="see /openapi.json") from None
+        code = "unknown_option" if "unknown field" in words else "json"
+        raise HttpError(400, code, f"the JSON is not what is expected: {words}", fix="see /openapi.json") from None
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise HttpError(400, "json", f"the body is not JSON: {str(error)[:200]}", fix="check it") from None

@@ -69,7 +69,11 @@ class Model:
         known = _SHOWN.get(kind)
         if known is None or known[0] not in self.manifest.files:
             return None
-        data = (self.folder / known[0]).read_bytes()
+        try:
+            data = (self.folder / known[0]).read_bytes()
+        except OSError:
+            # The folder was moved or removed since the bundle was loaded.
+            return None
         same = hashlib.sha256(data).hexdigest() == self.manifest.files[known[0]]["sha256"]
         return (data, known[1]) if same else None
 

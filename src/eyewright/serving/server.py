@@ -43,6 +43,7 @@ class Server:
         self._table, self._recorder, self._files = table, recorder, files
         self._port = settings.port
         self._ended = asyncio.Event()
+        self._reloading = asyncio.Lock()
         self.service: Service | None = None
 
     @property
@@ -118,9 +119,10 @@ class Server:
         """
         if self.service is None:
             return
-        models, challengers = await asyncio.to_thread(self._table)
-        await self.service.crew.start([m.place for m in models.values()])
-        self.service.models, self.service.challengers = dict(models), dict(challengers)
+        async with self._reloading:
+            models, challengers = await asyncio.to_thread(self._table)
+            await self.service.crew.start([m.place for m in models.values()])
+            self.service.models, self.service.challengers = dict(models), dict(challengers)
 
 
 def run_server(
@@ -173,7 +175,7 @@ def _run(main: Callable[[], Any]) -> None:
 async def _reload_quietly(server: Server) -> None:
     try:
         await server.reload()
-    except EyewrightError as error:
+    except (EyewrightError, OSError) as error:
         _log.error("the models could not be read anew, those before go on: %s", error)
 
 

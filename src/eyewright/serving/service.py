@@ -1,39 +1,27 @@
 """What every protocol asks for: one image in, one answer out, logged before it is given."""
 
-__all__ = ["Entry", "Options", "Recorder", "Service", "Told"]
+__all__ = ["Entry", "Recorder", "Service", "Told"]
 
 import asyncio
-import difflib
 import itertools
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
 from eyewright.core import errors
-from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.core.errors import EyewrightError
 from eyewright.core.task import task_of
 from eyewright.serving.crew import Crew
 from eyewright.serving.exchange import HttpError
 from eyewright.serving.messages import Answer, Array, Job, Seen
 from eyewright.serving.models import Model
+from eyewright.serving.schemas import Options
 from eyewright.serving.settings import Settings
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a client may choose of an answer; None leaves it to the model."""
-
-    conf: float | None = None
-    iou: float | None = None
-    top: int | None = None
-    coverage: float | None = None
-    label: str | None = None
-    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,67 +229,6 @@ class Service:
                 shadow_of,
             )
         )
-
-
-OPTIONS = ("conf", "iou", "top", "coverage", "label", "explain")
-"""What a client may choose of an answer."""
-
-
-def check_names(values: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Check that only known options are given; one that is null is not given.
-
-    Raises:
-        HttpError: another is, which would be ignored without a word.
-    """
-    for name, value in values.items():
-        if name not in known and value is not None:
-            near = difflib.get_close_matches(name[:60], known, 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            raise HttpError(
-                400,
-                "unknown_option",
-                f"expected options among {', '.join(known) or '(none)'}, found {name[:60]!r}{meant}",
-                fix="change or remove it",
-            )
-
-
-def read_options(values: Mapping[str, Any], *, known: Sequence[str] = ()) -> Options:
-    """Read what a client may choose from a query or a JSON object.
-
-    >>> read_options({"conf": "0.5", "explain": "true"})
-    Options(conf=0.5, iou=None, top=None, coverage=None, label=None, explain=True)
-
-    Raises:
-        UsageError: a value that is not of its kind or range.
-        HttpError: an option that is not among `known`, where that is given.
-    """
-    if known:
-        check_names(values, known)
-
-    def number(name: str, low: float, high: float) -> float | None:
-        value = values.get(name)
-        if value is None or value == "":
-            return None
-        try:
-            found = float(value) if not isinstance(value, bool) else float("nan")
-        except (TypeError, ValueError):
-            found = float("nan")
-        if not low <= found <= high:
-            raise UsageError(f"expected {name} in [{low:g}, {high:g}], found {str(value)[:40]!r}", fix="change it")
-        return found
-
-    top = number("top", 1, 1000)
-    coverage = number("coverage", 0.01, 0.999)
-    iou = number("iou", 0.01, 1)
-    label = values.get("label")
-    if label is not None and not (isinstance(label, str) and len(label) <= 200):
-        raise UsageError("expected label as text of at most 200 characters", fix="change it")
-    explain = values.get("explain")
-    if explain not in (None, "", True, False, "true", "false", "1", "0"):
-        raise UsageError(f"expected explain as true or false, found {str(explain)[:40]!r}", fix="change it")
-    return Options(
-        number("conf", 0, 1), iou, None if top is None else int(top), coverage, label, explain in (True, "true", "1")
-    )
 
 
 def _whole(answer: Answer) -> Answer:

@@ -5,7 +5,6 @@ One implementation for the HTTP route, Label Studio, files and Python, so that n
 
 __all__ = ["LABELS_SHOWN", "VERDICTS", "check_feedback", "check_label", "true_objects"]
 
-import math
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -23,6 +22,8 @@ LABELS_SHOWN = 40
 """How many labels an error lists."""
 
 _MOST_OBJECTS = 2000
+# No image has so many pixels a side; a whole number of any length compares with it.
+_FAR = 1e9
 _MOST_TEXT = 2000
 _MOST_NAME = 200
 _MOST_RUNS = 4_000_000
@@ -239,7 +240,7 @@ def _box(box: object, size_hw: tuple[int, int] | None) -> list[float]:
     if (
         not isinstance(box, list | tuple)
         or len(box) != 4
-        or not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in box)
+        or not all(isinstance(v, int | float) and not isinstance(v, bool) and -_FAR < v < _FAR for v in box)
     ):
         raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
     x0, y0, x1, y1 = (float(v) for v in box)

@@ -89,7 +89,7 @@ def _box(row: Mapping[str, Any]) -> dict[str, Any] | None:
         x, y = float(value["x"]), float(value["y"])
         box = [x * w, y * h, (x + float(value["width"])) * w, (y + float(value["height"])) * h]
         return {"label": str(value["rectanglelabels"][0])[:200], "box_xyxy": box}
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
 
 
@@ -101,6 +101,6 @@ def _brush(row: Mapping[str, Any]) -> dict[str, Any] | None:
             return None
         mask = decode_brush(value["rle"], size_hw)
         label = str(value["brushlabels"][0])[:200]
-    except (KeyError, TypeError, ValueError, IndexError, EyewrightError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, EyewrightError):
         return None
     return {"label": label, "segmentation": {"size": list(size_hw), "counts": pack_counts(encode_counts(mask))}}

@@ -19,13 +19,22 @@ import msgspec
 from eyewright.core.errors import EyewrightError, UsageError
 from eyewright.core.task import task_of
 from eyewright.serving.base64text import decode_base64
-from eyewright.serving.exchange import HttpError, Request, Response, json_response
+from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.models import Model
 from eyewright.serving.protocols.annotations import feedback_of
-from eyewright.serving.service import Options, Service
+from eyewright.serving.refusals import without_paths
+from eyewright.serving.schemas import (
+    LabelStudioHealth,
+    LabelStudioSetup,
+    LabelStudioTasks,
+    LabelStudioVersion,
+    Options,
+    WebhookStored,
+)
+from eyewright.serving.service import Service
 
-_MOST_TASKS = 64
 _MOST_FILES = 1_000_000
+_MOST_QUERY = 32
 
 
 class Files:
@@ -39,10 +48,12 @@ class Files:
         """Give the file that an address of Label Studio's means: /data/local-files/?d=NAME or /data/upload/…/NAME."""
         if self.folder is None:
             return None
-        parts = urlsplit(address)
-        name = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path).removeprefix("/data/").removeprefix(
-            "upload/"
-        )
+        try:
+            parts = urlsplit(address)
+            named = parse_qs(parts.query, max_num_fields=_MOST_QUERY).get("d", [""])[0]
+        except ValueError:
+            return None
+        name = named or unquote(parts.path).removeprefix("/data/").removeprefix("upload/")
         if name not in self._names:
             # Files that came since; looked up by name, links left out.
             self._names = _listed(self.folder)
@@ -67,17 +78,17 @@ def _listed(folder: Path) -> dict[str, Path]:
 async def health(service: Service, request: Request, name: str | None = None) -> Response:
     """GET /health"""
     _model(service, name)
-    return json_response({"status": "UP", "model_class": "eyewright"})
+    return json_response(LabelStudioHealth("UP", "eyewright"))
 
 
 async def setup(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /setup: the labelling configuration must have a place for what the model finds."""
     model = _model(service, name)
-    content = _object(request, service)
-    schema = content.get("schema", content.get("label_config", ""))
-    if isinstance(schema, str) and schema.strip():
+    content = parse_json(request.body, service.settings, type=LabelStudioSetup)
+    schema = content.schema or content.label_config or ""
+    if schema.strip():
         _place_of(schema, model)
-    return json_response({"model_version": _version_of(model)})
+    return json_response(LabelStudioVersion(_version_of(model)))
 
 
 async def webhook(service: Service, request: Request, name: str | None = None) -> Response:
@@ -85,6 +96,7 @@ async def webhook(service: Service, request: Request, name: str | None = None) -
 
     A label that the model does not know is refused, unless the webhook's address declares it: ?new_classes=NAME,NAME
     """
+    _model(service, name)
     content = _object(request, service)
     stored = 0
     if service.recorder is not None and content.get("action") in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
@@ -92,32 +104,29 @@ async def webhook(service: Service, request: Request, name: str | None = None) -
         for prediction_id, kept in await asyncio.to_thread(feedback_of, content, service.task_of):
             more = {"new_classes": declared} if declared else {}
             stored += await asyncio.to_thread(service.recorder.feedback, prediction_id, {**kept, **more})
-    return json_response({"status": "ok", "stored": stored}, 201)
+    return json_response(WebhookStored("ok", stored), 201)
 
 
 async def predict(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /predict: results for tasks, in percent of the image, in the form the configuration asks for."""
     model = _model(service, name)
-    content = _object(request, service)
-    tasks = content.get("tasks")
-    if not isinstance(tasks, list) or len(tasks) > _MOST_TASKS or not all(isinstance(t, dict) for t in tasks):
-        raise UsageError(f"expected tasks, at most {_MOST_TASKS}", fix="see Label Studio's ML backend")
-    schema = content.get("label_config")
-    place = _place_of(schema, model) if isinstance(schema, str) and schema.strip() else None
-    rows = await asyncio.gather(*(_answer(service, model, task, place) for task in tasks))
+    content = parse_json(request.body, service.settings, type=LabelStudioTasks)
+    schema = content.label_config or ""
+    place = _place_of(schema, model) if schema.strip() else None
+    rows = await asyncio.gather(*(_answer(service, model, task.data, place) for task in content.tasks))
     return json_response({"results": rows})
 
 
 async def _answer(
-    service: Service, model: Model, task: Mapping[str, Any], place: tuple[str, str, str, str] | None
+    service: Service, model: Model, data: Mapping[str, Any], place: tuple[str, str, str, str] | None
 ) -> dict[str, Any]:
     """Answer one task; what cannot be answered says so and leaves the other tasks alone."""
     version = _version_of(model)
     kind, from_name, to_name, value = place or (_tags(model)[0], "label", "image", "image")
     try:
-        told = await service.predict(model, await _image(service, task, value), Options())
+        told = await service.predict(model, await _image(service, data, value), Options())
     except EyewrightError as error:
-        return {"result": [], "score": 0.0, "model_version": version, "error": error.message}
+        return {"result": [], "score": 0.0, "model_version": version, "error": without_paths(error.message)}
     found = msgspec.json.decode(told.answer.prediction)
     seen = told.answer.seen
     assert seen is not None
@@ -167,10 +176,9 @@ def _results(
     return rows
 
 
-async def _image(service: Service, task: Mapping[str, Any], key: str) -> bytes:
-    data = task.get("data")
-    address = data.get(key) if isinstance(data, dict) else None
-    if address is None and isinstance(data, dict):
+async def _image(service: Service, data: Mapping[str, Any], key: str) -> bytes:
+    address = data.get(key)
+    if address is None:
         address = next((v for v in data.values() if isinstance(v, str)), None)
     if not isinstance(address, str):
         raise UsageError("the task holds no image", fix=f"expected data.{key}")
@@ -182,9 +190,21 @@ async def _image(service: Service, task: Mapping[str, Any], key: str) -> bytes:
             "the image is not among the server's files, and addresses are not fetched",
             fix="start with --label-studio-files DIR",
         )
-    if path.stat().st_size > service.settings.body_bytes:
-        raise UsageError("the image's file is too large", fix="shrink it")
-    return await asyncio.to_thread(path.read_bytes)
+    return await asyncio.to_thread(_read, path, service.settings.body_bytes)
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Return the content of a file of the server's folder.
+
+    Raises:
+        UsageError: it cannot be read any more, or is too large.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise UsageError("the image's file is too large", fix="shrink it")
+        return path.read_bytes()
+    except OSError:
+        raise UsageError("the image's file cannot be read", fix="check the server's files") from None
 
 
 def _object(request: Request, service: Service) -> dict[str, Any]:

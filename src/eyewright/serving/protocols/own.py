@@ -3,73 +3,75 @@
 __all__ = ["feedback", "image_of", "list_models", "predict", "show_model"]
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from eyewright.core.errors import UsageError
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
-from eyewright.serving.service import OPTIONS, Service, check_names, read_options
+from eyewright.serving.options import read_options
+from eyewright.serving.refusals import without_paths
+from eyewright.serving.schemas import Feedback, HubImageBody, ImageBody, Options, Stored
+from eyewright.serving.service import Service
 from eyewright.serving.settings import Settings
 
-_MOST_TEXT = 2000
-_MOST_LABEL = 200
 _MOST_ID = 80
-_FEEDBACK = ("prediction_id", "label", "correct", "comment", "objects", "classes", "new_classes")
 _LARGE = 2**18
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def predict(service: Service, request: Request, name: str) -> Response:
     """POST /v1/models/{name}/predict: an image as the body, as a form's file or as base64 in JSON."""
     model = service.model(name)
-    data, more = await image_of(request, service.settings)
-    told = await service.predict(model, data, read_options({**more, **request.query}, known=OPTIONS))
+    data, options = await image_of(request, service.settings, ImageBody, Options)
+    told = await service.predict(model, data, options)
     return Response(told.json(), headers=told.headers)
 
 
-class _ImageBody(msgspec.Struct, forbid_unknown_fields=True):
-    """An image in JSON; the text is a view of the body."""
-
-    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    image: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    parameters: dict[str, Any] | None = None
-
-
-async def image_of(request: Request, settings: Settings) -> tuple[bytes, dict[str, Any]]:
-    """Return the image a request carries and the options beside it, whatever form it came in.
+async def image_of(
+    request: Request, settings: Settings, body: type[ImageBody | HubImageBody], options: type[T]
+) -> tuple[bytes, T]:
+    """Return the image a request carries, whatever form it came in, and the options beside it.
 
     The request's own body is dropped: it would be held twice while the request waits.
 
     Raises:
-        HttpError: there is no image, or there are several.
+        HttpError: there is no image, there are several, or an unknown option.
+        UsageError: an option out of its range.
     """
     if len(request.body) > _LARGE:
-        return await asyncio.to_thread(_image_of, request, settings)
-    return _image_of(request, settings)
+        data, texts, given = await asyncio.to_thread(_image_of, request, settings, body)
+    else:
+        data, texts, given = _image_of(request, settings, body)
+    return data, read_options(options, request.query, given, texts)
 
 
-def _image_of(request: Request, settings: Settings) -> tuple[bytes, dict[str, Any]]:
-    more: dict[str, Any] = {}
+def _image_of(
+    request: Request, settings: Settings, body: type[ImageBody | HubImageBody] = ImageBody
+) -> tuple[bytes, dict[str, str], dict[str, Any]]:
+    """Return the image, a form's other fields, and the parameters of JSON."""
+    texts: dict[str, str] = {}
+    given: dict[str, Any] = {}
     if request.media_type == "multipart/form-data":
-        fields, files = read_form(request, settings)
+        texts, files = read_form(request, settings)
         if len(files) != 1:
             code, found = ("too_many_files", len(files)) if files else ("no_file", "none")
             raise HttpError(400, code, f"expected one file in the form, found {found}", fix="send it as -F file=@…")
-        image, more = files[0], dict(fields)
+        image = files[0]
     elif request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
-        content = parse_json(request.body, settings, type=_ImageBody)
-        given = [v for v in (content.inputs, content.image) if not isinstance(v, msgspec.UnsetType)]
-        if len(given) != 1:
+        content = parse_json(request.body, settings, type=body)
+        images = [v for v in (content.inputs, content.image) if not isinstance(v, msgspec.UnsetType)]
+        if len(images) != 1:
             raise HttpError(
-                400, "inputs", f"expected one image as inputs, found {len(given) or 'none'}", fix="see /openapi.json"
+                400, "inputs", f"expected one image as inputs, found {len(images) or 'none'}", fix="see /openapi.json"
             )
-        image, more = decode_base64(given[0]), content.parameters or {}
+        image, given = decode_base64(images[0]), content.parameters or {}
     else:
         image = request.body
     request.body = b""
-    return image, more
+    return image, texts, given
 
 
 async def list_models(service: Service, request: Request) -> Response:
@@ -107,25 +109,11 @@ async def feedback(service: Service, request: Request) -> Response:
         _check_id(prediction_id)
         content: dict[str, Any] = {"objects": await _mask_of(service, request, prediction_id)}
     else:
-        content = request.json(service.settings)
-        if not isinstance(content, dict) or not isinstance(content.get("prediction_id"), str):
-            raise HttpError(400, "feedback", "expected prediction_id and label or correct", fix="see /openapi.json")
-        check_names(content, _FEEDBACK)
-        prediction_id = content.pop("prediction_id")
-        _check_id(prediction_id)
-        for key, kind in (("label", str), ("correct", bool), ("comment", str), ("objects", list)):
-            value = content.get(key)
-            if value is not None and not isinstance(value, kind):
-                raise UsageError(f"expected {key} as {kind.__name__}, found {type(value).__name__}", fix="change it")
-        content = {k: v[:_MOST_TEXT] if isinstance(v, str) else v for k, v in content.items() if v is not None}
-        if not {"label", "correct", "objects", "classes"} & set(content):
-            raise HttpError(400, "feedback", "expected label, correct or objects, found none", fix="say what is right")
-        if isinstance(content.get("objects"), list):
-            _check_objects(content["objects"])
+        prediction_id, content = _said(request, service.settings)
     if not await _in_thread(service.recorder.feedback, prediction_id, content):
         raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
     kept = await _in_thread(service.recorder.image_kept, prediction_id)
-    return json_response({"stored": True, "image_kept": kept}, 201)
+    return json_response(Stored(True, kept), 201)
 
 
 def _check_id(prediction_id: str) -> None:
@@ -133,14 +121,22 @@ def _check_id(prediction_id: str) -> None:
         raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
 
 
-def _check_objects(rows: list[Any]) -> None:
-    """Check the size of what is said of objects; what it means is checked against the model's classes."""
-    if len(rows) > _MOST_TEXT:
-        raise UsageError(f"expected at most {_MOST_TEXT} objects, found {len(rows)}", fix="send fewer")
-    for row in rows:
-        label = row.get("label") if isinstance(row, dict) else None
-        if not isinstance(label, str) or len(label) > _MOST_LABEL:
-            raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
+def _said(request: Request, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """Return whose prediction is judged and what is said of it; what that means is checked against its model.
+
+    Raises:
+        HttpError: it is not what `Feedback` is, or says nothing.
+    """
+    said = parse_json(request.body, settings, type=Feedback)
+    content = {k: v for k, v in msgspec.to_builtins(said).items() if v is not None}
+    if isinstance(content.get("objects"), list):
+        content["objects"] = [{k: v for k, v in one.items() if v is not None} for one in content["objects"]]
+    prediction_id = content.pop("prediction_id")
+    if not {"label", "correct", "objects", "classes"} & set(content):
+        raise HttpError(
+            400, "feedback", "expected label, correct, objects or classes, found none", fix="say what is right"
+        )
+    return prediction_id, content
 
 
 async def _mask_of(service: Service, request: Request, prediction_id: str) -> list[dict[str, Any]]:
@@ -156,7 +152,8 @@ async def watch(service: Service, request: Request) -> Response:
     """GET /v1/watch: what the monitor sees, for the page's charts"""
     if service.recorder is None:
         raise HttpError(404, "no_log", "the server keeps no log", fix="start it with one")
-    return json_response(await _in_thread(service.recorder.watch))
+    found = await _in_thread(service.recorder.watch)
+    return json_response({**found, "trouble": without_paths(found["trouble"])})
 
 
 async def image(service: Service, request: Request, name: str) -> Response:

@@ -26,14 +26,31 @@ from eyewright.serving.exchange import HttpError, Request, Response, json_respon
 from eyewright.serving.jsontext import check_json
 from eyewright.serving.messages import Array
 from eyewright.serving.models import Model
+from eyewright.serving.options import read_options
 from eyewright.serving.refusals import whole_number
-from eyewright.serving.service import Options, Service, Told, read_options
+from eyewright.serving.schemas import (
+    MOST_DIMENSIONS as _MOST_DIMENSIONS,
+)
+from eyewright.serving.schemas import (
+    MOST_TEXT as _MOST_TEXT,
+)
+from eyewright.serving.schemas import (
+    IndexRow,
+    InferCall,
+    InferInput,
+    Live,
+    ModelReady,
+    Options,
+    Ready,
+    ServerAbout,
+    TritonStat,
+    TritonStats,
+)
+from eyewright.serving.service import Service, Told
 
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics")
 _DTYPES = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64"}
 _MOST_IMAGES = 64
-_MOST_DIMENSIONS = 8
-_MOST_TEXT = 2**16
 _MOST_VALUES = 2_000_000
 _LARGE = 2**18
 _LONG = re.compile(rb"[0-9]{4}")
@@ -47,24 +64,23 @@ def _version() -> str:
 
 async def server(service: Service, request: Request) -> Response:
     """GET /v2"""
-    return json_response({"name": "eyewright", "version": _version(), "extensions": list(EXTENSIONS)})
+    return json_response(ServerAbout("eyewright", _version(), list(EXTENSIONS)))
 
 
 async def live(service: Service, request: Request) -> Response:
     """GET /v2/health/live"""
-    return json_response({"live": True})
+    return json_response(Live(True))
 
 
 async def ready(service: Service, request: Request) -> Response:
     """GET /v2/health/ready: whether every model has passed its self-test in a worker that stands."""
-    return json_response({"ready": service.ready}, 200 if service.ready else 503)
+    return json_response(Ready(service.ready), 200 if service.ready else 503)
 
 
 async def model_ready(service: Service, request: Request, name: str, version: str = "1") -> Response:
     """GET /v2/models/{name}/ready"""
     _versioned(service, name, version)
-    content = {"name": name, "ready": service.ready}
-    return json_response(content, 200 if service.ready else 503)
+    return json_response(ModelReady(name, service.ready), 200 if service.ready else 503)
 
 
 async def metadata(service: Service, request: Request, name: str, version: str = "1") -> Response:
@@ -117,16 +133,16 @@ async def configuration(service: Service, request: Request, name: str, version: 
 async def statistics(service: Service, request: Request, name: str, version: str = "1") -> Response:
     """GET /v2/models/{name}/stats"""
     _versioned(service, name, version)
-    return json_response({"model_stats": [{"name": name, "version": "1", "inference_count": service.crew.answered}]})
+    return json_response(TritonStats([TritonStat(name, "1", service.crew.answered)]))
 
 
 async def index(service: Service, request: Request) -> Response:
     """POST /v2/repository/index"""
-    state = "READY" if service.ready else "UNAVAILABLE"
     hidden = set(service.challengers.values())
-    return json_response(
-        [{"name": n, "version": "1", "state": state, "reason": ""} for n in service.models if n not in hidden]
-    )
+    rows = [
+        IndexRow(n, "1", "READY" if service.ready else "UNAVAILABLE", "") for n in service.models if n not in hidden
+    ]
+    return Response(msgspec.json.encode(rows))
 
 
 async def infer(service: Service, request: Request, name: str, version: str = "1") -> Response:
@@ -143,7 +159,7 @@ async def infer(service: Service, request: Request, name: str, version: str = "1
     whole = isinstance(shape, list) and all(type(v) is int and 0 <= v < 2**31 for v in shape)
     if not isinstance(shape, list) or not whole or len(shape) > _MOST_DIMENSIONS:
         raise UsageError(f"expected shape as whole numbers, at most {_MOST_DIMENSIONS}", fix="change it")
-    asked = read_options({k: v for k, v in parameters.items() if k in ("conf", "iou", "top", "coverage")})
+    asked = read_options(Options, {}, {k: v for k, v in parameters.items() if k in ("conf", "iou", "top", "coverage")})
     headers: list[tuple[bytes, bytes]] = []
     if given.get("datatype") == "BYTES":
         arrays, headers = await _from_files(
@@ -169,25 +185,6 @@ def _versioned(service: Service, name: str, version: str) -> Model:
 
 def _known(value: Any) -> int:
     return value if isinstance(value, int) else -1
-
-
-class _Call(msgspec.Struct):
-    """A request; every part is a view of the body until its size is known."""
-
-    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    outputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    parameters: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Input(msgspec.Struct):
-    """An input tensor."""
-
-    name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    shape: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    datatype: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    parameters: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 async def _in_thread(request: Request, call: Callable[..., T], *arguments: Any) -> T:
@@ -223,12 +220,13 @@ def _split(request: Request, service: Service) -> tuple[dict[str, Any], dict[str
             )
         end = length
     text = body if end == len(body) else body[:end]
-    call = parse_json(text, service.settings, type=_Call, values=_MOST_VALUES)
+    call = parse_json(text, service.settings, type=InferCall, values=_MOST_VALUES)
     try:
-        (first,) = msgspec.json.decode(b"[]" if isinstance(call.inputs, msgspec.UnsetType) else call.inputs,
-                                       type=tuple[_Input])  # fmt: skip
+        (first,) = msgspec.json.decode(call.inputs, type=tuple[InferInput])
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise UsageError("expected one input called 'image'", fix="send inputs: [{name: 'image', …}]") from None
+        raise UsageError(
+            "expected one input called 'image' with a shape and a datatype", fix="send inputs: [{name: 'image', …}]"
+        ) from None
     given = _small(first, ("name", "shape", "datatype", "parameters"))
     given["data"] = first.data
     return _small(call, ("outputs", "parameters", "id")), given, memoryview(body)[end:]

@@ -1,0 +1,464 @@
+"""What goes over HTTP, as msgspec structs: requests are parsed into them, and OpenAPI's schemas are made from them.
+
+A part of a request that may be large is `msgspec.Raw`, a view of the body, with its schema beside it. Answers are open:
+clients must accept further fields.
+"""
+
+__all__ = [
+    "Answered",
+    "Error",
+    "Event",
+    "Feedback",
+    "HubOptions",
+    "HubRow",
+    "ImageBody",
+    "HubImageBody",
+    "IndexRow",
+    "InferCall",
+    "InferInput",
+    "Inferred",
+    "LabelStudioHealth",
+    "LabelStudioResults",
+    "LabelStudioSetup",
+    "LabelStudioTasks",
+    "LabelStudioVersion",
+    "Live",
+    "MaskQuery",
+    "ModelList",
+    "ModelReady",
+    "ModelShown",
+    "Options",
+    "Prediction",
+    "Ready",
+    "Reloaded",
+    "ServerAbout",
+    "Stored",
+    "TensorModel",
+    "TritonConfig",
+    "TritonStats",
+    "WatchShown",
+    "WebhookQuery",
+    "WebhookStored",
+]
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from eyewright.tasks.feedback import Verdict
+
+MOST_OBJECTS = 2000
+MOST_TASKS = 64
+MOST_DIMENSIONS = 8
+MOST_TEXT = 2**16
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(max_length=200)]
+
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client may choose of an answer; what is left out is up to the model."""
+
+    conf: Annotated[float, Meta(ge=0, le=1, description="Least score that is shown")] | None = None
+    iou: Annotated[float, Meta(ge=0.01, le=1, description="IoU above which two boxes are one object")] | None = None
+    top: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
+    coverage: Annotated[float, Meta(ge=0.01, le=0.999, description="Conformal sets: their coverage")] | None = None
+    label: Annotated[str, Meta(max_length=200, description="The label to explain")] | None = None
+    explain: Annotated[bool, Meta(description="Whether to add a heatmap")] | None = None
+
+
+class HubOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """What Hugging Face's clients may choose; `threshold` is `conf`, `top_k` is `top`."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1, description="Least score that is shown")] | None = None
+    top_k: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
+    conf: Annotated[float, Meta(ge=0, le=1, description="As threshold")] | None = None
+    top: Annotated[int, Meta(ge=1, le=1000, description="As top_k")] | None = None
+
+
+class MaskQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """With a mask as the body: which prediction it corrects."""
+
+    prediction_id: Annotated[str, Meta(max_length=80, description="With a mask as the body: whose it is")] | None = None
+
+
+class WebhookQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an annotation may add."""
+
+    new_classes: Annotated[str, Meta(description="Classes it may add, separated by commas")] | None = None
+
+
+_BASE64: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "format": "image-base64",
+    "contentEncoding": "base64",
+    "description": "An image file in base64, or a data address",
+}
+
+
+def _options_of(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+class ImageBody(Struct, forbid_unknown_fields=True):
+    """An image in JSON."""
+
+    inputs: Annotated[Raw, Meta(extra_json_schema=_BASE64)] | UnsetType = UNSET
+    image: Annotated[Raw, Meta(extra_json_schema=_BASE64)] | UnsetType = UNSET
+    parameters: Annotated[dict[str, Any], Meta(extra_json_schema=_options_of("Options"))] | None = None
+
+
+class HubImageBody(Struct, forbid_unknown_fields=True):
+    """An image in JSON, as Hugging Face's clients send it."""
+
+    inputs: Annotated[Raw, Meta(extra_json_schema=_BASE64)] | UnsetType = UNSET
+    image: Annotated[Raw, Meta(extra_json_schema=_BASE64)] | UnsetType = UNSET
+    parameters: Annotated[dict[str, Any], Meta(extra_json_schema=_options_of("HubOptions"))] | None = None
+
+
+class Segmentation(Struct):
+    """A mask as COCO's compressed run lengths."""
+
+    size: Annotated[list[Annotated[int, Meta(ge=1, lt=2**20)]], Meta(min_length=2, max_length=2)]
+    counts: str
+
+
+class FeedbackObject(Struct):
+    """One object that is in the image, in pixels of the image that was sent, or one that is not."""
+
+    label: Annotated[str, Meta(min_length=1, max_length=200)]
+    box_xyxy: Annotated[list[Annotated[float, Meta(gt=-1e9, lt=1e9)]], Meta(min_length=4, max_length=4)] | None = None
+    segmentation: Segmentation | None = None
+    verdict: Verdict | None = None
+    predicted: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+class Feedback(Struct, forbid_unknown_fields=True):
+    """What somebody says of a prediction; at least one of label, correct, objects and classes."""
+
+    prediction_id: Annotated[str, Meta(max_length=80)]
+    label: Name | None = None
+    correct: bool | None = None
+    comment: Annotated[str, Meta(max_length=2000)] | None = None
+    objects: Annotated[list[FeedbackObject], Meta(max_length=MOST_OBJECTS)] | None = None
+    classes: dict[str, bool] | None = None
+    new_classes: list[Annotated[str, Meta(min_length=1, max_length=200)]] | None = None
+
+
+def _list_of(name: str, **bounds: int) -> dict[str, Any]:
+    return {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}, **bounds}
+
+
+_SHAPE = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+    "maxItems": MOST_DIMENSIONS,
+}
+
+
+class InferInput(Struct):
+    """The input tensor: prepared pixels as UINT8 [N, H, W, C], or image files as BYTES [N]."""
+
+    name: Annotated[Raw, Meta(extra_json_schema={"const": "image"})]
+    shape: Annotated[Raw, Meta(extra_json_schema=_SHAPE)]
+    datatype: Annotated[Raw, Meta(extra_json_schema={"enum": ["UINT8", "BYTES"]})]
+    parameters: Annotated[Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
+    data: Annotated[Raw, Meta(extra_json_schema={"type": "array"})] | UnsetType = UNSET
+
+
+_OUTPUTS: dict[str, Any] = {
+    "type": "array",
+    "maxItems": 32,
+    "items": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
+    },
+}
+
+
+class InferCall(Struct):
+    """A request of Open Inference V2."""
+
+    inputs: Annotated[Raw, Meta(extra_json_schema=_list_of("InferInput", minItems=1, maxItems=1))]
+    outputs: Annotated[Raw, Meta(extra_json_schema=_OUTPUTS)] | UnsetType = UNSET
+    parameters: Annotated[Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
+    id: Annotated[Raw, Meta(extra_json_schema={"type": "string", "maxLength": 200})] | UnsetType = UNSET
+
+
+_Config = Annotated[
+    str,
+    Meta(
+        description="XML: Label Studio's labelling configuration, with a place for what the model finds",
+        extra_json_schema={"format": "label-studio-config"},
+    ),
+]
+
+
+class LabelStudioTask(Struct):
+    """One task; the image is a data address or the name of a file of the server's."""
+
+    data: dict[str, Any] = {}
+
+
+class LabelStudioTasks(Struct):
+    """Tasks to predict."""
+
+    tasks: Annotated[list[LabelStudioTask], Meta(max_length=MOST_TASKS)]
+    label_config: _Config | None = None
+
+
+class LabelStudioSetup(Struct):
+    """A labelling configuration; it must have a place for what the model finds."""
+
+    schema: _Config | None = None
+    label_config: _Config | None = None
+
+
+class Event(Struct):
+    """An event of Label Studio's; whatever is not an annotation is answered and not used."""
+
+    action: Any = None
+    annotation: Any = None
+    task: Any = None
+
+
+# Answers.
+
+
+class Error(Struct):
+    """Why a request is refused: a sentence, a stable code, and what to do."""
+
+    error: str
+    code: str
+    fix: str = ""
+
+
+class Unfamiliar(Struct):
+    """How unlike the images that the model knows this one looks."""
+
+    p: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Conformal p-value: of images like the reference, at most a fraction p have this value or less",
+        ),
+    ]
+    flagged: Annotated[bool, Meta(description="p is 0.01 or less")]
+
+
+class Timing(Struct):
+    """Milliseconds."""
+
+    decode: float
+    model: float
+    total: float
+
+
+class Prediction(Struct):
+    """The answer in the command line's form for its task, and what else was asked for."""
+
+    model: str
+    digest: str
+    task: Literal["classify", "detect", "segment", "instance"]
+    prediction_id: str
+    timing_ms: Timing
+    calibration: str | None = None
+    labels: list[str] | UnsetType = UNSET
+    scores: list[float] | UnsetType = UNSET
+    unfamiliar: Annotated[
+        Unfamiliar | None,
+        Meta(description="Whether the image looks unlike those that the model knows; null where that is not known"),
+    ] = None
+    unfamiliar_reason: (
+        Annotated[str, Meta(description="Why `unfamiliar` is null, in words; absent where it is not")] | UnsetType
+    ) = UNSET
+
+
+class ModelShown(Struct):
+    """What a client may know of a model."""
+
+    name: str
+    title: str
+    task: str
+    digest: str
+    labels: list[str]
+    size_hw: list[int]
+    channels: int
+    pages: list[str]
+
+
+class ModelList(Struct):
+    """The models that are served."""
+
+    models: list[ModelShown]
+
+
+class Stored(Struct):
+    """Feedback is stored; `image_kept` tells whether its image can be learnt from."""
+
+    stored: bool
+    image_kept: bool
+
+
+class WatchShown(Struct):
+    """What the monitor sees, by model."""
+
+    models: dict[str, Any]
+    trouble: str
+    dropped: int
+
+
+class Reloaded(Struct):
+    """The names of the models that are served now."""
+
+    models: list[str]
+
+
+class HubRow(Struct):
+    """A label, box or mask (PNG in base64) with its score."""
+
+    label: str
+    score: float
+    box: dict[str, int] | UnsetType = UNSET
+    mask: str | UnsetType = UNSET
+
+
+class ServerAbout(Struct):
+    """The server and its extensions."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(Struct):
+    """The process answers."""
+
+    live: bool
+
+
+class Ready(Struct):
+    """Whether requests are answered."""
+
+    ready: bool
+
+
+class ModelReady(Struct):
+    """Whether a model's requests are answered."""
+
+    name: str
+    ready: bool
+
+
+class TensorAbout(Struct):
+    """A tensor; -1 is a dimension of any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class TensorModel(Struct):
+    """A model's tensors."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorAbout]
+    outputs: list[TensorAbout]
+    parameters: dict[str, str] = {}
+
+
+class TritonTensor(Struct):
+    """A tensor in Triton's words, without its first dimension."""
+
+    name: str
+    data_type: str
+    dims: list[int]
+
+
+class TritonConfig(Struct):
+    """As much of Triton's model configuration as is true here."""
+
+    name: str
+    platform: str
+    backend: str
+    max_batch_size: int
+    input: list[TritonTensor]
+    output: list[TritonTensor]
+    dynamic_batching: dict[str, Any] = {}
+
+
+class TritonStat(Struct):
+    """How often a model was asked."""
+
+    name: str
+    version: str
+    inference_count: int
+
+
+class TritonStats(Struct):
+    """How often models were asked."""
+
+    model_stats: list[TritonStat]
+
+
+class IndexRow(Struct):
+    """One model of the repository."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str
+
+
+class Inferred(Struct):
+    """Output tensors."""
+
+    model_name: str
+    model_version: str
+    outputs: list[dict[str, Any]]
+    id: str | UnsetType = UNSET
+    parameters: dict[str, Any] = {}
+
+
+class LabelStudioHealth(Struct):
+    """The backend runs."""
+
+    status: Literal["UP"]
+    model_class: str
+
+
+class LabelStudioVersion(Struct):
+    """Which model answers."""
+
+    model_version: str
+
+
+class LabelStudioResult(Struct):
+    """The prediction for one task; `error` says why there is none."""
+
+    result: list[dict[str, Any]]
+    score: float
+    model_version: str
+    error: str | UnsetType = UNSET
+
+
+class LabelStudioResults(Struct):
+    """One row a task."""
+
+    results: list[LabelStudioResult]
+
+
+class WebhookStored(Struct):
+    """How much feedback an event became."""
+
+    status: Literal["ok"]
+    stored: int
+
+
+class Answered(Struct):
+    """Done, with nothing to say."""
