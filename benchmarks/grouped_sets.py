@@ -358,7 +358,7 @@ _DETECT = {"task": "detect", "metric": "ap50"}
 SETS: dict[str, GroupedSet] = {
     "magnetic_tile": GroupedSet("photographs of tiles, by tile", magnetic_tile),
     "overhead_actions": GroupedSet("frames of clips, by recording", overhead_actions),
-    "mot_frames": GroupedSet("fixed cameras over streets", mot_frames, **_DETECT, options={"epochs": 80, "imgsz": 256}),
+    "mot_frames": GroupedSet("fixed cameras over streets", mot_frames, **_DETECT, options={"epochs": 20, "imgsz": 256}),
     "bursts": GroupedSet("scenes in bursts of changing light", bursts),
     "patients": GroupedSet("slices of patients, labelled by patient", patients),
     "devices": GroupedSet("cameras with tint and noise of their own", devices),
