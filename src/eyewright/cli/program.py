@@ -18,15 +18,22 @@ from eyewright.cli.places import check_texts, claimed_by
 from eyewright.cli.streams import STDOUT_CODE, drop_stdout, own_streams
 from eyewright.cli.terminal import Result, is_quiet, print_json, printable, warn
 from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError
-from eyewright.core.stopping import exit_when_stuck
+from eyewright.core.stopping import end_process, exit_when_stuck
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code.
+    """Run one command; return its exit code. Without `argv` this is the program: it ends the process with that code.
 
     0 done · 1 done, with findings · 2 usage · 3 input that cannot be read · 4 the model or bundle refused · 5 out of
     a budget that was asked for · 70 a fault of ours · 130 interrupted · 143 terminated, checkpoint written.
     """
+    code = _main(argv)
+    if argv is None:
+        end_process(code)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     if argv is None:
         own_streams()
     args = list(sys.argv[1:] if argv is None else argv)
