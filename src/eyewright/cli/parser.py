@@ -213,7 +213,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
-    p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: what it matches alike stays in one part")
+    p.add_argument(
+        "--group-by", metavar="RULE", help="'folder', 'none' or a pattern: what it matches alike stays in one part"
+    )
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
     p.add_argument("--allow-leaks", action="store_true", help="train although images are on both sides of the split")

@@ -3,8 +3,8 @@
 __all__ = ["Group", "GroupKind", "Grouping", "Proposal"]
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -74,6 +74,22 @@ class Grouping:
         for group in self.groups:
             result[list(group.members)] = group.members[0]
         return result
+
+    def within(self, chosen: Sequence[int]) -> "Grouping":
+        """Return what belongs together among the `chosen` samples, numbered by their places in `chosen`.
+
+        >>> Grouping(groups=(Group("copy", (0, 2, 3), "resized"), Group("same", (1, 4), "equal"))).within([1, 2, 3]).groups
+        (Group(kind='copy', members=(1, 2), evidence='resized', score=1.0),)
+        """
+        place = {i: k for k, i in enumerate(chosen)}
+
+        def kept(members: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(sorted(place[i] for i in members if i in place))
+
+        groups = (replace(g, members=kept(g.members)) for g in self.groups)
+        shown = (replace(p, examples=tuple(own for e in p.examples if (own := kept(e)))) for p in self.proposals)
+        largest = sorted((g for g in groups if len(g.members) > 1), key=lambda g: (-len(g.members), g.members))
+        return replace(self, groups=tuple(largest), proposals=tuple(shown))
 
     def describe(self) -> str:
         """Say in one line what is kept together, for the terminal, the report and the model card."""

@@ -151,7 +151,8 @@ def fold_datasets(
         inner = _assign([targets[j] for j in rest], [groups[chosen[j]] for j in rest], shares, seed)
         split: dict[int, SplitName] = {chosen[j]: part for j, part in zip(rest, inner, strict=True)}
         samples = [replace(dataset.samples[i], split=split.get(i, "test")) for i in chosen]
-        result.append(dataset.with_samples(samples, f"fold {fold + 1} of {k}"))
+        part = dataset.with_samples(samples, f"fold {fold + 1} of {k}")
+        result.append(replace(part, grouping=grouping.within(chosen)))
     return result
 
 

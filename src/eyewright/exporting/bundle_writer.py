@@ -287,4 +287,5 @@ def _provenance(run: Run) -> dict[str, Any]:
         "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "model": run.recipe.model_name,
         **{k: run.about.get(k) for k in keys},
+        **({"warnings": list(run.about["warnings"])} if run.about.get("warnings") else {}),
     }

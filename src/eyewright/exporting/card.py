@@ -62,7 +62,7 @@ def model_card(manifest: Manifest) -> str:
 
 ## How good it is
 
-On {images.get("test", 0)} test images that training never saw:
+{_warned(about)}On {images.get("test", 0)} test images{"" if about.get("warnings") else " that training never saw"}:
 
 {measured}
 {_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
@@ -87,6 +87,10 @@ seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the dige
 
 {words.limits} {_LIMITS}
 """
+
+
+def _warned(about: Mapping[str, Any]) -> str:
+    return "".join(f"**Warning.** {w}\n\n" for w in about.get("warnings") or ())
 
 
 def _compressed(manifest: Manifest) -> str:

@@ -172,14 +172,14 @@ def train_on(
     leaks = find_leaks(findings)
     if leaks and not allow_leaks:
         raise LeakError(
-            f"{len(leaks)} image{'s' * (len(leaks) != 1)} on both sides of the split: "
-            f"{leaks[0].path!r} is {leaks[0].message}",
-            fix="see eyewright doctor; remove them, or override with --allow-leaks",
+            _leaking(leaks),
+            fix="eyewright doctor says what to remove of each; or override with --allow-leaks",
         )
     if deadline is not None and deadline - time.monotonic() < 2:
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
     say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
-    warning = f"Trained with {len(leaks)} images on both sides of the split (--allow-leaks): results are too good."
+    many = f"{len(leaks)} group{'s' * (len(leaks) != 1)} of images"
+    warning = f"Trained with {many} on both sides of the split (--allow-leaks): results are too good."
     first = rank_of() == 0
     with watch(log if first else None, folder, recipe.to_json()) as watcher:
 
@@ -211,6 +211,14 @@ def train_on(
             quiet=quiet,
             say=say,
         )
+
+
+def _leaking(leaks: "Sequence[Finding]") -> str:
+    """Say in one line what is on both sides of the split, by the first of the groups."""
+    if len(leaks) == 1:
+        return leaks[0].message
+    first = leaks[0].message.replace(" on both sides of the split", "")
+    return f"{len(leaks)} groups of images on both sides of the split, such as {first}"
 
 
 def _weights_in(place: Path) -> Path:
