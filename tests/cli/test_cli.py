@@ -297,6 +297,9 @@ def test_an_overridden_leak_is_written_down(tmp_path: Path, shapes: Path) -> Non
     assert main([*args, "--allow-leaks"]) == 0
     assert "both sides of the split (--leaks allow)" in (tmp_path / "out/report.html").read_text()
     assert "--leaks allow" in (tmp_path / "out/report.md").read_text()
+    card = (tmp_path / "out/bundle/README.md").read_text()
+    assert "(--leaks allow)" in card
+    assert "never saw" not in card
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders too")

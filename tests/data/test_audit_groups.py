@@ -216,3 +216,19 @@ def test_boxes_of_copies_are_compared_by_overlap(tmp_path: Path) -> None:
     assert detection(tmp_path / "a", [[42, 41, 39, 30]]) == []
     assert "is not marked" in detection(tmp_path / "b", [])[0].message
     assert "'car' in one and 'truck'" in detection(tmp_path / "c", [[40, 40, 40, 30]], category=2)[0].message
+
+
+def test_a_rule_hides_no_copy_in_two_parts_and_no_conflict_of_classes(photos: Path) -> None:
+    image = np.asarray(Image.open(photos / "test/nut/00.png"))
+    other = np.asarray(Image.open(photos / "train/nut/01.png"))
+    put(photos / "train/nut/darker.png", image // 4 * 4 + 2)
+    put(photos / "train/bolt/copy.png", other // 4 * 4 + 2)
+    data = open_dataset(photos)
+    scan = scan_dataset(data, quiet=True)
+    everything = Grouping("x", (Group("rule", tuple(range(len(data))), "one key of --group-by"),))
+    found = audit_dataset(data, scan, everything)
+    (leak,) = find_leaks(found)
+    assert set(leak.paths) == {"train/nut/darker.png", "test/nut/00.png"}
+    (conflict,) = (f for f in found if f.code == "conflicting_labels")
+    assert set(conflict.paths) == {"train/bolt/copy.png", "train/nut/01.png"}
+    assert not [f for f in found if f.code == "near_duplicate"]

@@ -131,3 +131,13 @@ def test_voc_corners_that_are_widths_are_one_finding(tmp_path: Path) -> None:
     (found,) = found_in(tmp_path)
     assert (found.code, found.path) == ("box_format", "Annotations")
     assert "none as [x, y, width, height] in pixels" in found.message
+
+
+@pytest.mark.parametrize(
+    "other", [lambda x, y, w, h: [x, y, x + w, y + h], lambda x, y, w, h: [x + w / 2, y + h / 2, w, h]]
+)
+def test_what_was_written_in_two_ways_is_not_said_to_be_in_thousandths(tmp_path: Path, other) -> None:  # type: ignore[no-untyped-def]
+    turn = iter(range(10_000))
+    found = coco(tmp_path, lambda *box: other(*box) if next(turn) % 3 == 0 else list(box))
+    assert found
+    assert not [f for f in found if "thousandths" in f.message or "per cent" in f.message]

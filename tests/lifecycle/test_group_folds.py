@@ -9,7 +9,7 @@ from tests.conftest import write_shapes
 
 import eyewright as ew
 from eyewright.core.errors import DatasetError, UsageError
-from eyewright.data import Dataset, open_dataset, scan_dataset
+from eyewright.data import Dataset, audit_dataset, find_leaks, fold_datasets, open_dataset, scan_dataset
 from eyewright.lifecycle.group_folds import group_folds
 
 
@@ -67,3 +67,17 @@ def test_the_report_rests_on_groups_and_says_which_folds_there_were(tmp_path: Pa
     assert {int(Path(r["id"]).stem) % 4 for r in rows if r["fold"] == "1"} == {0}
     with pytest.raises(UsageError, match="--repeats with --folds groups"):
         ew.cross_validate(data, folds="groups", repeats=2, out=tmp_path / "twice", epochs=2)
+
+
+def test_a_test_part_that_came_with_the_data_leaves_the_groups_of_the_rest_as_they_are(tmp_path: Path) -> None:
+    data = grouped(tmp_path, 24, a_class=48)
+    # The first images are the test part, so that every other image has another number in a fold.
+    samples = [replace(s, split="test" if int(Path(s.id).stem) < 12 else "train") for s in data.samples]
+    data = replace(data, samples=tuple(samples))
+    scan = scan_dataset(data, quiet=True)
+    for parts in (fold_datasets(data, 3, scan=scan), group_folds(data, scan=scan)[0]):
+        for part in parts:
+            assert part.grouping is not None
+            assert not find_leaks(audit_dataset(part, scan_dataset(part, quiet=True)))
+            for group in part.grouping.groups:
+                assert len({part.samples[i].group for i in group.members}) == 1

@@ -44,12 +44,18 @@ _YIELDING = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class _Unit:
-    """Images of one dataset that belong together, and why; `identical` if their files are."""
+    """Images of one dataset that belong together, and why; `identical` if their files are.
+
+    `inner` are those that lie in a group which more than copying joins; `leaks_alone` if that group in two parts is no
+    error, while a copy in two parts is.
+    """
 
     kind: GroupKind
     members: tuple[int, ...]
     evidence: str
     identical: bool = False
+    inner: bool = False
+    leaks_alone: bool = False
 
 
 def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: frozenset[int]) -> list[Finding]:
@@ -62,7 +68,8 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
     for unit in _copies_within(scan, grouping.groups, leave):
         found += _leaks(dataset, unit)
     for unit in _units(scan, grouping.groups, leave):
-        found += _leaks(dataset, unit)
+        if not unit.inner or unit.kind == "same" or unit.leaks_alone:
+            found += _leaks(dataset, unit)
         conflict: Finding | None = None
         if unit.kind in ("same", "copy"):
             if dataset.task == "classify":
@@ -72,7 +79,7 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
                 budget -= judged
         if conflict is not None:
             found.append(conflict)
-        else:
+        elif not unit.inner or unit.kind == "same":
             found += _belonging(dataset, unit)
     found += [_proposed(dataset, p) for p in grouping.proposals]
     found += [Finding("grouping", w, "see --group-by") for w in grouping.warnings]
@@ -96,7 +103,32 @@ def _units(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterat
         if group.kind not in ("same", "copy"):
             for same in digests.values():
                 if len(same) > 1:
-                    yield _Unit("same", tuple(same), "the same bytes", identical=True)
+                    yield _Unit("same", tuple(same), "the same bytes", identical=True, inner=True)
+            alone = group.kind in ("rule", "given", "object")
+            for own, how in _copies(scan, members):
+                yield _Unit("copy", own, how, inner=True, leaks_alone=alone)
+
+
+def _copies(scan: Scan, members: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Yield the sets of verified copies among `members`, with how they differ; identical files are not all of a set."""
+    first: dict[str, int] = {}
+    set_of = {i: first.setdefault(scan.records[i].digest, i) for i in members}
+    hows: dict[int, Counter[str]] = defaultdict(Counter)
+    for link in scan.links:
+        if not link.exact or link.i not in set_of or link.j not in set_of:
+            continue
+        a, b = sorted((set_of[link.i], set_of[link.j]))
+        hows[a][link.how] += 1
+        if a != b:
+            hows[a].update(hows.pop(b, Counter()))
+            set_of = {i: a if root == b else root for i, root in set_of.items()}
+    sets: dict[int, list[int]] = defaultdict(list)
+    for i, root in set_of.items():
+        sets[root].append(i)
+    for root, own in sets.items():
+        if len({scan.records[i].digest for i in own}) > 1:
+            how = ", ".join(h for h, _ in hows[root].most_common(2) if h)
+            yield tuple(own), f"{how}, verified on pixels" if how else "verified on pixels"
 
 
 def _copies_within(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterator[_Unit]:
@@ -222,7 +254,7 @@ def _belonging(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:
         yield _finding(dataset, "series", text, "nothing: a split keeps them together", unit.members, "note")
     elif unit.kind == "object" and len(splits) == 1:
         text = f"{_counted(unit, unit.members)}: {_names(dataset, unit.members)}"
-        yield _finding(dataset, "series", text, "nothing: they are kept together as asked", unit.members, "note")
+        yield _finding(dataset, "series", text, "nothing: a split keeps them together", unit.members, "note")
 
 
 def _proposed(dataset: Dataset, proposal: Proposal) -> Finding:

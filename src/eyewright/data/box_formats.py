@@ -64,6 +64,7 @@ _LEAST_BAD = 3
 _WRONG = 0.04
 _RIGHT = 0.02
 _SLACK = 0.01
+_REACH = 0.6
 _SLACK_PIXELS = 2.0
 
 
@@ -143,10 +144,12 @@ def _as_written(objects: Objects, native: tuple[str, str, str], size_hw: tuple[i
 
 def _judge(pool: _Pool, native: tuple[str, str, str]) -> Finding | None:
     order, unit, what = native
+    read = {(o, u): corners(pool.numbers) * _scale(u, pool.sizes_wh) for u in _UNITS for o, corners in _ORDERS.items()}
+    # Whatever is written fits where a unit makes it small enough: what is meant so reaches over the image too.
     wrong = {
-        (o, u): _wrong(corners(pool.numbers) * _scale(u, pool.sizes_wh), pool.sizes_wh)
-        for u in _UNITS
-        for o, corners in _ORDERS.items()
+        w: _wrong(corners, pool.sizes_wh)
+        for w, corners in read.items()
+        if w[1] == unit or (corners[:, 2:] / pool.sizes_wh).max(0).min() >= _REACH
     }
     n = len(pool.numbers)
     bad = wrong[order, unit]

@@ -70,7 +70,7 @@ def _rows(table: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     rows = [(r["part"], r, f"{r['from']:.3f} to {r['to']:.3f}") for r in table["thirds"]]
     for name, part in (
         ("with a near copy or sibling in training", table["with_sibling"]),
-        ("without one", table["without_sibling"]),
+        ("without a near copy or sibling", table["without_sibling"]),
     ):
         if part is not None:
             rows.append((name, part, ""))

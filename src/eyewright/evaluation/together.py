@@ -96,13 +96,13 @@ def say_groups(counted: Mapping[str, Any] | None) -> str:
     n, groups = counted["n"], counted["groups"]
     if groups == 1:
         return f"All {n:,} images are of one group: no interval can be given, and other groups may fare differently."
-    worth = f"{counted['effective_n']:,.0f}"
-    text = f"The {n:,} images come in {groups:,} groups and count as about {worth} independent ones; "
+    text = f"The {n:,} images come in {groups:,} groups"
     if counted["few"]:
-        text += f"intervals are t intervals over only {groups} groups, so they are wide and rough "
-        text += "(train --folds groups tests every group once)."
+        # What images are worth is estimated from the groups: of few it is too rough to be said.
+        text += f"; intervals are t intervals over only {groups} groups, so they are wide and rough "
+        text += "(train --folds groups tests every group once, where each class lives in two or more)."
     else:
-        text += "intervals are over groups."
+        text += f" and count as about {counted['effective_n']:,.0f} independent ones; intervals are over groups."
     lone = counted.get("lone_classes") or []
     if not lone:
         return text

@@ -64,7 +64,7 @@ def model_card(manifest: Manifest) -> str:
 
 ## How good it is
 
-On {images.get("test", 0)} test images that training never saw:
+On {images.get("test", 0)} test images{"" if about.get("warnings") else " that training never saw"}:
 
 {measured}
 {_cautions(about)}{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
