@@ -46,15 +46,14 @@ def open_regular(
             raise error(f"expected a regular file at {str(path)!r}, found a link", fix=fix) from None
         reason = met.strerror if isinstance(met, OSError) and met.strerror else str(met)
         raise error(f"cannot read {str(path)!r}: {reason}", fix=fix) from met
-    file = os.fdopen(descriptor, "rb")
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        file.close()
+        os.close(descriptor)
         raise error(f"expected a regular file at {str(path)!r}, found {_kind(found.st_mode)}", fix=fix)
     if found.st_size > most:
-        file.close()
+        os.close(descriptor)
         raise error(f"{str(path)!r} has {found.st_size:,} bytes, more than the {most:,} allowed", fix=fix)
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def read_regular(

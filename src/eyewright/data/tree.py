@@ -3,6 +3,7 @@
 __all__ = ["ArrayTree", "FolderTree", "JoinedTree", "Tree", "ZipTree"]
 
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.core.regular import read_regular
 from eyewright.imaging.decode import read_picture
 from eyewright.imaging.headers import Limits
 
@@ -68,10 +70,7 @@ class FolderTree:
         return tuple(sorted(found))
 
     def content(self, name: str) -> bytes:
-        try:
-            return (self.root / name).read_bytes()
-        except OSError as error:
-            raise UnreadableImageError(f"cannot read {name!r}: {error.strerror}", fix="check the file") from error
+        return read_regular(self.root / name, most=sys.maxsize - 1, error=UnreadableImageError, fix="check the file", follow=True)
 
     def picture(self, name: str) -> Image.Image:
         return read_picture(self.root / name)

@@ -21,6 +21,8 @@ import functools
 import inspect
 import io
 import itertools
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ from PIL import Image, UnidentifiedImageError
 
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
 from eyewright.core.extras import import_extra
+from eyewright.core.regular import open_regular
 from eyewright.imaging.capture import Capture, capture_of
 from eyewright.imaging.containers import pnm_size
 from eyewright.imaging.conversion import (
@@ -387,14 +390,15 @@ def file_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
     if isinstance(source, bytes):
         return source
     path = Path(source)
-    try:
-        size = path.stat().st_size
-        if size > limits.bytes:
-            raise LimitError(f"{str(path)!r} has {size} bytes, over the limit of {limits.bytes}", fix="shrink it")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableImageError(f"cannot read {str(path)!r}: {reason}", fix="check the path") from error
+    with open_regular(path, most=sys.maxsize, error=UnreadableImageError, follow=True) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            data = b"" if size > limits.bytes else file.read(limits.bytes + 1)
+        except OSError as error:
+            raise UnreadableImageError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
+    if (size := max(size, len(data))) > limits.bytes:
+        raise LimitError(f"{str(path)!r} has {size} bytes, over the limit of {limits.bytes}", fix="shrink it")
+    return data
 
 
 def _checked_header(data: bytes, limits: Limits) -> Header:

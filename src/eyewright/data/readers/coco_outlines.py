@@ -98,10 +98,10 @@ def _polygon(part: Any) -> np.ndarray:
 def _run_lengths(value: dict[str, Any]) -> Outline:
     height, width = (int(number(v)) for v in value["size"])
     counts = value["counts"]
-    lengths = parse_counts(counts) if isinstance(counts, str) else np.array([int(number(c)) for c in counts], np.int64)
-    if height < 1 or width < 1 or (len(lengths) and lengths.min() < 0) or int(lengths.sum()) != height * width:
+    lengths = parse_counts(counts).tolist() if isinstance(counts, str) else [int(number(c)) for c in counts]
+    if height < 1 or width < 1 or min(lengths, default=0) < 0 or sum(lengths) != height * width:
         raise DatasetError("run lengths that do not make up the size that they state")
-    return Outline(rle={"size": [height, width], "counts": counts if isinstance(counts, str) else lengths.tolist()})
+    return Outline(rle={"size": [height, width], "counts": counts if isinstance(counts, str) else lengths})
 
 
 def box_of(value: Any) -> list[float] | None:
