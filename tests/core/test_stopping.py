@@ -1,5 +1,6 @@
 """A program that is done ends at once, after its threads, its exit handlers and its output."""
 
+import os
 import subprocess
 import sys
 import time
@@ -45,5 +46,6 @@ def test_an_output_that_is_full_does_not_hold_it_up() -> None:
         done = subprocess.run(
             [sys.executable, "-c", "print('x')\nfrom eyewright.core.stopping import end_process\nend_process(5)"],
             stdout=full, stderr=subprocess.PIPE, timeout=60,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (5, b"")

@@ -1,4 +1,4 @@
-"""A folder may hold what is no file of bytes: a FIFO, a device, a link to one. It is named and left out, never waited for."""
+"""FIFOs, devices and links to them in a folder are named and left out; no read waits for one."""
 
 import os
 import subprocess
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
 from eyewright.core.regular import open_regular
 from eyewright.data.readers.coco_outlines import outline_of
 from eyewright.data.tree import FolderTree
 from eyewright.imaging.decode import read_image
-from eyewright.imaging.write import write_image
 
 msgspec = pytest.importorskip("msgspec")
 
@@ -44,7 +44,7 @@ def test_convert_of_a_folder_with_special_files_ends(tmp_path: Path) -> None:
         (folder / label).mkdir(parents=True)
         for i in range(8):
             image = np.random.default_rng(level + i).integers(level - 30, level + 30, (24, 24, 3)).astype(np.uint8)
-            write_image(folder / label / f"{i}.png", image)
+            Image.fromarray(image).save(folder / label / f"{i}.png")
     _special(folder / "a")
     order = [sys.executable, "-m", "eyewright", "convert", str(folder), "--to", "imagefolder", "--out"]
     done = subprocess.run([*order, str(tmp_path / "out")], capture_output=True, text=True, timeout=100)

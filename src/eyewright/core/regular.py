@@ -70,12 +70,14 @@ def read_regular(
         EyewrightError: as `open_regular`; or it has grown while it was read.
     """
     with open_regular(path, most=most, error=error, fix=fix, follow=follow) as file:
+        size = os.fstat(file.fileno()).st_size
         try:
-            data = file.read(most + 1)
+            # Not `most`: as many bytes as are asked for are allocated.
+            data = file.read(size + 1)
         except OSError as met:
             raise error(f"cannot read {str(path)!r}: {met.strerror}", fix=fix) from met
-    if len(data) > most:
-        raise error(f"{str(path)!r} has more than the {most:,} bytes allowed", fix=fix)
+    if len(data) > size:
+        raise error(f"{str(path)!r} has grown while it was read", fix="try again when it is complete")
     return data
 
 

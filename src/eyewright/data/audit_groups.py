@@ -249,10 +249,7 @@ def _belonging(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:
         else:
             fix = "nothing for the split, which keeps them together; remove copies that were not meant"
             yield _finding(dataset, "near_duplicate", f"{_counted(unit, within)}: {names}", fix, within)
-    elif unit.kind == "series" and len(splits) == 1:
-        text = f"{_counted(unit, unit.members)}: {_names(dataset, unit.members)}"
-        yield _finding(dataset, "series", text, "nothing: a split keeps them together", unit.members, "note")
-    elif unit.kind == "object" and len(splits) == 1:
+    elif (unit.kind == "series" and len(splits) == 1) or (unit.kind == "object" and len(splits) == 1):
         text = f"{_counted(unit, unit.members)}: {_names(dataset, unit.members)}"
         yield _finding(dataset, "series", text, "nothing: a split keeps them together", unit.members, "note")
 

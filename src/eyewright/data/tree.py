@@ -70,7 +70,9 @@ class FolderTree:
         return tuple(sorted(found))
 
     def content(self, name: str) -> bytes:
-        return read_regular(self.root / name, most=sys.maxsize - 1, error=UnreadableImageError, fix="check the file", follow=True)
+        return read_regular(
+            self.root / name, most=sys.maxsize - 1, error=UnreadableImageError, fix="check the file", follow=True
+        )
 
     def picture(self, name: str) -> Image.Image:
         return read_picture(self.root / name)

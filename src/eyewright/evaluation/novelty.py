@@ -224,8 +224,8 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
     if table["lower_without"]:
         alone, others = table["without_sibling"], table["with_sibling"]
         return (
-            f"On the {alone['n']:,} of {n:,} {images} without a near copy or sibling in the training data the {name} is "
-            f"{_with_interval(alone)}, against {_percent(others['value'])} on the rest "
+            f"On the {alone['n']:,} of {n:,} {images} without a near copy or sibling in the training data the {name} "
+            f"is {_with_interval(alone)}, against {_percent(others['value'])} on the rest "
             f"({_points(table['sibling_difference'])}): things that are new are harder."
         )
     alone = table["without_sibling"]

@@ -393,7 +393,7 @@ def file_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
     with open_regular(path, most=sys.maxsize, error=UnreadableImageError, follow=True) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            data = b"" if size > limits.bytes else file.read(limits.bytes + 1)
+            data = b"" if size > limits.bytes else file.read(size + 1)
         except OSError as error:
             raise UnreadableImageError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
     if (size := max(size, len(data))) > limits.bytes:
