@@ -14,6 +14,7 @@ from eyewright.lifecycle.datasets import (
     Say,
     grouped_as,
     known_images,
+    label_depth_of,
     load_dataset,
     open_readable,
     rule_of,
@@ -205,8 +206,7 @@ def _as_before(
     about it; and the ids of images that the parent does not know."""
     notes: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
-    depth = {name.count("/") + 1 for name in parent.labels.names} if parent.task_name == "classify" else {1}
-    label_depth = None if len(depth) > 1 or depth == {1} else depth.pop()
+    label_depth = label_depth_of(parent.labels)
     if parent.split:
         given = open_readable(data, label_depth=label_depth, task=parent.task_name, quiet=quiet, say=say)
         old, notes, fresh = _split_as(given, parent.split, quiet=quiet)

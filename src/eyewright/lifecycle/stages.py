@@ -402,7 +402,7 @@ def explain(
 
 
 def _default_method(predictor: Any, owner: "Run | None") -> str:
-    if predictor.task_name != "classify":
+    if "gradients" not in predictor.task.options:
         return "rise"
     return "gradcam" if owner is not None else "occlusion"
 
