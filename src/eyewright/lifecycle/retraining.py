@@ -24,6 +24,7 @@ from eyewright.lifecycle.datasets import (
 )
 from eyewright.lifecycle.field import DEFAULT_HOME
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
+from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -137,17 +138,19 @@ def retrain(
         merged,
         recipe,
         folder / "run",
-        deadline=None if recipe.budget_s is None else time.monotonic() + recipe.budget_s - 1.0,
-        weights=parent.folder / "model.safetensors",
-        preparation=parent.preparation,
+        RunPlan(
+            deadline=None if recipe.budget_s is None else time.monotonic() + recipe.budget_s - 1.0,
+            weights=parent.folder / "model.safetensors",
+            preparation=parent.preparation,
+            notes={
+                "feedback_path": str((folder / "feedback").resolve()),
+                "retrained_from": parent.manifest.name,
+                "unused_feedback": [{"reason": u.reason, "count": u.count} for u in unused],
+            },
+            quiet=quiet,
+            say=say,
+        ),
         leaks=leaks,
-        notes={
-            "feedback_path": str((folder / "feedback").resolve()),
-            "retrained_from": parent.manifest.name,
-            "unused_feedback": [{"reason": u.reason, "count": u.count} for u in unused],
-        },
-        quiet=quiet,
-        say=say,
     )
     test = _unseen(merged, known_images(parent) | known_images(run), quiet=quiet)
     report = evaluate(run, test, out=folder / "run", quiet=quiet)
