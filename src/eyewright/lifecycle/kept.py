@@ -222,7 +222,7 @@ class _Reader:
             raise _NotUsableError("its label is none of the model's classes")
 
     def _objects(self, row: "Row", content: Mapping[str, Any], path: Path, size_hw: tuple[int, int]) -> Any:
-        from eyewright.data.objects import Objects, Outline, no_objects
+        from eyewright.data.targets.objects import Objects, Outline, no_objects
         from eyewright.tasks.feedback import true_objects
 
         said = true_objects(content)
@@ -251,7 +251,7 @@ class _Reader:
         return Objects(np.stack(boxes), ids, crowd, outlines)
 
     def _mask(self, row: "Row", content: Mapping[str, Any], path: Path, size_hw: tuple[int, int], name: str) -> Any:
-        from eyewright.data.readers.masks import MaskFile
+        from eyewright.data.targets.mask import MaskFile
         from eyewright.data.writers.masks import encode_classes
         from eyewright.tasks.feedback import true_objects
 
@@ -332,7 +332,7 @@ class _Reader:
 
 
 def _outline(mask: NDArray[np.bool_]) -> Any:
-    from eyewright.data.objects import Outline
+    from eyewright.data.targets.objects import Outline
     from eyewright.imaging.rasters import encode_counts
 
     return Outline(rle={"size": list(mask.shape), "counts": encode_counts(mask)})

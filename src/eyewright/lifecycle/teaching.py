@@ -70,8 +70,8 @@ def with_unlabelled(
     """
     from eyewright.core.progress import track_progress
     from eyewright.data.dataset import Sample
-    from eyewright.data.objects import Objects
     from eyewright.data.readers import MaskFile
+    from eyewright.data.targets.objects import Objects
     from eyewright.data.tree import FolderTree, JoinedTree
     from eyewright.imaging import write_image
     from eyewright.imaging.headers import FORMATS

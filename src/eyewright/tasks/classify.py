@@ -293,6 +293,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="probabilities",
+    target="eyewright.data.targets.label:LABEL",
     learner="eyewright.learners.classify:LEARNER",
     counted=counted,
     followed="accuracy",

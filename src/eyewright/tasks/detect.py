@@ -372,6 +372,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="objects",
+    target="eyewright.data.targets.objects:OBJECTS",
     learner="eyewright.learners.detect:LEARNER",
     counted=counted,
     followed="ap50",

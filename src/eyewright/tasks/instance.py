@@ -95,6 +95,7 @@ TASK = replace(
     contracts=(),
     decode=decode,
     example=example,
+    needs=frozenset({"outlines"}),
     learner="eyewright.learners.instance:LEARNER",
 )
 """Boxes and masks of objects."""
