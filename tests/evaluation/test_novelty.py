@@ -60,7 +60,7 @@ def test_images_without_a_sibling_are_told_apart() -> None:
     ratio = np.where(np.arange(N) % 3 == 0, 0.9, 0.1)
     report = answers("classify", N, skill=skill).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, N), ratio)))
     assert report.tables["novelty"]["lower_without"]
-    assert "on the 30 of 90 test images without a near copy or sibling" in summarise(report)
+    assert "On the 30 of 90 test images without a near copy or sibling" in summarise(report)
 
 
 @pytest.mark.parametrize("task", TASKS)
