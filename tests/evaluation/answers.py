@@ -64,7 +64,7 @@ def answers(
         space = LabelSpace(NAMES)
         predictions = [ClassPrediction(p.astype(np.float32), space) for p in scores]
         samples = tuple(Sample(f"x/{i:06d}", int(t)) for i, t in enumerate(targets))
-        data = Dataset(tree, samples, space, "drawn")
+        data = Dataset(tree, samples, space, "drawn", "classify")
         return Answers(_with(data, groups), (predictions, looks))
     if task == "segment":
         tables, edges = [], []

@@ -16,8 +16,8 @@ from eyewright.core.files import write_json, write_text
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
-from eyewright.data.objects import Objects
 from eyewright.data.scan import Scan
+from eyewright.data.targets.objects import Objects
 from eyewright.evaluation.charts import bar_chart
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.imaging.drawing import draw_classes, draw_objects
