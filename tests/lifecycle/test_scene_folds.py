@@ -57,7 +57,7 @@ def test_masks_of_all_folds_and_their_mean_as_one_net(few: Path, tmp_path: Path)
 
 
 def test_an_ensemble_of_boxes_is_refused(few: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected no ensemble of boxes"):
+    with pytest.raises(UsageError, match="--ensemble is not supported for detection"):
         ew.cross_validate(few, task="detect", folds=2, ensemble=True, out=tmp_path / "out", epochs=1)
     with pytest.raises(UsageError, match="quick_net"):
         ew.cross_validate(few, task="detect", model="quick_net", folds=2, out=tmp_path / "out", epochs=1)

@@ -164,6 +164,8 @@ class Task:
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
+        reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
+            nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         spellings: other names of metrics that users of this field type.
@@ -192,6 +194,7 @@ class Task:
     followed: str
     learner: str
     counted: Callable[[Sequence[int]], Iterable[int]]
+    reporting: str = ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

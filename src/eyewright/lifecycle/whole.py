@@ -116,18 +116,16 @@ def run(
 
 def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
     """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
-    from eyewright.evaluation import write_report
-    from eyewright.evaluation.pictures import choose_pictures, scene_pictures
+    from eyewright.evaluation import reporting_of, write_report
     from eyewright.imaging import data_uri, shrink
 
     test = dataset.test
     report = evaluate(owner, test, quiet=quiet)
+    pictures = reporting_of(report.task).pictures(report, test, lambda _: owner.predictor)
     if report.task != "classify":
-        shown = scene_pictures(report, test, owner.predictor)
-        shown["explained"] = _explained_scene(owner, report, test)
+        shown = {**pictures, "explained": _explained_scene(owner, report, test)}
         title = title_of(owner.predictor, owner)
-        return report, write_report(report, owner.folder, title=title, pictures=shown)  # type: ignore[arg-type]
-    pictures = choose_pictures(report, test)
+        return report, write_report(report, owner.folder, title=title, pictures=shown)
     wrong = [i for i in report.items if not i["right"] and i["id"] in pictures][:12]
     images = [test.image(i["index"]) for i in wrong]
     for item, found in zip(wrong, _explanations(owner, images), strict=True):

@@ -294,6 +294,7 @@ TASK = Task(
     example=example,
     reference="probabilities",
     learner="eyewright.learners.classify:LEARNER",
+    reporting="eyewright.tasks.class_report:REPORTING",
     counted=counted,
     followed="accuracy",
     spellings=MappingProxyType({"f1": "f1_macro"}),

@@ -373,6 +373,7 @@ TASK = Task(
     example=example,
     reference="objects",
     learner="eyewright.learners.detect:LEARNER",
+    reporting="eyewright.tasks.box_report:REPORTING",
     counted=counted,
     followed="ap50",
     spellings=MappingProxyType({"map": "ap", "map50": "ap50"}),

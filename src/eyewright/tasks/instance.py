@@ -96,5 +96,6 @@ TASK = replace(
     decode=decode,
     example=example,
     learner="eyewright.learners.instance:LEARNER",
+    reporting="eyewright.tasks.box_report:INSTANCE_REPORTING",
 )
 """Boxes and masks of objects."""

@@ -378,6 +378,7 @@ TASK = Task(
     example=example,
     reference="class_shares",
     learner="eyewright.learners.segment:LEARNER",
+    reporting="eyewright.tasks.mask_report:REPORTING",
     counted=counted,
     followed="miou",
     spellings=MappingProxyType({"mean_iou": "miou"}),
