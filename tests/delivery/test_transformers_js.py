@@ -105,7 +105,7 @@ def test_the_model_sees_the_pixels_that_ours_sees(channels: int, fit: str) -> No
 
 
 def test_what_the_client_cannot_do_is_refused(finished, found, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(RefusedError, match="for classification, found 'detect'"):
+    with pytest.raises(RefusedError, match="not supported for detection"):
         lifecycle.deliver(found.paths["bundle"], tmp_path / "t", to="transformers.js")
     assert not (tmp_path / "t").exists()
 

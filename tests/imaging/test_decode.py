@@ -226,9 +226,10 @@ def test_damaged_files_give_an_image_or_a_named_error(format: str, data) -> None
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(UnreadableImageError, match="cannot read"):
-            read_image(path)
+    with pytest.raises(UnreadableImageError, match="cannot read"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(UnreadableImageError, match="found a folder"):
+        read_image(tmp_path)
 
 
 def test_nothing_else_in_the_house_decodes_images() -> None:

@@ -34,7 +34,7 @@ def test_other_data_is_measured_over_its_groups(finished, thrice: Path, tmp_path
     assert report.provenance["measured_on"] == {"images": 72, "groups": 24}
     page = (tmp_path / "report.html").read_text()
     assert "The 72 images come in 24 groups" in page
-    assert "72 images in 24 groups are kept together: 24 identical images" in page
+    assert "72 images in 24 groups are kept together: 24 of identical images" in page
     once = ew.evaluate(finished.bundle, ew.load_dataset(thrice).select(lambda s: "again" not in s.id))
     width = [m.high - m.low for m in (report.metrics["accuracy"], once.metrics["accuracy"])]
     # Three copies of an image say no more than one.
@@ -86,7 +86,7 @@ def test_a_bundle_keeps_what_was_said_of_its_groups(shapes: Path, thrice: Path, 
     report = ew.evaluate(made.paths["bundle"], thrice)
     assert warning in report.sections["warnings"]
     assert "(rule: none)" in report.sections["facts"]["what belongs together"]
-    assert "24 identical images" in report.sections["facts"]["groups of these images"]
+    assert "24 of identical images" in report.sections["facts"]["groups of these images"]
     facts = validation_facts(made.run.about)
     assert facts is not None
     assert facts["epochs"] == 2

@@ -58,6 +58,7 @@ from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import save_best, unshared
 from eyewright.training.learner import learner_of
 from eyewright.training.loop import FitData, tensors_of
+from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import Recipe, write_recipe
 from eyewright.training.run import Builder, Run, build_net
 from eyewright.training.session import train_model
@@ -410,20 +411,21 @@ def learn_structure(
             recipe,
             folder=run_folder,
             build_of=builders,
-            deadline=deadline,
-            resume=going_on,
-            weights=None if structure.student else begins,
-            preparation=parent.bundle.preparation,
-            step=_step_for(parent, structure, teacher),
-            notes={
-                "data_path": str(parent.data.root.resolve()),
-                "ignore": list(parent.data.ignore),
-                "audit": [],
-                "warnings": [],
-                **({"members": parent.known_run.about["members"]} if _is_ensemble(parent, structure) else {}),
-            },
-            quiet=quiet,
-            say=lambda text: None,
+            plan=RunPlan(
+                deadline=deadline,
+                resume=going_on,
+                weights=None if structure.student else begins,
+                preparation=parent.bundle.preparation,
+                step=_step_for(parent, structure, teacher),
+                notes={
+                    "data_path": str(parent.data.root.resolve()),
+                    "ignore": list(parent.data.ignore),
+                    "audit": [],
+                    "warnings": [],
+                    **({"members": parent.known_run.about["members"]} if _is_ensemble(parent, structure) else {}),
+                },
+                quiet=quiet,
+            ),
         )
     else:
         from eyewright.training.run import read_run

@@ -137,6 +137,26 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Feedback:
+    """What people may say of a prediction, and how what is said or predicted becomes something to learn from.
+
+    Args:
+        says: what feedback may hold beside `correct`: keys of `tasks.feedback`.
+        places: how an object in feedback may be placed: "box_xyxy", "segmentation"; none where there are no objects.
+        corrected: a `tasks.corrections.Correction` to a target.
+        taught: `(prediction, ids, keep)` to the target it would be if it were right; class k of the prediction is
+            `ids[k]`, and `keep` stores class ids of pixels, uint8 (H, W), and returns the target that reads them.
+        layout: the format that images with such targets are written in.
+    """
+
+    says: tuple[str, ...]
+    places: tuple[str, ...]
+    corrected: Callable[[Any], Any]
+    taught: Callable[[Any, NDArray[np.int64], Callable[[NDArray[np.uint8]], Any]], Any]
+    layout: str
+
+
+@dataclass(frozen=True)
 class Task:
     """All that the rest of the house needs to know of a task, as values and functions of numpy arrays.
 
@@ -167,6 +187,7 @@ class Task:
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
+        feedback: what people may say of a prediction, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         spellings: other names of metrics that users of this field type.
     """
@@ -191,6 +212,7 @@ class Task:
     labelled: Callable[[NDArray[Any]], NDArray[Any]]
     example: Callable[[np.random.Generator], tuple[Raw, Sequence[Any]]]
     reference: str
+    feedback: Feedback
     followed: str
     learner: str
     counted: Callable[[Sequence[int]], Iterable[int]]

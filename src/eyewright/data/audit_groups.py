@@ -46,8 +46,7 @@ _YIELDING = ("train", "val", "test")
 class _Unit:
     """Images of one dataset that belong together, and why; `identical` if their files are.
 
-    `inner` are those that lie in a group which more than copying joins; `leaks_alone` if that group in two parts is no
-    error, while a copy in two parts is.
+    `inner` are those that lie in a group which more than copying joins.
     """
 
     kind: GroupKind
@@ -55,7 +54,6 @@ class _Unit:
     evidence: str
     identical: bool = False
     inner: bool = False
-    leaks_alone: bool = False
 
 
 def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: frozenset[int]) -> list[Finding]:
@@ -65,11 +63,8 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
     """
     found: list[Finding] = []
     budget = _JUDGED
-    for unit in _copies_within(scan, grouping.groups, leave):
-        found += _leaks(dataset, unit)
     for unit in _units(scan, grouping.groups, leave):
-        if not unit.inner or unit.kind == "same" or unit.leaks_alone:
-            found += _leaks(dataset, unit)
+        found += _leaks(dataset, unit)
         conflict: Finding | None = None
         if unit.kind in ("same", "copy"):
             if dataset.task == "classify":
@@ -104,9 +99,8 @@ def _units(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterat
             for same in digests.values():
                 if len(same) > 1:
                     yield _Unit("same", tuple(same), "the same bytes", identical=True, inner=True)
-            alone = group.kind in ("rule", "given", "object")
             for own, how in _copies(scan, members):
-                yield _Unit("copy", own, how, inner=True, leaks_alone=alone)
+                yield _Unit("copy", own, how, inner=True)
 
 
 def _copies(scan: Scan, members: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -129,23 +123,6 @@ def _copies(scan: Scan, members: tuple[int, ...]) -> Iterator[tuple[tuple[int, .
         if len({scan.records[i].digest for i in own}) > 1:
             how = ", ".join(h for h, _ in hows[root].most_common(2) if h)
             yield tuple(own), f"{how}, verified on pixels" if how else "verified on pixels"
-
-
-def _copies_within(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterator[_Unit]:
-    """Yield the verified copies within groups that more than copying joins, such as a frame that was saved twice."""
-    group_of = {i: k for k, g in enumerate(groups) if g.kind not in ("same", "copy") for i in g.members}
-    joined: dict[int, set[int]] = {}
-    how: dict[int, str] = {}
-    for link in scan.links if group_of else ():
-        if not link.exact or {link.i, link.j} & leave or group_of.get(link.i, -1) != group_of.get(link.j, -2):
-            continue
-        if scan.records[link.i].digest == scan.records[link.j].digest:
-            continue
-        both = joined.get(link.i, {link.i}) | joined.get(link.j, {link.j})
-        joined |= dict.fromkeys(both, both)
-        how[min(both)] = link.how
-    for own in {min(own): own for own in joined.values()}.values():
-        yield _Unit("copy", tuple(sorted(own)), how.get(min(own), "alike on pixels"))
 
 
 def _leaks(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eyewright.bundle import Bundle
+    from eyewright.core.labels import LabelSpace
     from eyewright.data import Dataset, Scan
     from eyewright.training.run import Run
 
@@ -218,6 +219,12 @@ def part_of_run(owner: "Run", split: str) -> "Dataset":
     return data_of_run(owner, (split,))
 
 
+def label_depth_of(labels: "LabelSpace") -> int | None:
+    """Return how many folder levels made these class names; None where one did, or they differ."""
+    depths = {name.count("/") + 1 for name in labels.names}
+    return None if len(depths) != 1 or depths == {1} else depths.pop()
+
+
 def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) -> "Dataset":
     """Open the data that a run was trained on, and return the parts `splits` as the run's own `split.csv` says.
 
@@ -232,9 +239,9 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     path = Path(owner.about["data_path"])
     if not path.exists():
         raise DatasetError(f"the run's data is no longer at {str(path)!r}", fix="pass the dataset")
-    depth = {label.count("/") + 1 for label in owner.labels.names} if owner.task_name == "classify" else {1}
-    label_depth = None if len(depth) > 1 or depth == {1} else depth.pop()
-    dataset = open_dataset(path, label_depth=label_depth, task=owner.task_name, ignore=ignored_by(owner))
+    dataset = open_dataset(
+        path, label_depth=label_depth_of(owner.labels), task=owner.task_name, ignore=ignored_by(owner)
+    )
     if "feedback_path" in owner.about:
         dataset = with_feedback(dataset, Path(owner.about["feedback_path"]))
     here = {s.id: s for s in dataset.samples}

@@ -23,6 +23,7 @@ from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
+from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -118,12 +119,8 @@ def cross_validate(
         folds=folds,
         parts=own,
         repeats=repeats,
-        deadline=deadline,
-        resume=resume,
         group_by=group_by,
-        workers=workers,
-        quiet=quiet,
-        say=say,
+        plan=RunPlan(deadline=deadline, resume=resume, workers=workers, quiet=quiet, say=say),
     )
     return _together(
         data, parts, runs, folder, folds=folds, note=note, ensemble=ensemble, seed=resolved.seed, quiet=quiet, say=say
@@ -138,20 +135,16 @@ def train_folds(
     folds: int,
     repeats: int = 1,
     parts: list["Dataset"] | None = None,
-    deadline: float | None = None,
-    resume: bool = False,
     group_by: str | None = None,
-    workers: int | None = None,
-    quiet: bool = True,
-    say: Say = silent,
+    plan: RunPlan = RunPlan(),  # noqa: B008
 ) -> tuple[list["Dataset"], list["Run"]]:
     """Train a run for every fold into `folder/fold-K`; return each fold's data, whose test part is its own, and run.
 
-    `parts` are the folds, where they are cut already.
+    `parts` are the folds, where they are cut already. The deadline of `plan` is for all of them together.
     """
     from eyewright.data import fold_datasets
 
-    scan = scan_of(dataset, quiet=quiet)
+    scan = scan_of(dataset, quiet=plan.quiet)
     parts = parts or [
         part
         for r in range(repeats)
@@ -160,21 +153,19 @@ def train_folds(
     runs = []
     for i, part in enumerate(parts):
         place = folder / f"fold-{i + 1}"
-        say(f"fold {i + 1} of {len(parts)}")
-        if resume and (place / "run.json").exists():
+        plan.say(f"fold {i + 1} of {len(parts)}")
+        if plan.resume and (place / "run.json").exists():
             run = load_run(place)
             _check_same(run, part)
         else:
-            own, end = replace(recipe, seed=recipe.seed + i), deadline
-            if deadline is not None:
+            own, end = replace(recipe, seed=recipe.seed + i), plan.deadline
+            if plan.deadline is not None:
                 # What is left is shared by the folds that are left.
-                share = (deadline - time.monotonic()) / (len(parts) - i)
+                share = (plan.deadline - time.monotonic()) / (len(parts) - i)
                 end, own = time.monotonic() + share, replace(own, budget_s=share)
-            begun = resume and (place / "checkpoints" / "last").exists()
+            begun = plan.resume and (place / "checkpoints" / "last").exists()
             # Folds keep together what belongs together by their own rule.
-            run = train_on(
-                part, own, place, deadline=end, resume=begun, leaks="allow", workers=workers, quiet=quiet, say=say
-            )
+            run = train_on(part, own, place, replace(plan, deadline=end, resume=begun), leaks="allow")
         runs.append(run)
     return parts, runs
 

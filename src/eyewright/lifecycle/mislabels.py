@@ -15,6 +15,7 @@ from eyewright.core.report import Finding
 from eyewright.lifecycle.datasets import Say, scan_of, silent
 from eyewright.lifecycle.folds import train_folds
 from eyewright.lifecycle.opening import need_torch
+from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -65,7 +66,7 @@ def find_mislabels(
     scores = np.zeros((len(whole), len(whole.labels)))
     index = {s.id: i for i, s in enumerate(whole.samples)}
     with tempfile.TemporaryDirectory(prefix="eyewright-labels-") as folder:
-        parts, runs = train_folds(whole, recipe, Path(folder), folds=folds, quiet=quiet, say=say)
+        parts, runs = train_folds(whole, recipe, Path(folder), folds=folds, plan=RunPlan(quiet=quiet, say=say))
         from eyewright.evaluation import predict_dataset
 
         for part, run in zip(parts, runs, strict=True):

@@ -14,6 +14,7 @@ from eyewright.lifecycle.datasets import (
     Say,
     grouped_as,
     known_images,
+    label_depth_of,
     load_dataset,
     open_readable,
     rule_of,
@@ -23,6 +24,7 @@ from eyewright.lifecycle.datasets import (
 )
 from eyewright.lifecycle.field import DEFAULT_HOME
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
+from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -136,17 +138,19 @@ def retrain(
         merged,
         recipe,
         folder / "run",
-        deadline=None if recipe.budget_s is None else time.monotonic() + recipe.budget_s - 1.0,
-        weights=parent.folder / "model.safetensors",
-        preparation=parent.preparation,
+        RunPlan(
+            deadline=None if recipe.budget_s is None else time.monotonic() + recipe.budget_s - 1.0,
+            weights=parent.folder / "model.safetensors",
+            preparation=parent.preparation,
+            notes={
+                "feedback_path": str((folder / "feedback").resolve()),
+                "retrained_from": parent.manifest.name,
+                "unused_feedback": [{"reason": u.reason, "count": u.count} for u in unused],
+            },
+            quiet=quiet,
+            say=say,
+        ),
         leaks=leaks,
-        notes={
-            "feedback_path": str((folder / "feedback").resolve()),
-            "retrained_from": parent.manifest.name,
-            "unused_feedback": [{"reason": u.reason, "count": u.count} for u in unused],
-        },
-        quiet=quiet,
-        say=say,
     )
     test = _unseen(merged, known_images(parent) | known_images(run), quiet=quiet)
     report = evaluate(run, test, out=folder / "run", quiet=quiet)
@@ -205,8 +209,7 @@ def _as_before(
     about it; and the ids of images that the parent does not know."""
     notes: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
-    depth = {name.count("/") + 1 for name in parent.labels.names} if parent.task_name == "classify" else {1}
-    label_depth = None if len(depth) > 1 or depth == {1} else depth.pop()
+    label_depth = label_depth_of(parent.labels)
     if parent.split:
         given = open_readable(data, label_depth=label_depth, task=parent.task_name, quiet=quiet, say=say)
         old, notes, fresh = _split_as(given, parent.split, quiet=quiet)

@@ -49,6 +49,7 @@ from eyewright.lifecycle.opening import (
     need_torch,
     recipe_of,
 )
+from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from eyewright.evaluation import Comparison
     from eyewright.explanation import Explanation
     from eyewright.exporting import Parity
-    from eyewright.imaging import Preparation
     from eyewright.training import Recipe
     from eyewright.training.run import Run
 
@@ -130,16 +130,18 @@ def train(
         dataset,
         resolved,
         folder,
-        deadline=deadline,
-        resume=resume,
-        weights=weights,
+        RunPlan(
+            deadline=deadline,
+            resume=resume,
+            weights=None if weights is None else Path(weights),
+            workers=workers,
+            step=step,
+            log=log,
+            observe=observe,
+            quiet=quiet,
+            say=say,
+        ),
         leaks=leaks,
-        workers=workers,
-        step=step,
-        log=log,
-        observe=observe,
-        quiet=quiet,
-        say=say,
     )
 
 
@@ -147,24 +149,13 @@ def train_on(
     dataset: "Dataset",
     recipe: "Recipe",
     folder: Path,
+    plan: RunPlan,
     *,
-    deadline: float | None = None,
-    resume: bool = False,
-    weights: "PathLike | None" = None,
-    preparation: "Preparation | None" = None,
     leaks: str | None = None,
-    workers: int | None = None,
-    step: Any = None,
-    log: str | None = None,
-    observe: "Callable[[Mapping[str, str]], None] | None" = None,
-    notes: Mapping[str, Any] | None = None,
-    quiet: bool = True,
-    say: Say = silent,
 ) -> "Run":
     """Train on a split dataset into `folder`: what `train` does when the data is there and the recipe is read.
 
-    `deadline` is a `time.monotonic` value. `preparation` is that of the model whose `weights` training begins with;
-    `notes` go into `run.json`. `leaks` is as for `train`.
+    `leaks` is as for `train`.
 
     Raises:
         LeakError: too many images on both sides of the split, or any that `leaks` refuses.
@@ -174,51 +165,37 @@ def train_on(
     from eyewright.data import audit_dataset
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model
-    from eyewright.training.steps import plain_step
     from eyewright.training.watchers import watch
 
-    dataset = settled(dataset, leaks, quiet=quiet)
-    scan = scan_of(dataset, quiet=quiet)
+    dataset = settled(dataset, leaks, quiet=plan.quiet)
+    scan = scan_of(dataset, quiet=plan.quiet)
     findings = audit_dataset(dataset, scan)
     found = dataset.leaks
     assert found is not None
-    if deadline is not None and deadline - time.monotonic() < 2:
+    if plan.deadline is not None and plan.deadline - time.monotonic() < 2:
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
-    say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
+    plan.say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
     for warning in found.warnings():
-        say(f"warning: {warning}")
+        plan.say(f"warning: {warning}")
     first = rank_of() == 0
-    with watch(log if first else None, folder, recipe.to_json()) as watcher:
+    with watch(plan.log if first else None, folder, recipe.to_json()) as watcher:
 
         def after_epoch(row: Mapping[str, str]) -> None:
             watcher(row)
-            if observe is not None:
-                observe(row)
+            if plan.observe is not None:
+                plan.observe(row)
 
-        return train_model(
-            dataset,
-            scan,
-            recipe,
-            folder=folder,
-            build_of=build_of,
-            deadline=deadline,
-            resume=resume,
-            weights=None if weights is None else _weights_in(Path(weights)),
-            preparation=preparation,
-            workers=workers,
-            step=step or plain_step,
-            observe=after_epoch,
-            notes={
-                "data_path": str(dataset.root.resolve()),
-                "ignore": list(dataset.ignore),
-                "audit": findings,
-                "warnings": list(found.warnings()),
-                "leaks": {**found.to_json(), "list": found.listed()},
-                **(notes or {}),
-            },
-            quiet=quiet,
-            say=say,
-        )
+        notes = {
+            "data_path": str(dataset.root.resolve()),
+            "ignore": list(dataset.ignore),
+            "audit": findings,
+            "warnings": list(found.warnings()),
+            "leaks": {**found.to_json(), "list": found.listed()},
+            **plan.notes,
+        }
+        weights = None if plan.weights is None else _weights_in(plan.weights)
+        own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
+        return train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
 
 
 def _weights_in(place: Path) -> Path:
@@ -397,7 +374,7 @@ def explain(
 
 
 def _default_method(predictor: Any, owner: "Run | None") -> str:
-    if predictor.task_name != "classify":
+    if "gradients" not in predictor.task.options:
         return "rise"
     return "gradcam" if owner is not None else "occlusion"
 

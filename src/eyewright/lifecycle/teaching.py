@@ -3,6 +3,7 @@
 __all__ = ["teacher_for", "with_unlabelled"]
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from eyewright.lifecycle.datasets import PathLike, Say
 from eyewright.lifecycle.opening import load_model
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from eyewright.compression.distilling import Teacher
     from eyewright.core.labels import LabelSpace
     from eyewright.data import Dataset
@@ -70,13 +73,13 @@ def with_unlabelled(
     """
     from eyewright.core.progress import track_progress
     from eyewright.data.dataset import Sample
-    from eyewright.data.objects import Objects
     from eyewright.data.readers import MaskFile
     from eyewright.data.tree import FolderTree, JoinedTree
     from eyewright.imaging import write_image
     from eyewright.imaging.headers import FORMATS
 
-    task_of(dataset.task).require("unlabelled")
+    task = task_of(dataset.task)
+    task.require("unlabelled")
     tree = FolderTree(Path(place))
     known = {extension for several in FORMATS.values() for extension in several}
     names = [n for n in tree.names() if Path(n).suffix.lower() in known]
@@ -84,20 +87,16 @@ def with_unlabelled(
         raise DatasetError(f"expected images in {str(place)!r}, found none", fix="check --unlabelled")
     order = teacher.labels.mapping_to(dataset.labels)
     masks = FolderTree(work)
+
+    def keep(file: str, mask: "NDArray[np.uint8]") -> MaskFile:
+        write_image(work / file, mask)
+        return MaskFile(masks, file, {i: i for i in range(len(dataset.labels))})
+
     samples = []
     with track_progress("teaching", len(names), quiet=quiet) as advance:
         for k, name in enumerate(names):
             (said,) = teacher.predict_images([np.asarray(tree.picture(name))])
-            target: Any
-            if dataset.task == "classify":
-                target = int(order[int(said.probabilities.argmax())])
-            elif dataset.task == "detect":
-                ids = order[said.label_ids]
-                target = Objects(said.boxes_xyxy.astype(np.float64), ids, np.zeros(len(ids), bool))
-            else:
-                file = f"{k:06d}.png"
-                write_image(work / file, order[said.mask].astype(np.uint8))
-                target = MaskFile(masks, file, {i: i for i in range(len(dataset.labels))})
+            target = task.feedback.taught(said, order, partial(keep, f"{k:06d}.png"))
             samples.append(Sample(_PREFIX + name, target, "train"))
             advance(1, "")
     say(f"{len(names)} images without labels, as the teacher sees them")

@@ -15,6 +15,7 @@ from eyewright.core.files import held_lock, write_json
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import train_on
+from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -135,11 +136,7 @@ def _one_trial(
             dataset,
             own,
             place,
-            deadline=deadline,
-            workers=workers,
-            quiet=quiet,
-            say=say,
-            observe=observe,
+            RunPlan(deadline=deadline, workers=workers, observe=observe, quiet=quiet, say=say),
         )
     except optuna.TrialPruned:
         say(f"trial {trial.number + 1} falls behind the others and is ended")

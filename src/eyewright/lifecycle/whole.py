@@ -14,6 +14,7 @@ from eyewright.core.report import Finding, Report
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, export_checked, title_of, train_on
+from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,11 +95,8 @@ def run(
         dataset,
         resolved,
         folder,
-        deadline=deadline,
+        RunPlan(deadline=deadline, workers=workers, quiet=quiet, say=say),
         leaks=leaks,
-        workers=workers,
-        quiet=quiet,
-        say=say,
     )
     findings = tuple(owner.about["audit"])
     for finding in findings[:5]:

@@ -14,12 +14,14 @@ from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
-from eyewright.core.task import Agreement, Explained, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
+    from eyewright.data.label import Label
     from eyewright.imaging.preparation import Placement
+    from eyewright.tasks.corrections import Correction
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,19 @@ def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
 _LEVEL = 1e-6
 LIMITS = MappingProxyType({"float32": Limits(1e-4, 0.99), "float16": Limits(0.02, 0.95), "int8": Limits(0.05, 0.9)})
 
+
+def corrected(said: "Correction") -> "Label":
+    from eyewright.tasks.corrections import corrected_label
+
+    return corrected_label(said)
+
+
+def taught(prediction: ClassPrediction, ids: NDArray[np.int64], keep: object) -> "Label":
+    from eyewright.data.label import Label
+
+    return Label(ids[int(prediction.probabilities.argmax())])
+
+
 TASK = Task(
     name="classify",
     words=Words(
@@ -293,6 +308,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="probabilities",
+    feedback=Feedback(("label",), (), corrected, taught, "imagefolder"),
     learner="eyewright.learners.classify:LEARNER",
     reporting="eyewright.tasks.class_report:REPORTING",
     counted=counted,

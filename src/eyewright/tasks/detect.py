@@ -15,7 +15,7 @@ from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Metric
-from eyewright.core.task import Explained, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.metrics.matching import Detected, MaskCrop, whole_masks
 from eyewright.tasks.box_agreement import agree_on_boxes
 from eyewright.tasks.boxes import DEFAULT_IOU, choose_boxes
@@ -23,7 +23,9 @@ from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.tiling import join_boxes
 
 if TYPE_CHECKING:
+    from eyewright.data.objects import Objects
     from eyewright.imaging.preparation import Placement
+    from eyewright.tasks.corrections import Correction
 
 LEAST_SCORE = 0.01
 """Objects of a higher score are kept for measuring; a person sees those at the operating points."""
@@ -342,6 +344,19 @@ METRICS = (
     MetricInfo("pq", "panoptic quality", "", tile=False),
 )
 
+
+def corrected(said: "Correction") -> "Objects":
+    from eyewright.tasks.corrections import corrected_objects
+
+    return corrected_objects(said, outlined=False)
+
+
+def taught(prediction: BoxPrediction, ids: NDArray[np.int64], keep: object) -> "Objects":
+    from eyewright.tasks.corrections import taught_objects
+
+    return taught_objects(prediction, ids)
+
+
 TASK = Task(
     name="detect",
     words=Words(
@@ -372,6 +387,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="objects",
+    feedback=Feedback(("objects",), ("box_xyxy",), corrected, taught, "coco"),
     learner="eyewright.learners.detect:LEARNER",
     reporting="eyewright.tasks.box_report:REPORTING",
     counted=counted,

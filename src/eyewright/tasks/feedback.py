@@ -3,13 +3,14 @@
 One implementation for the HTTP route, Label Studio, files and Python, so that no way in is laxer than the others.
 """
 
-__all__ = ["LABELS_SHOWN", "VERDICTS", "check_feedback", "check_label", "true_objects"]
+__all__ = ["LABELS_SHOWN", "VERDICTS", "check_feedback", "check_label"]
 
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from eyewright.core.errors import DatasetError, UsageError, spelling_hint
+from eyewright.core.task import Feedback, task_of
 from eyewright.imaging.rasters import parse_counts
 
 Verdict = Literal["right", "wrong_label", "wrong_box", "false_alarm", "missing"]
@@ -74,7 +75,8 @@ def check_feedback(
     known = None if labels is None else [*labels, *declared]
     if not set(_SAYS) & set(kept):
         raise UsageError("expected label, correct, objects or classes, found none", fix="say what is right")
-    _check_task(kept, task)
+    allowed = task_of(task).feedback if task else None
+    _check_keys(kept, allowed, task)
     if "label" in kept:
         kept["label"] = check_label(kept["label"], known)
         _check_agreement(kept, predicted)
@@ -84,7 +86,7 @@ def check_feedback(
                 raise UsageError(f"expected true or false for class {name!r}, found {right!r}", fix="change it")
         kept["classes"] = {check_label(name, labels): right for name, right in kept["classes"].items()}
     if "objects" in kept:
-        kept["objects"] = _objects(kept["objects"], task, known, size_hw)
+        kept["objects"] = _objects(kept["objects"], allowed.places if allowed else ("box_xyxy",), known, size_hw)
     if kept.get("correct") is True:
         _check_right(kept)
     named = {kept.get("label"), *(o["label"] for o in kept.get("objects", ()))}
@@ -124,14 +126,6 @@ def check_label(name: object, labels: Sequence[str] | None) -> str:
     )
 
 
-def true_objects(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the objects that are in the image according to feedback, None where it does not say."""
-    rows = content.get("objects")
-    if not isinstance(rows, list):
-        return None
-    return [o for o in rows if isinstance(o, dict) and o.get("verdict") != "false_alarm"]
-
-
 def _declared(names: Sequence[object], labels: Sequence[str]) -> list[str]:
     found: list[str] = []
     folded = {_folded(n): n for n in labels}
@@ -167,13 +161,11 @@ def _check_right(kept: Mapping[str, Any]) -> None:
         )
 
 
-def _check_task(kept: Mapping[str, Any], task: str) -> None:
-    allowed = {"classify": ("label",), "detect": ("objects",), "instance": ("objects",)}
-    fitting = allowed.get(task, ("objects", "classes"))
-    for key in ("label", "objects", "classes"):
-        if task and key in kept and key not in fitting:
+def _check_keys(kept: Mapping[str, Any], allowed: Feedback | None, task: str) -> None:
+    for key in _SAYS:
+        if allowed is not None and key in kept and key not in ("correct", *allowed.says):
             raise UsageError(
-                f"expected {' or '.join((*fitting, 'correct'))} for a prediction of {task!r}, found {key}",
+                f"expected {' or '.join((*allowed.says, 'correct'))} for a prediction of {task!r}, found {key}",
                 fix="see /openapi.json",
             )
 
@@ -190,7 +182,7 @@ def _check_agreement(kept: Mapping[str, Any], predicted: str | None) -> None:
 
 
 def _objects(
-    rows: Sequence[Any], task: str, known: Sequence[str] | None, size_hw: tuple[int, int] | None
+    rows: Sequence[Any], places: Sequence[str], known: Sequence[str] | None, size_hw: tuple[int, int] | None
 ) -> list[dict[str, Any]]:
     if len(rows) > _MOST_OBJECTS:
         raise UsageError(f"expected at most {_MOST_OBJECTS} objects, found {len(rows)}", fix="send fewer")
@@ -201,9 +193,9 @@ def _objects(
         if not isinstance(row, dict):
             raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
         one: dict[str, Any] = {"label": check_label(row.get("label"), known)}
-        outlined = task in ("segment", "instance") and row.get("segmentation") is not None
+        outlined = "segmentation" in places and row.get("segmentation") is not None
         if row.get("box_xyxy") is not None or not outlined:
-            if task == "segment":
+            if "box_xyxy" not in places:
                 raise UsageError("expected objects as {label, segmentation} for masks", fix="change it")
             one["box_xyxy"] = _box(row.get("box_xyxy"), size_hw)
         if outlined:

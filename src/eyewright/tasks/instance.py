@@ -12,13 +12,15 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
-from eyewright.core.task import Output, Raw, Words
+from eyewright.core.task import Feedback, Output, Raw, Words
 from eyewright.metrics.matching import MaskCrop, crop_mask
 from eyewright.tasks import detect
 from eyewright.tasks.detect import BoxPrediction
 
 if TYPE_CHECKING:
+    from eyewright.data.objects import Objects
     from eyewright.imaging.preparation import Placement
+    from eyewright.tasks.corrections import Correction
 
 _STRIDE = 4
 
@@ -72,6 +74,12 @@ def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
     return {**raw, **masks}, [replace(t, masks=outlined) for t in truth]
 
 
+def corrected(said: "Correction") -> "Objects":
+    from eyewright.tasks.corrections import corrected_objects
+
+    return corrected_objects(said, outlined=True)
+
+
 TASK = replace(
     detect.TASK,
     name="instance",
@@ -95,6 +103,7 @@ TASK = replace(
     contracts=(),
     decode=decode,
     example=example,
+    feedback=Feedback(("objects",), ("box_xyxy", "segmentation"), corrected, detect.taught, "coco"),
     learner="eyewright.learners.instance:LEARNER",
     reporting="eyewright.tasks.box_report:INSTANCE_REPORTING",
 )

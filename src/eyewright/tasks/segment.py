@@ -2,7 +2,7 @@
 
 __all__ = ["TASK", "MaskPrediction", "paint"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,14 @@ from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
-from eyewright.core.task import Agreement, Explained, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
 
 if TYPE_CHECKING:
+    from eyewright.data.readers.masks import MaskFile
     from eyewright.imaging.preparation import Placement
+    from eyewright.tasks.corrections import Correction
 
 _SURE_SHARE = 0.0005
 _SURE_LEAST = 9
@@ -339,6 +341,18 @@ def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
     return {"probabilities": raw / raw.sum(1, keepdims=True)}, list(rng.integers(0, 3, (12, 16, 24)).astype(np.uint8))
 
 
+def corrected(said: "Correction") -> "MaskFile":
+    from eyewright.tasks.corrections import corrected_mask
+
+    return corrected_mask(said)
+
+
+def taught(
+    prediction: MaskPrediction, ids: NDArray[np.int64], keep: "Callable[[NDArray[np.uint8]], MaskFile]"
+) -> "MaskFile":
+    return keep(ids[prediction.mask].astype(np.uint8))
+
+
 TASK = Task(
     name="segment",
     words=Words(
@@ -377,6 +391,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="class_shares",
+    feedback=Feedback(("objects", "classes"), ("segmentation",), corrected, taught, "masks"),
     learner="eyewright.learners.segment:LEARNER",
     reporting="eyewright.tasks.mask_report:REPORTING",
     counted=counted,

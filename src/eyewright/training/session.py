@@ -25,7 +25,6 @@ from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan, dataset_fingerprint, target_text
 from eyewright.evaluation.known import FEATURES_FILE, pack_features
 from eyewright.evaluation.validation import history_optimism, say_validated
-from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.novelty import nearness
 from eyewright.metrics.points import group_numbers
 from eyewright.nets.pixels import parameter_count
@@ -35,10 +34,11 @@ from eyewright.training.fit import fit
 from eyewright.training.learner import learner_of
 from eyewright.training.looks import Looks, looks_of, write_looks
 from eyewright.training.loop import FitData, run_through
+from eyewright.training.plan import RunPlan
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, changed_options, read_recipe, write_recipe
 from eyewright.training.run import SPLIT_COLUMNS, Builder, Run, begin_with, build_net, open_run_folder
-from eyewright.training.steps import Step, plain_step
+from eyewright.training.steps import plain_step
 
 
 def train_model(
@@ -48,23 +48,12 @@ def train_model(
     *,
     folder: Path,
     build_of: Callable[..., Builder],
-    deadline: float | None = None,
-    resume: bool = False,
-    weights: Path | None = None,
-    preparation: Preparation | None = None,
-    workers: int | None = None,
-    step: Step = plain_step,
-    observe: Callable[[Mapping[str, str]], None] = lambda row: None,
-    notes: Mapping[str, Any] | None = None,
-    quiet: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    plan: RunPlan = RunPlan(),  # noqa: B008
 ) -> Run:
     """Train on `dataset.train`, choose the best epoch on `dataset.val`, and write a run folder.
 
-    `scan` is of the same samples, all readable. `deadline` is a `time.monotonic` value. `notes` go into `run.json`.
-    `observe` is called with every epoch's row. `weights` are those to begin with, a safetensors file of the same net,
-    pruned or not. `preparation` is that of another model, where both must see the same pixels. Started by `torchrun`,
-    the first process writes and the others only compute.
+    `scan` is of the same samples, all readable; `plan.log` is not looked at here. Started by `torchrun`, the first
+    process writes and the others only compute.
 
     Raises:
         DatasetError: nothing that can be learnt, such as a class without a training image.
@@ -76,18 +65,18 @@ def train_model(
     leads = rank_of() == 0
     device = choose_device(recipe.device)
     published: Any = build_of(recipe.model, recipe.task) if recipe.model.startswith("hf:") else None
-    preparation = preparation or learner.preparation(dataset, scan, recipe, published)
+    preparation = plan.preparation or learner.preparation(dataset, scan, recipe, published)
     resolved = learner.resolve(recipe, sum(s.split == "train" for s in dataset.samples), preparation)
     build = published or build_of(resolved.model, resolved.task)
-    with open_run_folder(folder, resume=resume):
-        if resume:
+    with open_run_folder(folder, resume=plan.resume):
+        if plan.resume:
             _check_same_recipe(folder, resolved)
         index = {s.id: i for i, s in enumerate(dataset.samples)}
 
         def learnt_from(part: Dataset) -> tuple[NDArray[np.uint8], Any]:
             records = [scan.records[index[s.id]] for s in part.samples]
             digests = tuple(r.digest for r in records)
-            pixels = build_cache(part, preparation, digests=digests, workers=workers, quiet=quiet)
+            pixels = build_cache(part, preparation, digests=digests, workers=plan.workers, quiet=plan.quiet)
             sizes = [r.info.size_hw for r in records if r.info is not None]
             marks = "\n".join(
                 [*digests, *(target_text(part, s) for s in part.samples), dumps_json(preparation.to_json())]
@@ -106,13 +95,13 @@ def train_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(resolved.seed)
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
-        if weights is not None:
-            begin_with(net, weights)
+        if plan.weights is not None:
+            begin_with(net, plan.weights)
             # The weights bring the scaling that they were learnt under.
             scaling = {"mean": net.mean.flatten().tolist(), "std": net.std.flatten().tolist()}
         learning = learner.learn(net, data, resolved, dataset, preparation)
         augmentation = learning.augmentation
-        say(
+        plan.say(
             f"{resolved.model} with {parameter_count(net):,} weights on {preparation.size_hw[1]}x"
             f"{preparation.size_hw[0]}x{preparation.channels} pixels; augmentation: {augmentation.describe()}"
         )
@@ -133,12 +122,12 @@ def train_model(
             main_metric=learning.main_metric,
             folder=folder / "checkpoints",
             device=device,
-            step=step,
-            deadline=deadline,
-            resume=resume,
-            quiet=quiet,
-            say=say,
-            observe=observe if leads else lambda row: None,
+            step=plan.step or plain_step,
+            deadline=plan.deadline,
+            resume=plan.resume,
+            quiet=plan.quiet,
+            say=plan.say,
+            observe=plan.observe if leads and plan.observe is not None else lambda row: None,
         )
         val_groups = group_numbers([s.group for s in val.samples])
         kept = run_through(net, data.val_pixels, data.val_targets, learning.condense, device)
@@ -174,12 +163,12 @@ def train_model(
             "grouping": None if dataset.grouping is None else _grouping(dataset, dataset.grouping),
             "seed": resolved.seed,
             **describe_machine(),
-            **(notes or {}),
+            **plan.notes,
         }
         if leads:
             write_looks(folder, looks(train, data.train_pixels))
             write_json(folder / "run.json", about)
-        say(f"{result.stopped}; best epoch {result.best_epoch}, {say_validated(about)}")
+        plan.say(f"{result.stopped}; best epoch {result.best_epoch}, {say_validated(about)}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
 
 
