@@ -186,6 +186,8 @@ class Task:
         target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
+        reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
+            nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
         feedback: what people may say of a prediction, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
@@ -218,6 +220,7 @@ class Task:
     learner: str
     counted: Callable[[Sequence[int]], Iterable[int]]
     needs: frozenset[str] = frozenset()
+    reporting: str = ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
