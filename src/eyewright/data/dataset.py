@@ -225,6 +225,7 @@ class Dataset:
         """
         parts = [f"{s} {sum(x.split == s for x in self.samples)}" for s in self.splits]
         marked = sum(len(s.target) for s in self.samples if isinstance(s.target, Objects))
-        objects = f", {marked} objects" if marked else ""
+        objects = f", {marked} object{'s' * (marked != 1)}" if marked else ""
+        classes = f"{len(self.labels)} class{'es' * (len(self.labels) != 1)}"
         tail = f", {' + '.join(parts)}" if parts else ", no split"
-        return f"{self.format}: {len(self)} images{objects}, {len(self.labels)} classes{tail}"
+        return f"{self.format}: {len(self)} image{'s' * (len(self) != 1)}{objects}, {classes}{tail}"

@@ -55,6 +55,10 @@ class Outline:
             return decode_counts(counts, size_hw)
         return fill_polygons(self.in_pixels(size_hw).polygons, size_hw)
 
+    def fits(self, size_hw: tuple[int, int]) -> bool:
+        """Return whether `mask` can be painted for an image of this size: run lengths are of one size alone."""
+        return self.rle is None or tuple(self.rle["size"]) == tuple(size_hw)
+
     def in_pixels(self, size_hw: tuple[int, int]) -> "Outline":
         """Give the outline in source pixels."""
         if not self.relative:
@@ -129,6 +133,10 @@ class Objects:
             areas=None if self.areas is None else self.areas[rows],
             track_ids=None if self.track_ids is None else self.track_ids[rows],
         )
+
+    def fits(self, size_hw: tuple[int, int]) -> bool:
+        """Return whether every outline can be painted for an image of this size."""
+        return all(o.fits(size_hw) for o in self.outlines)
 
     @property
     def held(self) -> tuple[int, ...]:

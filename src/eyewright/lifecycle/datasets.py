@@ -134,16 +134,21 @@ def known_task(task: str | None) -> str | None:
 
 
 def usable_masks(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
-    """Tell which samples' masks can be read and are of their image's size, bool (N,); all, where there are no masks."""
+    """Return which samples have masks that can be read and are of their image's size, bool (N,)."""
     import numpy as np
 
+    from eyewright.data.objects import Objects
     from eyewright.data.readers import MaskFile
 
     good = np.ones(len(dataset), bool)
     if dataset.task == "segment":
         for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
-            if isinstance(sample.target, MaskFile) and record.info is not None:
+            if record.info is None:
+                continue
+            if isinstance(sample.target, MaskFile):
                 good[i] = sample.target.usable(record.info.size_hw)
+            elif isinstance(sample.target, Objects):
+                good[i] = sample.target.fits(record.info.size_hw)
     return good
 
 

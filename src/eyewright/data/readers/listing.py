@@ -221,6 +221,8 @@ class TextLines:
 
 Row = tuple[Sequence[float], int, bool, Outline | None, int]
 
+# A comma before three digits may as well part the thousands.
+_DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d{1,2}|\d{4,})$")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -232,9 +234,12 @@ def number(value: object) -> float:
 
     >>> number("12.5"), number(3)
     (12.5, 3.0)
+    >>> number("12,5")
+    12.5
     """
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
+    if isinstance(value, str):
+        plain = _DECIMAL_COMMA.sub(r"\1.\2", value.strip())
+        value = float(plain) if _NUMBER.fullmatch(plain) else value
     if isinstance(value, bool) or not isinstance(value, int | float):
         shown = "nothing" if value is None or value == "" else repr(value)[:40]
         raise ValueError(f"expected a number, found {shown}")
