@@ -9,6 +9,7 @@ import pytest
 from tests.data.test_more_readers import boxes, picture, put
 
 from eyewright.cli import main
+from eyewright.core.errors import DatasetError
 from eyewright.data import Dataset, audit_dataset, open_dataset, scan_dataset
 from eyewright.data.account import Account, Reason
 from eyewright.data.writers.masks import encode_classes
@@ -259,6 +260,32 @@ def test_run_lengths_of_another_size_leave_their_box_and_the_other_shapes(
     assert [text for text in told["lost"] if "run lengths of another size than the image's (1; marks.json" in text]  # type: ignore[attr-defined]
     written = json.loads((tmp_path / "out-coco/annotations/instances_all.json").read_text())["annotations"]
     assert [(a["bbox"], bool(a["segmentation"])) for a in written] == [([5, 6, 10, 8], False), ([20, 20, 10, 10], True)]
+
+
+def test_outlines_of_which_none_can_be_used_are_named_where_boxes_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lengths = {"size": [40, 64], "counts": [405, 20, 2135]}
+    put(picture(tmp_path / "in", "one.png"), "marks.json", coco({"bbox": [5, 6, 10, 8], "segmentation": lengths}))
+    code, told = _converted(tmp_path / "in", "coco", capsys)
+    assert (code, told["task"], told["objects"]) == (1, "detect", 1)
+    assert "run lengths of another size" in str(told["lost"])
+    with pytest.raises(DatasetError, match="found none that can be used: run lengths of another size"):
+        open_dataset(tmp_path / "in", task="instance")
+
+
+def test_a_value_of_a_mask_that_no_class_has_is_in_the_account(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in", "images/a.png")
+    (tmp_path / "in/masks").mkdir()
+    mask = np.zeros((48, 64), np.uint8)
+    mask[5:20, 5:20], mask[30:40, 5:20] = 1, 7
+    (tmp_path / "in/masks/a.png").write_bytes(encode_classes(mask))
+    put(tmp_path / "in", "classes.txt", "background\nbolt\n")
+    code, told = _converted(tmp_path / "in", "masks", capsys)
+    assert code == 1
+    assert "pixels of a value that no class has (1; masks/a.png)" in str(told["lost"])
 
 
 def test_convert_leaves_out_images_whose_mask_cannot_be_used(

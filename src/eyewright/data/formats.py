@@ -224,8 +224,12 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
             fix=one.fix if one is not None else "see eyewright doctor",
         )
     if chosen in ("segment", "instance") and found.task != "segment" and not _has_outlines(found):
+        account = found.account or Account()
+        why = f"none that can be used: {account.reduced[0]}" if account.reduced else "boxes only"
         raise DatasetError(
-            f"expected outlines for {chosen!r}, found boxes only", fix="use --task detect, or export polygons"
+            f"expected outlines for {chosen!r}, found {why}",
+            fix="use --task detect, or export polygons",
+            details={"account": account.to_json()},
         )
     notes = list(found.notes)
     if task is None and found.outlined and chosen == "detect":

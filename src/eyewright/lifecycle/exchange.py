@@ -117,9 +117,13 @@ def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "
     if dataset.task in ("detect", "instance") and wanted is not None and wanted != dataset.task:
         try:
             return open_dataset(data, task=wanted, ignore=ignore)
-        except DatasetError:
-            # There are boxes and no outlines, which is well.
-            return dataset
+        except DatasetError as error:
+            from eyewright.data.account import Account
+
+            # There are boxes and no outlines, which is well unless there were some that cannot be used.
+            told = error.details.get("account")
+            account = Account.from_json(told) if told else dataset.account
+            return replace(dataset, account=account) if account.reduced else dataset
     return dataset
 
 

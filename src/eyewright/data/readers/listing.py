@@ -163,6 +163,11 @@ class Notes:
         self._count("reduced", reason, n, path, line)
         self._note_once("reduced", reason, fix, path, line, n, "warning")
 
+    def shorten(self, reason: str, fix: str, path: str, *, message: str, code: str) -> None:
+        """Note an annotation that is read without a part, with a finding of its own."""
+        self.add(code, message, fix, path)
+        self._count("reduced", reason, 1, path, None)
+
     def repair(self, reason: str, fix: str, path: str, line: int | None = None, *, n: int = 1) -> None:
         """Note `n` annotations that are read although written otherwise; one finding a reason, at the first."""
         self._count("repaired", reason, n, path, line)
