@@ -5,8 +5,8 @@
 PYTHON is the interpreter of an environment with datumaro, with supervision and pycocotools, or with fiftyone and
 pycocotools. Each tool opens the folders unchanged, by its own importer. FiftyOne's importers are iterated without its
 database, which needs a MongoDB server. Outlines in YOLO's layout are opened by supervision and FiftyOne; Datumaro's
-importer accepts lines of five numbers only (1.13, `plugins/data_formats/yolo/importer.py`). The script ends with 1 if one of them finds another number of images or objects,
-or other classes.
+importer accepts lines of five numbers only (1.13, `plugins/data_formats/yolo/importer.py`). The script ends with 1 if one of
+them finds another number of images or objects, or other classes.
 """
 
 import argparse
@@ -83,8 +83,9 @@ def put(name, importer, key="detections", shape=None):
             one["objects"] += len(marks)
             one["classes"] |= {m.label for m in marks}
 for part in ("train", "val"):
-    places = {"data_path": f"{root}/coco/images/{part}", "labels_path": f"{root}/coco/annotations/instances_{part}.json"}
-    put("coco", Coco(**places, label_types=["segmentations"]), shape="mask")
+    file = f"{root}/coco/annotations/instances_{part}.json"
+    coco = Coco(data_path=f"{root}/coco/images/{part}", labels_path=file, label_types=["segmentations"])
+    put("coco", coco, shape="mask")
     put("yolo", Yolo(dataset_dir=f"{root}/yolo", yaml_path="data.yaml", split=part))
     outlines = Yolo(dataset_dir=f"{root}/yolo-outlines", yaml_path="data.yaml", split=part, label_type="polylines")
     put("yolo-outlines", outlines, key="polylines", shape="points")

@@ -1,6 +1,8 @@
 """A format of outlines for a dataset of boxes: one refusal that leads somewhere."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,6 @@ import pytest
 from eyewright import lifecycle
 from eyewright.cli import main
 from eyewright.core.errors import UsageError
-from eyewright.core.files import claimed_output
 from eyewright.imaging import encode_image
 
 
@@ -45,8 +46,15 @@ def test_a_folder_that_another_command_writes_to_is_refused_in_one_line(tmp_path
         (tmp_path / "set" / label).mkdir(parents=True)
         (tmp_path / "set" / label / "0.png").write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8), format="PNG"))
     command = ["convert", str(tmp_path / "set"), "--to", "imagefolder", "--out", str(tmp_path / "out"), "--quiet"]
-    with claimed_output(tmp_path / "out"):
+    hold = "import sys; from pathlib import Path; from eyewright.core.files import claimed_output as claim\n"
+    hold += "with claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        (sys.executable, "-c", hold, str(tmp_path / "out")), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
         assert main(command) == 2
+        other.kill()
     (line,) = capsys.readouterr().err.splitlines()
     assert "another command is writing to" in line
     assert not (tmp_path / "out").exists()

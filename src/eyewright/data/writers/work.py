@@ -1,6 +1,6 @@
 """A conversion on its way: what every writer does alike, and what was lost so far."""
 
-__all__ = ["IGNORED", "Work", "Written", "objects_of_mask", "part_of", "short"]
+__all__ = ["IGNORED", "PNG_LEVEL", "Work", "Written", "objects_of_mask", "part_of", "short"]
 
 import posixpath
 from collections import Counter
@@ -22,6 +22,9 @@ from eyewright.imaging.rasters import encode_counts
 
 IGNORED = 255
 """The class id of pixels that count for nothing."""
+
+PNG_LEVEL = 3
+"""How hard images are compressed that cannot be copied: ten times as fast as level 9, and 15 % larger."""
 
 
 @dataclass
@@ -98,7 +101,7 @@ class Work:
         stem, extension = posixpath.splitext(posixpath.basename(sample.id))
         if info.orientation != 1 or not extension:
             # Tools differ in whether they turn an image by its tag, and its marks are on the upright one.
-            data, extension = encode_image(read_image(data)), ".png"
+            data, extension = encode_image(read_image(data), png_level=PNG_LEVEL), ".png"
             self.lost["the EXIF tag of images that it turned: they are written upright, as PNG"] += 1
         name = stem + extension
         if self.names.get(f"{folder}/{stem}", sample.id) != sample.id:
