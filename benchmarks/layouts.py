@@ -5,8 +5,8 @@
 PYTHON is the interpreter of an environment with datumaro, with supervision and pycocotools, or with fiftyone and
 pycocotools. Each tool opens the folders unchanged, by its own importer. FiftyOne's importers are iterated without its
 database, which needs a MongoDB server. Outlines in YOLO's layout are opened by supervision and FiftyOne; Datumaro's
-importer accepts lines of five numbers only (1.13, `plugins/data_formats/yolo/importer.py`). The script ends with 1 if one of
-them finds another number of images or objects, or other classes.
+importer accepts lines of five numbers only (1.13, `plugins/data_formats/yolo/importer.py`). The script ends with 1 if
+one of them finds another number of images or objects, or other classes.
 """
 
 import argparse
