@@ -1,6 +1,19 @@
 """A task as one value: what a model of it answers, how that is read, measured and said; found by its name."""
 
-__all__ = ["Agreement", "Explained", "Limits", "MetricInfo", "Output", "Raw", "Task", "Words", "task_names", "task_of"]
+__all__ = [
+    "Agreement",
+    "Explained",
+    "Feedback",
+    "Limits",
+    "MetricInfo",
+    "Output",
+    "Raw",
+    "Task",
+    "Words",
+    "option_names",
+    "task_names",
+    "task_of",
+]
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -248,6 +261,15 @@ class Task:
             supported = [task_of(n).words.noun for n in task_names() if option in task_of(n).options]
             only = f"; it is supported for {' and '.join(supported)}" if supported else ""
             raise UsageError(f"{asked} is not supported for {self.words.noun}{only}", fix=f"leave {asked} out")
+
+
+def option_names() -> Mapping[str, str]:
+    """Return what a task may support or not, and how a person asks for it.
+
+    >>> option_names()["tile"]
+    '--tile'
+    """
+    return _OPTIONS
 
 
 def task_names() -> tuple[str, ...]:
