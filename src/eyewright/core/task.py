@@ -199,6 +199,8 @@ class Task:
         target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
+        net: what its nets answer: "vector" (a number a class), "pixels" (a number a class and pixel), "boxes", or
+            "boxes and masks"; nets of the catalogue that answer the same can be trained for it.
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
@@ -231,6 +233,7 @@ class Task:
     followed: str
     target: str
     learner: str
+    net: str
     counted: Callable[[Sequence[int]], Iterable[int]]
     needs: frozenset[str] = frozenset()
     reporting: str = ""

@@ -310,6 +310,7 @@ TASK = Task(
     reference="probabilities",
     target="eyewright.data.targets.label:LABEL",
     feedback=Feedback(("label",), (), corrected, taught, "imagefolder"),
+    net="vector",
     learner="eyewright.learners.classify:LEARNER",
     reporting="eyewright.tasks.class_report:REPORTING",
     counted=counted,

@@ -394,6 +394,7 @@ TASK = Task(
     target="eyewright.data.targets.mask:MASK",
     needs=frozenset({"outlines"}),
     feedback=Feedback(("objects", "classes"), ("segmentation",), corrected, taught, "masks"),
+    net="pixels",
     learner="eyewright.learners.segment:LEARNER",
     reporting="eyewright.tasks.mask_report:REPORTING",
     counted=counted,
