@@ -1,6 +1,6 @@
 """How a task is measured and reported: the part of `core.task.Task` that needs a dataset, found by the task's name."""
 
-__all__ = ["AuditView", "Batch", "Numbers", "Pictures", "Reporting", "Results", "reporting_of"]
+__all__ = ["AuditView", "Batch", "Heat", "Numbers", "Pictures", "Reporting", "Results", "reporting_of"]
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +46,19 @@ class Batch:
     def part(self) -> Dataset:
         """The dataset of these images alone."""
         return self.dataset.with_samples(self.dataset.samples[i] for i in self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """An explanation as a report shows it: `image`, uint8 (h, w, 3), of what supports `label` in the image `id`."""
+
+    id: str
+    image: NDArray[np.uint8]
+    label: str
+    score: float
+    method: str
+    verdict: str
+    faithful: bool
 
 
 class Results(Protocol):
@@ -130,6 +143,9 @@ class Reporting(Generic[R]):
         summary: how good the model is and what goes wrong most, in a sentence or two.
         page: the report's own part of its page, with the pictures that `pictures` made.
         pictures: `(report, dataset, predictor_of)`, the last by sample id, to pictures for the page.
+        doubted: `(report, pictures)` to the items whose predictions are worth explaining, in order.
+        most_heats: how many explanations the page shows.
+        with_heats: `(pictures, heats)` to the pictures with explanations.
         audit: how the doctor's page shows the marks.
     """
 
@@ -147,6 +163,9 @@ class Reporting(Generic[R]):
     summary: Callable[[Report], str]
     page: Callable[[Report, Pictures], "Page"]
     pictures: Callable[[Report, Dataset, Callable[[str], Predictor]], Pictures]
+    doubted: Callable[[Report, Pictures], Sequence[Mapping[str, Any]]]
+    most_heats: int
+    with_heats: Callable[[Pictures, Sequence[Heat]], Pictures]
     audit: AuditView
 
 

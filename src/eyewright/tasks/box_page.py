@@ -74,7 +74,7 @@ def summarise(report: Report) -> str:
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of the page; `pictures` are those of `take_pictures`, with "explained" where that was made."""
+    """Return the blocks of the page; `pictures` are those of `take_pictures` and `add_heats`."""
     blocks: list[Block] = []
     errors = report.tables.get("errors")
     if errors is not None:

@@ -1,6 +1,6 @@
 """A classifier's part of the report's page: mistakes, confusion, classes, slices, curves; and its pictures."""
 
-__all__ = ["AUDIT", "lay_out", "summarise", "take_pictures"]
+__all__ = ["AUDIT", "MOST_HEATS", "add_heats", "doubted", "lay_out", "summarise", "take_pictures"]
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,13 @@ from eyewright.evaluation.blocks import (
     name_series,
 )
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
-from eyewright.evaluation.reporting import AuditView, Pictures
+from eyewright.evaluation.reporting import AuditView, Heat, Pictures
 from eyewright.evaluation.units import say_rate, show_interval, show_number
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
+
+MOST_HEATS = 12
+"""How many mistakes are shown with a heatmap."""
 
 _MISTAKES = 24
 _ROWS = 200
@@ -255,8 +258,8 @@ def take_pictures(
 ) -> dict[str, dict[str, Any]]:
     """Return pictures by sample id, at most 12 a cell of the matrix and 320 in all.
 
-    Each has `image`, a data address; `heat` is another, which whoever explains the prediction sets with `method`,
-    `verdict` and `faithful`.
+    Each has `image`, a data address; `heat` is another, with `method`, `verdict` and `faithful`, where the prediction
+    is explained.
     """
     wrong = [i for i in report.items if not i["right"]]
     right = [i for i in report.items if i["right"]]
@@ -271,6 +274,26 @@ def take_pictures(
         small = shrink(dataset.image(item["index"]), _SIDE)
         pictures[item["id"]] = {"image": data_uri(small), "heat": "", "method": "", "verdict": "", "faithful": True}
     return pictures
+
+
+def doubted(report: Report, pictures: Pictures) -> list[Mapping[str, Any]]:
+    """Return the mistakes that have a picture, sorted by confidence."""
+    return [i for i in report.items if not i["right"] and i["id"] in pictures][:MOST_HEATS]
+
+
+def add_heats(pictures: Pictures, heats: Sequence[Heat]) -> Pictures:
+    """Return the pictures with a heatmap beside those whose prediction is explained."""
+    made = {
+        h.id: {
+            **pictures[h.id],
+            "heat": data_uri(shrink(h.image, _SIDE)),
+            "method": h.method,
+            "verdict": h.verdict,
+            "faithful": h.faithful,
+        }
+        for h in heats
+    }
+    return {**pictures, **made}
 
 
 AUDIT = AuditView(

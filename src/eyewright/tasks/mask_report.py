@@ -19,6 +19,7 @@ from eyewright.metrics.masks import mask_metrics
 from eyewright.tasks.amounts import changed_amounts
 from eyewright.tasks.mask_page import AUDIT, lay_out, summarise, take_pictures
 from eyewright.tasks.mask_results import MaskResults, first_cut, gather_masks, list_items
+from eyewright.tasks.scene_blocks import add_heats, doubted
 
 _CHANGED = 0.01
 """A mask that differs in a smaller share of the image looks the same."""
@@ -116,6 +117,9 @@ REPORTING = Reporting(
     summary=summarise,
     page=lay_out,
     pictures=take_pictures,
+    doubted=doubted,
+    most_heats=1,
+    with_heats=add_heats,
     audit=AUDIT,
 )
 """How a segmenter is measured and reported."""

@@ -1,7 +1,17 @@
 """What the pages of boxes and of masks share: truth beside prediction, an explanation, weak slices."""
 
-__all__ = ["SCENE_SIDE", "enlargement", "explained_block", "larger", "slice_table", "worst_block"]
+__all__ = [
+    "SCENE_SIDE",
+    "add_heats",
+    "doubted",
+    "enlargement",
+    "explained_block",
+    "larger",
+    "slice_table",
+    "worst_block",
+]
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +19,17 @@ from numpy.typing import NDArray
 
 from eyewright.core.report import Report
 from eyewright.evaluation.blocks import Block, Cell, Scene, Scenes, Span, Table
-from eyewright.evaluation.reporting import Pictures
+from eyewright.evaluation.reporting import Heat, Pictures
 from eyewright.evaluation.units import show_number
+from eyewright.imaging.encode import data_uri
+from eyewright.imaging.overlay import shrink
 
 SCENE_SIDE = 520
 """The longer side in pixels of a picture of truth or prediction."""
+
+
+_HEAT_SIDE = 448
+_LOOKED_AT = 5
 
 
 def enlargement(image: NDArray[np.uint8]) -> int:
@@ -39,8 +55,30 @@ def worst_block(pictures: Pictures, empty: str) -> Scenes:
     return Scenes("Worst images" if rows else "Images", rows, empty=empty)
 
 
+def doubted(report: Report, pictures: Pictures) -> Sequence[Mapping[str, Any]]:
+    """Return the images that went worst: on the first that has a prediction it is explained."""
+    return report.items[:_LOOKED_AT]
+
+
+def add_heats(pictures: Pictures, heats: Sequence[Heat]) -> Pictures:
+    """Return the pictures with explanations under "explained"."""
+    rows = [
+        {
+            "src": data_uri(shrink(h.image, _HEAT_SIDE)),
+            "label": h.label,
+            "score": h.score,
+            "id": h.id,
+            "method": h.method,
+            "verdict": h.verdict,
+            "faithful": h.faithful,
+        }
+        for h in heats
+    ]
+    return {**pictures, "explained": rows}
+
+
 def explained_block(pictures: Pictures) -> list[Block]:
-    """Return the explanations under "explained", which whoever explains adds to the pictures."""
+    """Return the explanations under "explained"."""
     rows = [
         Scene(
             ((e["src"], "heatmap", ""),),
