@@ -13,7 +13,7 @@ from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
 from eyewright.evaluation import reporting, reporting_of
 from eyewright.evaluation.results import gather_results, predict_dataset
-from eyewright.tasks import ClassPrediction
+from eyewright.imaging.preparation import Preparation
 
 NAMES = ("bolt", "nut", "washer")
 
@@ -32,16 +32,16 @@ class Bright:
     """Takes the red of an image's first pixel for its class."""
 
     task_name = "classify"
+    preparation = Preparation((6, 9))
 
     def __init__(self, names: tuple[str, ...] = NAMES) -> None:
         self.labels = LabelSpace(names)
         self.asked: list[int] = []
 
-    def predict_images(self, images):  # type: ignore[no-untyped-def]
-        self.asked.append(len(images))
-        said = [NAMES[int(i[0, 0, 0]) % 3] for i in images]
-        hot = np.eye(len(self.labels.names), dtype=np.float32)
-        return [ClassPrediction(hot[self.labels.names.index(n)], self.labels) for n in said]
+    def raw(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        self.asked.append(len(pixels))
+        said = [self.labels.names.index(NAMES[int(i[0, 0, 0]) % 3]) for i in pixels]
+        return {"probabilities": np.eye(3, dtype=np.float32)[said]}
 
 
 def counted(n: int = 70) -> Counted:

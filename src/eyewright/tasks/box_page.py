@@ -231,7 +231,7 @@ def _scene(
         prediction.label_ids,
         masks=_larger_masks(prediction.masks, k),
     )
-    text = f"{item['objects']} objects, {len(item['missed'])} missed, {len(item['false'])} found in vain."
+    text = f"{item['objects']} objects, {len(item['missed'])} missed, {len(item['false'])} false alarms."
     return {
         "id": item["id"],
         "text": text,
