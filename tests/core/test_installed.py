@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from eyewright.core.task import task_of
-from eyewright.data.objects import no_objects
+from eyewright.data.targets.objects import no_objects
 from eyewright.data.readers import Found, Marked, Reader
 from eyewright.delivery.target import Target
 from eyewright.imaging.steps import Kind

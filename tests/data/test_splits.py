@@ -18,7 +18,9 @@ def made(targets: list[int], *, groups: list[str | None] | None = None, split: l
         Sample(f"{i}.png", t, split[i] if split else None, groups[i] if groups else None)  # type: ignore[arg-type]
         for i, t in enumerate(targets)
     )
-    return Dataset(FolderTree(Path("/nowhere")), samples, LabelSpace(tuple("abcdefghij"[: max(targets) + 1])), "test")
+    return Dataset(
+        FolderTree(Path("/nowhere")), samples, LabelSpace(tuple("abcdefghij"[: max(targets) + 1])), "test", "classify"
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -107,7 +109,7 @@ def test_alike_images_stay_together(tmp_path: Path) -> None:
 
 def test_group_by_a_pattern_in_the_name() -> None:
     samples = tuple(Sample(f"c{i % 2}/person{i // 4}_{i}.png", i % 2) for i in range(80))
-    data = Dataset(FolderTree(Path("/nowhere")), samples, LabelSpace(("c0", "c1")), "test")
+    data = Dataset(FolderTree(Path("/nowhere")), samples, LabelSpace(("c0", "c1")), "test", "classify")
     found = split_dataset(data, group_by=r"(person\d+)_")
     sides: dict[int, set[str | None]] = {}
     for i, s in enumerate(found.samples):

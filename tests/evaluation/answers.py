@@ -58,7 +58,7 @@ def answers(
         scores = rng.dirichlet([1.0, 1.0, 1.0], n) * 0.4 + 0.6 * np.eye(3)[said]
         space = LabelSpace(NAMES)
         samples = tuple(Sample(f"x/{i:06d}", int(t)) for i, t in enumerate(targets))
-        data = Dataset(tree, samples, space, "drawn")
+        data = Dataset(tree, samples, space, "drawn", "classify")
         data = _with(data, groups)
         return Answers(data, ClassResults(data, scores.astype(np.float32), looks))
     if task == "segment":

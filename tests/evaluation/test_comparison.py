@@ -83,7 +83,7 @@ def sliced(right: np.ndarray, *, site: list[str], ids: list[str]) -> list[dict]:
     from eyewright.core import LabelSpace
 
     samples = tuple(Sample(i, 0, meta={"site": s}) for i, s in zip(ids, site, strict=True))
-    data = Dataset(ArrayTree(Path("."), {}), samples, LabelSpace(("nut", "bolt")), "made")
+    data = Dataset(ArrayTree(Path("."), {}), samples, LabelSpace(("nut", "bolt")), "made", "classify")
     rng = np.random.default_rng(99)
     looks = list(zip(rng.uniform(50, 500, len(right)), rng.uniform(0, 255, len(right)), strict=True))
     return slice_accuracy(data, right, looks)

@@ -105,7 +105,7 @@ def made(confusion: list[list[int]], names: tuple[str, ...]) -> Report:
 
     tree = ArrayTree(Path("."), {"x": np.zeros((len(rows), 4, 4), np.uint8)})
     samples = tuple(Sample(f"x/{i:06d}", t) for i, (t, _) in enumerate(rows))
-    return evaluate_predictor(Told(), Dataset(tree, samples, LabelSpace(names), "made"))
+    return evaluate_predictor(Told(), Dataset(tree, samples, LabelSpace(names), "made", "classify"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ TASKS = ("classify", "detect", "instance", "segment")
 def dataset(groups: list[str | None], labels: list[int], *, names: tuple[str, ...] = ("bolt", "nut")) -> Dataset:
     tree = ArrayTree(Path("."), {"x": np.zeros((len(groups), 2, 2), np.uint8)})
     samples = tuple(Sample(f"x/{i}", k, group=g) for i, (g, k) in enumerate(zip(groups, labels, strict=True)))
-    return Dataset(tree, samples, LabelSpace(names), "drawn")
+    return Dataset(tree, samples, LabelSpace(names), "drawn", "classify")
 
 
 def test_an_image_without_a_group_is_its_own_even_if_a_group_has_its_name() -> None:

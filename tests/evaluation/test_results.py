@@ -47,7 +47,7 @@ class Bright:
 def counted(n: int = 70) -> Counted:
     pixels = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 6, 9, 3), np.uint8)
     samples = tuple(Sample(f"x/{i:06d}", i % 3) for i in range(n))
-    data = Counted(ArrayTree(Path("."), {"x": pixels}), samples, LabelSpace(NAMES), "drawn")
+    data = Counted(ArrayTree(Path("."), {"x": pixels}), samples, LabelSpace(NAMES), "drawn", "classify")
     Counted.reads = []
     return data
 

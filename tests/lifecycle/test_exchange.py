@@ -98,7 +98,7 @@ def test_cityscapes_takes_its_own_classes_alone(scenes: Path, tmp_path: Path) ->
         put(streets, f"train/images/ulm_000000_00000{k}.png", png(40, 60, k))
         put(streets, f"train/masks/ulm_000000_00000{k}.png", encode_classes(mask))
     put(streets, "classes.txt", "0 background\n1 road\n2 person\n3 car\n")
-    with pytest.raises(UsageError, match="found one for 'segment'; choose another format"):
+    with pytest.raises(UsageError, match="found masks; choose another format"):
         ew.convert(streets, to="yolo", out=tmp_path / "yolo")
     written = ew.convert(streets, to="cityscapes", out=tmp_path / "city")
     assert not any("names" in line for line in written.lost)

@@ -9,7 +9,7 @@ from tests.tasks.predictors import Told
 
 from eyewright.core import LabelSpace
 from eyewright.data import Dataset, Sample
-from eyewright.data.objects import Objects, Outline
+from eyewright.data.targets.objects import Objects, Outline
 from eyewright.data.tree import ArrayTree
 from eyewright.evaluation import reporting_of
 from eyewright.evaluation.results import gather_results

@@ -21,7 +21,7 @@ REPORTING = reporting_of("classify")
 def made(scores: list[list[float]], targets: list[int], *, names: tuple[str, ...] = ("cat", "dog")) -> ClassResults:
     tree = ArrayTree(Path("."), {"x": np.full((len(targets), 20, 20, 3), 90, np.uint8)})
     samples = tuple(Sample(f"x/{i:06d}", k) for i, k in enumerate(targets))
-    data = Dataset(tree, samples, LabelSpace(names), "drawn")
+    data = Dataset(tree, samples, LabelSpace(names), "drawn", "classify")
     return ClassResults(data, np.array(scores, np.float32), tuple((20.0, float(i)) for i in range(len(targets))))
 
 

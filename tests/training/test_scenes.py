@@ -193,7 +193,7 @@ def test_rare_classes_weigh_more_and_the_mean_pixel_one() -> None:
 
 
 def test_targets_are_put_where_the_preparation_puts_the_image() -> None:
-    from eyewright.data.objects import Objects
+    from eyewright.data.targets.objects import Objects
 
     preparation = Preparation((64, 96), fit="letterbox")
     image = np.zeros((100, 100, 3), np.uint8)
@@ -212,7 +212,7 @@ def test_targets_are_put_where_the_preparation_puts_the_image() -> None:
 
 
 def test_of_thousands_of_objects_a_thousand_are_learnt_and_the_rest_excused() -> None:
-    from eyewright.data.objects import Objects
+    from eyewright.data.targets.objects import Objects
 
     n = 3000
     corner = np.random.default_rng(0).random((n, 2)) * 90

@@ -199,6 +199,8 @@ class Task:
         labelled: the same numbers to how much of each class was predicted, (N, C).
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
+        target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
+        needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
@@ -230,9 +232,11 @@ class Task:
     reference: str
     feedback: Feedback
     followed: str
+    target: str
     learner: str
     counted: Callable[[Sequence[int]], Iterable[int]]
     reporting: str = ""
+    needs: frozenset[str] = frozenset()
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

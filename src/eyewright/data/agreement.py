@@ -1,16 +1,19 @@
 """Compare the marks of two copies of one picture, only where the pictures agree: what has moved is no error."""
 
-__all__ = ["Turn", "best_turn", "marks_differ"]
+__all__ = ["Overlay", "Turn", "best_turn", "boxes_differ", "marks_differ", "masks_differ"]
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import EyewrightError
-from eyewright.data.dataset import Dataset
-from eyewright.data.objects import Objects
+
+if TYPE_CHECKING:
+    from eyewright.data.dataset import Dataset
+    from eyewright.data.targets.objects import Objects
 
 _SIDE = 256
 _ALIKE = 0.9
@@ -51,6 +54,21 @@ class Turn:
         return np.stack([x0, y0, x1, y1], 1)
 
 
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """Two copies of one picture, the second laid over the first.
+
+    `pair` are their numbers, `sizes` their (height, width); `agreeing`, bool of the common `grid`, is where they show
+    the same.
+    """
+
+    pair: tuple[int, int]
+    sizes: tuple[tuple[int, int], tuple[int, int]]
+    grid: tuple[int, int]
+    turn: Turn
+    agreeing: NDArray[np.bool_]
+
+
 _TURNS = tuple(Turn(t, r, c) for t in (False, True) for r in (False, True) for c in (False, True))
 
 
@@ -71,13 +89,22 @@ def best_turn(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[Turn, float]:
 
 
 def marks_differ(
-    dataset: Dataset, first: int, second: int, sizes: tuple[tuple[int, int], tuple[int, int]], turn: Turn, *, same: bool
+    dataset: "Dataset",
+    first: int,
+    second: int,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    turn: Turn,
+    *,
+    same: bool,
 ) -> str | None:
     """Return how the marks of two copies of one picture differ, in a phrase; None if they agree or cannot be compared.
 
     `sizes` are (height, width) of the two; `turn` lays the second over the first; `same` says that their bytes are
     equal. Marks are compared only where the pictures show the same: a car that has come or gone is no difference.
     """
+    differ = dataset.kind.differ
+    if differ is None:
+        return None
     height, width = sizes[0]
     scale = min(1.0, _SIDE / max(height, width))
     grid = max(1, round(height * scale)), max(1, round(width * scale))
@@ -85,9 +112,7 @@ def marks_differ(
         agreeing = np.ones(grid, bool) if same else _agreeing(dataset, first, second, grid, turn)
         if agreeing is None:
             return None
-        if dataset.task == "segment":
-            return _masks_differ(dataset, (first, second), sizes, grid, turn, agreeing)
-        return _boxes_differ(dataset, (first, second), sizes, grid, turn, agreeing)
+        return differ(dataset, Overlay((first, second), sizes, grid, turn, agreeing))
     except EyewrightError:
         return None
 
@@ -98,7 +123,9 @@ def _correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
     return float((x * y).sum() / length) if length > 0 else 0.0
 
 
-def _agreeing(dataset: Dataset, first: int, second: int, grid: tuple[int, int], turn: Turn) -> NDArray[np.bool_] | None:
+def _agreeing(
+    dataset: "Dataset", first: int, second: int, grid: tuple[int, int], turn: Turn
+) -> NDArray[np.bool_] | None:
     """Return where two pictures show the same on a common grid; None if they do not lie over each other."""
     own = grid[::-1] if turn.transposed else grid
     a = _grey(dataset, first, grid)
@@ -125,19 +152,14 @@ def _mean3(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return mean
 
 
-def _grey(dataset: Dataset, index: int, grid: tuple[int, int]) -> NDArray[np.float64]:
+def _grey(dataset: "Dataset", index: int, grid: tuple[int, int]) -> NDArray[np.float64]:
     picture = dataset.picture(index).convert("L").resize(grid[::-1], Image.Resampling.BOX)
     return np.asarray(picture, np.float64)
 
 
-def _masks_differ(
-    dataset: Dataset,
-    pair: tuple[int, int],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    grid: tuple[int, int],
-    turn: Turn,
-    agreeing: NDArray[np.bool_],
-) -> str | None:
+def masks_differ(dataset: "Dataset", overlay: Overlay) -> str | None:
+    """Return how the masks of two copies differ, in a phrase; None if they agree."""
+    pair, sizes, grid, turn, agreeing = overlay.pair, overlay.sizes, overlay.grid, overlay.turn, overlay.agreeing
     own = grid[::-1] if turn.transposed else grid
     a = _sampled(dataset.mask(pair[0], sizes[0]), grid)
     b = turn.apply(_sampled(dataset.mask(pair[1], sizes[1]), own))
@@ -174,14 +196,9 @@ def _grown(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return region
 
 
-def _boxes_differ(
-    dataset: Dataset,
-    pair: tuple[int, int],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    grid: tuple[int, int],
-    turn: Turn,
-    agreeing: NDArray[np.bool_],
-) -> str | None:
+def boxes_differ(dataset: "Dataset", overlay: Overlay) -> str | None:
+    """Return how the boxes of two copies differ, in a phrase; None if they agree."""
+    pair, sizes, grid, turn, agreeing = overlay.pair, overlay.sizes, overlay.grid, overlay.turn, overlay.agreeing
     a, b = (dataset.objects(i, size) for i, size in zip(pair, sizes, strict=True))
     boxes_a = _fractions(a, sizes[0])
     boxes_b = turn.boxes(_fractions(b, sizes[1]))
@@ -205,7 +222,7 @@ def _boxes_differ(
     return None
 
 
-def _fractions(objects: Objects, size_hw: tuple[int, int]) -> NDArray[np.float64]:
+def _fractions(objects: "Objects", size_hw: tuple[int, int]) -> NDArray[np.float64]:
     boxes = objects.boxes_xyxy.reshape(-1, 4) / np.array([size_hw[1], size_hw[0]] * 2, np.float64)
     corners = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], 1)
     clipped: NDArray[np.float64] = np.clip(corners, 0, 1)

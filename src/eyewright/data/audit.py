@@ -20,7 +20,7 @@ from eyewright.data.box_formats import BOX_FORMAT_CODES
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouped import find_groups
 from eyewright.data.grouping import Grouping
-from eyewright.data.marks import MARK_CODES, audit_marks
+from eyewright.data.marks import MARK_CODES, audit_targets
 from eyewright.data.scan import Scan
 from eyewright.imaging.headers import FORMATS
 
@@ -69,7 +69,7 @@ def audit_dataset(
     pixels, blank = audit_pixels(dataset, scan)
     found = [
         *_files(dataset, scan),
-        *audit_marks(dataset, scan),
+        *audit_targets(dataset, scan),
         *pixels,
         *audit_groups(dataset, scan, grouping, leave=blank),
         *_classes(dataset),
@@ -127,9 +127,10 @@ def _classes(dataset: Dataset) -> list[Finding]:
     found = []
     counts = dataset.counts()
     words = task_of(dataset.task).words
-    one_is_enough = dataset.task in ("detect", "instance") and len(counts) == 1
-    if len(counts) < 2 and not one_is_enough:
-        text = f"expected at least 2 classes, found {len(counts)}: {', '.join(map(repr, counts)) or 'none'}"
+    least = dataset.kind.least
+    if len(counts) < least:
+        shown = ", ".join(map(repr, counts)) or "none"
+        text = f"expected at least {least} class{'es' * (least != 1)}, found {len(counts)}: {shown}"
         found.append(Finding("one_class", text, "add a folder of images for another class", severity="error"))
     for name in dataset.empty_classes:
         found.append(Finding("empty_class", f"class {name!r} has no images", "add images or remove the folder", name))
@@ -150,11 +151,9 @@ def _classes(dataset: Dataset) -> list[Finding]:
             text = f"class {name!r} has only {n} {what}{'s' * (n != 1)}"
             found.append(Finding("tiny_class", text, f"collect {_TINY} or more, or merge the class"))
     if counts and max(counts.values()) > 10 * max(1, min(counts.values())):
-        most, least = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
-        text = f"{most!r} has {counts[most]} images, {least!r} has {counts[least]}"
-        fix = "collect more of the rare class; read balanced accuracy"
-        if dataset.task != "classify":
-            text, fix = text.replace(" images", " times"), "collect more of the rare class; read the numbers a class"
+        most, rarest = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
+        text = f"{most!r} has {counts[most]} {words.counted}s, {rarest!r} has {counts[rarest]}"
+        fix = "collect more of the rare class; read the numbers per class"
         found.append(Finding("imbalance", text, fix))
     return found
 

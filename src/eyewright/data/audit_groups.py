@@ -13,6 +13,7 @@ from eyewright.data.agreement import Turn, best_turn, marks_differ
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
 from eyewright.data.scan import Scan
+from eyewright.data.targets.target import Side
 
 GROUP_CODES = MappingProxyType(
     {
@@ -67,9 +68,8 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
         found += _leaks(dataset, unit)
         conflict: Finding | None = None
         if unit.kind in ("same", "copy"):
-            if dataset.task == "classify":
-                conflict = _class_conflict(dataset, scan, unit)
-            elif budget > 0:
+            conflict = _side_conflict(dataset, scan, unit)
+            if conflict is None and dataset.kind.differ is not None and budget > 0:
                 conflict, judged = _mark_conflict(dataset, scan, unit)
                 budget -= judged
         if conflict is not None:
@@ -156,28 +156,27 @@ def _what(unit: _Unit) -> str:
     return {"object": "objects", "series": "series"}.get(unit.kind, "groups")
 
 
-def _class_conflict(dataset: Dataset, scan: Scan, unit: _Unit) -> Finding | None:
-    by_class: dict[int, list[int]] = defaultdict(list)
-    for i in unit.members:
-        by_class[int(dataset.samples[i].target)].append(i)
-    if len(by_class) < 2:
+def _side_conflict(dataset: Dataset, scan: Scan, unit: _Unit) -> Finding | None:
+    """Return that copies of one image are on several sides, by what their targets say."""
+    by_side: dict[Side, list[int]] = defaultdict(list)
+    sides = dataset.kind.sides([dataset.samples[i].target for i in unit.members], dataset.labels.names)
+    for i, side in zip(unit.members, sides, strict=True):
+        by_side[side].append(i)
+    if len(by_side) < 2:
         return None
-    names = dataset.labels.names
-    shown = ", ".join(f"{names[k]!r} ({_names(dataset, own)})" for k, own in sorted(by_class.items(), key=_fewest))
-    order = [i for _, own in sorted(by_class.items(), key=_fewest) for i in own]
-    if not unit.identical and _only_turned(scan, list(by_class.values())):
-        text = f"{_noun(unit)}, but mirrored or turned, under {len(by_class)} classes: {shown}"
-        fix = "nothing, if the classes differ in direction; else decide which class is right"
+    found = sorted(by_side.items(), key=lambda item: (len(item[1]), item[0]))
+    shown = ", ".join(f"{said} ({_names(dataset, own)})" for (_, said), own in found)
+    one, many = dataset.kind.side
+    order = [i for _, own in found for i in own]
+    if not unit.identical and _only_turned(scan, list(by_side.values())):
+        text = f"{_noun(unit)}, but mirrored or turned, under {len(by_side)} {many}: {shown}"
+        fix = f"nothing, if the {many} differ in direction; else decide which {one} is right"
         return _finding(dataset, "conflicting_labels", text, fix, order, "note")
-    digests = [{scan.records[i].digest for i in own} for own in by_class.values()]
+    digests = [{scan.records[i].digest for i in own} for own in by_side.values()]
     exact = len(set.union(*digests)) < sum(map(len, digests))
-    text = f"{_noun(unit)} under {len(by_class)} classes: {shown}"
-    fix = "decide which class is right; move or remove the others"
+    text = f"{_noun(unit)} under {len(by_side)} {many}: {shown}"
+    fix = f"decide which {one} is right; move or remove the others"
     return _finding(dataset, "conflicting_labels", text, fix, order, "error" if exact else "warning")
-
-
-def _fewest(item: tuple[int, list[int]]) -> tuple[int, int]:
-    return len(item[1]), item[0]
 
 
 def _only_turned(scan: Scan, classes: Sequence[Sequence[int]]) -> bool:

@@ -5,15 +5,19 @@ __all__ = ["MASK_CODES", "audit_masks"]
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError
 from eyewright.core.report import Finding
-from eyewright.data.dataset import Dataset, Sample
-from eyewright.data.readers.masks import IGNORE, MaskFile
-from eyewright.imaging.decode import probe_image
+from eyewright.data.targets.target import IGNORE
+
+if TYPE_CHECKING:
+    from eyewright.data.dataset import Dataset
+    from eyewright.data.scan import Scan
+    from eyewright.data.targets.mask import MaskFile
 
 MASK_CODES = MappingProxyType(
     {
@@ -32,7 +36,7 @@ _RARE = 0.2
 class _Look:
     """What one mask holds: pixels a class, int64 (256,), and those of them that lie at the image's edge."""
 
-    sample: Sample
+    file: "MaskFile"
     counts: NDArray[np.int64]
     edge: NDArray[np.int64]
 
@@ -48,29 +52,30 @@ class _Look:
         return np.flatnonzero(self.counts[:IGNORE]).tolist()
 
 
-def audit_masks(dataset: Dataset, sizes: Sequence[tuple[int, int] | None]) -> list[Finding]:
-    """Return what is wrong with the masks of a dataset for segmentation; `sizes` are of its images."""
+def audit_masks(dataset: "Dataset", scan: "Scan", files: Sequence[tuple[int, "MaskFile"]]) -> list[Finding]:
+    """Return what is wrong with the masks of a dataset, each given with the number of its sample."""
     found: list[Finding] = []
     looks: list[_Look] = []
-    for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
-        if size is None or not isinstance(sample.target, MaskFile):
+    for i, file in files:
+        info = scan.records[i].info
+        if info is None:
             continue
         try:
-            values = sample.target.values()
+            values = file.values()
         except EyewrightError:
             # It was said when the list of masks was read.
             continue
-        if values.shape != size:
-            turned = probe_image(dataset.content(i)).orientation != 1
+        if values.shape != info.size_hw:
             mask_hw = (values.shape[0], values.shape[1])
-            found.append(_wrong_size(sample.target.name, sample.id, mask_hw, size, turned=turned))
+            turned = info.orientation != 1
+            found.append(_wrong_size(file.name, dataset.samples[i].id, mask_hw, info.size_hw, turned=turned))
             continue
-        ids = sample.target.read()
+        ids = file.read()
         if bool((ids == IGNORE).all()):
             text = "every pixel is ignored: 255, or the value of an ignored class"
-            found.append(Finding("mask_value", text, "mark something in it, or remove it", sample.target.name))
+            found.append(Finding("mask_value", text, "mark something in it, or remove it", file.name))
             continue
-        looks.append(_Look(sample, np.bincount(ids.ravel(), minlength=256), _edge_counts(ids)))
+        looks.append(_Look(file, np.bincount(ids.ravel(), minlength=256), _edge_counts(ids)))
     if looks:
         found += _nothing_marked(dataset, looks) or [*_one_class(dataset, looks), *_inverted(dataset, looks)]
     return found
@@ -91,12 +96,7 @@ def _edge_counts(ids: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-def _file(look: _Look) -> str:
-    target: MaskFile = look.sample.target
-    return target.name
-
-
-def _nothing_marked(dataset: Dataset, looks: Sequence[_Look]) -> list[Finding]:
+def _nothing_marked(dataset: "Dataset", looks: Sequence[_Look]) -> list[Finding]:
     """Return what is wrong where all masks are alike: empty, or one class from edge to edge."""
     if len(looks) < 2:
         return []
@@ -104,17 +104,17 @@ def _nothing_marked(dataset: Dataset, looks: Sequence[_Look]) -> list[Finding]:
     if len(held) > 1:
         return []
     name = dataset.labels.names[held.pop()]
-    values = sorted({int(v) for look in looks[:3] for v in np.unique(look.sample.target.values())})
+    values = sorted({int(v) for look in looks[:3] for v in np.unique(look.file.values())})
     shown = ", ".join(map(str, values[:5]))
     if not set(dataset.foreground) & {k for look in looks for k in look.held}:
         text = f"nothing is marked in any of the {len(looks):,} masks: every pixel is {name!r} (value {shown})"
         fix = "export the masks again, with the number of a class where something is marked"
-        return [Finding("mask_empty", text, fix, _file(looks[0]), severity="error")]
+        return [Finding("mask_empty", text, fix, looks[0].file.name, severity="error")]
     text = f"all {len(looks):,} masks are {name!r} from edge to edge (value {shown})"
-    return [Finding("mask_full", text, "export the masks again, with background", _file(looks[0]), severity="error")]
+    return [Finding("mask_full", text, "export the masks again, with background", looks[0].file.name, severity="error")]
 
 
-def _one_class(dataset: Dataset, looks: Sequence[_Look]) -> Iterator[Finding]:
+def _one_class(dataset: "Dataset", looks: Sequence[_Look]) -> Iterator[Finding]:
     """Yield masks that are one class from edge to edge, where that is rare."""
     foreground = dataset.foreground
     full = [look for look in looks if len(look.held) == 1 and look.held[0] in foreground]
@@ -122,10 +122,10 @@ def _one_class(dataset: Dataset, looks: Sequence[_Look]) -> Iterator[Finding]:
         return
     for look in full:
         text = f"every pixel is {dataset.labels.names[look.held[0]]!r}, where masks hold several classes as a rule"
-        yield Finding("mask_full", text, "check that it was not filled by mistake", _file(look))
+        yield Finding("mask_full", text, "check that it was not filled by mistake", look.file.name)
 
 
-def _inverted(dataset: Dataset, looks: Sequence[_Look]) -> Iterator[Finding]:
+def _inverted(dataset: "Dataset", looks: Sequence[_Look]) -> Iterator[Finding]:
     """Yield masks whose foreground lies where the background of the others does: over most, and along the edge."""
     foreground = list(dataset.foreground)
     if len(foreground) == len(dataset.labels):
@@ -142,7 +142,7 @@ def _inverted(dataset: Dataset, looks: Sequence[_Look]) -> Iterator[Finding]:
             f"{name!r} covers {float(np.median(cover)):.0%} of the image and its edge in {int(wide.sum()):,} of "
             f"{len(partial):,} masks: foreground and background seem to be exchanged"
         )
-        yield Finding("mask_inverted", text, "swap the two values, unless it is meant", _file(partial[0]))
+        yield Finding("mask_inverted", text, "swap the two values, unless it is meant", partial[0].file.name)
         return
     usual = ~wide
     if wide.sum() > len(partial) / 3 or not usual.any() or float(np.median(edge[usual])) > 0.2:
@@ -157,4 +157,4 @@ def _inverted(dataset: Dataset, looks: Sequence[_Look]) -> Iterator[Finding]:
                 f"the foreground covers {cover[k]:.0%} of the image and {edge[k]:.0%} of its edge, where "
                 f"{float(np.median(cover[usual])):.0%} is usual: foreground and background seem to be exchanged"
             )
-            yield Finding("mask_inverted", text, "swap the two values in this mask", _file(look))
+            yield Finding("mask_inverted", text, "swap the two values in this mask", look.file.name)

@@ -7,13 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.report import Finding
-from eyewright.data.dataset import Dataset
-from eyewright.data.objects import Objects
+
+if TYPE_CHECKING:
+    from eyewright.data.dataset import Dataset
+    from eyewright.data.targets.objects import Objects
 
 BOX_FORMAT_CODES = MappingProxyType({"box_format": "boxes written in another order or unit than the format's"})
 """Every code that a finding about the format of boxes can have, with its meaning."""
@@ -79,14 +82,12 @@ class _Pool:
 
 
 def audit_box_formats(
-    dataset: Dataset, sizes: Sequence[tuple[int, int] | None]
+    dataset: "Dataset", sizes: Sequence[tuple[int, int] | None]
 ) -> tuple[list[Finding], frozenset[int]]:
     """Return one finding for each file or folder whose boxes fit another format far better, and its samples.
 
     For those samples, single boxes need not be spoken of. `sizes` are (height, width) of the images.
     """
-    if dataset.task not in ("detect", "instance"):
-        return [], frozenset()
     native = _NATIVE.get(dataset.format, ("xyxy", "pixels", "boxes"))
     found: list[Finding] = []
     told: set[int] = set()
@@ -98,11 +99,11 @@ def audit_box_formats(
     return found, frozenset(told)
 
 
-def _pools(dataset: Dataset, sizes: Sequence[tuple[int, int] | None], native: tuple[str, str, str]) -> list[_Pool]:
-    files = Counter(s.target.lines.path for s in dataset.samples if _has_boxes(s.target) and s.target.lines is not None)
+def _pools(dataset: "Dataset", sizes: Sequence[tuple[int, int] | None], native: tuple[str, str, str]) -> list[_Pool]:
+    files = Counter(s.target.lines.path for s in dataset.samples if len(s.target) and s.target.lines is not None)
     members: dict[str, list[int]] = defaultdict(list)
     for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
-        if size is None or not _has_boxes(sample.target):
+        if size is None or not len(sample.target):
             continue
         path = sample.target.lines.path if sample.target.lines is not None else ""
         # A file for each image says too little: what lies in one folder was written in one way.
@@ -122,11 +123,7 @@ def _pools(dataset: Dataset, sizes: Sequence[tuple[int, int] | None], native: tu
     return pools
 
 
-def _has_boxes(target: object) -> bool:
-    return isinstance(target, Objects) and len(target) > 0
-
-
-def _as_written(objects: Objects, native: tuple[str, str, str], size_hw: tuple[int, int]) -> Numbers:
+def _as_written(objects: "Objects", native: tuple[str, str, str], size_hw: tuple[int, int]) -> Numbers:
     """Return the four numbers of each box as the file has them, (n, 4): those that come from an outline left out."""
     boxes = objects.boxes_xyxy
     if native[1] == "fractions" and not objects.relative:

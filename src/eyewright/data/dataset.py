@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,16 @@ from eyewright.core.task import task_of
 from eyewright.data.account import Account
 from eyewright.data.copies import Leaks
 from eyewright.data.grouping import Grouping
-from eyewright.data.label import Label
-from eyewright.data.objects import Objects
+from eyewright.data.targets.label import Label
+from eyewright.data.targets.target import BACKGROUND, TargetKind, kind_of
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import name_unreadable
 
+if TYPE_CHECKING:
+    from eyewright.data.targets.objects import Objects
+
 SplitName = Literal["train", "val", "test"]
 
-BACKGROUND = frozenset({"background", "_background_", "__background__"})
-"""Names by which masks call what belongs to no class."""
-
-_IGNORE = 255
 _ENOUGH = 10
 
 
@@ -37,8 +36,8 @@ _ENOUGH = 10
 class Sample:
     """One labelled image: `id` is its name in the dataset, `group` what must stay together.
 
-    `target` is its class id; for detection and instances its `Objects`; for masks a `MaskFile`, or the `Objects` that
-    are to be painted. `stated_hw` is the image's size as the annotations state it.
+    `target` is a value of `data.targets`: a `Label` (a plain number becomes one), `Objects`, a `MaskFile`, … .
+    `stated_hw` is the image's size as the annotations state it.
     """
 
     id: str
@@ -69,7 +68,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     labels: LabelSpace
     format: str
-    task: str = "classify"
+    task: str
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     empty_classes: tuple[str, ...] = ()
@@ -132,9 +131,8 @@ class Dataset:
     def strata(self) -> list[int]:
         """What a split keeps the shares of: the class; of what is marked the rarest class that an image holds, of those
         that ten images hold, else the most frequent; -1 where nothing is marked."""
-        background = frozenset(range(len(self.labels))) - frozenset(self.foreground)
-        held = [s.target.strata(background) for s in self.samples]
-        counts = np.bincount([i for ids in held for i in ids], minlength=len(self.labels))
+        held = self.kind.strata([s.target for s in self.samples], self.background)
+        counts = np.bincount(np.array([i for ids in held for i in ids], np.int64), minlength=len(self.labels))
         rarity = np.where(counts >= _ENOUGH, counts, counts.sum() + 1 - counts)
         return [min(ids, key=lambda i: (rarity[i], i)) if ids else -1 for ids in held]
 
@@ -168,41 +166,44 @@ class Dataset:
         samples = tuple(replace(s, target=s.target.renamed(ids)) for s in self.samples)
         return replace(self, samples=samples, labels=labels)
 
-    def objects(self, index: int, size_hw: tuple[int, int]) -> Objects:
+    def objects(self, index: int, size_hw: tuple[int, int]) -> "Objects":
         """Give what is marked in one image of this size, in source pixels."""
-        found: Objects = self.samples[index].target
-        return found.in_pixels(size_hw)
+        found: Objects = self.samples[index].target.in_pixels(size_hw)
+        return found
 
     def mask(self, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         """Give the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
-
-        Objects are painted the largest first, so that what lies on another is seen.
 
         Raises:
             DatasetError: the mask has another size.
             UnreadableImageError: it cannot be read.
         """
-        target = self.samples[index].target
-        if not isinstance(target, Objects):
-            with name_unreadable(target.name):
-                mask: NDArray[np.uint8] = target.read()
-            if mask.shape != tuple(size_hw):
-                raise DatasetError(
-                    f"the mask {target.name!r} is {mask.shape[1]}x{mask.shape[0]}, its image {size_hw[1]}x{size_hw[0]}",
-                    fix="export the mask again",
-                )
-            return mask
-        objects = target.in_pixels(size_hw)
-        painted = np.zeros(size_hw, np.uint8)
-        shapes = [o.mask(size_hw) for o in objects.outlines]
-        for k in sorted(range(len(shapes)), key=lambda k: -int(shapes[k].sum())):
-            painted[shapes[k]] = _IGNORE if objects.crowd[k] else objects.label_ids[k]
-        return painted
+        found: NDArray[np.uint8] = self.samples[index].target.mask(size_hw)
+        return found
+
+    @property
+    def kind(self) -> TargetKind:
+        """The kind of target that the samples have."""
+        return kind_of(self.task)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of its targets the task needs, of what they may have or not (`Task.needs`)."""
+        return task_of(self.task).needs
+
+    def stratum(self, number: int) -> str:
+        """Return what one of `strata` is called."""
+        return self.kind.stratum([s.target for s in self.samples], number, self.labels.names)
 
     @property
     def foreground(self) -> tuple[int, ...]:
         """The ids of the classes that are not the background of masks."""
         return tuple(i for i, n in enumerate(self.labels.names) if n.lower() not in BACKGROUND)
+
+    @property
+    def background(self) -> frozenset[int]:
+        """The ids of the classes that are the background of masks."""
+        return frozenset(range(len(self.labels))) - frozenset(self.foreground)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Give the pixels of one sample, uint8 (H, W, 3) RGB."""
@@ -224,7 +225,6 @@ class Dataset:
         For example: `imagefolder: 2062 images, 10 classes, train 1644 + test 418`.
         """
         parts = [f"{s} {sum(x.split == s for x in self.samples)}" for s in self.splits]
-        marked = sum(len(s.target) for s in self.samples if isinstance(s.target, Objects))
-        objects = f", {marked} objects" if marked else ""
+        told = self.kind.describe([s.target for s in self.samples], self.labels.names)
         tail = f", {' + '.join(parts)}" if parts else ", no split"
-        return f"{self.format}: {len(self)} images{objects}, {len(self.labels)} classes{tail}"
+        return f"{self.format}: {len(self)} images, {told}{tail}"

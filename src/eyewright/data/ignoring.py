@@ -6,16 +6,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import DatasetError, EyewrightError, UsageError, spelling_hint
+from eyewright.core.errors import DatasetError, UsageError, spelling_hint
 from eyewright.core.labels import LabelSpace
-from eyewright.data.dataset import BACKGROUND, Dataset, Sample
-from eyewright.data.objects import Objects
-from eyewright.data.readers.masks import MaskFile
+from eyewright.data.dataset import Dataset
 
 # What data sets call pixels and regions without a label: Cityscapes, CamVid, KITTI, Mapillary, VisDrone, LaRS, LabelMe.
 _VOID = frozenset(
@@ -37,8 +34,6 @@ _UNLABELLED = frozenset(
 _CITYSCAPES = frozenset({"static", "dynamic", "ground", "ego vehicle", "license plate"})
 _CITYSCAPES_SIGNS = frozenset({"rectification border", "out of roi"})
 _BORDERS = frozenset({"border", "borders", "boundary", "contour", "edge", "object border"})
-_LOOKED_AT = 16
-_MOSTLY = 0.5
 _MOST_SHOWN = 5
 
 
@@ -67,7 +62,7 @@ def ignore_classes(dataset: Dataset, ignore: Sequence[str] = ()) -> Dataset:
     chosen = {_named(dataset.labels, name) for name in asked}
     if habits:
         found = [i for i in (*_void_ids(names), *_borders(dataset)) if i not in chosen]
-        kept = _backgrounds(dataset, found, len(names) - len(set(found)))
+        kept = dataset.kind.backgrounds(dataset, found, [i for i in found if not _is_strong(names[i])])
         for i in sorted(kept):
             text = f"class {names[i]!r} is taken for the background (--ignore {names[i]!r} ignores it)"
             dataset = dataset.with_samples(dataset.samples, text)
@@ -113,9 +108,8 @@ def _void_ids(names: Sequence[str]) -> list[int]:
 
 def _borders(dataset: Dataset) -> list[int]:
     """Return the class that stands for 255 in masks if it is called a border, as objects have in Pascal VOC."""
-    first = next((s.target for s in dataset.samples if isinstance(s.target, MaskFile)), None)
     names = dataset.labels.names
-    found = None if first is None or len(names) < 3 else first.table.get(255)
+    found = None if len(names) < 3 else dataset.kind.border(dataset)
     return [found] if found is not None and _words(names[found].casefold()) in _BORDERS else []
 
 
@@ -128,30 +122,6 @@ def _named(labels: LabelSpace, name: str) -> int:
     raise DatasetError(f"--ignore {name!r} is no class of the data", fix=spelling_hint(name, labels.names))
 
 
-def _backgrounds(dataset: Dataset, candidates: Sequence[int], others: int) -> set[int]:
-    """Return those of `candidates` that masks use as their background: all but one class, or most pixels if the
-    name only says that nobody has labelled them."""
-    if dataset.task != "segment" or not candidates:
-        return set()
-    if any(n.lower() in BACKGROUND for n in dataset.labels.names):
-        return set()
-    if others < 2:
-        return set(candidates[:1])
-    candidates = [i for i in candidates if not _is_strong(dataset.labels.names[i])]
-    if not candidates:
-        return set()
-    counts = np.zeros(256, np.int64)
-    step = max(1, len(dataset) // _LOOKED_AT)
-    for sample in dataset.samples[::step][:_LOOKED_AT]:
-        if isinstance(sample.target, MaskFile):
-            try:
-                counts += np.bincount(sample.target.read().ravel(), minlength=256)
-            except EyewrightError:
-                continue
-    total = counts[: len(dataset.labels)].sum()
-    return {i for i in candidates if total and counts[i] > _MOSTLY * total}
-
-
 def _without(dataset: Dataset, gone: set[int], asked: Sequence[str]) -> Dataset:
     names = dataset.labels.names
     kept = [i for i in range(len(names)) if i not in gone]
@@ -162,21 +132,12 @@ def _without(dataset: Dataset, gone: set[int], asked: Sequence[str]) -> Dataset:
     classes, verb = ("class", "is") if len(gone) == 1 else ("classes", "are")
     undo = "" if len(asked) == len(gone) else "; --ignore none keeps what was ignored by name"
     labels = LabelSpace(tuple(names[i] for i in kept))
-    if dataset.task == "classify":
-        samples = tuple(replace(s, target=int(ids[s.target])) for s in dataset.samples if s.target not in gone)
-        n = len(dataset) - len(samples)
-        what = f"and {n:,} image{'s' * (n != 1)} of {'it' if len(gone) == 1 else 'them'} left out"
-    else:
-        samples = tuple(_masked(s, ids) for s in dataset.samples)
-        what = "its pixels count for nothing" if dataset.task == "segment" else "its objects are ignore regions"
-        what = what if len(gone) == 1 else what.replace("its", "their")
+    left = ((s, s.target.without(ids)) for s in dataset.samples)
+    samples = tuple(replace(s, target=target) for s, target in left if target is not None)
     if not samples:
         raise DatasetError(f"no image is left without the {classes} {shown}", fix="use --ignore none")
-    note = (
-        f"{classes} {shown} {verb} ignored: {what}{undo}"
-        if dataset.task != "classify"
-        else (f"{classes} {shown} {verb} ignored {what}{undo}")
-    )
+    what = dataset.kind.ignoring(len(gone), len(dataset) - len(samples))
+    note = f"{classes} {shown} {verb} ignored{what}{undo}"
     unseen = {f"class {names[i]!r} is listed and never seen" for i in gone}
     problems = tuple(p for p in dataset.problems if p.message not in unseen)
     return replace(
@@ -185,16 +146,3 @@ def _without(dataset: Dataset, gone: set[int], asked: Sequence[str]) -> Dataset:
         problems=problems,
         ignored=tuple(names[i] for i in sorted(gone)),
     )
-
-
-def _masked(sample: Sample, ids: NDArray[np.int64]) -> Sample:
-    target = sample.target
-    if isinstance(target, MaskFile):
-        table = {value: int(ids[label]) for value, label in target.table.items() if ids[label] >= 0}
-        return replace(sample, target=replace(target, table=MappingProxyType(table)))
-    if not isinstance(target, Objects) or not len(target):
-        return sample
-    gone = ids[target.label_ids] < 0
-    # An ignore region has no class of its own; any will do, since it is never learnt or asked for.
-    renamed = np.where(gone, 0, ids[target.label_ids])
-    return replace(sample, target=replace(target, label_ids=renamed, crowd=target.crowd | gone))

@@ -1,22 +1,23 @@
 """The doctor for boxes and masks: what is wrong with what is marked; and the marks that can be used all the same."""
 
-__all__ = ["MARK_CODES", "audit_marks", "usable_objects"]
+__all__ = ["MARK_CODES", "audit_marked", "audit_objects", "audit_targets", "usable_objects"]
 
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError
 from eyewright.core.report import Finding
-from eyewright.data.audit_masks import audit_masks
 from eyewright.data.box_formats import audit_box_formats
-from eyewright.data.dataset import Dataset, Sample
-from eyewright.data.objects import Objects
-from eyewright.data.readers.masks import MaskFile
-from eyewright.data.scan import Scan
+
+if TYPE_CHECKING:
+    from eyewright.data.dataset import Dataset, Sample
+    from eyewright.data.scan import Scan
+    from eyewright.data.targets.objects import Objects
+    from eyewright.imaging.decode import ImageInfo
 
 MARK_CODES = MappingProxyType(
     {
@@ -61,29 +62,32 @@ _CROWDED = 1000
 _TIMES = 20.0
 
 
-def audit_marks(dataset: Dataset, scan: Scan) -> list[Finding]:
-    """Give what is wrong with the boxes, outlines or masks of a dataset; `scan` is of its images."""
+def audit_targets(dataset: "Dataset", scan: "Scan") -> list[Finding]:
+    """Return what is wrong with the targets of a dataset; `scan` is of its images."""
+    found = dataset.kind.audit(dataset, scan)
+    # Where nothing is marked at all, that has been said.
+    backgrounds = [] if any(f.code == "mask_empty" for f in found) else _backgrounds(dataset)
+    return [*found, *_parts(dataset), *backgrounds, *_ignored(dataset)]
+
+
+def audit_objects(dataset: "Dataset", scan: "Scan") -> list[Finding]:
+    """Return what is wrong with boxes and, where they are learnt from, outlines."""
     found = [*dataset.problems]
-    if dataset.task == "classify":
-        return found
     sizes = [None if r.info is None else r.info.size_hw for r in scan.records]
     formats, told = audit_box_formats(dataset, sizes)
     for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
         if record.info is not None:
-            size, orientation = record.info.size_hw, record.info.orientation
-            found += _audit_sample(dataset, sample, size, orientation, boxes=i not in told)
-    if dataset.task in ("detect", "instance") and not told:
+            found += audit_marked(dataset, sample, sample.target, record.info, boxes=i not in told)
+    if not told:
         found += _unusual_sizes(dataset, sizes)
-    if dataset.task == "segment":
-        found += audit_masks(dataset, sizes)
-    return [*formats, *found, *_parts(dataset), *_backgrounds(dataset), *_ignored(dataset)]
+    return [*formats, *found]
 
 
-def usable_objects(objects: Objects, size_hw: tuple[int, int]) -> Objects:
+def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
     """Give the objects that can be learnt from and measured against: corners in order, cut off at the image's edge,
     without boxes that have no area and without those that are there twice.
 
-    >>> from eyewright.data.objects import Objects
+    >>> from eyewright.data.targets.objects import Objects
     >>> boxes = np.array([[8.0, 2.0, 4.0, 9.0], [3.0, 3.0, 3.0, 8.0]])
     >>> usable_objects(Objects(boxes, np.array([0, 0]), np.array([False, False])), (6, 9)).boxes_xyxy.tolist()
     [[4.0, 2.0, 8.0, 6.0]]
@@ -103,13 +107,11 @@ def usable_objects(objects: Objects, size_hw: tuple[int, int]) -> Objects:
     return replace(found, boxes_xyxy=boxes).chosen(good)
 
 
-def _audit_sample(
-    dataset: Dataset, sample: Sample, size_hw: tuple[int, int], orientation: int, *, boxes: bool
+def audit_marked(
+    dataset: "Dataset", sample: "Sample", target: "Objects", info: "ImageInfo", *, boxes: bool = True
 ) -> Iterator[Finding]:
-    target = sample.target
-    if isinstance(target, MaskFile):
-        return
-    assert isinstance(target, Objects)
+    """Yield what is wrong with the objects of one image; without `boxes` nothing of single boxes."""
+    size_hw, orientation = info.size_hw, info.orientation
     if sample.stated_hw is not None and sample.stated_hw != size_hw:
         path, _ = target.place(0) if len(target) else ("", None)
         turned = orientation != 1 and sample.stated_hw == size_hw[::-1]
@@ -126,12 +128,12 @@ def _audit_sample(
     objects = target.in_pixels(size_hw)
     if boxes:
         yield from _audit_boxes(objects, sample, size_hw, dataset.labels.names)
-    if dataset.task != "detect":
+    if "outlines" in dataset.needs:
         yield from _audit_outlines(objects, sample, size_hw)
 
 
 def _audit_boxes(
-    objects: Objects, sample: Sample, size_hw: tuple[int, int], names: tuple[str, ...]
+    objects: "Objects", sample: "Sample", size_hw: tuple[int, int], names: tuple[str, ...]
 ) -> Iterator[Finding]:
     boxes = objects.boxes_xyxy
     if not len(boxes):
@@ -184,7 +186,7 @@ def _same_objects(boxes: NDArray[np.float64], labels: NDArray[np.int64]) -> list
     return sorted(pairs)
 
 
-def _audit_outlines(objects: Objects, sample: Sample, size_hw: tuple[int, int]) -> Iterator[Finding]:
+def _audit_outlines(objects: "Objects", sample: "Sample", size_hw: tuple[int, int]) -> Iterator[Finding]:
     for k, outline in enumerate(objects.outlines):
         path, line = objects.place(k)
         where = f" in {sample.id!r}" if path and path != sample.id else ""
@@ -207,7 +209,7 @@ def _audit_outlines(objects: Objects, sample: Sample, size_hw: tuple[int, int]) 
         yield Finding("outline", text, "draw or export it again", path or sample.id, line, "error")
 
 
-def _unusual_sizes(dataset: Dataset, sizes: list[tuple[int, int] | None]) -> list[Finding]:
+def _unusual_sizes(dataset: "Dataset", sizes: list[tuple[int, int] | None]) -> list[Finding]:
     """Find boxes far from the usual size of their class, measured as the root of their share of the image."""
     roots: list[NDArray[np.float64]] = []
     ids: list[NDArray[np.int64]] = []
@@ -242,37 +244,28 @@ def _unusual_sizes(dataset: Dataset, sizes: list[tuple[int, int] | None]) -> lis
     return found
 
 
-def _parts(dataset: Dataset) -> list[Finding]:
+def _parts(dataset: "Dataset") -> list[Finding]:
     found = []
     for split in dataset.splits if len(dataset.splits) > 1 else ():
         own = [s for s in dataset.samples if s.split == split]
-        if own and all(_is_empty(dataset, s) for s in own):
+        if own and all(s.target.empty(dataset.background) for s in own):
             text = f"nothing is marked in any of the {len(own)} images of {split}"
             found.append(Finding("empty_part", text, f"annotate {split}, or leave it out", severity="error"))
     return found
 
 
-def _backgrounds(dataset: Dataset) -> list[Finding]:
-    empty = [s.id for s in dataset.samples if _is_empty(dataset, s)]
-    # Where nothing is marked at all, that has been said.
-    if not empty or (len(empty) == len(dataset) and dataset.task == "segment"):
+def _backgrounds(dataset: "Dataset") -> list[Finding]:
+    empty = [s.id for s in dataset.samples if s.target.empty(dataset.background)]
+    if not empty:
         return []
     text = f"nothing is marked in {len(empty)} of {len(dataset)} images, such as {empty[0]!r}; they are background"
     return [Finding("background", text, "check that they show nothing", empty[0], severity="note")]
 
 
-def _is_empty(dataset: Dataset, sample: Sample) -> bool:
-    if isinstance(sample.target, MaskFile):
-        held = sample.target.held
-        return bool(held) and not set(held) & set(dataset.foreground)
-    return isinstance(sample.target, Objects) and not len(sample.target)
-
-
-def _ignored(dataset: Dataset) -> list[Finding]:
-    held = [(s, int(s.target.crowd.sum())) for s in dataset.samples if isinstance(s.target, Objects)]
-    total = sum(n for _, n in held)
+def _ignored(dataset: "Dataset") -> list[Finding]:
+    total = sum(s.target.ignored for s in dataset.samples)
     if not total:
         return []
-    first = next(s.id for s, n in held if n)
+    first = next(s.id for s in dataset.samples if s.target.ignored)
     text = f"{total} ignore regions (crowd, difficult), such as in {first!r}: nothing is learnt or counted in them"
     return [Finding("ignore_region", text, "nothing, if they are meant", first, severity="note")]

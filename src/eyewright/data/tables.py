@@ -25,6 +25,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Images
+from eyewright.data.targets.label import Label
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import FolderTree, Tree
 
@@ -44,7 +45,7 @@ _SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 GROUP_COLUMNS = ("group", "group_id", "patient", "video", "session", "source")
 
 
-def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str) -> Dataset:
+def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str, task: str) -> Dataset:
     """Read tables of labels. An image is named by its path from the table, by its name or by its stem.
 
     Raises:
@@ -97,7 +98,7 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
         raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line an image")
     labels = LabelSpace(tuple(sorted({r[1] for r in rows})))
     ids = {n: i for i, n in enumerate(labels.names)}
-    samples = tuple(Sample(name, ids[label], split, group, meta) for name, label, split, group, meta in rows)
+    samples = tuple(Sample(name, Label(ids[label]), split, group, meta) for name, label, split, group, meta in rows)
     notes = (f"{len(missing)} listed files are missing, such as {first}",) if missing else ()
     listed = {s.id for s in samples} | set(tables)
     skipped = tuple(n for n in names if n not in listed)
@@ -106,7 +107,7 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
         dropped=(Reason("their image is not there", len(missing), *missing[0][1:]),) if missing else (),
         left_out=left_out_images(skipped, "no table lists it"),
     )
-    return Dataset(tree, samples, labels, format, notes=notes, skipped=skipped, account=account)
+    return Dataset(tree, samples, labels, format, task, notes=notes, skipped=skipped, account=account)
 
 
 def left_out_images(names: Iterable[str], why: str) -> tuple[Reason, ...]:

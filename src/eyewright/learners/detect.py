@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import Dataset
 from eyewright.data.marks import usable_objects
-from eyewright.data.objects import Objects
 from eyewright.data.scan import Scan
+from eyewright.data.targets.objects import Objects
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.detection import best_points, detection_metrics
 from eyewright.metrics.matching import Detected, match_detections

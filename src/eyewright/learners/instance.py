@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eyewright.data.dataset import Dataset
 from eyewright.data.marks import usable_objects
-from eyewright.data.objects import Objects
+from eyewright.data.targets.objects import Objects
 from eyewright.imaging.preparation import Preparation
 from eyewright.learners import detect
 from eyewright.learners.detect import BoxLearning

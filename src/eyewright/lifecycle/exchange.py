@@ -80,14 +80,13 @@ def _without_unreadable(dataset: "Dataset") -> "Dataset":
 
 def _check_outlines(dataset: "Dataset", to: str) -> None:
     """Refuse boxes for a format of outlines: no --task finds outlines that are not there."""
-    from eyewright.data.objects import Objects
+    from eyewright.data.targets import MASK, OBJECTS
     from eyewright.data.writers import WRITERS
 
-    if to not in WRITERS or set(WRITERS[to][0]) & {"detect", "classify"} or dataset.task not in ("detect", "instance"):
+    if to not in WRITERS or OBJECTS in WRITERS[to] or dataset.kind not in MASK.made_from:
         return
-    targets = [s.target for s in dataset.samples if isinstance(s.target, Objects)]
-    if targets and not any(t.outlines for t in targets):
-        boxes = ", ".join(name for name, (tasks, _) in WRITERS.items() if "detect" in tasks)
+    if len(dataset) and "outlines" not in dataset.kind.holds([s.target for s in dataset.samples]):
+        boxes = ", ".join(name for name, kinds in WRITERS.items() if OBJECTS in kinds)
         raise UsageError(
             f"expected outlines to write {to!r}, found boxes only",
             fix=f"choose a format of boxes ({boxes}), or export polygons",

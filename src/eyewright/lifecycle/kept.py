@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from eyewright.bundle import Bundle
     from eyewright.data import Dataset, Sample
-    from eyewright.data.readers.masks import MaskFile
+    from eyewright.data.targets.mask import MaskFile
     from eyewright.monitoring import Row, Store
 
 _EXAMPLES = 5
@@ -202,7 +202,7 @@ class _Reader:
         return Sample(name, target, split="train")
 
     def _keep(self, mask: NDArray[np.uint8], name: str) -> "MaskFile":
-        from eyewright.data.readers.masks import MaskFile
+        from eyewright.data.targets.mask import MaskFile
         from eyewright.data.writers.masks import encode_classes
 
         self.tree.masks[name] = encode_classes(mask)

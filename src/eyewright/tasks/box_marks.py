@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.data.dataset import Dataset
-from eyewright.data.objects import Objects
 from eyewright.data.scan import Scan
+from eyewright.data.targets.objects import Objects
 from eyewright.evaluation.charts import bar_chart, bin_values
 from eyewright.evaluation.reporting import AuditView
 from eyewright.imaging.drawing import draw_objects

@@ -19,7 +19,7 @@ from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
-    from eyewright.data.label import Label
+    from eyewright.data.targets.label import Label
     from eyewright.imaging.preparation import Placement
     from eyewright.tasks.corrections import Correction
 
@@ -246,7 +246,7 @@ def corrected(said: "Correction") -> "Label":
 
 
 def taught(prediction: ClassPrediction, ids: NDArray[np.int64], keep: object) -> "Label":
-    from eyewright.data.label import Label
+    from eyewright.data.targets.label import Label
 
     return Label(ids[int(prediction.probabilities.argmax())])
 
@@ -333,6 +333,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="probabilities",
+    target="eyewright.data.targets.label:LABEL",
     feedback=Feedback(("label",), (), corrected, taught, "imagefolder"),
     learner="eyewright.learners.classify:LEARNER",
     reporting="eyewright.tasks.class_report:REPORTING",

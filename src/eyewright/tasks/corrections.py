@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.data.dataset import BACKGROUND
-from eyewright.data.label import Label
-from eyewright.data.objects import Objects, Outline, no_objects
-from eyewright.data.readers.masks import MaskFile
+from eyewright.data.targets.label import Label
+from eyewright.data.targets.mask import MaskFile
+from eyewright.data.targets.objects import Objects, Outline, no_objects
 from eyewright.imaging.rasters import decode_counts, encode_counts, parse_counts
 
 VOID = 255

@@ -23,7 +23,7 @@ from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.tiling import join_boxes
 
 if TYPE_CHECKING:
-    from eyewright.data.objects import Objects
+    from eyewright.data.targets.objects import Objects
     from eyewright.imaging.preparation import Placement
     from eyewright.tasks.corrections import Correction
 
@@ -387,6 +387,7 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="objects",
+    target="eyewright.data.targets.objects:OBJECTS",
     feedback=Feedback(("objects",), ("box_xyxy",), corrected, taught, "coco"),
     learner="eyewright.learners.detect:LEARNER",
     reporting="eyewright.tasks.box_report:REPORTING",

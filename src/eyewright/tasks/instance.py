@@ -18,7 +18,7 @@ from eyewright.tasks import detect
 from eyewright.tasks.detect import BoxPrediction
 
 if TYPE_CHECKING:
-    from eyewright.data.objects import Objects
+    from eyewright.data.targets.objects import Objects
     from eyewright.imaging.preparation import Placement
     from eyewright.tasks.corrections import Correction
 
@@ -103,6 +103,7 @@ TASK = replace(
     contracts=(),
     decode=decode,
     example=example,
+    needs=frozenset({"outlines"}),
     feedback=Feedback(("objects",), ("box_xyxy", "segmentation"), corrected, detect.taught, "coco"),
     learner="eyewright.learners.instance:LEARNER",
     reporting="eyewright.tasks.box_report:INSTANCE_REPORTING",

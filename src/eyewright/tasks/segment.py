@@ -20,7 +20,7 @@ from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
 
 if TYPE_CHECKING:
-    from eyewright.data.readers.masks import MaskFile
+    from eyewright.data.targets.mask import MaskFile
     from eyewright.imaging.preparation import Placement
     from eyewright.tasks.corrections import Correction
 
@@ -391,6 +391,8 @@ TASK = Task(
     labelled=labelled,
     example=example,
     reference="class_shares",
+    target="eyewright.data.targets.mask:MASK",
+    needs=frozenset({"outlines"}),
     feedback=Feedback(("objects", "classes"), ("segmentation",), corrected, taught, "masks"),
     learner="eyewright.learners.segment:LEARNER",
     reporting="eyewright.tasks.mask_report:REPORTING",

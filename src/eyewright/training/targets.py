@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
-from eyewright.data.objects import Objects
+from eyewright.data.targets.objects import Objects
 from eyewright.imaging.preparation import Placement
 from eyewright.training.objectives.detect import CROWD, PADDING
 

@@ -1,10 +1,10 @@
 """Find out which format annotations are in, and read them."""
 
-__all__ = ["ANNOTATED_FORMATS", "has_boxes", "installed_readers", "read_annotated"]
+__all__ = ["ANNOTATED_FORMATS", "ANNOTATED_KINDS", "has_boxes", "installed_readers", "read_annotated"]
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError, EyewrightError, UsageError
@@ -14,6 +14,10 @@ from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscape
 from eyewright.data.readers.mot import is_mot, read_mot
 from eyewright.data.readers.plain import PlainTree, head_text
 from eyewright.data.readers.yolo import is_yolo, read_yolo
+from eyewright.data.targets.label import LABEL
+from eyewright.data.targets.mask import MASK
+from eyewright.data.targets.objects import OBJECTS
+from eyewright.data.targets.target import TargetKind
 from eyewright.data.tree import Tree
 
 ANNOTATED_FORMATS = MappingProxyType(
@@ -33,6 +37,18 @@ ANNOTATED_FORMATS = MappingProxyType(
     }
 )
 """Formats of detection and segmentation data by name, with what each looks like."""
+
+ANNOTATED_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(ANNOTATED_FORMATS, (OBJECTS, MASK)),
+        "label-studio": (OBJECTS, MASK, LABEL),
+        "masks": (MASK,),
+        "cityscapes": (MASK,),
+        "csv-boxes": (OBJECTS,),
+        "mot": (OBJECTS,),
+    }
+)
+"""The kinds of target that each of them can be read as; objects become masks where they have outlines."""
 
 # Of thousands of files, one an image, the first few tell what they are.
 _LOOKED_AT = 8

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
-from eyewright.data.objects import Objects, Outline, no_objects
 from eyewright.data.readers.coco_outlines import box_of, key_point_box, outline_of, shown_outlines
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, number, split_of
 from eyewright.data.readers.yolo_lines import named_ids
+from eyewright.data.targets.objects import Objects, Outline, no_objects
 from eyewright.data.texts import json_problem, plain_json, truth, word
 from eyewright.data.tree import Tree
 

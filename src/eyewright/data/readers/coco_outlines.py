@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from eyewright.core.errors import DatasetError
-from eyewright.data.objects import Outline
 from eyewright.data.readers.listing import BAD_JSON, number
+from eyewright.data.targets.objects import Outline
 from eyewright.imaging.rasters import parse_counts
 
 Note = Callable[[str, str], None]

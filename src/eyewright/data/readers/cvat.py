@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
-from eyewright.data.objects import Outline
 from eyewright.data.readers.gathering import Gathered, Size, rotated
 from eyewright.data.readers.listing import SPLITS, Found, Images, Row, TextLines
 from eyewright.data.readers.markup import read_elements
+from eyewright.data.targets.objects import Outline
 from eyewright.data.tree import Tree
 from eyewright.imaging.rasters import encode_counts
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.data.dataset import SplitName
-from eyewright.data.objects import Lines, Objects, Outline
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, objects_of, split_of
+from eyewright.data.targets.objects import Lines, Objects, Outline
 
 Size = tuple[int, int]
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError, EyewrightError
 from eyewright.data.dataset import SplitName
-from eyewright.data.objects import Objects, Outline
 from eyewright.data.readers.label_studio_regions import REGIONS, decode_brush, shape_of
 from eyewright.data.readers.listing import (
     BAD_JSON,
@@ -30,6 +29,8 @@ from eyewright.data.readers.listing import (
     objects_of,
     split_of,
 )
+from eyewright.data.targets.label import LABEL, Label
+from eyewright.data.targets.objects import Objects, Outline
 from eyewright.data.texts import json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import probe_image
@@ -391,6 +392,6 @@ def _classified(reading: _Reading, files: Sequence[str]) -> Found:
             rows.append((task, label))
     names = tuple(sorted({label for _, label in rows}))
     has_splits = all(task.split for task, _ in rows)
-    marked = [Marked(task.name, task.split if has_splits else None, names.index(label)) for task, label in rows]
+    marked = [Marked(task.name, task.split if has_splits else None, Label(names.index(label))) for task, label in rows]
     problems, account = notes.all(), notes.account()
-    return Found("label-studio", marked, names, task="classify", problems=problems, files=set(files), account=account)
+    return Found("label-studio", marked, names, kind=LABEL, problems=problems, files=set(files), account=account)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
-from eyewright.data.objects import Outline
 from eyewright.data.readers.listing import number
+from eyewright.data.targets.objects import Outline
 from eyewright.imaging.rasters import encode_counts
 
 REGIONS = MappingProxyType(

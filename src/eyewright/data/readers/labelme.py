@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError, EyewrightError
-from eyewright.data.objects import Outline
 from eyewright.data.readers.listing import (
     BAD_JSON,
     Found,
@@ -28,6 +27,7 @@ from eyewright.data.readers.listing import (
     objects_of,
     split_of,
 )
+from eyewright.data.targets.objects import Outline
 from eyewright.data.texts import json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import probe_image, read_labels

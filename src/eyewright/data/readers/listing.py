@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from eyewright.core.report import Finding
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import SplitName
-from eyewright.data.objects import Lines, Objects, Outline
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images, split_of
+from eyewright.data.targets.objects import OBJECTS, Lines, Objects, Outline
+from eyewright.data.targets.target import TargetKind
 from eyewright.data.tree import Tree
 
 _MOST_KEPT = 1000
@@ -53,14 +54,14 @@ class Marked(NamedTuple):
 
 @dataclass
 class Found:
-    """What a reader found: images with their objects, class names by id, what was wrong or worth a word, and the
-    account of its annotations."""
+    """What a reader found: images with their targets, which are all of one kind, class names by id, what was wrong or
+    worth a word, and the account of its annotations. `outlined` tells that objects have outlines, read or not."""
 
     format: str
     images: list[Marked]
     names: tuple[str, ...]
     outlined: bool = False
-    task: str = "detect"
+    kind: TargetKind = OBJECTS
     notes: list[str] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
@@ -262,11 +263,10 @@ def objects_of(rows: Sequence[Row], lines: Lines | None, *, relative: bool = Fal
 
 
 def used_labels(found: Found, notes: Notes, path: str) -> None:
-    """Leave out classes of which there is no object at all, saying so; ids follow."""
+    """Leave out classes that no target mentions, saying so; ids follow."""
     counts = np.zeros(len(found.names), np.int64)
     for image in found.images:
-        if len(image.target):
-            counts += np.bincount(image.target.label_ids, minlength=len(counts))
+        counts += np.bincount(np.array(image.target.mentioned, np.int64), minlength=len(counts))
     unused = [n for n, k in zip(found.names, counts, strict=True) if not k]
     for name in unused:
         text = f"class {name!r} is listed and never seen"

@@ -3,36 +3,29 @@
 __all__ = [
     "CITYSCAPES",
     "CITYSCAPES_TRAINED",
-    "IGNORE",
-    "MaskFile",
     "is_cityscapes",
-    "is_lossy",
     "is_masks",
     "read_cityscapes",
     "read_masks",
 ]
 
-import hashlib
 import json
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, split_of
 from eyewright.data.readers.naming import folded
+from eyewright.data.targets.mask import MASK, MaskFile, is_lossy
+from eyewright.data.targets.target import IGNORE
 from eyewright.data.texts import decode_text, json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import read_labels
 
-IGNORE = 255
-"""What a pixel that counts for nothing is given."""
 # What masks hold where nothing is labelled: 255, and -1 in the widths that files have.
 _IGNORED = frozenset({IGNORE, -1, 0xFFFF, 0xFFFFFFFF})
 
@@ -58,88 +51,6 @@ CITYSCAPES = (
     "caravan", "trailer", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 CITYSCAPES_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-
-
-@dataclass(frozen=True)
-class MaskFile:
-    """The mask of one image: a file of the tree, and the class id of each value that it may hold.
-
-    Values that are not in the table are errors, but those that mean "ignore" (255, unless it is a class).
-    """
-
-    tree: Tree
-    name: str
-    table: Mapping[int, int]
-
-    def read(self) -> NDArray[np.uint8]:
-        """Give class ids, uint8 (H, W), 255 where a pixel counts for nothing or has a value that no class has.
-
-        Raises:
-            UnreadableImageError: it cannot be decoded, or is in colour.
-        """
-        values = self.values()
-        lookup = np.full(max(256, *self.table, 0) + 2, IGNORE, np.uint8)
-        for value, label in self.table.items():
-            if value >= 0:
-                lookup[value] = label
-        # The last place is no class's: what is negative or larger than every class has it.
-        last = len(lookup) - 1
-        ids: NDArray[np.uint8] = lookup[np.where((values >= 0) & (values < last), values, last).astype(np.int64)]
-        return ids
-
-    def renamed(self, ids: NDArray[np.int64]) -> "MaskFile":
-        """Return the mask with class id `ids[k]` for k."""
-        return MaskFile(self.tree, self.name, MappingProxyType({v: int(ids[k]) for v, k in self.table.items()}))
-
-    def usable(self, size_hw: tuple[int, int]) -> bool:
-        """Tell whether it can be learnt from: numbers, of its image's size, not smeared by JPEG."""
-        try:
-            return self._shape == size_hw and not is_lossy(self.name)
-        except EyewrightError:
-            return False
-
-    @cached_property
-    def _shape(self) -> tuple[int, int]:
-        values = self.values()
-        return values.shape[0], values.shape[1]
-
-    @cached_property
-    def held(self) -> tuple[int, ...]:
-        """The ids of the classes that it holds; none if it cannot be read."""
-        try:
-            found = np.unique(self.read())
-        except EyewrightError:
-            return ()
-        return tuple(found[found != IGNORE].tolist())
-
-    def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """The classes that a split keeps the shares of."""
-        return tuple(i for i in self.held if i not in background)
-
-    def marks(self) -> Sequence[int]:
-        """Return the ids of the classes that it holds."""
-        return self.held
-
-    def text(self, names: Sequence[str]) -> str:
-        """Return what identifies the target in a dataset's fingerprint."""
-        return hashlib.sha256(self.tree.content(self.name)).hexdigest()
-
-    def cell(self, names: Sequence[str]) -> str:
-        """Return what split.csv says of it: a mask does not fit into a cell."""
-        return ""
-
-    def values(self) -> NDArray[np.integer]:
-        """Give what the file holds, (H, W).
-
-        Raises:
-            UnreadableImageError: it cannot be decoded, or is in colour.
-        """
-        return read_labels(self.tree.content(self.name))
-
-
-def is_lossy(name: str) -> bool:
-    """Tell whether a mask's name is one of a JPEG, which smears class numbers."""
-    return posixpath.splitext(name)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 def is_masks(names: Sequence[str], images: Images) -> bool:
@@ -187,9 +98,7 @@ def read_masks(tree: Tree, names: Sequence[str], images: Images) -> Found:
     ]
     files = {m for _, m in pairs} | ({source} if source else set())
     problems, account = notes.all(), notes.account()
-    return Found(
-        "masks", marked, classes, outlined=True, task="segment", problems=problems, files=files, account=account
-    )
+    return Found("masks", marked, classes, kind=MASK, problems=problems, files=files, account=account)
 
 
 def is_cityscapes(names: Sequence[str]) -> bool:
@@ -224,9 +133,7 @@ def read_cityscapes(tree: Tree, names: Sequence[str], images: Images) -> Found:
         notes.drop("a mask without an image", "add the image, or remove it", name, code="orphan_annotation")
     classes = tuple(CITYSCAPES[i] for i in CITYSCAPES_TRAINED)
     problems, account = notes.all(), notes.account()
-    return Found(
-        "cityscapes", marked, classes, outlined=True, task="segment", problems=problems, files=used, account=account
-    )
+    return Found("cityscapes", marked, classes, kind=MASK, problems=problems, files=used, account=account)
 
 
 def _key(name: str) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from eyewright.data.objects import no_objects
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.targets.objects import no_objects
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 

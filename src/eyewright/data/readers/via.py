@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from eyewright.core.errors import DatasetError
-from eyewright.data.objects import Outline
 from eyewright.data.readers.gathering import Gathered, rotated
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines
+from eyewright.data.targets.objects import Outline
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 

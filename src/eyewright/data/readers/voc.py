@@ -13,7 +13,6 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import SplitName
-from eyewright.data.objects import Outline
 from eyewright.data.readers.listing import (
     EXTENSIONS,
     SPLITS,
@@ -28,6 +27,7 @@ from eyewright.data.readers.listing import (
     split_of,
 )
 from eyewright.data.readers.naming import folded
+from eyewright.data.targets.objects import Outline
 from eyewright.data.texts import decode_text, decode_xml, truth, word
 from eyewright.data.tree import Tree
 

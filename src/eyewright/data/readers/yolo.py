@@ -12,10 +12,10 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import SplitName
-from eyewright.data.objects import Outline, no_objects
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, TextLines, objects_of, split_of
 from eyewright.data.readers.naming import SPLITS, folded
 from eyewright.data.readers.yolo_lines import layout_of, read_lines, rows_of
+from eyewright.data.targets.objects import Outline, no_objects
 from eyewright.data.texts import decode_text, word
 from eyewright.data.tree import Tree
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eyewright.data.objects import Outline
 from eyewright.data.readers.listing import Notes, Row
+from eyewright.data.targets.objects import Outline
 from eyewright.data.texts import decode_text, word
 from eyewright.data.tree import Tree
 

@@ -1,6 +1,7 @@
 """Write a dataset in another format: images as they are, marks as it can hold them, and what is lost, said."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -8,12 +9,15 @@ from eyewright.core.errors import OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
-from eyewright.data.objects import Objects
+from eyewright.data.targets.label import LABEL
+from eyewright.data.targets.mask import MASK
+from eyewright.data.targets.objects import OBJECTS
+from eyewright.data.targets.target import TargetKind, tasks_of
 from eyewright.data.writers.boxes import write_coco, write_voc, write_yolo
-from eyewright.data.writers.masks import write_cityscapes, write_imagefolder, write_masks
+from eyewright.data.writers.masks import write_cityscapes, write_class_folders, write_crops, write_masks
 from eyewright.data.writers.mot import write_mot
 from eyewright.data.writers.tools import write_label_studio, write_labelme
-from eyewright.data.writers.work import Work, Written
+from eyewright.data.writers.work import Work, Written, objects_of_mask
 
 __all__ = ["WRITERS", "Written", "write_dataset"]
 
@@ -30,13 +34,12 @@ def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -
     """
     if to not in WRITERS:
         raise UsageError(f"unknown format {to!r}", fix=spelling_hint(to, WRITERS))
-    tasks, writer = WRITERS[to]
-    if dataset.task not in tasks:
-        # Pictures of class numbers hold no objects, whatever they are read for.
-        has_objects = any(isinstance(sample.target, Objects) for sample in dataset.samples[:1])
+    writer = WRITERS[to].get(dataset.kind)
+    if writer is None:
+        tasks = [name for kind in WRITERS[to] for name in tasks_of(kind)]
         raise UsageError(
-            f"expected a dataset for {' or '.join(tasks)} to write {to!r}, found one for {dataset.task!r}",
-            fix=f"read it with --task {tasks[0]}" if has_objects else "choose another format",
+            f"expected a dataset of {' or '.join(map(str, WRITERS[to]))} to write {to!r}, found {dataset.kind}",
+            fix=f"choose another format, or read it with --task {' or '.join(tasks)} if it holds them",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{str(out)!r} is not empty", fix="choose another --out")
@@ -51,17 +54,19 @@ def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -
     return Written(out, dataset.task, len(dataset), work.objects, lost)
 
 
-WRITERS: MappingProxyType[str, tuple[tuple[str, ...], Callable[[Work], None]]] = MappingProxyType(
+_Writers = Mapping[TargetKind, Callable[[Work], None]]
+
+WRITERS: Mapping[str, _Writers] = MappingProxyType(
     {
-        "coco": (("instance", "detect", "segment"), write_coco),
-        "yolo": (("instance", "detect"), write_yolo),
-        "voc": (("detect", "instance"), write_voc),
-        "labelme": (("instance", "detect", "segment"), write_labelme),
-        "label-studio": (("instance", "detect", "segment"), write_label_studio),
-        "masks": (("segment",), write_masks),
-        "cityscapes": (("segment",), write_cityscapes),
-        "mot": (("detect", "instance"), write_mot),
-        "imagefolder": (("classify", "detect", "instance"), write_imagefolder),
+        "coco": {OBJECTS: write_coco, MASK: partial(write_coco, objects_of=objects_of_mask)},
+        "yolo": {OBJECTS: write_yolo},
+        "voc": {OBJECTS: write_voc},
+        "labelme": {OBJECTS: write_labelme, MASK: partial(write_labelme, objects_of=objects_of_mask)},
+        "label-studio": {OBJECTS: write_label_studio, MASK: partial(write_label_studio, objects_of=objects_of_mask)},
+        "masks": {MASK: write_masks},
+        "cityscapes": {MASK: write_cityscapes},
+        "mot": {OBJECTS: write_mot},
+        "imagefolder": {LABEL: write_class_folders, OBJECTS: write_crops},
     }
 )
-"""Formats that are written, with the tasks whose datasets each can hold."""
+"""Formats that are written, with the kinds of target that each can hold."""

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from eyewright.core.files import write_staged
 from eyewright.core.jsonable import dumps_json
-from eyewright.data.objects import Objects
-from eyewright.data.writers.work import Work, objects_of_mask, part_of, short
+from eyewright.data.targets.objects import Objects
+from eyewright.data.writers.work import ObjectsOf, Work, part_of, short
 from eyewright.imaging.rasters import encode_counts, pack_counts, trace_outlines
 
 
-def write_coco(work: Work) -> None:
+def write_coco(work: Work, objects_of: ObjectsOf = Work.marks) -> None:
     """Write COCO as its own download lies: `annotations/instances_PART.json` beside `images/PART/`.
 
     Images are named from the folder of their part, which is what pycocotools, Datumaro, FiftyOne and supervision join
@@ -30,7 +30,7 @@ def write_coco(work: Work) -> None:
         part = parts.setdefault(part_of(sample), {"images": [], "annotations": []})
         number = len(part["images"]) + 1
         part["images"].append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
-        objects = objects_of_mask(work, i, size) if work.dataset.task == "segment" else work.marks(i, size)
+        objects = objects_of(work, i, size)
         for k in range(len(objects)):
             x0, y0, x1, y1 = (float(v) for v in objects.boxes_xyxy[k])
             row: dict[str, Any] = {
@@ -77,7 +77,7 @@ def write_yolo(work: Work) -> None:
             if objects.crowd[k]:
                 work.lost["ignore regions: YOLO has none, so nothing is written for them"] += 1
                 continue
-            outlines = len(objects.outlines) and work.dataset.task == "instance"
+            outlines = len(objects.outlines) and work.outlined
             lines.append(_yolo_line(work, objects, k, size) if outlines else _yolo_box(objects, k, size))
         text = "".join(line + "\n" for line in lines)
         write_staged(work.root / "labels" / split / f"{posixpath.splitext(name)[0]}.txt", text)
@@ -141,7 +141,7 @@ def write_voc(work: Work) -> None:
         stem = posixpath.splitext(name)[0]
         sets.setdefault(part_of(sample), []).append(stem)
         objects = work.marks(i, size)
-        if len(objects.outlines) and work.dataset.task == "instance":
+        if len(objects.outlines) and work.outlined:
             work.lost["outlines: VOC's files hold boxes"] += len(objects)
         rows = [
             "<annotation>",

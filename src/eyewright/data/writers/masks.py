@@ -1,6 +1,6 @@
-"""Write pictures of class numbers, by folders or by Cityscapes' names, and folders of classes."""
+"""Write pictures of class numbers, by folders or by Cityscapes' names, and folders of classes or of objects."""
 
-__all__ = ["encode_classes", "write_cityscapes", "write_imagefolder", "write_masks"]
+__all__ = ["encode_classes", "write_cityscapes", "write_class_folders", "write_crops", "write_masks"]
 
 import io
 import posixpath
@@ -12,8 +12,8 @@ from PIL import Image
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.files import write_staged
-from eyewright.data.objects import Objects
 from eyewright.data.readers.masks import CITYSCAPES, CITYSCAPES_TRAINED
+from eyewright.data.targets.mask import Painted
 from eyewright.data.writers.work import IGNORED, Work, part_of
 from eyewright.imaging.encode import encode_image
 
@@ -27,7 +27,7 @@ def write_masks(work: Work) -> None:
         part = "" if sample.split is None else f"{sample.split}/"
         name = work.image(i, f"{part}images")
         mask = dataset.mask(i, size)
-        if isinstance(sample.target, Objects):
+        if isinstance(sample.target, Painted):
             work.objects += len(sample.target)
             several = len(sample.target) - len(np.unique(mask[(mask > 0) & (mask != IGNORED)]))
             if several > 0:
@@ -45,15 +45,19 @@ def encode_classes(mask: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def write_imagefolder(work: Work) -> None:
-    """Sort images by class; of boxes every object becomes an image of its own."""
+def write_class_folders(work: Work) -> None:
+    """Sort images by class."""
+    for i, sample in work.samples():
+        part = "" if sample.split is None else f"{sample.split}/"
+        work.image(i, f"{part}{sample.target.cell(work.dataset.labels.names)}")
+
+
+def write_crops(work: Work) -> None:
+    """Write every object as an image of its own, sorted by class."""
     dataset = work.dataset
     names = dataset.labels.names
     for i, sample in work.samples():
         part = "" if sample.split is None else f"{sample.split}/"
-        if dataset.task == "classify":
-            work.image(i, f"{part}{names[sample.target]}")
-            continue
         image = dataset.image(i)
         objects = work.marks(i, image.shape[:2])
         stem = posixpath.splitext(sample.id)[0].replace("/", "_")
@@ -65,8 +69,7 @@ def write_imagefolder(work: Work) -> None:
             x1, y1 = np.ceil(objects.boxes_xyxy[k, 2:]).astype(int)
             data = encode_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
             write_staged(work.root / f"{part}{names[objects.label_ids[k]]}" / f"{stem}_{k:03d}.png", data)
-    if dataset.task != "classify":
-        work.lost["where objects are: each is cut out as an image of its own"] += work.objects
+    work.lost["where objects are: each is cut out as an image of its own"] += work.objects
 
 
 def write_cityscapes(work: Work) -> None:
@@ -92,5 +95,5 @@ def write_cityscapes(work: Work) -> None:
         write_staged(image, encode_image(np.ascontiguousarray(dataset.image(i))))
         mask = table[dataset.mask(i, size)]
         write_staged(work.root / "gtFine" / place / f"{stem}_gtFine_labelIds.png", encode_classes(mask))
-        if isinstance(sample.target, Objects):
+        if isinstance(sample.target, Painted):
             work.objects += len(sample.target)

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from eyewright.core.files import write_staged
 from eyewright.core.jsonable import dumps_json
-from eyewright.data.objects import Objects, Outline
-from eyewright.data.writers.work import Work, objects_of_mask, part_of, short
+from eyewright.data.targets.objects import Objects, Outline
+from eyewright.data.writers.work import ObjectsOf, Work, part_of, short
 from eyewright.imaging.rasters import trace_outlines
 
 _LONGEST = 65536
 _BRUSH_WORD, _BRUSH_WIDTHS = 8, (3, 4, 8, 16)
 
 
-def write_labelme(work: Work) -> None:
+def write_labelme(work: Work, objects_of: ObjectsOf = Work.marks) -> None:
     """Write a JSON file beside every image; ignore regions are called `__ignore__`."""
     names = work.dataset.labels.names
     for i, sample, size in work.each():
         name = work.image(i, part_of(sample))
-        objects = _marks(work, i, size)
+        objects = objects_of(work, i, size)
         shapes: list[dict[str, Any]] = []
         for k in range(len(objects)):
             label = "__ignore__" if objects.crowd[k] else names[objects.label_ids[k]]
@@ -53,13 +53,9 @@ def _shape(label: str, points: list[Any], kind: str, group: int | None) -> dict[
     return {"label": label, "points": points, "group_id": group, "description": "", "shape_type": kind, "flags": {}}
 
 
-def _marks(work: Work, index: int, size_hw: tuple[int, int]) -> Objects:
-    return objects_of_mask(work, index, size_hw) if work.dataset.task == "segment" else work.marks(index, size_hw)
-
-
 def _polygons(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -> list[NDArray[np.float64]]:
     """Give an object's outline as polygons; none where it is a box."""
-    outline = objects.outlines[k] if len(objects.outlines) and work.dataset.task != "detect" else Outline()
+    outline = objects.outlines[k] if len(objects.outlines) and work.outlined else Outline()
     if not outline:
         return []
     if outline.rle is None:
@@ -74,7 +70,7 @@ def _has_holes(mask: NDArray[np.bool_], polygons: list[NDArray[np.float64]]) -> 
     return not np.array_equal(Outline(tuple(polygons)).mask(mask.shape), mask)
 
 
-def write_label_studio(work: Work) -> None:
+def write_label_studio(work: Work, objects_of: ObjectsOf = Work.marks) -> None:
     """Write a list of tasks a part, as Label Studio's JSON export has them; it reads them again by its import.
 
     Images are named by their path in the folder: serve that as Label Studio's local storage. Boxes are rectangles;
@@ -85,13 +81,13 @@ def write_label_studio(work: Work) -> None:
     for i, sample, size in work.each():
         part = part_of(sample)
         name = work.image(i, f"images/{part}")
-        objects = _marks(work, i, size)
+        objects = objects_of(work, i, size)
         results = []
         for k in range(len(objects)):
             if objects.crowd[k]:
                 work.lost["ignore regions: Label Studio has none"] += 1
                 continue
-            results.append(_region(objects, k, names[objects.label_ids[k]], size, work.dataset.task != "detect"))
+            results.append(_region(objects, k, names[objects.label_ids[k]], size, work.outlined))
         tasks = parts.setdefault(part, [])
         annotation = {"id": len(tasks) + 1, "result": results, "was_cancelled": False, "ground_truth": True}
         tasks.append({"id": len(tasks) + 1, "data": {"image": f"images/{part}/{name}"}, "annotations": [annotation]})

@@ -1,10 +1,10 @@
 """A conversion on its way: what every writer does alike, and what was lost so far."""
 
-__all__ = ["IGNORED", "Work", "Written", "objects_of_mask", "part_of", "short"]
+__all__ = ["IGNORED", "ObjectsOf", "Work", "Written", "objects_of_mask", "part_of", "short"]
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from eyewright.core.progress import Progress
 from eyewright.data.account import Account
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.marks import usable_objects
-from eyewright.data.objects import Objects, Outline
+from eyewright.data.targets.objects import Objects, Outline
 from eyewright.imaging.decode import probe_image, read_image
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.rasters import encode_counts
@@ -47,6 +47,11 @@ class Work:
     objects: int = 0
     names: dict[str, str] = field(default_factory=dict)
     advance: Progress = lambda steps, text: None
+
+    @property
+    def outlined(self) -> bool:
+        """Whether outlines are written: those of a dataset that is read for boxes alone are not."""
+        return "outlines" in self.dataset.needs
 
     def each(self) -> Iterator[tuple[int, Sample, tuple[int, int]]]:
         """Yield each sample with its number and the size of its image."""
@@ -87,6 +92,10 @@ class Work:
         self.names[f"{folder}/{stem}"] = sample.id
         write_staged(self.root / folder / name, data)
         return name
+
+
+ObjectsOf = Callable[[Work, int, tuple[int, int]], Objects]
+"""The objects of an image, by its number and size."""
 
 
 def part_of(sample: Sample) -> str:

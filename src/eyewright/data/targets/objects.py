@@ -1,15 +1,18 @@
 """What is marked in an image: boxes with classes, outlines, ignore regions, and the line that each was read from."""
 
-__all__ = ["Lines", "Objects", "Outline", "no_objects"]
+__all__ = ["OBJECTS", "Lines", "Objects", "Outline", "no_objects"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
+from eyewright.data.agreement import boxes_differ
+from eyewright.data.marks import audit_objects
+from eyewright.data.targets.target import TargetKind
 from eyewright.imaging.rasters import decode_counts, fill_polygons, parse_counts, read_counts
 
 
@@ -135,6 +138,22 @@ class Objects:
         """The ids of the classes that are marked, ignore regions left out."""
         return tuple(np.unique(self.label_ids[~self.crowd]).tolist())
 
+    @property
+    def mentioned(self) -> Sequence[int]:
+        """The class id of every object, ignore regions included."""
+        ids: list[int] = self.label_ids.tolist()
+        return ids
+
+    @property
+    def annotations(self) -> int:
+        """The number of entries: one an object."""
+        return len(self)
+
+    @property
+    def ignored(self) -> int:
+        """The number of ignore regions."""
+        return int(self.crowd.sum())
+
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """The classes that a split keeps the shares of."""
         return tuple(i for i in self.held if i not in background)
@@ -143,6 +162,10 @@ class Objects:
         """Return the class id of every object that is marked, ignore regions left out."""
         ids: list[int] = self.label_ids[~self.crowd].tolist()
         return ids
+
+    def empty(self, background: frozenset[int]) -> bool:
+        """Tell whether nothing is marked."""
+        return not len(self)
 
     def text(self, names: Sequence[str]) -> str:
         """Return what identifies the target in a dataset's fingerprint."""
@@ -153,9 +176,15 @@ class Objects:
         """Return what split.csv says of it: objects do not fit into a cell."""
         return ""
 
-    def renamed(self, ids: NDArray[np.int64]) -> "Objects":
+    def renamed(self, ids: NDArray[np.int64]) -> Self:
         """Return the objects with class id `ids[k]` for k."""
         return replace(self, label_ids=ids[self.label_ids])
+
+    def without(self, ids: NDArray[np.int64]) -> Self:
+        """Return the objects with class id `ids[k]` for k; those of a negative id become ignore regions."""
+        gone = ids[self.label_ids] < 0
+        # An ignore region has no class of its own; any will do, since it is never learnt or asked for.
+        return replace(self, label_ids=np.where(gone, 0, ids[self.label_ids]), crowd=self.crowd | gone)
 
     def place(self, index: int) -> tuple[str, int | None]:
         """Give the file and the line that one object was read from; an empty name if it is not known."""
@@ -167,3 +196,29 @@ class Objects:
 def no_objects() -> Objects:
     """Give what a background image holds."""
     return Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+
+
+def _holds(targets: Sequence[Objects]) -> frozenset[str]:
+    return frozenset({"outlines"} if any(any(t.outlines) for t in targets) else ())
+
+
+def _ignoring(classes: int, images: int) -> str:
+    return f": {'its' if classes == 1 else 'their'} objects are ignore regions"
+
+
+def _describe(targets: Sequence[Objects], names: Sequence[str]) -> str:
+    marked = sum(len(t) for t in targets)
+    return f"{marked} objects, {len(names)} classes" if marked else f"{len(names)} classes"
+
+
+OBJECTS = TargetKind(
+    "objects",
+    least=1,
+    bare="boxes",
+    holds=_holds,
+    audit=audit_objects,
+    differ=boxes_differ,
+    describe=_describe,
+    ignoring=_ignoring,
+)
+"""Boxes with classes, and outlines where they are known."""
