@@ -1,7 +1,8 @@
 """What is kept of a classifier's predictions: numbers under weights, folds joined, changes, pictures."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from eyewright.core import LabelSpace
 from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
 from eyewright.evaluation import reporting_of
-from eyewright.evaluation.reporting import Heat
 from eyewright.tasks.class_results import ClassResults, average_cuts
 
 REPORTING = reporting_of("classify")
@@ -97,14 +97,39 @@ def test_pictures_are_of_mistakes_first_and_few_a_cell() -> None:
     assert list(pictures)[:12] == wrong
 
 
+@dataclass
+class Told:
+    """An explanation of an image that a test makes up."""
+
+    source: str
+    label: str = "cat"
+    score: float = 0.8
+    method: str = "gradcam"
+    faithful: bool = False
+
+    @property
+    def verdict(self) -> "Told":
+        return self
+
+    def __str__(self) -> str:
+        return "it is not"
+
+    def overlay(self) -> np.ndarray:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
 def test_an_explained_mistake_stands_beside_its_heatmap() -> None:
     results = made([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]], [1, 1, 1])
     report = REPORTING.report(results)
     pictures = REPORTING.pictures(report, results.dataset, lambda _: None)
-    doubted = REPORTING.doubted(report, pictures)
-    assert [i["id"] for i in doubted] == ["x/000000", "x/000001"]
-    heat = Heat("x/000001", np.zeros((8, 8, 3), np.uint8), "cat", 0.8, "gradcam", "it is not", False)
-    shown = REPORTING.with_heats(pictures, [heat])
+    asked: list[str] = []
+
+    def explain(images: Any, ids: list[str]) -> list[Told]:
+        asked.extend(ids)
+        return [Told("x/000001")]
+
+    shown = REPORTING.explained(report, results.dataset, pictures, explain)
+    assert asked == ["x/000000", "x/000001"]
     assert pictures["x/000001"]["heat"] == ""
     first, second = (b for b in REPORTING.page(report, shown).blocks if b.kind == "gallery")
     assert [len(s.images) for s in first.shots] == [2]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.evaluation.answers import answers
 from tests.tasks.test_box_results import BAD, GOOD, results_of
+from tests.tasks.test_class_results import Told
 
 from eyewright.core import LabelSpace
 from eyewright.core.report import Metric, Report
@@ -16,7 +17,6 @@ from eyewright.data.targets.objects import Objects
 from eyewright.data.tree import ArrayTree
 from eyewright.evaluation import reporting_of
 from eyewright.evaluation.blocks import Table
-from eyewright.evaluation.reporting import Heat
 
 TASKS = ("classify", "detect", "instance", "segment")
 
@@ -177,15 +177,22 @@ def test_misses_are_shown_the_largest_first_and_false_alarms_the_surest() -> Non
 
 
 @pytest.mark.parametrize("task", ["detect", "segment"])
-def test_one_explanation_of_the_worst_images_is_shown(task: str) -> None:
-    reporting, report = reporting_of(task), answers(task).report()
-    assert reporting.most_heats == 1
-    assert [i["id"] for i in reporting.doubted(report, {})] == [i["id"] for i in report.items[:5]]
-    heat = Heat("x/1", np.zeros((8, 8, 3), np.uint8), "bolt", 0.75, "occlusion", "it is", True)
-    pictures = reporting.with_heats({"worst": ()}, [heat])
+def test_the_first_of_the_worst_images_that_has_a_prediction_is_explained(task: str) -> None:
+    reporting, made = reporting_of(task), answers(task)
+    report, asked = made.report(), []
+    second = report.items[1]["id"]
+
+    def explain(images: Any, ids: list[str]) -> list[Told]:
+        asked.extend(ids)
+        return [Told(i, "bolt", 0.75, "occlusion", True) for i in ids if i == second]
+
+    pictures = reporting.explained(report, made.dataset, {"worst": ()}, explain)
+    assert asked == [i["id"] for i in report.items[:2]]
     (scene,) = next(b for b in reporting.page(report, pictures).blocks if b.title == "Explanation").rows
-    assert [s.text for s in scene.beside[0]] == ["bolt", ", 75.0%, in ", "x/1"]
+    assert [s.text for s in scene.beside[0]] == ["bolt", ", 75.0%, in ", second]
     assert scene.figures[0][0].startswith("data:image/")
+    asked.clear()
+    assert reporting.explained(report, made.dataset, {"worst": ()}, lambda images, ids: []) == {"worst": ()}
 
 
 def marked() -> Dataset:

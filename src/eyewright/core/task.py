@@ -235,8 +235,8 @@ class Task:
     target: str
     learner: str
     counted: Callable[[Sequence[int]], Iterable[int]]
-    reporting: str = ""
     needs: frozenset[str] = frozenset()
+    reporting: str = ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

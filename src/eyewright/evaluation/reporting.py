@@ -1,6 +1,6 @@
 """How a task is measured and reported: the part of `core.task.Task` that needs a dataset, found by the task's name."""
 
-__all__ = ["AuditView", "Batch", "Heat", "Numbers", "Pictures", "Reporting", "Results", "reporting_of"]
+__all__ = ["AuditView", "Batch", "Explain", "Explained", "Numbers", "Pictures", "Reporting", "Results", "reporting_of"]
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +30,38 @@ Pictures = Mapping[str, Any]
 """The pictures of a report as data addresses, in the order and form that the task's page shows them."""
 
 
+class _Verdict(Protocol):
+    @property
+    def faithful(self) -> bool: ...
+
+
+class Explained(Protocol):
+    """Where an image supports one prediction, and whether that was found to be true of the model."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def score(self) -> float: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def verdict(self) -> _Verdict: ...
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """Return the heat over the pixels that the model saw, uint8 (h, w, 3)."""
+        ...
+
+
+Explain = Callable[[Sequence[NDArray[np.uint8]], Sequence[str]], Sequence[Explained]]
+"""Explains the surest prediction of each image, given with their ids; images without a prediction are left out."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Some images of a dataset, uint8 (H, W, 3), and their places in it; its marks are in the predictor's classes.
@@ -46,19 +78,6 @@ class Batch:
     def part(self) -> Dataset:
         """The dataset of these images alone."""
         return self.dataset.with_samples(self.dataset.samples[i] for i in self.rows)
-
-
-@dataclass(frozen=True, eq=False)
-class Heat:
-    """An explanation as a report shows it: `image`, uint8 (h, w, 3), of what supports `label` in the image `id`."""
-
-    id: str
-    image: NDArray[np.uint8]
-    label: str
-    score: float
-    method: str
-    verdict: str
-    faithful: bool
 
 
 class Results(Protocol):
@@ -143,9 +162,7 @@ class Reporting(Generic[R]):
         summary: how good the model is and what goes wrong most, in a sentence or two.
         page: the report's own part of its page, with the pictures that `pictures` made.
         pictures: `(report, dataset, predictor_of)`, the last by sample id, to pictures for the page.
-        doubted: `(report, pictures)` to the items whose predictions are worth explaining, in order.
-        most_heats: how many explanations the page shows.
-        with_heats: `(pictures, heats)` to the pictures with explanations.
+        explained: `(report, dataset, pictures, explain)` to the same pictures with explanations of some predictions.
         audit: how the doctor's page shows the marks.
     """
 
@@ -163,9 +180,7 @@ class Reporting(Generic[R]):
     summary: Callable[[Report], str]
     page: Callable[[Report, Pictures], "Page"]
     pictures: Callable[[Report, Dataset, Callable[[str], Predictor]], Pictures]
-    doubted: Callable[[Report, Pictures], Sequence[Mapping[str, Any]]]
-    most_heats: int
-    with_heats: Callable[[Pictures, Sequence[Heat]], Pictures]
+    explained: Callable[[Report, Dataset, Pictures, Explain], Pictures]
     audit: AuditView
 
 

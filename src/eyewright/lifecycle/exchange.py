@@ -99,14 +99,26 @@ def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "
     if task is not None:
         return open_dataset(data, task=task, ignore=ignore)
     dataset = open_dataset(data, ignore=ignore)
-    wanted = {"masks": "segment", "coco": "instance", "yolo": "instance"}.get(to)
-    if dataset.task in ("detect", "instance") and wanted is not None and wanted != dataset.task:
+    for wanted in _richer(dataset, to):
         try:
             return open_dataset(data, task=wanted, ignore=ignore)
         except DatasetError:
             # There are boxes and no outlines, which is well.
-            return dataset
+            continue
     return dataset
+
+
+def _richer(dataset: "Dataset", to: str) -> list[str]:
+    """Return the tasks whose targets may hold more of what the format `to` has room for than the dataset does."""
+    from eyewright.core.task import task_of
+    from eyewright.data.targets.target import tasks_of
+    from eyewright.data.writers import OUTLINED, WRITERS
+
+    kinds = WRITERS.get(to, {})
+    if dataset.kind not in kinds:
+        return [t for kind in kinds if dataset.kind in kind.made_from for t in tasks_of(kind)]
+    held = task_of(dataset.task).needs
+    return [t for t in tasks_of(dataset.kind) if task_of(t).needs > held] if to in OUTLINED else []
 
 
 def import_onnx(

@@ -110,42 +110,37 @@ def run(
 
 
 def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
-    """Evaluate a run on its test part and write its report, with heatmaps of what went worst."""
+    """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
     from eyewright.evaluation import reporting_of, write_report
-    from eyewright.evaluation.reporting import Heat
 
     test = dataset.test
     report = evaluate(owner, test, quiet=quiet)
     reporting = reporting_of(report.task)
     pictures = reporting.pictures(report, test, lambda _: owner.predictor)
-    heats: list[Heat] = []
-    items = list(reporting.doubted(report, pictures))
-    while items and len(heats) < reporting.most_heats:
-        few = reporting.most_heats - len(heats)
-        some, items = items[:few], items[few:]
-        images = [test.image(i["index"]) for i in some]
-        for e in _explanations(owner, images, [i["id"] for i in some]):
-            verdict = e.verdict
-            heats.append(Heat(e.source, e.overlay(), e.label, e.score, e.method, str(verdict), verdict.faithful))
-    pictures = reporting.with_heats(pictures, heats)
+    pictures = reporting.explained(report, test, pictures, lambda images, ids: _explanations(owner, images, ids))
     return report, write_report(report, owner.folder, title=title_of(owner.predictor, owner), pictures=pictures)
 
 
-def _explanations(owner: "Run", images: "list[NDArray[np.uint8]]", sources: list[str]) -> "list[Explanation]":
-    """Explain what each image shows most by Grad-CAM where that is faithful, else by occlusion, which costs more and
-    fails less; an image in which nothing is found has no explanation."""
+def _explanations(owner: "Run", images: "Sequence[NDArray[np.uint8]]", ids: Sequence[str]) -> "Sequence[Explanation]":
+    """Explain the surest prediction of each image by Grad-CAM where that is faithful, else by occlusion, which costs
+    more and fails less."""
     from eyewright.core.task import task_of
     from eyewright.explanation import explain_images
 
-    def explain(method: str, rows: Sequence[int]) -> "list[Explanation]":
-        own, names = [images[i] for i in rows], [sources[i] for i in rows]
-        return explain_images(owner.predictor, own, method=method, net=owner.net, sources=names, most=1)
-
-    if "gradients" not in task_of(owner.predictor.task_name).options or not _has_convolution(owner):
-        return explain("occlusion", range(len(images)))
-    found = explain("gradcam", range(len(images)))
+    if "gradients" not in task_of(owner.task_name).options:
+        return explain_images(owner.predictor, images, method="occlusion", sources=ids, most=1)
+    if not _has_convolution(owner):
+        return explain_images(owner.predictor, images, method="occlusion", net=owner.net, sources=ids)
+    found = explain_images(owner.predictor, images, method="gradcam", net=owner.net, sources=ids)
     doubtful = [i for i, e in enumerate(found) if not e.verdict.faithful]
-    for i, other in zip(doubtful, explain("occlusion", doubtful), strict=True):
+    again = explain_images(
+        owner.predictor,
+        [images[i] for i in doubtful],
+        method="occlusion",
+        net=owner.net,
+        sources=[ids[i] for i in doubtful],
+    )
+    for i, other in zip(doubtful, again, strict=True):
         found[i] = other if other.verdict.faithful else found[i]
     return found
 

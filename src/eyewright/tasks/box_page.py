@@ -74,7 +74,7 @@ def summarise(report: Report) -> str:
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of the page; `pictures` are those of `take_pictures` and `add_heats`."""
+    """Return the blocks of the page; `pictures` are those of `take_pictures` and `explain_surest`."""
     blocks: list[Block] = []
     errors = report.tables.get("errors")
     if errors is not None:

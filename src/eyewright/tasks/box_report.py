@@ -40,7 +40,7 @@ from eyewright.tasks.box_results import (
     is_sure,
     mean_ap50,
 )
-from eyewright.tasks.scene_blocks import add_heats, doubted
+from eyewright.tasks.scene_blocks import explain_surest
 
 _CURVE_POINTS = 200
 _MOST_SORTED = 2000
@@ -356,9 +356,7 @@ REPORTING = Reporting(
     summary=summarise,
     page=lay_out,
     pictures=take_pictures,
-    doubted=doubted,
-    most_heats=1,
-    with_heats=add_heats,
+    explained=explain_surest,
     audit=AUDIT,
 )
 """How a detector is measured and reported."""

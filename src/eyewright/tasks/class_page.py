@@ -1,6 +1,6 @@
 """A classifier's part of the report's page: mistakes, confusion, classes, slices, curves; and its pictures."""
 
-__all__ = ["AUDIT", "MOST_HEATS", "add_heats", "doubted", "lay_out", "summarise", "take_pictures"]
+__all__ = ["AUDIT", "explain_mistakes", "lay_out", "summarise", "take_pictures"]
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,10 @@ from eyewright.evaluation.blocks import (
     name_series,
 )
 from eyewright.evaluation.charts import Series, confusion_svg, line_chart
-from eyewright.evaluation.reporting import AuditView, Heat, Pictures
+from eyewright.evaluation.reporting import AuditView, Explain, Explained, Pictures
 from eyewright.evaluation.units import say_rate, show_interval, show_number
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
-
-MOST_HEATS = 12
-"""How many mistakes are shown with a heatmap."""
 
 _MISTAKES = 24
 _ROWS = 200
@@ -41,6 +38,7 @@ _MOST_CONFUSED = 10
 _MOST = 320
 _A_CELL = 12
 _SIDE = 112
+_EXPLAINED = 12
 
 
 def summarise(report: Report) -> str:
@@ -258,8 +256,8 @@ def take_pictures(
 ) -> dict[str, dict[str, Any]]:
     """Return pictures by sample id, at most 12 a cell of the matrix and 320 in all.
 
-    Each has `image`, a data address; `heat` is another, with `method`, `verdict` and `faithful`, where the prediction
-    is explained.
+    Each has `image`, a data address; `heat` is another, which `explain_mistakes` sets with `method`, `verdict` and
+    `faithful`.
     """
     wrong = [i for i in report.items if not i["right"]]
     right = [i for i in report.items if i["right"]]
@@ -276,24 +274,17 @@ def take_pictures(
     return pictures
 
 
-def doubted(report: Report, pictures: Pictures) -> list[Mapping[str, Any]]:
-    """Return the mistakes that have a picture, sorted by confidence."""
-    return [i for i in report.items if not i["right"] and i["id"] in pictures][:MOST_HEATS]
+def explain_mistakes(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
+    """Return the pictures with heatmaps for the first mistakes, whose predictions are the most confident."""
+    wrong = [i for i in report.items if not i["right"] and i["id"] in pictures][:_EXPLAINED]
+    images = [dataset.image(i["index"]) for i in wrong]
+    found = {one.source: one for one in explain(images, [i["id"] for i in wrong])}
+    return {name: {**p, **_heat(found[name])} if name in found else p for name, p in pictures.items()}
 
 
-def add_heats(pictures: Pictures, heats: Sequence[Heat]) -> Pictures:
-    """Return the pictures with a heatmap beside those whose prediction is explained."""
-    made = {
-        h.id: {
-            **pictures[h.id],
-            "heat": data_uri(shrink(h.image, _SIDE)),
-            "method": h.method,
-            "verdict": h.verdict,
-            "faithful": h.faithful,
-        }
-        for h in heats
-    }
-    return {**pictures, **made}
+def _heat(one: Explained) -> dict[str, Any]:
+    heat = data_uri(shrink(one.overlay(), _SIDE))
+    return {"heat": heat, "method": one.method, "verdict": str(one.verdict), "faithful": one.verdict.faithful}
 
 
 AUDIT = AuditView(

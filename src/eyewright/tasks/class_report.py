@@ -27,7 +27,7 @@ from eyewright.metrics import (
     uncalibrated,
 )
 from eyewright.metrics.bootstrap import resample, share_interval
-from eyewright.tasks.class_page import AUDIT, MOST_HEATS, add_heats, doubted, lay_out, summarise, take_pictures
+from eyewright.tasks.class_page import AUDIT, explain_mistakes, lay_out, summarise, take_pictures
 from eyewright.tasks.class_results import ClassResults, average_cuts, compare_classes, gather_classes
 
 _CURVE_POINTS = 200
@@ -223,9 +223,7 @@ REPORTING = Reporting(
     summary=summarise,
     page=lay_out,
     pictures=take_pictures,
-    doubted=doubted,
-    most_heats=MOST_HEATS,
-    with_heats=add_heats,
+    explained=explain_mistakes,
     audit=AUDIT,
 )
 """How a classifier is measured and reported."""

@@ -19,7 +19,7 @@ from eyewright.metrics.masks import mask_metrics
 from eyewright.tasks.amounts import changed_amounts
 from eyewright.tasks.mask_page import AUDIT, lay_out, summarise, take_pictures
 from eyewright.tasks.mask_results import MaskResults, first_cut, gather_masks, list_items
-from eyewright.tasks.scene_blocks import add_heats, doubted
+from eyewright.tasks.scene_blocks import explain_surest
 
 _CHANGED = 0.01
 """A mask that differs in a smaller share of the image looks the same."""
@@ -117,9 +117,7 @@ REPORTING = Reporting(
     summary=summarise,
     page=lay_out,
     pictures=take_pictures,
-    doubted=doubted,
-    most_heats=1,
-    with_heats=add_heats,
+    explained=explain_surest,
     audit=AUDIT,
 )
 """How a segmenter is measured and reported."""

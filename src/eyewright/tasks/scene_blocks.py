@@ -1,25 +1,16 @@
 """What the pages of boxes and of masks share: truth beside prediction, an explanation, weak slices."""
 
-__all__ = [
-    "SCENE_SIDE",
-    "add_heats",
-    "doubted",
-    "enlargement",
-    "explained_block",
-    "larger",
-    "slice_table",
-    "worst_block",
-]
+__all__ = ["SCENE_SIDE", "enlargement", "explain_surest", "explained_block", "larger", "slice_table", "worst_block"]
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.report import Report
+from eyewright.data.dataset import Dataset
 from eyewright.evaluation.blocks import Block, Cell, Scene, Scenes, Span, Table
-from eyewright.evaluation.reporting import Heat, Pictures
+from eyewright.evaluation.reporting import Explain, Pictures
 from eyewright.evaluation.units import show_number
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
@@ -27,9 +18,8 @@ from eyewright.imaging.overlay import shrink
 SCENE_SIDE = 520
 """The longer side in pixels of a picture of truth or prediction."""
 
-
-_HEAT_SIDE = 448
 _LOOKED_AT = 5
+_SIDE = 448
 
 
 def enlargement(image: NDArray[np.uint8]) -> int:
@@ -55,30 +45,25 @@ def worst_block(pictures: Pictures, empty: str) -> Scenes:
     return Scenes("Worst images" if rows else "Images", rows, empty=empty)
 
 
-def doubted(report: Report, pictures: Pictures) -> Sequence[Mapping[str, Any]]:
-    """Return the images that went worst: on the first that has a prediction it is explained."""
-    return report.items[:_LOOKED_AT]
-
-
-def add_heats(pictures: Pictures, heats: Sequence[Heat]) -> Pictures:
-    """Return the pictures with explanations under "explained"."""
-    rows = [
-        {
-            "src": data_uri(shrink(h.image, _HEAT_SIDE)),
-            "label": h.label,
-            "score": h.score,
-            "id": h.id,
-            "method": h.method,
-            "verdict": h.verdict,
-            "faithful": h.faithful,
-        }
-        for h in heats
-    ]
-    return {**pictures, "explained": rows}
+def explain_surest(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
+    """Return the pictures with one explanation, of the surest prediction on the worst image that has any."""
+    for item in report.items[:_LOOKED_AT]:
+        for one in explain([dataset.image(item["index"])], [item["id"]]):
+            row = {
+                "src": data_uri(shrink(one.overlay(), _SIDE)),
+                "label": one.label,
+                "score": one.score,
+                "id": one.source,
+                "method": one.method,
+                "verdict": str(one.verdict),
+                "faithful": one.verdict.faithful,
+            }
+            return {**pictures, "explained": [row]}
+    return pictures
 
 
 def explained_block(pictures: Pictures) -> list[Block]:
-    """Return the explanations under "explained"."""
+    """Return the explanations that `explain_surest` adds to the pictures."""
     rows = [
         Scene(
             ((e["src"], "heatmap", ""),),

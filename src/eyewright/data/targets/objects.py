@@ -154,6 +154,10 @@ class Objects:
         """The number of ignore regions."""
         return int(self.crowd.sum())
 
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Objects that do not lie in the image are left out one by one."""
+        return True
+
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """The classes that a split keeps the shares of."""
         return tuple(i for i in self.held if i not in background)

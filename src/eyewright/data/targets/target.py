@@ -54,6 +54,10 @@ class Target(Protocol):
         """The number of regions in which nothing is learnt or counted."""
         ...
 
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Tell whether something can be learnt from it for an image of this size; it may be read for that."""
+        ...
+
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """Return the classes that a split keeps the shares of."""
         ...
