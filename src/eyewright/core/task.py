@@ -3,6 +3,7 @@
 __all__ = [
     "Agreement",
     "Explained",
+    "Feedback",
     "Limits",
     "MetricInfo",
     "Output",
@@ -10,6 +11,7 @@ __all__ = [
     "Task",
     "Words",
     "metric_named",
+    "option_names",
     "task_names",
     "task_of",
 ]
@@ -264,6 +266,15 @@ class Task:
             supported = [task_of(n).words.noun for n in task_names() if option in task_of(n).options]
             only = f"; it is supported for {' and '.join(supported)}" if supported else ""
             raise UsageError(f"{asked} is not supported for {self.words.noun}{only}", fix=f"leave {asked} out")
+
+
+def option_names() -> Mapping[str, str]:
+    """Return what a task may support or not, and how a person asks for it.
+
+    >>> option_names()["tile"]
+    '--tile'
+    """
+    return _OPTIONS
 
 
 def task_names() -> tuple[str, ...]:

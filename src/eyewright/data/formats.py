@@ -223,9 +223,12 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
         )
     lacking = needs - found.kind.holds([m.target for m in found.images])
     if lacking:
+        account = found.account or Account()
+        why = f"none that can be used: {account.reduced[0]}" if account.reduced else f"{found.kind.bare} only"
         raise DatasetError(
-            f"expected {' and '.join(sorted(lacking))} for {chosen!r}, found {found.kind.bare} only",
+            f"expected {' and '.join(sorted(lacking))} for {chosen!r}, found {why}",
             fix=f"use --task {_usual(found.kind)}, or export {found.kind.bare} with {' and '.join(sorted(lacking))}",
+            details={"account": account.to_json()},
         )
     notes = [*found.notes, *([] if task is not None else _other_uses(found, chosen))]
     extra = Notes()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError
 from eyewright.data.agreement import boxes_differ
 from eyewright.data.marks import audit_objects
-from eyewright.data.targets.target import TargetKind
+from eyewright.data.targets.target import TargetKind, count_classes
 from eyewright.imaging.rasters import decode_counts, fill_polygons, parse_counts, read_counts
 
 
@@ -57,6 +57,10 @@ class Outline:
                 )
             return decode_counts(counts, size_hw)
         return fill_polygons(self.in_pixels(size_hw).polygons, size_hw)
+
+    def fits(self, size_hw: tuple[int, int]) -> bool:
+        """Return whether `mask` can be painted for an image of this size: run lengths are of one size alone."""
+        return self.rle is None or tuple(self.rle["size"]) == tuple(size_hw)
 
     def in_pixels(self, size_hw: tuple[int, int]) -> "Outline":
         """Give the outline in source pixels."""
@@ -132,6 +136,10 @@ class Objects:
             areas=None if self.areas is None else self.areas[rows],
             track_ids=None if self.track_ids is None else self.track_ids[rows],
         )
+
+    def fits(self, size_hw: tuple[int, int]) -> bool:
+        """Return whether every outline can be painted for an image of this size."""
+        return all(o.fits(size_hw) for o in self.outlines)
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -212,7 +220,7 @@ def _ignoring(classes: int, images: int) -> str:
 
 def _describe(targets: Sequence[Objects], names: Sequence[str]) -> str:
     marked = sum(len(t) for t in targets)
-    return f"{marked} objects, {len(names)} classes" if marked else f"{len(names)} classes"
+    return f"{marked} object{'s' * (marked != 1)}, {count_classes(names)}" if marked else count_classes(names)
 
 
 OBJECTS = TargetKind(

@@ -51,7 +51,7 @@ def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -
         work = Work(dataset, stage, advance=advance)
         writer(work)
     lost = tuple(f"{reason} ({n})" for reason, n in work.lost.items())
-    return Written(out, dataset.task, len(dataset), work.objects, lost)
+    return Written(out, dataset.task, len(dataset), work.objects, lost, work.account())
 
 
 _Writers = Mapping[TargetKind, Callable[[Work], None]]
