@@ -7,7 +7,7 @@ from eyewright.core.task import metric_named
 
 
 def is_rate(name: str) -> bool:
-    """Tell whether a metric is a rate from 0 to 1, which is shown in per cent."""
+    """Return whether a metric is a rate from 0 to 1, which is shown in per cent."""
     return metric_named(name).bounds == (0.0, 1.0)
 
 
