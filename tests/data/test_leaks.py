@@ -163,3 +163,13 @@ def test_an_unknown_rule_and_a_contradiction_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="--leaks refuse and --allow-leaks"):
         leak_rule("refuse", True)
     assert (leak_rule(None), leak_rule(None, True), leak_rule("allow", True)) == ("drop", "allow", "allow")
+
+
+def test_copies_that_are_allowed_are_not_called_siblings_that_are_no_copies(parts: Path) -> None:
+    copy(parts, "test/nut/000.png", "train/nut/copy.png")
+    put(parts / "train" / "nut" / "dark.png", darker(131))
+    leaks = settled(parts, "allow").leaks
+    assert leaks is not None
+    assert leaks.copies
+    assert (leaks.siblings, leaks.sibling_groups) == (0, 0)
+    assert not any("They are no copies" in w for w in leaks.warnings())
