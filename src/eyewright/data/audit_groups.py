@@ -46,8 +46,7 @@ _YIELDING = ("train", "val", "test")
 class _Unit:
     """Images of one dataset that belong together, and why; `identical` if their files are.
 
-    `inner` are those that lie in a group which more than copying joins; `leaks_alone` if that group in two parts is no
-    error, while a copy in two parts is.
+    `inner` are those that lie in a group which more than copying joins.
     """
 
     kind: GroupKind
@@ -55,7 +54,6 @@ class _Unit:
     evidence: str
     identical: bool = False
     inner: bool = False
-    leaks_alone: bool = False
 
 
 def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: frozenset[int]) -> list[Finding]:
@@ -68,7 +66,7 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
     for unit in _copies_within(scan, grouping.groups, leave):
         found += _leaks(dataset, unit)
     for unit in _units(scan, grouping.groups, leave):
-        if not unit.inner or unit.kind == "same" or unit.leaks_alone:
+        if not unit.inner or unit.kind == "same":
             found += _leaks(dataset, unit)
         conflict: Finding | None = None
         if unit.kind in ("same", "copy"):
@@ -104,9 +102,8 @@ def _units(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterat
             for same in digests.values():
                 if len(same) > 1:
                     yield _Unit("same", tuple(same), "the same bytes", identical=True, inner=True)
-            alone = group.kind in ("rule", "given", "object")
             for own, how in _copies(scan, members):
-                yield _Unit("copy", own, how, inner=True, leaks_alone=alone)
+                yield _Unit("copy", own, how, inner=True)
 
 
 def _copies(scan: Scan, members: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:

@@ -185,6 +185,8 @@ def train_on(
     if deadline is not None and deadline - time.monotonic() < 2:
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
     say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
+    if dataset.grouping is not None and (dataset.grouping.groups or dataset.grouping.rule != "auto"):
+        say(dataset.grouping.describe())
     for warning in found.warnings():
         say(f"warning: {warning}")
     first = rank_of() == 0
