@@ -277,7 +277,7 @@ def _measure_classes(
             looks[index[sample.id]] = look
         measured = classification_metrics(test.targets, found, rng=generator(seed, "fold"), replicates=2)
         each.append({k: v for k in _MEASURED if (v := measured[k].value) is not None})
-        say(f"fold {len(each)}: accuracy {each[-1]['accuracy']:.4f} on {len(test)} images it had not seen")
+        say(f"fold {len(each)}: accuracy {each[-1]['accuracy']:.1%} on {len(test)} images it had not seen")
     whole = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
     nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
     raw = {"probabilities": (scores / scores.sum(1, keepdims=True)).astype(np.float32)}
