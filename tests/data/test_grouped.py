@@ -117,3 +117,42 @@ def test_a_class_that_lives_in_one_group_is_named(tmp_path: Path) -> None:
     pictures |= {f"b/s{k}.jpg": drawn(50).point(lambda v, k=k: int(v * (1 - 0.05 * k))) for k in range(4)}
     _, grouping = groups_of(write(tmp_path, pictures))
     assert any("all 4 images of class 'b' belong together" in w for w in grouping.warnings)
+
+
+def test_a_rule_that_joins_no_two_images_is_named(tmp_path: Path) -> None:
+    write(tmp_path, {f"{'ab'[k % 2]}/{k:02d}.png": drawn(k) for k in range(N)})
+    found, grouping = groups_of(tmp_path, group_by="(.*)")
+    assert found == set()
+    assert grouping.warnings == (f"--group-by '(.*)' puts no two of the {N} images into one group",)
+
+
+@pytest.mark.parametrize(
+    ("head", "join", "encoding"),
+    [
+        ("path;group", ";", "utf-8"),
+        ("path\tgroup", "\t", "utf-8"),
+        ("path, group", ", ", "utf-8"),
+        ("Path,Group", ",", "utf-8"),
+        ("path,group", ",", "utf-16"),
+        ("path,group", "\\", "utf-8"),
+    ],
+)
+def test_a_table_of_groups_may_come_from_a_spreadsheet_or_windows(
+    tmp_path: Path, head: str, join: str, encoding: str
+) -> None:
+    write(tmp_path / "data", {f"{'ab'[k % 2]}/{k:02d}.png": drawn(k) for k in range(N)})
+    slash, join = ("\\", ",") if join == "\\" else ("/", join)
+    rows = [head, *(f"{'ab'[k % 2]}{slash}{k:02d}.png{join}p{k // 4}" for k in range(N))]
+    (tmp_path / "groups.csv").write_text("\n".join(rows), encoding)
+    found, grouping = groups_of(tmp_path / "data", group_by=str(tmp_path / "groups.csv"))
+    assert len(found) == N // 4
+    assert grouping.warnings == () or "not in the data" not in grouping.warnings[0]
+
+
+def test_a_broken_table_of_groups_is_refused_in_a_short_line(tmp_path: Path) -> None:
+    write(tmp_path / "data", {f"{'ab'[k % 2]}/{k:02d}.png": drawn(k) for k in range(N)})
+    (tmp_path / "groups.csv").write_text('path,group\n"a/00.png,g\n' + "a/02.png,g\n" * 2000)
+    with pytest.raises(UsageError) as caught:
+        groups_of(tmp_path / "data", group_by=str(tmp_path / "groups.csv"))
+    assert len(str(caught.value)) < 600
+    assert "\n" not in str(caught.value)

@@ -9,8 +9,10 @@ from PIL import Image
 
 from eyewright.core.errors import LeakError, UsageError
 from eyewright.data import Dataset, leak_rule, open_dataset, scan_dataset, settle_leaks, split_dataset
+from eyewright.data.audit_pixels import audit_pixels
 from eyewright.data.copies import LeakRule
-from eyewright.imaging import encode_image
+from eyewright.data.leaks import find_copies
+from eyewright.imaging import encode_image, read_image
 
 
 def photo(seed: int) -> np.ndarray:
@@ -163,3 +165,50 @@ def test_an_unknown_rule_and_a_contradiction_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="--leaks refuse and --allow-leaks"):
         leak_rule("refuse", True)
     assert (leak_rule(None), leak_rule(None, True), leak_rule("allow", True)) == ("drop", "allow", "allow")
+
+
+def test_copies_that_are_allowed_are_not_called_siblings_that_are_no_copies(parts: Path) -> None:
+    copy(parts, "test/nut/000.png", "train/nut/copy.png")
+    put(parts / "train" / "nut" / "dark.png", darker(131))
+    leaks = settled(parts, "allow").leaks
+    assert leaks is not None
+    assert leaks.copies
+    assert (leaks.siblings, leaks.sibling_groups) == (0, 0)
+    assert not any("They are no copies" in w for w in leaks.warnings())
+
+
+def deep(seed: int) -> np.ndarray:
+    """12-bit values in an image of 16 bits: its high byte has nine levels."""
+    rng = np.random.default_rng(seed)
+    few = Image.fromarray(rng.normal(1200, 300, (6, 6)).astype(np.float32))
+    wide = np.asarray(few.resize((96, 96), Image.Resampling.BICUBIC)) + rng.normal(0, 30, (96, 96))
+    return np.clip(wide, 0, 4095).astype(np.uint16)
+
+
+def test_copies_of_12_bit_images_are_found_and_their_narrow_range_is_named(tmp_path: Path) -> None:
+    for i in range(40):
+        for part in ("train", "test"):
+            path = tmp_path / part / "ab"[i % 2] / f"{i:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(deep(i + 100 * (part == "test"))).save(path)
+    # As a server keeps it: the high byte, saved anew.
+    kept = read_image(tmp_path / "test" / "a" / "00.png")
+    Image.fromarray(kept[..., 0]).save(tmp_path / "train" / "a" / "kept.png")
+    Image.fromarray(np.full((96, 96), 900, np.uint16)).save(tmp_path / "train" / "a" / "flat.png")
+    Image.fromarray(np.full((96, 96), 900, np.uint16)).save(tmp_path / "test" / "a" / "flat.tif")
+    data = open_dataset(tmp_path)
+    scan = scan_dataset(data, quiet=True)
+    copies = find_copies(split_dataset(data, scan=scan), scan)
+    assert [(c.id, c.of) for c in copies] == [("train/a/kept.png", "test/a/00.png")]
+    (finding,) = (f for f in audit_pixels(data, scan)[0] if f.code == "narrow_range")
+    assert len(finding.paths) == 82
+    assert "of 256 levels are left" in finding.message
+
+
+def test_images_of_16_bits_that_use_them_are_not_named(tmp_path: Path) -> None:
+    for i in range(4):
+        path = tmp_path / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(deep(i) * 16).save(path)
+    data = open_dataset(tmp_path)
+    assert audit_pixels(data, scan_dataset(data, quiet=True))[0] == []

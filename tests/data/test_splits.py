@@ -154,3 +154,42 @@ def test_classes_of_one_group_each_are_refused_with_the_numbers_and_the_way_out(
 def test_images_of_one_scene_are_not_said_to_be_too_few() -> None:
     with pytest.raises(DatasetError, match=r"too few groups to split: .* the 8 images belong together in 1 group"):
         split_dataset(made([0] * 8, groups=["street"] * 8))
+
+
+def test_a_group_larger_than_a_split_is_learnt_from() -> None:
+    groups = ["big"] * 210 + [f"s{i // 14}" for i in range(94)]
+    targets = [0] * 108 + [1] * 102 + [i % 2 for i in range(94)]
+    for seed in range(5):
+        found = split_dataset(made(targets, groups=groups), seed=seed)
+        assert {s.split for s in found.samples if s.group == found.samples[0].group} == {"train"}
+        assert {s.split for s in found.samples} == {"train", "val", "test"}
+
+
+def test_two_groups_of_each_class_are_too_few_for_three_parts() -> None:
+    data = made([i % 2 for i in range(80)], groups=[f"{i % 2} {i // 2 % 2}" for i in range(80)])
+    with pytest.raises(DatasetError, match=r"too few groups to split: nothing left for val"):
+        split_dataset(data)
+
+
+def test_three_groups_of_each_class_are_enough() -> None:
+    data = made([i % 2 for i in range(90)], groups=[f"{i % 2} {i // 2 % 3}" for i in range(90)])
+    for seed in range(5):
+        found = {(s.split, s.target) for s in split_dataset(data, seed=seed).samples}
+        assert found == {(p, k) for p in ("train", "val", "test") for k in (0, 1)}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_class_of_one_image_is_learnt_and_one_inside_the_groups_of_others_too(seed: int) -> None:
+    for groups in ([None] * 41, [None] * 39 + ["pair"] * 2):
+        single = split_dataset(made([0] * 40 + [1], groups=groups), seed=seed)
+        assert single.samples[-1].split == "train"
+    data = made([int(i in (0, 30)) for i in range(60)], groups=[f"g{i // 3}" for i in range(60)])
+    assert any(s.split == "train" for s in split_dataset(data, seed=seed).samples if s.target == 1)
+
+
+def test_a_note_says_what_large_groups_made_of_the_parts() -> None:
+    data = made([i % 2 for i in range(200)], groups=["abcd"[i // 50] for i in range(200)])
+    (note,) = split_dataset(data).notes
+    sizes = Counter(s.split for s in split_dataset(data).samples)
+    words = "/".join(f"{sizes[p] / 2:.0f}" for p in ("train", "val", "test"))
+    assert note.endswith(f"; groups are so large that it became {words}")

@@ -70,3 +70,10 @@ def test_of_many_findings_the_page_lists_some_and_the_file_all(photos: Path, tmp
     write_audit(tmp_path / "out", data, scan, Grouping(), many)
     assert len(json.loads((tmp_path / "out" / "findings.json").read_text())["findings"]) == 300
     assert "40 of 300 are shown" in (tmp_path / "out" / "doctor.html").read_text()
+
+
+def test_the_page_is_utf_8_whatever_bytes_a_name_holds(photos: Path, tmp_path: Path) -> None:
+    data = open_dataset(photos)
+    found = [Finding("unreadable", "damaged 'b\udcff.jpg'", "remove it", "b\udcff.jpg", severity="error")]
+    write_audit(tmp_path / "out", data, scan_dataset(data, quiet=True), Grouping(), found)
+    assert "b\ufffd.jpg" in (tmp_path / "out" / "doctor.html").read_bytes().decode("utf-8")

@@ -13,7 +13,7 @@ from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, read_manifest
 from eyewright.bundle.policy import check_policy
 from eyewright.compression.trials import PRECISIONS, Precise, candidate_bundle
-from eyewright.core.files import checked_output, staged_folder, write_bytes, write_text
+from eyewright.core.files import checked_output, staged_folder, write_bytes, write_page
 from eyewright.core.report import Report
 from eyewright.data.dataset import Dataset
 from eyewright.exporting.bundle_writer import (
@@ -93,7 +93,7 @@ def write_compressed(
         write_bytes(stage / "reference.npz", pack_arrays({**reference, **arrays}))
         for file, data in (report_files or {}).items():
             write_bytes(stage / file, data)
-        write_text(stage / "README.md", model_card(manifest))
+        write_page(stage / "README.md", model_card(manifest))
         seal(stage, manifest, manifest.parity)
         check_policy(stage, read_manifest(stage))
         load_bundle(stage)

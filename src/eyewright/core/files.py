@@ -14,6 +14,7 @@ __all__ = [
     "staged_folder",
     "write_bytes",
     "write_json",
+    "write_page",
     "write_staged",
     "write_text",
 ]
@@ -118,6 +119,20 @@ def write_staged(path: Path, data: bytes | str) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with `write_bytes`' promise."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page for people: valid UTF-8 with `write_bytes`' promise.
+
+    Bytes of file names that are not UTF-8, which `write_text` writes as they are, become the replacement character.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_page(Path(folder, "a.html"), "caf\\udce9")
+    ...     Path(folder, "a.html").read_text("utf-8")
+    'caf\ufffd'
+    """
+    write_bytes(path, text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

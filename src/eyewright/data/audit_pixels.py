@@ -14,6 +14,7 @@ from eyewright.data.scan import Scan
 
 PIXEL_CODES = MappingProxyType(
     {
+        "narrow_range": "16-bit images of 13 bits or fewer, of which the model sees a few levels only",
         "blank": "an image of one colour: black, white or another",
         "truncated": "an image whose lower part is one grey, as decoders fill in what a damaged file lacks",
     }
@@ -27,6 +28,7 @@ _BLOCK = 4096
 _GREY = (126, 130)
 _LEAST_ROWS = 3
 _LEAST_SHARE = 0.06
+_FEW_LEVELS = 32
 
 
 def audit_pixels(dataset: Dataset, scan: Scan) -> tuple[list[Finding], frozenset[int]]:
@@ -40,7 +42,7 @@ def audit_pixels(dataset: Dataset, scan: Scan) -> tuple[list[Finding], frozenset
         flat = block.max((1, 2)).astype(int) - block.min((1, 2)) <= _FLAT
         blank += (start + np.flatnonzero(flat)).tolist()
         cut += (start + np.flatnonzero(~flat & (_grey_rows(block) >= _LEAST_ROWS - 1))).tolist()
-    found: list[Finding] = []
+    found: list[Finding] = _narrow_range(dataset, scan)
     empty = set()
     readable = scan.readable
     for k, i in enumerate(i for i in blank if readable[i]):
@@ -55,6 +57,23 @@ def audit_pixels(dataset: Dataset, scan: Scan) -> tuple[list[Finding], frozenset
             text = f"the lower {share:.0%} of the image is one grey: its end was lost"
             found.append(Finding("truncated", text, "copy it again from the source", dataset.samples[i].id))
     return found, frozenset(empty)
+
+
+def _narrow_range(dataset: Dataset, scan: Scan) -> list[Finding]:
+    """Return a finding where the 16-bit images of a dataset use so little of their range that a few levels are left."""
+    deep = [i for i, r in enumerate(scan.records) if r.info is not None and r.info.mode.startswith("I;16")]
+    if len(deep) < 2:
+        return []
+    brightest = max(int(np.asarray(scan.thumbnails[i]).max()) for i in deep)
+    if brightest >= _FEW_LEVELS:
+        return []
+    text = (
+        f"{len(deep):,} images of 16 bits use only the lowest {(brightest + 1) / 256:.0%} of their range; of the high "
+        f"byte, which is what is read, {brightest + 1} of 256 levels are left"
+    )
+    fix = "multiply all of them by one number (12-bit values by 16) and save them again"
+    ids = tuple(dataset.samples[i].id for i in deep)
+    return [Finding("narrow_range", text, fix, ids[0], paths=ids)]
 
 
 def _colour_of(dataset: Dataset, index: int) -> str | None:

@@ -286,6 +286,8 @@ def _keys_of(dataset: Dataset, group_by: str) -> tuple[list[str | None], tuple[s
             f"--group-by '{group_by}' puts all {len(names)} images into one group, which cannot be split",
             fix="use a rule with several groups, or --group-by none",
         )
+    if len(held) == len(keys) - keys.count(None):
+        remarks += (f"--group-by '{group_by}' puts no two of the {len(names)} images into one group",)
     return keys, remarks
 
 

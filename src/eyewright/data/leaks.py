@@ -103,7 +103,7 @@ def settle_leaks(dataset: Dataset, scan: Scan, rule: LeakRule) -> Dataset:
                 "allow, whose result is too good",
             )
         dataset = _without(dataset, leaks)
-    siblings, groups = _siblings(dataset)
+    siblings, groups = _siblings(dataset, leaks)
     return replace(dataset, leaks=replace(leaks, siblings=siblings, sibling_groups=groups))
 
 
@@ -152,9 +152,13 @@ def _held_out(dataset: Dataset, scan: Scan, copies: Sequence[Copy]) -> tuple[tup
     return tuple((p, counts[p]) for p in _YIELDING if counts[p])
 
 
-def _siblings(dataset: Dataset) -> tuple[int, int]:
-    """Return how many test images are of a group that training images are of too, and the number of such groups."""
-    learnt = {s.group for s in dataset.samples if s.group and s.split == "train"}
+def _siblings(dataset: Dataset, leaks: Leaks) -> tuple[int, int]:
+    """Return how many test images are of a group that training images are of too, and the number of such groups.
+
+    Training images that are copies of held-out images count as copies, not as siblings.
+    """
+    copies = {c.id for c in leaks.copies}
+    learnt = {s.group for s in dataset.samples if s.group and s.split == "train" and s.id not in copies}
     tested = [s.group for s in dataset.samples if s.split == "test" and s.group in learnt]
     return len(tested), len(set(tested))
 

@@ -2,6 +2,7 @@
 
 __all__ = ["Link", "find_links"]
 
+import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ _COPY = 0.93
 _COVERED = 0.96
 _MAYBE = 0.85
 _NO_CROP = 0.95
+_DIFFERENT = 256
 _DRAWN, _DRAWN_COLOURS = 0.955, 20.0
 
 
@@ -93,16 +95,37 @@ def find_links(
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
     the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
     """
-    rows = np.flatnonzero(usable & _has_contrast(thumbnails))
+    contrast = _has_contrast(thumbnails)
+    faint = np.flatnonzero(usable & ~contrast) if small is None else np.flatnonzero(usable & ~contrast & ~small)
+    equal = _equal_faint(thumbnails, colours, faint)
+    rows = np.flatnonzero(usable & contrast)
     if len(rows) < 2:
-        return []
+        return equal
     space = _Space(thumbnails, rows, seed)
     found = _search(thumbnails, rows, space)
     if not len(found.query):
-        return []
+        return equal
     limits = _background(thumbnails, rows, space, seed)
     few = np.zeros(len(thumbnails), bool) if small is None else small
-    return _verified(thumbnails, colours, rows, space, found, limits, few)
+    return sorted(equal + _verified(thumbnails, colours, rows, space, found, limits, few), key=lambda x: (x.i, x.j))
+
+
+def _equal_faint(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], rows: _Int) -> list[Link]:
+    """Return links between pictures of too little contrast to be aligned whose thumbnails are equal to the bit.
+
+    Such are 12-bit images in files of 16 bits. Their few levels must differ in enough places, so that two pictures
+    that show nothing, or one speck, are not said to be one.
+    """
+    first: dict[bytes, int] = {}
+    found = []
+    for i in rows.tolist():
+        picture = np.asarray(thumbnails[i])
+        if picture.size - np.bincount(picture.ravel()).max() < _DIFFERENT:
+            continue
+        j = first.setdefault(hashlib.sha256(picture.tobytes() + np.asarray(colours[i]).tobytes()).digest(), i)
+        if j != i:
+            found.append(Link(j, i, 1.0, True, "the same view"))
+    return found
 
 
 def _has_contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 __all__ = ["FRACTIONS", "fold_datasets", "group_samples", "split_dataset"]
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -12,7 +12,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.rng import generator
-from eyewright.data.dataset import Dataset, SplitName
+from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.grouped import find_groups, with_groups
 from eyewright.data.scan import Scan
 
@@ -23,6 +23,7 @@ FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.
 
 _ENOUGH_GROUPS = 10
 _LARGEST_TEST = 0.3
+_FAR_OFF = 0.1
 
 
 def group_samples(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None) -> list[int]:
@@ -91,6 +92,8 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     samples = list(dataset.samples)
     for i, split in zip(chosen, assigned, strict=True):
         samples[i] = replace(samples[i], split=split)
+    if notes and notes[0].startswith("split "):
+        notes[0] += _far_off(samples, parts)
     result = dataset.with_samples(samples, *notes)
     lacking = [p for p in ("train", "val", "test") if p not in result.splits]
     if lacking:
@@ -165,13 +168,21 @@ def _fractions(groups: list[int]) -> dict[SplitName, float]:
     return {"train": 1 - FRACTIONS["val"] - test, "val": FRACTIONS["val"], "test": test}
 
 
+def _far_off(samples: Sequence[Sample], parts: Mapping[SplitName, float]) -> str:
+    """Return what the parts hold in words, where groups are so large that it is far from what was meant."""
+    held = {part: sum(s.split == part for s in samples) / len(samples) for part in parts}
+    if all(abs(held[part] - share) <= _FAR_OFF for part, share in parts.items()):
+        return ""
+    return f"; groups are so large that it became {'/'.join(f'{100 * share:.0f}' for share in held.values())}"
+
+
 def _lone_classes(targets: list[int], groups: list[int]) -> dict[int, int]:
-    """Return the classes of several images that live in one group, with the number of that group."""
+    """Return the classes whose images are one group, or one image, with the number of that group."""
     held: dict[int, list[int]] = defaultdict(list)
     for target, group in zip(targets, groups, strict=True):
         if target >= 0:
             held[target].append(group)
-    return {k: own[0] for k, own in sorted(held.items()) if len(own) > 1 and len(set(own)) == 1}
+    return {k: own[0] for k, own in sorted(held.items()) if len(set(own)) == 1}
 
 
 def _too_small(
@@ -230,14 +241,35 @@ def _assign(
         held = [targets[i] for i in alike]
         # Relative to its share, the neediest part takes the group; a part that would overflow comes last.
         need = sum(lack[t] for t in held) / len(held)
-        part = int(np.argmax(np.where(need >= 0.5, need / share, need - 1e6)))
+        rank = np.where(need >= 0.5, need / share, need - 1e6)
+        part = int(np.argmax(rank))
+        if len(alike) > 1 and len(alike) > lack.sum(0).min():
+            # Parts that lack equally much are told apart by the last bit; a group that not every part can hold goes
+            # to the one that is meant to be the largest.
+            even = rank >= rank.max() - 1e-6 * abs(rank.max())
+            part = int(np.argmax(np.where(even, share, -1.0)))
         if groups[alike[0]] in fixed:
             part = names.index(fixed[groups[alike[0]]])
         for i in alike:
             result[i] = names[part]
             lack[targets[i], part] -= 1
     _fill_empty(result, targets, list(members.values()), names)
+    _teach_all(result, targets, list(members.values()), names)
     return result
+
+
+def _teach_all(result: list[Part], targets: list[int], groups: list[list[int]], names: list[Part]) -> None:
+    """Let no class go without training images: of a class that is only held out, the smallest group is learnt."""
+    train = names[0]
+    if train != "train":
+        return
+    learnt = {t for t, part in zip(targets, result, strict=True) if part == train}
+    for target in sorted({t for t in targets if t >= 0} - learnt):
+        held = [g for g in groups if any(targets[i] == target for i in g)]
+        chosen = min(held, key=lambda g: (len(g), result[g[0]] == "test", g))
+        if result[chosen[0]] != train:
+            for i in chosen:
+                result[i] = train
 
 
 def _fill_empty(result: list[Part], targets: list[int], groups: list[list[int]], names: list[Part]) -> None:

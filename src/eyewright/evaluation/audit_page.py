@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError
-from eyewright.core.files import write_json, write_text
+from eyewright.core.files import write_json, write_page
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
@@ -61,7 +61,7 @@ def write_audit(folder: Path, dataset: Dataset, scan: Scan, grouping: Grouping, 
         "findings": rows,
     }
     write_json(folder / "findings.json", about)
-    write_text(folder / "doctor.html", render_audit(dataset, scan, grouping, findings))
+    write_page(folder / "doctor.html", render_audit(dataset, scan, grouping, findings))
 
 
 def render_audit(dataset: Dataset, scan: Scan, grouping: Grouping, findings: Sequence[Finding]) -> str:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from eyewright.core.files import write_json, write_text
+from eyewright.core.files import write_json, write_page
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.report import Finding, Report
 from eyewright.core.task import MetricInfo, task_of
@@ -196,9 +196,9 @@ def _point_rows(thresholds: Mapping[str, Any]) -> list[str]:
 def write_report(report: Report, folder: Path, *, title: str, pictures: Pictures | None = None) -> dict[str, Path]:
     """Write `report.html`, `report.json` and `report.md` to a folder; give their paths."""
     paths = {"report": folder / "report.html", "report_json": folder / "report.json", "report_md": folder / "report.md"}
-    write_text(paths["report"], render_html(report, title=title, pictures=pictures))
+    write_page(paths["report"], render_html(report, title=title, pictures=pictures))
     write_json(paths["report_json"], report)
-    write_text(paths["report_md"], render_markdown(report, title=title))
+    write_page(paths["report_md"], render_markdown(report, title=title))
     return paths
 
 

@@ -26,7 +26,7 @@ from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
 from eyewright.bundle.policy import check_policy
 from eyewright.bundle.verify import digest_folder
 from eyewright.core.errors import OutputError
-from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
+from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_page, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor, decode_everything
@@ -123,7 +123,7 @@ def export_bundle(
             decoding=predictor.decoding,
             provenance=provenance,
         )
-        write_text(stage / "README.md", model_card(manifest))
+        write_page(stage / "README.md", model_card(manifest))
         seal(stage, manifest, {})
         parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
         found = parity.to_json()

@@ -59,6 +59,8 @@ def doctor(
     observe(dataset)
     scan = scan_of(dataset, quiet=quiet)
     grouping = find_groups(dataset, scan, group_by=group_by)
+    if grouping.groups:
+        say(grouping.describe())
     if features is not None:
         grouping = _with_features(dataset, scan, grouping, features, say=say)
     tables: dict[str, list[list[int]]] = {}

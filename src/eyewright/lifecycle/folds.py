@@ -245,7 +245,7 @@ def _measure(
     parts: Sequence["Dataset"], runs: Sequence["Run"], *, seed: int, quiet: bool, say: Say
 ) -> tuple[list["Results"], list[dict[str, float]]]:
     """Measure each fold on its own test part; return what was kept of it, and its numbers."""
-    from eyewright.evaluation import gather_results, reporting_of
+    from eyewright.evaluation import gather_results, reporting_of, show_metric
 
     kept, each = [], []
     for part, run in zip(parts, runs, strict=True):
@@ -255,7 +255,7 @@ def _measure(
         kept.append(results)
         each.append({k: v for k in reporting.spread if (v := measured[k].value) is not None})
         main = task_of(part.task).followed
-        say(f"fold {len(each)}: {main} {measured[main]} on {len(test)} images it had not seen")
+        say(f"fold {len(each)}: {main} {show_metric(main, measured[main])} on {len(test)} images it had not seen")
     return kept, each
 
 

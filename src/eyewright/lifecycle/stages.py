@@ -176,6 +176,8 @@ def train_on(
     if plan.deadline is not None and plan.deadline - time.monotonic() < 2:
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
     plan.say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
+    if dataset.grouping is not None and (dataset.grouping.groups or dataset.grouping.rule != "auto"):
+        plan.say(dataset.grouping.describe())
     for warning in found.warnings():
         plan.say(f"warning: {warning}")
     first = rank_of() == 0
