@@ -82,6 +82,24 @@ def test_an_image_that_holds_nothing_and_is_given_nothing_went_well() -> None:
     assert [(f["label"], f["kind"]) for f in worst["false"]] == [("disc", "class")]
 
 
+def test_items_round_boxes_and_slices_hold_the_rest() -> None:
+    thin = scene([([0.26, 0, 10, 10], 0, 0.98765)], [(A, 0)])
+    (item,) = REPORTING.items(results_of(thin))
+    assert item["found"] == [{"label": "cross", "box": [0.3, 0.0, 10.0, 10.0], "score": 0.9877}]
+    crowded = scene([(A, 0, 0.9), (B, 0, 0.9)], [(A, 0), (B, 0)])
+    empty = scene([([20.0, 0, 30, 10], 0, 0.95)], [(A, 0)])
+    three = scene([], [(A, 0), (B, 0), ([0.0, 20, 10, 30], 0)])
+    report = REPORTING.report(results_of(*[crowded] * 10, *[empty] * 10, *[three] * 10))
+    rows = {r["value"]: (r["n"], r["ap50"], r["rest"]) for r in report.tables["slices"]}
+    # Of 50 objects 20 are found and nothing else: 41 of the 101 points of recall. Of 30 objects 20 are found below 10
+    # false alarms: 67 points at a precision of 2/3. All images are of one size and brightness.
+    assert rows == {
+        "up to 2": (10, 0.0, pytest.approx(41 / 101)),
+        "above 2": (10, 0.0, pytest.approx(67 / 101 * 2 / 3)),
+        "2 to 2": (10, 1.0, 0.0),
+    }
+
+
 def test_precision_and_recall_at_the_operating_points_by_hand() -> None:
     """Three shown, two of them right; three are there."""
     metrics = REPORTING.metrics(results_of(GOOD, BAD), 0)

@@ -88,3 +88,20 @@ def test_joined_results_are_those_of_all_images_and_repeats_take_the_first_cut()
     assert REPORTING.report(parts[0].joined(parts[1])).to_json() == expected
     again = REPORTING.together([*parts, *reversed(parts)], 2, results.dataset)
     assert REPORTING.report(again).to_json() == expected
+
+
+def test_slices_are_by_the_share_of_the_pixels_that_is_marked() -> None:
+    pairs = []
+    for k in range(30):
+        truth = np.zeros((8, 8), np.uint8)
+        truth.ravel()[: 2 + 2 * k] = 1
+        found = truth.copy()
+        found.ravel()[0] = 0 if k < 10 else 1
+        pairs.append((truth, found))
+    rows = [r for r in REPORTING.report(results_of(*pairs)).tables["slices"] if r["slice"].startswith("marked")]
+    # 2 to 60 of 64 pixels: thirds end at 21.3 and 40.7 of them.
+    assert [r["value"] for r in rows] == ["up to 33 %", "33 to 64 %", "above 64 %"]
+    assert [r["n"] for r in rows] == [10, 10, 10]
+    assert rows[0]["miou"] == pytest.approx((110 - 10) / 110)
+    assert rows[1]["miou"] == 1.0
+    assert rows[0]["rest"] == 1.0

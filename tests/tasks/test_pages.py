@@ -140,6 +140,8 @@ def test_a_segmenters_summary_names_the_best_and_the_weakest_class_without_backg
     rows = [{**r, "iou": {**r["iou"], "value": v}} for r, v in zip(report.per_class, (0.99, 0.3, 0.6), strict=True)]
     said = reporting_of("segment").summary(replace(report, per_class=tuple(rows)))
     assert "Best at “dent” (60.0%), weakest at “crack” (30.0%)." in said
+    alone = reporting_of("segment").summary(replace(report, per_class=tuple(rows[:2])))
+    assert "weakest" not in alone
 
 
 def test_misses_are_shown_the_largest_first_and_false_alarms_the_surest() -> None:
@@ -212,6 +214,10 @@ def test_the_doctor_draws_boxes_where_they_lie_in_the_small_picture() -> None:
     rows, columns = np.nonzero(drawn.any(2))
     assert (abs(rows.max() - 30) <= 2, abs(columns.min() - 5) <= 2, abs(columns.max() - 15) <= 2) == (True, True, True)
     assert not small.any()
+    right = Objects(np.array([[120.0, 10, 160, 60], [90, 50, 60, 20]]), np.array([0, 1]), np.zeros(2, bool))
+    columns = np.nonzero(audit.drawn(one.with_samples([Sample("x/000000", right)]), 0, (100, 200), small).any(2))[1]
+    # A box whose corners are exchanged is not drawn.
+    assert columns.min() >= 55
     assert audit.caption(data, 0) == ""
     assert list(audit.tiles(data)) == [("objects", "2", "1.0 an image")]
 
@@ -245,5 +251,7 @@ def test_the_doctor_charts_how_many_and_how_large_objects_are(tmp_path: Path) ->
     assert next((title, note) for title, note, _ in charts) == ("Objects in an image", "median 1")
     assert charts[1][0] == "Size of objects"
     # 20 x 40 of 20,000 pixels is a fifth of a side, 200 x 100 a whole one.
-    assert "20" in charts[1][2]
-    assert "100" in charts[1][2]
+    assert "20 – " in charts[1][2]
+    assert "– 100" in charts[1][2]
+    # Bins grow by a factor, so that small objects are told apart.
+    assert "23.5" in charts[1][2]
