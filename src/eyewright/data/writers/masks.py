@@ -14,6 +14,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.core.files import write_staged
 from eyewright.data.objects import Objects
 from eyewright.data.readers.masks import CITYSCAPES, CITYSCAPES_TRAINED
+from eyewright.data.writers.class_folders import folder_names
 from eyewright.data.writers.work import IGNORED, Work, part_of
 from eyewright.imaging.encode import encode_image
 
@@ -48,7 +49,9 @@ def encode_classes(mask: NDArray[np.uint8]) -> bytes:
 def write_imagefolder(work: Work) -> None:
     """Sort images by class; of boxes every object becomes an image of its own."""
     dataset = work.dataset
-    names = dataset.labels.names
+    names = folder_names(dataset.labels.names)
+    if renamed := sum(name != folder for name, folder in zip(dataset.labels.names, names, strict=True)):
+        work.lost["the names of classes that no folder can have: some characters are replaced"] += renamed
     for i, sample in work.samples():
         part = "" if sample.split is None else f"{sample.split}/"
         if dataset.task == "classify":
