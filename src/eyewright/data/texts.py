@@ -219,6 +219,12 @@ def _wide(data: bytes) -> str | None:
 
 
 def _decode(data: bytes, encoding: str, name: str | None, declared: str | None = None) -> str:
+    if encoding == "utf-8" and (zero := data.find(b"\0")) >= 0:
+        # Neither text nor UTF-16: a binary file under the name of a text.
+        line = data.count(b"\n", 0, zero) + 1
+        where = f"line {line}"
+        shown = where if name is None else f"{name!r} {where}"
+        raise DatasetError(f"expected text in {shown}, found a zero byte", fix="save it as UTF-8")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

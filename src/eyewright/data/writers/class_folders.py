@@ -12,7 +12,7 @@ _DEEPEST = 12
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """Return a folder for each class, below the one that is written to, whatever an annotation file or feedback calls it.
+    """Return a folder for each class, inside the one that is written to, whatever the class is called.
 
     `/` parts folders, as in classes that were read from nested ones. A part that is empty, `.` or `..`, or that begins
     with a dot as hidden files do, control characters and backslashes are replaced, long parts are shortened; classes
