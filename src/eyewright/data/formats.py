@@ -4,7 +4,7 @@ ImageFolder (with or without train/val/test), MNIST idx, Hugging Face imagefolde
 label, the annotations of detection and segmentation (`data.readers`), and a zip of any of them.
 """
 
-__all__ = ["DATASET_FORMATS", "DATASET_TASKS", "open_dataset"]
+__all__ = ["DATASET_FORMATS", "DATASET_TASKS", "OUTLINES_TOO", "open_dataset"]
 
 import gzip
 import io
@@ -226,12 +226,14 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
             fix=one.fix if one is not None else "see eyewright doctor",
         )
     if chosen in ("segment", "instance") and found.task != "segment" and not _has_outlines(found):
+        shown = found.account.reduced[0] if found.account is not None and found.account.reduced else None
+        what = "boxes only" if shown is None else f"none that can be used: {shown}"
         raise DatasetError(
-            f"expected outlines for {chosen!r}, found boxes only", fix="use --task detect, or export polygons"
+            f"expected outlines for {chosen!r}, found {what}", fix="use --task detect, or export polygons"
         )
     notes = list(found.notes)
     if task is None and found.outlined and chosen == "detect":
-        notes.append("outlines are there too: --task instance or --task segment uses them")
+        notes.append(OUTLINES_TOO)
     if task is None and chosen == "instance":
         notes.append("outlines are there: --task detect uses the boxes alone, --task segment one mask an image")
     if found.task != "segment":
@@ -291,6 +293,8 @@ def _groups_of(tree: Tree, names: Sequence[str], found: Found) -> tuple[dict[str
     return {}, ""
 
 
+OUTLINES_TOO = "outlines are there too: --task instance or --task segment uses them"
+"""The note of a dataset whose outlines were seen and not read."""
 _OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
 """Formats whose outlines are there on purpose: without a task their datasets are for instances."""
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError
+from eyewright.core.errors import DatasetError, OutputError, UnreadableImageError, UsageError
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ def convert(
     """
     from eyewright.data.writers import write_dataset
 
+    if (
+        isinstance(data, str | Path)
+        and Path(data).is_dir()
+        and Path(out).resolve().is_relative_to(Path(data).resolve())
+    ):
+        raise OutputError(
+            f"{str(out)!r} lies inside the dataset {str(data)!r}, which would hold its images twice",
+            fix="choose another --out",
+        )
     dataset = _open(data, to, task, ignore) if isinstance(data, str | Path) else data
     say(f"found {dataset.describe()}")
     for note in dataset.notes:
@@ -52,8 +61,9 @@ def convert(
         dataset = _without_unreadable(dataset)
         written = write_dataset(dataset, to, Path(out), quiet=quiet)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
-    lost = (*dataset.account.lost(), *written.lost, *ignored)
-    return replace(written, lost=lost, complete=dataset.account.complete and written.complete, account=dataset.account)
+    account = dataset.account if written.unusable is None else dataset.account.with_dropped(written.unusable)
+    lost = (*account.lost(), *written.lost, *ignored)
+    return replace(written, lost=lost, complete=account.complete and written.complete, account=account)
 
 
 def _without_unreadable(dataset: "Dataset") -> "Dataset":
@@ -96,6 +106,8 @@ def _check_outlines(dataset: "Dataset", to: str) -> None:
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
     from eyewright.data import open_dataset
+    from eyewright.data.account import Reason
+    from eyewright.data.formats import OUTLINES_TOO
 
     if task is not None:
         return open_dataset(data, task=task, ignore=ignore)
@@ -105,8 +117,11 @@ def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "
         try:
             return open_dataset(data, task=wanted, ignore=ignore)
         except DatasetError:
-            # There are boxes and no outlines, which is well.
-            return dataset
+            # Where there are boxes and no outlines, that is well.
+            if OUTLINES_TOO not in dataset.notes:
+                return dataset
+            reason = Reason("outlines that cannot be used", dataset.account.read)
+            return replace(dataset, account=replace(dataset.account, reduced=(*dataset.account.reduced, reason)))
     return dataset
 
 

@@ -449,6 +449,8 @@ def _group(
     marked: list[Marked] = []
     for k, (name, stated) in enumerate(slots):
         own = rows[starts[k] : starts[k + 1]]
+        if columns.shapes and stated is not None:
+            _check_run_lengths(columns, own, stated, path, where, notes)
         objects = no_objects()
         if len(own):
             objects = Objects(
@@ -475,6 +477,18 @@ def _group(
             line = where.line(int(columns.entries[own[0]]))
             notes.drop("their image is listed in another file too", fix, path, line, message=text, n=len(objects))
     return marked
+
+
+def _check_run_lengths(
+    columns: _Rows, own: NDArray[np.int64], stated: tuple[int, int], path: str, where: CocoLines, notes: Notes
+) -> None:
+    """Leave out run lengths that are of another size than their image; the boxes stay."""
+    for i in own.tolist():
+        rle = columns.shapes[i].rle
+        if rle is not None and tuple(rle["size"]) != stated:
+            columns.shapes[i] = Outline()
+            reason = "run lengths of another size than their image"
+            notes.reduce(reason, "export the annotations again", path, where.line(int(columns.entries[i])))
 
 
 def _slots(

@@ -81,6 +81,9 @@ class Reader:
     read: Callable[[Tree, Sequence[str], Images], Found]
 
 
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+
+
 class Notes:
     """Findings while reading, at most 1,000 a code with the number of all, and the account that they make up.
 
@@ -188,8 +191,10 @@ class Notes:
 
     def _count(self, kind: str, reason: str, n: int, path: str, line: int | None) -> None:
         if n:
-            before = self._reasons[kind].get(reason, Reason(reason, 0, path, line))
-            self._reasons[kind][reason] = Reason(reason, before.n + n, before.path, before.line)
+            # What was found stands in the text of the first, and makes no reason of its own of each value.
+            key = _QUOTED.sub("''", reason)
+            before = self._reasons[kind].get(key, Reason(reason, 0, path, line))
+            self._reasons[kind][key] = Reason(before.text, before.n + n, before.path, before.line)
 
     def _note_once(
         self,

@@ -178,7 +178,10 @@ def _class_names(
             except (TypeError, ValueError):
                 raise DatasetError(f"expected class ids as keys of names in {config!r}", fix="mend it") from None
             if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
-                raise DatasetError(f"expected class ids from 0 in {config!r}, found {min(by_id)}", fix="mend it")
+                wrong = min(by_id) if min(by_id) < 0 else max(by_id)
+                raise DatasetError(
+                    f"expected class ids from 0 to 1,000,000 in {config!r}, found {str(wrong)[:40]}", fix="mend it"
+                )
             listed = [by_id.get(i, f"class_{i}") for i in range(max(by_id, default=-1) + 1)]
         if isinstance(listed, str) and str(content.get("nc")) == "1":
             listed = [listed]
@@ -236,7 +239,7 @@ def _parts_of(
     for split in parts:
         again: dict[SplitName, int] = {}
         for place in _places(content, split):
-            several = _resolve(place, below, str(content.get("path") or ""), tree, images)
+            several = _resolve(place, below, str(content.get("path") or ""), tree, images, notes)
             if not several:
                 text = f"{split} is {place!r}, where there are no images"
                 notes.add("missing_part", text, "add them, or take the line out", config, severity="warning")
@@ -259,7 +262,7 @@ def _parts_of(
     return list(found.items())
 
 
-def _resolve(place: str, below: str, root: str, tree: Tree, images: Images) -> list[str]:
+def _resolve(place: str, below: str, root: str, tree: Tree, images: Images, notes: Notes) -> list[str]:
     """Find a folder or list of images: from `path`, from where the file lies, or, as Roboflow's, from one above."""
     place = place.replace("\\", "/")
     plain = place
@@ -269,9 +272,7 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images) -> l
         for way in dict.fromkeys((place, plain)):
             where = posixpath.normpath(posixpath.join(start, way)).strip("/")
             if way.endswith(".txt") and where in tree.names():
-                lines = decode_text(tree.content(where), where).splitlines()
-                named = (images.find(line.strip(), near=posixpath.dirname(where)) for line in lines if line.strip())
-                return [n for n in named if n is not None]
+                return _listed(where, tree, images, notes)
             if not where.startswith("..") and (several := images.below(where)):
                 return several
     # An absolute path of the machine that wrote it: its last folders are here too.
@@ -280,6 +281,20 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images) -> l
         if several := images.below("/".join(parts[k:])):
             return several
     return []
+
+
+def _listed(path: str, tree: Tree, images: Images, notes: Notes) -> list[str]:
+    """Return the images that a list names, one a line; those that are not there are noted."""
+    found = []
+    for number, line in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
+        if not line.strip():
+            continue
+        name = images.find(line.strip(), near=posixpath.dirname(path))
+        if name is None:
+            notes.miss(line.strip()[:200], 0, "add the file, or remove its line", path, number)
+        else:
+            found.append(name)
+    return found
 
 
 def _expected(name: str) -> str:

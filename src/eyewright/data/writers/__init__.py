@@ -48,7 +48,8 @@ def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -
         work = Work(dataset, stage, advance=advance)
         writer(work)
     lost = tuple(f"{reason} ({n})" for reason, n in work.lost.items())
-    return Written(out, dataset.task, len(dataset), work.objects, lost)
+    unusable = work.unusable if work.unusable.n else None
+    return Written(out, dataset.task, len(dataset), work.objects, lost, unusable=unusable)
 
 
 WRITERS: MappingProxyType[str, tuple[tuple[str, ...], Callable[[Work], None]]] = MappingProxyType(

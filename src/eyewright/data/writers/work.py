@@ -5,14 +5,14 @@ __all__ = ["IGNORED", "Work", "Written", "objects_of_mask", "part_of", "short"]
 import posixpath
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from eyewright.core.files import write_staged
 from eyewright.core.progress import Progress
-from eyewright.data.account import Account
+from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.marks import usable_objects
 from eyewright.data.objects import Objects, Outline
@@ -22,6 +22,9 @@ from eyewright.imaging.rasters import encode_counts
 
 IGNORED = 255
 """The class id of pixels that count for nothing."""
+
+
+_UNUSABLE = "boxes without area or outside their image, or there twice"
 
 
 @dataclass
@@ -35,17 +38,22 @@ class Written:
     lost: tuple[str, ...]
     complete: bool = True
     account: Account = field(default_factory=Account)
+    unusable: Reason | None = None
 
 
 @dataclass
 class Work:
-    """A conversion on its way: where to write, what to write, what was lost so far by reason."""
+    """A conversion on its way: where to write, what to write, what was lost so far by reason.
+
+    `unusable` counts the objects that the reader read and that no format is given, since nothing can use them.
+    """
 
     dataset: Dataset
     root: Path
     lost: Counter[str] = field(default_factory=Counter)
     objects: int = 0
     names: dict[str, str] = field(default_factory=dict)
+    unusable: Reason = field(default_factory=lambda: Reason(_UNUSABLE, 0))
     advance: Progress = lambda steps, text: None
 
     def each(self) -> Iterator[tuple[int, Sample, tuple[int, int]]]:
@@ -64,7 +72,9 @@ class Work:
         given = self.dataset.objects(index, size_hw)
         found = usable_objects(given, size_hw)
         if len(found) < len(given):
-            self.lost["boxes without area, or there twice"] += len(given) - len(found)
+            if not self.unusable.n:
+                self.unusable = replace(self.unusable, path=given.place(0)[0] or self.dataset.samples[index].id)
+            self.unusable = replace(self.unusable, n=self.unusable.n + len(given) - len(found))
         self.objects += len(found)
         return found
 
