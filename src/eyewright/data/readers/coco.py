@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Objects, Outline, no_objects
 from eyewright.data.readers.coco_outlines import box_of, key_point_box, outline_of, shown_outlines
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, number, split_of
+from eyewright.data.readers.listing import BAD_JSON, LARGEST, Found, Images, Marked, Notes, number, split_of
 from eyewright.data.readers.yolo_lines import named_ids
 from eyewright.data.texts import json_problem, plain_json, truth, word
 from eyewright.data.tree import Tree
@@ -312,7 +312,7 @@ def _strict_rows(part: Any) -> _Rows | None:
     except BAD_JSON:
         return None
     boxes = np.array([a.bbox for a in found], np.float64).reshape(-1, 4)
-    if not np.isfinite(boxes).all():
+    if not (np.abs(boxes) <= LARGEST).all():
         return None
     crowd = np.array([bool(a.iscrowd) for a in found], bool)
     boxes[:, 2:] += boxes[:, :2]

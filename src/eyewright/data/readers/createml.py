@@ -2,7 +2,6 @@
 
 __all__ = ["is_createml", "read_createml"]
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.gathering import Gathered
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, is_coordinate
 from eyewright.data.tree import Tree
 
 _LOOKED_AT = 50
@@ -105,6 +104,6 @@ def _rows(image: _Image, gathered: Gathered, path: str, line: int) -> Iterator[R
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not math.isfinite(float(value)):
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not is_coordinate(float(value)):
         raise DatasetError(f"expected a number, found {str(value)[:40]!r}")
     return float(value)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Outline
 from eyewright.data.readers.gathering import Gathered, Size, rotated
-from eyewright.data.readers.listing import SPLITS, Found, Images, Row, TextLines
+from eyewright.data.readers.listing import SPLITS, Found, Images, Row, TextLines, is_coordinate
 from eyewright.data.readers.markup import read_elements
 from eyewright.data.tree import Tree
 from eyewright.imaging.rasters import encode_counts
@@ -205,7 +205,7 @@ def _mask(given: Mapping[str, str], stated: Size | None) -> tuple[list[float], O
 
 def _number(text: str) -> float:
     value = float(text)
-    if not math.isfinite(value):
+    if not is_coordinate(value):
         raise DatasetError(f"expected a number, found {text!r}")
     return value
 

@@ -31,6 +31,7 @@ from eyewright.data.readers.listing import (
 from eyewright.data.texts import json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import probe_image, read_labels
+from eyewright.imaging.headers import Limits
 from eyewright.imaging.rasters import encode_counts
 
 _CIRCLE_POINTS = 64
@@ -168,6 +169,9 @@ class _Reading(msgspec.Struct):
                 self.stated_hw = probe_image(self.tree.content(self.name)).size_hw
             except EyewrightError as error:
                 raise DatasetError(f"a mask of an image whose size is not known: {error.message}") from None
+        height, width = self.stated_hw
+        if height * width > Limits().pixels:
+            raise DatasetError(f"a mask of an image of {width}x{height} pixels is none that can be read")
         return self.stated_hw
 
 

@@ -3,6 +3,7 @@
 __all__ = [
     "BAD_JSON",
     "EXTENSIONS",
+    "LARGEST",
     "SPLITS",
     "Found",
     "Images",
@@ -10,6 +11,7 @@ __all__ = [
     "Notes",
     "Row",
     "TextLines",
+    "is_coordinate",
     "number",
     "objects_of",
     "split_of",
@@ -80,6 +82,9 @@ class Reader:
     reads: Callable[[Tree, Sequence[str]], bool]
     read: Callable[[Tree, Sequence[str], Images], Found]
 
+
+LARGEST = 1e9
+"""No image has more pixels than this along a side, by far."""
 
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
@@ -230,7 +235,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def number(value: object) -> float:
-    """Return a finite number, also one that is written as text.
+    """Return a number that a coordinate can be, also one that is written as text.
 
     Raises:
         ValueError: anything else.
@@ -247,9 +252,15 @@ def number(value: object) -> float:
         result = float(value)
     except OverflowError:
         result = math.inf
-    if not math.isfinite(result):
-        raise ValueError(f"expected a finite number, found {result}")
+    if not is_coordinate(result):
+        shown = "one beyond 1,000,000,000" if abs(result) > LARGEST else str(result)
+        raise ValueError(f"expected a number, found {shown}")
     return result
+
+
+def is_coordinate(value: float) -> bool:
+    """Tell whether a number can be one of an image: finite, and so small that areas and sums of it are finite too."""
+    return abs(value) <= LARGEST
 
 
 def objects_of(rows: Sequence[Row], lines: Lines | None, *, relative: bool = False) -> Objects:

@@ -31,6 +31,7 @@ from eyewright.data.texts import decode_text, json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import read_labels
 
+_MOST_NUMBERS = 2**16
 IGNORE = 255
 """What a pixel that counts for nothing is given."""
 # What masks hold where nothing is labelled: 255, and -1 in the widths that files have.
@@ -78,10 +79,11 @@ class MaskFile:
             UnreadableImageError: it cannot be decoded, or is in colour.
         """
         values = self.values()
-        lookup = np.full(max(256, *self.table, 0) + 2, IGNORE, np.uint8)
-        for value, label in self.table.items():
-            if value >= 0:
-                lookup[value] = label
+        # No picture of 8 or 16 bits holds a larger number, and a table as long as one would not fit.
+        table = {v: label for v, label in self.table.items() if 0 <= v < _MOST_NUMBERS}
+        lookup = np.full(max(256, *table, 0) + 2, IGNORE, np.uint8)
+        for value, label in table.items():
+            lookup[value] = label
         # The last place is no class's: what is negative or larger than every class has it.
         last = len(lookup) - 1
         ids: NDArray[np.uint8] = lookup[np.where((values >= 0) & (values < last), values, last).astype(np.int64)]

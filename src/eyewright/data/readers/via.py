@@ -17,7 +17,7 @@ import numpy as np
 from eyewright.core.errors import DatasetError
 from eyewright.data.objects import Outline
 from eyewright.data.readers.gathering import Gathered, rotated
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, is_coordinate
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
@@ -211,6 +211,6 @@ def _shape(kind: str, given: Mapping[str, Any]) -> tuple[list[float], Outline | 
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not math.isfinite(float(value)):
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not is_coordinate(float(value)):
         raise DatasetError(f"expected a number, found {str(value)[:40]!r}")
     return float(value)
