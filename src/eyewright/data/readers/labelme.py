@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import DatasetError, EyewrightError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.data.objects import Outline
 from eyewright.data.readers.listing import (
     BAD_JSON,
@@ -78,7 +78,13 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
     kept: list[tuple[str, str, list[Row], tuple[int, int] | None]] = []
     outlined, seen = False, set()
     for path in files:
-        data, odd = plain_json(tree.content(path))
+        try:
+            data, odd = plain_json(tree.content(path))
+        except UnreadableImageError as error:
+            message = f"cannot be read: {error.message}; it is left out"
+            notes.leave_out("a file that cannot be read", "check the file", path, message=message,
+                            code="annotation", severity="error")  # fmt: skip
+            continue
         try:
             content = msgspec.json.decode(data, type=_File)
         except BAD_JSON as error:
