@@ -33,7 +33,7 @@ def _coco(folder: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("size", [[10**9, 10**9], [50, 40]])
+@pytest.mark.parametrize("size", [[10**4, 10**4], [50, 40]])
 def test_run_lengths_of_another_size_cost_one_outline_and_not_the_dataset(tmp_path: Path, size: list[int]) -> None:
     def change(rows: list[dict[str, Any]]) -> None:
         rows[2]["segmentation"] = {"size": size, "counts": [size[0] * size[1]]}
@@ -108,3 +108,15 @@ def test_images_that_a_yolo_list_names_and_that_are_not_there_are_said(tmp_path:
     (tmp_path / "data.yaml").write_text("train: images\nnames: {0: cell, 99999999999: far}\n")
     with pytest.raises(DatasetError, match="found 99999999999"):
         open_dataset(tmp_path)
+
+
+def test_an_image_whose_name_fits_several_is_not_called_missing(tmp_path: Path) -> None:
+    folder = _coco(tmp_path / "data", lambda rows: None)
+    for copy in ("a", "b"):
+        (folder / "more" / copy).mkdir(parents=True)
+        (folder / "more" / copy / "0.png").write_bytes((folder / "images" / "0.png").read_bytes())
+    (folder / "images" / "0.png").unlink()
+    dataset = open_dataset(folder)
+    assert [(r.text, r.n) for r in dataset.account.dropped] == [("the name of their image fits several images", 2)]
+    (problem,) = [p for p in dataset.problems if p.code == "missing_image"]
+    assert "could be 'more/a/0.png' or 'more/b/0.png'" in problem.message

@@ -442,7 +442,9 @@ def _group(
     n_of = np.bincount(of_image[rows][slot_of < 0], minlength=len(listed))
     for k, entry in enumerate(listed):
         if of_entry[k] < 0:
-            notes.miss(entry.called, int(n_of[k]), "add the file, or remove its entry", path)
+            fix = "add the file, or remove its entry"
+            several = reading.images.candidates(entry.called)
+            notes.miss(entry.called, int(n_of[k]), fix, path, several=several)
     rows, slot_of = rows[slot_of >= 0], slot_of[slot_of >= 0]
     rows = rows[np.argsort(slot_of, kind="stable")]
     starts = np.searchsorted(np.sort(slot_of), np.arange(len(slots) + 1))

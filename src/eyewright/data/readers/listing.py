@@ -153,9 +153,23 @@ class Notes:
         self._count("dropped", f"their image is left out: {reason}", n, path, line)
 
     def miss(
-        self, called: str, n: int, fix: str, path: str, line: int | None = None, *, why: str = "is not there"
+        self,
+        called: str,
+        n: int,
+        fix: str,
+        path: str,
+        line: int | None = None,
+        *,
+        why: str = "is not there",
+        several: Sequence[str] = (),
     ) -> None:
-        """Note an image that is not there, with its `n` annotations."""
+        """Note an image that is not there, or that could be any of `several`, with its `n` annotations."""
+        if len(several) > 1:
+            text = f"image {called!r} with {n} annotation{'s' * (n != 1)} could be {several[0]!r} or {several[1]!r}"
+            self.add("missing_image", text, "write its path from the folder of this file", path, line)
+            self._count("left_out", "its name fits several images", 1, path, line)
+            self._count("dropped", "the name of their image fits several images", n, path, line)
+            return
         text = f"image {called!r} with {n} annotation{'s' * (n != 1)} {why}"
         self.add("missing_image", text, fix, path, line)
         self._count("left_out", "it is listed and not there", 1, path, line)
