@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError, spelling_hint
 from eyewright.core.labels import LabelSpace
-from eyewright.data.account import Account
+from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import BACKGROUND, Dataset, Sample, SplitName
 from eyewright.data.ignoring import ignore_classes
 from eyewright.data.objects import Objects
@@ -39,6 +39,7 @@ from eyewright.data.tables import (
     read_label_tables,
     table_rows,
 )
+from eyewright.data.texts import as_text, is_text
 from eyewright.data.tree import ArrayTree, FolderTree, Tree, ZipTree
 from eyewright.imaging.headers import FORMATS
 
@@ -339,7 +340,7 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None, cho
             continue
         depth = label_depth or next(d for d in range(1, len(folders) + 1) if "/".join(folders[:d]) in direct)
         # Two systems may write one name in two ways: é as one character, or as e and an accent.
-        names_of[name] = unicodedata.normalize("NFC", "/".join(folders[:depth]))
+        names_of[name] = unicodedata.normalize("NFC", as_text("/".join(folders[:depth])))
     if not names_of:
         instead = f"expected a folder a class, found {len(images)} images without one"
         if (read := _labelled_by_table(tree, names, instead)) is not None:
@@ -359,6 +360,7 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None, cho
     for name, label in names_of.items():
         split = SPLITS[parts[name][0].lower()] if has_splits else None
         samples.append(Sample(name, ids[label], split, group=None))
+    odd = sum(not is_text(posixpath.dirname(name)) for name in names_of)
     notes = []
     if any("/" in n for n in labels.names):
         tops_n = len({n.split("/")[0] for n in labels.names})
@@ -376,7 +378,11 @@ def _from_folders(tree: Tree, names: Sequence[str], label_depth: int | None, cho
         notes=tuple(notes),
         skipped=(*skipped, *outside),
         empty_classes=empty,
-        account=Account(len(samples), left_out=left_out_images(outside, "it lies outside every class folder")),
+        account=Account(
+            len(samples),
+            repaired=(Reason("a folder whose name is not UTF-8, read as Windows-1252", odd),) if odd else (),
+            left_out=left_out_images(outside, "it lies outside every class folder"),
+        ),
     )
 
 

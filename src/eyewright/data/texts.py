@@ -3,7 +3,18 @@
 Every reader of annotations decodes through this module. What cannot be decoded for certain is refused by file and line.
 """
 
-__all__ = ["PlainJson", "decode_text", "decode_xml", "encoding_of", "json_problem", "plain_json", "truth", "word"]
+__all__ = [
+    "PlainJson",
+    "as_text",
+    "decode_text",
+    "decode_xml",
+    "encoding_of",
+    "is_text",
+    "json_problem",
+    "plain_json",
+    "truth",
+    "word",
+]
 
 import codecs
 import math
@@ -172,6 +183,20 @@ def word(value: object) -> str | None:
     if isinstance(value, str):
         return unicodedata.normalize("NFC", " ".join(value.split("\n")).strip()) or None
     return None
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a file's name is Unicode, and not bytes of another encoding."""
+    return not any("\udc80" <= c <= "\udcff" for c in name)
+
+
+def as_text(name: str) -> str:
+    """Return a file's name as Unicode: one that is not UTF-8 is read as Windows-1252, whose bytes are all something.
+
+    >>> as_text("caf\\udce9"), as_text("café")
+    ('café', 'café')
+    """
+    return name if is_text(name) else name.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
 def truth(value: object) -> bool | None:
