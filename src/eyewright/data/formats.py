@@ -106,7 +106,9 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
     try:
         names = tree.names()
     except OSError as error:
-        raise DatasetError(f"cannot list {str(path)!r}: {error.strerror}", fix="check its permissions") from error
+        place = error.filename if isinstance(error.filename, str) else str(path)
+        shown = place if len(place) < 300 else f"{place[:300]}…"
+        raise DatasetError(f"cannot list {shown!r}: {error.strerror}", fix="check its permissions") from error
     if not names:
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"

@@ -25,6 +25,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Images
+from eyewright.data.readers.plain import head_text
 from eyewright.data.targets.label import Label
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import FolderTree, Tree
@@ -136,6 +137,12 @@ def table_rows(tree: Tree, table: str) -> Iterator[tuple[int, dict[str, str]]]:
             except (ValueError, AttributeError):
                 raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="mend the line") from None
         return
+    if text[:4].lower() == "sep=":
+        # Excel's own line, which names the separator.
+        text = text.partition("\n")[2]
+        skipped = 1
+    else:
+        skipped = 0
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     # A table without a header begins with the name of an image.
@@ -143,14 +150,19 @@ def table_rows(tree: Tree, table: str) -> Iterator[tuple[int, dict[str, str]]]:
     names = ("path", "label", "split")[: first.count(separator) + 1] if bare else None
     reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=names, delimiter=separator)
     try:
+        columns = [c.strip() for c in reader.fieldnames or ()]
+        twice = next((c for c in columns if c and columns.count(c) > 1), None)
         for row in reader:
+            line = reader.line_num + skipped
             if None in row or None in row.values():
-                raise DatasetError(
-                    f"{table!r} line {reader.line_num} has another number of columns", fix="mend the line"
-                )
-            yield reader.line_num, {k.strip(): v.strip() for k, v in row.items()}
+                raise DatasetError(f"{table!r} line {line} has another number of columns", fix="mend the line")
+            yield line, {k.strip(): v.strip() for k, v in row.items()}
+            if twice is not None:
+                # After the first line: by that line a table is recognised, and then refused instead of passed over.
+                raise DatasetError(f"{table!r} has two columns called {twice!r}", fix="name them apart, or remove one")
     except csv.Error as error:
-        raise DatasetError(f"cannot read {table!r} line {reader.line_num}: {error}", fix="mend the line") from None
+        line = reader.line_num + skipped
+        raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="mend the line") from None
 
 
 def _lies_elsewhere(tree: Tree, name: str) -> bool:
@@ -171,13 +183,31 @@ def _plain(column: str) -> str:
 
 
 def is_label_table(tree: Tree, table: str) -> bool:
-    """Tell whether a table has a column for the path and one for the label, by their usual names."""
+    """Tell whether a table has a column for the path and one for the label, by their usual names.
+
+    The first line decides also where the others cannot be decoded or read: such a table is refused with its line, and
+    not passed over for the folders that the images lie in.
+    """
     try:
         row = next(table_rows(tree, table), None)
     except DatasetError:
-        return False
-    path, label = (None, None) if row is None else _columns(row[1])
+        row = None
+    columns = _head(tree, table) if row is None else row[1]
+    path, label = _columns(columns)
     return path is not None and label is not None and _plain(path) in PATH_COLUMNS and _plain(label) in _LABEL_COLUMNS
+
+
+def _head(tree: Tree, table: str) -> dict[str, str]:
+    """Return the columns of a table's first line, whatever its encoding, each without a value."""
+    if table.lower().endswith(".jsonl"):
+        return {}
+    try:
+        text = head_text(tree.content(table))
+    except UnreadableImageError:
+        return {}
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(",;\t", key=first.count)
+    return {c.strip().strip('"'): "" for c in first.split(separator)}
 
 
 def names_images(tree: Tree, table: str, images: Images) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from eyewright.core.errors import DatasetError, EyewrightError, UsageError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError, UsageError
 from eyewright.core.installed import installed, open_installed
 from eyewright.data.readers.listing import Found, Images, Reader
 from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscapes, read_masks
@@ -145,10 +145,18 @@ def has_boxes(tree: Tree, table: str) -> bool:
     from eyewright.data.readers.via import is_via_table
 
     try:
-        head = head_text(tree.content(table), _HEAD)
+        head = head_text(_bytes_of(tree, table), _HEAD)
     except EyewrightError:
         return False
     return is_via_table(head) or box_table(head) is not None or has_coordinates(columns_of(head))
+
+
+def _bytes_of(tree: Tree, name: str) -> bytes:
+    """Return a file's bytes, nothing where it cannot be read: one bad file must not hide what the others are."""
+    try:
+        return tree.content(name)
+    except UnreadableImageError:
+        return b""
 
 
 def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool, *, alone: bool) -> Found | None:
@@ -164,26 +172,26 @@ def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool,
     few = sorted(files, key=lambda n: (n.count("/"), n))[:_LOOKED_AT]
     if len(files) <= _LOOKED_AT * 4:
         few = list(files)
-    coco = [f for f in few if is_coco(tree.content(f))]
+    coco = [f for f in few if is_coco(_bytes_of(tree, f))]
     if coco:
         return read_coco(tree, _one_each(coco), images, outlines=outlines, alone=alone)
-    studio = [f for f in few if is_label_studio(tree.content(f))]
+    studio = [f for f in few if is_label_studio(_bytes_of(tree, f))]
     if studio:
         return read_label_studio(tree, studio, images)
-    via = [f for f in few if is_via(tree.content(f))]
+    via = [f for f in few if is_via(_bytes_of(tree, f))]
     if via:
         return read_via(tree, via, images)
-    createml = [f for f in few if is_createml(tree.content(f))]
+    createml = [f for f in few if is_createml(_bytes_of(tree, f))]
     if createml:
         return read_createml(tree, createml, images)
-    if any(is_labelme(tree.content(f)) for f in few):
+    if any(is_labelme(_bytes_of(tree, f)) for f in few):
         return read_labelme(tree, files, images)
     return None
 
 
 def _read_xml(tree: Tree, names: Sequence[str], files: Sequence[str], images: Images) -> Found | None:
     few = sorted(files, key=lambda n: (n.count("/"), n))[: _LOOKED_AT * 4]
-    heads = {n: head_text(tree.content(n), _HEAD) for n in few}
+    heads = {n: head_text(_bytes_of(tree, n), _HEAD) for n in few}
     if any("<annotations" in head for head in heads.values()):
         from eyewright.data.readers.cvat import read_cvat
 
@@ -201,7 +209,7 @@ def _read_tables(tree: Tree, names: Sequence[str], files: Sequence[str], images:
     from eyewright.data.readers.box_tables import box_table, read_box_tables
     from eyewright.data.readers.via import is_via_table, read_via
 
-    heads = {n: head_text(tree.content(n), _HEAD) for n in files}
+    heads = {n: head_text(_bytes_of(tree, n), _HEAD) for n in files}
     via = [n for n in files if is_via_table(heads[n])]
     if via:
         return read_via(tree, via, images)
@@ -213,7 +221,7 @@ def _has_labels(tree: Tree, names: Sequence[str], images: Images) -> bool:
     """Tell whether text files beside the images are YOLO's, by what the first few hold: a class and fractions."""
     stems = {posixpath.splitext(n)[0] for n in images.names}
     beside = [n for n in names if n.lower().endswith(".txt") and posixpath.splitext(n)[0] in stems]
-    rows = [line.split() for n in beside[:_LOOKED_AT] for line in head_text(tree.content(n), 4096).splitlines()[:5]]
+    rows = [line.split() for n in beside[:_LOOKED_AT] for line in head_text(_bytes_of(tree, n), 4096).splitlines()[:5]]
     rows = [r for r in rows if r]
     return bool(rows) and all(_is_label(r) for r in rows)
 

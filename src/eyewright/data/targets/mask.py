@@ -32,6 +32,9 @@ _LOOKED_AT = 16
 _MOSTLY = 0.5
 
 
+_MOST_NUMBERS = 2**16
+
+
 @dataclass(frozen=True)
 class MaskFile:
     """The mask of one image: a file of the tree, and the class id of each value that it may hold.
@@ -50,10 +53,11 @@ class MaskFile:
             UnreadableImageError: it cannot be decoded, or is in colour.
         """
         values = self.values()
-        lookup = np.full(max(256, *self.table, 0) + 2, IGNORE, np.uint8)
-        for value, label in self.table.items():
-            if value >= 0:
-                lookup[value] = label
+        # No picture of 8 or 16 bits holds a larger number, and a table as long as one would not fit.
+        table = {v: label for v, label in self.table.items() if 0 <= v < _MOST_NUMBERS}
+        lookup = np.full(max(256, *table, 0) + 2, IGNORE, np.uint8)
+        for value, label in table.items():
+            lookup[value] = label
         # The last place is no class's: what is negative or larger than every class has it.
         last = len(lookup) - 1
         ids: NDArray[np.uint8] = lookup[np.where((values >= 0) & (values < last), values, last).astype(np.int64)]
