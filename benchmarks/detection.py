@@ -28,13 +28,13 @@ def coco_numbers(bundle: ew.Bundle, dataset: ew.Dataset) -> tuple[float, float]:
     from pycocotools.cocoeval import COCOeval
 
     from eyewright.core.predictor import predict_everything
-    from eyewright.evaluation.scenes import true_objects
+    from eyewright.tasks.box_results import true_objects
 
     truth, found = [], []
     dataset = dataset.relabelled(bundle.labels)
     for i in range(len(dataset)):
         image = dataset.image(i)
-        real = true_objects(dataset, i, image.shape[:2])
+        real = true_objects(dataset, i, image.shape[:2], outlined=False)
         for box, label, crowd, area in zip(real.boxes, real.labels, real.crowd, real.area(), strict=True):
             row = {"image_id": i, "category_id": int(label), "bbox": [*box[:2], *(box[2:] - box[:2])]}
             truth.append({**row, "id": len(truth) + 1, "iscrowd": int(crowd), "area": float(area)})

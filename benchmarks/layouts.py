@@ -1,10 +1,12 @@
 """What `convert` writes, opened by other people's tools in their own environments: images, boxes and class names.
 
-    python benchmarks/layouts.py --datumaro PYTHON --supervision PYTHON
+    python benchmarks/layouts.py --datumaro PYTHON --supervision PYTHON --fiftyone PYTHON
 
-PYTHON is the interpreter of an environment with datumaro, or with supervision and pycocotools. Each tool opens the
-folders unchanged, by its own importer. The script ends with 1 if one of them finds another number of images or objects,
-or other classes.
+PYTHON is the interpreter of an environment with datumaro, with supervision and pycocotools, or with fiftyone and
+pycocotools. Each tool opens the folders unchanged, by its own importer. FiftyOne's importers are iterated without its
+database, which needs a MongoDB server. Outlines in YOLO's layout are opened by supervision and FiftyOne; Datumaro's
+importer accepts lines of five numbers only (1.13, `plugins/data_formats/yolo/importer.py`). The script ends with 1 if
+one of them finds another number of images or objects, or other classes.
 """
 
 import argparse
@@ -50,7 +52,9 @@ def put(name, data):
 for part in ("train", "val"):
     file = f"{root}/coco/annotations/instances_{part}.json"
     put("coco", D.from_coco(f"{root}/coco/images/{part}", file, force_masks=True))
-    put("yolo", D.from_yolo(f"{root}/yolo/images/{part}", f"{root}/yolo/labels/{part}", f"{root}/yolo/data.yaml"))
+    for name, masks in (("yolo", False), ("yolo-outlines", True)):
+        folders = f"{root}/{name}/images/{part}", f"{root}/{name}/labels/{part}", f"{root}/{name}/data.yaml"
+        put(name, D.from_yolo(*folders, force_masks=masks))
     sys.stdout = sys.stderr
     coco = COCO(file)
     assert all(coco.annToMask(a).any() for a in coco.loadAnns(coco.getAnnIds()))
@@ -58,6 +62,36 @@ for part in ("train", "val"):
 put("voc", D.from_pascal_voc(f"{root}/voc/JPEGImages", f"{root}/voc/Annotations"))
 for row in found.items():
     print(json.dumps(row))
+"""
+
+
+FIFTYONE = """
+import json, os, sys
+os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
+from fiftyone.utils.coco import COCODetectionDatasetImporter as Coco
+from fiftyone.utils.voc import VOCDetectionDatasetImporter as Voc
+from fiftyone.utils.yolo import YOLOv5DatasetImporter as Yolo
+root, found = sys.argv[1], {}
+def put(name, importer, key="detections", shape=None):
+    one = found.setdefault(name, {"images": 0, "objects": 0, "classes": set()})
+    with importer:
+        for path, _, labels in importer:
+            assert os.path.isfile(path)
+            marks = labels[key] if isinstance(labels, dict) else getattr(labels, key)
+            assert shape is None or all(getattr(m, shape) is not None and len(getattr(m, shape)) for m in marks)
+            one["images"] += 1
+            one["objects"] += len(marks)
+            one["classes"] |= {m.label for m in marks}
+for part in ("train", "val"):
+    file = f"{root}/coco/annotations/instances_{part}.json"
+    coco = Coco(data_path=f"{root}/coco/images/{part}", labels_path=file, label_types=["segmentations"])
+    put("coco", coco, shape="mask")
+    put("yolo", Yolo(dataset_dir=f"{root}/yolo", yaml_path="data.yaml", split=part))
+    outlines = Yolo(dataset_dir=f"{root}/yolo-outlines", yaml_path="data.yaml", split=part, label_type="polylines")
+    put("yolo-outlines", outlines, key="polylines", shape="points")
+put("voc", Voc(dataset_dir=f"{root}/voc", data_path="JPEGImages", labels_path="Annotations"))
+for name, one in found.items():
+    print(json.dumps([name, {**one, "classes": sorted(one["classes"])}]))
 """
 
 
@@ -84,15 +118,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datumaro", metavar="PYTHON")
     parser.add_argument("--supervision", metavar="PYTHON")
+    parser.add_argument("--fiftyone", metavar="PYTHON")
     given = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         source = make(Path(folder, "source"))
-        for to, task in (("coco", "instance"), ("voc", "detect"), ("yolo", "detect")):
-            lifecycle.convert(source, to=to, out=Path(folder, to), task=task)
-        for tool, python, script in (
-            ("datumaro", given.datumaro, DATUMARO),
-            ("supervision", given.supervision, SUPERVISION),
+        for name, task in (("coco", "instance"), ("voc", "detect"), ("yolo", "detect"), ("yolo-outlines", "instance")):
+            lifecycle.convert(source, to=name.partition("-")[0], out=Path(folder, name), task=task)
+        for tool, python, script, expected in (
+            ("datumaro", given.datumaro, DATUMARO, 3),
+            ("supervision", given.supervision, SUPERVISION, 4),
+            ("fiftyone", given.fiftyone, FIFTYONE, 4),
         ):
             if python is None:
                 continue
@@ -100,8 +136,8 @@ def main() -> int:
             rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
             for name, found in rows:
                 wrong += found != EXPECTED
-                print(f"{tool:12} {name:5} {'same' if found == EXPECTED else found}")
-            if done.returncode or len(rows) != 3:
+                print(f"{tool:12} {name:13} {'same' if found == EXPECTED else found}")
+            if done.returncode or len(rows) != expected:
                 wrong += 1
                 print(f"{tool:12} failed: {done.stderr.strip().splitlines()[-1:]}")
     return int(wrong > 0)

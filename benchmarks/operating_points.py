@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from eyewright.core.predictor import predict_everything
 from eyewright.data import Dataset
-from eyewright.evaluation.scenes import gather_scenes
+from eyewright.evaluation.results import gather_results
 from eyewright.lifecycle.datasets import data_of_run
 from eyewright.lifecycle.opening import load_run
 from eyewright.metrics.masks import FOUND_IOU, image_confusion
-from eyewright.metrics.matching import match_detections
 from eyewright.metrics.points import choose_point, group_numbers
 
 
@@ -47,9 +46,8 @@ def answers(predictor: Any, data: Dataset) -> list[Answered]:
     """Return the answers of every class but the background."""
     n = len(predictor.labels)
     if data.task != "segment":
-        scenes, _ = gather_scenes(predictor, data)
-        found, truth, near = ([getattr(s, k) for s in scenes] for k in ("found", "truth", "overlap"))
-        m = match_detections(found, truth, n, areas=("all",), thresholds=np.array([0.5]), overlaps=near)
+        (results,) = gather_results([predictor], data, looks=False)
+        m = results.matched(np.array([0.5]))  # type: ignore[attr-defined]
         kept = [~c.ignored[0, 0] for c in m.classes]
         return [
             Answered(c.scores[k], c.right[0, 0, k], c.images[k], c.truths[0])

@@ -18,7 +18,7 @@ from eyewright.imaging import encode_image
 KEYS = {"verb", "ok", "seconds", "task", "out", "metrics", "findings", "predictions", "error"}
 EXTRA = {
     "compare": {"comparison"},
-    "models": {"models"},
+    "models": {"models", "tasks"},
     "formats": {"formats"},
     "info": {"info"},
     "explain": {"explanations"},
@@ -389,7 +389,7 @@ def test_a_closed_pipe_is_no_error(walked) -> None:  # type: ignore[no-untyped-d
         ("eyewright.data.audit", "audit_dataset"),
         ("eyewright.training.session", "build_cache"),
         ("eyewright.training.session", "fit_temperature"),
-        ("eyewright.evaluation.evaluator", "report_predictions"),
+        ("eyewright.evaluation.evaluator", "gather_results"),
         ("eyewright.explanation.methods", "explain_images"),
         ("eyewright.exporting.bundle_writer", "export_onnx"),
         ("eyewright.exporting.bundle_writer", "check_parity"),

@@ -9,6 +9,7 @@ import pytest
 from tests.data.test_more_readers import boxes, picture, put
 
 from eyewright.cli import main
+from eyewright.core.errors import DatasetError
 from eyewright.data import Dataset, audit_dataset, open_dataset, scan_dataset
 from eyewright.data.account import Account, Reason
 from eyewright.data.writers.masks import encode_classes
@@ -220,3 +221,137 @@ def test_a_yolo_class_may_be_given_by_its_name(tmp_path: Path) -> None:
     ]
     assert (data.account.read, data.account.n_dropped) == (4, 1)
     assert "a class that is given by its name (3;" in texts(data.account.repaired)
+
+
+@pytest.mark.parametrize(("suffix", "whole"), [("xml", voc("bolt")), ("json", None)])
+def test_an_image_whose_annotation_file_is_broken_is_left_out_once(
+    tmp_path: Path, suffix: str, whole: str | None
+) -> None:
+    shape = {"label": "bolt", "points": [[3, 4], [20, 30]], "shape_type": "rectangle"}
+    whole = whole or json.dumps({"imagePath": "one.png", "shapes": [shape]})
+    put(picture(tmp_path, "one.png"), f"one.{suffix}", whole)
+    put(picture(tmp_path, "two.png"), f"two.{suffix}", whole[: len(whole) // 2])
+    data = open_dataset(tmp_path)
+    assert [(r.text, r.n, r.path) for r in data.account.left_out] == [
+        ("a file that cannot be read", 1, f"two.{suffix}")
+    ]
+    assert [f.path for f in data.problems if f.code != "image_name"] == [f"two.{suffix}"]
+
+
+def _converted(folder: Path, to: str, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, object]]:
+    code = main(["convert", str(folder), "--to", to, "--out", str(folder.parent / f"out-{to}"), "--json", *more])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_run_lengths_of_another_size_leave_their_box_and_the_other_shapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stated: bool
+) -> None:
+    lengths = {"size": [40, 64], "counts": [405, 20, 2135]}
+    triangle = [[20, 20, 30, 20, 30, 30]]
+    content = coco(
+        {"bbox": [5, 6, 10, 8], "segmentation": lengths}, {"bbox": [20, 20, 10, 10], "segmentation": triangle}
+    )
+    if not stated:
+        content["images"] = [{"id": 4, "file_name": "one.png"}]
+    put(picture(tmp_path / "in", "one.png"), "marks.json", content)
+    code, told = _converted(tmp_path / "in", "coco", capsys)
+    assert (code, told["objects"]) == (1, 2)
+    assert [text for text in told["lost"] if "run lengths of another size than the image's (1; marks.json" in text]  # type: ignore[attr-defined]
+    written = json.loads((tmp_path / "out-coco/annotations/instances_all.json").read_text())["annotations"]
+    assert [(a["bbox"], bool(a["segmentation"])) for a in written] == [([5, 6, 10, 8], False), ([20, 20, 10, 10], True)]
+
+
+def test_outlines_of_which_none_can_be_used_are_named_where_boxes_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lengths = {"size": [40, 64], "counts": [405, 20, 2135]}
+    put(picture(tmp_path / "in", "one.png"), "marks.json", coco({"bbox": [5, 6, 10, 8], "segmentation": lengths}))
+    code, told = _converted(tmp_path / "in", "coco", capsys)
+    assert (code, told["task"], told["objects"]) == (1, "detect", 1)
+    assert "run lengths of another size" in str(told["lost"])
+    with pytest.raises(DatasetError, match="found none that can be used: run lengths of another size"):
+        open_dataset(tmp_path / "in", task="instance")
+
+
+def test_a_value_of_a_mask_that_no_class_has_is_in_the_account(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in", "images/a.png")
+    (tmp_path / "in/masks").mkdir()
+    mask = np.zeros((48, 64), np.uint8)
+    mask[5:20, 5:20], mask[30:40, 5:20] = 1, 7
+    (tmp_path / "in/masks/a.png").write_bytes(encode_classes(mask))
+    put(tmp_path / "in", "classes.txt", "background\nbolt\n")
+    code, told = _converted(tmp_path / "in", "masks", capsys)
+    assert code == 1
+    assert "pixels of a value that no class has (1; masks/a.png)" in str(told["lost"])
+
+
+def test_convert_leaves_out_images_whose_mask_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    picture(folder, "images/a.png", "images/b.png", "images/c.png")
+    mask = np.zeros((48, 64), np.uint8)
+    mask[5:20, 5:20] = 1
+    (folder / "masks").mkdir()
+    for name, data in {"a": encode_classes(mask), "b": encode_classes(mask[:40]), "c": b"no picture"}.items():
+        (folder / f"masks/{name}.png").write_bytes(data)
+    put(folder, "classes.txt", "background\nbolt\n")
+    code, told = _converted(folder, "masks", capsys)
+    assert (code, told["images"]) == (1, 1)
+    assert any("masks cannot be used (2; images/b.png)" in text for text in told["lost"])  # type: ignore[attr-defined]
+
+
+def test_boxes_that_no_format_can_hold_are_in_the_account(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, empty = {"bbox": [5, 6, 10, 8]}, {"bbox": [30, 6, 0, 8]}
+    put(picture(tmp_path / "in", "one.png"), "marks.json", coco(whole, whole, empty))
+    code, told = _converted(tmp_path / "in", "voc", capsys)
+    account = Account.from_json(told["account"])  # type: ignore[arg-type]
+    assert (code, told["objects"]) == (1, 1)
+    assert (account.read, account.n_dropped) == (1, 2)
+    assert texts(account.dropped) == "boxes without area, or there twice (2; marks.json)"
+
+
+@pytest.mark.parametrize("kind", ["cvat", "createml", "via"])
+def test_numbers_with_a_decimal_comma_are_read_and_others_named_plainly(tmp_path: Path, kind: str) -> None:
+    good, bad = ("1,5", "2", "10", "12"), ("1px", "2", "10", "12")
+    names = {"cvat": ("xtl", "ytl", "xbr", "ybr")}.get(kind, ("x", "y", "width", "height"))
+    rows = [dict(zip(names, values, strict=True)) for values in (good, bad)]
+    if kind == "cvat":
+        inner = "".join(f'<box label="bolt" {" ".join(f"{k}={v!r}" for k, v in row.items())}/>' for row in rows)
+        text = f'<annotations><image id="0" name="one.png" width="64" height="48">{inner}</image></annotations>'
+        put(picture(tmp_path, "one.png"), "a.xml", text.replace("'", '"'))
+    elif kind == "createml":
+        content = [{"image": "one.png", "annotations": [{"label": "bolt", "coordinates": row} for row in rows]}]
+        put(picture(tmp_path, "one.png"), "a.createml.json", content)
+    else:
+        regions = [{"shape_attributes": {"name": "rect", **row}, "region_attributes": {"name": "bolt"}} for row in rows]
+        put(picture(tmp_path, "one.png"), "via.json", {"one.png9": {"filename": "one.png", "regions": regions}})
+    corner = {"cvat": (1.5, 2), "createml": (-3.5, -4), "via": (1.5, 2)}[kind]
+    assert [box[:2] for _, box in boxes(tmp_path)["one.png"]] == [list(corner)]
+    assert [r.text for r in open_dataset(tmp_path).account.dropped] == ["expected a number, found '1px'"]
+
+
+def test_an_image_of_another_part_is_not_meant_where_one_of_no_part_has_the_name(tmp_path: Path) -> None:
+    picture(tmp_path, "images/one.png", "images/val/one.png")
+    put(tmp_path, "annotations/instances_train.json", coco({"bbox": [5, 6, 10, 8]}))
+    put(tmp_path, "annotations/instances_val.json", coco({"bbox": [7, 6, 10, 8]}))
+    assert boxes(tmp_path) == {
+        "images/one.png": [("bolt", [5, 6, 15, 14])],
+        "images/val/one.png": [("bolt", [7, 6, 17, 14])],
+    }
+
+
+@pytest.mark.parametrize("first", ["img/a.png,,,,,", "img/a.png,1,2,30,40,bolt", "img/a.png,1,x,30,40,bolt"])
+def test_a_table_of_boxes_without_a_header_may_have_wrong_lines(tmp_path: Path, first: str) -> None:
+    picture(tmp_path, "img/a.png", "img/b.png", "img/c.png")
+    rows = [first, "img/b.png,3,4,20,30,bolt", "img/b.png,3,4,x,30,nut", "img/c.png,5,6,20,30,nut"]
+    put(tmp_path, "train.csv", "\n".join(rows) + "\n")
+    put(tmp_path, "classes.csv", "bolt,0\nnut,1\n")
+    data = open_dataset(tmp_path)
+    assert data.format == "csv-boxes"
+    wrong = sum("x" in row for row in rows)
+    given = sum(not row.endswith(",,,,,") for row in rows)
+    assert (data.account.read, data.account.n_dropped) == (given - wrong, wrong)

@@ -141,3 +141,51 @@ def test_what_was_written_in_two_ways_is_not_said_to_be_in_thousandths(tmp_path:
     found = coco(tmp_path, lambda *box: other(*box) if next(turn) % 3 == 0 else list(box))
     assert found
     assert not [f for f in found if "thousandths" in f.message or "per cent" in f.message]
+
+
+def _label_studio(x: float, y: float, w: float, h: float) -> dict[str, object]:
+    value = {"x": 100 * x, "y": 100 * y, "width": 100 * w, "height": 100 * h, "rotation": 0, "rectanglelabels": ["car"]}
+    return {"type": "rectanglelabels", "original_width": W, "original_height": H, "value": value}
+
+
+def _write_relative(folder: Path, kind: str) -> None:
+    """Write boxes in fractions of the sides (per cent for Label Studio) as another tool does, all inside the images."""
+    rows = [(i, (x / W, y / H, w / W, h / H)) for i, several in enumerate(boxes(12)) for x, y, w, h in several]
+    if kind == "label-studio":
+        tasks = [
+            {
+                "id": i,
+                "data": {"image": f"{i}.png"},
+                "annotations": [{"result": [_label_studio(*box) for k, box in rows if k == i]}],
+            }
+            for i in range(12)
+        ]
+        (folder / "export.json").write_text(json.dumps(tasks))
+        return
+    lines = [f"{i}.png,car,{x:.6f},{x + w:.6f},{y:.6f},{y + h:.6f}" for i, (x, y, w, h) in rows]
+    (folder / "boxes.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax\n" + "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("kind", ["label-studio", "csv-boxes"])
+def test_boxes_in_fractions_of_the_sides_are_not_taken_for_pixels(tmp_path: Path, kind: str) -> None:
+    write_images(tmp_path, 12)
+    _write_relative(tmp_path, kind)
+    assert open_dataset(tmp_path).format == kind
+    assert found_in(tmp_path) == []
+
+
+def test_label_studio_boxes_in_pixels_are_one_finding(tmp_path: Path) -> None:
+    write_images(tmp_path, 12)
+    tasks = [
+        {
+            "id": i,
+            "data": {"image": f"{i}.png"},
+            "annotations": [{"result": [_label_studio(*(v / 100 for v in box)) for box in several]}],
+        }
+        for i, several in enumerate(boxes(12))
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    (found,) = [f for f in found_in(tmp_path) if f.code == "box_format"]
+    assert found.path == "export.json"
+    assert "as [x, y, width, height] in pixels" in found.message
+    assert found.fix.startswith("write value as [x, y, width, height] in per cent of the image's sides")

@@ -245,3 +245,14 @@ def test_real_sets_are_read_as_their_readme_says(shared_data: Path) -> None:
     assert (len(mnist.train), len(mnist.test), len(mnist.labels)) == (60_000, 10_000, 10)
     omniglot = open_dataset(shared_data / "omniglot" / "images_background_small1.zip")
     assert (len(omniglot), len(omniglot.labels)) == (2720, 136)
+
+
+def test_a_zip_whose_names_begin_with_a_dot_or_have_backslashes(tmp_path: Path) -> None:
+    names = ("./set\\a\\1.png", "./set/a//2.png", ".\\set\\b\\3.png", "./set/./b/4.png")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for i, name in enumerate(names):
+            archive.writestr(name, encode_image(np.full((4, 4, 3), 40 * i, np.uint8)))
+        archive.writestr("../outside/c/5.png", PNG)
+    data = open_dataset(tmp_path / "x.zip")
+    assert by_class(data) == {"a": ["set/a/1.png", "set/a/2.png"], "b": ["set/b/3.png", "set/b/4.png"]}
+    assert data.image(1).mean() == 40

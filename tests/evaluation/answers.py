@@ -10,11 +10,12 @@ import numpy as np
 from eyewright.core import LabelSpace, Report
 from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
-from eyewright.evaluation.evaluator import report_predictions
-from eyewright.evaluation.scenes import Scene, report_masks, report_objects
+from eyewright.evaluation.reporting import Results, reporting_of
 from eyewright.metrics.masks import boundary_scores, image_confusion
 from eyewright.metrics.matching import Detected, box_overlaps
-from eyewright.tasks import ClassPrediction
+from eyewright.tasks.box_results import BoxResults, Scene
+from eyewright.tasks.class_results import ClassResults
+from eyewright.tasks.mask_results import MaskResults
 
 NAMES = ("bolt", "nut", "washer")
 MASKS = ("background", "crack", "dent")
@@ -22,19 +23,13 @@ MASKS = ("background", "crack", "dent")
 
 @dataclass
 class Answers:
-    """A dataset, and the report on what was answered for it, under any groups and distances."""
+    """A dataset, and the results of a model on it, from which a report is made under any groups and distances."""
 
     dataset: Dataset
-    measured: tuple[Any, ...]
+    results: Results
 
     def report(self, **options: Any) -> Report:
-        dataset = self.dataset
-        if dataset.task == "classify":
-            predictions, looks = self.measured
-            return report_predictions(predictions, dataset, labels=dataset.labels, looks=looks, **options)
-        if dataset.task == "segment":
-            return report_masks(dataset, *self.measured, **options)
-        return report_objects(dataset, *self.measured, points=np.full(len(NAMES), 0.4), **options)
+        return reporting_of(self.dataset.task).report(self.results, **options)
 
 
 def grouped(dataset: Dataset, groups: Sequence[str | None] | None) -> tuple[Sample, ...]:
@@ -55,17 +50,17 @@ def answers(
     """Draw what a model answers on `n` images; `skill` is how likely each image goes well (0.8 without it)."""
     rng = np.random.default_rng(seed)
     good = rng.random(n) < (np.full(n, 0.8) if skill is None else np.asarray(skill))
-    looks = list(zip(rng.uniform(50, 500, n).tolist(), rng.uniform(0, 255, n).tolist(), strict=True))
+    looks = tuple(zip(rng.uniform(50, 500, n).tolist(), rng.uniform(0, 255, n).tolist(), strict=True))
     tree = ArrayTree(Path("."), {"x": np.zeros((n, 4, 4), np.uint8)})
     if task == "classify":
         targets = rng.integers(3, size=n)
         said = np.where(good, targets, (targets + rng.integers(1, 3, size=n)) % 3)
         scores = rng.dirichlet([1.0, 1.0, 1.0], n) * 0.4 + 0.6 * np.eye(3)[said]
         space = LabelSpace(NAMES)
-        predictions = [ClassPrediction(p.astype(np.float32), space) for p in scores]
         samples = tuple(Sample(f"x/{i:06d}", int(t)) for i, t in enumerate(targets))
         data = Dataset(tree, samples, space, "drawn", "classify")
-        return Answers(_with(data, groups), (predictions, looks))
+        data = _with(data, groups)
+        return Answers(data, ClassResults(data, scores.astype(np.float32), looks))
     if task == "segment":
         tables, edges = [], []
         for i in range(n):
@@ -78,7 +73,8 @@ def answers(
             edges.append(boundary_scores(found, truth, 3))
         samples = tuple(Sample(f"x/{i:06d}", None) for i in range(n))
         data = Dataset(tree, samples, LabelSpace(MASKS), "drawn", task="segment")
-        return Answers(_with(data, groups), (np.stack(tables), np.stack(edges), looks))
+        data = _with(data, groups)
+        return Answers(data, MaskResults(data, np.stack(tables), np.stack(edges), looks))
     scenes = []
     for i in range(n):
         k = 1 + int(rng.integers(3))
@@ -99,7 +95,8 @@ def answers(
         scenes.append(Scene(found, true, box_overlaps(found.boxes, true.boxes)))
     samples = tuple(Sample(f"x/{i:06d}", None) for i in range(n))
     data = Dataset(tree, samples, LabelSpace(NAMES), "drawn", task=task)
-    return Answers(_with(data, groups), (scenes, looks))
+    data = _with(data, groups)
+    return Answers(data, BoxResults(data, tuple(scenes), looks, np.full(len(NAMES), 0.4)))
 
 
 def _with(dataset: Dataset, groups: Sequence[str | None] | None) -> Dataset:

@@ -8,9 +8,9 @@ import eyewright as ew
 from eyewright.core.errors import LeakError, UsageError
 from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
-from eyewright.evaluation.comparison import compare_scores
 from eyewright.evaluation.slices import slice_accuracy
 from eyewright.metrics import fisher_less, mcnemar_exact, paired_differences
+from eyewright.tasks.class_results import compare_scores
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (0, 5), (3, 9), (10, 10), (400, 460)])

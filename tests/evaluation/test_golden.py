@@ -9,8 +9,8 @@ import pytest
 from tests.evaluation.answers import answers
 
 from eyewright.core.jsonable import to_jsonable
-from eyewright.evaluation.comparison import compare_scores
 from eyewright.metrics import corrected_interval
+from eyewright.tasks.class_results import compare_scores
 
 GOLDEN = Path(__file__).with_name("golden.json")
 TASKS = ("classify", "detect", "instance", "segment")

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import write_shapes
-from tests.evaluation.answers import answers
+from tests.evaluation.answers import Answers, answers
 
 import eyewright as ew
 from eyewright.evaluation import render_html, render_markdown, summarise
-from eyewright.evaluation.comparison import compare_scores
 from eyewright.evaluation.novelty import Novelty
 from eyewright.evaluation.validation import choice_optimism
 from eyewright.lifecycle.datasets import data_of_run
 from eyewright.lifecycle.opening import load_run
 from eyewright.metrics.novelty import Nearness
+from eyewright.tasks.class_results import compare_scores
 
 TASKS = ("classify", "detect", "instance", "segment")
 N = 90
@@ -102,7 +102,8 @@ def test_a_class_tested_on_one_group_or_not_at_all_is_named() -> None:
         replace(s, target=0 if s.target == 2 else s.target, group="lone" if s.target == 1 else s.group)
         for s in made.dataset.samples
     ]
-    text = summarise(replace(made, dataset=replace(made.dataset, samples=tuple(samples))).report())
+    dataset = replace(made.dataset, samples=tuple(samples))
+    text = summarise(Answers(dataset, replace(made.results, dataset=dataset)).report())
     assert "Class “nut” is tested on one group." in text
     assert "No test image shows class “washer”: these numbers say nothing of it." in text
 
@@ -239,13 +240,13 @@ def test_a_validation_part_that_goes_otherwise_is_a_finding_with_its_cause() -> 
     right = np.arange(40) % 2 == 0
     dataset = replace(test.dataset, samples=test.dataset.samples[:40])
     far = Nearness(np.linspace(0.6, 0.9, 40), np.full(40, 0.9))
-    validation = Validation(dataset, right, right.astype(float), float(right.mean()), far)
+    validation = Validation(dataset, test.results, right.astype(float), float(right.mean()), far)
     training = {"metric": "accuracy", "epochs": 30}
     table = compare_validation(validation, test.dataset, report, training=training, near=distances)
     finding = validation_finding(table, "classify")
     assert finding is not None
     assert "validation images are less like the training images" in finding.message
     same = np.arange(40) % 20 != 0
-    alike = replace(validation, kept=same, scores=same.astype(float), value=0.95)
+    alike = replace(validation, scores=same.astype(float), value=0.95)
     table = compare_validation(alike, test.dataset, report, training=training, near=distances)
     assert validation_finding(table, "classify") is None

@@ -1,11 +1,14 @@
 """A format of outlines for a dataset of boxes: one refusal that leads somewhere."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from eyewright import lifecycle
+from eyewright.cli import main
 from eyewright.core.errors import UsageError
 from eyewright.imaging import encode_image
 
@@ -36,3 +39,24 @@ def test_a_damaged_image_is_counted_and_the_others_are_written(tmp_path) -> None
     written = lifecycle.convert(tmp_path / "set", to="imagefolder", out=tmp_path / "out")
     assert (written.images, written.complete) == (4, False)
     assert "images left out: images cannot be read (1; a/7.png)" in written.lost
+
+
+def test_a_folder_that_another_command_writes_to_is_refused_in_one_line(tmp_path, capsys) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / "0.png").write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8), format="PNG"))
+    command = ["convert", str(tmp_path / "set"), "--to", "imagefolder", "--out", str(tmp_path / "out"), "--quiet"]
+    hold = "import sys; from pathlib import Path; from eyewright.core.files import claimed_output as claim\n"
+    hold += "with claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        (sys.executable, "-c", hold, str(tmp_path / "out")), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert main(command) == 2
+        other.kill()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "another command is writing to" in line
+    assert not (tmp_path / "out").exists()
+    assert main(command) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "b"]

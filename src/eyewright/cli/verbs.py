@@ -11,6 +11,7 @@ from eyewright.cli import anywhere, doctoring, field, pictures, scenes
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
+from eyewright.cli.tables import task_table
 from eyewright.cli.terminal import (
     Result,
     finding,
@@ -421,8 +422,9 @@ def _frames(o: argparse.Namespace) -> Iterator[tuple[Any, str, Any, float | None
 def _models(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    found = lifecycle.models()
-    return {"models": found, "text": [f"{name:12} {about}" for name, about in found.items()]}
+    found, tasks = lifecycle.models(), lifecycle.tasks()
+    text = [*task_table(tasks), "", *(f"{name:12} {about}" for name, about in found.items())]
+    return {"tasks": tasks, "models": found, "text": text}
 
 
 def _formats(o: argparse.Namespace) -> Result:

@@ -16,22 +16,20 @@ from eyewright.core.report import Metric
 from eyewright.core.rng import generator
 from eyewright.core.task import MetricInfo, task_of
 from eyewright.data.dataset import Dataset
-from eyewright.evaluation.scene_comparison import Numbers, mask_numbers, object_numbers
+from eyewright.evaluation.reporting import Numbers, Results, reporting_of
+from eyewright.evaluation.results import gather_results
 from eyewright.evaluation.together import group_names
 from eyewright.imaging.steps.corrupt import CORRUPTIONS, corrupt
-from eyewright.metrics.bootstrap import ClassNumbers, Resampling, percentile_interval, resample, share_interval
+from eyewright.metrics.bootstrap import Resampling, percentile_interval, resample, share_interval
 from eyewright.metrics.groups import Kind
 
 _SHARES = frozenset({"accuracy", "balanced_accuracy", "f1_macro"})
 _BOUNDED = frozenset({"worst_class_recall", "ap", "ap50", "miou", "pixel_accuracy", "corruption"})
 _BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf), "brier": (0.0, 2.0), "ece": (0.0, 1.0)}
-_REPLICATES = 1000
-_CHUNK = 64
+_WITH_CORRUPTION = 200
 _SEVERITY = 3
 # Images are held in memory while candidates are tried on them.
 _HELD_BYTES = 400_000_000
-# A mask that differs in less than this share of the image looks the same.
-_SAME_SHARE = 0.01
 
 
 def metric_names(task: str) -> tuple[str, ...]:
@@ -90,11 +88,10 @@ class Judge:
     def __init__(self, parent: Predictor, dataset: Dataset, *, seed: int = 0, corruption: bool = False) -> None:
         self._dataset = _Held.of(dataset.relabelled(parent.labels))
         self._task = task_of(dataset.task)
-        self._labels = parent.labels
         self._seed = seed
         self._groups = group_names(dataset)
         self._worse = [_Corrupted.by(self._dataset, kind) for kind in CORRUPTIONS] if corruption else []
-        self._parent, self._shown = self._look(parent)
+        self._results, self._parent = self._look(parent)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -106,7 +103,7 @@ class Judge:
 
     def compare(self, candidate: Predictor) -> Judged:
         """Measure a candidate on the same images."""
-        numbers, shown = self._look(candidate)
+        results, numbers = self._look(candidate)
         n = len(self)
         ones = np.ones((1, n))
         first, second = self._parent(ones), numbers(ones)
@@ -126,19 +123,17 @@ class Judge:
                 spread = self._none_seen(name, plan)
                 low, high = low - spread, high + spread
             drops[name] = Metric(_number(value), _number(low), _number(high), n, method, groups=plan.n_groups)
-        return Judged(self._metrics(numbers), drops, tuple(self._changes(shown)), n, plan.n_groups)
+        changed = reporting_of(self._task.name).changed(self._results, results)
+        return Judged(self._metrics(numbers), drops, tuple(changed), n, plan.n_groups)
 
     def _plan(self) -> Resampling:
-        few = 200 if self._dataset.task != "classify" or self._worse else _REPLICATES
+        replicates = reporting_of(self._task.name).replicates
+        few = min(replicates, _WITH_CORRUPTION) if self._worse else replicates
         return resample(len(self), replicates=few, rng=generator(self._seed, "compression"), groups=self._groups)
 
     def _none_seen(self, name: str, plan: Resampling) -> float:
         """Return how large a share may be of which these images, or those of the rarest class, show nothing."""
-        asked = np.ones(len(self), bool)
-        if name == "worst_class_recall":
-            counts = {k: n for k, n in enumerate(self._dataset.counts().values()) if n}
-            rarest = min(counts, key=lambda k: counts[k])
-            asked = self._dataset.targets == rarest
+        asked = self._results.asked(name)
         return share_interval(np.zeros(len(self)), asked, plan.clusters)[1]
 
     def _metrics(self, numbers: Numbers) -> dict[str, Metric]:
@@ -155,35 +150,19 @@ class Judge:
             found[name] = Metric(*shown, len(self), plan.method, groups=plan.n_groups)
         return found
 
-    def _look(self, predictor: Predictor) -> tuple[Numbers, NDArray[np.float64]]:
-        numbers, shown = _numbers_of(predictor, self._dataset, self._labels)
+    def _look(self, predictor: Predictor) -> tuple[Results, Numbers]:
+        """Return what a model answers, and its numbers under weights of the images."""
+        (results,) = gather_results([predictor], self._dataset, looks=False)
+        numbers = results.numbers()
         if not self._worse:
-            return numbers, shown
+            return results, numbers
         main = self._task.main_metric
-        several = [_numbers_of(predictor, one, self._labels)[0] for one in self._worse]
+        several = [gather_results([predictor], one, looks=False)[0].numbers() for one in self._worse]
 
         def with_corruption(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
             return {**numbers(weights), "corruption": np.mean([n(weights)[main] for n in several], 0)}
 
-        return with_corruption, shown
-
-    def _changes(self, shown: NDArray[np.float64]) -> list[dict[str, Any]]:
-        names = self._labels.names
-        task = self._dataset.task
-        limit = {"classify": 0.0, "segment": _SAME_SHARE}.get(task, 0.5)
-        found = []
-        for i in np.flatnonzero(np.abs(shown - self._shown).max(1) > limit):
-            sample = self._dataset.samples[i]
-            row: dict[str, Any] = {"id": sample.id}
-            for when, answers in (("before", self._shown[i]), ("after", shown[i])):
-                if task == "classify":
-                    row[when] = names[int(answers.argmax())]
-                else:
-                    row[when] = {n: round(float(a), 4) for n, a in zip(names, answers, strict=True) if a > 0}
-            if task == "classify":
-                row["true"] = self._dataset.labels.names[sample.target]
-            found.append(row)
-        return found
+        return results, with_corruption
 
 
 def _worse(metric: MetricInfo, before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,40 +172,6 @@ def _worse(metric: MetricInfo, before: NDArray[np.float64], after: NDArray[np.fl
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _numbers_of(predictor: Predictor, dataset: Dataset, labels: Any) -> tuple[Numbers, NDArray[np.float64]]:
-    """Give a model's numbers under weights of the images, and what it answers for each, (N, C)."""
-    if dataset.task == "segment":
-        found, _, shown = mask_numbers(predictor, dataset, True)
-        return found, shown
-    if dataset.task != "classify":
-        found, _, counts = object_numbers(predictor, dataset, True)
-        return found, counts
-    order = labels.mapping_to(predictor.labels)
-    rows = []
-    for start in range(0, len(dataset), _CHUNK):
-        images = [dataset.image(i) for i in range(start, min(start + _CHUNK, len(dataset)))]
-        pixels, _ = predictor.preparation.batch(images)
-        rows.append(predictor.raw(pixels)["probabilities"][:, order])
-    scores = np.concatenate(rows)
-    targets = dataset.labels.mapping_to(labels)[dataset.targets]
-    own = ClassNumbers(targets, scores)
-
-    def numbers(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        every = own(weights)
-        found = {k: every[k] for k in metric_names(dataset.task) if k in every}
-        recalls = []
-        for c in range(len(labels)):
-            of = targets == c
-            total = weights[:, of].sum(1)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                recalls.append((weights[:, of] @ own.right[of]) / total)
-        with np.errstate(invalid="ignore"):
-            found["worst_class_recall"] = np.nanmin(np.where(np.isfinite(recalls), recalls, np.inf), 0)
-        return found
-
-    return numbers, np.eye(len(labels))[scores.argmax(1)]
 
 
 class _Held(Dataset):

@@ -1,6 +1,19 @@
 """A task as one value: what a model of it answers, how that is read, measured and said; found by its name."""
 
-__all__ = ["Agreement", "Explained", "Limits", "MetricInfo", "Output", "Raw", "Task", "Words", "task_names", "task_of"]
+__all__ = [
+    "Agreement",
+    "Explained",
+    "Feedback",
+    "Limits",
+    "MetricInfo",
+    "Output",
+    "Raw",
+    "Task",
+    "Words",
+    "option_names",
+    "task_names",
+    "task_of",
+]
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -186,6 +199,8 @@ class Task:
         target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
+        reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
+            nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
         feedback: what people may say of a prediction, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
@@ -218,6 +233,7 @@ class Task:
     learner: str
     counted: Callable[[Sequence[int]], Iterable[int]]
     needs: frozenset[str] = frozenset()
+    reporting: str = ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -245,6 +261,15 @@ class Task:
             supported = [task_of(n).words.noun for n in task_names() if option in task_of(n).options]
             only = f"; it is supported for {' and '.join(supported)}" if supported else ""
             raise UsageError(f"{asked} is not supported for {self.words.noun}{only}", fix=f"leave {asked} out")
+
+
+def option_names() -> Mapping[str, str]:
+    """Return what a task may support or not, and how a person asks for it.
+
+    >>> option_names()["tile"]
+    '--tile'
+    """
+    return _OPTIONS
 
 
 def task_names() -> tuple[str, ...]:

@@ -58,6 +58,7 @@ _NATIVE = MappingProxyType(
         "voc": ("xyxy", "pixels", "bndbox"),
         "yolo": ("cxcywh", "fractions", "lines"),
         "mot": ("xywh", "pixels", "rows"),
+        "label-studio": ("xywh", "percent", "value"),
     }
 )
 _UNIT_TOP = MappingProxyType({"percent": 100, "thousandths": 1000})
@@ -125,9 +126,15 @@ def _pools(dataset: "Dataset", sizes: Sequence[tuple[int, int] | None], native: 
 
 def _as_written(objects: "Objects", native: tuple[str, str, str], size_hw: tuple[int, int]) -> Numbers:
     """Return the four numbers of each box as the file has them, (n, 4): those that come from an outline left out."""
+    sides = np.array([size_hw[1], size_hw[0]] * 2, np.float64)
+    in_pixels = native[1] == "pixels"
     boxes = objects.boxes_xyxy
-    if native[1] == "fractions" and not objects.relative:
-        boxes = boxes / np.array([size_hw[1], size_hw[0]] * 2, np.float64)
+    if objects.relative and in_pixels:
+        boxes = boxes * sides
+    elif not (objects.relative or in_pixels):
+        boxes = boxes / sides
+    if native[1] == "percent":
+        boxes = boxes * 100
     if len(objects.outlines) and native[2] != "bbox":
         boxes = boxes[[not outline for outline in objects.outlines]]
     boxes = boxes[np.isfinite(boxes).all(1)]

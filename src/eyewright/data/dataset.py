@@ -227,4 +227,4 @@ class Dataset:
         parts = [f"{s} {sum(x.split == s for x in self.samples)}" for s in self.splits]
         told = self.kind.describe([s.target for s in self.samples], self.labels.names)
         tail = f", {' + '.join(parts)}" if parts else ", no split"
-        return f"{self.format}: {len(self)} images, {told}{tail}"
+        return f"{self.format}: {len(self)} image{'s' * (len(self) != 1)}, {told}{tail}"

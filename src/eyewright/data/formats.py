@@ -247,9 +247,10 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
     kind, needs = kind_of(chosen), task_of(chosen).needs
     make = None if found.kind is kind else kind.made_from.get(found.kind)
     if found.kind is not kind and make is None:
+        where = "" if found.format == found.kind.name else f" ({found.format})"
         able = [t for t in task_names() if found.kind is kind_of(t) or found.kind in kind_of(t).made_from]
         raise DatasetError(
-            f"expected {kind} for {chosen!r}, found {found.kind} ({found.format})",
+            f"expected {kind} for {chosen!r}, found {found.kind}{where}",
             fix=f"use --task {_either(able)}" if able else "see eyewright formats",
         )
     if not found.images:
@@ -261,9 +262,12 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
         )
     lacking = needs - found.kind.holds([m.target for m in found.images])
     if lacking:
+        account = found.account or Account()
+        why = f"none that can be used: {account.reduced[0]}" if account.reduced else f"{found.kind.bare} only"
         raise DatasetError(
-            f"expected {' and '.join(sorted(lacking))} for {chosen!r}, found {found.kind.bare} only",
+            f"expected {' and '.join(sorted(lacking))} for {chosen!r}, found {why}",
             fix=f"use --task {_usual(found.kind)}, or export {' and '.join(sorted(lacking))}",
+            details={"account": account.to_json()},
         )
     notes = [*found.notes, *([] if task is not None else _other_uses(found, chosen))]
     extra = Notes()

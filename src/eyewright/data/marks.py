@@ -16,7 +16,7 @@ from eyewright.data.box_formats import audit_box_formats
 if TYPE_CHECKING:
     from eyewright.data.dataset import Dataset, Sample
     from eyewright.data.scan import Scan
-    from eyewright.data.targets.objects import Objects
+    from eyewright.data.targets.objects import Objects, Outline
     from eyewright.imaging.decode import ImageInfo
 
 MARK_CODES = MappingProxyType(
@@ -85,7 +85,8 @@ def audit_objects(dataset: "Dataset", scan: "Scan") -> list[Finding]:
 
 def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
     """Give the objects that can be learnt from and measured against: corners in order, cut off at the image's edge,
-    without boxes that have no area and without those that are there twice.
+    without boxes that have no area and without those that are there twice. Run lengths of another size than the image's
+    are left out, and their box is kept.
 
     >>> from eyewright.data.targets.objects import Objects
     >>> boxes = np.array([[8.0, 2.0, 4.0, 9.0], [3.0, 3.0, 3.0, 8.0]])
@@ -104,7 +105,12 @@ def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
     good = np.asarray(np.isfinite(boxes).all(1) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1))
     for _, later in _same_objects(boxes, found.label_ids):
         good[later] = False
-    return replace(found, boxes_xyxy=boxes).chosen(good)
+    outlines = found.outlines if found.fits(size_hw) else [_fitting(o, size_hw) for o in found.outlines]
+    return replace(found, boxes_xyxy=boxes, outlines=outlines).chosen(good)
+
+
+def _fitting(outline: "Outline", size_hw: tuple[int, int]) -> "Outline":
+    return outline if outline.fits(size_hw) else type(outline)()
 
 
 def audit_marked(

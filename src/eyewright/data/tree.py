@@ -3,6 +3,7 @@
 __all__ = ["ArrayTree", "FolderTree", "JoinedTree", "Tree", "ZipTree"]
 
 import os
+import posixpath
 import sys
 import zipfile
 import zlib
@@ -98,8 +99,8 @@ class ZipTree:
         if any(m.flag_bits & 1 for m in members):
             raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")
         # Some Windows tools write backslashes, where the format has slashes only (APPNOTE 4.4.17).
-        named = {m.filename.replace("\\", "/"): m for m in members}
-        self._members = {n: m for n, m in named.items() if not n.endswith("/") and _wanted(n)}
+        named = {posixpath.normpath(n): m for m in members if not (n := m.filename.replace("\\", "/")).endswith("/")}
+        self._members = {n: m for n, m in named.items() if _wanted(n)}
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._members))

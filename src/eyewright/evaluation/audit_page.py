@@ -17,10 +17,9 @@ from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan
-from eyewright.data.targets.objects import Objects
-from eyewright.evaluation.charts import bar_chart
+from eyewright.evaluation.charts import bar_chart, bin_values
 from eyewright.evaluation.pages import style_sheet, template
-from eyewright.imaging.drawing import draw_classes, draw_objects
+from eyewright.evaluation.reporting import reporting_of
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
 
@@ -33,7 +32,6 @@ _PICTURES = 320
 _BYTES = 2_500_000
 _ROWS_A_CODE = 40
 _CLASSES = 40
-_BINS = 16
 _CHART = 330
 
 _GROUP_CODES = ("leak", "conflicting_labels", "duplicate", "near_duplicate", "series")
@@ -117,7 +115,7 @@ class _Pictures:
             return None
         self._bytes += len(source)
         sample = self._dataset.samples[index]
-        label = self._dataset.labels.names[int(sample.target)] if self._dataset.task == "classify" else ""
+        label = reporting_of(self._dataset.task).audit.caption(self._dataset, index)
         made = {"id": name, "src": source, "label": label, "split": sample.split or ""}
         self._made[name] = made
         return made
@@ -130,26 +128,11 @@ class _Pictures:
 def _drawn(dataset: Dataset, index: int) -> NDArray[np.uint8]:
     """Return an image, made small, with what is marked in it."""
     image = dataset.image(index)
-    size = (image.shape[0], image.shape[1])
     small = shrink(image, 2 * _SIDE)
-    scale = small.shape[0] / size[0], small.shape[1] / size[1]
     try:
-        if dataset.task in ("detect", "instance"):
-            objects = dataset.objects(index, size)
-            boxes = objects.boxes_xyxy * np.array([scale[1], scale[0]] * 2)
-            kept = np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-            side = np.array([small.shape[1], small.shape[0]] * 2, np.float64)
-            boxes = np.clip(boxes[kept], 0, side)
-            return draw_objects(small, boxes, [""] * len(boxes), objects.label_ids[kept])
-        if dataset.task == "segment":
-            mask = dataset.mask(index, size)
-            rows = ((np.arange(small.shape[0]) + 0.5) / scale[0]).astype(int).clip(0, size[0] - 1)
-            columns = ((np.arange(small.shape[1]) + 0.5) / scale[1]).astype(int).clip(0, size[1] - 1)
-            # The strip of names below it is for larger pictures.
-            return draw_classes(small, mask[rows[:, None], columns], dataset.labels.names)[: small.shape[0]]
+        return reporting_of(dataset.task).audit.drawn(dataset, index, (image.shape[0], image.shape[1]), small)
     except EyewrightError:
         return small
-    return small
 
 
 def _rank(own: Sequence[Finding]) -> str:
@@ -175,9 +158,7 @@ def _tiles(dataset: Dataset, scan: Scan, grouping: Grouping, counts: Counter[str
         ("images", f"{len(dataset):,}", splits or "no split"),
         ("classes", f"{len(dataset.labels):,}", dataset.task),
     ]
-    if dataset.task in ("detect", "instance"):
-        n = sum(len(s.target) for s in dataset.samples)
-        tiles.append(("objects", f"{n:,}", f"{n / max(1, len(dataset)):.1f} an image"))
+    tiles += reporting_of(dataset.task).audit.tiles(dataset)
     tiles.append(("groups", f"{len(grouping.groups):,}", f"{grouped:,} images in them"))
     tiles.append(("unreadable", f"{int((~scan.readable).sum()):,}", "files"))
     tiles.append(
@@ -247,73 +228,15 @@ def _charts(dataset: Dataset, scan: Scan) -> list[tuple[str, str, str]]:
         if len(kinds) <= 8:
             rows = [(name, float(n)) for name, n in kinds.most_common()]
         else:
-            rows = _bins(sizes.max(1).astype(float), logarithmic=True)
+            rows = bin_values(sizes.max(1).astype(float), logarithmic=True)
         charts.append(
             ("Longer side in pixels" if len(kinds) > 8 else "Sizes", note, bar_chart(rows, title="sizes", width=_CHART))
         )
     if len(good):
         means = np.concatenate([scan.thumbnails[good[k : k + 4096]].mean((1, 2)) for k in range(0, len(good), 4096)])
         note = f"mean grey value, 0 black to 255 white; median {np.median(means):.0f}"
-        charts.append(("Brightness", note, bar_chart(_bins(means, low=0, high=256), title="brightness", width=_CHART)))
-    if dataset.task in ("detect", "instance"):
-        per_image = np.array([len(s.target) for s in dataset.samples if isinstance(s.target, Objects)], float)
-        if len(per_image):
-            rows = _bins(per_image, whole=True)
-            charts.append(
-                (
-                    "Objects in an image",
-                    f"median {np.median(per_image):.0f}",
-                    bar_chart(rows, title="objects", width=_CHART),
-                )
-            )
-        roots = _box_sides(dataset, scan)
-        if len(roots):
-            note = "side of a square of its area, in per cent of the image's"
-            charts.append(
-                (
-                    "Size of objects",
-                    note,
-                    bar_chart(_bins(roots * 100, logarithmic=True), title="object size", width=_CHART),
-                )
-            )
+        charts.append(
+            ("Brightness", note, bar_chart(bin_values(means, low=0, high=256), title="brightness", width=_CHART))
+        )
+    charts += reporting_of(dataset.task).audit.charts(dataset, scan)
     return charts
-
-
-def _box_sides(dataset: Dataset, scan: Scan) -> NDArray[np.float64]:
-    found = []
-    for sample, record in zip(dataset.samples, scan.records, strict=True):
-        if record.info is None or not isinstance(sample.target, Objects) or not len(sample.target):
-            continue
-        height, width = record.info.size_hw
-        boxes = sample.target.in_pixels((height, width)).boxes_xyxy
-        found.append(np.sqrt(np.abs(boxes[:, 2:] - boxes[:, :2]).prod(1) / (height * width)))
-    roots = np.concatenate(found) if found else np.zeros(0)
-    return roots[np.isfinite(roots) & (roots > 0)]
-
-
-def _bins(
-    values: NDArray[np.float64],
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    logarithmic: bool = False,
-    whole: bool = False,
-) -> list[tuple[str, float]]:
-    """Return a row a bin, named by its bounds, with how many values it holds."""
-    start = float(values.min()) if low is None else low
-    end = float(values.max()) if high is None else high
-    if end <= start:
-        return [(f"{start:.4g}", float(len(values)))]
-    if logarithmic and start > 0 and end / start > 4:
-        edges = np.geomspace(start, end, 11)
-    elif whole:
-        step = max(1, int(np.ceil((end - start + 1) / _BINS)))
-        edges = np.arange(start, end + step + 1, step)
-    else:
-        edges = np.linspace(start, end, 9 if low is not None else 13)
-    counts, edges = np.histogram(values, bins=edges)
-    if whole and edges[1] - edges[0] == 1:
-        return [(f"{a:.0f}", float(n)) for a, n in zip(edges[:-1], counts, strict=True)]
-    if whole:
-        return [(f"{a:.0f} – {b - 1:.0f}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
-    return [(f"{a:.3g} – {b:.3g}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]

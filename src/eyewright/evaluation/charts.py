@@ -1,6 +1,6 @@
 """Charts as inline SVG: no script, no font, no network; colours come from the page's style sheet."""
 
-__all__ = ["Band", "Mark", "Series", "bar_chart", "confusion_svg", "line_chart", "scatter_chart"]
+__all__ = ["Band", "Mark", "Series", "bar_chart", "bin_values", "confusion_svg", "line_chart", "scatter_chart"]
 
 import math
 from collections.abc import Iterator, Sequence
@@ -218,6 +218,41 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, unit: str = "", 
         text = f"{number}{unit}"
         parts.append(f'<text class="tick" x="{left + long + 6:.1f}" y="{y + 14}">{escape(text)}</text>')
     return "".join(parts) + "</svg>"
+
+
+_BINS = 16
+
+
+def bin_values(
+    values: NDArray[np.float64],
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    logarithmic: bool = False,
+    whole: bool = False,
+) -> list[tuple[str, float]]:
+    """Return a row a bin for `bar_chart`, named by its bounds, with how many values it holds.
+
+    >>> bin_values(np.array([1.0, 1.0, 2.0]), whole=True)
+    [('1', 2.0), ('2', 1.0)]
+    """
+    start = float(values.min()) if low is None else low
+    end = float(values.max()) if high is None else high
+    if end <= start:
+        return [(f"{start:.4g}", float(len(values)))]
+    if logarithmic and start > 0 and end / start > 4:
+        edges = np.geomspace(start, end, 11)
+    elif whole:
+        step = max(1, int(np.ceil((end - start + 1) / _BINS)))
+        edges = np.arange(start, end + step + 1, step)
+    else:
+        edges = np.linspace(start, end, 9 if low is not None else 13)
+    counts, edges = np.histogram(values, bins=edges)
+    if whole and edges[1] - edges[0] == 1:
+        return [(f"{a:.0f}", float(n)) for a, n in zip(edges[:-1], counts, strict=True)]
+    if whole:
+        return [(f"{a:.0f} – {b - 1:.0f}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
+    return [(f"{a:.3g} – {b:.3g}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
 
 
 _MATRIX_WIDTH = 620

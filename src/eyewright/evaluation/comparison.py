@@ -1,6 +1,6 @@
 """Is B better than A, and is the difference more than chance?"""
 
-__all__ = ["Comparison", "compare_predictors", "compare_scores"]
+__all__ = ["Comparison", "compare_numbers", "compare_predictors"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.predictor import Predictor
-from eyewright.core.progress import track_progress
 from eyewright.core.report import Metric
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
+from eyewright.evaluation.reporting import Results, reporting_of
+from eyewright.evaluation.results import gather_results
 from eyewright.evaluation.together import group_names
-from eyewright.metrics import classification_metrics, mcnemar_exact, paired_differences
-from eyewright.metrics.groups import clusters_of, flip_p_value
+from eyewright.metrics.bootstrap import Resampling, resample
+from eyewright.metrics.groups import Kind, t_p_value
 
-_CHUNK = 64
+_REPLICATES = 400
 _LEVEL = 0.05
 
 
@@ -31,8 +32,9 @@ class Comparison:
     `differences` are B minus A with paired bootstrap intervals; `only_a` and `only_b` count the images that one model
     alone got right; `p_value` is McNemar's exact test on them. Of boxes and masks they count the images that one model
     does better, and `p_value` is that of the paired bootstrap. Where images come in `groups`, the p-value is that of a
-    sign-flip test over groups; of boxes and masks that of the t interval, with up to 200 groups. `better` is "a", "b"
-    or "neither". `trained_on` of the images were trained on by one of the two, where that was allowed.
+    sign-flip test over groups; of boxes and masks that of the t interval, with up to 200 groups. `lead` is above 0
+    where B does better, in what the p-value is of; `better` is "a", "b" or "neither". `trained_on` of the images were
+    trained on by one of the two, where that was allowed.
     """
 
     a: Mapping[str, Metric]
@@ -42,7 +44,8 @@ class Comparison:
     only_b: int
     p_value: float
     n: int
-    task: str = "classify"
+    task: str
+    lead: float
     groups: int | None = None
     trained_on: int = 0
 
@@ -50,9 +53,7 @@ class Comparison:
     def better(self) -> str:
         if self.p_value >= _LEVEL:
             return "neither"
-        if self.task != "classify":
-            return "b" if (self.differences[task_of(self.task).main_metric].value or 0.0) > 0 else "a"
-        return "b" if self.only_b > self.only_a else "a"
+        return "b" if self.lead > 0 else "a"
 
     def __str__(self) -> str:
         name = task_of(self.task).main_metric
@@ -102,50 +103,50 @@ def compare_predictors(
         raise DatasetError("expected two models of the same classes, found others", fix="compare models of one task")
     if a.task_name != b.task_name:
         raise DatasetError(f"expected two models of one task, found {a.task_name} and {b.task_name}")
-    if dataset.task != "classify":
-        from eyewright.evaluation.scene_comparison import compare_scenes
-
-        return Comparison(**compare_scenes(a, b, dataset, seed=seed, quiet=quiet), task=dataset.task)
-    targets = dataset.labels.mapping_to(a.labels)[dataset.targets]
-    order = a.labels.mapping_to(b.labels)
-    left, right = [], []
-    with track_progress("comparing", len(dataset), quiet=quiet) as advance:
-        for start in range(0, len(dataset), _CHUNK):
-            images = [dataset.image(i) for i in range(start, min(start + _CHUNK, len(dataset)))]
-            left.append(_scores(a, images))
-            right.append(_scores(b, images)[:, order])
-            advance(len(images), "")
-    return compare_scores(targets, np.concatenate(left), np.concatenate(right), seed=seed, groups=group_names(dataset))
+    first, second = gather_results([a, b], dataset, looks=False, quiet=quiet, doing="comparing")
+    return reporting_of(dataset.task).compare(first, second, seed)
 
 
-def compare_scores(
-    targets: NDArray[np.int64],
-    scores_a: NDArray[np.floating[Any]],
-    scores_b: NDArray[np.floating[Any]],
-    *,
-    seed: int = 0,
-    groups: NDArray[Any] | None = None,
+def compare_numbers(
+    a: Results, b: Results, each_a: NDArray[np.float64], each_b: NDArray[np.float64], *, seed: int
 ) -> Comparison:
-    """Compare two sets of scores, float (N, C), for the same images; `targets` is int (N,), `groups` names (N,)."""
-    right_a, right_b = scores_a.argmax(1) == targets, scores_b.argmax(1) == targets
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    clusters = clusters_of(groups)
-    if clusters is None:
-        p_value = mcnemar_exact(only_a, only_b)
-    else:
-        differences = clusters.sums(right_b.astype(np.float64) - right_a)
-        p_value = flip_p_value(differences, rng=generator(seed, "flips"))
+    """Compare the numbers of two models on the same images: every replicate draws the same images for both.
+
+    `each_a` and `each_b`, (N,), say how well each image went. The p-value is twice the smaller share of replicates on
+    one side of no difference, of the main metric; with up to 200 groups it is that of Student's t over groups.
+    """
+    numbers_a, numbers_b, n = a.numbers(), b.numbers(), len(a.dataset)
+    plan = resample(n, replicates=_REPLICATES, rng=generator(seed, "paired"), groups=group_names(a.dataset))
+    point = [f(np.ones((1, n))) for f in (numbers_a, numbers_b)]
+    drawn = [(numbers_a(w), numbers_b(w)) for w in plan.weights()]
+    samples = [{k: np.concatenate([d[side][k] for d in drawn]) for k in point[0]} for side in (0, 1)]
+
+    def metric(value: NDArray[np.float64], several: NDArray[np.float64], kind: Kind = "bounded") -> Metric:
+        low, high = plan.interval(float(value[0]), several, kind=kind)
+        shown = [float(v) if np.isfinite(v) else None for v in (value[0], low, high)]
+        return Metric(shown[0], shown[1], shown[2], n, method=plan.method, groups=plan.n_groups)
+
+    main = next(iter(point[0]))
+    lead = float(point[1][main][0] - point[0][main][0])
     return Comparison(
-        a=classification_metrics(targets, scores_a, rng=generator(seed, "bootstrap"), groups=groups),
-        b=classification_metrics(targets, scores_b, rng=generator(seed, "bootstrap"), groups=groups),
-        differences=paired_differences(targets, scores_a, scores_b, rng=generator(seed, "paired"), groups=groups),
-        only_a=only_a,
-        only_b=only_b,
-        p_value=p_value,
-        n=len(targets),
-        groups=None if clusters is None else clusters.count,
+        a={k: metric(v, samples[0][k]) for k, v in point[0].items()},
+        b={k: metric(v, samples[1][k]) for k, v in point[1].items()},
+        differences={k: metric(point[1][k] - v, samples[1][k] - samples[0][k], "plain") for k, v in point[0].items()},
+        only_a=int((each_a > each_b).sum()),
+        only_b=int((each_b > each_a).sum()),
+        p_value=_p_value(plan, lead, samples[1][main] - samples[0][main]),
+        n=n,
+        task=a.dataset.task,
+        lead=lead,
+        groups=plan.n_groups,
     )
 
 
-def _scores(predictor: Predictor, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    return np.stack([p.probabilities for p in predictor.predict_images(images)])
+def _p_value(plan: Resampling, difference: float, samples: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of a difference: of the bootstrap, or of Student's t over groups."""
+    samples = samples[np.isfinite(samples)]
+    if not len(samples):
+        return 1.0
+    if plan.clusters is not None and plan.by_t:
+        return t_p_value(difference, samples, plan.clusters)
+    return float(min(1.0, 2 * min((samples <= 0).mean(), (samples >= 0).mean())))

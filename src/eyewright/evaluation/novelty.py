@@ -1,6 +1,6 @@
 """How new the test set is: the metric over the distance to the nearest training image."""
 
-__all__ = ["Novelty", "followed_metric", "measure_novelty", "novelty_finding", "say_novelty"]
+__all__ = ["Followed", "Novelty", "followed_metric", "measure_novelty", "novelty_finding", "say_novelty"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from eyewright.core.report import Finding
 from eyewright.core.rng import generator
 from eyewright.core.task import MetricInfo, task_of
-from eyewright.data.dataset import Dataset
+from eyewright.evaluation.reporting import Results
 from eyewright.evaluation.together import group_names
 from eyewright.metrics.bootstrap import Resampling, resample, share_interval
-from eyewright.metrics.detection import moved_interval
 from eyewright.metrics.novelty import Nearness
 
 if TYPE_CHECKING:
     from eyewright.evaluation.validation import Validation
 
 Number = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Interval = Callable[[Resampling, float, NDArray[np.float64]], tuple[float, float]]
 
 _LEAST = 12
 _LEAST_PART = 8
@@ -56,30 +56,37 @@ class Novelty:
         useful = self.near is not None and self.validation is not None and self.validation.near is not None
         return self.validation if useful else None
 
-    def groups(self, dataset: Dataset) -> NDArray[Any] | None:
-        """Return the groups of the images of `dataset` and of those beside them; None where there are none."""
-        if self.beside is None:
-            return group_names(dataset)
-        samples = (*dataset.samples, *self.beside.dataset.samples)
-        return group_names(replace(dataset, samples=samples))
+
+def _plain(plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
+    return plan.interval(value, samples)
 
 
-def measure_novelty(
-    novelty: Novelty | None,
-    number: Number,
-    *,
-    task: str,
-    groups: NDArray[Any] | None,
-    hits: NDArray[np.bool_] | None = None,
-    classes: int = 1,
-    seed: int = 0,
-) -> dict[str, Any] | None:
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """The metric that is followed over the distance to the training images.
+
+    Args:
+        number: the metric under weights of the images, (R, N) to (R,).
+        interval: its interval from resamples.
+        apart: the interval of a difference of two such numbers where single images are resampled.
+        hits: bool (N,), which images went well, where the metric is their share; its interval has a width even where
+            all images went well.
+        cost: how much dearer the metric is than a sum over images: fewer resamples are drawn.
+    """
+
+    number: Number
+    interval: Interval
+    apart: Interval = _plain
+    hits: NDArray[np.bool_] | None = None
+    cost: int = 1
+
+
+def measure_novelty(novelty: Novelty | None, results: Results, *, seed: int = 0) -> dict[str, Any] | None:
     """Return the metric over thirds of the distance to the nearest training image, and as a smooth curve, as a table.
 
-    `number` computes the metric under weights of the images and then of those beside them, (R, N) -> (R,); `groups`
-    and, of classification, `hits`, bool (N,), which answers are right, are of the same images. Intervals and the
-    curve's band resample groups. The curve is the metric under tricube weights of the rank of the distance, three
-    tenths of the images to either side. None without a novelty; a table with "reason" alone where it is not known.
+    It is measured on the images of `results` and those that the novelty has beside them. Intervals and the curve's
+    band resample groups. The curve is the metric under tricube weights of the rank of the distance, three tenths of
+    the images to either side. None without a novelty; a table with "reason" alone where it is not known.
     """
     if novelty is None:
         return None
@@ -90,17 +97,19 @@ def measure_novelty(
     if len(known) < _LEAST:
         return {"reason": f"expected {_LEAST} images or more with a known distance, found {len(known)}"}
     near, n = whole.chosen(known), len(whole.distance)
-    own = None if groups is None else groups[known]
+    every = results if novelty.beside is None else results.joined(novelty.beside.results)
+    groups, followed = group_names(every.dataset), every.followed()
 
     def under(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        every = np.zeros((len(weights), n))
-        every[:, known] = weights
-        return number(every)
+        whole_weights = np.zeros((len(weights), n))
+        whole_weights[:, known] = weights
+        return followed.number(whole_weights)
 
-    measured = _Measured(under, task, own, None if hits is None else hits[known], seed)
+    hits = None if followed.hits is None else followed.hits[known]
+    measured = _Measured(replace(followed, number=under, hits=hits), None if groups is None else groups[known], seed)
     siblings = near.siblings
     table: dict[str, Any] = {
-        "metric": task_of(task).followed,
+        "metric": task_of(results.dataset.task).followed,
         "n": len(known),
         "validation": int((known >= len(novelty.near.distance)).sum()),
         "note": novelty.note,
@@ -132,7 +141,7 @@ def measure_novelty(
         table["rest"] = measured.part(~members[2])
         table["difference"] = measured.difference(~members[2], members[2])
         table["lower"] = _is_above(table["difference"])
-        table["curve"] = measured.curve(near.distance, classes)
+        table["curve"] = measured.curve(near.distance)
     return table
 
 
@@ -140,10 +149,8 @@ def measure_novelty(
 class _Measured:
     """A metric under weights of the images whose distance is known."""
 
-    number: Number
-    task: str
+    followed: Followed
     groups: NDArray[Any] | None
-    hits: NDArray[np.bool_] | None
     seed: int
 
     def part(self, member: NDArray[np.bool_]) -> dict[str, Any]:
@@ -155,12 +162,13 @@ class _Measured:
         def under(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             whole = np.zeros((len(weights), len(member)))
             whole[:, rows] = weights
-            return self.number(whole)
+            return self.followed.number(whole)
 
-        value = float(self.number(member[None].astype(np.float64))[0])
-        low, high = self._interval(plan, value, np.concatenate([under(w) for w in plan.weights()]))
-        if self.hits is not None and (low == high or not np.isfinite(low)):
-            low, high = share_interval(self.hits[rows], np.ones(len(rows)), plan.clusters)
+        value = float(self.followed.number(member[None].astype(np.float64))[0])
+        low, high = self.followed.interval(plan, value, np.concatenate([under(w) for w in plan.weights()]))
+        hits = self.followed.hits
+        if hits is not None and (low == high or not np.isfinite(low)):
+            low, high = share_interval(hits[rows], np.ones(len(rows)), plan.clusters)
         found = {"n": len(rows), "value": _finite(value), "low": _finite(low), "high": _finite(high)}
         return found if self.groups is None else {**found, "groups": len(np.unique(self.groups[rows]))}
 
@@ -170,43 +178,33 @@ class _Measured:
         plan = resample(n, replicates=_REPLICATES, rng=generator(self.seed, "newest"), groups=self.groups)
 
         def apart(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-            return self.number(weights * first) - self.number(weights * second)
+            return self.followed.number(weights * first) - self.followed.number(weights * second)
 
         value = float(apart(np.ones((1, n)))[0])
         samples = np.concatenate([apart(w) for w in plan.weights()])
         if plan.by_t:
             low, high = plan.interval(value, samples, kind="plain")
         else:
-            # Of average precision the bootstrap is off centre: see `centred_interval`.
-            samples = samples[np.isfinite(samples)]
-            moved = value - float(np.median(samples)) if self.task in ("detect", "instance") and len(samples) else 0.0
-            low, high = (v + moved for v in plan.interval(value, samples))
+            low, high = self.followed.apart(plan, value, samples[np.isfinite(samples)])
         return {"value": _finite(value), "low": _finite(low), "high": _finite(high)}
 
-    def curve(self, distance: NDArray[np.float64], classes: int) -> list[dict[str, Any]]:
+    def curve(self, distance: NDArray[np.float64]) -> list[dict[str, Any]]:
         """Return the smooth curve of the metric with its band, at distances that split the images evenly."""
         n = len(distance)
         rank = np.empty(n)
         rank[np.argsort(distance, kind="stable")] = np.arange(n)
         half = max(_HALF_WIDTH * n, _LEAST_IN_KERNEL / 2)
-        rounds = int(np.clip(_CURVE_ROWS // (_POINTS * max(1, classes)), 60, _REPLICATES // 2))
+        rounds = int(np.clip(_CURVE_ROWS // (_POINTS * max(1, self.followed.cost)), 60, _REPLICATES // 2))
         plan = resample(n, replicates=rounds, rng=generator(self.seed, "curve"), groups=self.groups)
         weights = np.concatenate(list(plan.weights()))
         points = []
         for at in np.linspace(0, n - 1, _POINTS):
             kernel = (1 - np.minimum(1.0, np.abs(rank - at) / half) ** 3) ** 3
-            value = float(self.number(kernel[None])[0])
-            low, high = self._interval(plan, value, self.number(weights * kernel))
+            value = float(self.followed.number(kernel[None])[0])
+            low, high = self.followed.interval(plan, value, self.followed.number(weights * kernel))
             here = float(np.sort(distance)[round(at)])
             points.append({"distance": here, "value": _finite(value), "low": _finite(low), "high": _finite(high)})
         return points
-
-    def _interval(self, plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
-        if self.hits is not None:
-            return plan.interval(value, samples, kind="share")
-        if self.task in ("detect", "instance"):
-            return moved_interval(plan, value, samples)
-        return plan.bounded(value, samples)
 
 
 def followed_metric(task: str) -> MetricInfo:

@@ -1,10 +1,7 @@
 """A report for people: one self-contained HTML file, and Markdown. No network, no fonts, prints well."""
 
 __all__ = [
-    "Pictures",
     "caveats",
-    "origins",
-    "percent_of",
     "render_html",
     "render_markdown",
     "said_findings",
@@ -21,32 +18,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eyewright.core.files import write_json, write_text
 from eyewright.core.jsonable import dumps_json
-from eyewright.core.report import Finding, Metric, Report
-from eyewright.core.task import task_of
-from eyewright.evaluation.charts import Series, confusion_svg, line_chart
+from eyewright.core.report import Finding, Report
+from eyewright.core.task import MetricInfo, task_of
+from eyewright.evaluation.blocks import Chart, Matrix, Span
+from eyewright.evaluation.charts import Series, line_chart
 from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
+from eyewright.evaluation.reporting import Pictures, reporting_of
 from eyewright.evaluation.together import say_groups, say_look_alikes, say_untested
 from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
 
-Pictures = Mapping[str, Mapping[str, Any]]
-"""By sample id: `image` as a data address, and where made `heat` (the same) with `method`, `verdict`, `faithful`."""
-
-_MISTAKES = 24
-_ROWS = 200
-
 
 def summarise(report: Report) -> str:
-    """Say in a sentence or two how good the model is and what it confuses most."""
-    if report.task != "classify":
-        from eyewright.evaluation.scene_pages import summarise_scenes
-
-        return summarise_scenes(report)
-    return " ".join(t for t in (_summarise_classes(report), *caveats(report)) if t)
+    """Say in a few sentences how good the model is, what goes wrong most, and what the number does not say."""
+    said = reporting_of(report.task).summary(report)
+    return " ".join(t for t in (said, *caveats(report)) if t)
 
 
 def caveats(report: Report) -> tuple[str, ...]:
@@ -59,79 +47,39 @@ def caveats(report: Report) -> tuple[str, ...]:
     )
 
 
-def _summarise_classes(report: Report) -> str:
-    accuracy = report.metrics["accuracy"]
-    right = round((accuracy.value or 0) * report.n)
-    text = f"Right on {right:,} of {report.n:,} images: {percent_of(accuracy)}."
-    confusion = np.array(report.tables["confusion"])
-    off = confusion - np.diag(np.diag(confusion))
-    if off.sum() == 0:
-        return text + " It made no mistake here; a larger test set would find its limits."
-    t, a = np.unravel_index(int(off.argmax()), off.shape)
-    n = int(off[t, a])
-    pair = f"“{report.labels[t]}” taken for “{report.labels[a]}”"
-    if off.sum() == 1:
-        return text + f" Its one mistake: {pair}."
-    if n == 1:
-        return text + f" Its {int(off.sum())} mistakes are all of different kinds, such as {pair}."
-    return text + f" Its most frequent mistake is {pair} ({n} of {int(off.sum())} mistakes)."
-
-
 def render_html(report: Report, *, title: str, pictures: Pictures | None = None) -> str:
     """Return the report as one HTML file that needs nothing else."""
-    if report.task != "classify":
-        from eyewright.evaluation.scene_pages import render_scenes
-
-        return render_scenes(report, title=title, pictures=pictures or {})
-    pictures = pictures or {}
-    mistakes = [i for i in report.items if not i["right"]]
-    shown = [i for i in mistakes if i["id"] in pictures][:_MISTAKES]
-    position = {name: k for k, name in enumerate(report.labels)}
-    gallery = [
-        {
-            "id": i["id"],
-            "t": position[i["true"]],
-            "a": position[i["predicted"]],
-            "c": round(i["confidence"], 4),
-            "src": pictures[i["id"]]["image"],
-        }
-        for i in report.items
-        if i["id"] in pictures
-    ]
-    # "<" inside a script element could end it: class and file names are not ours.
-    data = dumps_json({"labels": report.labels, "gallery": gallery}).replace("<", "\\u003c")
-    tiles = [m for m in task_of(report.task).metrics if m.tile and m.name in report.metrics]
+    own = reporting_of(report.task).page(report, pictures or {})
+    task = task_of(report.task)
+    cells = next((b.cells for b in own.blocks if isinstance(b, Matrix) and b.cells is not None), None)
     page: str = template("report.html.j2").render(
         style=style_sheet(),
         title=title,
         report=report,
+        noun=task.words.noun,
         summary=summarise(report),
-        tiles=[(m.title, m.hint, report.metrics[m.name], m.name) for m in tiles],
-        others=[(k, m) for k, m in report.metrics.items() if k not in {t.name for t in tiles}],
-        mistakes=shown,
-        n_mistakes=len(mistakes),
-        pictures=pictures,
-        matrix=confusion_svg(np.array(report.tables["confusion"]), report.labels),
-        confused=_most_confused(report),
-        curves=_curves(report),
-        **origins(report),
-        slices=report.tables.get("slices") or (),
-        thresholds=report.sections.get("thresholds") or {"classes": {}},
-        per_class=report.per_class[:_ROWS],
-        n_classes=len(report.per_class),
-        data=data,
+        tiles=[
+            (m.title, m.hint, report.metrics[m.name], m.name)
+            for m in task.metrics
+            if m.tile and m.name in report.metrics
+        ],
+        blocks=own.blocks,
+        charts=own.charts,
+        # "<" inside a script element could end it: class and file names are not ours.
+        data=None if cells is None else dumps_json(cells).replace("<", "\\u003c"),
+        **_origins(report),
     )
     return page
 
 
-def origins(report: Report) -> dict[str, Any]:
+def _origins(report: Report) -> dict[str, Any]:
     """Return what every page says beside its numbers: findings, novelty, folds, history, audit, recipe, provenance."""
     sections = report.sections
     return {
         "folds": _fold_rows(report),
         "fold_note": (sections.get("folds") or {}).get("note", ""),
         "intervals": _interval_note(report),
-        "history": _history_charts(sections.get("history") or ()),
+        "history": _history_charts(sections.get("history") or (), task_of(report.task).metrics[0]),
         "audit": sections.get("audit") or (),
         "recipe": sections.get("recipe") or {},
         "facts": sections.get("facts") or {},
@@ -140,6 +88,7 @@ def origins(report: Report) -> dict[str, Any]:
         "novelty": novelty_view(report),
         "validation": _validation_rows(report),
         "provenance": _provenance(report),
+        "thresholds": sections.get("thresholds"),
     }
 
 
@@ -253,59 +202,7 @@ def write_report(report: Report, folder: Path, *, title: str, pictures: Pictures
     return paths
 
 
-def _curves(report: Report) -> list[tuple[str, str, str]]:
-    """Give (title, note, svg) for ROC, precision-recall and reliability."""
-    curves = report.tables["curves"]
-    rank = sorted(curves, key=lambda k: report.per_class[k].get("auc") or 0.0)
-    # Where every class is ranked without a mistake, none is harder than another.
-    low = [k for k in rank[:5] if (report.per_class[k].get("auc") or 0.0) < 1.0]
-
-    def lines(kind: str) -> list[Series]:
-        faint = [Series(_pairs(curves[k][kind]), report.labels[k], "faint") for k in rank[len(low) : 60]]
-        return faint + [Series(_pairs(curves[k][kind]), report.labels[k], f"s{i}") for i, k in enumerate(low)]
-
-    unit = {"x_range": (0.0, 1.0), "y_range": (0.0, 1.02), "x_percent": True, "y_percent": True}
-    roc = line_chart(
-        [Series([(0, 0), (1, 1)], "chance", "guide"), *lines("roc")],
-        title="ROC",
-        x_label="false positive rate",
-        y_label="true positive rate",
-        **unit,  # type: ignore[arg-type]
-    )
-    pr = line_chart(lines("pr"), title="precision and recall", x_label="recall", y_label="precision", **unit)  # type: ignore[arg-type]
-    drawn = [Series([(0, 0), (1, 1)], "perfect", "guide")]
-    note = "on the dashed line confidence equals accuracy"
-    if "reliability_before" in report.tables:
-        drawn.append(Series(_reliability(report.tables["reliability_before"]), "before", "s1", dots=True))
-        about = report.tables["calibration"]
-        note = (
-            f'<span class="key s1">before</span> calibration, error {about["ece_before"]:.1%}; '
-            f'<span class="key s0">after</span>, error {about["ece_after"]:.1%}'
-        )
-    drawn.append(Series(_reliability(report.tables["reliability"]), "after", "s0", dots=True))
-    reliability = line_chart(
-        drawn,
-        title="reliability",
-        x_label="confidence",
-        y_label="accuracy",
-        **unit,  # type: ignore[arg-type]
-    )
-    hardest = ", ".join(f'<span class="key s{i}">{_escape(report.labels[k])}</span>' for i, k in enumerate(low))
-    key = f"hardest classes: {hardest}" if low else ""
-    return [
-        ("ROC, each class against the rest", key, roc),
-        ("Precision and recall", key, pr),
-        ("Reliability", note, reliability),
-    ]
-
-
-def _reliability(table: Any) -> list[tuple[float, float]]:
-    bins = {k: np.array(v, dtype=np.float64) for k, v in table.items()}
-    used = bins["count"] > 0
-    return list(zip(bins["confidence"][used].tolist(), bins["accuracy"][used].tolist(), strict=True))
-
-
-def _history_charts(history: Any) -> list[tuple[str, str, str]]:
+def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
     rows = [{k: _number(v) for k, v in row.items()} for row in history]
     if not rows:
         return []
@@ -324,15 +221,20 @@ def _history_charts(history: Any) -> list[tuple[str, str, str]]:
         x_label="epoch",
         y_label="loss",
     )
-    key = (
-        '<span class="key s0">training</span>, <span class="key s1">validation</span> (training includes augmentation)'
-    )
-    name = next((n for n in ("accuracy", "ap", "miou") if f"val_{n}" in rows[0]), "accuracy")
-    shown = {"ap": "AP50:95", "miou": "mean IoU"}.get(name, name)
+    key = [
+        Span("training", "key s0"),
+        Span(", "),
+        Span("validation", "key s1"),
+        Span(" (training includes augmentation)"),
+    ]
     score = line_chart(
-        [Series(points(f"val_{name}"), "validation", "s1")], title=shown, x_label="epoch", y_label=shown, y_percent=True
+        [Series(points(f"val_{main.name}"), "validation", "s1")],
+        title=main.title,
+        x_label="epoch",
+        y_label=main.title,
+        y_percent=True,
     )
-    return [("Loss", key, loss), (f"Validation {shown}", note, score)]
+    return [Chart("Loss", key, loss), Chart(f"Validation {main.title}", [Span(note)], score)]
 
 
 def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
@@ -350,18 +252,6 @@ def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
         for name, metric in folds["between"].items()
         if (spread := folds["spread"][name]) is not None
     ]
-
-
-def _most_confused(report: Report, most: int = 10) -> list[tuple[str, str, int, int]]:
-    confusion = np.array(report.tables["confusion"])
-    off = confusion - np.diag(np.diag(confusion))
-    order = np.argsort(-off, axis=None, kind="stable")[:most]
-    pairs = [np.unravel_index(int(k), off.shape) for k in order if off.flat[k] > 0]
-    return [(report.labels[t], report.labels[a], int(off[t, a]), int(confusion[t].sum())) for t, a in pairs]
-
-
-def _pairs(points: Any) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in np.asarray(points)]
 
 
 def _number(text: str) -> float:
@@ -383,15 +273,6 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def percent_of(metric: Metric) -> str:
-    """Say a rate with its interval, for a sentence."""
-    if metric.value is None:
-        return "not defined"
-    if metric.low is None or metric.high is None:
-        return f"{metric.value:.1%}"
-    return f"{metric.value:.1%} (95% interval {metric.low:.1%} to {metric.high:.1%})"
-
-
 def _cell(value: Any) -> str:
     number = value["value"] if isinstance(value, Mapping) else value
     return show_number("rate", number)
@@ -399,12 +280,6 @@ def _cell(value: Any) -> str:
 
 def _markdown(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _escape(text: str) -> str:
-    from html import escape
-
-    return escape(text)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """Where a model is weaker: accuracy by folder, size, brightness and every metadata column, with intervals."""
 
-__all__ = ["slice_accuracy"]
+__all__ = ["SMALLEST_SLICE", "slice_accuracy", "thirds"]
 
 import posixpath
 from collections import defaultdict
@@ -18,7 +18,9 @@ from eyewright.metrics.bootstrap import share_interval
 from eyewright.metrics.groups import clusters_of, weaker_p_value
 
 _LEVEL = 0.05
-_SMALLEST = 10
+SMALLEST_SLICE = 10
+"""A slice of fewer images says too little."""
+
 _MOST_VALUES = 20
 
 
@@ -36,17 +38,18 @@ def slice_accuracy(
     rng = generator(0, "slices")
     slices: list[tuple[str, str, NDArray[np.bool_]]] = []
     sides, brightness = (np.array([look[k] for look in looks]) for k in (0, 1))
-    slices += _thirds("longer side", sides, "px") + _thirds("brightness", brightness, "")
+    for name, values, unit in (("longer side", sides, "px"), ("brightness", brightness, "")):
+        slices += [(name, text, member) for text, member in thirds(values, unit)]
     columns: dict[str, list[str]] = defaultdict(list)
     for sample in dataset.samples:
         columns["folder"].append(_folder_below_class(sample.id, dataset.labels.names[sample.target]))
     for name in sorted({k for s in dataset.samples for k in s.meta}):
         columns[name] = [s.meta.get(name, "") for s in dataset.samples]
-    for name, values in columns.items():
-        distinct = sorted(set(values) - {""})
+    for name, column in columns.items():
+        distinct = sorted(set(column) - {""})
         if 1 < len(distinct) <= _MOST_VALUES:
-            slices += [(name, value, np.array([v == value for v in values])) for value in distinct]
-    slices = [s for s in slices if _SMALLEST <= s[2].sum() < len(right)]
+            slices += [(name, value, np.array([v == value for v in column])) for value in distinct]
+    slices = [s for s in slices if SMALLEST_SLICE <= s[2].sum() < len(right)]
     rows = []
     for name, value, member in slices:
         n, k = int(member.sum()), int(right[member].sum())
@@ -62,13 +65,23 @@ def slice_accuracy(
     return sorted(rows, key=lambda r: r["accuracy"])
 
 
-def _thirds(name: str, values: NDArray[np.float64], unit: str) -> list[tuple[str, str, NDArray[np.bool_]]]:
-    low, high = np.quantile(values, [1 / 3, 2 / 3])
+def thirds(values: NDArray[np.float64], unit: str) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Cut images into thirds by a value, (N,), that may be NaN; return what each third is called, and its members.
+
+    None where the values are all alike.
+
+    >>> [name for name, _ in thirds(np.arange(30.0), "px")]
+    ['up to 10 px', '10 to 19 px', 'above 19 px']
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return []
+    low, high = np.quantile(known, [1 / 3, 2 / 3])
     if low == high:
         return []
     members = (values <= low, (values > low) & (values <= high), values > high)
     ends = (f"up to {low:.0f}", f"{low:.0f} to {high:.0f}", f"above {high:.0f}")
-    return [(name, f"{end} {unit}".strip(), m) for end, m in zip(ends, members, strict=True)]
+    return [(f"{end} {unit}".strip(), m) for end, m in zip(ends, members, strict=True)]
 
 
 def _folder_below_class(name: str, label: str) -> str:

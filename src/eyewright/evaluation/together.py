@@ -4,7 +4,6 @@ __all__ = [
     "count_groups",
     "count_look_alikes",
     "group_names",
-    "image_scores",
     "look_alike_finding",
     "say_groups",
     "say_look_alikes",
@@ -63,26 +62,7 @@ def _lone_classes(dataset: Dataset, ids: NDArray[np.int64]) -> list[str]:
             held[k].append(group)
     names = dataset.labels.names
     lone = sorted(k for k, own in held.items() if len(own) > 1 and len(set(own)) == 1)
-    return [names[k] for k in lone if dataset.task != "segment" or names[k].lower() not in BACKGROUND]
-
-
-def image_scores(task: str, items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return how well each image went, float64 (N,) by its index, from a report's items.
-
-    Of classes 1 where the answer is right; of boxes F1 at the operating points; of masks the mean IoU of what is or was
-    seen. An image without objects in which none was seen went well.
-    """
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        if task == "classify":
-            value = float(item["right"])
-        elif task == "segment":
-            value = 1.0 if item["miou"] is None else item["miou"]
-        else:
-            right, wrong = item["right"], len(item["false"]) + len(item["missed"])
-            value = 1.0 if right + wrong == 0 else 2 * right / (2 * right + wrong)
-        scores[item["index"]] = value
-    return scores
+    return [names[k] for k in lone if k in dataset.foreground]
 
 
 def say_groups(counted: Mapping[str, Any] | None) -> str:

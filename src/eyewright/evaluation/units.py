@@ -1,6 +1,6 @@
 """One unit in reports: rates are per cent, everything else is a plain number."""
 
-__all__ = ["is_rate", "show_count", "show_interval", "show_metric", "show_number"]
+__all__ = ["is_rate", "say_rate", "show_count", "show_interval", "show_metric", "show_number"]
 
 from eyewright.core.report import Metric
 
@@ -51,3 +51,16 @@ def show_count(metric: Metric) -> str:
     if metric.groups is None:
         return f"{metric.n:,}"
     return f"{metric.n:,} in {metric.groups:,} group{'s' * (metric.groups != 1)}"
+
+
+def say_rate(metric: Metric) -> str:
+    """Say a rate with its interval, for a sentence.
+
+    >>> say_rate(Metric(0.9432, 0.898, 0.989, n=88)), say_rate(Metric(None))
+    ('94.3% (95% interval 89.8% to 98.9%)', 'not defined')
+    """
+    if metric.value is None:
+        return "not defined"
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.1%}"
+    return f"{metric.value:.1%} (95% interval {metric.low:.1%} to {metric.high:.1%})"

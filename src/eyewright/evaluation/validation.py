@@ -25,7 +25,9 @@ from eyewright.core.report import Finding, Report
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import followed_metric
-from eyewright.evaluation.together import group_names, image_scores
+from eyewright.evaluation.reporting import Results, reporting_of
+from eyewright.evaluation.results import gather_results
+from eyewright.evaluation.together import group_names
 from eyewright.metrics.groups import Clusters, clusters_of, two_sample_p_value
 from eyewright.metrics.novelty import Nearness
 
@@ -131,12 +133,11 @@ def history_optimism(history: Sequence[Mapping[str, str]], metric: str) -> float
 class Validation:
     """Validation images as they were measured: `scores` (N,) say how well each went, `value` is the main metric.
 
-    `kept` is what numbers are made of: which answers are right (classify), scenes (boxes), confusions (masks). `near`
-    says how near the images are to the training images.
+    `results` are what numbers are made of. `near` says how near the images are to the training images.
     """
 
     dataset: Dataset
-    kept: Any
+    results: Results
     scores: NDArray[np.float64]
     value: float | None
     near: Nearness | None
@@ -150,8 +151,11 @@ def measure_validation(
         rows = np.unique(np.linspace(0, len(dataset) - 1, _MOST).round().astype(np.int64))
         dataset = replace(dataset, samples=tuple(dataset.samples[i] for i in rows.tolist()))
         near = None if near is None else near.chosen(rows)
-    kept, scores, value = _measure(predictor, dataset, quiet)
-    return Validation(dataset, kept, scores, value, near)
+    (results,) = gather_results([predictor], dataset, quiet=quiet)
+    reporting = reporting_of(dataset.task)
+    scores = reporting.image_scores(reporting.items(results))
+    value = float(results.followed().number(np.ones((1, len(dataset))))[0])
+    return Validation(dataset, results, scores, value if math.isfinite(value) else None, near)
 
 
 def compare_validation(
@@ -173,7 +177,7 @@ def compare_validation(
     if min(len(validation.dataset), len(test)) < _LEAST_IMAGES:
         return None
     task, scores = report.task, validation.scores
-    test_scores = image_scores(task, report.items)
+    test_scores = reporting_of(task).image_scores(report.items)
     sides = [(validation.dataset, scores), (test, test_scores)]
     clusters = [_clusters(d) for d, _ in sides]
     rng = generator(seed, "validation")
@@ -221,40 +225,6 @@ def validation_finding(table: Mapping[str, Any] | None, task: str) -> Finding | 
     )
 
 
-def _measure(predictor: Predictor, dataset: Dataset, quiet: bool) -> tuple[Any, NDArray[np.float64], float | None]:
-    """Return what numbers are made of, how well each image goes, (N,), and the main metric of all."""
-    kept: Any
-    if dataset.task == "classify":
-        from eyewright.evaluation.evaluator import predict_dataset
-
-        targets = dataset.labels.mapping_to(predictor.labels)[dataset.targets]
-        predictions, _ = predict_dataset(predictor, dataset, quiet=quiet)
-        right = np.array([int(p.probabilities.argmax()) for p in predictions]) == targets
-        return right, right.astype(np.float64), float(right.mean())
-    from eyewright.evaluation.scenes import (
-        gather_masks,
-        gather_scenes,
-        mask_items,
-        mean_ap50,
-        mean_iou,
-        object_items,
-        points_of,
-    )
-
-    dataset = dataset.relabelled(predictor.labels)
-    ones = np.ones((1, len(dataset)))
-    if dataset.task == "segment":
-        kept, _, _ = gather_masks(predictor, dataset, quiet=quiet)
-        fore = list(dataset.foreground)
-        items = mask_items(dataset, kept, fore, dataset.labels.names)
-        value = float(mean_iou(kept, fore, ones)[0])
-    else:
-        kept, _ = gather_scenes(predictor, dataset, quiet=quiet)
-        items = object_items(dataset, kept, dataset.labels.names, points_of(predictor))
-        value = mean_ap50(kept, len(dataset.labels))
-    return kept, image_scores(dataset.task, items), value if math.isfinite(value) else None
-
-
 def _clusters(dataset: Dataset) -> Clusters:
     return clusters_of(group_names(dataset)) or Clusters(np.arange(len(dataset)))
 
@@ -297,10 +267,11 @@ def _by_class(
 ) -> list[str]:
     """Say that a class is more frequent in one part than in the other, beyond chance.
 
-    Of classification only if the test part's mixture of classes explains a good part of the difference in score.
+    Where every image holds one class, only if the test part's mixture of classes explains a good part of the
+    difference in score.
     """
     names = sides[0][0].labels.names
-    if sides[0][0].task == "classify" and not _mixture_explains(sides):
+    if all(len(d.held(i)) == 1 for d, _ in sides for i in range(len(d))) and not _mixture_explains(sides):
         return []
     ids = sides[1][0].labels.mapping_to(sides[0][0].labels)
     first = [set(sides[0][0].held(i)) for i in range(len(sides[0][0]))]
@@ -316,7 +287,7 @@ def _by_class(
 
 
 def _mixture_explains(sides: Sequence[tuple[Dataset, NDArray[np.float64]]]) -> bool:
-    strata = [np.array([d.labels.names[s.target] for s in d.samples]) for d, _ in sides]
+    strata = [np.array([d.labels.names[d.held(i)[0]] for i in range(len(d))]) for d, _ in sides]
     scores = [s for _, s in sides]
     shared = sorted(set(strata[0].tolist()) & set(strata[1].tolist()))
     gap = float(scores[0].mean() - scores[1].mean())

@@ -29,7 +29,13 @@ _BY_EXTENSION = {ext: name for name in WRITTEN for ext in FORMATS[name]}
 
 
 def encode_image(
-    image: NDArray[Any], *, format: str = "PNG", quality: float = 90, chroma: str = "auto", icc: bytes | None = None
+    image: NDArray[Any],
+    *,
+    format: str = "PNG",
+    quality: float = 90,
+    chroma: str = "auto",
+    icc: bytes | None = None,
+    png_level: int = 9,
 ) -> bytes:
     """Encode uint8 or uint16, (H, W, 3) RGB or (H, W) grey.
 
@@ -37,7 +43,7 @@ def encode_image(
     Butteraugli distance, for JPEG 2000 the PSNR aimed at, 20 to 60 dB mapped to 1-100; 100 is lossless where the
     format can be (WebP, JPEG XL, JPEG 2000). JPEG takes fractions. `chroma` is "420", "444" or "auto"
     (420 below 90) for JPEG and AVIF. `icc` is the only metadata that can be written. 16 bits need a format of
-    `DEEP_FORMATS`.
+    `DEEP_FORMATS`. `png_level` is zlib's compression level of 8-bit PNG, 1 (fastest) to 9 (smallest).
 
     >>> encode_image(np.zeros((2, 2, 3), np.uint8))[:4]
     b'\\x89PNG'
@@ -64,6 +70,8 @@ def encode_image(
         return _jxl(image, quality)
     buffer = io.BytesIO()
     options = _options(format, quality, chroma)
+    if format == "PNG" and png_level < 9:
+        options = {"compress_level": png_level}
     Image.fromarray(np.ascontiguousarray(image)).save(
         buffer, "PPM" if format == "PNM" else format, **options, **({} if icc is None else {"icc_profile": icc})
     )

@@ -20,7 +20,7 @@ __all__ = [
     "silent",
     "untouched",
     "without_copies",
-    "usable_masks",
+    "usable_targets",
     "with_feedback",
 ]
 
@@ -110,7 +110,8 @@ def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = si
     from eyewright.data.account import Reason
 
     scan = scan_of(dataset, quiet=quiet)
-    readable = scan.readable & usable_masks(dataset, scan)
+    usable = usable_targets(dataset, scan)
+    readable = scan.readable & usable
     if not readable.any():
         first = next((r.error for r in scan.records if r.error is not None), None)
         if first is None:
@@ -121,7 +122,9 @@ def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = si
         )
     if not readable.all():
         bad = [s.id for s, ok in zip(dataset.samples, readable, strict=True) if not ok]
-        what = "images cannot be read" if dataset.task != "segment" else "images or their masks cannot be read"
+        what = (
+            "images cannot be read" if not (scan.readable & ~usable).any() else "images or their masks cannot be read"
+        )
         note = f"{len(bad)} of {len(readable)} {what} and are left out, such as {bad[0]!r}"
         kept = (s for s, ok in zip(dataset.samples, readable, strict=True) if ok)
         dataset = dataset.with_samples(kept, note)
@@ -134,18 +137,12 @@ def known_task(task: str | None) -> str | None:
     return None if task in (None, "auto") else task
 
 
-def usable_masks(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
-    """Tell which samples' masks can be read and are of their image's size, bool (N,); all, where there are no masks."""
+def usable_targets(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
+    """Tell which samples' targets can be learnt from, bool (N,): masks can be read and are of their image's size."""
     import numpy as np
 
-    from eyewright.data.readers import MaskFile
-
-    good = np.ones(len(dataset), bool)
-    if dataset.task == "segment":
-        for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
-            if isinstance(sample.target, MaskFile) and record.info is not None:
-                good[i] = sample.target.usable(record.info.size_hw)
-    return good
+    pairs = zip(dataset.samples, scan.records, strict=True)
+    return np.array([r.info is None or s.target.usable(r.info.size_hw) for s, r in pairs], bool)
 
 
 def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":

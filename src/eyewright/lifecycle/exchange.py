@@ -47,34 +47,46 @@ def convert(
     _check_outlines(dataset, to)
     try:
         written = write_dataset(dataset, to, Path(out), quiet=quiet)
-    except UnreadableImageError:
+    except (UnreadableImageError, DatasetError) as error:
         # Looked for only now: most datasets have none, and to look costs as much as to write.
-        dataset = _without_unreadable(dataset)
+        dataset = _without_unusable(dataset, error)
         written = write_dataset(dataset, to, Path(out), quiet=quiet)
     ignored = tuple(f"class {name!r}, which is ignored (--ignore none keeps it)" for name in dataset.ignored)
-    lost = (*dataset.account.lost(), *written.lost, *ignored)
-    return replace(written, lost=lost, complete=dataset.account.complete and written.complete, account=dataset.account)
+    return replace(written, lost=(*written.account.lost(), *written.lost, *ignored))
 
 
-def _without_unreadable(dataset: "Dataset") -> "Dataset":
-    """Return the dataset without the images that cannot be read; its account says so."""
+def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
+    """Return the dataset without the images and masks that cannot be used; its account says so.
+
+    Raises:
+        the `error` that was met, if every image and mask can be used; DatasetError: none can.
+    """
     from eyewright.data.account import Reason
     from eyewright.imaging.decode import probe_image, read_image
 
-    kept, left_out = [], []
+    kept = []
+    left_out: dict[str, list[str]] = {}
     for i, sample in enumerate(dataset.samples):
         try:
             data = dataset.content(i)
-            if probe_image(data).orientation != 1:
+            info = probe_image(data)
+            if info.orientation != 1:
                 # Those are written upright, so their pixels are needed.
                 read_image(data)
         except UnreadableImageError:
-            left_out.append(sample.id)
-        else:
+            left_out.setdefault("images cannot be read", []).append(sample.id)
+            continue
+        if sample.target.usable(info.size_hw):
             kept.append(sample)
+        else:
+            left_out.setdefault("masks cannot be used", []).append(sample.id)
+    if not left_out:
+        raise error
     if not kept:
-        raise DatasetError("none of the images can be read", fix="see eyewright doctor")
-    account = dataset.account.with_left_out(Reason("images cannot be read", len(left_out), left_out[0]))
+        raise DatasetError("none of the images and masks can be used", fix="see eyewright doctor")
+    account = dataset.account
+    for reason, names in left_out.items():
+        account = account.with_left_out(Reason(reason, len(names), names[0]))
     return replace(dataset.with_samples(kept), account=account)
 
 
@@ -99,14 +111,30 @@ def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "
     if task is not None:
         return open_dataset(data, task=task, ignore=ignore)
     dataset = open_dataset(data, ignore=ignore)
-    wanted = {"masks": "segment", "coco": "instance", "yolo": "instance"}.get(to)
-    if dataset.task in ("detect", "instance") and wanted is not None and wanted != dataset.task:
+    for wanted in _richer(dataset, to):
         try:
             return open_dataset(data, task=wanted, ignore=ignore)
-        except DatasetError:
-            # There are boxes and no outlines, which is well.
-            return dataset
+        except DatasetError as error:
+            from eyewright.data.account import Account
+
+            # There are boxes and no outlines, which is well unless there were some that cannot be used.
+            told = error.details.get("account")
+            account = Account.from_json(told) if told else dataset.account
+            dataset = replace(dataset, account=account) if account.reduced else dataset
     return dataset
+
+
+def _richer(dataset: "Dataset", to: str) -> list[str]:
+    """Return the tasks whose targets may hold more of what the format `to` has room for than the dataset does."""
+    from eyewright.core.task import task_of
+    from eyewright.data.targets.target import tasks_of
+    from eyewright.data.writers import OUTLINED, WRITERS
+
+    kinds = WRITERS.get(to, {})
+    if dataset.kind not in kinds:
+        return [t for kind in kinds if dataset.kind in kind.made_from for t in tasks_of(kind)]
+    held = task_of(dataset.task).needs
+    return [t for t in tasks_of(dataset.kind) if task_of(t).needs > held] if to in OUTLINED else []
 
 
 def import_onnx(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
@@ -23,17 +22,16 @@ from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, 
 from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
-from eyewright.lifecycle.scene_folds import measure_scene_folds
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
+    from eyewright.evaluation.reporting import Results
     from eyewright.training import Recipe
     from eyewright.training.run import Run
 
 _BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf)}
-_MEASURED = ("accuracy", "balanced_accuracy", "f1_macro", "auc", "kappa", "log_loss", "ece")
 
 
 @dataclass(frozen=True)
@@ -194,12 +192,20 @@ def _together(
     say: Say,
 ) -> FoldsResult:
     from eyewright.data import audit_dataset
-    from eyewright.evaluation import write_report
+    from eyewright.evaluation import reporting_of, write_report
     from eyewright.evaluation.novelty import novelty_finding
     from eyewright.metrics import corrected_interval
 
-    measure = _measure_classes if dataset.task == "classify" else measure_scene_folds
-    report, whole, each, pictures, table = measure(dataset, parts, runs, folds=folds, seed=seed, quiet=quiet, say=say)
+    reporting = reporting_of(dataset.task)
+    results, each = _measure(parts, runs, seed=seed, quiet=quiet, say=say)
+    unsplit = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
+    every = reporting.together(results, folds, unsplit)
+    novelty = novelty_of_folds(parts, runs, every.dataset, folds)
+    report = reporting.report(every, seed=seed, novelty=novelty)
+    by_id = {s.id: s for s in unsplit.samples}
+    whole = replace(unsplit, samples=tuple(by_id[s.id] for s in every.dataset.samples))
+    fold_of = {s.id: k for k, part in enumerate(parts[:folds]) for s in part.test.samples}
+    pictures = reporting.pictures(report, whole, lambda name: runs[fold_of[name]].predictor)
     names = [k for k in each[0] if all(k in row for row in each)]
     share = 1 / (folds - 1) if not note else _test_share(parts)
     between = {
@@ -216,7 +222,7 @@ def _together(
     report = replace(report, sections={**report.sections, "findings": () if finding is None else (finding,)})
     title = f"{dataset.name}: {runs[0].recipe.model_name}, {folds} folds"
     write_report(report, folder, title=title, pictures=pictures)
-    write_text(folder / "out-of-fold.csv", table)
+    write_text(folder / "out-of-fold.csv", _predictions_csv(every, fold_of))
     joined = _join(runs, parts, folder / "ensemble", dataset) if ensemble else None
     held_out = None
     if joined is not None and any(s.split == "test" for s in dataset.samples):
@@ -238,45 +244,22 @@ def _together(
     return FoldsResult(folder, tuple(runs), report, between, spread, joined)
 
 
-def _measure_classes(
-    dataset: "Dataset",
-    parts: Sequence["Dataset"],
-    runs: Sequence["Run"],
-    *,
-    folds: int,
-    seed: int,
-    quiet: bool,
-    say: Say,
-) -> tuple[Report, "Dataset", list[dict[str, float]], Mapping[str, Any], str]:
-    """Measure each fold on its own test part, and all images by the mean of the nets that had not seen them."""
-    from eyewright.core.rng import generator
-    from eyewright.evaluation import predict_dataset, report_predictions
-    from eyewright.evaluation.pictures import choose_pictures
-    from eyewright.imaging.preparation import Placement
-    from eyewright.metrics import classification_metrics
+def _measure(
+    parts: Sequence["Dataset"], runs: Sequence["Run"], *, seed: int, quiet: bool, say: Say
+) -> tuple[list["Results"], list[dict[str, float]]]:
+    """Measure each fold on its own test part; return what was kept of it, and its numbers."""
+    from eyewright.evaluation import gather_results, reporting_of
 
-    index = {s.id: i for i, s in enumerate(parts[0].samples)}
-    scores = np.zeros((len(index), len(dataset.labels)))
-    looks: list[tuple[float, float]] = [(0.0, 0.0)] * len(index)
-    each: list[dict[str, float]] = []
+    kept, each = [], []
     for part, run in zip(parts, runs, strict=True):
-        test = part.test
-        predictions, seen = predict_dataset(run.predictor, test, quiet=quiet)
-        found = np.stack([p.probabilities for p in predictions]).astype(np.float64)
-        for sample, row, look in zip(test.samples, found, seen, strict=True):
-            scores[index[sample.id]] += row * folds / len(parts)
-            looks[index[sample.id]] = look
-        measured = classification_metrics(test.targets, found, rng=generator(seed, "fold"), replicates=2)
-        each.append({k: v for k in _MEASURED if (v := measured[k].value) is not None})
-        say(f"fold {len(each)}: accuracy {each[-1]['accuracy']:.4f} on {len(test)} images it had not seen")
-    whole = replace(dataset, samples=tuple(replace(s, split=None) for s in parts[0].samples))
-    nowhere = [Placement((1, 1), (1.0, 1.0), (0.0, 0.0))] * len(whole)
-    raw = {"probabilities": (scores / scores.sum(1, keepdims=True)).astype(np.float32)}
-    answers = task_of(dataset.task).decode(raw, nowhere, dataset.labels)
-    novelty = novelty_of_folds(parts, runs, whole, folds)
-    report = report_predictions(answers, whole, labels=dataset.labels, looks=looks, seed=seed, novelty=novelty)
-    pictures = choose_pictures(report, whole)
-    return report, whole, each, pictures, _predictions_csv(parts, whole, scores, folds)
+        reporting, test = reporting_of(part.task), part.test
+        (results,) = gather_results([run.predictor], test, quiet=quiet)
+        measured = reporting.metrics(results, seed)
+        kept.append(results)
+        each.append({k: v for k in reporting.spread if (v := measured[k].value) is not None})
+        main = task_of(part.task).followed
+        say(f"fold {len(each)}: {main} {measured[main]} on {len(test)} images it had not seen")
+    return kept, each
 
 
 def _test_share(parts: Sequence["Dataset"]) -> float:
@@ -306,15 +289,13 @@ def _sections(
     }
 
 
-def _predictions_csv(parts: Sequence["Dataset"], whole: "Dataset", scores: NDArray[np.float64], folds: int) -> str:
-    fold_of = {s.id: k + 1 for k, part in enumerate(parts[:folds]) for s in part.test.samples}
+def _predictions_csv(results: "Results", fold_of: Mapping[str, int]) -> str:
+    """Return the predictions of all images as CSV, each with the number of the fold whose net has not seen it."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    names = whole.labels.names
-    writer.writerow(("id", "fold", "label", "predicted", *(f"p:{n}" for n in names)))
-    for sample, row in zip(whole.samples, scores / scores.sum(1, keepdims=True), strict=True):
-        answer = names[int(row.argmax())]
-        writer.writerow((sample.id, fold_of[sample.id], names[sample.target], answer, *(f"{p:.6f}" for p in row)))
+    titles, *rows = results.rows()
+    writer.writerow((titles[0], "fold", *titles[1:]))
+    writer.writerows((name, fold_of[name] + 1, *rest) for name, *rest in rows)
     return buffer.getvalue()
 
 

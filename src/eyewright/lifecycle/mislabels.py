@@ -70,7 +70,7 @@ def find_mislabels(
         from eyewright.evaluation import predict_dataset
 
         for part, run in zip(parts, runs, strict=True):
-            predictions, _ = predict_dataset(run.predictor, part.test, quiet=quiet)
+            predictions = predict_dataset(run.predictor, part.test, quiet=quiet)
             for sample, prediction in zip(part.test.samples, predictions, strict=True):
                 scores[index[sample.id]] = prediction.probabilities
     names = whole.labels.names

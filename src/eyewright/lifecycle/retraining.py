@@ -309,8 +309,7 @@ def _without_leaks(
             out[i] = "it is a copy of a test image, or in one group with it, and test images stay test"
         elif groups[i] in held["val"]:
             out[i] = "it is a copy of a validation image, or in one group with it"
-    if merged.task == "classify":
-        out |= _contradictions(merged, scan.near_pairs, n_old, out)
+    out |= _contradictions(merged, scan.near_pairs, n_old, out)
     members: dict[int, int] = {}
     for g in groups:
         members[g] = members.get(g, 0) + 1
@@ -334,8 +333,9 @@ def _contradictions(
 ) -> dict[int, str]:
     """Return the new images whose copy has another label: the data's own label holds, then the later word."""
     found: dict[int, str] = {}
+    sides = merged.kind.sides([s.target for s in merged.samples], merged.labels.names)
     for i, j in pairs:
-        if j < n_old or merged.samples[i].target == merged.samples[j].target or i in out or j in out:
+        if j < n_old or sides[i] == sides[j] or i in out or j in out:
             continue
         if i < n_old:
             found[j] = "its copy in the training data has another label (see eyewright doctor)"

@@ -231,8 +231,7 @@ def evaluate(
         LeakError: some of the images were trained on.
         DatasetError: the data holds a class that the model does not know.
     """
-    from eyewright.evaluation import evaluate_predictor, write_report
-    from eyewright.evaluation.pictures import choose_pictures, scene_pictures
+    from eyewright.evaluation import evaluate_predictor, reporting_of, write_report
 
     predictor, owner = load_model(model)
     about = owner.about if owner is not None else _provenance_of(predictor)
@@ -282,13 +281,9 @@ def evaluate(
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
     if out is not None:
-        if pictures is not None:
-            shown = pictures
-        elif report.task == "classify":
-            shown = choose_pictures(report, dataset)
-        else:
-            shown = scene_pictures(report, dataset, predictor)  # type: ignore[assignment]
-        write_report(report, Path(out), title=title_of(predictor, owner), pictures=shown)
+        if pictures is None:
+            pictures = reporting_of(report.task).pictures(report, dataset, lambda _: predictor)
+        write_report(report, Path(out), title=title_of(predictor, owner), pictures=pictures)
     return report
 
 

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from eyewright.training.run import Run
 
 
-_LOOKED_AT = 5
-
-
 @dataclass(frozen=True)
 class RunResult:
     """What `run` made: the run, the bundle, the report, and where they lie."""
@@ -114,60 +111,35 @@ def run(
 
 def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
     """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
-    from eyewright.evaluation import write_report
-    from eyewright.evaluation.pictures import choose_pictures, scene_pictures
-    from eyewright.imaging import data_uri, shrink
+    from eyewright.evaluation import reporting_of, write_report
 
     test = dataset.test
     report = evaluate(owner, test, quiet=quiet)
-    if report.task != "classify":
-        shown = scene_pictures(report, test, owner.predictor)
-        shown["explained"] = _explained_scene(owner, report, test)
-        title = title_of(owner.predictor, owner)
-        return report, write_report(report, owner.folder, title=title, pictures=shown)  # type: ignore[arg-type]
-    pictures = choose_pictures(report, test)
-    wrong = [i for i in report.items if not i["right"] and i["id"] in pictures][:12]
-    images = [test.image(i["index"]) for i in wrong]
-    for item, found in zip(wrong, _explanations(owner, images), strict=True):
-        picture = pictures[item["id"]]
-        picture["heat"], picture["method"] = data_uri(shrink(found.overlay(), 112)), found.method
-        picture["verdict"], picture["faithful"] = str(found.verdict), found.verdict.faithful
+    reporting = reporting_of(report.task)
+    pictures = reporting.pictures(report, test, lambda _: owner.predictor)
+    pictures = reporting.explained(report, test, pictures, lambda images, ids: _explanations(owner, images, ids))
     return report, write_report(report, owner.folder, title=title_of(owner.predictor, owner), pictures=pictures)
 
 
-def _explained_scene(owner: "Run", report: Report, test: "Dataset") -> list[dict[str, Any]]:
-    """Explain the surest answer on the worst image that has any: what in the image made this box, or this class?"""
-    from eyewright.explanation import explain_images
-    from eyewright.imaging import data_uri, shrink
-
-    for item in report.items[:_LOOKED_AT]:
-        image = test.image(item["index"])
-        found = explain_images(owner.predictor, [image], method="occlusion", sources=[item["id"]], most=1)
-        if found:
-            one = found[0]
-            return [
-                {
-                    "src": data_uri(shrink(one.overlay(), 448)),
-                    "label": one.label,
-                    "score": one.score,
-                    "id": one.source,
-                    "method": one.method,
-                    "verdict": str(one.verdict),
-                    "faithful": one.verdict.faithful,
-                }
-            ]
-    return []
-
-
-def _explanations(owner: "Run", images: "list[NDArray[np.uint8]]") -> "list[Explanation]":
-    """Explain each image by Grad-CAM where that is faithful, else by occlusion, which costs more and fails less."""
+def _explanations(owner: "Run", images: "Sequence[NDArray[np.uint8]]", ids: Sequence[str]) -> "Sequence[Explanation]":
+    """Explain the surest prediction of each image by Grad-CAM where that is faithful, else by occlusion, which costs
+    more and fails less."""
+    from eyewright.core.task import task_of
     from eyewright.explanation import explain_images
 
+    if "gradients" not in task_of(owner.task_name).options:
+        return explain_images(owner.predictor, images, method="occlusion", sources=ids, most=1)
     if not _has_convolution(owner):
-        return explain_images(owner.predictor, images, method="occlusion", net=owner.net)
-    found = explain_images(owner.predictor, images, method="gradcam", net=owner.net)
+        return explain_images(owner.predictor, images, method="occlusion", net=owner.net, sources=ids)
+    found = explain_images(owner.predictor, images, method="gradcam", net=owner.net, sources=ids)
     doubtful = [i for i, e in enumerate(found) if not e.verdict.faithful]
-    again = explain_images(owner.predictor, [images[i] for i in doubtful], method="occlusion", net=owner.net)
+    again = explain_images(
+        owner.predictor,
+        [images[i] for i in doubtful],
+        method="occlusion",
+        net=owner.net,
+        sources=[ids[i] for i in doubtful],
+    )
     for i, other in zip(doubtful, again, strict=True):
         found[i] = other if other.verdict.faithful else found[i]
     return found

@@ -45,6 +45,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from eyewright.core.task import task_names
 from eyewright.tasks.feedback import Verdict
 
 MOST_OBJECTS = 2000
@@ -262,7 +263,7 @@ class Prediction(Struct):
 
     model: str
     digest: str
-    task: Literal["classify", "detect", "segment", "instance"]
+    task: Annotated[str, Meta(extra_json_schema={"enum": list(task_names())})]
     prediction_id: str
     timing_ms: Timing
     calibration: str | None = None

@@ -311,6 +311,7 @@ TASK = Task(
     target="eyewright.data.targets.label:LABEL",
     feedback=Feedback(("label",), (), corrected, taught, "imagefolder"),
     learner="eyewright.learners.classify:LEARNER",
+    reporting="eyewright.tasks.class_report:REPORTING",
     counted=counted,
     followed="accuracy",
     spellings=MappingProxyType({"f1": "f1_macro"}),

@@ -390,6 +390,7 @@ TASK = Task(
     target="eyewright.data.targets.objects:OBJECTS",
     feedback=Feedback(("objects",), ("box_xyxy",), corrected, taught, "coco"),
     learner="eyewright.learners.detect:LEARNER",
+    reporting="eyewright.tasks.box_report:REPORTING",
     counted=counted,
     followed="ap50",
     spellings=MappingProxyType({"map": "ap", "map50": "ap50"}),

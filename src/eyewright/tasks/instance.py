@@ -106,5 +106,6 @@ TASK = replace(
     needs=frozenset({"outlines"}),
     feedback=Feedback(("objects",), ("box_xyxy", "segmentation"), corrected, detect.taught, "coco"),
     learner="eyewright.learners.instance:LEARNER",
+    reporting="eyewright.tasks.box_report:INSTANCE_REPORTING",
 )
 """Boxes and masks of objects."""

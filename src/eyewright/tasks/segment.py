@@ -395,6 +395,7 @@ TASK = Task(
     needs=frozenset({"outlines"}),
     feedback=Feedback(("objects", "classes"), ("segmentation",), corrected, taught, "masks"),
     learner="eyewright.learners.segment:LEARNER",
+    reporting="eyewright.tasks.mask_report:REPORTING",
     counted=counted,
     followed="miou",
     spellings=MappingProxyType({"mean_iou": "miou"}),

@@ -152,12 +152,14 @@ def _described(at: Mapping[str, int], how: str, path: int, box: tuple[int, ...],
 def _bare(text: str, cells: Sequence[str], separator: str) -> BoxTable | None:
     """Recognise a table without a header, by its first lines: RetinaNet's and AutoML's."""
     lines = [row for row in csv.reader(text.splitlines()[:50], delimiter=separator) if any(row)]
-    if len(cells) == 6 and all(len(r) == 6 and _is_image(r[0]) for r in lines[:-1] or lines):
-        filled = [r for r in lines if len(r) == 6 and any(v.strip() for v in r[1:])]
-        numbers = [[_is_number(v) for v in r[1:]] for r in filled]
-        if filled and all(all(n[:4]) for n in numbers):
+    if len(cells) == 6 and _is_image(cells[0]):
+        # Single lines may be wrong; half at least must be of one layout.
+        filled = [r for r in lines if any(v.strip() for v in r[1:])]
+        numbers = [[_is_number(v) for v in r[1:]] for r in filled if len(r) == 6 and _is_image(r[0])]
+        last, first = sum(all(n[:4]) for n in numbers), sum(all(n[1:]) for n in numbers)
+        if last and 2 * last >= max(len(filled), 2 * first):
             return BoxTable("corners", 0, (1, 2, 3, 4), 5, header=False, separator=separator)
-        if filled and all(all(n[1:]) for n in numbers):
+        if first and 2 * first >= len(filled):
             return BoxTable("corners", 0, (2, 3, 4, 5), 1, header=False, separator=separator)
     if len(cells) == 11 and cells[0].strip().lower() in _AUTOML and _is_image(cells[1]):
         return BoxTable("corners", 1, (3, 4, 7, 8), 2, split=0, header=False, separator=separator)

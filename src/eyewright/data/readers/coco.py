@@ -455,7 +455,7 @@ def _group(
                 columns.boxes[own],
                 label_ids[own],
                 columns.crowd[own],
-                [columns.shapes[i] for i in own] if columns.shapes else (),
+                _of_size(columns, own, stated, path, where, notes) if columns.shapes else (),
                 columns.entries[own],
                 where,
                 areas=columns.areas[own],
@@ -475,6 +475,19 @@ def _group(
             line = where.line(int(columns.entries[own[0]]))
             notes.drop("their image is listed in another file too", fix, path, line, message=text, n=len(objects))
     return marked
+
+
+def _of_size(
+    columns: _Rows, own: Any, stated: tuple[int, int] | None, path: str, where: CocoLines, notes: Notes
+) -> list[Outline]:
+    """Return the shapes of one image's annotations without run lengths of another size than the image's."""
+    shapes = [columns.shapes[i] for i in own]
+    for k, (i, shape) in enumerate(zip(own.tolist(), shapes, strict=True)):
+        if stated is not None and not shape.fits(stated):
+            shapes[k] = Outline()
+            reason = "run lengths of another size than the image's"
+            notes.reduce(reason, "export the annotations again", path, where.line(int(columns.entries[i])))
+    return shapes
 
 
 def _slots(

@@ -2,7 +2,6 @@
 
 __all__ = ["is_createml", "read_createml"]
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.gathering import Gathered
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, number
 from eyewright.data.tree import Tree
 
 _LOOKED_AT = 50
@@ -93,7 +92,7 @@ def _rows(image: _Image, gathered: Gathered, path: str, line: int) -> Iterator[R
             place = region.get("coordinates")
             if not isinstance(place, Mapping):
                 raise DatasetError("it has no coordinates")
-            x, y, w, h = (_number(place[k]) for k in ("x", "y", "width", "height"))
+            x, y, w, h = (number(place[k]) for k in ("x", "y", "width", "height"))
         except KeyError as error:
             gathered.leave_out(what, f"its coordinates have no {error}", "fix or remove it", path, line)
             continue
@@ -102,9 +101,3 @@ def _rows(image: _Image, gathered: Gathered, path: str, line: int) -> Iterator[R
             gathered.leave_out(what, why, "fix or remove it", path, line)
             continue
         yield (x - w / 2, y - h / 2, x + w / 2, y + h / 2), gathered.label(str(label).strip()), False, None, line
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not math.isfinite(float(value)):
-        raise DatasetError(f"expected a number, found {str(value)[:40]!r}")
-    return float(value)

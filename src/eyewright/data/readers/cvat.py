@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.gathering import Gathered, Size, rotated
-from eyewright.data.readers.listing import SPLITS, Found, Images, Row, TextLines
+from eyewright.data.readers.listing import SPLITS, Found, Images, Row, TextLines, number
 from eyewright.data.readers.markup import read_elements
 from eyewright.data.targets.objects import Outline
 from eyewright.data.tree import Tree
@@ -118,8 +118,8 @@ class _Reading:
     def finish(self) -> None:
         """Add the frames of tracks."""
         for frame, rows in sorted(self._frames.items()):
-            for number in dict.fromkeys((frame, frame + self._start_frame)):
-                called = f"frame_{number:06d}"
+            for counted in dict.fromkeys((frame, frame + self._start_frame)):
+                called = f"frame_{counted:06d}"
                 if self.gathered.find(called, self.path) is not None:
                     break
             self.gathered.add(called, rows, TextLines(self.path), line=self._frame_lines[frame])
@@ -158,15 +158,15 @@ def _region(name: str, given: Mapping[str, str], stated: Size | None) -> tuple[l
     """Return the box of a shape, and its outline unless it is an upright box."""
     if name == "mask":
         return _mask(given, stated)
-    turn = _number(given.get("rotation", "0"))
+    turn = number(given.get("rotation", "0"))
     if name == "box":
-        x0, y0, x1, y1 = (_number(given[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
+        x0, y0, x1, y1 = (number(given[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
         if not turn:
             return [x0, y0, x1, y1], None
         corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
         points = rotated(corners, ((x0 + x1) / 2, (y0 + y1) / 2), turn)
     elif name == "ellipse":
-        cx, cy, rx, ry = (_number(given[k]) for k in ("cx", "cy", "rx", "ry"))
+        cx, cy, rx, ry = (number(given[k]) for k in ("cx", "cy", "rx", "ry"))
         angle = np.linspace(0, 2 * math.pi, _ELLIPSE_POINTS, endpoint=False)
         points = np.stack([cx + rx * np.cos(angle), cy + ry * np.sin(angle)], 1)
         points = rotated(points, (cx, cy), turn)
@@ -179,12 +179,12 @@ def _points(text: str) -> NDArray[np.float64]:
     pairs = [p.split(",") for p in text.split(";") if p.strip()]
     if len(pairs) < 3 or any(len(p) != 2 for p in pairs):
         raise DatasetError(f"expected 3 points or more as x,y;x,y;…, found {text[:40]!r}")
-    return np.array([[_number(v) for v in p] for p in pairs], np.float64)
+    return np.array([[number(v) for v in p] for p in pairs], np.float64)
 
 
 def _mask(given: Mapping[str, str], stated: Size | None) -> tuple[list[float], Outline]:
     """Read run lengths of the rows of a mask's own rectangle; the first run is of pixels outside."""
-    left, top, width, height = (int(_number(given[k])) for k in ("left", "top", "width", "height"))
+    left, top, width, height = (int(number(given[k])) for k in ("left", "top", "width", "height"))
     counts = np.array([int(v) for v in given["rle"].split(",") if v.strip()], np.int64)
     if stated is None:
         raise DatasetError("its image has no width and height")
@@ -201,13 +201,6 @@ def _mask(given: Mapping[str, str], stated: Size | None) -> tuple[list[float], O
     mask[top : top + height, left : left + width] = inside
     outline = Outline(rle={"size": list(stated), "counts": encode_counts(mask)})
     return outline.box().tolist(), outline
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise DatasetError(f"expected a number, found {text!r}")
-    return value
 
 
 def _whole(text: str | None) -> int:

@@ -76,6 +76,7 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
     classes: dict[str, int] = {}
     kept: list[tuple[str, str, list[Row], tuple[int, int] | None]] = []
     outlined, seen = False, set()
+    broken: set[str | None] = set()
     for path in files:
         data, odd = plain_json(tree.content(path))
         try:
@@ -85,6 +86,7 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
             message = f"cannot be read: {text}; it is left out"
             notes.leave_out("a file that cannot be read", "mend the file", path, line, message=message,
                             code="annotation", severity="error")  # fmt: skip
+            broken.add(images.of_file(path)[0])
             continue
         for token, line in odd[:1]:
             text = f"{token} is not JSON; it is read as no value"
@@ -125,7 +127,7 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
     ]
     folders = {posixpath.dirname(n) for n in seen}
     for name in images.names:
-        if name not in seen and posixpath.dirname(name) in folders:
+        if name not in seen and name not in broken and posixpath.dirname(name) in folders:
             fix = "add a JSON file, without shapes if it shows none"
             notes.leave_out("no annotation file", fix, name)
     problems, account = notes.all(), notes.account()

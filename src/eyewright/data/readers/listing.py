@@ -164,6 +164,11 @@ class Notes:
         self._count("reduced", reason, n, path, line)
         self._note_once("reduced", reason, fix, path, line, n, "warning")
 
+    def shorten(self, reason: str, fix: str, path: str, *, message: str, code: str) -> None:
+        """Note an annotation that is read without a part, with a finding of its own."""
+        self.add(code, message, fix, path)
+        self._count("reduced", reason, 1, path, None)
+
     def repair(self, reason: str, fix: str, path: str, line: int | None = None, *, n: int = 1) -> None:
         """Note `n` annotations that are read although written otherwise; one finding a reason, at the first."""
         self._count("repaired", reason, n, path, line)
@@ -222,6 +227,8 @@ class TextLines:
 
 Row = tuple[Sequence[float], int, bool, Outline | None, int]
 
+# A comma before three digits may as well part the thousands.
+_DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d{1,2}|\d{4,})$")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -233,9 +240,12 @@ def number(value: object) -> float:
 
     >>> number("12.5"), number(3)
     (12.5, 3.0)
+    >>> number("12,5")
+    12.5
     """
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
+    if isinstance(value, str):
+        plain = _DECIMAL_COMMA.sub(r"\1.\2", value.strip())
+        value = float(plain) if _NUMBER.fullmatch(plain) else value
     if isinstance(value, bool) or not isinstance(value, int | float):
         shown = "nothing" if value is None or value == "" else repr(value)[:40]
         raise ValueError(f"expected a number, found {shown}")

@@ -205,7 +205,8 @@ def _table(
             text = (
                 f"it holds the value{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}, which no class has"
             )
-            notes.add("mask_value", text, "name the class in classes.txt, or mend the mask", mask)
+            fix = "name the class in classes.txt, or correct the mask"
+            notes.shorten("pixels of a value that no class has", fix, mask, message=text, code="mask_value")
     values_held = set(present)
     if listed:
         names = dict(sorted(listed.items()))

@@ -121,7 +121,9 @@ class Images:
         common = 0
         if near:
             common = len(posixpath.commonprefix([name.split("/")[:-1], near.split("/")]))
-        return int(split is not None and split_of(name) == split), common
+        of = split_of(name)
+        # An image of another part is meant less than one of no part.
+        return (0 if split is None else 2 if of == split else int(of is None)), common
 
 
 def plain_path(called: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.gathering import Gathered, rotated
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines
+from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, number
 from eyewright.data.targets.objects import Outline
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
@@ -191,26 +191,20 @@ def _row(region: _Region, attribute: str | None, gathered: Gathered, path: str) 
 
 def _shape(kind: str, given: Mapping[str, Any]) -> tuple[list[float], Outline | None]:
     if kind == "rect":
-        x, y, w, h = (_number(given[k]) for k in ("x", "y", "width", "height"))
+        x, y, w, h = (number(given[k]) for k in ("x", "y", "width", "height"))
         return [x, y, x + w, y + h], None
     if kind in ("polygon", "polyline"):
-        xs, ys = ([_number(v) for v in given[k]] for k in ("all_points_x", "all_points_y"))
+        xs, ys = ([number(v) for v in given[k]] for k in ("all_points_x", "all_points_y"))
         if len(xs) != len(ys) or len(xs) < 3:
             raise DatasetError(f"expected 3 points or more, found {len(xs)} x and {len(ys)} y")
         points = np.stack([xs, ys], 1)
     elif kind in ("circle", "ellipse"):
-        cx, cy = _number(given["cx"]), _number(given["cy"])
-        rx = _number(given["r"] if kind == "circle" else given["rx"])
-        ry = rx if kind == "circle" else _number(given["ry"])
+        cx, cy = number(given["cx"]), number(given["cy"])
+        rx = number(given["r"] if kind == "circle" else given["rx"])
+        ry = rx if kind == "circle" else number(given["ry"])
         angle = np.linspace(0, 2 * math.pi, _TURN_POINTS, endpoint=False)
         points = np.stack([cx + rx * np.cos(angle), cy + ry * np.sin(angle)], 1)
-        points = rotated(points, (cx, cy), math.degrees(_number(given.get("theta", 0))))
+        points = rotated(points, (cx, cy), math.degrees(number(given.get("theta", 0))))
     else:
         raise DatasetError(f"expected rect, polygon, circle or ellipse, found {kind[:40]!r}")
     return [*points.min(0).tolist(), *points.max(0).tolist()], Outline((points,))
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not math.isfinite(float(value)):
-        raise DatasetError(f"expected a number, found {str(value)[:40]!r}")
-    return float(value)

@@ -76,6 +76,7 @@ def read_voc(tree: Tree, names: Sequence[str], images: Images) -> Found:
     rows: list[tuple[str, SplitName | None, list[Row], str, tuple[int, int] | None]] = []
     seen: dict[str, str] = {}
     listed: set[str] = set()
+    broken: set[str | None] = set()
     outlined = False
     for path in files:
         data = tree.content(path)
@@ -87,6 +88,7 @@ def read_voc(tree: Tree, names: Sequence[str], images: Images) -> Found:
             fix = error.fix if isinstance(error, DatasetError) and error.fix else "mend the file"
             notes.leave_out("a file that cannot be read", fix, path, line, message=f"cannot be read: {text}",
                             code="annotation", severity="error")  # fmt: skip
+            broken.add(images.of_file(path)[0])
             continue
         if root.name != "annotation":
             text = f"<{root.name}> is not a VOC annotation"
@@ -130,7 +132,7 @@ def read_voc(tree: Tree, names: Sequence[str], images: Images) -> Found:
     ]
     folders = {posixpath.dirname(n) for n in seen}
     for name in images.names:
-        if name not in seen and posixpath.dirname(name) in folders:
+        if name not in seen and name not in broken and posixpath.dirname(name) in folders:
             notes.leave_out("no annotation file", "add an XML file, without objects if it shows none", name)
     problems, account = notes.all(), notes.account()
     return Found(

@@ -40,6 +40,10 @@ class Label(int):
         """A label has no regions."""
         return 0
 
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """A label holds for an image of any size."""
+        return True
+
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """The classes that a split keeps the shares of: a label counts whatever it is called."""
         return self.held

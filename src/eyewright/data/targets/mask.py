@@ -19,7 +19,7 @@ from eyewright.data.agreement import masks_differ
 from eyewright.data.audit_masks import audit_masks
 from eyewright.data.marks import audit_marked
 from eyewright.data.targets.objects import OBJECTS, Objects
-from eyewright.data.targets.target import BACKGROUND, IGNORE, TargetKind
+from eyewright.data.targets.target import BACKGROUND, IGNORE, TargetKind, count_classes
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import name_unreadable, read_labels
 
@@ -172,8 +172,8 @@ class Painted:
         return painted
 
     def usable(self, size_hw: tuple[int, int]) -> bool:
-        """Outlines that cannot be painted are left out one by one."""
-        return True
+        """Tell whether every outline can be painted for an image of this size."""
+        return self.objects.fits(size_hw)
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -252,7 +252,7 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
 
 def _describe(targets: Sequence[MaskFile | Painted], names: Sequence[str]) -> str:
     marked = sum(len(t) for t in targets if isinstance(t, Painted))
-    return f"{marked} objects, {len(names)} classes" if marked else f"{len(names)} classes"
+    return f"{marked} object{'s' * (marked != 1)}, {count_classes(names)}" if marked else count_classes(names)
 
 
 def _holds(targets: Sequence[MaskFile | Painted]) -> frozenset[str]:

@@ -118,6 +118,10 @@ class Numbers:
         """There are no regions."""
         return 0
 
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Numbers hold for an image of any size."""
+        return True
+
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """One target alone is in no range of values; see `NUMBERS.strata`."""
         return ()

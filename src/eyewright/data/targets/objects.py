@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError
 from eyewright.data.agreement import boxes_differ
 from eyewright.data.marks import audit_objects
-from eyewright.data.targets.target import TargetKind
+from eyewright.data.targets.target import TargetKind, count_classes
 from eyewright.imaging.rasters import decode_counts, fill_polygons, parse_counts, read_counts
 
 
@@ -57,6 +57,10 @@ class Outline:
                 )
             return decode_counts(counts, size_hw)
         return fill_polygons(self.in_pixels(size_hw).polygons, size_hw)
+
+    def fits(self, size_hw: tuple[int, int]) -> bool:
+        """Return whether `mask` can be painted for an image of this size: run lengths are of one size alone."""
+        return self.rle is None or tuple(self.rle["size"]) == tuple(size_hw)
 
     def in_pixels(self, size_hw: tuple[int, int]) -> "Outline":
         """Give the outline in source pixels."""
@@ -133,6 +137,10 @@ class Objects:
             track_ids=None if self.track_ids is None else self.track_ids[rows],
         )
 
+    def fits(self, size_hw: tuple[int, int]) -> bool:
+        """Return whether every outline can be painted for an image of this size."""
+        return all(o.fits(size_hw) for o in self.outlines)
+
     @property
     def held(self) -> tuple[int, ...]:
         """The ids of the classes that are marked, ignore regions left out."""
@@ -153,6 +161,10 @@ class Objects:
     def ignored(self) -> int:
         """The number of ignore regions."""
         return int(self.crowd.sum())
+
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Objects that do not lie in the image are left out one by one."""
+        return True
 
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """The classes that a split keeps the shares of."""
@@ -208,7 +220,7 @@ def _ignoring(classes: int, images: int) -> str:
 
 def _describe(targets: Sequence[Objects], names: Sequence[str]) -> str:
     marked = sum(len(t) for t in targets)
-    return f"{marked} objects, {len(names)} classes" if marked else f"{len(names)} classes"
+    return f"{marked} object{'s' * (marked != 1)}, {count_classes(names)}" if marked else count_classes(names)
 
 
 OBJECTS = TargetKind(

@@ -71,6 +71,10 @@ class Tags:
         """There are no regions."""
         return 0
 
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Tags hold for an image of any size."""
+        return True
+
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """The tags that a split keeps the shares of."""
         return self.held

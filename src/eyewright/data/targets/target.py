@@ -1,6 +1,6 @@
 """What a dataset asks of the target of a sample, and of a kind of target; which kind a task learns from."""
 
-__all__ = ["BACKGROUND", "IGNORE", "Make", "Side", "Target", "TargetKind", "kind_of", "tasks_of"]
+__all__ = ["BACKGROUND", "IGNORE", "Make", "Side", "Target", "TargetKind", "count_classes", "kind_of", "tasks_of"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +56,10 @@ class Target(Protocol):
         """The number of regions in which nothing is learnt or counted."""
         ...
 
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Tell whether something can be learnt from it for an image of this size; it may be read for that."""
+        ...
+
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """Return the classes that a split keeps the shares of."""
         ...
@@ -103,7 +107,16 @@ def _class_name(targets: Sequence[Any], stratum: int, names: Sequence[str]) -> s
 
 
 def _in_classes(targets: Sequence[Any], names: Sequence[str]) -> str:
-    return f"{len(names)} classes"
+    return count_classes(names)
+
+
+def count_classes(names: Sequence[str]) -> str:
+    """Return how many classes there are, in words.
+
+    >>> count_classes(["cat"])
+    '1 class'
+    """
+    return f"{len(names)} class{'es' * (len(names) != 1)}"
 
 
 def _nothing_more(targets: Sequence[Any]) -> frozenset[str]:

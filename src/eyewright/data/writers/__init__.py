@@ -19,7 +19,7 @@ from eyewright.data.writers.mot import write_mot
 from eyewright.data.writers.tools import write_label_studio, write_labelme
 from eyewright.data.writers.work import Work, Written, objects_of_mask
 
-__all__ = ["WRITERS", "Written", "write_dataset"]
+__all__ = ["OUTLINED", "WRITERS", "Written", "write_dataset"]
 
 
 def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -> Written:
@@ -51,7 +51,7 @@ def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -
         work = Work(dataset, stage, advance=advance)
         writer(work)
     lost = tuple(f"{reason} ({n})" for reason, n in work.lost.items())
-    return Written(out, dataset.task, len(dataset), work.objects, lost)
+    return Written(out, dataset.task, len(dataset), work.objects, lost, work.account())
 
 
 _Writers = Mapping[TargetKind, Callable[[Work], None]]
@@ -70,3 +70,6 @@ WRITERS: Mapping[str, _Writers] = MappingProxyType(
     }
 )
 """Formats that are written, with the kinds of target that each can hold."""
+
+OUTLINED = frozenset({"coco", "yolo", "labelme", "label-studio"})
+"""Formats of objects that have room for their outlines."""

@@ -14,7 +14,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.core.files import write_staged
 from eyewright.data.readers.masks import CITYSCAPES, CITYSCAPES_TRAINED
 from eyewright.data.targets.mask import Painted
-from eyewright.data.writers.work import IGNORED, Work, part_of
+from eyewright.data.writers.work import IGNORED, PNG_LEVEL, Work, part_of
 from eyewright.imaging.encode import encode_image
 
 # A city, a sequence and a frame, as Cityscapes names its files.
@@ -67,7 +67,7 @@ def write_crops(work: Work) -> None:
                 continue
             x0, y0 = np.floor(objects.boxes_xyxy[k, :2]).astype(int)
             x1, y1 = np.ceil(objects.boxes_xyxy[k, 2:]).astype(int)
-            data = encode_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
+            data = encode_image(np.ascontiguousarray(image[y0:y1, x0:x1]), png_level=PNG_LEVEL)
             write_staged(work.root / f"{part}{names[objects.label_ids[k]]}" / f"{stem}_{k:03d}.png", data)
     work.lost["where objects are: each is cut out as an image of its own"] += work.objects
 
@@ -92,7 +92,7 @@ def write_cityscapes(work: Work) -> None:
             stem = f"{part_of(sample)}_000000_{k:06d}"
         place = f"{part_of(sample)}/{named['city'] if named else part_of(sample)}"
         image = work.root / "leftImg8bit" / place / f"{stem}_leftImg8bit.png"
-        write_staged(image, encode_image(np.ascontiguousarray(dataset.image(i))))
+        write_staged(image, encode_image(np.ascontiguousarray(dataset.image(i)), png_level=PNG_LEVEL))
         mask = table[dataset.mask(i, size)]
         write_staged(work.root / "gtFine" / place / f"{stem}_gtFine_labelIds.png", encode_classes(mask))
         if isinstance(sample.target, Painted):

@@ -1,0 +1,214 @@
+"""How many planted faults the nearby tests find: a seeded sample of cosmic-ray's mutations of three rooms.
+
+    python benchmarks/mutation.py --cosmic-ray PROGRAM [--rooms metrics tasks evaluation] [--sample 60] [--seed 0]
+
+cosmic-ray lives in an environment of its own (`pip install cosmic-ray`); it says where a module can be mutated, and
+how. A copy of the tree is mutated, never this one. A mutation counts as killed if the tests of its module fail (its
+doctests are among them), or else those of its room. Each is tested in a fork of a process that has imported the
+packages that the tests use, but nothing of Eyewright, so that most take a second or two.
+
+Left out are places where a change is no fault that a test could see, or none that one should look for:
+
+- annotations and the arguments of decorators: whatever changes them fails at import, or nothing ever sees it;
+- caches (`@cache`, `@lru_cache`), which change the time and not the result;
+- `if TYPE_CHECKING`, and the wording of errors (f-strings in `raise`);
+- the lines of `WORK_SIZES`: how much is computed at once, which changes memory and time and not the result.
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ("src", "tests", "docs", "benchmarks", "pyproject.toml", "conftest.py", "README.md")
+TIMEOUT_S = 60.0
+MEMORY = 8 << 30
+WARM = ("numpy", "PIL.Image", "pytest", "scipy.stats", "scipy.ndimage", "sklearn.metrics", "cv2", "skimage")
+
+WORK_SIZES: dict[str, tuple[str, ...]] = {}
+"""By module, the lines that say how much is computed at once."""
+
+# Read by the Python of cosmic-ray's environment: [[module, operator, occurrence], ...] to the mutated sources.
+_MUTATE = """
+import json, pathlib, sys
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+rows = json.load(sys.stdin)
+print(json.dumps([mutate_code(pathlib.Path(m).read_text(), get_operator(o)(), k) for m, o, k in rows]))
+"""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One changed place: the module, its source with the change, the line and the operator."""
+
+    module: str
+    source: str | None
+    line: int
+    operator: str
+
+    def shown(self, original: str) -> str:
+        """Return the place, the operator, and the first line that differs."""
+        new = (self.source or "").splitlines()
+        changed = next((b for a, b in zip(original.splitlines(), new, strict=False) if a != b), "")
+        return f"{self.module}:{self.line} {self.operator.removeprefix('core/')}: {changed.strip()}"
+
+
+def left_out(source: str, work_sizes: Sequence[str]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return the parts of a module that are not mutated, each from (line, column) to (line, column)."""
+    lines = source.splitlines()
+    parts: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    for text in work_sizes:
+        at = [k for k, line in enumerate(lines, 1) if line.strip() == text]
+        if not at:
+            raise SystemExit(f"expected the line {text!r} of WORK_SIZES, found none; mend benchmarks/mutation.py")
+        parts += [((k, 0), (k, len(lines[k - 1]))) for k in at]
+    for node in ast.walk(ast.parse(source)):
+        parts += [
+            ((part.lineno, part.col_offset - starts), (part.end_lineno or part.lineno, part.end_col_offset or 0))
+            for part, starts in _unseen(node)
+        ]
+    return parts
+
+
+def _unseen(node: ast.AST) -> Iterator[tuple[ast.expr, int]]:
+    for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+        if part is not None:
+            yield part, 0
+    for part in getattr(node, "decorator_list", ()):
+        # cosmic-ray removes a decorator at its @, one column before.
+        yield part, int("cache" in ast.unparse(part))
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        yield node.test, 0
+    if isinstance(node, ast.Raise):
+        yield from ((part, 0) for part in ast.walk(node) if isinstance(part, ast.JoinedStr))
+
+
+def draw(cosmic_ray: str, tree: Path, module: Path, share: int, rng: random.Random) -> list[Mutation]:
+    """Return a sample of the mutations of one module."""
+    session, config = tree / f"{module.stem}.sqlite", tree / f"{module.stem}.toml"
+    name = str(module.relative_to(tree))
+    config.write_text(
+        f'[cosmic-ray]\nmodule-path = {json.dumps(name)}\ntimeout = 1.0\nexcluded-modules = []\ntest-command = "true"\n'
+        '[cosmic-ray.distributor]\nname = "local"\n'
+    )
+    subprocess.run([cosmic_ray, "init", config, session], cwd=tree, check=True, capture_output=True)
+    with sqlite3.connect(session) as db:
+        rows = db.execute(
+            "SELECT start_pos_row, start_pos_col, operator_name, occurrence FROM mutation_specs"
+            " ORDER BY start_pos_row, start_pos_col, operator_name, occurrence"
+        ).fetchall()
+    spared = left_out(module.read_text(), WORK_SIZES.get("/".join(module.parts[-2:]), ()))
+    usable = [r for r in rows if not any(first <= (r[0], r[1]) < last for first, last in spared)]
+    kept = sorted(rng.sample(usable, min(share, len(usable))))
+    python = Path(cosmic_ray).with_name("python")
+    asked = json.dumps([(name, operator, occurrence) for _, _, operator, occurrence in kept])
+    said = subprocess.run(
+        [python, "-c", _MUTATE], input=asked, cwd=tree, check=True, capture_output=True, text=True
+    ).stdout
+    return [
+        Mutation(name, source, line, operator)
+        for (line, _, operator, _), source in zip(kept, json.loads(said), strict=True)
+    ]
+
+
+def survives(tree: Path, module: str, room: str) -> bool:
+    """Tell whether all tests of the module and of its room pass, in a process of their own."""
+    child = os.fork()
+    if not child:
+        _test(tree, module, room)
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def _test(tree: Path, module: str, room: str) -> None:
+    code = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        os.dup2(silent, 2)
+        os.chdir(tree)
+        sys.path[:0] = [str(tree / "src"), str(tree)]
+        sys.dont_write_bytecode = True
+        import pytest
+
+        own = f"tests/{room}/test_{Path(module).stem}.py"
+        options = ["-n", "0", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+        near = [own] if (tree / own).exists() else []
+        code = int(pytest.main([*options, module, *near]))
+        # 5: there was no test.
+        if code in (0, 5):
+            code = int(pytest.main([*options, f"tests/{room}"]))
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cosmic-ray", metavar="PROGRAM", default=shutil.which("cosmic-ray"))
+    parser.add_argument("--rooms", nargs="+", default=["metrics", "tasks", "evaluation"])
+    parser.add_argument("--modules", nargs="+", help="only these modules, by their names without .py")
+    parser.add_argument("--sample", type=int, default=60, help="mutations of each room")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.cosmic_ray is None:
+        print("skipped: cosmic-ray is not installed; pip install cosmic-ray in an environment of its own")
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for name in WARM:
+        import_module(name)
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        tree = Path(folder)
+        for name in KEPT:
+            place = ROOT / name
+            (shutil.copytree if place.is_dir() else shutil.copy)(place, tree / name)
+        for room in options.rooms:
+            modules = sorted(p for p in (tree / "src/eyewright" / room).glob("*.py") if p.stem != "__init__")
+            modules = [p for p in modules if not options.modules or p.stem in options.modules]
+            lines = {p: len(p.read_text().splitlines()) for p in modules}
+            if not survives(tree, str(modules[0].relative_to(tree)), room):
+                raise SystemExit(f"the tests of {room} fail without a mutation; run pytest tests/{room}")
+            killed = total = 0
+            for module in modules:
+                # Long modules get more of the sample.
+                share = max(1, round(options.sample * lines[module] / sum(lines.values())))
+                original = module.read_text()
+                alive = []
+                mutations = [m for m in draw(options.cosmic_ray, tree, module, share, rng) if m.source is not None]
+                for one in mutations:
+                    module.write_text(one.source or "")
+                    if survives(tree, one.module, room):
+                        alive.append(one.shown(original))
+                module.write_text(original)
+                killed, total = killed + len(mutations) - len(alive), total + len(mutations)
+                print(f"  {room}/{module.name}: {len(mutations) - len(alive)} of {len(mutations)}", flush=True)
+                for text in alive:
+                    print(f"    survived {text}", flush=True)
+            print(f"{room}: {killed} of {total} killed ({killed / max(1, total):.0%})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
