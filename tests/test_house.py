@@ -49,7 +49,8 @@ def test_every_module_says_what_it_is_and_what_it_offers(path: Path) -> None:
     assert ast.get_docstring(tree), "a module begins with what it is"
     names = {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
     assert "__all__" in names
-    assert len(path.read_text().splitlines()) <= 600, "past 600 lines, split by idea"
+    most = 400 if path.relative_to(SOURCE).parts[0] in ("tasks", "learners", "evaluation") else 600
+    assert len(path.read_text().splitlines()) <= most, f"past {most} lines, split by idea"
     assert path.stem not in ("utils", "util", "common", "helpers", "misc", "base")
 
 

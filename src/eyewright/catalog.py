@@ -1,6 +1,6 @@
 """What there is, by name: literal dicts, imported late so that listing them costs nothing."""
 
-__all__ = ["MODELS", "build_of"]
+__all__ = ["MODELS", "build_of", "nets_of"]
 
 import importlib
 import os
@@ -11,33 +11,45 @@ from typing import Any
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.installed import installed, open_installed
+from eyewright.core.task import task_names, task_of
 
 MODELS = MappingProxyType(
     {
         "quick_net": (
-            "classify", "eyewright.nets:quick_net", "default for small images: whitened stem, 0.1-0.2 M weights",
+            "vector", "eyewright.nets:quick_net", "default for small images: whitened stem, 0.1-0.2 M weights",
         ),
         "photo_net": (
-            "classify", "eyewright.nets:photo_net", "default for photographs: whitened stem, residual, ~0.9 M weights",
+            "vector", "eyewright.nets:photo_net", "default for photographs: whitened stem, residual, ~0.9 M weights",
         ),
-        "conv_net": ("classify", "eyewright.nets:conv_net", "the founding article's network, as printed"),
-        "mlp": ("classify", "eyewright.nets:mlp", "multilayer perceptron, 256 and 128 hidden"),
-        "resnet": ("classify", "eyewright.nets:resnet", "residual network of basic blocks, ~2.8 M weights"),
+        "conv_net": ("vector", "eyewright.nets:conv_net", "the founding article's network, as printed"),
+        "mlp": ("vector", "eyewright.nets:mlp", "multilayer perceptron, 256 and 128 hidden"),
+        "resnet": ("vector", "eyewright.nets:resnet", "residual network of basic blocks, ~2.8 M weights"),
         "vit": (
-            "classify", "eyewright.nets:vit", "small vision transformer whose attention can be read, ~0.8 M weights",
+            "vector", "eyewright.nets:vit", "small vision transformer whose attention can be read, ~0.8 M weights",
         ),
         "spot_net": (
-            "detect", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, ~1.3 M weights",
+            "boxes", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, ~1.3 M weights",
         ),
         "outline_net": (
-            "segment", "eyewright.nets:outline_net", "default segmenter: encoder-decoder, sub-pixel, ~1.2 M weights",
+            "pixels", "eyewright.nets:outline_net", "default segmenter: encoder-decoder, sub-pixel, ~1.2 M weights",
         ),
         "spot_mask_net": (
-            "instance", "eyewright.nets:spot_mask_net", "default for instances: spot_net with a mask for every object",
+            "boxes and masks",
+            "eyewright.nets:spot_mask_net",
+            "default for instances: spot_net with a mask for every object",
         ),
     }
 )  # fmt: skip
-"""Networks by the name that `--model` takes: the task, where the builder is, and a line about it."""
+"""Networks by the name that `--model` takes: what they answer (`Task.net`), where the builder is, a line about it."""
+
+
+def nets_of(task: str) -> list[str]:
+    """Return the nets of the catalogue that answer what a task asks."""
+    return [name for name, (answers, _, _) in MODELS.items() if answers == task_of(task).net]
+
+
+def _tasks_with(answers: str) -> str:
+    return " or ".join(repr(n) for n in task_names() if task_of(n).net == answers)
 
 
 def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
@@ -45,25 +57,26 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
     and a folder or id, or the user's own `package.module:function`.
 
     A builder is called as `builder(n_classes, channels=..., size_hw=...)` and gives a `torch.nn.Module` from
-    normalised float (N, C, H, W) to what the task takes: logits (N, n_classes), for "segment" (N, n_classes, H, W),
-    for "detect" and "instance" a `nets.Detections`.
+    normalised float (N, C, H, W) to what `Task.net` says: logits (N, n_classes) for "vector", (N, n_classes, H, W) for
+    "pixels", a `nets.Detections` for "boxes" and "boxes and masks". A builder of a package is for classification unless
+    its attribute `task` names another task.
 
     Raises:
         UsageError: no such name, one of another task, or the user's module cannot be imported.
         CheckpointError: no such Hugging Face checkpoint.
     """
     if name in MODELS:
-        own_task, place, _ = MODELS[name]
-        if own_task != task:
-            several = ", ".join(n for n, (t, _, _) in MODELS.items() if t == task)
-            raise UsageError(f"{name!r} is for the task {own_task!r}, not for {task!r}", fix=f"use {several}")
+        answers, place, _ = MODELS[name]
+        if answers != task_of(task).net:
+            fix = f"use {', '.join(nets_of(task))}"
+            raise UsageError(f"{name!r} is for the task {_tasks_with(answers)}, not for {task!r}", fix=fix)
         module, _, function = place.partition(":")
         builder: Callable[..., Any] = getattr(importlib.import_module(module), function)
         return builder
     if name in installed("eyewright.nets"):
         found: Callable[..., Any] = open_installed("eyewright.nets", name)
         theirs = getattr(found, "task", "classify")
-        if theirs != task:
+        if task_of(theirs).net != task_of(task).net:
             raise UsageError(f"{name!r} is for the task {theirs!r}, not for {task!r}", fix="choose another --model")
         return found
     if name.startswith("hf:"):

@@ -49,3 +49,16 @@ def test_an_output_that_is_full_does_not_hold_it_up() -> None:
             env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (5, b"")
+
+
+def test_a_pool_that_nobody_closed_does_not_hold_it_up() -> None:
+    # Its threads are no daemons and wait for work; OpenVINO's telemetry leaves such a pool behind.
+    done, seconds = ended(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import time\n"
+        "pool = ThreadPoolExecutor(2)\n"
+        "pool.submit(lambda: (time.sleep(0.2), print('worked')))\n"
+        "end_process(6)"
+    )
+    assert (done.returncode, done.stdout) == (6, "worked\n")
+    assert seconds < 15

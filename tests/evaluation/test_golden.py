@@ -1,25 +1,19 @@
 """Without groups and distances every number is what it was before there were any: see golden.json."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.evaluation.answers import answers
+from tests.evaluation.golden import GOLDEN, same
 
 from eyewright.core.jsonable import to_jsonable
+from eyewright.evaluation import reporting_of
 from eyewright.metrics import corrected_interval
 from eyewright.tasks.class_results import compare_scores
 
-GOLDEN = Path(__file__).with_name("golden.json")
 TASKS = ("classify", "detect", "instance", "segment")
-KEPT = ("n", "metrics", "per_class", "tables")
-
-
-def measured(task: str) -> dict[str, Any]:
-    content = answers(task).report(seed=3).to_json()
-    return {k: content[k] for k in KEPT}
 
 
 def compared() -> dict[str, Any]:
@@ -32,27 +26,23 @@ def compared() -> dict[str, Any]:
     return kept
 
 
-def same(new: Any, old: Any, at: str) -> None:
-    """New keys may stand beside the old ones; the old ones hold the same, to the last digits."""
-    if isinstance(old, dict):
-        for key, value in old.items():
-            assert key in new, f"{at}.{key} is gone"
-            same(new[key], value, f"{at}.{key}")
-    elif isinstance(old, list):
-        assert len(new) == len(old), at
-        for i, (a, b) in enumerate(zip(new, old, strict=True)):
-            same(a, b, f"{at}[{i}]")
-    elif isinstance(old, float) and not isinstance(new, bool) and isinstance(new, int | float):
-        # Sums in another order, on another processor, may differ in the last bits.
-        assert new == pytest.approx(old, rel=1e-11, abs=1e-13), at
-    else:
-        assert new == old, at
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_without_groups_a_report_holds_the_numbers_that_it_held(task: str) -> None:
-    same(measured(task), json.loads(GOLDEN.read_text())[task], task)
+def paired(task: str) -> dict[str, Any]:
+    """Two models on the same images, with and without groups, and the images that they answer differently."""
+    reporting = reporting_of(task)
+    found = {}
+    for name, groups in (("images", None), ("groups", [f"{i // 4}" for i in range(40)])):
+        a, b = (answers(task, 40, skill=[k] * 40, groups=groups, seed=1).results for k in (0.5, 0.9))
+        one = reporting.compare(a, b, 4)
+        found[name] = {**one.to_json(), "a": one.a, "b": one.b}
+    found["changed"] = reporting.changed(a, b)
+    kept: dict[str, Any] = to_jsonable(found)
+    return kept
 
 
 def test_without_groups_a_comparison_holds_the_numbers_that_it_held() -> None:
     same(compared(), json.loads(GOLDEN.read_text())["compared"], "compared")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_models_of_each_task_compare_as_they_did(task: str) -> None:
+    same(paired(task), json.loads(GOLDEN.read_text())["paired"][task], task)

@@ -2,7 +2,6 @@
 
 __all__ = ["Judge", "Judged", "Ratio", "metric_names", "paired_speedup", "spelled"]
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,11 +20,7 @@ from eyewright.evaluation.results import gather_results
 from eyewright.evaluation.together import group_names
 from eyewright.imaging.steps.corrupt import CORRUPTIONS, corrupt
 from eyewright.metrics.bootstrap import Resampling, percentile_interval, resample, share_interval
-from eyewright.metrics.groups import Kind
 
-_SHARES = frozenset({"accuracy", "balanced_accuracy", "f1_macro"})
-_BOUNDED = frozenset({"worst_class_recall", "ap", "ap50", "miou", "pixel_accuracy", "corruption"})
-_BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf), "brier": (0.0, 2.0), "ece": (0.0, 1.0)}
 _WITH_CORRUPTION = 200
 _SEVERITY = 3
 # Images are held in memory while candidates are tried on them.
@@ -142,10 +137,9 @@ class Judge:
         drawn = [numbers(w) for w in plan.weights()]
         found = {}
         for name, value in point.items():
-            kind: Kind = "share" if name in _SHARES else "bounded" if name in _BOUNDED else "plain"
             samples = np.concatenate([d[name] for d in drawn])
-            bounds = _BOUNDS.get(name, (-math.inf, math.inf))
-            low, high = plan.interval(float(value[0]), samples, kind=kind, bounds=bounds)
+            info = self._task.metric(name)
+            low, high = plan.interval(float(value[0]), samples, kind=info.kind, bounds=info.bounds)
             shown = (_number(float(value[0])), _number(low), _number(high))
             found[name] = Metric(*shown, len(self), plan.method, groups=plan.n_groups)
         return found

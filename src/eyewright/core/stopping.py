@@ -56,9 +56,8 @@ def end_process(code: int) -> NoReturn:
     What is left out is the orderly removal of every module, which takes torch seconds on a loaded machine, during which
     no signal is handled. For programs only, as the last thing that they do.
     """
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join()
+    # As the interpreter does it: pools that nobody closed are told to end first, or their threads would wait for ever.
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         # Nobody is left to tell.

@@ -10,6 +10,7 @@ __all__ = [
     "Raw",
     "Task",
     "Words",
+    "metric_named",
     "option_names",
     "task_names",
     "task_of",
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,9 @@ class MetricInfo:
     """A metric of the task: its key in reports, what a person calls it, and what it means in a few words.
 
     `tile` shows it at the top of the report, `paired` lets a budget name it (`compress --max-drop`), `counts` tells
-    that it is a share of images, whose interval has a width even where no image differs.
+    that it is a share of images, whose interval has a width even where no image differs. `bounds` are its least and
+    largest value; what is from 0 to 1 is shown in per cent. `kind` is how its interval is found (`metrics.groups`): a
+    "share" of images, another number from 0 to 1 ("bounded"), or "plain".
     """
 
     name: str
@@ -85,6 +88,8 @@ class MetricInfo:
     tile: bool = True
     paired: bool = False
     counts: bool = False
+    bounds: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["share", "bounded", "plain"] = "bounded"
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,8 @@ class Task:
         target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
+        net: what its nets answer: "vector" (a number a class), "pixels" (a number a class and pixel), "boxes", or
+            "boxes and masks"; nets of the catalogue that answer the same can be trained for it.
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
@@ -231,6 +238,7 @@ class Task:
     followed: str
     target: str
     learner: str
+    net: str
     counted: Callable[[Sequence[int]], Iterable[int]]
     needs: frozenset[str] = frozenset()
     reporting: str = ""
@@ -291,6 +299,17 @@ def task_of(name: str) -> Task:
     module, _, attribute = place.partition(":")
     found: Task = getattr(import_module(module), attribute)
     return found
+
+
+@cache
+def metric_named(name: str) -> MetricInfo:
+    """Return what is known of a metric by its key alone, whichever task lists it; of one that none lists, the key.
+
+    >>> metric_named("ap").title, metric_named("kappa").bounds
+    ('AP50:95', (-1.0, 1.0))
+    """
+    listed = (m for task in task_names() for m in task_of(task).metrics if m.name == name)
+    return next(listed, MetricInfo(name, name, "", tile=False))
 
 
 @cache

@@ -101,7 +101,7 @@ class _Frame:
         return self.height - self.bottom - (y - self.y0) / (self.y1 - self.y0) * inner
 
     def begin(self, title: str) -> Iterator[str]:
-        """Give the opening of the picture, the grid and the ticks."""
+        """Return the opening of the picture, the grid and the ticks."""
         yield f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title)}">'
         for tick in _ticks(self.y0, self.y1):
             y, end = self.py(tick), self.width - self.right
@@ -113,7 +113,7 @@ class _Frame:
             yield f'<text class="tick" {at} text-anchor="middle">{_short(tick, self.percents[0])}</text>'
 
     def end(self, x_label: str, y_label: str) -> Iterator[str]:
-        """Give the names of the axes and the end of the picture."""
+        """Return the names of the axes and the end of the picture."""
         middle = self.left + (self.width - self.left - self.right) / 2
         up = self.top + (self.height - self.top - self.bottom) / 2
         at = f'x="{middle}" y="{self.height - 6}" text-anchor="middle"'

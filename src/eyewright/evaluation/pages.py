@@ -238,7 +238,7 @@ def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
 
 
 def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
-    """Give (metric, a value for each fold, mean with interval, spread) for the page; empty without folds."""
+    """Return (metric, a value for each fold, mean with interval, spread) for the page; empty without folds."""
     folds = report.sections.get("folds")
     if not folds:
         return []
@@ -284,13 +284,13 @@ def _markdown(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
-    """Give the style sheet of every report."""
+    """Return the style sheet of every report."""
     return (Path(__file__).parent / "style.css").read_text("utf-8")
 
 
 @lru_cache(maxsize=8)
 def template(name: str, folder: Path | None = None) -> Any:
-    """Give a page's template by its file name, of this room or of the one in `folder`."""
+    """Return a page's template by its file name, of this room or of the one in `folder`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(folder or Path(__file__).parent)

@@ -40,7 +40,7 @@ class Parity:
         return f"{self.n} validation images answered alike, probabilities within {self.worst:.1e} of {self.beside}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the numbers."""
+        """Return the numbers."""
         return {k: v for k, v in asdict(self).items() if k != "beside" and (k != "objects" or v)}
 
 

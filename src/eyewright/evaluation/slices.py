@@ -27,7 +27,7 @@ _MOST_VALUES = 20
 def slice_accuracy(
     dataset: Dataset, right: NDArray[np.bool_], looks: Sequence[tuple[float, float]]
 ) -> list[dict[str, Any]]:
-    """Give the accuracy of every slice of 10 images or more, the weakest first.
+    """Return the accuracy of every slice of 10 images or more, the weakest first.
 
     `right` is bool (N,); `looks` holds each image's longer side in pixels and its mean brightness, 0-255. Size and
     brightness are cut into thirds. A slice is marked `weaker` when Fisher's exact test against the rest says so at 5 %,
@@ -85,7 +85,7 @@ def thirds(values: NDArray[np.float64], unit: str) -> list[tuple[str, NDArray[np
 
 
 def _folder_below_class(name: str, label: str) -> str:
-    """Give the part of the path that does not say the class: what a site, a day or a camera may be called."""
+    """Return the part of the path that does not say the class: what a site, a day or a camera may be called."""
     folder = posixpath.dirname(name)
     parts = [p for p in folder.split("/") if p and p not in label.split("/")]
     return "/".join(parts)

@@ -3,13 +3,12 @@
 __all__ = ["is_rate", "say_rate", "show_count", "show_interval", "show_metric", "show_number"]
 
 from eyewright.core.report import Metric
-
-_PLAIN = frozenset({"kappa", "log_loss", "brier"})
+from eyewright.core.task import metric_named
 
 
 def is_rate(name: str) -> bool:
-    """Tell whether a metric is a rate from 0 to 1, which is shown in per cent."""
-    return name not in _PLAIN
+    """Return whether a metric is a rate from 0 to 1, which is shown in per cent."""
+    return metric_named(name).bounds == (0.0, 1.0)
 
 
 def show_number(name: str, value: float | None) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Finding, Report
 from eyewright.core.rng import generator
+from eyewright.core.task import metric_named
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import followed_metric
 from eyewright.evaluation.reporting import Results, reporting_of
@@ -53,7 +54,7 @@ def say_choice(
     >>> say_choice("accuracy", 0.69, 12, 5000)
     'validation accuracy 69.0% (best of 12 epochs on 5,000 images)'
     """
-    text = f"validation {_NAMES.get(metric, metric)} {score:.1%}"
+    text = f"validation {metric_named(metric).title} {score:.1%}"
     of = f"{n:,} image{'s' * (n != 1)}"
     if groups is not None and groups < n:
         of += f" in {groups:,} group{'s' * (groups != 1)}"
@@ -97,9 +98,6 @@ def say_validated(about: Mapping[str, Any]) -> str:
     """Return the sentence of `validation_facts`; empty where nothing was validated."""
     facts = validation_facts(about)
     return "" if facts is None else str(facts["said"])
-
-
-_NAMES = {"ap": "AP50:95", "ap50": "AP50", "miou": "mean IoU", "balanced_accuracy": "balanced accuracy"}
 
 
 def choice_optimism(scores: Sequence[float]) -> float | None:

@@ -4,7 +4,6 @@ __all__ = ["FoldsResult", "cross_validate", "train_folds"]
 
 import csv
 import io
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from eyewright.evaluation.reporting import Results
     from eyewright.training import Recipe
     from eyewright.training.run import Run
-
-_BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf)}
 
 
 @dataclass(frozen=True)
@@ -209,7 +206,7 @@ def _together(
     names = [k for k in each[0] if all(k in row for row in each)]
     share = 1 / (folds - 1) if not note else _test_share(parts)
     between = {
-        k: corrected_interval([row[k] for row in each], test_share=share, bounds=_BOUNDS.get(k, (0.0, 1.0)))
+        k: corrected_interval([row[k] for row in each], test_share=share, bounds=task_of(dataset.task).metric(k).bounds)
         for k in names
     }
     spread = {k: float(np.std([row[k] for row in each], ddof=1)) for k in names}

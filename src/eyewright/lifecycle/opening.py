@@ -57,7 +57,7 @@ def tasks() -> dict[str, dict[str, Any]]:
     >>> found["learns_from"], found["metric"], found["supports"]["--tile"], found["supports"]["--ensemble"]
     ('objects', 'ap', True, False)
     """
-    from eyewright.catalog import MODELS
+    from eyewright.catalog import nets_of
     from eyewright.core.task import option_names, task_names, task_of
     from eyewright.data.targets.target import kind_of, tasks_of
 
@@ -71,7 +71,7 @@ def tasks() -> dict[str, dict[str, Any]]:
             "learns_from": " with ".join([str(kind_of(name)), *more_of(name)]),
             "metric": task_of(name).main_metric,
             "losses": list(task_of(name).losses),
-            "nets": [net for net, (own, _, _) in MODELS.items() if own == name],
+            "nets": nets_of(name),
             "trains": bool(task_of(name).learner),
             "feedback": list(task_of(name).feedback.says),
             "supports": {asked: option in task_of(name).options for option, asked in option_names().items()},

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, InputError, LeakError, UsageError
 from eyewright.core.report import Finding, Report
+from eyewright.core.task import task_of
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -374,7 +375,7 @@ def explain(
 
 
 def _default_method(predictor: Any, owner: "Run | None") -> str:
-    if "gradients" not in predictor.task.options:
+    if "gradients" not in task_of(predictor.task_name).options:
         return "rise"
     return "gradcam" if owner is not None else "occlusion"
 

@@ -74,7 +74,7 @@ def summarise(report: Report) -> str:
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of the page; `pictures` are those of `take_pictures`, with "explained" where that was made."""
+    """Return the blocks of the page; `pictures` are those of `take_pictures` and `explain_surest`."""
     blocks: list[Block] = []
     errors = report.tables.get("errors")
     if errors is not None:
@@ -231,7 +231,7 @@ def _scene(
         prediction.label_ids,
         masks=_larger_masks(prediction.masks, k),
     )
-    text = f"{item['objects']} objects, {len(item['missed'])} missed, {len(item['false'])} found in vain."
+    text = f"{item['objects']} objects, {len(item['missed'])} missed, {len(item['false'])} false alarms."
     return {
         "id": item["id"],
         "text": text,

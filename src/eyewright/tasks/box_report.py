@@ -110,7 +110,7 @@ def _panoptic_of(results: BoxResults, seed: int) -> dict[str, Metric]:
 
 
 def _shown(scenes: Sequence[Scene], points: NDArray[np.float64]) -> dict[str, Any]:
-    """Give what a person is shown, answers that reach the operating point of their class, with truth and overlaps."""
+    """Return what a person is shown, objects that reach the operating point of their class, with truth and overlaps."""
     found, overlaps = [], []
     for scene in scenes:
         one, keep = scene.found, is_sure(scene.found, points)
@@ -128,7 +128,7 @@ def _at_points(
     rng: np.random.Generator,
     groups: NDArray[Any] | None,
 ) -> dict[str, Metric]:
-    """Give precision, recall and F1 at an IoU of 0.5 of what a person is shown, over all classes."""
+    """Return precision, recall and F1 at an IoU of 0.5 of what a person is shown, over all classes."""
     half = np.array([0.5])
     m = match_detections(**_shown(scenes, points), n_classes=n_classes, areas=("all",), thresholds=half)
     counts = np.zeros((len(scenes), 3))
@@ -187,7 +187,7 @@ def _class_rows(
     rng: np.random.Generator,
     groups: NDArray[Any] | None,
 ) -> list[dict[str, Any]]:
-    """Give a row a class: objects, AP, AP50 with its interval, recall, and both at the operating point."""
+    """Return a row per class: objects, AP, AP50 with its interval, recall, and both at the operating point."""
     ones = np.ones((1, matched.n))
     plan = resample(matched.n, replicates=200, rng=rng, groups=groups)
     weights = np.concatenate(list(plan.weights()))
@@ -216,7 +216,7 @@ def _class_rows(
 
 
 def _curves(matched: Matched) -> dict[int, dict[str, NDArray[np.float64]]]:
-    """Give precision over recall, and F1 over the score, at an IoU of 0.5 for every class that is there."""
+    """Return precision over recall, and F1 over the score, at an IoU of 0.5 for every class that is there."""
     curves = {}
     for k, c in enumerate(matched.classes):
         if not c.truths[0].any() or not len(c.scores):
@@ -234,7 +234,7 @@ def _curves(matched: Matched) -> dict[int, dict[str, NDArray[np.float64]]]:
 
 
 def _errors(scenes: Sequence[Scene], n_classes: int, points: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """Tell errors apart, on at most 2,000 images."""
+    """Return how many errors of each kind there are, and what each costs, on at most 2,000 images."""
     some = np.arange(len(scenes))
     if len(some) > _MOST_SORTED:
         some = np.sort(generator(seed, "errors").permutation(len(some))[:_MOST_SORTED])
@@ -247,7 +247,7 @@ def _errors(scenes: Sequence[Scene], n_classes: int, points: NDArray[np.float64]
 def _object_slices(
     scenes: Sequence[Scene], looks: Sequence[tuple[float, float]], n_classes: int
 ) -> list[dict[str, Any]]:
-    """Give AP50 of parts of the images: by how many objects they hold, their size and brightness; the weakest first."""
+    """Return AP50 of parts of the images: by number of objects, size and brightness, the weakest first."""
     crowding = np.array([float(len(s.truth)) for s in scenes])
     sides, light = (np.array([look[k] for look in looks]) for k in (0, 1))
     usual = np.array([float(np.median(s.truth.area() ** 0.5)) if len(s.truth) else np.nan for s in scenes])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.predictor import Predictor
+from eyewright.core.predictor import Predictor, predict_everything
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
@@ -107,7 +107,7 @@ def _share(plan: Resampling, value: float, samples: NDArray[np.float64]) -> tupl
 
 def gather_classes(predictor: Predictor, batch: Batch) -> ClassResults:
     """Return the probabilities of a batch of images."""
-    found = predictor.predict_images(batch.images)
+    found = predict_everything(predictor, batch.images)
     return ClassResults(batch.part, np.stack([p.probabilities for p in found]), batch.looks)
 
 

@@ -266,23 +266,48 @@ TASK = Task(
     ),
     outputs=(Output("probabilities", ("C",), sums=True),),
     metrics=(
-        MetricInfo("accuracy", "accuracy", "share of images whose label is right", paired=True, counts=True),
-        MetricInfo("balanced_accuracy", "balanced accuracy", "mean recall over the classes", paired=True, counts=True),
+        MetricInfo(
+            "accuracy", "accuracy", "share of images whose label is right", paired=True, counts=True, kind="share"
+        ),
+        MetricInfo(
+            "balanced_accuracy",
+            "balanced accuracy",
+            "mean recall over the classes",
+            paired=True,
+            counts=True,
+            kind="share",
+        ),
         MetricInfo(
             "f1_macro",
             "F1, macro",
             "harmonic mean of precision and recall, mean over classes",
             paired=True,
             counts=True,
+            kind="share",
         ),
         MetricInfo("worst_class_recall", "recall of the weakest class", "", tile=False, paired=True, counts=True),
         MetricInfo("auc", "AUC", "how well scores rank the classes, 50% is chance"),
-        MetricInfo("kappa", "Cohen's kappa", "agreement beyond chance", paired=True, counts=True),
         MetricInfo(
-            "ece", "calibration error", "mean gap between confidence and accuracy, 0% is best", False, paired=True
+            "kappa",
+            "Cohen's kappa",
+            "agreement beyond chance",
+            paired=True,
+            counts=True,
+            bounds=(-1.0, 1.0),
+            kind="plain",
         ),
-        MetricInfo("log_loss", "log loss", "", False, tile=False, paired=True),
-        MetricInfo("brier", "Brier score", "", False, tile=False, paired=True),
+        MetricInfo(
+            "ece",
+            "calibration error",
+            "mean gap between confidence and accuracy, 0% is best",
+            False,
+            paired=True,
+            kind="plain",
+        ),
+        MetricInfo(
+            "log_loss", "log loss", "", False, tile=False, paired=True, bounds=(0.0, float("inf")), kind="plain"
+        ),
+        MetricInfo("brier", "Brier score", "", False, tile=False, paired=True, bounds=(0.0, 2.0), kind="plain"),
     ),
     options=frozenset({"coverage", "ensemble", "gradients", "import", "label_check", "mixing", "unlabelled", "web"}),
     losses=("cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"),
@@ -310,6 +335,7 @@ TASK = Task(
     reference="probabilities",
     target="eyewright.data.targets.label:LABEL",
     feedback=Feedback(("label",), (), corrected, taught, "imagefolder"),
+    net="vector",
     learner="eyewright.learners.classify:LEARNER",
     reporting="eyewright.tasks.class_report:REPORTING",
     counted=counted,

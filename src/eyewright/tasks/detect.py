@@ -389,6 +389,7 @@ TASK = Task(
     reference="objects",
     target="eyewright.data.targets.objects:OBJECTS",
     feedback=Feedback(("objects",), ("box_xyxy",), corrected, taught, "coco"),
+    net="boxes",
     learner="eyewright.learners.detect:LEARNER",
     reporting="eyewright.tasks.box_report:REPORTING",
     counted=counted,

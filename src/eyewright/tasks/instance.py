@@ -105,6 +105,7 @@ TASK = replace(
     example=example,
     needs=frozenset({"outlines"}),
     feedback=Feedback(("objects",), ("box_xyxy", "segmentation"), corrected, detect.taught, "coco"),
+    net="boxes and masks",
     learner="eyewright.learners.instance:LEARNER",
     reporting="eyewright.tasks.box_report:INSTANCE_REPORTING",
 )

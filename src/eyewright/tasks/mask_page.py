@@ -47,7 +47,7 @@ def summarise(report: Report) -> str:
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of the page; `pictures` are those of `take_pictures`, with "explained" where that was made."""
+    """Return the blocks of the page; `pictures` are those of `take_pictures` and `explain_surest`."""
     wrong = sum(_is_wrong(i) for i in report.items)
     empty = f"The mean IoU of {wrong} of {report.n} images is below 0.98; they are not in this file."
     svg = confusion_svg(np.array(report.tables["confusion"]), report.labels, unit="pixels")

@@ -62,7 +62,7 @@ def report(
 def _mask_slices(
     confusions: NDArray[np.int64], looks: Sequence[tuple[float, float]], fore: list[int]
 ) -> list[dict[str, Any]]:
-    """Give mean IoU of parts of the images: by how much is marked in them, their size and brightness."""
+    """Return mean IoU of parts of the images: by how much is marked in them, their size and brightness."""
     marked = confusions[:, fore].sum((1, 2)) / np.maximum(confusions.sum((1, 2)), 1) * 100
     sides, light = (np.array([look[k] for look in looks]) for k in (0, 1))
     rows = []

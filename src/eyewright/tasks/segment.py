@@ -15,8 +15,9 @@ from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
-from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import Agreement, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.tasks.drawn import Drawn, mask_png
+from eyewright.tasks.mask_explained import explained
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
 
 if TYPE_CHECKING:
@@ -291,35 +292,6 @@ def join_views(
     return MaskPrediction(mask, sureness, predictor.labels, second)
 
 
-@dataclass(frozen=True, eq=False)
-class MaskTarget:
-    """The mean probability of a class over the pixels, bool (H, W), that the model gave to it."""
-
-    label: int
-    inside: NDArray[np.bool_]
-
-    @property
-    def box(self) -> None:
-        return None
-
-    @property
-    def cells(self) -> int:
-        return 12
-
-    def __call__(self, raw: Raw) -> NDArray[np.float64]:
-        planes = raw["probabilities"][:, self.label].reshape(len(raw["probabilities"]), -1)
-        mean: NDArray[np.float64] = planes[:, self.inside.ravel()].mean(1, dtype=np.float64)
-        return mean
-
-
-def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
-    """Return the classes that were found, the largest first, without the background."""
-    found = raw["probabilities"][0].argmax(0)
-    ids = [int(k) for k in prediction.label_ids if label in (None, k)]
-    fore = [k for k in ids if prediction.label_space.names[k].lower().strip("_") != "background"]
-    return [MaskTarget(k, found == k) for k in fore if (found == k).any()]
-
-
 def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
     """Return how much of each of (N, C) answers is not the first class, (N,)."""
     return "amount", np.asarray(1 - answers[:, 0])
@@ -394,6 +366,7 @@ TASK = Task(
     target="eyewright.data.targets.mask:MASK",
     needs=frozenset({"outlines"}),
     feedback=Feedback(("objects", "classes"), ("segmentation",), corrected, taught, "masks"),
+    net="pixels",
     learner="eyewright.learners.segment:LEARNER",
     reporting="eyewright.tasks.mask_report:REPORTING",
     counted=counted,

@@ -11,6 +11,7 @@ __all__ = [
     "check_net",
     "check_predictor",
     "check_preparation",
+    "check_reporting",
     "check_source",
     "check_step",
     "check_task",
@@ -31,6 +32,7 @@ from eyewright.core.rng import generator
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.decode import probe_image, read_image
 from eyewright.imaging.preparation import Placement, Preparation
+from eyewright.testing.reports import check_reporting
 
 
 def check_task(task: Task) -> None:

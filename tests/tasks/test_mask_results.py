@@ -1,0 +1,90 @@
+"""What is kept of a segmenter's predictions: tables of pixels, numbers under weights, changes, rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as oracle
+from tests.evaluation.answers import answers
+
+from eyewright.core import LabelSpace
+from eyewright.data import Dataset, Sample
+from eyewright.data.tree import ArrayTree
+from eyewright.evaluation import reporting_of
+from eyewright.metrics.masks import boundary_scores, image_confusion
+from eyewright.tasks.mask_results import MaskResults
+
+REPORTING = reporting_of("segment")
+NAMES = ("background", "crack", "dent")
+
+
+def results_of(*pairs: tuple[np.ndarray, np.ndarray]) -> MaskResults:
+    """Truth and prediction of each image."""
+    tree = ArrayTree(Path("."), {"x": np.zeros((len(pairs), 8, 8, 3), np.uint8)})
+    samples = tuple(Sample(f"x/{i:06d}", None) for i in range(len(pairs)))
+    data = Dataset(tree, samples, LabelSpace(NAMES), "drawn", task="segment")
+    tables = np.stack([image_confusion(p, t, 3) for t, p in pairs])
+    edges = np.stack([boundary_scores(p, t, 3) for t, p in pairs])
+    return MaskResults(data, tables, edges, tuple((8.0, 0.0) for _ in pairs))
+
+
+def masks(n: int, seed: int) -> list[np.ndarray]:
+    return [m.astype(np.uint8) for m in np.random.default_rng(seed).integers(0, 3, (n, 8, 8))]
+
+
+def test_numbers_under_weights_are_scikit_learns_of_the_pixels() -> None:
+    truth, found = masks(6, 0), masks(6, 1)
+    results = results_of(*zip(truth, found, strict=True))
+    weights = np.array([[1.0] * 6, [2.0, 0, 0, 1, 3, 0]])
+    numbers = results.numbers()(weights)
+    for k, w in enumerate(weights):
+        pixels = np.repeat(w, 64)
+        flat = [np.concatenate([m.ravel() for m in side]) for side in (truth, found)]
+        iou = oracle.jaccard_score(*flat, average=None, sample_weight=pixels)
+        assert numbers["miou"][k] == pytest.approx(iou[1:].mean())
+        assert numbers["pixel_accuracy"][k] == pytest.approx(oracle.accuracy_score(*flat, sample_weight=pixels))
+    np.testing.assert_allclose(results.followed().number(weights), numbers["miou"])
+    assert next(iter(numbers)) == "miou"
+
+
+def test_mean_iou_is_not_defined_where_only_background_is() -> None:
+    empty = np.zeros((8, 8), np.uint8)
+    results = results_of((empty, empty))
+    assert np.isnan(results.followed().number(np.ones((1, 1))))
+    assert REPORTING.image_scores(REPORTING.items(results)).tolist() == [1.0]
+
+
+def test_answers_are_shares_of_the_pixels_and_small_changes_are_none() -> None:
+    truth = np.zeros((8, 8), np.uint8)
+    half = truth.copy()
+    half[:4] = 1
+    before, after = results_of((truth, half), (truth, truth)), results_of((truth, truth), (truth, truth))
+    assert before.answers()[0].tolist() == [0.5, 0.5, 0.0]
+    assert REPORTING.changed(before, after) == [
+        {"id": "x/000000", "before": {"background": 0.5, "crack": 0.5}, "after": {"background": 1.0}}
+    ]
+    assert before.asked("miou").all()
+
+
+def test_rows_hold_each_class_that_is_or_was_seen() -> None:
+    truth, found = np.zeros((2, 8, 8), np.uint8)
+    truth[:4], found[:2] = 1, 1
+    found[4:] = 2
+    titles, *rows = results_of((truth, found)).rows()
+    assert titles == ("id", "label", "iou")
+    assert rows == [("x/000000", "crack", "0.5000"), ("x/000000", "dent", "0.0000")]
+
+
+def test_joined_results_are_those_of_all_images_and_repeats_take_the_first_cut() -> None:
+    results = answers("segment", 20).results
+    assert isinstance(results, MaskResults)
+
+    def part(a: int, b: int) -> MaskResults:
+        own = results.dataset.with_samples(results.dataset.samples[a:b])
+        return MaskResults(own, results.confusions[a:b], results.edges[a:b], results.looks[a:b])
+
+    parts = [part(0, 9), part(9, 20)]
+    expected = REPORTING.report(results).to_json()
+    assert REPORTING.report(parts[0].joined(parts[1])).to_json() == expected
+    again = REPORTING.together([*parts, *reversed(parts)], 2, results.dataset)
+    assert REPORTING.report(again).to_json() == expected
