@@ -34,7 +34,7 @@ from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images, split_of
 from eyewright.data.targets.objects import OBJECTS, Lines, Objects, Outline
-from eyewright.data.targets.target import TargetKind
+from eyewright.data.targets.target import Target, TargetKind
 from eyewright.data.tree import Tree
 
 _MOST_KEPT = 1000
@@ -49,7 +49,7 @@ class Marked(NamedTuple):
 
     name: str
     split: SplitName | None
-    target: Any
+    target: Target
     stated_hw: tuple[int, int] | None = None
     group: str | None = None
 

@@ -15,7 +15,7 @@ from eyewright.data.dataset import SplitName
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, TextLines, objects_of, split_of
 from eyewright.data.readers.naming import SPLITS, folded
 from eyewright.data.readers.yolo_lines import LabelFile, layout_of, read_lines, rows_of
-from eyewright.data.targets.objects import Outline, no_objects
+from eyewright.data.targets.objects import Objects, Outline, no_objects
 from eyewright.data.texts import decode_text, word
 from eyewright.data.tree import Tree
 
@@ -379,6 +379,7 @@ def _complete_outlines(found: Found) -> None:
 
     for k, image in enumerate(found.images):
         objects = image.target
+        assert isinstance(objects, Objects)
         if not len(objects):
             continue
         shapes = list(objects.outlines) or [Outline()] * len(objects)

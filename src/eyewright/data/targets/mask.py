@@ -25,7 +25,6 @@ from eyewright.imaging.decode import name_unreadable, read_labels
 
 if TYPE_CHECKING:
     from eyewright.data.dataset import Dataset
-    from eyewright.data.readers.listing import Found
     from eyewright.data.scan import Scan
 
 _LOOKED_AT = 16
@@ -234,14 +233,12 @@ def is_lossy(name: str) -> bool:
     return posixpath.splitext(name)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
-def _painted(found: "Found") -> "Found":
+def _painted(targets: Sequence[Objects], names: Sequence[str]) -> tuple[list[Painted], tuple[str, ...]]:
     """Painted on nothing, objects leave a background: class 0, unless one is called so."""
-    images, names = found.images, found.names
-    if not any(n.lower() in BACKGROUND for n in names):
-        shift = np.arange(len(names), dtype=np.int64) + 1
-        names = ("background", *names)
-        images = [m._replace(target=m.target.renamed(shift)) for m in images]
-    return replace(found, names=names, images=[m._replace(target=Painted(m.target)) for m in images])
+    if any(n.lower() in BACKGROUND for n in names):
+        return [Painted(t) for t in targets], tuple(names)
+    shift = np.arange(len(names), dtype=np.int64) + 1
+    return [Painted(t.renamed(shift)) for t in targets], ("background", *names)
 
 
 def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
