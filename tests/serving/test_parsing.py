@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from tests.serving.conftest import serving
 
 from eyewright.serving.crew import Crew, _Waiting, _Worker
 from eyewright.serving.messages import Job
@@ -63,3 +64,11 @@ def test_large_images_never_have_every_worker(workers: int, given: list[str]) ->
         return taken
 
     assert asyncio.run(main()) == given
+
+
+@pytest.mark.parametrize("size", [2**20, 2**23])
+def test_a_server_that_has_parsed_a_large_body_ends_when_it_is_told_to(finished, tmp_path, size: int) -> None:
+    with serving(f"shapes={finished.paths['bundle']}", "--no-log", "--workers", "1", cwd=tmp_path) as served:
+        body = b'{"inputs": "' + b"A" * size + b'"}'
+        assert served.post("/v1/models/shapes/predict", body, content_type="application/json").status == 422
+        assert served.stop() == 0

@@ -4,7 +4,7 @@ Python runs one thread at a time: every further thread that parses makes the loo
 are two and no more: large bodies wait for each other, and do not hold up those of ordinary photographs.
 """
 
-__all__ = ["parse_apart", "short_turns"]
+__all__ = ["end_parsing", "parse_apart", "short_turns"]
 
 import asyncio
 import contextlib
@@ -20,8 +20,7 @@ _SMALL = 2**16
 _LARGE = 4 * 2**20
 _TURN_S = 0.0005
 
-_middle = ThreadPoolExecutor(1, "eyewright-parse")
-_large = ThreadPoolExecutor(1, "eyewright-parse-large")
+_pools: dict[str, ThreadPoolExecutor] = {}
 
 
 async def parse_apart(size: int, call: Callable[..., T], *arguments: object, **named: object) -> T:
@@ -32,8 +31,18 @@ async def parse_apart(size: int, call: Callable[..., T], *arguments: object, **n
     """
     if size <= _SMALL:
         return call(*arguments, **named)
-    pool = _middle if size <= _LARGE else _large
+    name = "eyewright-parse" if size <= _LARGE else "eyewright-parse-large"
+    pool = _pools.get(name)
+    if pool is None:
+        pool = _pools[name] = ThreadPoolExecutor(1, name)
     return await asyncio.get_running_loop().run_in_executor(pool, partial(call, *arguments, **named))
+
+
+def end_parsing() -> None:
+    """End the threads; what they are at is finished, and the next large body starts them again."""
+    while _pools:
+        _, pool = _pools.popitem()
+        pool.shutdown()
 
 
 @contextlib.contextmanager
