@@ -2,16 +2,16 @@
 
     python benchmarks/mutation.py --cosmic-ray PROGRAM [--rooms metrics tasks evaluation] [--sample 60] [--seed 0]
 
-cosmic-ray lives in an environment of its own (`pip install cosmic-ray`); it says where a module can be mutated, and how.
-A copy of the tree is mutated, never this one. A mutation counts as killed if the tests of its module fail (its doctests
-are among them), or else those of its room. Each is tested in a fork of a process that has imported the packages that the
-tests use, but nothing of Eyewright, so that most take a second or two.
+cosmic-ray lives in an environment of its own (`pip install cosmic-ray`) and makes the mutations. A copy of the tree is
+mutated, never this one. A mutation counts as killed if the tests of its module fail (its doctests are among them), or
+else those of its room. Each is tested in a fork of a process that has imported the packages that the tests use, but
+nothing of Eyewright, so that most take a second or two.
 
 Left out are places where a change is no fault that a test could see, or none that one should look for:
 
 - annotations and the arguments of decorators: whatever changes them fails at import, or nothing ever sees it;
 - caches (`@cache`, `@lru_cache`), which change the time and not the result;
-- `if TYPE_CHECKING`, and the wording of errors (f-strings in `raise`);
+- the `*` before arguments that are given by name, `if TYPE_CHECKING`, and the wording of errors (f-strings in `raise`);
 - the lines of `WORK_SIZES`: how much is computed at once, which changes memory and time and not the result.
 """
 
@@ -20,6 +20,7 @@ import ast
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -77,6 +78,8 @@ def left_out(source: str, work_sizes: Sequence[str]) -> list[tuple[tuple[int, in
         if not at:
             raise SystemExit(f"expected the line {text!r} of WORK_SIZES, found none; mend benchmarks/mutation.py")
         parts += [((k, 0), (k, len(lines[k - 1]))) for k in at]
+    for k, line in enumerate(lines, 1):
+        parts += [((k, star.start()), (k, star.end())) for star in re.finditer(r"\*(?=\s*,)", line)]
     for node in ast.walk(ast.parse(source)):
         parts += [
             ((part.lineno, part.col_offset - starts), (part.end_lineno or part.lineno, part.end_col_offset or 0))

@@ -194,7 +194,8 @@ def test_a_box_is_cut_to_its_image_if_half_of_it_lies_there() -> None:
     ):  # fmt: skip
         assert objects({"label": "a", "box_xyxy": given})[0]["box_xyxy"] == kept
     for given in ([-10.5, 0, 10, 10], [39, 0, 61.5, 10], [0, -10.5, 10, 10], [0, 89, 10, 111.5],
-                  [10, 0, 10, 5], [10, 0, 9, 5], [0, 5, 10, 5], [0, 5, 10, 4], [60, 0, 70, 5], [9, 9, 4, 4]):  # fmt: skip
+                  [10, 0, 10, 5], [10, 0, 9, 5],
+                  [0, 5, 10, 5], [0, 5, 10, 4], [60, 0, 70, 5], [9, 9, 4, 4]):  # fmt: skip
         refused(r"in the image of 50x100 pixels, found", {"objects": [{"label": "a", "box_xyxy": given}]})
     # Without the image's size it is taken as it is.
     assert objects({"label": "a", "box_xyxy": [-10, 0, 900, 5]}, size_hw=None)[0]["box_xyxy"] == [-10, 0, 900, 5]
@@ -253,7 +254,8 @@ def test_what_marks_an_object_is_what_the_task_knows() -> None:
 
 
 @pytest.mark.parametrize(("given", "match"), [
-    ("13", "another form"), ({"size": [100, 50], "counts": [1, 3]}, "another form"), ({"size": [100, 50]}, "another form"),
+    ("13", "another form"), ({"size": [100, 50], "counts": [1, 3]}, "another form"),
+    ({"size": [100, 50]}, "another form"),
     ({"size": [100], "counts": "1"}, "another size"), ({"size": [100, 50, 3], "counts": "1"}, "another size"),
     ({"size": [100.0, 50], "counts": "1"}, "another size"), ({"size": [True, 50], "counts": "1"}, "another size"),
     ({"size": [0, 50], "counts": "1"}, "another size"), ({"size": [100, 2**20], "counts": "1"}, "another size"),

@@ -69,7 +69,8 @@ def test_masks_of_a_letterboxed_image_come_back_without_its_margins() -> None:
     assert found.boxes_xyxy.tolist() == [[0, 0, 32, 16]]
     masks = found.masks
     assert masks is not None
-    assert masks[0][:, 17:].all()
+    assert masks[0][:, 24:].all()
+    assert masks[0][4:12, 17:].all()
     assert not masks[0][:, :16].any()
 
 
