@@ -179,7 +179,7 @@ def test_a_defect_is_found_above_a_tenth_and_a_clean_image_is_alarmed_by_a_pixel
     assert (metrics["found"].method, metrics["found"].groups) == ("wilson", None)
     marked, _ = metrics_of(found[:3], truth[:3], names, fore)
     assert (marked["false_alarms"].value, marked["false_alarms"].n, marked["false_alarms"].low) == (None, 0, None)
-    by_group, rows = metrics_of(found, truth, names, fore, groups=np.array([0, 0, 1, 1, 2]))
+    by_group, _ = metrics_of(found, truth, names, fore, groups=np.array([0, 0, 1, 1, 2]))
     assert (by_group["found"].method, by_group["found"].groups) == ("t over groups", 3)
     assert (by_group["miou"].method, by_group["miou"].groups) == ("t over groups", 3)
     assert by_group["found"].high > metrics["found"].high
