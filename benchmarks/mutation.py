@@ -40,7 +40,14 @@ TIMEOUT_S = 60.0
 MEMORY = 8 << 30
 WARM = ("numpy", "PIL.Image", "pytest", "scipy.stats", "scipy.ndimage", "sklearn.metrics", "cv2", "skimage")
 
-WORK_SIZES: dict[str, tuple[str, ...]] = {}
+WORK_SIZES: dict[str, tuple[str, ...]] = {
+    "metrics/bootstrap.py": ("_CHUNK_CELLS = 4_000_000",),
+    "metrics/groups.py": ("rows = max(1, 4_000_000 // len(values))",),
+    "metrics/novelty.py": ("_BLOCK = 4_000_000",),
+    "metrics/points.py": ("size = max(1, _CELLS // (8 * len(scores)))",),
+    "tasks/boxes.py": ("_BLOCK = 128",),
+    "tasks/tiling.py": ("_AT_ONCE = 8",),
+}
 """By module, the lines that say how much is computed at once."""
 
 # Read by the Python of cosmic-ray's environment: [[module, operator, occurrence], ...] to the mutated sources.
