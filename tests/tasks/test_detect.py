@@ -288,6 +288,7 @@ def test_what_is_counted_and_learnt_of_answers() -> None:
     assert (raw["boxes"].shape, raw["scores"].shape) == ((12, 6, 4), (12, 6, 3))
     sides = raw["boxes"][..., 2:] - raw["boxes"][..., :2]
     assert ((sides >= 2) & (sides <= 6)).all()
+    assert (sides[..., 0] != sides[..., 1]).all()
     assert (raw["boxes"].min((0, 1)) >= 0).all()
     assert (raw["boxes"].max((0, 1)) <= [22, 16, 22, 16]).all()
     assert [t.labels.tolist() for t in truth] == [[0, 2]] * 12
