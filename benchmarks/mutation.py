@@ -36,7 +36,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ("src", "tests", "docs", "benchmarks", "pyproject.toml", "conftest.py", "README.md")
-TIMEOUT_S = 60.0
+# Of the processor, so that other work on the machine does not count as a kill.
+TIMEOUT_S = 60
+_WALL_S = 300.0
 MEMORY = 8 << 30
 WARM = ("numpy", "PIL.Image", "pytest", "scipy.stats", "scipy.ndimage", "sklearn.metrics", "cv2", "skimage")
 
@@ -141,7 +143,7 @@ def survives(tree: Path, module: str, room: str) -> bool:
     child = os.fork()
     if not child:
         _test(tree, module, room)
-    until = time.monotonic() + TIMEOUT_S
+    until = time.monotonic() + _WALL_S
     while time.monotonic() < until:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -153,9 +155,10 @@ def survives(tree: Path, module: str, room: str) -> bool:
 
 
 def _test(tree: Path, module: str, room: str) -> None:
-    code = 1
+    code, spent = 1, int(time.process_time())
     try:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (spent + TIMEOUT_S, spent + TIMEOUT_S))
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1)
         os.dup2(silent, 2)
