@@ -35,6 +35,7 @@ B: Row = (20, 0, 40, 20, 0.5, 1)
 
 def test_the_same_boxes_agree_whatever_their_order() -> None:
     assert agreed([A, B], [B, A]) == Agreement(0.0, 0, 2)
+    assert agreed([], []) == Agreement(0.0, 0, 0)
     two = agree_on_boxes(answers([A, B], [B]), answers([A, B], [B]), LIMITS)
     assert two == Agreement(0.0, 0, 3)
 

@@ -130,13 +130,13 @@ def test_arrays_that_were_not_promised_are_refused() -> None:
 
 
 def agreed(a: list[list[float]], b: list[list[float]], tolerance: float) -> Agreement:
-    rows = [SimpleNamespace(raw={"probabilities": np.array(r, np.float64)}) for r in (a, b)]
+    rows = [SimpleNamespace(raw={"probabilities": np.array(r, np.float64).reshape(-1, 3)}) for r in (a, b)]
     return task_of("classify").agree(rows[0], rows[1], Limits(tolerance, 0.99))  # type: ignore[arg-type]
 
 
 def test_answers_that_change_are_counted_unless_two_classes_were_level() -> None:
     same = [[0.2, 0.5, 0.3], [0.6, 0.2, 0.2]]
-    assert agreed(same, same, 1e-4) == Agreement(0.0, 0)
+    assert agreed(same, same, 1e-4) == agreed([], [], 1e-4) == Agreement(0.0, 0)
     found = agreed(same, [[0.2, 0.4, 0.4], [0.1, 0.7, 0.2]], 1e-4)
     assert (found.worst, found.changed) == (pytest.approx(0.5), 1)
     # In float32 two classes are level within a millionth; at other precisions within the tolerance.

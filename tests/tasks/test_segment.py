@@ -225,7 +225,7 @@ def agreed(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-3) -> Agreement:
 def test_pixels_of_another_class_are_counted_unless_the_classes_were_level() -> None:
     a = np.zeros((2, 3, 2, 3))
     a[:, 0], a[:, 1], a[:, 2] = 0.5, 0.3, 0.2
-    assert agreed(a, a) == Agreement(0.0, 0)
+    assert agreed(a, a) == agreed(a[:0], a[:0]) == Agreement(0.0, 0)
     b = a.copy()
     b[1, :, 0, 1] = 0.2, 0.7, 0.1
     b[0, :, 1, 2] = 0.3, 0.4, 0.3
