@@ -58,7 +58,8 @@ def main() -> int:
             done = subprocess.run(
                 (o.schemathesis, "--config-file", str(config), "run", str(document), "--url", address,
                  "--max-examples", str(o.examples), "--seed", str(o.seed), "--workers", "1", "--continue-on-failure",
-                 "--generation-database", "none", "--no-color", "--suppress-health-check", "all", "--phases", o.phases,
+                 "--generation-database", "none", "--no-color",
+                 "--request-timeout", "60", "--suppress-health-check", "all", "--phases", o.phases,
                  *only),
                 cwd=home, env=environment, text=True, capture_output=True,
             )  # fmt: skip

@@ -88,11 +88,12 @@ def _infer(case: Any, model: dict[str, Any]) -> None:
     case.body = json.dumps(whole).encode() if case.media_type == "application/octet-stream" else whole
 
 
-def _feedback(case: Any) -> None:
+def _feedback(case: Any, kwargs: Any) -> None:
     if case.media_type == "image/png":
+        # Not through the case, as for an image that is predicted.
         masks = [n for n, m in MODELS.items() if m["task"] == "segment"]
-        case.query = {"prediction_id": MADE[masks[0]] if masks else "none"}
-        case.body = _png(32, 0)
+        kwargs["params"] = {"prediction_id": MADE[masks[0]] if masks else "none"}
+        kwargs["data"] = _png(32, 0)
         return
     said = {"classify": {"label": FIRST["labels"][0]}, "segment": {"classes": {FIRST["labels"][0]: True}}}
     about = said.get(FIRST["task"], {"objects": [{"label": FIRST["labels"][0], "box_xyxy": [1, 1, 9, 9]}]})
@@ -109,7 +110,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if path.endswith("/infer"):
         _infer(case, model)
     elif path == "/v1/feedback":
-        _feedback(case)
+        _feedback(case, kwargs)
     elif path in ("/v1/models/{name}/predict", "/predict/{name}"):
         _fit(case.query, model)
         if isinstance(case.body, dict) and "file" in case.body:

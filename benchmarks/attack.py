@@ -1,10 +1,11 @@
 """A good client's p99 while others attack the server on loopback, its memory, and how many answers are 5xx.
 
-    python benchmarks/attack.py BUNDLE IMAGE [--seconds 4] [--nice 19]
+    python benchmarks/attack.py BUNDLE IMAGE [--seconds 4] [--repeats 3] [--nice 19] [--pin]
 
 Each attack runs alone, against a server of its own; nothing but loopback is asked. Memory is the resident memory of the
-server and its workers, at its highest, over idle. Attackers share the machine's cores with the server; with `--nice 19`
-they get what it leaves, as if they were other machines.
+server and its workers, at its highest, over idle. Two attackers share the machine's cores with the server; with
+`--pin` both are on the last core, with `--nice 19` they get what the server leaves, as if they were other machines.
+Each attack is repeated, and every number is the median.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -49,9 +51,13 @@ def attacks(name: str) -> dict[str, bytes]:
     }
 
 
-def attack(port: int, data: bytes, seconds: float, nice: int, found: "multiprocessing.Queue[list[int]]") -> None:
+def attack(
+    port: int, data: bytes, seconds: float, nice: int, pin: bool, found: "multiprocessing.Queue[list[int]]"
+) -> None:
     """Attack for some seconds, in a process of its own: the good client must not wait for its interpreter."""
     os.nice(nice)
+    if pin:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ends, statuses = time.perf_counter() + seconds, []
     held: list[socket.socket] = []
     while time.perf_counter() < ends:
@@ -92,7 +98,9 @@ def resident(server: psutil.Process) -> float:
     return sum(p.memory_info().rss for p in (server, *server.children(recursive=True))) / 2**20
 
 
-def measure(bundle: str, image: bytes, data: bytes | None, seconds: float, nice: int) -> tuple[float, float, list[int]]:
+def measure(
+    bundle: str, image: bytes, data: bytes | None, seconds: float, nice: int, pin: bool
+) -> tuple[float, float, list[int]]:
     with tempfile.TemporaryDirectory() as home:
         command = (sys.executable, "-m", "eyewright", "serve", f"m={bundle}", "--port", "0", "--json", "--home", home)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=home)
@@ -106,7 +114,7 @@ def measure(bundle: str, image: bytes, data: bytes | None, seconds: float, nice:
             idle, peak = resident(server), [0.0]
             ends = time.perf_counter() + seconds
             found: multiprocessing.Queue[list[int]] = multiprocessing.Queue()
-            arguments = (port, data, seconds, nice, found)
+            arguments = (port, data, seconds, nice, pin, found)
             others = [multiprocessing.Process(target=attack, args=arguments) for _ in range(0 if data is None else 2)]
             for other in others:
                 other.start()
@@ -135,15 +143,20 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--nice", type=int, default=0, help="niceness of the attackers")
+    parser.add_argument("--pin", action="store_true", help="attackers on the last core only")
+    parser.add_argument("--repeats", type=int, default=3)
     o = parser.parse_args()
     bundle, image = str(Path(o.bundle).resolve()), o.image.read_bytes()
-    alone, _, _ = measure(bundle, image, None, o.seconds, o.nice)
-    print(f"{'idle':18} p99 {alone:7.1f} ms")
-    for name, data in attacks("m").items():
-        p99, more, statuses = measure(bundle, image, data, o.seconds, o.nice)
-        wrong = sum(s >= 500 for s in statuses)
-        found = f"p99 {p99:7.1f} ms  x {p99 / alone:4.1f}  memory +{more:5.0f} MiB"
-        print(f"{name:18} {found}  5xx {wrong} of {len(statuses)}", flush=True)
+    rounds: dict[str, list[tuple[float, float, list[int]]]] = {}
+    for _ in range(o.repeats):
+        for name, data in {"idle": None, **attacks("m")}.items():
+            rounds.setdefault(name, []).append(measure(bundle, image, data, o.seconds, o.nice, o.pin))
+    alone = median(p99 for p99, _, _ in rounds["idle"])
+    for name, found in rounds.items():
+        p99, more = median(p for p, _, _ in found), median(m for _, m, _ in found)
+        statuses = [s for _, _, each in found for s in each]
+        said = f"p99 {p99:7.1f} ms  x {p99 / alone:4.1f}  memory +{more:5.0f} MiB"
+        print(f"{name:18} {said}  5xx {sum(s >= 500 for s in statuses)} of {len(statuses)}", flush=True)
 
 
 if __name__ == "__main__":

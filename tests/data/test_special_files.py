@@ -1,8 +1,12 @@
 """FIFOs, devices and links to them in a folder are named and left out; no read waits for one."""
 
+import gzip
 import os
+import struct
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +15,9 @@ from PIL import Image
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
 from eyewright.core.regular import open_regular
+from eyewright.data import open_dataset
 from eyewright.data.readers.coco_outlines import outline_of
-from eyewright.data.tree import FolderTree
+from eyewright.data.tree import FolderTree, ZipTree
 from eyewright.imaging.decode import read_image
 
 msgspec = pytest.importorskip("msgspec")
@@ -59,3 +64,122 @@ def test_run_lengths_beyond_64_bits_are_named(counts: list[int]) -> None:
     outline = outline_of(raw, lambda text, fix: lost.append(text), lambda text, fix: None)
     assert outline.rle is None
     assert len(lost) == 1
+
+
+def _photos(folder: Path) -> Path:
+    for label, level in (("a", 40), ("b", 200)):
+        (folder / label).mkdir(parents=True)
+        for i in range(4):
+            image = np.random.default_rng(level + i).integers(level - 30, level + 30, (24, 24, 3)).astype(np.uint8)
+            Image.fromarray(image).save(folder / label / f"{i}.png")
+    return folder
+
+
+def _sparse(path: Path, head: bytes, size: int) -> None:
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(size)
+
+
+@pytest.mark.parametrize(("name", "size"), [("huge.png", 2**29), ("notes.json", 3 * 2**30)])
+def test_a_file_is_refused_by_its_size_before_it_is_read(tmp_path: Path, name: str, size: int) -> None:
+    _sparse(tmp_path / name, b"\x89PNG\r\n\x1a\n", size)
+    with pytest.raises(UnreadableImageError, match="more than"):
+        FolderTree(tmp_path).content(name)
+
+
+def test_links_into_the_kernels_folders_are_not_followed(tmp_path: Path) -> None:
+    folder = _photos(tmp_path)
+    (folder / "a" / "proc").symlink_to("/proc/self", target_is_directory=True)
+    (folder / "a" / "sys").symlink_to("/sys", target_is_directory=True)
+    assert len(FolderTree(folder).names()) == 8
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _photos(tmp_path)
+    listed = os.scandir
+
+    def denied(place: str) -> object:
+        if str(place).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(DatasetError, match=r"cannot list '.*/b': Permission denied"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("name", ["/etc/cat/x.png", "../../cat/x.png", "C:\\cat\\x.png", "./cat/x.png", "//cat//x.png"])
+def test_a_member_of_a_zip_is_named_inside_it(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr("cat/0.png", b"a")
+        archive.writestr("dog/0.png", b"b")
+        archive.writestr(zipfile.ZipInfo(name), b"c")
+    names = ZipTree(tmp_path / "d.zip").names()
+    assert len(names) == 3
+    (member,) = set(names) - {"cat/0.png", "dog/0.png"}
+    assert member in ("etc/cat/x.png", "cat/x.png")
+    assert len(open_dataset(tmp_path / "d.zip")) == 3
+
+
+def test_of_two_members_the_one_that_is_named_rightly_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr("cat/0.png", b"right")
+        archive.writestr("../cat/0.png", b"wrong")
+    assert ZipTree(tmp_path / "d.zip").content("cat/0.png") == b"right"
+
+
+def test_no_more_of_a_packed_idx_file_is_unpacked_than_it_states(tmp_path: Path) -> None:
+    head = struct.pack(">IIII", 0x803, 4, 8, 8)
+    labels = gzip.compress(struct.pack(">II", 0x801, 4) + bytes([0, 1, 0, 1]))
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(labels)
+    images = tmp_path / "train-images-idx3-ubyte.gz"
+    images.write_bytes(gzip.compress(head + bytes(256)))
+    assert len(open_dataset(tmp_path)) == 4
+    images.write_bytes(gzip.compress(head + bytes(2**26)))
+    tracemalloc.start()
+    with pytest.raises(DatasetError, match="cut off"):
+        open_dataset(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24, peak
+    images.write_bytes(gzip.compress(struct.pack(">IIII", 0x803, 2**31, 2**16, 2**16)))
+    with pytest.raises(DatasetError, match="states"):
+        open_dataset(tmp_path)
+
+
+def test_excels_separator_line_is_passed_over_and_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    folder = _photos(tmp_path)
+    table = tmp_path / "labels.csv"
+    rows = [f"{k}/{i}.png;{label}" for k, label in (("a", "x"), ("b", "y")) for i in range(4)]
+    table.write_text("\n".join(["sep=;", "path;label", *rows, ""]))
+    assert open_dataset(folder).labels.names == ("x", "y")
+    table.write_text("\n".join(["path;label;label", *(f"{r};z" for r in rows), ""]))
+    with pytest.raises(DatasetError, match="two columns called 'label'"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (b"b/3.png,y\0\n", r"labels.csv.*line 9.*zero byte"),
+        ("b/3.png,th\xe9\n".encode("latin-1"), r"labels.csv.*line 9 is not UTF-8"),
+        (b"b/3.png\n", r"labels.csv.*line 9 has another number"),
+    ],
+)
+def test_a_table_of_labels_that_cannot_be_read_never_gives_way_to_folders(
+    tmp_path: Path, last: bytes, message: str
+) -> None:
+    folder = _photos(tmp_path)
+    rows = [f"{k}/{i}.png,{label}" for k, label in (("a", "x"), ("b", "y")) for i in range(4)]
+    (folder / "labels.csv").write_bytes("\n".join(["path,label", *rows[:-1], ""]).encode() + last)
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("rows", [b"", b"a/0.png\n"])
+def test_a_table_whose_first_row_is_wrong_never_gives_way_to_folders(tmp_path: Path, rows: bytes) -> None:
+    folder = _photos(tmp_path)
+    (folder / "labels.csv").write_bytes(b"path,label\n" + rows)
+    with pytest.raises(DatasetError, match=r"labels\.csv"):
+        open_dataset(folder)

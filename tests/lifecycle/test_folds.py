@@ -45,11 +45,11 @@ def test_a_class_that_would_vanish_from_a_fold_is_refused(tmp_path: Path) -> Non
         image.unlink()
     dataset = open_dataset(data)
     with pytest.raises(
-        DatasetError, match=r"expected 5 images or more of every class .* found 3 of 'disc'; use --folds 3"
+        DatasetError, match=r"expected 5 images or more of every class .* found 3 of class 'disc'; use --folds 3"
     ):
         fold_datasets(dataset, 5)
     same = [replace(s, group="all" if s.target == 1 else None) for s in dataset.samples]
-    with pytest.raises(DatasetError, match="found 1 of 'disc'; add images"):
+    with pytest.raises(DatasetError, match="found 1 of class 'disc'; add images"):
         fold_datasets(replace(dataset, samples=tuple(same)), 2)
     with pytest.raises(UsageError, match="2 folds or more"):
         fold_datasets(dataset, 1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import optimize, special
 from sklearn.metrics import f1_score, precision_recall_curve
 
 from eyewright.metrics import fit_temperature, operating_points, uncalibrated
@@ -45,3 +46,41 @@ def test_before_calibration_is_what_the_net_said() -> None:
     t = fit_temperature(logits, true)
     after = np.exp(logits / t) / np.exp(logits / t).sum(1, keepdims=True)
     np.testing.assert_allclose(uncalibrated(after, t), raw, atol=1e-12)
+
+
+def test_the_temperature_is_scipys_minimum_of_the_smoothed_cross_entropy() -> None:
+    for n, classes, seed in ((40, 2, 0), (300, 5, 1), (8, 3, 2)):
+        rng = np.random.default_rng(seed)
+        true = rng.integers(0, classes, n)
+        logits = 3 * (rng.normal(0, 1, (n, classes)) + np.eye(classes)[true])
+        target = np.full((n, classes), 1 / (n + 2) / (classes - 1))
+        target[np.arange(n), true] = 1 - 1 / (n + 2)
+
+        def loss(log_t: float, logits: np.ndarray = logits, target: np.ndarray = target) -> float:
+            return float(-(target * special.log_softmax(logits / np.exp(log_t), 1)).sum(1).mean())
+
+        wanted = np.exp(optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded",
+                                                 options={"xatol": 1e-9}).x)  # fmt: skip
+        assert fit_temperature(logits, true) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_temperature_has_bounds_and_is_one_where_nothing_can_be_fitted() -> None:
+    assert fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
+    assert fit_temperature(np.zeros((5, 1)), np.zeros(5, int)) == 1.0
+    assert fit_temperature(np.zeros((0, 2)), np.zeros(0, int)) == 1.0
+    # Wrong every time: as flat as can be; right by a hair on many: as sharp.
+    assert fit_temperature(np.tile([9.0, 0.0], (50, 1)), np.ones(50, int)) == pytest.approx(20, rel=1e-6)
+    assert fit_temperature(np.tile([1e-3, 0.0], (5000, 1)), np.zeros(5000, int)) == pytest.approx(0.05, rel=1e-6)
+
+
+def test_probabilities_of_zero_and_one_can_be_uncalibrated() -> None:
+    found = uncalibrated(np.array([[0.0, 1.0], [0.5, 0.5]]), 2.0)
+    assert found.tolist() == [[0.0, 1.0], [0.5, 0.5]]
+    assert uncalibrated(np.array([[0.2, 0.8]]), 2.0)[0] == pytest.approx([0.04 / 0.68, 0.64 / 0.68])
+
+
+def test_points_of_groups_count_groups() -> None:
+    true, p = scores(60, 3)
+    for k, point in enumerate(operating_points(true, p, rng=np.random.default_rng(0), groups=np.arange(60) // 6)):
+        assert point.groups == len(np.unique((np.arange(60) // 6)[true == k]))
+        assert point.images == (true == k).sum()

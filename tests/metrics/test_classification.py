@@ -118,3 +118,93 @@ def test_weighted_metrics_of_a_resample_equal_those_of_the_repeated_rows(n: int,
         ),
     ):
         assert (np.isnan(weighted) and np.isnan(plain)) or abs(weighted - plain) <= 1e-9
+
+
+def test_two_classes_are_ranked_by_the_second_and_ties_count_half() -> None:
+    true = np.array([0, 0, 1, 1, 1])
+    second = np.array([0.1, 0.5, 0.5, 0.9, 0.2])
+    # Unlike distributions the rows do not sum to 1: only the second column is looked at.
+    scores = np.stack([np.array([0.9, 0.1, 0.1, 0.1, 0.3]), second], 1)
+    close(ours.roc_auc(true, scores), (1.5 + 2 + 1) / 6)
+    close(ours.roc_auc(true, scores), oracle.roc_auc_score(true, second))
+    assert np.isnan(ours.roc_auc(np.zeros(0, int), np.zeros((0, 3))))
+    assert np.isnan(ours.average_precision(np.zeros(0, int), np.zeros((0, 3))))
+    # Of three classes the one that is nowhere is left out of the mean.
+    wide = np.concatenate([scores, np.full((5, 1), 0.3)], 1)
+    wanted = np.mean([oracle.roc_auc_score(true == k, wide[:, k]) for k in (0, 1)])
+    close(ours.roc_auc(true, wide), wanted)
+
+
+def test_margins_of_several_confusions_at_once() -> None:
+    tables = np.random.default_rng(0).integers(0, 9, (4, 3, 3))
+    tables[1, 2], tables[2, :, 1], tables[3] = 0, 0, 0
+    for measure in (ours.accuracy, ours.balanced_accuracy, ours.cohen_kappa):
+        found = measure(tables)
+        for k in range(4):
+            np.testing.assert_allclose(found[k], measure(tables[k]))
+    assert np.isnan(ours.accuracy(tables[3]))
+    assert np.isnan(ours.balanced_accuracy(tables[3]))
+    assert np.isnan(ours.cohen_kappa(tables[3]))
+    # Everything of one class and answered so: nothing is beyond chance.
+    assert np.isnan(ours.cohen_kappa(np.array([[5, 0], [0, 0]])))
+    precision, recall, f1 = ours.precision_recall_f1(np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]]))
+    assert precision.tolist() == pytest.approx([3 / 5, 4 / 5, 0])
+    assert recall.tolist() == pytest.approx([3 / 4, 4 / 6, 0])
+    assert f1.tolist() == pytest.approx([6 / 9, 8 / 11, 0])
+    # A class that is answered and is nowhere counts in the macro mean, one that is neither does not.
+    answered = np.array([[3, 1, 1], [0, 0, 0], [0, 0, 5]])
+    macro = ours.precision_recall_f1(answered, average="macro")
+    assert macro.recall == pytest.approx((3 / 5 + 0 + 1) / 3)
+    assert ours.balanced_accuracy(answered) == pytest.approx((3 / 5 + 1) / 2)
+    weighted = ours.precision_recall_f1(answered, average="weighted")
+    assert weighted.recall == pytest.approx((5 * 3 / 5 + 5) / 10)
+
+
+def test_log_loss_is_clipped_and_scores_are_brought_to_sum_to_one() -> None:
+    true = np.array([0, 1, 1])
+    scores = np.array([[1.0, 0.0], [1.0, 0.0], [0.5, 1.5]])
+    eps = np.finfo(np.float64).eps
+    close(ours.log_loss(true, scores), (-np.log(1 - eps) - np.log(eps) - np.log(0.75)) / 3)
+    before = scores.copy()
+    # By hand: 0, 2, and 0.25 + 0.25.
+    close(ours.brier_score(true, scores), (0 + 2 + 0.5) / 3)
+    assert np.array_equal(scores, before)
+
+
+def test_curves_start_at_their_ends_and_are_empty_where_nothing_was_scored() -> None:
+    fpr, tpr, thresholds = ours.roc_curve(np.array([True, False, True]), np.array([0.9, 0.4, 0.4]))
+    assert (fpr.tolist(), tpr.tolist(), thresholds.tolist()) == ([0, 0, 1], [0, 0.5, 1], [np.inf, 0.9, 0.4])
+    precision, recall, at = ours.precision_recall_curve(np.array([True, False, True]), np.array([0.9, 0.4, 0.4]))
+    assert (precision.tolist(), recall.tolist(), at.tolist()) == ([1, pytest.approx(2 / 3)], [0.5, 1], [0.9, 0.4])
+    none = np.zeros(0)
+    assert [len(v) for v in ours.precision_recall_curve(none.astype(bool), none)] == [0, 0, 0]
+    empty = ours.roc_curve(none.astype(bool), none)
+    assert [len(v) for v in empty] == [1, 1, 1]
+    assert np.isnan(empty[0][0])
+    # Without positives there is no rate of them.
+    assert np.isnan(ours.roc_curve(np.zeros(2, bool), np.array([0.2, 0.4]))[1]).all()
+
+
+def test_calibration_bins_by_hand() -> None:
+    confidence = np.array([0.0, 0.2, 0.21, 0.4, 0.99, 1.0])
+    bins = ours.calibration_bins(confidence, np.array([True, False, True, True, False, True]), bins=5)
+    assert bins["count"].tolist() == [2, 2, 0, 0, 2]
+    assert bins["confidence"].tolist()[:2] == pytest.approx([0.1, 0.305])
+    assert bins["accuracy"].tolist()[:2] == [0.5, 1.0]
+    assert np.isnan(bins["accuracy"][2:4]).all()
+    assert len(ours.calibration_bins(confidence, confidence > 0)["count"]) == 15
+    # (|0.5 - 0.1| + |1 - 0.305| + |0.5 - 0.995|) times 2 of 6.
+    close(
+        ours.expected_calibration_error(confidence, np.array([1, 0, 1, 1, 0, 1], bool), bins=5),
+        2 / 6 * (0.4 + 0.695 + 0.495),
+    )
+    # At the usual fifteen bins 0.2 and 0.21 are apart.
+    usual = ours.expected_calibration_error(np.array([0.2, 0.21]), np.array([True, False]))
+    close(usual, (0.8 + 0.21) / 2)
+
+
+def test_the_confusion_has_a_place_for_every_class() -> None:
+    table = ours.confusion_matrix(np.array([2, 0, 2], np.uint8), np.array([1, 0, 2]), 4)
+    assert table.tolist() == [[1, 0, 0, 0], [0] * 4, [0, 1, 1, 0], [0] * 4]
+    assert table.dtype == np.int64
+    assert ours.confusion_matrix(np.zeros(0, int), np.zeros(0, int), 2).tolist() == [[0, 0], [0, 0]]

@@ -9,14 +9,18 @@ import pytest
 
 from eyewright.metrics.detection import (
     COCO_METRICS,
+    average_precisions,
     best_points,
+    centred_interval,
     detection_errors,
     detection_metrics,
     object_confusion,
     panoptic_quality,
+    precision_curve,
+    sort_errors,
 )
 from eyewright.metrics.masks import boundary_scores, image_confusion, mask_metrics
-from eyewright.metrics.matching import Detected, crop_mask, mask_overlaps, match_detections
+from eyewright.metrics.matching import Detected, crop_mask, mask_overlaps, match_detections, overlaps_of
 
 
 def synthetic(
@@ -214,3 +218,214 @@ def test_boundaries_that_lie_near_are_met() -> None:
     assert boundary_scores(near, truth, 2)[1, 1] == boundary_scores(near, truth, 2)[1, 0]
     counts = boundary_scores(far, truth, 2)[1]
     assert counts[1] < 0.7 * counts[0]
+
+
+def objects(*rows: tuple[float, ...], scores: tuple[float, ...] | None = None, **more: Any) -> Detected:
+    """Objects as x0, y0, x1, y1, label."""
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    given = None if scores is None else np.array(scores, np.float64)
+    return Detected(table[:, :4], table[:, 4].astype(np.int64), given, **more)
+
+
+def test_the_confusion_of_objects_by_hand() -> None:
+    truth = objects((0, 0, 10, 10, 0), (20, 0, 30, 10, 1), (40, 0, 50, 10, 2), (100, 0, 200, 50, 1),
+                    crowd=np.array([False, False, False, True]))  # fmt: skip
+    found = objects(
+        (0, 0, 10, 5, 1),  # level with the threshold, of another class
+        (0, 0, 10, 9, 0),  # nearer: taken first
+        (20, 0, 30, 4.9, 1),  # too far
+        (110, 0, 120, 10, 2),  # in the crowd
+        (195, 0, 205, 10, 2),  # half in the crowd
+        (196, 0, 206, 10, 2),  # less than half
+        scores=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
+    )
+    table = object_confusion([found], [truth], 3)
+    assert table.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 2, 1, 0]]
+    # Alone, the one that is level is taken; a lower threshold takes the far one as well.
+    alone = found.boxes[[0, 2]], found.labels[[0, 2]]
+    assert object_confusion([Detected(*alone)], [truth], 3).tolist()[:2] == [[0, 1, 0, 0], [0, 0, 0, 1]]
+    assert object_confusion([Detected(*alone)], [truth], 3, iou=0.49).tolist()[:2] == [[0, 1, 0, 0], [0, 1, 0, 0]]
+    assert object_confusion([objects()], [objects((0, 0, 1, 1, 1))], 2).tolist() == [[0] * 3, [0, 0, 1], [0] * 3]
+    assert object_confusion([objects((0, 0, 1, 1, 1))], [objects()], 2).tolist() == [[0] * 3, [0] * 3, [0, 1, 0]]
+    given = object_confusion([objects((0, 0, 1, 1, 1))], [objects((5, 5, 6, 6, 0))], 2, overlaps=[np.array([[0.9]])])
+    assert given[0, 1] == 1
+
+
+def plain_panoptic(found: list[Detected], truth: list[Detected], n_classes: int) -> dict[str, np.ndarray]:
+    """Kirillov's definition: pairs of one class above 0.5 are unique, so no order is needed."""
+    parts = {k: np.zeros((len(truth), n_classes)) for k in ("overlap", "right", "false", "missed")}
+    for i, (ours, theirs) in enumerate(zip(found, truth, strict=True)):
+        overlap = overlaps_of(ours, theirs)
+        crowd = theirs.crowd if theirs.crowd is not None else np.zeros(len(theirs), bool)
+        used_a, used_b = set(), set()
+        pairs = [(overlap[a, b], a, b) for a in range(len(ours)) for b in range(len(theirs))]
+        for iou, a, b in sorted(pairs, key=lambda row: -row[0]):
+            if (
+                iou > 0.5
+                and ours.labels[a] == theirs.labels[b]
+                and not crowd[b]
+                and a not in used_a
+                and b not in used_b
+            ):
+                parts["overlap"][i, ours.labels[a]] += iou
+                parts["right"][i, ours.labels[a]] += 1
+                used_a.add(a)
+                used_b.add(b)
+        for a in range(len(ours)):
+            if a not in used_a and not any(overlap[a, b] > 0.5 for b in np.flatnonzero(crowd)):
+                parts["false"][i, ours.labels[a]] += 1
+        for b in range(len(theirs)):
+            if b not in used_b and not crowd[b]:
+                parts["missed"][i, theirs.labels[b]] += 1
+    return parts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_panoptic_parts_are_those_of_the_definition(seed: int) -> None:
+    found, truth = synthetic(np.random.default_rng(seed), 3)
+    ours, wanted = panoptic_quality(found, truth, 3), plain_panoptic(found, truth, 3)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(ours[name], values, atol=1e-12, err_msg=name)
+        assert values.any(), name
+    given = panoptic_quality(found, truth, 3, overlaps=[overlaps_of(a, b) for a, b in zip(found, truth, strict=True)])
+    assert given["overlap"].tolist() == ours["overlap"].tolist()
+
+
+def test_an_iou_of_a_half_is_no_pair_of_panoptic_quality() -> None:
+    truth = [objects((0, 0, 10, 10, 0))]
+    for height, right in ((5, 0), (5.01, 1)):
+        parts = panoptic_quality([objects((0, 0, 10, height, 0))], truth, 1)
+        assert [float(parts[k][0, 0]) for k in ("right", "false", "missed")] == [right, 1 - right, 1 - right]
+    crowd = [objects((0, 0, 10, 10, 1), crowd=np.array([True]))]
+    for width, false in ((10, 1), (9.9, 0)):
+        # Half of it lies in the crowd, or a little more.
+        parts = panoptic_quality([objects((5, 0, 5 + width, 10, 0))], crowd, 2)
+        assert (parts["false"].sum(), parts["missed"].sum()) == (false, 0)
+
+
+def sorted_kinds(found: Detected, truth: Detected) -> tuple[list[str], list[int], list[bool]]:
+    kinds, partners, missed = sort_errors(found, truth, overlaps_of(found, truth))
+    return kinds.tolist(), partners.tolist(), missed.tolist()
+
+
+def test_errors_at_the_limits_of_their_kinds() -> None:
+    truth = objects((0, 0, 10, 10, 0), (20, 0, 30, 10, 1))
+
+    def one(*box: float) -> tuple[str, int, list[bool]]:
+        kinds, partners, missed = sorted_kinds(objects(box, scores=(0.9,)), truth)
+        return kinds[0], partners[0], missed
+
+    assert one(0, 0, 10, 5, 0) == ("", 0, [False, True])
+    assert one(0, 0, 10, 4.9, 0) == ("localisation", 0, [False, True])
+    assert one(0, 0, 10, 1, 0) == ("localisation", 0, [False, True])
+    assert one(0, 0, 10, 0.9, 0) == ("background", -1, [True, True])
+    assert one(0, 0, 10, 5, 1) == ("class", 0, [False, True])
+    assert one(0, 0, 10, 4.9, 1) == ("both", 0, [True, True])
+    assert one(20, 0, 30, 5, 0) == ("class", 1, [True, False])
+    assert one(20, 0, 30, 1, 0) == ("both", 1, [True, True])
+    assert one(20, 0, 30, 10, 1) == ("", 1, [True, False])
+    assert one(500, 500, 510, 510, 0) == ("background", -1, [True, True])
+    # An object that is missed though an answer lies on it of both kinds wrong.
+    assert sorted_kinds(objects(), truth) == ([], [], [True, True])
+    assert sorted_kinds(objects((0, 0, 1, 1, 0)), objects()) == (["background"], [-1], [])
+
+
+def test_the_answer_of_highest_score_is_right_and_the_next_a_duplicate_of_the_object_it_lies_on() -> None:
+    truth = objects((0, 0, 10, 10, 0), (0, 2, 10, 12, 0))
+    rows = [(0, 0, 10, 9, 0), (0, 0, 10, 10, 0), (0, 0, 10, 10, 0)]
+    kinds, partners, missed = sorted_kinds(objects(*rows, scores=(0.5, 0.9, 0.7)), truth)
+    # The first by score takes the one in place, the second the other (an IoU of 8 of 12), the last is a duplicate.
+    assert (kinds, partners, missed) == (["duplicate", "", ""], [0, 0, 1], [False, False])
+    # Without scores they are taken in their order.
+    assert sorted_kinds(objects(*rows), truth)[0] == ["", "", "duplicate"]
+    nearer = objects((0, 0, 10, 10, 0), (0, 5, 10, 15, 1))
+    # The nearest object of the other class is the partner, the one of its own class before it.
+    assert sorted_kinds(objects((0, 4, 10, 14, 1), scores=(0.9,)), nearer)[:2] == ([""], [1])
+    assert sorted_kinds(objects((0, 4, 10, 14, 0), scores=(0.9,)), nearer)[:2] == (["class"], [1])
+
+
+def test_what_lies_in_a_crowd_is_no_error_and_a_crowd_is_not_missed() -> None:
+    truth = objects((0, 0, 100, 100, 0), (200, 0, 210, 10, 0), crowd=np.array([True, False]))
+    for box, kind in (((10, 10, 20, 20, 1), ""), ((95, 10, 105, 20, 0), ""), ((96, 10, 106, 20, 0), "background")):
+        kinds, partners, missed = sorted_kinds(objects(box, scores=(0.9,)), truth)
+        assert (kinds, partners, missed) == ([kind], [-1], [False, True])
+
+
+def test_the_cost_of_errors_by_hand() -> None:
+    """Two objects a class; of class 0 one is found and one missed, of class 1 one is called 0 and one badly placed."""
+    truth = [objects((0, 0, 10, 10, 0), (20, 0, 30, 10, 0)), objects((0, 0, 10, 10, 1), (20, 0, 30, 10, 1))]
+    found = [objects((0, 0, 10, 10, 0), (50, 50, 60, 60, 0), scores=(0.9, 0.95)),
+             objects((0, 0, 10, 10, 0), (20, 0, 30, 4, 1), scores=(0.8, 0.7))]  # fmt: skip
+    kinds = detection_errors(found, truth, 2)
+    assert {k: v["n"] for k, v in kinds.items()} == {
+        "class": 1, "localisation": 1, "both": 0, "duplicate": 0, "background": 1, "missed": 1,
+    }  # fmt: skip
+    # 51 of 101 recalls are at most 0.5. Class 0: precision 1/2 there; class 1: nothing.
+    assert kinds["localisation"]["ap50_lost"] == pytest.approx(51 / 101 / 2)
+    assert kinds["class"]["ap50_lost"] == pytest.approx(51 / 101 / 2)
+    assert kinds["background"]["ap50_lost"] == pytest.approx(51 / 101 / 2 / 2)
+    # Without the missed object the one that is found is all there is of its class.
+    assert kinds["missed"]["ap50_lost"] == pytest.approx((1 - 51 / 101) / 2 / 2)
+    assert kinds["both"]["ap50_lost"] == kinds["duplicate"]["ap50_lost"] == 0
+    # Below the operating point an answer is weighed and not counted; level with it, it is.
+    sure = detection_errors(found, truth, 2, points=(0.95, 0.71))
+    assert [sure[k]["n"] for k in ("class", "localisation", "background", "missed")] == [0, 0, 1, 1]
+    assert sure["class"]["ap50_lost"] == kinds["class"]["ap50_lost"]
+    assert all(v == {"n": 0.0, "ap50_lost": 0.0} for v in detection_errors([], [], 2).values())
+
+
+def test_average_precision_by_hand_and_under_weights() -> None:
+    truth = [objects((0, 0, 10, 10, 0)), objects((0, 0, 10, 10, 0)), objects()]
+    good = objects((0, 0, 10, 10, 0), scores=(0.9,))
+    bad = objects((50, 0, 60, 10, 0), scores=(0.95,))
+    m = match_detections([good, objects(), bad], truth, 2, areas=("all",), thresholds=np.array([0.5]))
+    first, second = m.classes
+    weights = np.array([[1.0, 1, 1], [1, 1, 0], [1, 0, 0], [0, 1, 1], [2, 1, 2], [0, 0, 1]])
+    found = average_precisions(first, weights)[:, 0]
+    # Recall 1/2 at precision 1/2 or 1; all found; nothing found; recall 2/3 at precision 1/2; nothing to find.
+    assert found[:5].tolist() == pytest.approx([51 / 101 / 2, 51 / 101, 1.0, 0.0, 67 / 101 / 2])
+    assert np.isnan(found[5])
+    assert np.isnan(average_precisions(second, weights)).all()
+    precision, recall, scores = precision_curve(first)
+    assert (precision.tolist(), recall.tolist(), scores.tolist()) == ([0.0, 0.5], [0.0, 0.5], [0.95, 0.9])
+    assert [len(v) for v in precision_curve(second)] == [0, 0, 0]
+    alone = match_detections([objects()] * 3, truth, 1, areas=("all",), thresholds=np.array([0.5])).classes[0]
+    assert average_precisions(alone, weights[:2])[:, 0].tolist() == [0.0, 0.0]
+
+
+def test_the_mean_is_over_classes_that_are_there_and_vocs_area_is_exact() -> None:
+    truth = [objects((0, 0, 10, 10, 0), (20, 0, 30, 10, 0), (40, 0, 50, 10, 0), (60, 0, 70, 10, 2))]
+    found = [objects((0, 0, 10, 10, 0), (90, 0, 99, 9, 0), (20, 0, 30, 10, 0), (0, 0, 10, 10, 1),
+                     scores=(0.9, 0.8, 0.7, 0.6))]  # fmt: skip
+    metrics = detection_metrics(found, truth, 3, rng=np.random.default_rng(0), replicates=50)
+    # Class 0: 1/3 of recall at precision 1, 1/3 at 2/3; class 2: none; class 1 is not there.
+    assert metrics["voc_ap50"].value == pytest.approx((1 / 3 + 2 / 9) / 2)
+    assert metrics["ap50"].value == pytest.approx((34 + 33 * 2 / 3) / 101 / 2)
+    assert metrics["ar_100"].value == pytest.approx((2 / 3) / 2)
+    assert metrics["ar_1"].value == pytest.approx((1 / 3) / 2)
+    assert (metrics["ap50"].n, metrics["ap50"].method, metrics["ap50"].groups) == (1, "bootstrap", None)
+    assert list(metrics) == [*COCO_METRICS, "voc_ap50"]
+    assert metrics["ap_large"].value is None
+    with_nothing = detection_metrics([objects()], [objects()], 1, rng=np.random.default_rng(0), replicates=50)
+    assert with_nothing["ap"].value is None
+    assert with_nothing["ap"].low is None
+
+
+def test_intervals_are_moved_to_the_value_and_cut_at_the_ends() -> None:
+    samples = np.linspace(0.5, 0.7, 201)
+    assert centred_interval(0.4, samples) == pytest.approx((0.305, 0.495))
+    assert centred_interval(0.05, samples) == pytest.approx((0.0, 0.145))
+    assert centred_interval(0.98, samples) == pytest.approx((0.885, 1.0))
+    assert centred_interval(0.4, np.append(samples, np.nan)) == pytest.approx((0.305, 0.495))
+    assert all(np.isnan(v) for v in centred_interval(float("nan"), samples))
+    assert all(np.isnan(v) for v in centred_interval(0.5, np.full(3, np.nan)))
+
+
+def test_operating_points_of_classes_without_an_answer_are_a_quarter() -> None:
+    truth = [objects((0, 0, 10, 10, 0), (20, 0, 30, 10, 1)), objects((0, 0, 10, 10, 1))]
+    found = [objects((50, 0, 60, 10, 0), (20, 0, 30, 10, 1), scores=(0.9, 0.8)), objects()]
+    m = match_detections(found, truth, 3, areas=("all",), thresholds=np.array([0.5]))
+    wrong, right, none = best_points(m, rng=np.random.default_rng(0), groups=np.array([0, 1]))
+    assert (wrong.threshold, wrong.n, wrong.images, wrong.groups, wrong.f1) == (0.25, 1, 1, 1, None)
+    assert (right.n, right.groups, right.recall) == (2, 2, 0.5)
+    assert (none.threshold, none.n, none.groups) == (0.25, 0, 0)

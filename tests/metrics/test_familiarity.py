@@ -80,3 +80,60 @@ def test_few_rows_are_drawn_from_every_group_before_many_from_one() -> None:
     assert np.bincount(groups[chosen]).tolist() == [5, 3, 1]
     assert chosen.tolist() == sorted(set(chosen.tolist()))
     assert spread_over_groups(groups, 54, np.random.default_rng(0)).tolist() == list(range(54))
+
+
+def test_held_out_p_values_are_those_of_a_plain_loop() -> None:
+    """The distance of each reference image by the fit without its fold, among those of all others by theirs."""
+    rng = np.random.default_rng(5)
+    values, groups = rng.normal(size=(50, 3)), np.concatenate([np.arange(25), rng.integers(0, 25, 25)])
+    far = np.empty(50)
+    for k in range(10):
+        kept, own = values[groups % 10 != k], groups % 10 == k
+        middle = np.median(kept, 0)
+        cov = (kept - middle).T @ (kept - middle) / (len(kept) - 1)
+        cov = 0.8 * cov + 0.2 * np.diag(np.diag(cov)) + 1e-6 * np.eye(3)
+        far[own] = [(x - middle) @ np.linalg.solve(cov, x - middle) for x in values[own]]
+    weights = 1 / np.bincount(groups)[groups]
+    wanted = [(weights * (far >= x)).sum() / 25 for x in far]
+    np.testing.assert_allclose(CrossConformal(values, groups).held_out(), wanted, atol=1e-12)
+
+
+def test_fewer_groups_than_folds_are_folds_each() -> None:
+    rng = np.random.default_rng(6)
+    known = CrossConformal(rng.normal(size=(12, 2)), np.repeat(np.arange(4), 3))
+    assert known.groups == 4
+    assert known.p(np.full((1, 2), 50.0)).tolist() == [1 / 5]
+    assert known.held_out().min() >= 1 / 12 - 1e-12
+    assert known.p(np.zeros((0, 2))).shape == (0,)
+
+
+def test_what_never_differs_in_the_reference_is_seen_where_it_differs() -> None:
+    rng = np.random.default_rng(7)
+    values = np.concatenate([rng.normal(size=(200, 2)), np.full((200, 1), 0.3)], 1)
+    known = CrossConformal(values, np.arange(200))
+    same, rounded, other = (np.array([[0.1, 0.1, v]]) for v in (0.3, 0.3 + 1e-6, 1.3))
+    assert known.p(rounded) == pytest.approx(known.p(same))
+    assert known.p(same)[0] > 0.5
+    assert known.p(other)[0] == 1 / 201
+    # A column that differs a little is measured in its own spread.
+    values[:, 2] += rng.normal(0, 1e-3, 200)
+    assert CrossConformal(values, np.arange(200)).p(np.array([[0.0, 0.0, 0.31]]))[0] < 0.02
+
+
+def test_the_words_name_images_where_each_is_a_group() -> None:
+    assert why_too_few(99, 99) == (
+        "there are 99 reference images; at least 100 are needed to recognise 1 image in 100 as unfamiliar"
+    )
+    assert why_too_few(100, 5) == ""
+    assert why_too_few(2, 5).startswith("the 5 reference images are of 2 groups; at least")
+
+
+def test_drawn_rows_differ_with_the_generator_and_are_as_many_as_asked() -> None:
+    groups = np.repeat(np.arange(5), 20)
+    first, second = (spread_over_groups(groups, 12, np.random.default_rng(s)) for s in (0, 1))
+    assert first.tolist() != second.tolist()
+    for rows in (first, second):
+        assert len(rows) == 12
+        assert sorted(np.bincount(groups[rows]).tolist()) == [2, 2, 2, 3, 3]
+    assert spread_over_groups(groups, 99, np.random.default_rng(0)).shape == (99,)
+    assert spread_over_groups(groups, 0, np.random.default_rng(0)).shape == (0,)

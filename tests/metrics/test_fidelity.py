@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from eyewright.core.errors import UsageError
 from eyewright.core.rng import generator
@@ -82,3 +83,83 @@ def test_unlike_pictures_are_refused() -> None:
         ssim(PHOTO, PHOTO.astype(np.uint16))
     with pytest.raises(UsageError, match="11 pixels"):
         ssim(PHOTO[:8, :8], PHOTO[:8, :8])
+
+
+def pair(height: int, width: int, seed: int, amount: float) -> tuple[np.ndarray, np.ndarray]:
+    """Waves of other phases in each channel; and the same with noise, a step on the right, and a blur on the left."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    a = np.stack([128 + 100 * np.sin(x / 7 + k) * np.cos(y / 9 - k) for k in range(3)], 2)
+    b = a + rng.normal(0, amount, (height, width, 3)) * [1, 0.5, 2] + (x > width / 2)[..., None] * 6
+    b = np.where((x < width / 3)[..., None], (b + np.roll(b, 1, 1) + np.roll(b, 1, 0)) / 3, b)
+    return a.clip(0, 255).round().astype(np.uint8), b.clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "seed", "amount", "colour", "grey", "exchanged"),
+    [
+        ((8, 9), 0, 6, 94.12565, 89.83108, 92.45068),
+        ((15, 40), 1, 6, 88.13144, 83.06488, 87.98710),
+        ((16, 16), 2, 6, 87.85432, 85.50804, 88.99329),
+        ((33, 47), 3, 8, 77.88730, 71.18554, 79.21484),
+        ((300, 260), 4, 10, 70.05690, 64.55945, 69.48242),
+    ],
+)
+def test_ssimulacra2_keeps_its_values(
+    size: tuple[int, int], seed: int, amount: float, colour: float, grey: float, exchanged: float
+) -> None:
+    """Pinned on 2026-11-25 with this implementation, which the independent one above vouches for: one to six scales,
+    odd sizes, one channel, and the original taken for the copy. Every one of its 108 weights moves them."""
+    a, b = pair(*size, seed, amount)
+    assert ssimulacra2(a, b) == pytest.approx(colour, abs=2e-3)
+    assert ssimulacra2(a[..., 0], b[..., 0]) == pytest.approx(grey, abs=2e-3)
+    assert ssimulacra2(b, a) == pytest.approx(exchanged, abs=2e-3)
+
+
+@pytest.mark.parametrize(("side", "scales"), [(11, 1), (21, 1), (22, 2), (43, 2), (44, 3), (176, 5), (400, 5)])
+def test_ms_ssim_is_that_of_a_plain_calculation_by_scipy(side: int, scales: int) -> None:
+    """A Gaussian of 11 pixels by SciPy, means of 2x2 pixels, weights of the paper scaled to sum to 1."""
+
+    def inside(v: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(v, 1.5, radius=5)[5:-5, 5:-5]
+
+    def halved(v: np.ndarray) -> np.ndarray:
+        v = np.pad(v, [(0, n % 2) for n in v.shape], mode="edge")
+        return v.reshape(v.shape[0] // 2, 2, v.shape[1] // 2, 2).mean((1, 3))
+
+    a, b = (luma(v) for v in pair(side, side + 3, 5, 12))
+    wanted, weights = 1.0, np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
+    for k, weight in enumerate(weights / weights.sum()):
+        ma, mb = inside(a), inside(b)
+        va, vb, cov = inside(a * a) - ma**2, inside(b * b) - mb**2, inside(a * b) - ma * mb
+        contrast = (2 * cov + 7.65**2) / (va + vb + 7.65**2)
+        light = (2 * ma * mb + 2.55**2) / (ma**2 + mb**2 + 2.55**2)
+        wanted *= float((contrast * light if k == scales - 1 else contrast).mean()) ** weight
+        a, b = halved(a), halved(b)
+    assert ms_ssim(*pair(side, side + 3, 5, 12)) == pytest.approx(wanted, abs=2e-5)
+
+
+def test_small_pictures_are_refused_from_the_first_pixel_that_lacks() -> None:
+    for measure, least in ((ssim, 11), (ms_ssim, 11), (ssimulacra2, 8)):
+        for shape in ((least, least), (least, 40), (40, least, 3)):
+            flat = np.full(shape, 90, np.uint8)
+            assert measure(flat, flat) == pytest.approx(100.0 if measure is ssimulacra2 else 1.0)
+        for shape in ((least - 1, 40), (40, least - 1), (40, least - 1, 3)):
+            with pytest.raises(UsageError, match=f"at least {least} pixels"):
+                measure(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
+
+
+def test_only_pictures_of_eight_or_sixteen_bits_are_measured() -> None:
+    for wrong in (np.zeros((16, 16), np.float32), np.zeros((16, 16), np.int16), np.zeros(16, np.uint8)):
+        with pytest.raises(UsageError, match="one shape"):
+            psnr(wrong, wrong)
+    with pytest.raises(UsageError, match="one shape"):
+        psnr(np.zeros((2, 4, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8))
+    # By hand: an error of 1 everywhere is 20 log10 of the range.
+    for kind, wanted in ((np.uint8, 48.1308), (np.uint16, 96.3295)):
+        assert psnr(np.zeros((4, 4), kind), np.ones((4, 4), kind)) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_pictures_that_have_nothing_in_common_score_no_less_than_zero_by_ms_ssim() -> None:
+    a = np.indices((24, 24)).sum(0).astype(np.uint8) % 2 * 255
+    assert ms_ssim(a, 255 - a) == 0.0

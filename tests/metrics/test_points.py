@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_recall_curve
 
+from eyewright.metrics import points
+from eyewright.metrics.bootstrap import bootstrap_weights
 from eyewright.metrics.points import best_threshold, choose_point, group_numbers, unknown_point
 
 
@@ -100,3 +102,84 @@ def test_groups_are_numbered_and_an_image_without_one_is_its_own() -> None:
     point = unknown_point(0.25, np.array([2, 0, 1, 1, 0]), groups=groups)
     assert (point.threshold, point.n, point.images, point.groups, point.f1) == (0.25, 4, 3, 2, None)
     assert group_numbers([]).shape == (0,)
+
+
+def test_thresholds_lie_between_scores_and_of_equally_good_ones_the_highest_is_taken() -> None:
+    # F1 is 2/3 after one answer, 1/2 after two and 4/5 after three.
+    assert best_threshold(np.array([0.3, 0.9, 0.6]), np.array([True, True, False]), 2) == pytest.approx(0.15)
+    # F1 is 1/2 after one and after three answers.
+    assert best_threshold(np.array([0.9, 0.6, 0.5]), np.array([True, False, False]), 3) == pytest.approx(0.75)
+    # And 2/3 after one and after four.
+    assert best_threshold(np.array([0.8, 0.6, 0.4, 0.2]), np.array([True, False, False, True]), 2) == pytest.approx(0.7)
+    # Answers of one score cannot be parted; the last cut is half of the lowest score.
+    assert best_threshold(np.array([0.5, 0.5]), np.array([True, False]), 1) == 0.25
+    assert best_threshold(np.array([1 / 3, 0.0]), np.array([True, False]), 1) == 0.166667
+
+
+def plain_point(
+    scores: np.ndarray, right: np.ndarray, images: np.ndarray, truths: np.ndarray, groups: np.ndarray, seed: int
+) -> tuple[float, float, float, float]:
+    """Threshold, low, high and best by loops over resamples of the groups, as the docstring says."""
+    there = np.bincount(groups, truths)
+    values = np.unique(scores)[::-1]
+    cuts = (values + np.append(values[1:], 0)) / 2
+
+    def f1(weights: np.ndarray) -> np.ndarray:
+        counted = weights[groups[images]]
+        rows = [(counted * (scores > c)).sum() for c in cuts], [(counted * right * (scores > c)).sum() for c in cuts]
+        return 2 * np.array(rows[1]) / (np.array(rows[0]) + weights @ there)
+
+    whole = f1(np.ones(len(there)))
+    best = int(whole.argmax())
+    drawn_cuts, lower = [], []
+    for weights in bootstrap_weights(len(there), replicates=200, rng=np.random.default_rng(seed)):
+        for row in weights:
+            if row @ there > 0:
+                curve = f1(row)
+                top = np.flatnonzero(curve == curve.max())
+                drawn_cuts.append((cuts[top[0]] + cuts[top[-1]]) / 2)
+                lower.append(curve[best] - curve)
+    as_good = cuts[whole[best] - whole <= 1.645 * np.std(lower, 0) + 1e-12]
+    safe = min(cuts[best], max(0, np.mean(drawn_cuts) - 0.5 * np.std(drawn_cuts)))
+    prior, share = min(safe, whole[best] / 2), 1 / ((there > 0).sum() + 1)
+    threshold = (1 - share) * safe + share * prior
+    return threshold, min(as_good.min(), threshold), max(as_good.max(), threshold), cuts[best]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_point_is_that_of_a_plain_loop_over_resamples(seed: int) -> None:
+    """Several answers an image, images of three to a group, groups without the class, and ties."""
+    rng = np.random.default_rng(seed)
+    truths = rng.integers(0, 3, 24)
+    truths[:3] = 0
+    images = rng.integers(0, 24, 60)
+    scores = rng.random(60).round(2)
+    right = (rng.random(60) < scores) & (truths[images] > 0)
+    groups = np.arange(24) // 3
+    point = choose_point(scores, right, images, truths, groups=groups + 5, rng=np.random.default_rng(seed))
+    wanted = plain_point(scores, right, images, truths, groups, seed)
+    assert (point.threshold, point.low, point.high, point.best) == pytest.approx(wanted, abs=2e-6)
+    shown = scores >= point.threshold
+    assert point.precision == pytest.approx(right[shown].mean())
+    assert point.recall == pytest.approx(right[shown].sum() / truths.sum())
+    assert point.f1 == pytest.approx(2 * right[shown].sum() / (shown.sum() + truths.sum()))
+    assert (point.n, point.images) == (truths.sum(), (truths > 0).sum())
+    assert point.groups == len(np.unique(groups[truths > 0]))
+    assert point.low < point.threshold < point.high
+
+
+def test_in_parts_the_same_resamples_give_the_same_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, right = drawn(40)
+    whole = chosen(scores, right)
+    monkeypatch.setattr(points, "_CELLS", 8 * 40 * 7)
+    monkeypatch.setattr(points, "_FEWEST_REPLICATES", 200)
+    parts = chosen(scores, right)
+    assert (parts.threshold, parts.low, parts.high) == (whole.threshold, whole.low, whole.high)
+
+
+def test_an_unknown_point_counts_what_is_there() -> None:
+    point = unknown_point(0.5, np.array([0, 3, 1]))
+    assert (point.threshold, point.n, point.images, point.groups) == (0.5, 4, 2, 2)
+    assert (point.low, point.high, point.best, point.precision, point.recall) == (None,) * 5
+    assert unknown_point(0.5, np.array([1, 1, 0]), groups=np.array([4, 4, 7])).groups == 1
+    assert group_numbers([None, "a", None, "a", "b"]).tolist() == [0, 1, 2, 1, 3]

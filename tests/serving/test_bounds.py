@@ -206,3 +206,11 @@ def test_a_second_server_on_a_port_says_so(served, tmp_path, finished) -> None:
     ):
         pass
     assert "it is in use" in (tmp_path / "serve.err").read_text()
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, b"400"), (64, b"200")])
+def test_many_chunks_must_carry_something(served, picture: bytes, size: int, status: bytes) -> None:
+    data = picture + bytes(5000 * size)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (size, data[i : i + size]) for i in range(0, 5000 * size, size))
+    head = b"POST /v1/models/shapes/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
+    assert _raw(served, head, chunks + b"0\r\n\r\n").split(b" ")[1] == status

@@ -1,13 +1,18 @@
 """Detection and instances: what raw arrays mean, and what a person is shown of them."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from eyewright.core import LabelSpace
 from eyewright.core.errors import BundleError, DatasetError
 from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Placement, Preparation
-from eyewright.tasks.boxes import choose_boxes, keep_apart
+from eyewright.imaging.rasters import decode_counts, parse_counts
+from eyewright.metrics.matching import Detected, MaskCrop
 from eyewright.tasks.detect import BoxPrediction
 
 LABELS = LabelSpace(("cross", "disc"))
@@ -102,48 +107,197 @@ def test_instances_have_masks_inside_their_boxes() -> None:
         task_of("instance").decode(arrays([[0, 0, 9, 9]], [[0.9, 0]]), [placement], LABELS)
 
 
-def test_suppression_keeps_the_highest_score_first() -> None:
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [4, 0, 14, 10], [40, 0, 50, 10]], np.float64)
-    scores = np.array([0.5, 0.9, 0.7, 0.1])
-    assert keep_apart(boxes, scores, iou=0.5).tolist() == [1, 3]
-    assert keep_apart(boxes, scores, iou=0.6).tolist() == [1, 2, 3]
-    assert keep_apart(boxes, scores, iou=0.5, labels=np.array([0, 1, 0, 0])).tolist() == [1, 2, 0, 3]
-    assert keep_apart(boxes, scores, iou=0.5, most=1).tolist() == [1]
-    inner = np.array([[0, 0, 100, 100], [10, 10, 20, 20]], np.float64)
-    assert keep_apart(inner, np.array([0.9, 0.8]), iou=0.5).tolist() == [0, 1]
-    assert keep_apart(inner, np.array([0.9, 0.8]), iou=0.5, contained=0.7).tolist() == [0]
-
-
-def test_suppression_agrees_with_the_plain_loop_over_blocks() -> None:
-    rng = np.random.default_rng(0)
-    corner = rng.random((400, 2)) * 60
-    boxes = np.concatenate([corner, corner + 4 + rng.random((400, 2)) * 20], 1)
-    scores, labels = rng.random(400), rng.integers(0, 3, 400)
-
-    def iou(a: np.ndarray, b: np.ndarray) -> float:
-        wide, high = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-        both = max(0.0, wide) * max(0.0, high)
-        return float(both / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both))
-
-    kept: list[int] = []
-    for i in np.argsort(-scores, kind="stable").tolist():
-        if all(labels[i] != labels[j] or iou(boxes[i], boxes[j]) <= 0.4 for j in kept):
-            kept.append(i)
-    assert keep_apart(boxes, scores, iou=0.4, labels=labels).tolist() == kept
-
-
-def test_of_very_many_candidates_those_of_highest_score_go_on() -> None:
-    n = 2500
-    places = np.arange(n) * 20.0
-    boxes = np.stack([places, np.zeros(n), places + 10, np.full(n, 10.0)], 1)
-    scores = np.linspace(0.2, 0.9, n)[:, None]
-    points, ids = choose_boxes(boxes, scores, least=0.1, iou=0.6, most=5000)
-    assert len(points) == 2000
-    assert points[0] == n - 1
-    assert set(points.tolist()) == set(range(500, n))
-    assert not ids.any()
-
-
 def test_unknown_classes_are_named() -> None:
     with pytest.raises(DatasetError, match="did you mean"):
         LABELS.id("discs")
+
+
+BOXES = np.array([[1, 2, 5, 9], [3.456, 0, 20, 10.5]], np.float32)
+
+
+def two(**more: object) -> BoxPrediction:
+    given = {"scores": (0.9, 0.5), "label_ids": (1, 0), **more}
+    scores, ids = np.array(given.pop("scores"), np.float32), np.array(given.pop("label_ids"))
+    return BoxPrediction(BOXES, scores, ids, LABELS, (20, 30), **given)  # type: ignore[arg-type]
+
+
+def test_json_has_every_field_in_pixels_of_two_digits() -> None:
+    found = two(scores=(0.9, 0.1234567), source="a.png", index=4)
+    assert found.to_json() == {
+        "source": "a.png", "index": 4, "width": 30, "height": 20, "labels": ["disc", "cross"], "label_ids": [1, 0],
+        "scores": [0.9, 0.123457], "boxes_xyxy": [[1.0, 2.0, 5.0, 9.0], [3.46, 0.0, 20.0, 10.5]],
+    }  # fmt: skip
+    top = two(track_ids=np.array([7, 9]), time_s=0.0).to_json(top=1)
+    assert (top["labels"], top["track_ids"], top["time_s"], len(top["boxes_xyxy"])) == (["disc"], [7], 0.0, 1)
+    crops = (MaskCrop(2, 1, np.ones((2, 3), bool)), MaskCrop(0, 3, np.ones((1, 1), bool)))
+    masks = two(crops=crops).to_json()["segmentations"]
+    assert [m["size"] for m in masks] == [[20, 30]] * 2
+    first = decode_counts(parse_counts(masks[0]["counts"]), (20, 30))
+    assert first.sum() == 6
+    assert first[2:4, 1:4].all()
+
+
+def test_the_hub_gets_whole_corners_and_masks() -> None:
+    rows = two(crops=(MaskCrop(2, 1, np.ones((2, 3), bool)), MaskCrop(0, 3, np.ones((1, 1), bool)))).to_hub()
+    assert [r["label"] for r in rows] == ["disc", "cross"]
+    assert rows[1]["box"] == {"xmin": 3, "ymin": 0, "xmax": 20, "ymax": 10}
+    assert rows[1]["score"] == pytest.approx(0.5)
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(rows[0]["mask"]))))
+    assert mask.shape == (20, 30)
+    assert (mask > 0).sum() == 6
+    assert "mask" not in two().to_hub()[0]
+
+
+def test_a_line_counts_the_objects_of_six_classes_at_most() -> None:
+    def line(*ids: int) -> str:
+        n = len(ids)
+        names = LabelSpace(tuple("abcdefgh"))
+        return BoxPrediction(np.zeros((n, 4), np.float32), np.ones(n, np.float32), np.array(ids), names, (9, 9)).line()
+
+    assert line(0, 1, 1) == "2 b, 1 a"
+    assert line(0, 1, 2, 3, 4, 5) == "1 a, 1 b, 1 c, 1 d, 1 e, 1 f"
+    assert line(0, 1, 2, 3, 4, 5, 6) == "1 a, 1 b, 1 c, 1 d, 1 e, 1 f, …"
+
+
+def test_chosen_objects_keep_all_that_is_known_of_them() -> None:
+    crops = (MaskCrop(2, 1, np.ones((2, 3), bool)), MaskCrop(0, 3, np.ones((1, 1), bool)))
+    whole = two(crops=crops, track_ids=np.array([7, 9]), source="a.png")
+    for rows in (np.array([False, True]), np.array([1])):
+        one = whole.chosen(rows)
+        assert (one.labels, one.scores.tolist(), one.source) == (("cross",), [0.5], "a.png")
+        assert one.boxes_xyxy.tolist() == [BOXES[1].tolist()]
+        assert one.crops == (crops[1],)
+        assert one.track_ids is not None
+        assert one.track_ids.tolist() == [9]
+    assert whole.chosen(np.array([1, 0])).labels == ("cross", "disc")
+    bare = two().chosen(np.array([1]))
+    assert (bare.crops, bare.track_ids) == (None, None)
+    detected = whole.detected()
+    assert detected.scores is not None
+    assert (detected.boxes.dtype, detected.scores.dtype) == (np.float64, np.float64)
+    assert (detected.labels.tolist(), detected.masks) == ([1, 0], crops)
+
+
+def test_objects_are_drawn_in_the_colours_of_their_tracks_or_classes() -> None:
+    image = np.zeros((20, 30, 3), np.uint8)
+
+    def drawn(**more: object) -> np.ndarray:
+        return two(**more).drawn_on(image)
+
+    assert drawn().shape == (20, 30, 3)
+    assert drawn().any()
+    assert not image.any()
+    assert not np.array_equal(drawn(), drawn(label_ids=(0, 0)))
+    assert not np.array_equal(drawn(track_ids=np.array([1, 0])), drawn(track_ids=np.array([3, 5])))
+
+
+def test_settled_objects_reach_a_quarter_without_operating_points() -> None:
+    settle = task_of("detect").settle
+    assert settle(two(scores=(0.25, 0.2499)), None).labels == ("disc",)
+    assert settle(two(scores=(0.25, 0.2499)), np.array([0.2, 0.3])).labels == ("cross",)
+    assert len(settle(two(scores=(0.25, 0.2499)), np.array([0.9, 0.9]), conf=0.2)) == 2
+
+
+def test_the_usual_options_of_decoding() -> None:
+    decode = task_of("detect").decode
+    grid = [[x, y, x + 4, y + 4] for y in range(0, 100, 5) for x in range(0, 200, 5)]
+    (many,) = decode(arrays(grid, [[0.5, 0.0]] * len(grid)), [WHOLE], LABELS)
+    assert len(grid) == 800
+    assert len(many) == 300
+    (scored,) = decode(arrays([[0, 0, 9, 9], [20, 0, 29, 9]], [[0.0101, 0], [0.0099, 0]]), [WHOLE], LABELS)
+    assert scored.scores.tolist() == pytest.approx([0.0101])
+    # 6 of 10 rows: an IoU of 0.6 is two objects, a little more is one.
+    for height, objects in ((5.99, 2), (6.01, 1)):
+        raw = arrays([[0, 0, 10, 10], [0, 0, 10, height]], [[0.9, 0], [0.8, 0]])
+        assert len(decode(raw, [WHOLE], LABELS)[0]) == objects
+
+
+def test_each_image_is_read_with_its_own_arrays_and_placement() -> None:
+    boxes = np.array([[[4, 6, 8, 10]], [[4, 6, 8, 10]]], np.float32)
+    scores = np.array([[[0.9, 0.0]], [[0.0, 0.8]]], np.float32)
+    places = [Placement((20, 40), (1.0, 1.0), (0.0, 0.0)), Placement((10, 10), (2.0, 0.5), (2.0, 3.0))]
+    first, second = task_of("detect").decode({"boxes": boxes, "scores": scores}, places, LABELS)
+    assert (first.boxes_xyxy.tolist(), first.labels, first.size_hw) == ([[4, 6, 8, 10]], ("cross",), (20, 40))
+    assert (second.boxes_xyxy.tolist(), second.labels, second.size_hw) == ([[2, 2, 10, 4]], ("disc",), (10, 10))
+
+
+@pytest.mark.parametrize(
+    "box", [[-9, 5, 0, 9], [30, 5, 40, 9], [5, -9, 9, 0], [5, 20, 9, 30], [5, 5, 5, 9], [5, 9, 9, 9]]
+)
+def test_a_box_without_a_pixel_in_the_image_is_no_object(box: list[float]) -> None:
+    (found,) = task_of("detect").decode(
+        arrays([box], [[0.9, 0]]), [Placement((20, 30), (1.0, 1.0), (0.0, 0.0))], LABELS
+    )
+    assert len(found) == 0
+    assert found.boxes_xyxy.shape == (0, 4)
+
+
+def test_scores_may_leave_the_range_by_a_thousandth() -> None:
+    decode = task_of("detect").decode
+    for value, fits in ((1.0009, True), (1.0011, False), (-0.0009, True), (-0.0011, False), (np.inf, False)):
+        raw = arrays([[0, 0, 9, 9]], [[0.5, value]])
+        if fits:
+            assert len(decode(raw, [WHOLE], LABELS)[0]) >= 1
+        else:
+            with pytest.raises(BundleError):
+                decode(raw, [WHOLE], LABELS)
+    empty = {"boxes": np.zeros((1, 0, 4), np.float32), "scores": np.zeros((1, 0, 2), np.float32)}
+    assert len(decode(empty, [WHOLE], LABELS)[0]) == 0
+    for wrong in (
+        {**empty, "boxes": np.zeros((1, 4), np.float32)}, {**empty, "scores": np.zeros((1, 2), np.float32)},
+        {**empty, "boxes": np.zeros((2, 0, 4), np.float32)}, {**empty, "scores": np.zeros((2, 0, 2), np.float32)},
+        {**empty, "scores": np.zeros((1, 3, 2), np.float32)}, {"boxes": empty["boxes"]}, {"scores": empty["scores"]},
+    ):  # fmt: skip
+        with pytest.raises(BundleError, match="expected boxes"):
+            decode(wrong, [WHOLE], LABELS)
+
+
+def test_an_object_is_explained_by_its_best_overlap_times_score() -> None:
+    task = task_of("detect")
+    placement = Placement((20, 30), (2.0, 3.0), (5.0, 7.0))
+    targets = task.explained({}, two(), placement, None)
+    assert [(t.label, t.cells) for t in targets] == [(1, 12), (0, 12)]
+    # x by 3 and 7, y by 2 and 5.
+    assert targets[0].box.tolist() == [10, 9, 22, 23]
+    assert [t.label for t in task.explained({}, two(), placement, 0)] == [0]
+    assert task.explained({}, two(label_ids=(1, 1)), placement, 0) == []
+    boxes = np.array([
+        [[10, 9, 22, 23], [10, 9, 16, 23], [10, 9, 22, 16]],
+        [[16, 16, 28, 30], [30, 30, 40, 40], [9, 30, 20, 20]],
+        [[4, 2, 16, 16], [0, 0, 5, 5], [22, 23, 10, 9]],
+    ], np.float32)  # fmt: skip
+    scores = np.zeros((3, 3, 2), np.float32)
+    scores[..., 0], scores[..., 1] = 1.0, [[0.2, 0.5, 0.3], [0.6, 1.0, 1.0], [0.4, 1.0, 1.0]]
+    found = targets[0]({"boxes": boxes, "scores": scores})
+    # Halves of it with 0.5 and 0.3; a quarter of it (6x7 of 12x14 each) is an IoU of 42 / (2 x 168 - 42).
+    assert found.tolist() == pytest.approx([0.25, 0.6 / 7, 0.4 / 7])
+    assert found.dtype == np.float64
+
+
+def test_what_is_counted_and_learnt_of_answers() -> None:
+    task = task_of("detect")
+    answers = np.array([[2.0, 1.0], [0.0, 0.0]])
+    name, values = task.summary(answers)
+    assert (name, values.tolist()) == ("amount", [3.0, 0.0])
+    assert task.labelled(answers) is answers
+    assert list(task.counted([1, 1, 0])) == [1, 1, 0]
+    assert task.feedback is not None
+    learnt = task.feedback.taught(two(), np.array([3, 5]), None)
+    assert learnt.label_ids.tolist() == [5, 3]
+    raw, truth = task.example(np.random.default_rng(0))
+    assert (raw["boxes"].shape, raw["scores"].shape) == ((12, 6, 4), (12, 6, 3))
+    sides = raw["boxes"][..., 2:] - raw["boxes"][..., :2]
+    assert ((sides >= 2) & (sides <= 6)).all()
+    assert (sides[..., 0] != sides[..., 1]).all()
+    assert (raw["boxes"].min((0, 1)) >= 0).all()
+    assert (raw["boxes"].max((0, 1)) <= [22, 16, 22, 16]).all()
+    assert [t.labels.tolist() for t in truth] == [[0, 2]] * 12
+    assert truth[3].boxes.tolist() == raw["boxes"][3, :2].tolist()
+
+
+def test_scores_are_measured_on_all_images_and_of_none_there_is_nothing_to_count() -> None:
+    task = task_of("detect")
+    truth = [Detected(BOXES.astype(np.float64), np.array([1, 0]))] * 2
+    found = task.score([two(), two(label_ids=(0, 1))], truth, rng=np.random.default_rng(0))
+    assert found["ar_100"].value == pytest.approx(0.5)
+    assert found["ar_100"].n == 2

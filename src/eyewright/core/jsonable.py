@@ -22,10 +22,7 @@ def to_jsonable(value: Any) -> Any:
         TypeError: for a type that has no agreed JSON form.
     """
     if value is None or isinstance(value, bool | int | str):
-        if isinstance(value, str) and not value.isascii():
-            # A file name that is not UTF-8 reaches us with surrogates, which JSON readers reject.
-            return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return value
+        return _plain(value) if isinstance(value, str) else value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.generic):
@@ -33,7 +30,7 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return to_jsonable(value.tolist())
     if isinstance(value, Mapping):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
+        return {_plain(str(key)): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_jsonable(item) for item in value]
     if isinstance(value, PurePath):
@@ -41,6 +38,17 @@ def to_jsonable(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+def _plain(text: str) -> str:
+    """Return text without the surrogates that stand for the bytes of a file name that is not UTF-8: JSON has none."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        # A surrogate that stands for no byte, as in "\\ud800" of somebody's JSON.
+        return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def dumps_json(value: Any, *, indent: int | None = None) -> str:

@@ -22,6 +22,8 @@ from eyewright.data.grouped import find_groups
 from eyewright.data.grouping import Grouping
 from eyewright.data.marks import MARK_CODES, audit_targets
 from eyewright.data.scan import Scan
+from eyewright.data.targets.numbers import NUMBER_CODES
+from eyewright.data.targets.tags import TAG_CODES
 from eyewright.imaging.headers import FORMATS
 
 FINDING_CODES = MappingProxyType(
@@ -29,6 +31,8 @@ FINDING_CODES = MappingProxyType(
         **MARK_CODES,
         **MASK_CODES,
         **BOX_FORMAT_CODES,
+        **NUMBER_CODES,
+        **TAG_CODES,
         **GROUP_CODES,
         **PIXEL_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",

@@ -7,7 +7,7 @@ label, the annotations of detection and segmentation (`data.readers`), and a zip
 __all__ = ["DATASET_FORMATS", "FORMAT_KINDS", "open_dataset"]
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,9 +22,13 @@ from eyewright.data.readers.annotated import ANNOTATED_FORMATS, ANNOTATED_KINDS,
 from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
+from eyewright.data.readers.number_tables import is_number_table, read_number_tables
+from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
 from eyewright.data.targets.label import LABEL
+from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
+from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind, kind_of, tasks_of
 from eyewright.data.tree import FolderTree, Tree, ZipTree
 
@@ -42,16 +46,24 @@ DATASET_FORMATS = MappingProxyType(
 
 FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
     {
-        "imagefolder": (LABEL,),
-        "idx": (LABEL,),
-        "hf-imagefolder": (LABEL,),
-        "csv": (LABEL,),
+        "imagefolder": (LABEL, NUMBERS, TAGS),
+        "idx": (LABEL, NUMBERS, TAGS),
+        "hf-imagefolder": (LABEL, NUMBERS, TAGS),
+        "csv": (LABEL, NUMBERS, TAGS),
         **ANNOTATED_KINDS,
     }
 )
 """The kinds of target that each format can be read as."""
 
-_OF_IMAGES = frozenset(k for name in ("imagefolder", "idx", "hf-imagefolder", "csv") for k in FORMAT_KINDS[name])
+_TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str, Images], bool]]]" = MappingProxyType(
+    {
+        LABEL: (read_label_tables, lambda tree, table, images: is_label_table(tree, table)),
+        NUMBERS: (read_number_tables, is_number_table),
+        TAGS: (read_tag_tables, is_tag_table),
+    }
+)
+"""How tables are read as targets of a kind, and how those that can be are told."""
+
 _OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
 """Formats whose outlines are there on purpose: without a task their datasets are read with them."""
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
@@ -91,9 +103,10 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         tree = ZipTree(path)
     elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
         tree = FolderTree(path.parent)
-        if has_boxes(tree, path.name) if kind is None else kind not in _OF_IMAGES:
+        if (kind is not None and kind not in _TABLES) or (_boxes_count(kind) and has_boxes(tree, path.name)):
             return _from_annotations(path, task)
-        return read_label_tables(tree, tree.names(), [path.name], "csv", task or _usual(LABEL))
+        read, _ = _TABLES[kind or LABEL]
+        return read(tree, tree.names(), [path.name], "csv", task or _usual(LABEL))
     elif path.is_file() and is_idx(path.name):
         tree = FolderTree(path.parent)
     elif path.is_file():
@@ -106,19 +119,22 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
     try:
         names = tree.names()
     except OSError as error:
-        raise DatasetError(f"cannot list {str(path)!r}: {error.strerror}", fix="check its permissions") from error
+        place = error.filename if isinstance(error.filename, str) else str(path)
+        shown = place if len(place) < 300 else f"{place[:300]}…"
+        raise DatasetError(f"cannot list {shown!r}: {error.strerror}", fix="check its permissions") from error
     if not names:
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
         )
-    if kind is None or kind in _OF_IMAGES:
+    whole = kind if kind in _TABLES else None
+    if kind is None or whole is not None:
         dataset = _from_tables(tree, names, task)
         if dataset is not None:
             return dataset
-    if kind is None or kind not in _OF_IMAGES:
-        found = read_annotated(tree, names, outlines=_needs_outlines(task))
-        if found is not None:
-            return _of_found(tree, names, found, task)
+    found = read_annotated(tree, names, outlines=_needs_outlines(task), whole=whole)
+    if found is not None:
+        return _of_found(tree, names, found, task)
+    if whole is None:
         _refuse_suspects(tree, names, task)
         if task is not None:
             raise DatasetError(
@@ -131,7 +147,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
             "this looks like MOT tracking data: boxes to be found, and no classes of images",
             fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the truth",
         )
-    return read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None)
+    return _in_kind(read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None))
 
 
 def _usual(kind: TargetKind) -> str:
@@ -152,30 +168,54 @@ def _needs_outlines(task: str | None) -> bool:
 
 def _from_tables(tree: Tree, names: Sequence[str], task: str | None) -> Dataset | None:
     """Read what says one thing of each whole image: idx files or tables; None where there is neither."""
+    kind = None if task is None else kind_of(task)
     if idx := idx_pairs(names):
-        return read_idx(tree, idx, task or _usual(LABEL))
+        return _in_kind(read_idx(tree, idx, task or _usual(LABEL)))
+    read, fits = _TABLES[kind or LABEL]
+    images = Images(names)
     # A table of boxes names a path and a class too.
     tables = [n for n in names if n.lower().endswith((".csv", ".tsv", "metadata.jsonl"))]
-    tables = [n for n in tables if task is not None or not has_boxes(tree, n)]
+    tables = [n for n in tables if not _boxes_count(kind) or not has_boxes(tree, n)]
     metadata = [n for n in tables if posixpath.basename(n) in ("metadata.csv", "metadata.jsonl")]
     if metadata:
-        if task is None and not any(is_label_table(tree, n) for n in metadata):
-            _refuse_suspects(tree, [*metadata, *Images(names).names], task)
-        return read_label_tables(tree, names, metadata, "hf-imagefolder", task or _usual(LABEL))
-    tables = [n for n in tables if not n.endswith(".jsonl") and is_label_table(tree, n)]
-    return read_label_tables(tree, names, tables, "csv", task or _usual(LABEL)) if tables else None
+        if task is None and not any(fits(tree, n, images) for n in metadata):
+            _refuse_suspects(tree, [*metadata, *images.names], task)
+        return read(tree, names, metadata, "hf-imagefolder", task or _usual(LABEL))
+    tables = [n for n in tables if not n.endswith(".jsonl") and fits(tree, n, images)]
+    return read(tree, names, tables, "csv", task or _usual(LABEL)) if tables else None
+
+
+def _boxes_count(kind: TargetKind | None) -> bool:
+    """Tell whether boxes are read as what is wanted, if there are any."""
+    return kind is None or OBJECTS in kind.made_from
+
+
+def _in_kind(dataset: Dataset) -> Dataset:
+    """Return a dataset of labels with the targets that its task learns from.
+
+    Raises:
+        DatasetError: they cannot be made from labels.
+    """
+    if dataset.kind is LABEL:
+        return dataset
+    make = dataset.kind.made_from[LABEL]
+    targets, names = make([s.target for s in dataset.samples], dataset.labels.names)
+    samples = tuple(replace(s, target=t) for s, t in zip(dataset.samples, targets, strict=True))
+    return replace(dataset, samples=samples, labels=LabelSpace(names))
 
 
 def _from_annotations(path: Path, task: str | None) -> Dataset:
     """Read a single annotation file, whose images lie in its folder, below it or beside it."""
     root = path.parent
     tree: Tree = FolderTree(root)
-    found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), only=path.name)
+    kind = None if task is None else kind_of(task)
+    whole = kind if kind in _TABLES else None
+    found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=path.name)
     if found is not None and not found.images and root.resolve().parent != root.resolve():
         # As in COCO's own layout, annotations/ and images/ may be brothers.
         tree = FolderTree(root.resolve().parent)
         only = f"{root.resolve().name}/{path.name}"
-        found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), only=only)
+        found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=only)
     if found is None:
         raise DatasetError(f"{str(path)!r} is no annotation file that is known", fix="see eyewright formats")
     return _of_found(tree, tree.names(), found, task)
@@ -209,10 +249,11 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
     kind, needs = kind_of(chosen), task_of(chosen).needs
     make = None if found.kind is kind else kind.made_from.get(found.kind)
     if found.kind is not kind and make is None:
+        where = "" if found.format == found.kind.name else f" ({found.format})"
         able = [t for t in task_names() if found.kind is kind_of(t) or found.kind in kind_of(t).made_from]
         raise DatasetError(
-            f"expected {kind} for {chosen!r}, found {found.kind} ({found.format})",
-            fix=f"use --task {' or '.join(able)}" if able else "see eyewright formats",
+            f"expected {kind} for {chosen!r}, found {found.kind}{where}",
+            fix=f"use --task {_either(able)}" if able else "see eyewright formats",
         )
     if not found.images:
         one = found.problems[0] if found.problems else None
@@ -227,14 +268,16 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
         why = f"none that can be used: {account.reduced[0]}" if account.reduced else f"{found.kind.bare} only"
         raise DatasetError(
             f"expected {' and '.join(sorted(lacking))} for {chosen!r}, found {why}",
-            fix=f"use --task {_usual(found.kind)}, or export {found.kind.bare} with {' and '.join(sorted(lacking))}",
+            fix=f"use --task {_usual(found.kind)}, or export {' and '.join(sorted(lacking))}",
             details={"account": account.to_json()},
         )
     notes = [*found.notes, *([] if task is not None else _other_uses(found, chosen))]
     extra = Notes()
     used_labels(found, extra, next(iter(sorted(found.files)), ""))
     found.problems += extra.all()
-    found = found if make is None else make(found)
+    if make is not None:
+        targets, found.names = make([m.target for m in found.images], found.names)
+        found.images = [m._replace(target=t) for m, t in zip(found.images, targets, strict=True)]
     groups, table = _groups_of(tree, names, found)
     if table:
         notes.append(f"images of one group in {table!r} stay in one part")
@@ -284,6 +327,10 @@ def _groups_of(tree: Tree, names: Sequence[str], found: Found) -> tuple[dict[str
         if groups:
             return groups, table
     return {}, ""
+
+
+def _either(tasks: Sequence[str]) -> str:
+    return " or ".join([", ".join(tasks[:-1]), tasks[-1]] if len(tasks) > 1 else tasks)
 
 
 def _meant(found: Found) -> str:

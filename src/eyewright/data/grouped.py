@@ -330,8 +330,8 @@ def _warnings(dataset: Dataset, groups: Iterable[Group]) -> list[str]:
     counts = Counter(strata)
     for k, held in sorted(of_class.items()):
         if len(held) == 1 and counts[k] > 1:
-            text = f"all {counts[k]} images of class {dataset.labels.names[k]!r} belong together"
-            result.append(f"{text}: the class can be trained on or tested, not both")
+            text = f"all {counts[k]} images of {dataset.stratum(k)} belong together"
+            result.append(f"{text}: the {dataset.kind.shares} can be trained on or tested, not both")
     largest = max((len(g.members) for g in groups), default=1)
     if largest > 0.2 * n and n >= 20:
         result.append(f"the largest group holds {largest} of {n} images; check that they belong together")

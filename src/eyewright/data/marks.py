@@ -165,7 +165,7 @@ def _audit_boxes(
     for k in np.flatnonzero((over > _OUTSIDE) & ~empty).tolist():
         gone = bool((high[k] <= 0).any() or (low[k] >= side).any())
         text = (
-            f"lies outside the image of {size_hw[1]}x{size_hw[0]}" if gone else f"reaches {over[k]:.0f} pixels outside"
+            f"lies outside the image of {size_hw[1]}x{size_hw[0]}" if gone else f"reaches {over[k]:.6g} pixels outside"
         )
         yield finding(
             "box_outside", k, text, "draw it again; it is cut off at the edge", "error" if gone else "warning"

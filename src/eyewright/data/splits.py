@@ -64,7 +64,7 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
         parts = _fractions(groups)
         words = "/".join(f"{100 * share:.0f}" for share in parts.values())
         few = "" if parts == FRACTIONS else f", more test than usual because there are only {len(set(groups))} groups"
-        notes.append(f"split {words} by class{few}")
+        notes.append(f"split {words} by {dataset.kind.shares}{few}")
     elif "train" not in present:
         raise DatasetError(f"the dataset has {' and '.join(sorted(present))} but no train part", fix="add train")
     else:
@@ -83,12 +83,7 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     fixed: dict[int, SplitName] = dict.fromkeys(lone.values(), "train")
     assigned = _assign([strata[i] for i in chosen], [groups[i] for i in chosen], parts, seed, fixed=fixed)
     if lone and not present & {"val", "test"}:
-        names = [repr(dataset.labels.names[k]) for k in lone]
-        shown = ", ".join(names[:5]) + " and more" * (len(names) > 5)
-        if len(names) == 1:
-            notes.append(f"class {shown} is learnt and not tested, because all images of it are one group")
-        else:
-            notes.append(f"classes {shown} are learnt and not tested, because all images of each are one group")
+        notes.append(_not_tested(dataset, list(lone)))
     samples = list(dataset.samples)
     for i, split in zip(chosen, assigned, strict=True):
         samples[i] = replace(samples[i], split=split)
@@ -132,11 +127,11 @@ def fold_datasets(
     scarce = min(of_class, key=lambda t: len(of_class[t]))
     if len(of_class[scarce]) < k:
         raise DatasetError(
-            f"expected {k} images or more of every class that are not alike, one for each fold, "
-            f"found {len(of_class[scarce])} of {dataset.labels.names[scarce]!r}",
+            f"expected {k} images or more of every {dataset.kind.shares} that are not alike, one for each fold, "
+            f"found {len(of_class[scarce])} of {dataset.stratum(scarce)}",
             fix=f"use --folds {len(of_class[scarce])}, or add images"
             if len(of_class[scarce]) > 1
-            else "add images of it, or remove the class",
+            else f"add images of it, or remove the {dataset.kind.shares}",
         )
     folds = _assign(targets, [groups[i] for i in chosen], dict.fromkeys(range(k), 1 / k), seed)
     vanished = next(
@@ -144,7 +139,7 @@ def fold_datasets(
     )
     if vanished is not None:
         raise DatasetError(
-            f"class {dataset.labels.names[vanished[0]]!r} vanishes from a fold: its images are alike with others'",
+            f"{dataset.stratum(vanished[0])} vanishes from a fold: its images are alike with others'",
             fix="use fewer --folds, or another --group-by",
         )
     result = []
@@ -185,21 +180,33 @@ def _lone_classes(targets: list[int], groups: list[int]) -> dict[int, int]:
     return {k: own[0] for k, own in sorted(held.items()) if len(set(own)) == 1}
 
 
+def _not_tested(dataset: Dataset, lone: list[int]) -> str:
+    """Return a note on the classes of which all images are one group."""
+    names = [dataset.stratum(k) for k in lone]
+    if len(names) == 1:
+        return f"{names[0]} is learnt and not tested, because all images of it are one group"
+    one, many = dataset.kind.shares, dataset.kind.side[1]
+    shown = ", ".join(n.removeprefix(f"{one} ") for n in names[:5]) + " and more" * (len(names) > 5)
+    return f"{many} {shown} are learnt and not tested, because all images of each are one group"
+
+
 def _too_small(
     dataset: Dataset, lacking: list[str], groups: list[int], lone: int, group_by: str | None
 ) -> DatasetError:
     """Return the error of a dataset that cannot be split: too few images, or too few groups of them."""
     n, count, classes = len(dataset), len(set(groups)), len(dataset.labels)
+    held_classes = f", {classes} classes" if classes else ""
     nothing = f"nothing left for {' and '.join(lacking)}"
     if n < 3 * classes or count == n:
-        text = f"too few images to split: {nothing} ({n} images, {count} that are not alike, {classes} classes)"
-        return DatasetError(text, fix="collect at least 3 different images a class")
+        text = f"too few images to split: {nothing} ({n} images, {count} that are not alike{held_classes})"
+        return DatasetError(text, fix=f"collect at least 3 different images a {dataset.kind.shares}")
     held = f"{count} group{'s' * (count != 1)}"
     asked = group_by not in (None, "none")
     by = f" by --group-by '{group_by}' and because they are copies" if asked else ""
     text = f"too few groups to split: {nothing}, because the {n} images belong together in {held}{by}"
     if lone:
-        text += f", and all images of {lone} of {classes} class{'es' * (classes != 1)} are one group"
+        of = f" of {classes} class{'es' * (classes != 1)}" if classes else ""
+        text += f", and all images of {lone}{of} are one group"
     if asked:
         fix = "use a --group-by that makes at least 3 groups of each class, add images of other groups, or leave it out"
         return DatasetError(text, fix=fix)

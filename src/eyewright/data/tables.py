@@ -2,11 +2,18 @@
 
 __all__ = [
     "GROUP_COLUMNS",
+    "LABEL_COLUMNS",
     "PATH_COLUMNS",
+    "SPLIT_COLUMNS",
+    "TableRow",
+    "TableRows",
     "column_of",
     "is_label_table",
+    "json_rows",
     "left_out_images",
+    "names_an_image",
     "names_images",
+    "path_column",
     "read_label_tables",
     "table_rows",
 ]
@@ -17,20 +24,22 @@ import itertools
 import json
 import posixpath
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
 from eyewright.core.labels import LabelSpace
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Images
+from eyewright.data.readers.plain import head_text
 from eyewright.data.targets.label import Label
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import FolderTree, Tree
 
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "img")
-_LABEL_COLUMNS = ("label", "class", "target", "category", "label_name", "class_name", "y")
+LABEL_COLUMNS = ("label", "class", "target", "category", "label_name", "class_name", "y")
 # Columns that are as often of something else: they count where they name images that are there.
 _OTHER_PATHS = (
     "image_id", "imageid", "image_name", "imagename", "img_name", "img_id", "filenames", "file_path", "fname",
@@ -41,7 +50,7 @@ _OTHER_LABELS = (
     "category_name", "species", "breed", "diagnosis", "tag", "targets",
 )  # fmt: skip
 _TRIED = 50
-_SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 GROUP_COLUMNS = ("group", "group_id", "patient", "video", "session", "source")
 
 
@@ -51,22 +60,17 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
     Raises:
         DatasetError: a table that is not as expected (file and line), or that names no image that is there.
     """
-    known, images = set(names), Images(names)
-    folders = {posixpath.dirname(n) for n in names}
+    listed = TableRows(tree, names)
     rows: list[tuple[str, str, SplitName | None, str | None, dict[str, str]]] = []
-    missing: list[tuple[str, str, int]] = []
     for table in tables:
-        folder = posixpath.dirname(table)
-        top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
-        own_split = SPLITS.get(top)
         for line, row in table_rows(tree, table):
             path_key, label_key = _columns(row)
             if path_key is None or label_key is None:
                 raise DatasetError(
                     f"expected columns for the path and the label in {table!r} line {line}, found {', '.join(row)}",
-                    fix=f"name them {PATH_COLUMNS[0]!r} and {_LABEL_COLUMNS[0]!r}",
+                    fix=f"name them {PATH_COLUMNS[0]!r} and {LABEL_COLUMNS[0]!r}",
                 )
-            path, label = row[path_key], unicodedata.normalize("NFC", row[label_key])
+            label = unicodedata.normalize("NFC", row[label_key])
             if not label:
                 raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
             if label.startswith(("[{", "[]", '{"')):
@@ -74,40 +78,107 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
                     f"expected a class in {table!r} line {line}, found JSON, as in Label Studio's CSV",
                     fix="export it as JSON",
                 )
-            name = _image(tree, known, folders, images, path, folder, own_split)
-            if name is None:
-                missing.append((path, table, line))
-                continue
-            split_key, group_key = column_of(row, _SPLIT_COLUMNS), column_of(row, GROUP_COLUMNS)
-            split = own_split
-            if split_key is not None and row[split_key]:
-                split = SPLITS.get(row[split_key].lower())
-                if split is None:
-                    raise DatasetError(
-                        f"unknown split {row[split_key]!r} in {table!r} line {line}", fix="use train, val or test"
-                    )
-            meta = {k: v for k, v in row.items() if k not in (path_key, label_key, split_key, group_key)}
-            rows.append((name, label, split, row[group_key] if group_key else None, meta))
-    first = "{} ({} line {})".format(*missing[0]) if missing else ""
-    if missing and not rows:
-        raise DatasetError(f"none of the {len(missing)} listed files is there, such as {first}", fix="check paths")
-    if not rows:
-        raise DatasetError(f"expected rows in {tables[0]!r}, found none", fix="add lines of path,label")
-    twice = _first_repeat(r[0] for r in rows)
-    if twice is not None:
-        raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line an image")
+            found = listed.read(table, line, row, path_key, label_key)
+            if found is not None:
+                rows.append((found.name, label, found.split, found.group, found.meta))
+    listed.check([r[0] for r in rows], tables, "path,label")
     labels = LabelSpace(tuple(sorted({r[1] for r in rows})))
     ids = {n: i for i, n in enumerate(labels.names)}
     samples = tuple(Sample(name, Label(ids[label]), split, group, meta) for name, label, split, group, meta in rows)
-    notes = (f"{len(missing)} listed files are missing, such as {first}",) if missing else ()
-    listed = {s.id for s in samples} | set(tables)
-    skipped = tuple(n for n in names if n not in listed)
-    account = Account(
-        len(samples),
-        dropped=(Reason("their image is not there", len(missing), *missing[0][1:]),) if missing else (),
-        left_out=left_out_images(skipped, "no table lists it"),
-    )
-    return Dataset(tree, samples, labels, format, task, notes=notes, skipped=skipped, account=account)
+    return listed.dataset(samples, labels, format, task, tables)
+
+
+class TableRow(NamedTuple):
+    """What a row of a table says of an image beside what is learnt from it."""
+
+    name: str
+    split: SplitName | None
+    group: str | None
+    meta: dict[str, str]
+
+
+class TableRows:
+    """The rows of tables that name images, and what was left out of them."""
+
+    def __init__(self, tree: Tree, names: Sequence[str]) -> None:
+        self._tree, self._names = tree, names
+        self._known, self._images = set(names), Images(names)
+        self._folders = {posixpath.dirname(n) for n in names}
+        self._missing: list[tuple[str, str, int]] = []
+        self._dropped: dict[str, Reason] = {}
+
+    def read(self, table: str, line: int, row: Mapping[str, str], path: str, *learnt: str) -> TableRow | None:
+        """Return the image that the column `path` of a row names; None where it is not there. Columns that are neither
+        `learnt` nor known are `meta`.
+
+        Raises:
+            DatasetError: a split that is none.
+        """
+        folder = posixpath.dirname(table)
+        top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
+        split = SPLITS.get(top)
+        name = _image(self._tree, self._known, self._folders, self._images, row[path], folder, split)
+        if name is None:
+            self._missing.append((row[path], table, line))
+            return None
+        split_key, group_key = column_of(row, SPLIT_COLUMNS), column_of(row, GROUP_COLUMNS)
+        if split_key is not None and row[split_key]:
+            split = SPLITS.get(row[split_key].lower())
+            if split is None:
+                raise DatasetError(
+                    f"unknown split {row[split_key]!r} in {table!r} line {line}", fix="use train, val or test"
+                )
+        meta = {k: v for k, v in row.items() if k not in (path, *learnt, split_key, group_key)}
+        return TableRow(name, split, row[group_key] if group_key else None, meta)
+
+    def drop(self, reason: str, table: str, line: int) -> None:
+        """Note a row that is left out."""
+        first = self._dropped.get(reason, Reason(reason, 0, table, line))
+        self._dropped[reason] = replace(first, n=first.n + 1)
+
+    def check(self, found: Sequence[str], tables: Sequence[str], columns: str) -> None:
+        """Check that rows are left, each of another image; `columns` are those that are expected.
+
+        Raises:
+            DatasetError: none are left, or an image is listed twice.
+        """
+        if self._missing and not found:
+            first = "{} ({} line {})".format(*self._missing[0])
+            raise DatasetError(
+                f"none of the {len(self._missing)} listed files is there, such as {first}", fix="check paths"
+            )
+        if not found:
+            why = f"; {next(iter(self._dropped.values()))}" if self._dropped else ""
+            raise DatasetError(f"expected rows in {tables[0]!r}, found none{why}", fix=f"add lines of {columns}")
+        twice = _first_repeat(found)
+        if twice is not None:
+            raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line an image")
+
+    def dataset(
+        self,
+        samples: Sequence[Sample],
+        labels: LabelSpace,
+        format: str,
+        task: str,
+        tables: Sequence[str],
+        notes: Sequence[str] = (),
+    ) -> Dataset:
+        """Return the dataset of these samples, with the account of the tables."""
+        missing = self._missing
+        said = [*notes]
+        if missing:
+            said.append("{} listed files are missing, such as {} ({} line {})".format(len(missing), *missing[0]))
+        listed = {s.id for s in samples} | set(tables)
+        skipped = tuple(n for n in self._names if n not in listed)
+        gone = [Reason("their image is not there", len(missing), *missing[0][1:])] if missing else []
+        account = Account(
+            len(samples),
+            dropped=(*gone, *self._dropped.values()),
+            left_out=left_out_images(skipped, "no table lists it"),
+        )
+        return Dataset(
+            self._tree, tuple(samples), labels, format, task, notes=tuple(said), skipped=skipped, account=account
+        )
 
 
 def left_out_images(names: Iterable[str], why: str) -> tuple[Reason, ...]:
@@ -116,11 +187,26 @@ def left_out_images(names: Iterable[str], why: str) -> tuple[Reason, ...]:
     return (Reason(why, len(images), images[0]),) if images else ()
 
 
-def table_rows(tree: Tree, table: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the lines of a table with their numbers, each as a mapping of columns to text.
+def table_rows(
+    tree: Tree, table: str, bare: Sequence[str] = ("path", "label", "split")
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the lines of a table with their numbers, each as a mapping of columns to text; lists and fractions of JSON
+    are left out. `bare` names the columns of a table without a header.
 
     Raises:
         DatasetError: not UTF-8, not a table, or a line of another number of columns.
+    """
+    for line, row in json_rows(tree, table, bare):
+        yield line, {k: str(v) for k, v in row.items() if isinstance(v, str | int | bool)}
+
+
+def json_rows(
+    tree: Tree, table: str, bare: Sequence[str] = ("path", "label", "split")
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the lines of a table as `table_rows` does, but with the values of JSON as they are.
+
+    Raises:
+        DatasetError: as there.
     """
     try:
         text = decode_text(tree.content(table))
@@ -132,25 +218,36 @@ def table_rows(tree: Tree, table: str) -> Iterator[tuple[int, dict[str, str]]]:
                 continue
             try:
                 row = json.loads(each)
-                yield line, {str(k): str(v) for k, v in row.items() if isinstance(v, str | int | bool)}
+                yield line, {str(k): v for k, v in row.items()}
             except (ValueError, AttributeError):
                 raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="mend the line") from None
         return
+    if text[:4].lower() == "sep=":
+        # Excel's own line, which names the separator.
+        text = text.partition("\n")[2]
+        skipped = 1
+    else:
+        skipped = 0
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     # A table without a header begins with the name of an image.
-    bare = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in EXTENSIONS
-    names = ("path", "label", "split")[: first.count(separator) + 1] if bare else None
+    headless = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in EXTENSIONS
+    names = bare[: first.count(separator) + 1] if headless else None
     reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=names, delimiter=separator)
     try:
+        columns = [c.strip() for c in reader.fieldnames or ()]
+        twice = next((c for c in columns if c and columns.count(c) > 1), None)
         for row in reader:
+            line = reader.line_num + skipped
             if None in row or None in row.values():
-                raise DatasetError(
-                    f"{table!r} line {reader.line_num} has another number of columns", fix="mend the line"
-                )
-            yield reader.line_num, {k.strip(): v.strip() for k, v in row.items()}
+                raise DatasetError(f"{table!r} line {line} has another number of columns", fix="mend the line")
+            yield line, {k.strip(): v.strip() for k, v in row.items()}
+            if twice is not None:
+                # After the first line: by that line a table is recognised, and then refused instead of passed over.
+                raise DatasetError(f"{table!r} has two columns called {twice!r}", fix="name them apart, or remove one")
     except csv.Error as error:
-        raise DatasetError(f"cannot read {table!r} line {reader.line_num}: {error}", fix="mend the line") from None
+        line = reader.line_num + skipped
+        raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="mend the line") from None
 
 
 def _lies_elsewhere(tree: Tree, name: str) -> bool:
@@ -160,7 +257,7 @@ def _lies_elsewhere(tree: Tree, name: str) -> bool:
     return (tree.root / name).is_file()
 
 
-def column_of(row: dict[str, str], wanted: Sequence[str]) -> str | None:
+def column_of(row: Iterable[str], wanted: Sequence[str]) -> str | None:
     """Return the name that a row has for the first of the columns that are wanted."""
     lower = {_plain(k): k for k in row}
     return next((lower[w] for w in wanted if w in lower), None)
@@ -171,13 +268,31 @@ def _plain(column: str) -> str:
 
 
 def is_label_table(tree: Tree, table: str) -> bool:
-    """Tell whether a table has a column for the path and one for the label, by their usual names."""
+    """Tell whether a table has a column for the path and one for the label, by their usual names.
+
+    The first line decides also where the others cannot be decoded or read: such a table is refused with its line, and
+    not passed over for the folders that the images lie in.
+    """
     try:
         row = next(table_rows(tree, table), None)
     except DatasetError:
-        return False
-    path, label = (None, None) if row is None else _columns(row[1])
-    return path is not None and label is not None and _plain(path) in PATH_COLUMNS and _plain(label) in _LABEL_COLUMNS
+        row = None
+    columns = _head(tree, table) if row is None else row[1]
+    path, label = _columns(columns)
+    return path is not None and label is not None and _plain(path) in PATH_COLUMNS and _plain(label) in LABEL_COLUMNS
+
+
+def _head(tree: Tree, table: str) -> dict[str, str]:
+    """Return the columns of a table's first line, whatever its encoding, each without a value."""
+    if table.lower().endswith(".jsonl"):
+        return {}
+    try:
+        text = head_text(tree.content(table))
+    except UnreadableImageError:
+        return {}
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(",;\t", key=first.count)
+    return {c.strip().strip('"'): "" for c in first.split(separator)}
 
 
 def names_images(tree: Tree, table: str, images: Images) -> bool:
@@ -195,10 +310,24 @@ def names_images(tree: Tree, table: str, images: Images) -> bool:
     return any(images.find(row[path_key], near=near) is not None for _, row in rows if row[path_key])
 
 
+def names_an_image(rows: Sequence[Mapping[str, object]], table: str, images: Images) -> bool:
+    """Tell whether one of the first rows of a table names an image that is there."""
+    path = path_column(rows[0]) if rows else None
+    near = posixpath.dirname(table)
+    return path is not None and any(
+        images.find(str(row[path]), near=near) is not None for row in rows[:_TRIED] if row.get(path)
+    )
+
+
+def path_column(row: Iterable[str]) -> str | None:
+    """Return the column of a row that names an image."""
+    return column_of(row, (*PATH_COLUMNS, *_OTHER_PATHS))
+
+
 def _columns(row: dict[str, str]) -> tuple[str | None, str | None]:
-    path = column_of(row, (*PATH_COLUMNS, *_OTHER_PATHS))
+    path = path_column(row)
     rest = {k: v for k, v in row.items() if k != path}
-    return path, column_of(rest, (*_LABEL_COLUMNS, *_OTHER_LABELS))
+    return path, column_of(rest, (*LABEL_COLUMNS, *_OTHER_LABELS))
 
 
 def _image(

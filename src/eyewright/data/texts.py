@@ -3,7 +3,18 @@
 Every reader of annotations decodes through this module. What cannot be decoded for certain is refused by file and line.
 """
 
-__all__ = ["PlainJson", "decode_text", "decode_xml", "encoding_of", "json_problem", "plain_json", "truth", "word"]
+__all__ = [
+    "PlainJson",
+    "as_text",
+    "decode_text",
+    "decode_xml",
+    "encoding_of",
+    "is_text",
+    "json_problem",
+    "plain_json",
+    "truth",
+    "word",
+]
 
 import codecs
 import math
@@ -174,6 +185,20 @@ def word(value: object) -> str | None:
     return None
 
 
+def is_text(name: str) -> bool:
+    """Tell whether a file's name is Unicode, and not bytes of another encoding."""
+    return not any("\udc80" <= c <= "\udcff" for c in name)
+
+
+def as_text(name: str) -> str:
+    """Return a file's name as Unicode: one that is not UTF-8 is read as Windows-1252, whose bytes are all something.
+
+    >>> as_text("caf\\udce9"), as_text("café")
+    ('café', 'café')
+    """
+    return name if is_text(name) else name.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+
+
 def truth(value: object) -> bool | None:
     """Return what a flag says in any of the ways in which tools write it; None where it says neither.
 
@@ -219,6 +244,12 @@ def _wide(data: bytes) -> str | None:
 
 
 def _decode(data: bytes, encoding: str, name: str | None, declared: str | None = None) -> str:
+    if encoding == "utf-8" and (zero := data.find(b"\0")) >= 0:
+        # Neither text nor UTF-16: a binary file under the name of a text.
+        line = data.count(b"\n", 0, zero) + 1
+        where = f"line {line}"
+        shown = where if name is None else f"{name!r} {where}"
+        raise DatasetError(f"expected text in {shown}, found a zero byte", fix="save it as UTF-8")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -3,8 +3,7 @@
 __all__ = ["ArrayTree", "FolderTree", "JoinedTree", "Tree", "ZipTree"]
 
 import os
-import posixpath
-import sys
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,9 +17,15 @@ from PIL import Image
 from eyewright.core.errors import DatasetError, UnreadableImageError
 from eyewright.core.regular import read_regular
 from eyewright.imaging.decode import read_picture
-from eyewright.imaging.headers import Limits
+from eyewright.imaging.headers import FORMATS, Limits
 
-_IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_IGNORED = frozenset(
+    {"__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
+)
+# COCO's largest annotation file has 0.5 GB and that of LVIS 1.1 GB; of an image the decoder's own limit holds.
+_MOST_BYTES = 2**31
+_IMAGES = tuple(e for endings in FORMATS.values() for e in endings)
+_DRIVE = re.compile(r"^[A-Za-z]:/")
 
 
 class Tree(Protocol):
@@ -46,7 +51,10 @@ class Tree(Protocol):
 
 
 class FolderTree:
-    """A folder on disk. Hidden files are left out; links are followed, each folder once."""
+    """A folder on disk. Hidden files are left out; links are followed, each folder once, not into `/proc` or `/sys`.
+
+    A folder below that cannot be listed is an error (OSError), since its images would be lost without a word.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -55,9 +63,10 @@ class FolderTree:
     def names(self) -> tuple[str, ...]:
         found, seen = [], set()
         self._empty = []
-        for folder, below, files in os.walk(self.root, followlinks=True):
+        kernels = _kernel_devices()
+        for folder, below, files in os.walk(self.root, followlinks=True, onerror=_raise):
             status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in seen or status.st_dev in kernels:
                 below.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
@@ -71,9 +80,8 @@ class FolderTree:
         return tuple(sorted(found))
 
     def content(self, name: str) -> bytes:
-        return read_regular(
-            self.root / name, most=sys.maxsize - 1, error=UnreadableImageError, fix="check the file", follow=True
-        )
+        most = Limits().bytes if name.lower().endswith(_IMAGES) else _MOST_BYTES
+        return read_regular(self.root / name, most=most, error=UnreadableImageError, fix="check the file", follow=True)
 
     def picture(self, name: str) -> Image.Image:
         return read_picture(self.root / name)
@@ -98,9 +106,12 @@ class ZipTree:
         members = self._zip.infolist()
         if any(m.flag_bits & 1 for m in members):
             raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")
-        # Some Windows tools write backslashes, where the format has slashes only (APPNOTE 4.4.17).
-        named = {posixpath.normpath(n): m for m in members if not (n := m.filename.replace("\\", "/")).endswith("/")}
-        self._members = {n: m for n, m in named.items() if _wanted(n)}
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        # A member that is named as it should be comes last, and wins over one whose name was corrected.
+        for member in sorted(members, key=lambda m: _member_name(m.filename) == m.filename):
+            name = _member_name(member.filename)
+            if name and not name.endswith("/") and _wanted(name):
+                self._members[name] = member
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._members))
@@ -181,6 +192,35 @@ class JoinedTree:
             if name.startswith(prefix):
                 return tree, name[len(prefix) :]
         return self._first, name
+
+
+def _member_name(name: str) -> str:
+    """Return a zip member's name as a relative path inside the archive, as `unzip` does.
+
+    Some Windows tools write backslashes, where the format has slashes only (APPNOTE 4.4.17); a drive, a leading slash
+    and the parts `.` and `..` are dropped.
+
+    >>> _member_name("cat\\\\1.png"), _member_name("/../a/../1.png"), _member_name("C:/cat/1.png")
+    ('cat/1.png', 'a/1.png', 'cat/1.png')
+    """
+    plain = _DRIVE.sub("", name.replace("\\", "/"))
+    parts = [p for p in plain.split("/") if p not in ("", ".", "..")]
+    return "/".join(parts) + ("/" if parts and plain.endswith("/") else "")
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _kernel_devices() -> frozenset[int]:
+    """Return the devices of `/proc` and `/sys`, whose folders have no end and are no images."""
+    found = set()
+    for folder in ("/proc", "/sys"):
+        try:
+            found.add(os.stat(folder).st_dev)
+        except OSError:
+            continue
+    return frozenset(found - {os.stat("/").st_dev})
 
 
 def _wanted(name: str) -> bool:

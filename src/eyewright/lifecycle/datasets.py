@@ -248,21 +248,15 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
             f"{len(missing)} of the run's {' and '.join(splits)} images are gone, such as {missing[0]!r}",
             fix="pass the dataset",
         )
-    if not any(r["label"] for r in rows.values()):
+    said = {i: dataset.kind.of_cell(r["label"], owner.labels.names) for i, r in rows.items()}
+    if any(target is None for target in said.values()):
         # What is learnt does not fit into a cell of split.csv: it is read from the data again.
-        dataset = dataset.relabelled(owner.labels)
-        here = {s.id: s for s in dataset.samples}
-        kept = (replace(here[i], split=r["split"], group=r.get("group") or here[i].group) for i, r in rows.items())  # type: ignore[arg-type]
-        return replace(dataset, samples=tuple(kept))
-    samples = (
-        replace(
-            here[i],
-            split=r["split"],  # type: ignore[arg-type]
-            target=owner.labels.id(r["label"]),
-            group=r.get("group") or here[i].group,
-        )
-        for i, r in rows.items()
-    )
+        here = {s.id: s for s in dataset.relabelled(owner.labels).samples}
+    samples = []
+    for i, r in rows.items():
+        target = here[i].target if (found := said[i]) is None else found
+        group = r.get("group") or here[i].group
+        samples.append(replace(here[i], split=r["split"], target=target, group=group))  # type: ignore[arg-type]
     return replace(dataset, labels=owner.labels, samples=tuple(samples))
 
 

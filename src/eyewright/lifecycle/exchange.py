@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.core.errors import DatasetError, UnreadableImageError, UsageError
+from eyewright.core.errors import DatasetError, OutputError, UnreadableImageError, UsageError
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ def convert(
     """
     from eyewright.data.writers import write_dataset
 
+    if (
+        isinstance(data, str | Path)
+        and Path(data).is_dir()
+        and Path(out).resolve().is_relative_to(Path(data).resolve())
+    ):
+        raise OutputError(
+            f"{str(out)!r} lies inside the dataset {str(data)!r}, which would hold its images twice",
+            fix="choose another --out",
+        )
     dataset = _open(data, to, task, ignore) if isinstance(data, str | Path) else data
     say(f"found {dataset.describe()}")
     for note in dataset.notes:

@@ -156,12 +156,18 @@ class Crew:
     def _dispatch(self) -> None:
         """Give what waits to whoever is idle, the oldest first, together with others of its model."""
         while self._pending:
-            worker = next((w for w in self._workers if w.ready and not w.running and not w.retired), None)
+            hired = [w for w in self._workers if w.ready and not w.retired]
+            worker = next((w for w in hired if not w.running), None)
             if worker is None:
                 return
-            head = self._pending[0]
+            # Large images and explanations never have every worker: small images go past those that wait.
+            heavy = sum(any(w.alone for w in one.running) for one in hired)
+            room = heavy < max(1, len(hired) - 1)
+            head = next((w for w in self._pending if room or not w.alone), None)
+            if head is None:
+                return
             # A share of what waits, so that nobody idles beside a full batch.
-            fair = -(-len(self._pending) // max(1, sum(w.ready and not w.retired for w in self._workers)))
+            fair = -(-len(self._pending) // len(hired))
             most = 1 if head.alone else min(self.settings.max_batch, fair)
             chosen = [w for w in self._pending if w.model == head.model and (not w.alone or w is head)][:most]
             wait = head.arrived + self.settings.max_wait_ms / 1000 - time.monotonic()

@@ -17,6 +17,7 @@ from eyewright.core.extras import import_extra
 from eyewright.serving.app import App
 from eyewright.serving.crew import Crew
 from eyewright.serving.models import Model, load_table
+from eyewright.serving.parsing import end_parsing, short_turns
 from eyewright.serving.protocols.label_studio import Files
 from eyewright.serving.service import Recorder, Service
 from eyewright.serving.settings import Settings, is_loopback
@@ -110,6 +111,7 @@ class Server:
         finally:
             door.close()
             await crew.close()
+            await asyncio.to_thread(end_parsing)
 
     async def reload(self) -> None:
         """Read the table of models anew, with workers that take over when they are ready.
@@ -165,11 +167,11 @@ def run_server(
 
 def _run(main: Callable[[], Any]) -> None:
     try:
-        import uvloop
+        from uvloop import run
     except ImportError:
-        asyncio.run(main())
-        return
-    uvloop.run(main())
+        from asyncio import run
+    with short_turns():
+        run(main())
 
 
 async def _reload_quietly(server: Server) -> None:

@@ -214,9 +214,9 @@ def bounded_protocol(settings: Settings) -> type:
 
         def on_chunk_header(self) -> None:
             # Chunks of a few bytes cost more to read than they carry.
-            self._chunks += 1
             if self._chunks > _FREE_CHUNKS and self._body_bytes < self._chunks * _LEAST_CHUNK:
                 raise ValueError("the chunks are too small")
+            self._chunks += 1
 
         def on_message_complete(self) -> None:
             self.transport.unread = False

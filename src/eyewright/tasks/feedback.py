@@ -236,7 +236,7 @@ def _box(box: object, size_hw: tuple[int, int] | None) -> list[float]:
     ):
         raise UsageError("expected objects as {label, box_xyxy: [x0, y0, x1, y1]}", fix="change it")
     x0, y0, x1, y1 = (float(v) for v in box)
-    whole = max(0.0, x1 - x0) * max(0.0, y1 - y0)
+    whole = (x1 - x0) * (y1 - y0)
     if size_hw is not None:
         height, width = size_hw
         x0, x1 = max(0.0, x0), min(float(width), x1)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from eyewright.core.errors import DatasetError, EyewrightError, UsageError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError, UsageError
 from eyewright.core.installed import installed, open_installed
 from eyewright.data.readers.listing import Found, Images, Reader
 from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscapes, read_masks
@@ -17,6 +17,7 @@ from eyewright.data.readers.yolo import is_yolo, read_yolo
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.mask import MASK
 from eyewright.data.targets.objects import OBJECTS
+from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind
 from eyewright.data.tree import Tree
 
@@ -40,12 +41,12 @@ ANNOTATED_FORMATS = MappingProxyType(
 
 ANNOTATED_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
     {
-        **dict.fromkeys(ANNOTATED_FORMATS, (OBJECTS, MASK)),
-        "label-studio": (OBJECTS, MASK, LABEL),
+        **dict.fromkeys(ANNOTATED_FORMATS, (OBJECTS, MASK, TAGS)),
+        "label-studio": (OBJECTS, MASK, TAGS, LABEL),
         "masks": (MASK,),
         "cityscapes": (MASK,),
-        "csv-boxes": (OBJECTS,),
-        "mot": (OBJECTS,),
+        "csv-boxes": (OBJECTS, TAGS),
+        "mot": (OBJECTS, TAGS),
     }
 )
 """The kinds of target that each of them can be read as; objects become masks where they have outlines."""
@@ -56,11 +57,15 @@ _HEAD = 65536
 _TABLES = (".csv", ".tsv")
 
 
-def read_annotated(tree: Tree, names: Sequence[str], *, outlines: bool, only: str | None = None) -> Found | None:
+def read_annotated(
+    tree: Tree, names: Sequence[str], *, outlines: bool, whole: TargetKind | None = None, only: str | None = None
+) -> Found | None:
     """Read annotations of any known format; None where there are none. `only` names a single file that is meant.
 
-    With `outlines` COCO's shapes are read too; the other formats always give theirs. Files that look like annotations
-    and cannot be read are among the problems of what was found.
+    With `outlines` COCO's shapes are read too; the other formats always give theirs. `whole` is the kind of target that
+    is wanted of whole images, if it is one: choices of Label Studio are read as such, and objects if it can be made
+    from them; a single file (`only`) is read anyway, so that what it holds can be said. Files that look like
+    annotations and cannot be read are among the problems of what was found.
 
     Raises:
         DatasetError: annotations that cannot be read at all.
@@ -68,8 +73,8 @@ def read_annotated(tree: Tree, names: Sequence[str], *, outlines: bool, only: st
     images = Images(names)
     tree = PlainTree(tree)
     if only is not None:
-        return _read_one(tree, names, images, only, outlines=outlines)
-    found = _read_any(tree, names, images, outlines=outlines)
+        return _read_one(tree, names, images, only, outlines=outlines, whole=whole)
+    found = _read_any(tree, names, images, outlines=outlines, whole=whole)
     if found is not None:
         from eyewright.data.readers.suspects import find_suspects
 
@@ -94,7 +99,12 @@ def installed_readers() -> dict[str, Reader]:
     return readers
 
 
-def _read_any(tree: Tree, names: Sequence[str], images: Images, *, outlines: bool) -> Found | None:
+def _read_any(
+    tree: Tree, names: Sequence[str], images: Images, *, outlines: bool, whole: TargetKind | None
+) -> Found | None:
+    files = [n for n in names if n.lower().endswith(".json")]
+    if whole is not None and OBJECTS not in whole.made_from:
+        return _read_json(tree, files, images, outlines, whole, alone=False)
     for name, reader in installed_readers().items():
         if reader.reads(tree, names):
             theirs = reader.read(tree, names, images)
@@ -104,8 +114,7 @@ def _read_any(tree: Tree, names: Sequence[str], images: Images, *, outlines: boo
         return read_cityscapes(tree, names, images)
     if is_mot(names):
         return read_mot(tree, names, images)
-    files = [n for n in names if n.lower().endswith(".json")]
-    found = _read_json(tree, files, images, outlines, alone=False)
+    found = _read_json(tree, files, images, outlines, whole, alone=False)
     if found is None and (is_yolo(names, images) or _has_labels(tree, names, images)):
         found = read_yolo(tree, names, images)
     if found is None:
@@ -117,14 +126,16 @@ def _read_any(tree: Tree, names: Sequence[str], images: Images, *, outlines: boo
     return found
 
 
-def _read_one(tree: Tree, names: Sequence[str], images: Images, only: str, *, outlines: bool) -> Found | None:
+def _read_one(
+    tree: Tree, names: Sequence[str], images: Images, only: str, *, outlines: bool, whole: TargetKind | None
+) -> Found | None:
     extension = posixpath.splitext(only)[1].lower()
     if extension == ".xml":
         found = _read_xml(tree, [only], [only], images)
     elif extension in _TABLES:
         found = _read_tables(tree, names, [only], images)
     elif extension == ".json":
-        found = _read_json(tree, [only], images, outlines, alone=True)
+        found = _read_json(tree, [only], images, outlines, whole, alone=True)
     else:
         return read_yolo(tree, names, images)
     if found is not None:
@@ -145,45 +156,61 @@ def has_boxes(tree: Tree, table: str) -> bool:
     from eyewright.data.readers.via import is_via_table
 
     try:
-        head = head_text(tree.content(table), _HEAD)
+        head = head_text(_bytes_of(tree, table), _HEAD)
     except EyewrightError:
         return False
     return is_via_table(head) or box_table(head) is not None or has_coordinates(columns_of(head))
 
 
-def _read_json(tree: Tree, files: Sequence[str], images: Images, outlines: bool, *, alone: bool) -> Found | None:
+def _bytes_of(tree: Tree, name: str) -> bytes:
+    """Return a file's bytes, nothing where it cannot be read: one bad file must not hide what the others are."""
+    try:
+        return tree.content(name)
+    except UnreadableImageError:
+        return b""
+
+
+def _read_json(
+    tree: Tree, files: Sequence[str], images: Images, outlines: bool, whole: TargetKind | None, *, alone: bool
+) -> Found | None:
     if not files:
         return None
     # msgspec is imported with these readers, and most datasets need none of them.
     from eyewright.data.readers.coco import is_coco, read_coco
     from eyewright.data.readers.createml import is_createml, read_createml
-    from eyewright.data.readers.label_studio import is_label_studio, read_label_studio
+    from eyewright.data.readers.label_studio import is_label_studio, read_choices, read_label_studio
     from eyewright.data.readers.labelme import is_labelme, read_labelme
     from eyewright.data.readers.via import is_via, read_via
 
     few = sorted(files, key=lambda n: (n.count("/"), n))[:_LOOKED_AT]
     if len(files) <= _LOOKED_AT * 4:
         few = list(files)
-    coco = [f for f in few if is_coco(tree.content(f))]
+    studio = [f for f in few if is_label_studio(_bytes_of(tree, f))]
+    if studio and whole is not None:
+        chosen = read_choices(tree, studio, images, whole)
+        if chosen is not None:
+            return chosen
+    if whole is not None and OBJECTS not in whole.made_from and not alone:
+        return None
+    coco = [f for f in few if is_coco(_bytes_of(tree, f))]
     if coco:
         return read_coco(tree, _one_each(coco), images, outlines=outlines, alone=alone)
-    studio = [f for f in few if is_label_studio(tree.content(f))]
     if studio:
         return read_label_studio(tree, studio, images)
-    via = [f for f in few if is_via(tree.content(f))]
+    via = [f for f in few if is_via(_bytes_of(tree, f))]
     if via:
         return read_via(tree, via, images)
-    createml = [f for f in few if is_createml(tree.content(f))]
+    createml = [f for f in few if is_createml(_bytes_of(tree, f))]
     if createml:
         return read_createml(tree, createml, images)
-    if any(is_labelme(tree.content(f)) for f in few):
+    if any(is_labelme(_bytes_of(tree, f)) for f in few):
         return read_labelme(tree, files, images)
     return None
 
 
 def _read_xml(tree: Tree, names: Sequence[str], files: Sequence[str], images: Images) -> Found | None:
     few = sorted(files, key=lambda n: (n.count("/"), n))[: _LOOKED_AT * 4]
-    heads = {n: head_text(tree.content(n), _HEAD) for n in few}
+    heads = {n: head_text(_bytes_of(tree, n), _HEAD) for n in few}
     if any("<annotations" in head for head in heads.values()):
         from eyewright.data.readers.cvat import read_cvat
 
@@ -201,7 +228,7 @@ def _read_tables(tree: Tree, names: Sequence[str], files: Sequence[str], images:
     from eyewright.data.readers.box_tables import box_table, read_box_tables
     from eyewright.data.readers.via import is_via_table, read_via
 
-    heads = {n: head_text(tree.content(n), _HEAD) for n in files}
+    heads = {n: head_text(_bytes_of(tree, n), _HEAD) for n in files}
     via = [n for n in files if is_via_table(heads[n])]
     if via:
         return read_via(tree, via, images)
@@ -213,7 +240,7 @@ def _has_labels(tree: Tree, names: Sequence[str], images: Images) -> bool:
     """Tell whether text files beside the images are YOLO's, by what the first few hold: a class and fractions."""
     stems = {posixpath.splitext(n)[0] for n in images.names}
     beside = [n for n in names if n.lower().endswith(".txt") and posixpath.splitext(n)[0] in stems]
-    rows = [line.split() for n in beside[:_LOOKED_AT] for line in head_text(tree.content(n), 4096).splitlines()[:5]]
+    rows = [line.split() for n in beside[:_LOOKED_AT] for line in head_text(_bytes_of(tree, n), 4096).splitlines()[:5]]
     rows = [r for r in rows if r]
     return bool(rows) and all(_is_label(r) for r in rows)
 

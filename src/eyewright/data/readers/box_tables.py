@@ -4,7 +4,6 @@ __all__ = ["BoxTable", "box_table", "columns_of", "has_coordinates", "read_box_t
 
 import csv
 import io
-import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.gathering import Gathered, Size
-from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Images, Row, TextLines, split_of
+from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Images, Row, TextLines, is_coordinate, split_of
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
@@ -172,7 +171,7 @@ def _is_image(text: str) -> bool:
 
 def _is_number(text: str) -> bool:
     try:
-        return math.isfinite(float(text))
+        return is_coordinate(float(text))
     except ValueError:
         return False
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.coco_outlines import box_of, key_point_box, outline_of, shown_outlines
-from eyewright.data.readers.listing import BAD_JSON, Found, Images, Marked, Notes, number, split_of
+from eyewright.data.readers.listing import BAD_JSON, LARGEST, Found, Images, Marked, Notes, number, split_of
 from eyewright.data.readers.yolo_lines import named_ids
 from eyewright.data.targets.objects import Objects, Outline, no_objects
 from eyewright.data.texts import json_problem, plain_json, truth, word
@@ -312,7 +312,7 @@ def _strict_rows(part: Any) -> _Rows | None:
     except BAD_JSON:
         return None
     boxes = np.array([a.bbox for a in found], np.float64).reshape(-1, 4)
-    if not np.isfinite(boxes).all():
+    if not (np.abs(boxes) <= LARGEST).all():
         return None
     crowd = np.array([bool(a.iscrowd) for a in found], bool)
     boxes[:, 2:] += boxes[:, :2]
@@ -442,7 +442,9 @@ def _group(
     n_of = np.bincount(of_image[rows][slot_of < 0], minlength=len(listed))
     for k, entry in enumerate(listed):
         if of_entry[k] < 0:
-            notes.miss(entry.called, int(n_of[k]), "add the file, or remove its entry", path)
+            fix = "add the file, or remove its entry"
+            several = reading.images.candidates(entry.called)
+            notes.miss(entry.called, int(n_of[k]), fix, path, several=several)
     rows, slot_of = rows[slot_of >= 0], slot_of[slot_of >= 0]
     rows = rows[np.argsort(slot_of, kind="stable")]
     starts = np.searchsorted(np.sort(slot_of), np.arange(len(slots) + 1))

@@ -17,7 +17,7 @@ from eyewright.imaging.rasters import parse_counts
 Note = Callable[[str, str], None]
 """Called with what was left out of an annotation, or read in another way, and what to do about it."""
 
-_SHOWN = re.compile(rb'"segmentation"\s*:\s*(?:\[\s*[\[{"\d\-]|\{)')
+_SHOWN = re.compile(rb'"segmentation"\s*:\s*(?:\[\s*[\[{"\d\-]|\{|"[^"])')
 _AGAIN = "draw it again, or export polygons of 3 points or more"
 _DECODER = msgspec.json.Decoder()
 

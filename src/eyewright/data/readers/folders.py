@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
-from eyewright.data.account import Account
+from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images
 from eyewright.data.tables import left_out_images, names_images, read_label_tables
 from eyewright.data.targets.label import Label
+from eyewright.data.texts import as_text, is_text
 from eyewright.data.tree import Tree
 from eyewright.imaging.headers import FORMATS
 
@@ -52,7 +53,7 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
             continue
         depth = label_depth or next(d for d in range(1, len(folders) + 1) if "/".join(folders[:d]) in direct)
         # Two systems may write one name in two ways: é as one character, or as e and an accent.
-        names_of[name] = unicodedata.normalize("NFC", "/".join(folders[:depth]))
+        names_of[name] = unicodedata.normalize("NFC", as_text("/".join(folders[:depth])))
     if not names_of:
         instead = f"expected a folder a class, found {len(images)} images without one"
         if (read := _labelled_by_table(tree, names, instead, task)) is not None:
@@ -72,6 +73,7 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
     for name, label in names_of.items():
         split = SPLITS[parts[name][0].lower()] if has_splits else None
         samples.append(Sample(name, Label(ids[label]), split))
+    odd = sum(not is_text(posixpath.dirname(name)) for name in names_of)
     notes = []
     if any("/" in n for n in labels.names):
         tops_n = len({n.split("/")[0] for n in labels.names})
@@ -90,7 +92,11 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
         notes=tuple(notes),
         skipped=(*skipped, *outside),
         empty_classes=empty,
-        account=Account(len(samples), left_out=left_out_images(outside, "it lies outside every class folder")),
+        account=Account(
+            len(samples),
+            repaired=(Reason("a folder whose name is not UTF-8, read as Windows-1252", odd),) if odd else (),
+            left_out=left_out_images(outside, "it lies outside every class folder"),
+        ),
     )
 
 

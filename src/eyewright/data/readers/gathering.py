@@ -61,7 +61,8 @@ class Gathered:
         name = self.find(called, path, split)
         if name is None:
             fix = "add the image, or remove its annotations"
-            self.notes.miss(called, len(rows), fix, path, line, why="was not found")
+            several = self.images.candidates(called)
+            self.notes.miss(called, len(rows), fix, path, line, why="was not found", several=several)
             return
         if name in self._entries:
             other = self._entries[name].lines.path

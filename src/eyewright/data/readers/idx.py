@@ -85,18 +85,22 @@ def _read_file(tree: Tree, name: str) -> NDArray[np.uint8]:
     again = "copy the file again"
     try:
         data = tree.content(name)
-        if data[:2] == b"\x1f\x8b":
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-                data = file.read(_IDX_MOST + 1)
-        if len(data) > _IDX_MOST:
-            raise DatasetError(f"{name!r} unpacks to more than {_IDX_MOST} bytes", fix="split it")
-        zero, kind, dims = struct.unpack_from(">HBB", data)
-        shape = struct.unpack_from(f">{dims}I", data, 4)
+        packed = data[:2] == b"\x1f\x8b"
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) if packed else io.BytesIO(data) as file:
+            head = file.read(4)
+            zero, kind, dims = struct.unpack(">HBB", head)
+            sizes = file.read(4 * dims)
+            shape = struct.unpack(f">{dims}I", sizes)
+            count = int(np.prod(shape, dtype=object))
+            if count > _IDX_MOST:
+                raise DatasetError(f"{name!r} states {count:,} values, more than {_IDX_MOST:,}", fix=again)
+            # No more than the header states is unpacked, whatever follows.
+            values = file.read(count + 1)
     except (OSError, EOFError, zlib.error, struct.error, UnreadableImageError) as error:
         raise DatasetError(f"cannot read {name!r}: {error}", fix=again) from None
-    if zero != 0 or kind != 8 or len(data) != 4 + 4 * dims + int(np.prod(shape, dtype=object)):
+    if zero != 0 or kind != 8 or len(values) != count:
         raise DatasetError(f"{name!r} is not an idx file of bytes, or is cut off", fix=again)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * dims).reshape(shape)
+    return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 _IDX_MOST = 4 * 2**30

@@ -31,6 +31,8 @@ from eyewright.data.readers.listing import (
 )
 from eyewright.data.targets.label import LABEL, Label
 from eyewright.data.targets.objects import Objects, Outline
+from eyewright.data.targets.tags import TAGS, tag_sets
+from eyewright.data.targets.target import TargetKind
 from eyewright.data.texts import json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import probe_image
@@ -109,12 +111,14 @@ def read_label_studio(tree: Tree, files: Sequence[str], images: Images) -> Found
     return _marked(reading, files)
 
 
-def read_choices(tree: Tree, files: Sequence[str], images: Images) -> Found | None:
-    """Read the choices of exports as classes of whole images, whatever regions there are; None where there are none."""
+def read_choices(tree: Tree, files: Sequence[str], images: Images, kind: TargetKind) -> Found | None:
+    """Read the choices of exports as tags if those are wanted, else as classes of whole images, whatever regions there
+    are; None where there are none."""
     reading = _read_tasks(tree, files, images)
     if not any(isinstance(r, dict) and r.get("type") == "choices" for t in reading.done for r in t.results):
         return None
-    return _classified(reading, files)
+    read = {TAGS: _tagged}.get(kind, _classified)
+    return read(reading, files)
 
 
 def _read_tasks(tree: Tree, files: Sequence[str], images: Images) -> _Reading:
@@ -353,6 +357,36 @@ def _stated(result: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def _size(reading: _Reading, task: _Done, stated: tuple[int, int] | None) -> tuple[int, int]:
     return stated or probe_image(reading.tree.content(task.name)).size_hw
+
+
+def _tagged(reading: _Reading, files: Sequence[str]) -> Found:
+    """Return tags of whole images: everything that is chosen; an image for which nothing is chosen has none."""
+    notes = reading.notes
+    sets: list[list[str]] = []
+    for task in reading.done:
+        path, line = task.lines.path, task.lines.line(task.entry)
+        own: set[str] = set()
+        for result in task.results:
+            kind = _kind(result)
+            value = result.get("value") if isinstance(result, dict) else None
+            given = value.get("choices") if isinstance(value, dict) else None
+            words = [w for w in map(word, given if isinstance(given, list) else [given]) if w is not None]
+            if kind == "choices" and words:
+                own.update(words)
+                continue
+            reason = _not_read(kind) if kind != "choices" else "a choice of nothing"
+            text = f"a result of task {task.entry} is left out: {reason}"
+            notes.drop(reason, "nothing, if tags are what you need", path, line, message=text, severity="warning")
+        notes.read += 1
+        sets.append(sorted(own))
+    targets, names = tag_sets(sets)
+    has_splits = all(task.split for task in reading.done)
+    marked = [
+        Marked(task.name, task.split if has_splits else None, target)
+        for task, target in zip(reading.done, targets, strict=True)
+    ]
+    problems, account = notes.all(), notes.account()
+    return Found("label-studio", marked, names, kind=TAGS, problems=problems, files=set(files), account=account)
 
 
 def _classified(reading: _Reading, files: Sequence[str]) -> Found:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.listing import number
 from eyewright.data.targets.objects import Outline
+from eyewright.imaging.headers import Limits
 from eyewright.imaging.rasters import encode_counts
 
 REGIONS = MappingProxyType(
@@ -102,6 +103,8 @@ def decode_brush(rle: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.boo
     widths = [take(4) + 1 for _ in range(4)]
     if total != size_hw[0] * size_hw[1] * 4:
         raise DatasetError(f"the brush is of {total // 4} pixels, the image of {size_hw[0] * size_hw[1]}")
+    if total > 4 * Limits().pixels:
+        raise DatasetError(f"the brush is of {total // 4} pixels, which no image that can be read has")
     out = np.zeros(total, np.uint8)
     i = 0
     while i < total:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import DatasetError, EyewrightError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.data.readers.listing import (
     BAD_JSON,
     Found,
@@ -31,6 +31,7 @@ from eyewright.data.targets.objects import Outline
 from eyewright.data.texts import json_problem, plain_json, word
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import probe_image, read_labels
+from eyewright.imaging.headers import Limits
 from eyewright.imaging.rasters import encode_counts
 
 _CIRCLE_POINTS = 64
@@ -78,7 +79,13 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
     outlined, seen = False, set()
     broken: set[str | None] = set()
     for path in files:
-        data, odd = plain_json(tree.content(path))
+        try:
+            data, odd = plain_json(tree.content(path))
+        except UnreadableImageError as error:
+            message = f"cannot be read: {error.message}; it is left out"
+            notes.leave_out("a file that cannot be read", "check the file", path, message=message,
+                            code="annotation", severity="error")  # fmt: skip
+            continue
         try:
             content = msgspec.json.decode(data, type=_File)
         except BAD_JSON as error:
@@ -170,6 +177,9 @@ class _Reading(msgspec.Struct):
                 self.stated_hw = probe_image(self.tree.content(self.name)).size_hw
             except EyewrightError as error:
                 raise DatasetError(f"a mask of an image whose size is not known: {error.message}") from None
+        height, width = self.stated_hw
+        if height * width > Limits().pixels:
+            raise DatasetError(f"a mask of an image of {width}x{height} pixels is none that can be read")
         return self.stated_hw
 
 

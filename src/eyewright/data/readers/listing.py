@@ -3,6 +3,7 @@
 __all__ = [
     "BAD_JSON",
     "EXTENSIONS",
+    "LARGEST",
     "SPLITS",
     "Found",
     "Images",
@@ -10,6 +11,7 @@ __all__ = [
     "Notes",
     "Row",
     "TextLines",
+    "is_coordinate",
     "number",
     "objects_of",
     "split_of",
@@ -32,7 +34,7 @@ from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images, split_of
 from eyewright.data.targets.objects import OBJECTS, Lines, Objects, Outline
-from eyewright.data.targets.target import TargetKind
+from eyewright.data.targets.target import Target, TargetKind
 from eyewright.data.tree import Tree
 
 _MOST_KEPT = 1000
@@ -47,7 +49,7 @@ class Marked(NamedTuple):
 
     name: str
     split: SplitName | None
-    target: Any
+    target: Target
     stated_hw: tuple[int, int] | None = None
     group: str | None = None
 
@@ -80,6 +82,12 @@ class Reader:
     about: str
     reads: Callable[[Tree, Sequence[str]], bool]
     read: Callable[[Tree, Sequence[str], Images], Found]
+
+
+LARGEST = 1e9
+"""No image has more pixels than this along a side, by far."""
+
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 
 class Notes:
@@ -146,9 +154,23 @@ class Notes:
         self._count("dropped", f"their image is left out: {reason}", n, path, line)
 
     def miss(
-        self, called: str, n: int, fix: str, path: str, line: int | None = None, *, why: str = "is not there"
+        self,
+        called: str,
+        n: int,
+        fix: str,
+        path: str,
+        line: int | None = None,
+        *,
+        why: str = "is not there",
+        several: Sequence[str] = (),
     ) -> None:
-        """Note an image that is not there, with its `n` annotations."""
+        """Note an image that is not there, or that could be any of `several`, with its `n` annotations."""
+        if len(several) > 1:
+            text = f"image {called!r} with {n} annotation{'s' * (n != 1)} could be {several[0]!r} or {several[1]!r}"
+            self.add("missing_image", text, "write its path from the folder of this file", path, line)
+            self._count("left_out", "its name fits several images", 1, path, line)
+            self._count("dropped", "the name of their image fits several images", n, path, line)
+            return
         text = f"image {called!r} with {n} annotation{'s' * (n != 1)} {why}"
         self.add("missing_image", text, fix, path, line)
         self._count("left_out", "it is listed and not there", 1, path, line)
@@ -194,8 +216,10 @@ class Notes:
 
     def _count(self, kind: str, reason: str, n: int, path: str, line: int | None) -> None:
         if n:
-            before = self._reasons[kind].get(reason, Reason(reason, 0, path, line))
-            self._reasons[kind][reason] = Reason(reason, before.n + n, before.path, before.line)
+            # What was found stands in the text of the first, and makes no reason of its own of each value.
+            key = _QUOTED.sub("''", reason)
+            before = self._reasons[kind].get(key, Reason(reason, 0, path, line))
+            self._reasons[kind][key] = Reason(before.text, before.n + n, before.path, before.line)
 
     def _note_once(
         self,
@@ -233,7 +257,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def number(value: object) -> float:
-    """Return a finite number, also one that is written as text.
+    """Return a number that a coordinate can be, also one that is written as text.
 
     Raises:
         ValueError: anything else.
@@ -253,9 +277,15 @@ def number(value: object) -> float:
         result = float(value)
     except OverflowError:
         result = math.inf
-    if not math.isfinite(result):
-        raise ValueError(f"expected a finite number, found {result}")
+    if not is_coordinate(result):
+        shown = "one beyond 1,000,000,000" if abs(result) > LARGEST else str(result)
+        raise ValueError(f"expected a number, found {shown}")
     return result
+
+
+def is_coordinate(value: float) -> bool:
+    """Tell whether a number can be one of an image: finite, and so small that areas and sums of it are finite too."""
+    return abs(value) <= LARGEST
 
 
 def objects_of(rows: Sequence[Row], lines: Lines | None, *, relative: bool = False) -> Objects:

@@ -9,7 +9,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from eyewright.data.readers.listing import Found, Images, Marked, Notes, Row, TextLines, objects_of, split_of
+from eyewright.data.readers.listing import (
+    Found,
+    Images,
+    Marked,
+    Notes,
+    Row,
+    TextLines,
+    is_coordinate,
+    objects_of,
+    split_of,
+)
 from eyewright.data.targets.objects import no_objects
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
@@ -92,7 +102,7 @@ def _read_rows(
         try:
             values = [float(v) for v in text.replace(" ", ",").replace(";", ",").replace("\t", ",").split(",") if v]
             frame, track, x, y, w, h = values[:6]
-            if not (np.isfinite(values).all() and frame == int(frame) and track == int(track)):
+            if not (all(map(is_coordinate, values)) and frame == int(frame) and track == int(track)):
                 raise ValueError
         except (ValueError, OverflowError):
             if line == 1 and not any(c.isdigit() for c in text):

@@ -60,17 +60,22 @@ class Images:
         the part of the dataset, and with the folder of the annotations. None where two would do as well.
         """
         called = plain_path(called)
-        base = posixpath.basename(called)
+        several = self.candidates(called)
+        if not several and "?" in posixpath.basename(called):
+            # The query of an address of a storage service.
+            return self.find(called.partition("?")[0], near=near, split=split)
+        return self._best(several, called, near, split)
+
+    def candidates(self, called: str) -> Sequence[str]:
+        """Return the images whose names, without their folders, are what an annotation calls its image."""
+        base = posixpath.basename(plain_path(called))
         if not base:
-            return None
+            return ()
         stem, extension = posixpath.splitext(base)
         several = self._by_base.get(base) or self._by_folded.get(folded(base)) or self._by_stem.get(folded(base))
         if not several and extension.lower() in EXTENSIONS:
             several = self._by_stem.get(folded(stem))
-        if not several and "?" in base:
-            # The query of an address of a storage service.
-            return self.find(called.partition("?")[0], near=near, split=split)
-        return self._best(several or (), called, near, split)
+        return several or ()
 
     def of_file(self, path: str, called: str = "", *, split: SplitName | None = None) -> tuple[str | None, bool]:
         """Return the image of an annotation file that is for one image, and whether the file calls it otherwise.

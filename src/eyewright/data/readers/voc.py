@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.listing import (
     EXTENSIONS,
@@ -79,13 +79,15 @@ def read_voc(tree: Tree, names: Sequence[str], images: Images) -> Found:
     broken: set[str | None] = set()
     outlined = False
     for path in files:
-        data = tree.content(path)
+        data = b""
         try:
+            data = tree.content(path)
             root = _parse(data, path)
-        except (expat.ExpatError, DatasetError) as error:
+        except (expat.ExpatError, DatasetError, UnreadableImageError) as error:
             line = getattr(error, "lineno", None)
-            text = "it is empty" if not data.strip() else _plain(error)
-            fix = error.fix if isinstance(error, DatasetError) and error.fix else "mend the file"
+            empty = not data.strip() and not isinstance(error, UnreadableImageError)
+            text = "it is empty" if empty else _plain(error)
+            fix = error.fix if isinstance(error, EyewrightError) and error.fix else "mend the file"
             notes.leave_out("a file that cannot be read", fix, path, line, message=f"cannot be read: {text}",
                             code="annotation", severity="error")  # fmt: skip
             broken.add(images.of_file(path)[0])
@@ -254,7 +256,7 @@ def _read_sets(tree: Tree, names: Sequence[str], notes: Notes) -> dict[str, Spli
 
 
 def _plain(error: Exception) -> str:
-    return error.message if isinstance(error, DatasetError) else str(error)
+    return error.message if isinstance(error, EyewrightError) else str(error)
 
 
 def _parse(data: bytes, path: str) -> _Node:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, EyewrightError
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, TextLines, objects_of, split_of
 from eyewright.data.readers.naming import SPLITS, folded
-from eyewright.data.readers.yolo_lines import layout_of, read_lines, rows_of
-from eyewright.data.targets.objects import Outline, no_objects
+from eyewright.data.readers.yolo_lines import LabelFile, layout_of, read_lines, rows_of
+from eyewright.data.targets.objects import Objects, Outline, no_objects
 from eyewright.data.texts import decode_text, word
 from eyewright.data.tree import Tree
 
@@ -51,7 +51,7 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
     parts = _parts_of(content, config, tree, images, notes)
     labels = _Labels(texts, images)
     chosen = [(name, split, labels.of(name)) for name, split in parts]
-    files = {label: read_lines(tree, label, classes) for _, _, label in chosen if label is not None}
+    files, unread = _read_files(tree, chosen, classes, notes)
     layout = layout_of(content.get("kpt_shape"), files.values(), len(classes) if classes else None)
     _hint_at_one(files.values(), layout.n_classes, config or source, notes)
     marked: list[Marked] = []
@@ -63,14 +63,16 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
             notes.add("unlabelled", text, fix, name, severity="warning")
             marked.append(Marked(name, split, no_objects()))
             continue
+        if label in unread:
+            continue
         rows = rows_of(files[label], layout, notes)
         outlined = outlined or any(r[3] is not None for r in rows)
         largest = max([largest, *(r[1] for r in rows)])
         objects = objects_of(rows, TextLines(label), relative=True) if rows else no_objects()
         marked.append(Marked(name, split, objects))
-    others = _leave_out_others(tree, images, {m.name for m in marked}, labels, set(files), notes)
+    others = _leave_out_others(tree, images, {name for name, _, _ in chosen}, labels, set(files), notes)
     lists = {n for n in _path_lists(content) if n in texts} | {n for n in texts if "imagesets" in n.lower()}
-    for orphan in sorted(set(texts) - set(files) - lists - others):
+    for orphan in sorted(set(texts) - set(files) - unread - lists - others):
         rows_there = _count_labels(tree, orphan)
         if rows_there:
             text = (
@@ -89,6 +91,27 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
         _complete_outlines(found)
     found.problems, found.account = notes.all(), notes.account()
     return found
+
+
+def _read_files(
+    tree: Tree, chosen: Sequence[tuple[str, SplitName | None, str | None]], classes: Sequence[str], notes: Notes
+) -> tuple[dict[str, LabelFile], set[str]]:
+    """Return the label files by their names, and the names of those that cannot be read; their images are left out."""
+    files: dict[str, LabelFile] = {}
+    unread: set[str] = set()
+    for name, _, label in chosen:
+        if label is None:
+            continue
+        try:
+            files[label] = files[label] if label in files else read_lines(tree, label, classes)
+        except EyewrightError as error:
+            unread.add(label)
+            message = f"cannot be read: {error.message}; {name!r} is left out"
+            notes.leave_out("a label file that cannot be read", error.fix or "mend the file", label, message=message,
+                            code="annotation", severity="error")  # fmt: skip
+    if unread and not files:
+        raise DatasetError(notes.all()[0].path + ": " + notes.all()[0].message, fix="mend the label files")
+    return files, unread
 
 
 def _leave_out_others(
@@ -178,7 +201,10 @@ def _class_names(
             except (TypeError, ValueError):
                 raise DatasetError(f"expected class ids as keys of names in {config!r}", fix="mend it") from None
             if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
-                raise DatasetError(f"expected class ids from 0 in {config!r}, found {min(by_id)}", fix="mend it")
+                wrong = min(by_id) if min(by_id) < 0 else max(by_id)
+                raise DatasetError(
+                    f"expected class ids from 0 to 1,000,000 in {config!r}, found {str(wrong)[:40]}", fix="mend it"
+                )
             listed = [by_id.get(i, f"class_{i}") for i in range(max(by_id, default=-1) + 1)]
         if isinstance(listed, str) and str(content.get("nc")) == "1":
             listed = [listed]
@@ -236,7 +262,7 @@ def _parts_of(
     for split in parts:
         again: dict[SplitName, int] = {}
         for place in _places(content, split):
-            several = _resolve(place, below, str(content.get("path") or ""), tree, images)
+            several = _resolve(place, below, str(content.get("path") or ""), tree, images, notes)
             if not several:
                 text = f"{split} is {place!r}, where there are no images"
                 notes.add("missing_part", text, "add them, or take the line out", config, severity="warning")
@@ -259,7 +285,7 @@ def _parts_of(
     return list(found.items())
 
 
-def _resolve(place: str, below: str, root: str, tree: Tree, images: Images) -> list[str]:
+def _resolve(place: str, below: str, root: str, tree: Tree, images: Images, notes: Notes) -> list[str]:
     """Find a folder or list of images: from `path`, from where the file lies, or, as Roboflow's, from one above."""
     place = place.replace("\\", "/")
     plain = place
@@ -269,9 +295,7 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images) -> l
         for way in dict.fromkeys((place, plain)):
             where = posixpath.normpath(posixpath.join(start, way)).strip("/")
             if way.endswith(".txt") and where in tree.names():
-                lines = decode_text(tree.content(where), where).splitlines()
-                named = (images.find(line.strip(), near=posixpath.dirname(where)) for line in lines if line.strip())
-                return [n for n in named if n is not None]
+                return _listed(where, tree, images, notes)
             if not where.startswith("..") and (several := images.below(where)):
                 return several
     # An absolute path of the machine that wrote it: its last folders are here too.
@@ -280,6 +304,20 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images) -> l
         if several := images.below("/".join(parts[k:])):
             return several
     return []
+
+
+def _listed(path: str, tree: Tree, images: Images, notes: Notes) -> list[str]:
+    """Return the images that a list names, one a line; those that are not there are noted."""
+    found = []
+    for number, line in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
+        if not line.strip():
+            continue
+        name = images.find(line.strip(), near=posixpath.dirname(path))
+        if name is None:
+            notes.miss(line.strip()[:200], 0, "add the file, or remove its line", path, number)
+        else:
+            found.append(name)
+    return found
 
 
 def _expected(name: str) -> str:
@@ -326,8 +364,11 @@ def _stem(name: str) -> str:
 
 
 def _count_labels(tree: Tree, name: str) -> int:
-    """Return how many lines of a text file are labels; none where the first is not."""
-    lines = read_lines(tree, name).lines
+    """Return how many lines of a text file are labels; none where the first is not, or where it is no text."""
+    try:
+        lines = read_lines(tree, name).lines
+    except EyewrightError:
+        return 0
     first = lines[0][2] if lines else None
     return len(lines) if first is not None and len(first) >= 5 else 0
 
@@ -338,6 +379,7 @@ def _complete_outlines(found: Found) -> None:
 
     for k, image in enumerate(found.images):
         objects = image.target
+        assert isinstance(objects, Objects)
         if not len(objects):
             continue
         shapes = list(objects.outlines) or [Outline()] * len(objects)

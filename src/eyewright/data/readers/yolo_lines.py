@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eyewright.data.readers.listing import Notes, Row
+from eyewright.data.readers.listing import Notes, Row, is_coordinate
 from eyewright.data.targets.objects import Outline
 from eyewright.data.texts import decode_text, word
 from eyewright.data.tree import Tree
@@ -50,7 +50,7 @@ def read_lines(tree: Tree, path: str, classes: Sequence[str] = ()) -> LabelFile:
                 values: tuple[float, ...] | None = tuple(float(w) for w in words)
             except ValueError:
                 values = None
-            if values is not None and not np.isfinite(values).all():
+            if values is not None and not (values and all(map(is_coordinate, values))):
                 values = None
             lines.append((number, line.strip(), values, odd))
     return LabelFile(path, tuple(lines))
@@ -68,7 +68,7 @@ def named_ids(names: Sequence[str]) -> Mapping[str, int]:
 
 def _numbered(words: list[str], odd: str, ids: Mapping[str, int]) -> tuple[list[str], str]:
     """Return the words with the id of a class in place of its name, which may be several words."""
-    if not ids or _is_number(words[0]):
+    if not ids or not words or _is_number(words[0]):
         return words, odd
     n = next((k for k, w in enumerate(words) if _is_number(w)), len(words))
     place = ids.get((word(" ".join(words[:n])) or "").casefold())

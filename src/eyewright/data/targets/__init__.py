@@ -2,18 +2,25 @@
 
 from eyewright.data.targets.label import LABEL, Label
 from eyewright.data.targets.mask import MASK, MaskFile, Painted
+from eyewright.data.targets.numbers import NUMBERS, Numbers, Quantity
 from eyewright.data.targets.objects import OBJECTS, Objects, Outline, no_objects
+from eyewright.data.targets.tags import TAGS, Tags
 from eyewright.data.targets.target import Target, TargetKind, kind_of, tasks_of
 
 __all__ = [
     "LABEL",
     "MASK",
+    "NUMBERS",
     "OBJECTS",
+    "TAGS",
     "Label",
     "MaskFile",
+    "Numbers",
     "Objects",
     "Outline",
     "Painted",
+    "Quantity",
+    "Tags",
     "Target",
     "TargetKind",
     "kind_of",

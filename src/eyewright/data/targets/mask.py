@@ -25,11 +25,13 @@ from eyewright.imaging.decode import name_unreadable, read_labels
 
 if TYPE_CHECKING:
     from eyewright.data.dataset import Dataset
-    from eyewright.data.readers.listing import Found
     from eyewright.data.scan import Scan
 
 _LOOKED_AT = 16
 _MOSTLY = 0.5
+
+
+_MOST_NUMBERS = 2**16
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ class MaskFile:
             UnreadableImageError: it cannot be decoded, or is in colour.
         """
         values = self.values()
-        lookup = np.full(max(256, *self.table, 0) + 2, IGNORE, np.uint8)
-        for value, label in self.table.items():
-            if value >= 0:
-                lookup[value] = label
+        # No picture of 8 or 16 bits holds a larger number, and a table as long as one would not fit.
+        table = {v: label for v, label in self.table.items() if 0 <= v < _MOST_NUMBERS}
+        lookup = np.full(max(256, *table, 0) + 2, IGNORE, np.uint8)
+        for value, label in table.items():
+            lookup[value] = label
         # The last place is no class's: what is negative or larger than every class has it.
         last = len(lookup) - 1
         ids: NDArray[np.uint8] = lookup[np.where((values >= 0) & (values < last), values, last).astype(np.int64)]
@@ -230,14 +233,12 @@ def is_lossy(name: str) -> bool:
     return posixpath.splitext(name)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
-def _painted(found: "Found") -> "Found":
+def _painted(targets: Sequence[Objects], names: Sequence[str]) -> tuple[list[Painted], tuple[str, ...]]:
     """Painted on nothing, objects leave a background: class 0, unless one is called so."""
-    images, names = found.images, found.names
-    if not any(n.lower() in BACKGROUND for n in names):
-        shift = np.arange(len(names), dtype=np.int64) + 1
-        names = ("background", *names)
-        images = [m._replace(target=m.target.renamed(shift)) for m in images]
-    return replace(found, names=names, images=[m._replace(target=Painted(m.target)) for m in images])
+    if any(n.lower() in BACKGROUND for n in names):
+        return [Painted(t) for t in targets], tuple(names)
+    shift = np.arange(len(names), dtype=np.int64) + 1
+    return [Painted(t.renamed(shift)) for t in targets], ("background", *names)
 
 
 def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:

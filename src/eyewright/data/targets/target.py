@@ -1,6 +1,6 @@
 """What a dataset asks of the target of a sample, and of a kind of target; which kind a task learns from."""
 
-__all__ = ["BACKGROUND", "IGNORE", "Side", "Target", "TargetKind", "count_classes", "kind_of", "tasks_of"]
+__all__ = ["BACKGROUND", "IGNORE", "Make", "Side", "Target", "TargetKind", "count_classes", "kind_of", "tasks_of"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,6 @@ from eyewright.core.task import task_names, task_of
 if TYPE_CHECKING:
     from eyewright.data.agreement import Overlay
     from eyewright.data.dataset import Dataset
-    from eyewright.data.readers.listing import Found
     from eyewright.data.scan import Scan
 
 BACKGROUND = frozenset({"background", "_background_", "__background__"})
@@ -29,6 +28,9 @@ IGNORE = 255
 
 Side = tuple[float, str]
 """What a target says of its image, in order and in words; copies of one image on two sides contradict each other."""
+
+Make = Callable[[Sequence[Any], Sequence[str]], tuple[Sequence["Target"], tuple[str, ...]]]
+"""How targets of one kind, with the names of classes, become those of another."""
 
 
 class Target(Protocol):
@@ -146,7 +148,7 @@ class TargetKind:
         least: the number of classes below which there is nothing to learn.
         side: what copies of one image can be under several of, one and many.
         shares: what a split keeps the shares of.
-        made_from: other kinds that it can be made from, and how: `(found)` to what a reader would have found.
+        made_from: other kinds that it can be made from, and how: `(targets, names)` to targets and class names.
         audit: `(dataset, scan)` to what is wrong with the targets, and what was wrong while they were read.
         sides: `(targets, names)` to the `Side` of each.
         differ: `(dataset, overlay)` to how the marks of two copies differ, in a phrase; None where sides tell all.
@@ -166,7 +168,7 @@ class TargetKind:
     holds: Callable[[Sequence[Any]], frozenset[str]] = _nothing_more
     side: tuple[str, str] = ("class", "classes")
     shares: str = "class"
-    made_from: "Mapping[TargetKind, Callable[[Found], Found]]" = field(default_factory=lambda: MappingProxyType({}))
+    made_from: "Mapping[TargetKind, Make]" = field(default_factory=lambda: MappingProxyType({}))
     audit: "Callable[[Dataset, Scan], list[Finding]]" = _as_read
     sides: Callable[[Sequence[Any], Sequence[str]], Sequence[Side]] = _one_side
     differ: "Callable[[Dataset, Overlay], str | None] | None" = None

@@ -14,6 +14,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.core.files import write_staged
 from eyewright.data.readers.masks import CITYSCAPES, CITYSCAPES_TRAINED
 from eyewright.data.targets.mask import Painted
+from eyewright.data.writers.class_folders import folder_names
 from eyewright.data.writers.work import IGNORED, PNG_LEVEL, Work, part_of
 from eyewright.imaging.encode import encode_image
 
@@ -47,15 +48,24 @@ def encode_classes(mask: NDArray[np.uint8]) -> bytes:
 
 def write_class_folders(work: Work) -> None:
     """Sort images by class."""
+    names = _folders(work)
     for i, sample in work.samples():
         part = "" if sample.split is None else f"{sample.split}/"
-        work.image(i, f"{part}{sample.target.cell(work.dataset.labels.names)}")
+        work.image(i, f"{part}{names[sample.target]}")
+
+
+def _folders(work: Work) -> tuple[str, ...]:
+    given = work.dataset.labels.names
+    names = folder_names(given)
+    if renamed := sum(name != folder for name, folder in zip(given, names, strict=True)):
+        work.lost["the names of classes that no folder can have: some characters are replaced"] += renamed
+    return names
 
 
 def write_crops(work: Work) -> None:
     """Write every object as an image of its own, sorted by class."""
     dataset = work.dataset
-    names = dataset.labels.names
+    names = _folders(work)
     for i, sample in work.samples():
         part = "" if sample.split is None else f"{sample.split}/"
         image = dataset.image(i)

@@ -79,7 +79,12 @@ class Work:
         given = self.dataset.objects(index, size_hw)
         found = usable_objects(given, size_hw)
         if len(found) < len(given):
-            self._count(self.dropped, "boxes without area, or there twice", len(given) - len(found), given)
+            self._count(
+                self.dropped,
+                "boxes without area or outside their image, or there twice",
+                len(given) - len(found),
+                given,
+            )
         unfit = sum(not o.fits(size_hw) for o in given.outlines)
         if unfit:
             self._count(self.reduced, "run lengths of another size than the image's", unfit, given)

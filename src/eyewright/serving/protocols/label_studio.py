@@ -21,6 +21,7 @@ from eyewright.core.task import task_of
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.models import Model
+from eyewright.serving.parsing import parse_apart
 from eyewright.serving.protocols.annotations import feedback_of
 from eyewright.serving.refusals import without_paths
 from eyewright.serving.schemas import (
@@ -84,10 +85,10 @@ async def health(service: Service, request: Request, name: str | None = None) ->
 async def setup(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /setup: the labelling configuration must have a place for what the model finds."""
     model = _model(service, name)
-    content = parse_json(request.body, service.settings, type=LabelStudioSetup)
+    content = await parse_apart(len(request.body), parse_json, request.body, service.settings, type=LabelStudioSetup)
     schema = content.schema or content.label_config or ""
     if schema.strip():
-        _place_of(schema, model)
+        await parse_apart(len(schema), _place_of, schema, model)
     return json_response(LabelStudioVersion(_version_of(model)))
 
 
@@ -97,7 +98,7 @@ async def webhook(service: Service, request: Request, name: str | None = None) -
     A label that the model does not know is refused, unless the webhook's address declares it: ?new_classes=NAME,NAME
     """
     _model(service, name)
-    content = _object(request, service)
+    content = await parse_apart(len(request.body), _object, request, service)
     stored = 0
     if service.recorder is not None and content.get("action") in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
         declared = [n for n in request.query.get("new_classes", "").split(",") if n]
@@ -110,9 +111,9 @@ async def webhook(service: Service, request: Request, name: str | None = None) -
 async def predict(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /predict: results for tasks, in percent of the image, in the form the configuration asks for."""
     model = _model(service, name)
-    content = parse_json(request.body, service.settings, type=LabelStudioTasks)
+    content = await parse_apart(len(request.body), parse_json, request.body, service.settings, type=LabelStudioTasks)
     schema = content.label_config or ""
-    place = _place_of(schema, model) if schema.strip() else None
+    place = await parse_apart(len(schema), _place_of, schema, model) if schema.strip() else None
     rows = await asyncio.gather(*(_answer(service, model, task.data, place) for task in content.tasks))
     return json_response({"results": rows})
 
@@ -183,7 +184,7 @@ async def _image(service: Service, data: Mapping[str, Any], key: str) -> bytes:
     if not isinstance(address, str):
         raise UsageError("the task holds no image", fix=f"expected data.{key}")
     if address.startswith("data:"):
-        return decode_base64(address)
+        return await parse_apart(len(address), decode_base64, address)
     path = await asyncio.to_thread(service.files.find, address)
     if path is None:
         raise UsageError(

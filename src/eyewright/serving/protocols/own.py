@@ -11,13 +11,13 @@ from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
 from eyewright.serving.options import read_options
+from eyewright.serving.parsing import parse_apart
 from eyewright.serving.refusals import without_paths
 from eyewright.serving.schemas import Feedback, HubImageBody, ImageBody, Options, Stored
 from eyewright.serving.service import Service
 from eyewright.serving.settings import Settings
 
 _MOST_ID = 80
-_LARGE = 2**18
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -41,10 +41,7 @@ async def image_of(
         HttpError: there is no image, there are several, or an unknown option.
         UsageError: an option out of its range.
     """
-    if len(request.body) > _LARGE:
-        data, texts, given = await asyncio.to_thread(_image_of, request, settings, body)
-    else:
-        data, texts, given = _image_of(request, settings, body)
+    data, texts, given = await parse_apart(len(request.body), _image_of, request, settings, body)
     return data, read_options(options, request.query, given, texts)
 
 
@@ -109,7 +106,7 @@ async def feedback(service: Service, request: Request) -> Response:
         _check_id(prediction_id)
         content: dict[str, Any] = {"objects": await _mask_of(service, request, prediction_id)}
     else:
-        prediction_id, content = _said(request, service.settings)
+        prediction_id, content = await parse_apart(len(request.body), _said, request, service.settings)
     if not await _in_thread(service.recorder.feedback, prediction_id, content):
         raise HttpError(404, "prediction", "no prediction of that id is in the log", fix="check prediction_id")
     kept = await _in_thread(service.recorder.image_kept, prediction_id)

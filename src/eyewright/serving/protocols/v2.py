@@ -12,9 +12,9 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version as metadata_version
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,6 +27,7 @@ from eyewright.serving.jsontext import check_json
 from eyewright.serving.messages import Array
 from eyewright.serving.models import Model
 from eyewright.serving.options import read_options
+from eyewright.serving.parsing import parse_apart
 from eyewright.serving.refusals import whole_number
 from eyewright.serving.schemas import (
     MOST_DIMENSIONS as _MOST_DIMENSIONS,
@@ -52,10 +53,7 @@ EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "stati
 _DTYPES = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64"}
 _MOST_IMAGES = 64
 _MOST_VALUES = 2_000_000
-_LARGE = 2**18
 _LONG = re.compile(rb"[0-9]{4}")
-
-T = TypeVar("T")
 
 
 def _version() -> str:
@@ -148,7 +146,7 @@ async def index(service: Service, request: Request) -> Response:
 async def infer(service: Service, request: Request, name: str, version: str = "1") -> Response:
     """POST /v2/models/{name}/infer"""
     model = _versioned(service, name, version)
-    content, given, binary = await _in_thread(request, _split, request, service)
+    content, given, binary = await parse_apart(len(request.body), _split, request, service)
     if given.get("name") != "image":
         raise UsageError(f"expected an input called 'image', found {str(given.get('name'))[:60]!r}", fix="rename it")
     wanted = _wanted(content, model)
@@ -161,14 +159,13 @@ async def infer(service: Service, request: Request, name: str, version: str = "1
         raise UsageError(f"expected shape as whole numbers, at most {_MOST_DIMENSIONS}", fix="change it")
     asked = read_options(Options, {}, {k: v for k, v in parameters.items() if k in ("conf", "iou", "top", "coverage")})
     headers: list[tuple[bytes, bytes]] = []
+    size = len(request.body)
     if given.get("datatype") == "BYTES":
-        arrays, headers = await _from_files(
-            service, model, await _in_thread(request, _strings, request, service, given, shape, binary), asked
-        )
+        files = await parse_apart(size, _strings, request, service, given, shape, binary)
+        arrays, headers = await _from_files(service, model, files, asked)
     elif given.get("datatype") == "UINT8":
-        arrays = await _from_pixels(
-            service, model, await _in_thread(request, _pixels, given, shape, binary, model), wanted
-        )
+        tensor = await parse_apart(size, _pixels, given, shape, binary, model)
+        arrays = await _from_pixels(service, model, tensor, wanted)
     else:
         raise UsageError(
             f"expected datatype UINT8 or BYTES, found {str(given.get('datatype'))[:20]!r}", fix="send pixels or files"
@@ -185,11 +182,6 @@ def _versioned(service: Service, name: str, version: str) -> Model:
 
 def _known(value: Any) -> int:
     return value if isinstance(value, int) else -1
-
-
-async def _in_thread(request: Request, call: Callable[..., T], *arguments: Any) -> T:
-    """Call in a thread where the request is large, so that others are answered meanwhile."""
-    return await asyncio.to_thread(call, *arguments) if len(request.body) > _LARGE else call(*arguments)
 
 
 def _small(given: msgspec.Struct, names: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""Read tables of numbers: a CSV of path and one or several values, or Hugging Face's metadata."""
+
+__all__ = ["is_number_table", "read_number_tables"]
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from eyewright.core.errors import DatasetError
+from eyewright.core.labels import LabelSpace
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.readers.naming import Images
+from eyewright.data.tables import (
+    GROUP_COLUMNS,
+    SPLIT_COLUMNS,
+    TableRow,
+    TableRows,
+    column_of,
+    json_rows,
+    names_an_image,
+    path_column,
+)
+from eyewright.data.targets.numbers import Numbers, Quantity, quantity_of
+from eyewright.data.tree import Tree
+
+_BARE = ("path", "value", *(f"value{k}" for k in range(2, 33)))
+_NAMED = re.compile(r"^(values?|targets?|labels?|y|numbers?|counts?|readings?|measurements?|scores?)[ _.-]?\d*$")
+# Numbers that say which row it is, and not what is seen.
+_OF_ROWS = re.compile(r"^(|id|index|idx|row|nr|no|unnamed: ?\d+|.*_id)$")
+_NOTHING = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
+_LOOKED_AT = 200
+
+Row = Mapping[str, object]
+
+
+def is_number_table(tree: Tree, table: str, images: Images) -> bool:
+    """Tell whether a table names an image that is there, and has a column of numbers."""
+    try:
+        rows = [row for _, row in _some(tree, table)]
+    except DatasetError:
+        return False
+    return names_an_image(rows, table, images) and bool(_value_columns(rows))
+
+
+def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str, task: str) -> Dataset:
+    """Read tables of numbers. What is learnt are the columns with a unit (`weight [g]`, `weight (g)`, `weight_g`) and
+    those called `value`, `target`, `label`, `count` or so; where there are none, all columns that hold numbers.
+
+    Rows in which a number is missing are left out, and counted.
+
+    Raises:
+        DatasetError: a table that is not as expected (file and line), tables of different columns.
+    """
+    listed = TableRows(tree, names)
+    found: list[tuple[TableRow, tuple[float, ...]]] = []
+    columns: list[str] = []
+    for table in tables:
+        rows = list(json_rows(tree, table, _BARE))
+        own = _value_columns([row for _, row in rows[:_LOOKED_AT]])
+        columns = columns or own
+        if own != columns or not columns:
+            shown = ", ".join(map(repr, own)) or "none"
+            wanted = f"the columns {', '.join(map(repr, columns))}" if columns else "a column of numbers"
+            raise DatasetError(f"expected {wanted} in {table!r}, found {shown}", fix="name it 'value', or 'weight [g]'")
+        for line, row in rows:
+            cells = {k: "" if v is None else str(v) for k, v in row.items()}
+            path = path_column(cells)
+            if path is None:
+                raise DatasetError(
+                    f"expected a column for the path in {table!r} line {line}, found {', '.join(row)}",
+                    fix="name it 'path'",
+                )
+            one = listed.read(table, line, cells, path, *columns)
+            if one is None:
+                continue
+            values = [_number(row.get(c), c, table, line) for c in columns]
+            if any(v is None for v in values):
+                listed.drop("a number is missing", table, line)
+                continue
+            found.append((one, tuple(v for v in values if v is not None)))
+    listed.check([row.name for row, _ in found], tables, "path,value")
+    quantities = tuple(quantity_of(c) for c in columns)
+    samples = [Sample(r.name, Numbers(values, quantities), r.split, r.group, r.meta) for r, values in found]
+    notes = [f"learns {_list(quantities)}, of the columns {', '.join(map(repr, columns))}"]
+    return listed.dataset(samples, LabelSpace(()), format, task, tables, notes)
+
+
+def _list(quantities: Sequence[Quantity]) -> str:
+    return " and ".join(map(str, quantities))
+
+
+def _some(tree: Tree, table: str) -> Iterator[tuple[int, Row]]:
+    for k, item in enumerate(json_rows(tree, table, _BARE)):
+        if k == _LOOKED_AT:
+            return
+        yield item
+
+
+def _value_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that hold what is learnt."""
+    if not rows:
+        return []
+    headers = list(dict.fromkeys(k for row in rows for k in row))
+    known = {path_column(headers), column_of(headers, SPLIT_COLUMNS), column_of(headers, GROUP_COLUMNS)}
+    numeric = [c for c in headers if c not in known and _holds_numbers([row.get(c) for row in rows])]
+    meant = [c for c in numeric if quantity_of(c).unit or _NAMED.match(c.strip().lower())]
+    return meant or [c for c in numeric if not _OF_ROWS.match(c.strip().lower())]
+
+
+def _holds_numbers(values: Sequence[object]) -> bool:
+    said = [v for v in values if not _is_missing(v)]
+    # A slip in a cell is an error with its line later, and does not make the column another one.
+    return bool(said) and sum(_read(v) is not None for v in said) * 2 > len(said)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
+
+
+def _read(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and (not isinstance(value, str) or "_" not in value) else None
+
+
+def _number(value: object, column: str, table: str, line: int) -> float | None:
+    if _is_missing(value) or (isinstance(value, float) and math.isnan(value)):
+        return None
+    number = _read(value)
+    if number is None:
+        comma = isinstance(value, str) and re.fullmatch(r"[-+]?\d+,\d+", value.strip())
+        fix = "write it with a point" if comma else "correct it, or leave the cell empty"
+        raise DatasetError(
+            f"expected a number in the column {column!r} of {table!r} line {line}, found {str(value)[:40]!r}", fix=fix
+        )
+    return number

@@ -1,0 +1,163 @@
+"""Read tables of tags: lists in a column (`a|b`), a column a tag (one-hot), or Hugging Face's metadata with lists."""
+
+__all__ = ["is_tag_table", "read_tag_tables"]
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from eyewright.core.errors import DatasetError
+from eyewright.core.labels import LabelSpace
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.readers.naming import Images
+from eyewright.data.tables import (
+    GROUP_COLUMNS,
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    TableRow,
+    TableRows,
+    column_of,
+    json_rows,
+    names_an_image,
+    path_column,
+)
+from eyewright.data.targets.tags import tag_sets
+from eyewright.data.tree import Tree
+
+_BARE = ("path", "tags", "split")
+_TAG_COLUMNS = ("tags", "labels", "classes", "categories", "attributes", "keywords", "tag", *LABEL_COLUMNS)
+_YES = frozenset({"1", "1.0", "true", "yes", "y", "x"})
+_NO = frozenset({"0", "0.0", "false", "no", "n"})
+_UNKNOWN = frozenset({"", "-1", "-1.0", "nan", "na", "n/a", "null", "none", "?", "u", "unknown"})
+_SEPARATORS = "|;,"
+_LOOKED_AT = 200
+
+Row = Mapping[str, object]
+
+
+def is_tag_table(tree: Tree, table: str, images: Images) -> bool:
+    """Tell whether a table names an image that is there, and has a column of tags or columns that are tags."""
+    try:
+        rows = [row for _, row in islice(json_rows(tree, table, _BARE), _LOOKED_AT)]
+    except DatasetError:
+        return False
+    column, one_hot = _tag_columns(rows)
+    return names_an_image(rows, table, images) and (column is not None or bool(one_hot))
+
+
+def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str, task: str) -> Dataset:
+    """Read tables of tags.
+
+    A column called `tags`, `labels` or so holds those that an image has, parted by `|`, `;` or `,`, or a list in JSON:
+    it has none of the others, and none at all where the cell is empty. Rows of one image are joined. Of columns that
+    hold 1 and 0 each is a tag; an empty cell or -1 says that nobody has judged it. An image of which all is unknown is
+    left out.
+
+    Raises:
+        DatasetError: a table that is not as expected (file and line).
+    """
+    listed = TableRows(tree, names)
+    rows: dict[str, TableRow] = {}
+    has: dict[str, set[str]] = {}
+    unknown: dict[str, set[str]] = {}
+    order: dict[str, None] = {}
+    for table in tables:
+        content = list(json_rows(tree, table, _BARE))
+        column, one_hot = _tag_columns([row for _, row in content])
+        if column is None and not one_hot:
+            raise DatasetError(
+                f"expected a column of tags in {table!r}, or columns of 0 and 1, found none",
+                fix="name it 'tags', with a|b in its cells",
+            )
+        separator = _separator([row.get(column) for _, row in content]) if column is not None else ""
+        order |= dict.fromkeys(one_hot)
+        for line, row in content:
+            cells = {k: "" if v is None else str(v) for k, v in row.items()}
+            path = path_column(cells)
+            if path is None:
+                raise DatasetError(
+                    f"expected a column for the path in {table!r} line {line}, found {', '.join(row)}",
+                    fix="name it 'path'",
+                )
+            one = listed.read(table, line, cells, path, *(one_hot if column is None else (column,)))
+            if one is None:
+                continue
+            if column is not None:
+                own = _tags_of(row.get(column), separator, column, table, line)
+                if own is None:
+                    listed.drop("nobody has judged its tags", table, line)
+                    continue
+                judged: set[str] = set()
+            else:
+                own, judged = _one_hot(row, one_hot, table, line)
+                if not own and len(judged) == len(one_hot):
+                    listed.drop("nobody has judged its tags", table, line)
+                    continue
+            rows.setdefault(one.name, one)
+            has.setdefault(one.name, set()).update(own)
+            unknown.setdefault(one.name, set()).update(judged)
+    listed.check(list(rows), tables, "path,tags")
+    targets, found = tag_sets([sorted(has[n]) for n in rows], [sorted(unknown[n]) for n in rows])
+    if not any(t.present for t in targets):
+        raise DatasetError(
+            f"no image in {tables[0]!r} has a tag", fix="write 1, or the name of a tag, where it has one"
+        )
+    samples = [
+        Sample(r.name, target, r.split, r.group, r.meta) for r, target in zip(rows.values(), targets, strict=True)
+    ]
+    return listed.dataset(samples, LabelSpace(found), format, task, tables)
+
+
+def _tag_columns(rows: Sequence[Row]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the column that lists tags, or else the columns that are tags."""
+    if not rows:
+        return None, ()
+    headers = list(dict.fromkeys(k for row in rows for k in row))
+    path = path_column(headers)
+    rest = [c for c in headers if c not in (path, column_of(headers, SPLIT_COLUMNS), column_of(headers, GROUP_COLUMNS))]
+    one_hot = tuple(c for c in rest if _is_one_hot([row.get(c) for row in rows]))
+    column = column_of([c for c in rest if c not in one_hot], _TAG_COLUMNS)
+    return (column, ()) if column is not None else (None, one_hot)
+
+
+def _is_one_hot(values: Sequence[object]) -> bool:
+    words = {_word(v) for v in values}
+    return words <= _YES | _NO | _UNKNOWN and bool(words & (_YES | _NO))
+
+
+def _word(value: object) -> str:
+    return "" if value is None else str(value).strip().lower()
+
+
+def _one_hot(row: Row, columns: Sequence[str], table: str, line: int) -> tuple[set[str], set[str]]:
+    own = {c for c in columns if _word(row.get(c)) in _YES}
+    judged = {c for c in columns if _word(row.get(c)) in _UNKNOWN}
+    return own, judged
+
+
+def _separator(values: Sequence[object]) -> str:
+    """Return what parts the tags of a cell: the first of | ; and , that any cell holds outside of JSON."""
+    cells = [v for v in values if isinstance(v, str) and not v.startswith("[")]
+    return next((s for s in _SEPARATORS if any(s in c for c in cells)), "|")
+
+
+def _tags_of(value: object, separator: str, column: str, table: str, line: int) -> set[str] | None:
+    """Return the tags of one cell; None where it says that nobody has judged them."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value.replace("'", '"') if '"' not in value else value)
+        except (ValueError, RecursionError):
+            raise DatasetError(
+                f"expected a list in the column {column!r} of {table!r} line {line}, found {str(value)[:40]!r}",
+                fix="write a|b",
+            ) from None
+    parts = value if isinstance(value, list) else str(value).split(separator)
+    if not all(isinstance(p, str | int) for p in parts):
+        raise DatasetError(
+            f"expected names of tags in the column {column!r} of {table!r} line {line}, found {str(value)[:40]!r}",
+            fix="write a|b, or a list of names",
+        )
+    return {unicodedata.normalize("NFC", str(p).strip()) for p in parts if str(p).strip()}

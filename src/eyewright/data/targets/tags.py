@@ -1,0 +1,201 @@
+"""The target of tagging: which of a set of tags an image has, which it has not, and which nobody has judged."""
+
+__all__ = ["TAGS", "TAG_CODES", "Tags", "tag_sets"]
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.report import Finding
+from eyewright.data.targets.label import LABEL, Label
+from eyewright.data.targets.objects import OBJECTS, Objects
+from eyewright.data.targets.target import Side, TargetKind
+
+if TYPE_CHECKING:
+    from eyewright.data.dataset import Dataset
+    from eyewright.data.scan import Scan
+
+TAG_CODES = MappingProxyType(
+    {
+        "tag_everywhere": "a tag that every image has",
+        "tag_unjudged": "a tag that most images have no judgement of",
+    }
+)
+"""Every code that a finding about tags can have, with its meaning."""
+
+_PARTS = re.compile(r"(?<!\\)\|")
+_MOSTLY = 0.5
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The class ids of the tags that an image has; it has none of the others, but for those that are `unknown`.
+
+    >>> tags = Tags(frozenset({0}), unknown=frozenset({2}))
+    >>> tags.cell(("cat", "dog", "grass")), tags.values(3).tolist()
+    ('cat|?grass', [1.0, 0.0, nan])
+    """
+
+    present: frozenset[int]
+    unknown: frozenset[int] = frozenset()
+
+    def values(self, n_tags: int) -> NDArray[np.float32]:
+        """Return 1 for a tag that the image has, 0 for one that it has not, NaN where nobody has judged, (C,)."""
+        found = np.zeros(n_tags, np.float32)
+        found[list(self.present)] = 1
+        found[list(self.unknown)] = np.nan
+        return found
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The ids of the tags that the image has."""
+        return tuple(sorted(self.present))
+
+    @property
+    def mentioned(self) -> Sequence[int]:
+        """The ids of the tags that the image has: a tag that no image has cannot be learnt."""
+        return self.held
+
+    @property
+    def annotations(self) -> int:
+        """The tags of one image are one entry."""
+        return 1
+
+    @property
+    def ignored(self) -> int:
+        """There are no regions."""
+        return 0
+
+    def usable(self, size_hw: tuple[int, int]) -> bool:
+        """Tags hold for an image of any size."""
+        return True
+
+    def strata(self, background: frozenset[int]) -> tuple[int, ...]:
+        """The tags that a split keeps the shares of."""
+        return self.held
+
+    def marks(self) -> Sequence[int]:
+        """Return the ids of the tags that the image has."""
+        return self.held
+
+    def empty(self, background: frozenset[int]) -> bool:
+        """Tell whether the image has none of the tags, as far as is known."""
+        return not self.present and not self.unknown
+
+    def renamed(self, ids: NDArray[np.int64]) -> Self:
+        """Return the tags with class id `ids[k]` for k; those of a negative id are gone."""
+        present, unknown = (frozenset(int(ids[k]) for k in own) - {-1} for own in (self.present, self.unknown))
+        return replace(self, present=present, unknown=unknown)
+
+    def without(self, ids: NDArray[np.int64]) -> Self:
+        """Return the tags with class id `ids[k]` for k; those of a negative id are gone."""
+        return self.renamed(ids)
+
+    def text(self, names: Sequence[str]) -> str:
+        """Return what identifies the target in a dataset's fingerprint."""
+        return self.cell(names)
+
+    def cell(self, names: Sequence[str]) -> str:
+        """Return what split.csv says of it: the tags, and after a question mark those that nobody has judged."""
+        has = [_escaped(names[k]) for k in sorted(self.present)]
+        return "|".join([*has, *(f"?{_escaped(names[k])}" for k in sorted(self.unknown))])
+
+
+def tag_sets(
+    has: Sequence[Sequence[str]], unknown: Sequence[Sequence[str]] | None = None
+) -> tuple[list[Tags], tuple[str, ...]]:
+    """Return targets and the names of all tags from those that each image has, and those that nobody has judged."""
+    unknown = [()] * len(has) if unknown is None else unknown
+    names = tuple(sorted({tag for own in (*has, *unknown) for tag in own}))
+    ids = {name: k for k, name in enumerate(names)}
+    sets = [(frozenset(ids[t] for t in a), frozenset(ids[t] for t in b)) for a, b in zip(has, unknown, strict=True)]
+    return [Tags(a, b - a) for a, b in sets], names
+
+
+def _escaped(name: str) -> str:
+    name = name.replace("\\", "\\\\").replace("|", "\\|")
+    return f"\\{name}" if name.startswith("?") else name
+
+
+def _plain(part: str) -> str:
+    return re.sub(r"\\(.)", r"\1", part)
+
+
+def _from_labels(targets: Sequence[Label], names: Sequence[str]) -> tuple[list[Tags], tuple[str, ...]]:
+    """A class is a tag that the image has, and it has none of the others."""
+    return [Tags(frozenset({int(t)})) for t in targets], tuple(names)
+
+
+def _from_objects(targets: Sequence[Objects], names: Sequence[str]) -> tuple[list[Tags], tuple[str, ...]]:
+    """An image has the tags of its objects; a class of which there are ignore regions alone is not judged."""
+    held = [frozenset(t.held) for t in targets]
+    regions = [frozenset(t.label_ids[t.crowd].tolist()) for t in targets]
+    return [Tags(a, b - a) for a, b in zip(held, regions, strict=True)], tuple(names)
+
+
+def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
+    found = [*dataset.problems]
+    n = len(dataset)
+    for k, name in enumerate(dataset.labels.names):
+        has = sum(k in s.target.present for s in dataset.samples)
+        unknown = sum(k in s.target.unknown for s in dataset.samples)
+        if n > 1 and has + unknown == n and has:
+            text = f"no image is without the tag {name!r}: there is nothing to tell apart"
+            found.append(Finding("tag_everywhere", text, "add images without it, or leave the tag out"))
+        if unknown > _MOSTLY * n:
+            text = f"nobody has judged the tag {name!r} in {unknown} of {n} images"
+            fix = "judge more of them; its numbers rest on the others"
+            found.append(Finding("tag_unjudged", text, fix))
+    return found
+
+
+def _sides(targets: Sequence[Tags], names: Sequence[str]) -> list[Side]:
+    """Copies contradict each other in what all of them are judged for."""
+    judged = frozenset(range(len(names))).difference(*(t.unknown for t in targets))
+    sets = [sorted(names[k] for k in t.present & judged) for t in targets]
+    return [(float(len(own)), ", ".join(map(repr, own)) or "no tag") for own in sets]
+
+
+def _stratum(targets: Sequence[Tags], stratum: int, names: Sequence[str]) -> str:
+    return f"tag {names[stratum]!r}"
+
+
+def _describe(targets: Sequence[Tags], names: Sequence[str]) -> str:
+    mean = sum(len(t.present) for t in targets) / max(1, len(targets))
+    unknown = sum(len(t.unknown) for t in targets) / max(1, len(targets) * len(names))
+    return f"{len(names)} tags, {mean:.1f} an image" + (f", {unknown:.0%} not judged" if unknown else "")
+
+
+def _ignoring(classes: int, images: int) -> str:
+    return " and left out of the tags"
+
+
+def _of_cell(cell: str, names: Sequence[str]) -> Tags | None:
+    parts = [p for p in _PARTS.split(cell) if p]
+    unknown = [_plain(p[1:]) for p in parts if p.startswith("?")]
+    has = [_plain(p) for p in parts if not p.startswith("?")]
+    if not {*unknown, *has} <= set(names):
+        return None
+    return Tags(frozenset(map(names.index, has)), frozenset(map(names.index, unknown)))
+
+
+TAGS = TargetKind(
+    "tags",
+    least=1,
+    bare="tags",
+    side=("set of tags", "sets of tags"),
+    shares="tag",
+    made_from=MappingProxyType({LABEL: _from_labels, OBJECTS: _from_objects}),
+    audit=_audit,
+    sides=_sides,
+    stratum=_stratum,
+    describe=_describe,
+    ignoring=_ignoring,
+    of_cell=_of_cell,
+)
+"""A set of tags an image."""

@@ -1,0 +1,147 @@
+"""Numbers from tables, metadata and names of folders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eyewright.core.errors import DatasetError
+from eyewright.data import Dataset, audit_dataset, fold_datasets, open_dataset, scan_dataset, split_dataset
+from eyewright.imaging import encode_image
+
+pytestmark = pytest.mark.usefixtures("other_tasks")
+
+
+def images(folder: Path, n: int, names: str = "{}.png") -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        path = folder / names.format(i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_image(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)))
+    return folder
+
+
+def table(folder: Path, *lines: str, name: str = "values.csv") -> Path:
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def values(data: Dataset) -> dict[str, tuple[float, ...]]:
+    return {s.id: s.target.values for s in data.samples}
+
+
+def test_columns_with_units_are_learnt(tmp_path: Path) -> None:
+    images(tmp_path, 2)
+    table(tmp_path, "path,weight [g],height_cm,camera,id", "0.png,12.5,3,left,7", "1.png,1e1,4.25,right,8")
+    data = open_dataset(tmp_path, task="measure")
+    assert (data.task, data.format, data.labels.names) == ("measure", "csv", ())
+    assert values(data) == {"0.png": (12.5, 3.0), "1.png": (10.0, 4.25)}
+    assert [str(q) for q in data.samples[0].target.quantities] == ["weight [g]", "height [cm]"]
+    assert data.samples[0].meta == {"camera": "left", "id": "7"}
+    assert data.describe() == "csv: 2 images, weight [g] from 10 to 12.5, height [cm] from 3 to 4.25, no split"
+    assert data.notes[0] == "learns weight [g] and height [cm], of the columns 'weight [g]', 'height_cm'"
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "learnt"),
+    [
+        ("path,value,value2,width", "0.png,1,2,640", ["value", "value2"]),
+        ("file_name,age,beds,split", "0.png,1,2,train", ["age", "beds"]),
+        ("index,path,age,patient", "4,0.png,1,9", ["age"]),
+        ("path,label,x", "0.png,1,2", ["label"]),
+    ],
+)
+def test_the_columns_that_are_learnt(tmp_path: Path, header: str, row: str, learnt: list[str]) -> None:
+    data = open_dataset(table(images(tmp_path, 1), header, row), task="measure")
+    assert [q.name for q in data.samples[0].target.quantities] == learnt
+
+
+def test_a_table_without_a_header(tmp_path: Path) -> None:
+    data = open_dataset(table(images(tmp_path, 2), "0.png,1.5,2", "1.png,-3,4"), task="measure")
+    assert values(data) == {"0.png": (1.5, 2.0), "1.png": (-3.0, 4.0)}
+
+
+def test_a_single_table_may_be_named(tmp_path: Path) -> None:
+    table(images(tmp_path, 1), "path,value", "0.png,1.5")
+    assert values(open_dataset(tmp_path / "values.csv", task="measure")) == {"0.png": (1.5,)}
+
+
+def test_metadata_of_hugging_face_keeps_its_fractions(tmp_path: Path) -> None:
+    images(tmp_path, 2, "train/{}.png")
+    lines = ('{"file_name": "0.png", "weight_kg": 0.25}', '{"file_name": "1.png", "weight_kg": 3}')
+    table(tmp_path / "train", *lines, name="metadata.jsonl")
+    data = open_dataset(tmp_path, task="measure")
+    assert (data.format, values(data)) == ("hf-imagefolder", {"train/0.png": (0.25,), "train/1.png": (3.0,)})
+    assert data.samples[0].split == "train"
+
+
+def test_folders_named_by_numbers(tmp_path: Path) -> None:
+    for folder in ("2.5", "10", "-1e2"):
+        images(tmp_path, 1, folder + "/{}.png")
+    data = open_dataset(tmp_path, task="measure")
+    assert values(data) == {"-1e2/0.png": (-100.0,), "10/0.png": (10.0,), "2.5/0.png": (2.5,)}
+    assert open_dataset(tmp_path).labels.names == ("-1e2", "10", "2.5")
+    images(tmp_path, 1, "cat/{}.png")
+    with pytest.raises(DatasetError, match="found 'cat'"):
+        open_dataset(tmp_path, task="measure")
+
+
+def test_what_is_read_as_classes_stays_so(tmp_path: Path) -> None:
+    table(images(tmp_path, 2), "path,label", "0.png,1.5", "1.png,2")
+    data = open_dataset(tmp_path)
+    assert (data.task, data.labels.names) == ("classify", ("1.5", "2"))
+
+
+def test_rows_without_a_number_are_left_out_and_counted(tmp_path: Path) -> None:
+    table(images(tmp_path, 3), "path,value", "0.png,1.5", "1.png,", "2.png,NaN")
+    data = open_dataset(tmp_path, task="measure")
+    assert list(values(data)) == ["0.png"]
+    (reason,) = data.account.dropped
+    assert (reason.text, reason.n, reason.line) == ("a number is missing", 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (("path,value", "0.png,1", "1.png,heavy", "2.png,3"), "'value' of 'values.csv' line 3, found 'heavy'"),
+        (("path;value", "0.png;1", "1.png;1,5", "2.png;3"), "found '1,5'; write it with a point"),
+        (("path,value", "0.png,1", "1.png,inf", "2.png,3"), "line 3, found 'inf'"),
+        (("path,value", "0.png,1", "0.png,2"), "'0.png' is listed more than once"),
+    ],
+)
+def test_a_bad_cell_is_named_with_its_line(tmp_path: Path, lines: tuple[str, ...], text: str) -> None:
+    table(images(tmp_path, 3), *lines)
+    with pytest.raises(DatasetError) as refused:
+        open_dataset(tmp_path, task="measure")
+    assert text in str(refused.value)
+
+
+def test_tables_of_other_columns_are_refused(tmp_path: Path) -> None:
+    table(images(tmp_path, 2), "path,weight_g", "0.png,1", name="a.csv")
+    table(tmp_path, "path,weight_kg", "1.png,1", name="b.csv")
+    with pytest.raises(DatasetError, match=r"expected the columns 'weight_g' in 'b.csv', found 'weight_kg'"):
+        open_dataset(tmp_path, task="measure")
+
+
+def test_numbers_are_split_folded_and_examined_like_any_data(tmp_path: Path) -> None:
+    images(tmp_path, 60)
+    table(tmp_path, "path,weight_g", *(f"{i}.png,{i}" for i in range(60)))
+    data = open_dataset(tmp_path, task="measure")
+    scan = scan_dataset(data, quiet=True)
+    assert not [f for f in audit_dataset(data, scan) if f.severity == "error"]
+    parts = split_dataset(data, scan=scan)
+    assert parts.splits == ("train", "val", "test")
+    assert "split 70/10/20 by range of values" in parts.notes
+    test = [s.target.values[0] for s in parts.test.samples]
+    assert min(test) < 12
+    assert max(test) >= 48
+    assert len(fold_datasets(data, 3, scan=scan)) == 3
+
+
+def test_copies_with_other_numbers_are_a_finding(tmp_path: Path) -> None:
+    images(tmp_path, 3)
+    (tmp_path / "3.png").write_bytes((tmp_path / "0.png").read_bytes())
+    table(tmp_path, "path,weight_g", *(f"{i}.png,{i}" for i in range(4)))
+    data = open_dataset(tmp_path, task="measure")
+    (found,) = [f for f in audit_dataset(data, scan_dataset(data, quiet=True)) if f.code == "conflicting_labels"]
+    assert found.message == "identical images under 2 values: weight [g]=0 ('0.png'), weight [g]=3 ('3.png')"

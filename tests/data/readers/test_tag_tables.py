@@ -1,0 +1,179 @@
+"""Tags from lists, one-hot columns, COCO and Label Studio."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eyewright.core.errors import DatasetError
+from eyewright.data import Dataset, audit_dataset, open_dataset, scan_dataset, split_dataset
+from eyewright.imaging import encode_image
+
+pytestmark = pytest.mark.usefixtures("other_tasks")
+
+
+def images(folder: Path, n: int, names: str = "{}.png") -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        path = folder / names.format(i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_image(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)))
+    return folder
+
+
+def table(folder: Path, *lines: str, name: str = "tags.csv") -> Path:
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def cells(data: Dataset) -> list[str]:
+    return [s.target.cell(data.labels.names) for s in data.samples]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("path,tags", "0.png,a|b", "1.png,", "2.png,b"),
+        ("path,labels", "0.png,b; a", "1.png,", "2.png,b"),
+        ("path,tags", '0.png,"a, b"', "1.png,", "2.png,b"),
+        ("path,tags", "0.png,\"['a', 'b']\"", "1.png,[]", "2.png,['b']"),
+        ("path,label", "0.png,a", "1.png,", "2.png,b", "0.png,b"),
+        ("0.png,a|b", "1.png,", "2.png,b"),
+    ],
+)
+def test_lists_of_tags(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    data = open_dataset(table(images(tmp_path, 3), *lines), task="tick")
+    assert (data.task, data.labels.names, cells(data)) == ("tick", ("a", "b"), ["a|b", "", "b"])
+    assert data.describe() == "csv: 3 images, 2 tags, 1.0 an image, no split"
+    assert data.counts() == {"a": 1, "b": 2}
+
+
+def test_columns_of_ones_and_zeros_as_roboflow_exports_them(tmp_path: Path) -> None:
+    images(tmp_path, 3, "train/{}.png")
+    table(tmp_path / "train", "filename, cat, dog", "0.png, 1, 0", "1.png, 0, 0", "2.png, 1, 1", name="_classes.csv")
+    data = open_dataset(tmp_path, task="tick")
+    assert (data.labels.names, cells(data), data.samples[0].split) == (("cat", "dog"), ["cat", "", "cat|dog"], "train")
+
+
+def test_an_empty_cell_or_minus_one_is_no_negative(tmp_path: Path) -> None:
+    lines = ("path,cat,dog,view", "0.png,1,,front", "1.png,-1,0,side", "2.png,,,front", "3.png,0,1,side")
+    data = open_dataset(table(images(tmp_path, 4), *lines), task="tick")
+    assert cells(data) == ["cat|?dog", "?cat", "dog"]
+    assert [s.meta["view"] for s in data.samples] == ["front", "side", "side"]
+    (reason,) = data.account.dropped
+    assert (reason.text, reason.n, reason.line) == ("nobody has judged its tags", 1, 4)
+
+
+def test_metadata_of_hugging_face_with_lists(tmp_path: Path) -> None:
+    images(tmp_path, 3)
+    rows = [{"file_name": "0.png", "tags": ["a", "b"]}, {"file_name": "1.png", "tags": []}]
+    rows.append({"file_name": "2.png", "tags": None})  # type: ignore[dict-item]
+    table(tmp_path, *map(json.dumps, rows), name="metadata.jsonl")
+    data = open_dataset(tmp_path, task="tick")
+    assert (data.format, cells(data), data.account.n_dropped) == ("hf-imagefolder", ["a|b", ""], 1)
+
+
+def coco(folder: Path) -> Path:
+    images(folder, 3)
+    boxes = [(1, 1, 0), (1, 2, 0), (1, 1, 0), (2, 2, 1)]
+    content = {
+        "images": [{"id": i + 1, "file_name": f"{i}.png", "width": 24, "height": 24} for i in range(3)],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": k + 1, "image_id": i, "category_id": c, "bbox": [1 + k, 1, 9, 9], "area": 81, "iscrowd": crowd}
+            for k, (i, c, crowd) in enumerate(boxes)
+        ],
+    }
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_categories_of_coco_are_tags(tmp_path: Path) -> None:
+    data = open_dataset(coco(tmp_path), task="tick")
+    assert (data.format, cells(data)) == ("coco", ["cat|dog", "?dog", ""])
+    assert open_dataset(tmp_path).task == "detect"
+
+
+def studio(folder: Path, choices: list[list[str]]) -> Path:
+    images(folder, len(choices))
+    tasks = [
+        {
+            "id": i + 1,
+            "data": {"image": f"{i}.png"},
+            "annotations": [
+                {
+                    "id": i,
+                    "result": [{"type": "choices", "from_name": "tags", "value": {"choices": own}}] if own else [],
+                }
+            ],
+        }
+        for i, own in enumerate(choices)
+    ]
+    (folder / "export.json").write_text(json.dumps(tasks))
+    return folder
+
+
+def test_choices_of_label_studio_are_tags(tmp_path: Path) -> None:
+    studio(tmp_path, [["a", "b"], [], ["b"]])
+    assert cells(open_dataset(tmp_path, task="tick")) == ["a|b", "", "b"]
+    assert cells(open_dataset(tmp_path / "export.json", task="tick")) == ["a|b", "", "b"]
+
+
+def test_choices_of_label_studio_are_read_as_classes_where_those_are_asked_for(tmp_path: Path) -> None:
+    data = open_dataset(studio(tmp_path, [["a"], ["b"], ["b"]]), task="classify")
+    assert (data.format, cells(data)) == ("label-studio", ["a", "b", "b"])
+
+
+def test_folders_of_classes_are_one_tag_each(tmp_path: Path) -> None:
+    images(tmp_path, 2, "cat/{}.png")
+    images(tmp_path, 1, "dog/{}.png")
+    assert cells(open_dataset(tmp_path, task="tick")) == ["cat", "cat", "dog"]
+
+
+def test_what_is_read_as_classes_stays_so(tmp_path: Path) -> None:
+    data = open_dataset(table(images(tmp_path, 2), "path,label", "0.png,a|b", "1.png,a"))
+    assert (data.task, data.labels.names) == ("classify", ("a", "a|b"))
+
+
+def test_masks_are_no_tags(tmp_path: Path) -> None:
+    images(tmp_path, 1, "images/{}.png")
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/0.png").write_bytes(encode_image(np.zeros((24, 24), np.uint8)))
+    with pytest.raises(DatasetError, match="expected tags for 'tick', found masks"):
+        open_dataset(tmp_path, task="tick")
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (("path,cat,dog", "0.png,0,0", "1.png,0,0"), "no image in 'tags.csv' has a tag"),
+        (("path,tags", "0.png,[a"), "expected a list in the column 'tags' of 'tags.csv' line 2"),
+        (("path,tags,split", "0.png,a,morning"), "unknown split 'morning'"),
+    ],
+)
+def test_a_bad_table_is_named_with_its_line(tmp_path: Path, lines: tuple[str, ...], text: str) -> None:
+    with pytest.raises(DatasetError) as refused:
+        open_dataset(table(images(tmp_path, 2), *lines), task="tick")
+    assert text in str(refused.value)
+
+
+def test_an_ignored_tag_is_gone(tmp_path: Path) -> None:
+    table(images(tmp_path, 3), "path,tags", "0.png,a|b|void", "1.png,void", "2.png,b")
+    data = open_dataset(tmp_path, task="tick")
+    assert (data.labels.names, cells(data)) == (("a", "b"), ["a|b", "", "b"])
+    assert (
+        data.notes[-1]
+        == "class 'void' is ignored and left out of the tags; --ignore none keeps what was ignored by name"
+    )
+
+
+def test_tags_are_split_and_examined_like_any_data(tmp_path: Path) -> None:
+    images(tmp_path, 60)
+    rows = (f"{i}.png,{'a|b' if i % 2 else 'a' if i % 3 else ''}" for i in range(60))
+    data = open_dataset(table(tmp_path, "path,tags", *rows), task="tick")
+    scan = scan_dataset(data, quiet=True)
+    assert not [f for f in audit_dataset(data, scan) if f.severity == "error"]
+    parts = split_dataset(data, scan=scan)
+    assert [p.counts()["b"] for p in (parts.train, parts.val, parts.test)] == [21, 3, 6]
+    assert "split 70/10/20 by tag" in parts.notes
