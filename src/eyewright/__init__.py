@@ -50,7 +50,7 @@ _HOMES = {
     "read_image": "eyewright.imaging",
     "run": "eyewright.lifecycle",
     "serve": "eyewright.lifecycle",
-    "tasks": "eyewright.lifecycle",
+    "tasks": "eyewright.tasks.table",
     "train": "eyewright.lifecycle",
     "tune": "eyewright.lifecycle",
     "verify": "eyewright.lifecycle",
@@ -130,11 +130,11 @@ if TYPE_CHECKING:
         quickstart,
         run,
         serve,
-        tasks,
         train,
         tune,
         verify,
     )
+    from eyewright.tasks.table import tasks
     from eyewright.training import Recipe
 
 

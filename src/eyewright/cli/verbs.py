@@ -421,8 +421,9 @@ def _frames(o: argparse.Namespace) -> Iterator[tuple[Any, str, Any, float | None
 
 def _models(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
+    from eyewright.tasks.table import tasks as all_tasks
 
-    found, tasks = lifecycle.models(), lifecycle.tasks()
+    found, tasks = lifecycle.models(), all_tasks()
     text = [*task_table(tasks), "", *(f"{name:12} {about}" for name, about in found.items())]
     return {"tasks": tasks, "models": found, "text": text}
 

@@ -20,7 +20,7 @@ from eyewright.lifecycle.field import (
     serve,
 )
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
-from eyewright.lifecycle.opening import formats, info, load_model, load_run, models, tasks
+from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
 from eyewright.lifecycle.retraining import Retrained, retrain
 from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
@@ -71,7 +71,6 @@ __all__ = [
     "serve",
     "sign",
     "sign_copy",
-    "tasks",
     "train",
     "tune",
     "verify",

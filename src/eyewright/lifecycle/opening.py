@@ -13,7 +13,6 @@ __all__ = [
     "need_torch",
     "recipe_of",
     "run_in",
-    "tasks",
 ]
 
 from collections.abc import Iterator
@@ -43,41 +42,6 @@ def models() -> dict[str, str]:
         for name, entry in installed("eyewright.nets").items()
     }
     return others | {name: about for name, (_, _, about) in MODELS.items()} | published
-
-
-def tasks() -> dict[str, dict[str, Any]]:
-    """Return the tasks there are, those of installed packages last, and what each supports.
-
-    Of each: `noun`, what it is called; `learns_from`, the kind of target; `metric`, the one that models are chosen by;
-    `losses`, the usual one first; `nets`, those of the catalogue; `trains`, whether it can be trained; `feedback`, what
-    people may say of a prediction; `supports`, an option to whether it is supported, where another is refused in one
-    line.
-
-    >>> found = tasks()["detect"]
-    >>> found["learns_from"], found["metric"], found["supports"]["--tile"], found["supports"]["--ensemble"]
-    ('objects', 'ap', True, False)
-    """
-    from eyewright.catalog import nets_of
-    from eyewright.core.task import option_names, task_names, task_of
-    from eyewright.data.targets.target import kind_of, tasks_of
-
-    def more_of(name: str) -> list[str]:
-        shared = len(tasks_of(kind_of(name))) > 1
-        return sorted(task_of(name).needs) if shared else []
-
-    return {
-        name: {
-            "noun": task_of(name).words.noun,
-            "learns_from": " with ".join([str(kind_of(name)), *more_of(name)]),
-            "metric": task_of(name).main_metric,
-            "losses": list(task_of(name).losses),
-            "nets": nets_of(name),
-            "trains": bool(task_of(name).learner),
-            "feedback": list(task_of(name).feedback.says),
-            "supports": {asked: option in task_of(name).options for option, asked in option_names().items()},
-        }
-        for name in task_names()
-    }
 
 
 def formats() -> dict[str, dict[str, str]]:

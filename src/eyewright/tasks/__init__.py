@@ -1,7 +1,8 @@
 """What a model of each task answers: how raw arrays are read, how good they are, how they look; one file a task."""
 
+import sys
 from importlib import import_module
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ _HOMES = {
 }
 
 __all__ = ["TASKS", "BoxPrediction", "ClassPrediction", "MaskCrop", "MaskPrediction"]
+
+
+class _Callable(ModuleType):
+    """`eyewright.tasks` is this package and `ew.tasks()` the table of all tasks, whichever was imported first."""
+
+    def __call__(self) -> dict[str, dict[str, Any]]:
+        from eyewright.tasks.table import tasks
+
+        return tasks()
+
+
+sys.modules[__name__].__class__ = _Callable
 
 
 def __getattr__(name: str) -> Any:
