@@ -167,6 +167,8 @@ def _test(tree: Path, module: str, room: str) -> None:
         sys.dont_write_bytecode = True
         import pytest
 
+        # By its own name first: pytest would import what its package has imported a second time.
+        import_module(".".join(Path(module).with_suffix("").parts[1:]))
         own = f"tests/{room}/test_{Path(module).stem}.py"
         options = ["-n", "0", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
         near = [own] if (tree / own).exists() else []
