@@ -117,7 +117,8 @@ def test_the_threshold_of_the_model_is_used_and_else_the_usual_one() -> None:
     # The IoU is 2/3: two objects above a threshold of 0.7, one below the usual 0.6.
     assert agreed(pair, pair, iou=0.7).objects == 2
     assert agreed(pair, pair, iou=None).objects == 1
-    assert agreed(pair, pair[:1], iou=0.7).changed == 1
+    assert agreed(pair, pair[:1], iou=0.7) == Agreement(0.0, 1, 2)
+    assert agreed(pair[:1], pair, iou=0.7) == Agreement(0.0, 1, 1)
 
 
 def test_all_objects_of_a_crowded_image_are_compared() -> None:

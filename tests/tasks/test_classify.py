@@ -139,6 +139,8 @@ def test_answers_that_change_are_counted_unless_two_classes_were_level() -> None
     assert agreed(same, same, 1e-4) == agreed([], [], 1e-4) == Agreement(0.0, 0)
     found = agreed(same, [[0.2, 0.4, 0.4], [0.1, 0.7, 0.2]], 1e-4)
     assert (found.worst, found.changed) == (pytest.approx(0.5), 1)
+    both_ways = agreed([[0.1, 0.2, 0.7], [0.6, 0.2, 0.2]], [[0.7, 0.2, 0.1], [0.2, 0.2, 0.6]], 1e-4)
+    assert (both_ways.worst, both_ways.changed) == (pytest.approx(0.6), 2)
     # In float32 two classes are level within a millionth; at other precisions within the tolerance.
     for gap, tolerance, changed in ((5e-7, 1e-4, 0), (2e-6, 1e-4, 1), (0.019, 0.02, 0), (0.021, 0.02, 1)):
         level, swapped = [[0.4 + gap, 0.4, 0.2 - gap]], [[0.4, 0.4 + gap, 0.2 - gap]]

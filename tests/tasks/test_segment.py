@@ -231,6 +231,7 @@ def test_pixels_of_another_class_are_counted_unless_the_classes_were_level() -> 
     b[0, :, 1, 2] = 0.3, 0.4, 0.3
     found = agreed(a, b)
     assert (found.worst, found.changed) == (pytest.approx(0.4), 2)
+    assert agreed(b, a) == found
     for gap, changed in ((0.0009, 0), (0.0011, 1)):
         level, swapped = a.copy(), a.copy()
         level[0, :, 0, 0] = 0.4 + gap, 0.4, 0.2 - gap
