@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.conftest import draw_shape
+from tests.lifecycle.test_exchange import write_model
 
 import eyewright as ew
 import eyewright.lifecycle as lifecycle
@@ -146,8 +147,9 @@ def _predict(canary: Any, shapes: Path, out: Path) -> object:
 @verb("import")
 def _import(canary: Any, shapes: Path, out: Path) -> object:
     labels = list(canary.bundle.labels.names)
-    (model,) = canary.bundle.folder.rglob("*.onnx")
-    made = ew.import_onnx(model, out=out, task="canary", labels=labels, imgsz=32)
+    model = out.parent / "theirs.onnx"
+    write_model(model, shape=(1, 3))
+    made = ew.import_onnx(model, out=out, task="canary", labels=labels, activation="softmax")
     return made.task_name == "canary"
 
 
