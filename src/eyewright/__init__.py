@@ -13,6 +13,10 @@ Nothing is imported until it is used: `import eyewright` is quick, and a bundle 
 
 from importlib import import_module
 
+from eyewright.core.telemetry import switch_off_telemetry
+
+switch_off_telemetry()
+
 __version__ = "0.1.0"
 
 _HOMES = {
