@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import eyewright as ew
-from eyewright.catalog import MODELS
+from eyewright.catalog import MODELS, tasks_of_net
 from eyewright.core.errors import BudgetError
 from eyewright.core.task import task_of
 
@@ -29,7 +29,7 @@ def main() -> None:
     o = parser.parse_args()
     place = Path(tempfile.mkdtemp())
     for name in o.models.split(","):
-        task = MODELS[name][0]
+        task = tasks_of_net(name)[0]
         seconds = o.seconds if task == "classify" else 5 * o.seconds
         run = ew.train(DATA / SETS[task], model=name, task=task, budget=seconds, out=place / name / "run")
         main_metric = task_of(task).main_metric

@@ -1,6 +1,6 @@
 """What there is, by name: literal dicts, imported late so that listing them costs nothing."""
 
-__all__ = ["MODELS", "build_of", "nets_of"]
+__all__ = ["MODELS", "build_of", "nets_of", "tasks_of_net"]
 
 import importlib
 import os
@@ -46,6 +46,15 @@ MODELS = MappingProxyType(
 def nets_of(task: str) -> list[str]:
     """Return the nets of the catalogue that answer what a task asks."""
     return [name for name, (answers, _, _) in MODELS.items() if answers == task_of(task).net]
+
+
+def tasks_of_net(name: str) -> list[str]:
+    """Return the tasks that a net of the catalogue can be trained for, those that are built in first.
+
+    >>> tasks_of_net("spot_net")
+    ['detect']
+    """
+    return [task for task in task_names() if task_of(task).net == MODELS[name][0]]
 
 
 def _tasks_with(answers: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from eyewright.catalog import MODELS, build_of
+from eyewright.catalog import MODELS, build_of, tasks_of_net
 from eyewright.compression.distilling import bundle_teacher, distil_step, net_teacher
 from eyewright.compression.pruning import (
     layer_costs,
@@ -31,7 +31,7 @@ from eyewright.training.steps import Batch, TrainState, plain_step
 
 def net_of(name: str, side: int = 48, classes: int = 3) -> PixelNet:
     torch.manual_seed(0)
-    body = build_of(name, MODELS[name][0])(classes, channels=3, size_hw=(side, side))
+    body = build_of(name, tasks_of_net(name)[0])(classes, channels=3, size_hw=(side, side))
     return PixelNet(body, mean=[0.5] * 3, std=[0.25] * 3).eval()
 
 
@@ -45,7 +45,7 @@ def first(outputs) -> torch.Tensor:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_net_of_the_catalogue_loses_channels_and_fits_its_weights_again(name: str) -> None:
-    side = 48 if MODELS[name][0] == "classify" else 64
+    side = 48 if tasks_of_net(name)[0] == "classify" else 64
     net = net_of(name, side)
     small = prune_channels(net, 0.5, size_hw=(side, side), channels=3)
     assert parameter_count(small) < 0.95 * parameter_count(net)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import eyewright as ew
 from eyewright.bundle import Bundle
-from eyewright.catalog import MODELS, build_of
+from eyewright.catalog import MODELS, build_of, tasks_of_net
 from eyewright.core import LabelSpace
 from eyewright.core.errors import OutputError, ParityError
 from eyewright.core.task import task_of
@@ -133,7 +133,7 @@ def test_training_and_bundle_see_the_same_bits_whatever_the_file(finished, tmp_p
 def test_every_net_is_exported_with_equal_answers_for_every_batch_size(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        task = MODELS[name][0]
+        task = tasks_of_net(name)[0]
         body = build_of(name, task)(4, channels=3, size_hw=(32, 32))
     net = PixelNet(body, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.25]).eval()
     path = tmp_path / "model.onnx"

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from eyewright.data.objects import Objects
 
+from eyewright.data.targets.objects import Objects
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.tasks.corrections import (
     VOID,
