@@ -49,8 +49,8 @@ def say_choice(
 
     `groups` is the number of groups that the images come in, `optimism` an estimate of `choice_optimism`.
 
-    >>> say_choice("accuracy", 0.69, 108, 53, groups=11, optimism=0.043)[:62]
-    'validation accuracy 69.0%, which is too high, by about 4 point'
+    >>> say_choice("accuracy", 0.69, 108, 53, groups=11, optimism=0.043)[:70]
+    'validation accuracy 69.0%, which tends to be too high, by about 4 poin'
     >>> say_choice("accuracy", 0.69, 12, 5000)
     'validation accuracy 69.0% (best of 12 epochs on 5,000 images)'
     """
@@ -65,7 +65,7 @@ def say_choice(
     points = round(100 * (optimism or 0))
     about = f", by about {points} point{'s' * (points != 1)}" if points else ""
     return (
-        f"{text}, which is too high{about}: the best of {epochs} epochs was chosen on these {of}; trust the test part"
+        f"{text}, which tends to be too high{about}: the best of {epochs} epochs was chosen on these {of}; trust the test part"
     )
 
 
@@ -109,11 +109,14 @@ def choice_optimism(scores: Sequence[float]) -> float | None:
 
     >>> round(choice_optimism([0.5, 0.6, 0.62, 0.6, 0.7, 0.6, 0.62, 0.6]), 1)
     0.1
+    >>> choice_optimism([0.5, 0.8, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    0.0
     """
     values = np.asarray(scores, np.float64)
     if len(values) < _LEAST_EPOCHS or not np.isfinite(values).all():
         return None
-    best = int(values.argmax())
+    # Of equals the last is chosen, and a score that many epochs reach is no lucky one.
+    best = len(values) - 1 - int(values[::-1].argmax())
     around = np.arange(max(0, best - _AROUND), min(len(values), best + _AROUND + 1))
     around = around[around != best]
     _, level = np.polyfit(around - best, values[around], 1)
