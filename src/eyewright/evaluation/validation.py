@@ -65,7 +65,8 @@ def say_choice(
     points = round(100 * (optimism or 0))
     about = f", by about {points} point{'s' * (points != 1)}" if points else ""
     return (
-        f"{text}, which tends to be too high{about}: the best of {epochs} epochs was chosen on these {of}; trust the test part"
+        f"{text}, which tends to be too high{about}: the best of {epochs} epochs was chosen on these {of}; "
+        "trust the test part"
     )
 
 
