@@ -273,3 +273,14 @@ def test_a_mask_needs_no_known_image() -> None:
     mask = {"size": (1, 2**20 - 1), "counts": pack_counts([2**20 - 1])}
     found = objects({"label": "a", "segmentation": mask}, task="instance", size_hw=None)
     assert found[0]["segmentation"] == {"size": [1, 2**20 - 1], "counts": mask["counts"]}
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../../etc", "a/../b", "/a", "a//b", "a/", "a\\b"])
+def test_a_new_class_is_no_path_out_of_a_folder(name: str) -> None:
+    with pytest.raises(UsageError, match="that a folder can have"):
+        check_feedback({"label": name}, task="classify", labels=("cat",), new_classes=[name])
+    # What the model was trained on can be said again, whatever it is called.
+    assert check_feedback({"label": name}, task="classify", labels=(name,)) == {"label": name}
+    assert check_feedback({"label": "a/b"}, task="classify", labels=("cat",), new_classes=["a/b"])["new_classes"] == [
+        "a/b"
+    ]

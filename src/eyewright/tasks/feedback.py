@@ -141,6 +141,11 @@ def _declared(names: Sequence[object], labels: Sequence[str]) -> list[str]:
                 f"the new class {name!r} differs from {same!r} only in case or spaces", fix=f"use {same!r}"
             )
         if same is None:
+            if "\\" in name or any(part.strip() in ("", ".", "..") for part in name.split("/")):
+                raise UsageError(
+                    f"expected the name of a new class that a folder can have, found {name!r}",
+                    fix="leave out backslashes, and parts that are empty, '.' or '..'",
+                )
             found.append(name)
             folded[_folded(name)] = name
     return found
