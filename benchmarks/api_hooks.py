@@ -92,7 +92,7 @@ def _feedback(case: Any, kwargs: Any) -> None:
     if case.media_type == "image/png":
         # Not through the case, as for an image that is predicted.
         masks = [n for n, m in MODELS.items() if m["task"] == "segment"]
-        kwargs["params"] = {"prediction_id": MADE[masks[0]] if masks else "none"}
+        case.query = {"prediction_id": MADE[masks[0]] if masks else "none"}
         kwargs["data"] = _png(32, 0)
         return
     said = {"classify": {"label": FIRST["labels"][0]}, "segment": {"classes": {FIRST["labels"][0]: True}}}
