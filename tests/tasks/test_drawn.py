@@ -39,5 +39,5 @@ def test_the_image_that_was_kept_is_drawn_on_and_written(tmp_path) -> None:  # t
         with pytest.raises(BundleError, match="without keeping its image"):
             act()
     assert not (tmp_path / "b.png").exists()
-    with pytest.raises(NotImplementedError):
-        Drawn().drawn_on(image)
+    with pytest.raises(TypeError, match="abstract"):
+        Drawn()  # type: ignore[abstract]

@@ -160,8 +160,8 @@ def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float,
     In an even cloud of D dimensions the logarithm of the ratio of the distances of two neighbours has the mean
     (digamma(k) - digamma(j)) / D, so far neighbours tell D and near ones whether it holds at small scale too.
     """
-    from scipy.special import digamma
-    from scipy.stats import binom, norm
+    # scipy.stats has these under plainer names, and takes a second to import.
+    from scipy.special import bdtrc, digamma, ndtr
 
     logs = np.log(distance)
     dimensions = float((digamma(far) - digamma(middle)) / max(np.mean(logs[:, far - 1] - logs[:, middle - 1]), 1e-6))
@@ -175,8 +175,8 @@ def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float,
     if z < _Z or float(step.mean()) < _TIMES * expected or nearer < _NEARER:
         return None
     close = float((distance[:, near - 1] < 0.5 * distance[:, middle - 1]).mean())
-    even = float(binom.sf(near - 1, middle - 1, 0.5**dimensions))
-    return nearer, float(norm.sf(z)), close, even
+    even = float(bdtrc(near - 1, middle - 1, 0.5**dimensions))
+    return nearer, float(ndtr(-z)), close, even
 
 
 def _linked(order: _Int, distance: _Float, link: float) -> list[list[int]]:

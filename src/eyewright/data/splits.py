@@ -225,7 +225,7 @@ def _assign(
     *,
     fixed: Mapping[int, Part] | None = None,
 ) -> list[Part]:
-    """Give each sample a part: groups, the largest first, go where their classes lack the largest share.
+    """Return the part of each sample: groups, the largest first, go where their classes lack the largest share.
 
     `fixed` names the parts of some groups by their numbers; the others share what is left.
     """
@@ -251,7 +251,7 @@ def _assign(
         rank = np.where(need >= 0.5, need / share, need - 1e6)
         part = int(np.argmax(rank))
         if len(alike) > 1 and len(alike) > lack.sum(0).min():
-            # Parts that lack equally much are told apart by the last bit; a group that not every part can hold goes
+            # Rounding must not decide between parts that lack equally much; a group that not every part can hold goes
             # to the one that is meant to be the largest.
             even = rank >= rank.max() - 1e-6 * abs(rank.max())
             part = int(np.argmax(np.where(even, share, -1.0)))

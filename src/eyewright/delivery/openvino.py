@@ -97,7 +97,7 @@ def _model_info(bundle: Bundle) -> dict[str, Any]:
 
 
 def _taking_rgb(model: Any) -> Any:
-    """Give the model of grey images an input of RGB, uint8 (N, H, W, 3), under the same name."""
+    """Return the model of grey images with an RGB input, uint8 (N, H, W, 3), of the same name."""
     from openvino import Model, PartialShape, Type, opset13
 
     (old,) = model.get_parameters()

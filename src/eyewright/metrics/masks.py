@@ -1,4 +1,4 @@
-"""How well pixels are told apart: IoU and Dice a class, boundary F, defects found and false alarms, with intervals."""
+"""How well pixels are classified: IoU and Dice a class, boundary F, defects found and false alarms, with intervals."""
 
 __all__ = ["FOUND_IOU", "IGNORE", "boundary_scores", "image_confusion", "mask_metrics"]
 

@@ -284,7 +284,7 @@ def _process_frames(
         if done.dtype == np.uint16 and format not in DEEP_FORMATS:
             done = (done >> 8).astype(np.uint8)
         data = encode_image(done, format=format, quality=quality)
-        # Pages of a file are told apart by its name; a camera has none.
+        # Pages of a file are distinguished by its name; a camera has none.
         named = f"-{Path(frame.origin).stem}" if Path(frame.origin).is_file() and frame.time_s is None else ""
         write_bytes(folder / f"{frame.index:06d}{named}{extension_of(format)}", data)
         return len(data)

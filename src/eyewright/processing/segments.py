@@ -103,7 +103,7 @@ def segment_file(
 
 
 def _read_labels(path: Path) -> NDArray[np.int64]:
-    """Read a label picture: equal channels are numbers, colours are told apart by themselves."""
+    """Read a label picture: equal channels are numbers, other colours are numbered in the order of their values."""
     with name_unreadable(str(path)):
         found = np.asarray(read_image(path, depth="native", colour="file"))
     if (found[..., 0] == found[..., 1]).all() and (found[..., 1] == found[..., 2]).all():

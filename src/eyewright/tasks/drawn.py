@@ -4,6 +4,7 @@ __all__ = ["Drawn", "mask_png"]
 
 import base64
 import io
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ from PIL import Image
 from eyewright.core.errors import BundleError
 
 
-class Drawn:
+class Drawn(ABC):
     """A prediction of an image, uint8 (H, W, 3), which may not have been kept."""
 
     image: NDArray[np.uint8] | None
 
+    @abstractmethod
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return an image, uint8 (H, W, 3), with the prediction drawn on it."""
-        raise NotImplementedError
 
     def plot(self) -> NDArray[np.uint8]:
         """Return the image with the prediction drawn on it, uint8 (H, W, 3).

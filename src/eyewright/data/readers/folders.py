@@ -151,7 +151,7 @@ def _empty_classes(tree: Tree, common: str, has_splits: bool, known: set[str]) -
 
 
 def _common_folder(names: Sequence[str]) -> str:
-    """Give the folder above all names, with its slash; a split folder is never swallowed."""
+    """Return the folder that holds all names, with its slash; a split folder is never part of it."""
     common = posixpath.commonpath([posixpath.dirname(n) for n in names]) if names else ""
     parts = common.split("/") if common else []
     for i, part in enumerate(parts):
