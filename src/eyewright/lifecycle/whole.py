@@ -3,6 +3,7 @@
 __all__ = ["RunResult", "quickstart", "run"]
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from eyewright.exporting import Parity
     from eyewright.training import Recipe
     from eyewright.training.run import Run
+
+
+_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,8 @@ def run(
         leaks=leaks,
     )
     findings = tuple(owner.about["audit"])
-    for finding in findings[:5]:
-        say(str(finding))
-    if len(findings) > 5:
-        say(f"and {len(findings) - 5} more findings: see the report")
+    for line in _told(findings):
+        say(line)
     report, paths = _report_of_run(owner, dataset, quiet=quiet)
     main = task_of(report.task).main_metric
     say(f"test: {main} {show_metric(main, report.metrics[main])}")
@@ -107,6 +109,17 @@ def run(
     say(f"bundle verified: {parity}")
     paths = {"run": folder, "bundle": folder / "bundle", **paths}
     return RunResult(owner, bundle, report, parity, findings, {k: p.resolve() for k, p in paths.items()})
+
+
+def _told(findings: Sequence[Finding]) -> list[str]:
+    """Return a line for each of the first kinds of findings, the first of its kind: many of one kind hide no other."""
+    kinds = Counter(f.code for f in findings)
+    firsts = [next(f for f in findings if f.code == code) for code in list(kinds)[:_TOLD]]
+    lines = [f"{f}" + (f" ({kinds[f.code] - 1:,} more like it)" if kinds[f.code] > 1 else "") for f in firsts]
+    left = len(findings) - sum(kinds[f.code] for f in firsts)
+    if left:
+        lines.append(f"and {left:,} more findings")
+    return [*lines, "every finding: see the report"] if len(findings) > len(firsts) else lines
 
 
 def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
