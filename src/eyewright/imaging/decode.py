@@ -127,7 +127,7 @@ def name_unreadable(name: str) -> Iterator[None]:
     >>> with name_unreadable("a.png"):
     ...     read_image(b"")
     Traceback (most recent call last):
-    eyewright.core.errors.UnreadableImageError: 'a.png': the file is empty; ...
+    eyewright.core.errors.UnreadableImageError: 'a.png': expected an image, found an empty file; ...
     """
     try:
         yield
