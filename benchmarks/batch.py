@@ -36,7 +36,7 @@ def make(folder: Path, n: int) -> None:
 
 
 def run(folder: Path, workers: int) -> tuple[float, float]:
-    """Give seconds and the most megabytes that the command and its workers held."""
+    """Return seconds and the most megabytes that the command and its workers held."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "eyewright", "process", str(folder), "--steps", STEPS, "--out", out + "/o"]
         started = time.perf_counter()

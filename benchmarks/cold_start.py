@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """Give wall seconds and peak resident MB of one process."""
+    """Return wall seconds and peak resident MB of one process."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

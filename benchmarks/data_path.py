@@ -91,7 +91,7 @@ def ours(folder: Path, epochs: int) -> list[float]:
 
 
 def memory_of(folder: Path) -> float:
-    """Give the peak of private memory, in MB, of a process that builds the cache and walks it once."""
+    """Return the peak of private memory, in MB, of a process that builds the cache and walks it once."""
     code = (
         "import sys, threading, time; sys.path.insert(0, sys.argv[2]); import data_path as d\n"
         "from pathlib import Path; peak = [0]\n"

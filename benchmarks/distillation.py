@@ -80,7 +80,7 @@ def answers(predictor: object, data: Dataset) -> np.ndarray:
 
 
 def draw(whole: Dataset, labelled: int, seed: int, said: np.ndarray) -> tuple[Dataset, Dataset]:
-    """Give the data with few labelled training images, and the same with the rest as the teacher labels them."""
+    """Return the data with few labelled training images, and the same with the rest as the teacher labels them."""
     from dataclasses import replace
 
     train = whole.train

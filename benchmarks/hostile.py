@@ -74,7 +74,7 @@ def _peak_mb(pid: int) -> float:
 
 
 def _peers() -> None:
-    """Give the scans bomb to Pillow and to OpenCV as they come; the others would need gigabytes."""
+    """Return the scans bomb to Pillow and to OpenCV as they come; the others would need gigabytes."""
     bomb = next(f for f in hostile_files() if f.name == "bomb-jpeg-scans")
     for name, call in (
         ("Pillow", lambda: Image.open(io.BytesIO(bomb.data)).load()),

@@ -44,7 +44,7 @@ def start(arguments: list[str]) -> int:
 
 
 def ended(pid: int) -> int | None:
-    """Give the exit code of a process that has ended."""
+    """Return the exit code of a process that has ended."""
     found, status = os.waitpid(pid, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if found else None
 

@@ -148,7 +148,7 @@ def running(command: tuple[str, ...], port: int, path: str, environment: dict[st
 
 
 def memory(pid: int) -> float:
-    """Give the proportional set size of a process and all below it, MB."""
+    """Return the proportional set size of a process and all below it, MB."""
     import psutil
 
     total = 0
@@ -175,7 +175,7 @@ def _bare(bundle: str, images: str, seconds: float, out) -> None:
 
 
 def bare(bundle: Path, images: Path, seconds: float) -> float:
-    """Give the rate of nothing but Pillow and ONNX Runtime, in two processes."""
+    """Return the rate of nothing but Pillow and ONNX Runtime, in two processes."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     processes = [context.Process(target=_bare, args=(str(bundle), str(images), seconds, out)) for _ in range(2)]
@@ -188,7 +188,7 @@ def bare(bundle: Path, images: Path, seconds: float) -> float:
 
 
 def cost_of_log(command: tuple[str, ...], images: Path, environment: dict[str, str]) -> list[float]:
-    """Give the p50 of a server that logs over that of one that does not, one connection, in turns."""
+    """Return the p50 of a server that logs over that of one that does not, one connection, in turns."""
     ratios = []
     with contextlib.ExitStack() as stack:
         ports = []

@@ -87,7 +87,7 @@ class Contract:
             raise UsageError(f"expected iou in (0, 1], found {self.iou}", fix="change it")
 
     def feed(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Give the model's input for prepared pixels, uint8 (N, H, W, C)."""
+        """Return the model's input for prepared pixels, uint8 (N, H, W, C)."""
         ordered: NDArray[Any] = pixels[..., list(_ORDERS[self.colour])]
         if self.dtype == "float32":
             mean, std = (np.asarray(v, np.float32) for v in (self.mean, self.std))
@@ -95,7 +95,7 @@ class Contract:
         return np.ascontiguousarray(ordered.transpose(0, 3, 1, 2) if self.layout == "NCHW" else ordered)
 
     def answers(self, found: Sequence[NDArray[Any]], size_hw: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
-        """Give the task's arrays from the model's, for an input of `size_hw`.
+        """Return the task's arrays from the model's, for an input of `size_hw`.
 
         Raises:
             BundleError: tensors of other shapes than declared.
@@ -214,7 +214,7 @@ class Contract:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Give the declaration as plain JSON types."""
+        """Return the declaration as plain JSON types."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     @classmethod

@@ -126,7 +126,7 @@ def import_model(
 
 
 def read_contract(named: str | None, options: Mapping[str, Any]) -> Contract:
-    """Give the contract of a known family or of a TOML or JSON file, with `options` over it.
+    """Return the contract of a known family or of a TOML or JSON file, with `options` over it.
 
     Raises:
         UsageError: no such family or file, or one that cannot be meant.
@@ -150,7 +150,7 @@ def read_contract(named: str | None, options: Mapping[str, Any]) -> Contract:
 
 
 def read_label_file(text: str) -> tuple[str, ...]:
-    """Give class names of a text: a name a line, a JSON list, a JSON object of numbers and names, or names with commas.
+    """Return class names of a text: one per line, a JSON list, a JSON object of ids and names, or comma-separated.
 
     >>> read_label_file("cat, dog"), read_label_file('{"1": "dog", "0": "cat"}')
     (('cat', 'dog'), ('cat', 'dog'))

@@ -121,7 +121,7 @@ class Bundle:
         return MappingProxyType(found)
 
     def raw(self, pixels: NDArray[np.uint8], *, run_options: Any = None) -> dict[str, NDArray[np.float32]]:
-        """Give the task's arrays for prepared pixels, uint8 (N, H, W, C).
+        """Return the task's arrays for prepared pixels, uint8 (N, H, W, C).
 
         `run_options` are ONNX Runtime's, by which another thread can end the run.
 
@@ -177,7 +177,7 @@ class Bundle:
         tile: int | None = None,
         overlap: float = 0.2,
     ) -> list[Any]:
-        """Give one prediction an image, uint8 (H, W, 3) RGB of any size.
+        """Return one prediction an image, uint8 (H, W, 3) RGB of any size.
 
         What is shown reaches the stored operating point of its class, or `conf` for all classes; boxes of one class
         that overlap by more than `iou` are one object. `flip` looks at each image's mirror too and joins both answers;
@@ -206,7 +206,7 @@ class Bundle:
         conf: float | None = None,
         iou: float | None = None,
     ) -> list[Any]:
-        """Give what `predict_images` gives, from the `raw` arrays of images that were prepared already."""
+        """Return what `predict_images` gives, from the `raw` arrays of images that were prepared already."""
         if conf is not None and not 0 <= conf <= 1:
             raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
         task = task_of(self.task_name)
@@ -280,7 +280,7 @@ def _decoding(manifest: Manifest) -> dict[str, Any]:
 def _in_order_of(
     expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Give the answers of each image in the order of the expected ones, each beside the nearest that is left."""
+    """Return the answers of each image in the order of the expected ones, each beside the nearest that is left."""
     if any(found[name].shape != wanted.shape for name, wanted in expected.items()):
         return dict(found)
     ordered = {name: array.copy() for name, array in found.items()}
@@ -296,7 +296,7 @@ def _in_order_of(
 
 
 def _thresholds(manifest: Manifest) -> NDArray[np.float64] | None:
-    """Give each class's operating point in the order of the labels; a bundle may have none."""
+    """Return each class's operating point in the order of the labels; a bundle may have none."""
     points = manifest.thresholds.get("classes")
     if not points:
         return None
@@ -365,7 +365,7 @@ def _opened(folder: Path, sealed: tuple[Manifest, Mapping[str, bytes], str], thr
 
 
 def _advice(manifest: Manifest) -> dict[str, Any]:
-    """Give the threads and provider that were best on a machine like this one, if the bundle says so."""
+    """Return the threads and provider that were best on a machine like this one, if the bundle says so."""
     advice = manifest.advice
     if not advice or advice.get("hardware") != describe_hardware():
         return {}
@@ -376,7 +376,7 @@ def _advice(manifest: Manifest) -> dict[str, Any]:
 
 
 def read_reference(folder: Path) -> Mapping[str, NDArray[Any]]:
-    """Give what a bundle stores of its validation images, every digest checked, without opening the model.
+    """Return what a bundle stores of its validation images, every digest checked, without opening the model.
 
     Raises:
         BundleError: damaged or changed.

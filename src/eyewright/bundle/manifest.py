@@ -66,7 +66,7 @@ class Manifest:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the manifest as plain JSON types, with format and version."""
+        """Return the manifest as plain JSON types, with format and version."""
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

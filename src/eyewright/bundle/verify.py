@@ -37,7 +37,7 @@ _AGAIN = "export the model again, or copy the bundle again"
 
 
 def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
-    """Give SHA-256 and size of every file below `folder` by relative name, `bundle.json` and `model.sig` left out."""
+    """Return SHA-256 and size of every file below `folder` by relative name, `bundle.json` and `model.sig` left out."""
     result = {}
     for name in files_below(folder):
         if name not in _FREE:
@@ -47,7 +47,7 @@ def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def bundle_digest(folder: Path) -> str:
-    """Give the SHA-256 of a bundle's manifest, which holds those of all its files: the name of the whole.
+    """Return the SHA-256 of a bundle's manifest, which holds those of all its files: the name of the whole.
 
     Raises:
         BundleError: there is none.

@@ -66,7 +66,7 @@ def shown_path(path: Path) -> str:
 
 
 def shown_program(name: str) -> str:
-    """Give a command as it can be typed here: an environment that is not activated is named with its path."""
+    """Return a command as it can be typed here: an environment that is not activated is named with its path."""
     import shutil
 
     beside = Path(sys.executable).with_name(name)
@@ -93,7 +93,7 @@ def finding(found: Any) -> dict[str, Any]:
 
 
 def metrics(report: Any) -> dict[str, Any]:
-    """Give a report's metrics as `--json` shows them."""
+    """Return a report's metrics as `--json` shows them."""
     shown = {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}
     return {
         k: v | ({} if (groups := report.metrics[k].groups) is None else {"groups": groups}) for k, v in shown.items()

@@ -45,7 +45,7 @@ def allot_channels(
     until: float = float("inf"),
     now: Callable[[], float] = time.monotonic,
 ) -> Mapping[str, float]:
-    """Give the share of channels that each layer is to lose until `weights` and `work` of the net are left, at most.
+    """Return the share of channels that each layer is to lose until `weights` and `work` of the net are left, at most.
 
     Both are shares in (0, 1] of weights and of multiplications. Each group of layers alone is made narrower by steps
     of a sixteenth; what that costs is the fall of the main metric on validation images, and a little of the rise of the
@@ -101,7 +101,7 @@ def allot_channels(
 
 
 def allot_or_none(parent: Parent, **wanted: Any) -> dict[str, float]:
-    """Give what `allot_channels` does, or nothing where it cannot be done."""
+    """Return what `allot_channels` does, or nothing where it cannot be done."""
     try:
         return dict(allot_channels(parent, **wanted))
     except (RefusedError, MissingExtraError):
@@ -109,7 +109,7 @@ def allot_or_none(parent: Parent, **wanted: Any) -> dict[str, float]:
 
 
 def what_may_stay(net: PixelNet, budget: Budget, size: int, speedup: float) -> tuple[float, float]:
-    """Give the shares of weights and work that a model of `size` bytes in 8 bits may keep to meet a budget.
+    """Return the shares of weights and work that a model of `size` bytes in 8 bits may keep to meet a budget.
 
     What is stored beside the weights (the graph, scales, biases) does not shrink with them.
     """

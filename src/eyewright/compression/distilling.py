@@ -128,7 +128,7 @@ def distil_step(
 
 
 def _as_taken(pixels: Tensor, preparation: Preparation) -> Any:
-    """Give batches of pixels in the size and the channels that another model takes, uint8 (N, H, W, C)."""
+    """Return batches of pixels in the size and the channels that another model takes, uint8 (N, H, W, C)."""
     size, channels = preparation.size_hw, preparation.channels
     if tuple(pixels.shape[1:3]) == tuple(size) and pixels.shape[3] == channels:
         return pixels.cpu().numpy()

@@ -68,7 +68,7 @@ def straight_from_pixels(model: bytes) -> Opened | None:
 
 
 def _scaling(graph: Any, constants: Mapping[str, Any]) -> tuple[list[Any], Any, Any, Any] | None:
-    """Give what stands between the pixels and the first convolution, that layer, and scale and shift a channel."""
+    """Return what stands between the pixels and the first convolution, that layer, and scale and shift a channel."""
     scale, shift = np.ones(1), np.zeros(1)
     name: str = graph.input[0].name
     chain: list[Any] = []

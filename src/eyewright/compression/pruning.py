@@ -39,7 +39,7 @@ def prune_channels(
     channels: int,
     learn: Callable[[PixelNet], None] | None = None,
 ) -> PixelNet:
-    """Give a copy of `net` in which every group of layers has lost `share` of its channels, the least important first.
+    """Return a copy of `net` with `share` of the channels of every group of layers removed, the least important first.
 
     Layers that depend on each other lose channels together (Fang et al. 2023, "DepGraph"). `learn(net)` leaves the
     gradients of a loss in a net: then a channel counts by how much the loss would change without it, to first order
@@ -76,7 +76,7 @@ def prune_channels(
 
 
 def layer_costs(net: PixelNet, *, size_hw: tuple[int, int], channels: int) -> tuple[LayerCost, ...]:
-    """Give the layers whose channels can be removed alone, in the order in which they are computed."""
+    """Return the layers whose channels can be removed alone, in the order in which they are computed."""
     work = _work_by_layer(net, size_hw, channels)
     kept = {id(m) for m in _answering(net.body)}
     return tuple(
@@ -95,7 +95,7 @@ def total_work(net: PixelNet, *, size_hw: tuple[int, int], channels: int) -> int
 
 
 def set_zeros(net: PixelNet, sparsity: float) -> PixelNet:
-    """Give a copy of `net` whose smallest weights are zero, `sparsity` of all in convolutions and dense layers.
+    """Return a copy of `net` whose smallest weights are zero, `sparsity` of all in convolutions and dense layers.
 
     One threshold for all layers but the last, which keeps its own weights (Zhu & Gupta 2017, "To prune, or not to
     prune"). The file shrinks where it is compressed; no runtime here computes zeros faster.
@@ -115,13 +115,13 @@ def set_zeros(net: PixelNet, sparsity: float) -> PixelNet:
 
 
 def sparsity_of(net: nn.Module) -> float:
-    """Give the share of zeros among the weights of convolutions and dense layers."""
+    """Return the share of zeros among the weights of convolutions and dense layers."""
     weights = [m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     return float(sum((w == 0).sum() for w in weights) / max(1, sum(w.numel() for w in weights)))
 
 
 def sparse_step(inner: Step = plain_step) -> Step:
-    """Give a step that keeps at zero what is zero when an update closes: training goes on in what is left."""
+    """Return a step that keeps at zero what is zero when an update closes: training goes on in what is left."""
     masks: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def step(state: TrainState, batch: Batch) -> Tensor:
@@ -182,7 +182,7 @@ def _remove(
 
 
 def _whole_share(channels: int, share: float) -> float:
-    """Give the share that leaves the multiple of 8 channels nearest to what is asked for."""
+    """Return the share that leaves the multiple of 8 channels nearest to what is asked for."""
     kept = max(_LEAST, _ROUND_TO * round(channels * (1 - share) / _ROUND_TO))
     # A little less than the share itself: torch-pruning rounds what is kept down.
     return 1 - kept / channels - 1e-6 if kept < channels else 0.0
@@ -194,7 +194,7 @@ def _sum_of(found: Any) -> Tensor:
 
 
 def _answering(body: nn.Module) -> list[nn.Module]:
-    """Give the layers whose channels are the net's answers."""
+    """Return the layers whose channels are the net's answers."""
     modules = dict(body.named_modules())
     named = getattr(body, "head_names", ())
     found = [

@@ -101,7 +101,7 @@ def quantisable_layers(model: bytes) -> tuple[str, ...]:
 
 
 def _rounded_nodes(graph: Any, *, first: bool = False, keep: Collection[str] = ()) -> list[Any]:
-    """Give the nodes that compute in 8 bits: the layers that cost, and what only hands numbers on between them.
+    """Return the nodes that compute in 8 bits: the layers that cost, and what only hands numbers on between them.
 
     What comes before the first layer scales pixels, what comes after the last makes answers of them; both lose most
     and gain nothing. A layer that sees the image itself is among them only with `first`: with three channels it fills
@@ -138,7 +138,7 @@ def _rounded_nodes(graph: Any, *, first: bool = False, keep: Collection[str] = (
 def quantise_static(
     found: Calibrated, *, method: str = "minmax", keep: Collection[str] = (), first: First = "float"
 ) -> bytes:
-    """Give the model with 8-bit weights, one scale a channel, and 8-bit activations, in QDQ form.
+    """Return the model with 8-bit weights, one scale a channel, and 8-bit activations, in QDQ form.
 
     `keep` are layers that stay in float; the `first` one, which sees the image, does too unless it is to be "rounded"
     as the others are, or to take the "pixels" as they come. Weights use 7 of the 8 bits: without VNNI, sums of two
@@ -191,7 +191,7 @@ def quantise_static(
 
 
 def quantise_dynamic(model: bytes) -> bytes:
-    """Give the model with 8-bit matrices whose activations are rounded as they come: for transformers and dense nets.
+    """Return the model with 8-bit matrices whose activations are rounded as they come: for transformers and dense nets.
 
     Raises:
         RefusedError: ONNX Runtime's quantiser cannot do it, or the model has no matrix.
@@ -223,7 +223,7 @@ def quantise_dynamic(model: bytes) -> bytes:
 
 
 def to_half(model: bytes) -> bytes:
-    """Give the model in half precision (float16) with its inputs and outputs as they were.
+    """Return the model in half precision (float16) with its inputs and outputs as they were.
 
     Raises:
         RefusedError: an operation cannot be converted.
@@ -249,7 +249,7 @@ def to_half(model: bytes) -> bytes:
 
 
 def quantise_weights(model: bytes, *, keep: Collection[str] = ()) -> bytes:
-    """Give the model with its weights stored in 8 bits, one scale a channel; it computes in float32 as before.
+    """Return the model with its weights stored in 8 bits, one scale a channel; it computes in float32 as before.
 
     What is stored is a quarter; memory and latency are those of float32. Layers in `keep` are left alone.
     """
@@ -291,7 +291,7 @@ def quantise_weights(model: bytes, *, keep: Collection[str] = ()) -> bytes:
 
 
 def _channel_axis(node: Any, ndim: int) -> int:
-    """Give the axis of a weight along which its outputs lie."""
+    """Return the axis of a weight along which its outputs lie."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":

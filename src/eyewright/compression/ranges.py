@@ -59,7 +59,7 @@ def watch_tensors(model: bytes, tensors: Sequence[str], feeds: Sequence[Mapping[
 
 
 def choose_ranges(seen: Mapping[str, Seen], method: str) -> dict[str, tuple[float, float]]:
-    """Give each tensor's range by one of `METHODS`; zero is always within it, for it must stay exact.
+    """Return each tensor's range by one of `METHODS`; zero is always within it, for it must stay exact.
 
     >>> counts = np.zeros(1024, np.int64)
     >>> counts[:512], counts[-1] = 1000, 1
@@ -92,7 +92,7 @@ def _inner(one: Seen) -> tuple[float, float]:
 
 
 def _candidates(one: Seen) -> list[tuple[float, float]]:
-    """Give ranges that leave out more and more of the longer tail, and of both."""
+    """Return ranges that leave out more and more of the longer tail, and of both."""
     shares = np.linspace(0.3, 1.0, 29)
     low, high = min(one.low, 0.0), max(one.high, 0.0)
     return [(low * a, high * b) for a, b in [(1.0, s) for s in shares] + [(s, s) for s in shares]]

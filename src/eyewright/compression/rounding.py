@@ -42,7 +42,7 @@ def rounded(net: nn.Module) -> Iterator[None]:
 
 
 def rounding_step(inner: Step = plain_step) -> Step:
-    """Give `inner` done with rounded numbers: quantisation-aware training of whatever `inner` learns."""
+    """Return `inner` done with rounded numbers: quantisation-aware training of whatever `inner` learns."""
 
     def step(state: TrainState, batch: Batch) -> Tensor:
         with rounded(state.net):

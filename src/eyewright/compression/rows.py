@@ -41,17 +41,17 @@ class Row:
 
 
 def ratio_of(values: Mapping[str, float]) -> Ratio:
-    """Give the ratio of speeds that a row holds."""
+    """Return the ratio of speeds that a row holds."""
     return Ratio(values["value"], values["low"], values["high"], values["before_ms"], values["after_ms"])
 
 
 def metrics_of(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Give metrics from what a row holds of them."""
+    """Return metrics from what a row holds of them."""
     return {k: Metric(**v) for k, v in rows.items()}
 
 
 def judged_of(row: Row) -> Judged:
-    """Give what the validation images said of a row."""
+    """Return what the validation images said of a row."""
     return Judged(metrics_of(row.metrics), metrics_of(row.drops), (), 0)
 
 

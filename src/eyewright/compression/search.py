@@ -191,7 +191,7 @@ class Search:
                     yield from self._structure(Structure(f"student-{student}", student=student))
 
     def _pruned(self) -> Iterator[Structure]:
-        """Give nets with fewer and fewer channels; where the activation is slow, also with one that is not."""
+        """Return nets with fewer and fewer channels; where the activation is slow, also with one that is not."""
         run = self.parent.run
         own = run is not None and not run.recipe.model.startswith("hf:") and ":" not in run.recipe.model
         slow = own and run is not None and slow_activation(run.net)
@@ -204,7 +204,7 @@ class Search:
                 yield Structure(f"{name}-relu", share=share, activation="relu")
 
     def _just_enough(self) -> Iterator[Structure]:
-        """Give nets that lack only the channels that 8 bits alone want to the gain that is asked for, if few."""
+        """Return nets that lack only the channels that 8 bits alone want to the gain that is asked for, if few."""
         row = self._rows.get("int8")
         if self.parent.run is None or row is None or row.state != "measured" or self.budget.losses(judged_of(row)):
             return
@@ -295,7 +295,7 @@ class Search:
         )
 
     def _half(self, name: str, structure: Structure) -> PixelNet:
-        """Give what a structure begins with: another one that lost fewer channels, pruned further."""
+        """Return what a structure begins with: another one that lost fewer channels, pruned further."""
         done = structure.share - 0.25
         further = 1 - (1 - structure.share) / (1 - done)
         net = self._structures[name][0].net
@@ -436,12 +436,12 @@ class Search:
         return not breaks
 
     def candidate(self, row: Row) -> Bundle:
-        """Give the model of a measured way."""
+        """Return the model of a measured way."""
         base = self.base_of(row)
         return candidate_bundle(base, self.precise_of(row), threads=self._threads)
 
     def precise_of(self, row: Row) -> Precise:
-        """Give the model file of a measured way.
+        """Return the model file of a measured way.
 
         Raises:
             CheckpointError: it is no longer in the folder.
@@ -462,7 +462,7 @@ class Search:
         return len(self._model)
 
     def base_of(self, row: Row) -> Bundle:
-        """Give the float bundle that a way was made from."""
+        """Return the float bundle that a way was made from."""
         if not row.structure:
             return self.parent.bundle
         if row.structure not in self._structures:
@@ -477,7 +477,7 @@ class Search:
         return self._structures[row.structure][1]
 
     def judge_held_out(self, row: Row) -> Judged:
-        """Give what the test images say of a way; the validation images where there are none."""
+        """Return what the test images say of a way; the validation images where there are none."""
         return (self._test or self._judge).compare(self.candidate(row))
 
     def _find_sensitivity(self) -> None:

@@ -43,7 +43,7 @@ def layer_sensitivity(
 
 
 def score_on_validation(parent: Parent) -> Callable[[PixelNet], float]:
-    """Give what gives a net's main metric on at most 128 validation images, evenly chosen, without exporting it."""
+    """Return a function that measures a net's main metric on at most 128 evenly chosen validation images."""
     from eyewright.training.loop import FitData, run_through
 
     data, preparation = parent.data.val, parent.bundle.preparation

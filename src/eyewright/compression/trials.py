@@ -178,13 +178,13 @@ class Precise:
 
 
 def feed_of(bundle: Bundle) -> Any:
-    """Give what turns prepared pixels into the model's input, where that is not ours."""
+    """Return a function that turns prepared pixels into the model's input, where that is not ours."""
     contract = bundle._contract
     return None if contract is None else contract.feed
 
 
 def candidate_bundle(base: Bundle, precise: Precise, *, threads: int | None = None) -> Bundle:
-    """Give a bundle that answers by another model file, without writing one."""
+    """Return a bundle that answers by another model file, without writing one."""
     manifest = base.manifest
     if precise.precision != "float32":
         file, precision, _ = PRECISIONS[precise.precision]
@@ -202,7 +202,7 @@ def make_precise(
     keep: Collection[str] = (),
     calibrated: Calibrated | None = None,
 ) -> Precise:
-    """Give a float model in another precision; for "int8" by the ranges whose answers stay nearest.
+    """Return a float model in another precision; for "int8" by the ranges whose answers stay nearest.
 
     Raises:
         RefusedError: the model has no such form.
@@ -245,7 +245,7 @@ def _answers(bundle: Bundle, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def reshaped(parent: Parent, structure: Structure, build_of: Callable[..., Builder]) -> PixelNet:
-    """Give the net of a structure before it has learnt.
+    """Return the net of a structure before it has learnt.
 
     Raises:
         RefusedError: this net cannot be taken apart so, or its weights are not known.
@@ -290,7 +290,7 @@ def without_channels(
 
 
 def slopes_of(parent: Parent) -> Callable[[PixelNet], None]:
-    """Give what leaves the gradients of the loss on training images in copies of one net; they are computed once."""
+    """Return a function that leaves gradients of the loss on training images in copies of one net, computed once."""
     losses = loss_on_training(parent)
     found: dict[str, torch.Tensor] = {}
 
@@ -313,7 +313,7 @@ def teaches_plainly(net: PixelNet) -> bool:
 
 
 def loss_on_training(parent: Parent) -> Callable[[PixelNet], Iterator[torch.Tensor]]:
-    """Give what gives a net's loss on some training images, a few at a time."""
+    """Return a function that returns a net's loss on some training images, a few at a time."""
     train = parent.data.train
     several = max(8, min(_LEARNT_FROM, _CALIBRATION_PIXELS // (parent.size_hw[0] * parent.size_hw[1])))
     chosen = np.unique(np.linspace(0, len(train) - 1, min(several, len(train))).astype(int))
@@ -494,7 +494,7 @@ def _step_for(parent: Parent, structure: Structure, teacher: Teacher | None) -> 
 
 
 def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Builder], folder: Path) -> bytes:
-    """Give the ONNX model of a structure that has not learnt: as fast and as large as it will be.
+    """Return the ONNX model of a structure that has not learnt: as fast and as large as it will be.
 
     Raises:
         RefusedError: the structure cannot be made or exported.
@@ -521,7 +521,7 @@ def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Bu
 
 
 def calibration_pixels(dataset: Dataset, bundle: Bundle) -> NDArray[np.uint8]:
-    """Give prepared images of a dataset, evenly chosen, at most 256, uint8 (n, H, W, C)."""
+    """Return prepared images of a dataset, evenly chosen, at most 256, uint8 (n, H, W, C)."""
     height, width = bundle.preparation.size_hw
     most = max(16, min(_CALIBRATION, _CALIBRATION_PIXELS // (height * width)))
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int))

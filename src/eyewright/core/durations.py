@@ -10,7 +10,7 @@ _MOST_S = 10 * 365 * 86_400
 
 
 def parse_duration_s(text: str | float | int) -> float:
-    """Give seconds from "90", "90s", "10m", "1.5h" or "1h30m"; numbers are seconds.
+    """Return seconds from "90", "90s", "10m", "1.5h" or "1h30m"; numbers are seconds.
 
     >>> parse_duration_s("1h30m"), parse_duration_s("45s"), parse_duration_s(20)
     (5400.0, 45.0, 20.0)

@@ -428,7 +428,7 @@ def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
 
 
 def reserve_space(descriptor: int, size: int) -> None:
-    """Give an open file `size` bytes on disk now.
+    """Return an open file `size` bytes on disk now.
 
     A memory-mapped file without them is killed by SIGBUS when the disk is full; this raises OSError instead.
     """

@@ -33,7 +33,7 @@ class LabelSpace:
         return len(self.names)
 
     def id(self, name: str) -> int:
-        """Give the id of `name`.
+        """Return the id of `name`.
 
         Raises:
             DatasetError: `name` is not one of ours; a near spelling is suggested.

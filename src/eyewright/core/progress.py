@@ -11,7 +11,7 @@ Progress = Callable[[int, str], None]
 
 @contextlib.contextmanager
 def track_progress(title: str, total: int | None, *, quiet: bool = False) -> Iterator[Progress]:
-    """Give `advance(steps, text)`; without a terminal it does nothing and costs nothing.
+    """Return `advance(steps, text)`; without a terminal it does nothing and costs nothing.
 
     >>> with track_progress("reading", 3, quiet=True) as advance:
     ...     advance(1, "")

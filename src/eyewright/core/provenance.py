@@ -13,7 +13,7 @@ _PACKAGES = ("eyewright", "numpy", "pillow", "onnxruntime", "torch", "onnx", "sc
 
 
 def describe_machine() -> dict[str, Any]:
-    """Give versions, processor, cores, memory in GiB, and the git commit of the working folder if there is one."""
+    """Return versions, processor, cores, memory in GiB, and the git commit of the working folder if there is one."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -24,7 +24,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Give processor, cores, memory in GiB and the kind of system."""
+    """Return processor, cores, memory in GiB and the kind of system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     return {
         "processor": _processor(),

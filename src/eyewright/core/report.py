@@ -79,6 +79,6 @@ class Report:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as plain JSON types, without NaN."""
+        """Return the report as plain JSON types, without NaN."""
         result: dict[str, Any] = to_jsonable(self)
         return result

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
-    """Give the random stream `names` of `seed`; other names give independent streams (PCG64).
+    """Return the random stream `names` of `seed`; other names give independent streams (PCG64).
 
     Adding a consumer therefore never changes what another one draws.
 

@@ -163,7 +163,7 @@ def _classes(dataset: Dataset) -> list[Finding]:
 
 
 def _held_in(dataset: Dataset, split: str) -> set[int]:
-    """Give the ids of the classes that a part holds."""
+    """Return the ids of the classes that a part holds."""
     part = dataset.part(split)  # type: ignore[arg-type]
     return {dataset.labels.id(name) for name, n in part.counts().items() if n}
 

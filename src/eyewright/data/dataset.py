@@ -104,7 +104,7 @@ class Dataset:
         return self.part("test")
 
     def part(self, split: SplitName) -> "Dataset":
-        """Give the samples of one split.
+        """Return the samples of one split.
 
         Raises:
             DatasetError: there are none.
@@ -115,11 +115,11 @@ class Dataset:
         return chosen
 
     def select(self, keep: Callable[[Sample], bool]) -> "Dataset":
-        """Give the samples for which `keep` holds; classes and their ids stay as they are."""
+        """Return the samples for which `keep` holds; classes and their ids stay as they are."""
         return replace(self, samples=tuple(s for s in self.samples if keep(s)))
 
     def with_samples(self, samples: Iterable[Sample], *notes: str) -> "Dataset":
-        """Give the dataset with other samples and further notes."""
+        """Return the dataset with other samples and further notes."""
         return replace(self, samples=tuple(samples), notes=(*self.notes, *notes))
 
     @property
@@ -155,7 +155,7 @@ class Dataset:
         return {name: int(n) for name, n in zip(self.labels.names, counts, strict=True)}
 
     def relabelled(self, labels: LabelSpace) -> "Dataset":
-        """Give the dataset with its marks in the classes of `labels`, joined by name.
+        """Return the dataset with its marks in the classes of `labels`, joined by name.
 
         Raises:
             DatasetError: it holds a class that `labels` does not.
@@ -167,12 +167,12 @@ class Dataset:
         return replace(self, samples=samples, labels=labels)
 
     def objects(self, index: int, size_hw: tuple[int, int]) -> "Objects":
-        """Give what is marked in one image of this size, in source pixels."""
+        """Return what is marked in one image of this size, in source pixels."""
         found: Objects = self.samples[index].target.in_pixels(size_hw)
         return found
 
     def mask(self, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """Give the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
+        """Return the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
 
         Raises:
             DatasetError: the mask has another size.
@@ -206,17 +206,17 @@ class Dataset:
         return frozenset(range(len(self.labels))) - frozenset(self.foreground)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Give the pixels of one sample, uint8 (H, W, 3) RGB."""
+        """Return the pixels of one sample, uint8 (H, W, 3) RGB."""
         return np.asarray(self.picture(index))
 
     def picture(self, index: int) -> Image.Image:
-        """Give the pixels of one sample as a Pillow picture in mode RGB, for `Preparation.apply`."""
+        """Return the pixels of one sample as a Pillow picture in mode RGB, for `Preparation.apply`."""
         name = self.samples[index].id
         with name_unreadable(name):
             return self.tree.picture(name)
 
     def content(self, index: int) -> bytes:
-        """Give the bytes that make one sample what it is: the file, or the array behind it."""
+        """Return the bytes that make one sample what it is: the file, or the array behind it."""
         return self.tree.content(self.samples[index].id)
 
     def describe(self) -> str:

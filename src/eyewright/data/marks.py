@@ -84,7 +84,7 @@ def audit_objects(dataset: "Dataset", scan: "Scan") -> list[Finding]:
 
 
 def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
-    """Give the objects that can be learnt from and measured against: corners in order, cut off at the image's edge,
+    """Return the objects that can be learnt from and measured against: corners in order, cut off at the image's edge,
     without boxes that have no area and without those that are there twice. Run lengths of another size than the image's
     are left out, and their box is kept.
 
@@ -176,7 +176,7 @@ def _audit_boxes(
 
 
 def _same_objects(boxes: NDArray[np.float64], labels: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Give pairs (first, later) of boxes of one class that overlap by 95 % or more; found by sorting, not by pairs."""
+    """Return pairs (first, later) of boxes of one class whose IoU is 95 % or more; found by sorting, not by pairs."""
     order = np.lexsort((np.round(boxes[:, 0]), labels))
     pairs = []
     for step in (1, 2, 3):

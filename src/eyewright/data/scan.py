@@ -144,7 +144,7 @@ def shares(chunk: range, threads: int) -> list[range]:
 
 
 def dataset_fingerprint(dataset: Dataset, scan: Scan) -> str:
-    """Give one SHA-256 over names, labels and contents; it changes if any of them does, and not with their order."""
+    """Return one SHA-256 over names, labels and contents; it changes if any of them does, and not with their order."""
     lines = sorted(
         f"{s.id}\0{target_text(dataset, s)}\0{r.digest}" for s, r in zip(dataset.samples, scan.records, strict=True)
     )

@@ -33,7 +33,7 @@ def group_samples(dataset: Dataset, scan: Scan | None, *, group_by: str | None =
 
 
 def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, group_by: str | None = None) -> Dataset:
-    """Give the dataset with every sample in train, val or test.
+    """Return the dataset with every sample in train, val or test.
 
     A split that comes with the data is kept. What is missing is taken from train: a dataset without a split is cut
     70/10/20, one without val gives a tenth of train to it, and one with train and val only uses its val as test (it
@@ -99,7 +99,7 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
 def fold_datasets(
     dataset: Dataset, k: int, *, scan: Scan | None = None, seed: int = 0, group_by: str | None = None
 ) -> list[Dataset]:
-    """Give `k` datasets for cross-validation: in each, another k-th of the images is test, an eighth of the rest val.
+    """Return `k` datasets for cross-validation: in each, another k-th of the images is test, an eighth of the rest val.
 
     Classes keep their shares in every fold; groups (`group_samples`) stay whole. A test part that came with the data
     is left out of all folds: it stays for the end.

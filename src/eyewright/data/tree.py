@@ -34,19 +34,19 @@ class Tree(Protocol):
     root: Path
 
     def names(self) -> tuple[str, ...]:
-        """Give the names of all files, sorted."""
+        """Return the names of all files, sorted."""
         ...
 
     def content(self, name: str) -> bytes:
-        """Give a file's bytes."""
+        """Return a file's bytes."""
         ...
 
     def picture(self, name: str) -> Image.Image:
-        """Give a file's pixels as a Pillow picture in mode RGB."""
+        """Return a file's pixels as a Pillow picture in mode RGB."""
         ...
 
     def folders(self) -> tuple[str, ...]:
-        """Give the names of folders that hold nothing: an empty class is a finding."""
+        """Return the names of folders that hold nothing: an empty class is a finding."""
         ...
 
 
@@ -156,7 +156,7 @@ class ArrayTree:
         return all(a.ndim == 3 for a in self._arrays.values())
 
     def pixels(self, names: Sequence[str]) -> NDArray[np.uint8]:
-        """Give several images of one part as one array, uint8 (n, H, W) or (n, H, W, 3)."""
+        """Return several images of one part as one array, uint8 (n, H, W) or (n, H, W, 3)."""
         return np.stack([self._pixels(name) for name in names])
 
     def _pixels(self, name: str) -> NDArray[np.uint8]:

@@ -83,7 +83,7 @@ class Bench:
     speedup: Mapping[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as plain JSON types."""
+        """Return everything as plain JSON types."""
         rounded = {k: v for k, v in asdict(self).items() if k not in ("rows", "quickest", "densest")}
         rows = [_rounded(r) for r in self.rows]
         return {**rounded, "rows": rows, "quickest": _rounded(self.quickest), "densest": _rounded(self.densest)}
@@ -204,7 +204,7 @@ def _timed(provider: str, threads: int, batch: int, times: NDArray[np.float64], 
 
 
 def whole_process(folder: Path) -> tuple[float, int]:
-    """Give the median seconds from the start of a process to its first answer, and the most memory in bytes it held.
+    """Return the median seconds from the start of a process to its first answer, and the most memory in bytes it held.
 
     Raises:
         BundleError: a process of its own cannot run the bundle.
@@ -227,7 +227,7 @@ def whole_process(folder: Path) -> tuple[float, int]:
 
 
 def _speedup(folder: Path, against: Path, seconds: float, now: Callable[[], float]) -> dict[str, float]:
-    """Give how many times faster this bundle answers one image than another, both with all cores."""
+    """Return how many times faster this bundle answers one image than another, both with all cores."""
     runs = []
     for place in (against, folder):
         manifest, content = read_verified(place)

@@ -116,7 +116,7 @@ def installed_targets() -> dict[str, Target]:
 
 
 def target_in(folder: Path) -> str | None:
-    """Give the kind of target that lies in `folder`, or nothing if none does; nothing is checked."""
+    """Return the kind of target that lies in `folder`, or nothing if none does; nothing is checked."""
     recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():

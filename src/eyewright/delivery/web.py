@@ -89,7 +89,7 @@ def _check(bundle: Bundle) -> None:
 
 
 def _contract(bundle: Bundle, model: str, size: int, webgpu: bool) -> dict[str, Any]:
-    """Give what the page must know: classes, preparation, tensors, operating points."""
+    """Return what the page must know: classes, preparation, tensors, operating points."""
     manifest = bundle.manifest
     points = bundle.thresholds
     return {
@@ -115,7 +115,7 @@ def web_session(data: Mapping[str, bytes]) -> Any:
 
 
 def find_runtime(given: Path | None = None) -> Path:
-    """Give a folder with onnxruntime-web's files: the given one, the one that was fetched before, or one from npm.
+    """Return a folder with onnxruntime-web's files: the given one, the one that was fetched before, or one from npm.
 
     npm's package is checked against the digest that is written down here before anything of it is used.
 

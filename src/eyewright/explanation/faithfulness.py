@@ -65,7 +65,7 @@ class Explanation:
     task: str = ""
 
     def overlay(self) -> NDArray[np.uint8]:
-        """Give the heat over the pixels that the model saw, uint8 (h, w, 3), with the box that is explained."""
+        """Return the heat over the pixels that the model saw, uint8 (h, w, 3), with the box that is explained."""
         image = np.repeat(self.pixels, 3, axis=2) if self.pixels.shape[2] == 1 else self.pixels
         shown = overlay_heatmap(image, self.heat)
         if self.box is None:
@@ -75,7 +75,7 @@ class Explanation:
         return draw_objects(shown, self.box[None], [f"{self.label} {self.score:.0%}"], np.array([0]))
 
     def to_json(self) -> dict[str, Any]:
-        """Give the facts, without the arrays."""
+        """Return the facts, without the arrays."""
         return {
             "source": self.source,
             "label": self.label,
@@ -120,7 +120,7 @@ def judge_faithfulness(
 
 
 def rank_correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
-    """Give Spearman's correlation of two maps of one shape, in [-1, 1]; 0 if one of them is constant.
+    """Return Spearman's correlation of two maps of one shape, in [-1, 1]; 0 if one of them is constant.
 
     >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.0, 0.1, 0.2]))
     1.0
@@ -141,7 +141,7 @@ def _scores(
     heat: NDArray[np.floating[Any]],
     target: Explained,
 ) -> tuple[float, float]:
-    """Give the mean score while pixels go, and the mean score while they come."""
+    """Return the mean score while pixels go, and the mean score while they come."""
     order = np.argsort(-heat.ravel(), kind="stable")
     whole, without = (a.reshape(-1, pixels.shape[2]) for a in (pixels, blurred))
     batch = np.concatenate([np.repeat(whole[None], _STEPS, axis=0), np.repeat(without[None], _STEPS, axis=0)])
@@ -154,7 +154,7 @@ def _scores(
 
 
 def _blur(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give little more than the mean colour: a milder blur would leave a model that goes by colour unmoved."""
+    """Return little more than the mean colour: a milder blur would leave a model that goes by colour unmoved."""
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(max(pixels.shape[:2]) / 2)))
     return soft.reshape(pixels.shape)

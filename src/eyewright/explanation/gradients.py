@@ -15,7 +15,7 @@ from eyewright.nets.pixels import PixelNet
 
 
 def grad_cam(net: PixelNet, pixels: NDArray[np.uint8], target: int) -> NDArray[np.float32]:
-    """Give Grad-CAM's heat (Selvaraju et al. 2017) at the last convolution, float32 (h, w) in [0, 1].
+    """Return Grad-CAM's heat (Selvaraju et al. 2017) at the last convolution, float32 (h, w) in [0, 1].
 
     `pixels` is one prepared image, uint8 (h, w, C).
 
@@ -37,7 +37,7 @@ def grad_cam(net: PixelNet, pixels: NDArray[np.uint8], target: int) -> NDArray[n
 def integrated_gradients(
     net: PixelNet, pixels: NDArray[np.uint8], target: int, *, steps: int = 32
 ) -> NDArray[np.float32]:
-    """Give integrated gradients (Sundararajan et al. 2017) from the mean colour, float32 (h, w) in [0, 1].
+    """Return integrated gradients (Sundararajan et al. 2017) from the mean colour, float32 (h, w) in [0, 1].
 
     The channels' attributions are summed, what speaks against the class is cut off, and the map is smoothed over
     three pixels, since single pixels are noise to the eye.

@@ -106,7 +106,7 @@ def _inside(
 
 
 def _shuffled(predictor: Predictor, net: Any, seed: int) -> Any:
-    """Give the predictor of a net that has learnt nothing: each weight tensor's numbers in another order."""
+    """Return the predictor of a net that has learnt nothing: each weight tensor's numbers in another order."""
     import copy
 
     import torch

@@ -13,7 +13,7 @@ _CHUNK = 64
 
 
 def occlusion(predictor: Predictor, pixels: NDArray[np.uint8], target: Explained) -> NDArray[np.float32]:
-    """Give the heat, float32 (h, w) in [0, 1], for one prepared image, uint8 (h, w, C).
+    """Return the heat, float32 (h, w) in [0, 1], for one prepared image, uint8 (h, w, C).
 
     A window of a quarter of the side slides over a 16x16 grid of positions; a pixel's heat is the mean fall of the
     target's score over the windows that covered it. Where covering raises the score, the heat is 0.

@@ -24,7 +24,7 @@ def rise(
     seed: int = 0,
     n_masks: int = 1000,
 ) -> list[NDArray[np.float32]]:
-    """Give the heat, float32 (h, w) in [0, 1], of each target for one prepared image, uint8 (h, w, C).
+    """Return the heat, float32 (h, w) in [0, 1], of each target for one prepared image, uint8 (h, w, C).
 
     The targets of an image share its masks: what is run for one is run for all. `n_masks` soft masks of as
     many cells a side as the targets want, each cell kept with a chance of 0.5, moved by a random part of a cell, dim

@@ -14,7 +14,7 @@ from eyewright.nets.pixels import PixelNet
 
 
 def attention_rollout(net: PixelNet, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give the heat, float32 (h, w) in [0, 1], for one prepared image, uint8 (h, w, C) (Abnar & Zuidema 2020).
+    """Return the heat, float32 (h, w) in [0, 1], for one prepared image, uint8 (h, w, C) (Abnar & Zuidema 2020).
 
     Heads are averaged, the identity is added for the way around each layer, rows are made to sum to 1, and the
     layers' matrices are multiplied. The row of the class token over the patches is the map. It says where the net
@@ -44,7 +44,7 @@ def attention_rollout(net: PixelNet, pixels: NDArray[np.uint8]) -> NDArray[np.fl
 
 
 def _rolled(layers: list[Tensor]) -> Tensor:
-    """Give how much of every token's first-layer value reaches the class token; layers are (heads, T, T).
+    """Return how much of every token's first-layer value reaches the class token; layers are (heads, T, T).
 
     >>> half = torch.full((1, 2, 2), 0.5, dtype=torch.float64)
     >>> _rolled([half]).tolist()

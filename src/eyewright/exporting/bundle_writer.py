@@ -248,7 +248,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _tensors(predictor: Predictor) -> dict[str, Any]:
-    """Give the contract: names, types, shapes and ranges of what the model takes and gives."""
+    """Return the contract: names, types, shapes and ranges of what the model takes and gives."""
     preparation = predictor.preparation
     height, width = preparation.size_hw
     shape = ["N", height, width, preparation.channels]

@@ -18,7 +18,7 @@ _LIMITS = "It was measured on images like those it was trained on; on others exp
 
 
 def model_card(manifest: Manifest) -> str:
-    """Give the card as Markdown: what the model does, how good it is, how to use it, where it comes from."""
+    """Return the card as Markdown: what the model does, how good it is, how to use it, where it comes from."""
     about = manifest.provenance
     data = about.get("dataset") or {}
     task = task_of(manifest.task)

@@ -96,7 +96,7 @@ class ExecutorchSession:
         self._has_run = False
 
     def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], options: Any = None) -> list[NDArray[Any]]:
-        """Give the outputs, in the order of the task."""
+        """Return the outputs, in the order of the task."""
         (pixels,) = feeds.values()
         rows = [self._one(pixels[i : i + 1]) for i in range(len(pixels))]
         return [np.concatenate(parts) for parts in zip(*rows, strict=True)]

@@ -74,7 +74,7 @@ class ProgramSession:
         self._module = module
 
     def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], options: Any = None) -> list[NDArray[Any]]:
-        """Give the outputs, in the order of the task."""
+        """Return the outputs, in the order of the task."""
         (pixels,) = feeds.values()
         # A program of an open batch does not take one image alone where it was made from two.
         alone = len(pixels) == 1

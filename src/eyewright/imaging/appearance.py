@@ -35,7 +35,7 @@ _ROWS = 64
 
 
 def appearance(pixels: NDArray[np.uint8], placement: "Placement") -> NDArray[np.float32]:
-    """Give what one prepared image, uint8 (h, w, C), looks like: float32 (LOOK,).
+    """Return what one prepared image, uint8 (h, w, C), looks like: float32 (LOOK,).
 
     First the `TRAITS`: mean and spread of the luma (0-255), the logarithm of its mean absolute Laplacian (sharpness),
     of the noise after Immerkaer (1996), and of how much of the gradient survives halving the size (detail), the share
@@ -83,7 +83,7 @@ def appearance(pixels: NDArray[np.uint8], placement: "Placement") -> NDArray[np.
 
 
 def covered(pixels: NDArray[Any], placement: "Placement") -> NDArray[Any]:
-    """Give the part of the prepared pixels, (h, w, …), that shows the image."""
+    """Return the part of the prepared pixels, (h, w, …), that shows the image."""
     ends = []
     for axis in (0, 1):
         start = placement.offset_yx[axis]
@@ -94,7 +94,7 @@ def covered(pixels: NDArray[Any], placement: "Placement") -> NDArray[Any]:
 
 
 def _grain(grey: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
-    """Give the mean absolute Laplacian, the noise, and how much neighbours differ at three sizes.
+    """Return the mean absolute Laplacian, the noise, and how much neighbours differ at three sizes.
 
     Of large images a few bands of rows tell as much as all of them, in a fraction of the time.
     """

@@ -96,7 +96,7 @@ def bmff_brand(data: bytes) -> str | None:
 
 
 def heif_size(data: bytes) -> tuple[tuple[int, int], int]:
-    """Give the largest spatial extent that any item claims (ISO/IEC 23008-12, 6.5.3), and how many boxes were met."""
+    """Return the largest spatial extent that any item claims (ISO/IEC 23008-12, 6.5.3), and how many boxes were met."""
     largest, n = (0, 0), 0
     for kind, start, end in _boxes(data, 0, len(data)):
         n += 1
@@ -203,7 +203,7 @@ def looks_like_ico(data: bytes) -> bool:
 
 
 def ico_size(data: bytes) -> tuple[int, int]:
-    """Give the largest size that an entry or the picture inside it claims: the two need not agree."""
+    """Return the largest size that an entry or the picture inside it claims: the two need not agree."""
     (count,) = struct.unpack_from("<H", data, 4)
     largest = (0, 0)
     for k in range(count):

@@ -34,7 +34,7 @@ DECODER_ERRORS = (
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Give the EXIF orientation, 1 (upright) to 8; broken metadata says nothing about the pixels."""
+    """Return the EXIF orientation, 1 (upright) to 8; broken metadata says nothing about the pixels."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except DECODER_ERRORS:
@@ -68,7 +68,7 @@ def turn_array(pixels: NDArray[np.generic], orientation: int) -> NDArray[np.gene
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Give a picture as 8-bit sRGB: colour-managed, its palette looked up, transparency over white.
+    """Return a picture as 8-bit sRGB: colour-managed, its palette looked up, transparency over white.
 
     16-bit grey gives its high byte; what has no stated range (float, 32-bit integers) is refused.
 
@@ -102,7 +102,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def deep_array(image: Image.Image, format: str) -> NDArray[np.uint16] | NDArray[np.float32] | None:
-    """Give grey that holds more than 8 bits as it is, (H, W, 3), and None for the rest."""
+    """Return grey that holds more than 8 bits as it is, (H, W, 3), and None for the rest."""
     if image.mode.startswith("I;16") or (image.mode == "I" and format in ("PNM", "PNG")):
         # Pillow scales a PNM of any maximum to 16 bits.
         return np.repeat(np.asarray(image).astype(np.uint16)[..., None], 3, axis=2)

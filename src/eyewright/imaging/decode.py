@@ -203,7 +203,7 @@ def _decoded(
 
 @_guarded
 def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) -> bytes | None:
-    """Give the ICC profile of an image file, None where there is none.
+    """Return the ICC profile of an image file, None where there is none.
 
     >>> read_profile(_example_png()) is None
     True

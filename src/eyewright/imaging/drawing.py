@@ -13,7 +13,7 @@ _BACKGROUND = frozenset({"background", "_background_", "__background__"})
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
-    """Give the colour of a class or track: hues by the golden angle, so that any few numbers in a row lie far apart.
+    """Return the colour of a class or track: hues by the golden angle, so that any few numbers in a row lie far apart.
 
     >>> colour_of(0) != colour_of(1)
     True
@@ -31,7 +31,7 @@ def draw_objects(
     masks: NDArray[np.bool_] | None = None,
     dashed: bool = False,
 ) -> NDArray[np.uint8]:
-    """Give a copy of the image, uint8 (H, W, 3), with boxes (n, 4), their texts, and masks (n, H, W) if there are any.
+    """Return a copy of the image, uint8 (H, W, 3), with boxes (n, 4), their texts and any masks (n, H, W).
 
     Lines and letters grow with the image. A text lies above its box, and inside it where there is no room; it is left
     out where boxes are smaller than letters. `dashed` tells the truth from what was found.
@@ -86,7 +86,7 @@ def _dashed_box(
 def draw_classes(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], names: Sequence[str], *, strength: float = 0.5
 ) -> NDArray[np.uint8]:
-    """Give the image, uint8 (H, W, 3), with classes (H, W) coloured, outlined, and named on a strip below it.
+    """Return the image, uint8 (H, W, 3), with classes (H, W) coloured, outlined, and named on a strip below it.
 
     The background and what counts for nothing (255) stay as they are.
     """
@@ -122,7 +122,7 @@ def draw_classes(
 
 
 def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Give the pixels of a region that have a neighbour by an edge outside it."""
+    """Return the pixels of a region that have a neighbour by an edge outside it."""
     inner = inside.copy()
     inner[1:] &= inside[:-1]
     inner[:-1] &= inside[1:]

@@ -94,7 +94,7 @@ def write_image(path: str | Path, image: NDArray[Any], *, quality: float = 90) -
 
 
 def extension_of(format: str) -> str:
-    """Give the usual extension of a format.
+    """Return the usual extension of a format.
 
     >>> extension_of("JPEG")
     '.jpg'
@@ -103,7 +103,7 @@ def extension_of(format: str) -> str:
 
 
 def data_uri(image: NDArray[np.uint8], *, format: str = "WEBP", quality: int = 80) -> str:
-    """Give an image as a `data:` address, so that a page needs no second file."""
+    """Return an image as a `data:` address, so that a page needs no second file."""
     coded = base64.b64encode(encode_image(image, format=format, quality=quality)).decode("ascii")
     return f"data:image/{format.lower()};base64,{coded}"
 

@@ -75,7 +75,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """Give what `data` claims to be.
+    """Return what `data` claims to be.
 
     >>> read_header(b"GIF89a" + struct.pack("<HH", 7, 5) + b"rest").size_hw
     (5, 7)

@@ -24,7 +24,7 @@ _STOPS = np.array(
 
 
 def colour_map(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Give colours, uint8 (H, W, 3), for values in [0, 1], (H, W); values outside are clipped."""
+    """Return colours, uint8 (H, W, 3), for values in [0, 1], (H, W); values outside are clipped."""
     at = np.clip(values, 0.0, 1.0) * (len(_STOPS) - 1)
     low = np.minimum(at.astype(np.int64), len(_STOPS) - 2)
     part = (at - low)[..., None]
@@ -50,7 +50,7 @@ def overlay_heatmap(
 
 
 def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Give the image, uint8 (H, W, 3), with its longer side at `side` pixels; small ones are enlarged in whole steps.
+    """Return the image, uint8 (H, W, 3), with its longer side at `side` pixels; small ones are enlarged in whole steps.
 
     Enlarging keeps hard pixel edges: a person should see that the model saw 8x8 pixels.
     """
@@ -66,7 +66,7 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """Give the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened."""
+    """Return the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened."""
     width = max(image.shape[1], 120)
     size = int(np.clip(width / 16, 12, 48))
     font = ImageFont.load_default(size)

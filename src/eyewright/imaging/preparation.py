@@ -136,7 +136,7 @@ class Preparation:
         return pixels, self.place(source_hw)
 
     def place(self, source_hw: tuple[int, int]) -> Placement:
-        """Give where an image of this size comes to lie, without an image.
+        """Return where an image of this size comes to lie, without an image.
 
         >>> Preparation((4, 4), fit="letterbox").place((2, 4)).offset_yx
         (1.0, 0.0)
@@ -169,7 +169,7 @@ class Preparation:
         return out
 
     def _centre(self, source_hw: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Give the resized size before the cut, and the row and column the cut begins at."""
+        """Return the resized size before the cut, and the row and column the cut begins at."""
         assert self.inner is not None
         height, width = source_hw
         if self.fit == "stretch":
@@ -192,7 +192,7 @@ class Preparation:
     def _geometry(
         self, source_hw: tuple[int, int]
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float, float, float] | None]:
-        """Give the resized size, where it goes in the canvas, and the part of the source it is taken from."""
+        """Return the resized size, where it goes in the canvas, and the part of the source it is taken from."""
         height, width = source_hw
         target_h, target_w = self.size_hw
         if self.fit == "stretch":
@@ -217,7 +217,7 @@ class Preparation:
         return np.stack([p for p, _ in done]) if done else empty, tuple(q for _, q in done)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the value as plain JSON types."""
+        """Return the value as plain JSON types."""
         found = {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
         del found["steps"]
         return {**found, "steps": _checked_steps(self.steps).to_json()} if self.steps else found

@@ -22,7 +22,7 @@ _MOST_RUNS = 50_000_000
 
 
 def fill_polygons(polygons: Sequence[NDArray[np.floating[Any]]], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Give the pixels whose centres lie in any of the polygons, each (k, 2) in x, y; bool (H, W).
+    """Return the pixels whose centres lie in any of the polygons, each (k, 2) in x, y; bool (H, W).
 
     A polygon that crosses itself is filled by the even-odd rule. Points outside the image are allowed.
 
@@ -57,7 +57,7 @@ def fill_polygons(polygons: Sequence[NDArray[np.floating[Any]]], size_hw: tuple[
 
 
 def parse_counts(text: str) -> NDArray[np.int64]:
-    """Give the run lengths of COCO's compressed form: 5 bits a character, differences from the third run on.
+    """Return the run lengths of COCO's compressed form: 5 bits a character, differences from the third run on.
 
     >>> parse_counts("13").tolist()
     [1, 3]
@@ -85,7 +85,7 @@ def parse_counts(text: str) -> NDArray[np.int64]:
 
 
 def pack_counts(counts: Sequence[int]) -> str:
-    """Give the compressed form of run lengths; `parse_counts` reads it.
+    """Return the compressed form of run lengths; `parse_counts` reads it.
 
     >>> pack_counts([1, 3])
     '13'
@@ -104,7 +104,7 @@ def pack_counts(counts: Sequence[int]) -> str:
 
 
 def encode_counts(mask: NDArray[np.bool_]) -> list[int]:
-    """Give the run lengths of a mask (H, W), column by column, beginning with zeros.
+    """Return the run lengths of a mask (H, W), column by column, beginning with zeros.
 
     >>> encode_counts(np.array([[0, 1], [1, 1]], bool))
     [1, 3]
@@ -116,7 +116,7 @@ def encode_counts(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Give the mask (H, W) of run lengths.
+    """Return the mask (H, W) of run lengths.
 
     Raises:
         DatasetError: they do not make up the image.
@@ -132,7 +132,7 @@ def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArra
 
 
 def read_counts(counts: NDArray[np.int64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give rows and columns that suffice for the box around run lengths, without making the mask."""
+    """Return rows and columns that suffice for the box around run lengths, without making the mask."""
     ends = np.cumsum(counts)
     starts = ends - counts
     shown = (np.arange(len(counts)) % 2 == 1) & (counts > 0)
@@ -148,7 +148,7 @@ def read_counts(counts: NDArray[np.int64], height: int) -> tuple[NDArray[np.int6
 
 
 def trace_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Give the outer outlines of a mask as polygons (k, 2) in x, y along the pixels' edges.
+    """Return the outer outlines of a mask as polygons (k, 2) in x, y along the pixels' edges.
 
     Filled again by `fill_polygons` they give the mask back, but for holes, which polygons do not have.
 
@@ -177,7 +177,7 @@ def trace_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
 
 
 def _directed_edges(mask: NDArray[np.bool_]) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Give the unit edges between mask and rest by their start, with the mask to the right (clockwise outside)."""
+    """Return the unit edges between mask and rest by their start, with the mask to the right (clockwise outside)."""
     padded = np.pad(mask, 1)
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
     inner, above, below = padded[1:-1, 1:-1], padded[:-2, 1:-1], padded[2:, 1:-1]

@@ -118,7 +118,7 @@ class BoxLearning:
         self.objective = body.objective if hasattr(body, "objective") else DetectionObjective(body.points, body.strides)
 
     def condense(self, outputs: Any, targets: Any) -> NDArray[np.float32]:
-        """Give the surest 100 objects of each image, float32 (n, 100, 6): box, score, class id; -1 for none."""
+        """Return each image's 100 most confident objects, float32 (n, 100, 6): box, score, class id; -1 for none."""
         boxes, scores = (t.cpu().numpy() for t in self._answers.boxes_and_scores(outputs, self._size_hw))
         kept = np.full((len(boxes), _KEPT, 6), -1, np.float32)
         for i, (box, score) in enumerate(zip(boxes, scores, strict=True)):

@@ -294,7 +294,7 @@ def known_images(owner: "Run | Bundle | None") -> set[str]:
 
 
 def fingerprint_of(dataset: "Dataset", *, quiet: bool) -> str:
-    """Give the fingerprint of a dataset, as its runs and bundles keep it."""
+    """Return the fingerprint of a dataset, as its runs and bundles keep it."""
     from eyewright.data import dataset_fingerprint
 
     return dataset_fingerprint(dataset, scan_of(dataset, quiet=quiet))

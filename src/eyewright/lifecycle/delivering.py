@@ -130,7 +130,7 @@ def _write_pipeline(bundle: "Bundle", model: bytes, stage: Path) -> dict[str, An
 
 
 def _layers_of() -> Any:
-    """Give what names the layers of an operator, where the workshop is installed."""
+    """Return a function that names the layers of an operator, where the workshop is installed."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None or find_spec("onnx") is None:
@@ -164,7 +164,7 @@ def _write_weights(to: str, bundle: "Bundle", stage: Path) -> dict[str, Any]:
 
 
 def _images(model: Path, data: PathLike | None, bundle: "Bundle") -> Any:
-    """Give the images that parity is tried on, if any others than the golden ones are known."""
+    """Return the images that parity is tried on, if any others than the golden ones are known."""
     if data is not None:
         dataset = load_dataset(data, task=bundle.task_name)
         return dataset.val if "val" in dataset.splits else dataset

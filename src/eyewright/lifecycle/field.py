@@ -136,7 +136,7 @@ def _reference(folder: str, digest: str) -> Mapping[str, Any]:
 
 
 def monitor_status(home: "PathLike" = DEFAULT_HOME, *, log: str | None = None) -> dict[str, Any]:
-    """Give what the log says of every model in it: counts, labels, latency, feedback, drift; and the aliases."""
+    """Return what the log says of every model in it: counts, labels, latency, feedback, drift; and the aliases."""
     from eyewright.monitoring import History
     from eyewright.monitoring.summary import summarise_model
 
@@ -198,7 +198,7 @@ def drift(
 
 
 def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
-    """Give images as the numbers that drift is tested on."""
+    """Return images as the numbers that drift is tested on."""
     from eyewright.imaging.appearance import appearance
     from eyewright.imaging.sources import iter_images
     from eyewright.monitoring import Sample
@@ -481,7 +481,7 @@ def rollback(*, home: "PathLike" = DEFAULT_HOME, require_signature: "PathLike | 
 
 
 def history(*, home: "PathLike" = DEFAULT_HOME) -> "list[Event]":
-    """Give every change of champion and challenger, oldest first; a history that was changed is refused."""
+    """Return every change of champion and challenger, oldest first; a history that was changed is refused."""
     from eyewright.monitoring import History
 
     return History(Path(home)).events()
@@ -497,5 +497,5 @@ def _store(home: "PathLike", log: str | None) -> Any:
 
 
 def shown_time(seconds: float) -> str:
-    """Give a time as people read it, UTC."""
+    """Return a time as people read it, UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))

@@ -33,7 +33,7 @@ PathLike = str | Path
 
 
 def models() -> dict[str, str]:
-    """Give the networks there are: name → what it is."""
+    """Return the networks there are: name → what it is."""
     from eyewright.catalog import MODELS
 
     published = {"hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer)"}
@@ -45,7 +45,7 @@ def models() -> dict[str, str]:
 
 
 def formats() -> dict[str, dict[str, str]]:
-    """Give what can be read: dataset formats and image formats."""
+    """Return what can be read: dataset formats and image formats."""
     from eyewright.data import DATASET_FORMATS
     from eyewright.data.readers.annotated import installed_readers
     from eyewright.imaging import FORMATS
@@ -57,7 +57,7 @@ def formats() -> dict[str, dict[str, str]]:
 
 
 def info() -> dict[str, Any]:
-    """Give versions and hardware."""
+    """Return versions and hardware."""
     from eyewright.core.provenance import describe_machine
 
     return describe_machine()
@@ -77,7 +77,7 @@ def load_run(folder: PathLike) -> "Run":
 
 
 def load_model(model: Any) -> "tuple[Any, Run | None]":
-    """Give the Predictor behind a bundle, a run or the path of either, and the run if it is one.
+    """Return the Predictor behind a bundle, a run or the path of either, and the run if it is one.
 
     Raises:
         CheckpointError, BundleError: nothing that can be used is there.
@@ -127,7 +127,7 @@ def recipe_of(
 
 
 def asked_of(recipe: "Recipe") -> dict[str, Any]:
-    """Give what a recipe says of how the data is to be read."""
+    """Return what a recipe says of how the data is to be read."""
     return {"task": recipe.task, "seed": recipe.seed}
 
 
@@ -140,7 +140,7 @@ def check_model(name: str, task: str) -> None:
 
 
 def free_folder(parent: Path, name: str) -> Path:
-    """Give `parent/name`, or `name-2` and so on where that is taken."""
+    """Return `parent/name`, or `name-2` and so on where that is taken."""
 
     def candidates() -> Iterator[Path]:
         yield parent / name

@@ -202,7 +202,7 @@ def train_on(
 
 
 def _weights_in(place: Path) -> Path:
-    """Give the file of weights in a bundle, a run folder, or a file itself."""
+    """Return the file of weights in a bundle, a run folder, or a file itself."""
     for path in (place, place / "model.safetensors", place / "checkpoints" / "best" / "model.safetensors"):
         if path.is_file():
             return path

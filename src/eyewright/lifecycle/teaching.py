@@ -47,7 +47,7 @@ def teacher_for(teacher: Any, task: str, labels: "LabelSpace", preparation: Any 
 
 
 def _published(name: str, task: str) -> Any:
-    """Give a published model as it is, with the classes it was published with."""
+    """Return a published model as it is, with the classes it was published with."""
     from eyewright.core.labels import LabelSpace
     from eyewright.nets.hub import hub_builder
     from eyewright.nets.pixels import PixelNet

@@ -38,7 +38,7 @@ _BOUNDS = {"kappa": (-1.0, 1.0), "log_loss": (0.0, math.inf), "brier": (0.0, 2.0
 
 
 def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the score interval of a proportion (Wilson 1927); it stays honest at 0 and n of n.
+    """Return the score interval of a proportion (Wilson 1927); it stays honest at 0 and n of n.
 
     >>> low, high = wilson_interval(50, 50)
     >>> round(low, 4), high
@@ -56,7 +56,7 @@ def wilson_interval(successes: float, n: int, *, confidence: float = 0.95) -> tu
 
 
 def percentile_interval(replicates: NDArray[np.float64], *, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the percentile interval of bootstrap replicates (Efron 1979), leaving out those that are not defined."""
+    """Return the percentile interval of bootstrap replicates (Efron 1979), leaving out those that are not defined."""
     finite = replicates[np.isfinite(replicates)]
     if not len(finite):
         return math.nan, math.nan
@@ -263,7 +263,7 @@ class ClassNumbers:
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
-    """Give the two-sided p-value that two models are equally often right (McNemar 1947, exact binomial form).
+    """Return the two-sided p-value that two models are equally often right (McNemar 1947, exact binomial form).
 
     `only_a` counts the images that only the first got right, `only_b` those that only the second did.
 
@@ -281,7 +281,7 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
 
 
 def fisher_less(right_a: int, n_a: int, right_b: int, n_b: int) -> float:
-    """Give the one-sided p-value that group A is right no less often than group B (Fisher's exact test, 1922).
+    """Return the one-sided p-value that group A is right no less often than group B (Fisher's exact test, 1922).
 
     >>> round(fisher_less(2, 10, 9, 10), 4)
     0.0027
@@ -307,7 +307,7 @@ def paired_differences(
     confidence: float = 0.95,
     groups: NDArray[Any] | None = None,
 ) -> dict[str, Metric]:
-    """Give B minus A for every metric of counts and scores, with the paired bootstrap interval.
+    """Return B minus A for every metric of counts and scores, with the paired bootstrap interval.
 
     Both models are measured on the same resamples, so that what is hard for both cancels out.
     """
@@ -331,7 +331,7 @@ def paired_differences(
 
 
 def _weighted_ap(true: NDArray[np.int64], scores: NDArray[np.float64], weights: NDArray[np.float64]) -> Any:
-    """Give the average precision for every row of sample weights, (B, N) -> (B,)."""
+    """Return the average precision for every row of sample weights, (B, N) -> (B,)."""
     total = np.zeros(len(weights))
     classes = np.zeros(len(weights))
     for k in range(scores.shape[1]):

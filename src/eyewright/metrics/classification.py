@@ -57,14 +57,14 @@ class Margins(NamedTuple):
 
 
 def margins(confusion: "NDArray[Any] | Margins") -> Margins:
-    """Give the margins of a confusion matrix, (..., C, C); margins are given back as they are."""
+    """Return the margins of a confusion matrix, (..., C, C); margins are given back as they are."""
     if isinstance(confusion, Margins):
         return confusion
     return Margins(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2))
 
 
 def accuracy(confusion: NDArray[Any] | Margins) -> Any:
-    """Give the share of right answers. `confusion` is (..., C, C) or its margins; leading axes are kept.
+    """Return the share of right answers. `confusion` is (..., C, C) or its margins; leading axes are kept.
 
     >>> float(accuracy(np.array([[1, 1], [0, 1]])))
     0.6666666666666666
@@ -74,14 +74,14 @@ def accuracy(confusion: NDArray[Any] | Margins) -> Any:
 
 
 def balanced_accuracy(confusion: NDArray[Any] | Margins) -> Any:
-    """Give the mean recall over the classes that occur in the truth. `confusion` is as for `accuracy`."""
+    """Return the mean recall over the classes that occur in the truth. `confusion` is as for `accuracy`."""
     m = margins(confusion)
     present = m.truth > 0
     return _ratio(np.where(present, _ratio(m.right, m.truth), 0.0).sum(-1), present.sum(-1))
 
 
 def precision_recall_f1(confusion: NDArray[Any] | Margins, *, average: Average | None = None) -> PrecisionRecallF1:
-    """Give precision, recall and F1 per class, (..., C), or averaged, (...).
+    """Return precision, recall and F1 per class, (..., C), or averaged, (...).
 
     A class that was never predicted has precision 0, one that never occurs recall 0, as scikit-learn's
     `zero_division=0`. "macro" is the mean over classes that occur in the truth or the prediction, "weighted" weighs
@@ -102,7 +102,7 @@ def precision_recall_f1(confusion: NDArray[Any] | Margins, *, average: Average |
 
 
 def cohen_kappa(confusion: NDArray[Any] | Margins) -> Any:
-    """Give Cohen's kappa (1960): agreement beyond chance; 1 is perfect, 0 chance. `confusion` as for `accuracy`."""
+    """Return Cohen's kappa (1960): agreement beyond chance; 1 is perfect, 0 chance. `confusion` as for `accuracy`."""
     right, truth, answers = margins(confusion)
     total = truth.sum(-1).astype(np.float64)
     chance = _ratio((truth * answers).sum(-1), total * total)
@@ -110,12 +110,12 @@ def cohen_kappa(confusion: NDArray[Any] | Margins) -> Any:
 
 
 def log_loss(true: Labels, scores: Floats) -> float:
-    """Give the mean negative log-likelihood in nats; scores are clipped to the type's epsilon as scikit-learn does."""
+    """Return the mean negative log-likelihood in nats; scores are clipped at epsilon, as in scikit-learn."""
     return float(log_losses(true, scores).mean())
 
 
 def log_losses(true: Labels, scores: Floats) -> Floats:
-    """Give the negative log-likelihood of every sample in nats, (N,)."""
+    """Return the negative log-likelihood of every sample in nats, (N,)."""
     eps = np.finfo(np.float64).eps
     p = np.asarray(scores, dtype=np.float64)
     p = p / p.sum(1, keepdims=True)
@@ -124,14 +124,14 @@ def log_losses(true: Labels, scores: Floats) -> Floats:
 
 
 def brier_score(true: Labels, scores: Floats) -> float:
-    """Give the mean squared distance between scores and the one-hot truth, summed over classes (Brier 1950), 0 to 2."""
+    """Return the mean squared error of scores and one-hot truth, summed over classes (Brier 1950), in [0, 2]."""
     error = np.array(scores, dtype=np.float64)
     error[np.arange(len(true)), true] -= 1
     return float((error**2).sum(1).mean())
 
 
 def roc_curve(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats, Floats]:
-    """Give false-positive rate, true-positive rate and threshold, from (0, 0) to (1, 1), one point a distinct score."""
+    """Return false-positive rate, true-positive rate and threshold, from (0, 0) to (1, 1), a point a score."""
     hits, misses, thresholds = _cumulative(positive, score)
     tpr = _ratio(np.r_[0, hits], hits[-1] if len(hits) else 0)
     fpr = _ratio(np.r_[0, misses], misses[-1] if len(misses) else 0)
@@ -139,7 +139,7 @@ def roc_curve(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats, Float
 
 
 def roc_auc(true: Labels, scores: Floats) -> float:
-    """Give the area under the ROC curve; over several classes the mean of one-against-rest over those present.
+    """Return the area under the ROC curve; over several classes the mean of one-against-rest over those present.
 
     NaN unless at least two classes occur in the truth.
     """
@@ -147,13 +147,13 @@ def roc_auc(true: Labels, scores: Floats) -> float:
 
 
 def precision_recall_curve(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats, Floats]:
-    """Give precision, recall and threshold at every distinct score, from the highest threshold down."""
+    """Return precision, recall and threshold at every distinct score, from the highest threshold down."""
     hits, misses, thresholds = _cumulative(positive, score)
     return _ratio(hits, hits + misses), _ratio(hits, hits[-1] if len(hits) else 0), thresholds
 
 
 def average_precision(true: Labels, scores: Floats) -> float:
-    """Give average precision (sum of precision x recall step), the mean of one-against-rest over classes present."""
+    """Return average precision (sum of precision x recall step), the mean of one-against-rest over classes present."""
     values = []
     for k in np.unique(true):
         precision, recall, _ = precision_recall_curve(true == k, scores[:, k])
@@ -173,7 +173,7 @@ def calibration_bins(confidence: Floats, right: NDArray[np.bool_], *, bins: int 
 
 
 def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_], *, bins: int = 15) -> float:
-    """Give the count-weighted mean of |accuracy - confidence| over `bins` steps (Guo et al. 2017, eq. 3), in [0, 1].
+    """Return the count-weighted mean of |accuracy - confidence| over `bins` steps (Guo et al. 2017, eq. 3), in [0, 1].
 
     >>> expected_calibration_error(np.array([0.9, 0.9]), np.array([True, False]))
     0.4
@@ -197,7 +197,7 @@ def _cumulative(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats, Flo
 
 
 def _weighted_auc(true: Labels, scores: Floats, weights: Floats) -> Floats:
-    """Give the AUC for every row of sample weights, (B, N) -> (B,).
+    """Return the AUC for every row of sample weights, (B, N) -> (B,).
 
     The Mann-Whitney form: each positive counts the negatives below it, and half of those level with it.
     """

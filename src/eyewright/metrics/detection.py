@@ -40,7 +40,7 @@ _BACKGROUND_IOU = 0.1
 def average_precisions(
     answers: Answers, weights: NDArray[np.float64], *, area: int = 0, thresholds: Sequence[int] = (0,)
 ) -> NDArray[np.float64]:
-    """Give one class's AP over 101 recalls at some overlaps, float64 (R, len(thresholds)), for weights (R, N).
+    """Return one class's AP over 101 recalls at some overlaps, float64 (R, len(thresholds)), for weights (R, N).
 
     NaN where no object is to be found.
     """
@@ -71,7 +71,7 @@ def _mean_precision(recall: NDArray[np.float64], precision: NDArray[np.float64])
 
 
 def precision_curve(answers: Answers, *, threshold: int = 0) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Give precision, recall and score after each answer of one class at an overlap, all (D,)."""
+    """Return precision, recall and score after each answer of one class at an overlap, all (D,)."""
     kept = ~answers.ignored[0, threshold]
     hit = answers.right[0, threshold, kept]
     found = np.cumsum(hit)
@@ -121,7 +121,7 @@ def moved_interval(plan: Resampling, value: float, samples: NDArray[np.float64])
 
 
 def centred_interval(value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the percentile interval of bootstrap samples, moved so that its median lies on the value; within [0, 1]."""
+    """Return the percentile interval of bootstrap samples, shifted so that its median is the value; within [0, 1]."""
     known = samples[np.isfinite(samples)]
     if not len(known) or not math.isfinite(value):
         return math.nan, math.nan
@@ -131,7 +131,7 @@ def centred_interval(value: float, samples: NDArray[np.float64]) -> tuple[float,
 
 
 def _numbers(m: Matched, weights: NDArray[np.float64], *, full: bool) -> dict[str, NDArray[np.float64]]:
-    """Give every metric for each row of weights; without `full` those that intervals are given for."""
+    """Return every metric for each row of weights; without `full` those that intervals are given for."""
     every = range(len(m.thresholds))
     whole = np.stack([average_precisions(c, weights, thresholds=every) for c in m.classes])
     at75 = int(np.argmin(np.abs(m.thresholds - 0.75)))
@@ -152,7 +152,7 @@ def _numbers(m: Matched, weights: NDArray[np.float64], *, full: bool) -> dict[st
 
 
 def _recall(m: Matched, weights: NDArray[np.float64], *, most: int, area: int = 0) -> NDArray[np.float64]:
-    """Give the mean over classes and overlaps of the share of objects found with `most` answers an image."""
+    """Return the mean over classes and overlaps of the share of objects found with `most` answers an image."""
     rows = []
     for c in m.classes:
         total = weights @ c.truths[area]
@@ -174,7 +174,7 @@ def _area_under(answers: Answers) -> float:
 
 
 def _mean(values: NDArray[np.float64], axes: Any) -> NDArray[np.float64]:
-    """Give the mean of what is defined; NaN where nothing is."""
+    """Return the mean of what is defined; NaN where nothing is."""
     known = np.isfinite(values)
     count = known.sum(axes)
     total = np.where(known, values, 0.0).sum(axes)
@@ -272,8 +272,8 @@ def detection_errors(
 def sort_errors(
     ours: Detected, theirs: Detected, overlap: NDArray[np.float64]
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.bool_]]:
-    """Give each answer's kind of error ("" if right), the true object it is about (-1 for none), and which objects were
-    missed."""
+    """Return each prediction's error type ("" if right), the true object it is about (-1 for none), and the objects
+    that were missed."""
     crowd = theirs.crowd if theirs.crowd is not None else np.zeros(len(theirs), bool)
     kinds = np.full(len(ours), "background", dtype="<U12")
     partners = np.full(len(ours), -1, np.int64)
@@ -316,7 +316,7 @@ def _mended(
     partners: NDArray[np.int64],
     kind: str,
 ) -> tuple[Detected, Detected, NDArray[np.float64]]:
-    """Give the answers as they were without one kind of error: put right where that is possible, else left out."""
+    """Return the answers as they were without one kind of error: put right where that is possible, else left out."""
     if kind not in ("class", "localisation"):
         return _subset(ours, ~wrong), theirs, overlap[~wrong]
     labels, near = ours.labels.copy(), overlap.copy()
@@ -349,7 +349,7 @@ def panoptic_quality(
     *,
     overlaps: Sequence[NDArray[np.float64]] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Give the parts of panoptic quality of every image and class (Kirillov et al. 2019), each float64 (N, C).
+    """Return the parts of panoptic quality of every image and class (Kirillov et al. 2019), each float64 (N, C).
 
     "overlap" sums the IoU of the "right" pairs, those of one class above 0.5; "false" and "missed" are the rest.
     PQ is overlap / (right + false / 2 + missed / 2).

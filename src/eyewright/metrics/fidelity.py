@@ -20,7 +20,7 @@ VISUALLY_LOSSLESS = 90.0
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Give the peak signal-to-noise ratio in dB, 10 log10(top^2 / mean((a - b)^2)); inf for equal pictures.
+    """Return the peak signal-to-noise ratio in dB, 10 log10(top^2 / mean((a - b)^2)); inf for equal pictures.
 
     >>> round(psnr(np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8)), 6)
     0.0
@@ -32,7 +32,7 @@ def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Give the mean structural similarity of the luma, at most 1 (Wang, Bovik, Sheikh and Simoncelli, 2004).
+    """Return the mean structural similarity of the luma, at most 1 (Wang, Bovik, Sheikh and Simoncelli, 2004).
 
     A Gaussian window of sigma 1.5 over 11 pixels, K1 = 0.01, K2 = 0.03, ITU-R BT.601 luma, the mean over all pixels
     whose window lies inside: as the paper has it.
@@ -48,7 +48,7 @@ def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def ms_ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Give the structural similarity of the luma over five scales (Wang, Simoncelli and Bovik, 2003).
+    """Return the structural similarity of the luma over five scales (Wang, Simoncelli and Bovik, 2003).
 
     Each scale is the 2x2 mean of the one before, weighted as in the paper. A picture too small for five scales of 11
     pixels uses as many as fit, their weights scaled to sum to 1.
@@ -69,7 +69,7 @@ def ms_ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def ssimulacra2(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Give SSIMULACRA 2 (Sneyers, 2023; version 2.1): 100 for equal pictures, 90 from where nobody sees a difference
+    """Return SSIMULACRA 2 (Sneyers, 2023; version 2.1): 100 for equal pictures, 90 from where nobody sees a difference
     side by side, 70 high, 50 medium, 30 low quality. `a` is the original.
 
     Six scales in XYB, blurred with sigma 1.5 pixels; structural error and edges that were added or lost, in two norms,
@@ -117,7 +117,7 @@ def _inside(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _ssim_parts(x: NDArray[np.float32], y: NDArray[np.float32], top: float) -> tuple[float, float]:
-    """Give the mean of SSIM and of its contrast-structure part."""
+    """Return the mean of SSIM and of its contrast-structure part."""
     c1, c2 = np.float32((0.01 * top) ** 2), np.float32((0.03 * top) ** 2)
     mx, my = _inside(x), _inside(y)
     # About the means, since float32 would lose the variance of bright flat areas in the difference of two squares.
@@ -130,7 +130,7 @@ def _ssim_parts(x: NDArray[np.float32], y: NDArray[np.float32], top: float) -> t
 
 
 def _halved(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the 2x2 mean; an odd last row or column counts twice."""
+    """Return the 2x2 mean; an odd last row or column counts twice."""
     height, width = x.shape[:2]
     if height % 2 or width % 2:
         x = np.pad(x, [(0, height % 2), (0, width % 2)] + [(0, 0)] * (x.ndim - 2), mode="edge")
@@ -147,7 +147,7 @@ def _linear_table(n: int) -> NDArray[np.float32]:
 
 
 def _linear(a: NDArray[Any]) -> NDArray[np.float32]:
-    """Give linear light, three channels."""
+    """Return linear light, three channels."""
     x = _linear_table(int(np.iinfo(a.dtype).max) + 1)[a]
     return x if x.ndim == 3 else np.repeat(x[..., None], 3, 2)
 
@@ -160,7 +160,7 @@ _BIAS = np.float32(0.0037930732552754493)
 
 
 def _positive_xyb(linear: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give JPEG XL's XYB, shifted and scaled to be positive."""
+    """Return JPEG XL's XYB, shifted and scaled to be positive."""
     mixed = np.cbrt(np.maximum(_opencv().transform(linear, _OPSIN) + _BIAS, 0)) - np.cbrt(_BIAS)
     x, y, b = 0.5 * (mixed[..., 0] - mixed[..., 1]), 0.5 * (mixed[..., 0] + mixed[..., 1]), mixed[..., 2]
     return np.stack([x * np.float32(14) + np.float32(0.42), y + np.float32(0.01), b - y + np.float32(0.55)], 2)
@@ -194,7 +194,7 @@ def _channel_errors(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[n
 
 @functools.cache
 def _cosine_taps(sigma: float = 1.5) -> NDArray[np.float32]:
-    """Give the taps whose recursive form libjxl runs: sum over k = 1, 3, 5 of b_k cos(k pi n / 2 N), |n| <= N."""
+    """Return the taps whose recursive form libjxl runs: sum over k = 1, 3, 5 of b_k cos(k pi n / 2 N), |n| <= N."""
     radius = round(3.2795 * sigma + 0.2546)
     omega = np.array([1, 3, 5]) * math.pi / (2 * radius)
     p = np.array([1, -1, 1]) / np.tan(omega / 2)

@@ -17,7 +17,7 @@ def corrected_interval(
     confidence: float = 0.95,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Metric:
-    """Give the mean of fold scores with the corrected resampled t interval (Nadeau & Bengio 2003).
+    """Return the mean of fold scores with the corrected resampled t interval (Nadeau & Bengio 2003).
 
     Folds share most of their training images, so their scores are not independent: the variance of the mean is taken
     as s² (1/J + test/train) and not as s²/J. `test_share` is test/train, which is 1/(K-1) for K folds. `n` counts the

@@ -58,7 +58,7 @@ def crop_mask(mask: NDArray[np.bool_]) -> MaskCrop:
 
 
 def whole_masks(crops: Sequence[MaskCrop], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Give masks, bool (n, H, W), from their crops.
+    """Return masks, bool (n, H, W), from their crops.
 
     >>> whole_masks([MaskCrop(1, 1, np.ones((1, 2), bool))], (2, 3)).astype(int).tolist()
     [[[0, 0, 0], [0, 1, 1]]]
@@ -88,7 +88,7 @@ class Detected:
         return len(self.boxes)
 
     def area(self) -> NDArray[np.float64]:
-        """Give the area of each object in pixels."""
+        """Return the area of each object in pixels."""
         if self.areas is not None:
             return self.areas
         if self.masks is not None:
@@ -126,7 +126,7 @@ class Matched:
 def box_overlaps(
     a: NDArray[np.float64], b: NDArray[np.float64], crowd: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Give the intersection over union of every box of `a` (n, 4) with every one of `b` (m, 4), float64 (n, m).
+    """Return the intersection over union of every box of `a` (n, 4) with every one of `b` (m, 4), float64 (n, m).
 
     With a crowd it is the share of `a` that lies in it.
 
@@ -146,7 +146,7 @@ def box_overlaps(
 def mask_overlaps(
     a: Sequence[MaskCrop], b: Sequence[MaskCrop], crowd: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Give the intersection over union of every mask of `a` (n) with every one of `b` (m), float64 (n, m).
+    """Return the intersection over union of every mask of `a` (n) with every one of `b` (m), float64 (n, m).
 
     With a crowd it is the share of `a` that lies in it.
 
@@ -172,7 +172,7 @@ def mask_overlaps(
 
 
 def overlaps_of(ours: Detected, theirs: Detected) -> NDArray[np.float64]:
-    """Give the overlap of everything found with everything true in one image, of masks where both have them."""
+    """Return the overlap of everything found with everything true in one image, of masks where both have them."""
     if ours.masks is not None and theirs.masks is not None:
         return mask_overlaps(ours.masks, theirs.masks, theirs.crowd)
     return box_overlaps(ours.boxes, theirs.boxes, theirs.crowd)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def confident_errors(
     true: NDArray[np.integer[Any]], probabilities: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the samples whose label is doubtful, the most doubtful first, and the class each seems to be.
+    """Return the samples whose label is doubtful, the most doubtful first, and the class each seems to be.
 
     `probabilities`, (N, C), must come from models that have not seen the sample. A sample counts as class j when its
     probability of j reaches the mean probability that samples labelled j have of it, and j is the largest such; it is

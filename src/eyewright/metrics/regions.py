@@ -17,7 +17,7 @@ Labels = NDArray[Any]
 
 
 def boundary_f(found: Labels, truth: Labels, *, tolerance: float = 0.0075) -> float:
-    """Give the F1 of boundary pixels: a match lies within `tolerance` of the image's diagonal (Martin, Fowlkes and
+    """Return the F1 of boundary pixels: a match lies within `tolerance` of the image's diagonal (Martin, Fowlkes and
     Malik, 2004; matched by distance as in DAVIS, not one to one).
 
     Where neither has a boundary it is 1.
@@ -38,7 +38,7 @@ def boundary_f(found: Labels, truth: Labels, *, tolerance: float = 0.0075) -> fl
 
 
 def covering(found: Labels, truth: Labels) -> float:
-    """Give the mean over true regions, weighted by area, of the best IoU with any found one (Arbeláez et al., 2011).
+    """Return the mean over true regions, weighted by area, of the best IoU with any found one (Arbeláez et al., 2011).
 
     >>> covering(np.zeros((2, 2), int), np.array([[0, 0], [1, 1]]))
     0.5
@@ -50,7 +50,7 @@ def covering(found: Labels, truth: Labels) -> float:
 
 
 def variation_of_information(found: Labels, truth: Labels) -> tuple[float, float]:
-    """Give (H(truth | found), H(found | truth)) in bits, under- and over-segmentation (Meila, 2007).
+    """Return (H(truth | found), H(found | truth)) in bits, under- and over-segmentation (Meila, 2007).
 
     Their sum is a metric.
 
@@ -69,7 +69,7 @@ def variation_of_information(found: Labels, truth: Labels) -> tuple[float, float
 
 
 def rand_index(found: Labels, truth: Labels) -> float:
-    """Give the adjusted Rand index: 1 for equal partitions, about 0 for chance (Hubert and Arabie, 1985)."""
+    """Return the adjusted Rand index: 1 for equal partitions, about 0 for chance (Hubert and Arabie, 1985)."""
     _check(found, truth)
     table = _overlaps(found, truth)
 
@@ -83,7 +83,7 @@ def rand_index(found: Labels, truth: Labels) -> float:
 
 
 def region_scores(found: Labels, truth: Labels) -> dict[str, float]:
-    """Give all of them by name."""
+    """Return all of them by name."""
     under, over = variation_of_information(found, truth)
     return {
         "boundary_f": boundary_f(found, truth),

@@ -35,7 +35,7 @@ class Sample:
 
     @classmethod
     def of_reference(cls, reference: Mapping[str, NDArray[Any]], task: str) -> "Sample | None":
-        """Give what a bundle's reference.npz says; None where it is of before appearance was stored."""
+        """Return what a bundle's reference.npz says; None where it is of before appearance was stored."""
         looks = reference.get("appearance")
         answers = reference.get(task_of(task).reference)
         if looks is None or answers is None or len(looks) != len(answers) or len(looks) < 20:
@@ -111,7 +111,7 @@ def drift_between(reference: Sample, window: Sample, *, rng: np.random.Generator
 
 
 def _together(names: Sequence[str], statistics: NDArray[np.float64], n: int, m: int) -> Drift:
-    """Give each test's p, those adjusted for one another, and one for all; row 0 of the permutations is the truth."""
+    """Return each test's p, those adjusted for one another, and one for all; row 0 of the permutations is the truth."""
     total = statistics.shape[1]
     ps = np.empty_like(statistics)
     for k, row in enumerate(statistics):
@@ -140,7 +140,7 @@ def _fewer(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 def _scaled(looks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the numbers in units of their spread, robustly, without the source's size: that is tested by itself."""
+    """Return the numbers in units of their spread, robustly, without the source's size: that is tested by itself."""
     kept = looks[:, [k for k in range(looks.shape[1]) if k >= len(TRAITS) or TRAITS[k] not in _SOURCE]]
     low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75], axis=0)
     scale = np.where(high - low > 1e-6, high - low, np.maximum(kept.std(0), 1e-6))
@@ -148,7 +148,7 @@ def _scaled(looks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ks(values: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give the two-sample Kolmogorov-Smirnov statistic for each row of labels, (B,)."""
+    """Return the two-sample Kolmogorov-Smirnov statistic for each row of labels, (B,)."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     ends = np.append(np.flatnonzero(np.diff(ordered) > 0), len(values) - 1)
@@ -159,7 +159,7 @@ def _ks(values: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.floa
 
 
 def _mmd(points: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give the squared maximum mean discrepancy, the biased estimate, for each row of labels, (B,)."""
+    """Return the squared maximum mean discrepancy, the biased estimate, for each row of labels, (B,)."""
     squares = (points**2).sum(1)
     apart = np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0)
     usual = float(np.median(apart[np.triu_indices(len(points), 1)]))
@@ -171,7 +171,7 @@ def _mmd(points: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.flo
 
 
 def _chi_square(given: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give how far the window's labels are from its share of all labels, for each row of labels, (B,)."""
+    """Return how far the window's labels are from its share of all labels, for each row of labels, (B,)."""
     kept = given[:, given.sum(0) > 0]
     n = float(mine[0].sum())
     expected = kept.sum(0) * n / len(given)
@@ -212,7 +212,7 @@ class ChangeDetector:
 
 
 def _bet(p: float) -> float:
-    """Give the integral of k p^(k-1) over k from 0 to 1."""
+    """Return the integral of k p^(k-1) over k from 0 to 1."""
     if p >= 1 - 1e-6:
         return 0.5
     low = max(p, 1e-12)

@@ -103,14 +103,14 @@ class History:
         return Event(**content)
 
     def current(self, alias: Alias) -> Event | None:
-        """Give the event by which an alias means what it means now; None if it means nothing."""
+        """Return the event by which an alias means what it means now; None if it means nothing."""
         for event in reversed(self.events()):
             if event.alias == alias:
                 return None if event.action == "clear" else event
         return None
 
     def before(self) -> tuple[Event, Event]:
-        """Give the events by which the champion is what it is, and was what it was before.
+        """Return the events by which the champion is what it is, and was what it was before.
 
         Raises:
             UsageError: there was none before.

@@ -399,7 +399,7 @@ class Recorder:
             self._held_bytes = None
 
     def watch(self) -> dict[str, Any]:
-        """Give what a page or a person wants to see of each model."""
+        """Return what a page or a person wants to see of each model."""
         try:
             models = {
                 name: summarise_model(self._views, name, digest, reference, kind)
@@ -410,14 +410,14 @@ class Recorder:
         return {"models": models, "trouble": self.trouble, "dropped": self.dropped}
 
     def image(self, name: str) -> bytes | None:
-        """Give a kept image by its name, PNG or JPEG; None where there is none."""
+        """Return a kept image by its name, PNG or JPEG; None where there is none."""
         try:
             return image_path(self.home, name).read_bytes()
         except (InputError, OSError):
             return None
 
     def gauges(self) -> list[tuple[str, str, Mapping[str, str], float]]:
-        """Give what Prometheus reads."""
+        """Return what Prometheus reads."""
         with self._lock:
             waiting = len(self._waiting)
         found: list[tuple[str, str, Mapping[str, str], float]] = [
@@ -442,7 +442,7 @@ class Recorder:
 
 
 def image_path(home: Path, name: str) -> Path:
-    """Give where a kept image lies; its name is the SHA-256 that we gave it.
+    """Return where a kept image lies; its name is the SHA-256 that we gave it.
 
     Raises:
         InputError: another name.
@@ -466,7 +466,7 @@ def _said_of(fields: Sequence[Any]) -> Said:
 
 
 def _examples(rows: Sequence[Row], known: Sample, moved: Sequence[str]) -> list[str]:
-    """Give the kept images of a window that lie furthest from the reference in what moved first, at most six."""
+    """Return the kept images of a window that lie furthest from the reference in what moved first, at most six."""
     if not moved:
         return []
     looks, usual = np.stack([r.look for r in rows]), known.looks

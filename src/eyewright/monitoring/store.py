@@ -116,7 +116,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """Give a cursor; everything or nothing of what it does is kept.
+        """Return a cursor; everything or nothing of what it does is kept.
 
         Raises:
             InputError: the database cannot be reached or refuses.
@@ -206,7 +206,7 @@ class Store:
         return Said(model, digest, label, (int(height), int(width)), task or "", known, image)
 
     def recent(self, *, model: str, n: int, since: float = 0.0, shadows: bool = False) -> list[Row]:
-        """Give the newest n predictions of a model, the oldest of them first; those of a challenger with `shadows`."""
+        """Return the newest n predictions of a model, oldest first; those of a challenger with `shadows`."""
         shadow = "<>" if shadows else "="
         text = (
             f"SELECT {_COLUMNS} FROM predictions WHERE model = {self._mark} AND time > {self._mark} "  # noqa: S608
@@ -217,7 +217,7 @@ class Store:
             return [Row.read(v) for v in reversed(cursor.fetchall())]
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """Give for each model how many predictions there are and when the first and last were made."""
+        """Return for each model how many predictions there are and when the first and last were made."""
         with self._transaction() as cursor:
             cursor.execute("SELECT model, COUNT(*), MIN(time), MAX(time) FROM predictions GROUP BY model")
             return {m: {"n": int(n), "first": a, "last": b} for m, n, a, b in cursor.fetchall()}
@@ -251,7 +251,7 @@ class Store:
         return list(last.values())
 
     def windows(self, *, model: str, n: int = 200) -> list[dict[str, Any]]:
-        """Give what drift tests said of a model, oldest first."""
+        """Return what drift tests said of a model, oldest first."""
         text = f"SELECT time, digest, content FROM windows WHERE model = {self._mark} ORDER BY time DESC LIMIT {int(n)}"  # noqa: S608
         with self._transaction() as cursor:
             cursor.execute(text, (model,))
@@ -330,7 +330,7 @@ class Store:
 
 
 def open_store(address: str | Path) -> Store:
-    """Give the store at a path, or at postgresql://user:password@host:port/database.
+    """Return the store at a path, or at postgresql://user:password@host:port/database.
 
     Nothing is opened before it is used.
 

@@ -25,7 +25,7 @@ _SHOWN = ("brightness", "contrast", "sharpness")
 def summarise_model(
     store: Store, name: str, digest: str, reference: Mapping[str, NDArray[Any]], kind: str
 ) -> dict[str, Any]:
-    """Give counts, the last thousand predictions in short, quality by feedback, and the drift tests."""
+    """Return counts, the last thousand predictions in short, quality by feedback, and the drift tests."""
     rows = store.recent(model=name, n=_RECENT)
     about = store.counts().get(name, {"n": 0})
     labels = Counter(r.label or "(nothing)" for r in rows)
@@ -54,7 +54,7 @@ def summarise_model(
 
 
 def quality(rows: Sequence[tuple[Row, Mapping[str, Any], float]]) -> dict[str, Any]:
-    """Give how often feedback agrees, with Wilson's interval: of answers that somebody looked at, not of all.
+    """Return how often feedback agrees, with Wilson's interval: of answers that somebody looked at, not of all.
 
     `boxes` counts what was said of single boxes, where anything was.
 
@@ -135,7 +135,7 @@ def _share(values: Sequence[float | None]) -> dict[str, Any] | None:
 
 
 def _traits(rows: Sequence[Row], reference: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Give medians of a few traits over time in chunks of 20, and what is usual in the reference."""
+    """Return medians of a few traits over time in chunks of 20, and what is usual in the reference."""
     found: dict[str, Any] = {}
     known = reference.get("appearance")
     looks = np.array([r.look[: len(TRAITS)] for r in rows if len(r.look) >= len(TRAITS)], np.float64)

@@ -15,7 +15,7 @@ ACTIVATIONS = MappingProxyType(
 
 
 def activation_of(name: str) -> type[nn.Module]:
-    """Give the module class of an activation.
+    """Return the module class of an activation.
 
     Raises:
         UsageError: an unknown name; the nearest is suggested.

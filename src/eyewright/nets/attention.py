@@ -10,7 +10,7 @@ from eyewright.nets.activations import activation_of
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Give softmax(Q K^T / sqrt(d)) V and the weights, the softmax itself (Vaswani et al. 2017, equation 1).
+    """Return softmax(Q K^T / sqrt(d)) V and the weights, the softmax itself (Vaswani et al. 2017, equation 1).
 
     Shapes are (..., T, d) and give (..., T, d) and (..., T, T); every row of the weights sums to 1.
 
@@ -23,7 +23,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
 
 
 def positional_encoding(length: int, dim: int) -> Tensor:
-    """Give sines and cosines of the position, float32 (length, dim) (Vaswani et al. 2017, section 3.5).
+    """Return sines and cosines of the position, float32 (length, dim) (Vaswani et al. 2017, section 3.5).
 
     Column 2i is sin(position / 10000^(2i/dim)), column 2i+1 the cosine; `dim` is even.
 
@@ -129,7 +129,7 @@ class VisionTransformer(nn.Module):
         return out
 
     def attentions(self, x: Tensor) -> list[Tensor]:
-        """Give every layer's weights, (N, heads, T, T); token 0 is the class, the others are patches, row by row."""
+        """Return every layer's weights, (N, heads, T, T); token 0 is the class, the others are patches, row by row."""
         x = self._tokens(x)
         found = []
         for block in self.blocks:

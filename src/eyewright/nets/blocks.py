@@ -47,7 +47,7 @@ class Residual(nn.Module):
 def depthwise(
     inward: int, outward: int, *, act: type[nn.Module], kernel: int = 3, stride: int = 1, dilation: int = 1
 ) -> nn.Module:
-    """Give a depthwise-separable convolution (Howard et al. 2017): one filter a channel, then a mix of the channels."""
+    """Return a depthwise-separable convolution (Howard et al. 2017): one filter per channel, then a 1x1 convolution."""
     return nn.Sequential(
         ConvNorm(inward, inward, act=act, kernel=kernel, stride=stride, groups=inward, dilation=dilation),
         ConvNorm(inward, outward, act=act, kernel=1),

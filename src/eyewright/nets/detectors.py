@@ -39,7 +39,7 @@ class Detections(NamedTuple):
 
 
 def grid_points(size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Give the grid points x, y in pixels, float32 (A, 2), and the stride of each, float32 (A,).
+    """Return the grid points x, y in pixels, float32 (A, 2), and the stride of each, float32 (A,).
 
     >>> points, strides = grid_points((64, 32))
     >>> len(points), points[0].tolist(), strides[-1].item()

@@ -34,7 +34,7 @@ class Ensemble(nn.Module):
 
 
 def ensemble_builder(build: Callable[..., nn.Module], count: int) -> Callable[..., nn.Module]:
-    """Give a builder of an ensemble of `count` nets that `build` makes; their weights come from the run."""
+    """Return a builder of an ensemble of `count` nets that `build` makes; their weights come from the run."""
 
     class Builder:
         """A builder like any other; classes are passed on to a builder that asks for them."""

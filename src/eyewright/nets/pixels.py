@@ -31,12 +31,12 @@ class PixelNet(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def scale(self, pixels: Tensor) -> Tensor:
-        """Give float32 (N, C, H, W), normalised, from uint8 (N, H, W, C); the memory stays channels-last."""
+        """Return float32 (N, C, H, W), normalised, from uint8 (N, H, W, C); the memory stays channels-last."""
         # In place and without a division a pixel: for small nets this is a share of the whole that can be felt.
         return pixels.permute(0, 3, 1, 2).to(torch.float32).sub_(255 * self.mean).mul_(1 / (255 * self.std))
 
     def forward(self, pixels: Tensor, targets: Any = None) -> Any:
-        """Give what the body gives; a body with `takes_targets` is told the targets of a batch that is learnt from."""
+        """Return the body's outputs; a body with `takes_targets` gets the targets of a training batch."""
         if targets is not None and getattr(self.body, "takes_targets", False):
             return self.body(self.scale(pixels), targets)
         return self.body(self.scale(pixels))

@@ -42,7 +42,7 @@ class Target:
             raise UsageError(f"expected a target {self.kind} of {low:g} to {high:g}, found {self.value:g}")
 
     def measure(self, original: Pixels, decoded: Pixels) -> float:
-        """Give what the target bounds from below."""
+        """Return what the target bounds from below."""
         return ssim(original, decoded) if self.kind == "ssim" else ssimulacra2(original, decoded)
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ _CLOSE = 1.1
 
 
 def _jpeg_qualities() -> tuple[float, ...]:
-    """Give qualities whose quantisation tables lie 1.5 % apart: whole ones are too far apart to land on a target.
+    """Return qualities whose quantisation tables lie 1.5 % apart: whole ones are too far apart to land on a target.
 
     A quality below 50 scales the tables by 5000 / quality percent, one above by 200 - 2 * quality (libjpeg).
     """
@@ -127,13 +127,13 @@ class _Try:
 
 
 def available_codecs() -> tuple[str, ...]:
-    """Give the codecs that can be written here; JPEG XL needs the extra `formats`."""
+    """Return the codecs that can be written here; JPEG XL needs the extra `formats`."""
     has_jxl = importlib.util.find_spec("imagecodecs") is not None
     return tuple(name for name in CODECS if name != "jxl" or has_jxl)
 
 
 def encode_to(image: Pixels, codec: str, target: Target, *, icc: bytes | None = None) -> tuple[bytes, float, str, bool]:
-    """Give the smallest file of a codec that meets a target: (bytes, quality, chroma, whether it meets it).
+    """Return the smallest file of a codec that meets a target: (bytes, quality, chroma, whether it meets it).
 
     Quality is searched by halving, and then every neighbour of the place found, since neither size nor likeness rises
     with every step. Where nothing meets the target, what comes nearest is given.
@@ -164,7 +164,7 @@ def encode_to(image: Pixels, codec: str, target: Target, *, icc: bytes | None = 
 
 
 def _mosaic(image: Pixels, *, side: int = 256, across: int = 3) -> Pixels:
-    """Give tiles taken evenly from a picture, side by side."""
+    """Return tiles taken evenly from a picture, side by side."""
     height, width = image.shape[:2]
     tops = np.linspace(0, height - side, across).astype(int) if height > side else np.zeros(1, int)
     lefts = np.linspace(0, width - side, across).astype(int) if width > side else np.zeros(1, int)

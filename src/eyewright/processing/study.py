@@ -121,7 +121,7 @@ def study_folder(
 
 
 def bjontegaard_rate(anchor: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float | None:
-    """Give the mean difference in rate, percent, of `other` to `anchor` at equal quality; points are (rate, quality).
+    """Return the mean difference in rate, percent, of `other` to `anchor` at equal quality; points are (rate, quality).
 
     Log rate is interpolated over quality, piecewise cubic and monotone, and integrated over what both curves cover
     (Bjøntegaard, VCEG-M33, 2001; with PCHIP as in VCEG-AL22). None where they share no range.

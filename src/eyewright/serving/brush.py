@@ -9,7 +9,7 @@ _SIZES = (3, 4, 8, 16)
 
 
 def brush_rle(mask: NDArray[np.bool_]) -> list[int]:
-    """Give the bytes of a mask, bool (H, W), in the @thi.ng/rle-pack form that Label Studio's editor reads.
+    """Return the bytes of a mask, bool (H, W), in the @thi.ng/rle-pack form that Label Studio's editor reads.
 
     The header holds 32 bits of the number of values, 5 bits of a word's size less one (8), four times 4 bits of a run
     length's size less one; then a bit that says whether a run follows, two that choose its size, the run, the value.

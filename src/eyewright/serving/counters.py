@@ -59,7 +59,7 @@ class Counters:
         child.observe(seconds)
 
     def text(self) -> bytes:
-        """Give what a Prometheus server reads."""
+        """Return what a Prometheus server reads."""
         from prometheus_client import generate_latest
 
         return bytes(generate_latest(self.registry))

@@ -128,7 +128,7 @@ class Crew:
             self._keep(self._hire_again())
 
     async def ask(self, model: str, job: Job) -> Answer:
-        """Give the answer to one job.
+        """Return the answer to one job.
 
         Raises:
             BusyError: the queue is full.
@@ -154,7 +154,7 @@ class Crew:
                 self._pending.remove(waiting)
 
     def _dispatch(self) -> None:
-        """Give what waits to whoever is idle, the oldest first, together with others of its model."""
+        """Return what waits to whoever is idle, the oldest first, together with others of its model."""
         while self._pending:
             hired = [w for w in self._workers if w.ready and not w.retired]
             worker = next((w for w in hired if not w.running), None)

@@ -63,7 +63,7 @@ class Guard:
             self._check_token(request, self.settings.token)
 
     def allowed_origin(self, request: Request) -> str | None:
-        """Give the origin of another page that may read the answer."""
+        """Return the origin of another page that may read the answer."""
         origin = request.headers.get("origin")
         return origin if origin is not None and origin.rstrip("/").lower() in self._origins else None
 

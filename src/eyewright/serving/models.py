@@ -65,7 +65,7 @@ class Model:
         }
 
     def page(self, kind: str) -> tuple[bytes, str] | None:
-        """Give the model's report or card with its media type, None where there is none."""
+        """Return the model's report or card with its media type, None where there is none."""
         known = _SHOWN.get(kind)
         if known is None or known[0] not in self.manifest.files:
             return None

@@ -182,7 +182,7 @@ async def _reload_quietly(server: Server) -> None:
 
 
 def _Quiet(uvicorn: Any) -> Any:  # noqa: N802 - gives a class
-    """Give uvicorn's server without its signal handlers: when to end is decided here."""
+    """Return uvicorn's server without its signal handlers: when to end is decided here."""
 
     class Quiet(uvicorn.Server):  # type: ignore[misc]
         @contextlib.contextmanager

@@ -68,7 +68,7 @@ class Told(msgspec.Struct, frozen=True):
     total_ms: float
 
     def json(self) -> bytes:
-        """Give the whole answer as JSON."""
+        """Return the whole answer as JSON."""
         head = {
             "model": self.model.name,
             "digest": self.model.digest,
@@ -119,7 +119,7 @@ class Service:
         return next(iter(self.models.values()))
 
     def model(self, name: str) -> Model:
-        """Give the model of that name.
+        """Return the model of that name.
 
         Raises:
             HttpError: there is none.
@@ -159,7 +159,7 @@ class Service:
         return told
 
     async def predict_tensor(self, model: Model, tensor: Array) -> Answer:
-        """Give the raw arrays for prepared pixels.
+        """Return the raw arrays for prepared pixels.
 
         Raises:
             EyewrightError: as `predict`.
@@ -232,7 +232,7 @@ class Service:
 
 
 def _whole(answer: Answer) -> Answer:
-    """Give an answer, or raise what it failed with."""
+    """Return an answer, or raise what it failed with."""
     if answer.failure is None:
         return answer
     failure = answer.failure
@@ -243,5 +243,5 @@ def _whole(answer: Answer) -> Answer:
 
 
 def _new_id() -> str:
-    """Give a name that sorts by time and cannot be guessed."""
+    """Return a name that sorts by time and cannot be guessed."""
     return f"{time.time_ns():016x}{os.urandom(6).hex()}"

@@ -83,7 +83,7 @@ class Familiarity:
         self._usual = np.sort(self._distance(values[1::2]))
 
     def p(self, look: NDArray[np.float32]) -> float:
-        """Give the p-value of one image's numbers, float32 (LOOK,)."""
+        """Return the p-value of one image's numbers, float32 (LOOK,)."""
         further = len(self._usual) - int(np.searchsorted(self._usual, self._distance(look[None])[0], "left"))
         return (1 + further) / (len(self._usual) + 1)
 
@@ -94,7 +94,7 @@ class Familiarity:
 
     @classmethod
     def of(cls, reference: Mapping[str, NDArray[Any]]) -> "Familiarity | None":
-        """Give what the bundle's reference says; None where it holds too few images to tell 1 in 100."""
+        """Return what the bundle's reference says; None where it holds too few images to tell 1 in 100."""
         looks = reference.get("appearance")
         if looks is None or looks.ndim != 2 or len(looks) < 2 * _LEAST or not np.isfinite(looks).all():
             return None
@@ -102,7 +102,7 @@ class Familiarity:
 
 
 def conformal_threshold(nonconformity: NDArray[np.floating[Any]], coverage: float) -> float | None:
-    """Give what probability a class needs to be in the set, so that sets hold the true class with `coverage`.
+    """Return what probability a class needs to be in the set, so that sets hold the true class with `coverage`.
 
     Split conformal prediction with the probability as score (Sadinle et al. 2019; Angelopoulos & Bates 2021); None
     where there are too few images for so much coverage.

@@ -96,7 +96,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def over(self, until: float) -> Iterator[Any]:
-        """Give the run options of a run that ends at `until`, seconds on CLOCK_MONOTONIC."""
+        """Return the run options of a run that ends at `until`, seconds on CLOCK_MONOTONIC."""
         options = ort.RunOptions()
         with self._changed:
             self._options, self._until = options, until
@@ -180,7 +180,7 @@ class _Served:
         return answers
 
     def _prepared(self, job: Job) -> tuple[NDArray[np.uint8], list[Placement], bytes]:
-        """Give prepared pixels, uint8 (n, h, w, C), where each image lies in them, and if asked the image to keep."""
+        """Return prepared pixels, uint8 (n, h, w, C), where each image lies in them, and if asked the image to keep."""
         preparation = self.bundle.preparation
         if job.tensor is not None:
             shape = job.tensor.shape
@@ -284,7 +284,7 @@ class _Served:
     def _explained(
         self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Any, watch: _Watch
     ) -> list[dict[str, Any]]:
-        """Give heatmaps as PNG over the source image, with their verdicts."""
+        """Return heatmaps as PNG over the source image, with their verdicts."""
         from eyewright.explanation.outside import explain_prepared
 
         with watch.over(job.until) as options:

@@ -281,7 +281,7 @@ def _quadrants(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 
 def _stored(upright: NDArray[Any], turn: int) -> NDArray[Any]:
-    """Give what a camera stores so that EXIF `turn` shows `upright`: each turn's inverse, by hand from the table."""
+    """Return what a camera stores so that EXIF `turn` shows `upright`: each turn's inverse, by hand from the table."""
     turns: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -359,7 +359,7 @@ def _bmp_rle(width: int, height: int) -> bytes:
 
 @functools.cache
 def _many_scans(n: int) -> bytes:
-    """Give a progressive JPEG whose last refinement scan is repeated until there are `n`.
+    """Return a progressive JPEG whose last refinement scan is repeated until there are `n`.
 
     Flat pictures make short scans, and a large one makes each of them a long walk.
     """

@@ -29,7 +29,7 @@ class Augmentation:
     light: float = 0.0
 
     def apply(self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0) -> tuple[Tensor, Any]:
-        """Give an augmented batch, uint8 (N, H, W, C), with its class ids, which stay."""
+        """Return an augmented batch, uint8 (N, H, W, C), with its class ids, which stay."""
         return augment_batch(pixels, self, rng=rng), targets
 
     def describe(self) -> str:
@@ -61,7 +61,7 @@ def plan_augmentation(recipe: Recipe, *, grey: bool, n_train: int) -> Augmentati
 
 
 def augment_batch(pixels: Tensor, plan: Augmentation, *, rng: torch.Generator) -> Tensor:
-    """Give an augmented batch, uint8 (N, H, W, C), from one of the same shape.
+    """Return an augmented batch, uint8 (N, H, W, C), from one of the same shape.
 
     Shifts and flips alone move whole pixels; with turning or zooming the batch is resampled bilinearly. The border
     repeats the mirrored image, so that no black frame is learnt.

@@ -34,7 +34,7 @@ def build_cache(
     workers: int | None = None,
     quiet: bool = False,
 ) -> NDArray[np.uint8]:
-    """Give every image of the dataset, prepared, as uint8 (N, H, W, C) in the dataset's order.
+    """Return every image of the dataset, prepared, as uint8 (N, H, W, C) in the dataset's order.
 
     Up to 128 MB it is held in memory. Above that it lies in a memory-mapped file, so memory stays flat with size; the
     file's name is the hash of `digests` (the SHA-256 of every image's bytes, in order) and of the Preparation, so
@@ -66,7 +66,7 @@ def build_array(
     workers: int | None = None,
     quiet: bool = True,
 ) -> NDArray[Any]:
-    """Give an array of which `fill(array, i)` makes row i: in memory, or above 128 MB mapped from a file that is named
+    """Return an array of which `fill(array, i)` makes row i: in memory, or above 128 MB mapped from a file named
     by the hash of `key` (no file without one) and found again by it.
 
     Raises:

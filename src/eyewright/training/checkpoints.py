@@ -60,7 +60,7 @@ def save_best(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, A
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors on the CPU, each with memory of its own: published nets have weights under several names."""
+    """Return the tensors on the CPU, each with memory of its own: published nets have weights under several names."""
     plain: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -71,7 +71,7 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_newest(folder: Path) -> tuple[dict[str, Tensor], CheckpointState, str]:
-    """Give the newest undamaged checkpoint, and a sentence if it is not the last one.
+    """Return the newest undamaged checkpoint, and a sentence if it is not the last one.
 
     Raises:
         CheckpointError: there is none.

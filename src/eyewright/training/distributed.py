@@ -32,7 +32,7 @@ class World:
         return self.rank == 0
 
     def share(self, n: int) -> slice:
-        """Give this process's part of `n` images.
+        """Return this process's part of `n` images.
 
         >>> World(rank=1, size=2).share(5)
         slice(1, None, 2)
@@ -64,7 +64,7 @@ class World:
 
 
 def rank_of() -> int:
-    """Give this process's number among those that `torchrun` started; 0 when it was started alone."""
+    """Return this process's number among those that `torchrun` started; 0 when it was started alone."""
     return int(os.environ.get("RANK", "0")) if launched_by_torchrun() else 0
 
 

@@ -199,7 +199,7 @@ def _end_if_asked(loop: Loop, clock: "_Clock", pending: "list[int]", say: Callab
 
 
 def _why_ended(loop: Loop, clock: "_Clock") -> str:
-    """Give why training ends after the epochs that are done, or nothing."""
+    """Return why training ends after the epochs that are done, or nothing."""
     recipe, done = loop.recipe, loop.epoch - 1
     over = clock.span_s is not None and clock.elapsed_s >= clock.span_s
     if loop.world.agree([float(loop.world.leads and over)])[0]:
@@ -281,7 +281,7 @@ def write_history(folder: Path, history: list[Mapping[str, str]]) -> None:
 
 
 def show_row(row: Mapping[str, str], epochs: int | None) -> str:
-    """Give one epoch as the line that the console shows."""
+    """Return one epoch as the line that the console shows."""
     total = f"/{epochs}" if epochs else ""
     rest = "  ".join(f"{k} {v}" for k, v in row.items() if k not in ("epoch", "best"))
     return f"epoch {row['epoch']}{total}  {rest} {row['best']}".rstrip()
@@ -289,7 +289,7 @@ def show_row(row: Mapping[str, str], epochs: int | None) -> str:
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """Give the caller's torch generator back as it was."""
+    """Return the caller's torch generator back as it was."""
     with torch.random.fork_rng(devices=[]):
         yield
 

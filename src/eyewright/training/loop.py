@@ -139,7 +139,7 @@ class Loop:
         return (self.step - self.preview_steps) / max(1, self.total_steps - self.preview_steps)
 
     def indices(self) -> Iterator[NDArray[np.int64]]:
-        """Give the images of every update that is left of this epoch."""
+        """Return the images of every update that is left of this epoch."""
         epoch, size = self.epoch, self.images_a_step
         order = generator(self.recipe.seed, "order", epoch - 1).permutation(len(self.data.train_targets))
         first = self.preview_steps + (epoch - 1) * self.steps_an_epoch if epoch else 0
@@ -149,7 +149,7 @@ class Loop:
     def batches(
         self, chosen: NDArray[np.int64], augmentation: Augmenter, progress: float = 0.0
     ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """Give the batches of one update, with the images that each is made of; only this process's share of them."""
+        """Return the batches of one update, with the images that each is made of; only this process's share of them."""
         starts = list(range(0, len(chosen), self.batch))
         if len(starts) > 1 and len(chosen) - starts[-1] == 1:
             starts.pop()
@@ -220,7 +220,7 @@ class Loop:
         return [a for a, _ in floats], [b for _, b in floats], whole
 
     def validate(self, condense: Condense) -> NDArray[Any]:
-        """Give what `condense(outputs, targets)` keeps of the averaged net's outputs for the validation images."""
+        """Return what `condense(outputs, targets)` keeps of the averaged net's outputs for the validation images."""
         return run_through(self.average, self.data.val_pixels, self.data.val_targets, condense, self.device)
 
     def note_score(self, score: float, epoch: int) -> bool:
@@ -309,7 +309,7 @@ class Loop:
 def run_through(
     net: torch.nn.Module, pixels: NDArray[np.uint8], targets: Targets, condense: Condense, device: torch.device
 ) -> NDArray[Any]:
-    """Give what `condense(outputs, targets)` keeps of a net's outputs for prepared pixels, a row an image."""
+    """Return what `condense(outputs, targets)` keeps of a net's outputs for prepared pixels, a row an image."""
     size = max(4, min(512, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
     parts = []
     with torch.inference_mode():
@@ -321,7 +321,7 @@ def run_through(
 
 
 def tensors_of(values: Any, device: torch.device | None = None) -> Any:
-    """Give targets as tensors, on a device or where arrays are: a tuple of arrays as a tuple."""
+    """Return targets as tensors, on a device or where arrays are: a tuple of arrays as a tuple."""
     if isinstance(values, tuple):
         return tuple(tensors_of(v, device) for v in values)
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
@@ -332,7 +332,7 @@ def _rows(targets: Any, own: Any) -> Any:
 
 
 def not_a_number(loop: Loop, chosen: NDArray[np.int64] | None) -> RefusedError:
-    """Give the refusal of a loss or weight that is no longer a number, with the images of the batch it came from."""
+    """Return the refusal of a loss or weight that is no longer a number, with the images of the batch it came from."""
     where = f"step {loop.step + 1}"
     if chosen is not None:
         ids = loop.data.train_ids

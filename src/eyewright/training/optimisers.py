@@ -16,7 +16,7 @@ _DEFAULT_LR = {"muon": 0.02, "adamw": 2e-3, "adam": 1e-3, "sgd": 0.1, "momentum"
 
 
 def default_lr(optimizer: str) -> float:
-    """Give the peak learning rate that the optimiser starts from when the recipe names none."""
+    """Return the peak learning rate that the optimiser starts from when the recipe names none."""
     return _DEFAULT_LR[optimizer]
 
 
@@ -72,7 +72,7 @@ class Muon:
                 p.grad.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state by the weights' numbers and the groups without weights, as torch's optimisers do."""
+        """Return the state by the weights' numbers and the groups without weights, as torch's optimisers do."""
         numbered = {i: dict(values) for i, values in enumerate(self.state.values()) if values}
         groups, first = [], 0
         for group in self.param_groups:
@@ -153,7 +153,7 @@ def _orthogonalise(matrix: Tensor, *, steps: int = 5) -> Tensor:
 
 
 def above_body(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Give the weights of the head, which answers in classes, and those of the body below it.
+    """Return the weights of the head, which answers in classes, and those of the body below it.
 
     A body may name its head by `head_names`, a tuple of prefixes; else the head is the last linear layer.
     """
@@ -168,7 +168,7 @@ def above_body(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 def layer_depths(net: nn.Module) -> list[int]:
-    """Give each weight, in the order of `net.parameters()`, how many layers lie above it; the head's are 0.
+    """Return each weight, in the order of `net.parameters()`, how many layers lie above it; the head's are 0.
 
     A layer is what shares the numbers in its name: `stages.0.layers.1` is one, `stages.1.layers.0` the next.
     """
@@ -225,7 +225,7 @@ def build_optimiser(net: nn.Module, recipe: Recipe) -> Optimiser:
 
 
 def schedule_factor(recipe: Recipe, progress: float) -> float:
-    """Give the share of the peak learning rate at `progress` in [0, 1] of the run.
+    """Return the share of the peak learning rate at `progress` in [0, 1] of the run.
 
     "one_cycle" climbs and falls in straight lines, "cosine" climbs straight and falls along half a cosine
     (Loshchilov & Hutter 2017), "constant" stays after the warm-up.

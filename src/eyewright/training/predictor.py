@@ -52,7 +52,7 @@ class TorchPredictor:
         return self._preparation
 
     def raw(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Give the task's arrays for prepared pixels, uint8 (N, H, W, C), such as "probabilities" (N, classes)."""
+        """Return the task's arrays for prepared pixels, uint8 (N, H, W, C), such as "probabilities" (N, classes)."""
         parts = []
         size = max(1, min(_BATCH, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
         # No images give no rows, whose shape one blank image tells.
@@ -66,14 +66,14 @@ class TorchPredictor:
         return {name: np.concatenate([p[k] for p in parts])[: len(pixels)] for k, name in enumerate(names)}
 
     def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
-        """Give one prediction an image, uint8 (H, W, 3) RGB of any size."""
+        """Return one prediction an image, uint8 (H, W, 3) RGB of any size."""
         task = task_of(self.task_name)
         least = None if self.thresholds is None else float(self.thresholds.min())
         return [task.settle(p, self.thresholds) for p in predict_everything(self, images, least=least)]
 
 
 def choose_device(name: str) -> torch.device:
-    """Give the device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+    """Return the device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Raises:
         UsageError: an unknown name, or a device that this machine does not have.

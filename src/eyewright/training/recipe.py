@@ -178,11 +178,11 @@ class Recipe:
         return f"hf:{Path(place).name}" if colon and is_folder else self.model
 
     def without_places(self) -> "Recipe":
-        """Give the recipe with `model_name` for its model."""
+        """Return the recipe with `model_name` for its model."""
         return dataclasses.replace(self, model=self.model_name)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON types."""
+        """Return the fields as plain JSON types."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -95,7 +95,7 @@ class Run:
             return tuple(csv.DictReader(file))
 
     def history(self) -> tuple[Mapping[str, str], ...]:
-        """Give the rows of `metrics.csv`."""
+        """Return the rows of `metrics.csv`."""
         with open(self.folder / "metrics.csv", encoding="utf-8", newline="") as file:
             return tuple(csv.DictReader(file))
 

@@ -79,7 +79,7 @@ class SceneAugmentation:
         return ", ".join(p for p in parts if p) or "none"
 
     def apply(self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0) -> tuple[Tensor, Any]:
-        """Give an augmented batch, uint8 (N, H, W, C), with its targets; at the end of training less is done."""
+        """Return an augmented batch, uint8 (N, H, W, C), with its targets; at the end of training less is done."""
         plan = self if progress < _CALM else self.calmed()
         if self.kind == "masks":
             return augment_masks(pixels, targets, plan, rng=rng)
@@ -88,7 +88,7 @@ class SceneAugmentation:
         return augment_boxes(pixels, targets, plan, rng=rng)
 
     def calmed(self) -> "SceneAugmentation":
-        """Give what is left for the end of training, when images should look as they will in use."""
+        """Return what is left for the end of training, when images should look as they will in use."""
         return replace(self, mosaic=0.0, paste=0.0, zoom=self.zoom / 2)
 
 
@@ -118,7 +118,7 @@ class _Layer(NamedTuple):
 def augment_boxes(
     pixels: Tensor, objects: Tensor, plan: SceneAugmentation, *, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give an augmented batch, uint8 (N, H, W, C), with its objects, float32 (N, M, 5).
+    """Return an augmented batch, uint8 (N, H, W, C), with its objects, float32 (N, M, 5).
 
     Objects of which less than a quarter is left become ignore regions.
     """
@@ -135,7 +135,7 @@ def augment_boxes(
 def augment_objects(
     pixels: Tensor, targets: tuple[Tensor, Tensor], plan: SceneAugmentation, *, rng: torch.Generator
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Give an augmented batch with its objects, float32 (N, M, 5), and the number of the object that each pixel
+    """Return an augmented batch with its objects, float32 (N, M, 5), and the number of the object that each pixel
     belongs to, int64 (N, H, W), from 1; numbers are rows of the objects."""
     objects, owners = targets
     if plan.is_none():
@@ -158,7 +158,7 @@ def augment_objects(
 def augment_masks(
     pixels: Tensor, masks: Tensor, plan: SceneAugmentation, *, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give an augmented batch with its masks, uint8 (N, H, W), class ids; what comes in from outside is 255."""
+    """Return an augmented batch with its masks, uint8 (N, H, W), class ids; what comes in from outside is 255."""
     if plan.is_none():
         return pixels, masks
     n, height, width, channels = pixels.shape
@@ -198,7 +198,7 @@ def augment_masks(
 
 
 def _centres(masks: Tensor, plan: SceneAugmentation, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Give where each part has its middle, x and y (N,), in units in which the image reaches from -1 to 1."""
+    """Return where each part has its middle, x and y (N,), in units in which the image reaches from -1 to 1."""
     assert plan.crop_hw is not None
     n, height, width = masks.shape
     centres = torch.zeros(n, 2)
@@ -304,7 +304,7 @@ def _window_mask(layer: _Layer, size_hw: tuple[int, int] | torch.Size) -> Tensor
 
 
 def _moved(objects: Tensor, layer: _Layer) -> Tensor:
-    """Give the objects where their pixels went, cut off at the window."""
+    """Return the objects where their pixels went, cut off at the window."""
     device = objects.device
     rows = objects[layer.source.to(device)]
     scale, offset = layer.scale.to(device)[:, None], layer.offset.to(device)[:, None]

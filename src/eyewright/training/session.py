@@ -177,7 +177,7 @@ def _groups_of(dataset: Dataset, split: str) -> int:
 
 
 def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
-    """Give mean and std a channel of pixels in [0, 1], from at most 4,096 evenly spaced images."""
+    """Return mean and std a channel of pixels in [0, 1], from at most 4,096 evenly spaced images."""
     some = pixels[:: max(1, len(pixels) // 4096)]
     mean = some.mean((0, 1, 2), dtype=np.float64) / 255
     std = np.sqrt((some.astype(np.float32) ** 2).mean((0, 1, 2), dtype=np.float64) / 255**2 - mean**2)

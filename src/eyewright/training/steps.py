@@ -59,7 +59,7 @@ def plain_step(state: TrainState, batch: Batch) -> Tensor:
 
 
 def own_loss(state: TrainState, batch: Batch, outputs: Any) -> Tensor:
-    """Give the objective's loss of a batch, of both labels where images are mixed."""
+    """Return the objective's loss of a batch, of both labels where images are mixed."""
     loss = state.objective(outputs, batch.targets)
     if batch.others is not None:
         loss = batch.kept * loss + (1 - batch.kept) * state.objective(outputs, batch.others)

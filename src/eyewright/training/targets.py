@@ -53,7 +53,7 @@ class ObjectTargets:
 
 
 def box_rows(objects: Objects, placement: Placement, *, seed: str = "") -> NDArray[np.float32]:
-    """Give the rows of one image's objects, in source pixels, where its preparation puts them; crowds are `CROWD`."""
+    """Return the rows of one image's objects, in source pixels, where its preparation puts them; crowds are `CROWD`."""
     scale = np.array(placement.scale_yx[::-1] * 2)
     offset = np.array(placement.offset_yx[::-1] * 2)
     boxes = objects.boxes_xyxy * scale + offset
@@ -66,7 +66,7 @@ def box_rows(objects: Objects, placement: Placement, *, seed: str = "") -> NDArr
 
 
 def owner_map(masks: Sequence[NDArray[np.bool_]], size_hw: tuple[int, int]) -> NDArray[np.uint16]:
-    """Give whose each pixel is, uint16 (H, W) from 1; where masks overlap, the smaller is on top."""
+    """Return whose each pixel is, uint16 (H, W) from 1; where masks overlap, the smaller is on top."""
     owners = np.zeros(size_hw, np.uint16)
     for k in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
         owners[masks[k]] = k + 1

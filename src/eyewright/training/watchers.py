@@ -25,7 +25,7 @@ Observe = Callable[[Mapping[str, str]], None]
 
 @contextlib.contextmanager
 def watch(kind: str | None, folder: Path, about: Mapping[str, Any]) -> Iterator[Observe]:
-    """Give a function that takes every epoch's row; `about` is the recipe, kept beside the numbers.
+    """Return a function that takes every epoch's row; `about` is the recipe, kept beside the numbers.
 
     Raises:
         UsageError: an unknown kind.
@@ -93,5 +93,5 @@ def _mlflow(folder: Path, about: Mapping[str, Any]) -> Iterator[Observe]:
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    """Give a row's numbers: the very strings of `metrics.csv`, read."""
+    """Return a row's numbers: the very strings of `metrics.csv`, read."""
     return {k: float(v) for k, v in row.items() if k not in ("epoch", "best") and v}

@@ -137,7 +137,7 @@ def read_cityscapes(tree: Tree, names: Sequence[str], images: Images) -> Found:
 
 
 def _key(name: str) -> tuple[str, str]:
-    """Give what an image and its mask have in common: where they lie, without the folder's kind, and the name."""
+    """Return what an image and its mask have in common: where they lie, without the folder's kind, and the name."""
     parts = name.split("/")
     kinds = {"images", "imgs", "image", "jpegimages", "img", *_FOLDERS}
     folder = "/".join(p for p in parts[:-1] if p.lower() not in kinds)

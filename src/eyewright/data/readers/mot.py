@@ -80,7 +80,7 @@ def _name_of(number: int) -> str:
 
 
 def _frames(images: Images, home: str) -> dict[int, str]:
-    """Give the frames of a sequence by their number."""
+    """Return the frames of a sequence by their number."""
     found: dict[int, str] = {}
     for name in images.below(home):
         stem = posixpath.splitext(posixpath.basename(name))[0]

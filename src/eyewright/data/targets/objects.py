@@ -23,7 +23,7 @@ class Lines(Protocol):
     def path(self) -> str: ...
 
     def line(self, entry: int) -> int | None:
-        """Give the line, from 1; None where a file has no lines."""
+        """Return the line, from 1; None where a file has no lines."""
         ...
 
 
@@ -42,7 +42,7 @@ class Outline:
         return bool(self.polygons) or self.rle is not None
 
     def mask(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-        """Give the pixels whose centres lie in it, bool (H, W).
+        """Return the pixels whose centres lie in it, bool (H, W).
 
         Raises:
             DatasetError: run lengths that are not of this size.
@@ -63,14 +63,14 @@ class Outline:
         return self.rle is None or tuple(self.rle["size"]) == tuple(size_hw)
 
     def in_pixels(self, size_hw: tuple[int, int]) -> "Outline":
-        """Give the outline in source pixels."""
+        """Return the outline in source pixels."""
         if not self.relative:
             return self
         scale = np.array([size_hw[1], size_hw[0]], np.float64)
         return Outline(tuple(p * scale for p in self.polygons))
 
     def box(self) -> NDArray[np.float64]:
-        """Give x0, y0, x1, y1 around it, float64 (4,), in its own units.
+        """Return x0, y0, x1, y1 around it, float64 (4,), in its own units.
 
         Raises:
             DatasetError: it is empty.
@@ -116,7 +116,7 @@ class Objects:
         return len(self.boxes_xyxy)
 
     def in_pixels(self, size_hw: tuple[int, int]) -> "Objects":
-        """Give the objects in source pixels of an image of this size."""
+        """Return the objects in source pixels of an image of this size."""
         if not self.relative:
             return self
         scale = np.array([size_hw[1], size_hw[0], size_hw[1], size_hw[0]], np.float64)
@@ -124,7 +124,7 @@ class Objects:
         return replace(self, boxes_xyxy=self.boxes_xyxy * scale, outlines=outlines, relative=False)
 
     def chosen(self, keep: NDArray[Any]) -> "Objects":
-        """Give some of the objects: a mask or indices (n,)."""
+        """Return some of the objects: a mask or indices (n,)."""
         rows = np.flatnonzero(keep) if keep.dtype == bool else keep
         return replace(
             self,
@@ -199,14 +199,14 @@ class Objects:
         return replace(self, label_ids=np.where(gone, 0, ids[self.label_ids]), crowd=self.crowd | gone)
 
     def place(self, index: int) -> tuple[str, int | None]:
-        """Give the file and the line that one object was read from; an empty name if it is not known."""
+        """Return the file and the line that one object was read from; an empty name if it is not known."""
         if self.lines is None or self.entries is None:
             return "", None
         return self.lines.path, self.lines.line(int(self.entries[index]))
 
 
 def no_objects() -> Objects:
-    """Give what a background image holds."""
+    """Return what a background image holds."""
     return Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
 
 

@@ -40,7 +40,7 @@ def write_masks(work: Work) -> None:
 
 
 def encode_classes(mask: NDArray[np.uint8]) -> bytes:
-    """Give class ids (H, W) as an 8-bit grey PNG, in which a number is a number."""
+    """Return class ids (H, W) as an 8-bit grey PNG, in which a number is a number."""
     buffer = io.BytesIO()
     Image.fromarray(mask, "L").save(buffer, "PNG", optimize=False)
     return buffer.getvalue()

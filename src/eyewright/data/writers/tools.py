@@ -54,7 +54,7 @@ def _shape(label: str, points: list[Any], kind: str, group: int | None) -> dict[
 
 
 def _polygons(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -> list[NDArray[np.float64]]:
-    """Give an object's outline as polygons; none where it is a box."""
+    """Return an object's outline as polygons; none where it is a box."""
     outline = objects.outlines[k] if len(objects.outlines) and work.outlined else Outline()
     if not outline:
         return []
@@ -123,7 +123,7 @@ def _region(objects: Objects, k: int, label: str, size_hw: tuple[int, int], outl
 
 
 def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
-    """Give a mask, bool (H, W), as a brush stroke of Label Studio: its RGBA bytes packed by bits (thi.ng's rle-pack).
+    """Return a mask, bool (H, W), as a brush stroke of Label Studio: its RGBA bytes packed by bits (thi.ng's rle-pack).
 
     >>> from eyewright.data.readers.label_studio import decode_brush
     >>> mask = np.eye(3, dtype=bool)

@@ -75,7 +75,7 @@ class Work:
             self.advance(1, "")
 
     def marks(self, index: int, size_hw: tuple[int, int]) -> Objects:
-        """Give the objects of one image that can be written, in pixels."""
+        """Return the objects of one image that can be written, in pixels."""
         given = self.dataset.objects(index, size_hw)
         found = usable_objects(given, size_hw)
         if len(found) < len(given):
@@ -129,12 +129,12 @@ ObjectsOf = Callable[[Work, int, tuple[int, int]], Objects]
 
 
 def part_of(sample: Sample) -> str:
-    """Give the folder of a sample's part of the dataset."""
+    """Return the folder of a sample's part of the dataset."""
     return sample.split or "all"
 
 
 def objects_of_mask(work: Work, index: int, size_hw: tuple[int, int]) -> Objects:
-    """Give the classes of a mask as objects, one a class and image, with run lengths; 255 is a crowd."""
+    """Return the classes of a mask as objects, one a class and image, with run lengths; 255 is a crowd."""
     mask = work.dataset.mask(index, size_hw)
     rows: list[tuple[list[float], int, bool, Outline]] = []
     fore = set(work.dataset.foreground)

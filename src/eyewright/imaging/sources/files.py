@@ -28,7 +28,7 @@ _NOT_FILES = re.compile(r"^((rtsps?|https?|sane):|\d{1,3}$)", re.IGNORECASE)
 
 
 def list_sources(source: str | Path) -> list[Path | str]:
-    """Give the files that a source names, sorted: a file, a folder's images, a glob's matches (`**` too), or "-".
+    """Return the files that a source names, sorted: a file, a folder's images, a glob's matches (`**` too), or "-".
 
     Raises:
         InputError: nothing is there.

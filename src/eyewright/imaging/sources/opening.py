@@ -244,7 +244,7 @@ class _Opened:
             thread.join(5.0)
 
     def close(self) -> None:
-        """Give the device or connection back."""
+        """Release the device or connection."""
         self._closed.set()
         with contextlib.suppress(EyewrightError):
             self._opened.close()

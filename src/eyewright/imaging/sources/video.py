@@ -115,7 +115,7 @@ class Camera:
             index += 1
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Return the camera back."""
         self._capture.release()
 
 

@@ -15,7 +15,7 @@ Pixels = NDArray[Any]
 
 
 def opencv() -> Any:
-    """Give OpenCV, or say how to install it."""
+    """Return OpenCV, or say how to install it."""
     return extra("cv2")
 
 
@@ -29,7 +29,7 @@ def extra(name: str) -> Any:
 
 
 def top_of(image: Pixels) -> int:
-    """Give white: 255 or 65535.
+    """Return white: 255 or 65535.
 
     >>> top_of(np.zeros((1, 1), np.uint16))
     65535
@@ -38,12 +38,12 @@ def top_of(image: Pixels) -> int:
 
 
 def to_unit(image: Pixels) -> NDArray[np.float32]:
-    """Give float32 in [0, 1]."""
+    """Return float32 in [0, 1]."""
     return image.astype(np.float32) * np.float32(1 / top_of(image))
 
 
 def back_to(image: Pixels, unit: NDArray[np.floating[Any]]) -> Pixels:
-    """Give [0, 1] in the depth of `image`, rounded to the nearest and clipped."""
+    """Return [0, 1] in the depth of `image`, rounded to the nearest and clipped."""
     cv2 = opencv()
     top = top_of(image)
     if image.dtype == np.uint8 and unit.dtype == np.float32:
@@ -54,7 +54,7 @@ def back_to(image: Pixels, unit: NDArray[np.floating[Any]]) -> Pixels:
 
 
 def luma(image: Pixels) -> Pixels:
-    """Give the grey of an image in its own depth: ITU-R BT.601, Y = 0.299 R + 0.587 G + 0.114 B."""
+    """Return the grey of an image in its own depth: ITU-R BT.601, Y = 0.299 R + 0.587 G + 0.114 B."""
     return image if image.ndim == 2 else opencv().cvtColor(image, opencv().COLOR_RGB2GRAY)
 
 

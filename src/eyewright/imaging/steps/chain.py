@@ -117,7 +117,7 @@ class Steps:
         return " | ".join(str(step) for step in self.steps)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Give the chain as plain JSON types."""
+        """Return the chain as plain JSON types."""
         return [
             {"step": s.name, **{k: [list(r) for r in v] if isinstance(v, tuple) else v for k, v in s.values.items()}}
             for s in self.steps

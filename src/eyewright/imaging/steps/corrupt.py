@@ -161,7 +161,7 @@ def _crystals(height: int, width: int, rng: np.random.Generator) -> Unit:
 
 
 def _plasma(height: int, width: int, decay: float, rng: np.random.Generator) -> Unit:
-    """Give a cloud in [0, 1]: noise at every octave, each finer one `decay` times weaker."""
+    """Return a cloud in [0, 1]: noise at every octave, each finer one `decay` times weaker."""
     cv2 = opencv()
     side = 1 << (max(height, width) - 1).bit_length()
     cloud = np.zeros((side, side), np.float32)

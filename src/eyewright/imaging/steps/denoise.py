@@ -221,7 +221,7 @@ class _Risk:
 
 
 def _clipped_variance(levels: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Give the noise's variance at each pixel: less near black and white, where values were cut off.
+    """Return the noise's variance at each pixel: less near black and white, where values were cut off.
 
     Of a value t with noise of `sigma` cut at 0 and 255, mean and variance are known; the local mean tells t.
     """

@@ -247,7 +247,7 @@ def deblur(
 
 @functools.lru_cache(maxsize=32)
 def point_spread(blur: str, size: float, angle: float) -> NDArray[np.float32]:
-    """Give the kernel of a blur, float32 (odd, odd), sum 1.
+    """Return the kernel of a blur, float32 (odd, odd), sum 1.
 
     >>> round(float(point_spread("disk", 3.0, 0.0).sum()), 5)
     1.0

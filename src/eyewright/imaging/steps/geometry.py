@@ -48,7 +48,7 @@ def parse_size(size: str | float) -> tuple[int, int] | int:
 
 
 def target_hw(size: str | float, side: str, source_hw: tuple[int, int]) -> tuple[int, int]:
-    """Give the (height, width) that `resize` makes of an image of `source_hw`."""
+    """Return the (height, width) that `resize` makes of an image of `source_hw`."""
     wanted = parse_size(size)
     if isinstance(wanted, tuple):
         return wanted
@@ -228,7 +228,7 @@ def deskew(image: Pixels, *, limit: float = 15.0, fill: float = 255.0) -> Pixels
 
 
 def skew_angle(image: Pixels, *, limit: float = 15.0) -> float:
-    """Give the angle in degrees, counter-clockwise, that makes the rows of a page level.
+    """Return the angle in degrees, counter-clockwise, that makes the rows of a page level.
 
     The rows' ink is summed at every angle; where lines of text are level, the sums differ most from row to row
     (projection profiles: Postl, 1986). Found on a picture of at most 800 pixels, first by half degrees, then finer. 0

@@ -34,7 +34,7 @@ class Parameter:
     odd: bool = False
 
     def read(self, given: object, step: str) -> Value:
-        """Give the value for what a person wrote or JSON held, checked.
+        """Return the value for what a person wrote or JSON held, checked.
 
         >>> number("clip", 2.0, 0.1, 40.0, "how far").read("3", "clahe")
         3.0
@@ -160,5 +160,5 @@ class Kind:
     by: str = ""
 
     def parameter(self, name: str) -> Parameter | None:
-        """Give a parameter by its name."""
+        """Return a parameter by its name."""
         return next((p for p in self.parameters if p.name == name), None)

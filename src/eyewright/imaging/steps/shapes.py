@@ -46,7 +46,7 @@ def morphology(image: Pixels, *, do: str = "open", size: int = 3, shape: str = "
 
 
 def sobel(image: Pixels, *, direction: str = "both", size: int = 3) -> Pixels:
-    """Give the slope of brightness, grey: |v * Gx|, |v * Gy| or sqrt of the sum of their squares, over 4 at size 3.
+    """Return the slope of brightness, grey: |v * Gx|, |v * Gy| or sqrt of the sum of their squares, over 4 at size 3.
 
     Gx = [-1 0 1; -2 0 2; -1 0 1] and Gy its transpose (Sobel and Feldman, 1968); the steepest edge becomes white.
     """
@@ -65,7 +65,7 @@ def sobel(image: Pixels, *, direction: str = "both", size: int = 3) -> Pixels:
 
 
 def _absolute(values: NDArray[np.float32], scale: float, image: Pixels) -> Pixels:
-    """Give the absolute values in the image's depth, rounded and clipped."""
+    """Return the absolute values in the image's depth, rounded and clipped."""
     if image.dtype == np.uint8:
         # A little more than half goes up: a last bit must not decide a tie.
         eight: Pixels = opencv().convertScaleAbs(values, alpha=scale, beta=5e-5)
@@ -74,13 +74,13 @@ def _absolute(values: NDArray[np.float32], scale: float, image: Pixels) -> Pixel
 
 
 def laplacian(image: Pixels, *, size: int = 1) -> Pixels:
-    """Give the curvature of brightness, grey: |d2v/dx2 + d2v/dy2|; at size 1 by [0 1 0; 1 -4 1; 0 1 0]."""
+    """Return the curvature of brightness, grey: |d2v/dx2 + d2v/dy2|; at size 1 by [0 1 0; 1 -4 1; 0 1 0]."""
     cv2 = opencv()
     return _absolute(cv2.Laplacian(luma(image), cv2.CV_32F, ksize=size), 1.0, image)
 
 
 def canny(image: Pixels, *, low: float = 50.0, high: float = 150.0, sigma: float = 1.4) -> Pixels:
-    """Give thin edges, white on black: slopes above `high`, and those above `low` that touch them (Canny, 1986).
+    """Return thin edges, white on black: slopes above `high`, and those above `low` that touch them (Canny, 1986).
 
     Thresholds are in levels of 0-255 of the Sobel slope after a Gaussian of `sigma` pixels (0 for none). 16-bit images
     give edges in 16 bits, found on their high bytes.
@@ -168,7 +168,7 @@ def rgb(image: Pixels) -> Pixels:
 
 
 def colour(image: Pixels, *, to: str = "hsv") -> Pixels:
-    """Give the channels of another colour space in place of red, green and blue.
+    """Return the channels of another colour space in place of red, green and blue.
 
     Scaled to fill the image's depth: hue over the full circle, L of Lab and Luv from 0 to 100, a and b from -128 to
     127, u from -134 to 220, v from -140 to 122.
@@ -191,7 +191,7 @@ def colour(image: Pixels, *, to: str = "hsv") -> Pixels:
 
 
 def depth(image: Pixels, *, bits: int = 8) -> Pixels:
-    """Give the image in 8 or 16 bits: the high byte, or v * 257."""
+    """Return the image in 8 or 16 bits: the high byte, or v * 257."""
     if bits not in (8, 16):
         raise UsageError(f"depth: expected bits of 8 or 16, found {bits}", code="step_parameter")
     if bits == 8:
@@ -200,6 +200,6 @@ def depth(image: Pixels, *, bits: int = 8) -> Pixels:
 
 
 def invert(image: Pixels) -> Pixels:
-    """Give the negative: white - v."""
+    """Return the negative: white - v."""
     turned: Pixels = opencv().bitwise_not(image)
     return turned

@@ -26,7 +26,7 @@ class Asset:
     tag: bytes
 
     def response(self, request: Request) -> Response:
-        """Give the file, or 304 to a browser that has it."""
+        """Return the file, or 304 to a browser that has it."""
         headers = [(b"etag", self.tag), (b"cache-control", b"no-cache")]
         if request.headers.get("if-none-match", "").encode("latin-1") == self.tag:
             return Response(b"", 304, self.media_type, headers)
@@ -34,7 +34,7 @@ class Asset:
 
 
 def read_page() -> dict[tuple[str, ...], Asset]:
-    """Give the files by the path they are served at."""
+    """Return the files by the path they are served at."""
     found: dict[tuple[str, ...], Asset] = {}
     for path in sorted(Path(__file__).parent.iterdir()):
         if path.suffix in _KINDS:

@@ -46,7 +46,7 @@ class Files:
         self._names: dict[str, Path] = {}
 
     def find(self, address: str) -> Path | None:
-        """Give the file that an address of Label Studio's means: /data/local-files/?d=NAME or /data/upload/…/NAME."""
+        """Return the file that an address of Label Studio's means: /data/local-files/?d=NAME or /data/upload/…/NAME."""
         if self.folder is None:
             return None
         try:
@@ -224,7 +224,7 @@ def _version_of(model: Model) -> str:
 
 
 def _place_of(schema: str, model: Model) -> tuple[str, str, str, str]:
-    """Give kind, from_name, to_name and the image's key for this model in a labelling configuration.
+    """Return kind, from_name, to_name and the image's key for this model in a labelling configuration.
 
     Raises:
         UsageError: it has no place for what the model finds, or is not XML.

@@ -303,7 +303,7 @@ def _numbers(raw: msgspec.Raw | msgspec.UnsetType, shape: Sequence[int]) -> NDAr
 
 
 def _pixels(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview, model: Model) -> Array:
-    """Give prepared pixels, UINT8 (N, H, W, C)."""
+    """Return prepared pixels, UINT8 (N, H, W, C)."""
     preparation = model.manifest.preparation
     expected = [*preparation.size_hw, preparation.channels]
     if len(shape) != 4 or list(shape[1:]) != expected or not 1 <= shape[0] <= _MOST_IMAGES:
@@ -320,7 +320,7 @@ def _pixels(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview, 
 
 
 def _wanted(content: Mapping[str, Any], model: Model) -> dict[str, dict[str, Any]]:
-    """Give the outputs that are asked for, with their parameters; none means all."""
+    """Return the outputs that are asked for, with their parameters; none means all."""
     asked = content.get("outputs")
     if not asked:
         return {}
@@ -411,7 +411,7 @@ def _has_surrogates(text: str) -> bool:
 
 
 def _classified(values: NDArray[Any], top: int, names: Sequence[str]) -> NDArray[Any]:
-    """Give the `top` classes of each row as Triton writes them: "score:index:label"."""
+    """Return the `top` classes of each row as Triton writes them: "score:index:label"."""
     if values.ndim != 2 or values.shape[1] != len(names):
         raise UsageError("expected classification of an output with one number a class", fix="ask for it as it is")
     order = np.argsort(-values, axis=1, kind="stable")[:, :top]

@@ -15,7 +15,7 @@ Objective = Callable[[Any, Any], Tensor]
 
 
 def classification_objective(recipe: Recipe, class_weights: Tensor | None = None) -> Objective:
-    """Give `loss(logits, targets) -> scalar` for the recipe; `class_weights`, (C,), weigh samples by their class;
+    """Return `loss(logits, targets) -> scalar` for the recipe; `class_weights`, (C,), weigh samples by their class;
     their mean over the training images should be 1.
 
     "mse" and "huber" compare softmax probabilities with the one-hot truth, "binary_cross_entropy" treats each class

@@ -86,7 +86,7 @@ class DetectionObjective:
 
 
 def side_distances(sides: Tensor) -> Tensor:
-    """Give the mean of each side's distribution in strides, (..., 4), from log weights (..., 4, bins)."""
+    """Return the mean of each side's distribution in strides, (..., 4), from log weights (..., 4, bins)."""
     bins = torch.arange(sides.shape[-1], dtype=sides.dtype, device=sides.device)
     return (sides.softmax(-1) * bins).sum(-1)
 
@@ -142,7 +142,7 @@ def _inside(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Give the overlap of every box of `a` (M, 4) with every box of `b` (A, 4), (M, A)."""
+    """Return the overlap of every box of `a` (M, 4) with every box of `b` (A, 4), (M, A)."""
     corner = torch.minimum(a[:, None, 2:], b[None, :, 2:]) - torch.maximum(a[:, None, :2], b[None, :, :2])
     both = corner.clamp(min=0).prod(-1)
     area_a, area_b = ((x[:, 2:] - x[:, :2]).clamp(min=0).prod(-1) for x in (a, b))
@@ -150,7 +150,7 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _generalised_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Give the generalised overlap of pairs (K, 4), in [-1, 1] (Rezatofighi et al. 2019)."""
+    """Return the generalised overlap of pairs (K, 4), in [-1, 1] (Rezatofighi et al. 2019)."""
     inner = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
     outer = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
     area_a, area_b = ((x[:, 2:] - x[:, :2]).clamp(min=0).prod(-1) for x in (a, b))
@@ -181,7 +181,7 @@ def _side_loss(sides: Tensor, reach: Tensor) -> Tensor:
 def _mask_loss(
     found: Detections, i: int, mine: Tensor, of: Tensor, truth: Tensor, owners: Tensor
 ) -> tuple[Tensor, int]:
-    """Give the summed loss of the masks of matched points, at most 64 an image, and how many there were."""
+    """Return the summed loss of the masks of matched points, at most 64 an image, and how many there were."""
     if len(mine) > 64:
         some = torch.linspace(0, len(mine) - 1, 64, device=mine.device).long()
         mine, of, truth = mine[some], of[some], truth[some]

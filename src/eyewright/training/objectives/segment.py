@@ -17,7 +17,7 @@ _MOST_WEIGHT = 8.0
 
 
 def class_balance(pixels: Tensor) -> Tensor:
-    """Give each class's weight, (C,), from how many pixels it has: the root of its rarity, at most 8 times the least.
+    """Return each class's weight, (C,), from how many pixels it has: the root of its rarity, at most 8 times the least.
 
     The root and not the rarity itself: a class of a thousandth of the pixels would else be seen everywhere.
     """
@@ -30,7 +30,7 @@ def class_balance(pixels: Tensor) -> Tensor:
 
 
 def segmentation_objective(recipe: Recipe, weights: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    """Give `loss(logits (N, C, H, W), masks uint8 (N, H, W)) -> scalar`; 255 in a mask counts for nothing.
+    """Return `loss(logits (N, C, H, W), masks uint8 (N, H, W)) -> scalar`; 255 in a mask counts for nothing.
 
     "dice_cross_entropy" adds to the weighted cross-entropy the soft Dice loss of every class in the batch but the
     background (Milletari et al. 2016, "V-Net"); "dice" is that alone; "focal" is Lin et al. 2017 with gamma 2;
@@ -62,7 +62,7 @@ def segmentation_objective(recipe: Recipe, weights: Tensor | None = None) -> Cal
 
 
 def _dice_loss(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
-    """Give the mean over the classes that the batch holds, the background (0) left out, of 1 - soft Dice."""
+    """Return the mean over the classes that the batch holds, the background (0) left out, of 1 - soft Dice."""
     p = logits.softmax(1) * known[:, None]
     hot = torch.zeros_like(p).scatter_(1, wanted[:, None], 1.0) * known[:, None]
     both, sizes = (p * hot).sum((0, 2, 3)), p.sum((0, 2, 3)) + hot.sum((0, 2, 3))
@@ -74,7 +74,7 @@ def _dice_loss(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
 
 
 def _edges(masks: Tensor) -> Tensor:
-    """Give 1 within 2 pixels of where the class changes, float32 (N, H, W)."""
+    """Return 1 within 2 pixels of where the class changes, float32 (N, H, W)."""
     x = masks[:, None].float()
     high = functional.max_pool2d(x, 5, 1, 2)
     low = -functional.max_pool2d(-x, 5, 1, 2)
