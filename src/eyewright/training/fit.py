@@ -289,7 +289,7 @@ def show_row(row: Mapping[str, str], epochs: int | None) -> str:
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """Return the caller's torch generator back as it was."""
+    """Restore the caller's torch generator."""
     with torch.random.fork_rng(devices=[]):
         yield
 

@@ -115,7 +115,7 @@ class Camera:
             index += 1
 
     def close(self) -> None:
-        """Return the camera back."""
+        """Release the camera."""
         self._capture.release()
 
 
