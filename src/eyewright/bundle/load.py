@@ -36,6 +36,7 @@ from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import task_of
+from eyewright.imaging.clips import iter_clips
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
 
@@ -230,7 +231,7 @@ class Bundle:
             InputError: nothing there, or an image cannot be read.
             UsageError: a camera or stream, which has no end, without `stream`.
         """
-        if is_stream(source):
+        if self.preparation.clip is None and is_stream(source):
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
         if stream:
@@ -259,7 +260,8 @@ class Bundle:
                 )
 
     def _stream(self, source: Any, *, at_once: int, options: Mapping[str, Any]) -> Iterator[Any]:
-        frames = iter_images(source)
+        clip = self.preparation.clip
+        frames = iter_images(source) if clip is None else iter_clips(source, clip)
         while chunk := list(islice(frames, at_once)):
             for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):
                 yield replace(
