@@ -36,9 +36,9 @@ from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import task_of
-from eyewright.imaging.clips import iter_clips
+from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation
-from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
+from eyewright.imaging.sources import Source, is_stream, open_source
 
 GOLDEN_TOLERANCE = MappingProxyType({"float32": 1e-4, "float16": 5e-3, "int8": 2e-2})
 """Largest difference of a probability between the golden pairs and this machine, by precision; of others a share of
@@ -260,8 +260,7 @@ class Bundle:
                 )
 
     def _stream(self, source: Any, *, at_once: int, options: Mapping[str, Any]) -> Iterator[Any]:
-        clip = self.preparation.clip
-        frames = iter_images(source) if clip is None else iter_clips(source, clip)
+        frames = iter_examples(source, self.preparation.clip)
         while chunk := list(islice(frames, at_once)):
             for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):
                 yield replace(

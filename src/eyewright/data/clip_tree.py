@@ -154,4 +154,5 @@ def _moving(strip: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:
     """Return a strip of the differences to the clip's mean picture, doubled, around 128."""
     cut = cut_strip(strip, frames).astype(np.float32)
     moved = 128 + 2 * (cut - cut.mean(0))
-    return np.clip(np.rint(moved), 0, 255).astype(np.uint8).reshape(strip.shape)
+    shown: NDArray[np.uint8] = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    return shown.reshape(strip.shape)

@@ -10,15 +10,18 @@ __all__ = [
     "contact_sheet",
     "cut_strip",
     "iter_clips",
+    "iter_examples",
     "join_strip",
     "list_clips",
     "read_clip",
+    "read_clip_bytes",
     "sliding_windows",
 ]
 
 import glob
 import math
 import os
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,10 +33,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
-from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames
-from eyewright.imaging.headers import Limits
+from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames, read_picture
+from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.sampling import ClipSampling
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, iter_images
 from eyewright.imaging.sources.frames import Frame
 
 _MOST_KEPT = 4
@@ -156,6 +159,40 @@ def read_clip(
         if not maker.begun:
             raise UnreadableImageError(error.message, fix=error.fix or "copy it again", code=error.code) from error
     return maker.done()
+
+
+def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> Image.Image:
+    """Return the strip of a video that came as bytes, or of a picture that is a strip already.
+
+    Raises:
+        UnreadableImageError: it is neither.
+    """
+    if _is_picture(data):
+        strip = read_picture(data, limits=limits)
+        cut_strip(np.asarray(strip), sampling.frames)
+        return strip
+    # FFmpeg reads from files; this one has no name that another process could know.
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            return read_clip(file.name, sampling, limits=limits)[0]
+        except UnreadableImageError as error:
+            said = error.message.replace(repr(file.name), "the file")
+            raise UnreadableImageError(said, fix=error.fix or "send a video", code=error.code) from None
+
+
+def _is_picture(data: bytes) -> bool:
+    try:
+        read_header(data)
+    except UnreadableImageError:
+        return False
+    return True
+
+
+def iter_examples(source: Any, sampling: ClipSampling | None) -> Iterator[Frame]:
+    """Yield what a model takes from a source: images, or with `sampling` the strips of clips."""
+    yield from iter_images(source) if sampling is None else iter_clips(source, sampling)
 
 
 def _frames(path: Path, limits: Limits) -> Iterator[Frame]:

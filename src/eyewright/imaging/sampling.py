@@ -40,7 +40,7 @@ class ClipSampling:
         if after is None:
             return [0] * self.frames
         nearer = after - (wanted - times[after - 1] <= times[after] - wanted)
-        return nearer.tolist()
+        return [int(i) for i in nearer]
 
     def to_json(self) -> dict[str, int]:
         """Return the value as plain JSON types."""

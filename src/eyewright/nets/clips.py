@@ -24,16 +24,23 @@ class MotionPlanes(nn.Module):
 
     From (N, C, T, H, W) to (N * T, 3 * C, H, W): the frame less the clip's mean brightness, the frame less the mean
     picture of the clip (what stands still vanishes), and the change from the frame before to the frame after. The
-    first two are the same for any order of the frames.
+    first two do not depend on the order of frames; without `change` there are no others, (N * T, 2 * C, H, W).
     """
+
+    def __init__(self, *, change: bool) -> None:
+        super().__init__()
+        self.change = change
 
     def forward(self, clips: Tensor) -> Tensor:
         still = clips.mean(2, keepdim=True)
         level = still.mean((1, 3, 4), keepdim=True)
         contrast = (still - level).square().mean((1, 3, 4), keepdim=True).sqrt() + 0.05
-        before = torch.cat([clips[:, :, :1], clips[:, :, :-1]], 2)
-        after = torch.cat([clips[:, :, 1:], clips[:, :, -1:]], 2)
-        planes = torch.cat([clips - level, clips - still, after - before], 1) / contrast
+        shown = [clips - level, clips - still]
+        if self.change:
+            before = torch.cat([clips[:, :, :1], clips[:, :, :-1]], 2)
+            after = torch.cat([clips[:, :, 1:], clips[:, :, -1:]], 2)
+            shown.append(after - before)
+        planes = torch.cat(shown, 1) / contrast
         return planes.transpose(1, 2).flatten(0, 1)
 
 
@@ -54,12 +61,12 @@ class _Residual(nn.Module):
 
 
 class FrameEncoder(nn.Module):
-    """Frames with their motion planes, (M, 3 * C, H, W), to features (M, 96): mean and maximum over the picture."""
+    """Frames as planes, (M, planes, H, W), to features (M, 96): mean and maximum over the picture."""
 
-    def __init__(self, channels: int, act: Callable[[], nn.Module], dropout: float, width: int = 16) -> None:
+    def __init__(self, planes: int, act: Callable[[], nn.Module], dropout: float, width: int = 16) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3 * channels, width, 5, 2, 2, bias=False),
+            nn.Conv2d(planes, width, 5, 2, 2, bias=False),
             nn.BatchNorm2d(width),
             act(),
             _Residual(width, 2 * width, act),
@@ -119,18 +126,27 @@ class ClipNet(nn.Module):
     torch.Size([2, 3])
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int, *, frames: int, dropout: float) -> None:
+    def __init__(
+        self,
+        planes: nn.Module,
+        encoder: nn.Module,
+        head: nn.Module,
+        n_classes: int,
+        *,
+        frames: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.planes = MotionPlanes()
-        self.encoder, self.head, self.frames = encoder, head, frames
+        self.planes, self.encoder, self.head, self.frames = planes, encoder, head, frames
         width: int = head.width  # type: ignore[assignment]
         self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, n_classes))
 
     def features(self, strips: Tensor) -> Tensor:
         """Return each frame's features, (N, T, 96)."""
-        clips = strips.unflatten(2, (self.frames, -1))
+        n, channels, height, width = strips.shape
+        clips = strips.reshape(n, channels, self.frames, height // self.frames, width)
         found: Tensor = self.encoder(self.planes(clips))
-        return found.unflatten(0, (-1, self.frames))
+        return found.reshape(n, self.frames, -1)
 
     def forward(self, strips: Tensor) -> Tensor:
         found = self.head(self.features(strips))
@@ -186,7 +202,7 @@ def mean_net(
     dropout: float = 0.3,
     activation: str = "relu",
 ) -> nn.Module:
-    """Build an encoder whose features are averaged over time: the baseline that hardly sees the order of frames."""
+    """Build an encoder whose features are averaged over time: the baseline that cannot see the order of frames."""
     return _build(n_classes, channels, size_hw, frames, dropout, activation, _Orderless())
 
 
@@ -203,5 +219,7 @@ def _build(
         raise UsageError(
             f"expected {frames} frames of 16 pixels a side or more, found a strip of {size_hw}", fix="raise --imgsz"
         )
-    encoder = FrameEncoder(channels, activation_of(activation), dropout)
-    return ClipNet(encoder, head, n_classes, frames=frames, dropout=dropout)
+    ordered = not isinstance(head, _Orderless)
+    planes = MotionPlanes(change=ordered)
+    encoder = FrameEncoder((3 if ordered else 2) * channels, activation_of(activation), dropout)
+    return ClipNet(planes, encoder, head, n_classes, frames=frames, dropout=dropout)

@@ -22,11 +22,12 @@ TASK = replace(
         score="a probability",
         wins="right alone",
     ),
-    options=frozenset({"coverage", "ensemble", "gradients"}),
+    options=frozenset({"coverage", "ensemble"}),
     foreign=MappingProxyType({"hub": "video-classification", "label-studio": "Choices"}),
     contracts=(),
     net="vector over time",
     learner="eyewright.learners.video:LEARNER",
+    reporting="eyewright.tasks.video_report:REPORTING",
     reads="clip",
 )
 """One label a clip."""
