@@ -35,7 +35,7 @@ MODELS = MappingProxyType(
             "vector over time", "eyewright.nets.clips:clip_former", "frame encoder and transformer over time",
         ),
         "mean_net": (
-            "vector over time", "eyewright.nets.clips:mean_net", "frame encoder and mean over time: the order-blind baseline",
+            "vector over time", "eyewright.nets.clips:mean_net", "frame encoder and mean: the order-blind baseline",
         ),
         "spot_net": (
             "boxes", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, ~1.3 M weights",

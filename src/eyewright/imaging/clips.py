@@ -39,7 +39,8 @@ from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, iter_images
 from eyewright.imaging.sources.frames import Frame
 
-_MOST_KEPT = 4
+_MOST_KEPT = 8
+_SAME_S = 1e-4
 _ANIMATED = frozenset({".gif", ".webp", ".apng", ".avif"})
 
 
@@ -65,7 +66,7 @@ def cut_strip(strip: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:
 class StripMaker:
     """Collects frames one by one and makes a strip, in memory that does not grow with the clip.
 
-    It keeps every k-th frame; when it holds four times as many as are wanted, it forgets every second one and doubles
+    It keeps every k-th frame; when it holds eight times as many as are wanted, it forgets every second one and doubles
     k. The last frame is always kept.
     """
 
@@ -150,9 +151,9 @@ def read_clip(
         for frame in _frames(Path(path), limits):
             first_s = frame.time_s or 0.0 if first_s is None else first_s
             since = (frame.time_s or 0.0) - first_s
-            if end_s is not None and since > end_s:
+            if end_s is not None and since > end_s + _SAME_S:
                 break
-            if start_s is None or since >= start_s:
+            if start_s is None or since >= start_s - _SAME_S:
                 maker.add(replace(frame, time_s=since))
     except InputError as error:
         # What was decoded until here is the clip; without a frame, `done` says so.

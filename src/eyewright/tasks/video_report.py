@@ -16,7 +16,7 @@ from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.blocks import Block, Cell, Page, Table
 from eyewright.evaluation.comparison import Comparison
-from eyewright.evaluation.novelty import Followed, Novelty
+from eyewright.evaluation.novelty import Followed, Novelty, measure_novelty
 from eyewright.evaluation.reporting import Batch, Explain, Numbers, Pictures, Reporting
 from eyewright.evaluation.together import group_names
 from eyewright.evaluation.units import show_interval, show_number
@@ -45,6 +45,11 @@ class VideoResults:
     def dataset(self) -> Dataset:
         """The clips, in the predictor's classes."""
         return self.classes.dataset
+
+    @property
+    def looks(self) -> tuple[tuple[float, float], ...]:
+        """How each clip looks, for slices."""
+        return self.classes.looks
 
     def joined(self, *others: "VideoResults") -> "VideoResults":
         """Return the results of the clips of all of them, one after the other."""
@@ -121,8 +126,9 @@ def report(
     results: VideoResults, *, seed: int = 0, novelty: Novelty | None = None, temperature: float | None = None
 ) -> Report:
     """Return the report of a classifier, with the order test."""
-    found = CLASSES.report(results.classes, seed=seed, novelty=novelty, temperature=temperature)
-    return replace(found, tables={**found.tables, "order": results.order_test()})
+    found = CLASSES.report(results.classes, seed=seed, temperature=temperature)
+    own = {"novelty": measure_novelty(novelty, results, seed=seed), "order": results.order_test()}
+    return replace(found, tables={**found.tables, **own})
 
 
 def summarise(report: Report) -> str:
@@ -199,18 +205,22 @@ def _unexplained(report: Report, dataset: Dataset, pictures: Pictures, explain: 
     return pictures
 
 
-REPORTING: Reporting[VideoResults] = replace(
-    CLASSES,
+REPORTING: Reporting[VideoResults] = Reporting(
     gather=gather,
     at_once=16,
     together=_together,
     metrics=_metrics,
     report=report,
     items=_items,
+    image_scores=CLASSES.image_scores,
     compare=_compare,
     changed=_changed,
+    replicates=CLASSES.replicates,
+    spread=CLASSES.spread,
     summary=summarise,
     page=lay_out,
+    pictures=CLASSES.pictures,
     explained=_unexplained,
+    audit=CLASSES.audit,
 )
 """How a classifier of clips is measured and reported."""

@@ -94,16 +94,16 @@ class _Notes:
     def __init__(self) -> None:
         self.problems: list[Finding] = []
         self.notes: list[str] = []
-        self._left_out: dict[str, Reason] = {}
+        self._dropped: dict[str, Reason] = {}
 
-    def leave_out(self, reason: str, message: str, fix: str, path: str, line: int | None = None) -> None:
+    def drop(self, reason: str, message: str, fix: str, path: str, line: int | None = None) -> None:
         self.problems.append(Finding("clip_left_out", message, fix, path, line, "error"))
-        known = self._left_out.get(reason)
-        self._left_out[reason] = Reason(reason, 1 if known is None else known.n + 1, *_place(known, path, line))
+        known = self._dropped.get(reason)
+        self._dropped[reason] = Reason(reason, 1 if known is None else known.n + 1, *_place(known, path, line))
 
     @property
-    def left_out(self) -> tuple[Reason, ...]:
-        return tuple(self._left_out.values())
+    def dropped(self) -> tuple[Reason, ...]:
+        return tuple(self._dropped.values())
 
 
 def _place(known: Reason | None, path: str, line: int | None) -> tuple[str, int | None]:
@@ -118,7 +118,7 @@ def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task
     recordings = _recordings(rows, len(labels), notes)
     for row, recording in zip(rows, recordings, strict=True):
         if row.clip.id in clips:
-            notes.leave_out("listed twice", f"{row.clip.id!r} is listed twice", "remove one row", row.clip.id)
+            notes.drop("listed twice", f"{row.clip.id!r} is listed twice", "remove one row", row.clip.id)
             continue
         clips[row.clip.id] = row.clip
         samples.append(Sample(row.clip.id, Label(ids[row.label]), row.split, group=recording))
@@ -141,10 +141,8 @@ def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task
         problems=tuple(notes.problems),
         account=Account(
             len(samples),
-            left_out=(
-                *notes.left_out,
-                *([Reason("a video without a class", len(unused), unused[0])] if unused else []),
-            ),
+            dropped=notes.dropped,
+            left_out=(Reason("a video without a class", len(unused), unused[0]),) if unused else (),
         ),
     )
 
@@ -179,7 +177,7 @@ def _from_folders(videos: Sequence[str], notes: _Notes) -> list[_Row]:
     for video, part in parts.items():
         folders = part[int(split_above) : -1]
         if not folders:
-            notes.leave_out(
+            notes.drop(
                 "outside every class folder", f"{video!r} lies outside every class folder", "move it", video
             )
             continue
@@ -254,7 +252,7 @@ def _of_row(row: Mapping[str, str], known: _Videos, table: str, line: int, notes
     called, label = row[keys["file"] or ""], row[keys["class"] or ""]
     start, end = (_seconds(row.get(keys[k] or "", "")) for k in ("start", "end"))
     if not label:
-        notes.leave_out("no class", f"no class for {called!r}", "fill it in", table, line)
+        notes.drop("no class", f"no class for {called!r}", "fill it in", table, line)
         return None
     whole = called if "youtube_id" not in row or start is None or end is None else _of_kinetics(called, start, end)
     file = known.find(whole, posixpath.dirname(table))
@@ -263,10 +261,10 @@ def _of_row(row: Mapping[str, str], known: _Videos, table: str, line: int, notes
     elif file is None:
         file = known.find(called, posixpath.dirname(table))
     if file is None:
-        notes.leave_out("the file is missing", f"{called!r} is not there", "add it or remove the row", table, line)
+        notes.drop("the file is missing", f"{called!r} is not there", "add it or remove the row", table, line)
         return None
     if "invalid" in (start, end) or (isinstance(start, float) and isinstance(end, float) and end <= start):
-        notes.leave_out(
+        notes.drop(
             "no interval of time", f"expected start_s before end_s for {called!r}", "correct the row", table, line
         )
         return None
@@ -324,14 +322,14 @@ def _from_lists(
                 continue
             file = known.find(words[0], posixpath.dirname(path))
             if file is None:
-                notes.leave_out("the file is missing", f"{words[0]!r} is not there", "add it", path, line)
+                notes.drop("the file is missing", f"{words[0]!r} is not there", "add it", path, line)
                 continue
             number = words[-1] if len(words) > 1 and words[-1].isdecimal() else None
             folder = posixpath.basename(posixpath.dirname(words[0])) or posixpath.basename(posixpath.dirname(file))
             label = folder if not number or classes.get(int(number), folder) == folder else classes[int(number)]
             label = label if label or number is None else f"class {number}"
             if not label:
-                notes.leave_out("no class", f"no class for {words[0]!r}", "add its number", path, line)
+                notes.drop("no class", f"no class for {words[0]!r}", "add its number", path, line)
                 continue
             if file in seen:
                 continue  # UCF101 comes with three splits of the same clips; the first is read.
