@@ -99,8 +99,6 @@ CEILINGS: dict[str, int] = {
     "serving": 46,
     "tasks": 32,
     "CHANGELOG.md": 14,
-    "docs/concepts/dataset.md": 13,
-    "docs/concepts/serving.md": 5,
 }
 """How many violations each package of the sources, and each page, may have. A number may only fall; what is not listed
 has none. Lower it when you fix some."""
