@@ -238,7 +238,7 @@ def test_what_is_more_than_scaling_before_the_first_layer_is_left_alone(photo: b
                 node.input[k] = "rooted"
     proto.graph.node.insert(list(proto.graph.node).index(cast) + 1, made)
     assert straight_from_pixels(proto.SerializeToString()) is None
-    with pytest.raises(RefusedError, match="as they come"):
+    with pytest.raises(RefusedError, match="raw pixels"):
         quantise_static(calibrate(proto.SerializeToString(), pixels[:1, :16, :20]), first="pixels")
     # A layer that is kept is kept, pixels or not.
     ready = calibrate(photo, pixels)

@@ -230,7 +230,7 @@ def add_pictures(verb: Any) -> None:
         help="1-100 for formats that lose (default 90)",
     )
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    p.add_argument("--resume", action="store_true", help="go on where the same batch was interrupted")
+    p.add_argument("--resume", action="store_true", help="continue a batch that was interrupted")
     p.add_argument("--preview", action="store_true", help="a sheet of the first files before and after")
     p.add_argument("--pages", action="store_true", help="every page of a document, every picture of an animation")
     p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")

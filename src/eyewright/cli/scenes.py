@@ -1,4 +1,4 @@
-"""The verbs for what is marked in images and for strangers' models: convert and import."""
+"""The commands for annotations and imported models: convert and import."""
 
 __all__ = ["CONTRACT_OPTIONS", "convert", "import_model", "only_classes"]
 
@@ -24,7 +24,7 @@ CONTRACT_OPTIONS: Mapping[str, str] = {
     "background": "the class that is left out, a number",
     "iou": "IoU threshold of non-maximum suppression; 1 for none",
 }
-"""What `eyewright import` takes beside a contract, by the contract's own names."""
+"""What `eyewright import` takes in addition to a contract, by the contract's own names."""
 
 
 def convert(o: argparse.Namespace) -> Result:
@@ -47,7 +47,7 @@ def convert(o: argparse.Namespace) -> Result:
 
 
 def import_model(o: argparse.Namespace) -> Result:
-    """Wrap a stranger's ONNX model as a bundle."""
+    """Wrap an imported ONNX model as a bundle."""
     from eyewright import lifecycle
 
     password = key_password(o)

@@ -1,4 +1,4 @@
-"""The verbs: each calls one function of the same name and says what came of it."""
+"""The verbs: each calls one function of the same name and prints the result."""
 
 __all__ = ["NUMBERS", "VERBS", "WORDS"]
 
@@ -485,7 +485,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "prune, quantise, distil within a budget of accuracy",
         "compress runs/classify/photos --max-drop accuracy=1% --min-speedup 2",
     ),
-    "export": (_export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle"),
+    "export": (_export, "a bundle, after the parity check", "export runs/classify/photos --out photos.bundle"),
     "bench": (
         anywhere.bench,
         "what this machine does with a bundle: latency, throughput, memory",

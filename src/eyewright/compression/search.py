@@ -1,4 +1,4 @@
-"""Look for a smaller model within a budget: from cheap to dear, every step measured and written down."""
+"""Look for a smaller model within a budget: from cheap to expensive, every step measured and written down."""
 
 __all__ = ["METHODS", "Search", "SearchResult"]
 
@@ -39,7 +39,7 @@ from eyewright.training.learner import learner_of
 from eyewright.training.run import Builder, Run
 
 METHODS = ("int8", "weights", "half", "dynamic", "prune", "qat", "distil", "sparse")
-"""What a search may try, from cheap to dear; "sparse" only where it is asked for."""
+"""What a search may try, from cheap to expensive; "sparse" only where it is asked for."""
 
 _SHARES = (0.25, 0.5, 0.75)
 # Where a gain is asked for, what cannot reach it is not learnt, and finer steps cost little.
@@ -69,7 +69,7 @@ class SearchResult:
 
     @property
     def front(self) -> tuple[Row, ...]:
-        """The measured ways that no other beats in speed, size and loss alike, the fastest first."""
+        """The measured ways that no other beats in speed, size and loss at once, the fastest first."""
         measured = [r for r in self.rows if r.state == "measured"]
         return tuple(
             sorted((r for r in measured if not any(_beats(o, r) for o in measured)), key=lambda r: -r.speedup["value"])
@@ -89,7 +89,7 @@ class Search:
     """One search in one folder; what was measured is found again when it is resumed.
 
     `build_of` gives the builder for a model name; `teacher` stands for the parent where it is given; `students` are
-    catalogue nets to be taught.
+    catalogue nets to distil into.
     """
 
     def __init__(
@@ -336,7 +336,7 @@ class Search:
         return f"not learnt: {reasons[-1]}"
 
     def _partly(self, base: Bundle, model: bytes, structure: str, name: str, how: str = "") -> Iterator[Row]:
-        """Leave the layers that bear rounding least in float, more and more of them, until little enough is lost."""
+        """Leave the layers that tolerate rounding least in float, more of them until little enough is lost."""
         calibrated = calibrate(model, self.parent.calibration, feed=feed_of(base))
         ranked = layer_sensitivity(model, calibrated, base, self.parent.calibration)
         self._sensitivity.setdefault("int8", {})[structure or "the model"] = [[n, round(v, 8)] for n, v in ranked]
@@ -531,7 +531,7 @@ class Search:
             return
         if not resume:
             raise UsageError(
-                f"a search is already in {str(self.folder)!r}", fix="choose another --out, or go on with --resume"
+                f"a search is already in {str(self.folder)!r}", fix="choose another --out, or continue with --resume"
             )
         try:
             content = json.loads(self._state.read_text("utf-8"))
@@ -543,7 +543,7 @@ class Search:
             ) from error
         if key != self._key():
             raise CheckpointError(
-                "the search was begun with another model or other data", fix="search again in another --out"
+                "the search was started with another model or other data", fix="search again in another --out"
             )
         self._plan, self._spent_s, self._sensitivity = plan, spent, dict(content.get("sensitivity", {}))
         for row in rows:

@@ -67,8 +67,8 @@ def pruning_sensitivity(
 ) -> list[dict[str, Any]]:
     """Halve the channels of one layer after another, without learning again; give what that costs on validation images.
 
-    A row a layer: its name, its share of all multiplications, the main metric before and after. Layers that depend on
-    each other lose channels together. Ends at `until`, a value of `now`.
+    One row per layer: its name, its fraction of all multiplications, the main metric before and after. Layers that
+    depend on each other lose channels together. Ends at `until`, a value of `now`.
 
     Raises:
         RefusedError: the net cannot be taken apart.

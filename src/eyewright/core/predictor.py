@@ -42,7 +42,7 @@ class Answers:
 
     @property
     def decoding(self) -> dict[str, Any]:
-        """What the model's decoding must know beside the arrays, such as the IoU threshold of suppression."""
+        """What the model's decoding must know in addition to the arrays, such as the IoU threshold of suppression."""
         return dict(getattr(self.predictor, "decoding", {}))
 
     def read(self, **options: Any) -> Sequence[Any]:

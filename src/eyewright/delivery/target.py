@@ -49,7 +49,7 @@ _MOST_BYTES = 16 * 2**20
 @dataclass(frozen=True)
 class Stored:
     """What `target.json` says: the kind of target, the manifest of the bundle, its digest, and what else the kind has
-    to say in `about`; `parity` is what the gate saw."""
+    to say in `about`; `parity` is the result of the parity check."""
 
     target: str
     manifest: Manifest
@@ -92,7 +92,7 @@ class Target:
     """Where another package takes a model (entry points of "eyewright.targets").
 
     `write(bundle, model, folder)` writes its files into `folder` from the bytes of the ONNX model and returns what
-    target.json says of it. `session(files)` opens them again, by name, for the parity gate and `predict`: an object
+    target.json says of it. `session(files)` opens them again, by name, for the parity check and `predict`: an object
     with `run(names, feeds, options)` as ONNX Runtime's session has.
     """
 

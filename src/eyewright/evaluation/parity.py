@@ -1,4 +1,4 @@
-"""The parity gate: the exported model must answer as the trained one does, on real files, from the bytes up."""
+"""The parity check: the exported model must predict as the trained one does, on real files, from the bytes up."""
 
 __all__ = ["Images", "Parity", "check_parity"]
 
@@ -19,7 +19,8 @@ _PIXELS = 32_000_000
 
 @dataclass(frozen=True)
 class Parity:
-    """What the gate saw: largest |difference| of a probability or score, answers that differ, the number of images.
+    """The result of the parity check: largest |difference| of a probability or score, answers that differ, the number
+    of images.
 
     `objects` counts the boxes that were compared.
     """
@@ -37,7 +38,10 @@ class Parity:
                 f"{self.n} validation images gave the same {self.objects} boxes, "
                 f"scores within {self.worst:.1e} of {self.beside}"
             )
-        return f"{self.n} validation images answered alike, probabilities within {self.worst:.1e} of {self.beside}"
+        return (
+            f"{self.n} validation images have the same predictions, "
+            f"probabilities within {self.worst:.1e} of {self.beside}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers."""
@@ -65,9 +69,9 @@ def check_parity(
 
     The trained side sees what training saw: `trained_pixels(indices)` if given (the training cache), else the
     trained model's own preparation of the decoded file. The exported side starts from the file again, so a fault
-    anywhere on its way (decoding, orientation, resizing, channel order, scaling) fails the gate. Where a model computes
-    in another `precision` than float32, two runtimes may differ by a last bit that tips a step of 8: `Task.limits` says
-    how far they may be apart. `names` are what both are called when they differ.
+    anywhere on its way (decoding, orientation, resizing, channel order, scaling) fails the check. Where a model
+    computes in another `precision` than float32, two runtimes may differ by a last bit that tips a step of 8:
+    `Task.limits` says how far they may be apart. `names` are what both are called when they differ.
 
     Raises:
         ParityError: a probability differs by more than 1e-4 (of a pixel, or an object's score: 1e-3), or an answer

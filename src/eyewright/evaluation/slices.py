@@ -68,7 +68,7 @@ def slice_accuracy(
 def thirds(values: NDArray[np.float64], unit: str) -> list[tuple[str, NDArray[np.bool_]]]:
     """Cut images into thirds by a value, (N,), that may be NaN; return what each third is called, and its members.
 
-    None where the values are all alike.
+    None where all values are equal.
 
     >>> [name for name, _ in thirds(np.arange(30.0), "px")]
     ['up to 10 px', '10 to 19 px', 'above 19 px']

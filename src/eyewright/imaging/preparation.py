@@ -60,7 +60,7 @@ class Preparation:
     every machine. Grey is ITU-R 601-2 luma. Scaling to [0, 1] and mean/std live inside the net.
 
     `steps` are applied first, to the image as it is: a line such as "denoise | clahe", whose steps keep the size
-    and draw nothing at random. They travel as JSON, and need the extra `pixels` wherever the model is used.
+    and are not random. They travel as JSON, and need the extra `pixels` wherever the model is used.
 
     >>> prepare = Preparation((4, 4), fit="letterbox")
     >>> pixels, placement = prepare(np.full((2, 4, 3), 9, np.uint8))
@@ -251,7 +251,7 @@ def _checked_steps(text: str) -> "Steps":
     """Read steps that may come before a net.
 
     Raises:
-        UsageError: a step that is unknown, changes the size, or draws at random.
+        UsageError: a step that is unknown, changes the size, or is random.
     """
     # Imported only where there are steps: most bundles have none, and starting must be quick.
     from eyewright.imaging.steps import parse_steps
@@ -261,6 +261,6 @@ def _checked_steps(text: str) -> "Steps":
     for step in steps.steps:
         kind = step_kind(step.name)
         if not kind.keeps_size or kind.random or step.name == "depth":
-            why = "draws at random" if kind.random else "changes the size or the depth"
+            why = "is random" if kind.random else "changes the size or the depth"
             raise UsageError(f"step {step.name!r} {why}, and cannot come before a net", fix="process the images first")
     return steps

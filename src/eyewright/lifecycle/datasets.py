@@ -90,7 +90,7 @@ def open_readable(
     quiet: bool,
     say: Say,
 ) -> "Dataset":
-    """Read a dataset as it lies, without the images that cannot be read.
+    """Read a dataset unchanged, without the images that cannot be read.
 
     Raises:
         DatasetError: nothing there, of no known format, or nothing that can be read.
@@ -331,7 +331,7 @@ def grouped_as(
 
 
 def untouched(owner: "Run | None", dataset: "Dataset", *, quiet: bool) -> bool:
-    """Tell whether `dataset` is of the run's own test part, whose copies in training were dealt with before it."""
+    """Return whether `dataset` is of the run's own test part, whose copies in training were dealt with before it."""
     if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):
         return False
     rows = {r["id"]: r for r in owner.split_rows() if r["split"] == "test"}

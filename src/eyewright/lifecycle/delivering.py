@@ -26,7 +26,7 @@ _OF_WEIGHTS = ("torch", "executorch")
 
 @dataclass(frozen=True)
 class Delivered:
-    """A target's folder, and what the parity gate saw of it, if it has a model that runs here."""
+    """A target's folder, and the result of its parity check, if it has a model that runs here."""
 
     folder: Path
     target: str
@@ -50,7 +50,7 @@ def deliver(
     "openvino" is Intel's intermediate representation, "web" a folder of static files that runs in a browser,
     "transformers.js" what its `pipeline("image-classification")` opens, "torch" a `torch.export` program, "executorch"
     that program lowered for PyTorch's small runtime, "docker" and "systemd" serve the bundle. A target with a model
-    passes the parity gate: it answers as the bundle does on every validation image of `data` (a run knows its own), or
+    passes the parity check: it answers as the bundle does on every validation image of `data` (a run knows its own), or
     on the bundle's golden images where there are no others.
 
     Raises:

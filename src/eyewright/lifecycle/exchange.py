@@ -159,7 +159,7 @@ def import_onnx(
     name: str | None = None,
     **options: Any,
 ) -> "Bundle":
-    """Wrap a stranger's ONNX model as a bundle, which predicts, evaluates and explains as our own do.
+    """Wrap an imported ONNX model as a bundle, which predicts, evaluates and explains as our own do.
 
     `labels` are class names, or a file of them. `contract` says what the model's tensors mean: the name of a family in
     `eyewright.bundle.CONTRACTS` or a TOML file; `options` are fields of `eyewright.bundle.Contract` over it. `imgsz` is

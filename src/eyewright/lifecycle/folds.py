@@ -68,15 +68,15 @@ def cross_validate(
 ) -> FoldsResult:
     """Train `folds` nets, each without another part of the images, and measure each on the part it has not seen.
 
-    Folds are stratified (boxes and masks by the rarest class that an image holds), and images that are alike or of one
-    group stay in one fold. Within a fold an eighth of the
-    training images chooses the epoch and the temperature, so the part that is measured is touched by nothing. A test
-    part that comes with the data is kept out of all folds. `repeats` cuts the folds anew that many times. `budget` is
-    for all folds together. With `resume` finished folds are kept. With `folds="groups"` every group is left out once
-    (more than 20 are put into 10 folds of whole groups), and `repeats` is not for that.
+    Folds are stratified (boxes and masks by the rarest class that an image holds), and near duplicates and images of
+    one group stay in one fold. Within a fold an eighth of the training images chooses the epoch and the temperature,
+    so the part that is measured is touched by nothing. A test part that comes with the data is kept out of all folds.
+    `repeats` repeats it that many times with new folds. `budget` is for all folds together. With `resume` finished
+    folds are kept. With `folds="groups"` every group is left out once (more than 20 are put into 10 folds of whole
+    groups), and `repeats` is not supported then.
 
     Raises:
-        DatasetError: a class has fewer images that are not alike than folds.
+        DatasetError: a class has fewer distinct images than folds.
         UsageError: fewer than 2 folds, an ensemble of boxes, or an option that is unknown.
     """
     started = time.monotonic()
@@ -87,7 +87,7 @@ def cross_validate(
     if resolved.task != "auto":
         check_model(resolved.model, resolved.task)
     if resume and out is None:
-        raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
+        raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     if isinstance(data, str | Path):
         data = open_readable(data, label_depth=label_depth, task=resolved.task, ignore=ignore, quiet=quiet, say=say)
     check_model(resolved.model, data.task)

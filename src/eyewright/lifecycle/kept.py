@@ -46,13 +46,15 @@ class Unusable:
 NEW_CLASSES = "new_classes"
 """The folder that images with declared classes are written to."""
 
-_NEW_CLASS = f"it declares a new class: merge OUT/{NEW_CLASSES} into the data and train anew (eyewright train)"
+_NEW_CLASS = f"it declares a new class: merge OUT/{NEW_CLASSES} into the data and train again (eyewright train)"
 
 
 @dataclass(frozen=True)
 class Learnable:
-    """Kept images with what is right in them, as a dataset whose every sample is in train; `format` is what it is
-    written in. `declared` are the images that show a class which the model does not know, in a dataset that has it.
+    """Kept images with what is right in them, as a dataset whose samples are all in train.
+
+    `format` is the one it is written in. `declared` are the images that show a class that the model does not know, in
+    a dataset that has it.
     """
 
     dataset: "Dataset"

@@ -29,8 +29,9 @@ def find_mislabels(
 ) -> tuple[Finding, ...]:
     """Train a quick net on each three quarters of the images and doubt the labels that the last quarter's answers deny.
 
-    Every image takes part, whatever its split. The nets see at most 32 pixels a side and few epochs: enough to tell
-    classes apart that differ in more than detail. Where they do not, few findings or wrong ones are to be expected.
+    Every image takes part, whatever its split. The nets see at most 32 pixels a side and few epochs: enough to
+    distinguish classes that differ in more than detail. Where they do not, few findings or wrong ones are to be
+    expected.
 
     Classes with a single image are left out.
 

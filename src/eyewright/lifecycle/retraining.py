@@ -40,9 +40,9 @@ _FIXED = ("imgsz", "steps", "model", "task", "activation")
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came of it.
+    """The result of `retrain`.
 
-    `bundle` and `run` are folders. `new_images` were learnt from beside the data of before; `unused` lists the feedback
+    `bundle` and `run` are folders. `new_images` were added to the earlier data; `unused` lists the feedback
     that was not, by reason. `comparison` is with the champion on test images that neither was trained on; `promoted` is
     the promotion, if there was one. `notes` are sentences for the user.
     """
@@ -73,14 +73,14 @@ def retrain(
     """Train on from a bundle's weights on `data` and the kept images that have feedback; compare; promote if no worse.
 
     Every image of `data` stays in the part that it had for the bundle: the bundle says which (`Bundle.split`). New
-    images go into the training part, but for those that are copies of test or validation images, or in one group with
+    images go into the training part, except those that are copies of test or validation images, or in one group with
     them. The preparation and the scaling are the bundle's. What feedback calls right keeps its label; what it calls
     wrong without saying what is right is left out, and all that is left out is counted in `unused`. `bundle` is the
     champion by default. `options` are the recipe's (budget, epochs, lr, …).
 
     `out` becomes a folder with `feedback`, the new images as a dataset of their own; `run`; and `bundle`. Images with
     classes that feedback declared as new cannot be learnt without another head: they are written to `new_classes`, a
-    dataset in the same layout that has them, to be merged into the data before training anew. `leaks` is as
+    dataset in the same layout that has them, to be merged into the data before training again. `leaks` is as
     for `train`.
 
     Raises:
@@ -102,7 +102,9 @@ def retrain(
     if bundle is None:
         event = events.current("champion")
         if event is None:
-            raise UsageError("expected a champion to go on from, found none", fix="promote a bundle, or pass --bundle")
+            raise UsageError(
+                "expected a champion to continue from, found none", fix="promote a bundle, or pass --bundle"
+            )
         bundle = event.folder
     parent = load_bundle(bundle)
     need_torch()
@@ -129,7 +131,7 @@ def retrain(
         raise _nothing(left_out)
     for note in notes:
         say(note)
-    say(f"{len(new.prediction_ids)} images with feedback beside {len(old)} of before")
+    say(f"{len(new.prediction_ids)} images with feedback and {len(old)} earlier ones")
     for one in unused:
         say(f"not used: {one.count} because {one.reason}")
     merged = settled(merged, leaks, quiet=quiet)
@@ -194,7 +196,7 @@ def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
     if fixed:
         raise UsageError(
             f"expected no {fixed[0]} for retraining, which keeps the net and the preparation of the bundle",
-            fix="leave it out, or train anew",
+            fix="leave it out, or train again",
         )
     recipe = read_recipe(parent.folder / "recipe.toml")
     if {k for k in ("budget", "epochs") if options.get(k) is not None}:

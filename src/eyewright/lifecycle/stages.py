@@ -91,8 +91,8 @@ def train(
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
     annealed when the time is over, counted from this call. `weights` are those to begin with,
-    of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is learnt from beside
-    the labels (`step` is not for that then). `log` ("tensorboard" or "mlflow") writes every epoch's
+    of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is also learnt from, in
+    addition to the labels (`step` is not supported then). `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them. `leaks` says what becomes of training images that are
     copies of images in a given test or validation part: "drop" (the default) leaves up to 1 % of the training images
     out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down.
@@ -110,7 +110,7 @@ def train(
     if resolved.task != "auto":
         check_model(resolved.model, resolved.task)
     if resume and out is None:
-        raise UsageError("expected --out with --resume, found none", fix="name the run folder to go on in")
+        raise UsageError("expected --out with --resume, found none", fix="name the run folder to continue in")
     from eyewright.training.distributed import launched_by_torchrun
 
     if out is None and launched_by_torchrun():
@@ -304,7 +304,7 @@ def compare(
     quiet: bool = True,
     say: Say = silent,
 ) -> "Comparison":
-    """Tell whether B is better than A on the same images, and whether the difference is more than chance.
+    """Return whether B is better than A on the same images, and whether the difference is significant.
 
     Without `data` the test part of A, else of B, is used, whichever is a run. Images that one of them was trained on
     are refused; with `allow_leaks` they are counted in the result. Groups are found as by `evaluate`.
@@ -473,7 +473,7 @@ def predict(model: "Bundle | Run | PathLike", source: Any, *, stream: bool = Fal
 
 
 def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
-    """Return what a report says beside its numbers; `about` is the run's, or a bundle's provenance."""
+    """Return what a report says in addition to its metrics; `about` is the run's, or a bundle's provenance."""
     from eyewright.evaluation.validation import say_validated
 
     grouping = about.get("grouping") or {}

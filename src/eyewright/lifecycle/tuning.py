@@ -58,7 +58,7 @@ def tune(
     Searched is what the recipe leaves at its default of: learning rate, optimiser, weight decay, label smoothing,
     dropout, augmentation. The first trial is the recipe as it is, so the result validates no worse. Trials that fall
     behind the median of the others are ended early. The study is `study.db` in the folder, an Optuna study in SQLite;
-    with `resume` it goes on up to `trials` in all. `budget` is for all trials together. `leaks` is as for `train`.
+    with `resume` it continues up to `trials` in all. `budget` is for all trials together. `leaks` is as for `train`.
 
     The best validation score is the largest of many, so it is too good: only the test part says how good the run is.
 
@@ -77,7 +77,7 @@ def tune(
     if trials < 1:
         raise UsageError(f"expected 1 trial or more, found {trials}", fix="change --tune")
     if resume and out is None:
-        raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
+        raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     resolved = recipe_of(recipe, budget=budget, **options)
     given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
@@ -190,7 +190,7 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
     with held_lock(folder / ".study.lock", busy=busy, code="study_in_use"):
         if path.exists() and not resume:
             raise UsageError(
-                f"a study is already in {str(folder)!r}", fix="go on with --resume, or choose another --out"
+                f"a study is already in {str(folder)!r}", fix="continue with --resume, or choose another --out"
             )
         try:
             url = URL.create("sqlite", database=str(path.resolve())).render_as_string()

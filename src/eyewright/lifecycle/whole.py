@@ -123,7 +123,7 @@ def _told(findings: Sequence[Finding]) -> list[str]:
 
 
 def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
-    """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
+    """Evaluate a run on its test part and write its report, with heatmaps for the mistakes of highest confidence."""
     from eyewright.evaluation import reporting_of, write_report
 
     test = dataset.test
@@ -135,8 +135,8 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
 
 
 def _explanations(owner: "Run", images: "Sequence[NDArray[np.uint8]]", ids: Sequence[str]) -> "Sequence[Explanation]":
-    """Explain the surest prediction of each image by Grad-CAM where that is faithful, else by occlusion, which costs
-    more and fails less."""
+    """Explain the prediction of highest confidence of each image by Grad-CAM where that is faithful, else by
+    occlusion, which costs more and fails less."""
     from eyewright.core.task import task_of
     from eyewright.explanation import explain_images
 

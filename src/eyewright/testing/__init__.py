@@ -102,7 +102,7 @@ def check_net(
         expected = next(((4, *(sizes.get(s, 0) for s in o.shape)) for o in task_of(task).outputs if o.sums), None)
         if expected is not None:
             assert outputs[0].shape == expected, f"expected logits {expected}, found {tuple(outputs[0].shape)}"
-        assert all(len(t) == 4 for t in outputs), "expected a row an image"
+        assert all(len(t) == 4 for t in outputs), "expected one row per image"
         torch.stack([(t * torch.randn_like(t)).sum() for t in outputs]).sum().backward()  # type: ignore[no-untyped-call]
         lacking = [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None]
         assert not lacking, f"no gradient reaches {lacking}"
