@@ -330,7 +330,7 @@ def _verify(o: argparse.Namespace) -> Result:
     m = bundle.manifest
     files = f"{len(m.files)} files" if m.files else "all files"
     text = [f"{shown_path(bundle.folder)}: {files} unchanged, golden pairs agree"]
-    text.append(f"{m.task}, {len(m.labels)} classes, {m.preparation.size_hw[1]}x{m.preparation.size_hw[0]} pixels")
+    text.append(f"{m.task}, {len(m.labels)} classes, {m.takes}")
     signed = "verified" if o.key is not None else "not_checked" if _is_signed(o.bundle, bundle.folder) else "none"
     if o.key is not None:
         text.append(f"signature made with the key of {o.key}")

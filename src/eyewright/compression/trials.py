@@ -510,8 +510,7 @@ def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Bu
             path,
             temperature=1.0,
             task=parent.bundle.task_name,
-            size_hw=parent.size_hw,
-            channels=parent.channels,
+            inputs=parent.bundle.inputs,
             metadata={},
         )
     try:

@@ -82,7 +82,7 @@ def deliver(
         if to not in ("docker", "systemd"):
             write_bytes(stage / "golden.npz", content["golden.npz"])
             seal_target(stage, to, bundle, digest, about=about)
-            images = _images(Path(model), data, bundle) or GoldenImages.of(content["golden.npz"])
+            images = _images(Path(model), data, bundle) or GoldenImages.of(content["golden.npz"], bundle.inputs)
             names = (f"the {to} model", "the bundle")
             parity = check_parity(bundle, _opened(stage, to), images, precision=bundle.manifest.precision, names=names)
         seal_target(stage, to, bundle, digest, about=about, parity={} if parity is None else parity.to_json())
