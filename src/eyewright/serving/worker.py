@@ -251,8 +251,6 @@ class _Served:
         if "prediction" in job.wants:
             told = shown.to_json(top=job.top)
             del told["source"], told["index"]
-        if "hub" in job.wants:
-            told["hub"] = shown.to_hub(top=job.top)
         look = appearance(pixels[0], placements[0])
         p = None if self.familiarity is None else round(self.familiarity(look), 4)
         told["unfamiliar"] = None if p is None else {"p": p, "flagged": p <= FLAGGED}
@@ -266,7 +264,9 @@ class _Served:
         # What is logged is the answer at the model's own operating points, whatever this client asked to see.
         usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
         seen = Seen(look.tobytes(), usual.numbers().tobytes(), placements[0].source_hw, label, score, p)
-        return Answer(job.id, None, _as_json(told), arrays, seen, b"", timing)
+        # Hugging Face's form is the whole answer, so that the server can hand on the bytes as they are.
+        said = _as_json(shown.to_hub(top=job.top) if "hub" in job.wants else told)
+        return Answer(job.id, None, said, arrays, seen, b"", timing)
 
     def _set(self, shown: Any, coverage: float) -> dict[str, Any]:
         task_of(self.bundle.task_name).require("coverage")
@@ -326,7 +326,7 @@ class _Stoppable:
         return self._bundle.predict_images(images)
 
 
-def _as_json(told: dict[str, Any]) -> bytes:
+def _as_json(told: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     """Encode plain values; what is not finite becomes null."""
     try:
         return msgspec.json.encode(told)
