@@ -30,8 +30,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     """One image to answer, encoded; or with `tensors` prepared arrays, by the name of the input.
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
-    "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form and nothing else), "picture" (the image as it is
-    kept).
+    "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form, alone), "picture" (the image as it
+    is kept).
     """
 
     id: int
