@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-_EPOCHS = 4
+_EPOCHS = 2
 
 
 def run(version: Path, *arguments: str) -> float:
@@ -63,8 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path, nargs="?")
     parser.add_argument("new", type=Path, nargs="?", default=Path(__file__).resolve().parent.parent)
-    parser.add_argument("--rounds", type=int, default=9, help="of commands that take a second")
-    parser.add_argument("--long-rounds", type=int, default=3, help="of training and evaluation")
+    parser.add_argument("--rounds", type=int, default=9, help="of commands that take a second; 0 leaves them out")
+    parser.add_argument("--long-rounds", type=int, default=3, help="of training and evaluation; 0 leaves them out")
     options = parser.parse_args()
     if options.old is None:
         print("skipped: pass the checkout of another version: git worktree add --detach FOLDER COMMIT")
@@ -109,6 +109,8 @@ def main() -> None:
         )
         print(f"{'':22} {'old':>9} {'new':>9} {'new/old':>8}   (medians; ratio of each round: least to most)")
         for title, rounds, one in rows:
+            if not rounds:
+                continue
             found = measure(versions, rounds, one)
             old, new = (statistics.median(found[name]) for name in versions)
             ratios = sorted(b / a for a, b in zip(found["old"], found["new"], strict=True))
