@@ -3,6 +3,7 @@
 __all__ = ["MARK_CODES", "audit_marked", "audit_objects", "audit_targets", "usable_objects"]
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -95,7 +96,6 @@ def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
     """
     if not len(objects):
         return objects
-    from dataclasses import replace
 
     found = objects.in_pixels(size_hw)
     boxes = found.boxes_xyxy

@@ -19,6 +19,7 @@ from eyewright.bundle.load import Bundle, load_bundle, open_session
 from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
 from eyewright.bundle.verify import bundle_digest, read_verified
 from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.files import write_json, write_text
 from eyewright.core.inputs import name_inputs, prepare, slice_rows
 from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.core.provenance import describe_hardware
@@ -288,7 +289,6 @@ def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
     """Write `bench.json` and `bench.html`, a page with table and plot."""
     from html import escape
 
-    from eyewright.core.files import write_json, write_text
     from eyewright.evaluation.charts import Series, line_chart
     from eyewright.evaluation.pages import style_sheet
 

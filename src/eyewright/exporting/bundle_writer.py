@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import save
 
 from eyewright.bundle.golden import golden_arrays
 from eyewright.bundle.inputs import only_image, write_inputs
@@ -43,6 +44,7 @@ from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.imaging.appearance import appearance
+from eyewright.imaging.overlay import shrink
 from eyewright.imaging.preparation import Preparation, image_preparation
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.checkpoints import unshared
@@ -151,15 +153,11 @@ def seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:
 
 
 def _write_weights(net: PixelNet, path: Path) -> None:
-    from safetensors.torch import save
-
     write_bytes(path, save(unshared(net.state_dict()), metadata={"format": "pt"}))
 
 
 def golden_pairs(predictor: Predictor, dataset: Dataset) -> bytes:
     """Store a few real images with the pixels and answers they must give, larger ones reduced to 256 pixels."""
-    from eyewright.imaging.overlay import shrink
-
     chosen = np.unique(np.linspace(0, len(dataset) - 1, _GOLDEN).astype(int))
     images = []
     for i in chosen:

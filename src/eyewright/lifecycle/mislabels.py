@@ -12,10 +12,12 @@ import numpy as np
 
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
+from eyewright.data.splits import group_samples
 from eyewright.data.targets.label import Label
 from eyewright.lifecycle.datasets import Say, scan_of, silent
 from eyewright.lifecycle.folds import train_folds
 from eyewright.lifecycle.opening import need_torch
+from eyewright.training import Recipe
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -39,9 +41,7 @@ def find_mislabels(
         MissingExtraError: torch is not installed.
     """
     need_torch()
-    from eyewright.data.splits import group_samples
     from eyewright.metrics import confident_errors
-    from eyewright.training import Recipe
 
     groups = group_samples(dataset, scan_of(dataset, quiet=quiet))
     different: dict[int, set[int]] = defaultdict(set)

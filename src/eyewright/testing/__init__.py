@@ -19,6 +19,7 @@ __all__ = [
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -203,8 +204,6 @@ def check_source(open_it: Callable[[], Any], *, at_least: int = 1, read: int = 8
 
     `open_it` gives what `eyewright.open_source` gives; `read` frames are taken, of which there must be `at_least`.
     """
-    from itertools import islice
-
     with open_it() as source:
         assert isinstance(source.live, bool), "a source must say whether it is live"
         frames = list(islice(iter(source), read))
