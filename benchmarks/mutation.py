@@ -3,10 +3,10 @@
     python benchmarks/mutation.py --cosmic-ray PROGRAM [--rooms metrics tasks evaluation] [--sample 60]
         [--seconds 300] [--seed 0]
 
-cosmic-ray lives in an environment of its own (`make mutation`, or `pip install cosmic-ray`) and makes the mutations. A
-copy of the tree is mutated, never this one. A mutation counts as killed if the tests of its module fail (its doctests are among them), or
-else those of its room. Each is tested in a fork of a process that has imported the packages that the tests use, but
-nothing of Eyewright, so that most take a second or two.
+cosmic-ray lives in an environment of its own (`make mutation`, or `pip install cosmic-ray`) and makes the mutations.
+A copy of the tree is mutated, never this one. A mutation counts as killed if the tests of its module fail (its
+doctests are among them), or else those of its room. Each is tested in a fork of a process that has imported the
+packages that the tests use, but nothing of Eyewright, so that most take a second or two.
 
 Left out are places where a change is no fault that a test could see, or none that one should look for:
 
