@@ -1,6 +1,7 @@
 """Hugging Face's form is written once: by the worker; the server hands on its bytes."""
 
 import asyncio
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +36,7 @@ def test_the_hub_route_encodes_json_once_and_decodes_none(monkeypatch: pytest.Mo
         monkeypatch.setattr(msgspec.json, name, counting)
 
     async def predict(model: Any, data: bytes, options: Any, *, wants: tuple[str, ...]) -> Any:
-        job = Job(1, data, 1e12, wants, None, options.conf, options.iou, options.top)
+        job = Job(1, data, time.monotonic() + 600, wants, None, options.conf, options.iou, options.top)
         (answer,) = worker.answer([job], _Watch(), lambda: None)
         return SimpleNamespace(answer=answer, headers=[(b"x-eyewright-prediction", b"1")])
 

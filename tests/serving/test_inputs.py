@@ -1,6 +1,7 @@
 """Any inputs over Open Inference V2: prepared arrays by name, in JSON or behind it, through the worker to the model."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +36,7 @@ def served(folder: Path) -> _Served:
 
 def job(number: int, tensors: dict[str, Any] | None, data: bytes = b"") -> Job:
     sent = None if tensors is None else {k: Array(str(v.dtype), v.shape, v.tobytes()) for k, v in tensors.items()}
-    return Job(number, data, 1e12, ("raw",) if tensors is not None else ("prediction",), sent)
+    return Job(number, data, time.monotonic() + 600, ("raw",) if tensors is not None else ("prediction",), sent)
 
 
 def test_a_worker_joins_the_inputs_of_jobs_and_parts_their_answers(tmp_path: Path) -> None:
