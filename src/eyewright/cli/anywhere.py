@@ -10,6 +10,7 @@ from typing import Any
 from eyewright.cli.numbers import Checked, Number, Numbers
 from eyewright.cli.terminal import Result, metrics, shown_path, shown_program, talk
 from eyewright.core.durations import parse_duration_s
+from eyewright.core.errors import UsageError
 from eyewright.core.sizes import parse_bytes
 
 
@@ -162,7 +163,6 @@ def compress(o: argparse.Namespace) -> Result:
 def export_to(o: argparse.Namespace, password: bytes | None = None) -> Result:
     """Take a bundle to another runtime."""
     from eyewright import lifecycle
-    from eyewright.core.errors import UsageError
 
     if o.name is not None or o.policy:
         raise UsageError("expected --name and --policy with a bundle, found --to", fix="export the bundle with them")

@@ -9,7 +9,7 @@ from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.core.sizes import parse_bytes
 
 
@@ -119,8 +119,6 @@ def encode(o: argparse.Namespace) -> Result:
     missed = any(e.missed for e in files)
     failed = any(f.severity == "error" for f in findings)
     if failed and not files:
-        from eyewright.core.errors import UnreadableImageError
-
         raise UnreadableImageError(
             f"{findings[0].path}: {findings[0].message}", fix=findings[0].fix, code=findings[0].code
         )

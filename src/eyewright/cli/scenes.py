@@ -9,7 +9,6 @@ from typing import Any
 from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import Result, shown_path, talk
 from eyewright.core.errors import UsageError
-from eyewright.core.task import task_of
 
 CONTRACT_OPTIONS: Mapping[str, str] = {
     "outputs": "probabilities, pixels, boxes_scores, joined or grid",
@@ -102,8 +101,11 @@ def only_classes(prediction: Any, task: str, names: str | None) -> Any:
     """Return of a prediction of objects those of some classes, named with commas between them."""
     if names is None:
         return prediction
-    task_of(task).require("classes")
     import numpy as np
+
+    from eyewright.core.task import task_of
+
+    task_of(task).require("classes")
 
     ids = [prediction.label_space.id(name.strip()) for name in names.split(",") if name.strip()]
     return prediction.chosen(np.isin(prediction.label_ids, ids))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eyewright.bundle.load import Bundle, open_session
+from eyewright.bundle.load import Bundle, load_bundle, open_session
 from eyewright.compression.allotting import allot_or_none, what_may_stay
 from eyewright.compression.budget import Budget
 from eyewright.compression.distilling import Teacher
@@ -36,7 +36,7 @@ from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedErr
 from eyewright.core.files import write_bytes, write_json
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
-from eyewright.training.run import Builder, Run
+from eyewright.training.run import Builder, Run, read_run
 
 METHODS = ("int8", "weights", "half", "dynamic", "prune", "qat", "distil", "sparse")
 """What a search may try, from cheap to expensive; "sparse" only where it is asked for."""
@@ -466,9 +466,6 @@ class Search:
         if not row.structure:
             return self.parent.bundle
         if row.structure not in self._structures:
-            from eyewright.bundle.load import load_bundle
-            from eyewright.training.run import read_run
-
             folder = self.folder / "trials" / row.structure
             self._structures[row.structure] = (
                 read_run(folder / "run", self._build_of),

@@ -53,6 +53,7 @@ from eyewright.core.files import write_bytes, write_json
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.exporting.bundle_writer import export_bundle
+from eyewright.exporting.onnx_model import export_onnx
 from eyewright.nets.pixels import PixelNet
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import save_best, unshared
@@ -60,8 +61,8 @@ from eyewright.training.learner import learner_of
 from eyewright.training.loop import FitData, tensors_of
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import Recipe, write_recipe
-from eyewright.training.run import Builder, Run, build_net
-from eyewright.training.session import train_model
+from eyewright.training.run import Builder, Run, build_net, read_run
+from eyewright.training.session import pixel_scaling, train_model
 from eyewright.training.steps import Step, plain_step
 
 PRECISIONS: Mapping[str, tuple[str, str, str]] = {
@@ -346,7 +347,6 @@ def _scaling(parent: Parent) -> Mapping[str, Any]:
     if parent.run is not None:
         found: Mapping[str, Any] = parent.run.about["scaling"]
         return found
-    from eyewright.training.session import pixel_scaling
 
     return pixel_scaling(parent.calibration)
 
@@ -429,8 +429,6 @@ def learn_structure(
             ),
         )
     else:
-        from eyewright.training.run import read_run
-
         run = read_run(run_folder, build_of)
     if (bundle_folder / "bundle.json").exists():
         return run, load_bundle(bundle_folder)
@@ -500,8 +498,6 @@ def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Bu
     Raises:
         RefusedError: the structure cannot be made or exported.
     """
-    from eyewright.exporting.onnx_model import export_onnx
-
     net = reshaped(parent, structure, build_of)
     path = folder / "blank.onnx"
     folder.mkdir(parents=True, exist_ok=True)
@@ -511,8 +507,7 @@ def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Bu
             path,
             temperature=1.0,
             task=parent.bundle.task_name,
-            size_hw=parent.size_hw,
-            channels=parent.channels,
+            inputs=parent.bundle.inputs,
             metadata={},
         )
     try:

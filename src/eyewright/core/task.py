@@ -212,6 +212,7 @@ class Task:
         feedback: what people may say of a prediction, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         spellings: other names of metrics that users of this field type.
+        inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
     """
 
     name: str
@@ -243,6 +244,9 @@ class Task:
     needs: frozenset[str] = frozenset()
     reporting: str = ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({"image": "eyewright.imaging.preparation:Preparation"})
+    )
 
     @property
     def main_metric(self) -> str:

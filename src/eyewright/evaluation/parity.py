@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import ParityError
-from eyewright.core.predictor import Answers, Predictor
+from eyewright.core.inputs import Example, largest_area, prepare
+from eyewright.core.predictor import Answers, Predictor, inputs_of
 from eyewright.core.task import Agreement, task_of
 
 _CHUNK = 128
@@ -49,11 +50,11 @@ class Parity:
 
 
 class Images(Protocol):
-    """What parity is tried on: images by number, such as a `Dataset`."""
+    """What parity is tried on: examples by number, such as the images of a `Dataset`."""
 
     def __len__(self) -> int: ...
 
-    def image(self, index: int) -> NDArray[np.uint8]: ...
+    def image(self, index: int) -> Example: ...
 
 
 def check_parity(
@@ -79,18 +80,17 @@ def check_parity(
     """
     task = task_of(trained.task_name)
     limits = task.limits[precision]
-    height, width = trained.preparation.size_hw
-    chunk = max(1, min(_CHUNK, _PIXELS // (height * width)))
+    chunk = max(1, min(_CHUNK, _PIXELS // largest_area(inputs_of(trained))))
     found = Agreement(0.0, 0)
     for start in range(0, len(dataset), chunk):
         chosen = np.arange(start, min(start + chunk, len(dataset)))
         images = [dataset.image(int(i)) for i in chosen]
-        pixels, placements = trained.preparation.batch(images)
+        given, placements = prepare(inputs_of(trained), images)
         if trained_pixels is not None:
-            pixels = trained_pixels(chosen)
-        theirs_pixels, theirs_placements = exported.preparation.batch(images)
-        ours = Answers(trained, trained.raw(pixels), placements)
-        theirs = Answers(exported, exported.raw(theirs_pixels), theirs_placements)
+            given = trained_pixels(chosen)
+        theirs_given, theirs_placements = prepare(inputs_of(exported), images)
+        ours = Answers(trained, trained.raw(given), placements)
+        theirs = Answers(exported, exported.raw(theirs_given), theirs_placements)
         for name in task.output_names:
             if ours.raw[name].shape != theirs.raw[name].shape:
                 raise ParityError(

@@ -42,7 +42,7 @@ def slice_accuracy(
         slices += [(name, text, member) for text, member in thirds(values, unit)]
     columns: dict[str, list[str]] = defaultdict(list)
     for sample in dataset.samples:
-        columns["folder"].append(_folder_below_class(sample.id, dataset.labels.names[sample.target]))
+        columns["folder"].append(_folder_below_class(sample.id, sample.target.text(dataset.labels.names)))
     for name in sorted({k for s in dataset.samples for k in s.meta}):
         columns[name] = [s.meta.get(name, "") for s in dataset.samples]
     for name, column in columns.items():

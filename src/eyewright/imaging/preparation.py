@@ -1,18 +1,19 @@
 """From an image of any size to the pixels that a net takes: one implementation for training and for the field."""
 
-__all__ = ["Placement", "Preparation"]
+__all__ = ["Placement", "Preparation", "image_preparation"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
+from eyewright.core.inputs import IMAGE, Inputs, say_inputs
 
 if TYPE_CHECKING:
     from eyewright.imaging.steps import Steps
@@ -27,6 +28,8 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+_MOST_SIDE = 16_384
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Preparation:
     ((4, 4, 3), (1.0, 0.0))
     """
 
+    kind: ClassVar[str] = "image"
+
     size_hw: tuple[int, int]
     fit: Fit = "stretch"
     filter: Filter = "bilinear"
@@ -98,6 +103,41 @@ class Preparation:
             raise UsageError(f"expected 1 or 3 channels and fill 0-255, found {self.channels} and {self.fill}")
         if self.steps:
             object.__setattr__(self, "steps", str(_checked_steps(self.steps)))
+
+    @property
+    def dtype(self) -> str:
+        """numpy's name of the type of prepared pixels."""
+        return "uint8"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one prepared image: height, width, channels."""
+        return (*self.size_hw, self.channels)
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """What a bundle's tensor contract says of the pixels beside their type and shape."""
+        colour = "RGB" if self.channels == 3 else "grey (ITU-R 601-2)"
+        return {"layout": "NHWC", "range": [0, 255], "colour": colour}
+
+    @property
+    def words(self) -> str:
+        """What the prepared array holds, in words."""
+        return "RGB pixels" if self.channels == 3 else "grey pixels"
+
+    def pack(self, value: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return an image as the golden pairs of a bundle keep it: as it is."""
+        return value
+
+    def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+        """Return why an array is no image, "" if it is one."""
+        if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not min(shape) >= 1:
+            return "is no image"
+        return "is too large" if max(shape) > _MOST_SIDE else ""
+
+    def unpack(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image that was packed."""
+        return array
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
         """Prepare one image, uint8 (H, W, 3) RGB, to uint8 (*size_hw, channels) and its placement.
@@ -238,6 +278,21 @@ class Preparation:
             return value
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None
+
+
+def image_preparation(inputs: Inputs) -> Preparation:
+    """Return how the image of a model is prepared that takes one image and nothing else.
+
+    Raises:
+        UsageError: the model takes something else.
+    """
+    found = inputs.get(IMAGE)
+    if len(inputs) != 1 or not isinstance(found, Preparation):
+        raise UsageError(
+            f"this is supported for models that take one image; this one takes {say_inputs(inputs)}",
+            fix="use a model of images, or predict with Bundle.predict_images",
+        )
+    return found
 
 
 def _steps_of(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
 from eyewright.core.report import Report
@@ -320,8 +322,6 @@ def _data_for(
 
 def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":
     """Take calibration images from a folder, and warn where they are not like those the model knows."""
-    import numpy as np
-
     from eyewright.imaging.appearance import appearance
     from eyewright.imaging.sources import iter_images
     from eyewright.monitoring.drift import Sample, drift_between

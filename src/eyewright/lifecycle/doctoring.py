@@ -9,8 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
+from eyewright.data import audit_dataset, find_groups, open_dataset, ordered
+from eyewright.data.group_file import write_group_file
+from eyewright.data.grouped import look_proposal
+from eyewright.data.looks import find_sessions
 from eyewright.lifecycle.datasets import PathLike, Say, known_task, scan_of, silent
 from eyewright.lifecycle.opening import bundle_folder, need_torch
 
@@ -49,9 +55,6 @@ def doctor(
         BundleError, CheckpointError: `features` names nothing that can be used.
         OutputError: `out` cannot be written.
     """
-    from eyewright.data import audit_dataset, find_groups, open_dataset, ordered
-    from eyewright.data.group_file import write_group_file
-
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
     if labels:
@@ -84,11 +87,6 @@ def doctor(
 
 def _with_features(dataset: "Dataset", scan: "Scan", grouping: "Grouping", model: str, *, say: Say) -> "Grouping":
     """Return the grouping with a proposal of what a net sees as similar, in the place of those of small pictures."""
-    import numpy as np
-
-    from eyewright.data.grouped import look_proposal
-    from eyewright.data.looks import find_sessions
-
     rows = np.flatnonzero(scan.readable)
     need_torch()
     if model.startswith("hf:"):

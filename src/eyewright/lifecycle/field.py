@@ -14,6 +14,8 @@ __all__ = [
     "serve",
 ]
 
+import secrets
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +26,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from eyewright.core.errors import BundleError, DatasetError, InputError, UsageError
+from eyewright.core.files import write_json
 from eyewright.core.report import Finding
+from eyewright.core.rng import generator
 
 if TYPE_CHECKING:
     from eyewright.bundle.signature import PublicKey
@@ -172,7 +176,6 @@ def drift(
         InputError: too few of them, or a bundle from before appearance was stored.
     """
     from eyewright.bundle import bundle_digest, load_bundle
-    from eyewright.core.rng import generator
     from eyewright.monitoring import Sample, drift_between
 
     loaded = load_bundle(bundle)
@@ -264,8 +267,6 @@ def feedback_add(
         InputError: no such prediction is in the log.
         UsageError: a label that the model does not know, or what else cannot be right.
     """
-    import secrets
-
     from eyewright.tasks.feedback import check_feedback
 
     store = _store(home, log)
@@ -351,9 +352,6 @@ def select(
 ) -> "list[Row]":
     """Choose which kept images to label next: where the model is least sure, and no two similar; with `out` they are
     copied there, next to `tasks.json` for Label Studio."""
-    import shutil
-
-    from eyewright.core.files import write_json
     from eyewright.monitoring import choose_next, image_path
 
     place = Path(home)

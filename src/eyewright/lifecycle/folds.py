@@ -4,6 +4,7 @@ __all__ = ["FoldsResult", "cross_validate", "train_folds"]
 
 import csv
 import io
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.core.task import task_of
+from eyewright.data import audit_dataset, fold_datasets
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent, without_copies
 from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import write_recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -139,8 +142,6 @@ def train_folds(
 
     `parts` are the folds, where they are cut already. The deadline of `plan` is for all of them together.
     """
-    from eyewright.data import fold_datasets
-
     scan = scan_of(dataset, quiet=plan.quiet)
     parts = parts or [
         part
@@ -188,7 +189,6 @@ def _together(
     quiet: bool,
     say: Say,
 ) -> FoldsResult:
-    from eyewright.data import audit_dataset
     from eyewright.evaluation import reporting_of, write_report
     from eyewright.evaluation.novelty import novelty_finding
     from eyewright.metrics import corrected_interval
@@ -303,7 +303,6 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.checkpoints import save_best
     from eyewright.training.looks import LOOKS_FILE
-    from eyewright.training.recipe import write_recipe
     from eyewright.training.run import SPLIT_COLUMNS
 
     first = runs[0]
@@ -352,6 +351,4 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
 
 
 def _read_json(path: Path) -> Any:
-    import json
-
     return json.loads(path.read_text("utf-8"))

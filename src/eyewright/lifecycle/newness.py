@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eyewright.core.errors import DatasetError
 from eyewright.core.report import Report
 from eyewright.lifecycle.datasets import data_of_run, scan_of
@@ -44,8 +46,6 @@ def novelty_of(owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -
 
 def novelty_of_rows(rows: "Iterable[Mapping[str, str]]") -> "Novelty":
     """Return how near images are from their rows of `split.csv`."""
-    import numpy as np
-
     from eyewright.evaluation.novelty import Novelty
     from eyewright.metrics.novelty import Nearness
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageError
+from eyewright.data import leak_rule
+from eyewright.data.grouped import find_groups
+from eyewright.data.tree import JoinedTree
 from eyewright.lifecycle.datasets import (
     FEEDBACK,
     Say,
@@ -25,6 +28,7 @@ from eyewright.lifecycle.datasets import (
 from eyewright.lifecycle.field import DEFAULT_HOME
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import read_recipe
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -90,7 +94,6 @@ def retrain(
         DatasetError: the data is not what the model was trained on.
     """
     from eyewright.bundle import load_bundle
-    from eyewright.data import leak_rule
     from eyewright.lifecycle.field import promote as promote_bundle
     from eyewright.lifecycle.opening import need_torch
     from eyewright.lifecycle.stages import compare, evaluate, export, train_on
@@ -183,7 +186,6 @@ def _nothing(left_out: list[Unusable]) -> InputError:
 def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
     """Return the recipe that the bundle was made by, with other options where they do not change what it sees."""
     from eyewright.lifecycle.opening import recipe_of
-    from eyewright.training.recipe import read_recipe
 
     lacking = [f for f in ("model.safetensors", "recipe.toml") if f not in parent.manifest.files]
     if lacking:
@@ -282,9 +284,6 @@ def _without_leaks(
 ) -> "tuple[Dataset, Learnable, list[Unusable]]":
     """Return old and new data as one, without new images that belong to a test or validation image or contradict a copy
     of theirs; what is left of the new ones; and what was left out."""
-    from eyewright.data.grouped import find_groups
-    from eyewright.data.tree import JoinedTree
-
     tree = JoinedTree(old.tree, {FEEDBACK: new.dataset.tree})
     if any(s.id.startswith(FEEDBACK) for s in old.samples):
         raise DatasetError(

@@ -13,16 +13,23 @@ __all__ = [
     "verify",
 ]
 
+import io
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, InputError, LeakError, UsageError
-from eyewright.core.report import Finding, Report
+from eyewright.core.files import write_bytes, write_json
+from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
+from eyewright.data import audit_dataset, leak_rule
+from eyewright.imaging import shrink, write_image
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -101,8 +108,6 @@ def train(
         DatasetError, LeakError: the data cannot be trained on.
         UsageError: an option that is unknown or out of range.
     """
-    from eyewright.data import leak_rule
-
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
@@ -163,7 +168,6 @@ def train_on(
         BudgetError: the deadline is too near.
     """
     from eyewright.catalog import build_of
-    from eyewright.data import audit_dataset
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model
     from eyewright.training.watchers import watch
@@ -383,13 +387,6 @@ def _default_method(predictor: Any, owner: "Run | None") -> str:
 
 
 def _write_explanations(found: "Sequence[Explanation]", out: Path) -> None:
-    import io
-
-    import numpy as np
-
-    from eyewright.core.files import write_bytes, write_json
-    from eyewright.imaging import shrink, write_image
-
     for i, one in enumerate(found):
         stem = f"{i:03d}-{Path(one.source).stem or 'image'}-{one.method}"
         write_image(out / f"{stem}.png", shrink(one.overlay(), 448))
@@ -548,10 +545,6 @@ def title_of(predictor: Any, owner: "Run | None") -> str:
 
 
 def _read_metrics(data: bytes) -> Report:
-    import json
-
-    from eyewright.core.report import Metric
-
     content = json.loads(data)
     metrics = {k: Metric(**v) for k, v in content["metrics"].items()}
     provenance, tables = content.get("provenance", {}), content.get("tables", {})

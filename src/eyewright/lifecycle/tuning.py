@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
+from eyewright.core.task import task_of
+from eyewright.data import leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import train_on
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -67,8 +70,6 @@ def tune(
         UsageError: another process is at work on the study, or there is one and `resume` is not asked for.
         BudgetError: not one trial could be finished.
     """
-    from eyewright.data import leak_rule
-
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
@@ -113,8 +114,6 @@ def _one_trial(
 ) -> None:
     import optuna
 
-    from eyewright.core.task import task_of
-
     metric = task_of(dataset.task).main_metric
     trial = study.ask()
     own = _suggest(trial, recipe, first=trial.number == 0)
@@ -153,7 +152,6 @@ def _one_trial(
 def _suggest(trial: Any, recipe: "Recipe", *, first: bool) -> "Recipe":
     """Draw what the recipe leaves open; the first trial takes the defaults."""
     from eyewright.training.optimisers import default_lr
-    from eyewright.training.recipe import Recipe
 
     plain = Recipe()
     if first:
@@ -233,8 +231,6 @@ def _finished(study: Any) -> int:
 
 
 def _result(study: Any, folder: Path, task: str, say: Say) -> TuneResult:
-    from eyewright.core.task import task_of
-
     metric = task_of(task).main_metric
     rows = [
         {
