@@ -5,7 +5,7 @@ BIN := .venv/bin
 export UV_FIND_LINKS := $(if $(UV_FIND_LINKS),$(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt
 
-.PHONY: demo test check suite bench clean clients
+.PHONY: demo test check suite bench clean clients mutation
 
 demo: .venv/.train
 	$(BIN)/eyewright quickstart
@@ -23,6 +23,7 @@ suite: .venv/.dev
 	$(BIN)/python -m pytest -n 2
 
 bench: .venv/.dev
+	-$(MAKE) --no-print-directory mutation
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 .venv/bin/uv:
@@ -41,10 +42,18 @@ bench: .venv/.dev
 # them their tests are skipped.
 clients: .clients/.done
 
+# The program that plants faults pins older packages too; without it benchmarks/mutation.py says that it is skipped.
+mutation: .mutation/.done
+
+.mutation/.done: | .venv/bin/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .mutation
+	$(BIN)/uv pip install --quiet --python .mutation/bin/python 'cosmic-ray>=8.7,<9'
+	touch $@
+
 .clients/.done: tests/serving/clients.txt | .venv/bin/uv
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .clients
 	$(BIN)/uv pip install --quiet --python .clients/bin/python -r tests/serving/clients.txt
 	touch $@
 
 clean:
-	rm -rf .venv .clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs
+	rm -rf .venv .clients .mutation build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs

@@ -1,11 +1,12 @@
 """How many planted faults the nearby tests find: a seeded sample of cosmic-ray's mutations of three rooms.
 
-    python benchmarks/mutation.py --cosmic-ray PROGRAM [--rooms metrics tasks evaluation] [--sample 60] [--seed 0]
+    python benchmarks/mutation.py --cosmic-ray PROGRAM [--rooms metrics tasks evaluation] [--sample 60]
+        [--seconds 300] [--seed 0]
 
-cosmic-ray lives in an environment of its own (`pip install cosmic-ray`) and makes the mutations. A copy of the tree is
-mutated, never this one. A mutation counts as killed if the tests of its module fail (its doctests are among them), or
-else those of its room. Each is tested in a fork of a process that has imported the packages that the tests use, but
-nothing of Eyewright, so that most take a second or two.
+cosmic-ray lives in an environment of its own (`make mutation`, or `pip install cosmic-ray`) and makes the mutations.
+A copy of the tree is mutated, never this one. A mutation counts as killed if the tests of its module fail (its
+doctests are among them), or else those of its room. Each is tested in a fork of a process that has imported the
+packages that the tests use, but nothing of Eyewright, so that most take a second or two.
 
 Left out are places where a change is no fault that a test could see, or none that one should look for:
 
@@ -35,6 +36,7 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+_PATH = os.pathsep.join([os.environ.get("PATH", ""), str(ROOT / ".mutation" / "bin")])
 KEPT = ("src", "tests", "docs", "benchmarks", "pyproject.toml", "conftest.py", "README.md")
 # Of the processor, so that other work on the machine does not count as a kill.
 TIMEOUT_S = 60
@@ -170,7 +172,8 @@ def _test(tree: Path, module: str, room: str, whole: bool) -> None:
         # By its own name first: pytest would import what its package has imported a second time.
         import_module(".".join(Path(module).with_suffix("").parts[1:]))
         own = f"tests/{room}/test_{Path(module).stem}.py"
-        options = ["-n", "0", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+        # A browser reserves more memory than there may be, and no mutation shows in it alone.
+        options = ["-n", "0", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-k", "not in_a_real_browser"]
         near = [own] if (tree / own).exists() else []
         code = int(pytest.main([*options, module, *near]))
         # 5: there was no test.
@@ -183,10 +186,11 @@ def _test(tree: Path, module: str, room: str, whole: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cosmic-ray", metavar="PROGRAM", default=shutil.which("cosmic-ray"))
+    parser.add_argument("--cosmic-ray", metavar="PROGRAM", default=shutil.which("cosmic-ray", path=_PATH))
     parser.add_argument("--rooms", nargs="+", default=["metrics", "tasks", "evaluation"])
     parser.add_argument("--modules", nargs="+", help="only these modules, by their names without .py")
     parser.add_argument("--sample", type=int, default=60, help="mutations of each room")
+    parser.add_argument("--seconds", type=float, default=300.0, help="for each room, then it stops; 0: no limit")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.cosmic_ray is None:
@@ -210,23 +214,27 @@ def main() -> None:
                     raise SystemExit(
                         f"the tests of {room}/{module.name} fail without a mutation; run pytest tests/{room}"
                     )
-            killed = total = 0
+            drawn = []
             for module in modules:
                 # Long modules get more of the sample.
                 share = max(1, round(options.sample * lines[module] / sum(lines.values())))
+                found = draw(options.cosmic_ray, tree, module, share, rng)
+                drawn += [(module, one) for one in found if one.source is not None]
+            # What is left when the time is over is as good a sample as what was tested.
+            rng.shuffle(drawn)
+            began, killed, total = time.monotonic(), 0, 0
+            for module, one in drawn:
+                if options.seconds and time.monotonic() - began > options.seconds:
+                    break
                 original = module.read_text()
-                alive = []
-                mutations = [m for m in draw(options.cosmic_ray, tree, module, share, rng) if m.source is not None]
-                for one in mutations:
-                    module.write_text(one.source or "")
-                    if survives(tree, one.module, room):
-                        alive.append(one.shown(original))
+                module.write_text(one.source or "")
+                total += 1
+                if survives(tree, one.module, room):
+                    print(f"  survived {one.shown(original)}", flush=True)
+                else:
+                    killed += 1
                 module.write_text(original)
-                killed, total = killed + len(mutations) - len(alive), total + len(mutations)
-                print(f"  {room}/{module.name}: {len(mutations) - len(alive)} of {len(mutations)}", flush=True)
-                for text in alive:
-                    print(f"    survived {text}", flush=True)
-            print(f"{room}: {killed} of {total} killed ({killed / max(1, total):.0%})", flush=True)
+            print(f"{room}: {killed} of {total} killed ({killed / max(1, total):.0%}), {len(drawn)} drawn", flush=True)
 
 
 if __name__ == "__main__":

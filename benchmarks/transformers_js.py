@@ -69,7 +69,7 @@ def measure(browser: object, modules: Path, folder: Path) -> None:
     page.on("pageerror", lambda e: print("  page:", e))
     page.goto(f"http://127.0.0.1:{server.server_port}/")
     page.locator("body[data-ready]").wait_for(state="attached", timeout=60_000)
-    images = GoldenImages.of((folder / "golden.npz").read_bytes()).images
+    images = GoldenImages.of((folder / "golden.npz").read_bytes(), bundle.inputs).images
     pixels, _ = bundle.preparation.batch(list(images))
     dtype = DTYPES[bundle.manifest.model]
     given = json.dumps([dtype, pixels.ravel().tolist(), list(pixels.shape)])

@@ -107,7 +107,8 @@ def rewrite(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format_version": 2}, "format version is 2"),
+        ({"format_version": 3}, "format version is 3"),
+        ({"format_version": 2}, "expected the key .inputs. in format 2"),
         ({"format": "something"}, "expected format"),
         ({"task": "os.system"}, "unknown here"),
         ({"labels": ["a", "a", "b"]}, "distinct class names"),

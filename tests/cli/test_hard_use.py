@@ -110,7 +110,7 @@ def test_a_name_that_is_too_long_is_a_usage_error(capsys, tmp_path) -> None:
     ):
         assert main(words) in (2, 3, 4)
         said = capsys.readouterr().err
-        assert "fault of ours" not in said
+        assert "bug in Eyewright" not in said
         assert said.count("\n") == 1
 
 

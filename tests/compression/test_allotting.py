@@ -91,7 +91,7 @@ def test_a_little_too_large_costs_a_few_channels_and_no_learning(finished, tmp_p
     found = ew.compress(finished.run, out=tmp_path / "few", **{**options, "max_bytes": limit})
     assert found.winner.name == "few+int8"
     assert found.winner.bytes <= limit
-    assert "nothing learnt after" in found.winner.how
+    assert "without fine-tuning" in found.winner.how
     assert (found.bundle.folder / found.bundle.manifest.model).stat().st_size == found.winner.bytes
     rows = {r.name: r for r in found.search.rows}
     assert rows["few"].state == "measured"

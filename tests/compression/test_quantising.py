@@ -22,6 +22,7 @@ from eyewright.compression.quantising import (
 from eyewright.compression.ranges import METHODS, Seen, choose_ranges, watch_tensors
 from eyewright.core.errors import RefusedError
 from eyewright.exporting.onnx_model import export_onnx
+from eyewright.imaging import Preparation
 from eyewright.nets.pixels import PixelNet
 
 
@@ -36,7 +37,8 @@ def exported(name: str, task: str, side: int, folder) -> bytes:  # type: ignore[
                 module.running_mean.uniform_(-0.3, 0.3)
     net = PixelNet(body, mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]).eval()
     path = folder / "model.onnx"
-    export_onnx(net, path, temperature=1.0, task=task, size_hw=(side, side), channels=3, metadata={"task": task})
+    inputs = {"image": Preparation((side, side))}
+    export_onnx(net, path, temperature=1.0, task=task, inputs=inputs, metadata={"task": task})
     return path.read_bytes()
 
 
@@ -238,7 +240,7 @@ def test_what_is_more_than_scaling_before_the_first_layer_is_left_alone(photo: b
                 node.input[k] = "rooted"
     proto.graph.node.insert(list(proto.graph.node).index(cast) + 1, made)
     assert straight_from_pixels(proto.SerializeToString()) is None
-    with pytest.raises(RefusedError, match="as they come"):
+    with pytest.raises(RefusedError, match="raw pixels"):
         quantise_static(calibrate(proto.SerializeToString(), pixels[:1, :16, :20]), first="pixels")
     # A layer that is kept is kept, pixels or not.
     ready = calibrate(photo, pixels)

@@ -185,7 +185,7 @@ def test_a_pruned_net_is_trained_further_as_any_other(pruned, finished, tmp_path
     state = json.loads(pruned.paths["search"].read_text())
     assert [r["layer"] for r in state["sensitivity"]["prune"]]
     report = pruned.paths["report"].read_text()
-    assert "Which layers bear it" in report
+    assert "Sensitivity of layers" in report
 
 
 def test_a_search_is_resumed_and_asked_for_another_budget(smaller, finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

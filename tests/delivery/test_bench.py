@@ -26,8 +26,8 @@ def test_the_numbers_are_those_of_the_clock(finished, monkeypatch: pytest.Monkey
         def __init__(self, folder, manifest, session) -> None:  # type: ignore[no-untyped-def]
             self.threads = session
 
-        def raw(self, pixels):  # type: ignore[no-untyped-def]
-            clock[0] += (0.002 + 0.001 * len(pixels)) * (0.75 if self.threads == 2 else 1)
+        def raw(self, given):  # type: ignore[no-untyped-def]
+            clock[0] += (0.002 + 0.001 * len(given["image"])) * (0.75 if self.threads == 2 else 1)
 
     monkeypatch.setattr(benchmark, "Bundle", Slow)
     monkeypatch.setattr(benchmark, "open_session", lambda model, threads=None, provider="": threads)

@@ -48,7 +48,7 @@ def test_a_real_difference_is_found_and_has_the_right_sign() -> None:
     b = a | (rng.random(1000) < 0.4)
     found = compare_scores(np.zeros(1000, int), scores_of(a), scores_of(b))
     assert found.better == "b"
-    assert "B is better" in str(found)
+    assert "B is significantly better" in str(found)
     assert found.only_a == 0
     difference = found.differences["accuracy"]
     assert difference.low > 0  # type: ignore[operator]

@@ -1,6 +1,9 @@
 """One template lays out the blocks of every task."""
 
+import html
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,3 +96,16 @@ def test_charts_stand_below_the_folds_and_blocks_above() -> None:
     titles = [text.index(f"<h2>{t}</h2>") for t in ("Classes", "Fold by fold", "Scores and thresholds")]
     assert titles == sorted(titles)
     assert "images, each measured by a net that was not trained on it" in text
+
+
+def test_a_page_explains_its_terms_in_the_words_of_the_glossary() -> None:
+    page = render_html(answers("detect").report(), title="t")
+    shown = re.findall(
+        r"<tr><td class=\"wide\"><b>(.*?)</b></td><td class=\"wide\">(.*?)</td></tr>", page.split("Terms used")[1]
+    )
+    glossary = (Path(__file__).parents[2] / "docs/glossary.md").read_text()
+    assert "operating point" in dict(shown)
+    for term, meaning in shown:
+        row = re.search(rf"^\| {re.escape(html.unescape(term))} \| (.*)$", glossary, re.MULTILINE)
+        assert row, term
+        assert row[1].startswith(html.unescape(meaning).rstrip(".")), term

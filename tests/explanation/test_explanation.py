@@ -202,7 +202,7 @@ def test_a_map_that_shuffled_weights_do_not_change_is_not_faithful(bright_corner
         for u in (0.3, 0.95)
     ]
     assert [v.faithful for v in told] == [True, False]
-    assert "alike with shuffled weights 0.95" in str(told[1])
+    assert "similar with shuffled weights 0.95" in str(told[1])
 
 
 def test_rank_correlation_is_scipys() -> None:

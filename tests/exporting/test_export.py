@@ -137,7 +137,7 @@ def test_every_net_is_exported_with_equal_answers_for_every_batch_size(name: str
         body = build_of(name, task)(4, channels=3, size_hw=(32, 32))
     net = PixelNet(body, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.25]).eval()
     path = tmp_path / "model.onnx"
-    export_onnx(net, path, temperature=0.7, task=task, size_hw=(32, 32), channels=3, metadata={"task": task})
+    export_onnx(net, path, temperature=0.7, task=task, inputs={"image": Preparation((32, 32))}, metadata={"task": task})
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     labels = LabelSpace(tuple("abcd"))
     preparation = Preparation((32, 32))

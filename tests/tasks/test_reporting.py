@@ -77,4 +77,4 @@ def test_a_task_under_another_name_is_measured_and_reported_alike(canary: str) -
     other = replace(worse.results, dataset=replace(worse.dataset, task="canary"))  # type: ignore[type-var]
     compared = reporting_of("canary").compare(other, named.results, 0)
     assert compared.to_json() == reporting_of(canary).compare(worse.results, made.results, 0).to_json()
-    assert str(compared).startswith("B is better")
+    assert str(compared).startswith("B is significantly better")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.contract import CONTRACTS, Contract
+from eyewright.bundle.golden import golden_arrays
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, write_manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
@@ -23,6 +24,7 @@ from eyewright.bundle.trial import TensorInfo, TrialSession
 from eyewright.bundle.verify import MOST_MODEL_BYTES, digest_folder
 from eyewright.core.errors import BundleError, OutputError, UsageError
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_text
+from eyewright.core.inputs import IMAGE
 from eyewright.core.labels import LabelSpace
 from eyewright.core.provenance import describe_machine
 from eyewright.core.regular import read_regular
@@ -89,7 +91,7 @@ def import_model(
         name=name or model.stem,
         task=task,
         labels=LabelSpace(tuple(labels)),
-        preparation=preparation,
+        inputs={IMAGE: preparation},
         tensors=tensors,
         files={},
         calibration={"method": "none"},
@@ -106,16 +108,8 @@ def import_model(
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()
         write_bytes(stage / "onnx" / "model.onnx", data)
-        arrays = {f"image_{k}": image for k, image in enumerate(given)}
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            allow_pickle=False,
-            n=np.array(len(given)),
-            pixels=pixels,
-            **arrays,
-            **found,
-        )
+        np.savez_compressed(buffer, allow_pickle=False, **golden_arrays(manifest.inputs, given), **found)
         write_bytes(stage / "golden.npz", buffer.getvalue())
         ids = {str(i): n for i, n in enumerate(manifest.labels.names)}
         write_json(stage / "config.json", {"model_type": "eyewright", "eyewright_task": task, "id2label": ids})

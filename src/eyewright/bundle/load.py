@@ -1,15 +1,12 @@
 """Use a bundle: load it verified, run it on ONNX Runtime, without torch."""
 
 __all__ = [
-    "GOLDEN_TOLERANCE",
     "Bundle",
     "first_line",
-    "golden_images",
     "load_bundle",
     "open_session",
     "read_and_test",
     "read_reference",
-    "run_golden",
 ]
 
 import hashlib
@@ -26,28 +23,34 @@ from numpy.typing import NDArray
 
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
+from eyewright.bundle.golden import run_golden
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.verify import read_sealed, read_verified
 from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.inputs import (
+    IMAGE,
+    Example,
+    Given,
+    Inputs,
+    blank_inputs,
+    count_rows,
+    largest_area,
+    name_inputs,
+    slice_rows,
+)
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import task_of
 from eyewright.imaging.clips import iter_examples
-from eyewright.imaging.preparation import Placement, Preparation
+from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.imaging.sources import Source, is_stream, open_source
-
-GOLDEN_TOLERANCE = MappingProxyType({"float32": 1e-4, "float16": 5e-3, "int8": 2e-2})
-"""Largest difference of a probability between the golden pairs and this machine, by precision; of others a share of
-their range. Where numbers are rounded to 8 bits, a last bit that two machines compute differently can tip a step."""
 
 _BATCH = 32
 _MOST_HELD = 400_000
-_MOST_GOLDEN = 64
-_MOST_SIDE = 16_384
 _MOST_PIXELS = 1_600_000
 _CHECK = "eyewright.bundle.trial_jobs:check_bundle"
 
@@ -55,7 +58,8 @@ _CHECK = "eyewright.bundle.trial_jobs:check_bundle"
 class Bundle:
     """A verified, self-tested model: a Predictor that needs numpy, Pillow and ONNX Runtime only.
 
-    Made by `load_bundle`. `labels` are class names, `preparation` what happens to an image first, `manifest` the rest.
+    Made by `load_bundle`. `labels` are class names, `inputs` how each input is prepared, `manifest` the rest;
+    `preparation` is what happens to the image first, for a model that takes nothing else.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, session: Any, *, reference: bytes | None = None) -> None:
@@ -67,7 +71,10 @@ class Bundle:
         self._session = session
         self.decoding: Mapping[str, Any] = _decoding(manifest)
         self._outputs = [o["name"] for o in manifest.tensors["outputs"]]
-        self._input = manifest.tensors["inputs"][0]["name"]
+        self.inputs: Inputs = manifest.inputs
+        # A model that takes one image may call it otherwise.
+        named = [t["name"] for t in manifest.tensors["inputs"]]
+        self._feeds = dict(zip(self.inputs, named, strict=True)) if len(named) == 1 else {n: n for n in named}
         self._contract = None
         if "contract" in manifest.decoding:
             from eyewright.bundle.contract import Contract
@@ -81,6 +88,11 @@ class Bundle:
 
     @property
     def preparation(self) -> Preparation:
+        """How the image of a model is prepared that takes nothing else.
+
+        Raises:
+            UsageError: the model takes something else.
+        """
         return self.manifest.preparation
 
     @cached_property
@@ -121,35 +133,48 @@ class Bundle:
         found = {digest: part for wanted in ("test", "val", "train") for digest, _, part in rows if part == wanted}
         return MappingProxyType(found)
 
-    def raw(self, pixels: NDArray[np.uint8], *, run_options: Any = None) -> dict[str, NDArray[np.float32]]:
-        """Return the task's arrays for prepared pixels, uint8 (N, H, W, C).
+    def raw(self, given: Given, *, run_options: Any = None) -> dict[str, NDArray[np.float32]]:
+        """Return the task's arrays for prepared arrays by input name, each (N, …); for a model that takes one image,
+        the pixels alone will do, uint8 (N, H, W, C).
 
-        `run_options` are ONNX Runtime's, by which another thread can end the run.
+        A model without inputs runs once and answers as many rows as it will. `run_options` are ONNX Runtime's, by which
+        another thread can end the run.
 
         Raises:
-            UsageError: pixels of another shape or type.
+            UsageError: other inputs, or arrays of another shape or type.
         """
-        expected = (*self.preparation.size_hw, self.preparation.channels)
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected:
-            raise UsageError(f"expected prepared pixels uint8 (N, {expected}), found {pixels.dtype} {pixels.shape}")
-        size = max(1, min(_BATCH, _MOST_PIXELS // (expected[0] * expected[1])))
-        size = 1 if self._contract is not None and not self._contract.batched else size
-        # No images give no rows, whose shape one blank image tells.
-        given = pixels if len(pixels) else np.zeros((1, *expected), np.uint8)
-        parts = [self._run(given[i : i + size], run_options) for i in range(0, len(given), size)]
-        return {name: np.concatenate([p[name] for p in parts])[: len(pixels)] for name in parts[0]}
+        named = name_inputs(self.inputs, given)
+        n = count_rows(named)
+        # No examples give no rows, whose shape one blank example tells.
+        fed = named if n else blank_inputs(self.inputs)
+        parts = [
+            self._run(slice_rows(fed, i, i + self._at_a_time), run_options)
+            for i in range(0, max(1, n), self._at_a_time)
+        ]
+        found = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        return {name: array[:n] for name, array in found.items()} if named else found
 
-    def _run(self, pixels: NDArray[np.uint8], options: Any) -> dict[str, NDArray[np.float32]]:
+    @cached_property
+    def _at_a_time(self) -> int:
+        """How many examples one run takes: fewer where they are large."""
+        if self._contract is not None and not self._contract.batched:
+            return 1
+        return max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
+
+    def _run(self, named: Mapping[str, NDArray[Any]], options: Any) -> dict[str, NDArray[np.float32]]:
         contract = self._contract
-        feed = np.ascontiguousarray(pixels) if contract is None else contract.feed(pixels)
+        feeds = {
+            self._feeds[name]: np.ascontiguousarray(array) if contract is None else contract.feed(array)
+            for name, array in named.items()
+        }
         # Whoever gives options of a run ends it, and reads its errors, himself.
         given = options is not None
-        found = self._session.run(self._outputs, {self._input: feed}, options) if given else self._run_stoppable(feed)
+        found = self._session.run(self._outputs, feeds, options) if given else self._run_stoppable(feeds)
         if contract is not None:
             return contract.answers(found, self.preparation.size_hw)
         return dict(zip(self._outputs, found, strict=True))
 
-    def _run_stoppable(self, feed: NDArray[Any]) -> Any:
+    def _run_stoppable(self, feeds: Mapping[str, NDArray[Any]]) -> Any:
         """Run so that a signal can end it.
 
         Raises:
@@ -162,7 +187,7 @@ class Bundle:
 
         try:
             with native_call(end):
-                return self._session.run(self._outputs, {self._input: feed}, options)
+                return self._session.run(self._outputs, feeds, options)
         except Exception as error:  # runtimes raise many types of their own, none of them documented
             raise BundleError(
                 f"the model cannot be run on this input: {first_line(error)}", fix="use another model"
@@ -170,7 +195,7 @@ class Bundle:
 
     def predict_images(
         self,
-        images: Sequence[NDArray[np.uint8]],
+        images: Sequence[Example],
         *,
         conf: float | None = None,
         iou: float | None = None,
@@ -178,7 +203,8 @@ class Bundle:
         tile: int | None = None,
         overlap: float = 0.2,
     ) -> list[Any]:
-        """Return one prediction an image, uint8 (H, W, 3) RGB of any size.
+        """Return one prediction an image, uint8 (H, W, 3) RGB of any size; of other inputs one an example, a mapping
+        with a value for each.
 
         What is shown reaches the stored operating point of its class, or `conf` for all classes; boxes of one class
         that overlap by more than `iou` are one object. `flip` looks at each image's mirror too and joins both answers;
@@ -192,9 +218,12 @@ class Bundle:
             raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
         task = task_of(self.task_name)
         if tile is not None or flip:
+            # Views are cut from the image of a model that takes nothing else.
+            image_preparation(self.inputs)
             from eyewright.tasks.tiling import predict_views
 
-            found: Sequence[Any] = predict_views(self, images, flip=flip, tile=tile, overlap=overlap, iou=iou)
+            whole = [e[IMAGE] if isinstance(e, Mapping) else e for e in images]
+            found: Sequence[Any] = predict_views(self, whole, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:
             found = predict_everything(self, images, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
@@ -229,8 +258,10 @@ class Bundle:
 
         Raises:
             InputError: nothing there, or an image cannot be read.
-            UsageError: a camera or stream, which has no end, without `stream`.
+            UsageError: a camera or stream, which has no end, without `stream`; or the model takes something else than
+                one image (`predict_images`).
         """
+        image_preparation(self.inputs)
         if self.preparation.clip is None and is_stream(source):
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
@@ -242,7 +273,7 @@ class Bundle:
 
     def _at_once(self) -> int:
         """Return how many images are decoded and held together: fewer where the model looks at large ones."""
-        return max(1, min(_BATCH, _MOST_HELD // (self.preparation.size_hw[0] * self.preparation.size_hw[1])))
+        return max(1, min(_BATCH, _MOST_HELD // largest_area(self.inputs)))
 
     def _watch(self, source: Any, *, stream: bool, options: Mapping[str, Any]) -> Iterator[Any]:
         opened = open_source(source)
@@ -276,24 +307,6 @@ def _decoding(manifest: Manifest) -> dict[str, Any]:
     if set(found) - {"iou"} or (found and not known) or not isinstance(iou, int | float) or not 0 < iou <= 1:
         raise BundleError(f"the bundle's decoding is not valid: {found}", fix="export the model again")
     return found
-
-
-def _in_order_of(
-    expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[np.float32]]
-) -> dict[str, NDArray[np.float32]]:
-    """Return the answers of each image in the order of the expected ones, each beside the nearest that is left."""
-    if any(found[name].shape != wanted.shape for name, wanted in expected.items()):
-        return dict(found)
-    ordered = {name: array.copy() for name, array in found.items()}
-    for i in range(len(expected["boxes"])):
-        apart = np.abs(expected["boxes"][i][:, None] - found["boxes"][i][None]).max(2)
-        apart += np.abs(expected["scores"][i][:, None] - found["scores"][i][None]).max(2)
-        for k in range(len(apart)):
-            nearest = int(apart[k].argmin())
-            apart[:, nearest] = np.inf
-            for name in ordered:
-                ordered[name][i, k] = found[name][i, nearest]
-    return ordered
 
 
 def _thresholds(manifest: Manifest) -> NDArray[np.float64] | None:
@@ -338,7 +351,7 @@ def load_bundle(
     bundle = _opened(folder, sealed, threads)
     # The first run was the self-test, a moment ago.
     if self_test and known:
-        run_golden(bundle, content["golden.npz"])
+        run_golden(bundle, content["golden.npz"], precision=manifest.precision)
     if self_test or not known:
         trial.remember(digest)
     return bundle
@@ -353,7 +366,7 @@ def read_and_test(folder: Path, *, digest: str, threads: int | None) -> None:
     sealed = read_sealed(folder)
     if sealed[2] != digest:
         raise BundleError("the bundle was changed while it was opened", fix="try again")
-    run_golden(_opened(folder, sealed, threads), sealed[1]["golden.npz"])
+    run_golden(_opened(folder, sealed, threads), sealed[1]["golden.npz"], precision=sealed[0].precision)
 
 
 def _opened(folder: Path, sealed: tuple[Manifest, Mapping[str, bytes], str], threads: int | None) -> Bundle:
@@ -425,13 +438,12 @@ def first_line(error: Exception) -> str:
 
 def _check_tensors(bundle: Bundle) -> None:
     found = bundle._session.get_inputs()
-    expected = bundle.manifest.tensors["inputs"][0]
-    shape = [*bundle.preparation.size_hw, bundle.preparation.channels]
     if bundle._contract is not None:
         bundle._contract.check(found, bundle._session.get_outputs(), bundle.preparation)
         return
-    if len(found) != 1 or found[0].name != expected["name"] or list(found[0].shape[1:]) != shape:
-        raise BundleError("the model's input is not the one that bundle.json promises", fix="export the model again")
+    promised = {bundle._feeds[name]: list(one.shape) for name, one in bundle.inputs.items()}
+    if {value.name: list(value.shape[1:]) for value in found} != promised:
+        raise BundleError("the model's inputs are not those that bundle.json promises", fix="export the model again")
     names = {o.name for o in bundle._session.get_outputs()}
     if not set(task_of(bundle.task_name).output_names) <= names or not set(bundle._outputs) <= names:
         raise BundleError("the model's outputs are not those that bundle.json promises", fix="export the model again")
@@ -440,77 +452,3 @@ def _check_tensors(bundle: Bundle) -> None:
 def _reference(data: bytes) -> dict[str, NDArray[Any]]:
     with ArrayFile(data, "reference.npz") as arrays:
         return arrays.read_all()
-
-
-def golden_images(pairs: ArrayFile) -> list[NDArray[np.uint8]]:
-    """Read the images of golden pairs.
-
-    Raises:
-        BundleError: they are not uint8 (H, W, 3), or too many or too large.
-    """
-    n = 0
-    if pairs.shape("n") == () and pairs.dtype("n").kind in "iu":
-        n = int(pairs["n"])
-    if not 1 <= n <= _MOST_GOLDEN:
-        raise BundleError(f"golden.npz cannot be read: expected 1 to {_MOST_GOLDEN} images", fix="export it again")
-    for name in (f"image_{i}" for i in range(n)):
-        shape = pairs.shape(name)
-        if pairs.dtype(name) != np.uint8 or len(shape) != 3 or shape[2] != 3 or not min(shape) >= 1:
-            raise BundleError(f"golden.npz cannot be read: {name!r} is no image", fix="export the model again")
-        if max(shape) > _MOST_SIDE:
-            raise BundleError(f"golden.npz cannot be read: {name!r} is too large", fix="export the model again")
-    return [pairs[f"image_{i}"] for i in range(n)]
-
-
-def _check_answers(bundle: Bundle, found: Mapping[str, NDArray[np.float32]], n: int) -> None:
-    """Compare the shapes of answers with the classes that the bundle names."""
-    classes = len(bundle.labels)
-    for output in task_of(bundle.task_name).outputs:
-        name, wanted = output.name, (n, *output.expected(classes))
-        shape = found[name].shape if name in found else None
-        if shape is None:
-            continue
-        if len(shape) != len(wanted) or any(w not in (None, s) for s, w in zip(shape, wanted, strict=True)):
-            said = ", ".join("any" if w is None else str(w) for w in wanted)
-            raise BundleError(f"expected {name} ({said}), found {shape}", fix="export the model again")
-
-
-def run_golden(bundle: Bundle, data: bytes) -> None:
-    """Run the stored images through preparation and model; a bundle that disagrees with itself is not ready.
-
-    Raises:
-        BundleError: the pairs cannot be read, the model fails, or answers otherwise than when it was exported.
-    """
-    with ArrayFile(data, "golden.npz") as pairs:
-        images = golden_images(pairs)
-        outputs = task_of(bundle.task_name).output_names
-        wanted_shape = (len(images), *bundle.preparation.size_hw, bundle.preparation.channels)
-        if pairs.shape("pixels") != wanted_shape or pairs.dtype("pixels") != np.uint8:
-            raise BundleError(
-                f"golden.npz cannot be read: expected pixels uint8 {wanted_shape}, found {pairs.shape('pixels')}",
-                fix="export the model again",
-            )
-        pixels, expected = pairs["pixels"], {name: pairs[name] for name in outputs}
-    prepared, _ = bundle.preparation.batch(images)
-    if not np.array_equal(prepared, pixels):
-        raise BundleError(
-            "the golden images are prepared to other pixels here than where the bundle was exported",
-            fix="install the Pillow version that provenance in bundle.json names",
-            code="bundle_self_test",
-        )
-    found = bundle.raw(prepared)
-    _check_answers(bundle, found, len(images))
-    if bundle.decoding.get("iou", 0.0) >= 1:
-        # Such a model gives a set: which of two answers that are nearly as sure comes first may differ.
-        found = _in_order_of(expected, found)
-    tolerance = GOLDEN_TOLERANCE[bundle.manifest.precision]
-    for name, wanted in expected.items():
-        worst = float(np.abs(found[name] - wanted).max()) if found[name].shape == wanted.shape else float("inf")
-        # Probabilities differ by so much at most; boxes are in pixels, and other arrays have sizes of their own.
-        unit = 1.0 if name in ("probabilities", "scores") else max(1.0, float(np.abs(wanted).max()))
-        if not worst <= tolerance * unit:
-            raise BundleError(
-                f"the golden pairs differ by {worst:.2g} in {name}, more than {tolerance * unit:g}",
-                fix="export the model again",
-                code="bundle_self_test",
-            )

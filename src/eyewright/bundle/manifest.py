@@ -18,25 +18,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eyewright.bundle.inputs import only_image, write_inputs
 from eyewright.bundle.schema import MODEL_FILES, PRECISIONS, check_manifest
 from eyewright.bundle.trial import remember_here
 from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError
 from eyewright.core.files import recover_folder, write_bytes
+from eyewright.core.inputs import Inputs, say_inputs
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.regular import read_regular
-from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.preparation import Preparation, image_preparation
 
 FORMAT = "eyewright-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format that is read. A bundle is written in the oldest that can say what it holds: 1 where it takes one
+image, which every version reads, else 2, which names its inputs."""
+
 _AGAIN = "export the model again"
 _MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contract of a bundle: task, classes by name, Preparation, tensors, what was measured, every file's digest.
+    """The contract of a bundle: task, classes by name, inputs, tensors, what was measured, every file's digest.
 
+    `inputs` says how each input is prepared, by its name among the tensors; `preparation` is that of the image of a
+    model that takes nothing else.
     `tensors` names the ONNX inputs and outputs with type, shape, layout and range. `files` maps each relative name to
     its SHA-256 and size in bytes. `decoding` holds what is needed beside the tensors to read the model's answers: from
     which overlap on boxes are one object, and for a stranger's model the contract of its own tensors. `familiarity`
@@ -47,7 +54,7 @@ class Manifest:
     name: str
     task: str
     labels: LabelSpace
-    preparation: Preparation
+    inputs: Inputs
     tensors: Mapping[str, Any]
     files: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -65,15 +72,33 @@ class Manifest:
     familiarity: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def preparation(self) -> Preparation:
+        """How the image of a model is prepared that takes nothing else.
+
+        Raises:
+            UsageError: the model takes something else.
+        """
+        return image_preparation(self.inputs)
+
+    @property
+    def takes(self) -> str:
+        """What the model takes, in a few words: the size of the image, or the names of its inputs."""
+        if not only_image(self.inputs):
+            return say_inputs(self.inputs)
+        height, width = self.preparation.size_hw
+        return f"{width}x{height} pixels"
+
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain JSON types, with format and version."""
+        first = only_image(self.inputs)
         return {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": 1 if first else FORMAT_VERSION,
             "name": self.name,
             "task": self.task,
             "labels": list(self.labels.names),
-            "preparation": self.preparation.to_json(),
+            **({"preparation": self.preparation.to_json()} if first else {"inputs": write_inputs(self.inputs)}),
             "tensors": self.tensors,
             "metrics": self.metrics,
             "calibration": self.calibration,
@@ -160,13 +185,13 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
     Raises:
         BundleError: it is not valid by its schema, or contradicts itself.
     """
-    check_manifest(content)
+    inputs = check_manifest(content)
     try:
         return Manifest(
             name=content["name"],
             task=content["task"],
             labels=LabelSpace(tuple(content["labels"])),
-            preparation=Preparation.from_json(content["preparation"]),
+            inputs=inputs,
             tensors=content["tensors"],
             files=content["files"],
             metrics=content["metrics"],

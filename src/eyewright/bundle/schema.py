@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from eyewright.bundle.inputs import only_image, read_inputs
 from eyewright.core.errors import BundleError
+from eyewright.core.inputs import IMAGE, Inputs
 from eyewright.core.task import task_names, task_of
+from eyewright.imaging.preparation import Preparation
 
 MODEL_FILES = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx")
 """The names that a bundle's model may have: those by which other libraries look for one of its precision."""
@@ -64,7 +67,7 @@ class _Tensor(Struct):
 
 
 class _Tensors(Struct, forbid_unknown_fields=True):
-    inputs: Annotated[list[_Tensor], Meta(min_length=1, max_length=1)]
+    inputs: Annotated[list[_Tensor], Meta(max_length=64)]
     outputs: Annotated[list[_Tensor], Meta(min_length=1, max_length=64)]
 
 
@@ -212,11 +215,10 @@ class _Evidence(Struct, forbid_unknown_fields=True):
 
 class _Manifest(Struct, forbid_unknown_fields=True):
     format: Literal["eyewright-bundle"]
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
     name: _Name
     task: _Name
     labels: Annotated[list[_Name], Meta(min_length=1, max_length=_MOST_CLASSES)]
-    preparation: _Preparation
     tensors: _Tensors
     metrics: dict[str, _Metric | _Number | None]
     calibration: _Calibration
@@ -225,6 +227,8 @@ class _Manifest(Struct, forbid_unknown_fields=True):
     parity: dict[str, Any]
     provenance: _Provenance
     files: Annotated[dict[str, FileEntry], Meta(max_length=_MOST_FILES)]
+    preparation: _Preparation | None = None
+    inputs: Annotated[dict[_Name, dict[str, Any]], Meta(max_length=64)] | None = None
     decoding: _Decoding = msgspec.field(default_factory=_Decoding)
     model: Literal["onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx"] = "onnx/model.onnx"
     precision: Literal["float32", "float16", "int8"] = "float32"
@@ -235,12 +239,12 @@ class _Manifest(Struct, forbid_unknown_fields=True):
     evidence: dict[_Name, _Evidence] = msgspec.field(default_factory=dict)
 
 
-def check_manifest(content: Mapping[str, Any]) -> None:
-    """Check the content of `bundle.json` by its schema, and whether its parts agree with each other.
+def check_manifest(content: Mapping[str, Any]) -> Inputs:
+    """Check the content of `bundle.json` by its schema, and whether its parts agree with each other; return its inputs.
 
     Raises:
         BundleError: a key is missing, unknown, of another type or out of its range; or classes, tensors, operating
-            points, preparation and contract do not belong together.
+            points, inputs and contract do not belong together.
     """
     try:
         found = msgspec.convert(content, _Manifest)
@@ -252,12 +256,35 @@ def check_manifest(content: Mapping[str, Any]) -> None:
         raise _refused("expected distinct class names")
     check_file_entries(found.files)
     _check_points(found)
+    inputs = read_inputs(found.task, _input_rows(found, content))
     if found.decoding.contract is None:
-        _check_own_tensors(found)
+        _check_own_tensors(found, inputs)
     else:
-        _check_contract(found, found.decoding.contract)
+        _check_contract(found, found.decoding.contract, inputs)
     if found.decoding.iou is not None and "iou" not in task_of(found.task).options:
         raise _refused(f"expected no IoU threshold for {task_of(found.task).words.noun}")
+    return inputs
+
+
+def _input_rows(found: _Manifest, content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the inputs as format 2 writes them; format 1 has one preparation, that of the image.
+
+    Raises:
+        BundleError: the other format's key, none, or an image whose preparation is not valid by its schema.
+    """
+    first = found.format_version == 1
+    if (found.preparation is None, found.inputs is None) != ((False, True) if first else (True, False)):
+        key = "preparation" if first else "inputs"
+        raise _refused(f"expected the key {key!r} in format {found.format_version}, not the other format's")
+    if found.inputs is None:
+        return {IMAGE: {"kind": Preparation.kind, **content["preparation"]}}
+    for name, row in found.inputs.items():
+        if row.get("kind") == Preparation.kind:
+            try:
+                msgspec.convert({k: v for k, v in row.items() if k != "kind"}, _Preparation)
+            except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeError) as error:
+                raise BundleError(f"bundle.json is not valid: input {name!r}: {_reason(error)}", fix=_AGAIN) from None
+    return found.inputs
 
 
 def check_file_entries(files: Mapping[str, FileEntry]) -> None:
@@ -279,13 +306,20 @@ def _check_points(found: _Manifest) -> None:
         raise _refused(f"expected an operating point for each class, found {other[:80]!r} in only one of the two lists")
 
 
-def _check_own_tensors(found: _Manifest) -> None:
-    """Compare tensors of our own models with preparation, task and classes."""
-    given = found.tensors.inputs[0]
-    height, width = found.preparation.size_hw
-    wanted = [height, width, found.preparation.channels]
-    if given.dtype != "uint8" or len(given.shape) != 4 or list(given.shape[1:]) != wanted:
-        raise _refused(f"the preparation gives uint8 (N, {wanted}), the tensors say {given.dtype} {given.shape}")
+def _check_own_tensors(found: _Manifest, inputs: Inputs) -> None:
+    """Compare tensors of our own models with the inputs, the task and the classes."""
+    tensors = [(t.name, t) for t in found.tensors.inputs]
+    if found.format_version == 1:
+        # Format 1 does not say by which name the ONNX file takes the image: it takes nothing else.
+        tensors = [(IMAGE, t) for _, t in tensors]
+    if sorted(name for name, _ in tensors) != sorted(inputs):
+        raise _refused(f"the inputs are {sorted(inputs)}, the tensors {[t.name[:80] for t in found.tensors.inputs]}")
+    for name, given in tensors:
+        one, wanted = inputs[name], list(inputs[name].shape)
+        if given.dtype != one.dtype or len(given.shape) != len(wanted) + 1 or list(given.shape[1:]) != wanted:
+            raise _refused(
+                f"the preparation gives {one.dtype} (N, {wanted}), the tensors say {given.dtype} {given.shape}"
+            )
     outputs = {o.name: o.shape for o in found.tensors.outputs}
     n = len(found.labels)
     for name, own in ((o.name, o.expected(n)) for o in task_of(found.task).outputs):
@@ -297,12 +331,15 @@ def _check_own_tensors(found: _Manifest) -> None:
             raise _refused(f"expected {name!r} of {n} classes, found the shape {shape}")
 
 
-def _check_contract(found: _Manifest, contract: _Contract) -> None:
+def _check_contract(found: _Manifest, contract: _Contract, inputs: Inputs) -> None:
+    if not only_image(inputs) or len(found.tensors.inputs) != 1:
+        raise _refused("expected one image as the input of a model with a contract")
     if contract.outputs not in task_of(found.task).contracts:
         raise _refused(f"expected outputs of the task {found.task!r} in the contract, found {contract.outputs!r}")
     channels = 1 if contract.colour == "grey" else 3
-    if found.preparation.channels != channels:
-        raise _refused(f"the contract takes {channels} channels, the preparation gives {found.preparation.channels}")
+    given = inputs[IMAGE].shape[-1]
+    if given != channels:
+        raise _refused(f"the contract takes {channels} channels, the preparation gives {given}")
     for name in ("mean", "std"):
         value = getattr(contract, name)
         values = value if isinstance(value, list) else [value]

@@ -10,6 +10,7 @@ from typing import Any
 from eyewright.cli.numbers import Checked, Number, Numbers
 from eyewright.cli.terminal import Result, metrics, shown_path, shown_program, talk
 from eyewright.core.durations import parse_duration_s
+from eyewright.core.errors import UsageError
 from eyewright.core.sizes import parse_bytes
 
 
@@ -42,13 +43,13 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         help="time for all of it (default 10m, or as long as it was trained)",
     )
     p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER, not from the model")
-    p.add_argument("--student", action="append", default=[], metavar="NAME", help="a catalogue net to be taught")
+    p.add_argument("--student", action="append", default=[], metavar="NAME", help="a catalogue net to distil into")
     p.add_argument("--unlabelled", metavar="DIR", help="images to learn from without labels")
     p.add_argument("--calibration", metavar="DIR", help="images that 8-bit ranges are found on (default: of training)")
     p.add_argument(
         "--threads", type=Number(1, 1024), metavar="N", help="threads that speed is measured with (default: all cores)"
     )
-    p.add_argument("--resume", action="store_true", help="go on with the search in --out, or ask it for another budget")
+    p.add_argument("--resume", action="store_true", help="continue the search in --out, or reuse it for another budget")
 
     p = verb("bench")
     p.add_argument("bundle", metavar="BUNDLE")
@@ -162,7 +163,6 @@ def compress(o: argparse.Namespace) -> Result:
 def export_to(o: argparse.Namespace, password: bytes | None = None) -> Result:
     """Take a bundle to another runtime."""
     from eyewright import lifecycle
-    from eyewright.core.errors import UsageError
 
     if o.name is not None or o.policy:
         raise UsageError("expected --name and --policy with a bundle, found --to", fix="export the bundle with them")

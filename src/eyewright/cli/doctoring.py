@@ -59,7 +59,7 @@ def summary_lines(findings: Sequence["Finding"], serious: int) -> list[str]:
     size = shutil.get_terminal_size((80, _ROWS[0] + 2))
     width = min(max(size.columns, _COLUMNS[0]), _COLUMNS[1])
     rows = min(max(size.lines - 2, _ROWS[0]), _ROWS[1])
-    said = f"{serious:,} finding{'s' * (serious != 1)}" if serious else "nothing to mend"
+    said = f"{serious:,} finding{'s' * (serious != 1)}" if serious else "nothing to fix"
     whole = [str(f) for f in findings]
     if sum(-(-len(line) // width) for line in whole) + 1 <= rows:
         return [*whole, said]

@@ -64,7 +64,11 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         metavar="N",
         help="largest image (default 40e6)",
     )
-    p.add_argument("--scaled-decode", action="store_true", help="decode large JPEG smaller: sooner, not the same bits")
+    p.add_argument(
+        "--scaled-decode",
+        action="store_true",
+        help="decode large JPEG files at reduced scale: faster, but not bit-identical",
+    )
     p.add_argument("--policy", action="append", metavar="RULE", help="such as min_accuracy=0.9: refuse what is below")
     _add_signature(p)
     p.add_argument("--no-log", action="store_true", help="log no predictions")
@@ -392,9 +396,9 @@ def _options_select(p: argparse.ArgumentParser) -> None:
 
 
 def _options_retrain(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", metavar="DATA", help="the data of before; its test part judges")
+    p.add_argument("data", metavar="DATA", help="the earlier data; its test part judges")
     p.add_argument("--out", required=True, metavar="DIR")
-    p.add_argument("--bundle", metavar="BUNDLE", help="go on from this one (default: the champion)")
+    p.add_argument("--bundle", metavar="BUNDLE", help="continue from this model (default: the champion)")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 10m")
     p.add_argument("--epochs", type=Number(1, 1_000_000), metavar="N")
     p.add_argument("--leaks", metavar="RULE", help="as for train: drop (default), refuse or allow")
@@ -411,7 +415,7 @@ def _options_promote(p: argparse.ArgumentParser) -> None:
 
 def _options_challenge(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE", nargs="?")
-    p.add_argument("--clear", action="store_true", help="let nobody answer beside the champion any more")
+    p.add_argument("--clear", action="store_true", help="remove the challenger")
     _add_signature(p)
 
 
@@ -437,7 +441,7 @@ _MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
     "select": (_select, "choose which kept images to label next"),
     "retrain": (_retrain, "learn on from feedback, compare, promote if no worse"),
     "promote": (_promote, "make a bundle the champion"),
-    "challenge": (_challenge, "let a bundle answer beside the champion, seen by the log only"),
+    "challenge": (_challenge, "let a bundle predict in parallel with the champion; results go only to the log"),
     "rollback": (_rollback, "make the champion what it was before"),
     "history": (_history, "every change of champion and challenger"),
     "dashboard": (_dashboard, "write a Grafana dashboard for the server's metrics"),

@@ -16,7 +16,7 @@ _LONGEST = 40
 
 @dataclass(frozen=True)
 class Number:
-    """A number between `low` and `high`, both included but for those that `open_low` and `open_high` leave out.
+    """A number between `low` and `high`, both included except those that `open_low` and `open_high` leave out.
 
     >>> Number(1, 8)("3"), Number(0, 1, whole=False)("1e-1")
     (3, 0.1)

@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="eyewright",
         description="From a folder of images to a vision model that you can trust, run anywhere and keep watching.",
         epilog="exit codes: 0 done, 1 done with findings, 2 usage, 3 unreadable input, 4 model or bundle refused, "
-        "5 out of budget, 70 a fault of ours, 130 interrupted, 143 terminated",
+        "5 out of budget, 70 a bug in Eyewright, 130 interrupted, 143 terminated",
     )
     from eyewright import __version__
 
@@ -74,16 +74,23 @@ def build_parser() -> argparse.ArgumentParser:
     p = verb("train")
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
-    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
-    p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER beside the labels")
+    p.add_argument(
+        "--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER in addition to the labels"
+    )
     p.add_argument(
         "--folds",
         type=Number(2, 1000, word="groups"),
         metavar="K|groups",
         help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
     )
-    p.add_argument("--repeats", type=Number(1, 1000), metavar="R", help="cut the folds anew R times (default 1)")
+    p.add_argument(
+        "--repeats",
+        type=Number(1, 1000),
+        metavar="R",
+        help="repeat cross-validation R times with new folds (default 1)",
+    )
     p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
     p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
     p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
@@ -96,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = verb("compare")
     p.add_argument("a", metavar="A", help="run or bundle")
-    p.add_argument("b", metavar="B", help="run or bundle; exit 1 if it is worse by more than chance")
+    p.add_argument("b", metavar="B", help="run or bundle; exit 1 if it is significantly worse")
     _add_measured(p)
 
     p = verb("explain")
@@ -157,7 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--iou",
         type=Number(0, 1, whole=False),
         metavar="P",
-        help="from which overlap on boxes of one class are one object",
+        help="IoU above which two boxes of one class count as duplicates",
     )
     add_windows(p)
     p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
@@ -174,9 +181,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="P",
         help="share that tiles overlap by (default 0.2)",
     )
-    p.add_argument(
-        "--test-time-flip", action="store_true", help="look at each image's mirror too and join both answers"
-    )
+    p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
 
     p = verb("convert")
     p.add_argument("data", metavar="DATA")
@@ -240,7 +245,11 @@ def add_leaks(p: argparse.ArgumentParser) -> None:
 def _add_measured(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
-    p.add_argument("--group-by", metavar="RULE", help="'folder' or a pattern: intervals are over what it matches alike")
+    p.add_argument(
+        "--group-by",
+        metavar="RULE",
+        help="'folder' or a pattern: images with the same match form a group, and intervals are over groups",
+    )
     p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
@@ -252,8 +261,8 @@ def _add_ignore(p: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="leave this class out of training and scores, beside void, unlabelled and the like (repeatable; "
-        "none: ignore nothing by name)",
+        help="leave this class out of training and metrics, in addition to void, unlabelled and similar "
+        "names (repeatable; none: ignore nothing by name)",
     )
 
 

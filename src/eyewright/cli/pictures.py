@@ -9,7 +9,7 @@ from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.core.sizes import parse_bytes
 
 
@@ -119,8 +119,6 @@ def encode(o: argparse.Namespace) -> Result:
     missed = any(e.missed for e in files)
     failed = any(f.severity == "error" for f in findings)
     if failed and not files:
-        from eyewright.core.errors import UnreadableImageError
-
         raise UnreadableImageError(
             f"{findings[0].path}: {findings[0].message}", fix=findings[0].fix, code=findings[0].code
         )
@@ -230,7 +228,7 @@ def add_pictures(verb: Any) -> None:
         help="1-100 for formats that lose (default 90)",
     )
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    p.add_argument("--resume", action="store_true", help="go on where the same batch was interrupted")
+    p.add_argument("--resume", action="store_true", help="continue a batch that was interrupted")
     p.add_argument("--preview", action="store_true", help="a sheet of the first files before and after")
     p.add_argument("--pages", action="store_true", help="every page of a document, every picture of an animation")
     p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")

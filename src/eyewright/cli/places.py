@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.core.errors import UsageError
-from eyewright.core.files import claimed_output
 
 # Words that may be empty, and words that are no paths whatever they begin with.
 _MAY_BE_EMPTY = frozenset({"steps", "set"})
@@ -66,5 +65,8 @@ def claimed_by(options: argparse.Namespace) -> Iterator[None]:
     if out is None or follows or (os.path.lexists(out) and not os.path.isdir(out)):
         yield
         return
+    # Imported only to write: it brings numpy, which help needs not.
+    from eyewright.core.files import claimed_output
+
     with claimed_output(Path(out)):
         yield

@@ -24,8 +24,8 @@ from eyewright.core.stopping import end_process, exit_when_stuck
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Without `argv` this is the program: it ends the process with that code.
 
-    0 done · 1 done, with findings · 2 usage · 3 input that cannot be read · 4 the model or bundle refused · 5 out of
-    a budget that was asked for · 70 a fault of ours · 130 interrupted · 143 terminated, checkpoint written.
+    0 done · 1 done, with findings · 2 usage · 3 input that cannot be read · 4 the model or bundle refused · 5 requested
+    budget cannot be met · 70 a bug in Eyewright · 130 interrupted · 143 terminated, checkpoint written.
     """
     code = _main(argv)
     if argv is None:
@@ -49,7 +49,7 @@ def _main(argv: Sequence[str] | None) -> int:
             options = build_parser().parse_args(args)
             verb = options.verb
             if "resume" in options:
-                again = "run it again, or go on with --resume"
+                again = "run it again, or continue with --resume"
             check_texts(options)
             # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -84,7 +84,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _fault(fault: Exception) -> "_EndedError":
-    text = f"a fault of ours: {type(fault).__name__}: {fault}"
+    text = f"a bug in Eyewright: {type(fault).__name__}: {fault}"
     return _EndedError(text, "please report it with what EYEWRIGHT_DEBUG=1 shows", 70)
 
 
@@ -129,7 +129,7 @@ _ISOLATED = frozenset(
 
 
 class _EndedError(EyewrightError):
-    """An end that is nobody's input error: a signal, or a fault of ours."""
+    """An exit that is not an input error: a signal, or a bug in Eyewright."""
 
     def __init__(self, message: str, fix: str, exit_code: int) -> None:
         super().__init__(message, fix=fix, code={130: "interrupted", 143: "terminated"}.get(exit_code, "fault"))

@@ -1,4 +1,4 @@
-"""The verbs for what is marked in images and for strangers' models: convert and import."""
+"""The commands for annotations and imported models: convert and import."""
 
 __all__ = ["CONTRACT_OPTIONS", "convert", "import_model", "only_classes"]
 
@@ -9,7 +9,6 @@ from typing import Any
 from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import Result, shown_path, talk
 from eyewright.core.errors import UsageError
-from eyewright.core.task import task_of
 
 CONTRACT_OPTIONS: Mapping[str, str] = {
     "outputs": "probabilities, pixels, boxes_scores, joined or grid",
@@ -24,7 +23,7 @@ CONTRACT_OPTIONS: Mapping[str, str] = {
     "background": "the class that is left out, a number",
     "iou": "IoU threshold of non-maximum suppression; 1 for none",
 }
-"""What `eyewright import` takes beside a contract, by the contract's own names."""
+"""What `eyewright import` takes in addition to a contract, by the contract's own names."""
 
 
 def convert(o: argparse.Namespace) -> Result:
@@ -47,7 +46,7 @@ def convert(o: argparse.Namespace) -> Result:
 
 
 def import_model(o: argparse.Namespace) -> Result:
-    """Wrap a stranger's ONNX model as a bundle."""
+    """Wrap an imported ONNX model as a bundle."""
     from eyewright import lifecycle
 
     password = key_password(o)
@@ -102,8 +101,11 @@ def only_classes(prediction: Any, task: str, names: str | None) -> Any:
     """Return of a prediction of objects those of some classes, named with commas between them."""
     if names is None:
         return prediction
-    task_of(task).require("classes")
     import numpy as np
+
+    from eyewright.core.task import task_of
+
+    task_of(task).require("classes")
 
     ids = [prediction.label_space.id(name.strip()) for name in names.split(",") if name.strip()]
     return prediction.chosen(np.isin(prediction.label_ids, ids))

@@ -55,7 +55,7 @@ _kept: list[Any] = []
 
 
 def _open_standard_descriptors() -> set[int]:
-    """Open /dev/null where a standard descriptor is closed: the next file that is opened would stand in its place."""
+    """Open /dev/null where a standard descriptor is closed: the next file that is opened would take its place."""
     closed: set[int] = set()
     for descriptor in (0, 1, 2):
         try:

@@ -1,9 +1,10 @@
-"""The verbs: each calls one function of the same name and says what came of it."""
+"""The verbs: each calls one function of the same name and prints the result."""
 
 __all__ = ["NUMBERS", "VERBS", "WORDS"]
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from eyewright.cli.terminal import (
     talk,
     warn,
 )
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import LimitError, UnreadableImageError, UsageError
 
 _SHARE = Number(0, 1, whole=False, open_high=True)
 _COUNT = Number(1, 1_000_000)
@@ -330,7 +331,7 @@ def _verify(o: argparse.Namespace) -> Result:
     m = bundle.manifest
     files = f"{len(m.files)} files" if m.files else "all files"
     text = [f"{shown_path(bundle.folder)}: {files} unchanged, golden pairs agree"]
-    text.append(f"{m.task}, {len(m.labels)} classes, {m.preparation.size_hw[1]}x{m.preparation.size_hw[0]} pixels")
+    text.append(f"{m.task}, {len(m.labels)} classes, {m.takes}")
     signed = "verified" if o.key is not None else "not_checked" if _is_signed(o.bundle, bundle.folder) else "none"
     if o.key is not None:
         text.append(f"signature made with the key of {o.key}")
@@ -345,10 +346,7 @@ def _is_signed(given: str, opened: Path) -> bool:
 
 
 def _predict(o: argparse.Namespace) -> Result:
-    from dataclasses import replace
-
     from eyewright import lifecycle
-    from eyewright.core.errors import UnreadableImageError
     from eyewright.imaging.sources import is_stream
 
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
@@ -394,7 +392,6 @@ def _predict(o: argparse.Namespace) -> Result:
 
 
 def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
-    from eyewright.core.errors import LimitError, UnreadableImageError
     from eyewright.imaging.headers import Limits
     from eyewright.imaging.sources import list_sources, read_named
 
@@ -492,7 +489,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "prune, quantise, distil within a budget of accuracy",
         "compress runs/classify/photos --max-drop accuracy=1% --min-speedup 2",
     ),
-    "export": (_export, "a bundle, after the parity gate", "export runs/classify/photos --out photos.bundle"),
+    "export": (_export, "a bundle, after the parity check", "export runs/classify/photos --out photos.bundle"),
     "bench": (
         anywhere.bench,
         "what this machine does with a bundle: latency, throughput, memory",

@@ -29,7 +29,7 @@ _HOPELESS = 0.03
 
 @dataclass(frozen=True)
 class _Cut:
-    """One layer's group with a share of its channels gone: what is left of weights and work, and what that costs."""
+    """One layer's group with a fraction of its channels gone: what is left of weights and work, and what that costs."""
 
     share: float
     weights: float
@@ -45,7 +45,8 @@ def allot_channels(
     until: float = float("inf"),
     now: Callable[[], float] = time.monotonic,
 ) -> Mapping[str, float]:
-    """Return the share of channels that each layer is to lose until `weights` and `work` of the net are left, at most.
+    """Return the fraction of channels that each layer is to lose until `weights` and `work` of the net are left, at
+    most.
 
     Both are shares in (0, 1] of weights and of multiplications. Each group of layers alone is made narrower by steps
     of a sixteenth; what that costs is the fall of the main metric on validation images, and a little of the rise of the
@@ -109,9 +110,9 @@ def allot_or_none(parent: Parent, **wanted: Any) -> dict[str, float]:
 
 
 def what_may_stay(net: PixelNet, budget: Budget, size: int, speedup: float) -> tuple[float, float]:
-    """Return the shares of weights and work that a model of `size` bytes in 8 bits may keep to meet a budget.
+    """Return the fractions of weights and work that a model of `size` bytes in 8 bits may keep to meet a budget.
 
-    What is stored beside the weights (the graph, scales, biases) does not shrink with them.
+    What is stored in addition to the weights (the graph, scales, biases) does not shrink with them.
     """
     beside = max(0, size - _weights_of(net))
     fast, small = budget.min_speedup, budget.max_bytes

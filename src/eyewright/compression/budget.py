@@ -66,7 +66,7 @@ def parse_budget(
     Without `max_drop` the main metric may fall by one point.
 
     Raises:
-        UsageError: an unknown metric, or a value that is none.
+        UsageError: an unknown metric, or an invalid value.
     """
     known = metric_names(task)
     drops: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Learn from a teacher: its soft answers and where its layers look, beside the labels or instead of them."""
+"""Learn from a teacher: its soft answers and where its layers look, in addition to the labels or instead of them."""
 
 __all__ = ["Teacher", "bundle_teacher", "distil_step", "net_teacher"]
 
@@ -62,7 +62,7 @@ def bundle_teacher(model: Predictor, labels: LabelSpace, preparation: Preparatio
     """Return any model as a teacher of `labels` on pixels as `preparation` makes them.
 
     Its classes are matched by name, its pixels are resized where it takes others. Without a `preparation` it is seen
-    only at the first batch whether boxes can be taught.
+    only at the first batch whether boxes can be distilled.
 
     Raises:
         RefusedError: it has other classes, or is for another task, or its boxes do not come from a net like ours.
@@ -99,7 +99,7 @@ def distil_step(
     Classes: the softened distributions (Hinton et al. 2015, "Distilling the knowledge in a neural network"); masks:
     the same at every pixel; boxes: the scores at every grid point, and where the teacher sees something its
     distribution of the sides (Zheng et al. 2022, "Localization distillation"). Where the teacher is a net, `looks`
-    weighs how alike the attention of both is at every resolution they share (Zagoruyko & Komodakis 2017, "Paying more
+    weighs how similar the attention of both is at every resolution they share (Zagoruyko & Komodakis 2017, "Paying more
     attention to attention").
     """
     soft = learner_of(teacher.task).soft

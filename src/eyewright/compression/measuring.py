@@ -1,4 +1,4 @@
-"""What a smaller model costs: its numbers beside those of the model it comes from, on the same images."""
+"""What a smaller model costs: its metrics compared with those of the model it comes from, on the same images."""
 
 __all__ = ["Judge", "Judged", "Ratio", "metric_names", "paired_speedup", "spelled"]
 
@@ -39,7 +39,7 @@ def spelled(name: str, task: str) -> str:
 
 @dataclass(frozen=True)
 class Judged:
-    """A model on a set of images, beside the model it is compared with.
+    """A model on a set of images, with the model it is compared with.
 
     `metrics` are its own; `drops` how much worse it is (positive is worse), both with 95 % intervals, the drops from a
     paired bootstrap; where images come in groups, both are over groups. `changed` names the images whose answer is

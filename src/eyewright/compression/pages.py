@@ -1,4 +1,4 @@
-"""What a search found, as a page and as JSON: the table, the plot, the layers, the images whose answer changed."""
+"""What a search found, as a page and as JSON: the table, the plot, the layers, the images whose prediction changed."""
 
 __all__ = ["write_pages"]
 
@@ -36,8 +36,8 @@ def write_pages(
 ) -> Path:
     """Write `report.html` and `report.json` into `folder`; give the page's path.
 
-    `judged` is the winner on held-out images; without one the page tells what came nearest. `process` holds start_s and
-    memory_bytes of a whole process "before" and "after".
+    `judged` is the winner on held-out images; without one the page shows the closest candidates. `process` holds
+    start_s and memory_bytes of a whole process "before" and "after".
     """
     shown = found.winner
     content = {

@@ -1,4 +1,4 @@
-"""Pixels as they come are 8-bit numbers already: let the first layer compute on them, and scale its weights instead."""
+"""Raw pixels are 8-bit numbers already: let the first layer compute on them, and scale its weights instead."""
 
 __all__ = ["SHIFTED", "Opened", "straight_from_pixels", "without_float_pixels"]
 
@@ -28,7 +28,7 @@ def straight_from_pixels(model: bytes) -> Opened | None:
     """Move the scaling of uint8 pixels into the weights of the first convolution, if the model begins with one.
 
     The number that is taken from the pixels is their mean over all channels, since a convolution pads with zeros:
-    around the border, and only there, a channel whose mean is another is padded a little beside it. None where what
+    around the border, and only there, a channel whose mean is another is padded slightly off. None where what
     comes before the first layer is more than a scale and a shift a channel.
     """
     import onnx

@@ -115,13 +115,13 @@ def set_zeros(net: PixelNet, sparsity: float) -> PixelNet:
 
 
 def sparsity_of(net: nn.Module) -> float:
-    """Return the share of zeros among the weights of convolutions and dense layers."""
+    """Return the fraction of zeros among the weights of convolutions and dense layers."""
     weights = [m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     return float(sum((w == 0).sum() for w in weights) / max(1, sum(w.numel() for w in weights)))
 
 
 def sparse_step(inner: Step = plain_step) -> Step:
-    """Return a step that keeps at zero what is zero when an update closes: training goes on in what is left."""
+    """Return a step that keeps at zero what is zero when an update closes: training continues in what is left."""
     masks: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def step(state: TrainState, batch: Batch) -> Tensor:
@@ -194,7 +194,7 @@ def _sum_of(found: Any) -> Tensor:
 
 
 def _answering(body: nn.Module) -> list[nn.Module]:
-    """Return the layers whose channels are the net's answers."""
+    """Return the layers whose channels are the net's outputs."""
     modules = dict(body.named_modules())
     named = getattr(body, "head_names", ())
     found = [

@@ -138,14 +138,14 @@ def _rounded_nodes(graph: Any, *, first: bool = False, keep: Collection[str] = (
 def quantise_static(
     found: Calibrated, *, method: str = "minmax", keep: Collection[str] = (), first: First = "float"
 ) -> bytes:
-    """Return the model with 8-bit weights, one scale a channel, and 8-bit activations, in QDQ form.
+    """Return the model with 8-bit weights, one scale per channel, and 8-bit activations, in QDQ form.
 
     `keep` are layers that stay in float; the `first` one, which sees the image, does too unless it is to be "rounded"
-    as the others are, or to take the "pixels" as they come. Weights use 7 of the 8 bits: without VNNI, sums of two
+    as the others are, or to take the raw "pixels". Weights use 7 of the 8 bits: without VNNI, sums of two
     products of full 8-bit numbers can overflow in the processor, and the answers would depend on the machine.
 
     Raises:
-        RefusedError: ONNX Runtime's quantiser cannot do it, or no convolution can take the pixels as they come.
+        RefusedError: ONNX Runtime's quantiser cannot do it, or no convolution can take the raw pixels.
     """
     import onnx
 
@@ -155,7 +155,7 @@ def quantise_static(
         # A unit of one and a whole number for its zero: the codes of this tensor are the pixels themselves.
         ranges[SHIFTED] = (-float(opened.middle), float(255 - opened.middle))
     elif first == "pixels":
-        raise RefusedError("no first layer of this model can take pixels as they come", fix="round it as the others")
+        raise RefusedError("no first layer of this model can take raw pixels", fix="round it as the others")
     proto = onnx.load_from_string(found.model if opened is None else opened.model)
     with _quietly(), tempfile.TemporaryDirectory() as folder:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
@@ -191,7 +191,8 @@ def quantise_static(
 
 
 def quantise_dynamic(model: bytes) -> bytes:
-    """Return the model with 8-bit matrices whose activations are rounded as they come: for transformers and dense nets.
+    """Return the model with 8-bit matrices whose activations are quantised at run time: for transformers and dense
+    nets.
 
     Raises:
         RefusedError: ONNX Runtime's quantiser cannot do it, or the model has no matrix.
@@ -249,7 +250,7 @@ def to_half(model: bytes) -> bytes:
 
 
 def quantise_weights(model: bytes, *, keep: Collection[str] = ()) -> bytes:
-    """Return the model with its weights stored in 8 bits, one scale a channel; it computes in float32 as before.
+    """Return the model with its weights stored in 8 bits, one scale per channel; it computes in float32 as before.
 
     What is stored is a quarter; memory and latency are those of float32. Layers in `keep` are left alone.
     """
@@ -301,7 +302,7 @@ def _channel_axis(node: Any, ndim: int) -> int:
 
 
 def _cleaned(model: bytes) -> bytes:
-    """Check a model, and leave out what names this machine or only its maker needed."""
+    """Check a model, and leave out what names this machine or only its author needed."""
     import onnx
     from onnxruntime.quantization.onnx_model import ONNXModel
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.bundle.load import open_session
+
 METHODS = ("minmax", "percentile", "mse", "entropy")
 """How a range is chosen from what was seen: all of it; all but the outermost 0.01 %; where the mean squared error of
 rounding is least; where the rounded distribution has lost least information (Migacz 2017, "8-bit inference with
@@ -34,8 +36,6 @@ def watch_tensors(model: bytes, tensors: Sequence[str], feeds: Sequence[Mapping[
     `feeds` are inputs by name, of a few images each, so that only their tensors are in memory at once.
     """
     import onnx
-
-    from eyewright.bundle.load import open_session
 
     proto = onnx.load_from_string(model)
     own = {o.name for o in proto.graph.output}

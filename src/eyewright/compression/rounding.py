@@ -1,4 +1,4 @@
-"""Train a net while its numbers are rounded to 8 bits, so that it learns to bear it."""
+"""Train a net while its numbers are rounded to 8 bits, so that it learns to tolerate it."""
 
 __all__ = ["rounded", "rounding_step"]
 
@@ -21,8 +21,8 @@ _MOST_CODE = 255
 def rounded(net: nn.Module) -> Iterator[None]:
     """Let every convolution and dense layer of `net` compute with rounded weights and inputs while this is open.
 
-    Weights have a scale a channel, inputs the range of their batch; gradients pass as if nothing were rounded (Jacob
-    et al. 2018, "Quantization and training of neural networks"). Since batch normalisation only scales channels,
+    Weights have one scale per channel, inputs the range of their batch; gradients pass as if nothing were rounded
+    (Jacob et al. 2018, "Quantization and training of neural networks"). Since batch normalisation only scales channels,
     scales a channel need not know of it.
     """
     changed: list[Any] = []

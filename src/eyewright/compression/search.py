@@ -1,4 +1,4 @@
-"""Look for a smaller model within a budget: from cheap to dear, every step measured and written down."""
+"""Look for a smaller model within a budget: from cheap to expensive, every step measured and written down."""
 
 __all__ = ["METHODS", "Search", "SearchResult"]
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eyewright.bundle.load import Bundle, open_session
+from eyewright.bundle.load import Bundle, load_bundle, open_session
 from eyewright.compression.allotting import allot_or_none, what_may_stay
 from eyewright.compression.budget import Budget
 from eyewright.compression.distilling import Teacher
@@ -36,10 +36,10 @@ from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedErr
 from eyewright.core.files import write_bytes, write_json
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
-from eyewright.training.run import Builder, Run
+from eyewright.training.run import Builder, Run, read_run
 
 METHODS = ("int8", "weights", "half", "dynamic", "prune", "qat", "distil", "sparse")
-"""What a search may try, from cheap to dear; "sparse" only where it is asked for."""
+"""What a search may try, from cheap to expensive; "sparse" only where it is asked for."""
 
 _SHARES = (0.25, 0.5, 0.75)
 # Where a gain is asked for, what cannot reach it is not learnt, and finer steps cost little.
@@ -69,7 +69,7 @@ class SearchResult:
 
     @property
     def front(self) -> tuple[Row, ...]:
-        """The measured ways that no other beats in speed, size and loss alike, the fastest first."""
+        """The measured ways that no other beats in speed, size and loss at once, the fastest first."""
         measured = [r for r in self.rows if r.state == "measured"]
         return tuple(
             sorted((r for r in measured if not any(_beats(o, r) for o in measured)), key=lambda r: -r.speedup["value"])
@@ -89,7 +89,7 @@ class Search:
     """One search in one folder; what was measured is found again when it is resumed.
 
     `build_of` gives the builder for a model name; `teacher` stands for the parent where it is given; `students` are
-    catalogue nets to be taught.
+    catalogue nets to distil into.
     """
 
     def __init__(
@@ -336,7 +336,7 @@ class Search:
         return f"not learnt: {reasons[-1]}"
 
     def _partly(self, base: Bundle, model: bytes, structure: str, name: str, how: str = "") -> Iterator[Row]:
-        """Leave the layers that bear rounding least in float, more and more of them, until little enough is lost."""
+        """Leave the layers that tolerate rounding least in float, more of them until little enough is lost."""
         calibrated = calibrate(model, self.parent.calibration, feed=feed_of(base))
         ranked = layer_sensitivity(model, calibrated, base, self.parent.calibration)
         self._sensitivity.setdefault("int8", {})[structure or "the model"] = [[n, round(v, 8)] for n, v in ranked]
@@ -466,9 +466,6 @@ class Search:
         if not row.structure:
             return self.parent.bundle
         if row.structure not in self._structures:
-            from eyewright.bundle.load import load_bundle
-            from eyewright.training.run import read_run
-
             folder = self.folder / "trials" / row.structure
             self._structures[row.structure] = (
                 read_run(folder / "run", self._build_of),
@@ -531,7 +528,7 @@ class Search:
             return
         if not resume:
             raise UsageError(
-                f"a search is already in {str(self.folder)!r}", fix="choose another --out, or go on with --resume"
+                f"a search is already in {str(self.folder)!r}", fix="choose another --out, or continue with --resume"
             )
         try:
             content = json.loads(self._state.read_text("utf-8"))
@@ -543,7 +540,7 @@ class Search:
             ) from error
         if key != self._key():
             raise CheckpointError(
-                "the search was begun with another model or other data", fix="search again in another --out"
+                "the search was started with another model or other data", fix="search again in another --out"
             )
         self._plan, self._spent_s, self._sensitivity = plan, spent, dict(content.get("sensitivity", {}))
         for row in rows:

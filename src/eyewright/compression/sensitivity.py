@@ -17,6 +17,7 @@ from eyewright.compression.trials import Parent, Precise, candidate_bundle
 from eyewright.core.errors import RefusedError
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
+from eyewright.training.loop import FitData, run_through
 
 _IMAGES = 64
 _HALF = 0.5
@@ -44,8 +45,6 @@ def layer_sensitivity(
 
 def score_on_validation(parent: Parent) -> Callable[[PixelNet], float]:
     """Return a function that measures a net's main metric on at most 128 evenly chosen validation images."""
-    from eyewright.training.loop import FitData, run_through
-
     data, preparation = parent.data.val, parent.bundle.preparation
     few = data.with_samples(data.samples[:: max(1, len(data) // 128)])
     pixels, _ = preparation.batch([few.image(i) for i in range(len(few))])
@@ -67,8 +66,8 @@ def pruning_sensitivity(
 ) -> list[dict[str, Any]]:
     """Halve the channels of one layer after another, without learning again; give what that costs on validation images.
 
-    A row a layer: its name, its share of all multiplications, the main metric before and after. Layers that depend on
-    each other lose channels together. Ends at `until`, a value of `now`.
+    One row per layer: its name, its fraction of all multiplications, the main metric before and after. Layers that
+    depend on each other lose channels together. Ends at `until`, a value of `now`.
 
     Raises:
         RefusedError: the net cannot be taken apart.

@@ -53,6 +53,7 @@ from eyewright.core.files import write_bytes, write_json
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.exporting.bundle_writer import export_bundle
+from eyewright.exporting.onnx_model import export_onnx
 from eyewright.nets.pixels import PixelNet
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import save_best, unshared
@@ -60,13 +61,13 @@ from eyewright.training.learner import learner_of
 from eyewright.training.loop import FitData, tensors_of
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import Recipe, write_recipe
-from eyewright.training.run import Builder, Run, build_net
-from eyewright.training.session import train_model
+from eyewright.training.run import Builder, Run, build_net, read_run
+from eyewright.training.session import pixel_scaling, train_model
 from eyewright.training.steps import Step, plain_step
 
 PRECISIONS: Mapping[str, tuple[str, str, str]] = {
     "int8": ("onnx/model_quantized.onnx", "int8", "8-bit weights and activations"),
-    "dynamic": ("onnx/model_quantized.onnx", "int8", "8-bit matrices, activations rounded as they come"),
+    "dynamic": ("onnx/model_quantized.onnx", "int8", "8-bit matrices, activations quantised at run time"),
     "weights": ("onnx/model_quantized.onnx", "int8", "8-bit weights, computed in float32"),
     "half": ("onnx/model_fp16.onnx", "float16", "half precision"),
 }
@@ -132,8 +133,9 @@ class Parent:
 @dataclass(frozen=True)
 class Structure:
     """A net of another shape, before it has learnt: `share` of the channels removed, `zeros` among the weights, or a
-    `student` from the catalogue; `activation` stands for its own; `rounding` trains it to bear 8 bits; `start` is
-    another structure it goes on from. `cuts` are shares for each of some layers; with `still` nothing is learnt after.
+    `student` from the catalogue; `activation` stands for its own; `rounding` simulates 8 bits in training; `start` is
+    another structure it continues from. `cuts` are shares for each of some layers; with `still` nothing is learnt
+    after.
     """
 
     name: str
@@ -149,13 +151,13 @@ class Structure:
     def describe(self) -> str:
         """Say what is done, in one line."""
         if self.student:
-            return f"{self.student} taught by the model"
+            return f"{self.student} distilled from the model"
         parts = [f"{self.share:.0%} of the channels removed"] if self.share else []
         parts += [f"channels removed in {len(self.cuts)} places"] if self.cuts else []
-        parts += ["nothing learnt after"] if self.still else []
+        parts += ["without fine-tuning"] if self.still else []
         parts += [f"{self.zeros:.0%} of the weights set to zero"] if self.zeros else []
         parts += [f"{self.activation} for its activation"] if self.activation else []
-        parts += ["trained to bear 8 bits"] if self.rounding else []
+        parts += ["quantisation-aware training"] if self.rounding else []
         return ", ".join(parts)
 
 
@@ -277,7 +279,7 @@ def without_channels(
     *,
     learn: Callable[[PixelNet], None] | None = None,
 ) -> PixelNet:
-    """Remove a share of a net's channels: those without which its loss on training images changes least.
+    """Remove a fraction of a net's channels: those without which its loss on training images changes least.
 
     `learn` is what `slopes_of` gives for the same net, where it is asked for again and again.
 
@@ -308,7 +310,7 @@ def slopes_of(parent: Parent) -> Callable[[PixelNet], None]:
 
 
 def teaches_plainly(net: PixelNet) -> bool:
-    """Tell whether a net's loss can be had from its outputs alone."""
+    """Return whether a net's loss can be had from its outputs alone."""
     return not getattr(net.body, "takes_targets", False)
 
 
@@ -337,7 +339,7 @@ def loss_on_training(parent: Parent) -> Callable[[PixelNet], Iterator[torch.Tens
 
 
 def slow_activation(net: PixelNet) -> bool:
-    """Tell whether a net's activations cost more than a comparison, and cannot be computed in 8 bits."""
+    """Return whether a net's activations cost more than a comparison, and cannot be computed in 8 bits."""
     return any(isinstance(m, nn.GELU | nn.SiLU | nn.ELU | nn.Tanh | nn.Softplus | nn.Mish) for m in net.modules())
 
 
@@ -345,7 +347,6 @@ def _scaling(parent: Parent) -> Mapping[str, Any]:
     if parent.run is not None:
         found: Mapping[str, Any] = parent.run.about["scaling"]
         return found
-    from eyewright.training.session import pixel_scaling
 
     return pixel_scaling(parent.calibration)
 
@@ -384,7 +385,7 @@ def learn_structure(
     quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Run, Bundle]:
-    """Train a structure with the parent as its teacher, and export it in float32 through the parity gate.
+    """Train a structure with the parent as its teacher, and export it in float32 through the parity check.
 
     `seconds` are what its training may take; `start` is the net it begins as; `deadline`, a `time.monotonic` value, is
     when it ends at the latest.
@@ -428,8 +429,6 @@ def learn_structure(
             ),
         )
     else:
-        from eyewright.training.run import read_run
-
         run = read_run(run_folder, build_of)
     if (bundle_folder / "bundle.json").exists():
         return run, load_bundle(bundle_folder)
@@ -439,7 +438,7 @@ def learn_structure(
 def take_as_it_is(
     parent: Parent, structure: Structure, folder: Path, *, build_of: Callable[..., Builder]
 ) -> tuple[Run, Bundle]:
-    """Export a structure that learns nothing further in float32, through the parity gate, with a run of its weights.
+    """Export a structure that learns nothing further in float32, through the parity check, with a run of its weights.
 
     Raises:
         RefusedError: the structure cannot be made.
@@ -499,8 +498,6 @@ def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Bu
     Raises:
         RefusedError: the structure cannot be made or exported.
     """
-    from eyewright.exporting.onnx_model import export_onnx
-
     net = reshaped(parent, structure, build_of)
     path = folder / "blank.onnx"
     folder.mkdir(parents=True, exist_ok=True)
@@ -510,8 +507,7 @@ def blank_model(parent: Parent, structure: Structure, build_of: Callable[..., Bu
             path,
             temperature=1.0,
             task=parent.bundle.task_name,
-            size_hw=parent.size_hw,
-            channels=parent.channels,
+            inputs=parent.bundle.inputs,
             metadata={},
         )
     try:

@@ -1,4 +1,4 @@
-"""The values that flow, errors, randomness and atomic files: the ground everything stands on.
+"""The values that flow, errors, randomness and atomic files: the base of everything else.
 
 Names are imported when they are used: the command line needs `errors` at once, and numpy only with work to do.
 """

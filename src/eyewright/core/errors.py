@@ -1,7 +1,7 @@
 """Every error a user can meet, on one page.
 
-Each error says what was expected, what came and what to do (`fix`), and carries the exit code that the command line
-ends with. Anything that is not an `EyewrightError` is a fault of ours and ends with 70.
+Each error says what was expected, what was found and what to do (`fix`), and carries the exit code that the command
+line ends with. Anything that is not an `EyewrightError` is a bug in Eyewright and ends with 70.
 """
 
 __all__ = [

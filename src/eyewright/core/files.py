@@ -141,7 +141,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append a line to `path`; it is on disk when this returns, and on an error the file is as it was.
+    """Append a line to `path`; it is on disk when this returns, and on an error the file is unchanged.
 
     A last line without its end, which a process that was killed has left, is removed first: it never was acknowledged.
     Callers hold a lock.
@@ -193,11 +193,11 @@ def _end_of_lines(descriptor: int) -> int:
 
 @contextlib.contextmanager
 def staged_folder(final: Path) -> Iterator[Path]:
-    """Build a folder beside `final` and move it there whole; on an error `final` is as it was.
+    """Build a folder next to `final` and move it there whole; on an error `final` is unchanged.
 
     An existing `final` is exchanged for the new one in one step, after that is complete and on disk. Where the file
     system cannot exchange, it is moved aside first, and a process that is killed between the two steps leaves it there
-    for `recover_folder`. Callers check first that what stands there may be replaced.
+    for `recover_folder`. Callers check first that what is there may be replaced.
 
     Raises:
         UsageError: another command is writing to `final`.
@@ -267,7 +267,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _leftovers(final: Path, kind: str) -> Iterator[Path]:
-    """Yield what an earlier `staged_folder` of `final` has left beside it: folders "tmp" or "old"."""
+    """Yield what an earlier `staged_folder` of `final` has left next to it: folders "tmp" or "old"."""
     start = _beside(final, ".").name
     pattern = re.compile(re.escape(start) + r"[0-9a-f]{8}\." + kind)
     with os.scandir(final.parent) as entries:
@@ -299,7 +299,7 @@ def _remove(path: Path) -> None:
 
 
 def _beside(path: Path, ending: str) -> Path:
-    """Name a hidden file beside `path`, within the 255 bytes that a name may have."""
+    """Name a hidden file next to `path`, within the 255 bytes that a name may have."""
     plain = os.fsencode(path.name)
     if len(plain) > 160:
         plain = plain[:140] + b"~" + hashlib.sha256(plain).hexdigest()[:16].encode()
@@ -310,7 +310,7 @@ def _beside(path: Path, ending: str) -> Path:
 def claimed_output(out: Path) -> Iterator[bool]:
     """Hold the place `out` for one command: a second one is refused, in this process or in another.
 
-    The kernel gives it back when the process ends, however it ends, and nothing is left beside `out`. The thread that
+    The kernel gives it back when the process ends, however it ends, and nothing is left next to `out`. The thread that
     holds a place may claim it again. Yields False where the file system knows no locks.
 
     >>> import tempfile

@@ -1,6 +1,6 @@
 """The seam between models and everything that uses them."""
 
-__all__ = ["Answers", "Predictor", "decode_everything", "predict_everything"]
+__all__ = ["Answers", "Predictor", "decode_everything", "inputs_of", "predict_everything"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
+from eyewright.core.inputs import IMAGE, Example, Given, Inputs, prepare
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import Raw, task_of
 
@@ -17,8 +18,12 @@ from eyewright.core.task import Raw, task_of
 class Predictor(Protocol):
     """A model that can be measured, explained and compared, whatever runs it.
 
-    `raw` takes prepared pixels, uint8 (N, H, W, C), and returns the task's named arrays, first axis N. `predict_images`
-    takes images, uint8 (H, W, 3) RGB of any size, and returns one prediction each, in source pixels.
+    `raw` takes prepared arrays by input name and returns the task's named arrays, first axis N; for a model that takes
+    one image, the pixels alone will do, uint8 (N, H, W, C). `predict_images` takes examples, such as images, uint8
+    (H, W, 3) RGB of any size, and returns one prediction each, in source pixels.
+
+    `preparation` is that of the image, for a model that takes nothing else; any other model has `inputs` too, how each
+    of its inputs is prepared (`inputs_of`).
     """
 
     task_name: str
@@ -27,9 +32,15 @@ class Predictor(Protocol):
     @property
     def preparation(self) -> Any: ...
 
-    def raw(self, pixels: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]: ...
+    def raw(self, given: Given, /) -> Mapping[str, NDArray[np.float32]]: ...
 
-    def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]: ...
+    def predict_images(self, images: Sequence[Example], /) -> Sequence[Any]: ...
+
+
+def inputs_of(predictor: Predictor) -> Inputs:
+    """Return how each input of a model is prepared, by name; a model that only has a `preparation` takes one image."""
+    named: Inputs | None = getattr(predictor, "inputs", None)
+    return {IMAGE: predictor.preparation} if named is None else named
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +53,7 @@ class Answers:
 
     @property
     def decoding(self) -> dict[str, Any]:
-        """What the model's decoding must know beside the arrays, such as the IoU threshold of suppression."""
+        """What the model's decoding must know in addition to the arrays, such as the IoU threshold of suppression."""
         return dict(getattr(self.predictor, "decoding", {}))
 
     def read(self, **options: Any) -> Sequence[Any]:
@@ -53,12 +64,12 @@ class Answers:
 
 def predict_everything(
     predictor: Predictor,
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[Example],
     *,
     least: float | None = None,
     iou: float | None = None,
 ) -> Sequence[Any]:
-    """Return one prediction an image with everything in it that is measured, also what is below its operating point.
+    """Return one prediction an example with everything in it that is measured, also what is below its operating point.
 
     Args:
         least: of objects only those whose score reaches it are decoded; the rest would not be shown to anybody.
@@ -67,8 +78,8 @@ def predict_everything(
     Raises:
         UsageError: `iou` is out of range, or the task has no boxes.
     """
-    pixels, placements = predictor.preparation.batch(images)
-    return decode_everything(predictor, predictor.raw(pixels), placements, least=least, iou=iou)
+    given, placements = prepare(inputs_of(predictor), images)
+    return decode_everything(predictor, predictor.raw(given), placements, least=least, iou=iou)
 
 
 def decode_everything(

@@ -76,7 +76,7 @@ class MetricInfo:
     """A metric of the task: its key in reports, what a person calls it, and what it means in a few words.
 
     `tile` shows it at the top of the report, `paired` lets a budget name it (`compress --max-drop`), `counts` tells
-    that it is a share of images, whose interval has a width even where no image differs. `bounds` are its least and
+    that it is a fraction of images, whose interval has a width even where no image differs. `bounds` are its least and
     largest value; what is from 0 to 1 is shown in per cent. `kind` is how its interval is found (`metrics.groups`): a
     "share" of images, another number from 0 to 1 ("bounded"), or "plain".
     """
@@ -159,7 +159,7 @@ class Feedback:
     """What people may say of a prediction, and how what is said or predicted becomes something to learn from.
 
     Args:
-        says: what feedback may hold beside `correct`: keys of `tasks.feedback`.
+        says: what feedback may hold in addition to `correct`: keys of `tasks.feedback`.
         places: how an object in feedback may be placed: "box_xyxy", "segmentation"; none where there are no objects.
         corrected: a `tasks.corrections.Correction` to a target.
         taught: `(prediction, ids, keep)` to the target it would be if it were right; class k of the prediction is
@@ -176,7 +176,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Task:
-    """All that the rest of the house needs to know of a task, as values and functions of numpy arrays.
+    """All that the rest of Eyewright needs to know of a task, as values and functions of numpy arrays.
 
     A new task is one such value; nothing else asks for its name.
 
@@ -192,7 +192,7 @@ class Task:
             that means nothing to the task is ignored.
         settle: `(prediction, thresholds, conf)` to what is shown to a person.
         score: `(predictions, targets, *, rng, groups)` to metrics with intervals.
-        limits: precision to the `Limits` of the parity gate.
+        limits: precision to the `Limits` of the parity check.
         agree: `(ours, theirs, limits)`, two `Answers`, to an `Agreement`.
         views: `(predictor, image, flip, tile, overlap, iou)` to one prediction joined from several views.
         explained: `(raw, prediction, placement, label)` of one image to what can be explained of it, most important
@@ -205,14 +205,15 @@ class Task:
         target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
-        net: what its nets answer: "vector" (a number a class), "pixels" (a number a class and pixel), "boxes", or
-            "boxes and masks"; nets of the catalogue that answer the same can be trained for it.
+        net: what its nets answer: "vector" (one number per class), "pixels" (one number per class and pixel), "boxes",
+            or "boxes and masks"; nets of the catalogue that answer the same can be trained for it.
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
         feedback: what people may say of a prediction, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         spellings: other names of metrics that users of this field type.
+        inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
     """
 
     name: str
@@ -245,6 +246,9 @@ class Task:
     needs: frozenset[str] = frozenset()
     reporting: str = ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({"image": "eyewright.imaging.preparation:Preparation"})
+    )
 
     @property
     def main_metric(self) -> str:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,12 +101,13 @@ def audit_box_formats(
 
 
 def _pools(dataset: "Dataset", sizes: Sequence[tuple[int, int] | None], native: tuple[str, str, str]) -> list[_Pool]:
-    files = Counter(s.target.lines.path for s in dataset.samples if len(s.target) and s.target.lines is not None)
+    marked = [cast("Objects", s.target) for s in dataset.samples]
+    files = Counter(m.lines.path for m in marked if len(m) and m.lines is not None)
     members: dict[str, list[int]] = defaultdict(list)
-    for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
-        if size is None or not len(sample.target):
+    for i, (one, size) in enumerate(zip(marked, sizes, strict=True)):
+        if size is None or not len(one):
             continue
-        path = sample.target.lines.path if sample.target.lines is not None else ""
+        path = one.lines.path if one.lines is not None else ""
         # A file for each image says too little: what lies in one folder was written in one way.
         members[path if files[path] > 1 else posixpath.dirname(path)].append(i)
     pools = []
@@ -115,7 +116,7 @@ def _pools(dataset: "Dataset", sizes: Sequence[tuple[int, int] | None], native: 
         for i in own:
             size = sizes[i]
             assert size is not None
-            written = _as_written(dataset.samples[i].target, native, size)
+            written = _as_written(marked[i], native, size)
             numbers.append(written)
             sides.append(np.tile(np.array([size[1], size[0]], np.float64), (len(written), 1)))
         joined = np.concatenate(numbers)

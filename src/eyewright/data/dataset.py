@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,15 @@ from eyewright.data.account import Account
 from eyewright.data.copies import Leaks
 from eyewright.data.grouping import Grouping
 from eyewright.data.targets.label import Label
-from eyewright.data.targets.target import BACKGROUND, TargetKind, kind_of
+from eyewright.data.targets.target import BACKGROUND, Target, TargetKind, kind_of
 from eyewright.data.tree import Tree
 from eyewright.imaging.decode import name_unreadable
 
 if TYPE_CHECKING:
+    from eyewright.data.targets.mask import MaskFile, Painted
     from eyewright.data.targets.objects import Objects
 
+T = TypeVar("T")
 SplitName = Literal["train", "val", "test"]
 
 _ENOUGH = 10
@@ -41,7 +43,7 @@ class Sample:
     """
 
     id: str
-    target: Any
+    target: Target
     split: SplitName | None = None
     group: str | None = None
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -49,8 +51,20 @@ class Sample:
 
     def __post_init__(self) -> None:
         # A plain number is a label; from here on every target knows what a dataset asks of it.
-        if type(self.target) is int:
-            object.__setattr__(self, "target", Label(self.target))
+        given: object = self.target
+        if type(given) is int:
+            object.__setattr__(self, "target", Label(given))
+
+    def marked(self, kind: type[T]) -> T:
+        """Return the target as one of a class, for a task or a format that holds no other.
+
+        Raises:
+            DatasetError: it is of another class.
+        """
+        if not isinstance(self.target, kind):
+            found = type(self.target).__name__
+            raise DatasetError(f"expected {self.id!r} with {kind.__name__}, found {found}", fix="pass another --task")
+        return self.target
 
 
 @dataclass(frozen=True)
@@ -138,8 +152,7 @@ class Dataset:
 
     def held(self, index: int) -> tuple[int, ...]:
         """Return the ids of the classes that are marked in one image."""
-        held: tuple[int, ...] = self.samples[index].target.held
-        return held
+        return self.samples[index].target.held
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -168,8 +181,7 @@ class Dataset:
 
     def objects(self, index: int, size_hw: tuple[int, int]) -> "Objects":
         """Return what is marked in one image of this size, in source pixels."""
-        found: Objects = self.samples[index].target.in_pixels(size_hw)
-        return found
+        return cast("Objects", self.samples[index].target).in_pixels(size_hw)
 
     def mask(self, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
@@ -178,8 +190,7 @@ class Dataset:
             DatasetError: the mask has another size.
             UnreadableImageError: it cannot be read.
         """
-        found: NDArray[np.uint8] = self.samples[index].target.mask(size_hw)
-        return found
+        return cast("MaskFile | Painted", self.samples[index].target).mask(size_hw)
 
     @property
     def kind(self) -> TargetKind:

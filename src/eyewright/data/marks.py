@@ -3,8 +3,9 @@
 __all__ = ["MARK_CODES", "audit_marked", "audit_objects", "audit_targets", "usable_objects"]
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ def audit_objects(dataset: "Dataset", scan: "Scan") -> list[Finding]:
     formats, told = audit_box_formats(dataset, sizes)
     for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
         if record.info is not None:
-            found += audit_marked(dataset, sample, sample.target, record.info, boxes=i not in told)
+            found += audit_marked(dataset, sample, cast("Objects", sample.target), record.info, boxes=i not in told)
     if not told:
         found += _unusual_sizes(dataset, sizes)
     return [*formats, *found]
@@ -95,7 +96,6 @@ def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
     """
     if not len(objects):
         return objects
-    from dataclasses import replace
 
     found = objects.in_pixels(size_hw)
     boxes = found.boxes_xyxy
@@ -221,9 +221,9 @@ def _unusual_sizes(dataset: "Dataset", sizes: list[tuple[int, int] | None]) -> l
     ids: list[NDArray[np.int64]] = []
     owners: list[tuple[int, int]] = []
     for i, (sample, size) in enumerate(zip(dataset.samples, sizes, strict=True)):
-        if size is None or not len(sample.target):
+        if size is None or not len(cast("Objects", sample.target)):
             continue
-        objects = sample.target.in_pixels(size)
+        objects = cast("Objects", sample.target).in_pixels(size)
         sides = np.abs(objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2])
         roots.append(np.sqrt(sides.prod(1) / (size[0] * size[1])))
         ids.append(objects.label_ids)

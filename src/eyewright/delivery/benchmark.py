@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from eyewright.bundle import trial
 from eyewright.bundle.load import Bundle, load_bundle, open_session
-from eyewright.bundle.manifest import read_manifest, write_manifest
+from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
 from eyewright.bundle.verify import bundle_digest, read_verified
 from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.files import write_json, write_text
+from eyewright.core.inputs import name_inputs, prepare, slice_rows
 from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.core.provenance import describe_hardware
 from eyewright.delivery.target import GoldenImages
@@ -35,12 +37,12 @@ from eyewright.core.lifeline import hold_lifeline
 hold_lifeline()
 import eyewright
 bundle = eyewright.load_bundle(sys.argv[1], self_test=False)
-import numpy as np
-shape = (1, *bundle.preparation.size_hw, bundle.preparation.channels)
-bundle.raw(np.zeros(shape, np.uint8))
+from eyewright.core.inputs import blank_inputs
+blank = blank_inputs(bundle.inputs)
+bundle.raw(blank)
 print("answered", flush=True)
 for _ in range(20):
-    bundle.raw(np.zeros(shape, np.uint8))
+    bundle.raw(blank)
 # Not ru_maxrss where it can be helped: on Linux that begins with what the process that started this one held.
 try:
     with open("/proc/self/status") as status:
@@ -128,9 +130,8 @@ def bench_bundle(
         load_bundle(place)
     manifest, content = read_verified(folder)
     model = content[manifest.model]
-    images = GoldenImages.of(content["golden.npz"]).images
-    pixels, _ = manifest.preparation.batch(list(images))
-    given = {b: np.resize(pixels, (b, *pixels.shape[1:])) for b in batches}
+    named = _golden_inputs(manifest, content)
+    given = {b: {name: np.resize(a, (b, *a.shape[1:])) for name, a in named.items()} for b in batches}
     ways = [
         (provider, n, b, Bundle(folder, manifest, open_session(model, threads=n, provider=_PROVIDERS[provider])))
         for provider in _available()
@@ -226,22 +227,28 @@ def whole_process(folder: Path) -> tuple[float, int]:
     return float(np.median(starts)), memory
 
 
+def _golden_inputs(manifest: Manifest, content: Mapping[str, bytes]) -> Mapping[str, NDArray[Any]]:
+    """Return the prepared arrays of the golden pairs by input name."""
+    images = GoldenImages.of(content["golden.npz"], manifest.inputs).images
+    return name_inputs(manifest.inputs, prepare(manifest.inputs, images)[0])
+
+
 def _speedup(folder: Path, against: Path, seconds: float, now: Callable[[], float]) -> dict[str, float]:
     """Return how many times faster this bundle answers one image than another, both with all cores."""
     runs = []
     for place in (against, folder):
         manifest, content = read_verified(place)
         bundle = Bundle(place, manifest, open_session(content[manifest.model]))
-        pixels, _ = manifest.preparation.batch(list(GoldenImages.of(content["golden.npz"]).images[:1]))
-        bundle.raw(pixels)
-        runs.append((bundle, pixels))
+        one = slice_rows(_golden_inputs(manifest, content), 0, 1)
+        bundle.raw(one)
+        runs.append((bundle, one))
     times: list[tuple[float, float]] = []
     began = now()
     while now() - began < 2 * seconds or len(times) < _LEAST_RUNS:
         pair = []
-        for bundle, pixels in runs:
+        for bundle, one in runs:
             started = now()
-            bundle.raw(pixels)
+            bundle.raw(one)
             pair.append(now() - started)
         times.append((pair[0], pair[1]))
     both = np.array(times)
@@ -282,7 +289,6 @@ def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
     """Write `bench.json` and `bench.html`, a page with table and plot."""
     from html import escape
 
-    from eyewright.core.files import write_json, write_text
     from eyewright.evaluation.charts import Series, line_chart
     from eyewright.evaluation.pages import style_sheet
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eyewright.bundle.load import Bundle
 from eyewright.core.files import write_text
+from eyewright.imaging.preparation import Preparation
 
 _PORT = 8000
 # A connection of its own and no library of ours: it must also tell that ours hangs.
@@ -50,9 +51,8 @@ def write_systemd(bundle: Bundle, source: Path, out: Path) -> None:
 
 
 def _requirements(bundle: Bundle) -> str:
-    steps = (
-        ("opencv-contrib-python-headless", "pywavelets", "scikit-image", "scipy") if bundle.preparation.steps else ()
-    )
+    has_steps = any(isinstance(one, Preparation) and one.steps for one in bundle.inputs.values())
+    steps = ("opencv-contrib-python-headless", "pywavelets", "scikit-image", "scipy") if has_steps else ()
     lines = ["# The versions that this target was made and checked with."]
     for name in (*_NEEDED, *steps):
         try:

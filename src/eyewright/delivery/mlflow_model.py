@@ -58,7 +58,7 @@ def save_bundle(bundle: str | Path, path: str | Path, **options: Any) -> None:
 
 @contextmanager
 def _given(bundle: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield what MLflow is told of the model; its code lies in a folder that is there until then."""
+    """Yield the arguments that describe the model to MLflow; its code lies in a folder that is there until then."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
@@ -79,7 +79,7 @@ def _given(bundle: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def bundle_model() -> Any:
-    """Return the `PythonModel` that MLflow runs: images in, one row an image out.
+    """Return the `PythonModel` that MLflow runs: images in, one row per image out.
 
     It takes a DataFrame with a column "image", a list, or an array uint8 (N, H, W, 3); an image is the bytes of a file,
     their base64, or uint8 (H, W, 3) RGB. A path is never opened: a server's clients could name any. The rows hold the
@@ -152,7 +152,7 @@ def _row(one: Any) -> tuple[str | None, float | None, str]:
 
 
 def _pyfunc() -> Any:
-    """Import MLflow's pyfunc, which nobody is told of."""
+    """Import MLflow's pyfunc without telemetry."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     try:

@@ -180,7 +180,7 @@ class OpenVinoSession:
         return [np.array(self._request.get_tensor(name).data) for name in names]
 
     def _as_taken(self, name: str, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Repeat grey for a model that takes RGB: grey of equal channels is that grey, to the bit."""
+        """Repeat grey for a model that takes RGB: grey of equal channels is bit-identical to that grey."""
         wanted = self._channels.get(name)
         return np.repeat(pixels, 3, 3) if wanted == 3 and pixels.ndim == 4 and pixels.shape[3] == 1 else pixels
 

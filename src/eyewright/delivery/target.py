@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
-from eyewright.bundle.load import Bundle, golden_images, run_golden
+from eyewright.bundle.golden import read_golden, run_golden
+from eyewright.bundle.load import Bundle
 from eyewright.bundle.manifest import Manifest, manifest_from
 from eyewright.bundle.schema import FileEntry, check_file_entries
 from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
 from eyewright.bundle.verify import digest_folder, read_listed
 from eyewright.core.errors import BundleError, EyewrightError, UsageError
 from eyewright.core.files import recover_folder, write_bytes
+from eyewright.core.inputs import Example, Inputs
 from eyewright.core.installed import installed, open_installed
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.regular import read_regular
@@ -49,7 +49,7 @@ _MOST_BYTES = 16 * 2**20
 @dataclass(frozen=True)
 class Stored:
     """What `target.json` says: the kind of target, the manifest of the bundle, its digest, and what else the kind has
-    to say in `about`; `parity` is what the gate saw."""
+    to say in `about`; `parity` is the result of the parity check."""
 
     target: str
     manifest: Manifest
@@ -92,7 +92,7 @@ class Target:
     """Where another package takes a model (entry points of "eyewright.targets").
 
     `write(bundle, model, folder)` writes its files into `folder` from the bytes of the ONNX model and returns what
-    target.json says of it. `session(files)` opens them again, by name, for the parity gate and `predict`: an object
+    target.json says of it. `session(files)` opens them again, by name, for the parity check and `predict`: an object
     with `run(names, feeds, options)` as ONNX Runtime's session has.
     """
 
@@ -229,7 +229,7 @@ def open_target(
         trial.try_folder(check, folder, size=sum(len(v) for v in data.values()), digest=digest)
     bundle = _opened(folder, stored, data, others)
     if known:
-        run_golden(bundle, data["golden.npz"])
+        run_golden(bundle, data["golden.npz"], precision=stored.manifest.precision)
     trial.remember(digest)
     return bundle
 
@@ -249,7 +249,7 @@ def check_target(
     stored, data, digest = read_sealed_target(folder)
     if digest != request["digest"]:
         raise BundleError("the target was changed while it was opened", fix="try again")
-    run_golden(_opened(folder, stored, data, others), data["golden.npz"])
+    run_golden(_opened(folder, stored, data, others), data["golden.npz"], precision=stored.manifest.precision)
     return {}, []
 
 
@@ -295,18 +295,18 @@ def _opened(
 
 @dataclass(frozen=True)
 class GoldenImages:
-    """The images of a bundle's golden pairs: what parity is tried on where no others are given."""
+    """The examples of a bundle's golden pairs: what parity is tried on where no others are given."""
 
-    images: tuple[NDArray[np.uint8], ...]
+    images: tuple[Example, ...]
 
     @classmethod
-    def of(cls, data: bytes) -> "GoldenImages":
-        """Read them from the bytes of `golden.npz`."""
+    def of(cls, data: bytes, inputs: Inputs) -> "GoldenImages":
+        """Read them from the bytes of the `golden.npz` of a model with these inputs."""
         with ArrayFile(data, "golden.npz") as pairs:
-            return cls(tuple(golden_images(pairs)))
+            return cls(tuple(read_golden(pairs, inputs)))
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> Example:
         return self.images[index]

@@ -46,7 +46,8 @@ def write_web(bundle: Bundle, model: bytes, out: Path, *, runtime: Path | None =
     npm is asked for them. Any web server that serves files serves the folder; nothing is built and nothing is called.
 
     Raises:
-        RefusedError: the bundle needs what a browser cannot do: processing steps, instances, a stranger's contract.
+        RefusedError: the bundle needs what a browser cannot do: processing steps, instances, the contract of an
+        imported model.
         MissingExtraError: neither npm nor a `runtime` is there.
     """
     _check(bundle)
@@ -121,7 +122,7 @@ def find_runtime(given: Path | None = None) -> Path:
 
     Raises:
         MissingExtraError: npm is not there, or cannot fetch it.
-        RefusedError: what came is not what was expected.
+        RefusedError: what was fetched is not what was expected.
     """
     if given is not None:
         places = (given, given / "dist", given / "onnxruntime-web" / "dist")

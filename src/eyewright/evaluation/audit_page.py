@@ -1,4 +1,4 @@
-"""The doctor's page: groups, classes, sizes, the worst files and every finding, in one file that needs nothing else."""
+"""`doctor`'s page: groups, classes, sizes, the worst files and every finding, in one file that needs nothing else."""
 
 __all__ = ["render_audit", "write_audit"]
 
@@ -142,7 +142,7 @@ def _rank(own: Sequence[Finding]) -> str:
 
 def _summary(counts: Counter[str], grouping: Grouping) -> str:
     parts = [f"{counts[s]:,} {s}{'s' * (counts[s] != 1)}" for s in ("error", "warning", "note") if counts[s]]
-    text = f"{' · '.join(parts)}." if parts else "Nothing to mend."
+    text = f"{' · '.join(parts)}." if parts else "Nothing to fix."
     described = grouping.describe()
     text += f" {described[0].upper()}{described[1:]}."
     if grouping.proposals:
@@ -163,7 +163,7 @@ def _tiles(dataset: Dataset, scan: Scan, grouping: Grouping, counts: Counter[str
     tiles.append(("unreadable", f"{int((~scan.readable).sum()):,}", "files"))
     tiles.append(
         (
-            "to mend",
+            "to fix",
             f"{counts['error'] + counts['warning']:,}",
             f"and {counts['note']:,} note{'s' * (counts['note'] != 1)}",
         )
@@ -185,7 +185,7 @@ def _proposal(proposal: Any, shown: _Pictures) -> dict[str, Any]:
 
 
 def _group_sections(by_code: dict[str, list[Finding]], shown: _Pictures) -> list[dict[str, Any]]:
-    """Return the groups of each code with their pictures, the largest first; every code has a share of the room."""
+    """Return the groups of each code with their pictures, the largest first; every code gets a part of the space."""
     present = [c for c in _GROUP_CODES if any(f.paths for f in by_code.get(c, ()))]
     share = max(4, _GROUPS // max(1, len(present)))
     sections = []

@@ -40,7 +40,7 @@ Line = Sequence[Span]
 class Cell:
     """A cell of a table: `style` "n" is a number, "wide" may break, "soft" is a remark.
 
-    `bounds` is an interval beside the text, `meter` a share from 0 to 1 drawn `meter_px` wide, `tag` a mark.
+    `bounds` is an interval next to the text, `meter` a share from 0 to 1 drawn `meter_px` wide, `tag` a mark.
     """
 
     text: str
@@ -85,7 +85,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Scene:
-    """Larger pictures beside each other, (data address, what it shows, caption), with paragraphs beside or below."""
+    """Larger pictures side by side, (data address, what it shows, caption), with paragraphs next to or below them."""
 
     figures: Sequence[tuple[str, str, str]]
     beside: Sequence[Line] = ()
@@ -104,7 +104,7 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A confusion matrix as SVG; with `cells` ("labels" and "gallery") each cell shows its images, beside a table."""
+    """A confusion matrix as SVG; with `cells` ("labels" and "gallery") each cell shows its images, next to a table."""
 
     kind: ClassVar[str] = "matrix"
     title: str

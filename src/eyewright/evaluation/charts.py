@@ -187,7 +187,7 @@ def scatter_chart(
 def _label_place(
     x: float, y: float, wide: float, taken: list[tuple[float, float, float]], right: float
 ) -> tuple[str, float, float] | None:
-    """Find room for a name beside its point, where no other name stands yet; the table below has them all."""
+    """Find room for a name next to its point, where no other name stands yet; the table below has them all."""
     for dy in (4, -10, 18, -23, 31, -36, 44):
         for anchor, start in (("start", x + 8), ("end", x - 8 - wide)):
             clear = all(abs(y + dy - ty) > 11 or start + wide < tx or start > tx + tw for tx, ty, tw in taken)
@@ -262,8 +262,8 @@ _MOST_TALL = 56
 def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str], *, unit: str = "images") -> str:
     """Draw a confusion matrix whose cells carry `data-true` and `data-answer`; only cells that are not empty are drawn.
 
-    Rows are the truth and are coloured by their share of the row, so that rare classes show too. It is drawn as wide
-    as a card, however many classes there are. `unit` is what is counted.
+    Rows are the true classes and are coloured by their share of the row, so that rare classes show too. It is drawn as
+    wide as a card, however many classes there are. `unit` is what is counted.
     """
     c = len(names)
     labelled = c <= 40

@@ -1,4 +1,4 @@
-"""Is B better than A, and is the difference more than chance?"""
+"""Is B better than A, and is the difference significant?"""
 
 __all__ = ["Comparison", "compare_numbers", "compare_predictors"]
 
@@ -66,8 +66,8 @@ class Comparison:
             f"{alone}: A {self.only_a}, B {self.only_b}; p = {self.p_value:.3g}"
         )
         verdict = {
-            "a": "A is better, by more than chance",
-            "b": "B is better, by more than chance",
+            "a": "A is significantly better",
+            "b": "B is significantly better",
             "neither": "no difference beyond chance",
         }
         known = f"; {self.trained_on} of these images were trained on by one of the two (--allow-leaks)"

@@ -27,7 +27,7 @@ def evaluate_predictor(
 ) -> Report:
     """Predict every image of `dataset` from its file and return the report.
 
-    Classes meet by name: the dataset's may be fewer or ordered otherwise than the model's. When samples carry a
+    Classes are matched by name: the dataset's may be fewer or ordered otherwise than the model's. When samples carry a
     group, intervals are drawn over groups, since images of one group are not independent. With the `temperature` that
     the predictor divides by, the report shows its calibration before and after; with `novelty`, of the images in their
     order, the metric as a function of it.

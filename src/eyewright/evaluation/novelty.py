@@ -42,7 +42,7 @@ class Novelty:
     """How near each measured image is to the training images, or the `reason` why that is not known.
 
     `note` is a sentence about how it was found, such as that only some of the training images were compared.
-    `validation` are images that are measured beside them, so that the dependence on the distance rests on more images.
+    `validation` are images that are measured in addition, so that the dependence on the distance rests on more images.
     """
 
     near: Nearness | None = None
@@ -71,7 +71,7 @@ class Followed:
         apart: the interval of a difference of two such numbers where single images are resampled.
         hits: bool (N,), which images went well, where the metric is their share; its interval has a width even where
             all images went well.
-        cost: how much dearer the metric is than a sum over images: fewer resamples are drawn.
+        cost: how much more expensive the metric is than a sum over images: fewer resamples are drawn.
     """
 
     number: Number
@@ -84,7 +84,7 @@ class Followed:
 def measure_novelty(novelty: Novelty | None, results: Results, *, seed: int = 0) -> dict[str, Any] | None:
     """Return the metric over thirds of the distance to the nearest training image, and as a smooth curve, as a table.
 
-    It is measured on the images of `results` and those that the novelty has beside them. Intervals and the curve's
+    It is measured on the images of `results` and those that the novelty has in addition. Intervals and the curve's
     band resample groups. The curve is the metric under tricube weights of the rank of the distance, three tenths of
     the images to either side. None without a novelty; a table with "reason" alone where it is not known.
     """
@@ -208,7 +208,7 @@ class _Measured:
 
 
 def followed_metric(task: str) -> MetricInfo:
-    """Return the metric of a task that is followed over the distance: its key and how a person is told of it."""
+    """Return the metric of a task that is followed over the distance: its key and how it is named in reports."""
     return task_of(task).metric(task_of(task).followed)
 
 

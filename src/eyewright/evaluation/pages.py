@@ -73,7 +73,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
 
 
 def _origins(report: Report) -> dict[str, Any]:
-    """Return what every page says beside its numbers: findings, novelty, folds, history, audit, recipe, provenance."""
+    """Return what every page shows in addition to metrics: findings, novelty, folds, history, audit, recipe, facts."""
     sections = report.sections
     return {
         "folds": _fold_rows(report),
@@ -124,7 +124,7 @@ def _interval_note(report: Report) -> str:
 
 
 def _validation_rows(report: Report) -> dict[str, Any] | None:
-    """Return what the page says of validation beside test; None where they were not compared."""
+    """Return what the page shows of validation compared with test; None where they were not compared."""
     table = report.tables.get("validation")
     if not table:
         return None
@@ -139,7 +139,7 @@ def _validation_rows(report: Report) -> dict[str, Any] | None:
         if choice["optimism"]:
             points = f"{100 * choice['optimism']:.1f} points"
             note += f" Compared with the epochs around it, the choice alone makes it about {points} too high."
-    verdict = "differ by more than chance" if table["differs"] else "do not differ by more than chance"
+    verdict = "differ significantly" if table["differs"] else "do not differ significantly"
     verdict = f"Validation and test {verdict} (p = {table['p_value']:.2g}, over groups)."
     return {
         "name": followed_metric(report.task).title,

@@ -1,4 +1,4 @@
-"""The parity gate: the exported model must answer as the trained one does, on real files, from the bytes up."""
+"""The parity check: the exported model must predict as the trained one does, on real files, from the bytes up."""
 
 __all__ = ["Images", "Parity", "check_parity"]
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import ParityError
-from eyewright.core.predictor import Answers, Predictor
+from eyewright.core.inputs import Example, largest_area, prepare
+from eyewright.core.predictor import Answers, Predictor, inputs_of
 from eyewright.core.task import Agreement, task_of
 
 _CHUNK = 128
@@ -19,7 +20,8 @@ _PIXELS = 32_000_000
 
 @dataclass(frozen=True)
 class Parity:
-    """What the gate saw: largest |difference| of a probability or score, answers that differ, the number of images.
+    """The result of the parity check: largest |difference| of a probability or score, answers that differ, the number
+    of images.
 
     `objects` counts the boxes that were compared.
     """
@@ -37,7 +39,10 @@ class Parity:
                 f"{self.n} validation images gave the same {self.objects} boxes, "
                 f"scores within {self.worst:.1e} of {self.beside}"
             )
-        return f"{self.n} validation images answered alike, probabilities within {self.worst:.1e} of {self.beside}"
+        return (
+            f"{self.n} validation images have the same predictions, "
+            f"probabilities within {self.worst:.1e} of {self.beside}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers."""
@@ -45,11 +50,11 @@ class Parity:
 
 
 class Images(Protocol):
-    """What parity is tried on: images by number, such as a `Dataset`."""
+    """What parity is tried on: examples by number, such as the images of a `Dataset`."""
 
     def __len__(self) -> int: ...
 
-    def image(self, index: int) -> NDArray[np.uint8]: ...
+    def image(self, index: int) -> Example: ...
 
 
 def check_parity(
@@ -65,9 +70,9 @@ def check_parity(
 
     The trained side sees what training saw: `trained_pixels(indices)` if given (the training cache), else the
     trained model's own preparation of the decoded file. The exported side starts from the file again, so a fault
-    anywhere on its way (decoding, orientation, resizing, channel order, scaling) fails the gate. Where a model computes
-    in another `precision` than float32, two runtimes may differ by a last bit that tips a step of 8: `Task.limits` says
-    how far they may be apart. `names` are what both are called when they differ.
+    anywhere on its way (decoding, orientation, resizing, channel order, scaling) fails the check. Where a model
+    computes in another `precision` than float32, two runtimes may differ by a last bit that tips a step of 8:
+    `Task.limits` says how far they may be apart. `names` are what both are called when they differ.
 
     Raises:
         ParityError: a probability differs by more than 1e-4 (of a pixel, or an object's score: 1e-3), or an answer
@@ -75,18 +80,17 @@ def check_parity(
     """
     task = task_of(trained.task_name)
     limits = task.limits[precision]
-    height, width = trained.preparation.size_hw
-    chunk = max(1, min(_CHUNK, _PIXELS // (height * width)))
+    chunk = max(1, min(_CHUNK, _PIXELS // largest_area(inputs_of(trained))))
     found = Agreement(0.0, 0)
     for start in range(0, len(dataset), chunk):
         chosen = np.arange(start, min(start + chunk, len(dataset)))
         images = [dataset.image(int(i)) for i in chosen]
-        pixels, placements = trained.preparation.batch(images)
+        given, placements = prepare(inputs_of(trained), images)
         if trained_pixels is not None:
-            pixels = trained_pixels(chosen)
-        theirs_pixels, theirs_placements = exported.preparation.batch(images)
-        ours = Answers(trained, trained.raw(pixels), placements)
-        theirs = Answers(exported, exported.raw(theirs_pixels), theirs_placements)
+            given = trained_pixels(chosen)
+        theirs_given, theirs_placements = prepare(inputs_of(exported), images)
+        ours = Answers(trained, trained.raw(given), placements)
+        theirs = Answers(exported, exported.raw(theirs_given), theirs_placements)
         for name in task.output_names:
             if ours.raw[name].shape != theirs.raw[name].shape:
                 raise ParityError(

@@ -59,7 +59,8 @@ class Explained(Protocol):
 
 
 Explain = Callable[[Sequence[NDArray[np.uint8]], Sequence[str]], Sequence[Explained]]
-"""Explains the surest prediction of each image, given with their ids; images without a prediction are left out."""
+"""Explains the prediction with the highest confidence of each image, given with their ids; images without one are left
+out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class Batch:
 
 
 class Results(Protocol):
-    """What is kept of a model's predictions, an entry an image: all that the numbers need, without the pixels.
+    """What is kept of a model's predictions, one entry per image: all that the numbers need, without the pixels.
 
     `dataset` holds the same images in the same order, its marks in the predictor's classes.
     """
@@ -102,7 +103,7 @@ class Results(Protocol):
         ...
 
     def answers(self) -> NDArray[np.float64]:
-        """Return what a person is shown of each image as a number a class, (N, C)."""
+        """Return what a person is shown of each image as one number per class, (N, C)."""
         ...
 
     def asked(self, metric: str) -> NDArray[np.bool_]:
@@ -128,9 +129,9 @@ class _Report(Protocol[S]):
 
 @dataclass(frozen=True)
 class AuditView:
-    """How the doctor's page shows what is marked.
+    """How the page of `doctor` shows what is marked.
 
-    `caption` says it in a word or two beside a picture. `drawn` is `(dataset, index, size_hw, small)`: the small
+    `caption` says it in a word or two next to a picture. `drawn` is `(dataset, index, size_hw, small)`: the small
     picture, uint8 (h, w, 3), of an image of that size, with its marks. `tiles` are (title, value, hint), `charts`
     (title, note, svg).
     """
@@ -153,7 +154,7 @@ class Reporting(Generic[R]):
         metrics: `(results, seed)` to all metrics with their intervals.
         report: the report; an option that means nothing to the task is ignored. `temperature` is what the predictor
             divides its logits by.
-        items: a row an image for the report, the worst first.
+        items: one row per image for the report, the worst first.
         image_scores: rows of `items` to how well each image went, (N,) by its index, 1 is best.
         compare: `(a, b, seed)`, results of two models on the same images, to a `Comparison`.
         changed: `(before, after)` to the images that are answered in another way: `id`, `before`, `after`.
@@ -163,7 +164,7 @@ class Reporting(Generic[R]):
         page: the report's own part of its page, with the pictures that `pictures` made.
         pictures: `(report, dataset, predictor_of)`, the last by sample id, to pictures for the page.
         explained: `(report, dataset, pictures, explain)` to the same pictures with explanations of some predictions.
-        audit: how the doctor's page shows the marks.
+        audit: how the page of `doctor` shows the marks.
     """
 
     gather: Callable[[Predictor, Batch], R]

@@ -42,7 +42,7 @@ def slice_accuracy(
         slices += [(name, text, member) for text, member in thirds(values, unit)]
     columns: dict[str, list[str]] = defaultdict(list)
     for sample in dataset.samples:
-        columns["folder"].append(_folder_below_class(sample.id, dataset.labels.names[sample.target]))
+        columns["folder"].append(_folder_below_class(sample.id, sample.target.text(dataset.labels.names)))
     for name in sorted({k for s in dataset.samples for k in s.meta}):
         columns[name] = [s.meta.get(name, "") for s in dataset.samples]
     for name, column in columns.items():
@@ -68,7 +68,7 @@ def slice_accuracy(
 def thirds(values: NDArray[np.float64], unit: str) -> list[tuple[str, NDArray[np.bool_]]]:
     """Cut images into thirds by a value, (N,), that may be NaN; return what each third is called, and its members.
 
-    None where the values are all alike.
+    None where all values are equal.
 
     >>> [name for name, _ in thirds(np.arange(30.0), "px")]
     ['up to 10 px', '10 to 19 px', 'above 19 px']

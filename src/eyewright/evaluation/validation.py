@@ -1,4 +1,4 @@
-"""Validation against test: do they differ by more than chance, and how optimistic is the validation score?"""
+"""Validation against test: do they differ significantly, and how optimistic is the validation score?"""
 
 __all__ = [
     "Validation",
@@ -211,14 +211,14 @@ def compare_validation(
 
 
 def validation_finding(table: Mapping[str, Any] | None, task: str) -> Finding | None:
-    """Return the finding that validation and test differ; None where they do not by more than chance."""
+    """Return the finding that validation and test differ; None where they do not differ significantly."""
     if not table or not table["differs"]:
         return None
     name = followed_metric(task).title
     parts = [
         f"{_percent(table[side]['value'])} on {table[side]['n']:,} {side} images" for side in ("validation", "test")
     ]
-    text = f"the {name} is {parts[0]} and {parts[1]}, which differ by more than chance (p = {table['p_value']:.2g})"
+    text = f"the {name} is {parts[0]} and {parts[1]}, a significant difference (p = {table['p_value']:.2g})"
     causes = table["causes"] or ["no cause was found in classes, distances to training images or the number of epochs"]
     return Finding(
         "validation_differs",

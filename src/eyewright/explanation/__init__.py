@@ -1,4 +1,4 @@
-"""Why a model says what it says, with a verdict on whether the explanation may be believed."""
+"""Why a model says what it says, with a verdict on whether the explanation is faithful."""
 
 from eyewright.explanation.faithfulness import Explanation, Verdict, judge_faithfulness
 from eyewright.explanation.methods import METHODS, explain_images

@@ -1,4 +1,4 @@
-"""What an explanation is, and whether it may be believed."""
+"""What an explanation is, and whether it is faithful."""
 
 __all__ = ["Explanation", "Verdict", "judge_faithfulness", "rank_correlation"]
 
@@ -23,10 +23,10 @@ _MOST_ALIKE = 0.8
 class Verdict:
     """Does the map point at what the model used?
 
-    `deletion` is the mean score while the hottest pixels are blurred first, `insertion` the mean score while they are
-    the first to come back into the blurred image; their difference is the map's gap. `random` is the mean gap of `n`
-    random maps of the same coarseness, and the map is `faithful` if its gap is larger than every one of theirs. With
-    n = 19 a map without meaning passes once in 20 times.
+    `deletion` is the mean score while the most important pixels are blurred first, `insertion` the mean score while
+    they are the first to come back into the blurred image; their difference is the map's gap. `random` is the mean gap
+    of `n` random maps of the same coarseness, and the map is `faithful` if its gap is larger than every one of theirs.
+    With n = 19 a map without meaning passes once in 20 times.
 
     `unlearnt` is the rank correlation with the map of the same net with its weights shuffled (Adebayo et al. 2018,
     "Sanity checks for saliency maps"): a map that stays the same, above 0.8, shows the image and not what was learnt,
@@ -42,7 +42,7 @@ class Verdict:
 
     def __str__(self) -> str:
         word = "faithful" if self.faithful else "UNFAITHFUL"
-        shuffled = "" if self.unlearnt is None else f"; alike with shuffled weights {self.unlearnt:.2f}"
+        shuffled = "" if self.unlearnt is None else f"; similar with shuffled weights {self.unlearnt:.2f}"
         gap = self.insertion - self.deletion
         return f"{word} (insertion minus deletion {gap:.2f}, of random maps {self.random:.2f}{shuffled})"
 
@@ -113,7 +113,8 @@ def judge_faithfulness(
     n_random: int = 19,
     unlearnt: float | None = None,
 ) -> Verdict:
-    """Blur pixels from the hottest down, and bring them back so (Petsiuk et al. 2018, "RISE", section 4.3).
+    """Blur pixels in order of importance, and restore them in the same order (Petsiuk et al. 2018, "RISE", section
+    4.3).
 
     `pixels` is uint8 (h, w, C), `heat` (h, w). `coarseness` is the side of the random maps' grid in cells: a smooth
     map must beat smooth random maps, not white noise.

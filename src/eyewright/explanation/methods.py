@@ -24,7 +24,7 @@ METHODS = MappingProxyType(
         "integrated-gradients": "integrated gradients from the mean colour; needs a run and torch",
         "rollout": "attention rollout of a vision transformer, for the answer as a whole; needs a run and torch",
         "occlusion": "how the score falls when a patch is covered; works on a bundle without torch",
-        "rise": "which of 1,000 random windows let the score live; works on a bundle without torch; D-RISE for boxes",
+        "rise": "which of 1,000 random masks keep the score high; works on a bundle without torch; D-RISE for boxes",
     }
 )
 """Explanation methods by the name that `--method` takes."""
@@ -42,8 +42,8 @@ def explain_images(
     most: int = 3,
 ) -> list[Explanation]:
     """Explain why each image, uint8 (H, W, 3), has its label (or might have `label`); of boxes and masks, what in the
-    image made the surest objects or largest classes (at most `most` an image), or those of `label`, each an
-    explanation.
+    image made the objects of highest confidence or largest classes (at most `most` an image), or those of `label`,
+    each an explanation.
 
     `net` is the `PixelNet` behind the predictor; methods that look inside need it, and with it every map is compared
     with that of the same net with shuffled weights.

@@ -16,13 +16,13 @@ from eyewright.explanation.rise import rise
 from eyewright.imaging.preparation import Placement
 
 OUTSIDE = frozenset({"occlusion", "rise"})
-"""The methods that need nothing but answers."""
+"""The methods that need only predictions."""
 
 Heats = Callable[[NDArray[np.uint8], Sequence[Explained]], Sequence[NDArray[np.float32]]]
 """Prepared pixels and what is explained of them to a heat map each, float32 (h, w) in [0, 1]."""
 
 Unlearnt = Callable[[NDArray[np.uint8], Explained, NDArray[np.float32]], float | None]
-"""How alike a heat map is to that of the same net with shuffled weights; None where there is none."""
+"""How similar a heat map is to that of the same net with shuffled weights; None where there is none."""
 
 
 def explain_prepared(

@@ -1,4 +1,4 @@
-"""RISE: which random windows let the score live (Petsiuk et al. 2018). Needs no gradients, so no torch."""
+"""RISE: which random masks keep the score high (Petsiuk et al. 2018). Needs no gradients, so no torch."""
 
 __all__ = ["rise"]
 

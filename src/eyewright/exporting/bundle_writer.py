@@ -20,16 +20,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import save
 
+from eyewright.bundle.golden import golden_arrays
+from eyewright.bundle.inputs import only_image, write_inputs
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
 from eyewright.bundle.policy import check_policy
 from eyewright.bundle.verify import digest_folder
 from eyewright.core.errors import OutputError
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_page, write_text
+from eyewright.core.inputs import IMAGE, Inputs, blank_inputs, prepare
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
-from eyewright.core.predictor import Predictor, decode_everything
+from eyewright.core.predictor import Predictor, decode_everything, inputs_of
 from eyewright.core.report import Report
 from eyewright.core.task import Task, task_of
 from eyewright.data.dataset import Dataset
@@ -40,7 +44,8 @@ from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.imaging.appearance import appearance
-from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.overlay import shrink
+from eyewright.imaging.preparation import Preparation, image_preparation
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.checkpoints import unshared
 from eyewright.training.looks import Looks, read_looks
@@ -74,7 +79,7 @@ def export_bundle(
     if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
     predictor = run.predictor
-    labels, preparation = run.labels, run.preparation
+    labels = run.labels
     provenance = {**_provenance(run), "measured": measured_of(report)}
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()
@@ -83,12 +88,11 @@ def export_bundle(
             stage / "onnx" / "model.onnx",
             temperature=run.temperature,
             task=run.task_name,
-            size_hw=preparation.size_hw,
-            channels=preparation.channels,
+            inputs=predictor.inputs,
             metadata={
                 "task": run.task_name,
                 "labels": dumps_json(labels.names),
-                "preparation": dumps_json(preparation.to_json()),
+                **_said_of(predictor.inputs),
                 "producer": f"eyewright {provenance['versions'].get('eyewright', '')}".strip(),
             },
         )
@@ -98,7 +102,8 @@ def export_bundle(
         familiar, familiarity = familiarity_of(validation_looks(reference, validation), read_looks(run.folder))
         write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
         write_json(stage / "config.json", _hugging_face_config(labels, run))
-        write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(preparation, run))
+        if only_image(predictor.inputs):
+            write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(run.preparation, run))
         write_recipe(stage / "recipe.toml", run.recipe.without_places())
         split = _split_csv(run)
         if split:
@@ -111,7 +116,7 @@ def export_bundle(
             name=title,
             task=run.task_name,
             labels=labels,
-            preparation=preparation,
+            inputs=predictor.inputs,
             tensors=_tensors(predictor),
             files={},
             metrics=metrics,
@@ -148,38 +153,34 @@ def seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:
 
 
 def _write_weights(net: PixelNet, path: Path) -> None:
-    from safetensors.torch import save
-
     write_bytes(path, save(unshared(net.state_dict()), metadata={"format": "pt"}))
 
 
 def golden_pairs(predictor: Predictor, dataset: Dataset) -> bytes:
     """Store a few real images with the pixels and answers they must give, larger ones reduced to 256 pixels."""
-    from eyewright.imaging.overlay import shrink
-
     chosen = np.unique(np.linspace(0, len(dataset) - 1, _GOLDEN).astype(int))
     images = []
     for i in chosen:
         image = dataset.image(int(i))
         images.append(shrink(image, _GOLDEN_SIDE) if max(image.shape[:2]) > _GOLDEN_SIDE else image)
-    pixels, _ = predictor.preparation.batch(images)
-    arrays: dict[str, NDArray[Any]] = {f"image_{k}": image for k, image in enumerate(images)}
-    return pack_arrays({"n": np.array(len(images)), "pixels": pixels, **arrays, **predictor.raw(pixels)})
+    inputs = inputs_of(predictor)
+    return pack_arrays({**golden_arrays(inputs, images), **predictor.raw(prepare(inputs, images)[0])})
 
 
 def reference_numbers(predictor: Predictor, dataset: Dataset) -> dict[str, NDArray[Any]]:
     """Return what validation images look like to the model: what drift is measured against."""
-    channels = predictor.preparation.channels
+    inputs = inputs_of(predictor)
+    channels = image_preparation(inputs).channels
     histogram = np.zeros((channels, 32), np.int64)
     looks, answers = [], []
     for start in range(0, len(dataset), 128):
         images = [dataset.image(i) for i in range(start, min(start + 128, len(dataset)))]
-        pixels, placements = predictor.preparation.batch(images)
+        pixels, placements = image_preparation(inputs).batch(images)
         for c in range(channels):
             histogram[c] += np.bincount(pixels[..., c].ravel() >> 3, minlength=32)
         looks += [appearance(p, q) for p, q in zip(pixels, placements, strict=True)]
         answers.append(_answered(predictor, pixels, placements))
-    seen = {"pixel_histogram": histogram, "appearance": np.array(looks, np.float32)}
+    seen: dict[str, NDArray[Any]] = {"pixel_histogram": histogram, "appearance": np.array(looks, np.float32)}
     found = np.concatenate(answers)
     if "coverage" in task_of(predictor.task_name).options:
         # What split conformal prediction needs: how far each image's true class was from certain.
@@ -249,12 +250,11 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def _tensors(predictor: Predictor) -> dict[str, Any]:
     """Return the contract: names, types, shapes and ranges of what the model takes and gives."""
-    preparation = predictor.preparation
-    height, width = preparation.size_hw
-    shape = ["N", height, width, preparation.channels]
-    image = {"name": "image", "dtype": "uint8", "shape": shape, "layout": "NHWC", "range": [0, 255]}
-    image["colour"] = "RGB" if preparation.channels == 3 else "grey (ITU-R 601-2)"
-    blank = predictor.raw(np.zeros((1, height, width, preparation.channels), np.uint8))
+    inputs = inputs_of(predictor)
+    taken = [
+        {"name": name, "dtype": one.dtype, "shape": ["N", *one.shape], **one.contract} for name, one in inputs.items()
+    ]
+    blank = predictor.raw(blank_inputs(inputs))
     about: dict[str, dict[str, Any]] = {
         "probabilities": {"range": [0, 1]},
         "scores": {"range": [0, 1]},
@@ -264,7 +264,14 @@ def _tensors(predictor: Predictor) -> dict[str, Any]:
     }
     names = task_of(predictor.task_name).output_names
     out = [{"name": n, "dtype": "float32", "shape": ["N", *blank[n].shape[1:]], **about[n]} for n in names]
-    return {"inputs": [image], "outputs": out}
+    return {"inputs": taken, "outputs": out}
+
+
+def _said_of(inputs: Inputs) -> dict[str, str]:
+    """Return what the ONNX file says of its inputs' preparation."""
+    if only_image(inputs):
+        return {"preparation": dumps_json(inputs[IMAGE].to_json())}
+    return {"inputs": dumps_json(write_inputs(inputs))}
 
 
 def _hugging_face_config(labels: LabelSpace, run: Run) -> dict[str, Any]:

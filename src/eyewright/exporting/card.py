@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eyewright.bundle.manifest import Manifest
+from eyewright.core.inputs import Inputs
 from eyewright.core.task import task_of
 from eyewright.evaluation.validation import say_validated
 
@@ -45,8 +46,6 @@ def model_card(manifest: Manifest) -> str:
         "tags": ["eyewright", "onnx"],
         "model-index": [index],
     }
-    height, width = manifest.preparation.size_hw
-    kind = "grey" if manifest.preparation.channels == 1 else "RGB"
     shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
     table = "".join(f"| {name} | {_number(m)} | {m['n']} |\n" for name, m in rows)
     measured = f"| metric | value [95 % interval] | n |\n|---|---|---|\n{table}" if rows else "Not measured.\n"
@@ -76,8 +75,9 @@ bundle = ew.load_bundle(".")
 bundle.predict("image.jpg").{words.usage}
 ```
 
-or `eyewright predict . --source image.jpg`. Without Eyewright: `{manifest.model}` takes uint8 (N, {height}, {width},
-{manifest.preparation.channels}) {kind} pixels and gives {words.gives}.
+or `eyewright predict . --source image.jpg`. Without Eyewright: `{manifest.model}` takes
+{_takes(manifest.inputs)}
+and gives {words.gives}.
 
 ## Where it comes from
 
@@ -89,6 +89,12 @@ seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the dige
 
 {words.limits} {_LIMITS}
 """
+
+
+def _takes(inputs: Inputs) -> str:
+    """Return what the ONNX file takes, by name, type and shape."""
+    rows = [(name, one.dtype, ", ".join(map(str, one.shape)), one.words) for name, one in inputs.items()]
+    return " and ".join(f"`{name}`: {dtype} (N, {shape}) {words}" for name, dtype, shape, words in rows) or "nothing"
 
 
 def _cautions(about: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from eyewright.core.errors import RefusedError
+from eyewright.core.inputs import Inputs, blank_inputs
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
 
@@ -24,11 +25,11 @@ def export_onnx(
     *,
     temperature: float,
     task: str = "classify",
-    size_hw: tuple[int, int],
-    channels: int,
+    inputs: Inputs,
     metadata: Mapping[str, str],
 ) -> None:
-    """Write the net as ONNX (opset 20): input "image" uint8 (N, H, W, C), outputs those that the task promises.
+    """Write the net as ONNX (opset 20): the named `inputs` as they are prepared, such as "image" uint8 (N, H, W, C), in
+    their order; outputs those that the task promises.
 
     `metadata` becomes `metadata_props`, so that the file explains itself to other tools.
 
@@ -38,8 +39,8 @@ def export_onnx(
     import onnx
 
     model = learner_of(task).answers(net, temperature=temperature).eval()
-    # Two images, not one: an exporter that has seen a batch of one fixes it.
-    example = torch.zeros(2, *size_hw, channels, dtype=torch.uint8)
+    # Two examples, not one: an exporter that has seen a batch of one fixes it.
+    examples = tuple(torch.from_numpy(array) for array in blank_inputs(inputs, 2).values())
     loud = logging.getLogger("torch.onnx")
     level = loud.level
     loud.setLevel(logging.ERROR)
@@ -48,7 +49,7 @@ def export_onnx(
             warnings.simplefilter("ignore")
             # Deformable attention and some other parts of published detectors go only the older way.
             older = getattr(net.body, "takes_targets", False)
-            proto = _by_tracing(model, example) if older else _by_dynamo(model, example)
+            proto = (_by_tracing if older else _by_dynamo)(model, examples, list(inputs))
     except Exception as error:  # the exporter raises many types of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RefusedError(
@@ -77,33 +78,33 @@ def layers_of(model: bytes, operator: str) -> tuple[str, ...]:
     return tuple(n.name or n.output[0] for n in graph.node if n.op_type == operator)
 
 
-def _by_dynamo(model: Any, example: torch.Tensor) -> Any:
+def _by_dynamo(model: Any, examples: tuple[torch.Tensor, ...], names: list[str]) -> Any:
     program = torch.onnx.export(
         model,
-        (example,),
+        examples,
         dynamo=True,
         opset_version=OPSET,
-        input_names=["image"],
+        input_names=names,
         output_names=list(model.names),
-        dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
+        dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),
         verbose=False,
     )
     assert program is not None
     return program.model_proto
 
 
-def _by_tracing(model: Any, example: torch.Tensor) -> Any:
+def _by_tracing(model: Any, examples: tuple[torch.Tensor, ...], names: list[str]) -> Any:
     import onnx
 
     buffer = io.BytesIO()
     torch.onnx.export(
         model,
-        (example,),
+        examples,
         buffer,  # type: ignore[arg-type]
         dynamo=False,
         opset_version=17,
-        input_names=["image"],
+        input_names=names,
         output_names=list(model.names),
-        dynamic_axes={name: {0: "N"} for name in ("image", *model.names)},
+        dynamic_axes={name: {0: "N"} for name in (*names, *model.names)},
     )
     return onnx.load_from_string(buffer.getvalue())

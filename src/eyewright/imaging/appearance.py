@@ -38,10 +38,10 @@ def appearance(pixels: NDArray[np.uint8], placement: "Placement") -> NDArray[np.
     """Return what one prepared image, uint8 (h, w, C), looks like: float32 (LOOK,).
 
     First the `TRAITS`: mean and spread of the luma (0-255), the logarithm of its mean absolute Laplacian (sharpness),
-    of the noise after Immerkaer (1996), and of how much of the gradient survives halving the size (detail), the share
-    of pixels at either end of the range, mean saturation and red less blue (both 0 in grey images), and the logarithms
-    of the source's height and width. Then the luma of a 4x4 grid and its quantiles, relative to the mean, and how
-    steep it is at three sizes. Only what the image covers counts, not what a letterbox fills.
+    of the noise after Immerkaer (1996), and of how much of the gradient survives halving the size (detail), the
+    fraction of pixels at either end of the range, mean saturation and red less blue (both 0 in grey images), and the
+    logarithms of the source's height and width. Then the luma of a 4x4 grid and its quantiles, relative to the mean,
+    and how steep it is at three sizes. Only what the image covers counts, not what a letterbox fills.
 
     >>> from eyewright.imaging import Preparation
     >>> pixels, placement = Preparation((8, 8), channels=1)(np.full((8, 8, 3), 90, np.uint8))

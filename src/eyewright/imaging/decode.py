@@ -1,4 +1,4 @@
-"""The one place where bytes become pixels. Nothing else in the house decodes an image."""
+"""The one place where bytes become pixels. Nothing else in Eyewright decodes an image."""
 
 __all__ = [
     "Depth",
@@ -84,7 +84,7 @@ class ImageInfo:
 
 @contextlib.contextmanager
 def _named_errors() -> Iterator[None]:
-    """Give every way in which a decoder fails one clear name.
+    """Raise one clear error for every way in which a decoder fails.
 
     Decoders raise whatever their authors did not think of: OverflowError, struct.error, KeyError, SystemError. All of
     it is about the file.
@@ -160,10 +160,10 @@ def read_image(
     read. 16-bit sources give their high byte (the format's full range, never guessed from the pixels); with
     `depth="native"` 16-bit sources keep uint16 and float sources float32, their profiles not carried out.
 
-    With `colour="file"` an ICC profile is not carried out, for those who keep it beside the numbers (`read_profile`).
+    With `colour="file"` an ICC profile is not carried out, for those who keep it with the pixels (`read_profile`).
 
     `at_least` (height, width) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, as long as neither side falls
-    below it: three to six times sooner for a thumbnail, and not the same bits as decoding it whole.
+    below it: three to six times as fast for a thumbnail, and not the same bits as decoding it whole.
 
     >>> image = read_image(_example_png())
     >>> image.shape, image.dtype
@@ -286,7 +286,7 @@ def read_frames(
 ) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
     """Yield every frame of an animation and every page of a document: uint8 (H, W, 3), one in memory at a time.
 
-    Beside each frame comes the time in seconds at which it is shown, None for pages. Frames are complete pictures:
+    With each frame comes the time in seconds at which it is shown, None for pages. Frames are complete pictures:
     what an animation leaves out of a frame is taken from those before it.
 
     >>> [frame.shape for frame, _ in read_frames(_example_png())]
@@ -468,12 +468,12 @@ def _open_jxl(data: bytes) -> Image.Image:
 
 
 def _holds_deep_colour(header: Header) -> bool:
-    """Tell whether more than 8 bits a channel in several channels are there, which Pillow would cut to 8."""
+    """Return whether more than 8 bits a channel in several channels are there, which Pillow would cut to 8."""
     return header.bits > 8 and header.channels > 1 and header.format in ("PNG", "TIFF", "PNM", "JPEG2000")
 
 
 def _only_deep(data: bytes, header: Header) -> bool:
-    """Tell whether Pillow cannot open it at all: TIFF with floats in several channels, PFM in colour and so on."""
+    """Return whether Pillow cannot open it at all: TIFF with floats in several channels, PFM in colour and so on."""
     if not _holds_deep_colour(header) or header.format not in ("TIFF", "PNM"):
         return False
     try:

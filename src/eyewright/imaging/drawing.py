@@ -34,7 +34,7 @@ def draw_objects(
     """Return a copy of the image, uint8 (H, W, 3), with boxes (n, 4), their texts and any masks (n, H, W).
 
     Lines and letters grow with the image. A text lies above its box, and inside it where there is no room; it is left
-    out where boxes are smaller than letters. `dashed` tells the truth from what was found.
+    out where boxes are smaller than letters. `dashed` distinguishes ground truth from predictions.
     """
     canvas = image.copy()
     if masks is not None:

@@ -1,4 +1,4 @@
-"""Write pixels, and nothing but pixels: no metadata leaves with a file."""
+"""Write only pixels: no metadata leaves with a file."""
 
 __all__ = ["DEEP_FORMATS", "QUALITY_FORMATS", "WRITTEN", "data_uri", "encode_image", "extension_of", "write_image"]
 

@@ -61,7 +61,7 @@ class Header:
 
     `format` is a key of `FORMATS`, `size_hw` (height, width) in pixels before orientation, `scans` those of a JPEG,
     `chunks` and `tiles` as in `Limits`, `bits` the most that a channel has and `channels` how many there are, as far
-    as the header tells. `orientation` is that of a TIFF, which keeps it beside the size.
+    as the header tells. `orientation` is that of a TIFF, which keeps it with the size.
     """
 
     format: str

@@ -57,7 +57,7 @@ def decode_here() -> None:
 
 
 def is_isolated() -> bool:
-    """Tell whether this process decodes in worker processes."""
+    """Return whether this process decodes in worker processes."""
     return bool(_readers)
 
 

@@ -1,18 +1,19 @@
 """From an image of any size to the pixels that a net takes: one implementation for training and for the field."""
 
-__all__ = ["Placement", "Preparation"]
+__all__ = ["Placement", "Preparation", "image_preparation"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
+from eyewright.core.inputs import IMAGE, Inputs, say_inputs
 from eyewright.imaging.sampling import ClipSampling
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+_MOST_SIDE = 16_384
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Preparation:
     every machine. Grey is ITU-R 601-2 luma. Scaling to [0, 1] and mean/std live inside the net.
 
     `steps` are applied first, to the image as it is: a line such as "denoise | clahe", whose steps keep the size
-    and draw nothing at random. They travel as JSON, and need the extra `pixels` wherever the model is used.
+    and are not random. They travel as JSON, and need the extra `pixels` wherever the model is used.
 
     With `clip`, an image is the strip of a clip (`imaging.clips`): every frame is resized by itself, and `size_hw` is
     that of the strip.
@@ -71,6 +74,8 @@ class Preparation:
     >>> pixels.shape, placement.offset_yx
     ((4, 4, 3), (1.0, 0.0))
     """
+
+    kind: ClassVar[str] = "image"
 
     size_hw: tuple[int, int]
     fit: Fit = "stretch"
@@ -110,6 +115,41 @@ class Preparation:
             raise UsageError(f"expected 1 or 3 channels and fill 0-255, found {self.channels} and {self.fill}")
         if self.steps:
             object.__setattr__(self, "steps", str(_checked_steps(self.steps)))
+
+    @property
+    def dtype(self) -> str:
+        """numpy's name of the type of prepared pixels."""
+        return "uint8"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one prepared image: height, width, channels."""
+        return (*self.size_hw, self.channels)
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """What a bundle's tensor contract says of the pixels beside their type and shape."""
+        colour = "RGB" if self.channels == 3 else "grey (ITU-R 601-2)"
+        return {"layout": "NHWC", "range": [0, 255], "colour": colour}
+
+    @property
+    def words(self) -> str:
+        """What the prepared array holds, in words."""
+        return "RGB pixels" if self.channels == 3 else "grey pixels"
+
+    def pack(self, value: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return an image as the golden pairs of a bundle keep it: as it is."""
+        return value
+
+    def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+        """Return why an array is no image, "" if it is one."""
+        if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not min(shape) >= 1:
+            return "is no image"
+        return "is too large" if max(shape) > _MOST_SIDE else ""
+
+    def unpack(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image that was packed."""
+        return array
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
         """Prepare one image, uint8 (H, W, 3) RGB, to uint8 (*size_hw, channels) and its placement.
@@ -269,6 +309,21 @@ class Preparation:
             raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None
 
 
+def image_preparation(inputs: Inputs) -> Preparation:
+    """Return how the image of a model is prepared that takes one image and nothing else.
+
+    Raises:
+        UsageError: the model takes something else.
+    """
+    found = inputs.get(IMAGE)
+    if len(inputs) != 1 or not isinstance(found, Preparation):
+        raise UsageError(
+            f"this is supported for models that take one image; this one takes {say_inputs(inputs)}",
+            fix="use a model of images, or predict with Bundle.predict_images",
+        )
+    return found
+
+
 def _steps_of(rows: Sequence[Mapping[str, Any]]) -> str:
     from eyewright.imaging.steps import Steps
 
@@ -280,7 +335,7 @@ def _checked_steps(text: str) -> "Steps":
     """Read steps that may come before a net.
 
     Raises:
-        UsageError: a step that is unknown, changes the size, or draws at random.
+        UsageError: a step that is unknown, changes the size, or is random.
     """
     # Imported only where there are steps: most bundles have none, and starting must be quick.
     from eyewright.imaging.steps import parse_steps
@@ -290,6 +345,6 @@ def _checked_steps(text: str) -> "Steps":
     for step in steps.steps:
         kind = step_kind(step.name)
         if not kind.keeps_size or kind.random or step.name == "depth":
-            why = "draws at random" if kind.random else "changes the size or the depth"
+            why = "is random" if kind.random else "changes the size or the depth"
             raise UsageError(f"step {step.name!r} {why}, and cannot come before a net", fix="process the images first")
     return steps

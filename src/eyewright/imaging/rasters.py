@@ -1,4 +1,4 @@
-"""Shapes as pixels and back: polygons filled by pixel centres, and COCO's run lengths."""
+"""Shapes as pixels and back: polygons filled by pixel centres, and COCO's run-length encoding."""
 
 __all__ = [
     "decode_counts",
@@ -57,7 +57,7 @@ def fill_polygons(polygons: Sequence[NDArray[np.floating[Any]]], size_hw: tuple[
 
 
 def parse_counts(text: str) -> NDArray[np.int64]:
-    """Return the run lengths of COCO's compressed form: 5 bits a character, differences from the third run on.
+    """Return the run-length encoding of COCO's compressed form: 5 bits a character, differences from the third run on.
 
     >>> parse_counts("13").tolist()
     [1, 3]
@@ -67,7 +67,7 @@ def parse_counts(text: str) -> NDArray[np.int64]:
     """
     codes = np.frombuffer(text.encode("latin-1", "replace"), np.uint8).astype(np.int64) - 48
     if len(codes) and (codes.min() < 0 or codes.max() > 63 or codes[-1] & 32):
-        raise DatasetError("compressed run lengths are damaged", fix="export the annotations again")
+        raise DatasetError("the compressed run-length encoding is damaged", fix="export the annotations again")
     counts: list[int] = []
     value, shift = 0, 0
     for code in codes.tolist():
@@ -80,12 +80,12 @@ def parse_counts(text: str) -> NDArray[np.int64]:
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value, shift = 0, 0
     if counts and min(counts) < 0:
-        raise DatasetError("compressed run lengths are damaged", fix="export the annotations again")
+        raise DatasetError("the compressed run-length encoding is damaged", fix="export the annotations again")
     return np.array(counts, np.int64)
 
 
 def pack_counts(counts: Sequence[int]) -> str:
-    """Return the compressed form of run lengths; `parse_counts` reads it.
+    """Return the compressed form of a run-length encoding; `parse_counts` reads it.
 
     >>> pack_counts([1, 3])
     '13'
@@ -104,7 +104,7 @@ def pack_counts(counts: Sequence[int]) -> str:
 
 
 def encode_counts(mask: NDArray[np.bool_]) -> list[int]:
-    """Return the run lengths of a mask (H, W), column by column, beginning with zeros.
+    """Return the run-length encoding of a mask (H, W), column by column, beginning with zeros.
 
     >>> encode_counts(np.array([[0, 1], [1, 1]], bool))
     [1, 3]
@@ -116,7 +116,7 @@ def encode_counts(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the mask (H, W) of run lengths.
+    """Return the mask (H, W) of a run-length encoding.
 
     Raises:
         DatasetError: they do not make up the image.
@@ -124,7 +124,7 @@ def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArra
     height, width = size_hw
     if len(counts) > _MOST_RUNS or (len(counts) and counts.min() < 0) or int(counts.sum()) != height * width:
         raise DatasetError(
-            f"run lengths make up {int(counts.sum())} pixels, the image has {height * width}",
+            f"the run-length encoding covers {int(counts.sum())} pixels, the image has {height * width}",
             fix="export the annotations again",
         )
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
@@ -132,7 +132,7 @@ def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArra
 
 
 def read_counts(counts: NDArray[np.int64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and columns that suffice for the box around run lengths, without making the mask."""
+    """Return rows and columns that suffice for the box around a run-length encoded mask, without making the mask."""
     ends = np.cumsum(counts)
     starts = ends - counts
     shown = (np.arange(len(counts)) % 2 == 1) & (counts > 0)
@@ -150,7 +150,7 @@ def read_counts(counts: NDArray[np.int64], height: int) -> tuple[NDArray[np.int6
 def trace_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     """Return the outer outlines of a mask as polygons (k, 2) in x, y along the pixels' edges.
 
-    Filled again by `fill_polygons` they give the mask back, but for holes, which polygons do not have.
+    Filled again by `fill_polygons` they give the mask back, except for holes, which polygons do not have.
 
     >>> trace_outlines(np.array([[0, 0, 0], [0, 1, 1]], bool))[0].tolist()
     [[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]

@@ -1,4 +1,4 @@
-"""Decode what nobody vouches for in a process that can be killed.
+"""Decode untrusted images in a process that can be killed.
 
 Caps on the header stop most hostile files, but not one whose cost only shows while it is decoded, and not a decoder
 that crashes. A worker has limits on memory, processor time and wall time; the one that breaks them is killed and
@@ -317,7 +317,7 @@ def told(error: EyewrightError) -> dict[str, str]:
 
 
 def error_from(found: Mapping[str, Any]) -> EyewrightError:
-    """Return the error that `told` has told of."""
+    """Return the error that `told` describes."""
     kind = getattr(errors, str(found.get("kind")), UnreadableImageError)
     if not (isinstance(kind, type) and issubclass(kind, EyewrightError)):
         kind = UnreadableImageError

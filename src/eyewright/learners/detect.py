@@ -47,7 +47,7 @@ def check(dataset: Dataset) -> None:
     """
     for split in ("train", "val"):
         part = dataset.part(split)
-        if not any(len(s.target) for s in part.samples):
+        if not any(len(s.marked(Objects)) for s in part.samples):
             raise DatasetError(
                 f"nothing is marked in any of the {len(part)} images of {split}", fix=f"annotate {split}"
             )
@@ -175,7 +175,7 @@ def _side_for(dataset: Dataset, scan: Scan) -> int:
             continue
         height, width = record.info.size_hw
         longest.append(max(height, width))
-        objects: Objects = sample.target.in_pixels(record.info.size_hw)
+        objects = sample.marked(Objects).in_pixels(record.info.size_hw)
         sides = np.abs(objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2])
         roots.append(np.sqrt(sides.prod(1)) / max(height, width))
     own = np.concatenate(roots) if roots else np.zeros(0)

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
 from eyewright.core.report import Report
@@ -75,11 +77,11 @@ def compress(
 
     `max_drop` bounds what may be lost on held-out images, absolute ("accuracy=1%" is one point; the default is one
     point of the main metric); `min_speedup` and `max_bytes` say what must be gained. Where they do, the first way
-    that fits wins; else the fastest that fits. `methods` are some of `compression.METHODS`, tried from cheap to dear.
-    `budget` is the time for all of it (default 10 minutes, or as long as the model was trained). `teacher`, a bundle,
-    a run or `hf:` and a folder, stands for the model itself as the one to learn from; `students` are catalogue nets
-    to be taught. `unlabelled` images are learnt from too; ranges are calibrated on training images or on those in
-    `calibration`.
+    that fits wins; else the fastest that fits. `methods` are some of `compression.METHODS`, tried from cheap to
+    expensive. `budget` is the time for all of it (default 10 minutes, or as long as the model was trained). `teacher`,
+    a bundle, a run or `hf:` and a folder, stands for the model itself as the one to learn from; `students` are
+    catalogue nets to distil into. `unlabelled` images are learnt from too; ranges are calibrated on training images or
+    on those in `calibration`.
 
     `out` becomes a folder with the bundle, a report and what the search needs to be resumed.
 
@@ -97,7 +99,7 @@ def compress(
     name = Path(model).name if isinstance(model, str | Path) else model.folder.name
     folder = Path(out) if out is not None else free_folder(Path("runs") / "compressed", name)
     if resume and out is None:
-        raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
+        raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     parent = _parent_of(model, data, folder, ignore=ignore, seed=seed, quiet=quiet, say=say)
     task = parent.bundle.task_name
     bounds = parse_budget(task, max_drop, min_speedup=min_speedup, max_bytes=max_bytes)
@@ -271,7 +273,7 @@ def _parent_of(
 
 
 def _same_weights(owner: "Run", inner: Path) -> bool:
-    """Tell whether the bundle inside a run was made from its present weights."""
+    """Return whether the bundle inside a run was made from its present weights."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -320,8 +322,6 @@ def _data_for(
 
 def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":
     """Take calibration images from a folder, and warn where they are not like those the model knows."""
-    import numpy as np
-
     from eyewright.imaging.appearance import appearance
     from eyewright.imaging.sources import iter_images
     from eyewright.monitoring.drift import Sample, drift_between

@@ -30,7 +30,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eyewright.core.errors import DatasetError, UsageError
+from eyewright.data import dataset_fingerprint, leak_rule, open_dataset, scan_dataset, settle_leaks, split_dataset
+from eyewright.data.account import Reason
+from eyewright.data.grouped import find_groups, with_groups
+from eyewright.data.tree import JoinedTree
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,8 +81,6 @@ def load_dataset(
     Raises:
         DatasetError: nothing there, of no known format, or too small to split.
     """
-    from eyewright.data import split_dataset
-
     dataset = open_readable(path, label_depth=label_depth, task=task, ignore=ignore, quiet=quiet, say=say)
     return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
 
@@ -90,13 +94,11 @@ def open_readable(
     quiet: bool,
     say: Say,
 ) -> "Dataset":
-    """Read a dataset as it lies, without the images that cannot be read.
+    """Read a dataset unchanged, without the images that cannot be read.
 
     Raises:
         DatasetError: nothing there, of no known format, or nothing that can be read.
     """
-    from eyewright.data import open_dataset
-
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
     dataset = _without_unreadable(dataset, quiet=quiet, say=say)
@@ -107,8 +109,6 @@ def open_readable(
 
 def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = silent) -> "Dataset":
     """Return the dataset without the images and masks that cannot be read; its account says so."""
-    from eyewright.data.account import Reason
-
     scan = scan_of(dataset, quiet=quiet)
     usable = usable_targets(dataset, scan)
     readable = scan.readable & usable
@@ -139,21 +139,16 @@ def known_task(task: str | None) -> str | None:
 
 def usable_targets(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
     """Tell which samples' targets can be learnt from, bool (N,): masks can be read and are of their image's size."""
-    import numpy as np
-
     pairs = zip(dataset.samples, scan.records, strict=True)
     return np.array([r.info is None or s.target.usable(r.info.size_hw) for s, r in pairs], bool)
 
 
 def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
-    from eyewright.data import scan_dataset
-
     known = _scans.get(dataset.tree)
     if known is None or any(s.id not in known[0] for s in dataset.samples):
         scan = scan_dataset(dataset, quiet=quiet)
         _scans[dataset.tree] = ({s.id: i for i, s in enumerate(dataset.samples)}, scan)
         return scan
-    import numpy as np
 
     chosen = np.array([known[0][s.id] for s in dataset.samples], dtype=np.int64)
     scan = known[1]
@@ -164,8 +159,6 @@ def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
 
 def settled(dataset: "Dataset", leaks: str | None, allow_leaks: bool = False, *, quiet: bool = True) -> "Dataset":
     """Return the dataset as it is trained on: without copies of test images, or refused; see `data.settle_leaks`."""
-    from eyewright.data import leak_rule, settle_leaks
-
     rule = leak_rule(leaks, allow_leaks)
     return settle_leaks(dataset, scan_of(dataset, quiet=quiet), rule)
 
@@ -176,8 +169,6 @@ def without_copies(dataset: "Dataset", *, quiet: bool = True) -> "Dataset":
     Raises:
         LeakError: they are more than 1 % of the others.
     """
-    from eyewright.data import settle_leaks
-
     if "test" not in dataset.splits or len(dataset.splits) == 1:
         return dataset
     joined = dataset.with_samples(replace(s, split="train") if s.split == "val" else s for s in dataset.samples)
@@ -202,8 +193,6 @@ def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
 def part_of_path(
     path: PathLike, split: str | None, label_depth: int | None, task: str, ignore: Sequence[str] = ()
 ) -> "Dataset":
-    from eyewright.data import open_dataset
-
     dataset = open_dataset(path, label_depth=label_depth, task=task, ignore=ignore)
     if split is not None and split not in ("train", "val", "test"):
         raise UsageError(f"unknown split {split!r}", fix="use train, val or test")
@@ -230,8 +219,6 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     Raises:
         DatasetError: the data, or an image of it, is no longer there.
     """
-    from eyewright.data import open_dataset
-
     rows = {r["id"]: r for r in owner.split_rows() if r["split"] in splits}
     path = Path(owner.about["data_path"])
     if not path.exists():
@@ -267,9 +254,6 @@ def ignored_by(owner: "Run") -> tuple[str, ...]:
 
 def with_feedback(dataset: "Dataset", folder: Path) -> "Dataset":
     """Return a dataset with the images that retraining added to it, as it wrote them to `folder`, under `FEEDBACK`."""
-    from eyewright.data import open_dataset
-    from eyewright.data.tree import JoinedTree
-
     if not folder.is_dir():
         raise DatasetError(f"the run's images from feedback are no longer at {str(folder)!r}", fix="restore them")
     other = open_dataset(folder, task=dataset.task, ignore=("none",))
@@ -295,8 +279,6 @@ def known_images(owner: "Run | Bundle | None") -> set[str]:
 
 def fingerprint_of(dataset: "Dataset", *, quiet: bool) -> str:
     """Return the fingerprint of a dataset, as its runs and bundles keep it."""
-    from eyewright.data import dataset_fingerprint
-
     return dataset_fingerprint(dataset, scan_of(dataset, quiet=quiet))
 
 
@@ -317,8 +299,6 @@ def grouped_as(
     Raises:
         UsageError: `group_by` cannot be used.
     """
-    from eyewright.data.grouped import find_groups, with_groups
-
     scan = scan_of(dataset, quiet=quiet)
     known = rule_of(about) if group_by is None else group_by
     try:
@@ -331,7 +311,7 @@ def grouped_as(
 
 
 def untouched(owner: "Run | None", dataset: "Dataset", *, quiet: bool) -> bool:
-    """Tell whether `dataset` is of the run's own test part, whose copies in training were dealt with before it."""
+    """Return whether `dataset` is of the run's own test part, whose copies in training were dealt with before it."""
     if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):
         return False
     rows = {r["id"]: r for r in owner.split_rows() if r["split"] == "test"}

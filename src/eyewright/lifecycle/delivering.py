@@ -4,10 +4,12 @@ __all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "open_any
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import MissingExtraError, OutputError, RefusedError, UsageError, spelling_hint
+from eyewright.core.files import checked_output, staged_folder, write_bytes
 from eyewright.core.installed import installed
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent
 from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch, run_in
@@ -26,7 +28,7 @@ _OF_WEIGHTS = ("torch", "executorch")
 
 @dataclass(frozen=True)
 class Delivered:
-    """A target's folder, and what the parity gate saw of it, if it has a model that runs here."""
+    """A target's folder, and the result of its parity check, if it has a model that runs here."""
 
     folder: Path
     target: str
@@ -50,7 +52,7 @@ def deliver(
     "openvino" is Intel's intermediate representation, "web" a folder of static files that runs in a browser,
     "transformers.js" what its `pipeline("image-classification")` opens, "torch" a `torch.export` program, "executorch"
     that program lowered for PyTorch's small runtime, "docker" and "systemd" serve the bundle. A target with a model
-    passes the parity gate: it answers as the bundle does on every validation image of `data` (a run knows its own), or
+    passes the parity check: it answers as the bundle does on every validation image of `data` (a run knows its own), or
     on the bundle's golden images where there are no others.
 
     Raises:
@@ -60,7 +62,6 @@ def deliver(
     """
     from eyewright.bundle import load_bundle
     from eyewright.bundle.verify import bundle_digest, read_verified
-    from eyewright.core.files import checked_output, staged_folder, write_bytes
     from eyewright.delivery.target import TARGET_FILE, GoldenImages, seal_target
     from eyewright.evaluation.parity import check_parity
 
@@ -82,7 +83,7 @@ def deliver(
         if to not in ("docker", "systemd"):
             write_bytes(stage / "golden.npz", content["golden.npz"])
             seal_target(stage, to, bundle, digest, about=about)
-            images = _images(Path(model), data, bundle) or GoldenImages.of(content["golden.npz"])
+            images = _images(Path(model), data, bundle) or GoldenImages.of(content["golden.npz"], bundle.inputs)
             names = (f"the {to} model", "the bundle")
             parity = check_parity(bundle, _opened(stage, to), images, precision=bundle.manifest.precision, names=names)
         seal_target(stage, to, bundle, digest, about=about, parity={} if parity is None else parity.to_json())
@@ -115,8 +116,6 @@ def _write(to: str, bundle: "Bundle", model: bytes, source: Path, stage: Path, r
 
 
 def _write_pipeline(bundle: "Bundle", model: bytes, stage: Path) -> dict[str, Any]:
-    from importlib.util import find_spec
-
     from eyewright.delivery.transformers_js import write_pipeline
 
     if find_spec("onnx") is None:
@@ -131,8 +130,6 @@ def _write_pipeline(bundle: "Bundle", model: bytes, stage: Path) -> dict[str, An
 
 def _layers_of() -> Any:
     """Return a function that names the layers of an operator, where the workshop is installed."""
-    from importlib.util import find_spec
-
     if find_spec("torch") is None or find_spec("onnx") is None:
         return None
     from eyewright.exporting.onnx_model import layers_of
@@ -168,11 +165,8 @@ def _images(model: Path, data: PathLike | None, bundle: "Bundle") -> Any:
     if data is not None:
         dataset = load_dataset(data, task=bundle.task_name)
         return dataset.val if "val" in dataset.splits else dataset
-    if (model / "run.json").exists():
-        from importlib.util import find_spec
-
-        if find_spec("torch") is not None:
-            return part_of_run(load_run(model), "val")
+    if (model / "run.json").exists() and find_spec("torch") is not None:
+        return part_of_run(load_run(model), "val")
     return None
 
 
@@ -250,7 +244,6 @@ def sign(path: PathLike, key: PathLike, *, password: bytes | None = None) -> Pat
     """
     from eyewright.bundle.signature import SIGNATURE, make_signature
     from eyewright.bundle.verify import checked_digests
-    from eyewright.core.files import write_bytes
     from eyewright.delivery.target import checked_target_digests, target_in
 
     folder = Path(path)
@@ -273,7 +266,6 @@ def sign_copy(path: PathLike, out: PathLike, key: PathLike, *, password: bytes |
     """
     from eyewright.bundle.signature import SIGNATURE, make_signature
     from eyewright.bundle.verify import checked_digests
-    from eyewright.core.files import checked_output, staged_folder, write_bytes
 
     source, out = bundle_folder(Path(path)), Path(out)
     if out.resolve() == source.resolve():

@@ -1,4 +1,4 @@
-"""The doctor: audit a dataset as it lies on disk, and show on a page what was found."""
+"""Audit a dataset on disk, and show on a page what was found."""
 
 __all__ = ["doctor"]
 
@@ -9,8 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
+from eyewright.data import audit_dataset, find_groups, open_dataset, ordered
+from eyewright.data.group_file import write_group_file
+from eyewright.data.grouped import look_proposal
+from eyewright.data.looks import find_sessions
 from eyewright.lifecycle.datasets import PathLike, Say, known_task, scan_of, silent
 from eyewright.lifecycle.opening import bundle_folder, need_torch
 
@@ -35,12 +41,12 @@ def doctor(
     say: Say = silent,
     observe: "Callable[[Dataset], None]" = lambda dataset: None,
 ) -> tuple[Finding, ...]:
-    """Audit a dataset as it lies on disk: every finding with file, reason and fix, the most serious first.
+    """Audit a dataset on disk: every finding with file, reason and fix, the most serious first.
 
     With `out`, `doctor.html` and `findings.json` are written there: the page shows the groups, classes, sizes and the
     worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. Where images look
     as if they came in sessions, `groups.csv` has these for `--group-by`. `group_by` says what belongs together, as for
-    `load_dataset`. `features`, a bundle or `hf:FOLDER`, is asked which images are alike. `observe` is called with the
+    `load_dataset`. `features`, a bundle or `hf:FOLDER`, says which images are similar. `observe` is called with the
     dataset. With `labels` nets are trained on parts of it, and labels that they doubt without having seen them are
     found too.
 
@@ -49,9 +55,6 @@ def doctor(
         BundleError, CheckpointError: `features` names nothing that can be used.
         OutputError: `out` cannot be written.
     """
-    from eyewright.data import audit_dataset, find_groups, open_dataset, ordered
-    from eyewright.data.group_file import write_group_file
-
     dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
     say(f"found {dataset.describe()}")
     if labels:
@@ -83,12 +86,7 @@ def doctor(
 
 
 def _with_features(dataset: "Dataset", scan: "Scan", grouping: "Grouping", model: str, *, say: Say) -> "Grouping":
-    """Return the grouping with a proposal of what a net sees as alike, in the place of those of small pictures."""
-    import numpy as np
-
-    from eyewright.data.grouped import look_proposal
-    from eyewright.data.looks import find_sessions
-
+    """Return the grouping with a proposal of what a net sees as similar, in the place of those of small pictures."""
     rows = np.flatnonzero(scan.readable)
     need_torch()
     if model.startswith("hf:"):
@@ -113,7 +111,7 @@ def _with_features(dataset: "Dataset", scan: "Scan", grouping: "Grouping", model
 
 
 def _with_tables(out: Path, grouping: "Grouping", n: int) -> "tuple[Grouping, dict[str, list[list[int]]]]":
-    """Return the grouping whose proposals by look name the tables that are written to `out`, and these by name.
+    """Return the grouping whose proposals by appearance name the tables that are written to `out`, and these by name.
 
     A table holds what is kept together anyway too: with it nothing else is read from names.
     """

@@ -4,10 +4,17 @@ __all__ = ["convert", "import_onnx"]
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, OutputError, UnreadableImageError, UsageError
+from eyewright.core.task import task_of
+from eyewright.data import open_dataset
+from eyewright.data.account import Account, Reason
+from eyewright.data.targets import MASK, OBJECTS
+from eyewright.data.targets.target import tasks_of
+from eyewright.imaging.decode import probe_image, read_image
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -70,9 +77,6 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
     Raises:
         the `error` that was met, if every image and mask can be used; DatasetError: none can.
     """
-    from eyewright.data.account import Reason
-    from eyewright.imaging.decode import probe_image, read_image
-
     kept = []
     left_out: dict[str, list[str]] = {}
     for i, sample in enumerate(dataset.samples):
@@ -101,7 +105,6 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
 
 def _check_outlines(dataset: "Dataset", to: str) -> None:
     """Refuse boxes for a format of outlines: no --task finds outlines that are not there."""
-    from eyewright.data.targets import MASK, OBJECTS
     from eyewright.data.writers import WRITERS
 
     if to not in WRITERS or OBJECTS in WRITERS[to] or dataset.kind not in MASK.made_from:
@@ -115,8 +118,6 @@ def _check_outlines(dataset: "Dataset", to: str) -> None:
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
-    from eyewright.data import open_dataset
-
     if task is not None:
         return open_dataset(data, task=task, ignore=ignore)
     dataset = open_dataset(data, ignore=ignore)
@@ -124,8 +125,6 @@ def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "
         try:
             return open_dataset(data, task=wanted, ignore=ignore)
         except DatasetError as error:
-            from eyewright.data.account import Account
-
             # There are boxes and no outlines, which is well unless there were some that cannot be used.
             told = error.details.get("account")
             account = Account.from_json(told) if told else dataset.account
@@ -135,8 +134,6 @@ def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "
 
 def _richer(dataset: "Dataset", to: str) -> list[str]:
     """Return the tasks whose targets may hold more of what the format `to` has room for than the dataset does."""
-    from eyewright.core.task import task_of
-    from eyewright.data.targets.target import tasks_of
     from eyewright.data.writers import OUTLINED, WRITERS
 
     kinds = WRITERS.get(to, {})
@@ -159,7 +156,7 @@ def import_onnx(
     name: str | None = None,
     **options: Any,
 ) -> "Bundle":
-    """Wrap a stranger's ONNX model as a bundle, which predicts, evaluates and explains as our own do.
+    """Wrap an imported ONNX model as a bundle, which predicts, evaluates and explains as our own do.
 
     `labels` are class names, or a file of them. `contract` says what the model's tensors mean: the name of a family in
     `eyewright.bundle.CONTRACTS` or a TOML file; `options` are fields of `eyewright.bundle.Contract` over it. `imgsz` is
@@ -182,8 +179,6 @@ def import_onnx(
         raise UsageError("expected class names, found none", fix="name a file with one a line, or a,b,c")
     images = []
     if golden is not None:
-        from itertools import islice
-
         from eyewright.imaging.sources import iter_images
 
         images = [f.image for f in islice(iter_images(golden), 4)]

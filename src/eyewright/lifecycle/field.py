@@ -14,6 +14,8 @@ __all__ = [
     "serve",
 ]
 
+import secrets
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +26,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from eyewright.core.errors import BundleError, DatasetError, InputError, UsageError
+from eyewright.core.files import write_json
 from eyewright.core.report import Finding
+from eyewright.core.rng import generator
 
 if TYPE_CHECKING:
     from eyewright.bundle.signature import PublicKey
@@ -53,7 +57,7 @@ def serve(
 ) -> None:
     """Put bundles behind HTTP, with a page for people, until SIGTERM; blocks.
 
-    Each of `bundles` is FOLDER or NAME=FOLDER; none means the champion of `home`, with its challenger beside it if
+    Each of `bundles` is FOLDER or NAME=FOLDER; none means the champion of `home`, with its challenger if
     there is one. Predictions are logged in `home` and in the database `log` (SQLite there, or postgresql://…); with
     `home` None nothing is logged. `policy` is added to what the bundles ask for themselves. With `require_signature`,
     the file of a public key, only bundles signed by it are served, now and after every reload.
@@ -123,7 +127,7 @@ def _aliased(
             if found[one.alias].digest != one.digest:
                 raise BundleError(
                     f"the bundle at {one.folder!r} is not the one that became {one.alias}",
-                    fix="restore it, or choose anew",
+                    fix="restore it, or choose again",
                 )
     return found, {} if other is None else {"champion": "challenger"}
 
@@ -169,10 +173,9 @@ def drift(
     validated on.
 
     Raises:
-        InputError: too few of them, or a bundle of before appearance was stored.
+        InputError: too few of them, or a bundle from before appearance was stored.
     """
     from eyewright.bundle import bundle_digest, load_bundle
-    from eyewright.core.rng import generator
     from eyewright.monitoring import Sample, drift_between
 
     loaded = load_bundle(bundle)
@@ -264,8 +267,6 @@ def feedback_add(
         InputError: no such prediction is in the log.
         UsageError: a label that the model does not know, or what else cannot be right.
     """
-    import secrets
-
     from eyewright.tasks.feedback import check_feedback
 
     store = _store(home, log)
@@ -349,11 +350,8 @@ def select(
     model: str | None = None,
     out: "PathLike | None" = None,
 ) -> "list[Row]":
-    """Choose which kept images to label next: where the model is least sure, and no two alike; with `out` they are
-    copied there, beside `tasks.json` for Label Studio."""
-    import shutil
-
-    from eyewright.core.files import write_json
+    """Choose which kept images to label next: where the model is least sure, and no two similar; with `out` they are
+    copied there, next to `tasks.json` for Label Studio."""
     from eyewright.monitoring import choose_next, image_path
 
     place = Path(home)
@@ -445,7 +443,7 @@ def _unseen_of(data: "PathLike", before: str, loaded: Any) -> "tuple[Any, int]":
 def challenge(
     bundle: "PathLike | None", *, home: "PathLike" = DEFAULT_HOME, require_signature: "PathLike | None" = None
 ) -> "Event":
-    """Let a bundle answer beside the champion, where only the log sees it; None ends that.
+    """Let a bundle predict in parallel with the champion, with results only in the log; None ends that.
 
     With `require_signature`, the file of a public key, the bundle must be signed by it.
     """

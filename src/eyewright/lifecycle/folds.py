@@ -4,6 +4,7 @@ __all__ = ["FoldsResult", "cross_validate", "train_folds"]
 
 import csv
 import io
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.core.task import task_of
+from eyewright.data import audit_dataset, fold_datasets
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent, without_copies
 from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import write_recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -68,15 +71,15 @@ def cross_validate(
 ) -> FoldsResult:
     """Train `folds` nets, each without another part of the images, and measure each on the part it has not seen.
 
-    Folds are stratified (boxes and masks by the rarest class that an image holds), and images that are alike or of one
-    group stay in one fold. Within a fold an eighth of the
-    training images chooses the epoch and the temperature, so the part that is measured is touched by nothing. A test
-    part that comes with the data is kept out of all folds. `repeats` cuts the folds anew that many times. `budget` is
-    for all folds together. With `resume` finished folds are kept. With `folds="groups"` every group is left out once
-    (more than 20 are put into 10 folds of whole groups), and `repeats` is not for that.
+    Folds are stratified (boxes and masks by the rarest class that an image holds), and near duplicates and images of
+    one group stay in one fold. Within a fold an eighth of the training images chooses the epoch and the temperature,
+    so the part that is measured is touched by nothing. A test part that comes with the data is kept out of all folds.
+    `repeats` repeats it that many times with new folds. `budget` is for all folds together. With `resume` finished
+    folds are kept. With `folds="groups"` every group is left out once (more than 20 are put into 10 folds of whole
+    groups), and `repeats` is not supported then.
 
     Raises:
-        DatasetError: a class has fewer images that are not alike than folds.
+        DatasetError: a class has fewer distinct images than folds.
         UsageError: fewer than 2 folds, an ensemble of boxes, or an option that is unknown.
     """
     started = time.monotonic()
@@ -87,7 +90,7 @@ def cross_validate(
     if resolved.task != "auto":
         check_model(resolved.model, resolved.task)
     if resume and out is None:
-        raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
+        raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     if isinstance(data, str | Path):
         data = open_readable(data, label_depth=label_depth, task=resolved.task, ignore=ignore, quiet=quiet, say=say)
     check_model(resolved.model, data.task)
@@ -139,8 +142,6 @@ def train_folds(
 
     `parts` are the folds, where they are cut already. The deadline of `plan` is for all of them together.
     """
-    from eyewright.data import fold_datasets
-
     scan = scan_of(dataset, quiet=plan.quiet)
     parts = parts or [
         part
@@ -188,7 +189,6 @@ def _together(
     quiet: bool,
     say: Say,
 ) -> FoldsResult:
-    from eyewright.data import audit_dataset
     from eyewright.evaluation import reporting_of, write_report
     from eyewright.evaluation.novelty import novelty_finding
     from eyewright.metrics import corrected_interval
@@ -303,7 +303,6 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.checkpoints import save_best
     from eyewright.training.looks import LOOKS_FILE
-    from eyewright.training.recipe import write_recipe
     from eyewright.training.run import SPLIT_COLUMNS
 
     first = runs[0]
@@ -352,6 +351,4 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
 
 
 def _read_json(path: Path) -> Any:
-    import json
-
     return json.loads(path.read_text("utf-8"))

@@ -6,8 +6,12 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eyewright.core.errors import DatasetError
 from eyewright.core.rng import generator
+from eyewright.data import fold_datasets
+from eyewright.data.splits import group_samples
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset, Scan
@@ -49,8 +53,6 @@ def group_folds(
     Raises:
         DatasetError: fewer than 3 groups, or a class that lives in one group only.
     """
-    from eyewright.data import fold_datasets
-
     given = {s.split for s in dataset.samples}
     chosen = [i for i, s in enumerate(dataset.samples) if s.split != "test" or given == {"test"}]
     groups = _ids(dataset, scan, group_by)
@@ -79,8 +81,6 @@ def group_folds(
 
 
 def _ids(dataset: "Dataset", scan: "Scan", group_by: str | None) -> list[int]:
-    from eyewright.data.splits import group_samples
-
     return group_samples(dataset, scan, group_by=group_by)
 
 
@@ -109,8 +109,6 @@ def _refuse_lone_classes(dataset: "Dataset", members: dict[int, list[int]]) -> N
 
 def _validation(dataset: "Dataset", rest: list[list[int]], rng: "object") -> set[int]:
     """Choose about an eighth of the images: whole groups if every class stays in training, else single images."""
-    import numpy as np
-
     assert isinstance(rng, np.random.Generator)
     wanted = max(1, round(_VALIDATION * sum(len(own) for own in rest)))
     held = {i: set(dataset.held(i)) for own in rest for i in own}

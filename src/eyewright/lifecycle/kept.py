@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import EyewrightError
+from eyewright.core.errors import EyewrightError, UnreadableImageError
+from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_of
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.targets.mask import MaskFile
+from eyewright.imaging.decode import probe_image, read_image, read_picture
 from eyewright.tasks.corrections import Correction, NotUsableError, labels_in
 
 if TYPE_CHECKING:
@@ -46,13 +50,15 @@ class Unusable:
 NEW_CLASSES = "new_classes"
 """The folder that images with declared classes are written to."""
 
-_NEW_CLASS = f"it declares a new class: merge OUT/{NEW_CLASSES} into the data and train anew (eyewright train)"
+_NEW_CLASS = f"it declares a new class: merge OUT/{NEW_CLASSES} into the data and train again (eyewright train)"
 
 
 @dataclass(frozen=True)
 class Learnable:
-    """Kept images with what is right in them, as a dataset whose every sample is in train; `format` is what it is
-    written in. `declared` are the images that show a class which the model does not know, in a dataset that has it.
+    """Kept images with what is right in them, as a dataset whose samples are all in train.
+
+    `format` is the one it is written in. `declared` are the images that show a class that the model does not know, in
+    a dataset that has it.
     """
 
     dataset: "Dataset"
@@ -82,8 +88,6 @@ def learnable_feedback(
     Raises:
         InputError: the database cannot be used.
     """
-    from eyewright.core.labels import LabelSpace
-    from eyewright.data.dataset import Dataset, Sample
     from eyewright.monitoring import image_path
 
     said = store.feedback()
@@ -149,8 +153,6 @@ class _Kept:
         return tuple(sorted([*self.paths, *self.masks]))
 
     def content(self, name: str) -> bytes:
-        from eyewright.core.errors import UnreadableImageError
-
         if name in self.masks:
             return self.masks[name]
         try:
@@ -159,8 +161,6 @@ class _Kept:
             raise UnreadableImageError(f"cannot read {name!r}: {error.strerror}", fix="check the file") from error
 
     def picture(self, name: str) -> "Image.Image":
-        from eyewright.imaging.decode import read_picture
-
         return read_picture(self.content(name))
 
     def folders(self) -> tuple[str, ...]:
@@ -179,9 +179,6 @@ class _Reader:
         self._loaded: dict[str, Bundle | None] = {bundle_digest(bundle.folder): bundle}
 
     def sample(self, row: "Row", content: Mapping[str, Any], path: Path) -> "Sample":
-        from eyewright.data.dataset import Sample
-        from eyewright.imaging.decode import probe_image
-
         self._check_names(content)
         try:
             size_hw = probe_image(path).size_hw
@@ -202,7 +199,6 @@ class _Reader:
         return Sample(name, target, split="train")
 
     def _keep(self, mask: NDArray[np.uint8], name: str) -> "MaskFile":
-        from eyewright.data.targets.mask import MaskFile
         from eyewright.data.writers.masks import encode_classes
 
         self.tree.masks[name] = encode_classes(mask)
@@ -215,8 +211,6 @@ class _Reader:
 
     def _again(self, row: "Row", path: Path) -> "tuple[Any, NDArray[np.int64]]":
         """Predict a kept image again with the model whose prediction was judged; return the ids of its classes too."""
-        from eyewright.imaging.decode import read_image
-
         model = self._model(row.digest)
         if model is None:
             raise NotUsableError("it is of a model that is not there any more, and does not hold what was right")

@@ -12,9 +12,12 @@ import numpy as np
 
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
+from eyewright.data.splits import group_samples
+from eyewright.data.targets.label import Label
 from eyewright.lifecycle.datasets import Say, scan_of, silent
 from eyewright.lifecycle.folds import train_folds
 from eyewright.lifecycle.opening import need_torch
+from eyewright.training import Recipe
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -29,8 +32,9 @@ def find_mislabels(
 ) -> tuple[Finding, ...]:
     """Train a quick net on each three quarters of the images and doubt the labels that the last quarter's answers deny.
 
-    Every image takes part, whatever its split. The nets see at most 32 pixels a side and few epochs: enough to tell
-    classes apart that differ in more than detail. Where they do not, few findings or wrong ones are to be expected.
+    Every image takes part, whatever its split. The nets see at most 32 pixels a side and few epochs: enough to
+    distinguish classes that differ in more than detail. Where they do not, few findings or wrong ones are to be
+    expected.
 
     Classes with a single image are left out.
 
@@ -38,14 +42,12 @@ def find_mislabels(
         MissingExtraError: torch is not installed.
     """
     need_torch()
-    from eyewright.data.splits import group_samples
     from eyewright.metrics import confident_errors
-    from eyewright.training import Recipe
 
     groups = group_samples(dataset, scan_of(dataset, quiet=quiet))
     different: dict[int, set[int]] = defaultdict(set)
     for group, sample in zip(groups, dataset.samples, strict=True):
-        different[sample.target].add(group)
+        different[sample.marked(Label)].add(group)
     # A class of one image cannot be both learnt and asked about.
     kept = sorted(t for t, own in different.items() if len(own) > 1)
     if len(kept) < 2:
@@ -56,7 +58,11 @@ def find_mislabels(
     whole = replace(
         dataset,
         labels=LabelSpace(tuple(dataset.labels.names[t] for t in kept)),
-        samples=tuple(replace(s, split=None, target=place[s.target]) for s in dataset.samples if s.target in place),
+        samples=tuple(
+            replace(s, split=None, target=Label(place[s.marked(Label)]))
+            for s in dataset.samples
+            if s.marked(Label) in place
+        ),
     )
     folds = min(folds, *(len(different[t]) for t in kept))
     epochs = int(np.clip(_IMAGES // (len(whole) * folds), 3, 40))

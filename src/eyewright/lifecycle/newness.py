@@ -1,10 +1,12 @@
-"""What a measured run is told beside its numbers: how new the images are, and how they differ from validation."""
+"""What is added to the metrics of a measured run: how new the images are, and how they differ from validation."""
 
 __all__ = ["novelty_of", "novelty_of_folds", "novelty_of_rows", "with_findings", "with_validation"]
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.report import Report
@@ -44,8 +46,6 @@ def novelty_of(owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -
 
 def novelty_of_rows(rows: "Iterable[Mapping[str, str]]") -> "Novelty":
     """Return how near images are from their rows of `split.csv`."""
-    import numpy as np
-
     from eyewright.evaluation.novelty import Novelty
     from eyewright.metrics.novelty import Nearness
 
@@ -66,7 +66,7 @@ def novelty_of_folds(parts: "Sequence[Dataset]", runs: "Sequence[Run]", whole: "
 
 
 def with_validation(novelty: "Novelty", owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -> "Novelty":
-    """Return the novelty with the run's validation images measured beside, where `dataset` is of its own test part."""
+    """Return the novelty with the run's validation images also measured, where `dataset` is of its own test part."""
     from eyewright.evaluation.validation import measure_validation
 
     if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):

@@ -15,14 +15,21 @@ __all__ = [
     "run_in",
 ]
 
+import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.durations import parse_duration_s
-from eyewright.core.errors import CheckpointError, MissingExtraError
+from eyewright.core.errors import CheckpointError, EyewrightError, MissingExtraError
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
+from eyewright.data import DATASET_FORMATS
+from eyewright.data.readers.annotated import installed_readers
+from eyewright.imaging import FORMATS
+from eyewright.training import Recipe
+from eyewright.training.recipe import read_recipe
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -46,10 +53,6 @@ def models() -> dict[str, str]:
 
 def formats() -> dict[str, dict[str, str]]:
     """Return what can be read: dataset formats and image formats."""
-    from eyewright.data import DATASET_FORMATS
-    from eyewright.data.readers.annotated import installed_readers
-    from eyewright.imaging import FORMATS
-
     return {
         "datasets": {**DATASET_FORMATS, **{n: r.about for n, r in installed_readers().items()}},
         "images": {k: " ".join(v) for k, v in FORMATS.items()},
@@ -113,8 +116,6 @@ def recipe_of(
     budget: str | float | None = None,
     **options: Any,
 ) -> "Recipe":
-    from eyewright.training import Recipe
-
     named = {k: v for k, v in {**options, "model": model, "epochs": epochs}.items() if v is not None}
     if budget is not None:
         named["budget_s"] = parse_duration_s(budget)
@@ -153,8 +154,6 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 def need_torch() -> None:
-    from importlib.util import find_spec
-
     if find_spec("torch") is None:
         raise MissingExtraError(
             "training, and reading a run, need torch, which is not installed", fix="pip install 'eyewright[train]'"
@@ -163,11 +162,7 @@ def need_torch() -> None:
 
 def run_in(bundle: "Bundle") -> "Run | None":
     """Return a bundle as the run it was exported from, as far as it holds it: weights, recipe, scaling."""
-    import json
-
     from eyewright.catalog import MODELS, build_of
-    from eyewright.core.errors import EyewrightError
-    from eyewright.training.recipe import read_recipe
     from eyewright.training.run import BundledRun
 
     files = bundle.manifest.files

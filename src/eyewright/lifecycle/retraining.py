@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageError
+from eyewright.data import leak_rule
+from eyewright.data.grouped import find_groups
+from eyewright.data.tree import JoinedTree
 from eyewright.lifecycle.datasets import (
     FEEDBACK,
     Say,
@@ -25,6 +28,7 @@ from eyewright.lifecycle.datasets import (
 from eyewright.lifecycle.field import DEFAULT_HOME
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import read_recipe
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -40,9 +44,9 @@ _FIXED = ("imgsz", "steps", "model", "task", "activation")
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came of it.
+    """The result of `retrain`.
 
-    `bundle` and `run` are folders. `new_images` were learnt from beside the data of before; `unused` lists the feedback
+    `bundle` and `run` are folders. `new_images` were added to the earlier data; `unused` lists the feedback
     that was not, by reason. `comparison` is with the champion on test images that neither was trained on; `promoted` is
     the promotion, if there was one. `notes` are sentences for the user.
     """
@@ -73,14 +77,14 @@ def retrain(
     """Train on from a bundle's weights on `data` and the kept images that have feedback; compare; promote if no worse.
 
     Every image of `data` stays in the part that it had for the bundle: the bundle says which (`Bundle.split`). New
-    images go into the training part, but for those that are copies of test or validation images, or in one group with
+    images go into the training part, except those that are copies of test or validation images, or in one group with
     them. The preparation and the scaling are the bundle's. What feedback calls right keeps its label; what it calls
     wrong without saying what is right is left out, and all that is left out is counted in `unused`. `bundle` is the
     champion by default. `options` are the recipe's (budget, epochs, lr, …).
 
     `out` becomes a folder with `feedback`, the new images as a dataset of their own; `run`; and `bundle`. Images with
     classes that feedback declared as new cannot be learnt without another head: they are written to `new_classes`, a
-    dataset in the same layout that has them, to be merged into the data before training anew. `leaks` is as
+    dataset in the same layout that has them, to be merged into the data before training again. `leaks` is as
     for `train`.
 
     Raises:
@@ -90,7 +94,6 @@ def retrain(
         DatasetError: the data is not what the model was trained on.
     """
     from eyewright.bundle import load_bundle
-    from eyewright.data import leak_rule
     from eyewright.lifecycle.field import promote as promote_bundle
     from eyewright.lifecycle.opening import need_torch
     from eyewright.lifecycle.stages import compare, evaluate, export, train_on
@@ -102,7 +105,9 @@ def retrain(
     if bundle is None:
         event = events.current("champion")
         if event is None:
-            raise UsageError("expected a champion to go on from, found none", fix="promote a bundle, or pass --bundle")
+            raise UsageError(
+                "expected a champion to continue from, found none", fix="promote a bundle, or pass --bundle"
+            )
         bundle = event.folder
     parent = load_bundle(bundle)
     need_torch()
@@ -129,7 +134,7 @@ def retrain(
         raise _nothing(left_out)
     for note in notes:
         say(note)
-    say(f"{len(new.prediction_ids)} images with feedback beside {len(old)} of before")
+    say(f"{len(new.prediction_ids)} images with feedback and {len(old)} earlier ones")
     for one in unused:
         say(f"not used: {one.count} because {one.reason}")
     merged = settled(merged, leaks, quiet=quiet)
@@ -181,7 +186,6 @@ def _nothing(left_out: list[Unusable]) -> InputError:
 def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
     """Return the recipe that the bundle was made by, with other options where they do not change what it sees."""
     from eyewright.lifecycle.opening import recipe_of
-    from eyewright.training.recipe import read_recipe
 
     lacking = [f for f in ("model.safetensors", "recipe.toml") if f not in parent.manifest.files]
     if lacking:
@@ -194,7 +198,7 @@ def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
     if fixed:
         raise UsageError(
             f"expected no {fixed[0]} for retraining, which keeps the net and the preparation of the bundle",
-            fix="leave it out, or train anew",
+            fix="leave it out, or train again",
         )
     recipe = read_recipe(parent.folder / "recipe.toml")
     if {k for k in ("budget", "epochs") if options.get(k) is not None}:
@@ -280,9 +284,6 @@ def _without_leaks(
 ) -> "tuple[Dataset, Learnable, list[Unusable]]":
     """Return old and new data as one, without new images that belong to a test or validation image or contradict a copy
     of theirs; what is left of the new ones; and what was left out."""
-    from eyewright.data.grouped import find_groups
-    from eyewright.data.tree import JoinedTree
-
     tree = JoinedTree(old.tree, {FEEDBACK: new.dataset.tree})
     if any(s.id.startswith(FEEDBACK) for s in old.samples):
         raise DatasetError(

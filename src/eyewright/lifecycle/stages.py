@@ -13,16 +13,23 @@ __all__ = [
     "verify",
 ]
 
+import io
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, InputError, LeakError, UsageError
-from eyewright.core.report import Finding, Report
+from eyewright.core.files import write_bytes, write_json
+from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
+from eyewright.data import audit_dataset, leak_rule
+from eyewright.imaging import shrink, write_image
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -91,8 +98,8 @@ def train(
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
     annealed when the time is over, counted from this call. `weights` are those to begin with,
-    of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is learnt from beside
-    the labels (`step` is not for that then). `log` ("tensorboard" or "mlflow") writes every epoch's
+    of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is also learnt from, in
+    addition to the labels (`step` is not supported then). `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them. `leaks` says what becomes of training images that are
     copies of images in a given test or validation part: "drop" (the default) leaves up to 1 % of the training images
     out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down.
@@ -101,8 +108,6 @@ def train(
         DatasetError, LeakError: the data cannot be trained on.
         UsageError: an option that is unknown or out of range.
     """
-    from eyewright.data import leak_rule
-
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
@@ -110,7 +115,7 @@ def train(
     if resolved.task != "auto":
         check_model(resolved.model, resolved.task)
     if resume and out is None:
-        raise UsageError("expected --out with --resume, found none", fix="name the run folder to go on in")
+        raise UsageError("expected --out with --resume, found none", fix="name the run folder to continue in")
     from eyewright.training.distributed import launched_by_torchrun
 
     if out is None and launched_by_torchrun():
@@ -163,7 +168,6 @@ def train_on(
         BudgetError: the deadline is too near.
     """
     from eyewright.catalog import build_of
-    from eyewright.data import audit_dataset
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model
     from eyewright.training.watchers import watch
@@ -304,7 +308,7 @@ def compare(
     quiet: bool = True,
     say: Say = silent,
 ) -> "Comparison":
-    """Tell whether B is better than A on the same images, and whether the difference is more than chance.
+    """Return whether B is better than A on the same images, and whether the difference is significant.
 
     Without `data` the test part of A, else of B, is used, whichever is a run. Images that one of them was trained on
     are refused; with `allow_leaks` they are counted in the result. Groups are found as by `evaluate`.
@@ -385,13 +389,6 @@ def _default_method(predictor: Any, owner: "Run | None") -> str:
 
 
 def _write_explanations(found: "Sequence[Explanation]", out: Path) -> None:
-    import io
-
-    import numpy as np
-
-    from eyewright.core.files import write_bytes, write_json
-    from eyewright.imaging import shrink, write_image
-
     for i, one in enumerate(found):
         stem = f"{i:03d}-{Path(one.source).stem or 'image'}-{one.method}"
         write_image(out / f"{stem}.png", shrink(one.overlay(), 448))
@@ -475,7 +472,7 @@ def predict(model: "Bundle | Run | PathLike", source: Any, *, stream: bool = Fal
 
 
 def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
-    """Return what a report says beside its numbers; `about` is the run's, or a bundle's provenance."""
+    """Return what a report says in addition to its metrics; `about` is the run's, or a bundle's provenance."""
     from eyewright.evaluation.validation import say_validated
 
     grouping = about.get("grouping") or {}
@@ -550,10 +547,6 @@ def title_of(predictor: Any, owner: "Run | None") -> str:
 
 
 def _read_metrics(data: bytes) -> Report:
-    import json
-
-    from eyewright.core.report import Metric
-
     content = json.loads(data)
     metrics = {k: Metric(**v) for k, v in content["metrics"].items()}
     provenance, tables = content.get("provenance", {}), content.get("tables", {})

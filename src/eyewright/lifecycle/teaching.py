@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.labels import LabelSpace
+from eyewright.core.progress import track_progress
 from eyewright.core.task import task_of
+from eyewright.data.dataset import Sample
+from eyewright.data.readers import MaskFile
+from eyewright.data.tree import FolderTree, JoinedTree
+from eyewright.imaging import write_image
+from eyewright.imaging.headers import FORMATS
 from eyewright.lifecycle.datasets import PathLike, Say
 from eyewright.lifecycle.opening import load_model
 
@@ -48,7 +55,6 @@ def teacher_for(teacher: Any, task: str, labels: "LabelSpace", preparation: Any 
 
 def _published(name: str, task: str) -> Any:
     """Return a published model as it is, with the classes it was published with."""
-    from eyewright.core.labels import LabelSpace
     from eyewright.nets.hub import hub_builder
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.learner import learner_of
@@ -71,13 +77,6 @@ def with_unlabelled(
         DatasetError: no image is there.
         UsageError: a task whose objects have outlines.
     """
-    from eyewright.core.progress import track_progress
-    from eyewright.data.dataset import Sample
-    from eyewright.data.readers import MaskFile
-    from eyewright.data.tree import FolderTree, JoinedTree
-    from eyewright.imaging import write_image
-    from eyewright.imaging.headers import FORMATS
-
     task = task_of(dataset.task)
     task.require("unlabelled")
     tree = FolderTree(Path(place))

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
+from eyewright.core.task import task_of
+from eyewright.data import leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import train_on
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -58,7 +61,7 @@ def tune(
     Searched is what the recipe leaves at its default of: learning rate, optimiser, weight decay, label smoothing,
     dropout, augmentation. The first trial is the recipe as it is, so the result validates no worse. Trials that fall
     behind the median of the others are ended early. The study is `study.db` in the folder, an Optuna study in SQLite;
-    with `resume` it goes on up to `trials` in all. `budget` is for all trials together. `leaks` is as for `train`.
+    with `resume` it continues up to `trials` in all. `budget` is for all trials together. `leaks` is as for `train`.
 
     The best validation score is the largest of many, so it is too good: only the test part says how good the run is.
 
@@ -67,8 +70,6 @@ def tune(
         UsageError: another process is at work on the study, or there is one and `resume` is not asked for.
         BudgetError: not one trial could be finished.
     """
-    from eyewright.data import leak_rule
-
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
@@ -77,7 +78,7 @@ def tune(
     if trials < 1:
         raise UsageError(f"expected 1 trial or more, found {trials}", fix="change --tune")
     if resume and out is None:
-        raise UsageError("expected --out with --resume, found none", fix="name the folder to go on in")
+        raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     resolved = recipe_of(recipe, budget=budget, **options)
     given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
@@ -112,8 +113,6 @@ def _one_trial(
     say: Say,
 ) -> None:
     import optuna
-
-    from eyewright.core.task import task_of
 
     metric = task_of(dataset.task).main_metric
     trial = study.ask()
@@ -153,7 +152,6 @@ def _one_trial(
 def _suggest(trial: Any, recipe: "Recipe", *, first: bool) -> "Recipe":
     """Draw what the recipe leaves open; the first trial takes the defaults."""
     from eyewright.training.optimisers import default_lr
-    from eyewright.training.recipe import Recipe
 
     plain = Recipe()
     if first:
@@ -190,7 +188,7 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
     with held_lock(folder / ".study.lock", busy=busy, code="study_in_use"):
         if path.exists() and not resume:
             raise UsageError(
-                f"a study is already in {str(folder)!r}", fix="go on with --resume, or choose another --out"
+                f"a study is already in {str(folder)!r}", fix="continue with --resume, or choose another --out"
             )
         try:
             url = URL.create("sqlite", database=str(path.resolve())).render_as_string()
@@ -233,8 +231,6 @@ def _finished(study: Any) -> int:
 
 
 def _result(study: Any, folder: Path, task: str, say: Say) -> TuneResult:
-    from eyewright.core.task import task_of
-
     metric = task_of(task).main_metric
     rows = [
         {

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError
 from eyewright.core.report import Finding, Report
+from eyewright.core.task import task_of
+from eyewright.data import leak_rule, write_digits
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, export_checked, title_of, train_on
@@ -69,8 +71,6 @@ def run(
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
     """
-    from eyewright.core.task import task_of
-    from eyewright.data import leak_rule
     from eyewright.evaluation import show_metric
 
     started = time.monotonic()
@@ -123,7 +123,7 @@ def _told(findings: Sequence[Finding]) -> list[str]:
 
 
 def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Report, dict[str, Path]]:
-    """Evaluate a run on its test part and write its report, with heatmaps for the surest mistakes."""
+    """Evaluate a run on its test part and write its report, with heatmaps for the mistakes of highest confidence."""
     from eyewright.evaluation import reporting_of, write_report
 
     test = dataset.test
@@ -135,9 +135,8 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
 
 
 def _explanations(owner: "Run", images: "Sequence[NDArray[np.uint8]]", ids: Sequence[str]) -> "Sequence[Explanation]":
-    """Explain the surest prediction of each image by Grad-CAM where that is faithful, else by occlusion, which costs
-    more and fails less."""
-    from eyewright.core.task import task_of
+    """Explain the prediction of highest confidence of each image by Grad-CAM where that is faithful, else by
+    occlusion, which costs more and fails less."""
     from eyewright.explanation import explain_images
 
     if "gradients" not in task_of(owner.task_name).options:
@@ -174,7 +173,6 @@ def quickstart(
         OutputError: `out` cannot be written.
     """
     need_torch()
-    from eyewright.data import write_digits
 
     out = Path(out)
     say(f"writing 1,797 real handwritten digits to {out / 'digits'}")

@@ -11,7 +11,8 @@ from eyewright.metrics.points import OperatingPoint, choose_point, unknown_point
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], true: NDArray[np.integer[Any]]) -> float:
-    """Return the temperature T > 0 for which softmax(logits / T) fits the truth best (Guo et al. 2017, section 4.2).
+    """Return the temperature T > 0 for which softmax(logits / T) fits the ground truth best (Guo et al. 2017, section
+    4.2).
 
     `logits` is (N, C), `true` int (N,). Targets are smoothed as Platt (1999) does, by 1 / (N + 2), so that a net
     which is always right on a small validation set is not made infinitely sure. Answers never change, only scores.

@@ -39,7 +39,7 @@ class PrecisionRecallF1(NamedTuple):
 
 
 def confusion_matrix(true: Labels, predicted: Labels, n_classes: int) -> NDArray[np.int64]:
-    """Count (true, predicted) pairs, int64 (C, C): rows are the truth.
+    """Count (true, predicted) pairs, int64 (C, C): rows are the true classes.
 
     >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
@@ -64,7 +64,7 @@ def margins(confusion: "NDArray[Any] | Margins") -> Margins:
 
 
 def accuracy(confusion: NDArray[Any] | Margins) -> Any:
-    """Return the share of right answers. `confusion` is (..., C, C) or its margins; leading axes are kept.
+    """Return the fraction of right answers. `confusion` is (..., C, C) or its margins; leading axes are kept.
 
     >>> float(accuracy(np.array([[1, 1], [0, 1]])))
     0.6666666666666666
@@ -74,7 +74,7 @@ def accuracy(confusion: NDArray[Any] | Margins) -> Any:
 
 
 def balanced_accuracy(confusion: NDArray[Any] | Margins) -> Any:
-    """Return the mean recall over the classes that occur in the truth. `confusion` is as for `accuracy`."""
+    """Return the mean recall over the classes that occur in the ground truth. `confusion` is as for `accuracy`."""
     m = margins(confusion)
     present = m.truth > 0
     return _ratio(np.where(present, _ratio(m.right, m.truth), 0.0).sum(-1), present.sum(-1))
@@ -84,8 +84,8 @@ def precision_recall_f1(confusion: NDArray[Any] | Margins, *, average: Average |
     """Return precision, recall and F1 per class, (..., C), or averaged, (...).
 
     A class that was never predicted has precision 0, one that never occurs recall 0, as scikit-learn's
-    `zero_division=0`. "macro" is the mean over classes that occur in the truth or the prediction, "weighted" weighs
-    by true counts, "micro" pools all answers (for one label an image all three micro values equal the accuracy).
+    `zero_division=0`. "macro" is the mean over classes that occur in the ground truth or the prediction, "weighted"
+    weighs by true counts, "micro" pools all answers (for one label an image all three micro values equal the accuracy).
     """
     right, truth, answers = margins(confusion)
     if average == "micro":
@@ -141,7 +141,7 @@ def roc_curve(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats, Float
 def roc_auc(true: Labels, scores: Floats) -> float:
     """Return the area under the ROC curve; over several classes the mean of one-against-rest over those present.
 
-    NaN unless at least two classes occur in the truth.
+    NaN unless at least two classes occur in the ground truth.
     """
     return float(_weighted_auc(true, scores, np.ones((1, len(true))))[0])
 

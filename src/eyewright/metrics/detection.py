@@ -152,7 +152,7 @@ def _numbers(m: Matched, weights: NDArray[np.float64], *, full: bool) -> dict[st
 
 
 def _recall(m: Matched, weights: NDArray[np.float64], *, most: int, area: int = 0) -> NDArray[np.float64]:
-    """Return the mean over classes and overlaps of the share of objects found with `most` answers an image."""
+    """Return the mean over classes and overlaps of the fraction of objects found with `most` answers an image."""
     rows = []
     for c in m.classes:
         total = weights @ c.truths[area]
@@ -238,8 +238,8 @@ def detection_errors(
     points: Sequence[float] | None = None,
     overlaps: Sequence[NDArray[np.float64]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Tell errors apart and say what each kind costs (Bolya et al. 2020, "TIDE"): its number, and how much AP50 would
-    rise if that kind alone were mended.
+    """Classify errors and say what each kind costs (Bolya et al. 2020, "TIDE"): its number, and how much AP50 would
+    rise if only that kind were fixed.
 
     "class": in place, of the wrong class; "localisation": of the right class, badly placed (IoU 0.1-0.5); "both":
     wrong in both; "duplicate": of an object that a surer answer took; "background": of nothing; "missed": true objects
@@ -316,7 +316,7 @@ def _mended(
     partners: NDArray[np.int64],
     kind: str,
 ) -> tuple[Detected, Detected, NDArray[np.float64]]:
-    """Return the answers as they were without one kind of error: put right where that is possible, else left out."""
+    """Return the answers as they were without one kind of error: corrected where that is possible, else left out."""
     if kind not in ("class", "localisation"):
         return _subset(ours, ~wrong), theirs, overlap[~wrong]
     labels, near = ours.labels.copy(), overlap.copy()

@@ -16,7 +16,7 @@ from eyewright.core.errors import UsageError
 from eyewright.core.extras import import_extra
 
 VISUALLY_LOSSLESS = 90.0
-"""SSIMULACRA 2 from which on a difference is not seen side by side at normal distance, by its authors' scale."""
+"""SSIMULACRA 2 above which a difference is not seen side by side at normal distance, by its authors' scale."""
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -122,9 +122,9 @@ def mask_metrics(
 
     Pixels of all images are summed before anything is divided. `miou`, `dice` and `boundary_f` are means over the
     foreground classes that occur; `miou_all` counts the background too; `foreground_iou` takes all foreground for one
-    class: what is marked against what is not. `found` is the share of (image, class) pairs whose IoU in that image
-    passes 0.1, `found_any` that of images whatever the class, `false_alarms` the share of images without any
-    foreground in which some was found. The second value has a row a class.
+    class: what is marked against what is not. `found` is the fraction of (image, class) pairs whose IoU in that image
+    passes 0.1, `found_any` that of images whatever the class, `false_alarms` the fraction of images without any
+    foreground in which some was found. The second value has one row per class.
     """
     n, c, _ = confusions.shape
     fore = np.array(list(foreground), np.int64)
@@ -195,7 +195,7 @@ def mask_metrics(
 
 
 def _defects(confusions: NDArray[np.int64], fore: NDArray[np.int64], clusters: Clusters | None) -> dict[str, Metric]:
-    """Return the share of (image, foreground class) pairs that were found, and of clean images with a false alarm."""
+    """Return the fraction of (image, foreground class) pairs that were found, and of clean images with false alarms."""
     right = np.einsum("nii->ni", confusions)
     truth, found = confusions.sum(2), confusions.sum(1)
     there = truth[:, fore] > 0

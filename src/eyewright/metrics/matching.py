@@ -74,7 +74,7 @@ class Detected:
     """The objects of one image, true or found: `boxes` float64 (n, 4) x0 y0 x1 y1, `labels` int64 (n,).
 
     `scores` float64 (n,) of found ones; `crowd` bool (n,) of true ones, ignore regions; `masks`, one an object, where
-    masks and not boxes are compared; `areas` float64 (n,), of the boxes or masks unless the truth states others.
+    masks and not boxes are compared; `areas` float64 (n,), of the boxes or masks unless the ground truth states others.
     """
 
     boxes: NDArray[np.float64]
@@ -99,7 +99,8 @@ class Detected:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """One class's answers in all images, the surest first: `scores` (D,), `images` (D,), `ranks` (D,) within the image.
+    """One class's answers in all images, sorted by confidence: `scores` (D,), `images` (D,), `ranks` (D,) within the
+    image.
 
     `right` and `ignored` are bool (A, T, D) for A areas and T overlaps; `truths` is int64 (A, N), the objects to be
     found in each image.
@@ -128,7 +129,7 @@ def box_overlaps(
 ) -> NDArray[np.float64]:
     """Return the intersection over union of every box of `a` (n, 4) with every one of `b` (m, 4), float64 (n, m).
 
-    With a crowd it is the share of `a` that lies in it.
+    With a crowd it is the fraction of `a` that lies in it.
 
     >>> box_overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1], [5, 5, 6, 6]])).tolist()
     [[0.5, 0.0]]
@@ -148,7 +149,7 @@ def mask_overlaps(
 ) -> NDArray[np.float64]:
     """Return the intersection over union of every mask of `a` (n) with every one of `b` (m), float64 (n, m).
 
-    With a crowd it is the share of `a` that lies in it.
+    With a crowd it is the fraction of `a` that lies in it.
 
     >>> square = MaskCrop(0, 0, np.ones((2, 2), bool))
     >>> mask_overlaps([square], [MaskCrop(1, 0, np.ones((2, 2), bool))]).round(3).tolist()
@@ -235,7 +236,7 @@ def _match_one(
     limits: NDArray[np.float64],
     thresholds: NDArray[np.float64],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Match the answers of one image and class, the surest first; give right and ignored, bool (A, T, D)."""
+    """Match the answers of one image and class, sorted by confidence; give right and ignored, bool (A, T, D)."""
     n, m = overlap.shape
     shape = (len(limits), len(thresholds))
     least = np.minimum(thresholds, 1 - 1e-10)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 def confident_errors(
     true: NDArray[np.integer[Any]], probabilities: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the samples whose label is doubtful, the most doubtful first, and the class each seems to be.
+    """Return the samples whose label is probably wrong, the most probable first, and the class each seems to be.
 
     `probabilities`, (N, C), must come from models that have not seen the sample. A sample counts as class j when its
     probability of j reaches the mean probability that samples labelled j have of it, and j is the largest such; it is
-    doubtful when that is not its label, the off-diagonal of the confident joint (Northcutt et al. 2021, "Confident
-    learning", equation 1). The order is by the probability of that class less the label's own.
+    probably wrong when that is not its label, the off-diagonal of the confident joint (Northcutt et al. 2021,
+    "Confident learning", equation 1). The order is by the probability of that class less the label's own.
 
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.95, 0.05]])
     >>> samples, seems = confident_errors(np.array([0, 0, 1, 1, 1]), p)

@@ -36,7 +36,7 @@ class Nearness:
         """Which pictures have a near copy or sibling among the known ones, bool (N,).
 
         In a cloud of unrelated pictures the tenth nearest is hardly farther than the nearest, in many dimensions; a
-        copy, a frame beside, or the same object stands out. It needs no threshold in units of distance.
+        copy, a neighbouring frame, or the same object stands out. It needs no threshold in units of distance.
         """
         with np.errstate(invalid="ignore"):
             found: NDArray[np.bool_] = self.ratio < SIBLING_RATIO

@@ -1,4 +1,4 @@
-"""Operating points: from which score on an answer is accepted, and how certain that score itself is."""
+"""Operating points: the score above which a prediction is accepted, and how certain that score itself is."""
 
 __all__ = ["PSEUDO_GROUPS", "OperatingPoint", "best_threshold", "choose_point", "group_numbers", "unknown_point"]
 
@@ -81,9 +81,9 @@ def choose_point(
     The threshold of largest F1 on a few images is noisy, and errs upwards at a higher cost: what is not shown is lost.
     So the threshold is found on 200 bootstrap resamples of whole groups; the point is their mean less half their
     standard deviation (the standard error of the threshold), averaged with a prior point that weighs as one more group
-    beside those that hold the class. The prior is half the largest F1, the best threshold where scores are calibrated
-    (Lipton, Elkan & Narayanaswamy 2014). The point is never higher than the threshold of largest F1, and approaches it
-    with many groups. Measured in `benchmarks/operating_points.py`.
+    in addition to those that hold the class. The prior is half the largest F1, the best threshold where scores are
+    calibrated (Lipton, Elkan & Narayanaswamy 2014). The point is never higher than the threshold of largest F1, and
+    approaches it with many groups. Measured in `benchmarks/operating_points.py`.
 
     Args:
         scores: of the answers, (D,), in any order.

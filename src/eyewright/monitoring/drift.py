@@ -21,7 +21,7 @@ _SOURCE = ("height", "width")
 class Sample:
     """Images as numbers: `looks` float32 (n, LOOK) of `imaging.appearance`, `answers` float32 (n, C): probabilities of
     a classifier, shares of the pixels of a segmenter, or objects a class. `task` is the name of the task;
-    without it only the looks are tested."""
+    without it only the image statistics are tested."""
 
     looks: NDArray[np.float32]
     answers: NDArray[np.float32]
@@ -35,7 +35,7 @@ class Sample:
 
     @classmethod
     def of_reference(cls, reference: Mapping[str, NDArray[Any]], task: str) -> "Sample | None":
-        """Return what a bundle's reference.npz says; None where it is of before appearance was stored."""
+        """Return what a bundle's reference.npz says; None where it is from before appearance was stored."""
         looks = reference.get("appearance")
         answers = reference.get(task_of(task).reference)
         if looks is None or answers is None or len(looks) != len(answers) or len(looks) < 20:
@@ -111,7 +111,7 @@ def drift_between(reference: Sample, window: Sample, *, rng: np.random.Generator
 
 
 def _together(names: Sequence[str], statistics: NDArray[np.float64], n: int, m: int) -> Drift:
-    """Return each test's p, those adjusted for one another, and one for all; row 0 of the permutations is the truth."""
+    """Return each test's p, those adjusted together, and one for all; row 0 of the permutations is the original."""
     total = statistics.shape[1]
     ps = np.empty_like(statistics)
     for k, row in enumerate(statistics):
@@ -171,7 +171,7 @@ def _mmd(points: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.flo
 
 
 def _chi_square(given: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return how far the window's labels are from its share of all labels, for each row of labels, (B,)."""
+    """Return how far the window's labels are from its fraction of all labels, for each row of labels, (B,)."""
     kept = given[:, given.sum(0) > 0]
     n = float(mine[0].sum())
     expected = kept.sum(0) * n / len(given)
@@ -186,7 +186,7 @@ class ChangeDetector:
     Every test's p becomes evidence, the mixture of all bets k p^(k-1) (Vovk & Wang 2021), whose mean is at most 1 as
     long as nothing has changed; the evidence is summed up as Shiryaev and Roberts do, R = (1 + R) e, and an alarm is
     raised when R reaches `run_length`. Without a change that takes at least so many tests on average (Shin, Ramdas &
-    Rinaldo 2024, "E-detectors"); a lasting change is told within a few. After an alarm it begins anew.
+    Rinaldo 2024, "E-detectors"); a lasting change is told within a few. After an alarm it starts again.
 
     >>> detector = ChangeDetector(200)
     >>> [detector.alarm(p) for p in (0.5, 0.0005, 0.0005)]

@@ -110,7 +110,7 @@ class History:
         return None
 
     def before(self) -> tuple[Event, Event]:
-        """Return the events by which the champion is what it is, and was what it was before.
+        """Return the events that made the champion and the one before it.
 
         Raises:
             UsageError: there was none before.

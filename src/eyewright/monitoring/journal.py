@@ -78,7 +78,7 @@ class Journal:
             self._old = [p for p in self._old if p not in segments]
 
     def left(self) -> Iterator[bytes]:
-        """Return the whole entries of the segments of before; one that was cut off was never acknowledged."""
+        """Return the whole entries of the earlier segments; one that was cut off was never acknowledged."""
         for path in list(self._old):
             data, at = path.read_bytes(), 0
             while at + _HEAD.size <= len(data):

@@ -44,7 +44,7 @@ _PERMUTATIONS = 499
 class RecorderSettings:
     """What is kept, and when drift is looked for.
 
-    `keep_images` is the share of images that are kept, by the SHA-256 of what is kept and without metadata, up to
+    `keep_images` is the fraction of images that are kept, by the SHA-256 of what is kept and without metadata, up to
     `image_bytes` in all. Predictions are kept `days` long and at most `rows` of them; those with feedback stay.
     Of feedback the newest `feedback_rows` pieces are kept, up to `feedback_bytes` in all, and at most 16 on one
     prediction. Drift is tested on each `window` predictions of a model, at most every `every_s`; without drift alarms
@@ -137,7 +137,7 @@ class Recorder:
 
     @property
     def keep_share(self) -> float:
-        """The share of images that are kept."""
+        """The fraction of images that are kept."""
         return self.settings.keep_images
 
     def note(self, entry: Noted) -> None:
@@ -185,7 +185,7 @@ class Recorder:
         return True
 
     def image_kept(self, prediction_id: str) -> bool:
-        """Tell whether the image of a prediction is kept; where the database is away, that it is not."""
+        """Return whether the image of a prediction is kept; where the database is away, that it is not."""
         try:
             said = self._known(prediction_id)
         except InputError:
@@ -254,7 +254,7 @@ class Recorder:
                 self._say(str(error))
             except Exception as fault:  # noqa: BLE001 - whatever it is, the next entries must be written
                 wait = min(5.0, wait * 2)
-                self._say(f"a fault of ours in the monitor: {type(fault).__name__}: {fault}")
+                self._say(f"a bug in the monitor of Eyewright: {type(fault).__name__}: {fault}")
 
     def flush(self) -> bool:
         """Write what waits to the database; tell whether it is there."""
@@ -353,7 +353,7 @@ class Recorder:
             self._tested[model] = (now, rows[-1].time)
 
     def _restore(self, model: str) -> None:
-        """Go on where the tests of before ended."""
+        """Continue where the earlier tests ended."""
         detector, since = ChangeDetector(self.settings.run_length), 0.0
         for window in self._store.windows(model=model, n=100_000):
             detector.alarm(float(window["p"]))

@@ -171,7 +171,7 @@ class Store:
             cursor.execute(text, (id, time, model, digest, json.dumps(dict(content))))
 
     def knows(self, prediction_id: str) -> bool:
-        """Tell whether a prediction is in the log."""
+        """Return whether a prediction is in the log."""
         with self._transaction() as cursor:
             cursor.execute(f"SELECT 1 FROM predictions WHERE id = {self._mark}", (prediction_id,))  # noqa: S608
             return cursor.fetchone() is not None

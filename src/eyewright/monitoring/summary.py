@@ -102,7 +102,7 @@ def _there(row: Mapping[str, Any]) -> bool:
 
 
 def is_right(row: Row, content: Mapping[str, Any]) -> bool | None:
-    """Tell whether feedback says that the answer was right; None where it does not say."""
+    """Return whether feedback says that the answer was right; None where it does not say."""
     if isinstance(content.get("correct"), bool):
         return bool(content["correct"])
     if isinstance(content.get("label"), str):

@@ -55,7 +55,7 @@ def depthwise(
 
 
 class Trunk(nn.Module):
-    """What detectors and segmenters stand on: a whitened stem that sees 8x8 pixels, and a stage of convolutions for
+    """The backbone of detectors and segmenters: a whitened stem that sees 8x8 pixels, and a stage of convolutions for
     each of `widths`, which halves the map. Gives the stem's map, at a quarter of the size, and every stage's."""
 
     def __init__(

@@ -191,7 +191,7 @@ class HubBuilder:
 
     @property
     def has_size(self) -> bool:
-        """Tell whether its preprocessing makes all images one size."""
+        """Return whether its preprocessing makes all images one size."""
         return self._preprocessing.preparation is not None
 
     def usual_edges(self, size_hw: tuple[int, int]) -> tuple[int, int]:
@@ -236,7 +236,7 @@ class HubBuilder:
 def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
     """Return the builder for `hf:FOLDER` or `hf:OWNER/MODEL`; an id is looked up in the local cache, then fetched.
 
-    Nothing but safetensors and JSON is fetched, and no code of the checkpoint is run.
+    Only safetensors and JSON are fetched, and no code of the checkpoint is run.
 
     Raises:
         MissingExtraError: transformers is not installed.

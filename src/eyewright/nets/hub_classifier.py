@@ -54,7 +54,7 @@ class HubBody(nn.Module):
 
 
 def head_of(model: Any) -> list[str]:
-    """Return the parts of a transformers model that answer in classes: what stands beside its base model."""
+    """Return the parts of a transformers model that answer in classes: what it has in addition to its base model."""
     parts = {name.split(".")[0] for name, _ in model.named_parameters()}
     base = model.base_model_prefix
     if base in parts:

@@ -24,7 +24,7 @@ class HubQueries(NamedTuple):
 
 
 class HubMasks(nn.Module):
-    """A transformers net of mask queries (Cheng et al. 2022, "Mask2Former", and its kin) as a body.
+    """A transformers net of mask queries (Cheng et al. 2022, "Mask2Former", and related models) as a body.
 
     Normalised float (N, C, H, W) in; for `instances` `HubQueries` out, which find each object once. Else logits
     (N, classes, H, W): what the queries' classes and masks say of a pixel together, as the paper's section 3.1 does.

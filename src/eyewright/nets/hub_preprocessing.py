@@ -88,7 +88,7 @@ def side_of(size: Any, *names: str) -> int:
 
 
 def _same_scaling(processor: Any, scaling: Mapping[str, list[float]], *, bgr: bool) -> bool:
-    """Tell whether pixels are scaled as the processor scales them, where it is told to keep an image's size."""
+    """Return whether pixels are scaled as the processor scales them, where it is told to keep an image's size."""
     image = generator(0, "hub", "scaling").integers(0, 256, (64, 96, 3), dtype=np.uint8)
     mean, std = (np.array(scaling[k], np.float64)[:, None, None] for k in ("mean", "std"))
     try:
@@ -101,7 +101,7 @@ def _same_scaling(processor: Any, scaling: Mapping[str, list[float]], *, bgr: bo
 
 
 def _same(processor: Any, preparation: Preparation, scaling: Mapping[str, list[float]], *, bgr: bool) -> bool:
-    """Tell whether a preparation gives what the processor gives, on noise of awkward shapes."""
+    """Return whether a preparation gives what the processor gives, on noise of unusual shapes."""
     rng = generator(0, "hub", "preparation")
     mean, std = (np.array(scaling[k], np.float64)[:, None, None] for k in ("mean", "std"))
     for shape in ((301, 203, 3), (97, 410, 3), (30, 20, 3)):

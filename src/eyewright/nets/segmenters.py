@@ -31,7 +31,7 @@ class OutlineNet(nn.Module):
     """An encoder and a decoder with a way across at every size (Ronneberger et al. 2015, "U-Net"), made light.
 
     No layer works at full resolution, and no detail is lost: at the door 4x4 pixels are folded into the channels of
-    one place, beside a whitened stem that sees 8x8; at the end every place answers for its 4x4 pixels, each with
+    one place, next to a whitened stem that sees 8x8; at the end every place answers for its 4x4 pixels, each with
     classes of its own (Shi et al. 2016, sub-pixel convolution). Cracks a pixel wide are seen and drawn so.
     """
 

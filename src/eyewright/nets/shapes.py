@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def take_shapes(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give every layer of `net` the shape that its weights have, so that the state dict of a pruned net fits.
+    """Set every layer of `net` to the shape that its weights have, so that the state dict of a pruned net fits.
 
     Layers whose shapes agree already stay as they are. Only numbers of channels and features may differ.
 

@@ -1,4 +1,4 @@
-"""Work on many pictures at once: process, compress, segment, and say what came of each."""
+"""Work on many pictures at once: process, compress, segment, and report the result of each."""
 
 from eyewright.processing.batch import Processed, process_source
 from eyewright.processing.compression import Encoded, Target, encode_files

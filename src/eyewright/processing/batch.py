@@ -79,10 +79,10 @@ def process_source(
     """Apply steps to every image of a source and write the results to a folder.
 
     A folder's structure is kept. Files go out in the format they came in, or in `to` (a format's name); a format that
-    is read and not written goes to PNG. `resume` goes on where a batch with the same steps was interrupted; a file that
-    cannot be done is a finding, and the others go on. `draft` lets JPEGs be read at reduced size where the first step
-    makes them smaller still. `preview` adds a sheet of the first files before and after. Videos, cameras and streams
-    give numbered frames, and so do documents and animations with `pages`.
+    is read and not written goes to PNG. `resume` continues where a batch with the same steps was interrupted; a file
+    that cannot be done is a finding, and the others continue. `draft` lets JPEGs be read at reduced size where the
+    first step makes them smaller still. `preview` adds a sheet of the first files before and after. Videos, cameras
+    and streams give numbered frames, and so do documents and animations with `pages`.
 
     Raises:
         UsageError: steps that are not known, an output inside the input, two inputs for one output, outputs that
@@ -188,7 +188,7 @@ def _same_format(path: Path) -> str:
 
 
 def _claim(folder: Path, options: dict[str, Any], *, overwrite: bool, resume: bool, planned: Iterable[Path]) -> None:
-    """Take the output folder: note what is done there, and refuse to mix two batches or to replace unasked."""
+    """Take the output folder: note what is done there; refuse to mix two batches, or to replace without --overwrite."""
     journal = folder / _JOURNAL
     with checked_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def _claim(folder: Path, options: dict[str, Any], *, overwrite: bool, resume: bo
     if resume and isinstance(earlier, dict) and earlier != json.loads(json.dumps(options)):
         changed = sorted(k for k in options if earlier.get(k) != options[k])
         raise UsageError(
-            f"{str(folder)!r} was begun with other options ({', '.join(changed)})",
+            f"{str(folder)!r} was started with other options ({', '.join(changed)})",
             fix="use the same, or another --out",
             code="other_batch",
         )
@@ -208,7 +208,7 @@ def _claim(folder: Path, options: dict[str, Any], *, overwrite: bool, resume: bo
         if existing is not None:
             raise UsageError(
                 f"{str(existing)!r} exists",
-                fix="pass --resume to go on, --overwrite to replace, or another --out",
+                fix="pass --resume to continue, --overwrite to replace, or another --out",
                 code="exists",
             )
         if not planned and any(folder.iterdir()):

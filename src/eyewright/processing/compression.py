@@ -52,7 +52,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Codec:
-    """A format as the search sees it: qualities from worst to best, and variants that are tried beside one another."""
+    """A format as the search sees it: qualities from worst to best, and variants that are compared with each other."""
 
     format: str
     qualities: tuple[float, ...]
@@ -113,7 +113,7 @@ class Encoded:
 
     @property
     def saved(self) -> float:
-        """The share of bytes saved; negative where the file grew."""
+        """The fraction of bytes saved; negative where the file grew."""
         return 1 - self.bytes_out / self.bytes_in if self.bytes_in else 0.0
 
 

@@ -21,7 +21,7 @@ _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 
 def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], NDArray[Any] | None]:
-    """Process one file and write the result beside no metadata; give its size and the bytes in and out.
+    """Process one file and write the result without metadata; return its size and the bytes in and out.
 
     The request holds `path`, `out`, `format`, `steps` (JSON), `quality`, `seed`, `draft` and `limits`.
     """

@@ -1,4 +1,4 @@
-"""Segment a picture and write what came of it: label map, overlay, table, COCO, scores."""
+"""Segment a picture and write the result: label map, overlay, table, COCO, scores."""
 
 __all__ = ["Segmented", "segment_file"]
 
@@ -33,7 +33,8 @@ _COCO_REGIONS = 5000
 
 @dataclass(frozen=True)
 class Segmented:
-    """A segmented picture: label map int32 (H, W), its regions, scores against a truth if one was given, the files.
+    """A segmented picture: label map int32 (H, W), its regions, scores against a ground truth if one was given, the
+    files.
 
     `dark` says which side of the cut was labelled: dark things on a bright ground, or bright things on a dark one; None
     for methods that have no such sides.
@@ -67,7 +68,7 @@ def segment_file(
     Raises:
         UsageError: an unknown method or parameter, outputs that exist, steps that change the size, more than 65,535
             regions to write.
-        InputError: an image that cannot be read, a truth of another size.
+        InputError: an image that cannot be read, a ground truth of another size.
     """
     path = Path(source)
     with name_unreadable(str(path)):

@@ -23,6 +23,7 @@ from eyewright.evaluation.charts import Series, line_chart
 from eyewright.imaging.decode import read_encoded, read_image
 from eyewright.imaging.encode import data_uri, encode_image
 from eyewright.imaging.sources import list_sources
+from eyewright.imaging.steps import process
 from eyewright.metrics.fidelity import ms_ssim, psnr, ssim, ssimulacra2
 from eyewright.processing.compression import CODECS, available_codecs
 
@@ -177,7 +178,6 @@ def _curve(rows: Sequence[Mapping[str, float]], measure: str) -> list[tuple[floa
 def _at_most(image: NDArray[Any], side: int) -> NDArray[Any]:
     if max(image.shape[:2]) <= side:
         return image
-    from eyewright.imaging.steps import process
 
     return process(image, f"resize:{side},filter=lanczos")
 

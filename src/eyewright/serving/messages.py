@@ -27,18 +27,18 @@ class ModelPlace(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Job(msgspec.Struct, array_like=True, frozen=True):
-    """One image to answer: encoded, or with `tensor` already prepared.
+    """One image to answer, encoded; or with `tensors` prepared arrays, by the name of the input.
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
-    "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form), "picture" (the image as it is
-    kept).
+    "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form, alone), "picture" (the image as it
+    is kept).
     """
 
     id: int
     data: bytes
     until: float
     wants: tuple[str, ...]
-    tensor: Array | None = None
+    tensors: dict[str, Array] | None = None
     conf: float | None = None
     iou: float | None = None
     top: int | None = None

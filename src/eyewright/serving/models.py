@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from eyewright.bundle.inputs import only_image
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.policy import check_policy
 from eyewright.bundle.signature import PublicKey
@@ -36,11 +37,6 @@ class Model:
     def task(self) -> str:
         return self.manifest.task
 
-    @property
-    def input(self) -> str:
-        """The name of the prepared pixels among V2's tensors, whatever the ONNX file calls them."""
-        return "image"
-
     @cached_property
     def description(self) -> dict[str, Any]:
         """What a client may know of the model."""
@@ -52,8 +48,11 @@ class Model:
             "task": m.task,
             "digest": self.digest,
             "labels": list(m.labels.names),
-            "size_hw": list(m.preparation.size_hw),
-            "channels": m.preparation.channels,
+            **self._image,
+            "inputs": {
+                name: {"kind": one.kind, "dtype": one.dtype, "shape": list(one.shape), "words": one.words}
+                for name, one in m.inputs.items()
+            },
             "metrics": m.metrics,
             "calibration": m.calibration.get("method"),
             "thresholds": {k: v.get("threshold") for k, v in points.items()},
@@ -63,6 +62,14 @@ class Model:
             "exported": m.provenance.get("exported"),
             "pages": [k for k, (file, _) in _SHOWN.items() if file in m.files],
         }
+
+    @property
+    def _image(self) -> dict[str, Any]:
+        """The size of the image of a model that takes nothing else."""
+        m = self.manifest
+        if not only_image(m.inputs):
+            return {}
+        return {"size_hw": list(m.preparation.size_hw), "channels": m.preparation.channels}
 
     def page(self, kind: str) -> tuple[bytes, str] | None:
         """Return the model's report or card with its media type, None where there is none."""

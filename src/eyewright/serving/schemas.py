@@ -159,11 +159,12 @@ _SHAPE = {
 
 
 class InferInput(Struct):
-    """The input tensor: prepared pixels as UINT8 [N, H, W, C], or image files as BYTES [N]."""
+    """An input tensor as it is prepared (GET /v2/models/{name} names them); of a model that takes one image, "image" as
+    UINT8 [N, H, W, C], or image files as BYTES [N]."""
 
-    name: Annotated[Raw, Meta(extra_json_schema={"const": "image"})]
+    name: Annotated[Raw, Meta(extra_json_schema={"type": "string", "examples": ["image"]})]
     shape: Annotated[Raw, Meta(extra_json_schema=_SHAPE)]
-    datatype: Annotated[Raw, Meta(extra_json_schema={"enum": ["UINT8", "BYTES"]})]
+    datatype: Annotated[Raw, Meta(extra_json_schema={"enum": ["UINT8", "BYTES", "INT32", "INT64", "FP32"]})]
     parameters: Annotated[Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
     data: Annotated[Raw, Meta(extra_json_schema={"type": "array"})] | UnsetType = UNSET
 
@@ -182,7 +183,7 @@ _OUTPUTS: dict[str, Any] = {
 class InferCall(Struct):
     """A request of Open Inference V2."""
 
-    inputs: Annotated[Raw, Meta(extra_json_schema=_list_of("InferInput", minItems=1, maxItems=1))]
+    inputs: Annotated[Raw, Meta(extra_json_schema=_list_of("InferInput", maxItems=64))]
     outputs: Annotated[Raw, Meta(extra_json_schema=_OUTPUTS)] | UnsetType = UNSET
     parameters: Annotated[Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
     id: Annotated[Raw, Meta(extra_json_schema={"type": "string", "maxLength": 200})] | UnsetType = UNSET
@@ -278,17 +279,27 @@ class Prediction(Struct):
     ) = UNSET
 
 
+class InputShown(Struct):
+    """An input of a model: what sort it is, and the type and shape of one prepared example."""
+
+    kind: str
+    dtype: str
+    shape: list[int]
+    words: str
+
+
 class ModelShown(Struct):
-    """What a client may know of a model."""
+    """What a client may know of a model; `size_hw` and `channels` are of one that takes one image."""
 
     name: str
     title: str
     task: str
     digest: str
     labels: list[str]
-    size_hw: list[int]
-    channels: int
+    inputs: dict[str, InputShown]
     pages: list[str]
+    size_hw: list[int] | UnsetType = UNSET
+    channels: int | UnsetType = UNSET
 
 
 class ModelList(Struct):

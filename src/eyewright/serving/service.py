@@ -158,14 +158,14 @@ class Service:
             task.add_done_callback(self._shadows.discard)
         return told
 
-    async def predict_tensor(self, model: Model, tensor: Array) -> Answer:
-        """Return the raw arrays for prepared pixels.
+    async def predict_tensors(self, model: Model, tensors: dict[str, Array]) -> Answer:
+        """Return the raw arrays for prepared arrays by input name.
 
         Raises:
             EyewrightError: as `predict`.
         """
         started = time.monotonic()
-        job = Job(next(self._numbers), b"", started + self.settings.deadline_s, ("raw",), tensor)
+        job = Job(next(self._numbers), b"", started + self.settings.deadline_s, ("raw",), tensors)
         answer = _whole(await self.crew.ask(model.name, job))
         for heard in self.served:
             heard(model.name, time.monotonic() - started)

@@ -13,7 +13,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,8 +24,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
+from eyewright.bundle.inputs import only_image
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
+from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.task import task_of
 from eyewright.imaging.appearance import appearance, covered
@@ -129,7 +131,8 @@ class _Served:
         # A worker that starts later must not open another bundle than the one whose signature and policy were checked.
         self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads, digest=place.digest)
         self.limits = Limits(**orders.limits)
-        self.scaled = orders.scaled_decode and not self.bundle.preparation.steps
+        images = only_image(self.bundle.inputs)
+        self.scaled = orders.scaled_decode and images and not self.bundle.preparation.steps
         reference = self.bundle.reference
         self.familiarity, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
         self.nonconformity = reference.get("nonconformity")
@@ -138,7 +141,7 @@ class _Served:
         """Answer jobs together; each fails for itself."""
         started = time.monotonic()
         answers: list[Answer] = []
-        taken: list[tuple[Job, NDArray[np.uint8], list[Placement], bytes]] = []
+        taken: list[tuple[Job, Mapping[str, NDArray[Any]], list[Placement], bytes]] = []
         for job in jobs:
             try:
                 if started > job.until:
@@ -157,10 +160,10 @@ class _Served:
             return answers
         ready = time.monotonic()
         until = max(job.until for job, *_ in taken)
-        pixels = np.concatenate([p for _, p, *_ in taken])
+        given = {name: np.concatenate([own[name] for _, own, *_ in taken]) for name in self.bundle.inputs}
         try:
             with watch.over(until) as options:
-                raw = self.bundle.raw(pixels, run_options=options)
+                raw = self.bundle.raw(given, run_options=options)
         except EyewrightError as error:
             return answers + [_failed(job, error) for job, *_ in taken]
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises types of its own
@@ -169,8 +172,9 @@ class _Served:
         waited = (ready - started) * 1000 / len(jobs)
         at = 0
         for job, own, placements, picture in taken:
-            rows = {name: array[at : at + len(own)] for name, array in raw.items()}
-            at += len(own)
+            # A model without inputs gives every job all of its rows.
+            rows = slice_rows(raw, at, at + count_rows(own)) if own else raw
+            at += count_rows(own)
             try:
                 told = self._told(job, own, placements, rows, watch, (round(waited, 2), round(spent, 2)))
                 answers.append(msgspec.structs.replace(told, picture=picture) if picture else told)
@@ -180,18 +184,17 @@ class _Served:
                 answers.append(_failed(job, LimitError("the answer needs more memory than allowed", fix="shrink it")))
         return answers
 
-    def _prepared(self, job: Job) -> tuple[NDArray[np.uint8], list[Placement], bytes]:
-        """Return prepared pixels, uint8 (n, h, w, C), where each image lies in them, and if asked the image to keep."""
+    def _prepared(self, job: Job) -> tuple[Mapping[str, NDArray[Any]], list[Placement], bytes]:
+        """Return prepared arrays by input name, where the image lies in its pixels, and if asked the image to keep."""
+        if job.tensors is not None:
+            arrays = {n: np.frombuffer(t.data, np.dtype(t.dtype)).reshape(t.shape) for n, t in job.tensors.items()}
+            return name_inputs(self.bundle.inputs, arrays), [], b""
         preparation = self.bundle.preparation
-        if job.tensor is not None:
-            shape = job.tensor.shape
-            pixels = np.frombuffer(job.tensor.data, np.uint8).reshape(shape)
-            return pixels, [Placement(preparation.size_hw, (1.0, 1.0), (0.0, 0.0))] * shape[0], b""
         if preparation.clip is not None:
             strip = read_clip_bytes(job.data, preparation.clip, limits=self.limits)
             one, placement = preparation.apply(strip)
             kept = kept_form(strip, preparation, lossy=True) if "picture" in job.wants else b""
-            return one[None], [placement], kept
+            return {IMAGE: one[None]}, [placement], kept
         at_least = true_hw = None
         if self.scaled and job.data[:2] == b"\xff\xd8":
             header = read_header(job.data)
@@ -210,7 +213,7 @@ class _Served:
         kept = b""
         if "picture" in job.wants:
             kept = kept_form(picture, preparation, lossy=read_header(job.data).format in _LOSSY)
-        return one[None], [placement], kept
+        return {IMAGE: one[None]}, [placement], kept
 
     def _mask(self, job: Job) -> Answer:
         """Read a mask of class ids that somebody corrected: 255 counts for nothing."""
@@ -237,7 +240,7 @@ class _Served:
     def _told(
         self,
         job: Job,
-        pixels: NDArray[np.uint8],
+        given: Mapping[str, NDArray[Any]],
         placements: list[Placement],
         raw: Mapping[str, NDArray[np.float32]],
         watch: _Watch,
@@ -246,15 +249,14 @@ class _Served:
         arrays = {}
         if "raw" in job.wants:
             arrays = {k: Array(str(v.dtype), v.shape, np.ascontiguousarray(v).tobytes()) for k, v in raw.items()}
-        if job.tensor is not None and "prediction" not in job.wants:
+        if job.tensors is not None:
             return Answer(job.id, raw=arrays, timing_ms=timing)
+        pixels = given[IMAGE]
         (shown,) = self.bundle.read(raw, placements[:1], conf=job.conf, iou=job.iou)
         told: dict[str, Any] = {}
         if "prediction" in job.wants:
             told = shown.to_json(top=job.top)
             del told["source"], told["index"]
-        if "hub" in job.wants:
-            told["hub"] = shown.to_hub(top=job.top)
         look = appearance(pixels[0], placements[0])
         p = None if self.familiarity is None else round(self.familiarity(look), 4)
         told["unfamiliar"] = None if p is None else {"p": p, "flagged": p <= FLAGGED}
@@ -268,7 +270,9 @@ class _Served:
         # What is logged is the answer at the model's own operating points, whatever this client asked to see.
         usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
         seen = Seen(look.tobytes(), usual.numbers().tobytes(), placements[0].source_hw, label, score, p)
-        return Answer(job.id, None, _as_json(told), arrays, seen, b"", timing)
+        # Hugging Face's form is the whole answer, so that the server can hand on the bytes as they are.
+        said = _as_json(shown.to_hub(top=job.top) if "hub" in job.wants else told)
+        return Answer(job.id, None, said, arrays, seen, b"", timing)
 
     def _set(self, shown: Any, coverage: float) -> dict[str, Any]:
         task_of(self.bundle.task_name).require("coverage")
@@ -315,20 +319,20 @@ class _Stoppable:
 
     def __init__(self, bundle: Bundle, options: Any) -> None:
         self._bundle, self._options = bundle, options
-        self.task_name, self.labels = bundle.task_name, bundle.labels
+        self.task_name, self.labels, self.inputs = bundle.task_name, bundle.labels, bundle.inputs
 
     @property
-    def preparation(self) -> Any:
+    def preparation(self) -> Preparation:
         return self._bundle.preparation
 
-    def raw(self, pixels: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        return self._bundle.raw(pixels, run_options=self._options)
+    def raw(self, given: Given) -> Mapping[str, NDArray[np.float32]]:
+        return self._bundle.raw(given, run_options=self._options)
 
-    def predict_images(self, images: Any) -> Any:
+    def predict_images(self, images: Sequence[Example]) -> list[Any]:
         return self._bundle.predict_images(images)
 
 
-def _as_json(told: dict[str, Any]) -> bytes:
+def _as_json(told: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     """Encode plain values; what is not finite becomes null."""
     try:
         return msgspec.json.encode(told)

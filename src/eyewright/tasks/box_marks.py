@@ -25,14 +25,14 @@ def _drawn(dataset: Dataset, index: int, size_hw: tuple[int, int], small: NDArra
 
 
 def _tiles(dataset: Dataset) -> list[tuple[str, str, str]]:
-    n = sum(len(s.target) for s in dataset.samples)
+    n = sum(len(s.marked(Objects)) for s in dataset.samples)
     return [("objects", f"{n:,}", f"{n / max(1, len(dataset)):.1f} an image")]
 
 
 def _charts(dataset: Dataset, scan: Scan) -> list[tuple[str, str, str]]:
     """Return how many objects images hold, and how large they are."""
     charts = []
-    per_image = np.array([len(s.target) for s in dataset.samples], float)
+    per_image = np.array([len(s.marked(Objects)) for s in dataset.samples], float)
     if len(per_image):
         svg = bar_chart(bin_values(per_image, whole=True), title="objects", width=_CHART)
         charts.append(("Objects in an image", f"median {np.median(per_image):.0f}", svg))
@@ -46,10 +46,10 @@ def _charts(dataset: Dataset, scan: Scan) -> list[tuple[str, str, str]]:
 def _box_sides(dataset: Dataset, scan: Scan) -> NDArray[np.float64]:
     found = []
     for sample, record in zip(dataset.samples, scan.records, strict=True):
-        if record.info is None or not len(sample.target):
+        if record.info is None or not len(sample.marked(Objects)):
             continue
         height, width = record.info.size_hw
-        objects: Objects = sample.target.in_pixels((height, width))
+        objects = sample.marked(Objects).in_pixels((height, width))
         boxes = objects.boxes_xyxy
         found.append(np.sqrt(np.abs(boxes[:, 2:] - boxes[:, :2]).prod(1) / (height * width)))
     roots = np.concatenate(found) if found else np.zeros(0)

@@ -288,7 +288,7 @@ def _heat(one: Explained) -> dict[str, Any]:
 
 
 AUDIT = AuditView(
-    caption=lambda dataset, index: dataset.labels.names[int(dataset.samples[index].target)],
+    caption=lambda dataset, index: dataset.samples[index].target.text(dataset.labels.names),
     drawn=lambda dataset, index, size_hw, small: small,
     tiles=lambda dataset: (),
     charts=lambda dataset, scan: (),

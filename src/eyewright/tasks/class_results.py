@@ -98,7 +98,7 @@ class ClassResults:
         scores = self.scores.astype(np.float64)
         for sample, row in zip(self.dataset.samples, scores / scores.sum(1, keepdims=True), strict=True):
             answer = names[int(row.argmax())]
-            yield (sample.id, names[sample.target], answer, *(f"{p:.6f}" for p in row))
+            yield (sample.id, sample.target.text(names), answer, *(f"{p:.6f}" for p in row))
 
 
 def _share(plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:

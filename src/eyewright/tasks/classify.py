@@ -15,6 +15,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.metrics.bootstrap import classification_metrics
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
@@ -167,8 +168,6 @@ def score(
     groups: NDArray[Any] | None = None,
 ) -> dict[str, Metric]:
     """Measure predictions against true class ids; every metric with its interval."""
-    from eyewright.metrics.bootstrap import classification_metrics
-
     scores = np.stack([p.probabilities for p in predictions]) if predictions else np.zeros((0, 1), np.float32)
     return classification_metrics(np.asarray(targets, np.int64), scores, rng=rng, groups=groups)
 

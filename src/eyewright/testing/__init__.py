@@ -19,6 +19,7 @@ __all__ = [
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,11 @@ from numpy.typing import NDArray
 from eyewright.core.errors import BundleError, UnreadableImageError
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
-from eyewright.core.predictor import Predictor
+from eyewright.core.predictor import Predictor, inputs_of
 from eyewright.core.rng import generator
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.decode import probe_image, read_image
-from eyewright.imaging.preparation import Placement, Preparation
+from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.testing.reports import check_reporting
 
 
@@ -102,7 +103,7 @@ def check_net(
         expected = next(((4, *(sizes.get(s, 0) for s in o.shape)) for o in task_of(task).outputs if o.sums), None)
         if expected is not None:
             assert outputs[0].shape == expected, f"expected logits {expected}, found {tuple(outputs[0].shape)}"
-        assert all(len(t) == 4 for t in outputs), "expected a row an image"
+        assert all(len(t) == 4 for t in outputs), "expected one row per image"
         torch.stack([(t * torch.randn_like(t)).sum() for t in outputs]).sum().backward()  # type: ignore[no-untyped-call]
         lacking = [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None]
         assert not lacking, f"no gradient reaches {lacking}"
@@ -157,9 +158,10 @@ def check_preparation(preparation: Preparation) -> None:
 
 def check_predictor(predictor: Predictor) -> None:
     """Check a predictor: arrays as promised, one prediction an image, the same answer alone and in a batch."""
-    height, width = predictor.preparation.size_hw
+    preparation = image_preparation(inputs_of(predictor))
+    height, width = preparation.size_hw
     rng = generator(0, "check_predictor")
-    pixels = rng.integers(0, 256, (5, height, width, predictor.preparation.channels)).astype(np.uint8)
+    pixels = rng.integers(0, 256, (5, *preparation.shape)).astype(np.uint8)
     raw: Mapping[str, NDArray[np.float32]] = predictor.raw(pixels)
     for name, array in raw.items():
         assert len(array) == 5, f"{name}: expected 5 rows, found {len(array)}"
@@ -202,8 +204,6 @@ def check_source(open_it: Callable[[], Any], *, at_least: int = 1, read: int = 8
 
     `open_it` gives what `eyewright.open_source` gives; `read` frames are taken, of which there must be `at_least`.
     """
-    from itertools import islice
-
     with open_it() as source:
         assert isinstance(source.live, bool), "a source must say whether it is live"
         frames = list(islice(iter(source), read))

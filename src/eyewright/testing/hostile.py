@@ -82,7 +82,7 @@ def check_hostile(file: HostileFile, read: Callable[..., NDArray[Any]]) -> None:
 
 
 def hostile_files(n: int | None = None, *, seed: int = 0) -> Iterator[HostileFile]:
-    """Yield `n` files, or go on for ever: each round holds every bomb and odd file, cut and flipped in new places."""
+    """Yield `n` files, or continue forever: each round holds every bomb and odd file, cut and flipped in new places."""
     rounds = (_round(seed + k) for k in itertools.count())
     yield from itertools.islice(itertools.chain.from_iterable(rounds), n)
 
@@ -323,7 +323,7 @@ def _png16(pixels: NDArray[np.uint16]) -> bytes:
 
 
 def _interlaced(pixels: NDArray[np.uint8]) -> bytes:
-    """Write Adam7 by hand (W3C PNG, 8.2): no writer at hand interlaces."""
+    """Write Adam7 by hand (W3C PNG, 8.2): no available writer interlaces."""
     height, width = pixels.shape[:2]
     rows = b""
     for y, x, dy, dx in (

@@ -64,7 +64,7 @@ def _check_images(results: Results, items: Any) -> None:
     scores = reporting.image_scores(items)
     assert scores.shape == (n,), "every image must have a score"
     assert ((scores >= 0) & (scores <= 1)).all(), "scores of images must lie in [0, 1]"
-    assert results.answers().shape == (n, len(names)), "answers must be a number a class of each image"
+    assert results.answers().shape == (n, len(names)), "answers must be one number per class of each image"
     assert results.asked(task_of(results.dataset.task).main_metric).all(), "the main metric must ask all images"
     titles, *rows = results.rows()
     assert titles[0] == "id", "rows must begin with the image's id"

@@ -174,8 +174,8 @@ def published_preparation(published: Any, scan: Scan, recipe: Recipe) -> Prepara
 
 
 def usual_size(sizes_hw: NDArray[np.int64], longer: int) -> tuple[int, int]:
-    """Return a size in steps of 32 whose longer side is `longer`: of the images' shape where they are alike,
-    else square.
+    """Return a size in steps of 32 whose longer side is `longer`: of the shape of the images where they all have the
+    same, else square.
 
     >>> usual_size(np.array([[480, 640], [480, 640]]), 320), usual_size(np.array([[480, 640], [640, 480]]), 320)
     ((256, 320), (320, 320))

@@ -1,4 +1,4 @@
-"""Several processes that train one net: every one takes its share of each batch, and all make the same update."""
+"""Several processes that train one net: each takes its part of each batch, and all make the same update."""
 
 __all__ = ["World", "join_world", "launched_by_torchrun", "rank_of"]
 
@@ -50,7 +50,7 @@ class World:
             grad.copy_(summed.view_as(grad))
 
     def agree(self, values: list[float]) -> list[float]:
-        """Give every process the sum of all processes' values, so that all decide alike."""
+        """Send every process the sum of all processes' values, so that all decide the same."""
         if self.size == 1:
             return values
         together = torch.tensor(values, dtype=torch.float64)
@@ -58,7 +58,7 @@ class World:
         return [float(v) for v in together]
 
     def wait(self) -> None:
-        """Go on when every process has come here."""
+        """Continue when every process has come here."""
         if self.size > 1:
             dist.barrier()
 

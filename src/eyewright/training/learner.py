@@ -36,7 +36,7 @@ class Learning(Protocol):
         ...
 
     def condense(self, outputs: Any, targets: Any) -> Any:
-        """Return what is kept of a validation batch, an array with a row an image."""
+        """Return what is kept of a validation batch, an array with one row per image."""
         ...
 
     def measure(self, kept: Any, targets: Any) -> Mapping[str, float]:
@@ -79,7 +79,7 @@ class Learner:
         answers: the net as a bundle will answer.
         soft: how a teacher's answers are learnt.
         hub: which published models do the task; None where none can be read.
-        decoding: `(net)` to what decoding must know beside the arrays, as `Predictor.decoding` holds it.
+        decoding: `(net)` to what decoding must know in addition to the arrays, as `Predictor.decoding` holds it.
         students: nets of the catalogue that compression tries instead of the one that was trained.
     """
 

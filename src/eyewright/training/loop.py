@@ -234,7 +234,7 @@ class Loop:
         return True
 
     def is_finite(self) -> bool:
-        """Tell whether every weight is a number."""
+        """Return whether every weight is a number."""
         return all(bool(torch.isfinite(p).all()) for p in self.net.parameters())
 
     def save_is_due(self) -> bool:
@@ -309,7 +309,7 @@ class Loop:
 def run_through(
     net: torch.nn.Module, pixels: NDArray[np.uint8], targets: Targets, condense: Condense, device: torch.device
 ) -> NDArray[Any]:
-    """Return what `condense(outputs, targets)` keeps of a net's outputs for prepared pixels, a row an image."""
+    """Return what `condense(outputs, targets)` keeps of a net's outputs for prepared pixels, one row per image."""
     size = max(4, min(512, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
     parts = []
     with torch.inference_mode():

@@ -225,7 +225,7 @@ def build_optimiser(net: nn.Module, recipe: Recipe) -> Optimiser:
 
 
 def schedule_factor(recipe: Recipe, progress: float) -> float:
-    """Return the share of the peak learning rate at `progress` in [0, 1] of the run.
+    """Return the fraction of the peak learning rate at `progress` in [0, 1] of the run.
 
     "one_cycle" climbs and falls in straight lines, "cosine" climbs straight and falls along half a cosine
     (Loshchilov & Hutter 2017), "constant" stays after the warm-up.

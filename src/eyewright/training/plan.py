@@ -23,7 +23,7 @@ class RunPlan:
 
     Args:
         deadline: a `time.monotonic` value at which training ends annealed; None for the epochs of the recipe.
-        resume: go on from the last checkpoint of the run folder.
+        resume: continue from the last checkpoint of the run folder.
         weights: those to begin with: a safetensors file of the same net, pruned or not, a run or a bundle.
         preparation: that of another model, where both must see the same pixels; None for one that suits the data.
         workers: processes that decode images; None for one a core.

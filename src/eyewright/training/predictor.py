@@ -11,10 +11,21 @@ import torch
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
+from eyewright.core.inputs import (
+    IMAGE,
+    Example,
+    Given,
+    Inputs,
+    blank_inputs,
+    count_rows,
+    largest_area,
+    name_inputs,
+    slice_rows,
+)
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import predict_everything
 from eyewright.core.task import task_of
-from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.preparation import Preparation, image_preparation
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
 
@@ -23,14 +34,17 @@ _MOST_PIXELS = 4_000_000
 
 
 class TorchPredictor:
-    """Run a `PixelNet` on images or prepared pixels."""
+    """Run a net on examples or prepared arrays; `preparation` is that of its image, or of each of its inputs by name.
+
+    The net is called with one tensor for each input, in their order.
+    """
 
     def __init__(
         self,
         net: PixelNet,
         *,
         labels: LabelSpace,
-        preparation: Preparation,
+        preparation: Preparation | Inputs,
         task_name: str = "classify",
         temperature: float = 1.0,
         thresholds: NDArray[np.float64] | None = None,
@@ -42,31 +56,47 @@ class TorchPredictor:
         self.task_name = task_name
         self.temperature = temperature
         self.thresholds = thresholds
-        self._preparation = preparation
+        self.inputs: Inputs = preparation if isinstance(preparation, Mapping) else {IMAGE: preparation}
         learner = learner_of(task_name)
         self._answers = learner.answers(self.net, temperature=temperature).eval()
         self.decoding: Mapping[str, Any] = learner.decoding(net)
 
     @property
     def preparation(self) -> Preparation:
-        return self._preparation
+        """How the image of a model is prepared that takes nothing else.
 
-    def raw(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return the task's arrays for prepared pixels, uint8 (N, H, W, C), such as "probabilities" (N, classes)."""
+        Raises:
+            UsageError: the model takes something else.
+        """
+        return image_preparation(self.inputs)
+
+    def raw(self, given: Given) -> dict[str, NDArray[np.float32]]:
+        """Return the task's arrays, such as "probabilities" (N, classes), for prepared arrays by input name; for a
+        model that takes one image, the pixels alone will do, uint8 (N, H, W, C).
+
+        Raises:
+            UsageError: other inputs, or arrays of another shape or type.
+        """
         parts = []
-        size = max(1, min(_BATCH, _MOST_PIXELS // int(np.prod(pixels.shape[1:3]))))
-        # No images give no rows, whose shape one blank image tells.
-        given = pixels if len(pixels) else np.zeros((1, *pixels.shape[1:]), np.uint8)
+        size = max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
+        named = name_inputs(self.inputs, given)
+        n = count_rows(named)
+        # No examples give no rows, whose shape one blank example tells.
+        fed = named if n else blank_inputs(self.inputs)
         with torch.inference_mode():
-            for start in range(0, len(given), size):
-                batch = torch.from_numpy(np.ascontiguousarray(given[start : start + size])).to(self.device)
-                found = self._answers(batch)
+            for start in range(0, max(1, n), size):
+                batch = slice_rows(fed, start, start + size)
+                found = self._answers(
+                    *(torch.from_numpy(np.ascontiguousarray(batch[name])).to(self.device) for name in self.inputs)
+                )
                 parts.append([t.cpu().numpy() for t in (found if isinstance(found, tuple) else (found,))])
         names = task_of(self.task_name).output_names
-        return {name: np.concatenate([p[k] for p in parts])[: len(pixels)] for k, name in enumerate(names)}
+        arrays = {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(names)}
+        return {name: array[:n] for name, array in arrays.items()} if named else arrays
 
-    def predict_images(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
-        """Return one prediction an image, uint8 (H, W, 3) RGB of any size."""
+    def predict_images(self, images: Sequence[Example]) -> Sequence[Any]:
+        """Return one prediction an image, uint8 (H, W, 3) RGB of any size; of other inputs one an example: a mapping
+        with a value for each."""
         task = task_of(self.task_name)
         least = None if self.thresholds is None else float(self.thresholds.min())
         return [task.settle(p, self.thresholds) for p in predict_everything(self, images, least=least)]

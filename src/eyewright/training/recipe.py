@@ -43,19 +43,19 @@ OPTIMIZERS = get_args(OptimizerName)
 class Recipe:
     """How a model is trained. `None` means: chosen from the data, and written down once chosen.
 
-    `lr` is the peak learning rate, `warmup` the share of the run that leads up to it. `preview` is the length in epochs
-    of a first, short cycle that climbs and falls like the whole run, so that after seconds it is known what the data
-    gives; 0 leaves it out. `l1` and `weight_decay` are penalties; `ema` is the decay of the weight average that is
+    `lr` is the peak learning rate, `warmup` the fraction of the run that leads up to it. `preview` is the length in
+    epochs of a first, short cycle that climbs and falls like the whole run, so that after seconds it is known what the
+    data gives; 0 leaves it out. `l1` and `weight_decay` are penalties; `ema` is the decay of the weight average that is
     validated and exported (0 turns it off); `patience` ends training after that many epochs without a better
     validation score.
 
     `batch` images pass through the net at once, and `accumulate` such batches make one update; the optimiser "gd" is
     gradient descent proper, one update from all training images. `mixup` and `cutmix` are the alpha of their beta
     distribution (Zhang et al. 2018, Yun et al. 2019), 0 is off. `amp` computes in bfloat16 where that pays: "auto" does
-    so on a GPU and never on a CPU. `freeze` is the share of the run in which a pretrained net's head alone is
+    so on a GPU and never on a CPU. `freeze` is the fraction of the run in which a pretrained net's head alone is
     trained; `layer_decay` multiplies the learning rate of every layer by that much for each layer above it.
 
-    `steps` are done to every image first, here and wherever the model is used, such as "denoise | clahe".
+    `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
     """
 
     task: str = "auto"
@@ -214,7 +214,7 @@ def read_recipe(path: Path) -> Recipe:
     except OSError as error:
         raise UsageError(f"cannot read the recipe {str(path)!r}: {error.strerror}", fix="check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe {str(path)!r} is not TOML: {error}", fix="mend the line") from error
+        raise UsageError(f"the recipe {str(path)!r} is not TOML: {error}", fix="fix the line") from error
     return Recipe.from_mapping(data)
 
 

@@ -90,7 +90,7 @@ class Run:
         )
 
     def split_rows(self) -> tuple[Mapping[str, str], ...]:
-        """Return the rows of `split.csv`, one an image that the run knew; runs of before have fewer columns."""
+        """Return the rows of `split.csv`, one per image that the run knew; earlier runs have fewer columns."""
         with open(self.folder / "split.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
             return tuple(csv.DictReader(file))
 
@@ -130,7 +130,7 @@ def build_net(
 
 
 def begin_with(net: PixelNet, path: Path) -> None:
-    """Give a net the weights of another of its kind, and mark it as one that has learnt already.
+    """Load into a net the weights of another of its kind, and mark it as one that has learnt already.
 
     Raises:
         CheckpointError: they are missing, damaged, or of another net.
@@ -177,7 +177,7 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"expected a finished run in {str(folder)!r}, found none ({error})",
-            fix="train first, or go on with --resume",
+            fix="train first, or continue with --resume",
         ) from error
 
 
@@ -197,7 +197,9 @@ def open_run_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
         # A run that was ended before its first checkpoint has nothing to go on from, and nothing to lose.
         begun = any((folder / "checkpoints" / name / "state.safetensors").exists() for name in ("last", "previous"))
         if not resume and (begun or (folder / "run.json").exists()):
-            raise UsageError(f"a run is already in {str(folder)!r}", fix="choose another --out, or go on with --resume")
+            raise UsageError(
+                f"a run is already in {str(folder)!r}", fix="choose another --out, or continue with --resume"
+            )
         # What a killed process was in the middle of writing; the lock says that nobody is any more.
         for litter in (*folder.glob(".*.tmp"), *folder.glob("checkpoints/*/.*.tmp")):
             litter.unlink(missing_ok=True)

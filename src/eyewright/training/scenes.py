@@ -29,7 +29,7 @@ class SceneAugmentation:
     """What may be done to a training image and to what is marked in it. Every draw is uniform.
 
     `zoom` scales by 1 ± that share, `shift` moves by up to that share of the side, `rotate_deg` turns masks (boxes are
-    never turned: a turned box no longer fits). `mosaic` is the share of images that are put together from four,
+    never turned: a turned box no longer fits). `mosaic` is the fraction of images that are put together from four,
     `paste` the share that get objects of another image put into them. `light` changes brightness and contrast, `shade`
     how evenly light falls, `colour` saturation and the balance of the channels, each by up to that share; `grain` adds
     noise of up to so many grey levels to a third of the images and bends the grey scale. `fill` is what lies outside,
@@ -57,7 +57,7 @@ class SceneAugmentation:
     kind: Literal["boxes", "objects", "masks"] = "boxes"
 
     def is_none(self) -> bool:
-        """Tell whether nothing is done."""
+        """Return whether nothing is done."""
         return self.describe() == "none"
 
     def describe(self) -> str:

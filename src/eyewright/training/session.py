@@ -189,7 +189,7 @@ def _grouping(dataset: Dataset, grouping: Grouping) -> dict[str, Any]:
 
 
 def _check_same_recipe(folder: Path, recipe: Recipe) -> None:
-    """Refuse to go on with other options than the run was begun with, before its recipe is written anew.
+    """Refuse to continue with other options than the run was started with, before its recipe is written again.
 
     Raises:
         CheckpointError: it has a checkpoint of another recipe.
@@ -203,7 +203,7 @@ def _check_same_recipe(folder: Path, recipe: Recipe) -> None:
         return
     if changed := changed_options(begun, recipe):
         raise CheckpointError(
-            f"the run in {str(folder)!r} was begun with other options: {'; '.join(changed)}",
+            f"the run in {str(folder)!r} was started with other options: {'; '.join(changed)}",
             fix="resume with the same options, or choose another --out",
         )
 
@@ -219,8 +219,8 @@ def _write_split(folder: Path, dataset: Dataset, scan: Scan) -> None:
 
 
 def _split_csv(dataset: Dataset, scan: Scan, near: Mapping[int, tuple[float, float]]) -> str:
-    """Return a row a sample; `near` holds, by its index, how near one that is not trained on is to the training images:
-    the distance, and its ratio to that of the tenth nearest."""
+    """Return one row per sample; `near` holds, by its index, how near one that is not trained on is to the training
+    images: the distance, and its ratio to that of the tenth nearest."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(SPLIT_COLUMNS)

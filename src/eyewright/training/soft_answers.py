@@ -26,7 +26,7 @@ class SoftAnswers:
         of_net: a net's outputs to `Parts`.
         of_raw: `(raw arrays, order of the classes, size of the student's pixels)` to logits.
         apart: `(found, wanted, softness)` to the loss, both being `Parts`.
-        looks: the weight of how alike the attention of both nets is; to look at every map costs an epoch in four.
+        looks: the weight of how similar the attention of both nets is; to look at every map costs an epoch in four.
         same_size: the teacher must take pixels of the student's size.
         as_the_batch: the teacher normalises by each batch, since images are put together from several.
     """

@@ -19,11 +19,11 @@ from eyewright.training.recipe import Recipe
 @dataclass(frozen=True)
 class Batch:
     """Augmented images that pass through the net at once: uint8 (B, H, W, C) and their targets, class ids int64 (B,)
-    or what else the task learns from, a tensor or a tuple of tensors with a row an image.
+    or what else the task learns from, a tensor or a tuple of tensors with one row per image.
 
     `share` is the part that they have in the update; `opens` and `closes` say whether the update begins and ends with
-    them. Where images are mixed, `others` are the class ids of what was mixed in, int64 (B,), and `kept` is the share
-    of an image that stayed its own.
+    them. Where images are mixed, `others` are the class ids of what was mixed in, int64 (B,), and `kept` is the
+    fraction of an image that stayed its own.
     """
 
     pixels: Tensor

@@ -25,7 +25,7 @@ Observe = Callable[[Mapping[str, str]], None]
 
 @contextlib.contextmanager
 def watch(kind: str | None, folder: Path, about: Mapping[str, Any]) -> Iterator[Observe]:
-    """Return a function that takes every epoch's row; `about` is the recipe, kept beside the numbers.
+    """Return a function that takes every epoch's row; `about` is the recipe, kept with the numbers.
 
     Raises:
         UsageError: an unknown kind.

@@ -177,9 +177,7 @@ def _from_folders(videos: Sequence[str], notes: _Notes) -> list[_Row]:
     for video, part in parts.items():
         folders = part[int(split_above) : -1]
         if not folders:
-            notes.drop(
-                "outside every class folder", f"{video!r} lies outside every class folder", "move it", video
-            )
+            notes.drop("outside every class folder", f"{video!r} lies outside every class folder", "move it", video)
             continue
         rows.append(_Row(Clip(video), "/".join(folders), SPLITS[part[0].lower()] if split_above else None, None))
     return rows

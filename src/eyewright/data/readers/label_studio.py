@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -244,8 +244,6 @@ def _marked(reading: _Reading, files: Sequence[str]) -> Found:
 
 
 def _completed(objects: Objects, outlined: bool) -> Objects:
-    from dataclasses import replace
-
     if not outlined or not len(objects):
         return objects
     shapes = list(objects.outlines) or [Outline()] * len(objects)

@@ -6,6 +6,7 @@ import json
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -375,8 +376,6 @@ def _count_labels(tree: Tree, name: str) -> int:
 
 def _complete_outlines(found: Found) -> None:
     """Give boxes among polygons the outline that a box has."""
-    from dataclasses import replace
-
     for k, image in enumerate(found.images):
         objects = image.target
         assert isinstance(objects, Objects)

@@ -250,7 +250,7 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
         if isinstance(sample.target, MaskFile):
             files.append((i, sample.target))
         else:
-            found += audit_marked(dataset, sample, sample.target.objects, record.info)
+            found += audit_marked(dataset, sample, sample.marked(Painted).objects, record.info)
     return [*found, *audit_masks(dataset, scan, files)]
 
 

@@ -175,7 +175,7 @@ def _columns(targets: Sequence[Numbers]) -> list[tuple[Quantity, NDArray[np.floa
 
 def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
     found = [*dataset.problems]
-    for quantity, values in _columns([s.target for s in dataset.samples]):
+    for quantity, values in _columns([s.marked(Numbers) for s in dataset.samples]):
         different = np.unique(values)
         if len(different) == 1 and len(values) > 1:
             text = f"{quantity} is {different[0]:g} for every image: there is nothing to learn"

@@ -140,10 +140,10 @@ def _from_objects(targets: Sequence[Objects], names: Sequence[str]) -> tuple[lis
 
 def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
     found = [*dataset.problems]
-    n = len(dataset)
+    tags, n = [s.marked(Tags) for s in dataset.samples], len(dataset)
     for k, name in enumerate(dataset.labels.names):
-        has = sum(k in s.target.present for s in dataset.samples)
-        unknown = sum(k in s.target.unknown for s in dataset.samples)
+        has = sum(k in t.present for t in tags)
+        unknown = sum(k in t.unknown for t in tags)
         if n > 1 and has + unknown == n and has:
             text = f"no image is without the tag {name!r}: there is nothing to tell apart"
             found.append(Finding("tag_everywhere", text, "add images without it, or leave the tag out"))

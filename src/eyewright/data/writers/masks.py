@@ -13,6 +13,7 @@ from PIL import Image
 from eyewright.core.errors import DatasetError
 from eyewright.core.files import write_staged
 from eyewright.data.readers.masks import CITYSCAPES, CITYSCAPES_TRAINED
+from eyewright.data.targets.label import Label
 from eyewright.data.targets.mask import Painted
 from eyewright.data.writers.class_folders import folder_names
 from eyewright.data.writers.work import IGNORED, PNG_LEVEL, Work, part_of
@@ -51,7 +52,7 @@ def write_class_folders(work: Work) -> None:
     names = _folders(work)
     for i, sample in work.samples():
         part = "" if sample.split is None else f"{sample.split}/"
-        work.image(i, f"{part}{names[sample.target]}")
+        work.image(i, f"{part}{names[sample.marked(Label)]}")
 
 
 def _folders(work: Work) -> tuple[str, ...]:

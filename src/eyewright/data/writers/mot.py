@@ -9,6 +9,7 @@ import numpy as np
 
 from eyewright.core.files import write_staged
 from eyewright.data.readers.mot import MOT_CLASSES
+from eyewright.data.targets.objects import Objects
 from eyewright.data.writers.work import Work, part_of, short
 from eyewright.imaging.decode import probe_image
 from eyewright.imaging.encode import encode_image
@@ -30,7 +31,7 @@ def write_mot(work: Work) -> None:
         sequences[f"{part_of(sample)}/{folder.replace('/', '_') or 'sequence'}"].append(i)
     names = dataset.labels.names
     numbers = [MOT_CLASSES.index(n) + 1 if n in MOT_CLASSES else None for n in names]
-    known = all(dataset.samples[i].target.track_ids is not None for own in sequences.values() for i in own)
+    known = all(dataset.samples[i].marked(Objects).track_ids is not None for own in sequences.values() for i in own)
     for place, own in sequences.items():
         own.sort(key=lambda i: dataset.samples[i].id)
         lines, size, extension = [], (0, 0), ".jpg"

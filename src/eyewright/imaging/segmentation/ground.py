@@ -13,9 +13,9 @@ _NOISE = 4.0
 
 
 def is_ground_bright(plane: NDArray[np.uint8] | NDArray[np.uint16], bright: NDArray[np.bool_]) -> bool:
-    """Tell whether the `bright` pixels of a grey image are the background and the dark ones the things on it.
+    """Return whether the `bright` pixels of a grey image are the background and the dark ones the things on it.
 
-    The background is what reaches the border most and varies least: the share of bright pixels in a band along the
+    The background is what reaches the border most and varies least: the fraction of bright pixels in a band along the
     border (a twentieth of the shorter side) above one half, plus 0.75 times how much less they vary than the dark ones.
     It is wrong where things fill the border, or where the cut separates something else than things from ground, such as
     light from shade. If one side is empty, that which is there is the background.

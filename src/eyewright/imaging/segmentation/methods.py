@@ -322,7 +322,7 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
             "clusters of colour",
             (
                 whole("clusters", 5, 2, 64, "how many"),
-                number("reach", 0.0, 0, 10, "how much place counts beside colour"),
+                number("reach", 0.0, 0, 10, "weight of position relative to colour"),
             ),
             False,
             "OpenCV",

@@ -1,4 +1,4 @@
-"""Regions as others read them: COCO run lengths and polygons, and as people see them: drawn over the image."""
+"""Regions as others read them: COCO run-length encoding and polygons, and as people see them: drawn over the image."""
 
 __all__ = ["coco_annotations", "decode_rle", "draw_regions", "encode_rle", "polygons_of"]
 
@@ -16,7 +16,7 @@ Labels = NDArray[np.int32]
 
 
 def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return COCO's uncompressed run lengths of a mask (H, W): column by column, beginning with zeros.
+    """Return COCO's uncompressed run-length encoding of a mask (H, W): column by column, beginning with zeros.
 
     >>> encode_rle(np.array([[0, 1], [1, 1]], bool))
     {'size': [2, 2], 'counts': [1, 3]}
@@ -25,7 +25,7 @@ def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Return the mask of uncompressed run lengths.
+    """Return the mask of an uncompressed run-length encoding.
 
     >>> decode_rle({"size": [2, 2], "counts": [1, 3]}).tolist()
     [[False, True], [True, True]]
@@ -37,7 +37,8 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
 def polygons_of(mask: NDArray[np.bool_], *, tolerance: float = 0.5) -> list[list[float]]:
     """Return the outer outlines of a mask as COCO polygons, [x, y, x, y, ...] in pixel centres.
 
-    Points closer than `tolerance` pixels to the line are left out. Holes are not expressed: use run lengths for those.
+    Points closer than `tolerance` pixels to the line are left out. Holes are not expressed: use run-length encoding
+    for those.
     """
     cv2 = opencv()
     outlines, _ = cv2.findContours(
@@ -52,7 +53,7 @@ def polygons_of(mask: NDArray[np.bool_], *, tolerance: float = 0.5) -> list[list
 
 
 def coco_annotations(labels: Labels, regions: Sequence[Region], name: str) -> dict[str, Any]:
-    """Return a COCO dictionary of one image: every region an annotation with box, area, run lengths and polygons."""
+    """Return a COCO dictionary of one image: every region is an annotation with box, area, RLE and polygons."""
     annotations = []
     for k, r in enumerate(regions):
         part = np.zeros(labels.shape, bool)

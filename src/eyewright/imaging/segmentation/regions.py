@@ -18,8 +18,8 @@ class Region:
     """One region, measured in pixels: half-open box, centroid of pixel centres, moments' ellipse.
 
     `eccentricity` is that of the ellipse with the same second moments, 0 round to 1 a line; `orientation_deg` is the
-    angle of its long axis to the x axis, counter-clockwise, in (-90, 90]; `solidity` the share of the convex hull that
-    is filled. Intensities are of the grey image in its own depth.
+    angle of its long axis to the x axis, counter-clockwise, in (-90, 90]; `solidity` the fraction of the convex hull
+    that is filled. Intensities are of the grey image in its own depth.
     """
 
     label: int

@@ -1,4 +1,4 @@
-"""Motion JPEG over HTTP, as network cameras give it: a response that goes on, one JPEG after another.
+"""Motion JPEG over HTTP, as network cameras give it: a response that continues, one JPEG after another.
 
 Each JPEG goes through the one image decoder with its caps, so that a camera that is not what it says harms nothing.
 """

@@ -1,4 +1,4 @@
-"""One door to every source: what a name means, and stride, limits, latest-frame mode and reconnection for all alike."""
+"""Open any source: what a name means, and stride, limits, latest-frame mode and reconnection for all of them."""
 
 __all__ = ["is_stream", "open_source"]
 
@@ -24,7 +24,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 
 def is_stream(source: Any) -> bool:
-    """Tell whether a source gives frames by itself: a video, camera, stream or scanner, not files or arrays.
+    """Return whether a source gives frames by itself: a video, camera, stream or scanner, not files or arrays.
 
     >>> is_stream("rtsp://camera/1"), is_stream("0"), is_stream("photos/")
     (True, True, False)
@@ -57,7 +57,7 @@ def open_source(
 
     Every `stride`-th frame is given, `max_frames` at most. With `latest`, frames of a live source that come while the
     last one is worked on are dropped, so that each is as new as can be. A stream that breaks is opened again,
-    `reconnect` times in a row (None: 10), after pauses of 0.5 s doubling to 30 s; time and index go on. `timeout_s`
+    `reconnect` times in a row (None: 10), after pauses of 0.5 s doubling to 30 s; time and index continue. `timeout_s`
     bounds how long a stream may take to answer or to give its next frame.
 
     With `pages`, every page of a document and every picture of an animation is a frame, not the first alone.
@@ -172,7 +172,7 @@ class _Opened:
                 return
 
     def _unbroken(self) -> Iterator[Frame]:
-        """Yield frames across breaks, index and time going on."""
+        """Yield frames across breaks, index and time continuing."""
         started = time.monotonic()
         index, seen, tries, pause = 0, False, 0, _FIRST_PAUSE_S
         while not self._closed.is_set():

@@ -361,7 +361,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "thin edges, white on black",
             "canny:low=50,high=150",
             (
-                number("low", 50.0, 0, 2000, "slope that goes on with an edge"),
+                number("low", 50.0, 0, 2000, "slope that continues with an edge"),
                 number("high", 150.0, 0, 2000, "slope that begins an edge"),
                 number("sigma", 1.4, 0, 20, "blur before, pixels; 0 for none"),
             ),

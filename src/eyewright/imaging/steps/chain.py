@@ -102,7 +102,7 @@ class Steps:
     steps: tuple[Step, ...] = ()
 
     def __call__(self, image: Pixels, *, seed: int = 0) -> Pixels:
-        """Apply all of them, uint8 or uint16, (H, W) or (H, W, 3); `seed` fixes those that draw at random.
+        """Apply all of them, uint8 or uint16, (H, W) or (H, W, 3); `seed` fixes random steps.
 
         Raises:
             UsageError: an image that a step cannot take; the step is named.

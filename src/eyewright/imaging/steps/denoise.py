@@ -44,8 +44,8 @@ def denoise(
     - gaussian: each pixel becomes the mean of its surroundings weighted by exp(-d^2 / 2 s^2).
     - median: the middle value of a square window; for single wrong pixels.
     - bilateral: Gaussian in distance and in difference, so that edges stay (Tomasi and Manduchi, 1998).
-    - nlm: pixels whose `patch` x `patch` surroundings look alike, within `search` x `search`, are averaged with weights
-      exp(-|P - Q|^2 / h^2) (Buades, Coll and Morel, 2005).
+    - nlm: pixels whose `patch` x `patch` surroundings look similar, within `search` x `search`, are averaged with
+      weights exp(-|P - Q|^2 / h^2) (Buades, Coll and Morel, 2005).
     - tv: min over u of |u - y|^2 / 2 + w * sum |grad u| (Rudin, Osher and Fatemi, 1992; Chambolle, 2004).
     - wavelet: coefficients shrunk by s^2 / s_x, level by level (BayesShrink: Chang, Yu and Vetterli, 2000).
 

@@ -212,7 +212,7 @@ def undistort(
 ) -> Pixels:
     """Straighten what a lens bends: x (1 + k1 r^2 + k2 r^4 + k3 r^6) and the tangential p1, p2 (Brown, 1966).
 
-    `focal` is in widths of the image, (`cx`, `cy`) the lens's axis as a share of width and height.
+    `focal` is in widths of the image, (`cx`, `cy`) the lens's axis as a fraction of width and height.
     """
     cv2 = opencv()
     height, width = image.shape[:2]

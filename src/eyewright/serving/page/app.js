@@ -410,7 +410,7 @@ function about() {
     rows.append(make("tr", {}, make("td", { text: name }), make("td", { class: "n", text: v.value.toFixed(3) }), make("td", { class: "n", text: interval }), make("td", { class: "n", text: String(v.n) })));
   }
   const head = make("thead", {}, make("tr", {}, make("th", { text: "measure" }), make("th", { class: "n", text: "value" }), make("th", { class: "n", text: "95 % interval" }), make("th", { class: "n", text: "n" })));
-  const facts = make("table", {}, make("tbody", {}, ...[["task", m.task], ["takes", `${m.size_hw[1]} × ${m.size_hw[0]} pixels, ${m.channels === 1 ? "grey" : "colour"}`], ["exported", m.exported || "unknown"], ["calibration", m.calibration || "none"], ["policy", Object.entries(m.policy).map(([k, v]) => `${k} = ${v}`).join(", ") || "none"], ["bundle", m.digest]].map(([k, v]) => make("tr", {}, make("th", { text: k }), make("td", { text: v })))));
+  const facts = make("table", {}, make("tbody", {}, ...[["task", m.task], ["takes", takes(m)], ["exported", m.exported || "unknown"], ["calibration", m.calibration || "none"], ["policy", Object.entries(m.policy).map(([k, v]) => `${k} = ${v}`).join(", ") || "none"], ["bundle", m.digest]].map(([k, v]) => make("tr", {}, make("th", { text: k }), make("td", { text: v })))));
   const links = make("p", { class: "row" }, ...m.pages.map((kind) => {
     const button = make("button", { type: "button", text: kind === "report" ? "Open the report" : "Open the model card" });
     button.addEventListener("click", () => openPage(m.name, kind));
@@ -420,6 +420,11 @@ function about() {
     card(m.title, facts, links),
     card("Measured before it was exported", make("table", {}, head, rows)),
     card(`${m.labels.length} classes`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))));
+}
+
+function takes(m) {
+  if (m.size_hw) return `${m.size_hw[1]} × ${m.size_hw[0]} pixels, ${m.channels === 1 ? "grey" : "colour"}`;
+  return Object.entries(m.inputs).map(([name, one]) => `${name}: ${one.words} (${one.dtype} ${one.shape.join(" × ")})`).join("; ") || "nothing";
 }
 
 async function openPage(name, kind) {

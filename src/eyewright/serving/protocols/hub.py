@@ -2,8 +2,6 @@
 
 __all__ = ["predict"]
 
-import msgspec
-
 from eyewright.serving.exchange import Request, Response
 from eyewright.serving.protocols.own import image_of
 from eyewright.serving.schemas import HubImageBody, HubOptions, Options
@@ -20,5 +18,4 @@ async def predict(service: Service, request: Request, name: str) -> Response:
     conf = chosen.conf if chosen.threshold is None else chosen.threshold
     top = chosen.top if chosen.top_k is None else chosen.top_k
     told = await service.predict(model, data, Options(conf=conf, top=top), wants=("hub",))
-    rows = msgspec.json.decode(told.answer.prediction)["hub"]
-    return Response(msgspec.json.encode(rows), headers=told.headers)
+    return Response(told.answer.prediction, headers=told.headers)

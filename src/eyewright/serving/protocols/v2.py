@@ -1,8 +1,9 @@
 """Open Inference Protocol V2 over HTTP with the binary tensor extension and the repository index, as KServe and Triton
 define them: `tritonclient.http` and `kserve` speak to it unchanged.
 
-A model takes one input, "image": UINT8 [N, H, W, C] as prepared for it, or BYTES [N], each an image file. It gives its
-raw tensors; for files also "prediction", BYTES [N]: JSON of the answer in source pixels.
+A model takes its inputs by name, as they are prepared; one that takes one image takes "image": UINT8 [N, H, W, C], or
+BYTES [N], each an image file. It gives its raw tensors; for files also "prediction", BYTES [N]: JSON of the answer in
+source pixels.
 """
 
 __all__ = ["index", "infer", "live", "metadata", "ready", "server"]
@@ -10,17 +11,18 @@ __all__ = ["index", "infer", "live", "metadata", "ready", "server"]
 import asyncio
 import json
 import math
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as metadata_version
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.bundle.inputs import only_image
 from eyewright.core.errors import UsageError
+from eyewright.core.inputs import say_inputs
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.jsontext import check_json
@@ -28,6 +30,7 @@ from eyewright.serving.messages import Array
 from eyewright.serving.models import Model
 from eyewright.serving.options import read_options
 from eyewright.serving.parsing import parse_apart
+from eyewright.serving.protocols.v2_tensors import DTYPES, MOST_EXAMPLES, read_tensors
 from eyewright.serving.refusals import whole_number
 from eyewright.serving.schemas import (
     MOST_DIMENSIONS as _MOST_DIMENSIONS,
@@ -50,10 +53,8 @@ from eyewright.serving.schemas import (
 from eyewright.serving.service import Service, Told
 
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics")
-_DTYPES = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64"}
-_MOST_IMAGES = 64
 _MOST_VALUES = 2_000_000
-_LONG = re.compile(rb"[0-9]{4}")
+_MOST_INPUTS = 64
 
 
 def _version() -> str:
@@ -88,21 +89,19 @@ async def metadata(service: Service, request: Request, name: str, version: str =
         {"name": o["name"], "datatype": "FP32", "shape": [_known(v) for v in o["shape"]]}
         for o in model.manifest.tensors["outputs"]
     ]
-    height, width = model.manifest.preparation.size_hw
+    inputs = model.manifest.inputs
+    taken = [{"name": k, "datatype": DTYPES[one.dtype], "shape": [-1, *one.shape]} for k, one in inputs.items()]
+    files = only_image(inputs)
+    said = [{"name": "prediction", "datatype": "BYTES", "shape": [-1]}] if files else []
+    encoded = {"encoded_input": "image as BYTES [N]"} if files else {}
     return json_response(
         {
             "name": name,
             "versions": ["1"],
             "platform": "eyewright_onnxruntime",
-            "inputs": [
-                {
-                    "name": "image",
-                    "datatype": "UINT8",
-                    "shape": [-1, height, width, model.manifest.preparation.channels],
-                }
-            ],
-            "outputs": [*outputs, {"name": "prediction", "datatype": "BYTES", "shape": [-1]}],
-            "parameters": {"digest": model.digest, "task": model.task, "encoded_input": "image as BYTES [N]"},
+            "inputs": taken,
+            "outputs": [*outputs, *said],
+            "parameters": {"digest": model.digest, "task": model.task, **encoded},
         }
     )
 
@@ -111,14 +110,16 @@ async def configuration(service: Service, request: Request, name: str, version: 
     """GET /v2/models/{name}/config: as much of Triton's as is true here."""
     model = _versioned(service, name, version)
     m = model.manifest
-    height, width = m.preparation.size_hw
     return json_response(
         {
             "name": name,
             "platform": "eyewright_onnxruntime",
             "backend": "eyewright",
-            "max_batch_size": _MOST_IMAGES,
-            "input": [{"name": "image", "data_type": "TYPE_UINT8", "dims": [height, width, m.preparation.channels]}],
+            "max_batch_size": MOST_EXAMPLES,
+            "input": [
+                {"name": k, "data_type": f"TYPE_{DTYPES[one.dtype]}", "dims": list(one.shape)}
+                for k, one in m.inputs.items()
+            ],
             "output": [
                 {"name": o["name"], "data_type": "TYPE_FP32", "dims": [_known(v) for v in o["shape"][1:]]}
                 for o in m.tensors["outputs"]
@@ -146,30 +147,31 @@ async def index(service: Service, request: Request) -> Response:
 async def infer(service: Service, request: Request, name: str, version: str = "1") -> Response:
     """POST /v2/models/{name}/infer"""
     model = _versioned(service, name, version)
-    content, given, binary = await parse_apart(len(request.body), _split, request, service)
-    if given.get("name") != "image":
-        raise UsageError(f"expected an input called 'image', found {str(given.get('name'))[:60]!r}", fix="rename it")
+    content, rows = await parse_apart(len(request.body), _split, request, service)
+    taken = [str(row.get("name")) for row in rows]
+    known = list(model.manifest.inputs)
+    if sorted(taken) != sorted(known):
+        wanted_names = ", ".join(map(repr, known)) or "nothing"
+        count = {0: "no", 1: "one"}.get(len(known), str(len(known)))
+        raise UsageError(
+            f"expected {count} input{'s' * (len(known) != 1)} called {wanted_names}, found {say_inputs(taken)}",
+            fix="send inputs: [{name: …, shape: …, datatype: …, data: …}] as GET /v2/models/NAME says",
+        )
     wanted = _wanted(content, model)
     parameters = content.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise UsageError("expected parameters as an object", fix="change it")
-    shape = given.get("shape")
-    whole = isinstance(shape, list) and all(type(v) is int and 0 <= v < 2**31 for v in shape)
-    if not isinstance(shape, list) or not whole or len(shape) > _MOST_DIMENSIONS:
-        raise UsageError(f"expected shape as whole numbers, at most {_MOST_DIMENSIONS}", fix="change it")
+    for row in rows:
+        _check_shape(row.get("shape"))
     asked = read_options(Options, {}, {k: v for k, v in parameters.items() if k in ("conf", "iou", "top", "coverage")})
     headers: list[tuple[bytes, bytes]] = []
     size = len(request.body)
-    if given.get("datatype") == "BYTES":
-        files = await parse_apart(size, _strings, request, service, given, shape, binary)
+    if only_image(model.manifest.inputs) and rows[0].get("datatype") == "BYTES":
+        files = await parse_apart(size, _strings, request, service, rows[0])
         arrays, headers = await _from_files(service, model, files, asked)
-    elif given.get("datatype") == "UINT8":
-        tensor = await parse_apart(size, _pixels, given, shape, binary, model)
-        arrays = await _from_pixels(service, model, tensor, wanted)
     else:
-        raise UsageError(
-            f"expected datatype UINT8 or BYTES, found {str(given.get('datatype'))[:20]!r}", fix="send pixels or files"
-        )
+        tensors = await parse_apart(size, read_tensors, rows, model.manifest.inputs)
+        arrays = await _from_tensors(service, model, tensors, wanted)
     return _answer(content, model, arrays, wanted, headers)
 
 
@@ -200,8 +202,8 @@ def _small(given: msgspec.Struct, names: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _split(request: Request, service: Service) -> tuple[dict[str, Any], dict[str, Any], memoryview]:
-    """Return the JSON of a request, its one input, and the binary tensor behind them."""
+def _split(request: Request, service: Service) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the JSON of a request and its inputs, each with its part of the binary tensors behind, if it has one."""
     body, said = request.body, request.headers.get("inference-header-content-length")
     end = len(body)
     if said is not None:
@@ -214,39 +216,50 @@ def _split(request: Request, service: Service) -> tuple[dict[str, Any], dict[str
     text = body if end == len(body) else body[:end]
     call = parse_json(text, service.settings, type=InferCall, values=_MOST_VALUES)
     try:
-        (first,) = msgspec.json.decode(call.inputs, type=tuple[InferInput])
+        given = msgspec.json.decode(
+            call.inputs, type=Annotated[list[InferInput], msgspec.Meta(max_length=_MOST_INPUTS)]
+        )
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise UsageError(
-            "expected one input called 'image' with a shape and a datatype", fix="send inputs: [{name: 'image', …}]"
+            "expected inputs, each with a name, a shape and a datatype", fix="send inputs: [{name: 'image', …}]"
         ) from None
-    given = _small(first, ("name", "shape", "datatype", "parameters"))
-    given["data"] = first.data
-    return _small(call, ("outputs", "parameters", "id")), given, memoryview(body)[end:]
+    rows, left = [], memoryview(body)[end:]
+    for k, one in enumerate(given):
+        row = _small(one, ("name", "shape", "datatype", "parameters"))
+        row["data"], row["binary"] = one.data, None
+        size = _binary_size(row)
+        if size is not None:
+            # What is behind the last one must be all of it.
+            if size > len(left) or (k == len(given) - 1 and size != len(left)):
+                raise UsageError(f"expected {size} bytes of tensor, found {len(left)}", fix="send as many as it says")
+            row["binary"], left = left[:size], left[size:]
+        rows.append(row)
+    return _small(call, ("outputs", "parameters", "id")), rows
 
 
-def _binary(given: Mapping[str, Any], binary: memoryview) -> memoryview | None:
-    parameters = given.get("parameters") or {}
+def _binary_size(row: Mapping[str, Any]) -> int | None:
+    parameters = row.get("parameters") or {}
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
-    if size is None:
-        return None
-    if not isinstance(size, int) or isinstance(size, bool) or size != len(binary):
-        raise UsageError(
-            f"expected {str(size)[:20]} bytes of tensor, found {len(binary)}", fix="send as many as it says"
-        )
-    return binary
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise UsageError(f"expected binary_data_size in bytes, found {str(size)[:20]}", fix="change it")
+    return size
 
 
-def _strings(
-    request: Request, service: Service, given: Mapping[str, Any], shape: Sequence[int], binary: memoryview
-) -> list[bytes]:
+def _check_shape(shape: Any) -> None:
+    whole = isinstance(shape, list) and all(type(v) is int and 0 <= v < 2**31 for v in shape)
+    if not whole or len(shape) > _MOST_DIMENSIONS:
+        raise UsageError(f"expected shape as whole numbers, at most {_MOST_DIMENSIONS}", fix="change it")
+
+
+def _strings(request: Request, service: Service, given: Mapping[str, Any]) -> list[bytes]:
     """Return the image files of a BYTES tensor."""
-    n = math.prod(shape)
-    if not 1 <= n <= _MOST_IMAGES:
-        raise UsageError(f"expected 1 to {_MOST_IMAGES} images, found {str(n)[:20]}", fix="send fewer at once")
-    data = _binary(given, binary)
+    n = math.prod(given["shape"])
+    if not 1 <= n <= MOST_EXAMPLES:
+        raise UsageError(f"expected 1 to {MOST_EXAMPLES} images, found {str(n)[:20]}", fix="send fewer at once")
+    data = given["binary"]
     files = []
     if data is None:
-        check_json(request.body, service.settings, values=16 * _MOST_IMAGES)
+        check_json(request.body, service.settings, values=16 * MOST_EXAMPLES)
         files = [decode_base64(t) for t in _texts(given["data"])]
     else:
         at = 0
@@ -281,44 +294,6 @@ def _texts(raw: msgspec.Raw | msgspec.UnsetType) -> list[msgspec.Raw]:
     raise wrong
 
 
-def _numbers(raw: msgspec.Raw | msgspec.UnsetType, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the numbers of an array that is flat or nested as its shape says, uint8 (n,)."""
-    n = math.prod(shape)
-    wrong = UsageError(
-        f"expected data as {n} whole numbers from 0 to 255, flat or nested as the shape says",
-        fix="send pixels as they are prepared, or a binary tensor",
-    )
-    text = b"" if isinstance(raw, msgspec.UnsetType) else bytes(memoryview(raw))
-    if text.count(b",") != n - 1 or _LONG.search(text):
-        raise wrong
-    nested = b""
-    for length in reversed(shape):
-        nested = b"[" + b",".join([nested] * length) + b"]"
-    if text.translate(None, b"0123456789 \t\r\n") not in (nested, b"[" + b"," * (n - 1) + b"]"):
-        raise wrong
-    values = np.fromstring(text.translate(bytes.maketrans(b"[]", b"  ")), np.int16, sep=",")
-    if len(values) != n or values.max() > 255:
-        raise wrong
-    return values.astype(np.uint8)
-
-
-def _pixels(given: Mapping[str, Any], shape: Sequence[int], binary: memoryview, model: Model) -> Array:
-    """Return prepared pixels, UINT8 (N, H, W, C)."""
-    preparation = model.manifest.preparation
-    expected = [*preparation.size_hw, preparation.channels]
-    if len(shape) != 4 or list(shape[1:]) != expected or not 1 <= shape[0] <= _MOST_IMAGES:
-        raise UsageError(
-            f"expected shape [1 to {_MOST_IMAGES}, {expected}], found {shape[:8]}", fix="prepare the image"
-        )
-    n = math.prod(shape)
-    data = _binary(given, binary)
-    if data is None:
-        return Array("uint8", tuple(shape), _numbers(given["data"], shape).tobytes())
-    if len(data) != n:
-        raise UsageError(f"expected {n} bytes for shape {list(shape)}, found {len(data)}", fix="change one of them")
-    return Array("uint8", tuple(shape), bytes(data))
-
-
 def _wanted(content: Mapping[str, Any], model: Model) -> dict[str, dict[str, Any]]:
     """Return the outputs that are asked for, with their parameters; none means all."""
     asked = content.get("outputs")
@@ -351,10 +326,12 @@ async def _from_files(
     return arrays, told[0].headers if len(told) == 1 else []
 
 
-async def _from_pixels(service: Service, model: Model, tensor: Array, wanted: Mapping[str, Any]) -> dict[str, Any]:
+async def _from_tensors(
+    service: Service, model: Model, tensors: dict[str, Array], wanted: Mapping[str, Any]
+) -> dict[str, Any]:
     if "prediction" in wanted:
         raise UsageError("prediction needs an image file, found prepared pixels", fix="send it as BYTES")
-    answer = await service.predict_tensor(model, tensor)
+    answer = await service.predict_tensors(model, tensors)
     return {name: _array(array) for name, array in answer.raw.items()}
 
 
@@ -380,7 +357,7 @@ def _answer(
             value = _classified(value, top, model.manifest.labels.names)
         if isinstance(value, np.ndarray) and value.dtype.kind != "O":
             data = np.ascontiguousarray(value)
-            row: dict[str, Any] = {"name": name, "datatype": _DTYPES[str(data.dtype)], "shape": list(data.shape)}
+            row: dict[str, Any] = {"name": name, "datatype": DTYPES[str(data.dtype)], "shape": list(data.shape)}
             packed = data.tobytes() if binary else b""
             plain: Any = data.ravel().tolist()
         else:

@@ -1,4 +1,4 @@
-"""What learning minimises: one file a task."""
+"""What learning minimises: one file per task."""
 
 from eyewright.training.objectives.classify import Objective, classification_objective
 

@@ -159,7 +159,7 @@ def _generalised_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _varifocal(logits: Tensor, aims: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy to the aimed score; what is nothing counts by how sure it was (Zhang et al. 2021)."""
+    """Cross-entropy to the aimed score; what is nothing counts by its confidence (Zhang et al. 2021)."""
     with torch.no_grad():
         p = logits.sigmoid()
         each = torch.where(aims > 0, aims, 0.75 * p * p) * weight[..., None]

@@ -19,7 +19,7 @@ _MOST_WEIGHT = 8.0
 def class_balance(pixels: Tensor) -> Tensor:
     """Return each class's weight, (C,), from how many pixels it has: the root of its rarity, at most 8 times the least.
 
-    The root and not the rarity itself: a class of a thousandth of the pixels would else be seen everywhere.
+    The root and not the rarity itself: a class of a thousandth of the pixels would otherwise be seen everywhere.
     """
     share = pixels.double() / pixels.sum().clamp(min=1)
     weight = 1 / share.clamp(min=1e-8).sqrt()

@@ -1,0 +1,176 @@
+"""What a model takes: inputs by name, how each is prepared, and the arrays that come of examples."""
+
+__all__ = [
+    "IMAGE",
+    "Example",
+    "Given",
+    "InputPreparation",
+    "Inputs",
+    "blank_inputs",
+    "count_rows",
+    "largest_area",
+    "name_inputs",
+    "prepare",
+    "say_inputs",
+    "slice_rows",
+]
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UsageError
+
+IMAGE = "image"
+"""The name of the input of a model that takes one image and nothing else."""
+
+Example = NDArray[np.uint8] | Mapping[str, Any]
+"""One example: a value for each input by name, or the image, uint8 (H, W, 3), of a model that takes nothing else."""
+
+Given = NDArray[Any] | Mapping[str, NDArray[Any]]
+"""Prepared arrays by input name, first axis N; or those of "image", for a model that takes nothing else."""
+
+
+class InputPreparation(Protocol):
+    """How one input of a model is made: a value that travels in the bundle as JSON.
+
+    There is one implementation a kind, which training, validation and serving share. A task names the class of each of
+    its inputs (`Task.inputs`), which also has `from_json`, the inverse of `to_json`.
+    """
+
+    kind: ClassVar[str]
+    """What sort of input it makes: "image", …; the same in the bundle."""
+
+    @property
+    def dtype(self) -> str:
+        """numpy's name of the type of the prepared array."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one prepared example."""
+        ...
+
+    @property
+    def contract(self) -> Mapping[str, Any]:
+        """What the tensor contract of the bundle says beside type and shape, such as layout and range."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """What the array holds, in a few words, such as "RGB pixels"."""
+        ...
+
+    def batch(self, values: Sequence[Any], /) -> tuple[NDArray[Any], Sequence[Any]]:
+        """Return values prepared, (N, *shape), and for each what decoding must know, such as a `Placement`."""
+        ...
+
+    def pack(self, value: Any, /) -> NDArray[Any]:
+        """Return a value as an array of numbers, as the golden pairs of a bundle keep it."""
+        ...
+
+    def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any], /) -> str:
+        """Return what is wrong with an array of somebody's that should be a packed value; "" where nothing is."""
+        ...
+
+    def unpack(self, array: NDArray[Any], /) -> Any:
+        """Return the value that was packed."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value as plain JSON types, without its kind."""
+        ...
+
+
+Inputs = Mapping[str, InputPreparation]
+"""How each input of a model is prepared, by name."""
+
+
+def prepare(inputs: Inputs, examples: Sequence[Example]) -> tuple[Given, Sequence[Any]]:
+    """Return the arrays of examples, and for each example what decoding must know of it.
+
+    Of a model with one input that is what its preparation says (the `Placement` of an image), of others a mapping by
+    input name.
+
+    Raises:
+        UsageError: an example does not have just the inputs of the model.
+    """
+    if tuple(inputs) == (IMAGE,):
+        values = [_checked(inputs, e)[IMAGE] if isinstance(e, Mapping) else e for e in examples]
+        return inputs[IMAGE].batch(values)
+    rows = [_checked(inputs, e) for e in examples]
+    done = {name: one.batch([row[name] for row in rows]) for name, one in inputs.items()}
+    arrays = {name: array for name, (array, _) in done.items()}
+    if len(inputs) == 1:
+        ((_, known),) = done.values()
+        return arrays, known
+    return arrays, [{name: known[i] for name, (_, known) in done.items()} for i in range(len(rows))]
+
+
+def name_inputs(inputs: Inputs, given: Given) -> Mapping[str, NDArray[Any]]:
+    """Return prepared arrays by input name, each of its type and shape, all of one length.
+
+    Raises:
+        UsageError: another name, type, shape or length.
+    """
+    named = given if isinstance(given, Mapping) else {IMAGE: given}
+    if set(named) != set(inputs):
+        raise _other_names(inputs, named)
+    for name, one in inputs.items():
+        array = named[name]
+        if array.dtype != one.dtype or array.shape[1:] != one.shape or not array.ndim:
+            sizes = ", ".join(str(s) for s in one.shape)
+            raise UsageError(f"expected {name} as {one.dtype} (N, {sizes}), found {array.dtype} {array.shape}")
+    lengths = {name: len(array) for name, array in named.items()}
+    if len(set(lengths.values())) > 1:
+        raise UsageError(f"expected inputs of one length, found {lengths}")
+    return named
+
+
+def count_rows(named: Mapping[str, NDArray[Any]]) -> int:
+    """Return the number of examples in arrays by input name; 1 of a model without inputs, which runs once."""
+    return next((len(array) for array in named.values()), 1)
+
+
+def slice_rows(named: Mapping[str, NDArray[Any]], start: int, stop: int) -> dict[str, NDArray[Any]]:
+    """Return some of the examples in arrays by input name."""
+    return {name: array[start:stop] for name, array in named.items()}
+
+
+def blank_inputs(inputs: Inputs, n: int = 1) -> dict[str, NDArray[Any]]:
+    """Return arrays of zeros for `n` examples, by input name."""
+    return {name: np.zeros((n, *one.shape), one.dtype) for name, one in inputs.items()}
+
+
+def largest_area(inputs: Inputs) -> int:
+    """Return the number of pixels of one example: those of its largest input, whatever its channels."""
+    return max((int(np.prod(one.shape[:-1], dtype=np.int64)) for one in inputs.values()), default=1)
+
+
+def say_inputs(names: Iterable[str]) -> str:
+    """Return what a model takes, in words.
+
+    >>> say_inputs(["image", "text"])
+    'image and text'
+    """
+    return " and ".join(str(name)[:60] for name in names) or "no input"
+
+
+def _checked(inputs: Inputs, example: Example) -> Mapping[str, Any]:
+    """Return the values of an example by input name.
+
+    Raises:
+        UsageError: they are not just those of the model.
+    """
+    named = example if isinstance(example, Mapping) else {IMAGE: example}
+    if set(named) != set(inputs):
+        raise _other_names(inputs, named)
+    return named
+
+
+def _other_names(inputs: Inputs, named: Mapping[str, Any]) -> UsageError:
+    return UsageError(
+        f"the model takes {say_inputs(inputs)}, found {say_inputs(named)}", fix="pass a value for each of its inputs"
+    )
