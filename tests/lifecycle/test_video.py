@@ -49,7 +49,6 @@ def test_the_report_says_that_order_matters(run, report: dict) -> None:
     order = report["tables"]["order"]
     # Every clip backwards is one of the other class.
     assert order["reversed"]["accuracy"] <= 0.1
-    assert order["reversed"]["p_value"] < 0.05
     assert "Order of frames" in (run / "report.html").read_text()
 
 
