@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
-from eyewright.imaging.alignment import align_pictures, align_roughly, align_uncovered, same_colours
+from eyewright.imaging.alignment import align_pictures, align_roughly, align_uncovered, compare_drawings, same_colours
 from eyewright.imaging.fingerprint import (
     CROPS,
     are_drawn,
@@ -52,7 +52,7 @@ _MAYBE = 0.85
 _NO_CROP = 0.95
 _DIFFERENT = 256
 _COLOURS = 26.0
-_DRAWN, _DRAWN_COLOURS = 0.955, 20.0
+_DRAWN, _DRAWN_GREY, _DRAWN_COLOURS = 0.955, 0.99, 20.0
 
 
 @dataclass(frozen=True)
@@ -406,7 +406,8 @@ def _compared(
     alike = align_pictures(first, second, _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn), bar)
     close = np.flatnonzero((alike.whole >= bar) | maybe_covered)
     plain = np.zeros(len(bar), bool)
-    plain[close] = are_drawn(thumbnails[ends[0][close]]) & are_drawn(thumbnails[ends[1][close]])
+    # Of a drawing that was coded with losses the copy is not flat: one of the two says enough.
+    plain[close] = are_drawn(thumbnails[ends[0][close]]) | are_drawn(thumbnails[ends[1][close]])
     bar = np.where(plain, np.maximum(bar, _DRAWN), bar)
     weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
     weakest = np.where(plain, np.maximum(weakest, _DRAWN - 0.02), weakest)
@@ -417,6 +418,18 @@ def _compared(
             tinted = [turned(colours[e[some]], t[some]) for e, t in zip(ends, turns, strict=True)]
             tolerance = _DRAWN_COLOURS if drawn else _COLOURS
             good[some] = same_colours(tinted[0], tinted[1], alike.warp[some], tolerance=tolerance, light=not drawn)
+    # Of a symmetric drawing several turns are as near, so drawings are compared as they stand, whatever turn was found.
+    upright = np.flatnonzero(plain & ~good)
+    stand = np.zeros(len(good), bool)
+    if len(upright):
+        one, other = (e[upright] for e in ends)
+        whole, blocks = compare_drawings(thumbnails[one], thumbnails[other])
+        own = np.where(few[upright], _EQUAL, _DRAWN_GREY)
+        still = np.tile(np.array([1, 0, 1, 0], np.float32), (len(upright), 1))
+        equal = same_colours(colours[one], colours[other], still, tolerance=_DRAWN_COLOURS, light=False)
+        stand[upright] = equal & (whole >= own) & (blocks >= own - 0.02)
+        alike.whole[upright] = np.where(stand[upright], np.maximum(alike.whole[upright], whole), alike.whole[upright])
+    good |= stand
     covered = np.zeros(len(good), bool)
     again = np.flatnonzero(~good & ~plain & maybe_covered)
     if len(again):
@@ -427,11 +440,9 @@ def _compared(
     links = []
     for k in np.flatnonzero(good | covered).tolist():
         i, j = sorted((int(ends[0][k]), int(ends[1][k])))
-        how = (
-            "the same view but for its top or bottom"
-            if covered[k]
-            else _describe(int(turns[0][k]), int(turns[1][k]), alike.warp[k])
-        )
+        how = _describe(int(turns[0][k]), int(turns[1][k]), alike.warp[k])
+        if stand[k] or covered[k]:
+            how = "the same view" if stand[k] else "the same view but for its top or bottom"
         likeness = float(alike.whole[k])
         exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
         links.append(Link(i, j, likeness, exact, how))
