@@ -111,7 +111,7 @@ def compare_drawings(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tup
     Grey values count as they are. Ranks, as in `align_pictures`, would make as much of the noise that a codec leaves in
     flat areas as of the shapes.
     """
-    a, b = (_blur(p, 2) for p in (first, second))
+    a, b = (_blur(p.astype(np.float32), 2) for p in (first, second))
     weight = np.ones_like(a)
     return _correlation(a, b, weight), _weak_quarter(a, b, weight)
 
