@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -183,3 +184,19 @@ def test_a_table_whose_first_row_is_wrong_never_gives_way_to_folders(tmp_path: P
     (folder / "labels.csv").write_bytes(b"path,label\n" + rows)
     with pytest.raises(DatasetError, match=r"labels\.csv"):
         open_dataset(folder)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "annotations.json", "instances.xml"])
+def test_a_large_binary_file_under_the_name_of_a_text_is_not_read_whole(tmp_path: Path, name: str) -> None:
+    with open(tmp_path / name, "wb") as file:
+        file.truncate(2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UnreadableImageError, match="zero byte"):
+        FolderTree(tmp_path).content(name)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17
+
+
+def test_a_large_text_in_utf_16_is_read(tmp_path: Path) -> None:
+    text = "a,b\n" * (5 * 2**20)
+    (tmp_path / "labels.csv").write_bytes(text.encode("utf-16-le"))
+    assert FolderTree(tmp_path).content("labels.csv").startswith("a,b".encode("utf-16-le"))

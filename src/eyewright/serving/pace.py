@@ -15,8 +15,8 @@ _LEAST_S = 0.001
 class Pace:
     """The rate of all large bodies together, in bytes a second, while requests with small bodies are answered.
 
-    What a large body costs, to send it from the same machine too, is time that the others wait. The first 256 KB of each
-    body are free, and so is everything a quarter of a second after the last small request.
+    What a large body costs, to send it from the same machine too, is time that the others wait. The first 256 KB of
+    each body are free, and so is everything a quarter of a second after the last small request.
 
     >>> pace = Pace(2**20, clock=lambda: 10.0)
     >>> pace.delay(2**19, 2**19)
