@@ -27,7 +27,7 @@ _LINGER_S = 2.0
 _MOST_PIPELINED = 16
 # Files and sockets that are no client's: the log, the workers, the nursery.
 _OWN_FILES = 128
-_FREE_CHUNKS = 2**8
+_FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
 _PENALTY_S = 0.02
 
