@@ -211,6 +211,7 @@ class Task:
         counted: the class ids of all marks of one image to those that a dataset counts.
         feedback: what people may say of a prediction, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
+        points: the least and largest value of a number that is found a class on validation images (`settle`).
         spellings: other names of metrics that users of this field type.
     """
 
@@ -242,6 +243,7 @@ class Task:
     counted: Callable[[Sequence[int]], Iterable[int]]
     needs: frozenset[str] = frozenset()
     reporting: str = ""
+    points: tuple[float, float] = (0.0, 1.0)
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

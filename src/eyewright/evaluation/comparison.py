@@ -121,20 +121,23 @@ def compare_numbers(
     drawn = [(numbers_a(w), numbers_b(w)) for w in plan.weights()]
     samples = [{k: np.concatenate([d[side][k] for d in drawn]) for k in point[0]} for side in (0, 1)]
 
-    def metric(value: NDArray[np.float64], several: NDArray[np.float64], kind: Kind = "bounded") -> Metric:
+    task = task_of(a.dataset.task)
+
+    def metric(value: NDArray[np.float64], several: NDArray[np.float64], kind: Kind) -> Metric:
         low, high = plan.interval(float(value[0]), several, kind=kind)
         shown = [float(v) if np.isfinite(v) else None for v in (value[0], low, high)]
         return Metric(shown[0], shown[1], shown[2], n, method=plan.method, groups=plan.n_groups)
 
     main = next(iter(point[0]))
-    lead = float(point[1][main][0] - point[0][main][0])
+    better = 1 if task.metric(main).higher_is_better else -1
+    lead = better * float(point[1][main][0] - point[0][main][0])
     return Comparison(
-        a={k: metric(v, samples[0][k]) for k, v in point[0].items()},
-        b={k: metric(v, samples[1][k]) for k, v in point[1].items()},
+        a={k: metric(v, samples[0][k], task.metric(k).kind) for k, v in point[0].items()},
+        b={k: metric(v, samples[1][k], task.metric(k).kind) for k, v in point[1].items()},
         differences={k: metric(point[1][k] - v, samples[1][k] - samples[0][k], "plain") for k, v in point[0].items()},
         only_a=int((each_a > each_b).sum()),
         only_b=int((each_b > each_a).sum()),
-        p_value=_p_value(plan, lead, samples[1][main] - samples[0][main]),
+        p_value=_p_value(plan, lead, better * (samples[1][main] - samples[0][main])),
         n=n,
         task=a.dataset.task,
         lead=lead,

@@ -88,7 +88,7 @@ def _origins(report: Report) -> dict[str, Any]:
         "novelty": novelty_view(report),
         "validation": _validation_rows(report),
         "provenance": _provenance(report),
-        "thresholds": sections.get("thresholds"),
+        "thresholds": _accepting(sections.get("thresholds") or {}),
     }
 
 
@@ -164,7 +164,7 @@ def render_markdown(report: Report, *, title: str) -> str:
     lines += ["", f"| class | n | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for row in report.per_class:
         lines.append(f"| {_markdown(row['label'])} | {row['n']} | {' | '.join(_cell(row[k]) for k in columns)} |")
-    lines += _point_rows(report.sections.get("thresholds") or {})
+    lines += _point_rows(_accepting(report.sections.get("thresholds") or {}))
     for warning in report.sections.get("warnings") or ():
         lines += ["", f"**{_markdown(warning)}**"]
     facts = report.sections.get("facts") or {}
@@ -178,6 +178,11 @@ def render_markdown(report: Report, *, title: str) -> str:
         *(f"- {k}: {_markdown(v)}" for k, v in [*together.items(), *_provenance(report)]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _accepting(thresholds: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the points if they are scores from which a class is accepted, measured by F1; else nothing."""
+    return thresholds if all("f1" in p for p in (thresholds.get("classes") or {}).values()) else {}
 
 
 def _point_rows(thresholds: Mapping[str, Any]) -> list[str]:

@@ -148,7 +148,7 @@ def _calibrated(manifest: Manifest) -> str:
 
 def _points(manifest: Manifest) -> str:
     """Return the operating points with their intervals, at most 20 of them."""
-    classes = manifest.thresholds.get("classes") or {}
+    classes = {n: p for n, p in (manifest.thresholds.get("classes") or {}).items() if "f1" in p}
     if not classes:
         return ""
     if any("groups" not in p for p in classes.values()):

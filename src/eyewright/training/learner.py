@@ -80,6 +80,8 @@ class Learner:
         soft: how a teacher's answers are learnt.
         hub: which published models do the task; None where none can be read.
         decoding: `(net)` to what decoding must know beside the arrays, as `Predictor.decoding` holds it.
+        outgoing: `(training images)` to "centre" and "spread" of the net's answers, as `nets.PixelNet` takes them, so
+            that what is learnt has mean 0 and deviation 1; none where answers have no unit.
         students: nets of the catalogue that compression tries instead of the one that was trained.
     """
 
@@ -93,6 +95,7 @@ class Learner:
     soft: SoftAnswers
     hub: HubKind | None = None
     decoding: Callable[[PixelNet], dict[str, Any]] = lambda net: {}
+    outgoing: Callable[[Dataset], dict[str, list[float]]] = lambda train: {}
     students: tuple[str, ...] = ()
 
 

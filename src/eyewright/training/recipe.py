@@ -20,6 +20,7 @@ Loss = Literal[
     "cross_entropy",
     "binary_cross_entropy",
     "mse",
+    "mae",
     "huber",
     "focal",
     "dice_cross_entropy",

@@ -124,7 +124,8 @@ def build_net(
         body = build(len(labels), channels=preparation.channels, size_hw=preparation.size_hw, **options)
     except TypeError as error:
         raise UsageError(f"the model {recipe.model!r} cannot be built: {error}", fix="see eyewright models") from error
-    return PixelNet(body, mean=scaling["mean"], std=scaling["std"])
+    outgoing = {k: scaling[k] for k in ("centre", "spread") if k in scaling}
+    return PixelNet(body, mean=scaling["mean"], std=scaling["std"], **outgoing)
 
 
 def begin_with(net: PixelNet, path: Path) -> None:

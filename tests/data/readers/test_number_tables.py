@@ -34,7 +34,7 @@ def test_columns_with_units_are_learnt(tmp_path: Path) -> None:
     images(tmp_path, 2)
     table(tmp_path, "path,weight [g],height_cm,camera,id", "0.png,12.5,3,left,7", "1.png,1e1,4.25,right,8")
     data = open_dataset(tmp_path, task="measure")
-    assert (data.task, data.format, data.labels.names) == ("measure", "csv", ())
+    assert (data.task, data.format, data.labels.names) == ("measure", "csv", ("weight [g]", "height [cm]"))
     assert values(data) == {"0.png": (12.5, 3.0), "1.png": (10.0, 4.25)}
     assert [str(q) for q in data.samples[0].target.quantities] == ["weight [g]", "height [cm]"]
     assert data.samples[0].meta == {"camera": "left", "id": "7"}

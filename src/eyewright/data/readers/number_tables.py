@@ -82,7 +82,7 @@ def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], 
     quantities = tuple(quantity_of(c) for c in columns)
     samples = [Sample(r.name, Numbers(values, quantities), r.split, r.group, r.meta) for r, values in found]
     notes = [f"learns {_list(quantities)}, of the columns {', '.join(map(repr, columns))}"]
-    return listed.dataset(samples, LabelSpace(()), format, task, tables, notes)
+    return listed.dataset(samples, LabelSpace(tuple(map(str, quantities))), format, task, tables, notes)
 
 
 def _list(quantities: Sequence[Quantity]) -> str:
