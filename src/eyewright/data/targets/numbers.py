@@ -24,6 +24,8 @@ NUMBER_CODES = MappingProxyType(
     {
         "number_constant": "a number that is the same for every image",
         "number_outlier": "a number far from all others, as a slip of the point or another unit makes it",
+        "number_missing": "a row of a table without a number, which is left out",
+        "number_unreadable": "a cell of a table that holds something else than a number; its row is left out",
         "number_classes": "numbers of which there are few different ones, as of classes",
     }
 )
