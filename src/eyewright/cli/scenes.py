@@ -67,7 +67,7 @@ def import_model(o: argparse.Namespace) -> Result:
     height, width = bundle.preparation.size_hw
     text = [
         f"bundle   {shown_path(bundle.folder)}",
-        f"{bundle.task_name}, {len(bundle.labels)} classes, {width}x{height}",
+        f"{bundle.task_name}, {task_of(bundle.task_name).words.count(len(bundle.labels))}, {width}x{height}",
     ]
     out = {"bundle": bundle.folder.resolve()}
     if o.sign is not None:

@@ -306,6 +306,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "grouping",
         "warnings",
         "training",
+        "chosen_on",
         "seed",
         "versions",
         "hardware",

@@ -168,7 +168,7 @@ def run_in(bundle: "Bundle") -> "Run | None":
     from eyewright.catalog import MODELS, build_of
     from eyewright.core.errors import EyewrightError
     from eyewright.training.recipe import read_recipe
-    from eyewright.training.run import BundledRun
+    from eyewright.training.run import BundledRun, outgoing_of
 
     files = bundle.manifest.files
     if not {"model.safetensors", "recipe.toml", "preprocessor_config.json"} <= set(files):
@@ -186,7 +186,11 @@ def run_in(bundle: "Bundle") -> "Run | None":
             preparation=bundle.preparation,
             about={
                 **manifest.provenance,
-                "scaling": {"mean": about["image_mean"], "std": about["image_std"]},
+                "scaling": {
+                    "mean": about["image_mean"],
+                    "std": about["image_std"],
+                    **outgoing_of(bundle.folder / "model.safetensors"),
+                },
                 "calibration": manifest.calibration,
                 "thresholds": manifest.thresholds,
             },

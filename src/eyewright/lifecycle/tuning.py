@@ -115,7 +115,7 @@ def _one_trial(
 
     from eyewright.core.task import task_of
 
-    metric = task_of(dataset.task).main_metric
+    metric = task_of(dataset.task).chosen_by
     trial = study.ask()
     own = _suggest(trial, recipe, first=trial.number == 0)
     changed = {k: v for k, v in own.to_json().items() if v != recipe.to_json()[k]}
@@ -235,7 +235,7 @@ def _finished(study: Any) -> int:
 def _result(study: Any, folder: Path, task: str, say: Say) -> TuneResult:
     from eyewright.core.task import task_of
 
-    metric = task_of(task).main_metric
+    metric = task_of(task).chosen_by
     rows = [
         {
             "trial": t.number + 1,

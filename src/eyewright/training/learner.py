@@ -46,7 +46,8 @@ class Learning(Protocol):
     def conclude(
         self, kept: Any, targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
     ) -> dict[str, dict[str, Any]]:
-        """Return "calibration" and "thresholds", both found on the validation images with the best weights.
+        """Return "calibration" and "thresholds", both found on the validation images with the best weights, and where
+        only some of them chose the epoch "chosen_on": "images" and "groups".
 
         `groups` are the numbers of the images' groups, int64 (N,): what belongs together is resampled together.
         """

@@ -1,6 +1,15 @@
 """A run: what training leaves behind, as a folder and as a value."""
 
-__all__ = ["SPLIT_COLUMNS", "BundledRun", "Run", "begin_with", "build_net", "open_run_folder", "read_run"]
+__all__ = [
+    "SPLIT_COLUMNS",
+    "BundledRun",
+    "Run",
+    "begin_with",
+    "build_net",
+    "open_run_folder",
+    "outgoing_of",
+    "read_run",
+]
 
 import contextlib
 import csv
@@ -149,6 +158,17 @@ def begin_with(net: PixelNet, path: Path) -> None:
             f"the weights in {str(path)!r} are of another net", fix="train with the same model, classes and imgsz"
         ) from error
     net.has_learnt = True
+
+
+def outgoing_of(path: Path) -> dict[str, list[float]]:
+    """Return "centre" and "spread" of the answers of a net whose weights lie there; nothing where they have no unit."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k).tolist() for k in ("centre", "spread") if k in set(file.keys())}
+    except (OSError, SafetensorError):
+        return {}
 
 
 def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
