@@ -51,7 +51,8 @@ class Verdict:
 class Explanation:
     """Where an image speaks for a class or an object: `heat` in [0, 1], float32 (h, w), over the prepared image.
 
-    `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's.
+    `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's. `shown` is what
+    was predicted where the score does not say it.
     """
 
     heat: NDArray[np.float32]
@@ -63,6 +64,12 @@ class Explanation:
     source: str = ""
     box: NDArray[np.float64] | None = None
     task: str = ""
+    shown: str = ""
+
+    @property
+    def said(self) -> str:
+        """What is explained, in words: the label and its score, or what was predicted."""
+        return f"{self.label} {self.shown or f'{self.score:.1%}'}"
 
     def overlay(self) -> NDArray[np.uint8]:
         """Return the heat over the pixels that the model saw, uint8 (h, w, 3), with the box that is explained."""
@@ -80,6 +87,7 @@ class Explanation:
             "source": self.source,
             "label": self.label,
             "score": self.score,
+            **({"shown": self.shown} if self.shown else {}),
             "method": self.method,
             "faithful": self.verdict.faithful,
             "deletion": self.verdict.deletion,

@@ -61,7 +61,8 @@ def explain_prepared(
         alike = unlearnt(pixels, target, heat)
         verdict = judge_faithfulness(predictor, pixels, heat, target, coarseness=cells, seed=seed, unlearnt=alike)
         name, score = predictor.labels.names[target.label], float(target(raw)[0])
-        result.append(Explanation(heat, pixels, name, score, method, verdict, source, target.box, task.name))
+        about = (verdict, source, target.box, task.name, target.shown)
+        result.append(Explanation(heat, pixels, name, score, method, *about))
     return result
 
 

@@ -16,6 +16,7 @@ TASKS = MappingProxyType(
         "detect": "eyewright.tasks.detect:TASK",
         "segment": "eyewright.tasks.segment:TASK",
         "instance": "eyewright.tasks.instance:TASK",
+        "regress": "eyewright.tasks.regress:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

@@ -28,13 +28,14 @@ _FAR = 1e9
 _MOST_TEXT = 2000
 _MOST_NAME = 200
 _MOST_RUNS = 4_000_000
-_SAYS = ("label", "correct", "objects", "classes")
+_SAYS = ("label", "correct", "objects", "classes", "values")
 _KINDS: Mapping[str, tuple[type, str]] = {
     "label": (str, "text"),
     "correct": (bool, "true or false"),
     "comment": (str, "text"),
     "objects": (list, "a list of objects"),
     "classes": (dict, "an object of class names and true or false"),
+    "values": (dict, "an object of names and numbers"),
     "new_classes": (list, "a list of class names"),
 }
 
@@ -74,7 +75,7 @@ def check_feedback(
     declared = _declared([*kept.pop("new_classes", []), *new_classes], labels or ())
     known = None if labels is None else [*labels, *declared]
     if not set(_SAYS) & set(kept):
-        raise UsageError("expected label, correct, objects or classes, found none", fix="say what is right")
+        raise UsageError("expected label, correct, objects, classes or values, found none", fix="say what is right")
     allowed = task_of(task).feedback if task else None
     _check_keys(kept, allowed, task)
     if "label" in kept:
@@ -85,6 +86,11 @@ def check_feedback(
             if not isinstance(right, bool):
                 raise UsageError(f"expected true or false for class {name!r}, found {right!r}", fix="change it")
         kept["classes"] = {check_label(name, labels): right for name, right in kept["classes"].items()}
+    if "values" in kept:
+        for name, value in kept["values"].items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _FAR:
+                raise UsageError(f"expected a number for {name!r}, found {value!r}", fix="change it")
+        kept["values"] = {check_label(name, labels): float(value) for name, value in kept["values"].items()}
     if "objects" in kept:
         kept["objects"] = _objects(kept["objects"], allowed.places if allowed else ("box_xyxy",), known, size_hw)
     if kept.get("correct") is True:

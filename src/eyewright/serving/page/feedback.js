@@ -152,6 +152,19 @@ function classRow(a, k) {
   return make("li", {}, make("span", { class: "name" }, swatch, name), choice);
 }
 
+function amountRow(v) {
+  const field = make("input", { type: "number", step: "any", value: String(v.value), "aria-label": `True ${v.label}` });
+  field.dataset.label = v.label;
+  return make("li", {}, make("span", { class: "name", text: v.label }), field);
+}
+
+function amountsContent(a) {
+  const fields = [...$("rows").querySelectorAll("input")];
+  const values = Object.fromEntries(fields.map((f) => [f.dataset.label, Number(f.value)]));
+  const same = amountsOf(a).every((v) => values[v.label] === v.value);
+  return same ? { correct: true } : { values };
+}
+
 function offerFeedback(a) {
   const classes = a.task === "classify", masks = a.task === "segment", boxes = Boolean(a.boxes_xyxy);
   $("say-label").hidden = !classes; $("say-rows").hidden = classes; $("say-mask").hidden = !masks;
@@ -159,6 +172,13 @@ function offerFeedback(a) {
   if (state.said !== a.prediction_id) { state.said = a.prediction_id; $("said").textContent = ""; }
   fillChoice(model(a.model).labels);
   if (classes) { showEditor(null); return; }
+  if (a.values) {
+    $("rows").replaceChildren(...amountsOf(a).map((v) => amountRow(v)));
+    $("send-rows").hidden = false;
+    $("rows-note").textContent = "Write the true value of each; what you leave is taken as right.";
+    showEditor(null);
+    return;
+  }
   const rows = masks ? judgedRows(a).map((k) => classRow(a, k)) : itemsOf(a).map((item, at) => objectRow(a, item, at));
   $("rows").replaceChildren(...rows);
   $("send-rows").hidden = !rows.length;
@@ -176,6 +196,7 @@ function correcting(a) {
 }
 
 function rowsContent(a) {
+  if (a.values) return amountsContent(a);
   if (a.task === "segment") {
     const rows = judgedRows(a), held = saidOf(a);
     const classes = Object.fromEntries(rows.map((k) => [a.labels[k], held.rows[k].right]));
@@ -221,7 +242,7 @@ async function choseLabel() {
 function sayRight() {
   const a = currentAnswer();
   if (!a) return;
-  if (a.task === "classify") { feedback({ correct: true }); return; }
+  if (a.task === "classify" || a.values) { feedback({ correct: true }); return; }
   const held = saidOf(a);
   held.rows = {}; held.added = []; held.chosen = null;
   offerFeedback(a);

@@ -42,7 +42,7 @@ def classification_objective(recipe: Recipe, class_weights: Tensor | None = None
         p = logits.softmax(1)
         if name == "mse":
             return ((p - truth) ** 2).mean(1)
-        return functional.huber_loss(p, truth, reduction="none").mean(1)
+        return functional.huber_loss(p, truth, reduction="none", delta=recipe.huber_delta).mean(1)
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         each = per_sample(logits, targets)
