@@ -20,7 +20,7 @@ from eyewright.training import LOSSES, OPTIMIZERS, Recipe, read_recipe, write_re
         ({"lr": float("nan")}, "lr of 0 or more"),
         ({"lr": -1.0}, "lr of 0 or more"),
         ({"epochs": 3, "budget_s": 10.0}, "found both"),
-        ({"loss": "mse", "label_smoothing": 0.1}, "cross_entropy loss with label_smoothing"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "loss cross_entropy or binary_cross_entropy with label_smoothing"),
         ({"seed": "0"}, "expected seed as int"),
     ],
 )

@@ -306,12 +306,13 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     from eyewright.nets.ensemble import Ensemble
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.checkpoints import save_best
+    from eyewright.training.learner import learner_of
     from eyewright.training.looks import LOOKS_FILE
     from eyewright.training.run import SPLIT_COLUMNS
 
     first = runs[0]
     net = PixelNet(
-        Ensemble([r.net for r in runs], [r.temperature for r in runs]),
+        Ensemble([r.net for r in runs], [r.temperature for r in runs], learner_of(first.task_name).mean),
         mean=[0.0] * first.preparation.channels,
         std=[1.0] * first.preparation.channels,
     )

@@ -17,6 +17,7 @@ TASKS = MappingProxyType(
         "segment": "eyewright.tasks.segment:TASK",
         "instance": "eyewright.tasks.instance:TASK",
         "regress": "eyewright.tasks.regress:TASK",
+        "tag": "eyewright.tasks.tag:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

@@ -18,6 +18,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.points import OperatingPoint
+from eyewright.nets.ensemble import MeanOf, mean_of_distributions
 from eyewright.nets.hub_kinds import HubKind
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.loop import FitData
@@ -84,6 +85,7 @@ class Learner:
         outgoing: `(training images)` to "centre" and "spread" of the net's answers, as `nets.PixelNet` takes them, so
             that what is learnt has mean 0 and deviation 1; none where answers have no unit.
         students: nets of the catalogue that compression tries instead of the one that was trained.
+        mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
     """
 
     task: str
@@ -98,6 +100,7 @@ class Learner:
     decoding: Callable[[PixelNet], dict[str, Any]] = lambda net: {}
     outgoing: Callable[[Dataset], dict[str, list[float]]] = lambda train: {}
     students: tuple[str, ...] = ()
+    mean: MeanOf = mean_of_distributions
 
 
 @cache

@@ -1,6 +1,6 @@
 """The recipe: everything that decides what training does, as one value that can be read, written and compared."""
 
-__all__ = ["LOSSES", "OPTIMIZERS", "Recipe", "changed_options", "read_recipe", "write_recipe"]
+__all__ = ["LOSSES", "OPTIMIZERS", "SMOOTHED", "Recipe", "changed_options", "read_recipe", "write_recipe"]
 
 import dataclasses
 import json
@@ -37,6 +37,9 @@ Amp = Literal["auto", "on", "off"]
 _MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
 
 LOSSES = get_args(Loss)
+SMOOTHED = ("cross_entropy", "binary_cross_entropy")
+"""The losses whose truth can be softened (`label_smoothing`)."""
+
 OPTIMIZERS = get_args(OptimizerName)
 
 
@@ -135,8 +138,8 @@ class Recipe:
         for wrong, found, fix in (
             (self.epochs is not None and self.budget_s is not None, "epochs or a budget, found both", "leave one out"),
             (
-                bool(self.label_smoothing) and self.loss not in (None, "cross_entropy"),
-                f"the cross_entropy loss with label_smoothing, found {self.loss!r}",
+                bool(self.label_smoothing) and self.loss not in (None, *SMOOTHED),
+                f"the loss {' or '.join(SMOOTHED)} with label_smoothing, found {self.loss!r}",
                 "set label_smoothing to 0 or change loss",
             ),
             (

@@ -33,6 +33,7 @@ from eyewright.nets.pixels import PixelNet
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import read_tensors
 from eyewright.training.distributed import rank_of
+from eyewright.training.learner import learner_of
 from eyewright.training.predictor import TorchPredictor
 from eyewright.training.recipe import Recipe, read_recipe
 
@@ -184,7 +185,7 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
         model = f"hf:{folder / 'hub'}" if (folder / "hub").is_dir() else recipe.model
         build = build_of(model, recipe.task)
         if "members" in about:
-            build = ensemble_builder(build, about["members"])
+            build = ensemble_builder(build, about["members"], learner_of(recipe.task).mean)
         return Run(
             folder=folder,
             recipe=recipe,

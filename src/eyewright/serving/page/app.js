@@ -132,6 +132,7 @@ function headline(a) {
   if (a.task === "classify") return a.labels[0];
   if (a.task === "segment") return a.labels.filter((l) => !isBackground(l)).join(", ") || "nothing";
   const rows = shownRows(a, threshold(), model(a.model) && model(a.model).thresholds);
+  if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   return rows.length ? `${rows.length} × ${[...new Set(rows.map((k) => a.labels[k]))].slice(0, 3).join(", ")}` : "nothing";
 }
 
@@ -181,6 +182,7 @@ function describe(a, rows) {
     const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
     return parts.join(", ") || "nothing but background";
   }
+  if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   const counts = {};
   for (const k of rows) counts[a.labels[k]] = (counts[a.labels[k]] || 0) + 1;
   return Object.entries(counts).map(([l, n]) => `${n} ${l}`).join(", ") || "nothing found";
