@@ -6,6 +6,10 @@ Each attack runs alone, against a server of its own; nothing but loopback is ask
 server and its workers, at its highest, over idle. Two attackers share the machine's cores with the server; with
 `--pin` both are on the last core, with `--nice 19` they get what the server leaves, as if they were other machines.
 Each attack is repeated, and every number is the median.
+
+Two controls tell how much of that is the shared machine and not the server: "spinning" are two processes that compute
+and send nothing, "31 MB elsewhere" sends the worst body to a process that only reads it, which runs where the
+attackers do. `--only NAME` measures some attacks alone.
 """
 
 import argparse
@@ -51,13 +55,43 @@ def attacks(name: str) -> dict[str, bytes]:
     }
 
 
+def spin(nice: int, pin: bool, ends: float) -> None:
+    settle(nice, pin)
+    while time.perf_counter() < ends:
+        sum(range(1000))
+
+
+def sink(nice: int, pin: bool, found: "multiprocessing.Queue[int]") -> None:
+    """Read requests and refuse them, on a port of its own, until it is ended."""
+    settle(nice, pin)
+    door = socket.create_server(("127.0.0.1", 0))
+    found.put(door.getsockname()[1])
+    while True:
+        line, _ = door.accept()
+        threading.Thread(target=swallow, args=(line,), daemon=True).start()
+
+
+def swallow(line: socket.socket) -> None:
+    with line:
+        data = line.recv(2**18)
+        head, _, body = data.partition(b"\r\n\r\n")
+        left = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]) - len(body)
+        while left > 0 and (data := line.recv(2**18)):
+            left -= len(data)
+        line.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+def settle(nice: int, pin: bool) -> None:
+    os.nice(nice)
+    if pin:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def attack(
     port: int, data: bytes, seconds: float, nice: int, pin: bool, found: "multiprocessing.Queue[list[int]]"
 ) -> None:
     """Attack for some seconds, in a process of its own: the good client must not wait for its interpreter."""
-    os.nice(nice)
-    if pin:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    settle(nice, pin)
     ends, statuses = time.perf_counter() + seconds, []
     held: list[socket.socket] = []
     while time.perf_counter() < ends:
@@ -83,11 +117,19 @@ def good(port: int, path: str, image: bytes, ends: float, statuses: list[int]) -
     times = []
     while time.perf_counter() < ends:
         began = time.perf_counter()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("POST", path, image)
-        answer = connection.getresponse()
-        answer.read()
-        connection.close()
+        # A connection that made room for others is tried once more, as clients do; the time goes on.
+        for last in (False, True):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            try:
+                connection.request("POST", path, image)
+                answer = connection.getresponse()
+                answer.read()
+                break
+            except ConnectionError:
+                if last:
+                    raise
+            finally:
+                connection.close()
         times.append(time.perf_counter() - began)
         statuses.append(answer.status)
         time.sleep(0.005)
@@ -99,7 +141,7 @@ def resident(server: psutil.Process) -> float:
 
 
 def measure(
-    bundle: str, image: bytes, data: bytes | None, seconds: float, nice: int, pin: bool
+    bundle: str, image: bytes, data: bytes | None, seconds: float, nice: int, pin: bool, control: str = ""
 ) -> tuple[float, float, list[int]]:
     with tempfile.TemporaryDirectory() as home:
         command = (sys.executable, "-m", "eyewright", "serve", f"m={bundle}", "--port", "0", "--json", "--home", home)
@@ -114,8 +156,18 @@ def measure(
             idle, peak = resident(server), [0.0]
             ends = time.perf_counter() + seconds
             found: multiprocessing.Queue[list[int]] = multiprocessing.Queue()
-            arguments = (port, data, seconds, nice, pin, found)
+            aimed, drains = port, []
+            if control == "sink":
+                ports: multiprocessing.Queue[int] = multiprocessing.Queue()
+                drains = [multiprocessing.Process(target=sink, args=(nice, pin, ports), daemon=True)]
+                drains[0].start()
+                aimed = ports.get(timeout=30)
+            arguments = (aimed, data, seconds, nice, pin, found)
             others = [multiprocessing.Process(target=attack, args=arguments) for _ in range(0 if data is None else 2)]
+            if control == "spin":
+                drains = [multiprocessing.Process(target=spin, args=(nice, pin, ends)) for _ in range(2)]
+                for each in drains:
+                    each.start()
             for other in others:
                 other.start()
 
@@ -129,8 +181,11 @@ def measure(
             p99 = good(port, path, image, ends, statuses)
             watching.join()
             for other in others:
-                statuses += found.get(timeout=30)
+                answered = found.get(timeout=30)
+                statuses += [] if control else answered
                 other.join()
+            for each in drains:
+                each.terminate()
             return p99, peak[0] - idle, statuses
         finally:
             process.terminate()
@@ -145,12 +200,17 @@ def main() -> None:
     parser.add_argument("--nice", type=int, default=0, help="niceness of the attackers")
     parser.add_argument("--pin", action="store_true", help="attackers on the last core only")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="an attack (repeatable)")
     o = parser.parse_args()
     bundle, image = str(Path(o.bundle).resolve()), o.image.read_bytes()
     rounds: dict[str, list[tuple[float, float, list[int]]]] = {}
     for _ in range(o.repeats):
-        for name, data in {"idle": None, **attacks("m")}.items():
-            rounds.setdefault(name, []).append(measure(bundle, image, data, o.seconds, o.nice, o.pin))
+        known: dict[str, tuple[bytes | None, str]] = {"idle": (None, ""), "spinning": (None, "spin")}
+        known |= {name: (data, "") for name, data in attacks("m").items()}
+        known["31 MB elsewhere"] = (known["31 MB in base64"][0], "sink")
+        for name, (data, control) in known.items():
+            if not o.only or name in ("idle", *o.only):
+                rounds.setdefault(name, []).append(measure(bundle, image, data, o.seconds, o.nice, o.pin, control))
     alone = median(p99 for p99, _, _ in rounds["idle"])
     for name, found in rounds.items():
         p99, more = median(p for p, _, _ in found), median(m for _, m, _ in found)

@@ -9,6 +9,7 @@ from PIL import Image
 from eyewright.core.report import Finding
 from eyewright.data import Group, Grouping, Proposal, audit_dataset, find_leaks, open_dataset, scan_dataset
 from eyewright.data.agreement import best_turn
+from eyewright.data.grouped import find_groups
 from eyewright.imaging import encode_image
 
 
@@ -232,3 +233,35 @@ def test_a_rule_hides_no_copy_in_two_parts_and_no_conflict_of_classes(photos: Pa
     (conflict,) = (f for f in found if f.code == "conflicting_labels")
     assert set(conflict.paths) == {"train/bolt/copy.png", "train/nut/01.png"}
     assert not [f for f in found if f.code == "near_duplicate"]
+
+
+def test_copies_within_a_group_that_the_user_named_are_found(photos: Path) -> None:
+    pixels = Image.open(photos / "train/nut/00.png")
+    pixels.resize((120, 80)).save(photos / "train/nut/00-small.png")
+    data = open_dataset(photos)
+    scan = scan_dataset(data, quiet=True)
+    grouping = find_groups(data, scan, group_by=r"/(\d\d)[^/]*$")
+    (found,) = (f for f in audit_dataset(data, scan, grouping) if f.code == "near_duplicate")
+    assert set(found.paths) == {"train/nut/00.png", "train/nut/00-small.png"}
+
+
+def test_every_warning_about_groups_names_an_option(photos: Path) -> None:
+    for rule in ("none", r"^train/(nut)|/(0)"):
+        data = open_dataset(photos)
+        scan = scan_dataset(data, quiet=True)
+        found = audit_dataset(data, scan, find_groups(data, scan, group_by=rule))
+        fixes = [f.fix for f in found if f.code == "grouping"]
+        assert fixes
+        assert all("--group-by" in fix and "see --group-by" not in fix for fix in fixes)
+
+
+def test_many_drawings_are_said_to_hide_their_groups(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        picture = np.full((64, 64, 3), 255, np.uint8)
+        y, x = rng.integers(4, 30, 2)
+        picture[y : y + 24, x : x + 24] = rng.integers(0, 200, 3)
+        put(tmp_path / "ab"[i % 2] / f"{rng.bytes(4).hex()}.png", picture)
+    notes = [f for f in of(tmp_path, "grouping") if f.severity == "note"]
+    assert len(notes) == 1
+    assert "--group-by folder" in notes[0].fix

@@ -189,3 +189,53 @@ def test_label_studio_boxes_in_pixels_are_one_finding(tmp_path: Path) -> None:
     assert found.path == "export.json"
     assert "as [x, y, width, height] in pixels" in found.message
     assert found.fix.startswith("write value as [x, y, width, height] in per cent of the image's sides")
+
+
+def mixed_coco(folder: Path, other, share: float) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(3)
+    found: dict[str, list] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "car"}]}
+    for i in range(40):
+        name = f"{i:02d}.png"
+        (folder / name).write_bytes(encode_image(np.full((240, 320, 3), 40 + i, np.uint8)))
+        found["images"].append({"id": i, "file_name": name, "width": 320, "height": 240})
+        for _ in range(3):
+            w, h = rng.integers(20, 120, 2).tolist()
+            x, y = int(rng.integers(0, 320 - w)), int(rng.integers(0, 240 - h))
+            box = other(x, y, w, h) if i < share * 40 else [x, y, w, h]
+            number = len(found["annotations"]) + 1
+            found["annotations"].append({"id": number, "image_id": i, "category_id": 1, "bbox": box, "area": w * h})
+    (folder / "annotations.json").write_text(json.dumps(found, indent=1))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (lambda x, y, w, h: [x, y, x + w, y + h], "[x0, y0, x1, y1] in pixels"),
+        (lambda x, y, w, h: [x / 3.2, y / 2.4, w / 3.2, h / 2.4], "in per cent"),
+        (lambda x, y, w, h: [x / 320, y / 240, w / 320, h / 240], "in fractions"),
+    ],
+)
+def test_two_formats_in_one_set_are_named_with_file_and_line(tmp_path: Path, other, said: str) -> None:  # type: ignore[no-untyped-def]
+    mixed_coco(tmp_path, other, 0.5)
+    (found,) = (f for f in found_in(tmp_path) if f.code == "box_format")
+    assert "two formats are mixed" in found.message
+    assert said in found.message
+    assert (found.path, found.line is not None) == ("annotations.json", True)
+    assert set(found.paths) <= {f"{i:02d}.png" for i in range(20)}
+
+
+def test_boxes_drawn_over_the_edge_are_no_second_format(tmp_path: Path) -> None:
+    mixed_coco(tmp_path, lambda x, y, w, h: [320 - w / 2, y, w, h], 0.5)
+    assert not [f for f in found_in(tmp_path) if f.code == "box_format"]
+
+
+def test_yolo_lines_that_may_be_per_cent_are_said_to_be(tmp_path: Path) -> None:
+    write_images(tmp_path, 6)
+    (tmp_path / "labels").mkdir()
+    for i in range(6):
+        (tmp_path / "labels" / f"{i}.txt").write_text("0 50 40 20 10\n")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [car]\n")
+    (found,) = (f for f in found_in(tmp_path) if f.code == "box_outside")
+    assert "per cent or pixels" in found.message
+    assert "divide per cent by 100" in found.fix
+    assert found.line == 1

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -183,3 +184,52 @@ def test_a_table_whose_first_row_is_wrong_never_gives_way_to_folders(tmp_path: P
     (folder / "labels.csv").write_bytes(b"path,label\n" + rows)
     with pytest.raises(DatasetError, match=r"labels\.csv"):
         open_dataset(folder)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "annotations.json", "instances.xml"])
+def test_a_large_binary_file_under_the_name_of_a_text_is_not_read_whole(tmp_path: Path, name: str) -> None:
+    with open(tmp_path / name, "wb") as file:
+        file.truncate(2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UnreadableImageError, match="zero byte"):
+        FolderTree(tmp_path).content(name)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17
+
+
+def test_a_large_text_in_utf_16_is_read(tmp_path: Path) -> None:
+    text = "a,b\n" * (5 * 2**20)
+    (tmp_path / "labels.csv").write_bytes(text.encode("utf-16-le"))
+    assert FolderTree(tmp_path).content("labels.csv").startswith("a,b".encode("utf-16-le"))
+
+
+def test_run_lengths_of_another_size_are_refused_with_the_name_of_their_image(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 6)).save(tmp_path / "cells.png")
+    rle = {"size": [4, 4], "counts": [4, 8, 4]}
+    content = {
+        "images": [{"id": 1, "file_name": "cells.png", "width": 4, "height": 4}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [0, 1, 4, 2],
+                "segmentation": rle,
+                "iscrowd": 1,
+                "area": 8,
+            },
+            {
+                "id": 2,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [0, 1, 4, 2],
+                "segmentation": rle,
+                "iscrowd": 0,
+                "area": 8,
+            },
+        ],
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    (tmp_path / "annotations.json").write_bytes(msgspec.json.encode(content))
+    dataset = open_dataset(tmp_path, task="segment")
+    with pytest.raises(DatasetError, match=r"cells\.png.*run lengths of 4x4 pixels for an image of 8x6"):
+        dataset.mask(0, (6, 8))

@@ -8,14 +8,16 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 
 from eyewright.imaging import read_thumbnail
+from eyewright.imaging.alignment import align_pictures, align_roughly, same_colours
 from eyewright.imaging.fingerprint import (
-    align_pictures,
+    CROPS,
     array_thumbnails,
     canonical_turns,
+    crop_frequencies,
     describe_pictures,
     equalise,
     frequencies,
-    same_colours,
+    quarters,
     thumbnails_of,
     turned,
 )
@@ -113,3 +115,19 @@ def test_a_description_is_nearer_to_a_copy_than_to_another_photograph() -> None:
     darker = Image.fromarray((np.asarray(PHOTOS[0]) * 0.6).astype(np.uint8))
     rows = describe_pictures(*thumbnails_of(np.stack([small(p) for p in (PHOTOS[0], darker, PHOTOS[1])])))
     assert np.linalg.norm(rows[0] - rows[1]) < 0.3 * np.linalg.norm(rows[0] - rows[2])
+
+
+def test_the_frequencies_of_all_crops_are_those_of_each_crop() -> None:
+    grey = np.stack([thumbnails_of(small(p)[None])[0][0] for p in PHOTOS])
+    for crop, found in zip(CROPS, crop_frequencies(quarters(grey)[0]), strict=True):
+        alike = (found * frequencies(grey, crop)).sum((1, 2))
+        assert alike.min() > 0.98
+
+
+def test_a_rough_alignment_passes_copies_and_stops_strangers() -> None:
+    grey = np.stack([thumbnails_of(small(p)[None])[0][0] for p in PHOTOS])
+    rough = np.rint(quarters(grey)[1]).astype(np.uint8)
+    brighter = np.clip(rough * 1.2, 0, 255).astype(np.uint8)
+    still = np.tile(np.array([1, 0, 1, 0], np.float32), (len(rough), 1))
+    assert align_roughly(equalise(rough), equalise(brighter), still).min() > 0.9
+    assert align_roughly(equalise(rough), equalise(rough[::-1]), still).max() < 0.5

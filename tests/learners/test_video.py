@@ -1,9 +1,15 @@
 """Augmentation of clips: all frames alike, and times in their order."""
 
+import numpy as np
+import pytest
 import torch
 
-from eyewright.learners.video import ClipAugmentation
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.sampling import ClipSampling
+from eyewright.learners.video import ClipAugmentation, ClipLearning
 from eyewright.training.augment import Augmentation
+from eyewright.training.loop import FitData
+from eyewright.training.recipe import Recipe
 
 
 def strips(n: int = 4, frames: int = 8) -> torch.Tensor:
@@ -33,3 +39,11 @@ def test_nothing_to_do_changes_nothing() -> None:
     assert torch.equal(
         ClipAugmentation(8, Augmentation(), cut=0.0).apply(strips(), None, rng=torch.Generator())[0], strips()
     )
+
+
+@pytest.mark.parametrize(("names", "mirrored"), [(("sit", "walk"), True), (("turn left", "turn right"), False)])
+def test_clips_are_mirrored_unless_a_class_is_a_direction(names: tuple[str, str], mirrored: bool) -> None:
+    empty = np.zeros((2, 8, 8, 1), np.uint8)
+    data = FitData(empty, np.array([0, 1]), empty, np.array([0, 1]))
+    learning = ClipLearning(data, Recipe(), names, Preparation((8, 8), channels=1, clip=ClipSampling(2, 16)))
+    assert learning.augmentation.plan.flip == mirrored

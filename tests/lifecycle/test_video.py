@@ -31,7 +31,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(clips: Path, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("runs") / "clips"
     # Squares that cross a ground are near copies of one another.
-    ew.run(clips, out=out, epochs=10, imgsz=24, flip="none", seed=1, leaks="allow")
+    ew.run(clips, out=out, epochs=10, imgsz=24, seed=1, leaks="allow")
     return out
 
 

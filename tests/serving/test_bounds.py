@@ -16,7 +16,7 @@ from eyewright.core.errors import EyewrightError
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, parse_json, parse_request, whole_number
 from eyewright.serving.forms import read_form, read_parameters
-from eyewright.serving.protocols import own, v2
+from eyewright.serving.protocols import own, v2, v2_tensors
 from eyewright.serving.settings import Settings
 
 SETTINGS = Settings()
@@ -38,7 +38,7 @@ def _infer(body: bytes) -> None:
 
 
 def _numbers(body: bytes) -> None:
-    v2._numbers(v2.msgspec.Raw(b"[" + body + b"]"), [1, 1, len(body) // 2, 1])
+    v2_tensors._numbers(v2.msgspec.Raw(b"[" + body + b"]"), [1, 1, len(body) // 2, 1], "uint8")
 
 
 PARSERS: dict[str, tuple[Callable[[bytes], object], str]] = {

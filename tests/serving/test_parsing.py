@@ -38,7 +38,7 @@ def test_small_bodies_are_parsed_in_the_loop_and_large_ones_do_not_hold_up_other
 def test_the_interpreter_is_passed_on_sooner_while_serving() -> None:
     before = sys.getswitchinterval()
     with short_turns():
-        assert sys.getswitchinterval() == pytest.approx(0.0005, rel=0.01)
+        assert sys.getswitchinterval() == pytest.approx(0.0001, rel=0.01)
     assert sys.getswitchinterval() == before
 
 

@@ -1,5 +1,7 @@
 """Feedback is checked in one place, whatever way it came in."""
 
+from typing import Any
+
 import pytest
 
 from eyewright.core.errors import UsageError
@@ -284,3 +286,20 @@ def test_a_new_class_is_no_path_out_of_a_folder(name: str) -> None:
     assert check_feedback({"label": "a/b"}, task="classify", labels=("cat",), new_classes=["a/b"])["new_classes"] == [
         "a/b"
     ]
+
+
+def test_tags_are_judged_each_by_itself() -> None:
+    def checked(tags: Any, **more: Any) -> Any:
+        return check_feedback({"tags": tags, **more}, task="", labels=["cat", "dog"])
+
+    assert checked({"cat": True, "dog": False})["tags"] == {"cat": True, "dog": False}
+    with pytest.raises(UsageError, match="unknown label 'dgo'"):
+        checked({"dgo": True})
+    with pytest.raises(UsageError, match="expected true or false for the tag 'cat'"):
+        checked({"cat": 1})
+    with pytest.raises(UsageError, match="expected tags as an object"):
+        checked(["cat"])
+    declared = checked({"emu": True}, new_classes=["emu"])
+    assert declared == {"tags": {"emu": True}, "new_classes": ["emu"]}
+    with pytest.raises(UsageError, match="expected label or correct for a prediction of 'classify', found tags"):
+        check_feedback({"tags": {"cat": True}}, task="classify", labels=["cat", "dog"])

@@ -36,6 +36,16 @@ def test_a_loss_equals_its_formula(name: str) -> None:
     assert found == pytest.approx(FORMULAS[name], abs=1e-9)
 
 
+def test_binary_questions_are_smoothed_towards_a_half() -> None:
+    logits = torch.tensor([[2.0, -1.0]])
+    loss = classification_objective(Recipe(loss="binary_cross_entropy", label_smoothing=0.2))
+    p = logits.sigmoid()
+    truth = torch.tensor([[0.9, 0.1]])
+    assert float(loss(logits, torch.tensor([0]))) == pytest.approx(
+        float(-(truth * p.log() + (1 - truth) * (1 - p).log()).mean())
+    )
+
+
 def test_label_smoothing_equals_its_formula() -> None:
     loss = classification_objective(Recipe(label_smoothing=0.2))
     smooth = 0.8 * Y + 0.2 / 4

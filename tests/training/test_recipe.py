@@ -20,7 +20,7 @@ from eyewright.training import LOSSES, OPTIMIZERS, Recipe, read_recipe, write_re
         ({"lr": float("nan")}, "lr of 0 or more"),
         ({"lr": -1.0}, "lr of 0 or more"),
         ({"epochs": 3, "budget_s": 10.0}, "found both"),
-        ({"loss": "mse", "label_smoothing": 0.1}, "cross_entropy loss with label_smoothing"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "loss cross_entropy or binary_cross_entropy with label_smoothing"),
         ({"seed": "0"}, "expected seed as int"),
     ],
 )
@@ -44,6 +44,13 @@ def test_a_recipe_that_is_not_toml_is_refused(tmp_path: Path, text: str) -> None
 
 def test_the_vocabulary_is_there() -> None:
     of_classes = {"cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"}
-    assert of_classes | {"dice_cross_entropy", "dice", "boundary", "varifocal"} == set(LOSSES)
+    assert of_classes | {"dice_cross_entropy", "dice", "boundary", "varifocal", "mae"} == set(LOSSES)
     assert set(task_of("classify").losses) == of_classes
     assert {"muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"} == set(OPTIMIZERS)
+
+
+def test_the_delta_of_the_huber_loss_is_for_that_loss() -> None:
+    assert Recipe(task="classify", loss="huber", huber_delta=0.5).huber_delta == 0.5
+    for wrong in ({"loss": "mse", "huber_delta": 0.5}, {"task": "classify", "huber_delta": 0.5}, {"huber_delta": 0.0}):
+        with pytest.raises(UsageError, match="huber_delta"):
+            Recipe(**wrong)

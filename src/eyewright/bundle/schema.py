@@ -85,7 +85,7 @@ class _Calibration(Struct):
 
 
 class _Point(Struct):
-    threshold: _Fraction
+    threshold: _Number
 
 
 class _Thresholds(Struct):
@@ -304,6 +304,11 @@ def _check_points(found: _Manifest) -> None:
     if points and set(points) != set(found.labels):
         other = sorted(set(points) ^ set(found.labels))[0]
         raise _refused(f"expected an operating point for each class, found {other[:80]!r} in only one of the two lists")
+    least, most = task_of(found.task).points
+    for name, point in (points or {}).items():
+        if not least <= point.threshold <= most:
+            shown = f"{point.threshold:g} for {name[:80]!r}"
+            raise _refused(f"expected operating points from {least:g} to {most:g}, found {shown}")
 
 
 def _check_own_tensors(found: _Manifest, inputs: Inputs) -> None:

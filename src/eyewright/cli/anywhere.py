@@ -26,7 +26,8 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         nargs="+",
         default=[],
         metavar="METRIC=DROP",
-        help="accuracy=1%% worst_class_recall=2%% ece=0.02 corruption=3%%, map=1%%, miou=1%%: points that may be lost",
+        help="accuracy=1%% worst_class_recall=2%% ece=0.02 corruption=3%%, map=1%%, miou=1%%: points that may be lost; "
+        "errors: mae=0.5 in the unit, or mae=5%% of the model's own",
     )
     p.add_argument(
         "--min-speedup",
@@ -187,8 +188,8 @@ def export_to(o: argparse.Namespace, password: bytes | None = None) -> Result:
 
 
 def _loss(name: str, drop: dict[str, Any], where: dict[str, Any]) -> str:
+    from eyewright.evaluation.changes import change_unit, say_change
+
     on = f"{where['images']} {where['split']} images"
-    return (
-        f"{name:8} {-100 * drop['value'] + 0.0:+.2f} points "
-        f"[{-100 * drop['high'] + 0.0:+.2f}, {-100 * drop['low'] + 0.0:+.2f}] on {on}"
-    )
+    unit = change_unit(name, drop.get("unit", ""))
+    return f"{name:8} {say_change(name, drop['value'], drop['low'], drop['high'], unit=unit, digits=2)} on {on}"

@@ -189,7 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--to",
         required=True,
         metavar="FORMAT",
-        help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes or mot",
+        help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes, mot or csv",
     )
     p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
     p.add_argument("--task", metavar="T", help="detect, segment or instance (default: what the data is for)")

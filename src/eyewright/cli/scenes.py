@@ -48,6 +48,7 @@ def convert(o: argparse.Namespace) -> Result:
 def import_model(o: argparse.Namespace) -> Result:
     """Wrap an imported ONNX model as a bundle."""
     from eyewright import lifecycle
+    from eyewright.core.task import task_of
 
     password = key_password(o)
     options = {k: _value(k, getattr(o, k)) for k in CONTRACT_OPTIONS if getattr(o, k) is not None}
@@ -66,7 +67,7 @@ def import_model(o: argparse.Namespace) -> Result:
     height, width = bundle.preparation.size_hw
     text = [
         f"bundle   {shown_path(bundle.folder)}",
-        f"{bundle.task_name}, {len(bundle.labels)} classes, {width}x{height}",
+        f"{bundle.task_name}, {task_of(bundle.task_name).words.count(len(bundle.labels))}, {width}x{height}",
     ]
     out = {"bundle": bundle.folder.resolve()}
     if o.sign is not None:

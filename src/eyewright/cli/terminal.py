@@ -95,6 +95,8 @@ def finding(found: Any) -> dict[str, Any]:
 def metrics(report: Any) -> dict[str, Any]:
     """Return a report's metrics as `--json` shows them."""
     shown = {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in report.metrics.items()}
-    return {
-        k: v | ({} if (groups := report.metrics[k].groups) is None else {"groups": groups}) for k, v in shown.items()
+    more = {
+        k: ({} if m.groups is None else {"groups": m.groups}) | ({"unit": m.unit} if m.unit else {})
+        for k, m in report.metrics.items()
     }
+    return {k: v | more[k] for k, v in shown.items()}

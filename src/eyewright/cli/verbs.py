@@ -40,6 +40,7 @@ NUMBERS: Mapping[str, Number] = {
     "l1": _WEIGHT,
     "dropout": _SHARE,
     "label_smoothing": _SHARE,
+    "huber_delta": Number(0, 1_000_000, whole=False, open_low=True),
     "ema": _SHARE,
     "clip_norm": _WEIGHT,
     "patience": _COUNT,
@@ -169,7 +170,7 @@ def _train_folds(o: argparse.Namespace) -> Result:
         **recipe_options(o),
     )
     text = [
-        f"{name:20} {show_metric(name, metric)}, spread {show_number(name, found.spread[name])}"
+        f"{name:20} {show_metric(name, metric)}, spread {show_number(name, found.spread[name], metric.unit)}"
         for name, metric in found.between.items()
     ]
     out = {"run": found.folder.resolve(), "report": (found.folder / "report.html").resolve()}
@@ -277,7 +278,7 @@ def _explain(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
     found = lifecycle.explain(o.model, o.images, method=o.method, label=o.label, out=o.out, seed=o.seed or 0)
-    text = [f"{e.source}: {e.label} {e.score:.1%} by {e.method}: {e.verdict}" for e in found]
+    text = [f"{e.source}: {e.said} by {e.method}: {e.verdict}" for e in found]
     if o.out is None:
         text.append("pass --out DIR to write the heatmaps")
     out = {} if o.out is None else {"explanations": Path(o.out).resolve()}
@@ -326,12 +327,13 @@ def _signed_copy(o: argparse.Namespace, password: bytes | None) -> Result:
 
 def _verify(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
+    from eyewright.core.task import task_of
 
     bundle = lifecycle.open_any(o.bundle, key=o.key)
     m = bundle.manifest
     files = f"{len(m.files)} files" if m.files else "all files"
     text = [f"{shown_path(bundle.folder)}: {files} unchanged, golden pairs agree"]
-    text.append(f"{m.task}, {len(m.labels)} classes, {m.takes}")
+    text.append(f"{m.task}, {task_of(m.task).words.count(len(m.labels))}, {m.takes}")
     signed = "verified" if o.key is not None else "not_checked" if _is_signed(o.bundle, bundle.folder) else "none"
     if o.key is not None:
         text.append(f"signature made with the key of {o.key}")

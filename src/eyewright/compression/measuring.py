@@ -117,9 +117,13 @@ class Judge:
                 # No answer that differs in a sample does not mean none at all.
                 spread = self._none_seen(name, plan)
                 low, high = low - spread, high + spread
-            drops[name] = Metric(_number(value), _number(low), _number(high), n, method, groups=plan.n_groups)
+            shown = (_number(value), _number(low), _number(high))
+            drops[name] = Metric(*shown, n, method, groups=plan.n_groups, unit=self._unit(name))
         changed = reporting_of(self._task.name).changed(self._results, results)
         return Judged(self._metrics(numbers), drops, tuple(changed), n, plan.n_groups)
+
+    def _unit(self, name: str) -> str:
+        return self._task.unit(self._dataset.labels.names, name)
 
     def _plan(self) -> Resampling:
         replicates = reporting_of(self._task.name).replicates
@@ -141,7 +145,7 @@ class Judge:
             info = self._task.metric(name)
             low, high = plan.interval(float(value[0]), samples, kind=info.kind, bounds=info.bounds)
             shown = (_number(float(value[0])), _number(low), _number(high))
-            found[name] = Metric(*shown, len(self), plan.method, groups=plan.n_groups)
+            found[name] = Metric(*shown, len(self), plan.method, groups=plan.n_groups, unit=self._unit(name))
         return found
 
     def _look(self, predictor: Predictor) -> tuple[Results, Numbers]:

@@ -15,9 +15,11 @@ from eyewright.compression.rows import Row
 from eyewright.compression.search import SearchResult
 from eyewright.compression.trials import Parent
 from eyewright.core.files import write_json, write_text
-from eyewright.core.task import task_of
+from eyewright.core.task import metric_named, task_of
+from eyewright.evaluation.changes import change_unit, changed_by, is_amount, say_change
 from eyewright.evaluation.charts import Mark, bar_chart, scatter_chart
 from eyewright.evaluation.pages import style_sheet, template
+from eyewright.evaluation.units import show_number
 from eyewright.imaging import data_uri, shrink
 
 _PICTURES = 24
@@ -62,11 +64,11 @@ def write_pages(
         plot=_plot(found, budget, main),
         main=main,
         rows=[_table_row(r, found, budget) for r in found.rows],
-        bounds=list(budget.max_drop),
+        bounds=[", ".join(t for t in (n, change_unit(n, budget.units.get(n, ""))) if t) for n in budget.max_drop],
         drops=[] if judged is None else _drop_rows(judged),
         n=0 if judged is None else judged.n,
         split="test" if "test" in parent.data.splits else "validation",
-        layers=_layer_charts(found.sensitivity, main),
+        layers=_layer_charts(found.sensitivity, task_of(parent.bundle.task_name).chosen_by),
         changed=[] if judged is None else _changed(parent, judged),
         n_changed=0 if judged is None else len(judged.changed),
         bundle="" if bundle is None else bundle.folder.name,
@@ -76,7 +78,12 @@ def write_pages(
 
 
 def _lead(found: SearchResult, budget: Budget, main: str) -> str:
-    asked = ", ".join(f"{n} may fall by {100 * v:g} point{'s' * (v != 0.01)}" for n, v in budget.max_drop.items())
+    asked = ", ".join(
+        f"{n} may rise by {budget.shown(n)}"
+        if is_amount(n)
+        else f"{n} may fall by {100 * v:g} point{'s' * (v != 0.01)}"
+        for n, v in budget.max_drop.items()
+    )
     if budget.min_speedup is not None:
         asked += f", at least {budget.min_speedup:g} times as fast"
     if budget.max_bytes is not None:
@@ -107,10 +114,10 @@ def _tiles(
         tiles.append({"name": "memory", "value": f"{second:.0f} MB", "about": about})
     for name in budget.max_drop:
         drop, metric = judged.drops[name], judged.metrics[name]
-        about = f"change {-100 * (drop.value or 0) + 0.0:+.1f} points"
-        if drop.low is not None and drop.high is not None:
-            about += f" [{-100 * drop.high + 0.0:+.1f}, {-100 * drop.low + 0.0:+.1f}]"
-        tiles.append({"name": name, "value": f"{metric.value or 0:.3f}", "about": about})
+        unit = change_unit(name, metric.unit)
+        about = f"change {say_change(name, drop.value or 0.0, drop.low, drop.high, unit=unit)}"
+        value = show_number(name, metric.value, metric.unit) if is_amount(name) else f"{metric.value or 0:.3f}"
+        tiles.append({"name": name, "value": value, "about": about})
     changed = f"{len(judged.changed)} of {judged.n}"
     return [*tiles, {"name": "answers changed", "value": changed, "about": "see below"}]
 
@@ -126,16 +133,18 @@ def _plot(found: SearchResult, budget: Budget, main: str) -> str:
         style = "s1" if found.winner is not None and row.name == found.winner.name else "s0"
         if drop["value"] is None:
             continue
-        spread = None if drop["low"] is None else (-100 * drop["high"], -100 * drop["low"])
-        marks.append(Mark(row.speedup["value"], -100 * drop["value"], row.name, style, spread))
-    guides: list[tuple[str, float]] = [("y", -100 * budget.max_drop.get(name, 0.0))]
+        spread = None if drop["low"] is None else (changed_by(name, drop["high"]), changed_by(name, drop["low"]))
+        marks.append(Mark(row.speedup["value"], changed_by(name, drop["value"]), row.name, style, spread))
+    # Of a fraction of the model's own error it is not a level that all ways are beside.
+    known = name not in budget.relative
+    guides: list[tuple[str, float]] = [("y", changed_by(name, budget.max_drop.get(name, 0.0)))] if known else []
     if budget.min_speedup is not None:
         guides.append(("x", budget.min_speedup))
     return scatter_chart(
         marks,
         title="what each way costs and gains",
         x_label="times as fast as the model",
-        y_label=f"change of {name}, points",
+        y_label=", ".join(t for t in (f"change of {name}", change_unit(name, budget.units.get(name, ""))) if t),
         guides=guides,
     )
 
@@ -143,13 +152,8 @@ def _plot(found: SearchResult, budget: Budget, main: str) -> str:
 def _table_row(row: Row, found: SearchResult, budget: Budget) -> dict[str, Any]:
     speed = row.speedup
 
-    def drop(values: Mapping[str, Any]) -> str:
-        if not values or values["value"] is None:
-            return "–"
-        text = f"{-100 * values['value'] + 0.0:+.1f}"
-        if values["low"] is not None and values["high"] is not None:
-            text += f" [{-100 * values['high'] + 0.0:+.1f}, {-100 * values['low'] + 0.0:+.1f}]"
-        return text
+    def drop(name: str, values: Mapping[str, Any]) -> str:
+        return say_change(name, values["value"], values["low"], values["high"]) if values else "–"
 
     return {
         "name": row.name,
@@ -159,7 +163,7 @@ def _table_row(row: Row, found: SearchResult, budget: Budget) -> dict[str, Any]:
         "bytes": f"{row.bytes:,}" if row.bytes else "–",
         "speed": f"{speed['value']:.2f} [{speed['low']:.2f}, {speed['high']:.2f}]" if speed else "–",
         "ms": f"{speed['after_ms']:.2f}" if speed else "–",
-        "drops": [drop(row.drops.get(name, {})) for name in budget.max_drop],
+        "drops": [drop(name, row.drops.get(name, {})) for name in budget.max_drop],
         "changed": str(row.changed) if row.state == "measured" else "–",
         "said": "fits" if row.fits else "; ".join(row.breaks) if row.state == "measured" else row.reason,
         "state": row.state,
@@ -172,7 +176,7 @@ def _drop_rows(judged: Judged) -> list[dict[str, str]]:
         drop = judged.drops[name]
         if after.value is None or drop.value is None:
             continue
-        sign = 1.0 if name in ("ece", "log_loss", "brier") else -1.0
+        sign = 1.0 if not metric_named(name).higher_is_better else -1.0
         ends = sorted((sign * (drop.low or 0.0), sign * (drop.high or 0.0)))
         rows.append(
             {

@@ -8,6 +8,7 @@ from typing import Any
 
 from eyewright.compression.measuring import Judged, Ratio
 from eyewright.core.report import Metric
+from eyewright.evaluation.changes import change_unit, say_change
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ def judged_of(row: Row) -> Judged:
     return Judged(metrics_of(row.metrics), metrics_of(row.drops), (), 0)
 
 
-def points_of(drop: Mapping[str, Any]) -> str:
-    """Say a drop as the change of its metric, in points."""
+def points_of(name: str, drop: Mapping[str, Any], unit: str = "") -> str:
+    """Say a drop as the change of its metric: in points, or in the metric's unit."""
     if drop["value"] is None:
         return "unknown"
-    # A metric that rises as it gets better falls by its drop.
-    return f"{-100 * drop['value'] + 0.0:+.2f} points"
+    return say_change(name, drop["value"], unit=change_unit(name, unit), digits=2)

@@ -501,7 +501,9 @@ class Search:
         self._rows[row.name] = row
         self._save()
         if row.state == "measured":
-            drops = ", ".join(f"{n} {points_of(row.drops[n])}" for n in self.budget.max_drop)
+            drops = ", ".join(
+                f"{n} {points_of(n, row.drops[n], self.budget.units.get(n, ''))}" for n in self.budget.max_drop
+            )
             speed = row.speedup["value"]
             said = f"{row.name}: {row.bytes:,} bytes, {speed:.2f} times as fast, {drops}"
             self._say(said + (f"; {row.breaks[0]}" if row.breaks else "; within the budget"))

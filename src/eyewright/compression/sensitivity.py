@@ -15,6 +15,7 @@ from eyewright.compression.pruning import layer_costs, prune_channels
 from eyewright.compression.quantising import Calibrated, quantisable_layers, quantise_static
 from eyewright.compression.trials import Parent, Precise, candidate_bundle
 from eyewright.core.errors import RefusedError
+from eyewright.core.task import task_of
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
 from eyewright.training.loop import FitData, run_through
@@ -33,7 +34,7 @@ def layer_sensitivity(
     """
     some = pixels[:_IMAGES]
     wanted = candidate_bundle(base, Precise(model, "float32")).raw(some)
-    name = "scores" if "scores" in wanted else "probabilities"
+    name = "scores" if "scores" in wanted else task_of(base.task_name).output_names[0]
     layers = quantisable_layers(calibrated.model)
     found = []
     for layer in layers[:_MOST_LAYERS]:

@@ -50,6 +50,7 @@ from eyewright.compression.ranges import METHODS
 from eyewright.compression.rounding import rounding_step
 from eyewright.core.errors import RefusedError
 from eyewright.core.files import write_bytes, write_json
+from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.exporting.bundle_writer import export_bundle
@@ -243,7 +244,7 @@ def make_precise(
 
 def _answers(bundle: Bundle, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     raw = bundle.raw(pixels)
-    return np.asarray(raw["scores" if "scores" in raw else "probabilities"], np.float64)
+    return np.asarray(raw["scores" if "scores" in raw else task_of(bundle.task_name).output_names[0]], np.float64)
 
 
 def reshaped(parent: Parent, structure: Structure, build_of: Callable[..., Builder]) -> PixelNet:
@@ -348,7 +349,8 @@ def _scaling(parent: Parent) -> Mapping[str, Any]:
         found: Mapping[str, Any] = parent.run.about["scaling"]
         return found
 
-    return pixel_scaling(parent.calibration)
+    outgoing = learner_of(parent.data.task).outgoing(parent.data.train)
+    return {**pixel_scaling(parent.calibration), **outgoing}
 
 
 def _recipe_for(parent: Parent, structure: Structure, seconds: float) -> Recipe:

@@ -15,7 +15,8 @@ class Metric:
 
     `low` and `high` bound the two-sided interval at `confidence`; `None` where none can be given (say, AUC with one
     class present). `value` is `None` where the metric itself is not defined. `groups` is the number of groups that the
-    images come in, where images of one group are not independent; the interval is over groups then.
+    images come in, where images of one group are not independent; the interval is over groups then. `unit` is that of
+    the value, where it has one.
 
     >>> print(Metric(0.975, 0.96, 0.99, n=360))
     0.975 [0.960, 0.990] n=360
@@ -30,13 +31,15 @@ class Metric:
     method: str = "bootstrap"
     confidence: float = 0.95
     groups: int | None = None
+    unit: str = ""
 
     def __str__(self) -> str:
         count = f"n={self.n}" + ("" if self.groups is None else f" in {self.groups} group{'s' * (self.groups != 1)}")
         if self.value is None:
             return f"not defined {count}"
         interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f}{interval} {count}"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.value:.3f}{unit}{interval} {count}"
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ class Words:
 
     `noun` ("classification"), `does` and `gives` (sentences of the model card), `usage` (Python that reads a
     prediction), `limits`, `counted` (what is counted a class: "image" or "object"), `score` (what a number of the
-    model's is called: "a probability"), `wins` (images that one of two models does better).
+    model's is called: "a probability"), `wins` (images that one of two models does better), `label` (what a label is
+    called, one and many).
     """
 
     noun: str
@@ -109,13 +110,19 @@ class Words:
     counted: str
     score: str
     wins: str
+    label: tuple[str, str] = ("class", "classes")
+
+    def count(self, n: int) -> str:
+        """Say how many labels there are: "1 class", "2 values"."""
+        return f"{n:,} {self.label[n != 1]}"
 
 
 class Explained(Protocol):
     """A question to a model's raw answers: how much of one class, object or region is there in each of N images?
 
     `box` is x0, y0, x1, y1 in prepared pixels where an object is explained. `cells` is how many windows a side hide
-    parts of the image: more where what is explained is smaller than the image.
+    parts of the image: more where what is explained is smaller than the image. `shown` is what was predicted, in words,
+    where a score from 0 to 1 does not say it; else empty.
     """
 
     @property
@@ -126,6 +133,9 @@ class Explained(Protocol):
 
     @property
     def cells(self) -> int: ...
+
+    @property
+    def shown(self) -> str: ...
 
     def __call__(self, raw: Raw) -> NDArray[np.float64]:
         """Return a score in [0, 1] for each image, (N,)."""
@@ -143,15 +153,20 @@ class Limits(NamedTuple):
 @dataclass(frozen=True)
 class Agreement:
     """How far the answers of two models are apart: the largest difference of a score, the number of answers that
-    differ, and the number of objects that were compared (0 where answers are no objects)."""
+    differ, and the number of objects that were compared (0 where answers are no objects). `amounts` are the largest
+    differences of answers that have a unit, by the name of what is answered."""
 
     worst: float
     changed: int
     objects: int = 0
+    amounts: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def joined(self, other: "Agreement") -> "Agreement":
         """Return what holds of both batches together."""
-        return Agreement(max(self.worst, other.worst), self.changed + other.changed, self.objects + other.objects)
+        names = {*self.amounts, *other.amounts}
+        amounts = {n: max(self.amounts.get(n, 0.0), other.amounts.get(n, 0.0)) for n in sorted(names)}
+        counts = self.changed + other.changed, self.objects + other.objects
+        return Agreement(max(self.worst, other.worst), *counts, amounts)
 
 
 @dataclass(frozen=True)
@@ -197,7 +212,8 @@ class Task:
         views: `(predictor, image, flip, tile, overlap, iou)` to one prediction joined from several views.
         explained: `(raw, prediction, placement, label)` of one image to what can be explained of it, most important
             first; `label` limits it to one class.
-        summary: numbers a prediction, (N, C), to one number (N,) whose drift is tested, and what it is called.
+        summary: numbers a prediction, (N, C), to one number (N,) whose drift is tested, and what it is called; to one a
+            label, (N, C), where they must not be joined to one, such as amounts in several units.
         labelled: the same numbers to how much of each class was predicted, (N, C).
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
@@ -212,6 +228,9 @@ class Task:
         counted: the class ids of all marks of one image to those that a dataset counts.
         feedback: what people may say of a prediction, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
+        points: the least and largest value of a number that is found a class on validation images (`settle`).
+        chosen: the metric that epochs and trials are chosen by, whose larger values are better; empty: the main one.
+        unit: `(names of the labels, metric)` to the unit of a metric, empty where it has none.
         spellings: other names of metrics that users of this field type.
         inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
     """
@@ -245,6 +264,9 @@ class Task:
     reads: Literal["image", "clip"] = "image"
     needs: frozenset[str] = frozenset()
     reporting: str = ""
+    points: tuple[float, float] = (0.0, 1.0)
+    chosen: str = ""
+    unit: Callable[[Sequence[str], str], str] = lambda names, metric: ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     inputs: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({"image": "eyewright.imaging.preparation:Preparation"})
@@ -254,6 +276,11 @@ class Task:
     def main_metric(self) -> str:
         """The key of the metric that models are chosen and compared by."""
         return self.metrics[0].name
+
+    @property
+    def chosen_by(self) -> str:
+        """The key of the metric that epochs and trials are chosen by."""
+        return self.chosen or self.main_metric
 
     @property
     def output_names(self) -> tuple[str, ...]:

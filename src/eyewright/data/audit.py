@@ -24,6 +24,7 @@ from eyewright.data.marks import MARK_CODES, audit_targets
 from eyewright.data.scan import Scan
 from eyewright.data.targets.numbers import NUMBER_CODES
 from eyewright.data.targets.tags import TAG_CODES
+from eyewright.imaging.decode import ImageInfo
 from eyewright.imaging.headers import FORMATS
 
 FINDING_CODES = MappingProxyType(
@@ -202,22 +203,41 @@ def _shapes(dataset: Dataset, scan: Scan) -> list[Finding]:
     found = []
     sides = np.array([max(i.size_hw) for _, i in infos], dtype=np.float64)
     middle = float(np.median(sides))
-    for (name, info), side in zip(infos, sides, strict=True):
-        if not middle / 4 <= side <= middle * 4:
-            text = f"{info.size_hw[1]}x{info.size_hw[0]} pixels, where the usual longer side is {middle:.0f}"
-            found.append(Finding("unusual_size", text, "check that it belongs here", name, severity="note"))
+    for odd, what in ((sides < middle / 4, "smaller"), (sides > middle * 4, "larger")):
+        own = [infos[i] for i in np.flatnonzero(odd).tolist()]
+        if own:
+            height, width = own[0][1].size_hw
+            text = f"{_images(len(own))} far {what} than the others, whose longer side is {middle:.0f} pixels: "
+            text += f"{own[0][0]!r} has {width}x{height}" + (f", and {len(own) - 1:,} more" if len(own) > 1 else "")
+            found.append(_note("unusual_size", text, f"check that {_they(own)} here", own))
     modes = Counter(i.mode for _, i in infos)
     usual = modes.most_common(1)[0][0]
-    for name, info in infos:
-        if info.mode != usual and modes[info.mode] * 20 <= len(infos):
-            text = f"stored as {info.mode}, most others as {usual}; it is read as RGB"
-            found.append(Finding("unusual_mode", text, "check that it looks right", name, severity="note"))
+    for mode, count in modes.items():
+        if mode != usual and count * 20 <= len(infos):
+            own = [(name, info) for name, info in infos if info.mode == mode]
+            text = (
+                f"{_images(count)} stored as {mode}, most others as {usual}, such as {own[0][0]!r}; all are read as RGB"
+            )
+            found.append(_note("unusual_mode", text, "check that the colours look right", own))
     turned = [name for name, i in infos if i.orientation != 1]
     if turned:
         text = f"{len(turned)} images are turned by EXIF, such as {turned[0]!r}; they are read upright"
         fix = "nothing; other tools may show them lying"
         found.append(Finding("exif_rotated", text, fix, turned[0], severity="note"))
     return found
+
+
+def _images(n: int) -> str:
+    return "1 image is" if n == 1 else f"{n:,} images are"
+
+
+def _they(own: Sequence[object]) -> str:
+    return "it belongs" if len(own) == 1 else "they belong"
+
+
+def _note(code: str, text: str, fix: str, own: Sequence[tuple[str, ImageInfo]]) -> Finding:
+    paths = tuple(name for name, _ in own)
+    return Finding(code, text, fix, paths[0], severity="note", paths=paths if len(paths) > 1 else ())
 
 
 def _bounded(findings: Sequence[Finding], most: int) -> list[Finding]:

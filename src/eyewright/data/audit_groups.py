@@ -2,6 +2,7 @@
 
 __all__ = ["GROUP_CODES", "audit_groups"]
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from eyewright.core.report import Finding
 from eyewright.data.agreement import Turn, best_turn, marks_differ
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
+from eyewright.data.looks import mostly_drawn
 from eyewright.data.scan import Scan
 from eyewright.data.targets.target import Side
 
@@ -29,6 +31,7 @@ GROUP_CODES = MappingProxyType(
 """Every code that a finding about images that belong together can have, with its meaning."""
 
 _JUDGED = 300
+_MANY = 50
 _OF_ONE = 6
 _NAMED = 3
 _NOUNS: dict[GroupKind, str] = {
@@ -47,7 +50,7 @@ _YIELDING = ("train", "val", "test")
 class _Unit:
     """Images of one dataset that belong together, and why; `identical` if their files are.
 
-    `inner` are those that lie in a group which more than copying joins.
+    `inner` are those that lie in a group which more than copying joins; `stated` if the user or the data named it.
     """
 
     kind: GroupKind
@@ -55,6 +58,7 @@ class _Unit:
     evidence: str
     identical: bool = False
     inner: bool = False
+    stated: bool = False
 
 
 def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: frozenset[int]) -> list[Finding]:
@@ -74,10 +78,19 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
                 budget -= judged
         if conflict is not None:
             found.append(conflict)
-        elif not unit.inner or unit.kind == "same":
+        elif not unit.inner or unit.kind == "same" or unit.stated:
             found += _belonging(dataset, unit)
     found += [_proposed(dataset, p) for p in grouping.proposals]
-    found += [Finding("grouping", w, "see --group-by") for w in grouping.warnings]
+    fixes = itertools.chain(grouping.remedies, itertools.repeat("name the groups with --group-by"))
+    found += [Finding("grouping", w, fix) for w, fix in zip(grouping.warnings, fixes, strict=False)]
+    told = grouping.rule != "auto" or any(s.group for s in dataset.samples)
+    if not told and len(dataset) >= _MANY and mostly_drawn(scan.thumbnails):
+        text = "most images are drawings or nearly flat, in which related images cannot be told by look, only by name"
+        fix = (
+            "if several images show one object or come from one source, name the groups: --group-by folder, a regular "
+        )
+        fix += "expression on names, or FILE.csv with the columns path and group"
+        found.append(Finding("grouping", text, fix, severity="note"))
     return found
 
 
@@ -100,7 +113,7 @@ def _units(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterat
                 if len(same) > 1:
                     yield _Unit("same", tuple(same), "the same bytes", identical=True, inner=True)
             for own, how in _copies(scan, members):
-                yield _Unit("copy", own, how, inner=True)
+                yield _Unit("copy", own, how, inner=True, stated=group.kind in ("rule", "given"))
 
 
 def _copies(scan: Scan, members: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:

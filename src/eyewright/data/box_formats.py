@@ -65,6 +65,9 @@ _UNIT_TOP = MappingProxyType({"percent": 100, "thousandths": 1000})
 _MANY = 20
 _LEAST = 4
 _LEAST_BAD = 3
+_LEAST_ORDER = 5
+_MOSTLY = 0.9
+_GROSS = 0.05
 _WRONG = 0.04
 _RIGHT = 0.02
 _SLACK = 0.01
@@ -80,12 +83,15 @@ class _Pool:
     samples: frozenset[int]
     numbers: Numbers
     sizes_wh: Numbers
+    owners: NDArray[np.int64]
 
 
 def audit_box_formats(
     dataset: "Dataset", sizes: Sequence[tuple[int, int] | None]
 ) -> tuple[list[Finding], frozenset[int]]:
-    """Return one finding for each file or folder whose boxes fit another format far better, and its samples.
+    """Return one finding for each file or folder whose boxes, or some of them, fit another format far better.
+
+    Beside it are its samples.
 
     For those samples, single boxes need not be spoken of. `sizes` are (height, width) of the images.
     """
@@ -93,10 +99,12 @@ def audit_box_formats(
     found: list[Finding] = []
     told: set[int] = set()
     for pool in _pools(dataset, sizes, native):
-        finding = _judge(pool, native)
+        finding, samples = _judge(pool, native), pool.samples
+        if finding is None:
+            finding, samples = _mixed(dataset, pool, native)
         if finding is not None:
             found.append(finding)
-            told |= pool.samples
+            told |= samples
     return found, frozenset(told)
 
 
@@ -112,16 +120,17 @@ def _pools(dataset: "Dataset", sizes: Sequence[tuple[int, int] | None], native: 
         members[path if files[path] > 1 else posixpath.dirname(path)].append(i)
     pools = []
     for name, own in sorted(members.items()):
-        numbers, sides = [], []
+        numbers, sides, owners = [], [], []
         for i in own:
             size = sizes[i]
             assert size is not None
             written = _as_written(marked[i], native, size)
             numbers.append(written)
+            owners.append(np.full(len(written), i))
             sides.append(np.tile(np.array([size[1], size[0]], np.float64), (len(written), 1)))
         joined = np.concatenate(numbers)
         if len(joined) >= _LEAST:
-            pools.append(_Pool(name, frozenset(own), joined, np.concatenate(sides)))
+            pools.append(_Pool(name, frozenset(own), joined, np.concatenate(sides), np.concatenate(owners)))
     return pools
 
 
@@ -187,6 +196,83 @@ def _judge(pool: _Pool, native: tuple[str, str, str]) -> Finding | None:
     )
     fix = f"write {what} as {_said(order, unit)}{_recipe(best, (order, unit))}"
     return Finding("box_format", text, fix, pool.name, severity="error")
+
+
+def _mixed(dataset: "Dataset", pool: _Pool, native: tuple[str, str, str]) -> tuple[Finding | None, frozenset[int]]:
+    """Return the finding that some images' boxes are in one format and some in another, and the samples of the other.
+
+    Boxes drawn over the edge are no other format: those that leave the image must do so far, and nearly all of their
+    images must fit the other format as a whole.
+    """
+    order, unit, what = native
+    images, at = np.unique(pool.owners, return_inverse=True)
+    if len(images) < 2 * _LEAST_BAD:
+        return None, frozenset()
+
+    def of_images(wrong: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.bincount(at, wrong, len(images)) > 0
+
+    corners = _ORDERS[order](pool.numbers) * _scale(unit, pool.sizes_wh)
+    wrong = _wrong(corners, pool.sizes_wh)
+    bad = of_images(wrong)
+    over = np.maximum(-corners[:, :2], corners[:, 2:] - pool.sizes_wh).max(1) / pool.sizes_wh.min(1)
+    flat = (corners[:, 2:] - corners[:, :2]).min(1) <= 1
+    best: tuple[int, str, str] | None = None
+    if bad.sum() >= _LEAST_BAD and np.median(np.where(flat, 1.0, over)[wrong]) >= _GROSS:
+        boxes = bad[at]
+        for other in _UNITS:
+            for way in (w for w in _ORDERS if w not in _SELDOM and (w, other) != (order, unit)):
+                read = _ORDERS[way](pool.numbers) * _scale(other, pool.sizes_wh)
+                fits = int((bad & ~of_images(_wrong(read, pool.sizes_wh))).sum())
+                reach = (read[boxes][:, 2:] / pool.sizes_wh[boxes]).max(0).min()
+                least = _LEAST_BAD if other != unit else _LEAST_ORDER
+                if fits >= max(least, _MOSTLY * bad.sum()) and reach >= _REACH and (best is None or fits > best[0]):
+                    best = fits, way, other
+    if best is None and unit == "pixels":
+        for other, top in _UNIT_TOP.items():
+            bad = _cornered(pool, of_images, corners, top)
+            if bad.any():
+                best = int(bad.sum()), order, other
+                break
+    if best is None:
+        return None, frozenset()
+    _, way, other = best
+    owner = int(images[bad][0])
+    path, line = cast("Objects", dataset.samples[owner].target).place(0)
+    text = (
+        f"the boxes of at least {int(bad.sum()):,} of {len(images):,} images{_in(pool)} seem to be written as "
+        f"{_said(way, other)}, those of the others as {_said(order, unit)}: two formats are mixed; the first is of "
+        f"{dataset.samples[owner].id!r}"
+    )
+    fix = f"write {what} as {_said(order, unit)}{_recipe((way, other), (order, unit))}"
+    paths = tuple(dataset.samples[int(i)].id for i in images[bad])
+    return Finding("box_format", text, fix, path or pool.name, line, "error", paths), frozenset(images[bad].tolist())
+
+
+def _cornered(
+    pool: _Pool, of_images: Callable[[NDArray[np.bool_]], NDArray[np.bool_]], corners: Numbers, top: float
+) -> NDArray[np.bool_]:
+    """Tell in which images all boxes lie in the first `top` pixels, far more often than in another corner.
+
+    So lie boxes that are written in a unit whose end is `top`. All False where they do not, or images are not larger.
+    """
+    sizes = pool.sizes_wh
+    large = ~of_images(sizes.min(1) <= 1.2 * top)
+    counts = []
+    for right in (False, True):
+        for low in (False, True):
+            flip = np.array([right, low])
+            first = np.where(flip, sizes - corners[:, 2:], corners[:, :2])
+            last = np.where(flip, sizes - corners[:, :2], corners[:, 2:])
+            beyond = (last > top * 1.01).any(1) | (first < -_SLACK_PIXELS).any(1)
+            counts.append(large & ~of_images(np.asarray(beyond, bool)))
+    chosen = counts[0]
+    others = max(int(c.sum()) for c in counts[1:])
+    inside = np.isin(pool.owners, np.unique(pool.owners)[chosen])
+    if chosen.sum() < _LEAST_ORDER or chosen.sum() < 3 * (others + 1):
+        return np.zeros_like(chosen)
+    reach = corners[inside, 2:].max(0).min()
+    return chosen if reach >= 0.9 * top else np.zeros_like(chosen)
 
 
 def _in(pool: _Pool) -> str:

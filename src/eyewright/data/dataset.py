@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, UnreadableImageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
@@ -187,10 +187,18 @@ class Dataset:
         """Return the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
 
         Raises:
-            DatasetError: the mask has another size.
+            DatasetError: the mask has another size; it names the image.
             UnreadableImageError: it cannot be read.
         """
-        return cast("MaskFile | Painted", self.samples[index].target).mask(size_hw)
+        sample = self.samples[index]
+        try:
+            return cast("MaskFile | Painted", sample.target).mask(size_hw)
+        except UnreadableImageError:
+            raise
+        except DatasetError as error:
+            if sample.id in error.message:
+                raise
+            raise DatasetError(f"{sample.id!r}: {error.message}", fix=error.fix, code=error.code) from None
 
     @property
     def kind(self) -> TargetKind:

@@ -71,7 +71,8 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         sets.join_keys([r.digest if r.error is None else None for r in scan.records], "same")
     if group_by == "none":
         warning = "images that belong together may be on both sides of the split (--group-by none)"
-        return Grouping("none", sets.groups({}), warnings=(warning,))
+        fix = "leave out --group-by none, unless every image was taken on its own"
+        return Grouping("none", sets.groups({}), warnings=(warning,), remedies=(fix,))
     sets.join_keys([s.group for s in dataset.samples], "given")
     proposals: list[Proposal] = []
     words: dict[str, str] = {}
@@ -99,7 +100,9 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
                 _join_counted(sets, counted_pairs(names, dataset.strata, scan.features))
                 proposals += _join_looks(sets, dataset, scan, looks)
     groups = sets.groups(words)
-    return Grouping(group_by or "auto", groups, tuple(proposals), (*remarks, *_warnings(dataset, groups)))
+    warnings = [*((r, "correct the rule of --group-by, or its table") for r in remarks), *_warnings(dataset, groups)]
+    texts, fixes = (tuple(w[k] for w in warnings) for k in range(2))
+    return Grouping(group_by or "auto", groups, tuple(proposals), texts, fixes)
 
 
 def with_groups(dataset: Dataset, grouping: Grouping) -> Dataset:
@@ -318,7 +321,8 @@ def _proposal(rule: NameRule) -> Proposal:
     return Proposal(option, text, rule.groups, rule.images, rule.p_value, tuple(tuple(e[:8]) for e in shown))
 
 
-def _warnings(dataset: Dataset, groups: Iterable[Group]) -> list[str]:
+def _warnings(dataset: Dataset, groups: Iterable[Group]) -> list[tuple[str, str]]:
+    """Return what is unusual about the groups, each with its remedy."""
     result = []
     n = len(dataset)
     strata = dataset.strata
@@ -331,8 +335,14 @@ def _warnings(dataset: Dataset, groups: Iterable[Group]) -> list[str]:
     for k, held in sorted(of_class.items()):
         if len(held) == 1 and counts[k] > 1:
             text = f"all {counts[k]} images of {dataset.stratum(k)} belong together"
-            result.append(f"{text}: the {dataset.kind.shares} can be trained on or tested, not both")
+            text += f": the {dataset.kind.shares} can be trained on or tested, not both"
+            fix = "add images of it from another object, place or day; if its images are independent, --group-by none"
+            result.append((text, fix))
     largest = max((len(g.members) for g in groups), default=1)
     if largest > 0.2 * n and n >= 20:
-        result.append(f"the largest group holds {largest} of {n} images; check that they belong together")
+        text = f"the largest group holds {largest} of {n} images; check that they belong together"
+        fix = (
+            "see it with doctor --out DIR; if they do not, name the groups in a table: --group-by FILE.csv (path,group)"
+        )
+        result.append((text, fix))
     return result

@@ -69,12 +69,14 @@ class Grouping:
     """What belongs together in a dataset, and by which rule it was decided.
 
     `rule` is "auto", "none", "folder" or a regular expression on names. `groups` are disjoint, the largest first.
+    `remedies` says of each warning what to do, with the option.
     """
 
     rule: str = "auto"
     groups: tuple[Group, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     warnings: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
 
     def ids(self, n: int) -> NDArray[np.int64]:
         """Return the group number of each of `n` samples, int64 (n,); a sample in no group has a number of its own.

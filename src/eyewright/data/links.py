@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
+from eyewright.imaging.alignment import align_pictures, align_roughly, align_uncovered, compare_drawings, same_colours
 from eyewright.imaging.fingerprint import (
     CROPS,
-    align_pictures,
-    align_uncovered,
     are_drawn,
     canonical_turns,
+    crop_frequencies,
     cut_alike,
     equalise,
     flat_frequencies,
-    frequencies,
-    same_colours,
+    quarters,
     turned,
 )
 
@@ -31,8 +30,11 @@ _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
 
 _THREADS = min(4, os.cpu_count() or 1)
-_CHUNK = 4096
-_PAIRS = 192
+_CHUNK = 2048
+_AT_ONCE = 256
+_PAIRS = 64
+_ROUGH_PAIRS = 768
+_ROUGHLY, _NEAR = 0.3, 0.7
 _BRUTE = 3000
 _PROBES = 4
 _NEAREST = 6
@@ -49,7 +51,8 @@ _COVERED = 0.96
 _MAYBE = 0.85
 _NO_CROP = 0.95
 _DIFFERENT = 256
-_DRAWN, _DRAWN_COLOURS = 0.955, 20.0
+_COLOURS = 26.0
+_DRAWN, _DRAWN_GREY, _DRAWN_COLOURS = 0.955, 0.99, 20.0
 
 
 @dataclass(frozen=True)
@@ -137,18 +140,25 @@ def _has_contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 class _Space:
     """The space in which fingerprints are compared: whitened by the data's own covariance, so that what all pictures
-    share (a dark rim, a white ground) counts little. Holds the canonical vectors of all pictures."""
+    share (a dark rim, a white ground) counts little. Holds the canonical vectors of all pictures, their turns, and the
+    pictures reduced to 16x16."""
 
     def __init__(self, thumbnails: NDArray[np.uint8], rows: _Int, seed: int) -> None:
         n = len(rows)
         flat = np.empty((n, flat_frequencies(np.zeros((1, 8, 8), np.float32)).shape[1]), np.float32)
         self.turns = np.empty(n, np.int8)
-        for start in range(0, n, _CHUNK):
-            waves = frequencies(thumbnails[rows[start : start + _CHUNK]])
-            self.turns[start : start + _CHUNK] = canonical_turns(waves)[0][1]
-            flat[start : start + _CHUNK] = flat_frequencies(
-                turned(waves, self.turns[start : start + _CHUNK], waves=True)
-            )
+        self.rough = np.empty((n, 16, 16), np.uint8)
+
+        def described(start: int) -> None:
+            part = slice(start, start + _AT_ONCE)
+            half, quarter = quarters(thumbnails[rows[part]])
+            self.rough[part] = np.rint(quarter)
+            waves = next(crop_frequencies(half))
+            self.turns[part] = canonical_turns(waves)[0][1]
+            flat[part] = flat_frequencies(turned(waves, self.turns[part], waves=True))
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(described, range(0, n, _AT_ONCE)))
         rng = generator(seed, "fingerprints")
         some = flat if n <= 5000 else flat[np.sort(rng.permutation(n)[:5000])]
         self._mean = some.mean(0)
@@ -158,39 +168,42 @@ class _Space:
         # Where there are few pictures their covariance says little: the floor keeps what is not known.
         self._axes = (axes / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
         self.vectors = self.of(flat)
+        self.density, self.stranger = _density(self.vectors)
 
     def of(self, flat: _Float) -> _Float:
         """Return unit vectors, float32 (M, D), of flat frequencies."""
-        found = (flat - self._mean) @ self._axes
-        result: _Float = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
-        return result
+        found: _Float = (flat - self._mean) @ self._axes
+        found /= np.maximum(np.sqrt(np.einsum("nd,nd->n", found, found)), 1e-6)[:, None]
+        return found
 
 
 def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candidates:
     """Return the likely pairs, as places in `rows`: at most six a query, each pair once with its best crop and turn."""
-    density = _density(space.vectors)[0]
+    density = space.density
     index = _Index(space.vectors)
 
-    def near(number: int) -> list[_Candidates]:
-        """Return the pairs in which one picture is met by one of the crops."""
-        # A crop's queries all at once: few large products of matrices instead of many small ones.
+    def asked(first: int) -> Iterator[tuple[_Int, NDArray[np.int8], NDArray[np.int8], _Float]]:
+        """Yield place, crop, turn and vector of every query of some pictures."""
+        for start in range(first, min(first + _CHUNK, len(rows)), _AT_ONCE):
+            own = rows[start : min(start + _AT_ONCE, first + _CHUNK)]
+            for number, waves in enumerate(crop_frequencies(quarters(thumbnails[own])[0])):
+                for places, turns in canonical_turns(waves):
+                    vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
+                    yield places + start, np.full(len(places), number, np.int8), turns, vectors
+
+    def near(first: int) -> list[_Candidates]:
+        """Return the pairs in which one picture is met by one of the crops of some pictures."""
         found: list[_Candidates] = []
-        asked: list[tuple[_Int, NDArray[np.int8], _Float]] = []
-        for start in range(0, len(rows), _CHUNK):
-            waves = frequencies(thumbnails[rows[start : start + _CHUNK]], CROPS[number])
-            for places, turns in canonical_turns(waves):
-                vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
-                asked.append((places + start, turns, vectors))
-        queries, turns, vectors = (np.concatenate([part[k] for part in asked]) for k in range(3))
+        # The queries of many pictures all at once: few large products of matrices instead of many small ones.
+        queries, crops, turns, vectors = (np.concatenate(part) for part in zip(*asked(first), strict=True))
         for q, i, likeness in index.near(vectors, _bar(density[queries])):
             own = queries[q]
             good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
-            own, other, alike = own[good], i[good], likeness[good]
-            found.append(_Candidates(own, other, alike, np.full(len(own), number, np.int8), turns[q[good]]))
+            found.append(_Candidates(own[good], i[good], likeness[good], crops[q[good]], turns[q[good]]))
         return found
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        kept = [part for parts in pool.map(near, range(len(CROPS))) for part in parts]
+        kept = [part for parts in pool.map(near, range(0, len(rows), _CHUNK)) for part in parts]
     if not any(len(part.query) for part in kept):
         return _Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
     return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
@@ -256,7 +269,11 @@ class _Index:
         nearest = np.empty((len(queries), _PROBES), np.int64)
         for start in range(0, len(queries), _CHUNK):
             at = queries[start : start + _CHUNK] @ self._centres.T
-            nearest[start : start + len(at)] = np.argpartition(-at, _PROBES, axis=1)[:, :_PROBES]
+            # A few maxima cost less than a partition.
+            for k in range(_PROBES):
+                best = at.argmax(1)
+                nearest[start : start + len(at), k] = best
+                at[np.arange(len(at)), best] = -np.inf
         asked = np.repeat(np.arange(len(queries)), _PROBES)
         order = np.argsort(nearest.ravel(), kind="stable")
         cells = nearest.ravel()[order]
@@ -305,18 +322,20 @@ class _Limits(NamedTuple):
 
 def _background(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space, seed: int) -> _Limits:
     """Measure strangers: sampled pictures against one of a crowd around each, compared as candidates are."""
-    density, stranger = _density(space.vectors)
+    density, stranger = space.density, space.stranger
     some = generator(seed, "background").permutation(len(rows))[:_SAMPLE]
     some = some[stranger[some] != some]
     if len(some) < 30:
         return _Limits(0.5, 0.3, 0.2, density)
-    whole = []
-    for start in range(0, len(some), _PAIRS):
+
+    def likeness(start: int) -> _Float:
         a = some[start : start + _PAIRS]
         b = stranger[a]
         first, second = (turned(equalise(thumbnails[rows[k]]), space.turns[k]) for k in (a, b))
-        warp = np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))
-        whole.append(align_pictures(first, second, warp).whole)
+        return align_pictures(first, second, np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))).whole
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        whole = list(pool.map(likeness, range(0, len(some), _PAIRS)))
     z = np.arctanh(np.clip(np.concatenate(whole), -0.999, 0.999))
     near = density[some]
     # The line through the medians of the lower and the upper half: a few true copies among the sample move nothing.
@@ -340,67 +359,104 @@ def _verified(
     limits: _Limits,
     small: NDArray[np.bool_],
 ) -> list[Link]:
-    crops = np.array(CROPS, np.float32)
-    drawn = np.zeros(len(thumbnails), bool)
-    looked_at = np.unique(rows[np.concatenate([found.query, found.match])])
-    drawn[looked_at] = are_drawn(thumbnails[looked_at])
+    boxes = np.array(CROPS, np.float32)
 
     def judged(start: int) -> list[Link]:
-        links = []
-        part = _Candidates._make(p[start : start + _PAIRS] for p in found)
-        ends = rows[part.query], rows[part.match]
-        plain = drawn[ends[0]] & drawn[ends[1]]
+        part = _Candidates._make(p[start : start + _ROUGH_PAIRS] for p in found)
         density = np.maximum(limits.density[part.query], limits.density[part.match])
         bar = np.tanh(limits.base + limits.slope * density + _SIGMAS * limits.sigma)
-        bar = np.where(small[ends[0]] | small[ends[1]], _EQUAL, np.clip(bar, _LEAST, _CERTAIN))
-        bar = np.where(plain, np.maximum(bar, _DRAWN), bar)
-        greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
-        first = turned(equalise(greys[0]), part.turn)
-        second = turned(equalise(greys[1]), space.turns[part.match])
-        alike = align_pictures(first, second, _warps(crops[part.crop], part.turn), bar.astype(np.float32))
-        tinted = same_colours(
-            turned(colours[ends[0]], part.turn), turned(colours[ends[1]], space.turns[part.match]), alike.warp
-        )
-        if plain.any():
-            own = [
-                turned(colours[e[plain]], t)
-                for e, t in zip(ends, (part.turn[plain], space.turns[part.match[plain]]), strict=True)
-            ]
-            tinted[plain] = same_colours(own[0], own[1], alike.warp[plain], tolerance=_DRAWN_COLOURS, light=False)
-            tinted[plain] &= part.turn[plain] == space.turns[part.match[plain]]
-        weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
-        weakest = np.where(plain, np.maximum(weakest, _DRAWN - 0.02), weakest)
-        good = (alike.whole >= bar) & (alike.blocks >= weakest) & tinted
-        covered = np.zeros(len(good), bool)
-        upright = ~good & ~plain & ~(small[ends[0]] | small[ends[1]]) & (part.turn == space.turns[part.match])
-        again = np.flatnonzero(upright)
-        again = again[_maybe_covered(*(g[again] for g in greys))]
-        if len(again):
-            one, other = (e[again] for e in ends)
-            shown = align_uncovered(greys[0][again], greys[1][again], (colours[one], colours[other]))
-            covered[again] = (shown.whole >= np.maximum(bar[again], _COVERED)) & (shown.blocks >= _COVERED - 0.1)
-            alike.whole[again[covered[again]]] = shown.whole[covered[again]]
-        for k in np.flatnonzero(good | covered).tolist():
-            i, j = sorted((int(ends[0][k]), int(ends[1][k])))
-            how = _describe(int(part.turn[k]), int(space.turns[part.match[k]]), alike.warp[k])
-            likeness = float(alike.whole[k])
-            exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
-            links.append(Link(i, j, likeness, exact, "with a caption" if covered[k] else how))
+        few = small[rows[part.query]] | small[rows[part.match]]
+        bar = np.where(few, _EQUAL, np.clip(bar, _LEAST, _CERTAIN)).astype(np.float32)
+        turns = part.turn, space.turns[part.match]
+        greys = cut_alike(space.rough[part.query], space.rough[part.match])
+        first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
+        likely = part.likeness >= _NEAR
+        far = np.flatnonzero(~likely)
+        warps = _warps(boxes[part.crop[far]], part.turn[far])
+        likely[far] = align_roughly(first[far], second[far], warps) >= bar[far] - _ROUGHLY
+        covered = ~few & (turns[0] == turns[1])
+        covered[covered] = _maybe_covered(*(g[covered] for g in greys))
+        links = []
+        chosen = np.flatnonzero(likely | covered)
+        for at in range(0, len(chosen), _PAIRS):
+            own = chosen[at : at + _PAIRS]
+            pairs = _Candidates._make(p[own] for p in part)
+            links += _compared(thumbnails, colours, rows, space, pairs, bar[own], few[own], covered[own])
         return links
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [link for part in pool.map(judged, range(0, len(found.query), _PAIRS)) for link in part]
+        return [link for part in pool.map(judged, range(0, len(found.query), _ROUGH_PAIRS)) for link in part]
+
+
+def _compared(
+    thumbnails: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    rows: _Int,
+    space: _Space,
+    pairs: _Candidates,
+    bar: _Float,
+    few: NDArray[np.bool_],
+    maybe_covered: NDArray[np.bool_],
+) -> list[Link]:
+    """Return the links among pairs, each as alike as its `bar` asks for; `few` are of pictures of few pixels."""
+    ends = rows[pairs.query], rows[pairs.match]
+    turns = pairs.turn, space.turns[pairs.match]
+    greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
+    first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
+    alike = align_pictures(first, second, _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn), bar)
+    close = np.flatnonzero((alike.whole >= bar) | maybe_covered)
+    plain = np.zeros(len(bar), bool)
+    # Of a drawing that was coded with losses the copy is not flat: one of the two says enough.
+    plain[close] = are_drawn(thumbnails[ends[0][close]]) | are_drawn(thumbnails[ends[1][close]])
+    bar = np.where(plain, np.maximum(bar, _DRAWN), bar)
+    weakest = np.where(bar >= _EQUAL, _CERTAIN, np.minimum(bar - 0.15, 0.8))
+    weakest = np.where(plain, np.maximum(weakest, _DRAWN - 0.02), weakest)
+    good = (alike.whole >= bar) & (alike.blocks >= weakest) & (~plain | (turns[0] == turns[1]))
+    for drawn in (False, True):
+        some = np.flatnonzero(good & (plain == drawn))
+        if len(some):
+            tinted = [turned(colours[e[some]], t[some]) for e, t in zip(ends, turns, strict=True)]
+            tolerance = _DRAWN_COLOURS if drawn else _COLOURS
+            good[some] = same_colours(tinted[0], tinted[1], alike.warp[some], tolerance=tolerance, light=not drawn)
+    # Of a symmetric drawing several turns are as near, so drawings are compared as they stand, whatever turn was found.
+    upright = np.flatnonzero(plain & ~good)
+    stand = np.zeros(len(good), bool)
+    if len(upright):
+        one, other = (e[upright] for e in ends)
+        whole, blocks = compare_drawings(thumbnails[one], thumbnails[other])
+        own = np.where(few[upright], _EQUAL, _DRAWN_GREY)
+        still = np.tile(np.array([1, 0, 1, 0], np.float32), (len(upright), 1))
+        equal = same_colours(colours[one], colours[other], still, tolerance=_DRAWN_COLOURS, light=False)
+        stand[upright] = equal & (whole >= own) & (blocks >= own - 0.02)
+        alike.whole[upright] = np.where(stand[upright], np.maximum(alike.whole[upright], whole), alike.whole[upright])
+    good |= stand
+    covered = np.zeros(len(good), bool)
+    again = np.flatnonzero(~good & ~plain & maybe_covered)
+    if len(again):
+        one, other = (e[again] for e in ends)
+        shown = align_uncovered(greys[0][again], greys[1][again], (colours[one], colours[other]))
+        covered[again] = (shown.whole >= np.maximum(bar[again], _COVERED)) & (shown.blocks >= _COVERED - 0.1)
+        alike.whole[again[covered[again]]] = shown.whole[covered[again]]
+    links = []
+    for k in np.flatnonzero(good | covered).tolist():
+        i, j = sorted((int(ends[0][k]), int(ends[1][k])))
+        how = _describe(int(turns[0][k]), int(turns[1][k]), alike.warp[k])
+        if stand[k] or covered[k]:
+            how = "the same view" if stand[k] else "the same view but for its top or bottom"
+        likeness = float(alike.whole[k])
+        exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
+        links.append(Link(i, j, likeness, exact, how))
+    return links
 
 
 def _maybe_covered(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell whether pairs of thumbnails look alike, roughly, above the lowest fifth or below the highest."""
+    """Tell whether pairs of pictures of 16x16 look alike, roughly, above the lowest fifth or below the highest."""
     n = len(first)
     found = np.zeros(n, bool)
     if not n:
         return found
-    rough = [p.reshape(n, 16, 4, 16, 4).mean((2, 4), dtype=np.float32) for p in (first, second)]
     for rows in (slice(0, 12), slice(4, 16)):
-        a, b = (p[:, rows].reshape(n, -1) for p in rough)
+        a, b = (p[:, rows].reshape(n, -1).astype(np.float32) for p in (first, second))
         a, b = (p - p.mean(1, keepdims=True) for p in (a, b))
         both = np.sqrt((a * a).sum(1) * (b * b).sum(1))
         found |= (a * b).sum(1) >= _MAYBE * np.maximum(both, 1e-6)

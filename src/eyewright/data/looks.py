@@ -5,11 +5,13 @@ follows from the number of dimensions, which the tenth and the fortieth tell. Pi
 clumps, and the second nearest is far nearer than that. Nothing here needs a threshold in units of distance.
 """
 
-__all__ = ["STRUCTURE", "Sessions", "find_sessions", "look_spaces"]
+__all__ = ["STRUCTURE", "Sessions", "find_sessions", "look_spaces", "mostly_drawn"]
 
 import math
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +32,11 @@ _Int = NDArray[np.int64]
 # and how near the pictures of a clump are against the middle one.
 _SCALES = ((2, 10, 40, 0.75), (8, 40, 120, 0.5))
 _LOOSE = 0.5
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_AT_ONCE = 256
+_THREADS = min(4, os.cpu_count() or 1)
 _QUERIES = 2000
-_BLOCK = 4_000_000
+_BLOCK = 2_000_000
 _Z, _TIMES, _NEARER = 2.5, 1.1, 1.12
 _LEAST_GROUPS = 6
 _A_CLASS = 3
@@ -75,29 +80,55 @@ def look_spaces(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], *, se
     middle of a picture: paper, a stain, a wall. "colours" are five quantiles of each channel and the noise. Both are
     whitened. Empty where most pictures are drawings, whose few colours say nothing.
     """
-    if float(are_drawn(thumbnails).mean()) > _DRAWN:
+    if mostly_drawn(thumbnails):
         return {}
     rng = generator(seed, "looks")
     n = len(colours)
+    count = colours.shape[1] * colours.shape[2]
+    background, quantiles = np.empty((n, 3)), np.empty((n, len(_QUANTILES) * 3))
+    noise = np.empty((n, 2))
     # Half a grey level of noise: equal values of few levels would look like clumps.
-    cells = colours.reshape(n, -1, 3) + rng.uniform(-0.5, 0.5, (n, colours.shape[1] * colours.shape[2], 3))
-    order = np.argsort(cells.mean(2), axis=1)
-    count = cells.shape[1]
-    middle = order[:, int(0.6 * count) : int(0.9 * count)]
-    background = np.take_along_axis(cells, middle[..., None], 1).mean(1)
-    quantiles = np.quantile(cells, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1).transpose(1, 0, 2).reshape(n, -1)
-    return {"background": _whitened(background), "colours": _whitened(np.c_[quantiles, _noise(thumbnails)])}
+    low, high = int(0.6 * count), int(0.9 * count)
+    shaken = rng.random((n, count), np.float32) - np.float32(0.5)
+
+    def described(start: int) -> None:
+        own = slice(start, start + _AT_ONCE)
+        cells = colours[own].reshape(-1, count, 3) + shaken[own, :, None]
+        middle = np.argpartition(cells.sum(2), (low, high), axis=1)[:, low:high]
+        background[own] = np.take_along_axis(cells, middle[..., None], 1).mean(1)
+        values = np.sort(cells.transpose(0, 2, 1), axis=2)
+        quantiles[own] = _sorted_quantiles(values, _QUANTILES).transpose(0, 2, 1).reshape(len(cells), -1)
+        noise[own] = _noise(thumbnails[own])
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(described, range(0, n, _AT_ONCE)))
+    return {"background": _whitened(background), "colours": _whitened(np.c_[quantiles, noise])}
+
+
+def mostly_drawn(thumbnails: NDArray[np.uint8]) -> bool:
+    """Tell whether most pictures, grey uint8 (N, 64, 64), are drawings; of many, 2,000 evenly spaced ones say so."""
+    some = thumbnails[:: max(1, len(thumbnails) // _QUERIES)]
+    return len(some) > 0 and float(are_drawn(np.asarray(some)).mean()) > _DRAWN
+
+
+def _sorted_quantiles(values: NDArray[np.floating[Any]], wanted: Sequence[float]) -> _Float:
+    """Return quantiles, (..., Q), of values, (..., N), that are sorted; between two values they are interpolated."""
+    place = np.asarray(wanted) * (values.shape[-1] - 1)
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, values.shape[-1] - 1)
+    result: _Float = values[..., low] + (place - low) * (values[..., high] - values[..., low])
+    return result
 
 
 def _noise(thumbnails: NDArray[np.uint8]) -> _Float:
-    """Return how rough pictures are where they are smoothest: the noise of their sensor, (N, 2)."""
-    found = np.empty((len(thumbnails), 2))
-    for start in range(0, len(thumbnails), 1024):
-        grey = thumbnails[start : start + 1024].astype(np.int16)
-        around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-        rough = np.abs(4 * grey[:, 1:-1, 1:-1] - around)
-        found[start : start + 1024] = np.quantile(rough.reshape(len(grey), -1), [0.25, 0.5], axis=1).T
-    return found
+    """Return how rough pictures are where they are smoothest: the noise of their sensor, (N, 2).
+
+    Every second row is looked at.
+    """
+    grey = thumbnails.astype(np.int16)
+    around = grey[:, :-2:2, 1:-1] + grey[:, 2::2, 1:-1] + grey[:, 1:-1:2, :-2] + grey[:, 1:-1:2, 2:]
+    rough = np.abs(4 * grey[:, 1:-1:2, 1:-1] - around).reshape(len(grey), -1)
+    return _sorted_quantiles(np.sort(rough, axis=1), (0.25, 0.5))
 
 
 def _whitened(vectors: _Float) -> _Float:
@@ -122,10 +153,13 @@ def find_sessions(
     chosen = np.ascontiguousarray(vectors[rows], np.float32)
     some = generator(seed, "sessions").permutation(len(rows))[:_QUERIES]
     best: Sessions | None = None
-    for near, middle, far, link in _SCALES:
-        if len(rows) < 2 * far:
-            continue
-        tested = _clumped(_nearest(chosen, some, far)[1], near, middle, far)
+    scales = [scale for scale in _SCALES if len(rows) >= 2 * scale[2]]
+    if not scales:
+        return None
+    # The neighbours of the largest scale hold those of the others.
+    sampled = _nearest(chosen, some, max(scale[2] for scale in scales))[1]
+    for near, middle, far, link in scales:
+        tested = _clumped(sampled[:, :far], near, middle, far)
         if tested is None:
             continue
         clumps = _linked(*_nearest(chosen, np.arange(len(rows)), middle), link if space == STRUCTURE else _LOOSE)
@@ -141,17 +175,40 @@ def _nearest(vectors: _Vectors, queries: _Int, k: int) -> tuple[_Int, _Float]:
     order, distance = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
     lengths = np.einsum("nd,nd->n", vectors, vectors)
     step = max(1, _BLOCK // n)
-    for start in range(0, len(queries), step):
+
+    def searched(start: int) -> None:
         own = queries[start : start + step]
         rough = lengths - 2 * vectors[own] @ vectors.T
         rough[np.arange(len(own)), own] = np.inf
-        near = np.argpartition(rough, k - 1, axis=1)[:, :k]
+        near = _lowest(rough, k)
         # The rough squares lose small distances in rounding; those of the nearest are taken exactly.
         value = np.sqrt(np.maximum(((vectors[near] - vectors[own, None]).astype(np.float64) ** 2).sum(2), 1e-18))
         by = np.argsort(value, axis=1, kind="stable")
         order[start : start + step] = np.take_along_axis(near, by, 1)
         distance[start : start + step] = np.take_along_axis(value, by, 1)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(searched, range(0, len(queries), step)))
     return order, distance
+
+
+def _lowest(values: _Vectors, k: int) -> _Int:
+    """Return the places of the k lowest values of every row, (M, k), in no order.
+
+    The k lowest are in the k blocks of columns whose lowest values are lowest: only these are looked through.
+    """
+    m, n = values.shape
+    width = n // (4 * k)
+    if width < 8:
+        return np.argpartition(values, k - 1, axis=1)[:, :k]
+    count = n // width
+    blocks = values[:, : count * width].reshape(m, count, width)
+    chosen = np.argpartition(blocks.min(2), k - 1, axis=1)[:, :k]
+    places = (chosen[:, :, None] * width + np.arange(width)).reshape(m, k * width)
+    rest = np.broadcast_to(np.arange(count * width, n), (m, n - count * width))
+    places = np.concatenate([places, rest], 1)
+    found = np.argpartition(np.take_along_axis(values, places, 1), k - 1, axis=1)[:, :k]
+    return np.asarray(np.take_along_axis(places, found, 1), np.int64)
 
 
 def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float, float, float, float] | None:

@@ -38,7 +38,7 @@ _IN_MEMORY = 10_000
 _CHUNK = 512
 _AT_ONCE = 16
 _SMALL = 32
-_DESCRIBED = 4096
+_DESCRIBED = 128
 _NOTHING = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
 
 
@@ -70,12 +70,13 @@ class Scan:
         It holds the low frequencies of the equalised picture, its colours and how much fine structure it has.
         Euclidean distances between rows say how alike two pictures are; brightness and contrast count little.
         """
-        return np.concatenate(
-            [
-                describe_pictures(self.thumbnails[s : s + _DESCRIBED], self.colours[s : s + _DESCRIBED])
-                for s in range(0, max(1, len(self.records)), _DESCRIBED)
-            ]
-        )
+
+        def described(start: int) -> NDArray[np.float32]:
+            part = slice(start, start + _DESCRIBED)
+            return describe_pictures(self.thumbnails[part], self.colours[part])
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return np.concatenate(list(pool.map(described, range(0, max(1, len(self.records)), _DESCRIBED))))
 
     @cached_property
     def links(self) -> tuple[Link, ...]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
-from eyewright.core.regular import read_regular
+from eyewright.core.regular import open_regular, read_regular
+from eyewright.data.texts import encoding_of
 from eyewright.imaging.decode import read_picture
 from eyewright.imaging.headers import FORMATS, Limits
 
@@ -25,6 +26,9 @@ _IGNORED = frozenset(
 # COCO's largest annotation file has 0.5 GB and that of LVIS 1.1 GB; of an image the decoder's own limit holds.
 _MOST_BYTES = 2**31
 _IMAGES = tuple(e for endings in FORMATS.values() for e in endings)
+_TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".txt", ".yaml", ".yml")
+_SNIFFED = 16 * 2**20
+_HEAD = 2**16
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 
 
@@ -81,6 +85,8 @@ class FolderTree:
 
     def content(self, name: str) -> bytes:
         most = Limits().bytes if name.lower().endswith(_IMAGES) else _MOST_BYTES
+        if name.lower().endswith(_TEXTS):
+            _check_text(self.root / name, name)
         return read_regular(self.root / name, most=most, error=UnreadableImageError, fix="check the file", follow=True)
 
     def picture(self, name: str) -> Image.Image:
@@ -206,6 +212,25 @@ def _member_name(name: str) -> str:
     plain = _DRIVE.sub("", name.replace("\\", "/"))
     parts = [p for p in plain.split("/") if p not in ("", ".", "..")]
     return "/".join(parts) + ("/" if parts and plain.endswith("/") else "")
+
+
+def _check_text(path: Path, name: str) -> None:
+    """Refuse a large file of bytes under the name of a text by its beginning, before it is read whole.
+
+    Raises:
+        UnreadableImageError: there is a zero byte in the beginning, and it is not UTF-16 or UTF-32.
+    """
+    try:
+        if path.stat().st_size <= _SNIFFED:
+            return
+    except OSError:
+        return
+    with open_regular(path, most=_MOST_BYTES, error=UnreadableImageError, fix="check the file", follow=True) as file:
+        head = file.read(_HEAD)
+    zero = head.find(b"\0") if encoding_of(head) is None else -1
+    if zero >= 0:
+        line = head.count(b"\n", 0, zero) + 1
+        raise UnreadableImageError(f"expected text in {name!r} line {line}, found a zero byte", fix="save it as UTF-8")
 
 
 def _raise(error: OSError) -> None:

@@ -128,10 +128,11 @@ class Chart:
 
 @dataclass(frozen=True)
 class Page:
-    """A task's own part of a report: blocks from the top, and the charts of scores and thresholds further down."""
+    """A task's own part of a report: blocks from the top, and charts (of scores and thresholds) further down."""
 
     blocks: Sequence[Block]
     charts: Sequence[Chart] = field(default=())
+    charts_title: str = "Scores and thresholds"
 
 
 def name_series(names: Sequence[str]) -> list[Span]:

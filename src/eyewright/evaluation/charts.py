@@ -140,10 +140,12 @@ def scatter_chart(
     x_label: str,
     y_label: str,
     guides: Sequence[tuple[str, float]] = (),
+    identity: bool = False,
     width: int = 560,
     height: int = 340,
 ) -> str:
-    """Draw named points with their intervals; `guides` are lines, ("x", 2.0) upright or ("y", 0.01) level.
+    """Draw named points with their intervals; `guides` are lines, ("x", 2.0) upright or ("y", 0.01) level. With
+    `identity` both axes have one range, and the line on which x and y are equal is drawn.
 
     >>> "<circle" in scatter_chart([Mark(1, 2, "a")], title="t", x_label="x", y_label="y")
     True
@@ -152,11 +154,16 @@ def scatter_chart(
     xs = [m.x for m in marks] + [v for axis, v in guides if axis == "x"] or [0.0, 1.0]
     ys = [m.y for m in marks] + [v for axis, v in guides if axis == "y"] or [0.0, 1.0]
     ys += [v for m in marks if m.y_range for v in m.y_range if math.isfinite(v)]
+    if identity:
+        xs = ys = [*xs, *ys]
     (x0, x1), (y0, y1) = _padded(min(xs), max(xs)), _padded(min(ys), max(ys))
     frame = _Frame(x0, x1, y0, y1, width, height, left=56, right=18, bottom=42)
     px, py, left, right = frame.px, frame.py, frame.left, frame.right
     top, bottom = frame.top, frame.bottom
     parts = [*frame.begin(title)]
+    if identity:
+        ends = f'x1="{px(x0):.1f}" x2="{px(x1):.1f}" y1="{py(x0):.1f}" y2="{py(x1):.1f}"'
+        parts.append(f'<line class="line guide" {ends}/>')
     for axis, value in guides:
         ends = (
             f'x1="{px(value):.1f}" x2="{px(value):.1f}" y1="{top}" y2="{height - bottom}"'
@@ -174,7 +181,7 @@ def scatter_chart(
         parts.append(
             f'<circle class="dot {m.style}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(m.name)}</title></circle>'
         )
-        place = _label_place(x, y, len(m.name) * 6.2, taken, width - right)
+        place = _label_place(x, y, len(m.name) * 6.2, taken, width - right) if m.name else None
         if place is not None:
             anchor, at_x, at_y = place
             parts.append(

@@ -2,6 +2,7 @@
 
 __all__ = ["Comparison", "compare_numbers", "compare_predictors"]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +58,19 @@ class Comparison:
 
     def __str__(self) -> str:
         name = task_of(self.task).main_metric
-        d = self.differences[name]
+        d, unit = self.differences[name], self.a[name].unit
         together = "" if self.groups is None else f" in {self.groups} group{'s' * (self.groups != 1)}"
         alone = task_of(self.task).words.wins
+        # Amounts may be of any size; everything else is from 0 to 1.
+        amount = math.isinf(task_of(self.task).metric(name).bounds[1])
+
+        def shown(value: float | None, sign: str = "") -> str:
+            return f"{(value or 0) + 0.0:{sign}.4{'g' if amount else 'f'}}"
+
         seen = (
-            f"{name} {self.a[name].value or 0:.4f} → {self.b[name].value or 0:.4f}, difference {d.value or 0:+.4f} "
-            f"[{d.low or 0:+.4f}, {d.high or 0:+.4f}] on {self.n} images{together}; "
+            f"{name} {shown(self.a[name].value)} → {shown(self.b[name].value)}{f' {unit}' * bool(unit)}, "
+            f"difference {shown(d.value, '+')} [{shown(d.low, '+')}, {shown(d.high, '+')}] "
+            f"on {self.n} images{together}; "
             f"{alone}: A {self.only_a}, B {self.only_b}; p = {self.p_value:.3g}"
         )
         verdict = {
@@ -83,7 +91,10 @@ class Comparison:
             "n": self.n,
             "groups": self.groups,
             "trained_on": self.trained_on,
-            "differences": {k: {"value": m.value, "low": m.low, "high": m.high} for k, m in self.differences.items()},
+            "differences": {
+                k: {"value": m.value, "low": m.low, "high": m.high, **({"unit": m.unit} if m.unit else {})}
+                for k, m in self.differences.items()
+            },
         }
 
 
@@ -121,20 +132,28 @@ def compare_numbers(
     drawn = [(numbers_a(w), numbers_b(w)) for w in plan.weights()]
     samples = [{k: np.concatenate([d[side][k] for d in drawn]) for k in point[0]} for side in (0, 1)]
 
-    def metric(value: NDArray[np.float64], several: NDArray[np.float64], kind: Kind = "bounded") -> Metric:
-        low, high = plan.interval(float(value[0]), several, kind=kind)
+    task = task_of(a.dataset.task)
+
+    names = a.dataset.labels.names
+
+    def metric(name: str, value: NDArray[np.float64], several: NDArray[np.float64], kind: Kind | None = None) -> Metric:
+        low, high = plan.interval(float(value[0]), several, kind=kind or task.metric(name).kind)
         shown = [float(v) if np.isfinite(v) else None for v in (value[0], low, high)]
-        return Metric(shown[0], shown[1], shown[2], n, method=plan.method, groups=plan.n_groups)
+        unit = task.unit(names, name)
+        return Metric(shown[0], shown[1], shown[2], n, method=plan.method, groups=plan.n_groups, unit=unit)
 
     main = next(iter(point[0]))
-    lead = float(point[1][main][0] - point[0][main][0])
+    better = 1 if task.metric(main).higher_is_better else -1
+    lead = better * float(point[1][main][0] - point[0][main][0])
     return Comparison(
-        a={k: metric(v, samples[0][k]) for k, v in point[0].items()},
-        b={k: metric(v, samples[1][k]) for k, v in point[1].items()},
-        differences={k: metric(point[1][k] - v, samples[1][k] - samples[0][k], "plain") for k, v in point[0].items()},
+        a={k: metric(k, v, samples[0][k]) for k, v in point[0].items()},
+        b={k: metric(k, v, samples[1][k]) for k, v in point[1].items()},
+        differences={
+            k: metric(k, point[1][k] - v, samples[1][k] - samples[0][k], "plain") for k, v in point[0].items()
+        },
         only_a=int((each_a > each_b).sum()),
         only_b=int((each_b > each_a).sum()),
-        p_value=_p_value(plan, lead, samples[1][main] - samples[0][main]),
+        p_value=_p_value(plan, lead, better * (samples[1][main] - samples[0][main])),
         n=n,
         task=a.dataset.task,
         lead=lead,

@@ -14,6 +14,7 @@ from eyewright.core.rng import generator
 from eyewright.core.task import MetricInfo, task_of
 from eyewright.evaluation.reporting import Results
 from eyewright.evaluation.together import group_names
+from eyewright.evaluation.units import is_rate, say_metric, show_number
 from eyewright.metrics.bootstrap import Resampling, resample, share_interval
 from eyewright.metrics.novelty import Nearness
 
@@ -72,6 +73,7 @@ class Followed:
         hits: bool (N,), which images went well, where the metric is their share; its interval has a width even where
             all images went well.
         cost: how much more expensive the metric is than a sum over images: fewer resamples are drawn.
+        unit: that of the metric, where it has one.
     """
 
     number: Number
@@ -79,6 +81,7 @@ class Followed:
     apart: Interval = _plain
     hits: NDArray[np.bool_] | None = None
     cost: int = 1
+    unit: str = ""
 
 
 def measure_novelty(novelty: Novelty | None, results: Results, *, seed: int = 0) -> dict[str, Any] | None:
@@ -96,7 +99,7 @@ def measure_novelty(novelty: Novelty | None, results: Results, *, seed: int = 0)
     known = np.flatnonzero(whole.known)
     if len(known) < _LEAST:
         return {"reason": f"expected {_LEAST} images or more with a known distance, found {len(known)}"}
-    near, n = whole.chosen(known), len(whole.distance)
+    near, n, info = whole.chosen(known), len(whole.distance), followed_metric(results.dataset.task)
     every = results if novelty.beside is None else results.joined(novelty.beside.results)
     groups, followed = group_names(every.dataset), every.followed()
 
@@ -106,10 +109,13 @@ def measure_novelty(novelty: Novelty | None, results: Results, *, seed: int = 0)
         return followed.number(whole_weights)
 
     hits = None if followed.hits is None else followed.hits[known]
-    measured = _Measured(replace(followed, number=under, hits=hits), None if groups is None else groups[known], seed)
+    measured = _Measured(
+        replace(followed, number=under, hits=hits), None if groups is None else groups[known], seed, info
+    )
     siblings = near.siblings
     table: dict[str, Any] = {
-        "metric": task_of(results.dataset.task).followed,
+        "metric": info.name,
+        **({"unit": followed.unit} if followed.unit else {}),
         "n": len(known),
         "validation": int((known >= len(novelty.near.distance)).sum()),
         "note": novelty.note,
@@ -152,6 +158,7 @@ class _Measured:
     followed: Followed
     groups: NDArray[Any] | None
     seed: int
+    info: MetricInfo
 
     def part(self, member: NDArray[np.bool_]) -> dict[str, Any]:
         """Return the metric of some images with its interval."""
@@ -173,12 +180,12 @@ class _Measured:
         return found if self.groups is None else {**found, "groups": len(np.unique(self.groups[rows]))}
 
     def difference(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
-        """Return the metric of `first` minus that of `second` with the interval of the difference."""
-        n = len(first)
+        """Return by how much worse the metric of `second` is than that of `first`, with the interval of that."""
+        n, better = len(first), 1 if self.info.higher_is_better else -1
         plan = resample(n, replicates=_REPLICATES, rng=generator(self.seed, "newest"), groups=self.groups)
 
         def apart(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-            return self.followed.number(weights * first) - self.followed.number(weights * second)
+            return better * (self.followed.number(weights * first) - self.followed.number(weights * second))
 
         value = float(apart(np.ones((1, n)))[0])
         samples = np.concatenate([apart(w) for w in plan.weights()])
@@ -218,13 +225,24 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
         return ""
     n, siblings, beside = table["n"], table["siblings"], table["validation"]
     images = "test images" if not beside else "validation and test images"
-    name = followed_metric(task).title
+    info, unit = followed_metric(task), table.get("unit", "")
+    name = info.title
+
+    def said(part: Mapping[str, Any]) -> str:
+        return say_metric(info.name, part["value"], part["low"], part["high"], unit)
+
+    def plainly(part: Mapping[str, Any]) -> str:
+        return say_metric(info.name, part["value"], unit=unit)
+
+    def apart(difference: Mapping[str, Any]) -> str:
+        return _apart(info, unit, difference)
+
     if table["lower_without"]:
         alone, others = table["without_sibling"], table["with_sibling"]
         return (
             f"On the {alone['n']:,} of {n:,} {images} without a near copy or sibling in the training data the {name} "
-            f"is {_with_interval(alone)}, against {_percent(others['value'])} on the rest "
-            f"({_points(table['sibling_difference'])}): things that are new are harder."
+            f"is {said(alone)}, against {plainly(others)} on the rest "
+            f"({apart(table['sibling_difference'])}): things that are new are harder."
         )
     alone = table["without_sibling"]
     if table["no_new"]:
@@ -235,32 +253,27 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
         )
     elif siblings >= _MANY_SIBLINGS * n:
         text = f"{siblings:,} of the {n:,} {images} have a near copy or sibling in the training data"
-        text += f"; on the other {alone['n']:,} the {name} is {_with_interval(alone)}." if alone else "."
+        text += f"; on the other {alone['n']:,} the {name} is {said(alone)}." if alone else "."
     else:
         text = ""
     if table["lower"]:
         newest, rest = table["thirds"][-1], table["rest"]
         return (
-            f"On the third of the {n:,} {images} least like any training image the {name} is only "
-            f"{_with_interval(newest)}, against {_percent(rest['value'])} on the rest "
-            f"({_points(table['difference'])}). {text}"
+            f"On the third of the {n:,} {images} least like any training image the {name} is "
+            f"{'only ' * info.higher_is_better}{said(newest)}, against {plainly(rest)} on the rest "
+            f"({apart(table['difference'])}). {text}"
         ).strip()
     return text
 
 
-def _percent(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.1%}"
-
-
-def _with_interval(part: Mapping[str, Any]) -> str:
-    if part["value"] is None or part["low"] is None:
-        return _percent(part["value"])
-    return f"{part['value']:.1%} (95% interval {part['low']:.1%} to {part['high']:.1%})"
-
-
-def _points(difference: Mapping[str, Any]) -> str:
-    low, high = (f"{100 * difference[k]:.0f}" for k in ("low", "high"))
-    return f"{100 * difference['value']:.0f} points lower, 95% interval {low} to {high}"
+def _apart(info: MetricInfo, unit: str, difference: Mapping[str, Any]) -> str:
+    """Say by how much worse a part is."""
+    way = "lower" if info.higher_is_better else "higher"
+    if is_rate(info.name):
+        value, low, high = (f"{100 * difference[k]:.0f}" for k in ("value", "low", "high"))
+        return f"{value} points {way}, 95% interval {low} to {high}"
+    value, low, high = (show_number(info.name, difference[k]) for k in ("value", "low", "high"))
+    return f"{value}{f' {unit}' if unit else ''} {way}, 95% interval {low} to {high}"
 
 
 def _is_above(difference: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from eyewright.core.report import Report
 from eyewright.evaluation.charts import Band, Series, line_chart
 from eyewright.evaluation.novelty import followed_metric
-from eyewright.evaluation.units import show_interval, show_number
+from eyewright.evaluation.units import is_rate, show_interval, show_number
 
 _TITLE = "How new the test images are"
 
@@ -20,15 +20,15 @@ def novelty_view(report: Report) -> dict[str, Any] | None:
         return None
     if "thirds" not in table:
         return {"title": _TITLE, "reason": table["reason"]}
-    followed = followed_metric(report.task)
-    key, name = followed.name, followed.title
+    followed, unit = followed_metric(report.task), table.get("unit", "")
+    key, name = followed.name, f"{followed.title} [{unit}]" if unit else followed.title
     return {
         "title": _TITLE,
         "reason": "",
         "note": _note(table),
         "name": name,
         "rows": _rows(table, key),
-        "chart": _chart(table, name),
+        "chart": _chart(table, key, name),
     }
 
 
@@ -87,7 +87,7 @@ def _rows(table: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     ]
 
 
-def _chart(table: Mapping[str, Any], name: str) -> str:
+def _chart(table: Mapping[str, Any], key: str, name: str) -> str:
     curve = [p for p in table["curve"] if p["value"] is not None]
     if len(curve) < 3:
         return ""
@@ -98,8 +98,8 @@ def _chart(table: Mapping[str, Any], name: str) -> str:
         title=f"{name} over the distance to the nearest training image",
         x_label="distance to the nearest training image",
         y_label=name,
-        y_range=(0.0, 1.02),
-        y_percent=True,
+        y_range=(0.0, 1.02) if is_rate(key) else None,
+        y_percent=is_rate(key),
         width=560,
         height=300,
     )

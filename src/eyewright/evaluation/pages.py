@@ -28,7 +28,7 @@ from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
 from eyewright.evaluation.reporting import Pictures, reporting_of
 from eyewright.evaluation.together import say_groups, say_look_alikes, say_untested
-from eyewright.evaluation.units import show_count, show_interval, show_metric, show_number
+from eyewright.evaluation.units import is_rate, show_change, show_count, show_interval, show_metric, show_number
 
 
 def summarise(report: Report) -> str:
@@ -57,6 +57,8 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         title=title,
         report=report,
         noun=task.words.noun,
+        labels=task.words.count(len(report.labels)),
+        charts_title=own.charts_title,
         summary=summarise(report),
         tiles=[
             (m.title, m.hint, report.metrics[m.name], m.name)
@@ -88,7 +90,7 @@ def _origins(report: Report) -> dict[str, Any]:
         "novelty": novelty_view(report),
         "validation": _validation_rows(report),
         "provenance": _provenance(report),
-        "thresholds": sections.get("thresholds"),
+        "thresholds": _accepting(sections.get("thresholds") or {}),
     }
 
 
@@ -128,8 +130,9 @@ def _validation_rows(report: Report) -> dict[str, Any] | None:
     table = report.tables.get("validation")
     if not table:
         return None
+    unit = unit_of(report, table["metric"])
     rows = [
-        (side, show_number("rate", table[side]["value"]), table[side]["n"], table[side]["groups"])
+        (side, show_number(table["metric"], table[side]["value"], unit), table[side]["n"], table[side]["groups"])
         for side in ("validation", "test")
     ]
     choice = table["choice"]
@@ -137,7 +140,7 @@ def _validation_rows(report: Report) -> dict[str, Any] | None:
     if choice:
         note = f"The validation score is that of the best of {choice['epochs']} epochs, chosen on these images."
         if choice["optimism"]:
-            points = f"{100 * choice['optimism']:.1f} points"
+            points = show_change(choice["metric"], choice["optimism"], digits=1).removeprefix("+")
             note += f" Compared with the epochs around it, the choice alone makes it about {points} too high."
     verdict = "differ significantly" if table["differs"] else "do not differ significantly"
     verdict = f"Validation and test {verdict} (p = {table['p_value']:.2g}, over groups)."
@@ -163,8 +166,9 @@ def render_markdown(report: Report, *, title: str) -> str:
     columns = task_of(report.task).columns
     lines += ["", f"| class | n | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for row in report.per_class:
-        lines.append(f"| {_markdown(row['label'])} | {row['n']} | {' | '.join(_cell(row[k]) for k in columns)} |")
-    lines += _point_rows(report.sections.get("thresholds") or {})
+        cells = " | ".join(_cell(k, row[k]) for k in columns)
+        lines.append(f"| {_markdown(row['label'])} | {row['n']} | {cells} |")
+    lines += _point_rows(_accepting(report.sections.get("thresholds") or {}))
     for warning in report.sections.get("warnings") or ():
         lines += ["", f"**{_markdown(warning)}**"]
     facts = report.sections.get("facts") or {}
@@ -178,6 +182,11 @@ def render_markdown(report: Report, *, title: str) -> str:
         *(f"- {k}: {_markdown(v)}" for k, v in [*together.items(), *_provenance(report)]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _accepting(thresholds: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the points if they are scores from which a class is accepted, measured by F1; else nothing."""
+    return thresholds if all("f1" in p for p in (thresholds.get("classes") or {}).values()) else {}
 
 
 def _point_rows(thresholds: Mapping[str, Any]) -> list[str]:
@@ -232,7 +241,7 @@ def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
         title=main.title,
         x_label="epoch",
         y_label=main.title,
-        y_percent=True,
+        y_percent=is_rate(main.name),
     )
     return [Chart("Loss", key, loss), Chart(f"Validation {main.title}", [Span(note)], score)]
 
@@ -245,9 +254,9 @@ def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
     return [
         (
             name,
-            [show_number(name, row[name]) for row in folds["each"]],
+            [show_number(name, row[name], metric.unit) for row in folds["each"]],
             show_metric(name, metric).rpartition(" n=")[0],
-            show_number(name, spread).replace("%", " points"),
+            show_change(name, spread, metric.unit, digits=1).removeprefix("+"),
         )
         for name, metric in folds["between"].items()
         if (spread := folds["spread"][name]) is not None
@@ -273,9 +282,16 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def _cell(value: Any) -> str:
-    number = value["value"] if isinstance(value, Mapping) else value
-    return show_number("rate", number)
+def _cell(name: str, value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return show_number(name, value)
+    return show_number(name, value["value"], value.get("unit", ""))
+
+
+def unit_of(report: Report, metric: str) -> str:
+    """Return the unit of one of a report's metrics, empty where it has none."""
+    found = report.metrics.get(metric)
+    return "" if found is None else found.unit
 
 
 def _markdown(text: str) -> str:
@@ -296,7 +312,8 @@ def template(name: str, folder: Path | None = None) -> Any:
     loader = FileSystemLoader(folder or Path(__file__).parent)
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
-    env.filters["shown"] = lambda v, name: show_number(name, v)
+    env.filters["shown"] = lambda v, name, unit="": show_number(name, v, unit)
+    env.filters["rate"] = is_rate
     env.filters["interval"] = lambda m, name: show_interval(name, m.low, m.high)
     env.filters["count"] = show_count
     env.filters["bounds"] = lambda row: show_interval("rate", row["low"], row["high"])

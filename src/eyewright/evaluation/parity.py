@@ -2,8 +2,8 @@
 
 __all__ = ["Images", "Parity", "check_parity"]
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ class Parity:
     """The result of the parity check: largest |difference| of a probability or score, answers that differ, the number
     of images.
 
-    `objects` counts the boxes that were compared.
+    `objects` counts the boxes that were compared, `amounts` are the largest differences of answers that have a unit.
     """
 
     worst: float
@@ -32,6 +32,7 @@ class Parity:
     tolerance: float
     objects: int = 0
     beside: str = "the trained net"
+    amounts: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.objects:
@@ -39,6 +40,9 @@ class Parity:
                 f"{self.n} validation images gave the same {self.objects} boxes, "
                 f"scores within {self.worst:.1e} of {self.beside}"
             )
+        if self.amounts:
+            most = ", ".join(f"{name} within {value:.1e}" for name, value in self.amounts.items())
+            return f"{self.n} validation images have the same predictions, {most} of {self.beside}"
         return (
             f"{self.n} validation images have the same predictions, "
             f"probabilities within {self.worst:.1e} of {self.beside}"
@@ -46,7 +50,7 @@ class Parity:
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers."""
-        return {k: v for k, v in asdict(self).items() if k != "beside" and (k != "objects" or v)}
+        return {k: v for k, v in asdict(self).items() if k != "beside" and (k not in ("objects", "amounts") or v)}
 
 
 class Images(Protocol):
@@ -104,4 +108,6 @@ def check_parity(
             fix="nothing was exported; check the preparation and the net's operations",
         )
     beside = "the trained net" if names[1] == "the trained one" else names[1]
-    return Parity(found.worst, found.changed, len(dataset), limits.tolerance, found.objects, beside)
+    return Parity(
+        found.worst, found.changed, len(dataset), limits.tolerance, found.objects, beside, dict(found.amounts)
+    )

@@ -24,6 +24,7 @@ from eyewright.metrics.groups import FEW_GROUPS, clusters_of, effective_n
 
 _SHOWN = 4
 _DIVIDED = 0.1
+_WORTH = 0.7
 
 
 def group_names(dataset: Dataset) -> NDArray[Any] | None:
@@ -69,7 +70,7 @@ def say_groups(counted: Mapping[str, Any] | None) -> str:
     """Say in a sentence what the intervals rest on; nothing where every image stands alone.
 
     >>> say_groups({"n": 90, "groups": 30, "largest": 6, "effective_n": 41.2, "few": False})
-    'The 90 images come in 30 groups and count as about 41 independent ones; intervals are over groups.'
+    'The 90 images come in 30 groups; intervals are over groups. They say as much as about 41 independent images.'
     """
     if not counted:
         return ""
@@ -82,7 +83,9 @@ def say_groups(counted: Mapping[str, Any] | None) -> str:
         text += f"; intervals are t intervals over only {groups} groups, so they are wide and rough "
         text += "(train --folds groups tests every group once, where each class lives in two or more)."
     else:
-        text += f" and count as about {counted['effective_n']:,.0f} independent ones; intervals are over groups."
+        text += "; intervals are over groups."
+        if counted["effective_n"] <= _WORTH * n:
+            text += f" They say as much as about {counted['effective_n']:,.0f} independent images."
     lone = counted.get("lone_classes") or []
     if not lone:
         return text

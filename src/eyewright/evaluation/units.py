@@ -1,6 +1,18 @@
-"""One unit in reports: rates are per cent, everything else is a plain number."""
+"""One unit in reports: rates are per cent, amounts are in the unit of their metric, the rest are plain numbers."""
 
-__all__ = ["is_rate", "say_rate", "show_count", "show_interval", "show_metric", "show_number"]
+__all__ = [
+    "is_rate",
+    "say_metric",
+    "say_rate",
+    "show_amount",
+    "show_change",
+    "show_count",
+    "show_interval",
+    "show_metric",
+    "show_number",
+]
+
+import math
 
 from eyewright.core.report import Metric
 from eyewright.core.task import metric_named
@@ -11,7 +23,16 @@ def is_rate(name: str) -> bool:
     return metric_named(name).bounds == (0.0, 1.0)
 
 
-def show_number(name: str, value: float | None) -> str:
+def show_amount(value: float) -> str:
+    """Show an amount of any size with four significant digits.
+
+    >>> [show_amount(v) for v in (0.0012345, 12.3456, 1234.56, 1e-9, 0.0)]
+    ['0.001234', '12.35', '1,235', '1e-09', '0']
+    """
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def show_number(name: str, value: float | None, unit: str = "") -> str:
     """Show a metric's value.
 
     >>> show_number("accuracy", 0.9432), show_number("kappa", 0.9432), show_number("auc", None)
@@ -19,7 +40,22 @@ def show_number(name: str, value: float | None) -> str:
     """
     if value is None:
         return "–"
-    return f"{value:.1%}" if is_rate(name) else f"{value:.3f}"
+    if is_rate(name):
+        return f"{value:.1%}"
+    shown = show_amount(value) if math.isinf(metric_named(name).bounds[1]) else f"{value:.3f}"
+    return f"{shown} {unit}" if unit else shown
+
+
+def show_change(name: str, value: float, unit: str = "", *, digits: int = 2) -> str:
+    """Show by how much a metric moved: points of a rate, else in its unit.
+
+    >>> show_change("accuracy", -0.0123), show_change("kappa", 0.01)
+    ('-1.23 points', '+0.010')
+    """
+    if is_rate(name):
+        return f"{100 * value + 0.0:+.{digits}f} points"
+    sign = "-" if value < 0 else "+"
+    return f"{sign}{show_number(name, abs(value), unit)}"
 
 
 def show_interval(name: str, low: float | None, high: float | None) -> str:
@@ -30,7 +66,9 @@ def show_interval(name: str, low: float | None, high: float | None) -> str:
     """
     if low is None or high is None:
         return ""
-    return f"[{100 * low:.1f}, {100 * high:.1f}]" if is_rate(name) else f"[{low:.3f}, {high:.3f}]"
+    if is_rate(name):
+        return f"[{100 * low:.1f}, {100 * high:.1f}]"
+    return f"[{show_number(name, low)}, {show_number(name, high)}]"
 
 
 def show_metric(name: str, metric: Metric) -> str:
@@ -42,7 +80,7 @@ def show_metric(name: str, metric: Metric) -> str:
     if metric.value is None:
         return f"not defined n={show_count(metric)}"
     interval = show_interval(name, metric.low, metric.high)
-    return f"{show_number(name, metric.value)} {interval}".strip() + f" n={show_count(metric)}"
+    return f"{show_number(name, metric.value, metric.unit)} {interval}".strip() + f" n={show_count(metric)}"
 
 
 def show_count(metric: Metric) -> str:
@@ -58,8 +96,19 @@ def say_rate(metric: Metric) -> str:
     >>> say_rate(Metric(0.9432, 0.898, 0.989, n=88)), say_rate(Metric(None))
     ('94.3% (95% interval 89.8% to 98.9%)', 'not defined')
     """
-    if metric.value is None:
+    return say_metric("rate", metric.value, metric.low, metric.high)
+
+
+def say_metric(
+    name: str, value: float | None, low: float | None = None, high: float | None = None, unit: str = ""
+) -> str:
+    """Say a metric with its interval, for a sentence.
+
+    >>> say_metric("kappa", 0.9432, 0.898, 0.989), say_metric("accuracy", 0.5), say_metric("accuracy", None)
+    ('0.943 (95% interval 0.898 to 0.989)', '50.0%', 'not defined')
+    """
+    if value is None:
         return "not defined"
-    if metric.low is None or metric.high is None:
-        return f"{metric.value:.1%}"
-    return f"{metric.value:.1%} (95% interval {metric.low:.1%} to {metric.high:.1%})"
+    if low is None or high is None:
+        return show_number(name, value, unit)
+    return f"{show_number(name, value, unit)} (95% interval {show_number(name, low)} to {show_number(name, high)})"

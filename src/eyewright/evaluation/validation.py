@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Finding, Report
 from eyewright.core.rng import generator
-from eyewright.core.task import metric_named
+from eyewright.core.task import metric_named, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import followed_metric
 from eyewright.evaluation.reporting import Results, reporting_of
 from eyewright.evaluation.results import gather_results
 from eyewright.evaluation.together import group_names
+from eyewright.evaluation.units import is_rate, say_metric, show_number
 from eyewright.metrics.groups import Clusters, clusters_of, two_sample_p_value
 from eyewright.metrics.novelty import Nearness
 
@@ -43,7 +44,14 @@ _EXPLAINS = 0.3
 
 
 def say_choice(
-    metric: str, score: float, epochs: int, n: int, *, groups: int | None = None, optimism: float | None = None
+    metric: str,
+    score: float,
+    epochs: int,
+    n: int,
+    *,
+    groups: int | None = None,
+    optimism: float | None = None,
+    unit: str = "",
 ) -> str:
     """Say a best epoch's validation score, and in plain words that it is too high where few images chose the epoch.
 
@@ -54,7 +62,7 @@ def say_choice(
     >>> say_choice("accuracy", 0.69, 12, 5000)
     'validation accuracy 69.0% (best of 12 epochs on 5,000 images)'
     """
-    text = f"validation {metric_named(metric).title} {score:.1%}"
+    text = f"validation {metric_named(metric).title} {show_number(metric, score, unit)}"
     of = f"{n:,} image{'s' * (n != 1)}"
     if groups is not None and groups < n:
         of += f" in {groups:,} group{'s' * (groups != 1)}"
@@ -62,7 +70,7 @@ def say_choice(
         return f"{text} on {of}"
     if min(n, n if groups is None else groups) >= _SMALL:
         return f"{text} (best of {epochs} epochs on {of})"
-    points = round(100 * (optimism or 0))
+    points = round(100 * (optimism or 0)) if is_rate(metric) else 0
     about = f", by about {points} point{'s' * (points != 1)}" if points else ""
     return (
         f"{text}, which tends to be too high{about}: the best of {epochs} epochs was chosen on these {of}; "
@@ -80,10 +88,14 @@ def validation_facts(about: Mapping[str, Any]) -> dict[str, Any] | None:
     score = training.get(f"val_{metric}")
     if score is None:
         return None
+    # Some tasks keep validation images from the choice of the epoch.
+    chosen_on = about.get("chosen_on") or {}
     n = int((data.get("images") or {}).get("val", (about.get("calibration") or {}).get("n", 0)))
-    groups = (data.get("groups") or {}).get("val")
+    n, groups = chosen_on.get("images", n), chosen_on.get("groups", (data.get("groups") or {}).get("val"))
     epochs, optimism = int(training.get("epochs", 0)), training.get("optimism")
-    said = say_choice(metric, score, epochs, n, groups=groups, optimism=optimism)
+    task = about.get("task")
+    unit = task_of(task).unit(about.get("labels") or (), metric) if task else ""
+    said = say_choice(metric, score, epochs, n, groups=groups, optimism=optimism, unit=unit)
     return {
         "metric": metric,
         "value": score,
@@ -188,6 +200,7 @@ def compare_validation(
     told = (validation.value, report.metrics[metric].value)
     table: dict[str, Any] = {
         "metric": metric,
+        **({"unit": unit} if (unit := report.metrics[metric].unit) else {}),
         "p_value": p_value,
         "differs": p_value < _LEVEL,
         "choice": None,
@@ -203,7 +216,7 @@ def compare_validation(
     if table["differs"]:
         higher = float(scores.mean()) > float(test_scores.mean())
         table["causes"] = [
-            *_by_choice(higher, epochs, len(scores), optimism),
+            *_by_choice(higher, epochs, len(scores), optimism if is_rate(chosen_by) else None),
             *_by_distance(higher, (validation.near, near), clusters, rng),
             *_by_class(sides, clusters, rng),
         ]
@@ -214,9 +227,11 @@ def validation_finding(table: Mapping[str, Any] | None, task: str) -> Finding | 
     """Return the finding that validation and test differ; None where they do not differ significantly."""
     if not table or not table["differs"]:
         return None
-    name = followed_metric(task).title
+    info, unit = followed_metric(task), table.get("unit", "")
+    name = info.title
     parts = [
-        f"{_percent(table[side]['value'])} on {table[side]['n']:,} {side} images" for side in ("validation", "test")
+        f"{say_metric(info.name, table[side]['value'], unit=unit)} on {table[side]['n']:,} {side} images"
+        for side in ("validation", "test")
     ]
     text = f"the {name} is {parts[0]} and {parts[1]}, a significant difference (p = {table['p_value']:.2g})"
     causes = table["causes"] or ["no cause was found in classes, distances to training images or the number of epochs"]
@@ -305,7 +320,3 @@ def _number(text: str | None) -> float:
         return float(text or "nan")
     except ValueError:
         return math.nan
-
-
-def _percent(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.1%}"

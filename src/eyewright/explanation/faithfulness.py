@@ -51,8 +51,9 @@ class Verdict:
 class Explanation:
     """Where an image speaks for a class or an object: `heat` in [0, 1], float32 (h, w), over the prepared image.
 
-    `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's. `frames` is how
-    many frames of a clip lie one below the other in the prepared image.
+    `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's. `shown` is what
+    was predicted where the score does not say it. `frames` is how many frames of a clip lie one below the other in the
+    prepared image.
     """
 
     heat: NDArray[np.float32]
@@ -64,7 +65,13 @@ class Explanation:
     source: str = ""
     box: NDArray[np.float64] | None = None
     task: str = ""
+    shown: str = ""
     frames: int = 1
+
+    @property
+    def said(self) -> str:
+        """What is explained, in words: the label and its score, or what was predicted."""
+        return f"{self.label} {self.shown or f'{self.score:.1%}'}"
 
     @property
     def moments(self) -> tuple[float, ...]:
@@ -91,6 +98,7 @@ class Explanation:
             "source": self.source,
             "label": self.label,
             "score": self.score,
+            **({"shown": self.shown} if self.shown else {}),
             "method": self.method,
             "faithful": self.verdict.faithful,
             "deletion": self.verdict.deletion,

@@ -263,7 +263,7 @@ def _tensors(predictor: Predictor) -> dict[str, Any]:
         "prototypes": {"layout": "masks are sums of these in logits, at a quarter of the prepared size"},
     }
     names = task_of(predictor.task_name).output_names
-    out = [{"name": n, "dtype": "float32", "shape": ["N", *blank[n].shape[1:]], **about[n]} for n in names]
+    out = [{"name": n, "dtype": "float32", "shape": ["N", *blank[n].shape[1:]], **about.get(n, {})} for n in names]
     return {"inputs": taken, "outputs": out}
 
 
@@ -313,6 +313,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "grouping",
         "warnings",
         "training",
+        "chosen_on",
         "seed",
         "versions",
         "hardware",

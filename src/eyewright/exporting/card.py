@@ -3,12 +3,16 @@
 __all__ = ["model_card"]
 
 import json
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from eyewright.bundle.manifest import Manifest
 from eyewright.core.inputs import Inputs
-from eyewright.core.task import task_of
+from eyewright.core.task import metric_named, task_of
+from eyewright.evaluation.changes import change_unit, say_change
+from eyewright.evaluation.units import show_interval, show_number
 from eyewright.evaluation.validation import say_validated
 
 _MOST_POINTS = 20
@@ -47,7 +51,8 @@ def model_card(manifest: Manifest) -> str:
         "model-index": [index],
     }
     shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
-    table = "".join(f"| {name} | {_number(m)} | {m['n']} |\n" for name, m in rows)
+    unit = partial(task.unit, manifest.labels.names)
+    table = "".join(f"| {name} | {_number(name, m, unit(name))} | {m['n']} |\n" for name, m in rows)
     measured = f"| metric | value [95 % interval] | n |\n|---|---|---|\n{table}" if rows else "Not measured.\n"
     images = data.get("images") or {}
     training = about.get("training") or {}
@@ -59,14 +64,14 @@ def model_card(manifest: Manifest) -> str:
 
 # {manifest.name}
 
-{words.does} {len(manifest.labels)} classes: {shown}.
+{words.does} {words.count(len(manifest.labels))}: {shown}.
 
 ## How good it is
 
 On {images.get("test", 0)} test images{"" if about.get("warnings") else " that training never saw"}:
 
 {measured}
-{_cautions(about)}{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
+{_cautions(manifest)}{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
 ## Use
 
 ```python
@@ -97,21 +102,22 @@ def _takes(inputs: Inputs) -> str:
     return " and ".join(f"`{name}`: {dtype} (N, {shape}) {words}" for name, dtype, shape, words in rows) or "nothing"
 
 
-def _cautions(about: Mapping[str, Any]) -> str:
+def _cautions(manifest: Manifest) -> str:
     """Return what the numbers must not be read without: groups, new things, how it was split and validated."""
+    about = manifest.provenance
     measured = about.get("measured") or {}
     newest = measured.get("newest_third")
     lines = [*measured.get("said", ())]
     if newest and newest["value"] is not None:
-        interval = "" if newest["low"] is None else f" [{newest['low']:.1%}, {newest['high']:.1%}]"
-        of = _NAMES.get(measured["newest_of"], measured["newest_of"])
-        lines.append(f"On the third of the images least like training: {of} {newest['value']:.1%}{interval}.")
+        of = measured["newest_of"]
+        shown = _number(of, newest, task_of(manifest.task).unit(manifest.labels.names, of))
+        lines.append(f"On the third of the images least like training: {_NAMES.get(of, of)} {shown}.")
     grouping = about.get("grouping") or {}
     if "words" in grouping:
         lines.append(f"Before the split: {grouping['words']} (rule: {grouping['rule']}).")
     warned = [*(about.get("warnings") or ()), *(grouping.get("warnings") or ())]
     lines += [f"**Warning: {w.rstrip('.')}.**" for w in warned]
-    said = say_validated(about)
+    said = say_validated({"task": manifest.task, "labels": manifest.labels.names, **about})
     if said:
         lines.append(f"In training: {said}.")
     return "".join(f"- {_cell(line)}\n" for line in lines) + ("\n" if lines else "")
@@ -128,9 +134,7 @@ def _compressed(manifest: Manifest) -> str:
     if not about:
         return ""
     speed = about["speedup"]
-    lost = ", ".join(
-        f"{name} {-100 * about['drops'][name]['value'] + 0.0:+.2f} points" for name in about["budget"]["max_drop"]
-    )
+    lost = ", ".join(f"{name} {_change(name, about['drops'][name])}" for name in about["budget"]["max_drop"])
     return (
         f"It was made from the bundle `{manifest.parent[:16]}` by: {about['how']} ({manifest.precision}).\n"
         f"{about['parent_bytes']:,} became {about['bytes']:,} bytes, {speed['value']:.2f} times as fast "
@@ -138,6 +142,10 @@ def _compressed(manifest: Manifest) -> str:
         f"against that bundle on {_held_out(about['measured_on'])}: {lost}; "
         f"{about['changed_answers']} answers changed.\n\n"
     )
+
+
+def _change(name: str, drop: Mapping[str, Any]) -> str:
+    return say_change(name, drop["value"], unit=change_unit(name, drop.get("unit", "")), digits=2)
 
 
 def _held_out(measured_on: Mapping[str, Any]) -> str:
@@ -154,7 +162,7 @@ def _calibrated(manifest: Manifest) -> str:
 
 def _points(manifest: Manifest) -> str:
     """Return the operating points with their intervals, at most 20 of them."""
-    classes = manifest.thresholds.get("classes") or {}
+    classes = {n: p for n, p in (manifest.thresholds.get("classes") or {}).items() if "f1" in p}
     if not classes:
         return ""
     if any("groups" not in p for p in classes.values()):
@@ -198,8 +206,12 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _number(metric: Mapping[str, Any]) -> str:
+def _number(name: str, metric: Mapping[str, Any], unit: str = "") -> str:
+    """Return a metric as other tools write it, a fraction of 1, or in its unit."""
     if metric["value"] is None:
         return "not defined"
+    if math.isinf(metric_named(name).bounds[1]):
+        interval = show_interval(name, metric["low"], metric["high"])
+        return f"{show_number(name, metric['value'], unit)} {interval}".rstrip()
     interval = "" if metric["low"] is None else f" [{metric['low']:.3f}, {metric['high']:.3f}]"
     return f"{metric['value']:.3f}{interval}"

@@ -1,33 +1,32 @@
-"""Fingerprints of pictures, and the check on pixels that two pictures are one.
+"""Fingerprints of pictures: what is nearly the same in an altered copy.
 
 A picture is described by the low frequencies of its contrast-limited equalised thumbnail, brought into a canonical
 orientation: copies that were re-encoded, resized, brightened, mirrored or turned get nearly the same description, and
-copies that were cropped get it from one of a few crops. Whatever the descriptions propose is then aligned (Lucas and
-Kanade 1981, with gain and offset) and compared on pixels: a description alone is never a match.
+copies that were cropped get it from one of a few crops. Whatever the descriptions propose is then aligned and compared
+on pixels (`alignment`): a description alone is never a match.
 """
 
 __all__ = [
     "COLOUR_SIDE",
     "CROPS",
     "THUMBNAIL_SIDE",
-    "Likeness",
-    "align_pictures",
-    "align_uncovered",
     "are_drawn",
     "array_thumbnails",
     "canonical_turns",
+    "crop_frequencies",
     "cut_alike",
     "describe_pictures",
     "equalise",
     "flat_frequencies",
     "frequencies",
-    "same_colours",
+    "quarters",
     "thumbnails_of",
     "turned",
 ]
 
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +40,6 @@ _SMALL = 16
 _KEPT = 8
 _HIGHEST = 9
 _UNSURE = 0.06
-_CUT_OFF = 245.0
-_ROUGHLY = 0.12
 _CUT_SHARE, _MOST_CUT = 0.03, 0.7
 _FLAT, _FLAT_SHOWN = 0.6, 0.3
 _DRAWN_AT_ONCE = 2048
@@ -73,7 +70,7 @@ def describe_pictures(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8])
     that each group counts about a third as much among photographs.
     """
     n = len(thumbnails)
-    waves = flat_frequencies(frequencies(thumbnails))
+    waves = flat_frequencies(_waves(quarters(thumbnails)[1]))
     whole = colours.astype(np.float32)
     chroma = np.stack([whole[..., 0] - whole[..., 1], whole[..., 2] - whole[..., 1]], -1) / 255
     thirds = _area_weights(COLOUR_SIDE, 3, 0.0, 1.0)
@@ -83,9 +80,13 @@ def describe_pictures(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8])
     scales, coarse = [], grey
     for _ in range(5):
         fine = coarse
-        coarse = fine.reshape(n, fine.shape[1] // 2, 2, fine.shape[2] // 2, 2).mean((2, 4))
-        rest = fine - np.repeat(np.repeat(coarse, 2, 1), 2, 2)
-        scales += [rest.std((1, 2)) / spread, np.abs(rest).mean((1, 2)) / spread]
+        m, side, _ = fine.shape
+        rows = fine[:, ::2] + fine[:, 1::2]
+        coarse = (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
+        rest = fine.reshape(m, side // 2, 2, side // 2, 2) - coarse[:, :, None, :, None]
+        flat = rest.reshape(m, -1)
+        square = np.einsum("nk,nk->n", flat, flat) / flat.shape[1]
+        scales += [np.sqrt(square) / spread, np.abs(flat, out=flat).mean(1) / spread]
     result: _Float = np.concatenate([waves, 1.2 * parts, 0.5 * np.stack(scales, 1)], 1).astype(np.float32)
     return result
 
@@ -104,8 +105,9 @@ def equalise(pixels: NDArray[Any]) -> _Float:
     values = pixels.reshape(n, -1).astype(np.float32)
     low = values.min(1, keepdims=True)
     span = np.maximum(values.max(1, keepdims=True) - low, 1e-3)
-    cells = ((values - low) * ((_LEVELS - 1) / span)).astype(np.int32)
-    cells += np.arange(n, dtype=np.int32)[:, None] * _LEVELS
+    values = (values - low) * ((_LEVELS - 1) / span)
+    cells = values.astype(np.intp)
+    cells += np.arange(n)[:, None] * _LEVELS
     counts = np.bincount(cells.ravel(), minlength=n * _LEVELS).reshape(n, _LEVELS).astype(np.float32)
     counts = np.minimum(counts, _CLIP * values.shape[1] / _LEVELS)
     total = np.cumsum(counts, 1)
@@ -148,12 +150,42 @@ def frequencies(thumbnails: NDArray[np.uint8], crop: tuple[float, float, float, 
     """
     rows = _area_weights(thumbnails.shape[1], _SMALL, crop[0], crop[1])
     columns = _area_weights(thumbnails.shape[2], _SMALL, crop[2], crop[3])
-    small = equalise(rows @ thumbnails.astype(np.float32) @ columns.T)
-    basis = _cosines(_SMALL, _KEPT)
-    found = basis @ small @ basis.T
-    found[:, 0, 0] = 0
-    length = np.sqrt((found**2).sum((1, 2), keepdims=True))
-    result: _Float = found / np.maximum(length, 1e-6)
+    return _waves(rows @ thumbnails.astype(np.float32) @ columns.T)
+
+
+def crop_frequencies(halves: _Float) -> Iterator[_Float]:
+    """Yield the `frequencies` of every crop of `CROPS`, of grey pictures at half the size, float32 (N, 32, 32).
+
+    All crops of a few pictures cost little more than one: their sides are reduced in two large products.
+    """
+    n, side, _ = halves.shape
+    weights = {span: _area_weights(side, _SMALL, *span) for crop in CROPS for span in (crop[:2], crop[2:])}
+    across = {crop[2:]: halves.reshape(n * side, side) @ weights[crop[2:]].T for crop in CROPS}
+    for crop in CROPS:
+        part = across[crop[2:]].reshape(n, side, _SMALL)
+        yield _waves(weights[crop[:2]] @ part)
+
+
+def quarters(thumbnails: NDArray[np.uint8]) -> tuple[_Float, _Float]:
+    """Return grey thumbnails, uint8 (N, 64, 64), at a half and at a quarter of the size: means, float32."""
+    rows = thumbnails[:, ::2].astype(np.uint16)
+    rows += thumbnails[:, 1::2]
+    half = (rows[:, :, ::2] + rows[:, :, 1::2]).astype(np.float32)
+    quarter = half[:, ::2] + half[:, 1::2]
+    quarter = quarter[:, :, ::2] + quarter[:, :, 1::2]
+    half *= np.float32(1 / 4)
+    quarter *= np.float32(1 / 16)
+    return half, quarter
+
+
+def _waves(small: _Float) -> _Float:
+    """Return the low frequencies of grey pictures, (N, 16, 16), once equalised: unit vectors, float32 (N, 8, 8)."""
+    n = len(small)
+    found = equalise(small).reshape(n, _SMALL * _SMALL) @ _plane_cosines().T
+    found[:, 0] = 0
+    length = np.sqrt(np.einsum("nk,nk->n", found, found))
+    found /= np.maximum(length, 1e-6)[:, None]
+    result: _Float = found.reshape(n, _KEPT, _KEPT)
     return result
 
 
@@ -213,163 +245,6 @@ def turned(pictures: NDArray[_Scalar], turns: NDArray[np.int8], *, waves: bool =
     return result
 
 
-class Likeness(NamedTuple):
-    """How similar pairs of pictures are once they are aligned.
-
-    `whole` is the correlation of their structure, `blocks` that of the weaker quarter of it, both float32 (M,) in
-    [-1, 1]. `warp` holds scale and shift down, scale and shift across, float32 (M, 4), in shares of the sides.
-    """
-
-    whole: _Float
-    blocks: _Float
-    warp: _Float
-
-
-def align_pictures(first: _Float, second: _Float, warp: _Float, least: _Float | float = -1.0) -> Likeness:
-    """Align equalised pictures, float32 (M, 64, 64) each, beginning at `warp` (M, 4), and return how similar they are.
-
-    A point (y, x) of the second is looked up in the first at (warp[0] * y + warp[1], warp[2] * x + warp[3]). Pairs that
-    are clearly less similar than `least`, (M,), at half the size are not looked at more closely.
-    """
-    small, other = _halved(first), _halved(second)
-    begin = warp.astype(np.float32)
-    found = _refine(small, other, begin, rounds=5)
-    # Steps may lead away from where a smooth picture lay already.
-    rough = _better(_likeness(small, other, found, (0, 2)), _likeness(small, other, begin, (0, 2)))
-    close = np.flatnonzero(rough.whole >= least - _ROUGHLY)
-    if not len(close):
-        return rough
-    a, b = first[close], second[close]
-    found = _refine(a, b, rough.warp[close], rounds=3)
-    near = _better(_likeness(a, b, found, (1, 5)), _likeness(a, b, rough.warp[close], (1, 5)))
-    near = _better(near, _likeness(a, b, begin[close], (1, 5)))
-    for whole, part in zip(rough, near, strict=True):
-        whole[close] = part
-    return rough
-
-
-def _halved(pictures: _Float) -> _Float:
-    """Return pictures at half the size: the mean of every four pixels."""
-    rows = pictures[:, ::2] + pictures[:, 1::2]
-    return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25), np.float32)
-
-
-def _likeness(first: _Float, second: _Float, warp: _Float, radii: tuple[int, int]) -> Likeness:
-    """Compare the structure between two sizes of the first, seen through its warp, and of the second."""
-    moved, weight = _moved(first, warp)
-    a, b = (_blur(p, radii[0]) - _blur(p, radii[1]) for p in (moved, second))
-    return Likeness(_correlation(a, b, weight), _weak_quarter(a, b, weight), warp.copy())
-
-
-def _better(one: Likeness, other: Likeness) -> Likeness:
-    """Return of each pair the likeness whose `whole` is the higher."""
-    first = one.whole >= other.whole
-    chosen = (np.where(first.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(one, other, strict=True))
-    return Likeness(*chosen)
-
-
-def align_uncovered(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], colours: tuple[NDArray[np.uint8], NDArray[np.uint8]]
-) -> Likeness:
-    """Return how similar pairs of grey thumbnails, uint8 (M, 64, 64), are where no caption covers one of them.
-
-    The best of what lies above the lowest fifth, below the highest, and the whole is told; nothing is moved. Where the
-    `colours` of that part differ, `whole` is 0.
-    """
-    still = np.tile(np.array([1, 0, 1, 0], np.float32), (len(first), 1))
-    best = Likeness(np.full(len(first), -1, np.float32), np.full(len(first), -1, np.float32), still)
-    for low, high in ((0.0, 0.8), (0.2, 1.0)):
-        rows = slice(round(low * THUMBNAIL_SIDE), round(high * THUMBNAIL_SIDE))
-        a, b = (equalise(p[:, rows]) for p in (first, second))
-        weight = np.ones_like(a)
-        a, b = (_blur(p, 1) - _blur(p, 5) for p in (a, b))
-        whole = _correlation(a, b, weight)
-        blocks = _weak_quarter(
-            a[:, : a.shape[1] // 4 * 4], b[:, : a.shape[1] // 4 * 4], weight[:, : a.shape[1] // 4 * 4]
-        )
-        shown = slice(round(low * COLOUR_SIDE), round(high * COLOUR_SIDE))
-        parts = []
-        for p in colours:
-            part = np.empty_like(p)
-            part[:] = np.rint(p[:, shown].mean((1, 2), keepdims=True))
-            part[:, shown] = p[:, shown]
-            parts.append(part)
-        whole = np.where(same_colours(parts[0], parts[1], still), whole, 0.0).astype(np.float32)
-        better = whole > best.whole
-        best = Likeness(np.where(better, whole, best.whole), np.where(better, blocks, best.blocks), still)
-    return best
-
-
-def same_colours(
-    first: NDArray[np.uint8],
-    second: NDArray[np.uint8],
-    warp: _Float,
-    *,
-    tolerance: float = 26.0,
-    light: bool = True,
-) -> NDArray[np.bool_]:
-    """Tell for pairs of small colour pictures, uint8 (M, 16, 16, 3), whether one can be the other under other light.
-
-    The first is seen through `warp` (see `align_pictures`). Each channel may be brighter or darker by a gain and an
-    offset, the gains of the three channels within a factor of 1.7 of each other (white balance); the rest may differ by
-    `tolerance` grey levels in root mean square, over the quarter of the picture that differs most. A picture without
-    colour agrees with every picture: it may be the other in grey. Without `light` the colours themselves must agree.
-    """
-    side, cell = COLOUR_SIDE, 2
-    seen = np.stack([_moved(first[..., c].astype(np.float32), warp)[0] for c in range(3)], -1)
-    weight = _moved(first[..., 0].astype(np.float32), warp)[1]
-
-    def cells(p: _Float) -> _Float:
-        found: _Float = p.reshape(len(p), side // cell, cell, side // cell, cell, 3).mean((2, 4))
-        return found.reshape(len(p), -1, 3)
-
-    inside = weight.reshape(len(weight), side // cell, cell, side // cell, cell).min((2, 4)).reshape(len(weight), -1, 1)
-    a, b = cells(seen), cells(second.astype(np.float32))
-    if not light:
-        apart = np.sort((np.abs(a - b) * inside).max(2), axis=1)[:, ::-1]
-        most = apart[:, : max(1, apart.shape[1] // 4)]
-        return np.asarray(np.sqrt((most**2).mean(1)) <= tolerance)
-    grey = np.zeros(len(a), bool)
-    for p in (first, second):
-        own = p.reshape(len(p), -1, 3).astype(np.int16)
-        grey |= (own.max(2) - own.min(2)).max(1) <= 8
-    # Where a channel is at the end of its range, light cannot be told from what was cut off.
-    cut_a, cut_b = a >= _CUT_OFF, b >= _CUT_OFF
-    free = inside * ~cut_a * ~cut_b
-    few = free.sum(1, keepdims=True) < 6
-    free = np.where(few, inside * (free.sum(2, keepdims=True) > 0), free)
-    n = np.maximum(free.sum(1, keepdims=True), 1)
-    middle_a, middle_b = ((p * free).sum(1, keepdims=True) / n for p in (a, b))
-    spread = ((a - middle_a) ** 2 * free).sum(1)
-    gain = ((a - middle_a) * (b - middle_b) * free).sum(1) / np.maximum(spread, 1.0)
-    # What has no contrast tells no gain, and what is nearly all cut off neither.
-    known = (spread > 25 * n[:, 0]) & ~few[:, 0]
-    # The median of what is known.
-    ordered = np.sort(np.where(known, gain, np.inf), axis=1)
-    place = np.maximum(known.sum(1) - 1, 0) // 2
-    common = np.where(known.any(1), np.take_along_axis(ordered, place[:, None], 1)[:, 0], 1.0)
-    common = np.clip(common[:, None], 0.2, 5.0)
-    gain = np.clip(np.where(known, gain, common), common / 1.3, common * 1.3)
-    # The offset may differ a little between channels: a wall that was red is not white in another light.
-    offset = (middle_b - middle_a * gain[:, None, :])[:, 0]
-    sure = np.where(few[:, 0], 0.0, 1.0)
-    shared = (offset * sure).sum(1, keepdims=True) / np.maximum(sure.sum(1, keepdims=True), 1)
-    offset = shared + np.clip(np.where(sure > 0, offset - shared, 0.0), -28, 28)
-    expected = a * gain[:, None, :] + offset[:, None, :]
-    rest = np.abs(expected - b)
-    # What was cut off was at least so bright: only the other way is it a difference.
-    rest = np.where(cut_b, np.maximum(_CUT_OFF - expected, 0), rest)
-    rest = np.where(cut_a & ~cut_b, np.maximum(expected - b, 0), rest)
-    rest = np.where(cut_a & cut_b, 0, rest)
-    rest = (rest * inside).max(2)
-    # The quarter of what is compared that differs most, in every pair as many cells as it has.
-    order = -np.sort(-rest, axis=1)
-    taken = np.arange(rest.shape[1]) < np.maximum(inside.sum(1) / 4, 1)
-    mean_square = (order**2 * taken).sum(1) / taken.sum(1)
-    result: NDArray[np.bool_] = grey | (np.sqrt(mean_square) <= tolerance)
-    return result
-
-
 def are_drawn(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tell which grey thumbnails, uint8 (N, 64, 64), are of drawings: icons, symbols, characters, masks, diagrams.
 
@@ -411,104 +286,19 @@ def thumbnails_of(small: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[
     return np.rint(grey).astype(np.uint8), np.rint(means).astype(np.uint8)
 
 
-def _refine(first: _Float, second: _Float, warp: _Float, *, rounds: int) -> _Float:
-    """Improve the warps that bring each first picture onto its second, by Gauss-Newton steps on their difference."""
-    m, side, _ = first.shape
-    at = ((np.arange(side) + 0.5) / side).astype(np.float32)
-    found = warp.astype(np.float32).copy()
-    ones = np.ones_like(first)
-    for _ in range(rounds):
-        down, across = found[:, 0:1] * at + found[:, 1:2], found[:, 2:3] * at + found[:, 3:4]
-        moved = _hats(down * side - 0.5, side) @ first @ _hats(across * side - 0.5, side).transpose(0, 2, 1)
-        inside = ((down > 0) & (down < 1))[:, :, None] & ((across > 0) & (across < 1))[:, None, :]
-        slope_y = np.gradient(moved, axis=1) * (side / found[:, 0, None, None])
-        slope_x = np.gradient(moved, axis=2) * (side / found[:, 2, None, None])
-        # Beside the four numbers of the warp a gain and an offset are fitted: light is no difference.
-        terms = np.stack([slope_y * at[:, None], slope_y, slope_x * at, slope_x, moved, ones], -1)
-        terms = terms.reshape(m, side * side, 6)
-        weighted = terms * inside.reshape(m, side * side, 1).astype(np.float32)
-        normal = weighted.transpose(0, 2, 1) @ terms
-        size = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-        normal += np.eye(6, dtype=np.float32) * (1e-3 / 6 * size + 1e-6)
-        rest = (second - moved).reshape(m, side * side, 1)
-        step = np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ rest)[:, :4, 0]
-        found += np.clip(step, -0.05, 0.05)
-        found[:, [0, 2]] = np.clip(found[:, [0, 2]], 0.8, 1.25)
-        found[:, [1, 3]] = np.clip(found[:, [1, 3]], -0.25, 0.25)
-    return found
-
-
-def _moved(pictures: _Float, warp: _Float) -> tuple[_Float, _Float]:
-    """Return pictures as seen through their warps, and where they are seen at all, float32 (M, s, s)."""
-    side = pictures.shape[1]
-    at = ((np.arange(side) + 0.5) / side).astype(np.float32)
-    down, across = warp[:, 0:1] * at + warp[:, 1:2], warp[:, 2:3] * at + warp[:, 3:4]
-    moved = _hats(down * side - 0.5, side) @ pictures @ _hats(across * side - 0.5, side).transpose(0, 2, 1)
-    edge = 0.5 / side
-    seen = [(axis > edge) & (axis < 1 - edge) for axis in (down, across)]
-    weight = (seen[0][:, :, None] & seen[1][:, None, :]).astype(np.float32)
-    return moved.astype(np.float32), weight
-
-
-def _hats(at: _Float, side: int) -> _Float:
-    """Return the weights, (M, k, side), of linear interpolation at positions (M, k) in pixels."""
-    weights: _Float = np.clip(1 - np.abs(at[:, :, None] - np.arange(side, dtype=np.float32)), 0, None)
-    return weights
-
-
-def _blur(pictures: _Float, radius: int) -> _Float:
-    """Return the mean of the square of 2 * radius + 1 pixels around every pixel; edge pixels are repeated outwards."""
-    down, across = _window(pictures.shape[1], radius), _window(pictures.shape[2], radius)
-    return np.asarray(down @ pictures.astype(np.float32) @ across.T, np.float32)
-
-
-@cache
-def _window(side: int, radius: int) -> _Float:
-    weights = np.zeros((side, side), np.float32)
-    for k in range(-radius, radius + 1):
-        np.add.at(weights, (np.arange(side), np.clip(np.arange(side) + k, 0, side - 1)), 1 / (2 * radius + 1))
-    return weights
-
-
-def _correlation(a: _Float, b: _Float, weight: _Float) -> _Float:
-    n = np.maximum(weight.sum((1, 2), keepdims=True), 1)
-    x = (a - (a * weight).sum((1, 2), keepdims=True) / n) * weight
-    y = (b - (b * weight).sum((1, 2), keepdims=True) / n) * weight
-    both = np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
-    # Equalised values span [-1, 1]; pictures without structure agree with nothing.
-    result: _Float = np.where(both > 1.0, (x * y).sum((1, 2)) / np.maximum(both, 1e-9), 0.0)
-    return result
-
-
-def _weak_quarter(a: _Float, b: _Float, weight: _Float, parts: int = 4) -> _Float:
-    """Return the correlation below which a quarter of the structure lies, by blocks: one place alone may differ."""
-    m, height, width = a.shape
-    rows, columns = height // parts, width // parts
-
-    def blocks(p: _Float) -> _Float:
-        cut = p.reshape(m, parts, rows, parts, columns).transpose(0, 1, 3, 2, 4)
-        return cut.reshape(m, parts * parts, rows * columns)
-
-    x, y, w = blocks(a), blocks(b), blocks(weight)
-    n = np.maximum(w.sum(2, keepdims=True), 1)
-    x = (x - (x * w).sum(2, keepdims=True) / n) * w
-    y = (y - (y * w).sum(2, keepdims=True) / n) * w
-    energy = np.sqrt((x * x).sum(2) * (y * y).sum(2))
-    each = (x * y).sum(2) / np.maximum(energy, 1e-6)
-    energy = np.where(w.mean(2) > 0.5, energy, 0)
-    order = np.argsort(each, axis=1)
-    share = np.cumsum(np.take_along_axis(energy, order, 1), 1) / np.maximum(energy.sum(1, keepdims=True), 1e-6)
-    at = np.minimum((share < 0.25).sum(1), parts * parts - 1)
-    result: _Float = np.take_along_axis(each, order, 1)[np.arange(m), at]
-    return result
-
-
 def _area_weights(source: int, target: int, low: float, high: float) -> _Float:
     """Return the weights, (target, source), by which a stretch of a side is reduced: each cell the mean of its area."""
     edges = np.linspace(low * source, high * source, target + 1)
     at = np.arange(source)
     weights = np.clip(np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at), 0, None)
     result: _Float = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return result
+
+
+@cache
+def _plane_cosines() -> _Float:
+    basis = _cosines(_SMALL, _KEPT)
+    result: _Float = np.kron(basis, basis).astype(np.float32)
     return result
 
 

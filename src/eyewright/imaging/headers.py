@@ -144,7 +144,7 @@ def check_limits(header: Header, n_bytes: int, limits: Limits) -> None:
         LimitError: over a cap.
         UnreadableImageError: the claimed size is zero.
     """
-    raising = "shrink it, or raise the limit: read_image(..., limits=Limits(...))"
+    raising = "make it smaller or cut it into tiles (for a server, serve --max-pixels raises the limit)"
     if n_bytes > limits.bytes:
         raise LimitError(f"the file has {n_bytes} bytes, over the limit of {limits.bytes}", fix=raising)
     for value, cap, name in (

@@ -2,6 +2,7 @@
 
 __all__ = ["LEARNER", "ClipAugmentation"]
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,8 @@ from eyewright.training.recipe import Recipe
 _SIDE = 64
 _STEP = 8
 _SHOWN = 14_000
+# Mirrored, an action is the same, unless its very name is a direction.
+_DIRECTION = re.compile(r"left|right|clockwise|east|west", re.IGNORECASE)
 _LOOKED_AT, _CHROMA = 16, 12
 
 
@@ -135,6 +138,8 @@ class ClipLearning(ClassLearning):
         super().__init__(data, recipe, names, preparation)
         assert preparation.clip is not None
         plan: Any = self.augmentation
+        if recipe.flip == "auto" and recipe.augment != "none":
+            plan = replace(plan, flip=not any(_DIRECTION.search(name) for name in names))
         cut = 0.0 if recipe.augment == "none" else 0.12
         self.augmentation: Any = ClipAugmentation(preparation.clip.frames, plan, cut)
 

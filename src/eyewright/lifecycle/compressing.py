@@ -76,7 +76,8 @@ def compress(
     """Look for a smaller model that keeps what the user asks for, and write it as a bundle.
 
     `max_drop` bounds what may be lost on held-out images, absolute ("accuracy=1%" is one point; the default is one
-    point of the main metric); `min_speedup` and `max_bytes` say what must be gained. Where they do, the first way
+    point of the main metric; of an error "mae=0.5" is in its unit, "mae=5%", the default, relative to the model's
+    own error); `min_speedup` and `max_bytes` say what must be gained. Where they do, the first way
     that fits wins; else the fastest that fits. `methods` are some of `compression.METHODS`, tried from cheap to
     expensive. `budget` is the time for all of it (default 10 minutes, or as long as the model was trained). `teacher`,
     a bundle, a run or `hf:` and a folder, stands for the model itself as the one to learn from; `students` are
@@ -102,7 +103,9 @@ def compress(
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     parent = _parent_of(model, data, folder, ignore=ignore, seed=seed, quiet=quiet, say=say)
     task = parent.bundle.task_name
-    bounds = parse_budget(task, max_drop, min_speedup=min_speedup, max_bytes=max_bytes)
+    bounds = parse_budget(
+        task, max_drop, min_speedup=min_speedup, max_bytes=max_bytes, labels=parent.bundle.labels.names
+    )
     wanted = tuple(methods) if methods is not None else tuple(m for m in METHODS if m != "sparse")
     if calibration is not None:
         parent = _calibrated_on(parent, calibration, seed=seed, say=say)

@@ -107,7 +107,7 @@ def _check_outlines(dataset: "Dataset", to: str) -> None:
     """Refuse boxes for a format of outlines: no --task finds outlines that are not there."""
     from eyewright.data.writers import WRITERS
 
-    if to not in WRITERS or OBJECTS in WRITERS[to] or dataset.kind not in MASK.made_from:
+    if MASK not in WRITERS.get(to, {}) or OBJECTS in WRITERS[to] or dataset.kind not in MASK.made_from:
         return
     if len(dataset) and "outlines" not in dataset.kind.holds([s.target for s in dataset.samples]):
         boxes = ", ".join(name for name, kinds in WRITERS.items() if OBJECTS in kinds)

@@ -194,7 +194,7 @@ def drift(
             store.close()
         rows = sorted(rows, key=lambda r: r.time)[-window:]
         looks = np.array([r.look for r in rows], np.float32).reshape(len(rows), -1)
-        found = Sample(looks, np.array([r.answer for r in rows], np.float32), loaded.task_name)
+        found = Sample(looks, np.array([r.answer for r in rows], np.float32), loaded.task_name, loaded.labels.names)
     if len(found) < 20:
         raise InputError(f"expected at least 20 images to test, found {len(found)}", fix="wait for more")
     return drift_between(known, found, rng=generator(seed, "drift"))
@@ -219,6 +219,7 @@ def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
         np.array(looks, np.float32).reshape(len(looks), -1),
         np.array(answers, np.float32).reshape(len(looks), n_classes),
         bundle.task_name,
+        bundle.labels.names,
     )
 
 

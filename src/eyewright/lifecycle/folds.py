@@ -205,8 +205,12 @@ def _together(
     pictures = reporting.pictures(report, whole, lambda name: runs[fold_of[name]].predictor)
     names = [k for k in each[0] if all(k in row for row in each)]
     share = 1 / (folds - 1) if not note else _test_share(parts)
+    task, labels = task_of(dataset.task), dataset.labels.names
     between = {
-        k: corrected_interval([row[k] for row in each], test_share=share, bounds=task_of(dataset.task).metric(k).bounds)
+        k: replace(
+            corrected_interval([row[k] for row in each], test_share=share, bounds=task.metric(k).bounds),
+            unit=task.unit(labels, k),
+        )
         for k in names
     }
     spread = {k: float(np.std([row[k] for row in each], ddof=1)) for k in names}
@@ -302,12 +306,13 @@ def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, datas
     from eyewright.nets.ensemble import Ensemble
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.checkpoints import save_best
+    from eyewright.training.learner import learner_of
     from eyewright.training.looks import LOOKS_FILE
     from eyewright.training.run import SPLIT_COLUMNS
 
     first = runs[0]
     net = PixelNet(
-        Ensemble([r.net for r in runs], [r.temperature for r in runs]),
+        Ensemble([r.net for r in runs], [r.temperature for r in runs], learner_of(first.task_name).mean),
         mean=[0.0] * first.preparation.channels,
         std=[1.0] * first.preparation.channels,
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.rng import generator
+from eyewright.core.task import task_of
 from eyewright.data import fold_datasets
 from eyewright.data.splits import group_samples
 
@@ -100,9 +101,16 @@ def _refuse_lone_classes(dataset: "Dataset", members: dict[int, list[int]]) -> N
     # Of masks the background may be marked or not; it is learnt from every image.
     for label, group in lone.items():
         if label in dataset.foreground:
+            name = dataset.labels.names[label]
+            own = [i for i in members[group] if label in dataset.held(i)]
+            task = task_of(dataset.task)
+            n = sum(list(task.counted(dataset.samples[i].target.marks())).count(label) for i in own)
+            held = f"{len(own):,} image{'s' * (len(own) != 1)}"
+            if task.words.counted != "image":
+                held = f"{n:,} {task.words.counted}{'s' * (n != 1)} in {held}"
             raise DatasetError(
-                f"class {dataset.labels.names[label]!r} lives in one group only ({len(members[group])} images, such as "
-                f"{dataset.samples[members[group][0]].id!r}): with it left out the class cannot be learnt",
+                f"class {name!r} lives in one group only ({held}, such as {dataset.samples[own[0]].id!r}): with the "
+                f"group left out the class cannot be learnt",
                 fix="use --folds 5 with another --group-by, add images of other groups, or remove the class",
             )
 

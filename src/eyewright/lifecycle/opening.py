@@ -163,7 +163,7 @@ def need_torch() -> None:
 def run_in(bundle: "Bundle") -> "Run | None":
     """Return a bundle as the run it was exported from, as far as it holds it: weights, recipe, scaling."""
     from eyewright.catalog import MODELS, build_of
-    from eyewright.training.run import BundledRun
+    from eyewright.training.run import BundledRun, outgoing_of
 
     files = bundle.manifest.files
     if not {"model.safetensors", "recipe.toml", "preprocessor_config.json"} <= set(files):
@@ -181,7 +181,11 @@ def run_in(bundle: "Bundle") -> "Run | None":
             preparation=bundle.preparation,
             about={
                 **manifest.provenance,
-                "scaling": {"mean": about["image_mean"], "std": about["image_std"]},
+                "scaling": {
+                    "mean": about["image_mean"],
+                    "std": about["image_std"],
+                    **outgoing_of(bundle.folder / "model.safetensors"),
+                },
                 "calibration": manifest.calibration,
                 "thresholds": manifest.thresholds,
             },

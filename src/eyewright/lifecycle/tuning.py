@@ -114,7 +114,7 @@ def _one_trial(
 ) -> None:
     import optuna
 
-    metric = task_of(dataset.task).main_metric
+    metric = task_of(dataset.task).chosen_by
     trial = study.ask()
     own = _suggest(trial, recipe, first=trial.number == 0)
     changed = {k: v for k, v in own.to_json().items() if v != recipe.to_json()[k]}
@@ -231,7 +231,7 @@ def _finished(study: Any) -> int:
 
 
 def _result(study: Any, folder: Path, task: str, say: Say) -> TuneResult:
-    metric = task_of(task).main_metric
+    metric = task_of(task).chosen_by
     rows = [
         {
             "trial": t.number + 1,

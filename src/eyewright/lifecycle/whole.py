@@ -141,19 +141,18 @@ def _explanations(owner: "Run", images: "Sequence[NDArray[np.uint8]]", ids: Sequ
 
     if "gradients" not in task_of(owner.task_name).options:
         return explain_images(owner.predictor, images, method="occlusion", sources=ids, most=1)
+    by_id = dict(zip(ids, images, strict=True))
+
+    def explained(method: str, names: Sequence[str]) -> "list[Explanation]":
+        chosen = [by_id[n] for n in names]
+        return explain_images(owner.predictor, chosen, method=method, net=owner.net, sources=names, most=1)
+
     if not _has_convolution(owner):
-        return explain_images(owner.predictor, images, method="occlusion", net=owner.net, sources=ids)
-    found = explain_images(owner.predictor, images, method="gradcam", net=owner.net, sources=ids)
-    doubtful = [i for i, e in enumerate(found) if not e.verdict.faithful]
-    again = explain_images(
-        owner.predictor,
-        [images[i] for i in doubtful],
-        method="occlusion",
-        net=owner.net,
-        sources=[ids[i] for i in doubtful],
-    )
-    for i, other in zip(doubtful, again, strict=True):
-        found[i] = other if other.verdict.faithful else found[i]
+        return explained("occlusion", ids)
+    found = explained("gradcam", ids)
+    # An image may have several things to explain, or none.
+    again = {e.source: e for e in explained("occlusion", [e.source for e in found if not e.verdict.faithful])}
+    found = [again[e.source] if e.source in again and again[e.source].verdict.faithful else e for e in found]
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.task import task_of
+from eyewright.core.task import Task, task_of
 from eyewright.imaging.appearance import TRAITS
 
 _MOST = 1000
@@ -20,18 +20,19 @@ _SOURCE = ("height", "width")
 @dataclass(frozen=True)
 class Sample:
     """Images as numbers: `looks` float32 (n, LOOK) of `imaging.appearance`, `answers` float32 (n, C): probabilities of
-    a classifier, shares of the pixels of a segmenter, or objects a class. `task` is the name of the task;
-    without it only the image statistics are tested."""
+    a classifier, fractions of the pixels of a segmenter, objects for each class, or amounts in their units. `task` is
+    the name of the task; without it only the image statistics are tested. `names` are what the answers are of."""
 
     looks: NDArray[np.float32]
     answers: NDArray[np.float32]
     task: str | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.looks)
 
     def some(self, rows: NDArray[Any]) -> "Sample":
-        return Sample(self.looks[rows], self.answers[rows], self.task)
+        return Sample(self.looks[rows], self.answers[rows], self.task, self.names)
 
     @classmethod
     def of_reference(cls, reference: Mapping[str, NDArray[Any]], task: str) -> "Sample | None":
@@ -99,15 +100,23 @@ def drift_between(reference: Sample, window: Sample, *, rng: np.random.Generator
     statistics.append(_mmd(_scaled(looks), mine))
     if window.task is not None:
         task = task_of(window.task)
-        what, each = task.summary(answers)
-        if np.ptp(each) > 1e-9:
-            names.append(what)
-            statistics.append(_ks(each, mine))
+        for what, each in _summaries(task, answers, window.names):
+            if np.ptp(each) > 1e-9:
+                names.append(what)
+                statistics.append(_ks(each, mine))
         given = task.labelled(answers)
         if (given.sum(0) > 0).sum() > 1:
             names.append("labels")
             statistics.append(_chi_square(given, mine))
     return _together(names, np.array(statistics), n, m)
+
+
+def _summaries(task: Task, answers: NDArray[np.float64], names: Sequence[str]) -> list[tuple[str, NDArray[np.float64]]]:
+    what, each = task.summary(answers)
+    if each.ndim == 1:
+        return [(what, each)]
+    called = names if len(names) == each.shape[1] else [f"{what} {k + 1}" for k in range(each.shape[1])]
+    return list(zip(called, each.T, strict=True))
 
 
 def _together(names: Sequence[str], statistics: NDArray[np.float64], n: int, m: int) -> Drift:

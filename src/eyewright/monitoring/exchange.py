@@ -90,7 +90,7 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
         if word not in ("true", "false", "1", "0", "yes", "no"):
             raise UsageError(f"expected correct as true or false, found {word[:40]!r}", fix="change it")
         content["correct"] = word in ("true", "1", "yes")
-    for key in ("objects", "classes", "new_classes"):
+    for key in ("objects", "classes", "values", "tags", "new_classes"):
         if isinstance(content.get(key), str):
             try:
                 content[key] = json.loads(content[key])
@@ -166,7 +166,7 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
             "comment",
         ]
         out = io.StringIO()
-        names += ["objects", "classes", "new_classes"]
+        names += ["objects", "classes", "values", "tags", "new_classes"]
         writer = csv.DictWriter(out, names, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(

@@ -82,6 +82,7 @@ def feedback_summary(store: Store, *, model: str | None = None) -> dict[str, Any
     declared: dict[str, list[str]] = {}
     for row, content, _ in rows:
         said = [content.get("label"), *(o.get("label") for o in content.get("objects") or () if _there(o))]
+        said += [name for name, has in (content.get("tags") or {}).items() if has]
         labels.update(name for name in said if isinstance(name, str))
         for name in content.get("new_classes") or ():
             declared.setdefault(str(name), []).append(row.id)

@@ -13,7 +13,9 @@ class PixelNet(nn.Module):
     """A body with its input scaling: what is trained, exported and run is this whole.
 
     `forward` takes uint8 (N, H, W, C) and gives the body's output, say logits (N, classes). `mean` and `std` are per
-    channel, for pixels in [0, 1]. `has_learnt` tells whether it began with weights that were learnt before.
+    channel, for pixels in [0, 1]. With `centre` and `spread`, (K,), the body's output (N, K) is multiplied by the
+    spread and moved by the centre, so that it is in the units of what is learnt. `has_learnt` tells whether it began
+    with weights that were learnt before.
 
     >>> net = PixelNet(nn.Flatten(), mean=(0.5,), std=(0.5,))
     >>> net(torch.full((1, 1, 2, 1), 255, dtype=torch.uint8)).tolist()
@@ -22,10 +24,24 @@ class PixelNet(nn.Module):
 
     mean: Tensor
     std: Tensor
+    centre: Tensor
+    spread: Tensor
     has_learnt = False
 
-    def __init__(self, body: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        centre: Sequence[float] | None = None,
+        spread: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
+        self.scaled = centre is not None
+        if centre is not None:
+            self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
+            self.register_buffer("spread", torch.tensor(spread or [1.0], dtype=torch.float32))
         self.body = body
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
@@ -39,7 +55,8 @@ class PixelNet(nn.Module):
         """Return the body's outputs; a body with `takes_targets` gets the targets of a training batch."""
         if targets is not None and getattr(self.body, "takes_targets", False):
             return self.body(self.scale(pixels), targets)
-        return self.body(self.scale(pixels))
+        found = self.body(self.scale(pixels))
+        return found * self.spread + self.centre if self.scaled else found
 
 
 def parameter_count(net: nn.Module) -> int:

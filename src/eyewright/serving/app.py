@@ -26,6 +26,7 @@ from eyewright.serving.exchange import (
 from eyewright.serving.guards import Guard
 from eyewright.serving.openapi import openapi
 from eyewright.serving.options import check_names
+from eyewright.serving.pace import Pace
 from eyewright.serving.page import read_page
 from eyewright.serving.refusals import refused_reload
 from eyewright.serving.routes import Route, build_table
@@ -43,6 +44,7 @@ class App:
         self.service, self.settings, self._reload = service, settings, reload
         self.guard = Guard(settings)
         self.budget = Budget(settings.pending_bytes)
+        self.pace = Pace(settings.busy_bytes_per_s)
         recorder = service.recorder
         self.counters = Counters(service.crew, (lambda: []) if recorder is None else recorder.gauges)
         service.served.append(self.counters.predicted)
@@ -96,7 +98,9 @@ class App:
         check_names(request.query, route.known)
         held = 0
         if request.method == "POST":
-            held = await read_body(request, receive, self.settings, self.budget, most=route.most_bytes(request))
+            held = await read_body(
+                request, receive, self.settings, self.budget, self.pace, most=route.most_bytes(request)
+            )
         try:
             async with asyncio.timeout(self.settings.deadline_s + 2):
                 return await route.call(self.service, request, **named)
@@ -104,6 +108,7 @@ class App:
             raise LateError("there was no answer before the deadline", fix="try again later") from None
         finally:
             self.budget.give(held)
+            self.pace.answered(held)
 
     def _find(self, request: Request, counted: list[str]) -> tuple[Route, dict[str, str]]:
         path = request.path[:-1] if len(request.path) > 1 and request.path[-1] == "" else request.path

@@ -9,7 +9,7 @@ import msgspec
 
 from eyewright.serving.refusals import HttpError
 
-_PIECE = 2**18
+_PIECE = 2**15
 _ADDRESSES = (b"http://", b"https://", b"ftp://", b"file:")
 # What JSON may write instead of the characters of base64: "/" as PHP does, "+" and "=" as .NET does.
 _ESCAPES = ((b"\\/", b"/"), (b"\\n", b""), (b"\\r", b""), (b"\\t", b""), (b"\\u002B", b"+"), (b"\\u002b", b"+"),

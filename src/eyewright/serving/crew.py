@@ -34,6 +34,7 @@ _MOST_ANSWER = 512 * 2**20
 # An image that may take long to decode runs alone, so that it holds nobody up but itself.
 _HEAVY_BYTES = 4 * 2**20
 _GRACE_S = 0.5
+_PIECE = 2**17
 
 
 @dataclass(eq=False)
@@ -187,9 +188,15 @@ class Crew:
 
     def _give(self, worker: _Worker, chosen: list[_Waiting]) -> None:
         worker.running, worker.decoded, worker.stopped_for = chosen, False, ""
-        data = msgspec.msgpack.encode(Batch(chosen[0].model, [w.job for w in chosen]))
+        jobs = [w.job for w in chosen]
+        image = jobs[0].data if len(jobs) == 1 and len(jobs[0].data) > _PIECE else b""
+        if image:
+            jobs = [msgspec.structs.replace(jobs[0], data=b"", follows=len(image))]
+        data = msgspec.msgpack.encode(Batch(chosen[0].model, jobs))
         worker.writer.write(FRAME.pack(len(data)))
         worker.writer.write(data)
+        if image:
+            self._keep(_in_pieces(worker.writer, image))
         loop = asyncio.get_running_loop()
         # A batch of small images has one image's time for each of them, and is looked at again when that has passed.
         worker.timer = loop.call_later(self.settings.decode_s * len(chosen), self._stop, worker, "decode")
@@ -386,6 +393,17 @@ class Crew:
         for worker in list(self._workers):
             worker.writer.close()
         await asyncio.to_thread(self._close_nursery)
+
+
+async def _in_pieces(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write what is large without a copy of the whole, and let the loop see to others between two pieces."""
+    view = memoryview(data)
+    # The worker is gone: its watcher sees to the job.
+    with contextlib.suppress(ConnectionError):
+        for at in range(0, len(view), _PIECE):
+            writer.write(view[at : at + _PIECE])
+            await writer.drain()
+            await asyncio.sleep(0)
 
 
 def _blame(worker: _Worker, settings: Settings) -> Failure:

@@ -27,6 +27,8 @@ import msgspec
 from eyewright.core.errors import BusyError, EyewrightError
 from eyewright.core.jsonable import to_jsonable
 from eyewright.serving.jsontext import parse_json
+from eyewright.serving.pace import Pace
+from eyewright.serving.parsing import parse_apart
 from eyewright.serving.refusals import HttpError, status_of, whole_number, without_paths
 from eyewright.serving.settings import Settings
 
@@ -177,7 +179,7 @@ class Budget:
 
 
 async def read_body(
-    request: Request, receive: Receive, settings: Settings, budget: Budget, *, most: int | None = None
+    request: Request, receive: Receive, settings: Settings, budget: Budget, pace: Pace, *, most: int | None = None
 ) -> int:
     """Read the body into the request; return how many bytes of the budget it holds.
 
@@ -213,6 +215,7 @@ async def read_body(
                 budget.take(len(part))
                 held += len(part)
                 parts.append(part)
+                await pace.wait(held - len(part), len(part))
                 more = message.get("more_body", False)
     except TimeoutError:
         budget.give(held)
@@ -223,5 +226,6 @@ async def read_body(
         budget.give(held)
         raise
     request.whole = True
-    request.body = parts[0] if len(parts) == 1 else b"".join(parts)
+    # Joined in a thread, a large body does not hold the loop up: bytes.join lets go of the interpreter.
+    request.body = parts[0] if len(parts) == 1 else await parse_apart(held, b"".join, parts)
     return held

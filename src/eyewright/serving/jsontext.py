@@ -16,9 +16,9 @@ from eyewright.serving.settings import Settings
 
 T = TypeVar("T")
 
-_SLICE = 2**18
 # Counting depth takes some 20 bytes a byte for one slice.
-_DEPTH_SLICE = 2**16
+_SLICE = 2**16
+_DIGITS_CHECKED = 2**18
 # Possessive, and a text without an end is one token: each byte is looked at once.
 _NUMBERS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|\d{2,}+', re.DOTALL)
 
@@ -43,7 +43,7 @@ def check_json(data: bytes, settings: Settings, *, values: int | None = None) ->
             )
     if opened > settings.json_depth:
         _check_depth(data, settings.json_depth)
-    if len(data) <= _SLICE:
+    if len(data) <= _DIGITS_CHECKED:
         for token in _NUMBERS.finditer(data):
             if data[token.start()] != 34 and token.end() - token.start() > settings.json_digits:
                 raise HttpError(
@@ -52,12 +52,19 @@ def check_json(data: bytes, settings: Settings, *, values: int | None = None) ->
 
 
 def _check_depth(data: bytes, most: int) -> None:
-    if b"\\" in data:
-        # Pairs first, from the left: what is left before a quote escapes it.
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Pairs first, from the left: what is left before a quote escapes it.
+    escapes, kept = b"\\" in data, b""
     depth, inside = 0, np.uint8(0)
-    for at in range(0, len(data), _DEPTH_SLICE):
-        part = np.frombuffer(data, np.uint8, min(_DEPTH_SLICE, len(data) - at), at)
+    for at in range(0, len(data), _SLICE):
+        text: bytes | memoryview = memoryview(data)[at : at + _SLICE]
+        if escapes:
+            text = kept + data[at : at + _SLICE]
+            # A backslash and what it escapes stay together.
+            kept = b"\\" if (len(text) - len(text.rstrip(b"\\"))) % 2 else b""
+            text = text[: len(text) - len(kept)].replace(b"\\\\", b"").replace(b'\\"', b"")
+            if not text:
+                continue
+        part = np.frombuffer(text, np.uint8)
         # Counted modulo 256: whether a byte is within a text is the parity of the quotes before it.
         quotes = np.cumsum(part == 34, dtype=np.uint8) + inside
         outside = (quotes & 1) == 0

@@ -31,7 +31,7 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
     "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form, alone), "picture" (the image as it
-    is kept).
+    is kept). Where `follows` is not 0, `data` is empty here and follows the batch, as that many bytes.
     """
 
     id: int
@@ -44,6 +44,7 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     top: int | None = None
     coverage: float | None = None
     label: str | None = None
+    follows: int = 0
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):

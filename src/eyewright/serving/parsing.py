@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _SMALL = 2**16
 _LARGE = 4 * 2**20
-_TURN_S = 0.0005
+_TURN_S = 0.0001
 
 _pools: dict[str, ThreadPoolExecutor] = {}
 
@@ -47,7 +47,7 @@ def end_parsing() -> None:
 
 @contextlib.contextmanager
 def short_turns() -> Iterator[None]:
-    """Let a thread that computes keep the interpreter for 0.5 ms where another waits for it; Python's default is 5 ms.
+    """Let a thread that computes keep the interpreter for 0.1 ms where another waits for it; Python's default is 5 ms.
 
     The loop asks for the interpreter several times a request, and would wait that long each time.
     """

@@ -81,7 +81,7 @@ class Server:
             await crew.start([m.place for m in models.values()])
             config = uvicorn.Config(
                 app,
-                http=bounded_protocol(self.settings),
+                http=bounded_protocol(self.settings, app.pace),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -178,6 +178,11 @@ class Service:
             return None
         return self.models[name].task if name in self.models else ""
 
+    def labels_of(self, prediction_id: str) -> tuple[str, ...]:
+        """Return the classes of the model behind a prediction; none if that is not in the log, or the model is gone."""
+        name = None if self.recorder is None else self.recorder.model_of(prediction_id)
+        return self.models[name].manifest.labels.names if name in self.models else ()
+
     async def read_mask(self, model: Model, data: bytes) -> list[dict[str, Any]]:
         """Read a mask of a model's class ids, an encoded image, as objects: a label and run lengths each.
 

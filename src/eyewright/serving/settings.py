@@ -23,7 +23,8 @@ class Settings:
     `max_batch` requests at once, and waits up to `max_wait_ms` for more if fewer are there. `queue` requests may wait
     in all, with `pending_bytes` of body; a request ends after `deadline_s`, its header must arrive in `header_s` and
     its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as no fewer pixels are left
-    than the model takes: sooner, and not the same bits as decoding it whole.
+    than the model takes: sooner, and not the same bits as decoding it whole. `busy_bytes_per_s` is the rate of all
+    bodies above 256 KB together while smaller ones are answered.
 
     There are at most `connections` in all and `client_connections` of one address; a connection that sends nothing
     for `idle_s` is closed, and where a limit is reached the one that has been idle longest makes room.
@@ -41,6 +42,7 @@ class Settings:
     max_wait_ms: float = 0.0
     queue: int = 256
     pending_bytes: int = 192 * 2**20
+    busy_bytes_per_s: float = 48.0 * 2**20
     deadline_s: float = 30.0
     header_s: float = 10.0
     body_s: float = 20.0
@@ -63,7 +65,7 @@ class Settings:
         for name, low in (("workers", 0), ("threads", 1), ("max_batch", 1), ("queue", 1), ("body_bytes", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"expected {name} of at least {low}, found {getattr(self, name)}", fix="change it")
-        for name in ("deadline_s", "header_s", "body_s", "idle_s", "decode_s", "drain_s"):
+        for name in ("deadline_s", "header_s", "body_s", "idle_s", "decode_s", "drain_s", "busy_bytes_per_s"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"expected {name} above 0, found {getattr(self, name)}", fix="change it")
         if not 0 <= self.max_wait_ms <= 1000:

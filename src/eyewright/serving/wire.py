@@ -9,10 +9,14 @@ thrown away, for a moment.
 
 __all__ = ["bounded_protocol"]
 
+import array
 import asyncio
+import fcntl
 import resource
+import termios
 from typing import Any, Protocol
 
+from eyewright.serving.pace import Pace
 from eyewright.serving.settings import Settings
 
 _REFUSAL = (
@@ -25,6 +29,7 @@ _MOST_PIPELINED = 16
 _OWN_FILES = 128
 _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
+_PENALTY_S = 0.02
 
 
 class _Lingering:
@@ -112,6 +117,19 @@ class _Connections:
                 del self._of[client]
 
 
+def _unread(transport: Any) -> bool:
+    """Tell whether bytes wait in a connection's socket: many connections may be taken up before the first is read."""
+    door = transport.get_extra_info("socket")
+    if door is None:
+        return False
+    size = array.array("i", [0])
+    try:
+        fcntl.ioctl(door.fileno(), termios.FIONREAD, size)
+    except (OSError, ValueError):
+        return False
+    return size[0] > 0
+
+
 def _room(connections: int) -> int:
     """Return how many connections there is room for, after raising the soft limit of open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -122,10 +140,11 @@ def _room(connections: int) -> int:
     return connections if soft == resource.RLIM_INFINITY else max(16, min(connections, soft - _OWN_FILES))
 
 
-def bounded_protocol(settings: Settings) -> type:
+def bounded_protocol(settings: Settings, pace: Pace) -> type:
     """Return a protocol class for uvicorn that ends connections whose headers are too slow or too large.
 
-    A connection that sends nothing is ended as well: it costs a descriptor.
+    A connection that sends nothing is ended as well: it costs a descriptor. Malformed requests are refused a
+    moment later while others are answered: who sends one after the other waits between them.
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -136,6 +155,7 @@ def bounded_protocol(settings: Settings) -> type:
         _in_headers = True
         _chunks = 0
         _body_bytes = 0
+        _refused: tuple[int, bytes, bytes] | None = None
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -146,8 +166,10 @@ def bounded_protocol(settings: Settings) -> type:
                 self._refuse(503, b"Service Unavailable", b"too many connections; close some, or try again later")
 
         def answering(self) -> bool:
-            """Whether a whole head has come and its answer has not gone."""
-            return self.cycle is not None and not self.cycle.response_complete
+            """Whether a whole head has come and its answer has not gone, or what came has not been read yet."""
+            if self._refused is not None or self.transport is None or self.transport.is_closing():
+                return False
+            return (self.cycle is not None and not self.cycle.response_complete) or _unread(self.transport)
 
         def evict(self) -> None:
             if self.transport is not None:
@@ -174,10 +196,18 @@ def bounded_protocol(settings: Settings) -> type:
             self.transport.close()
 
         def send_400_response(self, msg: str) -> None:
-            self._refuse(400, b"Bad Request", b"this is not a request of HTTP/1.1")
+            words = (400, b"Bad Request", b"this is not a request of HTTP/1.1")
+            if not pace.busy:
+                self._refuse(*words)
+            elif self._refused is None and not self.transport.is_closing():
+                self._refused = words
+                self.transport.pause_reading()
+                self.loop.call_later(_PENALTY_S, self._refuse, *words)
 
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
+                return
+            if self._refused is not None:
                 return
             if self._in_headers:
                 if not self._header_bytes:

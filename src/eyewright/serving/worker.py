@@ -73,7 +73,8 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     while len(head := stream.read(FRAME.size)) == FRAME.size:
         (length,) = FRAME.unpack(head)
         batch = BATCH.decode(stream.read(length))
-        answers = served[batch.model].answer(batch.jobs, watch, lambda: _say(stream, Progress("decoded")))
+        jobs = [msgspec.structs.replace(j, data=stream.read(j.follows)) if j.follows else j for j in batch.jobs]
+        answers = served[batch.model].answer(jobs, watch, lambda: _say(stream, Progress("decoded")))
         _say(stream, Progress("done", answers))
 
 

@@ -16,6 +16,8 @@ TASKS = MappingProxyType(
         "detect": "eyewright.tasks.detect:TASK",
         "segment": "eyewright.tasks.segment:TASK",
         "instance": "eyewright.tasks.instance:TASK",
+        "regress": "eyewright.tasks.regress:TASK",
+        "tag": "eyewright.tasks.tag:TASK",
         "video": "eyewright.tasks.video:TASK",
     }
 )

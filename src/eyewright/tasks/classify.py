@@ -203,6 +203,8 @@ class ClassTarget:
     def box(self) -> None:
         return None
 
+    shown = ""
+
     @property
     def cells(self) -> int:
         return 8

@@ -89,8 +89,11 @@ def labels_in(content: Mapping[str, Any]) -> list[str]:
 
     >>> labels_in({"objects": [{"label": "cat", "box_xyxy": [0, 0, 4, 4]}]})
     ['cat']
+    >>> labels_in({"tags": {"cat": True, "dog": False}})
+    ['cat']
     """
-    found = [content.get("label"), *(o.get("label") for o in content.get("objects") or ())]
+    tags = [name for name, has in (content.get("tags") or {}).items() if has]
+    found = [content.get("label"), *(o.get("label") for o in content.get("objects") or ()), *tags]
     return [name for name in found if name is not None]
 
 

@@ -279,9 +279,8 @@ class BoxTarget:
     label: int
     box: NDArray[np.float64]
 
-    @property
-    def cells(self) -> int:
-        return 12
+    shown = ""
+    cells = 12
 
     def __call__(self, raw: Raw) -> NDArray[np.float64]:
         boxes, scores = raw["boxes"].astype(np.float64), raw["scores"][..., self.label].astype(np.float64)

@@ -28,13 +28,15 @@ _FAR = 1e9
 _MOST_TEXT = 2000
 _MOST_NAME = 200
 _MOST_RUNS = 4_000_000
-_SAYS = ("label", "correct", "objects", "classes")
+_SAYS = ("label", "correct", "objects", "classes", "values", "tags")
 _KINDS: Mapping[str, tuple[type, str]] = {
     "label": (str, "text"),
     "correct": (bool, "true or false"),
     "comment": (str, "text"),
     "objects": (list, "a list of objects"),
     "classes": (dict, "an object of class names and true or false"),
+    "values": (dict, "an object of names and numbers"),
+    "tags": (dict, "an object of tags and true or false"),
     "new_classes": (list, "a list of class names"),
 }
 
@@ -53,8 +55,9 @@ def check_feedback(
     Args:
         content: at least one of `label` (classification), `correct`, `objects` (everything that is in the image:
             `label`, `box_xyxy` and, for masks, `segmentation` in COCO's run lengths; `verdict` is one of `VERDICTS`)
-            and `classes` (segmentation: class name to whether its pixels are right); `comment` is kept, `new_classes`
-            declares classes that the model does not know; all other keys are left out.
+            `classes` (segmentation: class name to whether its pixels are right) and `tags` (tag to whether the image
+            has it; of others nothing is said); `comment` is kept, `new_classes` declares classes that the model does
+            not know; all other keys are left out.
         labels: the classes of the model; None where they are not known, and labels are not checked.
         predicted: the label that the model gave; what contradicts itself is refused.
         size_hw: height and width of the image that was predicted, in pixels.
@@ -74,7 +77,9 @@ def check_feedback(
     declared = _declared([*kept.pop("new_classes", []), *new_classes], labels or ())
     known = None if labels is None else [*labels, *declared]
     if not set(_SAYS) & set(kept):
-        raise UsageError("expected label, correct, objects or classes, found none", fix="say what is right")
+        raise UsageError(
+            "expected label, correct, objects, classes, values or tags, found none", fix="say what is right"
+        )
     allowed = task_of(task).feedback if task else None
     _check_keys(kept, allowed, task)
     if "label" in kept:
@@ -85,11 +90,21 @@ def check_feedback(
             if not isinstance(right, bool):
                 raise UsageError(f"expected true or false for class {name!r}, found {right!r}", fix="change it")
         kept["classes"] = {check_label(name, labels): right for name, right in kept["classes"].items()}
+    if "values" in kept:
+        for name, value in kept["values"].items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _FAR:
+                raise UsageError(f"expected a number for {name!r}, found {value!r}", fix="change it")
+        kept["values"] = {check_label(name, labels): float(value) for name, value in kept["values"].items()}
+    if "tags" in kept:
+        for name, has in kept["tags"].items():
+            if not isinstance(has, bool):
+                raise UsageError(f"expected true or false for the tag {name!r}, found {has!r}", fix="change it")
+        kept["tags"] = {check_label(name, known): has for name, has in kept["tags"].items()}
     if "objects" in kept:
         kept["objects"] = _objects(kept["objects"], allowed.places if allowed else ("box_xyxy",), known, size_hw)
     if kept.get("correct") is True:
         _check_right(kept)
-    named = {kept.get("label"), *(o["label"] for o in kept.get("objects", ()))}
+    named = {kept.get("label"), *(o["label"] for o in kept.get("objects", ())), *kept.get("tags", ())}
     used = [name for name in declared if name in named]
     return {**kept, "new_classes": used} if used else kept
 

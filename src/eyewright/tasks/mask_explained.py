@@ -23,6 +23,8 @@ class MaskTarget:
     def box(self) -> None:
         return None
 
+    shown = ""
+
     @property
     def cells(self) -> int:
         return 12

@@ -18,6 +18,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.points import OperatingPoint
+from eyewright.nets.ensemble import MeanOf, mean_of_distributions
 from eyewright.nets.hub_kinds import HubKind
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.loop import FitData
@@ -46,7 +47,8 @@ class Learning(Protocol):
     def conclude(
         self, kept: Any, targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
     ) -> dict[str, dict[str, Any]]:
-        """Return "calibration" and "thresholds", both found on the validation images with the best weights.
+        """Return "calibration" and "thresholds", both found on the validation images with the best weights, and where
+        only some of them chose the epoch "chosen_on": "images" and "groups".
 
         `groups` are the numbers of the images' groups, int64 (N,): what belongs together is resampled together.
         """
@@ -80,7 +82,10 @@ class Learner:
         soft: how a teacher's answers are learnt.
         hub: which published models do the task; None where none can be read.
         decoding: `(net)` to what decoding must know in addition to the arrays, as `Predictor.decoding` holds it.
+        outgoing: `(training images)` to "centre" and "spread" of the net's answers, as `nets.PixelNet` takes them, so
+            that what is learnt has mean 0 and deviation 1; none where answers have no unit.
         students: nets of the catalogue that compression tries instead of the one that was trained.
+        mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
     """
 
     task: str
@@ -93,7 +98,9 @@ class Learner:
     soft: SoftAnswers
     hub: HubKind | None = None
     decoding: Callable[[PixelNet], dict[str, Any]] = lambda net: {}
+    outgoing: Callable[[Dataset], dict[str, list[float]]] = lambda train: {}
     students: tuple[str, ...] = ()
+    mean: MeanOf = mean_of_distributions
 
 
 @cache

@@ -1,6 +1,6 @@
 """The recipe: everything that decides what training does, as one value that can be read, written and compared."""
 
-__all__ = ["LOSSES", "OPTIMIZERS", "Recipe", "changed_options", "read_recipe", "write_recipe"]
+__all__ = ["LOSSES", "OPTIMIZERS", "SMOOTHED", "Recipe", "changed_options", "read_recipe", "write_recipe"]
 
 import dataclasses
 import json
@@ -20,6 +20,7 @@ Loss = Literal[
     "cross_entropy",
     "binary_cross_entropy",
     "mse",
+    "mae",
     "huber",
     "focal",
     "dice_cross_entropy",
@@ -36,6 +37,9 @@ Amp = Literal["auto", "on", "off"]
 _MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
 
 LOSSES = get_args(Loss)
+SMOOTHED = ("cross_entropy", "binary_cross_entropy")
+"""The losses whose truth can be softened (`label_smoothing`)."""
+
 OPTIMIZERS = get_args(OptimizerName)
 
 
@@ -54,6 +58,9 @@ class Recipe:
     distribution (Zhang et al. 2018, Yun et al. 2019), 0 is off. `amp` computes in bfloat16 where that pays: "auto" does
     so on a GPU and never on a CPU. `freeze` is the fraction of the run in which a pretrained net's head alone is
     trained; `layer_decay` multiplies the learning rate of every layer by that much for each layer above it.
+
+    `huber_delta` is the error at which the Huber loss turns from squares to distances: a difference of probabilities,
+    or of amounts in standard deviations of the training values.
 
     `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
     """
@@ -75,6 +82,7 @@ class Recipe:
     l1: float = 0.0
     clip_norm: float = 0.0
     loss: Loss | None = None
+    huber_delta: float = 1.0
     label_smoothing: float | None = None
     class_weights: bool = False
     dropout: float = 0.0
@@ -109,6 +117,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not (0 <= value < math.inf):
                 raise UsageError(f"expected {name} of 0 or more, found {value}", fix=f"change {name}")
+        if not 0 < self.huber_delta < math.inf:
+            raise UsageError(f"expected huber_delta above 0, found {self.huber_delta}", fix="change huber_delta")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise UsageError(f"expected layer_decay in (0, 1], found {self.layer_decay}", fix="change layer_decay")
         self._check_contradictions()
@@ -128,9 +138,14 @@ class Recipe:
         for wrong, found, fix in (
             (self.epochs is not None and self.budget_s is not None, "epochs or a budget, found both", "leave one out"),
             (
-                bool(self.label_smoothing) and self.loss not in (None, "cross_entropy"),
-                f"the cross_entropy loss with label_smoothing, found {self.loss!r}",
+                bool(self.label_smoothing) and self.loss not in (None, *SMOOTHED),
+                f"the loss {' or '.join(SMOOTHED)} with label_smoothing, found {self.loss!r}",
                 "set label_smoothing to 0 or change loss",
+            ),
+            (
+                self.huber_delta != 1.0 and not self._may_be_huber,
+                f"the huber loss with huber_delta, found {self.loss or 'another'!r}",
+                "set loss to huber, or leave huber_delta out",
             ),
             (
                 self.optimizer == "gd" and self.accumulate > 1,
@@ -165,6 +180,12 @@ class Recipe:
         ):
             if wrong:
                 raise UsageError(f"expected {found}", fix=fix)
+
+    @property
+    def _may_be_huber(self) -> bool:
+        if self.loss is None and self.task != "auto":
+            return task_of(self.task).losses[0] == "huber"
+        return self.loss in (None, "huber")
 
     @property
     def model_name(self) -> str:

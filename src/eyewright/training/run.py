@@ -1,6 +1,15 @@
 """A run: what training leaves behind, as a folder and as a value."""
 
-__all__ = ["SPLIT_COLUMNS", "BundledRun", "Run", "begin_with", "build_net", "open_run_folder", "read_run"]
+__all__ = [
+    "SPLIT_COLUMNS",
+    "BundledRun",
+    "Run",
+    "begin_with",
+    "build_net",
+    "open_run_folder",
+    "outgoing_of",
+    "read_run",
+]
 
 import contextlib
 import csv
@@ -24,6 +33,7 @@ from eyewright.nets.pixels import PixelNet
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import read_tensors
 from eyewright.training.distributed import rank_of
+from eyewright.training.learner import learner_of
 from eyewright.training.predictor import TorchPredictor
 from eyewright.training.recipe import Recipe, read_recipe
 
@@ -126,7 +136,8 @@ def build_net(
         body = build(len(labels), channels=preparation.channels, size_hw=preparation.size_hw, **options)
     except TypeError as error:
         raise UsageError(f"the model {recipe.model!r} cannot be built: {error}", fix="see eyewright models") from error
-    return PixelNet(body, mean=scaling["mean"], std=scaling["std"])
+    outgoing = {k: scaling[k] for k in ("centre", "spread") if k in scaling}
+    return PixelNet(body, mean=scaling["mean"], std=scaling["std"], **outgoing)
 
 
 def begin_with(net: PixelNet, path: Path) -> None:
@@ -152,6 +163,17 @@ def begin_with(net: PixelNet, path: Path) -> None:
     net.has_learnt = True
 
 
+def outgoing_of(path: Path) -> dict[str, list[float]]:
+    """Return "centre" and "spread" of the answers of a net whose weights lie there; nothing where they have no unit."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k).tolist() for k in ("centre", "spread") if k in set(file.keys())}
+    except (OSError, SafetensorError):
+        return {}
+
+
 def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
     """Read a run folder; `build_of` gives the builder for a model name.
 
@@ -165,7 +187,7 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
         model = f"hf:{folder / 'hub'}" if (folder / "hub").is_dir() else recipe.model
         build = build_of(model, recipe.task)
         if "members" in about:
-            build = ensemble_builder(build, about["members"])
+            build = ensemble_builder(build, about["members"], learner_of(recipe.task).mean)
         return Run(
             folder=folder,
             recipe=recipe,

@@ -92,13 +92,15 @@ def train_model(
         ids = tuple(s.id for s in train.samples)
         data = FitData(*learnt_from(train), *learnt_from(val), ids)
         scaling = getattr(build, "scaling", None) or pixel_scaling(data.train_pixels)
+        scaling = {**scaling, **learner.outgoing(train)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(resolved.seed)
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
         if plan.weights is not None:
             begin_with(net, plan.weights)
             # The weights bring the scaling that they were learnt under.
-            scaling = {"mean": net.mean.flatten().tolist(), "std": net.std.flatten().tolist()}
+            learnt = {k: getattr(net, k).flatten().tolist() for k in ("centre", "spread") if net.scaled}
+            scaling = {"mean": net.mean.flatten().tolist(), "std": net.std.flatten().tolist(), **learnt}
         learning = learner.learn(net, data, resolved, dataset, preparation)
         augmentation = learning.augmentation
         plan.say(

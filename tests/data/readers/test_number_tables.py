@@ -34,7 +34,7 @@ def test_columns_with_units_are_learnt(tmp_path: Path) -> None:
     images(tmp_path, 2)
     table(tmp_path, "path,weight [g],height_cm,camera,id", "0.png,12.5,3,left,7", "1.png,1e1,4.25,right,8")
     data = open_dataset(tmp_path, task="measure")
-    assert (data.task, data.format, data.labels.names) == ("measure", "csv", ())
+    assert (data.task, data.format, data.labels.names) == ("measure", "csv", ("weight [g]", "height [cm]"))
     assert values(data) == {"0.png": (12.5, 3.0), "1.png": (10.0, 4.25)}
     assert [str(q) for q in data.samples[0].target.quantities] == ["weight [g]", "height [cm]"]
     assert data.samples[0].meta == {"camera": "left", "id": "7"}
@@ -101,19 +101,39 @@ def test_rows_without_a_number_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "text"),
+    ("lines", "text", "fix"),
     [
-        (("path,value", "0.png,1", "1.png,heavy", "2.png,3"), "'value' of 'values.csv' line 3, found 'heavy'"),
-        (("path;value", "0.png;1", "1.png;1,5", "2.png;3"), "found '1,5'; write it with a point"),
-        (("path,value", "0.png,1", "1.png,inf", "2.png,3"), "line 3, found 'inf'"),
-        (("path,value", "0.png,1", "0.png,2"), "'0.png' is listed more than once"),
+        (("path,value", "0.png,1", "1.png,heavy", "2.png,3"), "column 'value', found 'heavy'", "correct it"),
+        (("path;value", "0.png;1", "1.png;1,5", "2.png;3"), "found '1,5'", "write it with a point"),
+        (("path,value", "0.png,1", "1.png,inf", "2.png,3"), "found 'inf'", "correct it"),
+        (
+            ("path,value", "0.png,1", "1.png,NaN", "2.png,3"),
+            "the number in the column 'value' is missing",
+            "fill it in",
+        ),
     ],
 )
-def test_a_bad_cell_is_named_with_its_line(tmp_path: Path, lines: tuple[str, ...], text: str) -> None:
+def test_a_bad_cell_is_a_finding_with_its_line(tmp_path: Path, lines: tuple[str, ...], text: str, fix: str) -> None:
     table(images(tmp_path, 3), *lines)
-    with pytest.raises(DatasetError) as refused:
+    data = open_dataset(tmp_path, task="measure")
+    assert list(values(data)) == ["0.png", "2.png"]
+    (finding,) = data.problems
+    assert (finding.path, finding.line) == ("values.csv", 3)
+    assert text in finding.message
+    assert finding.fix.startswith(fix)
+    assert [(r.n, r.line) for r in data.account.dropped] == [(1, 3)]
+
+
+def test_a_table_without_one_number_that_can_be_read_is_refused(tmp_path: Path) -> None:
+    table(images(tmp_path, 2), "path,value", "0.png,", "1.png,")
+    with pytest.raises(DatasetError):
         open_dataset(tmp_path, task="measure")
-    assert text in str(refused.value)
+
+
+def test_an_image_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    table(images(tmp_path, 3), "path,value", "0.png,1", "0.png,2")
+    with pytest.raises(DatasetError, match=r"'0.png' is listed more than once"):
+        open_dataset(tmp_path, task="measure")
 
 
 def test_tables_of_other_columns_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import DatasetError
-from eyewright.data import Dataset, audit_dataset, open_dataset, scan_dataset, split_dataset
+from eyewright.core.labels import LabelSpace
+from eyewright.data import Dataset, Sample, audit_dataset, open_dataset, scan_dataset, split_dataset
+from eyewright.data.targets.tags import Tags
+from eyewright.data.tree import FolderTree
+from eyewright.data.writers import write_dataset
 from eyewright.imaging import encode_image
 
 pytestmark = pytest.mark.usefixtures("other_tasks")
@@ -177,3 +181,45 @@ def test_tags_are_split_and_examined_like_any_data(tmp_path: Path) -> None:
     parts = split_dataset(data, scan=scan)
     assert [p.counts()["b"] for p in (parts.train, parts.val, parts.test)] == [21, 3, 6]
     assert "split 70/10/20 by tag" in parts.notes
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("path,tags", "0.png,a|?b", "1.png,", "2.png,?", "3.png,b"),
+        ("path,tags", "0.png,a; ?b", "1.png,", "2.png, ? ", "3.png,b;b"),
+        ("path,tags", '0.png,"[""a"", ""?b""]"', "1.png,[]", "2.png,?", '3.png,"[""b""]"'),
+    ],
+)
+def test_a_question_mark_says_that_nobody_has_judged_a_tag(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    data = open_dataset(table(images(tmp_path, 4), *lines), task="tick")
+    assert cells(data) == ["a|?b", "", "b"]
+    assert [s.target.unknown for s in data.samples] == [{1}, set(), set()]
+    assert (data.account.dropped[0].text, data.account.dropped[0].n) == ("nobody has judged its tags", 1)
+
+
+def test_data_that_never_say_no_are_positive_only(tmp_path: Path) -> None:
+    lines = ("path,cat,dog", "0.png,1,", "1.png,,1", "2.png,1,1")
+    data = open_dataset(table(images(tmp_path, 3), *lines), task="tick")
+    assert [s.target.values(2).tolist() for s in data.samples] == [[1, 0], [0, 1], [1, 1]]
+    assert [s.target.assumed for s in data.samples] == [{1}, {0}, set()]
+    assert cells(data) == ["cat|?dog", "dog|?cat", "cat|dog"]
+    assert data.describe() == "csv: 3 images, 2 tags, 1.3 an image, absences assumed, no split"
+    found = {f.code: f.message for f in audit_dataset(data, scan_dataset(data, quiet=True))}
+    assert "the 2 that nobody has judged are taken as absent" in found["tag_positive_only"]
+    one_no = open_dataset(table(tmp_path, *lines[:-1], "2.png,1,0"), task="tick")
+    assert not any(s.target.assumed for s in one_no.samples)
+    assert np.isnan(one_no.samples[0].target.values(2)[1])
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("a|b", "?c"), ("1", "0"), ("x; y", "z, w"), ("a\\", "b'c\"d")])
+def test_a_table_that_is_written_is_read_as_it_was(tmp_path: Path, names: tuple[str, str]) -> None:
+    targets = [Tags(frozenset({0, 1})), Tags(frozenset({0}), frozenset({1})), Tags(frozenset()), Tags(frozenset({1}))]
+    tree = FolderTree(images(tmp_path / "in", 4))
+    samples = [Sample(f"{i}.png", t, "train", "g" * (i > 2)) for i, t in enumerate(targets)]
+    data = Dataset(tree, tuple(samples), LabelSpace(names), "csv", "tick")
+    assert write_dataset(data, "csv", tmp_path / "out").images == 4
+    again = open_dataset(tmp_path / "out", task="tick").relabelled(data.labels)
+    assert [s.target for s in again.samples] == targets
+    assert [s.split for s in again.samples] == ["train"] * 4
+    assert again.samples[3].group == "g"

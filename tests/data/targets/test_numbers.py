@@ -52,7 +52,7 @@ def test_names_of_folders_are_numbers_of_one_unit() -> None:
     make = NUMBERS.made_from[LABEL]
     targets, names = make([Label(1), Label(0)], ("10", "2.5"))
     assert [t.values for t in targets] == [(2.5,), (10.0,)]  # type: ignore[attr-defined]
-    assert names == ()
+    assert names == ("value",)
     (grams,), _ = make([Label(0)], ("12 g",))
     assert grams.quantities == (Quantity("value", "g"),)  # type: ignore[attr-defined]
     with pytest.raises(DatasetError, match=r"expected numbers .* found 'cat'"):

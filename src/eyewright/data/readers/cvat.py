@@ -24,6 +24,12 @@ _SHAPES = ("box", "polygon", "ellipse", "mask")
 # What CVAT draws that has no area, or is said of a whole image.
 _OTHERS = ("polyline", "points", "cuboid", "skeleton", "tag")
 
+_OF_WHOLE_IMAGES = ("tag",)
+"""Elements of CVAT's XML that are said of whole images."""
+
+_NO_REGIONS = (*_OF_WHOLE_IMAGES, "skeleton", "points", "polyline", "cuboid")
+"""Types of labels that mark no region."""
+
 
 def read_cvat(tree: Tree, files: Sequence[str], images: Images) -> Found:
     """Read CVAT's XML. Polylines, points, cuboids, skeletons and tags are left out, and said; so are identities of
@@ -111,7 +117,7 @@ class _Reading:
             self._label[name] = text
         elif name == "label" and "labels" in self._open:
             # A skeleton's points are listed with their parent, and are no classes of regions.
-            regions = self._label.get("type", "any") not in ("skeleton", "points", "polyline", "tag", "cuboid")
+            regions = self._label.get("type", "any") not in _NO_REGIONS
             if self._label.get("name") and "parent" not in self._label and regions:
                 self.names.append(self._label["name"])
 
@@ -128,7 +134,7 @@ class _Reading:
         label = attributes.get("label") or self._track or ""
         if attributes.get("outside") == "1":
             return
-        why = "a tag is said of the whole image" if name == "tag" else "it has no area that can be marked"
+        why = "a tag is said of the whole image" if name in _OF_WHOLE_IMAGES else "it has no area that can be marked"
         self.gathered.leave_out(f"{name} {label!r}", why, "draw a box, polygon or mask", self.path, line, warn=True)
 
     def _shape(self, name: str, attributes: Mapping[str, str], line: int) -> None:

@@ -5,9 +5,12 @@ __all__ = ["is_number_table", "read_number_tables"]
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import Images
 from eyewright.data.tables import (
@@ -29,6 +32,9 @@ _NAMED = re.compile(r"^(values?|targets?|labels?|y|numbers?|counts?|readings?|me
 _OF_ROWS = re.compile(r"^(|id|index|idx|row|nr|no|unnamed: ?\d+|.*_id)$")
 _NOTHING = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
 _LOOKED_AT = 200
+_REASONS = MappingProxyType(
+    {"number_missing": "a number is missing", "number_unreadable": "something else stands for a number"}
+)
 
 Row = Mapping[str, object]
 
@@ -46,7 +52,7 @@ def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], 
     """Read tables of numbers. What is learnt are the columns with a unit (`weight [g]`, `weight (g)`, `weight_g`) and
     those called `value`, `target`, `label`, `count` or so; where there are none, all columns that hold numbers.
 
-    Rows in which a number is missing are left out, and counted.
+    Rows in which a number is missing, or something else stands for it, are left out, counted, and each is a finding.
 
     Raises:
         DatasetError: a table that is not as expected (file and line), tables of different columns.
@@ -54,6 +60,7 @@ def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], 
     listed = TableRows(tree, names)
     found: list[tuple[TableRow, tuple[float, ...]]] = []
     columns: list[str] = []
+    problems: list[Finding] = []
     for table in tables:
         rows = list(json_rows(tree, table, _BARE))
         own = _value_columns([row for _, row in rows[:_LOOKED_AT]])
@@ -73,16 +80,23 @@ def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], 
             one = listed.read(table, line, cells, path, *columns)
             if one is None:
                 continue
-            values = [_number(row.get(c), c, table, line) for c in columns]
-            if any(v is None for v in values):
-                listed.drop("a number is missing", table, line)
+            values = [_read(row.get(c)) for c in columns]
+            wrong = next((c for c, v in zip(columns, values, strict=True) if v is None), None)
+            if wrong is not None:
+                finding = _finding(row.get(wrong), wrong, table, line)
+                listed.drop(_REASONS[finding.code], table, line)
+                problems.append(finding)
                 continue
             found.append((one, tuple(v for v in values if v is not None)))
+    if problems and not found:
+        first = problems[0]
+        raise DatasetError(f"{first.message} ({first.path!r} line {first.line}), as in every row", fix=first.fix)
     listed.check([row.name for row, _ in found], tables, "path,value")
     quantities = tuple(quantity_of(c) for c in columns)
     samples = [Sample(r.name, Numbers(values, quantities), r.split, r.group, r.meta) for r, values in found]
     notes = [f"learns {_list(quantities)}, of the columns {', '.join(map(repr, columns))}"]
-    return listed.dataset(samples, LabelSpace(()), format, task, tables, notes)
+    dataset = listed.dataset(samples, LabelSpace(tuple(map(str, quantities))), format, task, tables, notes)
+    return replace(dataset, problems=tuple(problems))
 
 
 def _list(quantities: Sequence[Quantity]) -> str:
@@ -127,14 +141,13 @@ def _read(value: object) -> float | None:
     return number if math.isfinite(number) and (not isinstance(value, str) or "_" not in value) else None
 
 
-def _number(value: object, column: str, table: str, line: int) -> float | None:
+def _finding(value: object, column: str, table: str, line: int) -> Finding:
+    """Return what is wrong with a cell that holds no number."""
     if _is_missing(value) or (isinstance(value, float) and math.isnan(value)):
-        return None
-    number = _read(value)
-    if number is None:
-        comma = isinstance(value, str) and re.fullmatch(r"[-+]?\d+,\d+", value.strip())
-        fix = "write it with a point" if comma else "correct it, or leave the cell empty"
-        raise DatasetError(
-            f"expected a number in the column {column!r} of {table!r} line {line}, found {str(value)[:40]!r}", fix=fix
-        )
-    return number
+        text = f"the number in the column {column!r} is missing"
+        return Finding("number_missing", text, "fill it in, or remove the line", table, line)
+    shown = str(value)[:40]
+    comma = isinstance(value, str) and re.fullmatch(r"[-+]?\d+,\d+", value.strip())
+    fix = "write it with a point" if comma else "correct it, or leave the cell empty"
+    text = f"expected a number in the column {column!r}, found {shown!r}"
+    return Finding("number_unreadable", text, fix, table, line)

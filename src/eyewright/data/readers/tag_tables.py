@@ -22,7 +22,7 @@ from eyewright.data.tables import (
     names_an_image,
     path_column,
 )
-from eyewright.data.targets.tags import tag_sets
+from eyewright.data.targets.tags import cell_parts, split_tags, tag_sets
 from eyewright.data.tree import Tree
 
 _BARE = ("path", "tags", "split")
@@ -50,9 +50,9 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
     """Read tables of tags.
 
     A column called `tags`, `labels` or so holds those that an image has, parted by `|`, `;` or `,`, or a list in JSON:
-    it has none of the others, and none at all where the cell is empty. Rows of one image are joined. Of columns that
-    hold 1 and 0 each is a tag; an empty cell or -1 says that nobody has judged it. An image of which all is unknown is
-    left out.
+    it has none of the others, and none at all where the cell is empty; `?dog` says that nobody has judged `dog`, and
+    `?` alone that nobody has judged any. Rows of one image are joined. Of columns that hold 1 and 0 each is a tag; an
+    empty cell or -1 says that nobody has judged it. An image of which all is unknown is left out.
 
     Raises:
         DatasetError: a table that is not as expected (file and line).
@@ -84,19 +84,19 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
             if one is None:
                 continue
             if column is not None:
-                own = _tags_of(row.get(column), separator, column, table, line)
-                if own is None:
+                said = _tags_of(row.get(column), separator, column, table, line)
+                if said is None:
                     listed.drop("nobody has judged its tags", table, line)
                     continue
-                judged: set[str] = set()
+                own, open_ = said
             else:
-                own, judged = _one_hot(row, one_hot, table, line)
-                if not own and len(judged) == len(one_hot):
+                own, open_ = _one_hot(row, one_hot, table, line)
+                if not own and len(open_) == len(one_hot):
                     listed.drop("nobody has judged its tags", table, line)
                     continue
             rows.setdefault(one.name, one)
             has.setdefault(one.name, set()).update(own)
-            unknown.setdefault(one.name, set()).update(judged)
+            unknown.setdefault(one.name, set()).update(open_)
     listed.check(list(rows), tables, "path,tags")
     targets, found = tag_sets([sorted(has[n]) for n in rows], [sorted(unknown[n]) for n in rows])
     if not any(t.present for t in targets):
@@ -132,8 +132,7 @@ def _word(value: object) -> str:
 
 def _one_hot(row: Row, columns: Sequence[str], table: str, line: int) -> tuple[set[str], set[str]]:
     own = {c for c in columns if _word(row.get(c)) in _YES}
-    judged = {c for c in columns if _word(row.get(c)) in _UNKNOWN}
-    return own, judged
+    return own, {c for c in columns if _word(row.get(c)) in _UNKNOWN}
 
 
 def _separator(values: Sequence[object]) -> str:
@@ -142,9 +141,9 @@ def _separator(values: Sequence[object]) -> str:
     return next((s for s in _SEPARATORS if any(s in c for c in cells)), "|")
 
 
-def _tags_of(value: object, separator: str, column: str, table: str, line: int) -> set[str] | None:
-    """Return the tags of one cell; None where it says that nobody has judged them."""
-    if value is None:
+def _tags_of(value: object, separator: str, column: str, table: str, line: int) -> tuple[set[str], set[str]] | None:
+    """Return the tags of one cell and those that nobody has judged; None where it says that of all."""
+    if value is None or (isinstance(value, str) and value.strip() == "?"):
         return None
     if isinstance(value, str) and value.startswith("["):
         try:
@@ -154,10 +153,16 @@ def _tags_of(value: object, separator: str, column: str, table: str, line: int) 
                 f"expected a list in the column {column!r} of {table!r} line {line}, found {str(value)[:40]!r}",
                 fix="write a|b",
             ) from None
-    parts = value if isinstance(value, list) else str(value).split(separator)
+    parts = value if isinstance(value, list) else _parted(str(value), separator)
     if not all(isinstance(p, str | int) for p in parts):
         raise DatasetError(
             f"expected names of tags in the column {column!r} of {table!r} line {line}, found {str(value)[:40]!r}",
             fix="write a|b, or a list of names",
         )
-    return {unicodedata.normalize("NFC", str(p).strip()) for p in parts if str(p).strip()}
+    words = [unicodedata.normalize("NFC", str(p).strip()) for p in parts]
+    has, open_ = split_tags([w for w in words if w not in ("", "?")])
+    return set(has), set(open_) - set(has)
+
+
+def _parted(cell: str, separator: str) -> list[str]:
+    return cell_parts(cell) if separator == "|" else cell.split(separator)

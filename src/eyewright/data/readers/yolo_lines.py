@@ -15,6 +15,7 @@ from eyewright.data.tree import Tree
 
 # Beyond this no number is a fraction of a side, however far its box reaches outside.
 _MOST = 2.0
+_PERCENT = 100.5
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
@@ -122,6 +123,12 @@ def layout_of(given: object, files: Iterable[LabelFile], n_classes: int | None) 
     return Layout(None, n_classes)
 
 
+def _may_be_percent(file: LabelFile) -> bool:
+    """Tell whether no box of a file reaches beyond 100: its numbers may be per cent of the image's sides."""
+    boxes = [values[1:5] for _, _, values, _ in file.lines if values is not None and len(values) >= 5]
+    return all(0 <= v <= _PERCENT for x, y, w, h in boxes for v in (x + w / 2, y + h / 2))
+
+
 def rows_of(file: LabelFile, layout: Layout, notes: Notes) -> list[Row]:
     """Return the objects of one label file; what cannot be used is said by line."""
     rows: list[Row] = []
@@ -147,12 +154,15 @@ def rows_of(file: LabelFile, layout: Layout, notes: Notes) -> list[Row]:
                 message = f"expected {wanted}, found {len(values)}; it is left out"
             elif max(abs(v) for v in (*row[0], *values[1:5])) > _MOST:
                 reason, code = (
-                    "numbers that are pixels, where fractions of the image's sides are expected",
+                    "numbers that are pixels or per cent, where fractions of the image's sides are expected",
                     "box_outside",
                 )
                 shown = " ".join(f"{v:g}" for v in values[1:5])
                 message = f"the numbers {shown} are pixels, not fractions of the image's sides; it is left out"
                 fix = "divide x and width by the image's width, y and height by its height"
+                if _may_be_percent(file):
+                    message = message.replace("are pixels", "are per cent or pixels")
+                    fix = f"divide per cent by 100; of pixels, {fix}"
         if values is None or row is None or reason:
             notes.drop(reason, fix, file.path, line, message=message, code=code,
                        together=code == "box_outside")  # fmt: skip

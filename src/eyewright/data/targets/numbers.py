@@ -4,7 +4,7 @@ __all__ = ["NUMBERS", "NUMBER_CODES", "Numbers", "Quantity", "quantity_of"]
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -24,6 +24,8 @@ NUMBER_CODES = MappingProxyType(
     {
         "number_constant": "a number that is the same for every image",
         "number_outlier": "a number far from all others, as a slip of the point or another unit makes it",
+        "number_missing": "a row of a table without a number, which is left out",
+        "number_unreadable": "a cell of a table that holds something else than a number; its row is left out",
         "number_classes": "numbers of which there are few different ones, as of classes",
     }
 )
@@ -100,13 +102,13 @@ class Numbers:
 
     @property
     def held(self) -> tuple[int, ...]:
-        """Numbers are of no class."""
-        return ()
+        """A number of each quantity is there."""
+        return tuple(range(len(self)))
 
     @property
     def mentioned(self) -> Sequence[int]:
-        """Numbers are of no class."""
-        return ()
+        """A number of each quantity is there."""
+        return self.held
 
     @property
     def annotations(self) -> int:
@@ -127,16 +129,18 @@ class Numbers:
         return ()
 
     def marks(self) -> Sequence[int]:
-        """Numbers are of no class."""
-        return ()
+        """Return one mark for the number of each quantity."""
+        return self.held
 
     def empty(self, background: frozenset[int]) -> bool:
         """Zero is a number too."""
         return False
 
     def renamed(self, ids: NDArray[np.int64]) -> Self:
-        """Numbers are of no class."""
-        return self
+        """Return the numbers with quantity k at `ids[k]`."""
+        order = np.argsort(ids)
+        values = tuple(self.values[int(k)] for k in order)
+        return replace(self, values=values, quantities=tuple(self.quantities[int(k)] for k in order))
 
     def without(self, ids: NDArray[np.int64]) -> Self:
         """Numbers are of no class."""
@@ -165,7 +169,7 @@ def _from_labels(targets: Sequence[Label], names: Sequence[str]) -> tuple[list[N
         raise DatasetError(f"expected one unit in the names of folders, found {shown}", fix="name them in one unit")
     quantities = (Quantity("value", next(iter(units), "")),)
     values = [Numbers((float(match["value"]),), quantities) for match in read.values() if match is not None]
-    return [values[t] for t in targets], ()
+    return [values[t] for t in targets], tuple(map(str, quantities))
 
 
 def _columns(targets: Sequence[Numbers]) -> list[tuple[Quantity, NDArray[np.float64]]]:

@@ -1,6 +1,6 @@
 """The target of tagging: which of a set of tags an image has, which it has not, and which nobody has judged."""
 
-__all__ = ["TAGS", "TAG_CODES", "Tags", "tag_sets"]
+__all__ = ["TAGS", "TAG_CODES", "Tags", "cell_parts", "split_tags", "tag_sets"]
 
 import re
 from collections.abc import Sequence
@@ -24,17 +24,20 @@ TAG_CODES = MappingProxyType(
     {
         "tag_everywhere": "a tag that every image has",
         "tag_unjudged": "a tag that most images have no judgement of",
+        "tag_positive_only": "data that never say which images lack a tag, so that this is assumed",
     }
 )
 """Every code that a finding about tags can have, with its meaning."""
 
-_PARTS = re.compile(r"(?<!\\)\|")
+_PARTS = re.compile(r"(?:\\.|[^\\|]|\\$)+", re.DOTALL)
 _MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
 class Tags:
     """The class ids of the tags that an image has; it has none of the others, but for those that are `unknown`.
+
+    Those that are `assumed` count as absent although nobody has said so: see `tag_sets`.
 
     >>> tags = Tags(frozenset({0}), unknown=frozenset({2}))
     >>> tags.cell(("cat", "dog", "grass")), tags.values(3).tolist()
@@ -43,6 +46,7 @@ class Tags:
 
     present: frozenset[int]
     unknown: frozenset[int] = frozenset()
+    assumed: frozenset[int] = frozenset()
 
     def values(self, n_tags: int) -> NDArray[np.float32]:
         """Return 1 for a tag that the image has, 0 for one that it has not, NaN where nobody has judged, (C,)."""
@@ -89,8 +93,9 @@ class Tags:
 
     def renamed(self, ids: NDArray[np.int64]) -> Self:
         """Return the tags with class id `ids[k]` for k; those of a negative id are gone."""
-        present, unknown = (frozenset(int(ids[k]) for k in own) - {-1} for own in (self.present, self.unknown))
-        return replace(self, present=present, unknown=unknown)
+        every = (self.present, self.unknown, self.assumed)
+        present, unknown, assumed = (frozenset(int(ids[k]) for k in own) - {-1} for own in every)
+        return replace(self, present=present, unknown=unknown, assumed=assumed)
 
     def without(self, ids: NDArray[np.int64]) -> Self:
         """Return the tags with class id `ids[k]` for k; those of a negative id are gone."""
@@ -103,18 +108,50 @@ class Tags:
     def cell(self, names: Sequence[str]) -> str:
         """Return what split.csv says of it: the tags, and after a question mark those that nobody has judged."""
         has = [_escaped(names[k]) for k in sorted(self.present)]
-        return "|".join([*has, *(f"?{_escaped(names[k])}" for k in sorted(self.unknown))])
+        return "|".join([*has, *(f"?{_escaped(names[k])}" for k in sorted(self.unknown | self.assumed))])
 
 
 def tag_sets(
     has: Sequence[Sequence[str]], unknown: Sequence[Sequence[str]] | None = None
 ) -> tuple[list[Tags], tuple[str, ...]]:
-    """Return targets and the names of all tags from those that each image has, and those that nobody has judged."""
+    """Return targets and the names of all tags from those that each image has, and those that nobody has judged.
+
+    Data that never say that an image lacks a tag are positive-only: nothing could be told apart, so what nobody has
+    judged is assumed to be absent there.
+
+    >>> [t.values(2).tolist() for t in tag_sets([["a"], ["b"]], [["b"], ["a"]])[0]]
+    [[1.0, 0.0], [0.0, 1.0]]
+    >>> [t.values(2).tolist() for t in tag_sets([["a"], ["b"]], [["b"], []])[0]]
+    [[1.0, nan], [0.0, 1.0]]
+    """
     unknown = [()] * len(has) if unknown is None else unknown
     names = tuple(sorted({tag for own in (*has, *unknown) for tag in own}))
     ids = {name: k for k, name in enumerate(names)}
     sets = [(frozenset(ids[t] for t in a), frozenset(ids[t] for t in b)) for a, b in zip(has, unknown, strict=True)]
-    return [Tags(a, b - a) for a, b in sets], names
+    sets = [(a, b - a) for a, b in sets]
+    positive_only = any(b for _, b in sets) and all(len(a) + len(b) == len(names) for a, b in sets)
+    return [Tags(a, assumed=b) if positive_only else Tags(a, b) for a, b in sets], names
+
+
+def cell_parts(cell: str) -> list[str]:
+    """Return what bars part in a cell, but for those after a backslash; for `split_tags`.
+
+    >>> cell_parts("cat|?dog|a\\\\|b")
+    ['cat', '?dog', 'a\\\\|b']
+    """
+    return _PARTS.findall(cell)
+
+
+def split_tags(parts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names of tags that an image has, and of those that nobody has judged, which follow a question mark.
+
+    A backslash takes the next character as it is.
+
+    >>> split_tags(["cat", "?dog", r"\\?grass"])
+    (['cat', '?grass'], ['dog'])
+    """
+    has = [_plain(p) for p in parts if not p.startswith("?")]
+    return has, [_plain(p[1:]) for p in parts if p.startswith("?")]
 
 
 def _escaped(name: str) -> str:
@@ -141,6 +178,11 @@ def _from_objects(targets: Sequence[Objects], names: Sequence[str]) -> tuple[lis
 def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
     found = [*dataset.problems]
     tags, n = [s.marked(Tags) for s in dataset.samples], len(dataset)
+    assumed = sum(len(t.assumed) for t in tags)
+    if assumed:
+        text = f"no image is said to lack a tag: the {assumed:,} that nobody has judged are taken as absent"
+        fix = "write 0 where an image lacks a tag; until then precision and AP are lower bounds"
+        found.append(Finding("tag_positive_only", text, fix))
     for k, name in enumerate(dataset.labels.names):
         has = sum(k in t.present for t in tags)
         unknown = sum(k in t.unknown for t in tags)
@@ -168,7 +210,9 @@ def _stratum(targets: Sequence[Tags], stratum: int, names: Sequence[str]) -> str
 def _describe(targets: Sequence[Tags], names: Sequence[str]) -> str:
     mean = sum(len(t.present) for t in targets) / max(1, len(targets))
     unknown = sum(len(t.unknown) for t in targets) / max(1, len(targets) * len(names))
-    return f"{len(names)} tags, {mean:.1f} an image" + (f", {unknown:.0%} not judged" if unknown else "")
+    judged = f", {unknown:.0%} not judged" if unknown else ""
+    assumed = ", absences assumed" if any(t.assumed for t in targets) else ""
+    return f"{len(names)} tag{'s' * (len(names) != 1)}, {mean:.1f} an image{judged}{assumed}"
 
 
 def _ignoring(classes: int, images: int) -> str:
@@ -176,9 +220,7 @@ def _ignoring(classes: int, images: int) -> str:
 
 
 def _of_cell(cell: str, names: Sequence[str]) -> Tags | None:
-    parts = [p for p in _PARTS.split(cell) if p]
-    unknown = [_plain(p[1:]) for p in parts if p.startswith("?")]
-    has = [_plain(p) for p in parts if not p.startswith("?")]
+    has, unknown = split_tags(cell_parts(cell))
     if not {*unknown, *has} <= set(names):
         return None
     return Tags(frozenset(map(names.index, has)), frozenset(map(names.index, unknown)))

@@ -58,6 +58,19 @@ function draw(tag, attributes = {}, ...children) {
 const model = (name) => state.models.find((m) => m.name === name);
 const percent = (v, digits = 1) => (100 * v).toFixed(digits) + " %";
 
+// Amounts that an answer holds, each with its name, and what is shown of it.
+function amountsOf(a) {
+  return Object.entries(a.values).map(([name, v]) => ({
+    label: v.unit ? `${name} [${v.unit}]` : name,
+    name,
+    value: v.value,
+    text: `${digits(v.value)}${v.unit ? " " + v.unit : ""}`,
+    interval: v.interval ? `${digits(v.interval[0])} to ${digits(v.interval[1])}${v.unit ? " " + v.unit : ""}` : "",
+  }));
+}
+
+const digits = (v) => String(Number(v.toPrecision(4)));
+
 // ---- looking
 
 // Everything is asked for once; the slider filters here, at once.
@@ -115,9 +128,11 @@ function remember(shot) {
 }
 
 function headline(a) {
+  if (a.values) return amountsOf(a).map((v) => `${v.name} ${v.text}`).join(", ");
   if (a.task === "classify") return a.labels[0];
   if (a.task === "segment") return a.labels.filter((l) => !isBackground(l)).join(", ") || "nothing";
   const rows = shownRows(a, threshold(), model(a.model) && model(a.model).thresholds);
+  if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   return rows.length ? `${rows.length} × ${[...new Set(rows.map((k) => a.labels[k]))].slice(0, 3).join(", ")}` : "nothing";
 }
 
@@ -150,7 +165,7 @@ function render() {
     $("caption-" + letter).textContent = second ? `${name}: ${words}` : "";
   }
   const a = shot.answers[first];
-  const filtered = a && a.task !== "classify";
+  const filtered = a && a.task !== "classify" && !a.values;
   $("threshold-row").hidden = !filtered; $("usual").hidden = !filtered;
   $("explain").disabled = !a;
   $("heat-row").hidden = !shot.heats[first];
@@ -161,11 +176,13 @@ function render() {
 }
 
 function describe(a, rows) {
+  if (a.values) return headline(a);
   if (a.task === "classify") return `${a.labels[0]}, ${percent(a.scores[0])}`;
   if (a.task === "segment") {
     const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
     return parts.join(", ") || "nothing but background";
   }
+  if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   const counts = {};
   for (const k of rows) counts[a.labels[k]] = (counts[a.labels[k]] || 0) + 1;
   return Object.entries(counts).map(([l, n]) => `${n} ${l}`).join(", ") || "nothing found";
@@ -177,8 +194,8 @@ function answerCard(a, second = false) {
   const parts = [];
   if (second) parts.push(make("hr"));
   parts.push(make("p", { class: "top", text: a.task === "classify" ? a.labels[0] : describe(a, rows) }));
-  const calibrated = a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
-  parts.push(make("p", { class: "sub", text: `${a.model}; scores ${calibrated}` }));
+  const calibrated = a.values ? "" : a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
+  parts.push(make("p", { class: "sub", text: calibrated ? `${a.model}; scores ${calibrated}` : a.model }));
   if (a.unfamiliar && a.unfamiliar.flagged) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the images it was validated on (p = ${a.unfamiliar.p}): doubt the answer` })));
   }
@@ -187,6 +204,11 @@ function answerCard(a, second = false) {
   }
   if (a.task === "classify" && a.accepted && !a.accepted.length) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: "No class reaches its operating point" })));
+  }
+  if (a.values) {
+    const held = amountsOf(a).map((v) => make("li", {}, make("span", { class: "name", text: v.name }),
+      make("span", { class: "value", text: v.text }), make("span", { class: "sub", text: v.interval ? `90 % interval ${v.interval}` : `no interval: ${a.intervals || "none"}` })));
+    parts.push(make("ul", { class: "bars" }, ...held));
   }
   const list = make("ul", { class: "bars" });
   const order = a.task === "classify" ? rows.slice(0, 5) : rows.filter((k) => a.task !== "segment" || !isBackground(a.labels[k])).slice(0, 40);
@@ -472,6 +494,7 @@ async function begin() {
 function fillLabels() {
   const m = model($("model").value);
   fillChoice(m.labels);
+  // Half the widths of intervals are no scores, and nothing is filtered by them.
   const points = Object.values(m.thresholds).filter((v) => v != null);
   const usual = points.length ? points.reduce((a, b) => a + b, 0) / points.length : 0.5;
   // A stranger's model brings no stored points.

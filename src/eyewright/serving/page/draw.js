@@ -44,6 +44,7 @@ function isBackground(label) { return label.toLowerCase().replace(/^_+|_+$/g, ""
 
 // Which rows of an answer reach the threshold; null stands for each class's stored point.
 function shownRows(answer, threshold, points) {
+  if (answer.values) return [];
   return answer.labels.map((_, k) => k).filter((k) => {
     const least = threshold === null ? (points && points[answer.labels[k]] != null ? points[answer.labels[k]] : 0) : threshold;
     return answer.scores[k] >= least;

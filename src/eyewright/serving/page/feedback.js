@@ -152,6 +152,19 @@ function classRow(a, k) {
   return make("li", {}, make("span", { class: "name" }, swatch, name), choice);
 }
 
+function amountRow(v) {
+  const field = make("input", { type: "number", step: "any", value: String(v.value), "aria-label": `True ${v.label}` });
+  field.dataset.label = v.label;
+  return make("li", {}, make("span", { class: "name", text: v.label }), field);
+}
+
+function amountsContent(a) {
+  const fields = [...$("rows").querySelectorAll("input")];
+  const values = Object.fromEntries(fields.map((f) => [f.dataset.label, Number(f.value)]));
+  const same = amountsOf(a).every((v) => values[v.label] === v.value);
+  return same ? { correct: true } : { values };
+}
+
 function offerFeedback(a) {
   const classes = a.task === "classify", masks = a.task === "segment", boxes = Boolean(a.boxes_xyxy);
   $("say-label").hidden = !classes; $("say-rows").hidden = classes; $("say-mask").hidden = !masks;
@@ -159,10 +172,18 @@ function offerFeedback(a) {
   if (state.said !== a.prediction_id) { state.said = a.prediction_id; $("said").textContent = ""; }
   fillChoice(model(a.model).labels);
   if (classes) { showEditor(null); return; }
-  const rows = masks ? judgedRows(a).map((k) => classRow(a, k)) : itemsOf(a).map((item, at) => objectRow(a, item, at));
+  if (a.values) {
+    $("rows").replaceChildren(...amountsOf(a).map((v) => amountRow(v)));
+    $("send-rows").hidden = false;
+    $("rows-note").textContent = "Write the true value of each; what you leave is taken as right.";
+    showEditor(null);
+    return;
+  }
+  const rows = a.present ? a.labels.map((_, k) => tagRow(a, k)) : masks ? judgedRows(a).map((k) => classRow(a, k)) : itemsOf(a).map((item, at) => objectRow(a, item, at));
   $("rows").replaceChildren(...rows);
   $("send-rows").hidden = !rows.length;
-  $("rows-note").textContent = masks ? "Say of each class whether its pixels are right, or upload a corrected mask."
+  $("rows-note").textContent = a.present ? "Say of each tag whether the image has it; what you leave is taken as shown."
+    : masks ? "Say of each class whether its pixels are right, or upload a corrected mask."
     : a.segmentations ? "What you leave is taken as right. A box that you draw marks a missing object; with a mask of it, it can be learnt."
       : "What you leave is taken as right. Choose a box to move or resize it on the image.";
   if (masks) $("mask-classes").textContent = model(a.model).labels.map((l, k) => `${k} = ${l}`).join(", ") + ", 255 = ignore";
@@ -176,6 +197,8 @@ function correcting(a) {
 }
 
 function rowsContent(a) {
+  if (a.values) return amountsContent(a);
+  if (a.present) return tagsContent(a);
   if (a.task === "segment") {
     const rows = judgedRows(a), held = saidOf(a);
     const classes = Object.fromEntries(rows.map((k) => [a.labels[k], held.rows[k].right]));
@@ -221,11 +244,36 @@ async function choseLabel() {
 function sayRight() {
   const a = currentAnswer();
   if (!a) return;
-  if (a.task === "classify") { feedback({ correct: true }); return; }
+  if (a.task === "classify" || a.values) { feedback({ correct: true }); return; }
   const held = saidOf(a);
   held.rows = {}; held.added = []; held.chosen = null;
   offerFeedback(a);
   sendRows();
+}
+
+// ---- tags: any number of them is right
+
+const HAS = "has it", LACKS = "has not", OPEN = "not sure";
+
+function tagSaid(a, k) {
+  const held = saidOf(a);
+  held.rows[k] = held.rows[k] || { said: a.present.includes(a.labels[k]) ? HAS : LACKS };
+  return held.rows[k];
+}
+
+function tagRow(a, k) {
+  const one = tagSaid(a, k), choice = make("select", { "aria-label": `${a.labels[k]}: whether the image has it` });
+  choice.append(...[HAS, LACKS, OPEN].map((v) => make("option", { value: v, text: v })));
+  choice.value = one.said;
+  choice.addEventListener("change", () => { one.said = choice.value; });
+  return make("li", {}, make("span", { class: "name", text: a.labels[k] }), choice);
+}
+
+function tagsContent(a) {
+  const sure = a.labels.map((l, k) => [l, tagSaid(a, k).said]).filter(([, said]) => said !== OPEN);
+  const tags = Object.fromEntries(sure.map(([l, said]) => [l, said === HAS]));
+  const same = Object.entries(tags).every(([l, has]) => has === a.present.includes(l));
+  return sure.length === a.labels.length ? { tags, correct: same } : same ? { tags } : { tags, correct: false };
 }
 
 // ---- sending

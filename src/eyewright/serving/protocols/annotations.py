@@ -2,7 +2,7 @@
 
 __all__ = ["feedback_of"]
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from eyewright.core.errors import EyewrightError
@@ -14,7 +14,11 @@ _MOST_REGIONS = 2000
 _MOST_PIXELS = 40_000_000
 
 
-def feedback_of(event: Mapping[str, Any], task_of: Callable[[str], str | None]) -> list[tuple[str, dict[str, Any]]]:
+def feedback_of(
+    event: Mapping[str, Any],
+    task_of: Callable[[str], str | None],
+    labels_of: Callable[[str], Sequence[str]] = lambda prediction_id: (),
+) -> list[tuple[str, dict[str, Any]]]:
     """Return pairs of a prediction's id and what is said of it; empty where the event answers no prediction of ours.
 
     Regions that began as ours carry the prediction's id; those that were drawn belong to the same prediction. Where
@@ -22,7 +26,8 @@ def feedback_of(event: Mapping[str, Any], task_of: Callable[[str], str | None]) 
     `prediction_id` in the task's meta or data, where `monitor select` writes it. All that is marked is what is there.
 
     `task_of` returns the task of the model that made a prediction: None if there is none of this id, "" if the model
-    is not served any more.
+    is not served any more. `labels_of` returns the classes of that model: of several choices an image has those that
+    are chosen, and none of the others.
     """
     annotation = event.get("annotation")
     if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
@@ -34,7 +39,7 @@ def feedback_of(event: Mapping[str, Any], task_of: Callable[[str], str | None]) 
         if kind is None:
             continue
         own = [r for r in rows if _origin(r) == origin or known.get(_origin(r)) is None]
-        content = _content(own, kind)
+        content = _content(own, kind, labels_of(origin))
         if content:
             said.append((origin, content))
     return said
@@ -62,15 +67,19 @@ def _origin(row: Mapping[str, Any]) -> str:
 
 
 # Of a model that is not served any more its task is not known.
+_SEVERAL = "Choices:multiple"
 _ANY = ["Choices", "RectangleLabels", "BrushLabels"]
 
 
-def _content(rows: list[dict[str, Any]], task: str) -> dict[str, Any]:
+def _content(rows: list[dict[str, Any]], task: str, names: Sequence[str]) -> dict[str, Any]:
     objects = []
     tags = task_of(task).foreign["label-studio"].split() if task else _ANY
     for row in rows:
         value = row["value"]
         if isinstance(value.get("choices"), list) and value["choices"]:
+            if _SEVERAL in tags:
+                # What is not chosen is not there: people see all choices of a task.
+                return {"tags": {**dict.fromkeys(names, False), **{str(c)[:200]: True for c in value["choices"]}}}
             return {"label": str(value["choices"][0])[:200]}
         one = None
         if "rectanglelabels" in value and "RectangleLabels" in tags:
@@ -79,6 +88,8 @@ def _content(rows: list[dict[str, Any]], task: str) -> dict[str, Any]:
             one = _brush(row)
         if one is not None:
             objects.append(one)
+    if _SEVERAL in tags:
+        return {"tags": dict.fromkeys(names, False)} if names else {}
     return {} if tags == ["Choices"] else {"objects": objects}
 
 

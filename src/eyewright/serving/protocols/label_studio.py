@@ -37,6 +37,7 @@ from eyewright.serving.service import Service
 
 _MOST_FILES = 1_000_000
 _MOST_QUERY = 32
+_SEVERAL = "Choices:multiple"
 
 
 class Files:
@@ -60,6 +61,11 @@ class Files:
             # Files that came since; looked up by name, links left out.
             self._names = _listed(self.folder)
         return self._names.get(name)
+
+
+def _said(kind: str) -> str:
+    tag, _, choice = kind.partition(":")
+    return f'{tag} choice="{choice}"' if choice else tag
 
 
 def _tags(model: Model) -> Sequence[str]:
@@ -103,7 +109,7 @@ async def webhook(service: Service, request: Request, name: str | None = None) -
     stored = 0
     if service.recorder is not None and content.get("action") in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
         declared = [n for n in request.query.get("new_classes", "").split(",") if n]
-        for prediction_id, kept in await asyncio.to_thread(feedback_of, content, service.task_of):
+        for prediction_id, kept in await asyncio.to_thread(feedback_of, content, service.task_of, service.labels_of):
             more = {"new_classes": declared} if declared else {}
             stored += await asyncio.to_thread(service.recorder.feedback, prediction_id, {**kept, **more})
     return json_response(WebhookStored("ok", stored), 201)
@@ -142,6 +148,13 @@ def _results(
     kind: str, found: Mapping[str, Any], size_hw: tuple[int, int], about: Mapping[str, Any], prediction_id: str
 ) -> list[dict[str, Any]]:
     height, width = size_hw
+    if kind == _SEVERAL:
+        labels = found["present"]
+        if not labels:
+            return []
+        value = {"choices": labels}
+        score = found["scores"][found["labels"].index(labels[0])]
+        return [{**about, "id": prediction_id, "type": "choices", "value": value, "score": score}]
     if kind == "Choices":
         labels = found.get("accepted") or found["labels"][:1]
         score = found["scores"][found["labels"].index(labels[0])]
@@ -240,10 +253,11 @@ def _place_of(schema: str, model: Model) -> tuple[str, str, str, str]:
         raise UsageError(f"the labelling configuration is not XML: {error}", fix="check it") from None
     images = {a.get("name", ""): a.get("value", "$image").lstrip("$") for tag, a in found if tag == "Image"}
     for kind in _tags(model):
+        wanted, _, choice = kind.partition(":")
         for tag, attributes in found:
-            if tag == kind and attributes.get("toName") in images:
+            if tag == wanted and choice in ("", attributes.get("choice")) and attributes.get("toName") in images:
                 return kind, attributes.get("name", ""), attributes["toName"], images[attributes["toName"]]
     raise UsageError(
-        f"the labelling configuration has no {' or '.join(_tags(model))} over an Image for {model.task!r}",
+        f"the labelling configuration has no {' or '.join(map(_said, _tags(model)))} over an Image for {model.task!r}",
         fix="add one",
     )

@@ -38,11 +38,12 @@ def classification_objective(recipe: Recipe, class_weights: Tensor | None = None
             return -((1 - log_p.exp()) ** 2) * log_p
         truth = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
         if name == "binary_cross_entropy":
-            return functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
+            soft = truth * (1 - smoothing) + smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits, soft, reduction="none").mean(1)
         p = logits.softmax(1)
         if name == "mse":
             return ((p - truth) ** 2).mean(1)
-        return functional.huber_loss(p, truth, reduction="none").mean(1)
+        return functional.huber_loss(p, truth, reduction="none", delta=recipe.huber_delta).mean(1)
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         each = per_sample(logits, targets)

@@ -1,0 +1,43 @@
+"""Write a CSV beside the images: their paths, what is learnt from each, and their part of the dataset."""
+
+__all__ = ["TABLE", "write_number_table"]
+
+import csv
+import io
+from collections import Counter
+
+from eyewright.core.files import write_staged
+from eyewright.data.dataset import Sample
+from eyewright.data.targets.numbers import Numbers
+from eyewright.data.writers.work import Work
+
+TABLE = "labels.csv"
+"""The file that the table is in."""
+
+
+def write_number_table(work: Work) -> None:
+    """Write `labels.csv`: path, a column a quantity with its unit in the header, and split and group where known."""
+    samples = work.dataset.samples
+    titles = _titles(work.dataset.labels.names)
+    given = (any(s.split is not None for s in samples), any(s.group is not None for s in samples))
+    rows = [["path", *titles, *(t for t, there in zip(("split", "group"), given, strict=True) if there)]]
+    for i, sample in work.samples():
+        assert isinstance(sample.target, Numbers)
+        name = work.image(i, "images")
+        rows.append([f"images/{name}", *(repr(float(v)) for v in sample.target.values), *_more(sample, given)])
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    write_staged(work.root / TABLE, buffer.getvalue())
+
+
+def _more(sample: Sample, given: tuple[bool, bool]) -> list[str]:
+    return [v or "" for v, there in zip((sample.split, sample.group), given, strict=True) if there]
+
+
+def _titles(names: tuple[str, ...]) -> list[str]:
+    """Return the titles of columns, each once, none of them that of another column."""
+    taken, titles = Counter(("path", "split", "group")), []
+    for name in names:
+        taken[name] += 1
+        titles.append(name if taken[name] == 1 else f"{name} {taken[name]}")
+    return titles

@@ -1,0 +1,56 @@
+"""How fast large bodies are taken in: while small requests are answered, no faster than leaves them their time."""
+
+__all__ = ["Pace"]
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+_SMALL = 2**18
+_BUSY_S = 0.25
+_LEAST_S = 0.001
+
+
+class Pace:
+    """The rate of all large bodies together, in bytes a second, while requests with small bodies are answered.
+
+    What a large body costs, to send it from the same machine too, is time that the others wait. The first 256 KB of
+    each body are free, and so is everything a quarter of a second after the last small request.
+
+    >>> pace = Pace(2**20, clock=lambda: 10.0)
+    >>> pace.delay(2**19, 2**19)
+    0.0
+    >>> pace.answered(1000)
+    >>> pace.delay(0, 2**18), pace.delay(2**18, 2**18), pace.delay(2**19, 2**18)
+    (0.0, 0.25, 0.5)
+    """
+
+    def __init__(self, rate: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rate, self._clock = rate, clock
+        self._answered = self._free = -math.inf
+
+    @property
+    def busy(self) -> bool:
+        """Whether a small request was answered a moment ago."""
+        return self._clock() - self._answered <= _BUSY_S
+
+    def answered(self, size: int) -> None:
+        """Note that a request with a body of `size` bytes was answered."""
+        if size <= _SMALL:
+            self._answered = self._clock()
+
+    def delay(self, before: int, n: int) -> float:
+        """Return for how many seconds to wait before more is read, after n bytes of a body with `before` in front."""
+        if before + n <= _SMALL or not self.busy:
+            return 0.0
+        now = self._clock()
+        self._free = max(self._free, now) + n / self.rate
+        left = self._free - now
+        return left if left > _LEAST_S else 0.0
+
+    async def wait(self, before: int, n: int) -> None:
+        """Wait for as long as `delay` says."""
+        seconds = self.delay(before, n)
+        if seconds:
+            await asyncio.sleep(seconds)

@@ -1,0 +1,48 @@
+"""Links among drawings: found after lossy coding and resizing, and not between look-alikes of one style."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from eyewright.data.links import find_links
+from eyewright.imaging.fingerprint import thumbnails_of
+
+
+def drawn(n: int) -> list[Image.Image]:
+    """Return icons of one style: a disc with a few shapes in plain colours."""
+    rng = np.random.default_rng(0)
+    icons = []
+    for _ in range(n):
+        icon = Image.new("RGB", (72, 72), "white")
+        pen = ImageDraw.Draw(icon)
+        pen.ellipse((4, 4, 68, 68), fill=(255, 204, 77))
+        for _ in range(5):
+            x, y = rng.integers(8, 50, 2).tolist()
+            w, h = rng.integers(6, 20, 2).tolist()
+            pen.rectangle((x, y, x + w, y + h), fill=tuple(rng.integers(0, 256, 3).tolist()))
+        icons.append(icon)
+    return icons
+
+
+def coded(icon: Image.Image, kind: str, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    icon.save(file, kind, quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+@pytest.mark.parametrize("change", ["png", "webp", "half"])
+def test_copies_of_drawings_are_found_and_look_alikes_are_not(change: str) -> None:
+    icons = drawn(120)
+    changed = {
+        "png": lambda icon: icon,
+        "webp": lambda icon: coded(icon, "WEBP", 20),
+        "half": lambda icon: icon.resize((36, 36), Image.Resampling.BICUBIC),
+    }[change]
+    pictures = [*icons, *(changed(icon) for icon in icons[:40])]
+    small = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BOX)) for p in pictures])
+    found = {(k.i, k.j) for k in find_links(*thumbnails_of(small), np.ones(len(small), bool))}
+    right = {(k, 120 + k) for k in range(40)}
+    assert len(found & right) >= 38
+    assert not found - right
