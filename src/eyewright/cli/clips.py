@@ -8,12 +8,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, plain_stem, printable, warn
 from eyewright.core.errors import UnreadableImageError, UsageError
-from eyewright.imaging.sampling import ClipSampling
+
+if TYPE_CHECKING:
+    from eyewright.imaging.sampling import ClipSampling
 
 _COLUMNS = ("start_s", "end_s", "label", "score")
 
@@ -41,7 +43,7 @@ def add_windows(p: argparse.ArgumentParser) -> None:
         )
 
 
-def predict_clips(o: argparse.Namespace, bundle: Any, sampling: ClipSampling) -> Result:
+def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") -> Result:
     """Predict whole clips; with `--window`, tell what happens from when to when."""
     from eyewright.core.files import write_json, write_text
     from eyewright.core.task import task_of
@@ -108,7 +110,7 @@ def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> li
 def _each(
     o: argparse.Namespace,
     bundle: Any,
-    sampling: ClipSampling,
+    sampling: "ClipSampling",
     rows: list[dict[str, Any]],
     findings: list[dict[str, Any]],
 ) -> None:

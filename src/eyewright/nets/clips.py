@@ -2,7 +2,7 @@
 
 Each builder is a function `(n_classes, *, channels, size_hw, frames, dropout, activation) -> nn.Module`. A module takes
 the normalised strips of clips, float32 (N, channels, frames * H, W), and gives logits (N, n_classes). `mean_net` cannot
-tell the order of frames; it is the baseline beside which the others are judged.
+tell the order of frames; it is the baseline that the others are compared with.
 """
 
 __all__ = ["ClipNet", "clip_former", "gru_net", "lstm_net", "mean_net"]
@@ -20,7 +20,7 @@ _HIDDEN = 64
 
 
 class MotionPlanes(nn.Module):
-    """What moves, beside what is there: three planes for every channel, in units of the clip's own contrast.
+    """What moves, and what is there: three planes for every channel, in units of the clip's own contrast.
 
     From (N, C, T, H, W) to (N * T, 3 * C, H, W): the frame less the clip's mean brightness, the frame less the mean
     picture of the clip (what stands still vanishes), and the change from the frame before to the frame after. The

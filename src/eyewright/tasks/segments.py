@@ -60,7 +60,7 @@ class SegmentJoiner:
     """Joins windows to segments, with hysteresis: one begins at confidence `on` and ends below `off`.
 
     A window speaks for the time around its middle, as long as the hop: windows overlap, and what a window shows may
-    have begun long before its end.
+    have started long before its end.
     """
 
     def __init__(self, *, on: float = 0.6, off: float = 0.4) -> None:
@@ -69,7 +69,7 @@ class SegmentJoiner:
         self._on, self._off = on, off
         self._label: int | None = None
         self._scores: list[float] = []
-        self._begun_s = self._middle_s = 0.0
+        self._started_s = self._middle_s = 0.0
         self._names: tuple[str, ...] = ()
         self._first = True
         self._ended_s = 0.0
@@ -87,7 +87,7 @@ class SegmentJoiner:
             if given_way or scores[self._label] < self._off:
                 yield self._close(border)
         if self._label is None and scores[top] >= self._on:
-            self._label, self._begun_s, self._scores = top, border, []
+            self._label, self._started_s, self._scores = top, border, []
         if self._label is not None:
             self._scores.append(float(scores[self._label]))
         self._middle_s, self._ended_s, self._first = middle, end, False
@@ -99,6 +99,6 @@ class SegmentJoiner:
 
     def _close(self, end_s: float) -> Segment:
         assert self._label is not None
-        found = Segment(self._begun_s, end_s, self._names[self._label], float(np.mean(self._scores)))
+        found = Segment(self._started_s, end_s, self._names[self._label], float(np.mean(self._scores)))
         self._label, self._scores = None, []
         return found

@@ -50,7 +50,7 @@ class _Row(NamedTuple):
 
 
 def holds_clips(names: Iterable[str]) -> bool:
-    """Tell whether a folder's files are clips: there are videos, and at least as many as images.
+    """Return whether a folder's files are clips: there are videos, and at least as many as images.
 
     >>> holds_clips(["walk/a.mp4", "walk/cover.jpg"]), holds_clips(["a.jpg", "b.jpg", "making-of.mp4"])
     (True, False)
@@ -125,7 +125,7 @@ def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task
     splits = {s.split for s in samples}
     if None in splits and len(splits) > 1:
         samples = [Sample(s.id, s.target, None, group=s.group) for s in samples]
-        notes.notes.append("only some clips name their part, so it is chosen anew")
+        notes.notes.append("only some clips name their part, so the split is chosen again")
     used = {c.file for c in clips.values()} | {f for c in clips.values() for f in c.frames}
     unused = [n for n in names if n not in used and posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS]
     if unused:
