@@ -27,6 +27,16 @@ MODELS = MappingProxyType(
         "vit": (
             "vector", "eyewright.nets:vit", "small vision transformer whose attention can be read, ~0.8 M weights",
         ),
+        "gru_net": (
+            "vector over time", "eyewright.nets.clips:gru_net", "default for clips: frame encoder, GRU, 0.3 M weights",
+        ),
+        "lstm_net": ("vector over time", "eyewright.nets.clips:lstm_net", "frame encoder and LSTM"),
+        "clip_former": (
+            "vector over time", "eyewright.nets.clips:clip_former", "frame encoder and transformer over time",
+        ),
+        "mean_net": (
+            "vector over time", "eyewright.nets.clips:mean_net", "frame encoder and mean: the order-blind baseline",
+        ),
         "spot_net": (
             "boxes", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, ~1.3 M weights",
         ),

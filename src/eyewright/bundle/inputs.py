@@ -13,8 +13,9 @@ from eyewright.imaging.preparation import Preparation
 
 
 def only_image(inputs: Inputs) -> bool:
-    """Tell whether a model takes one image and nothing else: all that format 1 can say."""
-    return tuple(inputs) == (IMAGE,) and type(inputs[IMAGE]) is Preparation
+    """Tell whether a model takes one image and nothing else: all that format 1 can say. A clip is more than that."""
+    only = inputs[IMAGE] if tuple(inputs) == (IMAGE,) else None
+    return type(only) is Preparation and only.clip is None
 
 
 def write_inputs(inputs: Inputs) -> dict[str, Any]:

@@ -45,8 +45,9 @@ from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import task_of
+from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
-from eyewright.imaging.sources import Source, is_stream, iter_images, open_source
+from eyewright.imaging.sources import Source, is_stream, open_source
 
 _BATCH = 32
 _MOST_HELD = 400_000
@@ -261,7 +262,7 @@ class Bundle:
                 one image (`predict_images`).
         """
         image_preparation(self.inputs)
-        if is_stream(source):
+        if self.preparation.clip is None and is_stream(source):
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
         if stream:
@@ -290,7 +291,7 @@ class Bundle:
                 )
 
     def _stream(self, source: Any, *, at_once: int, options: Mapping[str, Any]) -> Iterator[Any]:
-        frames = iter_images(source)
+        frames = iter_examples(source, self.preparation.clip)
         while chunk := list(islice(frames, at_once)):
             for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):
                 yield replace(

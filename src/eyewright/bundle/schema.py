@@ -31,6 +31,8 @@ _Sentence = Annotated[str, Meta(max_length=20_000)]
 _Sentences = Annotated[list[_Sentence], Meta(max_length=1000)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Side = Annotated[int, Meta(ge=1, le=8192)]
+# Frames of a clip, one below the other; what a frame may be, `Preparation` checks.
+_StripSide = Annotated[int, Meta(ge=1, le=256 * 1024)]
 _Fraction = Annotated[float, Meta(ge=0, le=1)]
 _Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
 _Positive = Annotated[float, Meta(gt=0, le=1e6)]
@@ -39,14 +41,20 @@ _Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 _Dimension = Annotated[int, Meta(ge=1, le=2**31)] | _Name
 
 
+class _ClipSampling(Struct, forbid_unknown_fields=True):
+    frames: Annotated[int, Meta(ge=2, le=256)]
+    side: Annotated[int, Meta(ge=16, le=1024)]
+
+
 class _Preparation(Struct, forbid_unknown_fields=True):
-    size_hw: tuple[_Side, _Side]
+    size_hw: tuple[_StripSide, _Side]
     fit: Literal["stretch", "crop", "letterbox", "shorter"] = "stretch"
     filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear"
     channels: Literal[1, 3] = 3
     fill: Annotated[int, Meta(ge=0, le=255)] = 0
     inner: _Side | None = None
     steps: Annotated[list[dict[str, Any]], Meta(max_length=64)] = []
+    clip: _ClipSampling | None = None
 
 
 class _Tensor(Struct):

@@ -6,6 +6,7 @@ import argparse
 from typing import NoReturn
 
 from eyewright.cli.anywhere import add_anywhere
+from eyewright.cli.clips import add_windows
 from eyewright.cli.field import add_field
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
@@ -165,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="P",
         help="IoU above which two boxes of one class count as duplicates",
     )
+    add_windows(p)
     p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
     p.add_argument(
         "--tile",

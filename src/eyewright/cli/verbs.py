@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, doctoring, field, pictures, scenes
+from eyewright.cli import anywhere, clips, doctoring, field, pictures, scenes
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -356,6 +356,13 @@ def _predict(o: argparse.Namespace) -> Result:
     shown_of = {} if o.top is None else {"top": o.top}
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
+    clip = bundle.preparation.clip
+    if clip is not None:
+        return clips.predict_clips(o, bundle, clip)
+    if o.window is not None:
+        from eyewright.core.task import task_of
+
+        raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
     frames = _frames(o) if is_stream(o.source) else _files(o, findings)
     for index, (item, name, image, time_s) in enumerate(frames):
         found = only_classes(bundle.predict_images([image], **views)[0], bundle.task_name, o.classes)

@@ -217,6 +217,7 @@ class Task:
         labelled: the same numbers to how much of each class was predicted, (N, C).
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
+        reads: what a row of its data is: "image", or "clip" (the frames of a video over time).
         target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
@@ -260,6 +261,7 @@ class Task:
     learner: str
     net: str
     counted: Callable[[Sequence[int]], Iterable[int]]
+    reads: Literal["image", "clip"] = "image"
     needs: frozenset[str] = frozenset()
     reporting: str = ""
     points: tuple[float, float] = (0.0, 1.0)

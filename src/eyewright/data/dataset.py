@@ -206,6 +206,11 @@ class Dataset:
         return kind_of(self.task)
 
     @property
+    def reads(self) -> str:
+        """What a sample is: "image" or "clip"."""
+        return task_of(self.task).reads
+
+    @property
     def needs(self) -> frozenset[str]:
         """What of its targets the task needs, of what they may have or not (`Task.needs`)."""
         return task_of(self.task).needs
@@ -234,6 +239,13 @@ class Dataset:
         with name_unreadable(name):
             return self.tree.picture(name)
 
+    def shown(self, index: int) -> NDArray[np.uint8]:
+        """Return one sample as people look at it, uint8 (H, W, 3) RGB: the image, or frames of a clip as a grid."""
+        name = self.samples[index].id
+        with name_unreadable(name):
+            sheet = getattr(self.tree, "sheet", None)
+            return np.asarray(self.tree.picture(name)) if sheet is None else np.asarray(sheet(name))
+
     def content(self, index: int) -> bytes:
         """Return the bytes that make one sample what it is: the file, or the array behind it."""
         return self.tree.content(self.samples[index].id)
@@ -246,4 +258,4 @@ class Dataset:
         parts = [f"{s} {sum(x.split == s for x in self.samples)}" for s in self.splits]
         told = self.kind.describe([s.target for s in self.samples], self.labels.names)
         tail = f", {' + '.join(parts)}" if parts else ", no split"
-        return f"{self.format}: {len(self)} image{'s' * (len(self) != 1)}, {told}{tail}"
+        return f"{self.format}: {len(self)} {self.reads}{'s' * (len(self) != 1)}, {told}{tail}"

@@ -16,9 +16,11 @@ from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
+from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.ignoring import ignore_classes
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, ANNOTATED_KINDS, has_boxes, read_annotated
+from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, read_clips
 from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
@@ -39,6 +41,7 @@ DATASET_FORMATS = MappingProxyType(
         "hf-imagefolder": "Hugging Face imagefolder with metadata.csv or metadata.jsonl (file_name, label)",
         "csv": "a CSV of path,label with an optional split and group column",
         **ANNOTATED_FORMATS,
+        **CLIP_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -51,6 +54,7 @@ FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
         "hf-imagefolder": (LABEL, NUMBERS, TAGS),
         "csv": (LABEL, NUMBERS, TAGS),
         **ANNOTATED_KINDS,
+        **dict.fromkeys(CLIP_FORMATS, (LABEL,)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -97,6 +101,9 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
     if not path.exists():
         raise DatasetError(f"expected a dataset, found nothing at {str(path)!r}", fix="check the path")
     tree: Tree
+    table = None
+    if _is_table_of_clips(path, task):
+        table, path = path.name, path.parent
     if path.is_file() and path.suffix.lower() in (".json", ".yaml", ".yml", ".xml"):
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
@@ -122,6 +129,10 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         place = error.filename if isinstance(error.filename, str) else str(path)
         shown = place if len(place) < 300 else f"{place[:300]}…"
         raise DatasetError(f"cannot list {shown!r}: {error.strerror}", fix="check its permissions") from error
+    if task is not None and task_of(task).reads == "clip":
+        return read_clips(tree, names, task, table=table)
+    if task is None and holds_clips(names):
+        return read_clips(tree, names, _usual(LABEL, reads="clip"), table=table)
     if not names:
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
@@ -150,15 +161,28 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
     return _in_kind(read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None))
 
 
-def _usual(kind: TargetKind) -> str:
+def _is_table_of_clips(path: Path, task: str | None) -> bool:
+    """Tell whether a path is a table of clips: by the task, else by the first file that it names."""
+    if not path.is_file() or path.suffix.lower() not in (".csv", ".tsv"):
+        return False
+    if task is not None:
+        return task_of(task).reads == "clip"
+    try:
+        row = next(table_rows(FolderTree(path.parent), path.name), None)
+    except DatasetError:
+        return False
+    return row is not None and any(v.lower().endswith(tuple(CLIP_EXTENSIONS)) for v in row[1].values())
+
+
+def _usual(kind: TargetKind, *, reads: str = "image") -> str:
     """Return the task that data of this kind is read for unless the user names another.
 
     Raises:
         DatasetError: no task learns from it.
     """
-    tasks = tasks_of(kind, needs=frozenset()) or tasks_of(kind)
+    tasks = tasks_of(kind, needs=frozenset(), reads=reads) or tasks_of(kind, reads=reads)
     if not tasks:
-        raise DatasetError(f"no task learns from {kind}", fix="install a package that adds one")
+        raise DatasetError(f"no task learns from {kind} of {reads}s", fix="install a package that adds one")
     return tasks[0]
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UnreadableImageError
 from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.progress import track_progress
+from eyewright.data.clip_tree import ClipTree
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.link_cache import cached_links
 from eyewright.data.links import Link
@@ -115,7 +116,7 @@ def scan_dataset(dataset: Dataset, *, workers: int | None = None, quiet: bool = 
     colours = _store((n, COLOUR_SIDE, COLOUR_SIDE, 3))
     records: list[Record] = []
     threads = workers or os.cpu_count() or 1
-    apart = is_isolated() and not isinstance(dataset.tree, ArrayTree)
+    apart = is_isolated() and not isinstance(dataset.tree, ArrayTree | ClipTree)
     isolated = LookPool(min(threads, 1 + n // _AT_ONCE), THUMBNAIL_SIDE) if apart else None
     with (
         contextlib.closing(isolated) if isolated is not None else contextlib.nullcontext(),
@@ -183,6 +184,11 @@ def _look_at(dataset: Dataset, part: range, isolated: LookPool | None) -> list[t
 def _look(dataset: Dataset, index: int) -> tuple[Record, NDArray[np.uint8] | None]:
     digest = ""
     try:
+        if isinstance(dataset.tree, ClipTree):
+            name = dataset.samples[index].id
+            digest = dataset.tree.digest(name)
+            seen = dataset.tree.look(name, THUMBNAIL_SIDE)
+            return Record(digest, seen.info, seen.error), seen.picture
         data = dataset.content(index)
         digest = hashlib.sha256(data).hexdigest()
         info, thumbnail = read_thumbnail(data, THUMBNAIL_SIDE)

@@ -127,7 +127,7 @@ class _Pictures:
 
 def _drawn(dataset: Dataset, index: int) -> NDArray[np.uint8]:
     """Return an image, made small, with what is marked in it."""
-    image = dataset.image(index)
+    image = dataset.shown(index)
     small = shrink(image, 2 * _SIDE)
     try:
         return reporting_of(dataset.task).audit.drawn(dataset, index, (image.shape[0], image.shape[1]), small)

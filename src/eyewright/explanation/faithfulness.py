@@ -52,7 +52,8 @@ class Explanation:
     """Where an image speaks for a class or an object: `heat` in [0, 1], float32 (h, w), over the prepared image.
 
     `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's. `shown` is what
-    was predicted where the score does not say it.
+    was predicted where the score does not say it. `frames` is how many frames of a clip lie one below the other in the
+    prepared image.
     """
 
     heat: NDArray[np.float32]
@@ -65,16 +66,26 @@ class Explanation:
     box: NDArray[np.float64] | None = None
     task: str = ""
     shown: str = ""
+    frames: int = 1
 
     @property
     def said(self) -> str:
         """What is explained, in words: the label and its score, or what was predicted."""
         return f"{self.label} {self.shown or f'{self.score:.1%}'}"
 
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """The mean heat of each frame of a clip, in the order of time."""
+        return tuple(float(h.mean()) for h in np.split(self.heat, self.frames))
+
     def overlay(self) -> NDArray[np.uint8]:
         """Return the heat over the pixels that the model saw, uint8 (h, w, 3), with the box that is explained."""
         image = np.repeat(self.pixels, 3, axis=2) if self.pixels.shape[2] == 1 else self.pixels
         shown = overlay_heatmap(image, self.heat)
+        if self.frames > 1:
+            from eyewright.imaging.clips import contact_sheet
+
+            return contact_sheet(shown, self.frames, most=self.frames, columns=8)
         if self.box is None:
             return shown
         from eyewright.imaging.drawing import draw_objects
@@ -94,6 +105,7 @@ class Explanation:
             "insertion": self.verdict.insertion,
             "random": self.verdict.random,
             "unlearnt": self.verdict.unlearnt,
+            **({"moments": [round(m, 4) for m in self.moments]} if self.frames > 1 else {}),
             **({} if self.box is None else {"box_prepared": [round(float(v), 2) for v in self.box]}),
         }
 

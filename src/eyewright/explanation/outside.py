@@ -61,7 +61,9 @@ def explain_prepared(
         alike = unlearnt(pixels, target, heat)
         verdict = judge_faithfulness(predictor, pixels, heat, target, coarseness=cells, seed=seed, unlearnt=alike)
         name, score = predictor.labels.names[target.label], float(target(raw)[0])
-        about = (verdict, source, target.box, task.name, target.shown)
+        clip = getattr(predictor.preparation, "clip", None)
+        frames = 1 if clip is None else clip.frames
+        about = (verdict, source, target.box, task.name, target.shown, frames)
         result.append(Explanation(heat, pixels, name, score, method, *about))
     return result
 

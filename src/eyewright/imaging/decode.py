@@ -69,7 +69,8 @@ class ImageInfo:
 
     `size_hw` is (height, width) in pixels as a viewer shows it, after EXIF `orientation` (1-8, 1 is upright); `mode`
     is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file; `capture` is
-    when and by which camera it was taken, where that is known.
+    when and by which camera it was taken, where that is known. `seconds` is the time from the first frame of a clip to
+    its last.
     """
 
     format: str
@@ -78,6 +79,7 @@ class ImageInfo:
     orientation: int
     frames: int
     capture: Capture | None = field(default=None, repr=False)
+    seconds: float | None = field(default=None, repr=False)
 
 
 @contextlib.contextmanager
@@ -115,9 +117,14 @@ def _guarded(read: Callable[_P, _R]) -> Callable[_P, _R]:
     return guarded
 
 
-def send_elsewhere(elsewhere: Elsewhere | None) -> None:
-    """From now on, have what this module decodes decoded by `elsewhere`; None undoes it. For `isolation`."""
-    _elsewhere[:] = [] if elsewhere is None else [elsewhere]
+def send_elsewhere(other: Elsewhere | None) -> None:
+    """From now on, have what this module decodes decoded by `other`; None undoes it. For `isolation`."""
+    _elsewhere[:] = [] if other is None else [other]
+
+
+def elsewhere() -> Elsewhere | None:
+    """Return what decodes in place of this process, if anything does."""
+    return _elsewhere[-1] if _elsewhere else None
 
 
 @contextlib.contextmanager

@@ -148,6 +148,15 @@ def _read_thumbnail(data: bytes, given: dict[str, Any]) -> Answer:
     return {"info": dataclasses.asdict(info)}, picture
 
 
+def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
+    from eyewright.imaging.clips import read_clip
+    from eyewright.imaging.sampling import ClipSampling
+
+    sampling = ClipSampling.from_json(given.pop("sampling"))
+    strip, info = read_clip(given.pop("path"), sampling, **given)
+    return {"info": dataclasses.asdict(info)}, np.asarray(strip)
+
+
 _JOBS: Mapping[str, Callable[[bytes, dict[str, Any]], Answer]] = {
     "read_image": lambda data, given: ({}, decode.read_image(data, **given)),
     "read_picture": lambda data, given: ({}, np.asarray(decode.read_picture(data, **given))),
@@ -155,6 +164,7 @@ _JOBS: Mapping[str, Callable[[bytes, dict[str, Any]], Answer]] = {
     "read_profile": _read_profile,
     "probe_image": lambda data, given: ({"info": dataclasses.asdict(decode.probe_image(data, **given))}, None),
     "read_thumbnail": _read_thumbnail,
+    "read_clip": _read_clip,
 }
 
 
@@ -171,6 +181,7 @@ _RESULTS: Mapping[str, Callable[[Mapping[str, Any], NDArray[Any] | None], Any]] 
     "read_profile": lambda answer, array: None if array is None else array.tobytes(),
     "probe_image": lambda answer, array: _info_of(answer["info"]),
     "read_thumbnail": lambda answer, array: (_info_of(answer["info"]), _pixels(answer, array)),
+    "read_clip": lambda answer, array: (Image.fromarray(_pixels(answer, array)), _info_of(answer["info"])),
 }
 
 

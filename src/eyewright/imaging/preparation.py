@@ -14,6 +14,7 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
 from eyewright.core.inputs import IMAGE, Inputs, say_inputs
+from eyewright.imaging.sampling import ClipSampling
 
 if TYPE_CHECKING:
     from eyewright.imaging.steps import Steps
@@ -65,6 +66,9 @@ class Preparation:
     `steps` are applied first, to the image as it is: a line such as "denoise | clahe", whose steps keep the size
     and are not random. They travel as JSON, and need the extra `pixels` wherever the model is used.
 
+    With `clip`, an image is the strip of a clip (`imaging.clips`): every frame is resized by itself, and `size_hw` is
+    that of the strip.
+
     >>> prepare = Preparation((4, 4), fit="letterbox")
     >>> pixels, placement = prepare(np.full((2, 4, 3), 9, np.uint8))
     >>> pixels.shape, placement.offset_yx
@@ -80,9 +84,17 @@ class Preparation:
     fill: int = 0
     inner: int | None = None
     steps: str = ""
+    clip: ClipSampling | None = None
 
     def __post_init__(self) -> None:
         height, width = self.size_hw
+        if self.clip is not None:
+            if height % self.clip.frames or self.fit != "stretch" or self.inner is not None:
+                raise UsageError(
+                    f"expected strips of {self.clip.frames} frames with fit 'stretch', found a height of {height} "
+                    f"pixels with {self.fit!r}"
+                )
+            height //= self.clip.frames
         if not (1 <= height <= 8192 and 1 <= width <= 8192):
             raise UsageError(
                 f"expected an image size of 1 to 8192 a side, found {height}x{width}", fix="change --imgsz"
@@ -155,6 +167,8 @@ class Preparation:
     def apply(self, picture: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
         """Prepare a Pillow picture in mode RGB, as `decode.read_picture` gives it: the same bits, with fewer copies."""
         source_hw = (picture.height, picture.width)
+        if self.clip is not None:
+            return self._strip(picture, self.clip.frames), self.place(source_hw)
         if self.steps:
             done = _checked_steps(self.steps)(np.asarray(picture))
             picture = Image.fromarray(done).convert("RGB")
@@ -174,6 +188,18 @@ class Preparation:
             canvas[y : y + inner_hw[0], x : x + inner_hw[1]] = pixels
             pixels = canvas
         return pixels, self.place(source_hw)
+
+    def _strip(self, picture: Image.Image, frames: int) -> NDArray[np.uint8]:
+        """Prepare each frame of a strip by itself, so that no pixel mixes two of them."""
+        if picture.height % frames:
+            raise UsageError(
+                f"expected a strip of {frames} frames, found a height of {picture.height} pixels",
+                fix="pass a video, or read it with eyewright.read_clip",
+            )
+        height = picture.height // frames
+        one = dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
+        cut = (picture.crop((0, k * height, picture.width, (k + 1) * height)) for k in range(frames))
+        return np.concatenate([one.apply(frame)[0] for frame in cut])
 
     def place(self, source_hw: tuple[int, int]) -> Placement:
         """Return where an image of this size comes to lie, without an image.
@@ -259,7 +285,9 @@ class Preparation:
     def to_json(self) -> dict[str, Any]:
         """Return the value as plain JSON types."""
         found = {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
-        del found["steps"]
+        del found["steps"], found["clip"]
+        if self.clip is not None:
+            found["clip"] = self.clip.to_json()
         return {**found, "steps": _checked_steps(self.steps).to_json()} if self.steps else found
 
     @classmethod
@@ -272,7 +300,8 @@ class Preparation:
         try:
             height, width = data["size_hw"]
             steps = _steps_of(data["steps"]) if "steps" in data else ""
-            value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps})
+            clip = ClipSampling.from_json(data["clip"]) if "clip" in data else None
+            value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps, "clip": clip})
             if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0)):
                 raise TypeError("channels, fill and inner are whole numbers")
             return value

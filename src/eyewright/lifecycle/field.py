@@ -203,12 +203,12 @@ def drift(
 def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
     """Return images as the numbers that drift is tested on."""
     from eyewright.imaging.appearance import appearance
-    from eyewright.imaging.sources import iter_images
+    from eyewright.imaging.clips import iter_examples
     from eyewright.monitoring import Sample
 
     looks, answers = [], []
     listed = isinstance(source, Sequence) and not isinstance(source, str)
-    images = source if listed else (frame.image for frame in iter_images(source))
+    images = source if listed else (frame.image for frame in iter_examples(source, bundle.preparation.clip))
     for image in cast(Any, images):
         pixels, placement = bundle.preparation(image)
         (shown,) = bundle.read(bundle.raw(pixels[None]), [placement])

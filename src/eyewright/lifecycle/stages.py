@@ -362,10 +362,10 @@ def explain(
         UsageError: an unknown method or label, or a gradient method on a bundle.
     """
     from eyewright.explanation import explain_images
-    from eyewright.imaging.sources import iter_images
+    from eyewright.imaging.clips import iter_examples
 
     predictor, owner = load_model(model)
-    frames = list(iter_images(source))
+    frames = list(iter_examples(source, predictor.preparation.clip))
     found = explain_images(
         predictor,
         [f.image for f in frames],
@@ -381,6 +381,8 @@ def explain(
 
 
 def _default_method(predictor: Any, owner: "Run | None") -> str:
+    if task_of(predictor.task_name).reads == "clip":
+        return "occlusion"
     if "gradients" not in task_of(predictor.task_name).options:
         return "rise"
     return "gradcam" if owner is not None else "occlusion"

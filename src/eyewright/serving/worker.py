@@ -31,6 +31,7 @@ from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.task import task_of
 from eyewright.imaging.appearance import appearance, covered
+from eyewright.imaging.clips import read_clip_bytes
 from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
@@ -190,6 +191,11 @@ class _Served:
             arrays = {n: np.frombuffer(t.data, np.dtype(t.dtype)).reshape(t.shape) for n, t in job.tensors.items()}
             return name_inputs(self.bundle.inputs, arrays), [], b""
         preparation = self.bundle.preparation
+        if preparation.clip is not None:
+            strip = read_clip_bytes(job.data, preparation.clip, limits=self.limits)
+            one, placement = preparation.apply(strip)
+            kept = kept_form(strip, preparation, lossy=True) if "picture" in job.wants else b""
+            return {IMAGE: one[None]}, [placement], kept
         at_least = true_hw = None
         if self.scaled and job.data[:2] == b"\xff\xd8":
             header = read_header(job.data)
@@ -342,11 +348,11 @@ def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) ->
 
     Grey stays grey. What came lossless stays so (PNG); what came as JPEG is JPEG of quality 95 without subsampling.
     Only images of more than 1,024 pixels a side are reduced, to no less than twice the scale that the model sees, and
-    none whose model has steps before it.
+    none whose model has steps before it or takes the strips of clips.
     """
     height, width = picture.height, picture.width
     enough = max(_KEPT_SIDE / max(height, width), 2 * max(preparation.place((height, width)).scale_yx))
-    if enough < 1 and not preparation.steps:
+    if enough < 1 and not preparation.steps and preparation.clip is None:
         size = (max(1, round(width * enough)), max(1, round(height * enough)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     pixels = np.asarray(picture)

@@ -18,6 +18,7 @@ TASKS = MappingProxyType(
         "instance": "eyewright.tasks.instance:TASK",
         "regress": "eyewright.tasks.regress:TASK",
         "tag": "eyewright.tasks.tag:TASK",
+        "video": "eyewright.tasks.video:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

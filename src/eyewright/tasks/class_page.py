@@ -269,7 +269,7 @@ def take_pictures(
         if len(pictures) >= _MOST or of_cell[cell] >= (share if item["right"] else _A_CELL):
             continue
         of_cell[cell] += 1
-        small = shrink(dataset.image(item["index"]), _SIDE)
+        small = shrink(dataset.shown(item["index"]), _SIDE)
         pictures[item["id"]] = {"image": data_uri(small), "heat": "", "method": "", "verdict": "", "faithful": True}
     return pictures
 

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassPrediction(Drawn):
-    """What a classifier says of one image.
+    """What a classifier says of one image or clip.
 
     `probabilities` is float32 (C,) in the order of `label_space`. `labels`, `label_ids` and `scores` hold the same,
     sorted from the most to the least likely. `accepted` are the labels whose score reaches the operating point of
-    their class, float (C,) in `thresholds`, most likely first: none, one or several.
+    their class, float (C,) in `thresholds`, most likely first: none, one or several. `start_s` and `end_s` are those of
+    a window of a longer video.
 
     >>> p = ClassPrediction(np.array([0.2, 0.8], np.float32), LabelSpace(("cat", "dog")))
     >>> p.top1, p.labels, round(float(p.scores[0]), 3)
@@ -45,6 +46,8 @@ class ClassPrediction(Drawn):
     time_s: float | None = None
     image: NDArray[np.uint8] | None = None
     thresholds: NDArray[np.float64] | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -108,6 +111,8 @@ class ClassPrediction(Drawn):
         }
         if self.thresholds is not None:
             result["accepted"] = list(self.accepted)
+        if self.start_s is not None and self.end_s is not None:
+            result |= {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3)}
         return result if self.time_s is None else {**result, "time_s": self.time_s}
 
     def to_supervision(self) -> Any:

@@ -130,6 +130,8 @@ def build_net(
     options: dict[str, Any] = {"activation": recipe.activation} if recipe.activation else {}
     if recipe.dropout:
         options["dropout"] = recipe.dropout
+    if preparation.clip is not None:
+        options["frames"] = preparation.clip.frames
     try:
         body = build(len(labels), channels=preparation.channels, size_hw=preparation.size_hw, **options)
     except TypeError as error:

@@ -196,9 +196,11 @@ def kind_of(task: str) -> TargetKind:
     return found
 
 
-def tasks_of(kind: TargetKind, *, needs: frozenset[str] | None = None) -> tuple[str, ...]:
-    """Return the tasks that learn from this kind of target, those that are built in first; with `needs` those that
-    need just that of it."""
+def tasks_of(kind: TargetKind, *, needs: frozenset[str] | None = None, reads: str = "image") -> tuple[str, ...]:
+    """Return the tasks that learn from this kind of target and read such data (`Task.reads`), built-in ones first; with
+    `needs` those that need just that of it."""
     return tuple(
-        name for name in task_names() if kind_of(name) is kind and (needs is None or task_of(name).needs == needs)
+        name
+        for name in task_names()
+        if kind_of(name) is kind and task_of(name).reads == reads and (needs is None or task_of(name).needs == needs)
     )

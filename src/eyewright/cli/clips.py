@@ -1,0 +1,148 @@
+"""The verb predict for models of clips: whole clips, or windows of a long video and a live stream."""
+
+__all__ = ["add_windows", "predict_clips"]
+
+import argparse
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.cli.numbers import Number
+from eyewright.cli.terminal import Result, plain_stem, printable, warn
+from eyewright.core.errors import UnreadableImageError, UsageError
+
+if TYPE_CHECKING:
+    from eyewright.imaging.sampling import ClipSampling
+
+_COLUMNS = ("start_s", "end_s", "label", "score")
+
+
+def add_windows(p: argparse.ArgumentParser) -> None:
+    """Add the options for windows of time."""
+    p.add_argument(
+        "--window",
+        type=Number(0.05, 3600, whole=False),
+        metavar="S",
+        help="video models: predict windows of S seconds of a long video or a live stream, joined to segments",
+    )
+    for name, least, most, usual, what in (
+        ("hop", 0.01, 3600, 0.5, "seconds from one window to the next"),
+        ("on", 0, 1, 0.6, "confidence at which a segment begins"),
+        ("off", 0, 1, 0.4, "confidence below which a segment ends"),
+    ):
+        metavar = "S" if name == "hop" else "P"
+        p.add_argument(
+            f"--{name}",
+            type=Number(least, most, whole=False),
+            default=usual,
+            metavar=metavar,
+            help=f"with --window: {what} (default {usual})",
+        )
+
+
+def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") -> Result:
+    """Predict whole clips; with `--window`, tell what happens from when to when."""
+    from eyewright.core.files import write_json, write_text
+    from eyewright.core.task import task_of
+
+    for name in ("iou", "tile", "classes"):
+        if getattr(o, name) is not None:
+            task_of(bundle.task_name).require(name)
+    rows: list[dict[str, Any]] = []
+    findings: list[dict[str, Any]] = []
+    segments = _watch(o, bundle, rows) if o.window is not None else None
+    if segments is None:
+        _each(o, bundle, sampling, rows, findings)
+    if not rows:
+        raise UnreadableImageError("none of the clips can be read", fix="see the lines above")
+    out: dict[str, Path] = {}
+    if o.out is not None:
+        folder = Path(o.out).resolve()
+        out["predictions"] = folder / "predictions.json"
+        write_json(out["predictions"], rows)
+        if segments is not None:
+            out["segments"] = folder / "segments.csv"
+            write_text(out["segments"], _table(segments))
+    return {
+        "task": bundle.task_name,
+        "out": out,
+        "predictions": rows,
+        **({} if segments is None else {"segments": segments}),
+        "findings": findings,
+        "exit": 1 if findings else 0,
+    }
+
+
+def _shown_of(o: argparse.Namespace) -> dict[str, Any]:
+    return {} if o.top is None else {"top": o.top}
+
+
+def _say(o: argparse.Namespace, text: str) -> None:
+    if not (o.json or o.quiet):
+        print(printable(text), flush=True)
+
+
+def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from eyewright.bundle.clips import predict_windows
+    from eyewright.imaging.sources import open_source
+    from eyewright.tasks.segments import Segment, SegmentJoiner
+
+    segments: list[dict[str, Any]] = []
+
+    def note(segment: Segment) -> None:
+        segments.append(segment.to_json())
+        _say(o, segment.line())
+
+    joiner = SegmentJoiner(on=o.on, off=o.off)
+    with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
+        for p in predict_windows(bundle, source, window_s=o.window, hop_s=o.hop, conf=o.conf):
+            rows.append(p.to_json(**_shown_of(o)))
+            for segment in joiner.add(p):
+                note(segment)
+        for segment in joiner.end():
+            note(segment)
+    return segments
+
+
+def _each(
+    o: argparse.Namespace,
+    bundle: Any,
+    sampling: "ClipSampling",
+    rows: list[dict[str, Any]],
+    findings: list[dict[str, Any]],
+) -> None:
+    from eyewright.imaging.clips import contact_sheet, iter_clips, list_clips
+    from eyewright.imaging.sources import is_stream
+
+    if is_stream(o.source) and not Path(o.source).exists():
+        raise UsageError(
+            f"{o.source!r} has no end, and is predicted in windows of time", fix="pass --window 2 --hop 0.5"
+        )
+    clips = list_clips(o.source)
+    for index, path in enumerate(clips):
+        try:
+            (frame,) = iter_clips(path, sampling)
+        except UnreadableImageError as error:
+            if len(clips) == 1:
+                raise
+            findings.append({"code": error.code, "path": str(path), "message": error.message, "fix": error.fix})
+            warn(f"left out: {error}")
+            continue
+        (found,) = bundle.predict_images([frame.image], conf=o.conf, flip=o.test_time_flip)
+        sheet = contact_sheet(frame.image, sampling.frames)
+        p = replace(found, source=frame.origin, index=index, image=sheet)
+        rows.append(p.to_json(**_shown_of(o)))
+        if o.out is not None:
+            p.save(Path(o.out) / f"{index:05d}-{plain_stem(path)}.png")
+        _say(o, f"{path}: {p.line()}")
+
+
+def _table(segments: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(segments)
+    return text.getvalue()

@@ -1,0 +1,158 @@
+"""Clips among a dataset's files: each sample is a video file, a part of one, or a folder of numbered frames."""
+
+__all__ = ["CLIP_EXTENSIONS", "Clip", "ClipTree"]
+
+import contextlib
+import hashlib
+import posixpath
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from eyewright.core.errors import UnreadableImageError
+from eyewright.data.tree import FolderTree, Tree
+from eyewright.imaging.clips import StripMaker, contact_sheet, cut_strip, read_clip
+from eyewright.imaging.decode import ImageInfo
+from eyewright.imaging.isolation import Look
+from eyewright.imaging.sampling import ClipSampling
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
+from eyewright.imaging.sources.frames import Frame
+
+CLIP_EXTENSIONS = VIDEO_EXTENSIONS
+"""What a file that holds a clip is called."""
+
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Where a clip lies: a file, or a part of it in seconds from its first frame, or the files of its frames."""
+
+    file: str
+    start_s: float | None = None
+    end_s: float | None = None
+    frames: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Its name in the dataset; a part is written as in Media Fragments URI 1.0, section 4.2.1.
+
+        >>> Clip("a.mp4", 1.0, 2.5).id
+        'a.mp4#t=1,2.5'
+        """
+        if self.start_s is None and self.end_s is None:
+            return self.file
+        start = "" if self.start_s is None else f"{self.start_s:g}"
+        return f"{self.file}#t={start}" + ("" if self.end_s is None else f",{self.end_s:g}")
+
+
+class ClipTree:
+    """A tree in which samples are clips, by their ids; `picture` is the strip of frames that `sampling` chooses."""
+
+    def __init__(self, tree: Tree, clips: Mapping[str, Clip], sampling: ClipSampling) -> None:
+        self.root, self.sampling = tree.root, sampling
+        self._tree, self._clips = tree, dict(clips)
+        self._digests: dict[str, bytes] = {}
+
+    def with_sampling(self, sampling: ClipSampling) -> "ClipTree":
+        """Return the same clips with other frames chosen."""
+        return ClipTree(self._tree, self._clips, sampling)
+
+    def names(self) -> tuple[str, ...]:
+        return self._tree.names()
+
+    def content(self, name: str) -> bytes:
+        clip = self._clips.get(name)
+        if clip is None:
+            return self._tree.content(name)
+        if clip.frames:
+            return b"".join(self._tree.content(f) for f in clip.frames)
+        data = self._tree.content(clip.file)
+        return data if clip.id == clip.file else data + clip.id.encode("utf-8", "surrogateescape")
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of `content`, without holding a long video in memory for each of its parts.
+
+        Raises:
+            UnreadableImageError: the file cannot be read.
+        """
+        clip = self._clips[name]
+        if clip.frames or not isinstance(self._tree, FolderTree):
+            return hashlib.sha256(self.content(name)).hexdigest()
+        found = hashlib.sha256()
+        try:
+            with (self._tree.root / clip.file).open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    found.update(chunk)
+        except OSError as error:
+            raise UnreadableImageError(f"cannot read {clip.file!r}: {error.strerror}", fix="check the file") from error
+        if clip.id != clip.file:
+            found.update(clip.id.encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
+
+    def picture(self, name: str) -> Image.Image:
+        return self.strip(name)[0]
+
+    def strip(self, name: str) -> tuple[Image.Image, ImageInfo]:
+        """Return the strip of a clip, and what it holds.
+
+        Raises:
+            UnreadableImageError: it cannot be read.
+        """
+        clip = self._clips[name]
+        if clip.frames:
+            return self._numbered(clip)
+        with self._on_disk(clip.file) as path:
+            return read_clip(path, self.sampling, start_s=clip.start_s, end_s=clip.end_s)
+
+    def look(self, name: str, side: int) -> Look:
+        """Return what one clip holds and, small and side by side, what moves in it, uint8 (side, side, 3).
+
+        Clips of a fixed camera show the same room, and are no copies for that.
+        """
+        try:
+            strip, info = self.strip(name)
+        except UnreadableImageError as error:
+            return Look(None, None, error)
+        sheet = contact_sheet(_moving(np.asarray(strip), self.sampling.frames), self.sampling.frames)
+        small = Image.fromarray(sheet).resize((side, side), Image.Resampling.BOX)
+        return Look(info, np.asarray(small))
+
+    def sheet(self, name: str) -> NDArray[np.uint8]:
+        """Return some frames as a grid, for people to look at."""
+        return contact_sheet(np.asarray(self.picture(name)), self.sampling.frames)
+
+    def folders(self) -> tuple[str, ...]:
+        return self._tree.folders()
+
+    def _numbered(self, clip: Clip) -> tuple[Image.Image, ImageInfo]:
+        maker = StripMaker(self.sampling)
+        # Without a rate, the number of a frame is all that is known of its time.
+        chosen = self.sampling.chosen(list(range(len(clip.frames))))
+        for i in sorted(set(chosen)):
+            maker.add(Frame(np.asarray(self._tree.picture(clip.frames[i])), clip.frames[i], i, float(i)))
+        return maker.done()
+
+    @contextlib.contextmanager
+    def _on_disk(self, name: str) -> Iterator[Path]:
+        if isinstance(self._tree, FolderTree):
+            yield self._tree.root / name
+            return
+        # FFmpeg seeks, and reads from files only.
+        with tempfile.NamedTemporaryFile(suffix=posixpath.splitext(name)[1]) as file:
+            file.write(self._tree.content(name))
+            file.flush()
+            yield Path(file.name)
+
+
+def _moving(strip: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:
+    """Return a strip of the differences to the clip's mean picture, doubled, around 128."""
+    cut = cut_strip(strip, frames).astype(np.float32)
+    moved = 128 + 2 * (cut - cut.mean(0))
+    shown: NDArray[np.uint8] = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    return shown.reshape(strip.shape)

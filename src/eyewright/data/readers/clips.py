@@ -1,0 +1,349 @@
+"""Read data sets of clips: a folder for each class, tables, and the lists of Kinetics, UCF101 and mmaction."""
+
+__all__ = ["CLIP_FORMATS", "holds_clips", "read_clips"]
+
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from eyewright.core.errors import DatasetError
+from eyewright.core.labels import LabelSpace
+from eyewright.core.report import Finding
+from eyewright.data.account import Account, Reason
+from eyewright.data.clip_tree import CLIP_EXTENSIONS, Clip, ClipTree
+from eyewright.data.dataset import Dataset, Sample, SplitName
+from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
+from eyewright.data.tables import GROUP_COLUMNS, column_of, table_rows
+from eyewright.data.targets.label import Label
+from eyewright.data.texts import decode_text
+from eyewright.data.tree import Tree
+from eyewright.imaging.sampling import ClipSampling
+
+CLIP_FORMATS = MappingProxyType(
+    {
+        "clips": "a folder of videos for each class, with or without train/val/test above them",
+        "clips-csv": "a CSV of file,class with optional split, recording, start_s and end_s columns; Kinetics' CSV",
+        "clips-list": "lists of UCF101 (classInd.txt, trainlist01.txt) and mmaction (`path [frames] label` lines)",
+        "clips-frames": "a folder of numbered images for each clip, in a folder for each class",
+    }
+)
+"""Formats of data sets of clips by name, with what each looks like."""
+
+_FILE = ("file", "path", "filename", "file_name", "video", "clip", "video_path", "youtube_id")
+_CLASS = ("class", "label", "action", "category", "class_name", "original_label")
+_RECORDING = ("recording", *GROUP_COLUMNS)
+_START, _END = ("start_s", "time_start", "start"), ("end_s", "time_end", "end")
+_LAST_NUMBER = re.compile(r"[\W_]*[A-Za-z]?\d+$")
+_FRAME = re.compile(r"\d+$")
+_FEWEST_FRAMES = 4
+_GROUPS_A_CLASS = 3
+
+
+class _Row(NamedTuple):
+    clip: Clip
+    label: str
+    split: SplitName | None
+    recording: str | None
+
+
+def holds_clips(names: Iterable[str]) -> bool:
+    """Return whether a folder's files are clips: there are videos, and at least as many as images.
+
+    >>> holds_clips(["walk/a.mp4", "walk/cover.jpg"]), holds_clips(["a.jpg", "b.jpg", "making-of.mp4"])
+    (True, False)
+    """
+    kinds = Counter(posixpath.splitext(n)[1].lower() for n in names)
+    videos = sum(n for e, n in kinds.items() if e in CLIP_EXTENSIONS)
+    return videos > 0 and videos >= sum(n for e, n in kinds.items() if e in EXTENSIONS)
+
+
+def read_clips(tree: Tree, names: Sequence[str], task: str, *, table: str | None = None) -> Dataset:
+    """Read clips with their classes; `table` names the one table to read.
+
+    Clips of one recording get one group: by the table's column, else by the file's name without its last number where
+    that makes enough groups. A row that cannot be used is left out, with a finding.
+
+    Raises:
+        DatasetError: there are no clips, or nothing says what they show.
+    """
+    videos = [n for n in names if posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS]
+    notes = _Notes()
+    tables = [table] if table else [n for n in names if n.lower().endswith((".csv", ".tsv")) and _is_table(tree, n)]
+    lists = [n for n in names if n.lower().endswith(".txt") and _is_list(tree, n, videos)]
+    if tables:
+        rows, form = _from_tables(tree, tables, videos, notes), "clips-csv"
+    elif lists:
+        rows, form = _from_lists(tree, names, lists, videos, notes), "clips-list"
+    elif videos:
+        rows, form = _from_folders(videos, notes), "clips"
+    else:
+        rows, form = _from_frames(names), "clips-frames"
+    if not rows:
+        first = notes.problems[0].message if notes.problems else f"found none in {str(tree.root)!r}"
+        raise DatasetError(
+            f"expected clips ({', '.join(sorted(CLIP_EXTENSIONS)[:6])}, …) with a class each; {first}",
+            fix="sort them into folders named after their class, or pass a CSV of file,class",
+        )
+    return _dataset(tree, names, rows, form, task, notes)
+
+
+class _Notes:
+    def __init__(self) -> None:
+        self.problems: list[Finding] = []
+        self.notes: list[str] = []
+        self._dropped: dict[str, Reason] = {}
+
+    def drop(self, reason: str, message: str, fix: str, path: str, line: int | None = None) -> None:
+        self.problems.append(Finding("clip_left_out", message, fix, path, line, "error"))
+        known = self._dropped.get(reason)
+        self._dropped[reason] = Reason(reason, 1 if known is None else known.n + 1, *_place(known, path, line))
+
+    @property
+    def dropped(self) -> tuple[Reason, ...]:
+        return tuple(self._dropped.values())
+
+
+def _place(known: Reason | None, path: str, line: int | None) -> tuple[str, int | None]:
+    return (path, line) if known is None else (known.path, known.line)
+
+
+def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task: str, notes: _Notes) -> Dataset:
+    labels = LabelSpace(tuple(sorted({r.label for r in rows})))
+    ids = {n: i for i, n in enumerate(labels.names)}
+    clips: dict[str, Clip] = {}
+    samples: list[Sample] = []
+    recordings = _recordings(rows, len(labels), notes)
+    for row, recording in zip(rows, recordings, strict=True):
+        if row.clip.id in clips:
+            notes.drop("listed twice", f"{row.clip.id!r} is listed twice", "remove one row", row.clip.id)
+            continue
+        clips[row.clip.id] = row.clip
+        samples.append(Sample(row.clip.id, Label(ids[row.label]), row.split, group=recording))
+    splits = {s.split for s in samples}
+    if None in splits and len(splits) > 1:
+        samples = [Sample(s.id, s.target, None, group=s.group) for s in samples]
+        notes.notes.append("only some clips name their part, so the split is chosen again")
+    used = {c.file for c in clips.values()} | {f for c in clips.values() for f in c.frames}
+    unused = [n for n in names if n not in used and posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS]
+    if unused:
+        notes.notes.append(f"{len(unused)} videos have no class and are left out, such as {unused[0]!r}")
+    return Dataset(
+        ClipTree(tree, clips, ClipSampling()),
+        tuple(samples),
+        labels,
+        form,
+        task,
+        notes=tuple(notes.notes),
+        skipped=tuple(unused),
+        problems=tuple(notes.problems),
+        account=Account(
+            len(samples),
+            dropped=notes.dropped,
+            left_out=(Reason("a video without a class", len(unused), unused[0]),) if unused else (),
+        ),
+    )
+
+
+def _recordings(rows: Sequence[_Row], n_classes: int, notes: _Notes) -> list[str | None]:
+    if any(r.recording for r in rows):
+        notes.notes.append("clips of one recording stay in one part")
+        return [r.recording or None for r in rows]
+    files = Counter(r.clip.file for r in rows)
+    if len(files) < len(rows):
+        notes.notes.append("clips of one file stay in one part")
+        return [r.clip.file for r in rows]
+    stems = [_LAST_NUMBER.sub("", posixpath.splitext(posixpath.basename(r.clip.file))[0]) for r in rows]
+    of_class: dict[str, set[str]] = defaultdict(set)
+    for row, stem in zip(rows, stems, strict=True):
+        of_class[row.label].add(stem)
+    several = len(set(stems)) < len(rows)
+    if not several or not all(stems) or min(len(s) for s in of_class.values()) < _GROUPS_A_CLASS:
+        return [None] * len(rows)
+    notes.notes.append(
+        f"clips whose names differ in their last number only count as one recording ({len(set(stems))} recordings)"
+    )
+    return list(stems)
+
+
+def _from_folders(videos: Sequence[str], notes: _Notes) -> list[_Row]:
+    common = posixpath.commonpath([posixpath.dirname(v) for v in videos]) if videos else ""
+    parts = {v: (v[len(common) :].lstrip("/") if common else v).split("/") for v in videos}
+    tops = {p[0].lower() for p in parts.values() if len(p) > 2}
+    split_above = bool(tops) and tops <= set(SPLITS) and all(len(p) > 2 for p in parts.values())
+    rows = []
+    for video, part in parts.items():
+        folders = part[int(split_above) : -1]
+        if not folders:
+            notes.drop("outside every class folder", f"{video!r} lies outside every class folder", "move it", video)
+            continue
+        rows.append(_Row(Clip(video), "/".join(folders), SPLITS[part[0].lower()] if split_above else None, None))
+    return rows
+
+
+def _from_frames(names: Sequence[str]) -> list[_Row]:
+    frames: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        stem, extension = posixpath.splitext(posixpath.basename(name))
+        if extension.lower() in EXTENSIONS and _FRAME.search(stem):
+            frames[posixpath.dirname(name)].append(name)
+    rows = []
+    for folder, files in frames.items():
+        parts = folder.split("/")
+        if len(files) < _FEWEST_FRAMES or len(parts) < 2:
+            continue
+        split = SPLITS.get(parts[0].lower()) if len(parts) > 2 else None
+        label = "/".join(parts[1 if split else 0 : -1])
+        ordered = sorted(files, key=lambda f: (_number(f), f))
+        rows.append(_Row(Clip(folder, frames=tuple(ordered)), label, split, None))
+    return rows
+
+
+def _number(name: str) -> int:
+    found = _FRAME.search(posixpath.splitext(posixpath.basename(name))[0])
+    return int(found.group()) if found else 0
+
+
+def _is_table(tree: Tree, name: str) -> bool:
+    try:
+        row = next(table_rows(tree, name), None)
+    except DatasetError:
+        return False
+    return row is not None and column_of(row[1], _FILE) is not None and column_of(row[1], _CLASS) is not None
+
+
+class _Videos:
+    """Videos of a tree by how lists and tables name them: with any folders above, with or without an extension."""
+
+    def __init__(self, videos: Sequence[str]) -> None:
+        self._videos = set(videos)
+        self._by_base: dict[str, list[str]] = defaultdict(list)
+        for video in videos:
+            base = posixpath.basename(video)
+            self._by_base[base].append(video)
+            self._by_base[posixpath.splitext(base)[0]].append(video)
+
+    def find(self, called: str, near: str = "") -> str | None:
+        plain = called.strip().replace("\\", "/").lstrip("/")
+        for name in (posixpath.normpath(posixpath.join(near, plain)), plain):
+            if name in self._videos:
+                return name
+        several = self._by_base.get(posixpath.basename(plain), [])
+        tails = [v for v in several if v.endswith("/" + plain)] or several
+        return tails[0] if len(set(tails)) == 1 else None
+
+
+def _from_tables(tree: Tree, tables: Sequence[str], videos: Sequence[str], notes: _Notes) -> list[_Row]:
+    known, rows = _Videos(videos), []
+    for table in tables:
+        for line, row in table_rows(tree, table):
+            found = _of_row(row, known, table, line, notes)
+            if found is not None:
+                rows.append(found)
+    return rows
+
+
+def _of_row(row: Mapping[str, str], known: _Videos, table: str, line: int, notes: _Notes) -> _Row | None:
+    keys = {what: column_of(row, names) for what, names in _COLUMNS.items()}
+    called, label = row[keys["file"] or ""], row[keys["class"] or ""]
+    start, end = (_seconds(row.get(keys[k] or "", "")) for k in ("start", "end"))
+    if not label:
+        notes.drop("no class", f"no class for {called!r}", "fill it in", table, line)
+        return None
+    whole = called if "youtube_id" not in row or start is None or end is None else _of_kinetics(called, start, end)
+    file = known.find(whole, posixpath.dirname(table))
+    if file is not None and whole != called:
+        start = end = None  # Kinetics' downloaders cut the file to the seconds in its name.
+    elif file is None:
+        file = known.find(called, posixpath.dirname(table))
+    if file is None:
+        notes.drop("the file is missing", f"{called!r} is not there", "add it or remove the row", table, line)
+        return None
+    if "invalid" in (start, end) or (isinstance(start, float) and isinstance(end, float) and end <= start):
+        notes.drop(
+            "no interval of time", f"expected start_s before end_s for {called!r}", "correct the row", table, line
+        )
+        return None
+    split_text = row.get(keys["split"] or "", "").lower()
+    split = SPLITS.get(split_text) or (split_of(table) if not split_text else None)
+    clip = Clip(file, start if isinstance(start, float) else None, end if isinstance(end, float) else None)
+    return _Row(clip, label, split, row.get(keys["recording"] or "") or None)
+
+
+_COLUMNS = MappingProxyType(
+    {"file": _FILE, "class": _CLASS, "split": ("split", "part", "subset"), "recording": _RECORDING,
+     "start": _START, "end": _END}
+)  # fmt: skip
+
+
+def _seconds(text: str) -> float | str | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return "invalid"
+    return value if 0 <= value < 1e7 else "invalid"
+
+
+def _of_kinetics(called: str, start: object, end: object) -> str:
+    if not (isinstance(start, float) and isinstance(end, float)):
+        return called
+    return f"{called}_{int(start):06d}_{int(end):06d}"
+
+
+def _is_list(tree: Tree, name: str, videos: Sequence[str]) -> bool:
+    known = _Videos(videos)
+    try:
+        lines = decode_text(tree.content(name), name).splitlines()[:20]
+    except DatasetError:
+        return False
+    return any(line.split() and known.find(line.split()[0]) is not None for line in lines)
+
+
+def _from_lists(
+    tree: Tree, names: Sequence[str], lists: Sequence[str], videos: Sequence[str], notes: _Notes
+) -> list[_Row]:
+    """Read UCF101's lists (the class is the folder's name) and mmaction's (the last word is a class number)."""
+    known, rows = _Videos(videos), []
+    classes = _class_names(tree, names)
+    seen: set[str] = set()
+    for path in sorted(lists):
+        split = split_of(path) or next(
+            (SPLITS[w] for w in SPLITS if posixpath.basename(path).lower().startswith(w)), None
+        )
+        for line, text in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
+            words = text.split()
+            if not words:
+                continue
+            file = known.find(words[0], posixpath.dirname(path))
+            if file is None:
+                notes.drop("the file is missing", f"{words[0]!r} is not there", "add it", path, line)
+                continue
+            number = words[-1] if len(words) > 1 and words[-1].isdecimal() else None
+            folder = posixpath.basename(posixpath.dirname(words[0])) or posixpath.basename(posixpath.dirname(file))
+            label = folder if not number or classes.get(int(number), folder) == folder else classes[int(number)]
+            label = label if label or number is None else f"class {number}"
+            if not label:
+                notes.drop("no class", f"no class for {words[0]!r}", "add its number", path, line)
+                continue
+            if file in seen:
+                continue  # UCF101 comes with three splits of the same clips; the first is read.
+            seen.add(file)
+            rows.append(_Row(Clip(file), label, split, None))
+    return rows
+
+
+def _class_names(tree: Tree, names: Sequence[str]) -> dict[int, str]:
+    """Return the names of class numbers: `classInd.txt` (`1 Name`), or one name a line from 0."""
+    for name in names:
+        base = posixpath.basename(name).lower()
+        if base not in ("classind.txt", "label_map.txt", "classes.txt", "labels.txt"):
+            continue
+        lines = [line.split(maxsplit=1) for line in decode_text(tree.content(name), name).splitlines() if line.strip()]
+        if all(len(words) == 2 and words[0].isdecimal() for words in lines):
+            return {int(number): text.strip() for number, text in lines}
+        return {i: " ".join(words) for i, words in enumerate(lines)}
+    return {}

@@ -1,0 +1,348 @@
+"""A clip as one picture: frames that are evenly spaced in time, one below the other, as on a strip of film.
+
+Everything that works on pictures (caches, parity, golden pairs, drift, reports) then works on clips. The frames are
+chosen by their times and never by their numbers: files lie about their rate, and streams drop frames.
+"""
+
+__all__ = [
+    "StripMaker",
+    "Window",
+    "contact_sheet",
+    "cut_strip",
+    "iter_clips",
+    "iter_examples",
+    "join_strip",
+    "list_clips",
+    "read_clip",
+    "read_clip_bytes",
+    "sliding_windows",
+]
+
+import glob
+import math
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames, read_picture
+from eyewright.imaging.headers import Limits, read_header
+from eyewright.imaging.sampling import ClipSampling
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, iter_images
+from eyewright.imaging.sources.frames import Frame
+
+_MOST_KEPT = 8
+_SAME_S = 1e-4
+_ANIMATED = frozenset({".gif", ".webp", ".apng", ".avif"})
+
+
+def join_strip(frames: Iterable[NDArray[np.uint8]]) -> Image.Image:
+    """Return frames of one size, uint8 (H, W, 3), as a strip: a picture of size (T * H, W)."""
+    return Image.fromarray(np.concatenate(list(frames)))
+
+
+def cut_strip(strip: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:
+    """Return the frames of a strip (T * H, W, ...) as (T, H, W, ...), without a copy.
+
+    >>> cut_strip(np.zeros((12, 5, 3), np.uint8), 4).shape
+    (4, 3, 5, 3)
+
+    Raises:
+        UsageError: the height is no multiple of the number of frames.
+    """
+    if strip.shape[0] % frames:
+        raise UsageError(f"expected a strip of {frames} frames, found a height of {strip.shape[0]} pixels")
+    return strip.reshape(frames, -1, *strip.shape[1:])
+
+
+class StripMaker:
+    """Collects frames one by one and makes a strip, in memory that does not grow with the clip.
+
+    It keeps every k-th frame; when it holds eight times as many as are wanted, it forgets every second one and doubles
+    k. The last frame is always kept.
+    """
+
+    def __init__(self, sampling: ClipSampling) -> None:
+        self._sampling = sampling
+        self._kept: list[tuple[float, Image.Image]] = []
+        self._every, self._seen = 1, 0
+        self._last: Frame | None = None
+        self._size_hw = self._size = (0, 0)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a frame was taken."""
+        return self._last is not None
+
+    def add(self, frame: Frame) -> None:
+        """Take the next frame; one whose time lies before that of the last counts as shown with it."""
+        time_s = frame.time_s if frame.time_s is not None else float(self._seen)
+        if self._last is not None and self._last.time_s is not None:
+            time_s = max(time_s, self._last.time_s)
+        if self._last is None:
+            self._size_hw = (frame.image.shape[0], frame.image.shape[1])
+            self._size = _small_size(frame.image, self._sampling.side)
+        self._last = Frame(frame.image, frame.origin, frame.index, time_s)
+        if self._seen % self._every == 0:
+            if len(self._kept) >= _MOST_KEPT * self._sampling.frames:
+                self._kept = self._kept[::2]
+                self._every *= 2
+            if self._seen % self._every == 0:
+                self._kept.append((time_s, self._reduced(frame.image)))
+        self._seen += 1
+
+    def done(self) -> tuple[Image.Image, ImageInfo]:
+        """Return the strip, and what was seen: frames, seconds from the first to the last, their size.
+
+        Raises:
+            UnreadableImageError: there was no frame.
+        """
+        if self._last is None:
+            raise UnreadableImageError("the clip holds no frame", fix="copy it again or remove it")
+        kept = list(self._kept)
+        last_s = self._last.time_s or 0.0
+        if (self._seen - 1) % self._every:
+            kept.append((last_s, self._reduced(self._last.image)))
+        times = [t for t, _ in kept]
+        frames = [np.asarray(kept[i][1]) for i in self._sampling.chosen(times)]
+        info = ImageInfo("clip", self._size_hw, "RGB", 1, self._seen, seconds=last_s - times[0])
+        return join_strip(frames), info
+
+    def _reduced(self, image: NDArray[np.uint8]) -> Image.Image:
+        picture = Image.fromarray(image)
+        size = self._size
+        # A stream may change its size; a strip cannot.
+        return picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)
+
+
+def read_clip(
+    path: str | Path,
+    sampling: ClipSampling,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    limits: Limits | None = None,
+) -> tuple[Image.Image, ImageInfo]:
+    """Return the strip of a video file, an animation or a part of one, and what it holds.
+
+    `start_s` and `end_s` are seconds from the first frame; both ends belong to the clip. A file that breaks off is
+    read as far as it goes.
+
+    Raises:
+        UnreadableImageError: there is no frame, or the file is no video.
+    """
+    limits = limits or Limits()
+    where = elsewhere()
+    if where is not None:
+        given = {"path": os.fspath(path), "sampling": sampling.to_json(), "start_s": start_s, "end_s": end_s}
+        found: tuple[Image.Image, ImageInfo] = where("read_clip", b"", {**given, "limits": limits})
+        return found
+    maker = StripMaker(sampling)
+    first_s: float | None = None
+    try:
+        for frame in _frames(Path(path), limits):
+            first_s = frame.time_s or 0.0 if first_s is None else first_s
+            since = (frame.time_s or 0.0) - first_s
+            if end_s is not None and since > end_s + _SAME_S:
+                break
+            if start_s is None or since >= start_s - _SAME_S:
+                maker.add(replace(frame, time_s=since))
+    except InputError as error:
+        # What was decoded until here is the clip; without a frame, `done` says so.
+        if not maker.begun:
+            raise UnreadableImageError(error.message, fix=error.fix or "copy it again", code=error.code) from error
+    return maker.done()
+
+
+def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> Image.Image:
+    """Return the strip of a video that came as bytes, or of a picture that is a strip already.
+
+    Raises:
+        UnreadableImageError: it is neither.
+    """
+    if _is_picture(data):
+        strip = read_picture(data, limits=limits)
+        cut_strip(np.asarray(strip), sampling.frames)
+        return strip
+    # FFmpeg reads from files; this one has no name that another process could know.
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            return read_clip(file.name, sampling, limits=limits)[0]
+        except UnreadableImageError as error:
+            said = error.message.replace(repr(file.name), "the file")
+            raise UnreadableImageError(said, fix=error.fix or "send a video", code=error.code) from None
+
+
+def _is_picture(data: bytes) -> bool:
+    try:
+        read_header(data)
+    except UnreadableImageError:
+        return False
+    return True
+
+
+def iter_examples(source: Any, sampling: ClipSampling | None) -> Iterator[Frame]:
+    """Yield what a model takes from a source: images, or with `sampling` the strips of clips."""
+    yield from iter_images(source) if sampling is None else iter_clips(source, sampling)
+
+
+def _frames(path: Path, limits: Limits) -> Iterator[Frame]:
+    if path.suffix.lower() in _ANIMATED:
+        for index, (image, time_s) in enumerate(read_frames(path, limits=limits)):
+            yield Frame(image, os.fspath(path), index, time_s)
+        return
+    from eyewright.imaging.sources.video import VideoFile
+
+    video = VideoFile(path, limits=limits)
+    try:
+        yield from video.frames()
+    finally:
+        video.close()
+
+
+def contact_sheet(strip: NDArray[np.uint8], frames: int, *, most: int = 9, columns: int = 3) -> NDArray[np.uint8]:
+    """Return some frames of a strip, evenly chosen, as a grid that is read like text, uint8 (H', W', 3).
+
+    >>> contact_sheet(np.zeros((80, 5, 3), np.uint8), 16).shape
+    (15, 15, 3)
+    """
+    cut = cut_strip(strip, frames)
+    chosen = cut[np.linspace(0, frames - 1, min(most, frames)).round().astype(int)]
+    rows = math.ceil(len(chosen) / columns)
+    padded = np.concatenate([chosen, np.zeros((rows * columns - len(chosen), *chosen.shape[1:]), np.uint8)])
+    height, width = chosen.shape[1:3]
+    grid = padded.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return np.ascontiguousarray(grid.reshape(rows * height, columns * width, 3))
+
+
+def list_clips(source: str | Path) -> list[Path]:
+    """Return the video files that a source names, sorted: a file, a folder's videos, or a glob's matches.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    text = os.fspath(source)
+    path = Path(text)
+    if path.is_file():
+        return [path]
+    places = path.rglob("*") if path.is_dir() else (Path(p) for p in glob.glob(text, recursive=True))
+    found = sorted(p for p in places if p.suffix.lower() in VIDEO_EXTENSIONS and p.is_file())
+    if not found:
+        raise InputError(f"expected videos at {text!r}, found none", fix="check the path", code="not_found")
+    return found
+
+
+def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
+    """Yield the strip of every clip of a source in order, one in memory at a time.
+
+    `source` is a path, folder or glob of videos, an array of frames uint8 (T, H, W, 3), a strip uint8 (H, W, 3), or a
+    list of these.
+
+    >>> [f.image.shape for f in iter_clips(np.zeros((5, 4, 6, 3), np.uint8), ClipSampling(3, 16))]
+    [(12, 6, 3)]
+
+    Raises:
+        InputError: nothing there, or a clip cannot be read; the file is named.
+    """
+    if isinstance(source, np.ndarray):
+        yield Frame(_strip_of(source, sampling), "array")
+        return
+    if isinstance(source, list | tuple):
+        for index, item in enumerate(source):
+            for frame in iter_clips(item, sampling):
+                yield replace(frame, index=index)
+        return
+    if not isinstance(source, str | Path):
+        raise UsageError(f"expected a video's path, frames or a list of them, found {type(source).__name__}")
+    for index, path in enumerate(list_clips(source)):
+        with name_unreadable(str(path)):
+            yield Frame(np.asarray(read_clip(path, sampling)[0]), str(path.resolve()), index)
+
+
+def _strip_of(frames: NDArray[np.uint8], sampling: ClipSampling) -> NDArray[np.uint8]:
+    if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise UsageError(
+            f"expected a clip as uint8 (T, H, W, 3), found {frames.dtype} {frames.shape}",
+            fix="pass the path of a video, or its frames",
+        )
+    if frames.ndim == 3:
+        cut_strip(frames, sampling.frames)
+        return frames
+    maker = StripMaker(sampling)
+    for index, image in enumerate(frames):
+        maker.add(Frame(image, "array", index, float(index)))
+    return np.asarray(maker.done()[0])
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a stream as a strip, uint8 (T * H, W, 3), with its times in seconds since the start."""
+
+    strip: NDArray[np.uint8]
+    start_s: float
+    end_s: float
+
+
+def sliding_windows(
+    frames: Iterable[Frame], sampling: ClipSampling, *, window_s: float, hop_s: float
+) -> Iterator[Window]:
+    """Yield windows of `window_s` seconds, each `hop_s` after the last, in memory that does not grow with the stream.
+
+    The first window ends as soon as the stream is as long as one; a stream that is shorter gives one window. Frames
+    that a gap leaves out are not made up: a window without a new frame is not given.
+
+    >>> still = (Frame(np.zeros((4, 4, 3), np.uint8), "a", i, i / 10) for i in range(31))
+    >>> windows = sliding_windows(still, ClipSampling(4, 16), window_s=2.0, hop_s=0.5)
+    >>> [(round(w.start_s, 1), round(w.end_s, 1)) for w in windows]
+    [(0.0, 2.0), (0.5, 2.5), (1.0, 3.0)]
+
+    Raises:
+        UsageError: a window or a hop of no length.
+    """
+    if not (window_s > 0 and 0 < hop_s <= window_s):
+        raise UsageError(
+            f"expected a window above 0 s and a hop of at most a window, found {window_s:g} and {hop_s:g}",
+            fix="change --window and --hop",
+        )
+    held: deque[tuple[float, Image.Image]] = deque()
+    size: tuple[int, int] | None = None
+    first_s, due_s, given = 0.0, window_s, False
+    for frame in frames:
+        now = frame.time_s if frame.time_s is not None else float(frame.index)
+        if size is None:
+            first_s, size = now, _small_size(frame.image, sampling.side)
+            due_s = first_s + window_s
+        picture = Image.fromarray(frame.image)
+        now = max(now, held[-1][0]) if held else now
+        held.append((now, picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)))
+        if now + 1e-9 < due_s:
+            continue
+        while held[0][0] < now - window_s - 1e-9 and len(held) > 1:
+            held.popleft()
+        yield Window(_from_held(held, sampling), held[0][0] - first_s, now - first_s)
+        given = True
+        due_s += hop_s * max(1, math.ceil((now + 1e-9 - due_s) / hop_s))
+    if held and not given:
+        yield Window(_from_held(held, sampling), 0.0, held[-1][0] - first_s)
+
+
+def _from_held(held: "deque[tuple[float, Image.Image]]", sampling: ClipSampling) -> NDArray[np.uint8]:
+    pictures = [p for _, p in held]
+    return np.asarray(join_strip(np.asarray(pictures[i]) for i in sampling.chosen([t for t, _ in held])))
+
+
+def _small_size(image: NDArray[np.uint8], side: int) -> tuple[int, int]:
+    """Return (width, height) of an image whose longer side is reduced to `side`."""
+    height, width = image.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))

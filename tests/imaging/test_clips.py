@@ -1,0 +1,168 @@
+"""Frames are chosen by time, strips keep them apart, and windows slide without holding the stream."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.drawn_clips import write_clip
+
+from eyewright.core.errors import BundleError, UnreadableImageError, UsageError
+from eyewright.imaging.clips import (
+    StripMaker,
+    contact_sheet,
+    cut_strip,
+    iter_clips,
+    read_clip,
+    read_clip_bytes,
+    sliding_windows,
+)
+from eyewright.imaging.encode import encode_image
+from eyewright.imaging.isolation import decode_here, isolate_decoding
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.sampling import ClipSampling
+from eyewright.imaging.sources.frames import Frame
+
+
+def levels(n: int, size_hw: tuple[int, int] = (16, 24)) -> np.ndarray:
+    """Frame k is k * 8 everywhere, so that a strip tells which frames are in it."""
+    return np.stack([np.full((*size_hw, 3), k * 8, np.uint8) for k in range(n)])
+
+
+def seen(strip: np.ndarray, frames: int) -> list[int]:
+    return [round(float(f.mean()) / 8) for f in cut_strip(strip, frames)]
+
+
+def test_frames_are_evenly_spaced_in_time_and_not_in_number() -> None:
+    maker = StripMaker(ClipSampling(5, 24))
+    # Ten frames in the first second, then one a second: a stream that lost frames.
+    times = [k / 10 for k in range(10)] + [1.0, 2.0, 3.0, 4.0]
+    for k, (image, time_s) in enumerate(zip(levels(14), times, strict=True)):
+        maker.add(Frame(image, "a", k, time_s))
+    strip, info = maker.done()
+    assert seen(np.asarray(strip), 5) == [0, 10, 11, 12, 13]
+    assert (info.frames, info.seconds, info.size_hw) == (14, 4.0, (16, 24))
+
+
+def test_a_short_clip_repeats_frames_in_their_order() -> None:
+    (frame,) = iter_clips(levels(3), ClipSampling(8, 24))
+    found = seen(frame.image, 8)
+    assert found == sorted(found)
+    assert set(found) == {0, 1, 2}
+
+
+def test_a_long_clip_is_held_in_bounded_memory_and_ends_with_its_last_frame() -> None:
+    maker = StripMaker(ClipSampling(4, 16))
+    for k in range(1001):
+        maker.add(Frame(np.full((16, 16, 3), k % 251, np.uint8), "a", k, k / 10))
+    assert len(maker._kept) <= 32
+    strip, _ = maker.done()
+    assert int(cut_strip(np.asarray(strip), 4)[-1].mean()) == 1000 % 251
+
+
+def test_times_that_run_backwards_count_as_now() -> None:
+    maker = StripMaker(ClipSampling(3, 24))
+    for k, time_s in enumerate([0.0, 1.0, 0.2, 2.0]):
+        maker.add(Frame(levels(4)[k], "a", k, time_s))
+    assert seen(np.asarray(maker.done()[0]), 3)[-1] == 3
+
+
+def test_a_video_is_read_whole_and_in_part(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi", levels(24), fps=10)
+    strip, info = read_clip(path, ClipSampling(4, 24))
+    assert info.frames == 24
+    assert seen(np.asarray(strip), 4) == [0, 8, 15, 23]
+    part, _ = read_clip(path, ClipSampling(3, 24), start_s=1.0, end_s=1.4)
+    assert seen(np.asarray(part), 3) == [10, 12, 14]
+
+
+def test_a_clip_that_breaks_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = write_clip(tmp_path / "a.avi", rng.integers(0, 255, (40, 64, 64, 3), dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    _, info = read_clip(path, ClipSampling(4, 64))
+    assert 5 < info.frames < 40
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all", b"RIFF\x00\x00\x00\x00AVI LIST"])
+def test_what_is_no_video_is_refused_by_one_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.avi"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImageError):
+        read_clip(path, ClipSampling())
+
+
+def test_bytes_of_a_video_or_a_strip_are_a_clip(tmp_path: Path) -> None:
+    sampling = ClipSampling(4, 24)
+    path = write_clip(tmp_path / "a.avi", levels(12))
+    strip = np.asarray(read_clip(path, sampling)[0])
+    assert np.array_equal(read_clip_bytes(path.read_bytes(), sampling), strip)
+    assert np.array_equal(read_clip_bytes(encode_image(strip), sampling), strip)
+    with pytest.raises(UsageError, match="strip of 4 frames"):
+        read_clip_bytes(encode_image(strip[:-1]), sampling)
+    with pytest.raises(UnreadableImageError) as met:
+        read_clip_bytes(b"hello", sampling)
+    assert "/tmp" not in str(met.value)
+
+
+def test_another_process_reads_the_same_clip(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi", levels(12))
+    here = read_clip(path, ClipSampling(4, 24))
+    isolate_decoding()
+    try:
+        there = read_clip(path, ClipSampling(4, 24))
+        with pytest.raises(UnreadableImageError):
+            read_clip(tmp_path / "missing.avi", ClipSampling())
+    finally:
+        decode_here()
+    assert np.array_equal(here[0], there[0])
+    assert here[1] == there[1]
+
+
+def test_a_preparation_mixes_no_two_frames() -> None:
+    strip = np.concatenate(list(levels(4)))
+    pixels, _ = Preparation((4 * 6, 9), channels=1, clip=ClipSampling(4, 24))(strip)
+    assert pixels.shape == (24, 9, 1)
+    assert [np.unique(f).tolist() for f in cut_strip(pixels, 4)] == [[0], [8], [16], [24]]
+
+
+def test_a_preparation_of_clips_survives_json_and_is_checked() -> None:
+    one = Preparation((4 * 6, 9), clip=ClipSampling(4, 24))
+    assert Preparation.from_json(one.to_json()) == one
+    assert "clip" not in Preparation((6, 9)).to_json()
+    with pytest.raises(BundleError):
+        Preparation.from_json({**one.to_json(), "clip": {"frames": 4}})
+    with pytest.raises(UsageError, match="strips of 4 frames"):
+        Preparation((25, 9), clip=ClipSampling(4, 24))
+
+
+def test_windows_slide_by_time() -> None:
+    frames = (Frame(image, "a", k, k / 10) for k, image in enumerate(levels(31)))
+    found = list(sliding_windows(frames, ClipSampling(3, 24), window_s=1.0, hop_s=0.5))
+    assert [(round(w.start_s, 2), round(w.end_s, 2)) for w in found] == [
+        (0.0, 1.0),
+        (0.5, 1.5),
+        (1.0, 2.0),
+        (1.5, 2.5),
+        (2.0, 3.0),
+    ]
+    assert seen(found[1].strip, 3) == [5, 10, 15]
+
+
+def test_a_gap_gives_no_windows_and_a_short_stream_gives_one() -> None:
+    times = [0.0, 0.5, 1.0, 9.0, 9.5]
+    frames = [Frame(image, "a", k, t) for k, (image, t) in enumerate(zip(levels(5), times, strict=True))]
+    ends = [w.end_s for w in sliding_windows(frames, ClipSampling(2, 24), window_s=1.0, hop_s=0.5)]
+    assert ends == [1.0, 9.0, 9.5]
+    (only,) = sliding_windows(frames[:2], ClipSampling(2, 24), window_s=5.0, hop_s=1.0)
+    assert (only.start_s, only.end_s) == (0.0, 0.5)
+
+
+def test_a_stream_may_change_its_size() -> None:
+    frames = [Frame(np.zeros((16, 24, 3), np.uint8), "a", 0, 0.0), Frame(np.zeros((32, 32, 3), np.uint8), "a", 1, 1.0)]
+    (window,) = sliding_windows(frames, ClipSampling(2, 24), window_s=1.0, hop_s=1.0)
+    assert window.strip.shape == (32, 24, 3)
+
+
+def test_a_sheet_is_read_like_text() -> None:
+    sheet = contact_sheet(np.concatenate(list(levels(9, (2, 2)))), 9)
+    assert (sheet[::2, ::2, 0] // 8).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]

@@ -1,0 +1,104 @@
+"""A classifier of clips from a folder to a bundle, on clips of which only the order of frames tells the class."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.drawn_clips import draw_crossing, write_clip
+
+import eyewright as ew
+import eyewright.lifecycle as lifecycle
+from eyewright.cli import main
+from eyewright.core.errors import UsageError
+
+CLASSES = ("leftwards", "rightwards")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
+    for part, n in (("train", 24), ("val", 12), ("test", 8)):
+        for label in CLASSES:
+            for k in range(n):
+                clip = draw_crossing(rng, rightwards=label == "rightwards")
+                write_clip(folder / part / label / f"{part}-{chr(97 + k)}.avi", clip)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(clips: Path, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("runs") / "clips"
+    # Squares that cross a ground are near copies of one another.
+    ew.run(clips, out=out, epochs=10, imgsz=24, seed=1, leaks="allow")
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(run) -> dict:
+    return json.loads((run / "report.json").read_text())
+
+
+def test_a_net_that_sees_order_learns_what_only_order_tells(report: dict) -> None:
+    assert report["task"] == "video"
+    assert report["metrics"]["accuracy"]["value"] >= 0.9
+
+
+def test_the_report_says_that_order_matters(run, report: dict) -> None:
+    order = report["tables"]["order"]
+    # Every clip backwards is one of the other class.
+    assert order["reversed"]["accuracy"] <= 0.1
+    assert "Order of frames" in (run / "report.html").read_text()
+
+
+def test_the_bundle_answers_from_files_frames_and_windows(run, clips: Path) -> None:
+    bundle = ew.load_bundle(run / "bundle")
+    path = clips / "test/rightwards/test-a.avi"
+    one = bundle.predict(path)
+    assert one.top1 == "rightwards"
+    rng = np.random.default_rng(5)
+    frames = draw_crossing(rng, rightwards=True)
+    assert bundle.predict(frames).top1 == "rightwards"
+    assert bundle.predict(np.ascontiguousarray(frames[::-1])).top1 == "leftwards"
+    several = bundle.predict(clips / "test/leftwards")
+    assert [Path(p.source).name for p in several] == sorted(f"test-{c}.avi" for c in "abcdefgh")
+
+
+def test_a_long_video_becomes_segments(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(7)
+    parts = [draw_crossing(rng, rightwards=r) for r in (True, True, False, False)]
+    path = write_clip(tmp_path / "long.avi", np.concatenate(parts))
+    argv = ["predict", str(run / "bundle"), "--source", str(path), "--window", "0.9", "--hop", "0.25"]
+    assert main([*argv, "--out", str(tmp_path / "out"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert all(p["end_s"] - p["start_s"] <= 0.91 for p in told["predictions"])
+    with (tmp_path / "out/segments.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [r["label"] for r in rows] == [s["label"] for s in told["segments"]]
+    assert {s["label"] for s in told["segments"]} == set(CLASSES)
+    assert told["segments"][0]["label"] == "rightwards"
+    assert told["segments"][-1]["label"] == "leftwards"
+
+
+def test_the_moments_that_count_are_explained(run, clips: Path, tmp_path: Path) -> None:
+    (one,) = lifecycle.explain(run / "bundle", clips / "test/rightwards/test-a.avi", out=tmp_path)
+    assert len(one.moments) == one.frames == 32
+    assert one.method == "occlusion"
+    assert max(one.moments) > 0
+    assert list(tmp_path.glob("*.png"))
+
+
+def test_drift_is_tested_on_clips(run, clips: Path) -> None:
+    assert lifecycle.drift(run / "bundle", source=clips / "train").p <= 1
+
+
+def test_what_is_not_for_clips_is_refused_by_name(
+    run, clips: Path, finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="strip of 32 frames"):
+        ew.load_bundle(run / "bundle").predict(np.zeros((50, 50, 3), np.uint8))
+    assert main(["predict", str(finished.bundle.folder), "--source", str(clips), "--window", "1"]) == 2
+    assert "--window is not supported for classification" in capsys.readouterr().err
+    assert main(["predict", str(run / "bundle"), "--source", str(clips), "--tile", "64"]) == 2
+    assert "not supported for video classification" in capsys.readouterr().err

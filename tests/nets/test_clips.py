@@ -1,0 +1,43 @@
+"""Nets of clips: shapes, what the order of frames means to them, and sizes that are refused."""
+
+import pytest
+import torch
+
+from eyewright.core.errors import UsageError
+from eyewright.nets.clips import ClipNet, clip_former, gru_net, lstm_net, mean_net
+
+SIZE = (8 * 16, 20)
+
+
+@pytest.mark.parametrize("build", [gru_net, lstm_net, clip_former, mean_net])
+def test_a_strip_gives_logits(build) -> None:
+    net = build(3, channels=1, size_hw=SIZE, frames=8).eval()
+    assert isinstance(net, ClipNet)
+    assert net(torch.rand(2, 1, *SIZE)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "ordered"), [(gru_net, True), (lstm_net, True), (clip_former, True), (mean_net, False)]
+)
+def test_only_the_baseline_is_blind_to_the_order_of_frames(build, ordered: bool) -> None:
+    torch.manual_seed(0)
+    net = build(3, channels=1, size_hw=SIZE, frames=8).eval()
+    strips = torch.rand(2, 1, *SIZE)
+    backwards = strips.reshape(2, 1, 8, 16, 20).flip(2).reshape(2, 1, *SIZE)
+    with torch.no_grad():
+        apart = float((net(strips) - net(backwards)).abs().max())
+    assert (apart > 1e-3) == ordered
+    assert ordered or apart < 1e-5
+
+
+def test_light_and_contrast_of_a_clip_do_not_count() -> None:
+    torch.manual_seed(0)
+    net = gru_net(3, channels=1, size_hw=SIZE, frames=8).eval()
+    strips = 5 * torch.rand(2, 1, *SIZE)
+    with torch.no_grad():
+        assert torch.allclose(net(strips), net(3 * strips + 2), atol=0.02)
+
+
+def test_frames_that_are_too_small_are_refused() -> None:
+    with pytest.raises(UsageError, match="16 pixels"):
+        gru_net(3, channels=1, size_hw=(8 * 12, 20), frames=8)
