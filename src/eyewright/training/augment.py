@@ -19,11 +19,13 @@ class Augmentation:
     """What may be done to a training image. Shares are of the image's side; every draw is uniform.
 
     `shift` moves by up to that share, `rotate_deg` turns by up to that many degrees, `zoom` scales by 1 ± that share,
-    `light` changes brightness and contrast by up to that share; `flip` mirrors left-right half of the time.
+    `light` changes brightness and contrast by up to that share; `flip` mirrors left-right half of the time,
+    `upside_down` top-bottom.
     """
 
     shift: float = 0.0
     flip: bool = False
+    upside_down: bool = False
     rotate_deg: float = 0.0
     zoom: float = 0.0
     light: float = 0.0
@@ -37,6 +39,7 @@ class Augmentation:
         parts = [
             self.shift and f"shift {self.shift:.0%}",
             self.flip and "mirror",
+            self.upside_down and "upside down",
             self.rotate_deg and f"turn {self.rotate_deg:g}°",
             self.zoom and f"zoom {self.zoom:.0%}",
             self.light and f"light {self.light:.0%}",
@@ -52,12 +55,14 @@ def plan_augmentation(recipe: Recipe, *, grey: bool, n_train: int) -> Augmentati
     photographs do not. `--flip` overrides.
     """
     level = ("strong" if n_train <= 20_000 else "light") if recipe.augment == "auto" else recipe.augment
-    flip = not grey if recipe.flip == "auto" else recipe.flip == "horizontal"
+    flip = not grey if recipe.flip == "auto" else recipe.flip in ("horizontal", "both")
+    upside_down = recipe.flip == "both"
     if level == "none":
-        return Augmentation(flip=recipe.flip == "horizontal")
+        return Augmentation(flip=recipe.flip in ("horizontal", "both"), upside_down=upside_down)
     if level == "light":
-        return Augmentation(shift=0.08, flip=flip)
-    return Augmentation(shift=0.08, flip=flip, rotate_deg=10.0, zoom=0.12, light=0.0 if grey else 0.2)
+        return Augmentation(shift=0.08, flip=flip, upside_down=upside_down)
+    light = 0.0 if grey else 0.2
+    return Augmentation(shift=0.08, flip=flip, upside_down=upside_down, rotate_deg=10.0, zoom=0.12, light=light)
 
 
 def augment_batch(pixels: Tensor, plan: Augmentation, *, rng: torch.Generator) -> Tensor:
@@ -81,6 +86,8 @@ def augment_batch(pixels: Tensor, plan: Augmentation, *, rng: torch.Generator) -
     if plan.flip:
         flipped = torch.rand(n, 1, generator=rng) < 0.5
         columns = torch.where(flipped, columns.flip(1), columns)
+    if plan.upside_down:
+        rows = torch.where(torch.rand(n, 1, generator=rng) < 0.5, rows.flip(1), rows)
     rows, columns = rows.to(pixels.device), columns.to(pixels.device)
     return pixels[torch.arange(n, device=pixels.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
@@ -130,11 +137,12 @@ def _resample(pixels: Tensor, plan: Augmentation, rng: torch.Generator) -> Tenso
     angle = draw(math.radians(plan.rotate_deg))
     scale = 1 + draw(plan.zoom)
     sign = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0) if plan.flip else torch.ones(n)
+    over = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0) if plan.upside_down else torch.ones(n)
     # Shares of the side become grid units, in which the image reaches from -1 to 1.
     theta = torch.stack(
         [
-            torch.stack([sign * scale * angle.cos(), -scale * angle.sin(), 2 * draw(plan.shift)], 1),
-            torch.stack([sign * scale * angle.sin(), scale * angle.cos(), 2 * draw(plan.shift)], 1),
+            torch.stack([sign * scale * angle.cos(), -over * scale * angle.sin(), 2 * draw(plan.shift)], 1),
+            torch.stack([sign * scale * angle.sin(), over * scale * angle.cos(), 2 * draw(plan.shift)], 1),
         ],
         1,
     ).to(pixels.device)
