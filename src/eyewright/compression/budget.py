@@ -96,7 +96,7 @@ def parse_budget(
 ) -> Budget:
     """Read a budget as the command line takes it: "accuracy=1%", "ece=0.02", "2x", "500k".
 
-    Of an error in a unit, "mae=0.5" is that much in the unit, "mae=5%" a share of what the model has itself. Without
+    Of an error in a unit, "mae=0.5" is that much in the unit, "mae=5%" relative to its own error. Without
     `max_drop` the main metric may fall by one point; an error may rise by 5 %.
 
     Raises:

@@ -55,7 +55,7 @@ class InputPreparation(Protocol):
 
     @property
     def contract(self) -> Mapping[str, Any]:
-        """What the tensor contract of the bundle says beside type and shape, such as layout and range."""
+        """What the tensor contract of the bundle says in addition to type and shape, such as layout and range."""
         ...
 
     @property

@@ -8,7 +8,7 @@ from eyewright.core.task import metric_named
 
 
 def is_amount(name: str) -> bool:
-    """Tell whether a metric is an error in a unit, without a largest value, and not a fraction of 1.
+    """Return whether a metric is an error in a unit, without a largest value, and not a fraction of 1.
 
     >>> is_amount("accuracy")
     False

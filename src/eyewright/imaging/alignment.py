@@ -17,7 +17,7 @@ _Float = NDArray[np.float32]
 
 
 class Likeness(NamedTuple):
-    """How alike pairs of pictures are once they are aligned.
+    """How similar pairs of pictures are once they are aligned.
 
     `whole` is the correlation of their structure, `blocks` that of the weaker quarter of it, both float32 (M,) in
     [-1, 1]. `warp` holds scale and shift down, scale and shift across, float32 (M, 4), in shares of the sides.
@@ -29,10 +29,10 @@ class Likeness(NamedTuple):
 
 
 def align_roughly(first: _Float, second: _Float, warp: _Float) -> _Float:
-    """Return how alike equalised pictures of 16x16, float32 (M, 16, 16) each, can be, float32 (M,), from `warp` (M, 4).
+    """Return how similar equalised pictures, float32 (M, 16, 16) each, can be, float32 (M,), from `warp` (M, 4).
 
-    It costs a tenth of `align_pictures` and tells what is far from alike. Pictures with too little structure at this
-    size to say so count as alike.
+    It costs a tenth of `align_pictures` and tells what is far from similar. Pictures with too little structure at this
+    size to say so count as similar.
     """
     begin = warp.astype(np.float32)
     found = _refine(first, second, begin, rounds=4)
@@ -50,10 +50,10 @@ def align_roughly(first: _Float, second: _Float, warp: _Float) -> _Float:
 
 
 def align_pictures(first: _Float, second: _Float, warp: _Float, least: _Float | float = -1.0) -> Likeness:
-    """Align equalised pictures, float32 (M, 64, 64) each, beginning at `warp` (M, 4), and return how alike they are.
+    """Align equalised pictures, float32 (M, 64, 64) each, beginning at `warp` (M, 4), and return how similar they are.
 
     A point (y, x) of the second is looked up in the first at (warp[0] * y + warp[1], warp[2] * x + warp[3]). Pairs that
-    are clearly less alike than `least`, (M,), at half the size are not looked at more closely.
+    are clearly less similar than `least`, (M,), at half the size are not looked at more closely.
     """
     small, other = _halved(first), _halved(second)
     begin = warp.astype(np.float32)
@@ -106,7 +106,7 @@ def _better(one: Likeness, other: Likeness) -> Likeness:
 
 
 def compare_drawings(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[_Float, _Float]:
-    """Return how alike grey thumbnails, uint8 (M, 64, 64), are as they stand: as a whole, and by the weaker quarter.
+    """Return how similar grey thumbnails, uint8 (M, 64, 64), are unaligned: as a whole, and by the weaker quarter.
 
     Grey values count as they are. Ranks, as in `align_pictures`, would make as much of the noise that a codec leaves in
     flat areas as of the shapes.
@@ -119,7 +119,7 @@ def compare_drawings(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tup
 def align_uncovered(
     first: NDArray[np.uint8], second: NDArray[np.uint8], colours: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 ) -> Likeness:
-    """Return how alike pairs of grey thumbnails, uint8 (M, 64, 64), are where no caption covers one of them.
+    """Return how similar pairs of grey thumbnails, uint8 (M, 64, 64), are where no caption covers one of them.
 
     The best of what lies above the lowest fifth, below the highest, and the whole is told; nothing is moved. Where the
     `colours` of that part differ, `whole` is 0.
@@ -279,7 +279,7 @@ def _hats(at: _Float, side: int) -> _Float:
 
 
 def _blur(pictures: _Float, radius: int) -> _Float:
-    """Return the mean of the square of 2 * radius + 1 pixels around every pixel; beyond an edge its pixels go on."""
+    """Return the mean of the square of 2 * radius + 1 pixels around every pixel; edge pixels are repeated."""
     down, across = _window(pictures.shape[1], radius), _window(pictures.shape[2], radius)
     return np.asarray(down @ pictures.astype(np.float32) @ across.T, np.float32)
 

@@ -128,7 +128,7 @@ class Preparation:
 
     @property
     def contract(self) -> dict[str, Any]:
-        """What a bundle's tensor contract says of the pixels beside their type and shape."""
+        """What a bundle's tensor contract says of the pixels in addition to their type and shape."""
         colour = "RGB" if self.channels == 3 else "grey (ITU-R 601-2)"
         return {"layout": "NHWC", "range": [0, 255], "colour": colour}
 

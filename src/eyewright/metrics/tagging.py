@@ -68,7 +68,7 @@ class TagNumbers:
     def average_precisions(self, weights: Floats) -> Floats:
         """Return the average precision of each tag, (C, R): the sum of precision over steps of recall.
 
-        NaN where nothing can be told apart: no image has the tag, or all that are judged have it.
+        NaN where nothing can be distinguished: no image has the tag, or all that are judged have it.
         """
         found = np.full((len(self._ranked), len(weights)), np.nan)
         for k, (rows, ends) in enumerate(self._ranked):
@@ -123,7 +123,7 @@ def measure_tags(
 ) -> tuple[dict[str, Metric], list[dict[str, Any]]]:
     """Return every metric, and a row a tag, with intervals over `groups` (N,).
 
-    A row holds how many images have the tag (`n`) of those `judged`, the share of them (`prevalence`, which is the
+    A row holds how many images have the tag (`n`) of those `judged`, the fraction of them (`prevalence`, which is the
     average precision of scores that know nothing), average precision, precision, recall and F1.
     """
     n = len(true)

@@ -82,7 +82,7 @@ class Learner:
         soft: how a teacher's answers are learnt.
         hub: which published models do the task; None where none can be read.
         decoding: `(net)` to what decoding must know in addition to the arrays, as `Predictor.decoding` holds it.
-        outgoing: `(training images)` to "centre" and "spread" of the net's answers, as `nets.PixelNet` takes them, so
+        outgoing: `(training images)` to "centre" and "spread" of the net's outputs, as `nets.PixelNet` takes them, so
             that what is learnt has mean 0 and deviation 1; none where answers have no unit.
         students: nets of the catalogue that compression tries instead of the one that was trained.
         mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
