@@ -1,0 +1,152 @@
+"""One-to-one assignment of largest total score, exact and in numpy (docs/decisions/0013)."""
+
+__all__ = ["assign", "greedy_pairs"]
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+_SMALL = 20
+
+
+def assign(scores: NDArray[np.floating]) -> Pairs:
+    """Return the rows and columns of the one-to-one assignment whose scores have the largest sum.
+
+    `scores`, (n, m), must be finite. A pair whose score is not above 0 is never assigned. Pairs that no other pair can
+    improve on are taken at once; what is left is solved by shortest augmenting paths (Jonker & Volgenant 1987). Rows
+    ascend.
+
+    >>> [x.tolist() for x in assign(np.array([[0.9, 0.8], [0.7, 0.0], [0.0, 0.1]]))]
+    [[0, 1], [1, 0]]
+    """
+    rows, columns = np.nonzero(scores > 0)
+    if len(rows) < 2:
+        return rows, columns
+    n, m = scores.shape
+    per_row, per_column = np.bincount(rows, minlength=n), np.bincount(columns, minlength=m)
+    if per_row.max() == 1 and per_column.max() == 1:
+        return rows, columns
+    alone = (per_row[rows] == 1) & (per_column[columns] == 1)
+    found_rows, found_columns = rows[alone].tolist(), columns[alone].tolist()
+    left_rows, left_columns = np.flatnonzero(per_row), np.flatnonzero(per_column)
+    if found_rows:
+        left_rows = left_rows[~np.isin(left_rows, found_rows)]
+        left_columns = left_columns[~np.isin(left_columns, found_columns)]
+    part = scores[np.ix_(left_rows, left_columns)]
+    turned = part.shape[0] > part.shape[1]
+    if turned:
+        part = part.T
+    part = np.maximum(part, 0)
+    small = part.shape[1] <= _SMALL
+    own = _small_assignment(part.tolist()) if small else _large_assignment(part)
+    for i, j in enumerate(own):
+        if part[i, j] > 0:
+            a, b = (j, i) if turned else (i, j)
+            found_rows.append(int(left_rows[a]))
+            found_columns.append(int(left_columns[b]))
+    first, second = np.array(found_rows, np.int64), np.array(found_columns, np.int64)
+    order = first.argsort()
+    return first[order], second[order]
+
+
+def greedy_pairs(rows: NDArray[np.int64], columns: NDArray[np.int64], scores: NDArray[np.floating]) -> Pairs:
+    """Return pairs taken in descending order of their scores, each row and column once; for sets too large to solve.
+
+    >>> [x.tolist() for x in greedy_pairs(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0.9, 0.8, 0.85]))]
+    [[0], [0]]
+    """
+    taken_rows: set[int] = set()
+    taken_columns: set[int] = set()
+    kept = []
+    for k in np.argsort(-scores, kind="stable").tolist():
+        i, j = int(rows[k]), int(columns[k])
+        if i not in taken_rows and j not in taken_columns:
+            taken_rows.add(i)
+            taken_columns.add(j)
+            kept.append(k)
+    return rows[kept], columns[kept]
+
+
+def _small_assignment(scores: Sequence[Sequence[float]]) -> list[int]:
+    """Return the column of every row, n rows <= m columns, for scores of at least 0, in plain Python."""
+    n, m = len(scores), len(scores[0]) if scores else 0
+    row_price, column_price = [0.0] * (n + 1), [0.0] * (m + 1)
+    owner, way = [0] * (m + 1), [0] * (m + 1)
+    for i in range(1, n + 1):
+        owner[0], at = i, 0
+        distance, used = [math.inf] * (m + 1), [False] * (m + 1)
+        while True:
+            used[at] = True
+            row, step, nearest = owner[at], math.inf, 0
+            own, price = scores[row - 1], row_price[row]
+            for j in range(1, m + 1):
+                if used[j]:
+                    continue
+                cost = -own[j - 1] - price - column_price[j]
+                if cost < distance[j]:
+                    distance[j], way[j] = cost, at
+                if distance[j] < step:
+                    step, nearest = distance[j], j
+            for j in range(m + 1):
+                if used[j]:
+                    row_price[owner[j]] += step
+                    column_price[j] -= step
+                else:
+                    distance[j] -= step
+            at = nearest
+            if owner[at] == 0:
+                break
+        while at:
+            owner[at] = owner[way[at]]
+            at = way[at]
+    columns = [0] * n
+    for j in range(1, m + 1):
+        if owner[j]:
+            columns[owner[j] - 1] = j - 1
+    return columns
+
+
+def _large_assignment(scores: NDArray[np.floating]) -> list[int]:
+    """Return what `_small_assignment` returns, with the work along columns in numpy."""
+    cost = -np.asarray(scores, np.float64)
+    n, m = cost.shape
+    row_price, column_price = cost.min(1), np.zeros(m)
+    owner, column_of = np.full(m, -1), np.full(n, -1)
+    for i, j in enumerate(cost.argmin(1).tolist()):
+        if owner[j] < 0:
+            owner[j], column_of[i] = i, j
+    for start in np.flatnonzero(column_of < 0).tolist():
+        distance, way = np.full(m, np.inf), np.full(m, -1)
+        open_columns = np.ones(m, bool)
+        row, reached, rows = start, 0.0, [start]
+        while True:
+            step = cost[row] - row_price[row] - column_price + reached
+            nearer = open_columns & (step < distance)
+            distance[nearer] = step[nearer]
+            way[nearer] = row
+            at = int(np.where(open_columns, distance, np.inf).argmin())
+            reached = float(distance[at])
+            if owner[at] < 0:
+                break
+            open_columns[at] = False
+            row = int(owner[at])
+            rows.append(row)
+        closed = ~open_columns
+        row_price[start] += reached
+        column_price[closed] += distance[closed] - reached
+        inner = np.array(rows[1:], np.int64)
+        row_price[inner] += reached - distance[column_of[inner]]
+        while True:
+            row = int(way[at])
+            owner[at] = row
+            before = int(column_of[row])
+            column_of[row] = at
+            if row == start:
+                break
+            at = before
+    result: list[int] = column_of.tolist()
+    return result
