@@ -32,22 +32,22 @@ def assign(scores: NDArray[np.floating]) -> Pairs:
         return rows, columns
     alone = (per_row[rows] == 1) & (per_column[columns] == 1)
     found_rows, found_columns = rows[alone].tolist(), columns[alone].tolist()
-    left_rows, left_columns = np.flatnonzero(per_row), np.flatnonzero(per_column)
     if found_rows:
-        left_rows = left_rows[~np.isin(left_rows, found_rows)]
-        left_columns = left_columns[~np.isin(left_columns, found_columns)]
-    part = scores[np.ix_(left_rows, left_columns)]
+        per_row[found_rows] = per_column[found_columns] = 0
+    left_rows, left_columns = per_row.nonzero()[0], per_column.nonzero()[0]
+    part = scores[left_rows[:, None], left_columns]
     turned = part.shape[0] > part.shape[1]
     if turned:
         part = part.T
     part = np.maximum(part, 0)
-    small = part.shape[1] <= _SMALL
-    own = _small_assignment(part.tolist()) if small else _large_assignment(part)
+    values: list[list[float]] = part.tolist()
+    own = _small_assignment(values) if part.shape[1] <= _SMALL else _large_assignment(part)
+    row_names, column_names = left_rows.tolist(), left_columns.tolist()
     for i, j in enumerate(own):
-        if part[i, j] > 0:
+        if values[i][j] > 0:
             a, b = (j, i) if turned else (i, j)
-            found_rows.append(int(left_rows[a]))
-            found_columns.append(int(left_columns[b]))
+            found_rows.append(row_names[a])
+            found_columns.append(column_names[b])
     first, second = np.array(found_rows, np.int64), np.array(found_columns, np.int64)
     order = first.argsort()
     return first[order], second[order]
