@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import UsageError
-from eyewright.tracking import BoxTracker, Tracker, TrackerSettings, TrackPrediction
+from eyewright.tracking import Tracker, TrackerSettings, TrackingMethod, TrackPrediction
 
 BOX = np.array([[100.0, 100, 140, 180]])
 ALONG = np.array([1.0, 0, 1, 0])
@@ -17,18 +17,18 @@ def _walk(n: int, *, rate: float = 10, speed: float = 20) -> list[tuple[np.ndarr
     return [(BOX + speed * k / rate * ALONG, k / rate) for k in range(n)]
 
 
-def _feed(tracker: Tracker, frames: list[tuple[np.ndarray, float]]) -> list[TrackPrediction]:
+def _feed(tracker: TrackingMethod, frames: list[tuple[np.ndarray, float]]) -> list[TrackPrediction]:
     return [tracker.update(boxes, time_s=t) for boxes, t in frames]
 
 
 def test_one_walking_object_has_one_identity() -> None:
-    found = _feed(BoxTracker(), _walk(30))
+    found = _feed(Tracker(), _walk(30))
     assert {i for p in found for i in p.track_ids} == {1}
     assert all(len(p) == 1 for p in found[2:])
 
 
 def test_objects_that_cross_keep_their_identities() -> None:
-    tracker = BoxTracker()
+    tracker = Tracker()
     for k in range(40):
         a, b = BOX + 5.0 * k * ALONG, BOX + np.array([200.0, 10, 200, 10]) - 5.0 * k * ALONG
         found = tracker.update(np.concatenate([a, b]), time_s=k / 25)
@@ -37,7 +37,7 @@ def test_objects_that_cross_keep_their_identities() -> None:
 
 def test_identities_start_at_one_for_every_tracker_and_after_a_reset() -> None:
     # supervision #789, trackers #63, boxmot #1438: counters in class variables.
-    first, second = BoxTracker(), BoxTracker()
+    first, second = Tracker(), Tracker()
     _feed(first, _walk(5))
     assert _feed(second, _walk(5))[-1].track_ids.tolist() == [1]
     first.reset()
@@ -46,7 +46,7 @@ def test_identities_start_at_one_for_every_tracker_and_after_a_reset() -> None:
 
 def test_two_sources_never_share_identities_or_state() -> None:
     # ultralytics #16864: one tracker shared by two streams mixes them.
-    a, b, alone = BoxTracker(), BoxTracker(), BoxTracker()
+    a, b, alone = Tracker(), Tracker(), Tracker()
     shown = []
     for boxes, t in _walk(20):
         shown.append(a.update(boxes, time_s=t).track_ids.tolist())
@@ -56,7 +56,7 @@ def test_two_sources_never_share_identities_or_state() -> None:
 
 def test_a_track_that_is_not_confirmed_has_no_identity() -> None:
     # supervision #2578: id -1 of unconfirmed tracks was counted as one object.
-    tracker = BoxTracker(TrackerSettings(confirm_first=False))
+    tracker = Tracker(TrackerSettings(confirm_first=False))
     rng = np.random.default_rng(0)
     for k in range(50):
         x, y = rng.uniform(0, 5000, 2)
@@ -66,7 +66,7 @@ def test_a_track_that_is_not_confirmed_has_no_identity() -> None:
 
 
 def test_a_confirmed_track_keeps_the_key_it_had_before() -> None:
-    tracker = BoxTracker(TrackerSettings(confirm_first=False, confirm_s=0.2))
+    tracker = Tracker(TrackerSettings(confirm_first=False, confirm_s=0.2))
     keys = [(*p.unconfirmed_keys, *p.keys) for p in _feed(tracker, _walk(6))]
     assert keys == [(1,)] * 6
     tracker.reset()
@@ -79,7 +79,7 @@ def test_waits_are_seconds_at_every_frame_rate(rate: float) -> None:
     # supervision #1805, trackers #446: a buffer in frames divided by 30.
     frames = _walk(int(2 * rate) + 1, rate=rate, speed=0)
     for gap, same in ((0.9, True), (1.6, False)):
-        tracker = BoxTracker(TrackerSettings(lost_s=1.0))
+        tracker = Tracker(TrackerSettings(lost_s=1.0))
         _feed(tracker, frames)
         empty = np.arange(frames[-1][1] + 1 / rate, frames[-1][1] + gap - 1e-6, 1 / rate)
         for t in empty:
@@ -91,20 +91,20 @@ def test_waits_are_seconds_at_every_frame_rate(rate: float) -> None:
 def test_skipped_frames_do_not_end_a_track() -> None:
     # norfair #304: skipped frames age tracks.
     kept = [f for k, f in enumerate(_walk(60)) if k % 3 == 0]
-    found = _feed(BoxTracker(), kept)
+    found = _feed(Tracker(), kept)
     assert {i for p in found for i in p.track_ids} == {1}
 
 
 def test_a_new_track_outlives_a_missed_frame() -> None:
     # norfair #337, #327: new tracks die at once whatever the wait says.
-    tracker = BoxTracker(TrackerSettings(confirm_first=False, patience_s=0.3))
+    tracker = Tracker(TrackerSettings(confirm_first=False, patience_s=0.3))
     frames = _walk(6)
     frames[1] = (np.zeros((0, 4)), frames[1][1])
     assert _feed(tracker, frames)[-1].track_ids.tolist() == [1]
 
 
 def test_a_long_pause_ends_every_track() -> None:
-    tracker = BoxTracker()
+    tracker = Tracker()
     _feed(tracker, _walk(10, speed=0))
     tracker.update(np.zeros((0, 4)), time_s=3.0)
     found = [tracker.update(BOX, time_s=3600 + k / 10) for k in range(5)]
@@ -113,7 +113,7 @@ def test_a_long_pause_ends_every_track() -> None:
 
 def test_a_class_that_flips_for_one_frame_does_not_end_a_track() -> None:
     # boxmot #1338, supervision #1582.
-    tracker = BoxTracker()
+    tracker = Tracker()
     shown = [
         tracker.update(b, np.ones(1), np.array([1 if k == 7 else 3]), time_s=t) for k, (b, t) in enumerate(_walk(15))
     ]
@@ -122,7 +122,7 @@ def test_a_class_that_flips_for_one_frame_does_not_end_a_track() -> None:
 
 
 def test_per_class_a_track_takes_its_own_class_alone() -> None:
-    tracker = BoxTracker(TrackerSettings(per_class=True))
+    tracker = Tracker(TrackerSettings(per_class=True))
     for k, (boxes, t) in enumerate(_walk(20)):
         found = tracker.update(boxes, np.ones(1), np.array([0 if k < 10 else 1]), time_s=t)
     assert found.track_ids.tolist() == [2]
@@ -130,7 +130,7 @@ def test_per_class_a_track_takes_its_own_class_alone() -> None:
 
 
 def test_low_scores_go_on_with_a_track_and_begin_none() -> None:
-    tracker = BoxTracker()
+    tracker = Tracker()
     for k, (boxes, t) in enumerate(_walk(20)):
         both = np.concatenate([boxes, BOX + 500])
         found = tracker.update(both, np.array([0.9 if k < 5 else 0.3, 0.3]), time_s=t)
@@ -145,7 +145,7 @@ def test_low_scores_go_on_with_a_track_and_begin_none() -> None:
     ],
 )  # fmt: skip
 def test_a_box_that_is_none_is_left_out_and_the_others_keep_their_places(bad: list[float]) -> None:
-    tracker = BoxTracker()
+    tracker = Tracker()
     for k in range(4):
         found = tracker.update(np.concatenate([[bad], BOX]), np.array([0.9, np.nan]), time_s=k / 10)
         assert found.detections.tolist() == [1]
@@ -154,14 +154,14 @@ def test_a_box_that_is_none_is_left_out_and_the_others_keep_their_places(bad: li
 
 
 def test_frames_without_boxes_are_frames() -> None:
-    tracker = BoxTracker()
+    tracker = Tracker()
     for k in range(5):
         assert len(tracker.update(np.zeros((0, 4)), time_s=float(k))) == 0
         assert len(tracker.update(np.zeros(0), np.zeros(0), time_s=float(k))) == 0
 
 
 def test_arrays_that_do_not_belong_together_and_times_that_go_back_are_refused() -> None:
-    tracker = BoxTracker()
+    tracker = Tracker()
     with pytest.raises(UsageError, match="shape"):
         tracker.update(np.zeros((2, 5)), time_s=0.0)
     with pytest.raises(UsageError, match="2 scores"):
@@ -174,7 +174,7 @@ def test_arrays_that_do_not_belong_together_and_times_that_go_back_are_refused()
 
 
 def test_lost_tracks_are_shown_where_they_are_expected() -> None:
-    tracker = BoxTracker()
+    tracker = Tracker()
     frames = _walk(20)
     _feed(tracker, frames)
     tracker.update(np.zeros((0, 4)), time_s=frames[-1][1] + 0.5)
@@ -184,7 +184,7 @@ def test_lost_tracks_are_shown_where_they_are_expected() -> None:
 
 
 def test_a_camera_that_moves_by_more_than_an_object_is_followed() -> None:
-    tracker, plain = BoxTracker(), BoxTracker()
+    tracker, plain = Tracker(), Tracker()
     shift = np.array([[1.0, 0, 90], [0, 1, 0]])
     for k in range(10):
         boxes = BOX + (90.0 if k >= 5 else 0) * ALONG
@@ -200,7 +200,7 @@ def test_ten_thousand_boxes_are_answered_within_a_second() -> None:
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 4000, (10_000, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(10, 40, (10_000, 2))], 1)
-    tracker = BoxTracker()
+    tracker = Tracker()
     tracker.update(boxes, time_s=0.0)
     started = time.process_time()
     found = tracker.update(boxes + rng.normal(0, 1, boxes.shape), time_s=0.1)
@@ -224,4 +224,4 @@ def test_the_sparse_association_is_the_dense_one() -> None:
 def test_settings_are_not_shared() -> None:
     one = TrackerSettings()
     assert replace(one, lost_s=3.0) != one
-    assert BoxTracker(replace(one, lost_s=3.0)).settings.lost_s == 3.0
+    assert Tracker(replace(one, lost_s=3.0)).settings.lost_s == 3.0

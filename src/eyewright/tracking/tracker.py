@@ -1,6 +1,6 @@
 """Several objects over time: detections frame by frame in, tracks with identities out."""
 
-__all__ = ["BoxTracker", "TrackPrediction", "Tracker", "TrackerSettings"]
+__all__ = ["Tracker", "TrackPrediction", "TrackingMethod", "TrackerSettings"]
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -48,7 +48,7 @@ class TrackPrediction:
         return len(self.track_ids)
 
 
-class Tracker(Protocol):
+class TrackingMethod(Protocol):
     """What follows objects: `update` once a frame, `reset` before another source."""
 
     def update(
@@ -83,6 +83,7 @@ class TrackerSettings:
         seen_margin: part of its size by which a box is grown on every side.
         duplicate: a detection that overlaps the detection of a track by more than this begins no track.
         confirm_first: whether the tracks of the first frame are confirmed at once.
+        stages: 3, all of `Tracker`; 2, without the place where a track was last seen; 1, high scores alone.
         per_class: whether a track takes detections of its own class only; else the class is the track's by vote.
         noise: of the filter.
     """
@@ -98,23 +99,26 @@ class TrackerSettings:
     seen_margin: float = 0.3
     duplicate: float = 0.8
     confirm_first: bool = True
+    stages: int = 3
     per_class: bool = False
     noise: FilterNoise = field(default_factory=FilterNoise)
 
     def __post_init__(self) -> None:
+        if self.stages not in (1, 2, 3):
+            raise UsageError(f"expected 1, 2 or 3 stages of association, found {self.stages!r}")
         for name in ("lost_s", "confirm_s", "patience_s"):
             if not 0 <= getattr(self, name) <= 1e6:
                 raise UsageError(f"expected {name} from 0 to 1,000,000 seconds, found {getattr(self, name)!r}")
 
 
-class BoxTracker:
+class Tracker:
     """Follow boxes by place, size and motion: association in three stages, one filter for all tracks.
 
     High scores are associated with where tracks are expected (Bewley et al. 2016), low scores with what is left of the
     last frame's tracks (ByteTrack, Zhang et al. 2022), and high scores that are left with where tracks were last seen
     (OC-SORT, Cao et al. 2023). All state lies in the object; one tracker follows one source.
 
-    >>> tracker = BoxTracker()
+    >>> tracker = Tracker()
     >>> for k in range(5):
     ...     found = tracker.update(np.array([[10.0 + k, 10, 30 + k, 50]]), time_s=k / 10)
     >>> found.track_ids.tolist()
@@ -266,14 +270,14 @@ class BoxTracker:
             rows, columns = associate(expected, boxes[strong], o.overlap, weights=scores[strong], allowed=allowed)
             owner[strong[columns]] = rows
             free[rows] = False
-            weak = ((scores >= o.low) & ~high).nonzero()[0]
+            weak = ((scores >= o.low) & ~high & (o.stages > 1)).nonzero()[0]
             waiting = (free & (self._last_s >= before)).nonzero()[0]
             allowed = None if same is None else same[waiting[:, None], weak]
             rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap, allowed=allowed)
             owner[weak[columns]] = waiting[rows]
             free[waiting[rows]] = False
         new = (high & (owner < 0)).nonzero()[0]
-        if len(new) and free.any():
+        if len(new) and o.stages > 2 and free.any():
             waiting = free.nonzero()[0]
             seen, found = _grown(self._seen[waiting], o.seen_margin), _grown(boxes[new], o.seen_margin)
             allowed = None if same is None else same[waiting[:, None], new]
