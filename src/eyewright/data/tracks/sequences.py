@@ -12,7 +12,7 @@ from eyewright.data.tracks.reading import TrackKind
 _INSIDE = {
     "detections": ("det/det.txt",),
     "truth": ("gt/gt.txt",),
-    "tracks": ("tracks.txt", "tracks.json", "tracks.csv"),
+    "tracks": ("tracks.txt", "tracks.json", "tracks.csv", "gt/gt.txt"),
 }
 _ENDINGS = (".txt", ".json", ".csv")
 _OUR_FILES = frozenset({"report.json", "seqmap.txt"})
