@@ -26,31 +26,71 @@ def assign(scores: NDArray[np.floating]) -> Pairs:
     rows, columns = np.nonzero(scores > 0)
     if len(rows) < 2:
         return rows, columns
-    n, m = scores.shape
-    per_row, per_column = np.bincount(rows, minlength=n), np.bincount(columns, minlength=m)
-    if per_row.max() == 1 and per_column.max() == 1:
+    row_list, column_list = rows.tolist(), columns.tolist()
+    if len(set(row_list)) == len(row_list) == len(set(column_list)):
         return rows, columns
-    alone = (per_row[rows] == 1) & (per_column[columns] == 1)
-    found_rows, found_columns = rows[alone].tolist(), columns[alone].tolist()
-    if found_rows:
-        per_row[found_rows] = per_column[found_columns] = 0
-    left_rows, left_columns = per_row.nonzero()[0], per_column.nonzero()[0]
-    part = scores[left_rows[:, None], left_columns]
-    turned = part.shape[0] > part.shape[1]
-    if turned:
-        part = part.T
-    part = np.maximum(part, 0)
-    values: list[list[float]] = part.tolist()
-    own = _small_assignment(values) if part.shape[1] <= _SMALL else _large_assignment(part)
-    row_names, column_names = left_rows.tolist(), left_columns.tolist()
-    for i, j in enumerate(own):
-        if values[i][j] > 0:
-            a, b = (j, i) if turned else (i, j)
-            found_rows.append(row_names[a])
-            found_columns.append(column_names[b])
-    first, second = np.array(found_rows, np.int64), np.array(found_columns, np.int64)
-    order = first.argsort()
-    return first[order], second[order]
+    pairs, left = _dominant(row_list, column_list, scores[rows, columns].tolist())
+    if left:
+        left_rows, left_columns = sorted({i for i, _, _ in left}), sorted({j for _, j, _ in left})
+        at_row, at_column = ({k: n for n, k in enumerate(x)} for x in (left_rows, left_columns))
+        turned = len(left_rows) > len(left_columns)
+        n, m = sorted((len(left_rows), len(left_columns)))
+        part = [[0.0] * m for _ in range(n)]
+        for i, j, score in left:
+            a, b = (at_column[j], at_row[i]) if turned else (at_row[i], at_column[j])
+            part[a][b] = score
+        own = _small_assignment(part) if m <= _SMALL else _large_assignment(np.array(part))
+        for a, b in enumerate(own):
+            if part[a][b] > 0:
+                pairs.append((left_rows[b], left_columns[a]) if turned else (left_rows[a], left_columns[b]))
+    pairs.sort()
+    found = np.array(pairs, np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+_Weighted = list[tuple[int, int, float]]
+
+
+def _dominant(rows: list[int], columns: list[int], scores: list[float]) -> tuple[list[tuple[int, int]], _Weighted]:
+    """Return pairs that some best assignment holds, and the pairs among which the others are still to be chosen.
+
+    A pair whose score is at least that of the best other pair of its row and of its column together belongs to a best
+    assignment: whatever stands in their place can be exchanged for it.
+    """
+    left: _Weighted = list(zip(rows, columns, scores, strict=True))
+    pairs: list[tuple[int, int]] = []
+    while left:
+        row_best: dict[int, float] = {}
+        row_next: dict[int, float] = {}
+        column_best: dict[int, float] = {}
+        column_next: dict[int, float] = {}
+        for i, j, score in left:
+            best = row_best.get(i, 0.0)
+            if score > best:
+                row_best[i], row_next[i] = score, best
+            elif score > row_next[i]:
+                row_next[i] = score
+            best = column_best.get(j, 0.0)
+            if score > best:
+                column_best[j], column_next[j] = score, best
+            elif score > column_next[j]:
+                column_next[j] = score
+        taken_rows, taken_columns = set(), set()
+        for i, j, score in left:
+            if (
+                score == row_best[i]
+                and score == column_best[j]
+                and score >= row_next[i] + column_next[j]
+                and i not in taken_rows
+                and j not in taken_columns
+            ):
+                pairs.append((i, j))
+                taken_rows.add(i)
+                taken_columns.add(j)
+        if not taken_rows:
+            break
+        left = [x for x in left if x[0] not in taken_rows and x[1] not in taken_columns]
+    return pairs, left
 
 
 def greedy_pairs(rows: NDArray[np.int64], columns: NDArray[np.int64], scores: NDArray[np.floating]) -> Pairs:

@@ -98,8 +98,8 @@ class BoxFilter:
         noise = self._noise.measured**2
         gain = spread[:, :2] / (spread[:, :1] + noise)
         innovation = measured - table[:, :4]
-        table[:, :4] += gain[:, :1] * innovation
-        table[:, 4:8] += gain[:, 1:] * innovation
+        # State and velocity at once, (k, 2, 4).
+        table[:, :8].reshape(-1, 2, 4)[...] += gain[:, :, None] * innovation[:, None]
         spread[:, 2] -= gain[:, 1] * spread[:, 1]
         spread[:, :2] *= 1 - gain[:, :1]
         self._table[rows] = table

@@ -137,7 +137,6 @@ class Tracker:
         # One row a track: the rows of these and of the filter belong together.
         self._keys = np.zeros(0, np.int64)
         self._ids = np.zeros(0, np.int64)
-        self._hits = np.zeros(0, np.int64)
         self._first_s = np.zeros(0)
         self._last_s = np.zeros(0)
         self._seen = np.zeros((0, 4))
@@ -180,7 +179,6 @@ class Tracker:
         if len(taken):
             rows = owner[taken]
             self._filter.correct(rows, states[taken])
-            self._hits[rows] += 1
             self._last_s[rows] = time_s
             self._seen[rows] = boxes[taken]
         if len(taken) < len(boxes):
@@ -194,8 +192,10 @@ class Tracker:
         rows = owner[taken]
         if labels is not None:
             self._vote(rows, labels[taken], scores[taken])
-        self._confirm(rows, time_s, first=first)
         ids, keys = self._ids[rows], self._keys[rows]
+        if not ids.all():
+            self._confirm(rows[ids == 0], time_s, first=first)
+            ids = self._ids[rows]
         named = np.zeros(len(rows), np.int64) if labels is None else self._winners(rows)
         if ids.all():
             # So it is in almost every frame.
@@ -227,12 +227,12 @@ class Tracker:
         last = self._last_s
         if not len(last):
             return before
-        if not (last >= before).all():
+        if np.minimum.reduce(last) < before:
             wait = np.where(self._ids > 0, self.settings.lost_s, self.settings.patience_s)
             kept = (time_s - last <= wait + _MOMENT_S) | (last >= before)
             if not kept.all():
                 self._filter.keep(kept)
-                self._keys, self._ids, self._hits = self._keys[kept], self._ids[kept], self._hits[kept]
+                self._keys, self._ids = self._keys[kept], self._ids[kept]
                 self._first_s, self._last_s, self._seen = self._first_s[kept], last[kept], self._seen[kept]
                 if self._votes is not None:
                     self._votes = self._votes[kept]
@@ -248,7 +248,8 @@ class Tracker:
     ) -> NDArray[np.int64]:
         """Return the row of the track that each detection belongs to, -1 for none, int64 (n,)."""
         o = self.settings
-        owner = np.full(len(boxes), -1)
+        owner = np.empty(len(boxes), np.int64)
+        owner.fill(-1)
         n = len(self._keys)
         if not n or not len(boxes):
             return owner
@@ -256,15 +257,15 @@ class Tracker:
         if o.per_class and labels is not None:
             same = self._winners(np.arange(n))[:, None] == labels
         expected = corners_of(self._filter.state)
-        high = scores >= o.high
-        free = np.ones(n, bool)
-        if high.all():
+        if np.minimum.reduce(scores) >= o.high:
             rows, columns = associate(expected, boxes, o.overlap, weights=scores, allowed=same)
             owner[columns] = rows
             if len(rows) == len(boxes) or len(rows) == n:
                 return owner
+            free, new = np.ones(n, bool), (owner < 0).nonzero()[0]
             free[rows] = False
         else:
+            high, free = scores >= o.high, np.ones(n, bool)
             strong = high.nonzero()[0]
             allowed = None if same is None else same[:, strong]
             rows, columns = associate(expected, boxes[strong], o.overlap, weights=scores[strong], allowed=allowed)
@@ -276,7 +277,7 @@ class Tracker:
             rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap, allowed=allowed)
             owner[weak[columns]] = waiting[rows]
             free[waiting[rows]] = False
-        new = (high & (owner < 0)).nonzero()[0]
+            new = (high & (owner < 0)).nonzero()[0]
         if len(new) and o.stages > 2 and free.any():
             waiting = free.nonzero()[0]
             seen, found = _grown(self._seen[waiting], o.seen_margin), _grown(boxes[new], o.seen_margin)
@@ -299,20 +300,18 @@ class Tracker:
         self._keys = np.concatenate([self._keys, np.arange(self._next_key, self._next_key + k)])
         self._next_key += k
         self._ids = np.concatenate([self._ids, np.zeros(k, np.int64)])
-        self._hits = np.concatenate([self._hits, np.ones(k, np.int64)])
         self._first_s = np.concatenate([self._first_s, np.full(k, time_s)])
         self._last_s = np.concatenate([self._last_s, np.full(k, time_s)])
         self._seen = np.concatenate([self._seen, boxes])
         if self._votes is not None:
             self._votes = np.concatenate([self._votes, np.zeros((k, self._votes.shape[1]))])
 
-    def _confirm(self, rows: NDArray[np.int64], time_s: float, *, first: bool) -> None:
-        new = rows[self._ids[rows] == 0]
-        if not len(new):
-            return
+    def _confirm(self, new: NDArray[np.int64], time_s: float, *, first: bool) -> None:
+        """Give an identity to those of the unconfirmed tracks `new` that have been seen for long enough."""
         if not (first and self.settings.confirm_first):
-            old = time_s - self._first_s[new] >= self.settings.confirm_s - _MOMENT_S
-            new = new[(self._hits[new] >= 2) & old]
+            # A track that began before this frame and is in it has been seen twice.
+            seen_s = time_s - self._first_s[new]
+            new = new[(seen_s > 0) & (seen_s >= self.settings.confirm_s - _MOMENT_S)]
         self._ids[new] = np.arange(self._next_id, self._next_id + len(new))
         self._next_id += len(new)
 
@@ -354,11 +353,12 @@ def _checked(
         raise UsageError("expected labels as numbers of classes, from 0, found others")
     if not n:
         return boxes, scores, labels, None
-    if not scores.min() >= 0:
+    if not np.minimum.reduce(scores) >= 0:
         # NaN fails every comparison.
         scores = np.where(np.isnan(scores), 1.0, scores)
     size = boxes[:, 2:] - boxes[:, :2]
-    if size.min() > 0 and abs(boxes).max() < _LARGEST:
+    lowest, highest = np.minimum.reduce(boxes, axis=None), np.maximum.reduce(boxes, axis=None)
+    if np.minimum.reduce(size, axis=None) > 0 and lowest > -_LARGEST and highest < _LARGEST:
         return boxes, scores, labels, None
     with np.errstate(invalid="ignore"):
         given = np.flatnonzero((size > 0).all(1) & (abs(boxes) < _LARGEST).all(1))
