@@ -7,7 +7,8 @@ one with trackeval 1.3.0, with whose numbers ours are compared on every sequence
 
 Targets: HOTA >= 43.0 online and >= 45.0 offline on mot15_mini; frames a CPU-second >= 2.5 times ByteTrack and >= 5
 times OC-SORT there, >= 6 times both at 50 and 150 drawn objects; with every second frame dropped HOTA falls by at most
-half of what ByteTrack loses; 0 wrong of 200 line counts; equal to TrackEval to 1e-9. Settings were chosen on mot15_mini.
+half of what ByteTrack loses; 0 wrong of 200 line counts; equal to TrackEval to 1e-9. Settings were chosen on
+mot15_mini.
 """
 
 import argparse
@@ -168,10 +169,10 @@ def main() -> None:
     for name, found in results.items():
         print(f"  {name:18} {fmt(combined([count_sequence(truth[n], found[n]) for n in real]))}")
 
-    print("frames a CPU-second (ours: best of 5)")
+    print("frames a CPU-second (best of 3)")
     for names in (real, ["drawn-10"], ["drawn-50"], ["drawn-150"]):
         n_frames = sum(int(about[n][1]) for n in names)
-        best = min(sum(follow(given[n], about[n][0], int(about[n][1]))[2] for n in names) for _ in range(5))
+        best = min(sum(follow(given[n], about[n][0], int(about[n][1]))[2] for n in names) for _ in range(3))
         row = {p: n_frames / sum(spent[f"{p}/{n}"] for n in names) for p in peers if f"{p}/{names[0]}" in spent}
         label = "mot15_mini" if names is real else names[0]
         shown = "  ".join(f"{p} {v:,.0f} (x{n_frames / best / v:.1f})" for p, v in row.items())

@@ -94,8 +94,10 @@ def main() -> None:
             out[f"supervision/{name}"] = count(rows, rate, int(n))
             continue
         for peer in FEW if name.startswith(("drawn", "dropped")) else PEERS:
-            out[f"{peer}/{name}"], seconds = follow(peer, rows, rate, int(n), bool(timed) and peer != "norfair")
-            spent[f"{peer}/{name}"] = seconds
+            # The best of three, as ours: a busy machine slows what runs on it.
+            times = 1 if name.startswith("dropped") else 3
+            done = [follow(peer, rows, rate, int(n), bool(timed) and peer != "norfair") for _ in range(times)]
+            out[f"{peer}/{name}"], spent[f"{peer}/{name}"] = done[0][0], min(s for _, s in done)
     np.savez(sys.argv[2], **out)
     json.dump(spent, sys.stdout)
 

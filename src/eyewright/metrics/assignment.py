@@ -1,6 +1,6 @@
 """One-to-one assignment of largest total score, exact and in numpy (docs/decisions/0013)."""
 
-__all__ = ["assign", "greedy_pairs"]
+__all__ = ["assign", "assign_pairs", "greedy_pairs"]
 
 import math
 from collections.abc import Sequence
@@ -23,13 +23,23 @@ def assign(scores: NDArray[np.floating]) -> Pairs:
     >>> [x.tolist() for x in assign(np.array([[0.9, 0.8], [0.7, 0.0], [0.0, 0.1]]))]
     [[0, 1], [1, 0]]
     """
-    rows, columns = np.nonzero(scores > 0)
+    rows, columns = (scores > 0).nonzero()
+    return assign_pairs(rows, columns, scores)
+
+
+def assign_pairs(rows: NDArray[np.int64], columns: NDArray[np.int64], scores: NDArray[np.floating]) -> Pairs:
+    """Return what `assign` returns where only some pairs may be assigned: their rows and columns, both (k,), and the
+    scores, which are above 0, as a matrix (n, m) or one a pair, (k,).
+
+    >>> [x.tolist() for x in assign_pairs(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0.9, 0.8, 0.7]))]
+    [[0, 1], [1, 0]]
+    """
     if len(rows) < 2:
         return rows, columns
     row_list, column_list = rows.tolist(), columns.tolist()
     if len(set(row_list)) == len(row_list) == len(set(column_list)):
         return rows, columns
-    pairs, left = _dominant(row_list, column_list, scores[rows, columns].tolist())
+    pairs, left = _dominant(row_list, column_list, (scores[rows, columns] if scores.ndim == 2 else scores).tolist())
     if left:
         left_rows, left_columns = sorted({i for i, _, _ in left}), sorted({j for _, j, _ in left})
         at_row, at_column = ({k: n for n, k in enumerate(x)} for x in (left_rows, left_columns))

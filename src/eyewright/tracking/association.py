@@ -5,9 +5,12 @@ __all__ = ["associate", "overlaps"]
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.metrics.assignment import assign, greedy_pairs
+from eyewright.metrics.assignment import assign_pairs, greedy_pairs
 
-_MOST_CONFLICTING = 400
+# With more pairs than this, boxes lie on each other by the hundred, and pairs are taken greedily.
+_MOST_PAIRS = 5_000
+# Of so many boxes, a track goes on with one of the few that overlap it most.
+_RIVALS = 8
 _CELLS = 1_000_000
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -56,10 +59,13 @@ def associate(
     similar = overlaps(tracks, boxes)
     if weights is not None:
         similar *= weights
-    similar *= similar >= threshold
+    close = similar >= threshold
     if allowed is not None:
-        similar *= allowed
-    return assign(similar)
+        close &= allowed
+    rows, columns = close.nonzero()
+    if len(rows) > _MOST_PAIRS:
+        return greedy_pairs(rows, columns, similar[rows, columns])
+    return assign_pairs(rows, columns, similar)
 
 
 def _sparse(
@@ -85,22 +91,21 @@ def _sparse(
             similar *= weights[near]
         if allowed is not None:
             similar *= allowed[np.ix_(own, near)]
-        i, j = np.nonzero(similar >= threshold)
+        if len(near) > 4 * _RIVALS:
+            best = np.argpartition(-similar, _RIVALS, axis=1)[:, :_RIVALS]
+            i, k = (np.take_along_axis(similar, best, 1) >= threshold).nonzero()
+            j = best[i, k]
+        else:
+            i, j = (similar >= threshold).nonzero()
         rows.append(own[i])
         columns.append(near[j])
         scores.append(similar[i, j])
     if not rows:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     row, column, score = np.concatenate(rows), np.concatenate(columns), np.concatenate(scores)
+    # One object a place: of thousands, all but a few pairs have no rival.
     alone = (np.bincount(row)[row] == 1) & (np.bincount(column)[column] == 1)
     left = np.flatnonzero(~alone)
-    known_rows, at_row = np.unique(row[left], return_inverse=True)
-    known_columns, at_column = np.unique(column[left], return_inverse=True)
-    if max(len(known_rows), len(known_columns)) > _MOST_CONFLICTING:
-        more_rows, more_columns = greedy_pairs(row[left], column[left], score[left])
-    else:
-        dense = np.zeros((len(known_rows), len(known_columns)))
-        dense[at_row, at_column] = score[left]
-        i, j = assign(dense)
-        more_rows, more_columns = known_rows[i], known_columns[j]
-    return np.concatenate([row[alone], more_rows]), np.concatenate([column[alone], more_columns])
+    solve = greedy_pairs if len(left) > _MOST_PAIRS else assign_pairs
+    more = solve(row[left], column[left], score[left])
+    return np.concatenate([row[alone], more[0]]), np.concatenate([column[alone], more[1]])

@@ -63,7 +63,7 @@ class BoxFilter:
 
     def __init__(self, noise: FilterNoise) -> None:
         self._noise = noise
-        self._steps: dict[float, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._steps: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self._hold(np.zeros((0, 11)))
 
     def _hold(self, table: NDArray[np.float64]) -> None:
@@ -76,20 +76,24 @@ class BoxFilter:
         known = self._steps.get(step_s)
         if known is None:
             known = self._steps[step_s] = self._step(step_s)
-        moved, noise, damped = known
-        self.state += self.velocity * step_s
-        self.velocity *= damped
-        self.spread[:] = self.spread @ moved + noise
+        table = self._table @ known[0]
+        table += known[1]
+        self._hold(table)
 
-    def _step(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def _step(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what a row of numbers is multiplied by in a step, (11, 11), and what is added to it, (11,)."""
         if len(self._steps) > 64:
             # Streams have a new step every frame.
             self._steps.clear()
-        moved = np.array([[1.0, 0, 0], [2 * t, 1, 0], [t * t, t, 1]])
-        v = self._noise.velocity**2
-        noise = np.array([v * t**3 / 3 + self._noise.drift**2 * t, v * t**2 / 2, v * t])
         fade = math.exp(-t / self._noise.size_memory_s)
-        return moved, noise, np.array([1.0, 1.0, fade, fade])
+        moved, added = np.zeros((11, 11)), np.zeros(11)
+        moved[range(4), range(4)] = 1.0
+        moved[range(4, 8), range(4)] = t
+        moved[range(4, 8), range(4, 8)] = [1.0, 1.0, fade, fade]
+        moved[8:, 8:] = [[1.0, 0, 0], [2 * t, 1, 0], [t * t, t, 1]]
+        v = self._noise.velocity**2
+        added[8:] = [v * t**3 / 3 + self._noise.drift**2 * t, v * t**2 / 2, v * t]
+        return moved, added
 
     def correct(self, rows: NDArray[np.int64], measured: NDArray[np.float64]) -> None:
         """Correct the tracks `rows` by their detections, states float64 (k, 4)."""
