@@ -27,6 +27,7 @@ from eyewright.metrics.tracking import combined, count_sequence
 from eyewright.tracking import Line, LineCounter, Tracker, fill_tracks
 
 DATA = Path(os.environ.get("EYEWRIGHT_DATA", Path(__file__).parents[2] / "shared/data")) / "mot15_mini"
+DROPS = 6
 LINE = Line("line", (0, 240), (640, 240))
 
 
@@ -132,17 +133,18 @@ def main() -> None:
     real = list(given)
     for n in (10, 50, 150):
         given[f"drawn-{n}"], about[f"drawn-{n}"] = drawn(n), (30, 200, 0)
-    rng = np.random.default_rng(5)
-    kept = {}
-    for name in real:
-        kept[name] = np.flatnonzero(rng.random(about[name][1]) < 0.5) + 1
-        part = given[name][np.isin(given[name][:, 0], kept[name])]
-        given[f"dropped-{name}"], about[f"dropped-{name}"] = part, (about[name][0], about[name][1], 1)
-        # Whoever is told no times takes the frames that came for all there are.
-        blind = part.copy()
-        blind[:, 0] = np.searchsorted(kept[name], part[:, 0]) + 1
-        given[f"droppedblind-{name}"] = blind
-        about[f"droppedblind-{name}"] = (about[name][0], len(kept[name]), 0)
+    kept: list[dict[str, np.ndarray]] = []
+    for k in range(DROPS):
+        rng = np.random.default_rng(k)
+        kept.append({n: np.flatnonzero(rng.random(about[n][1]) < 0.5) + 1 for n in real})
+        for name in real:
+            part = given[name][np.isin(given[name][:, 0], kept[k][name])]
+            given[f"dropped{k}-{name}"], about[f"dropped{k}-{name}"] = part, (about[name][0], about[name][1], 1)
+            # Whoever is told no times takes the frames that came for all there are.
+            blind = part.copy()
+            blind[:, 0] = np.searchsorted(kept[k][name], part[:, 0]) + 1
+            given[f"droppedblind{k}-{name}"] = blind
+            about[f"droppedblind{k}-{name}"] = (about[name][0], len(kept[k][name]), 0)
     answers = {}
     for seed in range(200):
         name = f"lines{seed:03d}"
@@ -178,27 +180,41 @@ def main() -> None:
         shown = "  ".join(f"{p} {v:,.0f} (x{n_frames / best / v:.1f})" for p, v in row.items())
         print(f"  {label:12} ours {n_frames / best:,.0f}  {shown}")
 
-    print("every second frame dropped: HOTA on the frames that are left, of the whole sequence's tracks and of theirs")
-    left = {n: truth[n].keep(np.isin(truth[n].frames, kept[n])) for n in real}
+    print(f"every second frame dropped, {DROPS} draws: HOTA on the frames that are left, before and after")
 
-    def score(found: dict[str, Tracks]) -> float:
-        counts = [count_sequence(left[n], found[n].keep(np.isin(found[n].frames, kept[n]))) for n in real]
+    def score(found: dict[str, Tracks], k: int) -> float:
+        own = kept[k]
+        counts = [
+            count_sequence(
+                truth[n].keep(np.isin(truth[n].frames, own[n])), found[n].keep(np.isin(found[n].frames, own[n]))
+            )
+            for n in real
+        ]
         return 100 * combined(counts)["hota"]
 
-    whole = score(results["ours online"])
-    part = score({n: follow(given[f"dropped-{n}"], about[n][0], int(about[n][1]), timed=True)[0] for n in real})
-    print(f"  {'ours, own times':22} {whole:5.2f} -> {part:5.2f} ({part - whole:+.2f})")
+    def say(name: str, whole: dict[str, Tracks], parts: list[dict[str, Tracks]]) -> None:
+        before, after = ([score(f, k) for k, f in enumerate(x)] for x in ([whole] * DROPS, parts))
+        lost = np.array(after) - before
+        said = f"{np.mean(before):5.2f} -> {np.mean(after):5.2f} ({lost.mean():+.2f}, sd {lost.std(ddof=1):.2f})"
+        print(f"  {name:22} {said}")
+
+    ours_parts = [
+        {n: follow(given[f"dropped{k}-{n}"], about[n][0], int(about[n][1]), timed=True)[0] for n in real}
+        for k in range(DROPS)
+    ]
+    say("ours, own times", results["ours online"], ours_parts)
     for peer in ("ByteTrack", "OC-SORT"):
-        whole = score(results[f"{peer} online"])
         for kind, said in (("dropped", "own times"), ("droppedblind", "no times")):
-            found = {}
-            for n in real:
-                table = theirs[f"{peer}/{kind}-{n}"].copy()
-                if kind == "droppedblind" and len(table):
-                    table[:, 0] = kept[n][table[:, 0].astype(int) - 1]
-                found[n] = Tracks.of(table)
-            part = score(found)
-            print(f"  {peer + ', ' + said:22} {whole:5.2f} -> {part:5.2f} ({part - whole:+.2f})")
+            parts = []
+            for k in range(DROPS):
+                found = {}
+                for n in real:
+                    table = theirs[f"{peer}/{kind}{k}-{n}"].copy()
+                    if kind == "droppedblind" and len(table):
+                        table[:, 0] = kept[k][n][table[:, 0].astype(int) - 1]
+                    found[n] = Tracks.of(table)
+                parts.append(found)
+            say(f"{peer}, {said}", results[f"{peer} online"], parts)
 
     wrong = [n for n, a in answers.items() if count_line(given[n], about[n][0], int(about[n][1])) != a]
     # supervision calls "in" what crosses from the right to the left of its line.

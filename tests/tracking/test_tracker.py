@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import UsageError
-from eyewright.tracking import Tracker, TrackerSettings, TrackingMethod, TrackPrediction
+from eyewright.testing import check_tracker
+from eyewright.tracking import METHODS, Tracker, TrackerSettings, TrackingMethod, TrackPrediction, method_of
 
 BOX = np.array([[100.0, 100, 140, 180]])
 ALONG = np.array([1.0, 0, 1, 0])
@@ -236,3 +237,21 @@ def test_boxes_that_all_lie_on_each_other_are_answered_too() -> None:
     started = time.process_time()
     assert len(tracker.update(boxes, time_s=0.1)) > 1000
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_passes_the_public_check(name: str) -> None:
+    check_tracker(lambda: method_of(name))
+
+
+def test_the_public_check_finds_a_counter_that_is_shared() -> None:
+    class Shared(Tracker):
+        ids = 0
+
+        def update(self, *args, **options):  # type: ignore[no-untyped-def]
+            found = super().update(*args, **options)
+            Shared.ids += 1
+            return replace(found, track_ids=found.track_ids + Shared.ids)
+
+    with pytest.raises(AssertionError, match="identities 1 and 2"):
+        check_tracker(Shared)

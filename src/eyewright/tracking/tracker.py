@@ -14,6 +14,7 @@ from eyewright.tracking.filters import BoxFilter, FilterNoise, corners_of, state
 
 _LARGEST = 1e7
 _MOMENT_S = 1e-9
+_MOST_MARGIN = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,7 @@ class TrackerSettings:
         low_overlap: IoU at which a detection with a low score belongs to a track of the last frame.
         seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`.
         seen_margin: part of its size by which a box is grown on every side.
+        seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
         duplicate: a detection that overlaps the detection of a track by more than this begins no track.
         confirm_first: whether the tracks of the first frame are confirmed at once.
         stages: 3, all of `Tracker`; 2, without the place where a track was last seen; 1, high scores alone.
@@ -93,10 +95,11 @@ class TrackerSettings:
     patience_s: float = 0.15
     high: float = 0.65
     low: float = 0.1
-    overlap: float = 0.15
+    overlap: float = 0.1
     low_overlap: float = 0.4
-    seen_overlap: float = 0.2
+    seen_overlap: float = 0.15
     seen_margin: float = 0.3
+    seen_growth: float = 0.6
     duplicate: float = 0.8
     confirm_first: bool = True
     stages: int = 3
@@ -280,7 +283,9 @@ class Tracker:
             new = (high & (owner < 0)).nonzero()[0]
         if len(new) and o.stages > 2 and free.any():
             waiting = free.nonzero()[0]
-            seen, found = _grown(self._seen[waiting], o.seen_margin), _grown(boxes[new], o.seen_margin)
+            age = (self._time_s or 0.0) - self._last_s[waiting]
+            margin = np.minimum(o.seen_margin + o.seen_growth * age, _MOST_MARGIN)[:, None]
+            seen, found = _grown(self._seen[waiting], margin), _grown(boxes[new], o.seen_margin)
             allowed = None if same is None else same[waiting[:, None], new]
             rows, columns = associate(seen, found, o.seen_overlap, allowed=allowed)
             owner[new[columns]] = waiting[rows]
@@ -369,6 +374,6 @@ def _outer(rows: NDArray[np.int64], given: NDArray[np.int64] | None) -> NDArray[
     return rows if given is None else given[rows]
 
 
-def _grown(boxes: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+def _grown(boxes: NDArray[np.float64], share: float | NDArray[np.float64]) -> NDArray[np.float64]:
     margin = (boxes[:, 2:] - boxes[:, :2]) * share
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)
