@@ -356,3 +356,16 @@ def test_a_killed_command_has_every_finished_frame(video: Path, tmp_path: Path) 
     assert len(read_tracks(out / "long.csv", "tracks").tracks) in (n - 1, n)
     with ew.open_source(out / "long.webm") as source:
         assert sum(1 for _ in source) >= n - 1
+
+
+def test_a_frame_far_away_costs_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "far.txt"
+    path.write_text("".join(f"{k},-1,1,1,20,20,1\n" for k in (1, 2, 3, 4, 5, 6, 99_999_999)))
+    started = time.process_time()
+    zone = ["--zone", "z=0,0", "50,0", "50,50", "0,50"]
+    for extra in ([], ["--offline"]):
+        found = _json(capsys, ["track", "--detections", str(path), "--fps", "10", *zone, *extra])
+        assert found["zones"]["z"] == {
+            "now": 0, "entered": 1, "left": 1, "classes_now": {}, "dwell": {"n": 1, "median": 0.5, "p95": 0.5},
+        }  # fmt: skip
+    assert time.process_time() - started < 5

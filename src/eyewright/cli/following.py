@@ -377,7 +377,6 @@ class _Output:
 
         n = self._times[-1][0]
         known = np.array(self._times)
-        times = np.maximum.accumulate(np.interp(np.arange(1, n + 1), known[:, 0], known[:, 1]))
         step = float(np.median(np.diff(known[:, 1]))) if len(known) > 1 else 0.0
         tracks = fill_tracks(recorder.tracks(early=True), seconds_per_frame=step, n_frames=n)
         # Only frames that were looked at, where a stride or rate leaves others out.
@@ -386,7 +385,7 @@ class _Output:
         self.paths |= write_tracks(self._o, self._saved, self._name, tracks, fps, n)
         if "video" in self._saved:
             self._draw_again(tracks)
-        return Recorder.of(tracks, self._watch, times)
+        return Recorder.of(tracks, self._watch, end_s=self._times[-1][1])
 
     def _draw_again(self, tracks: "Tracks") -> None:
         import numpy as np

@@ -154,18 +154,18 @@ def _track_file(
         findings.append(Finding("fps", text, "pass --fps", str(sequence.path), severity="note"))
     rows = file.tracks if classes is None else file.tracks.keep(_of_classes(file.tracks, classes))
     n_frames = max(rows.n_frames, sequence.n_frames or file.n_frames or 0)
-    times = _times(rows, rate, n_frames)
     recorder = Recorder(rows.labels, watch)
     tracker = method_of(method, settings)
-    # Only frames with rows, and the next one: what happens between is known from the times.
+    # Only frames with boxes: what happens between is known from the times.
     numbers = np.unique(rows.frames)
+    times = _times(rows, rate, numbers)
     starts = np.searchsorted(rows.frames, numbers)
     ends = np.searchsorted(rows.frames, numbers, side="right")
     started = time.process_time()
     labels = rows.label_ids if len(rows.labels) > 1 else None
-    for number, a, b in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
+    for number, when, a, b in zip(numbers.tolist(), times.tolist(), starts.tolist(), ends.tolist(), strict=True):
         boxes, scores = rows.boxes_xyxy[a:b], rows.scores[a:b]
-        found = tracker.update(boxes, scores, None if labels is None else labels[a:b], time_s=float(times[number - 1]))
+        found = tracker.update(boxes, scores, None if labels is None else labels[a:b], time_s=when)
         recorder.take(found, boxes, scores, frame=number)
     spent = time.process_time() - started
     tracks = recorder.tracks(early=offline)
@@ -173,7 +173,7 @@ def _track_file(
         tracks = fill_tracks(tracks, seconds_per_frame=1 / rate, n_frames=n_frames, settings=fill)
     if offline or watch is not None:
         # Counted again frame by frame: a zone is left in frames without boxes too.
-        recorder = Recorder.of(tracks, watch, times)
+        recorder = Recorder.of(tracks, watch, end_s=float(_times(rows, rate, np.array([n_frames]))[0]))
     return TrackedSequence(sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, spent)
 
 
@@ -187,13 +187,13 @@ def _of_classes(tracks: Tracks, classes: Sequence[str]) -> NDArray[np.bool_]:
     return kept
 
 
-def _times(tracks: Tracks, rate: float, n_frames: int) -> NDArray[np.float64]:
-    """Return the time of frame 1, 2, …: their own where rows have them, else by the rate."""
-    times: NDArray[np.float64] = np.arange(n_frames) / rate
+def _times(tracks: Tracks, rate: float, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the times of frames, ascending: their own where rows have them, else by the rate."""
+    times: NDArray[np.float64] = np.maximum(numbers - 1, 0) / rate
     if tracks.times_s is not None:
         frames, first = np.unique(tracks.frames, return_index=True)
-        times = np.interp(np.arange(1, n_frames + 1), frames, tracks.times_s[first])
-    return np.maximum.accumulate(times) if n_frames else times
+        times = np.interp(numbers, frames, np.maximum.accumulate(tracks.times_s[first]))
+    return times
 
 
 def track(

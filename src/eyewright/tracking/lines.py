@@ -236,6 +236,8 @@ class ZoneCounter:
     ) -> None:
         """Take the tracks of the next frame."""
         self._time_s = time_s
+        for track in [t for t in self._open if time_s - self._sides[t].last_s > self._gone_s + _MOMENT_S]:
+            self._open.pop(track).left_s = self._sides.pop(track).last_s
         anchors = anchors_of(boxes_xyxy, self._anchor)
         heights = (boxes_xyxy[:, 3] - boxes_xyxy[:, 1]).tolist()
         distances = _depths(anchors, self._points).tolist()
@@ -250,8 +252,6 @@ class ZoneCounter:
                 self.visits.append(visit)
             elif track in self._open:
                 self._open.pop(track).left_s = side.run[0].time_s
-        for track in [t for t in self._open if time_s - self._sides[t].last_s > self._gone_s + _MOMENT_S]:
-            self._open.pop(track).left_s = self._sides.pop(track).last_s
 
     def counts(self, labels: tuple[str, ...]) -> dict[str, Any]:
         """Return who is inside, how many entered and left, and how long they stayed (those inside: until now)."""

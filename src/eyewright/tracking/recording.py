@@ -114,13 +114,19 @@ class Recorder:
         )
 
     @staticmethod
-    def of(tracks: Tracks, watch: Watch | None, times_s: NDArray[np.float64]) -> "Recorder":
-        """Return what comes of tracks that are known already; `times_s` has the time of frame 1, 2, …"""
+    def of(tracks: Tracks, watch: Watch | None, *, end_s: float) -> "Recorder":
+        """Return what comes of tracks that are known already, with `times_s`, in a sequence that ends at `end_s`."""
         recorder = Recorder(tracks.labels, watch, keep_rows=False)
-        ordered = tracks.ordered()
-        for k, time_s in enumerate(times_s.tolist(), 1):
-            at = slice(*np.searchsorted(ordered.frames, [k, k + 1]))
-            recorder.watch(ordered.ids[at], ordered.boxes_xyxy[at], ordered.label_ids[at], time_s=time_s, frame=k)
+        t = tracks.ordered()
+        times = np.zeros(len(t)) if t.times_s is None else t.times_s
+        # Frames without boxes, of which a file may state millions, change nothing but the time.
+        numbers, starts = np.unique(t.frames, return_index=True)
+        for number, a, b in zip(numbers.tolist(), starts.tolist(), [*starts[1:].tolist(), len(t)], strict=True):
+            at = slice(a, b)
+            recorder.watch(t.ids[at], t.boxes_xyxy[at], t.label_ids[at], time_s=float(times[a]), frame=number)
+        none = np.zeros(0, np.int64)
+        last_s = float(times[-1]) if len(t) else 0.0
+        recorder.watch(none, np.zeros((0, 4)), none, time_s=max(end_s, last_s), frame=t.n_frames + 1)
         return recorder
 
     @property
