@@ -29,6 +29,8 @@ _HOMES = {
     "Preparation": "eyewright.imaging",
     "Recipe": "eyewright.training",
     "Report": "eyewright.core",
+    "Tracker": "eyewright.tracking",
+    "TrackerSettings": "eyewright.tracking",
     "bench": "eyewright.lifecycle",
     "compare": "eyewright.lifecycle",
     "compress": "eyewright.lifecycle",
@@ -55,6 +57,8 @@ _HOMES = {
     "run": "eyewright.lifecycle",
     "serve": "eyewright.lifecycle",
     "tasks": "eyewright.tasks.table",
+    "track": "eyewright.lifecycle.following",
+    "track_detections": "eyewright.lifecycle.following",
     "train": "eyewright.lifecycle",
     "tune": "eyewright.lifecycle",
     "verify": "eyewright.lifecycle",
@@ -71,6 +75,8 @@ __all__ = [
     "Preparation",
     "Recipe",
     "Report",
+    "Tracker",
+    "TrackerSettings",
     "__version__",
     "bench",
     "compare",
@@ -98,6 +104,8 @@ __all__ = [
     "run",
     "serve",
     "tasks",
+    "track",
+    "track_detections",
     "train",
     "tune",
     "verify",
@@ -138,7 +146,9 @@ if TYPE_CHECKING:
         tune,
         verify,
     )
+    from eyewright.lifecycle.following import track, track_detections
     from eyewright.tasks.table import tasks
+    from eyewright.tracking import Tracker, TrackerSettings
     from eyewright.training import Recipe
 
 

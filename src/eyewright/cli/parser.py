@@ -8,6 +8,7 @@ from typing import NoReturn
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.clips import add_windows
 from eyewright.cli.field import add_field
+from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.scenes import CONTRACT_OPTIONS
@@ -183,16 +184,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
 
+    add_track(verb)
+
     p = verb("convert")
     p.add_argument("data", metavar="DATA")
     p.add_argument(
         "--to",
         required=True,
         metavar="FORMAT",
-        help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes, mot or csv",
+        help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes, mot, csv; tracks: mot, csv, json",
     )
     p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
-    p.add_argument("--task", metavar="T", help="detect, segment or instance (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: what the data is for)")
     _add_ignore(p)
 
     p = verb("import")
@@ -243,7 +246,8 @@ def add_leaks(p: argparse.ArgumentParser) -> None:
 
 
 def _add_measured(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part")
+    p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part; of tracks the truth")
+    p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument(
         "--group-by",

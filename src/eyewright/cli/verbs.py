@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, clips, doctoring, field, pictures, scenes
+from eyewright.cli import anywhere, clips, doctoring, field, following, pictures, scenes
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -219,6 +219,8 @@ def _tune(o: argparse.Namespace) -> Result:
 
 
 def _evaluate(o: argparse.Namespace) -> Result:
+    if o.task is not None:
+        return following.evaluate_tracks(o)
     from eyewright import lifecycle
 
     report = lifecycle.evaluate(
@@ -255,6 +257,8 @@ def _evaluate(o: argparse.Namespace) -> Result:
 
 
 def _compare(o: argparse.Namespace) -> Result:
+    if o.task is not None:
+        return following.compare_tracks(o)
     from eyewright import lifecycle
 
     found = lifecycle.compare(
@@ -425,6 +429,10 @@ def _frames(o: argparse.Namespace) -> Iterator[tuple[Any, str, Any, float | None
             yield f"frame-{frame.index}", frame.origin, frame.image, frame.time_s
 
 
+def _convert(o: argparse.Namespace) -> Result:
+    return following.convert_tracks(o) if o.task == following.TRACKS else scenes.convert(o)
+
+
 def _models(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.tasks.table import tasks as all_tasks
@@ -503,6 +511,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "predict images, videos, cameras, streams, scanners",
         "predict photos.bundle --source cat.jpg",
     ),
+    "track": (
+        following.track,
+        "follow objects over time: identities, lines, zones",
+        "track det.bundle --source street.mp4 --line door=100,300,500,300 --out street",
+    ),
     "serve": (
         field.serve,
         "server and web page for one or many bundles",
@@ -514,7 +527,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "monitor status",
     ),
     "convert": (
-        scenes.convert,
+        _convert,
         "write a dataset in another format, saying what is lost",
         "convert labels/ --to coco --out coco-labels",
     ),

@@ -15,6 +15,7 @@ __all__ = [
     "check_source",
     "check_step",
     "check_task",
+    "check_tracker",
 ]
 
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ from eyewright.core.task import Task, task_of
 from eyewright.imaging.decode import probe_image, read_image
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.testing.reports import check_reporting
+from eyewright.testing.trackers import check_tracker
 
 
 def check_task(task: Task) -> None:

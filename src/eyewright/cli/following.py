@@ -1,0 +1,530 @@
+"""The verb that follows objects over time, and how its tracks are measured and compared."""
+
+__all__ = ["TRACKS", "add_track", "compare_tracks", "convert_tracks", "evaluate_tracks", "track"]
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.cli.numbers import Number
+from eyewright.cli.terminal import Result, finding, is_quiet, plain_stem, printable, shown_path, warn
+from eyewright.core.errors import InputError, UsageError, spelling_hint
+
+if TYPE_CHECKING:
+    from eyewright.core.report import Metric
+    from eyewright.core.tracks import Tracks
+    from eyewright.lifecycle.following import TrackedSequence
+    from eyewright.lifecycle.track_scores import TrackScores
+    from eyewright.tracking import TrackerSettings, Watch
+
+TRACKS = "track"
+"""What `--task` says for files of tracks, which are no data set of a task."""
+
+_SAVED = ("mot", "json", "csv", "video")
+_MOST_FINDINGS = 10_000
+_SHOWN = ("hota", "det_a", "ass_a", "loc_a", "mota", "motp", "idf1", "id_switches", "fragmentations", "mostly_tracked")
+_SECONDS = Number(0, 1_000_000, whole=False)
+_RATE = Number(0, 100_000, whole=False, open_low=True, open_high=True)
+
+
+def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of track."""
+    from eyewright.cli.pictures import add_stream
+
+    p = verb("track")
+    p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a detector; not needed with --detections or --one")
+    p.add_argument("--source", metavar="S", help="video, camera number, rtsp://, http:// MJPEG, or a folder of frames")
+    p.add_argument("--detections", metavar="FILE|DIR", help="follow what was detected already: MOT text, CSV or JSON")
+    p.add_argument("--one", metavar="X,Y,W,H", help="follow the one object that is in this box in the first frame")
+    p.add_argument(
+        "--method", metavar="NAME", help="three-stage, byte, sort or package.module:function; of --one csrt, kcf"
+    )
+    p.add_argument("--fps", type=_RATE, metavar="N", help="frames a second, whatever the source says")
+    p.add_argument("--rate", type=_RATE, metavar="N", help="follow at most so many frames a second, chosen by time")
+    add_stream(p)
+    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
+    p.add_argument(
+        "--lost", type=_SECONDS, metavar="S", help="seconds that a track which is not seen is kept (default 2)"
+    )
+    p.add_argument(
+        "--confirm", type=_SECONDS, metavar="S", help="seconds before a track, or the far side of a line, counts (0.1)"
+    )
+    p.add_argument(
+        "--conf", type=Number(0, 1, whole=False), metavar="P", help="score from which detections begin tracks"
+    )
+    p.add_argument(
+        "--iou", type=Number(0, 1, whole=False), metavar="P", help="IoU threshold of non-maximum suppression"
+    )
+    p.add_argument("--classes", metavar="A,B", help="follow these classes alone")
+    p.add_argument(
+        "--line", action="append", default=[], metavar="NAME=X1,Y1,X2,Y2", help="count who crosses (repeatable)"
+    )
+    p.add_argument(
+        "--zone",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="NAME=X,Y",
+        help="NAME=X,Y X,Y X,Y …: count who is inside",
+    )
+    p.add_argument("--anchor", choices=("bottom", "centre"), default="bottom", help="the point of a box that counts")
+    p.add_argument("--camera-motion", action="store_true", help="make up for a camera that moves")
+    p.add_argument("--offline", action="store_true", help="of files: fill gaps, drop short tracks, name early boxes")
+    p.add_argument("--truth", metavar="FILE|DIR", help="measure the tracks against this truth (HOTA, MOTA, IDF1)")
+    p.add_argument("--out", metavar="DIR", help="write tracks there")
+    p.add_argument("--save", metavar="A,B", help="of mot, json, csv, video (default mot,json)")
+
+
+def track(o: argparse.Namespace) -> Result:
+    """Follow objects over time."""
+    saved = _saved(o)
+    if sum(x is not None for x in (o.detections, o.source)) != 1:
+        raise UsageError("expected either --detections or --source", fix="see eyewright track --help")
+    if o.detections is not None:
+        for name in ("bundle", "one"):
+            if getattr(o, name) is not None:
+                raise UsageError(f"--detections needs no {name.replace('one', '--one')}", fix="leave one of both out")
+        if "video" in saved:
+            raise UsageError("detections have no pictures to draw on", fix="leave video out of --save")
+        return _track_files(o, saved)
+    if o.one is not None:
+        from eyewright.cli.following_one import track_one
+
+        return track_one(o, saved)
+    if o.bundle is None:
+        raise UsageError("expected a bundle that gives boxes", fix="pass BUNDLE, or --detections, or --one X,Y,W,H")
+    return _track_source(o, saved)
+
+
+def _saved(o: argparse.Namespace) -> tuple[str, ...]:
+    if o.save is None:
+        return ("mot", "json") if o.out is not None else ()
+    if o.out is None:
+        raise UsageError("--save needs a folder to write to", fix="pass --out DIR")
+    names = tuple(part.strip().lower() for part in o.save.split(",") if part.strip())
+    for name in names:
+        if name not in _SAVED:
+            raise UsageError(f"unknown --save {name!r}", fix=spelling_hint(name, _SAVED))
+    return names
+
+
+def settings_of(o: argparse.Namespace) -> "TrackerSettings":
+    from dataclasses import replace
+
+    from eyewright.tracking import TrackerSettings
+
+    found = TrackerSettings()
+    if o.lost is not None:
+        found = replace(found, lost_s=o.lost)
+    if o.confirm is not None:
+        found = replace(found, confirm_s=o.confirm, confirm_first=o.confirm <= found.confirm_s)
+    if o.detections is not None and o.conf is not None:
+        found = replace(found, high=o.conf, low=min(found.low, o.conf))
+    return found
+
+
+def watch_of(o: argparse.Namespace) -> "Watch":
+    from eyewright.tracking import Line, Watch, Zone
+
+    lines, zones = [], []
+    for text in o.line:
+        name, numbers = _named(text, "--line", "NAME=X1,Y1,X2,Y2")
+        if len(numbers) != 4:
+            raise UsageError(f"expected four numbers in --line, found {text!r}", fix="pass NAME=X1,Y1,X2,Y2")
+        lines.append(Line(name, (numbers[0], numbers[1]), (numbers[2], numbers[3])))
+    for parts in o.zone:
+        text = " ".join(parts)
+        name, numbers = _named(text, "--zone", "NAME=X,Y X,Y X,Y")
+        if len(numbers) % 2:
+            raise UsageError(f"expected pairs of numbers in --zone, found {text!r}", fix="pass NAME=X,Y X,Y X,Y")
+        zones.append(Zone(name, tuple(zip(numbers[::2], numbers[1::2], strict=True))))
+    names = [x.name for x in lines] + [x.name for x in zones]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise UsageError(f"the name {twice!r} is there twice among lines and zones", fix="choose another name")
+    settings = settings_of(o)
+    confirm = 0.1 if o.confirm is None else o.confirm
+    return Watch(tuple(lines), tuple(zones), o.anchor, confirm, settings.lost_s)
+
+
+def _named(text: str, option: str, form: str) -> tuple[str, list[float]]:
+    name, mark, rest = text.partition("=")
+    try:
+        numbers = [float(v) for v in rest.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if not mark or not name.strip() or not numbers:
+        raise UsageError(f"expected {option} as {form}, found {text!r}", fix=f"pass {option} {form}")
+    return name.strip(), numbers
+
+
+def _classes(o: argparse.Namespace) -> list[str] | None:
+    return None if o.classes is None else [c.strip() for c in o.classes.split(",") if c.strip()]
+
+
+def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
+    from eyewright.lifecycle.following import track_detections
+
+    started = time.monotonic()
+    sequences = track_detections(
+        o.detections, fps=o.fps, method=o.method or "three-stage", settings=settings_of(o), offline=o.offline,
+        watch=watch_of(o), classes=_classes(o),
+    )  # fmt: skip
+    seconds = time.monotonic() - started
+    out: dict[str, Path] = {}
+    for sequence in sequences:
+        out |= write_tracks(o, saved, sequence.name, sequence.tracks, sequence.fps, sequence.n_frames)
+    findings = [f for s in sequences for f in s.findings]
+    n_frames, spent = sum(s.n_frames for s in sequences), sum(s.cpu_s for s in sequences)
+    text = [_line_of(s) for s in sequences]
+    for s in sequences:
+        text += _counts_text(s.recorder.to_json(), s.name if len(sequences) > 1 else "")
+    result: Result = {"sequences": [_sequence_json(s) for s in sequences]}
+    if len(sequences) == 1:
+        result |= sequences[0].recorder.to_json()
+    if o.truth is not None:
+        from eyewright.lifecycle.track_scores import evaluate_tracks as measure
+
+        scores = measure({s.name: s.tracks for s in sequences}, o.truth, seed=o.seed or 0)
+        findings += scores.findings
+        result |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
+        text += ["", *_metrics_text(scores)]
+    text += [f"{name:8} {shown_path(path)}" for name, path in out.items()]
+    for f in findings[:5]:
+        if not is_quiet(o):
+            warn(str(f))
+    if len(findings) > 5 and not is_quiet(o):
+        warn(f"and {len(findings) - 5:,} more; --json has all")
+    wrong = [f for f in findings if f.severity != "note"]
+    return {
+        **result,
+        "out": out,
+        "rows": {"read": sum(s.rows for s in sequences), "left_out": sum(f.line is not None for f in wrong)},
+        "frames": n_frames,
+        "frames_per_s": round(n_frames / max(seconds, 1e-9), 1),
+        "frames_per_cpu_s": round(n_frames / max(spent, 1e-9), 1),
+        "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
+        "text": text,
+        "exit": 1 if wrong else 0,
+    }
+
+
+def _sequence_json(s: "TrackedSequence") -> dict[str, Any]:
+    return {"name": s.name, "frames": s.n_frames, "fps": s.fps, "boxes": len(s.tracks), **s.recorder.to_json()}
+
+
+def _line_of(s: "TrackedSequence") -> str:
+    n = len(set(s.tracks.ids.tolist()))
+    return f"{s.name}: {n:,} track{'s' * (n != 1)}, {len(s.tracks):,} boxes in {s.n_frames:,} frames"
+
+
+def _counts_text(found: dict[str, Any], name: str) -> list[str]:
+    start = f"{name} " if name else ""
+    text = [f"{start}line {k}: {v['in']:,} in, {v['out']:,} out" for k, v in found.get("counts", {}).items()]
+    for k, v in found.get("zones", {}).items():
+        stay = "" if v["dwell"]["median"] is None else f", median stay {v['dwell']['median']:.1f} s"
+        text.append(f"{start}zone {k}: {v['now']:,} inside, {v['entered']:,} entered, {v['left']:,} left{stay}")
+    return text
+
+
+def write_tracks(
+    o: argparse.Namespace, saved: Sequence[str], name: str, tracks: "Tracks", fps: float | None, n_frames: int
+) -> dict[str, Path]:
+    """Write the tracks of one sequence in every form that was asked for, each file whole or not at all."""
+    from eyewright.core.files import write_text
+    from eyewright.data.tracks import tracks_to_csv, tracks_to_json, tracks_to_mot
+
+    if o.out is None:
+        return {}
+    folder, stem = Path(o.out).resolve(), plain_stem(f"{name}.x")
+    if "mot" in saved:
+        write_text(folder / f"{stem}.txt", tracks_to_mot(tracks))
+    if "csv" in saved:
+        write_text(folder / f"{stem}.csv", tracks_to_csv(tracks))
+    if "json" in saved:
+        write_text(folder / f"{stem}.json", tracks_to_json(tracks, name=name, fps=fps, n_frames=n_frames))
+    return {"tracks": folder}
+
+
+def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
+    from eyewright.imaging.sources import is_stream
+    from eyewright.lifecycle.following import track as follow
+
+    name = "frames" if str(o.source) == "-" else Path(str(o.source).rstrip("/")).stem or "source"
+    live = is_stream(o.source) and not Path(str(o.source)).exists()
+    if live and o.offline:
+        raise UsageError("--offline works with files", fix="leave it out for a camera or stream")
+    watch = watch_of(o)
+    started, n, recorder, fps = time.monotonic(), 0, None, None
+    last_s = 0.0
+    with _Output(o, saved, name, watch) as output:
+        for item in follow(
+            o.source, o.bundle, method=o.method or "three-stage", settings=settings_of(o), conf=o.conf, iou=o.iou,
+            classes=_classes(o), watch=watch, camera_motion=o.camera_motion, fps=o.fps, rate=o.rate, stride=o.stride,
+            max_frames=o.max_frames, latest=o.latest, keep_rows=not live,
+        ):  # fmt: skip
+            n, recorder, last_s = n + 1, item.recorder, item.time_s
+            output.add(item)
+            if not is_quiet(o):
+                for c in item.crossings:
+                    label = item.recorder.labels[c.label_id]
+                    print(
+                        printable(f"{c.time_s:8.2f} s: {label} {c.track_id} crosses {c.line} {c.direction}"), flush=True
+                    )
+        if recorder is None:
+            raise InputError(f"{str(o.source)!r} has no frame that can be read", fix="check it", code="no_frames")
+        fps = o.fps or (round((n - 1) / last_s, 3) if last_s > 0 else None)
+        out = output.paths
+        if o.offline:
+            recorder = output.offline(recorder)
+        elif o.out is not None and "json" in saved and not live:
+            tracks = recorder.tracks()
+            out |= write_tracks(o, ("json",), name, tracks, fps, int(tracks.n_frames))
+    found = recorder.to_json()
+    seconds = time.monotonic() - started
+    text = [f"{len(found['tracks']):,} tracks in {n:,} frames, {n / max(seconds, 1e-9):.1f} frames a second"]
+    text += [*_counts_text(found, ""), *(f"{k:8} {shown_path(p)}" for k, p in out.items())]
+    return {
+        **found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2), "text": text,
+    }  # fmt: skip
+
+
+class _Output:
+    """What is written while a source is followed: a frame that is done is in every file, whatever happens next."""
+
+    def __init__(self, o: argparse.Namespace, saved: Sequence[str], name: str, watch: "Watch") -> None:
+        self._o, self._saved, self._name, self._watch = o, saved, name, watch
+        self._folder = None if o.out is None else Path(o.out).resolve()
+        self._stem = plain_stem(f"{name}.x")
+        self._files: dict[str, Any] = {}
+        self._video: Any = None
+        self._trails: Any = None
+        self.paths: dict[str, Path] = {}
+        self._times: list[tuple[int, float]] = []
+
+    def __enter__(self) -> "_Output":
+        if self._folder is None:
+            return self
+        from eyewright.core.files import checked_output
+
+        with checked_output(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.paths["tracks"] = self._folder
+            if not self._o.offline:
+                for kind, ending in (("mot", "txt"), ("csv", "csv")):
+                    if kind in self._saved:
+                        self._files[kind] = open(self._folder / f"{self._stem}.{ending}", "wb", buffering=0)
+        if "csv" in self._files:
+            self._write("csv", "frame,time_s,id,label,score,x0,y0,x1,y1\n")
+        if "video" in self._saved and not self._o.offline:
+            self._open_video()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+        if self._video is not None:
+            self._video.close()
+
+    def _open_video(self) -> None:
+        from eyewright.imaging.trails import Trails
+        from eyewright.imaging.webm import WebmWriter
+
+        assert self._folder is not None
+        self.paths["video"] = self._folder / f"{self._stem}.webm"
+        self._video, self._trails = WebmWriter(self.paths["video"]), Trails()
+
+    def _write(self, kind: str, text: str) -> None:
+        from eyewright.core.files import checked_output
+
+        assert self._folder is not None
+        with checked_output(self._folder):
+            self._files[kind].write(text.encode())
+
+    def add(self, item: Any) -> None:
+        """Write one frame of `lifecycle.following.track`."""
+        from eyewright.data.tracks import tracks_to_csv, tracks_to_mot
+
+        if self._o.offline:
+            self._times.append((item.index + 1, item.time_s))
+            return
+        if self._files and len(item):
+            rows = _rows_of(item)
+            if "mot" in self._files:
+                self._write("mot", tracks_to_mot(rows))
+            if "csv" in self._files:
+                self._write("csv", tracks_to_csv(rows).partition("\n")[2])
+        if self._video is not None:
+            self._draw(item.prediction.image, item.boxes_xyxy, item.track_ids, item.labels, item.time_s, item.recorder)
+
+    def _draw(self, image: Any, boxes: Any, ids: Any, labels: Sequence[str], time_s: float, recorder: Any) -> None:
+        texts = [f"{label} {i}" for label, i in zip(labels, ids.tolist(), strict=True)]
+        shown: dict[str, Any] = {}
+        for line in recorder.lines:
+            counts = line.counts(recorder.labels)
+            shown[f"{line.line.name}: {counts['in']} in, {counts['out']} out"] = (line.line.start, line.line.end)
+        for zone in recorder.zones:
+            shown[f"{zone.zone.name}: {zone.counts(recorder.labels)['now']}"] = zone.zone.points
+        self._video.add(self._trails.draw(image, boxes, ids, texts, time_s=time_s, lines=shown), time_s)
+
+    def offline(self, recorder: Any) -> Any:
+        """Fill gaps over the whole file, count again, write, and draw by reading the source once more."""
+        import numpy as np
+
+        from eyewright.tracking import Recorder, fill_tracks
+
+        n = self._times[-1][0]
+        known = np.array(self._times)
+        step = float(np.median(np.diff(known[:, 1]))) if len(known) > 1 else 0.0
+        tracks = fill_tracks(recorder.tracks(early=True), seconds_per_frame=step, n_frames=n)
+        # Only frames that were looked at, where a stride or rate leaves others out.
+        tracks = tracks.keep(np.isin(tracks.frames, known[:, 0].astype(np.int64)))
+        fps = None if step <= 0 else round(1 / step, 3)
+        self.paths |= write_tracks(self._o, self._saved, self._name, tracks, fps, n)
+        if "video" in self._saved:
+            self._draw_again(tracks)
+        return Recorder.of(tracks, self._watch, end_s=self._times[-1][1])
+
+    def _draw_again(self, tracks: "Tracks") -> None:
+        import numpy as np
+
+        from eyewright.imaging.sources import open_source
+        from eyewright.tracking import Recorder
+
+        self._open_video()
+        recorder = Recorder(tracks.labels, self._watch, keep_rows=False)
+        times = dict(self._times)
+        with open_source(self._o.source) as opened:
+            for frame in opened:
+                if frame.index + 1 not in times:
+                    continue
+                number, time_s = frame.index + 1, times[frame.index + 1]
+                at = slice(*np.searchsorted(tracks.frames, [number, number + 1]))
+                ids, boxes, labels = tracks.ids[at], tracks.boxes_xyxy[at], tracks.label_ids[at]
+                recorder.watch(ids, boxes, labels, time_s=time_s, frame=number)
+                self._draw(frame.image, boxes, ids, [tracks.labels[k] for k in labels.tolist()], time_s, recorder)
+
+
+def _rows_of(item: Any) -> "Tracks":
+    import numpy as np
+
+    from eyewright.core.tracks import Tracks
+
+    n = len(item)
+    return Tracks(
+        np.full(n, item.index + 1), item.track_ids, item.boxes_xyxy, item.found.scores, item.found.label_ids,
+        item.recorder.labels, np.full(n, item.time_s),
+    )  # fmt: skip
+
+
+def _metrics_json(metrics: Any) -> dict[str, Any]:
+    def shown(m: "Metric") -> dict[str, Any]:
+        return {"value": m.value, "low": m.low, "high": m.high, "n": m.n, "groups": m.groups}
+
+    return {name: shown(m) for name, m in metrics.items()}
+
+
+def _metrics_text(scores: "TrackScores") -> list[str]:
+    from eyewright.metrics.tracking import TRACKING_METRICS
+
+    text = [scores.said]
+    for name in _SHOWN:
+        m = scores.metrics[name]
+        scale, form = (1.0, ",.0f") if TRACKING_METRICS[name] == "count" else (100.0, ".1f")
+        value = format(scale * (m.value or 0.0), form)
+        between = (
+            ""
+            if m.low is None or m.high is None
+            else f" [{format(scale * m.low, form)}, {format(scale * m.high, form)}]"
+        )
+        text.append(f"{name:16} {value}{between}")
+    n = len(scores.sequences)
+    text.append(f"{n:,} sequence{'s' * (n != 1)}, {scores.metrics['hota'].n:,} true boxes")
+    if n > 1:
+        text += [f"  {name:28} HOTA {100 * v['hota']:.1f}" for name, v in scores.sequences.items()]
+    return text
+
+
+def evaluate_tracks(o: argparse.Namespace) -> Result:
+    """Measure tracks against the truth."""
+    from eyewright.lifecycle.track_scores import evaluate_tracks as measure
+
+    if o.data is None:
+        raise UsageError("expected tracks and their truth", fix="eyewright evaluate --task track TRACKS TRUTH")
+    scores = measure(o.model, o.data, seed=o.seed or 0)
+    out: dict[str, Path] = {}
+    content = {
+        "metrics": _metrics_json(scores.metrics),
+        "sequences": dict(scores.sequences),
+        "protocol": scores.protocol,
+        "measured": scores.said,
+    }
+    if o.out is not None:
+        from eyewright.core.files import write_json
+
+        out["report_json"] = Path(o.out).resolve() / "report.json"
+        write_json(out["report_json"], content)
+    wrong = [f for f in scores.findings if f.severity != "note"]
+    for f in scores.findings[:5]:
+        if not is_quiet(o):
+            warn(str(f))
+    return {
+        "task": "track", **content, "out": out, "findings": [finding(f) for f in scores.findings[:_MOST_FINDINGS]],
+        "text": [*_metrics_text(scores), *(f"report   {shown_path(p)}" for p in out.values())],
+        "exit": 1 if wrong else 0,
+    }  # fmt: skip
+
+
+def compare_tracks(o: argparse.Namespace) -> Result:
+    """Tell whether the tracks B are better than A."""
+    from eyewright.lifecycle.track_scores import compare_tracks as compare
+
+    if o.data is None:
+        raise UsageError("expected two sets of tracks and their truth", fix="eyewright compare --task track A B TRUTH")
+    found = compare(o.a, o.b, o.data, seed=o.seed or 0)
+    text = [str(found)]
+    for name in _SHOWN[:7]:
+        m = found.differences[name]
+        between = "" if m.low is None or m.high is None else f" [{100 * m.low:+.1f}, {100 * m.high:+.1f}]"
+        text.append(f"{name:16} {100 * (m.value or 0.0):+.1f}{between}")
+    return {
+        "task": "track", "comparison": found.to_json(), "text": text, "exit": int(found.better == "a"),
+    }  # fmt: skip
+
+
+def convert_tracks(o: argparse.Namespace) -> Result:
+    """Write tracks or truth of any form that is read as MOT text, a file a sequence."""
+    from eyewright.core.files import staged_folder, write_staged
+    from eyewright.data.tracks import find_sequences, read_tracks, tracks_to_csv, tracks_to_json, tracks_to_mot
+
+    out = Path(o.out)
+    forms = {"mot": ("txt", tracks_to_mot), "csv": ("csv", tracks_to_csv)}
+    if o.to not in (*forms, "json"):
+        raise UsageError(f"tracks cannot be written as {o.to!r}", fix="pass --to mot, csv or json")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{o.out!r} holds something already", fix="choose another --out", code="output_not_empty")
+    sequences = find_sequences(Path(o.data), "tracks")
+    findings: list[Any] = []
+    n_boxes = 0
+    with staged_folder(out) as stage:
+        for sequence in sequences:
+            file = read_tracks(sequence.path, "tracks")
+            findings += file.findings
+            n_boxes += len(file.tracks)
+            if o.to == "json":
+                fps, n_frames = file.fps or sequence.fps, file.n_frames or sequence.n_frames
+                text = tracks_to_json(file.tracks, name=sequence.name, fps=fps, n_frames=n_frames)
+                write_staged(stage / f"{sequence.name}.json", text)
+            else:
+                ending, form = forms[o.to]
+                write_staged(stage / f"{sequence.name}.{ending}", form(file.tracks))
+    lost = {"mot": ["classes: MOT's tracks have none", "times: MOT's rows have frames alone"]}.get(o.to, [])
+    n = len(sequences)
+    return {
+        "task": "track", "out": {"tracks": out.resolve()}, "lost": lost, "objects": n_boxes,
+        "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
+        "text": [f"wrote {n_boxes:,} boxes of {n:,} sequence{'s' * (n != 1)} to {shown_path(out)}"],
+        "exit": 1 if findings else 0,
+    }  # fmt: skip

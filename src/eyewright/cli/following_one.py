@@ -1,0 +1,127 @@
+"""`eyewright track --one`: one object, without a model."""
+
+__all__ = ["track_one"]
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eyewright.cli.terminal import Result, is_quiet, plain_stem, printable, shown_path
+from eyewright.core.errors import InputError, UsageError
+
+_NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
+
+
+def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
+    """Follow the object in a box of the first frame; say where it is in every frame, or that it is lost."""
+    import numpy as np
+
+    from eyewright.core.files import checked_output
+    from eyewright.core.tracks import Tracks
+    from eyewright.data.tracks import tracks_to_csv, tracks_to_json, tracks_to_mot
+    from eyewright.lifecycle.following_one import track_one as follow
+
+    for name in _NOT_HERE:
+        if getattr(o, name):
+            raise UsageError(f"--one works without {name.replace('_', '-')}", fix="leave one of both out")
+    box = _box(o.one)
+    started = time.monotonic()
+    folder = None if o.out is None else Path(o.out).resolve()
+    stem = plain_stem(f"{Path(str(o.source)).stem or 'source'}.x")
+    rows: list[Tracks] = []
+    states: list[tuple[float, str]] = []
+    files: dict[str, Any] = {}
+    video: Any = None
+    n = 0
+    try:
+        frames = follow(
+            o.source, box, method=o.method or "csrt", fps=o.fps, rate=o.rate, stride=o.stride,
+            max_frames=o.max_frames, latest=o.latest,
+        )  # fmt: skip
+        for item in frames:
+            if n == 0 and folder is not None:
+                # The source and the box are right: only now is anything written.
+                with checked_output(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    for kind, ending in (("mot", "txt"), ("csv", "csv")):
+                        if kind in saved:
+                            files[kind] = open(folder / f"{stem}.{ending}", "wb", buffering=0)
+                if "csv" in files:
+                    files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
+                if "video" in saved:
+                    from eyewright.imaging.trails import Trails
+                    from eyewright.imaging.webm import WebmWriter
+
+                    video, trails = WebmWriter(folder / f"{stem}.webm"), Trails()
+            n += 1
+            place = item.found.box_xyxy
+            boxes = np.zeros((0, 4)) if place is None else place[None]
+            k = len(boxes)
+            row = Tracks(
+                np.full(k, item.index + 1), np.ones(k, np.int64), boxes, np.full(k, item.found.likeness),
+                np.zeros(k, np.int64), ("object",), np.full(k, item.time_s),
+            )  # fmt: skip
+            rows.append(row)
+            if not states or states[-1][1] != item.found.state:
+                states.append((item.time_s, item.found.state))
+                if not is_quiet(o):
+                    print(printable(f"{item.time_s:8.2f} s: {item.found.state}"), flush=True)
+            for kind, file in files.items():
+                text = tracks_to_mot(row) if kind == "mot" else tracks_to_csv(row).partition("\n")[2]
+                with checked_output(Path(o.out)):
+                    file.write(text.encode())
+            if video is not None:
+                texts = [f"{item.found.likeness:.2f}"] * k
+                video.add(trails.draw(item.image, boxes, row.ids, texts, time_s=item.time_s), item.time_s)
+    finally:
+        for file in files.values():
+            file.close()
+        if video is not None:
+            video.close()
+    if n == 0:
+        raise InputError(f"{str(o.source)!r} has no frame that can be read", fix="check it", code="no_frames")
+    whole = _joined(rows)
+    if folder is not None and "json" in saved:
+        from eyewright.core.files import write_text
+
+        write_text(folder / f"{stem}.json", tracks_to_json(whole, name=stem, n_frames=n))
+    seconds, n_lost = time.monotonic() - started, n - len(whole)
+    out = {} if folder is None else {"tracks": folder} | ({"video": folder / f"{stem}.webm"} if video else {})
+    return {
+        "out": out,
+        "tracks": [
+            {
+                "id": 1, "label": "object", "first_s": float(whole.times_s[0]), "last_s": float(whole.times_s[-1]),
+                "frames": len(whole),
+            }
+        ] if whole.times_s is not None and len(whole) else [],
+        "states": [{"time_s": round(t, 4), "state": s} for t, s in states],
+        "frames": n,
+        "frames_per_s": round(n / max(seconds, 1e-9), 2),
+        "text": [
+            f"seen in {n - n_lost:,} of {n:,} frames, lost in {n_lost:,}",
+            *(f"{k:8} {shown_path(p)}" for k, p in out.items()),
+        ],
+    }  # fmt: skip
+
+
+def _joined(rows: Sequence[Any]) -> Any:
+    import numpy as np
+
+    from eyewright.core.tracks import Tracks
+
+    parts = {
+        name: np.concatenate([getattr(r, name) for r in rows])
+        for name in ("frames", "ids", "boxes_xyxy", "scores", "label_ids", "times_s")
+    }
+    return Tracks(**parts, labels=("object",))
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x, y, w, h = (float(v) for v in text.split(","))
+    except ValueError:
+        raise UsageError(f"expected --one as X,Y,W,H in pixels, found {text!r}", fix="such as 120,80,60,140") from None
+    return x, y, w, h

@@ -1,0 +1,97 @@
+"""Where the files of a set of sequences lie: MOTChallenge's folders, or one file a sequence."""
+
+__all__ = ["Sequence", "find_sequences"]
+
+import configparser
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyewright.core.errors import InputError, UsageError
+from eyewright.data.tracks.reading import TrackKind
+
+_INSIDE = {
+    "detections": ("det/det.txt",),
+    "truth": ("gt/gt.txt",),
+    "tracks": ("tracks.txt", "tracks.json", "tracks.csv", "gt/gt.txt"),
+}
+_ENDINGS = (".txt", ".json", ".csv")
+_OUR_FILES = frozenset({"report.json", "seqmap.txt"})
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sequence: its name, its file, and what `seqinfo.ini` says of it."""
+
+    name: str
+    path: Path
+    fps: float | None = None
+    n_frames: int | None = None
+    size_hw: tuple[int, int] | None = None
+
+
+def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
+    """Return the sequences of a file or folder, by name.
+
+    A folder is a sequence (`det/det.txt`, `gt/gt.txt`), holds one folder a sequence, or one file a sequence
+    (`NAME.txt`, `NAME.json`, `NAME.csv`).
+
+    Raises:
+        InputError: nothing is there.
+    """
+    if source.is_file():
+        home = source.parent.parent if source.parent.name in ("det", "gt") else source.parent
+        inner = source.parent.name in ("det", "gt")
+        return [_with_info(home.name if inner else source.stem, source, home)]
+    if not source.is_dir():
+        raise InputError(
+            f"expected {_named(kind)}, found nothing at {str(source)!r}", fix="check the path", code="not_found"
+        )
+    own = _inside(source, kind)
+    if own is not None:
+        return [_with_info(source.resolve().name, own, source)]
+    found = [
+        _with_info(folder.name, path, folder)
+        for folder in sorted(p for p in source.iterdir() if p.is_dir())
+        if (path := _inside(folder, kind)) is not None
+    ]
+    if found:
+        return found
+    files = sorted(
+        p for p in source.iterdir() if p.is_file() and p.suffix.lower() in _ENDINGS and p.name not in _OUR_FILES
+    )
+    if not files:
+        raise InputError(
+            f"expected {_named(kind)} in {str(source)!r}, found none",
+            fix=f"a sequence is a folder with {_INSIDE[kind][0]}, or a file NAME.txt",
+            code="no_sequences",
+        )
+    by_name: dict[str, Path] = {}
+    for path in files:
+        if path.stem in by_name and path.suffix == by_name[path.stem].suffix:
+            raise UsageError(f"sequence {path.stem!r} is there twice in {str(source)!r}", fix="remove one of them")
+        # Of files that say the same, MOT text is read.
+        if path.stem not in by_name or path.suffix.lower() == ".txt":
+            by_name[path.stem] = path
+    return [_with_info(name, path, source / name) for name, path in sorted(by_name.items())]
+
+
+def _inside(folder: Path, kind: TrackKind) -> Path | None:
+    return next((folder / name for name in _INSIDE[kind] if (folder / name).is_file()), None)
+
+
+def _named(kind: TrackKind) -> str:
+    return {"detections": "detections", "truth": "true tracks", "tracks": "tracks"}[kind]
+
+
+def _with_info(name: str, path: Path, home: Path) -> Sequence:
+    info = home / "seqinfo.ini"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        if not info.is_file() or not parser.read(info, encoding="utf-8-sig"):
+            return Sequence(name, path)
+        rows = parser["Sequence"]
+        size = (rows.getint("imHeight", 0), rows.getint("imWidth", 0))
+        fps, n = rows.getfloat("frameRate", 0.0), rows.getint("seqLength", 0)
+    except (configparser.Error, KeyError, ValueError, UnicodeDecodeError, OSError):
+        return Sequence(name, path)
+    return Sequence(name, path, fps if 0 < fps < 1e5 else None, n if n > 0 else None, size if min(size) > 0 else None)

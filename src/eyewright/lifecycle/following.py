@@ -1,0 +1,316 @@
+"""Follow objects: through files of detections, and through the frames of a source with a bundle that gives boxes."""
+
+__all__ = ["TrackedFrame", "TrackedSequence", "track", "track_detections"]
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.report import Finding
+from eyewright.core.task import task_of
+from eyewright.core.tracks import Tracks
+from eyewright.lifecycle.datasets import PathLike
+from eyewright.tracking import (
+    Crossing,
+    FillSettings,
+    Recorder,
+    Tracker,
+    TrackerSettings,
+    TrackPrediction,
+    Watch,
+    fill_tracks,
+    method_of,
+)
+
+if TYPE_CHECKING:
+    from eyewright.imaging.sources import Frame
+
+_ASSUMED_FPS = 30.0
+# The score from which a detection begins a track where the bundle has no operating point of its own.
+_DEFAULT_CONF = 0.4
+# Below the operating point a detection goes on with a track down to this part of it.
+_LOW_SHARE = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedSequence:
+    """What came of one sequence.
+
+    Args:
+        name: of the sequence.
+        tracks: every box with its identity, by frame.
+        recorder: tracks, crossings, zones; `to_json` has them in plain types.
+        fps: frames a second.
+        n_frames: of the sequence.
+        findings: rows that were left out, and what was assumed.
+        rows: of the file, those that were left out included.
+        cpu_s: processor time of following alone.
+    """
+
+    name: str
+    tracks: Tracks
+    recorder: Recorder
+    fps: float
+    n_frames: int
+    findings: tuple[Finding, ...] = ()
+    rows: int = 0
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFrame:
+    """One frame of `track`.
+
+    Args:
+        prediction: the objects whose track is confirmed, as the bundle predicts them, with `track_ids` and `image`.
+        index: of the frame in its source, from 0.
+        time_s: of the frame.
+        found: what the tracker says of all detections.
+        states: of each object of `prediction`, "new" in the first frame of its identity, else "tracked".
+        lost_ids: confirmed tracks that this frame does not show and that are waited for.
+        crossings: those that this frame confirms.
+        recorder: what came of all frames so far.
+    """
+
+    prediction: Any
+    index: int
+    time_s: float
+    found: TrackPrediction
+    states: tuple[str, ...]
+    lost_ids: NDArray[np.int64]
+    crossings: tuple[Crossing, ...]
+    recorder: Recorder = field(repr=False)
+
+    @property
+    def track_ids(self) -> NDArray[np.int64]:
+        return self.found.track_ids
+
+    @property
+    def boxes_xyxy(self) -> NDArray[np.float64]:
+        return self.found.boxes_xyxy
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.recorder.labels[k] for k in self.found.label_ids.tolist())
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+def track_detections(
+    detections: PathLike,
+    *,
+    fps: float | None = None,
+    method: str = "three-stage",
+    settings: TrackerSettings | None = None,
+    offline: bool = False,
+    fill: FillSettings | None = None,
+    watch: Watch | None = None,
+    classes: Sequence[str] | None = None,
+) -> list[TrackedSequence]:
+    """Follow the detections of a file or of a folder of sequences; every sequence has a tracker of its own.
+
+    Frame k of a file is at (k - 1) / `fps`: without it the rate that `seqinfo.ini` states, else 30, with a finding.
+    With `offline` tracks have their early boxes, gaps are filled and short tracks dropped.
+
+    Raises:
+        InputError: nothing is there, or a file of which no row can be used.
+        UsageError: an unknown method, or a rate that is none.
+    """
+    from eyewright.data.tracks import find_sequences
+
+    if fps is not None and not 0 < fps < 1e5:
+        raise UsageError(f"expected frames a second above 0, found {fps!r}", fix="change --fps")
+    found = []
+    for sequence in find_sequences(Path(detections), "detections"):
+        found.append(_track_file(sequence, fps, method, settings or TrackerSettings(), offline, fill, watch, classes))
+    return found
+
+
+def _track_file(
+    sequence: Any,
+    fps: float | None,
+    method: str,
+    settings: TrackerSettings,
+    offline: bool,
+    fill: FillSettings | None,
+    watch: Watch | None,
+    classes: Sequence[str] | None,
+) -> TrackedSequence:
+    from eyewright.data.tracks import read_tracks
+
+    file = read_tracks(sequence.path, "detections")
+    findings = list(file.findings)
+    rate = fps or file.fps or sequence.fps
+    if rate is None:
+        rate = _ASSUMED_FPS
+        text = f"the frame rate of {sequence.name!r} is not known; {rate:g} frames a second are assumed"
+        findings.append(Finding("fps", text, "pass --fps", str(sequence.path), severity="note"))
+    rows = file.tracks if classes is None else file.tracks.keep(_of_classes(file.tracks, classes))
+    n_frames = max(rows.n_frames, sequence.n_frames or file.n_frames or 0)
+    recorder = Recorder(rows.labels, watch)
+    tracker = method_of(method, settings)
+    # Only frames with boxes: what happens between is known from the times.
+    numbers = np.unique(rows.frames)
+    times = _times(rows, rate, numbers)
+    starts = np.searchsorted(rows.frames, numbers)
+    ends = np.searchsorted(rows.frames, numbers, side="right")
+    started = time.process_time()
+    labels = rows.label_ids if len(rows.labels) > 1 else None
+    for number, when, a, b in zip(numbers.tolist(), times.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        boxes, scores = rows.boxes_xyxy[a:b], rows.scores[a:b]
+        found = tracker.update(boxes, scores, None if labels is None else labels[a:b], time_s=when)
+        recorder.take(found, boxes, scores, frame=number)
+    spent = time.process_time() - started
+    tracks = recorder.tracks(early=offline)
+    if offline:
+        tracks = fill_tracks(tracks, seconds_per_frame=1 / rate, n_frames=n_frames, settings=fill)
+    if offline or watch is not None:
+        # Counted again frame by frame: a zone is left in frames without boxes too.
+        recorder = Recorder.of(tracks, watch, end_s=float(_times(rows, rate, np.array([n_frames]))[0]))
+    return TrackedSequence(sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, spent)
+
+
+def _of_classes(tracks: Tracks, classes: Sequence[str]) -> NDArray[np.bool_]:
+    unknown = [c for c in classes if c not in tracks.labels]
+    if unknown:
+        raise UsageError(
+            f"expected classes of the detections, found {unknown[0]!r}", fix="choose of: " + ", ".join(tracks.labels)
+        )
+    kept: NDArray[np.bool_] = np.isin(tracks.label_ids, [tracks.labels.index(c) for c in classes])
+    return kept
+
+
+def _times(tracks: Tracks, rate: float, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the times of frames, ascending: their own where rows have them, else by the rate."""
+    times: NDArray[np.float64] = np.maximum(numbers - 1, 0) / rate
+    if tracks.times_s is not None:
+        frames, first = np.unique(tracks.frames, return_index=True)
+        times = np.interp(numbers, frames, np.maximum.accumulate(tracks.times_s[first]))
+    return times
+
+
+def track(
+    source: Any,
+    bundle: Any,
+    *,
+    method: str = "three-stage",
+    settings: TrackerSettings | None = None,
+    conf: float | None = None,
+    iou: float | None = None,
+    classes: Sequence[str] | None = None,
+    watch: Watch | None = None,
+    camera_motion: bool = False,
+    fps: float | None = None,
+    rate: float | None = None,
+    stride: int = 1,
+    max_frames: int | None = None,
+    latest: bool = False,
+    keep_rows: bool = True,
+) -> Iterator[TrackedFrame]:
+    """Follow the objects that a bundle finds in a video, camera, stream or folder of frames; yield frame after frame.
+
+    `bundle` is a path or an opened bundle of a task that gives boxes. A detection at or above the operating point (of
+    its class, or `conf`) begins a track; one below it goes on with a track. `rate` follows at most so many frames a
+    second, chosen by time. For a live stream pass `keep_rows=False`, so that boxes of the past are not held.
+
+    Raises:
+        BundleError: the bundle gives no boxes.
+        InputError: the source cannot be read.
+    """
+    from eyewright.imaging.sources import open_source
+    from eyewright.imaging.sources.sampling import frame_times, sample_by_time
+    from eyewright.lifecycle.delivering import open_any
+
+    model = open_any(bundle) if isinstance(bundle, str | Path) else bundle
+    if not task_of(model.task_name).net.startswith("boxes"):
+        raise BundleError(
+            f"expected a bundle that gives boxes, found one for {model.task_name}",
+            fix="train with --task detect, or import a detector",
+            code="no_boxes",
+        )
+    follower = _Follower(model, method, settings, conf, iou, classes, watch, camera_motion, keep_rows)
+    with open_source(source, stride=stride, max_frames=None if rate else max_frames, latest=latest) as opened:
+        frames: Iterator[Frame] = frame_times(opened, fps=fps)
+        if rate is not None:
+            frames = sample_by_time(frames, rate)
+        for given, frame in enumerate(frames, 1):
+            yield follower.step(frame)
+            if max_frames is not None and given >= max_frames:
+                return
+
+
+class _Follower:
+    """A bundle and a tracker on one source."""
+
+    def __init__(
+        self,
+        model: Any,
+        method: str,
+        settings: TrackerSettings | None,
+        conf: float | None,
+        iou: float | None,
+        classes: Sequence[str] | None,
+        watch: Watch | None,
+        camera_motion: bool,
+        keep_rows: bool,
+    ) -> None:
+        self._model, self._conf, self._iou = model, conf, iou
+        self._settings = settings or TrackerSettings()
+        self._tracker = method_of(method, self._settings)
+        names: tuple[str, ...] = tuple(model.labels.names)
+        self._wanted = None if classes is None else [model.labels.id(c) for c in classes]
+        self._recorder = Recorder(names, watch, keep_rows=keep_rows)
+        points = getattr(model, "thresholds", None)
+        high = np.full(len(names), _DEFAULT_CONF if conf is None else conf)
+        self._high = np.asarray(points, np.float64) if conf is None and points is not None else high
+        self._least = max(0.01, float(self._high.min()) * _LOW_SHARE)
+        self._camera = None
+        if camera_motion:
+            if not isinstance(self._tracker, Tracker):
+                raise UsageError("--camera-motion works with the built-in methods", fix="leave one of both out")
+            from eyewright.tracking.camera import CameraMotion
+
+            self._camera = CameraMotion()
+        self._size_hw: tuple[int, int] | None = None
+        self._known: set[int] = set()
+
+    def step(self, frame: "Frame") -> TrackedFrame:
+        image, time_s = frame.image, float(frame.time_s or 0.0)
+        prediction = self._model.predict_images([image], conf=self._least, iou=self._iou)[0]
+        if self._wanted is not None:
+            prediction = prediction.chosen(np.isin(prediction.label_ids, self._wanted))
+        boxes = np.asarray(prediction.boxes_xyxy, np.float64)
+        labels = np.asarray(prediction.label_ids, np.int64)
+        scores = np.asarray(prediction.scores, np.float64)
+        if self._camera is not None and isinstance(self._tracker, Tracker):
+            moved = self._camera.update(image, boxes)
+            if moved is not None:
+                self._tracker.move(moved)
+        found = self._tracker.update(boxes, self._level(scores, labels), labels, time_s=time_s)
+        found = replace(found, scores=scores[found.detections])
+        crossings = self._recorder.take(found, boxes, scores, frame=frame.index + 1)
+        shown = prediction.chosen(found.detections)
+        shown = replace(
+            shown, track_ids=found.track_ids, label_ids=found.label_ids, image=image, source=frame.origin,
+            index=frame.index, time_s=time_s,
+        )  # fmt: skip
+        states = tuple("tracked" if i in self._known else "new" for i in found.track_ids.tolist())
+        self._known.update(found.track_ids.tolist())
+        lost = self._tracker.lost()[0] if isinstance(self._tracker, Tracker) else np.zeros(0, np.int64)
+        return TrackedFrame(shown, frame.index, time_s, found, states, lost, tuple(crossings), self._recorder)
+
+    def _level(self, scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return scores on which every class's operating point lies where the tracker's is."""
+        if not len(scores):
+            return scores
+        point, mark = np.clip(self._high[labels], 1e-6, 1 - 1e-6), self._settings.high
+        above = mark + (1 - mark) * (scores - point) / (1 - point)
+        levelled: NDArray[np.float64] = np.where(scores >= point, above, mark * scores / point)
+        return levelled

@@ -1,0 +1,133 @@
+"""How good tracks are against the truth, and whether one tracker is better than another."""
+
+__all__ = ["TrackComparison", "TrackScores", "compare_tracks", "evaluate_tracks"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eyewright.core.errors import InputError
+from eyewright.core.report import Finding, Metric
+from eyewright.core.tracks import Tracks
+from eyewright.lifecycle.datasets import PathLike
+from eyewright.metrics.tracking import SequenceCounts, combined, count_sequence, paired_tracking, tracking_metrics
+
+PROTOCOLS: Mapping[str, str] = {
+    "plain": "every row of the truth is measured",
+    "mot15": "MOT15: rows of the truth with flag 0 are not measured",
+    "mot16": "MOT16, MOT17: pedestrians are measured; boxes on distractors are left out",
+    "mot20": "MOT20: pedestrians are measured; boxes on distractors and vehicles are left out",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrackScores:
+    """Numbers over all sequences with intervals, and of each one."""
+
+    metrics: Mapping[str, Metric]
+    sequences: Mapping[str, Mapping[str, float]]
+    findings: tuple[Finding, ...]
+    protocol: str
+    counts: tuple[SequenceCounts, ...]
+
+    @property
+    def said(self) -> str:
+        """How it was measured, in a sentence."""
+        return PROTOCOLS[self.protocol]
+
+
+@dataclass(frozen=True, eq=False)
+class TrackComparison:
+    """B minus A on the same sequences: `better` is "b", "a", or None where chance may explain the difference."""
+
+    a: TrackScores
+    b: TrackScores
+    differences: Mapping[str, Metric]
+    better: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        shown = {k: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in self.differences.items()}
+        return {
+            "better": self.better,
+            "differences": shown,
+            "a": {k: m.value for k, m in self.a.metrics.items()},
+            "b": {k: m.value for k, m in self.b.metrics.items()},
+            "sequences": list(self.a.sequences),
+            "protocol": self.a.protocol,
+        }
+
+    def __str__(self) -> str:
+        hota = self.differences["hota"]
+        n, value = len(self.a.sequences), 100 * (hota.value or 0.0)
+        if hota.low is None or hota.high is None:
+            return f"HOTA: B minus A is {value:+.1f} points; one sequence cannot show whether that is chance"
+        text = f"HOTA: B minus A is {value:+.1f} points [{100 * hota.low:+.1f}, {100 * hota.high:+.1f}]"
+        said = {"a": "A is better", "b": "B is better", None: "no difference beyond chance"}[self.better]
+        return f"{said}; {text}, over {n} sequences"
+
+
+def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *, seed: int = 0) -> TrackScores:
+    """Measure tracks against the truth by HOTA, CLEAR and Identity, as TrackEval 1.3.0 does.
+
+    Both are a file, or folders whose sequences have the same names; tracks may be given by the names of their
+    sequences. The sequences of the truth are measured, and intervals are over them.
+
+    Raises:
+        InputError: a file cannot be read, or a sequence of the truth has no tracks.
+    """
+    from eyewright.data.tracks import find_sequences, read_tracks
+
+    theirs = find_sequences(Path(truth), "truth")
+    by_name: dict[str, Path | Tracks]
+    if isinstance(tracks, Mapping):
+        by_name = dict(tracks)
+    else:
+        by_name = {s.name: s.path for s in find_sequences(Path(tracks), "tracks")}
+    if len(by_name) == len(theirs) == 1:
+        by_name = {theirs[0].name: next(iter(by_name.values()))}
+    missing = [s.name for s in theirs if s.name not in by_name]
+    if missing:
+        raise InputError(
+            f"expected tracks of {len(theirs)} sequences of the truth, found none of {missing[0]!r}",
+            fix=f"name its file {missing[0]}.txt",
+            code="missing_sequence",
+        )
+    findings: list[Finding] = []
+    counts: list[SequenceCounts] = []
+    each: dict[str, Mapping[str, float]] = {}
+    protocols: list[str] = []
+    for sequence in theirs:
+        true, own = read_tracks(sequence.path, "truth"), by_name[sequence.name]
+        findings += true.findings
+        if isinstance(own, Path):
+            file = read_tracks(own, "tracks")
+            findings += file.findings
+            own = file.tracks
+        protocols.append(true.protocol)
+        counted = count_sequence(true.tracks, own)
+        counts.append(counted)
+        each[sequence.name] = combined([counted])
+    extra = sorted(set(by_name) - {s.name for s in theirs})
+    if extra:
+        text = f"{len(extra)} sequences of the tracks have no truth, such as {extra[0]!r}; they are not measured"
+        findings.append(Finding("sequence", text, "add their truth", str(truth), severity="note"))
+    metrics = tracking_metrics(counts, rng=np.random.default_rng(seed))
+    return TrackScores(metrics, each, tuple(findings), max(set(protocols), key=protocols.count), tuple(counts))
+
+
+def compare_tracks(a: PathLike, b: PathLike, truth: PathLike, *, seed: int = 0) -> TrackComparison:
+    """Tell whether the tracks B are better than A: the difference of every number, paired over sequences.
+
+    Raises:
+        InputError: as `evaluate_tracks`.
+    """
+    first, second = evaluate_tracks(a, truth, seed=seed), evaluate_tracks(b, truth, seed=seed)
+    differences = paired_tracking(first.counts, second.counts, rng=np.random.default_rng(seed))
+    hota = differences["hota"]
+    better = None
+    if hota.low is not None and hota.high is not None:
+        better = "b" if hota.low > 0 else "a" if hota.high < 0 else None
+    return TrackComparison(first, second, differences, better)

@@ -1,0 +1,111 @@
+"""Which detection belongs to which track."""
+
+__all__ = ["associate", "overlaps"]
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.metrics.assignment import assign_pairs, greedy_pairs
+
+# With more pairs than this, boxes lie on each other by the hundred, and pairs are taken greedily.
+_MOST_PAIRS = 5_000
+# Of so many boxes, a track goes on with one of the few that overlap it most.
+_RIVALS = 8
+_CELLS = 1_000_000
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the intersection over union of boxes (n, 4) with boxes (m, 4), float64 (n, m).
+
+    >>> overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1]])).tolist()
+    [[0.5]]
+    """
+    ax0, ay0, ax1, ay1 = a.T[:, :, None]
+    bx0, by0, bx1, by1 = b.T
+    wide: NDArray[np.float64] = np.minimum(ax1, bx1)
+    wide -= np.maximum(ax0, bx0)
+    np.maximum(wide, 0.0, out=wide)
+    high = np.minimum(ay1, by1)
+    high -= np.maximum(ay0, by0)
+    np.maximum(high, 0.0, out=high)
+    wide *= high
+    whole = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0)
+    whole -= wide
+    # Boxes have an area above zero, so the union has one too.
+    wide /= whole
+    return wide
+
+
+def associate(
+    tracks: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    threshold: float,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+) -> Pairs:
+    """Return which track, box (n, 4), goes with which detection, box (m, 4): rows and columns of the pairs.
+
+    Pairs overlap by at least `threshold`, and their overlaps have the largest sum. `weights`, (m,), multiply the
+    overlap with each detection; `allowed`, bool (n, m), excludes pairs.
+    """
+    n, m = len(tracks), len(boxes)
+    if n == 0 or m == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if n * m > _CELLS:
+        return _sparse(tracks, boxes, threshold, weights, allowed)
+    similar = overlaps(tracks, boxes)
+    if weights is not None:
+        similar *= weights
+    close = similar >= threshold
+    if allowed is not None:
+        close &= allowed
+    rows, columns = close.nonzero()
+    if len(rows) > _MOST_PAIRS:
+        return greedy_pairs(rows, columns, similar[rows, columns])
+    return assign_pairs(rows, columns, similar)
+
+
+def _sparse(
+    tracks: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    threshold: float,
+    weights: NDArray[np.float64] | None,
+    allowed: NDArray[np.bool_] | None,
+) -> Pairs:
+    """Associate without a whole matrix: tracks from top to bottom, in blocks, each with the boxes of its heights."""
+    order, below = np.argsort(tracks[:, 1]), np.argsort(boxes[:, 1])
+    tops, tallest = boxes[below, 1], float((boxes[:, 3] - boxes[:, 1]).max())
+    rows, columns, scores = [], [], []
+    for start in range(0, len(order), 128):
+        own = order[start : start + 128]
+        first = np.searchsorted(tops, tracks[own, 1].min() - tallest)
+        last = np.searchsorted(tops, tracks[own, 3].max())
+        near = below[first:last]
+        if not len(near):
+            continue
+        similar = overlaps(tracks[own], boxes[near])
+        if weights is not None:
+            similar *= weights[near]
+        if allowed is not None:
+            similar *= allowed[np.ix_(own, near)]
+        if len(near) > 4 * _RIVALS:
+            best = np.argpartition(-similar, _RIVALS, axis=1)[:, :_RIVALS]
+            i, k = (np.take_along_axis(similar, best, 1) >= threshold).nonzero()
+            j = best[i, k]
+        else:
+            i, j = (similar >= threshold).nonzero()
+        rows.append(own[i])
+        columns.append(near[j])
+        scores.append(similar[i, j])
+    if not rows:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    row, column, score = np.concatenate(rows), np.concatenate(columns), np.concatenate(scores)
+    # One object a place: of thousands, all but a few pairs have no rival.
+    alone = (np.bincount(row)[row] == 1) & (np.bincount(column)[column] == 1)
+    left = np.flatnonzero(~alone)
+    solve = greedy_pairs if len(left) > _MOST_PAIRS else assign_pairs
+    more = solve(row[left], column[left], score[left])
+    return np.concatenate([row[alone], more[0]]), np.concatenate([column[alone], more[1]])

@@ -1,0 +1,379 @@
+"""Several objects over time: detections frame by frame in, tracks with identities out."""
+
+__all__ = ["Tracker", "TrackPrediction", "TrackingMethod", "TrackerSettings"]
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UsageError
+from eyewright.tracking.association import associate, overlaps
+from eyewright.tracking.filters import BoxFilter, FilterNoise, corners_of, states_of
+
+_LARGEST = 1e7
+_MOMENT_S = 1e-9
+_MOST_MARGIN = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class TrackPrediction:
+    """The objects of one frame whose track is confirmed.
+
+    An object whose track is not confirmed yet has no identity, so that nobody counts it; it is in `unconfirmed` alone.
+
+    Args:
+        track_ids: int64 (n,), from 1; an identity is never used twice.
+        boxes_xyxy: float64 (n, 4), the detection of each track.
+        scores: float64 (n,), of the detection.
+        label_ids: int64 (n,), the class for which the track's detections have voted.
+        detections: int64 (n,), which detection of the frame each one is.
+        time_s: the frame's time.
+        keys: int64 (n,), names of the tracks that they have from their first detection on.
+        unconfirmed: int64 (k,), detections of tracks that are not confirmed yet.
+        unconfirmed_keys: int64 (k,), their names.
+    """
+
+    track_ids: NDArray[np.int64]
+    boxes_xyxy: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    label_ids: NDArray[np.int64]
+    detections: NDArray[np.int64]
+    time_s: float
+    keys: NDArray[np.int64]
+    unconfirmed: NDArray[np.int64]
+    unconfirmed_keys: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+
+class TrackingMethod(Protocol):
+    """What follows objects: `update` once a frame, `reset` before another source."""
+
+    def update(
+        self,
+        boxes_xyxy: NDArray[np.float64],
+        scores: NDArray[np.float64] | None = None,
+        label_ids: NDArray[np.int64] | None = None,
+        *,
+        time_s: float,
+    ) -> TrackPrediction:
+        """Return the tracks of the next frame, from its detections (n, 4) and its time in seconds."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all tracks; identities start at 1 again."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """How objects are followed. Waits are in seconds; a track always waits for one frame more than the last it was in.
+
+    Args:
+        lost_s: how long a confirmed track that is not seen is kept.
+        confirm_s: a track is confirmed when it has been seen at least twice over at least this time.
+        patience_s: how long an unconfirmed track that is not seen is kept.
+        high: detections from this score on begin tracks, and are associated first.
+        low: detections below this score are left out.
+        overlap: IoU, times the score, at which a detection belongs where a track is expected.
+        low_overlap: IoU at which a detection with a low score belongs to a track of the last frame.
+        seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`.
+        seen_margin: part of its size by which a box is grown on every side.
+        seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
+        duplicate: a detection that overlaps the detection of a track by more than this begins no track.
+        confirm_first: whether the tracks of the first frame are confirmed at once.
+        stages: 3, all of `Tracker`; 2, without the place where a track was last seen; 1, high scores alone.
+        per_class: whether a track takes detections of its own class only; else the class is the track's by vote.
+        noise: of the filter.
+    """
+
+    lost_s: float = 2.0
+    confirm_s: float = 0.1
+    patience_s: float = 0.15
+    high: float = 0.65
+    low: float = 0.1
+    overlap: float = 0.1
+    low_overlap: float = 0.4
+    seen_overlap: float = 0.15
+    seen_margin: float = 0.3
+    seen_growth: float = 0.6
+    duplicate: float = 0.8
+    confirm_first: bool = True
+    stages: int = 3
+    per_class: bool = False
+    noise: FilterNoise = field(default_factory=FilterNoise)
+
+    def __post_init__(self) -> None:
+        if self.stages not in (1, 2, 3):
+            raise UsageError(f"expected 1, 2 or 3 stages of association, found {self.stages!r}")
+        for name in ("lost_s", "confirm_s", "patience_s"):
+            if not 0 <= getattr(self, name) <= 1e6:
+                raise UsageError(f"expected {name} from 0 to 1,000,000 seconds, found {getattr(self, name)!r}")
+
+
+class Tracker:
+    """Follow boxes by place, size and motion: association in three stages, one filter for all tracks.
+
+    High scores are associated with where tracks are expected (Bewley et al. 2016), low scores with what is left of the
+    last frame's tracks (ByteTrack, Zhang et al. 2022), and high scores that are left with where tracks were last seen
+    (OC-SORT, Cao et al. 2023). All state lies in the object; one tracker follows one source.
+
+    >>> tracker = Tracker()
+    >>> for k in range(5):
+    ...     found = tracker.update(np.array([[10.0 + k, 10, 30 + k, 50]]), time_s=k / 10)
+    >>> found.track_ids.tolist()
+    [1]
+    """
+
+    def __init__(self, settings: TrackerSettings | None = None) -> None:
+        self.settings = settings or TrackerSettings()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks; identities start at 1 again."""
+        self._filter = BoxFilter(self.settings.noise)
+        self._time_s: float | None = None
+        self._next_id = self._next_key = 1
+        # One row a track: the rows of these and of the filter belong together.
+        self._keys = np.zeros(0, np.int64)
+        self._ids = np.zeros(0, np.int64)
+        self._first_s = np.zeros(0)
+        self._last_s = np.zeros(0)
+        self._seen = np.zeros((0, 4))
+        self._votes: NDArray[np.float64] | None = None
+
+    def lost(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the confirmed tracks that the last frame did not show, and the boxes (n, 4) that are expected."""
+        rows = np.flatnonzero((self._ids > 0) & (self._last_s != self._time_s))
+        return self._ids[rows], corners_of(self._filter.state[rows])
+
+    def move(self, affine: NDArray[np.float64]) -> None:
+        """Move all tracks as the camera moved since the last frame, by a map of pixels, float64 (2, 3)."""
+        if not len(self._keys):
+            return
+        self._filter.move(affine)
+        corners = self._seen[:, [0, 1, 2, 1, 0, 3, 2, 3]].reshape(-1, 4, 2) @ affine[:, :2].T + affine[:, 2]
+        self._seen = np.concatenate([corners.min(1), corners.max(1)], 1)
+
+    def update(
+        self,
+        boxes_xyxy: NDArray[np.float64],
+        scores: NDArray[np.float64] | None = None,
+        label_ids: NDArray[np.int64] | None = None,
+        *,
+        time_s: float,
+    ) -> TrackPrediction:
+        """Return the tracks of the next frame, from its detections (n, 4), n of any number, and its time in seconds.
+
+        Boxes without an area or with numbers that are not finite are left out. A score that is missing (NaN) is 1.
+
+        Raises:
+            UsageError: arrays that do not belong together, or a time before that of the last frame.
+        """
+        boxes, scores, labels, given = _checked(boxes_xyxy, scores, label_ids)
+        first = self._time_s is None
+        before = self._advance(time_s)
+        owner = self._associate(boxes, scores, labels, before)
+        taken = (owner >= 0).nonzero()[0]
+        states = states_of(boxes)
+        if len(taken):
+            rows = owner[taken]
+            self._filter.correct(rows, states[taken])
+            self._last_s[rows] = time_s
+            self._seen[rows] = boxes[taken]
+        if len(taken) < len(boxes):
+            new = ((owner < 0) & (scores >= self.settings.high)).nonzero()[0]
+            if len(new) and len(taken):
+                new = self._without_duplicates(new, taken, boxes)
+            if len(new):
+                owner[new] = np.arange(len(self._keys), len(self._keys) + len(new))
+                self._begin(boxes[new], states[new], time_s)
+                taken = (owner >= 0).nonzero()[0]
+        rows = owner[taken]
+        if labels is not None:
+            self._vote(rows, labels[taken], scores[taken])
+        ids, keys = self._ids[rows], self._keys[rows]
+        if not ids.all():
+            self._confirm(rows[ids == 0], time_s, first=first)
+            ids = self._ids[rows]
+        named = np.zeros(len(rows), np.int64) if labels is None else self._winners(rows)
+        if ids.all():
+            # So it is in almost every frame.
+            whole = len(taken) == len(boxes)
+            own_boxes, own_scores = (boxes, scores) if whole else (boxes[taken], scores[taken])
+            none = taken[:0]
+            return TrackPrediction(ids, own_boxes, own_scores, named, _outer(taken, given), time_s, keys, none, none)
+        mask = ids > 0
+        shown, waiting = taken[mask], taken[~mask]
+        return TrackPrediction(
+            ids[mask], boxes[shown], scores[shown], named[mask], _outer(shown, given), time_s, keys[mask],
+            _outer(waiting, given), keys[~mask],
+        )  # fmt: skip
+
+    def _advance(self, time_s: float) -> float:
+        """Drop tracks that have waited too long, move the others on, and return the time of the last frame."""
+        before = self._time_s
+        if before is None:
+            if not np.isfinite(time_s):
+                raise UsageError(f"expected the time of a frame in seconds, found {time_s!r}")
+            self._time_s = float(time_s)
+            return self._time_s
+        if not time_s >= before or time_s - before > 1e9:
+            raise UsageError(
+                f"expected a time of at least {before:g} s, that of the last frame, found {time_s:g} s",
+                fix="give frames in order, or call reset() before another source",
+            )
+        self._time_s = float(time_s)
+        last = self._last_s
+        if not len(last):
+            return before
+        if np.minimum.reduce(last) < before:
+            wait = np.where(self._ids > 0, self.settings.lost_s, self.settings.patience_s)
+            kept = (time_s - last <= wait + _MOMENT_S) | (last >= before)
+            if not kept.all():
+                self._filter.keep(kept)
+                self._keys, self._ids = self._keys[kept], self._ids[kept]
+                self._first_s, self._last_s, self._seen = self._first_s[kept], last[kept], self._seen[kept]
+                if self._votes is not None:
+                    self._votes = self._votes[kept]
+        self._filter.predict(min(time_s - before, max(self.settings.lost_s, 10.0)))
+        return before
+
+    def _associate(
+        self,
+        boxes: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        labels: NDArray[np.int64] | None,
+        before: float,
+    ) -> NDArray[np.int64]:
+        """Return the row of the track that each detection belongs to, -1 for none, int64 (n,)."""
+        o = self.settings
+        owner = np.empty(len(boxes), np.int64)
+        owner.fill(-1)
+        n = len(self._keys)
+        if not n or not len(boxes):
+            return owner
+        same = None
+        if o.per_class and labels is not None:
+            same = self._winners(np.arange(n))[:, None] == labels
+        expected = corners_of(self._filter.state)
+        if np.minimum.reduce(scores) >= o.high:
+            rows, columns = associate(expected, boxes, o.overlap, weights=scores, allowed=same)
+            owner[columns] = rows
+            if len(rows) == len(boxes) or len(rows) == n:
+                return owner
+            free, new = np.ones(n, bool), (owner < 0).nonzero()[0]
+            free[rows] = False
+        else:
+            high, free = scores >= o.high, np.ones(n, bool)
+            strong = high.nonzero()[0]
+            allowed = None if same is None else same[:, strong]
+            rows, columns = associate(expected, boxes[strong], o.overlap, weights=scores[strong], allowed=allowed)
+            owner[strong[columns]] = rows
+            free[rows] = False
+            weak = ((scores >= o.low) & ~high & (o.stages > 1)).nonzero()[0]
+            waiting = (free & (self._last_s >= before)).nonzero()[0]
+            allowed = None if same is None else same[waiting[:, None], weak]
+            rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap, allowed=allowed)
+            owner[weak[columns]] = waiting[rows]
+            free[waiting[rows]] = False
+            new = (high & (owner < 0)).nonzero()[0]
+        if len(new) and o.stages > 2 and free.any():
+            waiting = free.nonzero()[0]
+            age = (self._time_s or 0.0) - self._last_s[waiting]
+            margin = np.minimum(o.seen_margin + o.seen_growth * age, _MOST_MARGIN)[:, None]
+            seen, found = _grown(self._seen[waiting], margin), _grown(boxes[new], o.seen_margin)
+            allowed = None if same is None else same[waiting[:, None], new]
+            rows, columns = associate(seen, found, o.seen_overlap, allowed=allowed)
+            owner[new[columns]] = waiting[rows]
+        return owner
+
+    def _without_duplicates(
+        self, new: NDArray[np.int64], taken: NDArray[np.int64], boxes: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        if len(new) * len(taken) > 4_000_000:
+            return new
+        kept: NDArray[np.int64] = new[overlaps(boxes[new], boxes[taken]).max(1) <= self.settings.duplicate]
+        return kept
+
+    def _begin(self, boxes: NDArray[np.float64], states: NDArray[np.float64], time_s: float) -> None:
+        k = len(boxes)
+        self._filter.add(states)
+        self._keys = np.concatenate([self._keys, np.arange(self._next_key, self._next_key + k)])
+        self._next_key += k
+        self._ids = np.concatenate([self._ids, np.zeros(k, np.int64)])
+        self._first_s = np.concatenate([self._first_s, np.full(k, time_s)])
+        self._last_s = np.concatenate([self._last_s, np.full(k, time_s)])
+        self._seen = np.concatenate([self._seen, boxes])
+        if self._votes is not None:
+            self._votes = np.concatenate([self._votes, np.zeros((k, self._votes.shape[1]))])
+
+    def _confirm(self, new: NDArray[np.int64], time_s: float, *, first: bool) -> None:
+        """Give an identity to those of the unconfirmed tracks `new` that have been seen for long enough."""
+        if not (first and self.settings.confirm_first):
+            # A track that began before this frame and is in it has been seen twice.
+            seen_s = time_s - self._first_s[new]
+            new = new[(seen_s > 0) & (seen_s >= self.settings.confirm_s - _MOMENT_S)]
+        self._ids[new] = np.arange(self._next_id, self._next_id + len(new))
+        self._next_id += len(new)
+
+    def _vote(self, rows: NDArray[np.int64], labels: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+        if not len(rows):
+            return
+        wide = int(labels.max()) + 1
+        votes = np.zeros((len(self._keys), wide)) if self._votes is None else self._votes
+        if votes.shape[1] < wide:
+            votes = np.pad(votes, ((0, 0), (0, wide - votes.shape[1])))
+        votes[rows, labels] += scores
+        self._votes = votes
+
+    def _winners(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self._votes is None:
+            return np.zeros(len(rows), np.int64)
+        winners: NDArray[np.int64] = self._votes[rows].argmax(1)
+        return winners
+
+
+_Arrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64] | None, NDArray[np.int64] | None]
+
+
+def _checked(
+    boxes_xyxy: NDArray[np.float64], scores: NDArray[np.float64] | None, label_ids: NDArray[np.int64] | None
+) -> _Arrays:
+    """Return boxes, scores and labels of detections that can be followed, and their places if some cannot."""
+    boxes = np.asarray(boxes_xyxy, np.float64)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        if boxes.size:
+            raise UsageError(f"expected boxes of shape (n, 4), found {boxes.shape}")
+        boxes = boxes.reshape(0, 4)
+    n = len(boxes)
+    scores = np.ones(n) if scores is None else np.asarray(scores, np.float64)
+    labels = None if label_ids is None else np.asarray(label_ids)
+    if scores.shape != (n,) or (labels is not None and labels.shape != (n,)):
+        raise UsageError(f"expected {n} scores and labels, one a box, found other numbers of them")
+    if labels is not None and n and (labels.dtype.kind not in "iu" or labels.min() < 0):
+        raise UsageError("expected labels as numbers of classes, from 0, found others")
+    if not n:
+        return boxes, scores, labels, None
+    if not np.minimum.reduce(scores) >= 0:
+        # NaN fails every comparison.
+        scores = np.where(np.isnan(scores), 1.0, scores)
+    size = boxes[:, 2:] - boxes[:, :2]
+    lowest, highest = np.minimum.reduce(boxes, axis=None), np.maximum.reduce(boxes, axis=None)
+    if np.minimum.reduce(size, axis=None) > 0 and lowest > -_LARGEST and highest < _LARGEST:
+        return boxes, scores, labels, None
+    with np.errstate(invalid="ignore"):
+        given = np.flatnonzero((size > 0).all(1) & (abs(boxes) < _LARGEST).all(1))
+    return boxes[given], scores[given], None if labels is None else labels[given], given
+
+
+def _outer(rows: NDArray[np.int64], given: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    return rows if given is None else given[rows]
+
+
+def _grown(boxes: NDArray[np.float64], share: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    margin = (boxes[:, 2:] - boxes[:, :2]) * share
+    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)

@@ -1,0 +1,161 @@
+"""Files of tracks: what is read, what is refused by line, and what is written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eyewright.core.errors import InputError
+from eyewright.core.tracks import Tracks
+from eyewright.data.tracks import find_sequences, read_tracks, tracks_to_csv, tracks_to_json, tracks_to_mot
+
+
+def _file(folder: Path, text: str | bytes, name: str = "a.txt") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_detections_are_read_unsorted_with_scores_and_without(tmp_path: Path) -> None:
+    found = read_tracks(_file(tmp_path, "2,-1,11,21,10,20,0.9,-1,-1,-1\n1,-1,1,1,10,20,-1,-1,-1,-1\n\n"), "detections")
+    assert found.tracks.frames.tolist() == [1, 2]
+    assert found.tracks.boxes_xyxy.tolist() == [[0, 0, 10, 20], [10, 20, 20, 40]]
+    assert np.isnan(found.tracks.scores[0])
+    assert found.tracks.scores[1] == 0.9
+    assert not found.findings
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("2,-1,nan,1,5,5,1", "finite"),
+        ("2,-1,1,1,-5,5,1", "area"),
+        ("2,-1,1,1,0,5,1", "area"),
+        ("2,-1,1,1,1e300,5,1", "finite"),
+        ("2.5,-1,1,1,5,5,1", "whole numbers"),
+        ("-3,-1,1,1,5,5,1", "frame from 1"),
+        ("2,-1,1,1,5", "frame,id,x,y"),
+        ("2,-1,eins,1,5,5,1", "frame,id,x,y"),
+    ],
+)
+def test_a_bad_row_is_a_finding_with_its_line(tmp_path: Path, row: str, text: str) -> None:
+    found = read_tracks(_file(tmp_path, f"1,-1,1,1,5,5,1\n{row}\n3,-1,1,1,5,5,1\n"), "detections")
+    assert found.tracks.frames.tolist() == [1, 3]
+    (only,) = found.findings
+    assert only.line == 2
+    assert text in only.message
+
+
+def test_an_identity_twice_in_a_frame_and_an_unconfirmed_one_are_left_out(tmp_path: Path) -> None:
+    found = read_tracks(_file(tmp_path, "1,4,1,1,5,5,1\n1,4,9,9,5,5,1\n1,-1,3,3,5,5,1\n"), "tracks")
+    assert found.tracks.ids.tolist() == [4]
+    assert found.tracks.boxes_xyxy[0, 0] == 0
+    assert [f.line for f in found.findings] == [2, 3]
+
+
+def test_frames_from_zero_are_read_as_from_one_and_said(tmp_path: Path) -> None:
+    # TrackEval #73.
+    found = read_tracks(_file(tmp_path, "0,4,1,1,5,5,1\n1,4,1,1,5,5,1\n"), "tracks")
+    assert found.tracks.frames.tolist() == [1, 2]
+    assert "from 0" in found.findings[0].message
+
+
+def test_scores_that_are_no_probabilities_are_not_used_and_said(tmp_path: Path) -> None:
+    found = read_tracks(_file(tmp_path, "1,-1,1,1,5,5,24.5\n1,-1,9,1,5,5,-3\n"), "detections")
+    assert np.isnan(found.tracks.scores).all()
+    assert found.findings[0].code == "scores"
+
+
+def test_truth_of_mot16_has_distractors_and_other_classes(tmp_path: Path) -> None:
+    rows = "1,1,1,1,5,5,1,1,1\n1,2,1,1,5,5,0,1,1\n1,3,1,1,5,5,1,3,1\n1,4,1,1,5,5,0,8,1\n"
+    found = read_tracks(_file(tmp_path, rows), "truth")
+    assert found.protocol == "mot16"
+    assert found.tracks.ignored is not None
+    assert found.tracks.distractor is not None
+    assert found.tracks.ignored.tolist() == [False, True, True, True]
+    assert found.tracks.distractor.tolist() == [False, False, False, True]
+    plain = read_tracks(_file(tmp_path, "1,1,1,1,5,5,1,-1,-1,-1\n1,2,1,1,5,5,0,-1,-1,-1\n"), "truth")
+    assert plain.protocol == "mot15"
+    assert plain.tracks.distractor is None
+
+
+def test_an_empty_file_has_no_rows_and_one_without_a_good_row_is_refused(tmp_path: Path) -> None:
+    assert len(read_tracks(_file(tmp_path, ""), "detections").tracks) == 0
+    with pytest.raises(InputError, match="none of the 2 rows"):
+        read_tracks(_file(tmp_path, "1,a\n1,b c,d\n"), "detections")
+    with pytest.raises(InputError):
+        read_tracks(_file(tmp_path, b"\x89PNG\r\n\x1a\n\0\0\xff\xfe"), "detections")
+    with pytest.raises(InputError, match="cannot read"):
+        read_tracks(tmp_path / "none.txt", "detections")
+
+
+TRACKS = Tracks(
+    np.array([1, 1, 4]), np.array([7, 9, 7]), np.array([[0.5, 0, 10, 20], [3, 4, 5, 6.25], [1, 0, 11, 20]]),
+    np.array([0.5, np.nan, 1.0]), np.array([1, 0, 1]), ("dog", "cat"), np.array([0.0, 0.0, 0.3]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "json"])
+def test_what_is_written_is_read_back(tmp_path: Path, ending: str) -> None:
+    text = {
+        "txt": tracks_to_mot(TRACKS), "csv": tracks_to_csv(TRACKS),
+        "json": tracks_to_json(TRACKS, name="a", fps=10, n_frames=5),
+    }[ending]  # fmt: skip
+    found = read_tracks(_file(tmp_path, text, f"a.{ending}"), "tracks")
+    assert not found.findings
+    assert found.tracks.frames.tolist() == [1, 1, 4]
+    assert found.tracks.ids.tolist() == [7, 9, 7]
+    assert found.tracks.boxes_xyxy == pytest.approx(TRACKS.boxes_xyxy)
+    if ending != "txt":
+        assert [found.tracks.labels[k] for k in found.tracks.label_ids] == ["cat", "dog", "cat"]
+        assert found.tracks.times_s == pytest.approx(TRACKS.times_s)
+    if ending == "json":
+        assert (found.fps, found.n_frames) == (10, 5)
+
+
+def test_json_and_csv_of_others_are_refused_in_one_line(tmp_path: Path) -> None:
+    for text in ('{"a": 1}', "[1, 2]", "{"):
+        with pytest.raises(InputError):
+            read_tracks(_file(tmp_path, text, "a.json"), "tracks")
+    with pytest.raises(InputError, match="columns"):
+        read_tracks(_file(tmp_path, "name,age\na,1\n", "a.csv"), "tracks")
+    found = read_tracks(
+        _file(
+            tmp_path, '{"frames": [{"frame": 1, "objects": [{"id": 1, "box_xyxy": [0, 0, 1, 1]}, 5, {"id": 2}]}, 7]}'
+        ),
+        "tracks",
+    )
+    assert len(found.tracks) == 1
+    assert len(found.findings) == 3
+
+
+def test_a_folder_is_one_sequence_or_many(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        home = tmp_path / "set" / name
+        (home / "det").mkdir(parents=True)
+        _file(home / "det", "1,-1,1,1,5,5,1\n", "det.txt")
+        (home / "seqinfo.ini").write_text("[Sequence]\nframeRate=12.5\nseqLength=9\nimWidth=4\nimHeight=3\n")
+    found = find_sequences(tmp_path / "set", "detections")
+    assert [s.name for s in found] == ["a", "b"]
+    assert (found[0].fps, found[0].n_frames, found[0].size_hw) == (12.5, 9, (3, 4))
+    (one,) = find_sequences(tmp_path / "set/a", "detections")
+    (file,) = find_sequences(tmp_path / "set/a/det/det.txt", "detections")
+    assert one.name == file.name == "a"
+    assert file.fps == 12.5
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for name in ("x.txt", "x.json", "y.csv"):
+        _file(flat, "1,1,1,1,5,5,1\n", name)
+    assert [(s.name, s.path.name) for s in find_sequences(flat, "tracks")] == [("x", "x.txt"), ("y", "y.csv")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"det/det\.txt"):
+        find_sequences(tmp_path / "empty", "detections")
+    with pytest.raises(InputError, match="found nothing"):
+        find_sequences(tmp_path / "none", "truth")
+
+
+def test_a_damaged_seqinfo_is_none(tmp_path: Path) -> None:
+    (tmp_path / "det").mkdir()
+    _file(tmp_path / "det", "1,-1,1,1,5,5,1\n", "det.txt")
+    (tmp_path / "seqinfo.ini").write_bytes(b"[Sequence\nframeRate=\xff")
+    assert find_sequences(tmp_path, "detections")[0].fps is None

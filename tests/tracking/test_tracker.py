@@ -1,0 +1,257 @@
+"""The tracker on drawn scenes, and every trap that other trackers fell into (named with its thread)."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eyewright.core.errors import UsageError
+from eyewright.testing import check_tracker
+from eyewright.tracking import METHODS, Tracker, TrackerSettings, TrackingMethod, TrackPrediction, method_of
+
+BOX = np.array([[100.0, 100, 140, 180]])
+ALONG = np.array([1.0, 0, 1, 0])
+
+
+def _walk(n: int, *, rate: float = 10, speed: float = 20) -> list[tuple[np.ndarray, float]]:
+    return [(BOX + speed * k / rate * ALONG, k / rate) for k in range(n)]
+
+
+def _feed(tracker: TrackingMethod, frames: list[tuple[np.ndarray, float]]) -> list[TrackPrediction]:
+    return [tracker.update(boxes, time_s=t) for boxes, t in frames]
+
+
+def test_one_walking_object_has_one_identity() -> None:
+    found = _feed(Tracker(), _walk(30))
+    assert {i for p in found for i in p.track_ids} == {1}
+    assert all(len(p) == 1 for p in found[2:])
+
+
+def test_objects_that_cross_keep_their_identities() -> None:
+    tracker = Tracker()
+    for k in range(40):
+        a, b = BOX + 5.0 * k * ALONG, BOX + np.array([200.0, 10, 200, 10]) - 5.0 * k * ALONG
+        found = tracker.update(np.concatenate([a, b]), time_s=k / 25)
+    assert found.track_ids.tolist() == [1, 2]
+
+
+def test_identities_start_at_one_for_every_tracker_and_after_a_reset() -> None:
+    # supervision #789, trackers #63, boxmot #1438: counters in class variables.
+    first, second = Tracker(), Tracker()
+    _feed(first, _walk(5))
+    assert _feed(second, _walk(5))[-1].track_ids.tolist() == [1]
+    first.reset()
+    assert _feed(first, _walk(5))[-1].track_ids.tolist() == [1]
+
+
+def test_two_sources_never_share_identities_or_state() -> None:
+    # ultralytics #16864: one tracker shared by two streams mixes them.
+    a, b, alone = Tracker(), Tracker(), Tracker()
+    shown = []
+    for boxes, t in _walk(20):
+        shown.append(a.update(boxes, time_s=t).track_ids.tolist())
+        b.update(boxes + 300, time_s=t + 1000)
+    assert shown == [p.track_ids.tolist() for p in _feed(alone, _walk(20))]
+
+
+def test_a_track_that_is_not_confirmed_has_no_identity() -> None:
+    # supervision #2578: id -1 of unconfirmed tracks was counted as one object.
+    tracker = Tracker(TrackerSettings(confirm_first=False))
+    rng = np.random.default_rng(0)
+    for k in range(50):
+        x, y = rng.uniform(0, 5000, 2)
+        found = tracker.update(np.array([[x, y, x + 20, y + 20]]), time_s=k / 10)
+        assert len(found) == 0
+        assert found.unconfirmed.tolist() == [0]
+
+
+def test_a_confirmed_track_keeps_the_key_it_had_before() -> None:
+    tracker = Tracker(TrackerSettings(confirm_first=False, confirm_s=0.2))
+    keys = [(*p.unconfirmed_keys, *p.keys) for p in _feed(tracker, _walk(6))]
+    assert keys == [(1,)] * 6
+    tracker.reset()
+    named = [p.track_ids.tolist() for p in _feed(tracker, _walk(6))]
+    assert named == [[], [], [1], [1], [1], [1]]
+
+
+@pytest.mark.parametrize("rate", [2.0, 7.0, 30.0, 120.0])
+def test_waits_are_seconds_at_every_frame_rate(rate: float) -> None:
+    # supervision #1805, trackers #446: a buffer in frames divided by 30.
+    frames = _walk(int(2 * rate) + 1, rate=rate, speed=0)
+    for gap, same in ((0.9, True), (1.6, False)):
+        tracker = Tracker(TrackerSettings(lost_s=1.0))
+        _feed(tracker, frames)
+        empty = np.arange(frames[-1][1] + 1 / rate, frames[-1][1] + gap - 1e-6, 1 / rate)
+        for t in empty:
+            tracker.update(np.zeros((0, 4)), time_s=t)
+        found = [tracker.update(BOX, time_s=frames[-1][1] + gap + k / rate) for k in range(int(rate) + 3)]
+        assert (found[-1].track_ids.tolist() == [1]) is same
+
+
+def test_skipped_frames_do_not_end_a_track() -> None:
+    # norfair #304: skipped frames age tracks.
+    kept = [f for k, f in enumerate(_walk(60)) if k % 3 == 0]
+    found = _feed(Tracker(), kept)
+    assert {i for p in found for i in p.track_ids} == {1}
+
+
+def test_a_new_track_outlives_a_missed_frame() -> None:
+    # norfair #337, #327: new tracks die at once whatever the wait says.
+    tracker = Tracker(TrackerSettings(confirm_first=False, patience_s=0.3))
+    frames = _walk(6)
+    frames[1] = (np.zeros((0, 4)), frames[1][1])
+    assert _feed(tracker, frames)[-1].track_ids.tolist() == [1]
+
+
+def test_a_long_pause_ends_every_track() -> None:
+    tracker = Tracker()
+    _feed(tracker, _walk(10, speed=0))
+    tracker.update(np.zeros((0, 4)), time_s=3.0)
+    found = [tracker.update(BOX, time_s=3600 + k / 10) for k in range(5)]
+    assert found[-1].track_ids.tolist() == [2]
+
+
+def test_a_class_that_flips_for_one_frame_does_not_end_a_track() -> None:
+    # boxmot #1338, supervision #1582.
+    tracker = Tracker()
+    shown = [
+        tracker.update(b, np.ones(1), np.array([1 if k == 7 else 3]), time_s=t) for k, (b, t) in enumerate(_walk(15))
+    ]
+    assert {i for p in shown for i in p.track_ids} == {1}
+    assert {c for p in shown for c in p.label_ids} == {3}
+
+
+def test_per_class_a_track_takes_its_own_class_alone() -> None:
+    tracker = Tracker(TrackerSettings(per_class=True))
+    for k, (boxes, t) in enumerate(_walk(20)):
+        found = tracker.update(boxes, np.ones(1), np.array([0 if k < 10 else 1]), time_s=t)
+    assert found.track_ids.tolist() == [2]
+    assert found.label_ids.tolist() == [1]
+
+
+def test_low_scores_go_on_with_a_track_and_begin_none() -> None:
+    tracker = Tracker()
+    for k, (boxes, t) in enumerate(_walk(20)):
+        both = np.concatenate([boxes, BOX + 500])
+        found = tracker.update(both, np.array([0.9 if k < 5 else 0.3, 0.3]), time_s=t)
+        assert 1 not in found.detections
+    assert found.track_ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [np.nan, 0, 10, 10], [0, 0, np.inf, 10], [10, 10, 5, 20], [5, 5, 5, 20], [-1e30, 0, 1e30, 5],
+    ],
+)  # fmt: skip
+def test_a_box_that_is_none_is_left_out_and_the_others_keep_their_places(bad: list[float]) -> None:
+    tracker = Tracker()
+    for k in range(4):
+        found = tracker.update(np.concatenate([[bad], BOX]), np.array([0.9, np.nan]), time_s=k / 10)
+        assert found.detections.tolist() == [1]
+        assert found.boxes_xyxy == pytest.approx(BOX)
+        assert found.scores.tolist() == [1.0]
+
+
+def test_frames_without_boxes_are_frames() -> None:
+    tracker = Tracker()
+    for k in range(5):
+        assert len(tracker.update(np.zeros((0, 4)), time_s=float(k))) == 0
+        assert len(tracker.update(np.zeros(0), np.zeros(0), time_s=float(k))) == 0
+
+
+def test_arrays_that_do_not_belong_together_and_times_that_go_back_are_refused() -> None:
+    tracker = Tracker()
+    with pytest.raises(UsageError, match="shape"):
+        tracker.update(np.zeros((2, 5)), time_s=0.0)
+    with pytest.raises(UsageError, match="2 scores"):
+        tracker.update(np.concatenate([BOX, BOX]), np.ones(1), time_s=0.0)
+    tracker.update(BOX, time_s=1.0)
+    with pytest.raises(UsageError, match=r"at least 1 s.*found 0.5 s"):
+        tracker.update(BOX, time_s=0.5)
+    with pytest.raises(UsageError, match="lost_s"):
+        TrackerSettings(lost_s=-1)
+
+
+def test_lost_tracks_are_shown_where_they_are_expected() -> None:
+    tracker = Tracker()
+    frames = _walk(20)
+    _feed(tracker, frames)
+    tracker.update(np.zeros((0, 4)), time_s=frames[-1][1] + 0.5)
+    ids, boxes = tracker.lost()
+    assert ids.tolist() == [1]
+    assert boxes[0] == pytest.approx(frames[-1][0][0] + [10, 0, 10, 0], abs=3)
+
+
+def test_a_camera_that_moves_by_more_than_an_object_is_followed() -> None:
+    tracker, plain = Tracker(), Tracker()
+    shift = np.array([[1.0, 0, 90], [0, 1, 0]])
+    for k in range(10):
+        boxes = BOX + (90.0 if k >= 5 else 0) * ALONG
+        if k == 5:
+            tracker.move(shift)
+        found = tracker.update(boxes, time_s=k / 10)
+        missed = plain.update(boxes, time_s=k / 10)
+    assert found.track_ids.tolist() == [1]
+    assert missed.track_ids.tolist() == [2]
+
+
+@pytest.mark.parametrize("side", [4000, 1200])
+def test_ten_thousand_boxes_are_answered_within_a_second(side: int) -> None:
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, side, (10_000, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(10, 40, (10_000, 2))], 1)
+    tracker = Tracker()
+    tracker.update(boxes, time_s=0.0)
+    started = time.process_time()
+    found = tracker.update(boxes + rng.normal(0, 1, boxes.shape), time_s=0.1)
+    assert time.process_time() - started < 1.0
+    same = found.track_ids == found.detections + 1
+    assert same.mean() > 0.9
+
+
+def test_the_sparse_association_is_the_dense_one() -> None:
+    from eyewright.tracking import association
+
+    rng = np.random.default_rng(1)
+    corner = rng.uniform(0, 900, (300, 2))
+    a = np.concatenate([corner, corner + 25], 1)
+    b = a + rng.normal(0, 2, a.shape)
+    scores = rng.uniform(0.5, 1, 300)
+    dense = association.associate(a, b, 0.2, weights=scores)
+    sparse = association._sparse(a, b, 0.2, scores, None)
+    assert set(zip(*(x.tolist() for x in dense), strict=True)) == set(zip(*(x.tolist() for x in sparse), strict=True))
+
+
+def test_settings_are_not_shared() -> None:
+    one = TrackerSettings()
+    assert replace(one, lost_s=3.0) != one
+    assert Tracker(replace(one, lost_s=3.0)).settings.lost_s == 3.0
+
+
+def test_boxes_that_all_lie_on_each_other_are_answered_too() -> None:
+    boxes = BOX + np.random.default_rng(0).normal(0, 2, (1500, 4))
+    tracker = Tracker(TrackerSettings(duplicate=1.0))
+    tracker.update(boxes, time_s=0.0)
+    started = time.process_time()
+    assert len(tracker.update(boxes, time_s=0.1)) > 1000
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_passes_the_public_check(name: str) -> None:
+    check_tracker(lambda: method_of(name))
+
+
+def test_the_public_check_finds_a_counter_that_is_shared() -> None:
+    class Shared(Tracker):
+        ids = 0
+
+        def update(self, *args, **options):  # type: ignore[no-untyped-def]
+            found = super().update(*args, **options)
+            Shared.ids += 1
+            return replace(found, track_ids=found.track_ids + Shared.ids)
+
+    with pytest.raises(AssertionError, match="identities 1 and 2"):
+        check_tracker(Shared)
