@@ -29,6 +29,7 @@ _HOMES = {
     "Preparation": "eyewright.imaging",
     "Recipe": "eyewright.training",
     "Report": "eyewright.core",
+    "attend": "eyewright.lifecycle",
     "bench": "eyewright.lifecycle",
     "compare": "eyewright.lifecycle",
     "compress": "eyewright.lifecycle",
@@ -72,6 +73,7 @@ __all__ = [
     "Recipe",
     "Report",
     "__version__",
+    "attend",
     "bench",
     "compare",
     "compress",
@@ -114,6 +116,7 @@ if TYPE_CHECKING:
     from eyewright.imaging.sources import open_source
     from eyewright.imaging.steps import process
     from eyewright.lifecycle import (
+        attend,
         bench,
         compare,
         compress,

@@ -134,9 +134,7 @@ def test_embeddings_are_those_of_transformers(folders, kind: str) -> None:  # ty
             ids = tokenizer(text, return_tensors="pt", **padding)["input_ids"]
             said = model.get_text_features(input_ids=ids)
             np.testing.assert_allclose(row, getattr(said, "pooler_output", said)[0].numpy(), atol=1e-5)
-    np.testing.assert_allclose(
-        net.image_features([image]), getattr(seen, "pooler_output", seen).numpy(), atol=1e-5
-    )
+    np.testing.assert_allclose(net.image_features([image]), getattr(seen, "pooler_output", seen).numpy(), atol=1e-5)
 
 
 def test_a_net_that_keeps_fewer_layers_than_it_has_is_refused(folders, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -144,7 +142,7 @@ def test_a_net_that_keeps_fewer_layers_than_it_has_is_refused(folders, monkeypat
     # What transformers does with its default attention: no error, and an empty tuple.
     net._model.set_attn_implementation("sdpa")
     assert net._model(**ids_of(folders["bert"], "a car"), output_attentions=True).attentions in ((), None)
-    with pytest.raises(CheckpointError, match="expected the attention of 3 layers .* found 0"):
+    with pytest.raises(CheckpointError, match=r"expected the attention of 3 layers .* found 0"):
         net.text_attention(["a car"])
 
 

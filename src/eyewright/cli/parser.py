@@ -6,6 +6,7 @@ import argparse
 from typing import NoReturn
 
 from eyewright.cli.anywhere import add_anywhere
+from eyewright.cli.attending import add_attend
 from eyewright.cli.field import add_field
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
@@ -206,6 +207,7 @@ def build_parser() -> argparse.ArgumentParser:
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
     add_sign(p)
 
+    add_attend(verb)
     add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)

@@ -14,7 +14,9 @@ from eyewright.core.files import claimed_output
 
 # Words that may be empty, and words that are no paths whatever they begin with.
 _MAY_BE_EMPTY = frozenset({"steps", "set"})
-_NO_PATHS = frozenset({"classes", "label", "ignore", "new_class", "name", "steps", "set", "policy", "group_by", "verb"})
+_NO_PATHS = frozenset(
+    {"classes", "label", "ignore", "new_class", "name", "steps", "set", "policy", "group_by", "verb", "pair"}
+)
 
 
 def check_texts(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, doctoring, field, pictures, scenes
+from eyewright.cli import anywhere, attending, doctoring, field, pictures, scenes
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -480,6 +480,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "attend": (
+        attending.attend,
+        "attention weights of a transformer, per layer and head",
+        "attend hf:./bert-base-uncased 'Hello, my name is John.' --out attention",
+    ),
     "compress": (
         anywhere.compress,
         "prune, quantise, distil within a budget of accuracy",

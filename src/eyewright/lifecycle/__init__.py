@@ -1,5 +1,6 @@
 """The verbs: each stage of a model's life as one function, and `run`, which walks through all of them."""
 
+from eyewright.lifecycle.attending import attend
 from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import load_dataset
 from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any, sign, sign_copy
@@ -34,6 +35,7 @@ __all__ = [
     "RunResult",
     "TARGETS",
     "TuneResult",
+    "attend",
     "bench",
     "challenge",
     "compare",

@@ -64,4 +64,3 @@ def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.f
                 flush()
         flush()
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
-

@@ -1,6 +1,6 @@
 """Published networks of text, of images and of both, as Hugging Face wrote them: attention weights and embeddings."""
 
-__all__ = ["Published", "Weighed", "described", "open_published"]
+__all__ = ["Published", "Weighed", "described", "image_tokens", "open_published"]
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -225,13 +225,11 @@ class Published:
             )
         width = int(out.last_hidden_state.shape[-1])
         encoder = self._checked(out.encoder_attentions, self.config.num_hidden_layers)
-        depth = getattr(self.config, "num_decoder_layers", None) or getattr(self.config, "decoder_layers", len(encoder))
+        depth = int(getattr(self.config, "num_decoder_layers", 0) or getattr(self.config, "decoder_layers", 0))
         found = [self._weighed("encoder", encoder, source, source, (len(source.ids), width))]
         if target is not None:
             shape = (len(given.ids), width)
-            found.append(
-                self._weighed("decoder", self._checked(out.decoder_attentions, depth), given, given, shape)
-            )
+            found.append(self._weighed("decoder", self._checked(out.decoder_attentions, depth), given, given, shape))
             found.append(self._weighed("cross", self._checked(out.cross_attentions, depth), given, source, shape))
         return found
 
@@ -267,11 +265,10 @@ class Published:
             before = weights.shape[-1] - rows * columns
             if before < 0:
                 raise CheckpointError(
-                    f"{self.name!r} attends over {weights.shape[-1]} tokens, expected at least {rows}x{columns} patches",
+                    f"{self.name!r} attends over {weights.shape[-1]} tokens, expected {rows}x{columns} or more",
                     fix="use another model",
                 )
-            names = (*_specials(before, self.config.model_type), *_patches(rows, columns))
-            special = tuple(k < before for k in range(len(names)))
+            names, special = image_tokens(weights.shape[-1], (rows, columns), self.config.model_type)
             shape = (len(names), int(out.last_hidden_state.shape[-1]))
             result.append(Weighed("image", weights, names, names, names, special, (rows, columns), shape))
         return result
@@ -283,6 +280,13 @@ class Published:
         except CheckpointError:
             return None
         return None if found is None else (found, found(image)[1])
+
+    def picture(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what the checkpoint's own processor makes of an image, as a picture, uint8 (h, w, 3)."""
+        pixels = self._processor(images=[image], return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        low, high = float(pixels.min()), float(pixels.max())
+        scaled: NDArray[np.uint8] = np.rint(255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)
+        return scaled
 
     def text_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embedding of each text, float32 (N, D): a pair model's own, else the mean over the tokens.
@@ -376,8 +380,7 @@ class Published:
         if offsets is not None and pair is None:
             # Tokens of bytes show the character that they are a part of.
             words = tuple(
-                text[a:b] if b > a and not s else w
-                for w, s, (a, b) in zip(words, special, offsets, strict=True)
+                text[a:b] if b > a and not s else w for w, s, (a, b) in zip(words, special, offsets, strict=True)
             )
         types = list(found.get("token_type_ids") or [0] * len(ids))
         return _Tokens(ids, types, names, words, special)
@@ -456,13 +459,21 @@ def described(model: Any, pixels: torch.Tensor) -> NDArray[np.float32]:
     return values.reshape(len(values), -1)
 
 
+def image_tokens(n: int, grid_hw: tuple[int, int], model_type: str = "") -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """Return the names of an image's `n` tokens and which are no patches; the patches come last, row by row.
+
+    >>> image_tokens(5, (2, 2))
+    (('[CLS]', '0,0', '0,1', '1,0', '1,1'), (True, False, False, False, False))
+    """
+    rows, columns = grid_hw
+    before = n - rows * columns
+    names = (*_specials(before, model_type), *(f"{y},{x}" for y in range(rows) for x in range(columns)))
+    return names, tuple(k < before for k in range(n))
+
+
 def _specials(n: int, model_type: str) -> tuple[str, ...]:
     """Name the tokens before the patches: the class, DeiT's second, DINOv2's registers."""
     if n == 0:
         return ()
     rest = ["[DIST]"] if n == 2 and model_type == "deit" else [f"[REG{k}]" for k in range(1, n)]
     return ("[CLS]", *rest)
-
-
-def _patches(rows: int, columns: int) -> tuple[str, ...]:
-    return tuple(f"{y},{x}" for y in range(rows) for x in range(columns))
