@@ -43,7 +43,7 @@ function current() {
 const value = (v) => (v / 255) ** 2;
 const shown = (v) => value(v).toFixed(value(v) < 0.1 ? 3 : 2);
 function largest(values) {
-  let most = 1;
+  let most = 255 * Math.sqrt(Math.min(1, 4 / part().shape[3]));
   for (const v of values) if (v > most) most = v;
   return most;
 }
