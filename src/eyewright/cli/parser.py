@@ -11,6 +11,7 @@ from eyewright.cli.field import add_field
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.scenes import CONTRACT_OPTIONS
+from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.durations import parse_duration_s
@@ -208,6 +209,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_sign(p)
 
     add_attend(verb)
+    add_search(verb)
     add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)

@@ -15,7 +15,7 @@ from eyewright.core.files import claimed_output
 # Words that may be empty, and words that are no paths whatever they begin with.
 _MAY_BE_EMPTY = frozenset({"steps", "set"})
 _NO_PATHS = frozenset(
-    {"classes", "label", "ignore", "new_class", "name", "steps", "set", "policy", "group_by", "verb", "pair"}
+    {"classes", "label", "ignore", "new_class", "name", "steps", "set", "policy", "group_by", "verb", "pair", "labels"}
 )
 
 

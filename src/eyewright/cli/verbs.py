@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, attending, doctoring, field, pictures, scenes
+from eyewright.cli import anywhere, attending, doctoring, field, pictures, scenes, searching
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -484,6 +484,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         attending.attend,
         "attention weights of a transformer, per layer and head",
         "attend hf:./bert-base-uncased 'Hello, my name is John.' --out attention",
+    ),
+    "index": (
+        searching.index,
+        "an index of a folder's images by a model's embeddings",
+        "index photos/ --model hf:./clip-vit-base-patch32 --out photos.index",
+    ),
+    "search": (
+        searching.search,
+        "images by words or by image, near copies, labels without training",
+        "search photos.index 'a red car' -n 10",
     ),
     "compress": (
         anywhere.compress,

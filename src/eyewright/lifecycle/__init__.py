@@ -23,6 +23,7 @@ from eyewright.lifecycle.field import (
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
 from eyewright.lifecycle.retraining import Retrained, retrain
+from eyewright.lifecycle.searching import Indexed, Labelled, find_duplicates, index_folder, label_images, search
 from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
@@ -31,6 +32,8 @@ __all__ = [
     "CompressResult",
     "Delivered",
     "FoldsResult",
+    "Indexed",
+    "Labelled",
     "Retrained",
     "RunResult",
     "TARGETS",
@@ -53,10 +56,13 @@ __all__ = [
     "feedback_export",
     "feedback_import",
     "feedback_list",
+    "find_duplicates",
     "formats",
     "history",
     "import_onnx",
+    "index_folder",
     "info",
+    "label_images",
     "load_dataset",
     "load_model",
     "load_run",
@@ -69,6 +75,7 @@ __all__ = [
     "retrain",
     "rollback",
     "run",
+    "search",
     "select",
     "serve",
     "sign",

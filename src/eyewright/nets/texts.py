@@ -332,6 +332,18 @@ class Published:
         flush()
         return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
 
+    @property
+    def matching(self) -> tuple[float, float | None]:
+        """By what a cosine of a text and an image is multiplied, and what is added where pairs are judged one by one.
+
+        Raises:
+            UsageError: the model does not match texts with images.
+        """
+        if self.kind != "pair" or not hasattr(self._model, "logit_scale"):
+            raise UsageError(f"{self.name!r} does not match texts with images", fix="use a CLIP or SigLIP folder")
+        bias = getattr(self._model, "logit_bias", None)
+        return float(self._model.logit_scale.detach().exp()), None if bias is None else float(bias.detach())
+
     def _need_text(self) -> None:
         if not self.takes_text:
             raise UsageError(f"{self.name!r} reads images, found a text", fix="pass an image, or a model of texts")

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, RefusedError, UsageError
 from eyewright.core.files import claimed_output, write_bytes, write_json
-from eyewright.search.coding import unit_vectors
-from eyewright.search.exact import Found, search_exact
-from eyewright.search.graph import Graph, build_graph, open_graph
-from eyewright.search.relevance import p_values
-from eyewright.search.segments import MOST_ROWS, Row, Segment, open_segment, write_segment
+from eyewright.retrieval.coding import unit_vectors
+from eyewright.retrieval.exact import Found, search_exact
+from eyewright.retrieval.graph import Graph, build_graph, open_graph
+from eyewright.retrieval.relevance import p_values
+from eyewright.retrieval.segments import MOST_ROWS, Row, Segment, open_segment, write_segment
 
 GRAPH_FROM = 200_000
 """From how many vectors on a graph is worth its memory."""
@@ -485,7 +485,7 @@ def _file(name: str, content: bytes) -> dict[str, Any]:
 
 
 def _checked(folder: Path, entry: Mapping[str, Any]) -> bytes:
-    content = (folder / entry["name"]).read_bytes()
+    content: bytes = (folder / entry["name"]).read_bytes()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise _damaged(f"{entry['name']!r} is not what was written")
     return content

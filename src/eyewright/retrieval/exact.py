@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.search.coding import code_query
-from eyewright.search.scan import dot_codes
-from eyewright.search.segments import Segment
+from eyewright.retrieval.coding import code_query
+from eyewright.retrieval.scan import dot_codes
+from eyewright.retrieval.segments import Segment
 
 _BLOCK = 64
 _SAMPLE = 4096

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
 from eyewright.core.files import staged_folder, write_staged
-from eyewright.search.coding import code_vectors
+from eyewright.retrieval.coding import code_vectors
 
 MOST_ROWS = 65_536
 """How many vectors one segment holds."""

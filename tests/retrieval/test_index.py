@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import InputError, RefusedError, UsageError
-from eyewright.search import Index, Row, create_index, open_index
-from eyewright.search import index as index_module
+from eyewright.retrieval import Index, Row, create_index, open_index
+from eyewright.retrieval import index as index_module
 
 DIM = 32
 
@@ -141,7 +141,7 @@ _WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from eyewright.search import Row, open_index
+from eyewright.retrieval import Row, open_index
 
 index, out = open_index(Path(sys.argv[1])), sys.stdout
 rng = np.random.default_rng(int(sys.argv[2]))
