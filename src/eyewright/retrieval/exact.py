@@ -13,13 +13,13 @@ from eyewright.retrieval.scan import dot_codes
 from eyewright.retrieval.segments import Segment
 
 _BLOCK = 64
-_SAMPLE = 4096
+_SAMPLE = 2048
 
 
 class Found(NamedTuple):
     """The nearest vectors of a query: `ids` int64 (n,), `scores` float64 (n,) sorted down, equal ones by id.
 
-    `places` are their places over all segments. `background` are the coded scores of up to 4,096 vectors spread over
+    `places` are their places over all segments. `background` are the coded scores of up to 2,048 vectors spread over
     the index, and `n` is how many were asked.
     """
 

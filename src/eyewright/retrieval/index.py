@@ -180,7 +180,8 @@ class Index:
         if len(vector) != self.dim:
             raise InputError(f"expected a query of {self.dim} numbers, found {len(vector)}", fix="use the same model")
         (vector,) = unit_vectors(vector[None])
-        gone = np.union1d(self._deleted, np.fromiter(without, np.int64))
+        left_out = np.fromiter(without, np.int64)
+        gone = np.union1d(self._deleted, left_out) if len(left_out) else self._deleted
         graph = None if exact or only is not None else self._graph
         if graph is not None:
             found = self._search_graph(graph, vector, n, gone)

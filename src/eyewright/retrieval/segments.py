@@ -127,7 +127,7 @@ def open_segment(folder: Path, entry: Mapping[str, Any], dim: int, *, verify: bo
                 fix="restore it, or index again",
                 code="index_damaged",
             )
-        found[name] = np.memmap(path, kind, "r", shape=shape) if size else np.empty(shape, kind)
+        found[name] = np.memmap(path, kind, "r", shape=shape).view(np.ndarray) if size else np.empty(shape, kind)
     columns = np.asarray(found["columns.f32"])
     return Segment(
         entry["name"], found["vectors.f16"], found["codes.i8"], columns[0], columns[1], float(entry["error"]),
