@@ -91,3 +91,18 @@ def test_queries_that_fit_nothing_rarely_seem_to_and_those_that_fit_do(share: fl
         assert p is not None
         assert p < 1e-3
     assert p_values(np.array([0.9]), np.zeros(49, np.float32), 49) == [None]
+
+
+def test_a_copy_fits_where_all_scores_are_high_and_skewed() -> None:
+    """Features that are never negative, as a network's after ReLU: all cosines are high."""
+    rng = np.random.default_rng(0)
+    features = np.maximum(rng.standard_normal((800, 40)) + 0.5, 0)
+    images = unit_vectors(features)
+    copies, others = [], []
+    for k in range(200):
+        scores = images @ images[k]
+        rest = np.delete(scores, k)
+        copies.append(p_values(np.array([0.9995]), rest, 799)[0])
+        others.append(p_values(np.array([rest.max()], np.float64), rest, 799)[0])
+    assert np.mean(np.array(copies) <= 0.05) >= 0.99
+    assert np.mean(np.array(others) <= 0.05) <= 0.11

@@ -21,7 +21,7 @@ from eyewright.retrieval.coding import unit_vectors
 from eyewright.retrieval.exact import Found, search_exact
 from eyewright.retrieval.graph import Graph, build_graph, open_graph
 from eyewright.retrieval.relevance import p_values
-from eyewright.retrieval.segments import MOST_ROWS, Row, Segment, open_segment, write_segment
+from eyewright.retrieval.segments import MOST_ROWS, Row, Segment, open_segment, row_line, write_segment
 
 GRAPH_FROM = 200_000
 """From how many vectors on a graph is worth its memory."""
@@ -260,7 +260,7 @@ class Index:
         with self._writing() as manifest:
             first = int(manifest["next_id"])
             ids = np.arange(first, first + len(units), dtype=np.int64)
-            manifest["segments"] += self._written(manifest, units, ids, rows)
+            manifest["segments"] += self._written(manifest, units, ids, [row_line(row) for row in rows])
             manifest["next_id"] = first + len(units)
             self._mark(manifest, delete)
             self._tidy(manifest)
@@ -328,14 +328,14 @@ class Index:
         return f"{kind}-{manifest['generation']:08d}.{ending}"
 
     def _written(
-        self, manifest: dict[str, Any], vectors: NDArray[np.float32], ids: NDArray[np.int64], rows: Sequence[Row]
+        self, manifest: dict[str, Any], vectors: NDArray[np.float32], ids: NDArray[np.int64], lines: Sequence[bytes]
     ) -> list[dict[str, Any]]:
         entries = []
         for start in range(0, len(ids), MOST_ROWS):
             part = slice(start, start + MOST_ROWS)
             manifest["next_segment"] = number = manifest["next_segment"] + 1
             entries.append(
-                write_segment(self.folder / "segments" / f"{number:08d}", vectors[part], ids[part], rows[part])
+                write_segment(self.folder / "segments" / f"{number:08d}", vectors[part], ids[part], lines[part])
             )
         return entries
 
@@ -375,10 +375,10 @@ class Index:
         keep = ~np.isin(ids, self._deleted)
         order = np.argsort(ids[keep], kind="stable")
         vectors = np.concatenate([s.vectors for s in opened])[keep][order].astype(np.float32)
-        rows = [row for s in opened for row in s.rows()]
+        lines = [line for s in opened for line in s.lines()]
         places = np.flatnonzero(keep)[order].tolist()
         left = [e for e in manifest["segments"] if e["name"] not in set(names)]
-        manifest["segments"] = [*left, *self._written(manifest, vectors, ids[places], [rows[i] for i in places])]
+        manifest["segments"] = [*left, *self._written(manifest, vectors, ids[places], [lines[i] for i in places])]
         self._set_deleted(manifest, np.setdiff1d(self._deleted, ids[~keep]))
         self._deleted = np.setdiff1d(self._deleted, ids[~keep])
 

@@ -1,12 +1,12 @@
 """A segment of an index: vectors, their codes and what they are of, in files that are written once."""
 
-__all__ = ["MOST_ROWS", "Row", "Segment", "open_segment", "write_segment"]
+__all__ = ["MOST_ROWS", "Row", "Segment", "open_segment", "row_line", "write_segment"]
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,16 @@ class Segment:
         return _row(self._lines[self._offsets[place] : self._offsets[place + 1]].tobytes())
 
     def rows(self) -> list[Row]:
-        return [_row(line) for line in self._lines.tobytes().splitlines()]
+        return [_row(line) for line in self.lines()]
+
+    def lines(self) -> list[bytes]:
+        """Return all rows as they were written."""
+        return self._lines.tobytes().splitlines(keepends=True)
+
+
+def row_line(row: Row) -> bytes:
+    """Return a row as a line of JSON; names of files that are not UTF-8 hold surrogates, which JSON escapes."""
+    return json.dumps(vars(row), separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def _row(line: bytes) -> Row:
@@ -65,17 +74,17 @@ def _row(line: bytes) -> Row:
 
 
 def write_segment(
-    folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], rows: Sequence[Row]
+    folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], lines: Sequence[bytes]
 ) -> dict[str, Any]:
     """Write unit vectors, float32 (N, D), as the segment `folder`, whole or not at all; return its entry in a manifest.
+
+    `lines` are what `row_line` makes of what each is of.
 
     Raises:
         OutputError: it cannot be written.
     """
     kept = vectors.astype(np.float16)
     codes = code_vectors(kept.astype(np.float32))
-    # Names of files that are not UTF-8 hold surrogates, which JSON escapes.
-    lines = [json.dumps(asdict(r), separators=(",", ":")).encode("ascii") + b"\n" for r in rows]
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     contents = (
         kept.tobytes(), codes.codes.tobytes(), np.stack([codes.scale, codes.offset]).tobytes(), ids.tobytes(),
