@@ -111,10 +111,9 @@ def test_an_update_finds_what_is_new_changed_moved_and_gone(photos: Path, models
 
 def test_near_copies_are_grouped_and_the_largest_is_kept(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     shutil.copy(photos / "disc/001.png", photos / "same.png")
-    large = np.kron(ew.read_image(photos / "disc/001.png"), np.ones((3, 3, 1), np.uint8))
-    ew.write_image(photos / "large.png", large)
     ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
-    groups = ew.find_duplicates(tmp_path / "x.index", least=0.999)
+    groups, findings = ew.find_duplicates(tmp_path / "x.index", by="embedding", least=0.999)
+    assert findings == ()
     group = next(g for g in groups if "same.png" in {row.path for _, row in g.members})
     assert {"same.png", "disc/001.png"} <= {row.path for _, row in group.members}
     index = open_index(tmp_path / "x.index")
@@ -122,6 +121,41 @@ def test_near_copies_are_grouped_and_the_largest_is_kept(photos: Path, models, t
         vectors = index.vectors([id for id, _ in g.members])
         assert (vectors @ vectors.T).min() >= 0.998
         assert g.best == max(g.members, key=lambda m: (m[1].height * m[1].width, m[1].bytes, -m[0]))[0]
+
+
+def _waves(rng: np.random.Generator) -> np.ndarray:
+    """A picture of smooth structure, uint8 (96, 128, 3)."""
+    y, x = np.mgrid[0:96, 0:128] / 32
+    parts = (np.sin(rng.uniform(1, 6) * x + rng.uniform(1, 6) * y + rng.uniform(0, 6))[..., None] for _ in range(7))
+    image = sum(part * rng.uniform(0, 1, 3) for part in parts)
+    return np.rint(255 * (image - image.min()) / np.ptp(image)).astype(np.uint8)
+
+
+def test_copies_are_found_by_their_pixels_and_look_alikes_are_none(models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    for k in range(40):
+        image = _waves(rng)
+        ew.write_image(folder / f"{k:02d}.png", image)
+        if k < 5:
+            ew.write_image(folder / f"{k:02d}-mirrored.png", np.ascontiguousarray(image[:, ::-1]))
+            ew.write_image(folder / f"{k:02d}-cropped.png", np.ascontiguousarray(image[3:93, 4:124]))
+            ew.write_image(folder / f"{k:02d}-small.jpg", np.ascontiguousarray(image[::2, ::2]))
+    ew.index_folder(folder, model=models["clip"], out=tmp_path / "x.index")
+    groups, findings = ew.find_duplicates(tmp_path / "x.index")
+    found = sorted({row.path for _, row in g.members} for g in groups)
+    assert findings == ()
+    assert len(groups) >= 5
+    assert all(len({path[:2] for path in group}) == 1 for group in found), "no two different pictures"
+    assert sum(map(len, found)) >= 18, "of the 20 copies and their originals"
+    for g in groups:
+        assert "small" not in dict(g.members)[g.best].path
+    (folder / "07.png").unlink()
+    _, findings = ew.find_duplicates(tmp_path / "x.index")
+    assert [f.path for f in findings] == ["07.png"]
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="none of the indexed files"):
+        ew.find_duplicates(tmp_path / "x.index")
 
 
 def test_labels_are_those_of_transformers(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -47,7 +47,13 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--folder", metavar="SUB", help="only images below this folder of the indexed one")
     p.add_argument("--model", metavar="MODEL", help="where the index's model lies now (default: where it lay)")
     p.add_argument("--exact", action="store_true", help="without the graph of a large index")
-    p.add_argument("--duplicates", action="store_true", help="groups of near copies, and which of them to keep")
+    p.add_argument(
+        "--duplicates",
+        nargs="?",
+        const="pixels",
+        choices=("pixels", "embedding"),
+        help="groups of near copies and which to keep: by aligned pixels (default), or what the model takes for alike",
+    )
     p.add_argument("--min", type=_P, default=0.97, metavar="S", help="of --duplicates: least similarity (default 0.97)")
     p.add_argument("--labels", metavar='"A,B"', help="label every image with one of these, without training")
 
@@ -84,10 +90,10 @@ def search(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
     sought = o.query is not None or o.like
-    if sum((bool(sought), o.duplicates, o.labels is not None)) != 1:
+    if sum((bool(sought), o.duplicates is not None, o.labels is not None)) != 1:
         raise UsageError("expected one of: what to look for, --duplicates, --labels", fix="see eyewright search --help")
-    if o.duplicates:
-        groups = lifecycle.find_duplicates(o.index, least=o.min)
+    if o.duplicates is not None:
+        groups, left_out = lifecycle.find_duplicates(o.index, by=o.duplicates, least=o.min)
         text = [f"{len(groups):,} groups of near copies"]
         for g in groups[:50]:
             text.append(f"{len(g.members)} alike, {g.least:.3f} at least:")
@@ -100,7 +106,13 @@ def search(o: argparse.Namespace) -> Result:
             }
             for g in groups
         ]
-        return {"groups": told, "counts": {"groups": len(groups)}, "text": text}
+        return {
+            "groups": told,
+            "counts": {"groups": len(groups), "unreadable": len(left_out)},
+            "findings": [finding(f) for f in left_out],
+            "text": [*text, *(f"left out {printable(f.path or '')}: {printable(f.message)}" for f in left_out[:20])],
+            "exit": int(bool(left_out)),
+        }
     if o.labels is not None:
         found = lifecycle.label_images(o.index, o.labels.split(","), model=o.model)
         text = [f"{one.probability:6.1%}  {one.label}  {printable(one.path)}" for one in found]

@@ -5,6 +5,7 @@ from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import load_dataset
 from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any, sign, sign_copy
 from eyewright.lifecycle.doctoring import doctor
+from eyewright.lifecycle.duplicates import find_duplicates
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
     challenge,
@@ -23,7 +24,7 @@ from eyewright.lifecycle.field import (
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
 from eyewright.lifecycle.retraining import Retrained, retrain
-from eyewright.lifecycle.searching import Indexed, Labelled, find_duplicates, index_folder, label_images, search
+from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
 from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run

@@ -1,6 +1,6 @@
 """Index a folder of images by a model's embeddings, and search it by words or by image."""
 
-__all__ = ["Indexed", "Labelled", "find_duplicates", "index_folder", "label_images", "search"]
+__all__ = ["Indexed", "Labelled", "index_folder", "index_of", "label_images", "search"]
 
 import hashlib
 import os
@@ -19,7 +19,6 @@ from eyewright.lifecycle.opening import PathLike, bundle_folder, need_torch
 
 if TYPE_CHECKING:
     from eyewright.retrieval import Hits, Index, Row
-    from eyewright.retrieval.duplicates import CopyGroup
 
 _COMMIT = 256
 _AWAY = 0.5
@@ -264,7 +263,7 @@ def search(
     """
     from eyewright.retrieval import Hits
 
-    opened = _index(index)
+    opened = index_of(index)
     wanted = [q for q in (query, *like) if q is not None]
     if not wanted:
         raise UsageError("expected words or an image to look for, found neither", fix="pass one")
@@ -286,26 +285,6 @@ def search(
     return found
 
 
-def find_duplicates(index: "Index | PathLike", *, least: float = 0.97) -> "list[CopyGroup]":
-    """Return groups of images each two of which have a cosine of at least `least`, with the copy to keep.
-
-    Raises:
-        InputError: no index, or it is damaged.
-        UsageError: too many are alike.
-    """
-    from eyewright.retrieval.duplicates import CopyGroup, best_copy, find_copies
-
-    opened = _index(index)
-    ids, vectors = opened.live()
-    found = find_copies(ids, vectors, least)
-    rows = dict(opened.rows()) if found else {}
-    result = []
-    for group, lowest in found:
-        members = tuple((id, rows[id]) for id in group)
-        result.append(CopyGroup(members, best_copy(members), lowest))
-    return result
-
-
 def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str | None = None) -> list[Labelled]:
     """Return the most probable of some labels for each image of an index, without training (CLIP, SigLIP).
 
@@ -321,7 +300,7 @@ def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str
     names = [label.strip() for label in labels]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UsageError(f"expected two or more different labels, found {', '.join(map(repr, names))}", fix="add some")
-    opened = _index(index)
+    opened = index_of(index)
     embedder = _embedder(model or opened.model["name"])
     opened.need_model(embedder.name, embedder.digest)
     if embedder.texts is None or embedder.matching is None:
@@ -336,7 +315,8 @@ def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str
     ]
 
 
-def _index(index: "Index | PathLike") -> "Index":
+def index_of(index: "Index | PathLike") -> "Index":
+    """Return an index, opened if it is a path."""
     from eyewright.retrieval import open_index
 
     return open_index(Path(index)) if isinstance(index, str | Path) else index

@@ -1,6 +1,6 @@
 """Near copies in an index: exact, in blocks, grouped so that all members of a group are alike."""
 
-__all__ = ["CopyGroup", "best_copy", "find_copies"]
+__all__ = ["CopyGroup", "best_copy", "find_copies", "group_pairs"]
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ _MOST_PAIRS = 20_000_000
 
 @dataclass(frozen=True)
 class CopyGroup:
-    """Images each two of which are alike by at least the similarity asked for; `least` is the lowest of the group.
+    """Images each two of which are alike; `least` is the lowest similarity of two of them: a cosine, or the correlation
+    of their pixels.
 
     `best` is the member with most pixels, then most bytes; `members` are in the order of their ids.
     """
@@ -40,6 +41,16 @@ def find_copies(
         UsageError: so many are alike that `least` says nothing.
     """
     pairs, scores = _pairs(vectors, least)
+    found = group_pairs(pairs, scores)
+    return [(tuple(int(ids[m]) for m in members), lowest) for members, lowest in found]
+
+
+def group_pairs(pairs: NDArray[np.int64], scores: NDArray[np.float64]) -> list[tuple[tuple[int, ...], float]]:
+    """Return groups of which each two are among `pairs`, (M, 2), joined by complete linkage in the order of `scores`.
+
+    >>> group_pairs(np.array([[0, 1], [1, 2], [0, 2], [2, 3]]), np.array([0.9, 0.8, 0.7, 0.95]))
+    [((0, 1), 0.9), ((2, 3), 0.95)]
+    """
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -scores))
     alike: dict[int, dict[int, float]] = defaultdict(dict)
     for (a, b), score in zip(pairs.tolist(), scores.tolist(), strict=True):
@@ -60,7 +71,7 @@ def find_copies(
     result = []
     for members in groups.values():
         lowest = min(alike[x][y] for k, x in enumerate(members) for y in members[k + 1 :])
-        result.append((tuple(sorted(int(ids[m]) for m in members)), float(lowest)))
+        result.append((tuple(sorted(members)), float(lowest)))
     return sorted(result, key=lambda g: (-len(g[0]), g[0]))
 
 
