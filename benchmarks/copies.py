@@ -3,10 +3,10 @@
     python benchmarks/copies.py [DATA]
 
 DATA is the folder of the shared sets, `../shared/data` by default. Of the photographs of coco_cc and cid22 each gets
-four copies: cropped by 2 to 6 % a side, recompressed as JPEG at quality 30, with a caption below, mirrored; 600 images of
-sign_digits, many of which look alike, stand between. The index is by the features of FastestDet. It prints precision and
-recall over all pairs of copies, and the share of each kind that is found with its original. Target: precision 0.99 at
-recall 0.95.
+four copies: cropped by 2 to 6 % a side, recompressed as JPEG at quality 30, with a caption below, mirrored; 600 images
+of sign_digits, many of which look alike, stand between. The index is by the features of FastestDet. It prints precision
+and recall over all pairs of copies, and the share of each kind that is found with its original. Target: precision 0.99
+at recall 0.95.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
         names = [c["name"] for c in json.loads((data / "coco_cc/instances.json").read_text())["categories"]]
         model = Path(place) / "fastestdet"
         ew.import_onnx(
-            data / "weights/fastestdet_coco_352.onnx", model, task="detect", labels=names, contract="fastestdet"
+            data / "weights/fastestdet_coco_352.onnx", out=model, task="detect", labels=names, contract="fastestdet"
         )
         ew.index_folder(root, model=str(model), out=index)
         paths = sorted(p.name for p in root.iterdir())

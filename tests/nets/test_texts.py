@@ -78,6 +78,20 @@ def test_siglip_is_given_the_padding_it_was_trained_with(folders) -> None:  # ty
     assert one.special[5:] == (True,) * 15
 
 
+def test_what_a_checkpoint_reads_is_told_by_its_net(tmp_path: Path) -> None:
+    """BEiT has a vocabulary and DETR a decoder, and both read images; Whisper reads neither texts nor images."""
+    small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    beit = hf.BeitConfig(**made._IMAGE)
+    for name, config in (("beit", beit), ("whisper", hf.WhisperConfig(vocab_size=60, **small, **heads))):
+        (tmp_path / name).mkdir()
+        config.save_pretrained(tmp_path / name)
+        (tmp_path / name / "model.safetensors").touch()
+    assert opened(tmp_path / "beit").kind == "image"
+    with pytest.raises(CheckpointError, match="is a 'whisper', expected a model of texts, of images, or of both"):
+        _ = opened(tmp_path / "whisper").kind
+
+
 def test_a_pair_of_texts_has_segments(folders) -> None:  # type: ignore[no-untyped-def]
     found = ids_of(folders["bert"], "a red car", "the blue sea")
     assert found["token_type_ids"].sum() == 4

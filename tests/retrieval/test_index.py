@@ -322,3 +322,17 @@ def test_a_graph_is_rescored_exactly_and_knows_what_came_later(tmp_path: Path) -
     index.compact()
     assert open_index(tmp_path / "x").has_graph
     assert index.search(own[1], 3)[0].id not in (late[7], 20)
+
+
+def test_an_index_is_opened_and_searched_without_what_made_it(tmp_path: Path) -> None:
+    made(tmp_path / "x")
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from eyewright.retrieval import open_index
+assert len(open_index(Path(sys.argv[1])).search(np.ones(32), 5)) == 5
+heavy = {"torch", "transformers", "onnx", "scipy", "usearch"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], check=True)

@@ -32,9 +32,9 @@ def find_duplicates(
     """Return groups of near copies with the copy to keep, and findings for files that could not be compared.
 
     By "pixels" the files are read again and compared as the doctor does: fingerprints propose, aligned pixels decide,
-    so that a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a look-alike is none; two
-    copies of one image that differ too much for that, such as a crop and a caption, are alike if their vectors are. By
-    "embedding" those are alike whose vectors have a cosine of at least `least`: what the model takes for the same.
+    so that a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a look-alike is none;
+    two copies of one image that differ too much for that, such as a crop and a caption, are alike if their vectors are.
+    By "embedding" those are alike whose vectors have a cosine of at least `least`: what the model takes for the same.
     Either way each two of a group are alike. `root` is where the indexed folder lies now.
 
     Raises:

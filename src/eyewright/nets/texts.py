@@ -83,11 +83,19 @@ class Published:
     def kind(self) -> Kind:
         """What the checkpoint takes: a text, an image, either ("pair"), or a text and its translation."""
         config = self.config
-        if hasattr(config, "text_config") and hasattr(config, "vision_config"):
+        net = self._opened("configuration", lambda hf: hf.MODEL_MAPPING.get(type(config), None))
+        net = net[0] if isinstance(net, tuple) else net
+        reads = getattr(net, "main_input_name", "")
+        if hasattr(config, "text_config") and hasattr(net, "get_text_features") and hasattr(net, "get_image_features"):
             return "pair"
-        if getattr(config, "is_encoder_decoder", False):
-            return "translation"
-        return "text" if getattr(config, "vocab_size", None) else "image"
+        if reads == "pixel_values":
+            return "image"
+        if reads != "input_ids" or hasattr(config, "vision_config"):
+            raise CheckpointError(
+                f"{self.name!r} is a {config.model_type!r}, expected a model of texts, of images, or of both",
+                fix="use one such as BERT, T5, ViT, DINOv2, CLIP or SigLIP",
+            )
+        return "translation" if getattr(config, "is_encoder_decoder", False) else "text"
 
     @cached_property
     def _model(self) -> Any:
