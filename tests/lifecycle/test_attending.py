@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,34 @@ def test_a_run_with_vit_shows_its_own_weights_with_a_verdict(vit_run, shapes: Pa
     again = ew.attend(str(vit_run.folder), [place, shapes / "cross/001.png"])
     np.testing.assert_array_equal(again[0].weights, found.weights)
     assert len(again) == 2
+
+
+def test_a_bundle_with_attention_needs_no_torch_and_has_the_runs_weights(vit_run, shapes: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    place = shapes / "disc/000.png"
+    bundle = ew.export(vit_run, tmp_path / "vit.bundle", attention=True)
+    expected, found = ew.attend(vit_run, place), ew.attend(bundle, place)
+    np.testing.assert_allclose(found.weights, expected.weights, atol=1e-5)
+    assert (found.tokens, found.grid_hw) == (expected.tokens, expected.grid_hw)
+    assert found.hidden_states_shape == expected.hidden_states_shape
+    assert "faithful" in found.verdict.lower()
+    code = """
+import sys
+import eyewright as ew
+found = ew.attend(sys.argv[1], sys.argv[2])
+assert found.weights.shape == (6, 4, 65, 65), found.weights.shape
+heavy = {"torch", "transformers", "onnx", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "vit.bundle"), str(place)], check=True)
+    plain = ew.export(vit_run, tmp_path / "plain.bundle")
+    assert not (tmp_path / "plain.bundle/onnx/attention.onnx").exists()
+    np.testing.assert_allclose(ew.attend(plain, place).weights, expected.weights, atol=1e-6)
+
+
+def test_a_net_without_attention_is_not_exported_with_it(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="expected a net with attention over the whole image"):
+        ew.export(finished.run, tmp_path / "x.bundle", attention=True)
+    assert not (tmp_path / "x.bundle").exists()
 
 
 def test_a_model_without_global_attention_is_refused(finished) -> None:  # type: ignore[no-untyped-def]

@@ -124,6 +124,11 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
     p.add_argument(
+        "--with-attention",
+        action="store_true",
+        help="a vision transformer's attention weights, for attend without torch",
+    )
+    p.add_argument(
         "--policy", action="append", metavar="RULE", help="such as min_recall.person=0.8: enforced now and when served"
     )
 

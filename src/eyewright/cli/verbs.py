@@ -294,7 +294,7 @@ def _export(o: argparse.Namespace) -> Result:
     if o.sign is not None and (Path(o.run) / "bundle.json").is_file():
         return _signed_copy(o, password)
     bundle, parity = lifecycle.export_checked(
-        o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or [])
+        o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or []), attention=o.with_attention
     )
     text = [
         f"bundle   {shown_path(bundle.folder)}",
@@ -316,7 +316,7 @@ def _signed_copy(o: argparse.Namespace, password: bytes | None) -> Result:
     """Copy a bundle that exists, and sign the copy; with its own folder as --out it is signed where it is."""
     from eyewright import lifecycle
 
-    if o.name is not None or o.policy or o.data is not None:
+    if o.name is not None or o.policy or o.with_attention or o.data is not None:
         raise UsageError("expected --sign alone with a bundle, found --name, --policy or --data", fix="omit them")
     signature = lifecycle.sign_copy(o.run, o.out, o.sign, password=password)
     out = {"bundle": signature.parent.resolve(), "signature": signature.resolve()}

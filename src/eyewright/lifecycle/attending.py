@@ -3,6 +3,7 @@
 __all__ = ["attend"]
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,13 +16,13 @@ from eyewright.lifecycle.opening import bundle_folder, load_model, need_torch, r
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
     from eyewright.explanation.attention_maps import Attention
-    from eyewright.imaging.preparation import Placement
     from eyewright.nets.texts import Published, Weighed
     from eyewright.training.run import Run
 
 PathLike = str | Path
 Source = str | Path | NDArray[np.uint8]
 
+_WEIGHTS = "onnx/attention.onnx"
 _UNTESTED = "Its faithfulness was not tested: that needs a model with an output to explain, such as a trained run."
 
 
@@ -37,9 +38,10 @@ def attend(
     """Return the attention weights of a transformer for a text or an image; for a list of sources a list.
 
     `model` is `hf:FOLDER` or `hf:OWNER/MODEL` (safetensors; no code of the checkpoint is run), a run with `vit` or a
-    Hugging Face vision transformer, or a bundle of such a run. `source` is a text, or the path or array, uint8
-    (H, W, 3), of an image, as the model takes it. `pair` is the second text of an encoder such as BERT, the target
-    text of an encoder-decoder such as T5, or the text beside an image for CLIP and SigLIP. Needs torch.
+    Hugging Face vision transformer, or a bundle of such a run; exported with `attention=True` it needs no torch.
+    `source` is a text, or the path or array, uint8 (H, W, 3), of an image, as the model takes it. `pair` is the second
+    text of an encoder such as BERT, the target text of an encoder-decoder such as T5, or the text beside an image for
+    CLIP and SigLIP.
 
     Raises:
         UsageError: a text for a model of images, or the reverse.
@@ -48,8 +50,8 @@ def attend(
     """
     several = isinstance(source, list | tuple)
     sources: list[Source] = list(source) if isinstance(source, list | tuple) else [source]
-    need_torch()
     if isinstance(model, str) and model.startswith("hf:"):
+        need_torch()
         from eyewright.nets.texts import open_published
 
         found = _published(open_published(model), sources, pair)
@@ -60,6 +62,7 @@ def attend(
 
 def _published(net: "Published", sources: list[Source], pair: str | None) -> "list[Attention]":
     from eyewright.explanation.attention_maps import Attention
+    from eyewright.imaging.patches import patch_boxes, whole_boxes
 
     def made(weighed: "Sequence[Weighed]", source: str, **more: Any) -> Attention:
         first, *rest = (
@@ -88,8 +91,13 @@ def _published(net: "Published", sources: list[Source], pair: str | None) -> "li
         if prepared is None:
             shown, boxes = net.picture(image), None
         else:
-            shown, boxes = image, _boxes(weighed.grid_hw, prepared[0].size_hw, prepared[1])
-        one = made([weighed], name, image=shown, boxes_xyxy=_whole(shown, weighed.grid_hw) if boxes is None else boxes)
+            shown, boxes = image, patch_boxes(weighed.grid_hw, prepared[0].size_hw, prepared[1])
+        one = made(
+            [weighed],
+            name,
+            image=shown,
+            boxes_xyxy=whole_boxes(weighed.grid_hw, shown.shape[:2]) if boxes is None else boxes,
+        )
         if pair is not None:
             if net.kind != "pair":
                 raise UsageError(f"expected no --pair, since {net.name!r} reads images only", fix="leave it out")
@@ -168,12 +176,15 @@ def _own(model: Any, sources: list[Source], pair: str | None) -> "list[Attention
     if isinstance(model, str | Path) and not (Path(model) / "run.json").exists():
         model = bundle_folder(Path(model))
     predictor, owner = load_model(model)
+    if owner is None and _WEIGHTS in predictor.manifest.files:
+        return _of_bundle(predictor, name, sources)
+    need_torch()
     if owner is None:
         owner = run_in(predictor)
     if owner is None:
         raise CheckpointError(
             f"{name!r} has no weights that torch can read, so its attention is out of reach",
-            fix="pass the run that it was exported from",
+            fix="pass the run that it was exported from, or export it --with-attention",
         )
     body: Any = owner.net.body
     if not hasattr(body, "attentions") or getattr(body, "grid_hw", (0, 0)) == (0, 0):
@@ -184,12 +195,57 @@ def _own(model: Any, sources: list[Source], pair: str | None) -> "list[Attention
     return [_own_image(owner, name, source) for source in sources]
 
 
+def _of_bundle(bundle: "Bundle", name: str, sources: list[Source]) -> "list[Attention]":
+    """Return the attention of images by the model that `export --with-attention` has put into a bundle; no torch."""
+    from PIL import Image
+
+    from eyewright.bundle.load import open_session
+    from eyewright.explanation.attention_maps import Attention, rolled
+    from eyewright.explanation.outside import explain_prepared
+    from eyewright.imaging.patches import image_tokens, patch_boxes
+
+    session = open_session((bundle.folder / _WEIGHTS).read_bytes())
+    about = session.get_modelmeta().custom_metadata_map
+    rows, columns = map(int, about["grid_hw"].split(","))
+    result = []
+    for source in sources:
+        image, origin = _image(source)
+        pixels, placement = bundle.preparation(image)
+        (found,) = session.run(["attention"], {"image": np.ascontiguousarray(pixels[None])})
+        weights = found[0]
+        names, special = image_tokens(weights.shape[-1], (rows, columns), about["model_type"])
+        through = rolled(weights)
+        row = through[0] if special[0] else through.mean(0)
+        small = Image.fromarray(row[-rows * columns :].reshape(rows, columns).astype(np.float32))
+        heat = np.asarray(small.resize(pixels.shape[1::-1], Image.Resampling.BILINEAR))
+        heat = (heat - heat.min()) / max(float(np.ptp(heat)), 1e-12)
+        verdict = ""
+        heats = partial(_repeated, heat.astype(np.float32))
+        for one in explain_prepared(bundle, pixels, placement, method="rollout", heats=heats, most=1):
+            verdict = f"For this image the rollout is {one.verdict} as a map of why it is called {one.label!r}."
+        result.append(
+            Attention(
+                weights, names, names, names, special, "image", name, origin, (len(names), int(about["width"])),
+                (rows, columns), image=image, verdict=verdict,
+                boxes_xyxy=patch_boxes((rows, columns), bundle.preparation.size_hw, placement),
+            )
+        )  # fmt: skip
+    return result
+
+
+def _repeated(
+    heat: NDArray[np.float32], pixels: NDArray[np.uint8], targets: Sequence[Any]
+) -> list[NDArray[np.float32]]:
+    """Return the same map for each target: rollout does not depend on the class."""
+    return [heat] * len(targets)
+
+
 def _own_image(owner: "Run", name: str, source: Source) -> "Attention":
     import torch
 
     from eyewright.explanation import explain_images
     from eyewright.explanation.attention_maps import Attention
-    from eyewright.nets.texts import image_tokens
+    from eyewright.imaging.patches import image_tokens, patch_boxes
 
     image, origin = _image(source)
     pixels, placement = owner.preparation(image)
@@ -207,19 +263,5 @@ def _own_image(owner: "Run", name: str, source: Source) -> "Attention":
     width = int(body.head.in_features) if hasattr(body, "head") else int(body.model.config.hidden_size)
     return Attention(
         weights, names, names, names, special, "image", name, origin, (len(names), width), grid,
-        image=image, boxes_xyxy=_boxes(grid, pixels.shape[:2], placement), verdict=verdict,
+        image=image, boxes_xyxy=patch_boxes(grid, owner.preparation.size_hw, placement), verdict=verdict,
     )  # fmt: skip
-
-
-def _boxes(grid: tuple[int, int], size_hw: tuple[int, ...], placement: "Placement") -> NDArray[np.float64]:
-    """Return where each patch lies in the source image, (patches, 4) x0, y0, x1, y1, inside it."""
-    corners = _whole(np.empty((*size_hw[:2], 0), np.uint8), grid).reshape(-1, 2)
-    height, width = placement.source_hw
-    return np.clip(placement.to_source(corners).reshape(-1, 4), 0, [width, height, width, height])
-
-
-def _whole(image: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the boxes of a grid that fills an image."""
-    height, width = image.shape[0] / grid[0], image.shape[1] / grid[1]
-    y, x = (a.ravel() for a in np.mgrid[: grid[0], : grid[1]])
-    return np.stack([x * width, y * height, (x + 1) * width, (y + 1) * height], 1).astype(np.float64)

@@ -1,6 +1,6 @@
 """Published networks of text, of images and of both, as Hugging Face wrote them: attention weights and embeddings."""
 
-__all__ = ["Published", "Weighed", "described", "image_tokens", "open_published"]
+__all__ = ["Published", "Weighed", "described", "open_published"]
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from eyewright.core.errors import CheckpointError, EyewrightError, InputError, MissingExtraError, UsageError
+from eyewright.imaging.patches import image_tokens
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
 from eyewright.nets.hub_library import first_line, quiet_transformers
@@ -477,23 +478,3 @@ def described(model: Any, pixels: torch.Tensor) -> NDArray[np.float32]:
         found = found.mean(1)
     values: NDArray[np.float32] = found.float().numpy()
     return values.reshape(len(values), -1)
-
-
-def image_tokens(n: int, grid_hw: tuple[int, int], model_type: str = "") -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """Return the names of an image's `n` tokens and which are no patches; the patches come last, row by row.
-
-    >>> image_tokens(5, (2, 2))
-    (('[CLS]', '0,0', '0,1', '1,0', '1,1'), (True, False, False, False, False))
-    """
-    rows, columns = grid_hw
-    before = n - rows * columns
-    names = (*_specials(before, model_type), *(f"{y},{x}" for y in range(rows) for x in range(columns)))
-    return names, tuple(k < before for k in range(n))
-
-
-def _specials(n: int, model_type: str) -> tuple[str, ...]:
-    """Name the tokens before the patches: the class, DeiT's second, DINOv2's registers."""
-    if n == 0:
-        return ()
-    rest = ["[DIST]"] if n == 2 and model_type == "deit" else [f"[REG{k}]" for k in range(1, n)]
-    return ("[CLS]", *rest)
