@@ -165,8 +165,11 @@ def export_to(o: argparse.Namespace, password: bytes | None = None) -> Result:
     """Take a bundle to another runtime."""
     from eyewright import lifecycle
 
-    if o.name is not None or o.policy:
-        raise UsageError("expected --name and --policy with a bundle, found --to", fix="export the bundle with them")
+    if o.name is not None or o.policy or o.with_attention:
+        raise UsageError(
+            "expected --name, --policy and --with-attention with a bundle, found --to",
+            fix="export the bundle with them",
+        )
     found = lifecycle.deliver(o.run, o.out, to=o.to, data=o.data, runtime=o.runtime, **talk(o))
     text = [f"{o.to:8} {shown_path(found.folder)}"]
     out = {o.to: found.folder.resolve()}

@@ -6,12 +6,14 @@ import argparse
 from typing import NoReturn
 
 from eyewright.cli.anywhere import add_anywhere
+from eyewright.cli.attending import add_attend
 from eyewright.cli.clips import add_windows
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
 from eyewright.cli.scenes import CONTRACT_OPTIONS
+from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.durations import parse_duration_s
@@ -131,6 +133,11 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
     p.add_argument(
+        "--with-attention",
+        action="store_true",
+        help="a vision transformer's attention weights, for attend without torch",
+    )
+    p.add_argument(
         "--policy", action="append", metavar="RULE", help="such as min_recall.person=0.8: enforced now and when served"
     )
 
@@ -216,6 +223,8 @@ def build_parser() -> argparse.ArgumentParser:
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
     add_sign(p)
 
+    add_attend(verb)
+    add_search(verb)
     add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)

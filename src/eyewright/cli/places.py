@@ -14,7 +14,22 @@ from eyewright.core.errors import UsageError
 # Words that may be empty, and words that are no paths whatever they begin with.
 _MAY_BE_EMPTY = frozenset({"steps", "set"})
 _NO_PATHS = frozenset(
-    {"classes", "label", "ignore", "new_class", "name", "steps", "set", "policy", "group_by", "verb", "line", "zone"}
+    {
+        "classes",
+        "label",
+        "labels",
+        "ignore",
+        "new_class",
+        "name",
+        "steps",
+        "set",
+        "policy",
+        "group_by",
+        "verb",
+        "line",
+        "zone",
+        "pair",
+    }
 )
 
 

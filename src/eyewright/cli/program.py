@@ -122,7 +122,7 @@ def _logged() -> Iterator[None]:
 _ISOLATED = frozenset(
     {
         "quickstart", "run", "doctor", "train", "evaluate", "compare", "explain", "predict", "convert", "compress",
-        "export", "import", "monitor", "process", "segment", "encode", "steps", "track",
+        "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
     }
 )  # fmt: skip
 """The verbs that read images which nobody may have looked at."""

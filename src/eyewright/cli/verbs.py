@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, clips, doctoring, field, following, pictures, scenes
+from eyewright.cli import anywhere, attending, clips, doctoring, field, following, pictures, scenes, searching
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -300,7 +300,7 @@ def _export(o: argparse.Namespace) -> Result:
     if o.sign is not None and (Path(o.run) / "bundle.json").is_file():
         return _signed_copy(o, password)
     bundle, parity = lifecycle.export_checked(
-        o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or [])
+        o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or []), attention=o.with_attention
     )
     text = [
         f"bundle   {shown_path(bundle.folder)}",
@@ -322,7 +322,7 @@ def _signed_copy(o: argparse.Namespace, password: bytes | None) -> Result:
     """Copy a bundle that exists, and sign the copy; with its own folder as --out it is signed where it is."""
     from eyewright import lifecycle
 
-    if o.name is not None or o.policy or o.data is not None:
+    if o.name is not None or o.policy or o.with_attention or o.data is not None:
         raise UsageError("expected --sign alone with a bundle, found --name, --policy or --data", fix="omit them")
     signature = lifecycle.sign_copy(o.run, o.out, o.sign, password=password)
     out = {"bundle": signature.parent.resolve(), "signature": signature.resolve()}
@@ -494,6 +494,21 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "attend": (
+        attending.attend,
+        "attention weights of a transformer, per layer and head",
+        "attend hf:./bert-base-uncased 'Hello, my name is John.' --out attention",
+    ),
+    "index": (
+        searching.index,
+        "an index of a folder's images by a model's embeddings",
+        "index photos/ --model hf:./clip-vit-base-patch32 --out photos.index",
+    ),
+    "search": (
+        searching.search,
+        "images by words or by image, near copies, labels without training",
+        "search photos.index 'a red car' -n 10",
+    ),
     "compress": (
         anywhere.compress,
         "prune, quantise, distil within a budget of accuracy",

@@ -40,6 +40,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import say_novelty
 from eyewright.evaluation.parity import Parity, check_parity
 from eyewright.evaluation.together import say_groups
+from eyewright.exporting.attention_model import export_attention
 from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
@@ -65,11 +66,13 @@ def export_bundle(
     report_files: Mapping[str, bytes] | None = None,
     name: str | None = None,
     policy: Mapping[str, float] | None = None,
+    attention: bool = False,
 ) -> tuple[Bundle, Parity]:
     """Export a run to the folder `out`, and give the bundle, loaded and self-tested, with what the parity gate saw.
 
     The bundle is built beside `out`, checked there, and moved only when it has passed: parity with the trained net on
-    every image of `validation`, every digest, the golden pairs. A bundle that stood at `out` is replaced then.
+    every image of `validation`, every digest, the golden pairs. A bundle that stood at `out` is replaced then. With
+    `attention` the net's attention weights go in too, as `onnx/attention.onnx`.
 
     Raises:
         PolicyError: the evidence in the report is below `policy`, rules such as {"min_recall.person": 0.8}.
@@ -96,6 +99,9 @@ def export_bundle(
                 "producer": f"eyewright {provenance['versions'].get('eyewright', '')}".strip(),
             },
         )
+        if attention:
+            few = [validation.image(i) for i in range(min(3, len(validation)))]
+            export_attention(run.net, stage / "onnx" / "attention.onnx", run.preparation.batch(few)[0])
         _write_weights(run.net, stage / "model.safetensors")
         write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
         reference = reference_numbers(predictor, validation)

@@ -1,9 +1,11 @@
 """The verbs: each stage of a model's life as one function, and `run`, which walks through all of them."""
 
+from eyewright.lifecycle.attending import attend
 from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import load_dataset
 from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, open_any, sign, sign_copy
 from eyewright.lifecycle.doctoring import doctor
+from eyewright.lifecycle.duplicates import find_duplicates
 from eyewright.lifecycle.exchange import convert, import_onnx
 from eyewright.lifecycle.field import (
     challenge,
@@ -22,6 +24,7 @@ from eyewright.lifecycle.field import (
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
 from eyewright.lifecycle.retraining import Retrained, retrain
+from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
 from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
@@ -30,10 +33,13 @@ __all__ = [
     "CompressResult",
     "Delivered",
     "FoldsResult",
+    "Indexed",
+    "Labelled",
     "Retrained",
     "RunResult",
     "TARGETS",
     "TuneResult",
+    "attend",
     "bench",
     "challenge",
     "compare",
@@ -51,10 +57,13 @@ __all__ = [
     "feedback_export",
     "feedback_import",
     "feedback_list",
+    "find_duplicates",
     "formats",
     "history",
     "import_onnx",
+    "index_folder",
     "info",
+    "label_images",
     "load_dataset",
     "load_model",
     "load_run",
@@ -67,6 +76,7 @@ __all__ = [
     "retrain",
     "rollback",
     "run",
+    "search",
     "select",
     "serve",
     "sign",

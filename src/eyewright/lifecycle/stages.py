@@ -406,10 +406,13 @@ def export(
     report: Report | None = None,
     name: str | None = None,
     policy: Mapping[str, float] | None = None,
+    attention: bool = False,
 ) -> "Bundle":
     """Export a run as a bundle at `out`; refused unless it answers as the trained net does on every validation image.
 
     `policy` holds rules that the report must keep, now and whenever the bundle is served: {"min_recall.person": 0.8}.
+
+    With `attention` the bundle holds the net's attention weights for `attend`, without torch.
 
     The validation images are read again from where the run found them, or from `validation`.
 
@@ -417,7 +420,9 @@ def export(
         ParityError: the exported model disagrees; nothing is left at `out`.
         PolicyError: a rule is not kept; nothing is left at `out`.
     """
-    return export_checked(model, out, validation=validation, report=report, name=name, policy=policy)[0]
+    return export_checked(
+        model, out, validation=validation, report=report, name=name, policy=policy, attention=attention
+    )[0]
 
 
 def export_checked(
@@ -428,6 +433,7 @@ def export_checked(
     report: Report | None = None,
     name: str | None = None,
     policy: Mapping[str, float] | None = None,
+    attention: bool = False,
 ) -> "tuple[Bundle, Parity]":
     need_torch()
     from eyewright.exporting import export_bundle
@@ -442,7 +448,14 @@ def export_checked(
     if report is None and "report.json" in files:
         report = _read_metrics(files["report.json"])
     return export_bundle(
-        owner, Path(out), validation=validation, report=report, report_files=files, name=name, policy=policy
+        owner,
+        Path(out),
+        validation=validation,
+        report=report,
+        report_files=files,
+        name=name,
+        policy=policy,
+        attention=attention,
     )
 
 

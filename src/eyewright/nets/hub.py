@@ -1,10 +1,10 @@
 """Published networks: Hugging Face checkpoints that classify, detect or segment, from a folder or by id."""
 
-__all__ = ["HubBuilder", "hub_builder"]
+__all__ = ["HubBuilder", "hub_builder", "snapshot"]
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -254,20 +254,26 @@ def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
         return HubBuilder(name, Path(where), kind=kind)
     if where.count("/") != 1 or where.startswith((".", "/", "~")):
         raise CheckpointError(f"expected a folder or OWNER/MODEL after 'hf:', found {where!r}", fix="check the path")
-    return HubBuilder(name, _snapshot(where), kind=kind)
+    return HubBuilder(name, snapshot(where), kind=kind)
 
 
-def _snapshot(repository: str) -> Path:
+def snapshot(repository: str, more: Sequence[str] = ()) -> Path:
+    """Return the folder of a published model: from the local cache, else fetched; `more` are patterns of other files.
+
+    Raises:
+        CheckpointError: it is not in the cache and cannot be fetched.
+    """
+    wanted = [*_WANTED, *more]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(_WANTED), local_files_only=True))
+        return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError):
         pass
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(repository, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise CheckpointError(
             f"the model {repository!r} is not in the local cache and cannot be fetched: {first_line(error)}",

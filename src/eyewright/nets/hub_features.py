@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from eyewright.core.errors import CheckpointError, MissingExtraError
 from eyewright.nets.hub_library import first_line, quiet_transformers
+from eyewright.nets.texts import described
 
 _BATCH = 16
 
@@ -54,7 +55,7 @@ def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.f
         def flush() -> None:
             if batch:
                 pixels = processor(images=list(batch), return_tensors="pt")["pixel_values"]
-                parts.append(_described(model, pixels))
+                parts.append(described(model, pixels))
                 batch.clear()
 
         for image in images:
@@ -63,17 +64,3 @@ def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.f
                 flush()
         flush()
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
-
-
-def _described(model: Any, pixels: torch.Tensor) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        found = model.get_image_features(pixels) if hasattr(model, "get_image_features") else model(pixel_values=pixels)
-    if not isinstance(found, torch.Tensor):
-        pooled = getattr(found, "pooler_output", None)
-        found = pooled if pooled is not None else found.last_hidden_state
-    if found.ndim == 4:
-        found = found.mean((2, 3))
-    elif found.ndim == 3:
-        found = found.mean(1)
-    values: NDArray[np.float32] = found.float().numpy()
-    return values

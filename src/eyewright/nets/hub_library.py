@@ -2,6 +2,7 @@
 
 __all__ = ["BGR", "first_line", "quiet_transformers"]
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,26 +11,31 @@ from typing import Any
 BGR = "eyewright_bgr"
 """The entry in a checkpoint's configuration that says that blue comes first."""
 
+# What transformers imports where it is installed, and what that says of itself.
+_CHATTY = ("torchao", "torch.utils._pytree")
+
 
 @contextmanager
 def quiet_transformers() -> Iterator[Any]:
     """Import transformers without its progress bars and warnings: what matters is said by us, in one line."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     import transformers
     from transformers.utils import logging as its_logging
 
-    logging: Any = its_logging
+    said: Any = its_logging
 
-    level = logging.get_verbosity()
-    bar = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    level = said.get_verbosity()
+    bar = said.is_progress_bar_enabled()
+    said.set_verbosity_error()
+    said.disable_progress_bar()
     try:
         yield transformers
     finally:
-        logging.set_verbosity(level)
+        said.set_verbosity(level)
         if bar:
-            logging.enable_progress_bar()
+            said.enable_progress_bar()
 
 
 def first_line(error: BaseException) -> str:

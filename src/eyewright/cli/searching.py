@@ -1,0 +1,132 @@
+"""The verbs that find images by their embeddings: index and search."""
+
+__all__ = ["add_search", "index", "search"]
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from eyewright.cli.numbers import Number
+from eyewright.cli.terminal import Result, finding, printable, shown_path, shown_program, talk
+from eyewright.core.errors import UsageError
+
+_P = Number(0, 1, whole=False)
+
+
+def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of index and search."""
+    p = verb("index")
+    p.add_argument("folder", metavar="FOLDER", help="images, and those in folders below it")
+    p.add_argument("--model", metavar="MODEL", required=True, help="hf:FOLDER (CLIP, SigLIP: words too), or a bundle")
+    p.add_argument("--out", metavar="INDEX", required=True, help="the index, such as photos.index")
+    p.add_argument(
+        "--update", action="store_true", help="bring an index up to date: new, changed, moved and removed files"
+    )
+    p.add_argument("--resume", action="store_true", help="go on after a run that was killed; the same as --update")
+    p.add_argument(
+        "--graph",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="approximate search for large indexes, rescored exactly (auto: from 200,000 images on; needs usearch)",
+    )
+
+    p = verb("search")
+    p.add_argument("index", metavar="INDEX")
+    p.add_argument("query", metavar='"WORDS"|IMAGE', nargs="?", help="what to look for")
+    p.add_argument("-n", type=Number(1, 100_000), default=20, metavar="N", help="how many hits (default 20)")
+    p.add_argument("--like", action="append", default=[], metavar="IMAGE", help="and like this one (repeatable)")
+    p.add_argument(
+        "--not",
+        action="append",
+        default=[],
+        dest="unlike",
+        metavar='"WORDS"|IMAGE',
+        help="and unlike this",
+    )
+    p.add_argument("--max-p", type=_P, metavar="P", help="only hits with a p-value of at most P, such as 0.05")
+    p.add_argument("--folder", metavar="SUB", help="only images below this folder of the indexed one")
+    p.add_argument("--model", metavar="MODEL", help="where the index's model lies now (default: where it lay)")
+    p.add_argument("--exact", action="store_true", help="without the graph of a large index")
+    p.add_argument(
+        "--duplicates",
+        nargs="?",
+        const="pixels",
+        choices=("pixels", "embedding"),
+        help="groups of near copies and which to keep: by aligned pixels (default), or what the model takes for alike",
+    )
+    p.add_argument("--min", type=_P, default=0.97, metavar="S", help="of --duplicates: least similarity (default 0.97)")
+    p.add_argument("--labels", metavar='"A,B"', help="label every image with one of these, without training")
+
+
+def index(o: argparse.Namespace) -> Result:
+    """Index the images of a folder."""
+    from eyewright import lifecycle
+
+    done = lifecycle.index_folder(
+        o.folder,
+        model=o.model,
+        out=o.out,
+        update=o.update or o.resume,
+        graph={"auto": None, "always": True, "never": False}[o.graph],
+        say=talk(o)["say"],
+    )
+    counts = {"images": done.n, "added": done.added, "removed": done.removed, "moved": done.moved}
+    counts |= {"unchanged": done.unchanged, "unreadable": len(done.findings)}
+    text = ["indexed  " + ", ".join(f"{n:,} {name}" for name, n in counts.items())]
+    text += [f"left out {printable(f.path or '')}: {printable(f.message)}" for f in done.findings[:20]]
+    text += [f"search   {shown_program('eyewright')} search {shown_path(done.folder)} IMAGE"]
+    return {
+        "out": {"index": done.folder.resolve()},
+        "counts": counts,
+        "graph": done.graph,
+        "findings": [finding(f) for f in done.findings],
+        "text": text,
+        "exit": int(bool(done.findings)),
+    }
+
+
+def search(o: argparse.Namespace) -> Result:
+    """Find images, near copies or labels in an index."""
+    from eyewright import lifecycle
+
+    sought = o.query is not None or o.like
+    if sum((bool(sought), o.duplicates is not None, o.labels is not None)) != 1:
+        raise UsageError("expected one of: what to look for, --duplicates, --labels", fix="see eyewright search --help")
+    if o.duplicates is not None:
+        groups, left_out = lifecycle.find_duplicates(o.index, by=o.duplicates, least=o.min)
+        text = [f"{len(groups):,} groups of near copies"]
+        for g in groups[:50]:
+            text.append(f"{len(g.members)} alike, {g.least:.3f} at least:")
+            text += [f"  {'keep' if id == g.best else '    '} {printable(row.path)}" for id, row in g.members]
+        told = [
+            {
+                "paths": [row.path for _, row in g.members],
+                "keep": next(row.path for id, row in g.members if id == g.best),
+                "similarity": g.least,
+            }
+            for g in groups
+        ]
+        return {
+            "groups": told,
+            "counts": {"groups": len(groups), "unreadable": len(left_out)},
+            "findings": [finding(f) for f in left_out],
+            "text": [*text, *(f"left out {printable(f.path or '')}: {printable(f.message)}" for f in left_out[:20])],
+            "exit": int(bool(left_out)),
+        }
+    if o.labels is not None:
+        found = lifecycle.label_images(o.index, o.labels.split(","), model=o.model)
+        text = [f"{one.probability:6.1%}  {one.label}  {printable(one.path)}" for one in found]
+        return {"labels": [one._asdict() for one in found], "text": text}
+    hits = lifecycle.search(
+        o.index, o.query, n=o.n, like=[Path(p) for p in o.like], unlike=o.unlike, model=o.model, folder=o.folder,
+        max_p=o.max_p, exact=o.exact,
+    )  # fmt: skip
+    text = [f"{h.score:.3f}  p {'–' if h.p is None else f'{h.p:.2g}':>8}  {printable(h.row.path)}" for h in hits.hits]
+    if hits.fits is False:
+        text.insert(0, f"nothing fits: of {hits.searched:,} images none scores above chance (p ≤ {hits.alpha:g})")
+    return {
+        "searched": hits.searched,
+        "fits": "unknown" if hits.fits is None else hits.fits,
+        "hits": [{"id": h.id, "path": h.row.path, "score": h.score, "p": h.p} for h in hits.hits],
+        "text": text,
+    }

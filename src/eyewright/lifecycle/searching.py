@@ -1,0 +1,386 @@
+"""Index a folder of images by a model's embeddings, and search it by words or by image."""
+
+__all__ = ["Indexed", "Labelled", "index_folder", "index_of", "label_images", "search"]
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import BundleError, EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.core.report import Finding
+from eyewright.lifecycle.datasets import Say, silent
+from eyewright.lifecycle.opening import PathLike, bundle_folder, need_torch
+
+if TYPE_CHECKING:
+    from eyewright.retrieval import Hits, Index, Row
+
+_COMMIT = 256
+_AWAY = 0.5
+
+
+@dataclass(frozen=True)
+class _Embedder:
+    """What makes vectors: of images, and where the model reads both, of texts."""
+
+    name: str
+    digest: str
+    images: Callable[[Iterable[NDArray[np.uint8]]], NDArray[np.float32]]
+    texts: Callable[[Sequence[str]], NDArray[np.float32]] | None = None
+    matching: Callable[[], tuple[float, float | None]] | None = None
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What `index_folder` did: how many images were added, removed, moved (found elsewhere by their content) and left
+    as they were; `findings` are the files that could not be read."""
+
+    folder: Path
+    n: int
+    added: int
+    removed: int
+    moved: int
+    unchanged: int
+    findings: tuple[Finding, ...]
+    graph: bool
+
+
+class Labelled(NamedTuple):
+    """An image with the probability of each label."""
+
+    path: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+def index_folder(
+    folder: PathLike,
+    *,
+    model: str,
+    out: PathLike,
+    update: bool = False,
+    graph: bool | None = None,
+    say: Say = silent,
+) -> Indexed:
+    """Index all images below `folder` by the embeddings of a model; with `update` bring an index up to date.
+
+    `model` is `hf:FOLDER` or `hf:OWNER/MODEL` (CLIP and SigLIP read words too), or a bundle. Images are found by path
+    and content: one that moved keeps its vector, one that changed gets a new one, one that is gone is removed. A file
+    that cannot be read is a finding. Every 256 images are committed, so an `update` goes on where a killed run stopped.
+    `graph` makes a graph for quick search; None: from 200,000 images on, where usearch is installed.
+
+    Raises:
+        UsageError: there is an index and no `update`; the model reads texts only.
+        RefusedError: the index was made with another model.
+        CheckpointError, BundleError: the model cannot be used.
+        InputError: no images.
+    """
+    from eyewright.imaging.sources.files import list_sources
+    from eyewright.retrieval import GRAPH_FROM, is_index, open_index
+
+    place, root = Path(out), Path(folder)
+    if not root.is_dir():
+        raise InputError(f"expected a folder of images, found none at {str(root)!r}", fix="check the path")
+    there = is_index(place)
+    if there and not update:
+        raise UsageError(f"there is an index at {str(place)!r}", fix="add --update, or choose another --out")
+    # An index of which all images are gone may be brought up to date too.
+    files = [Path(p) for p in list_sources(root)] if not there or _any_image(root) else []
+    embedder = _embedder(model)
+    index = open_index(place) if there else None
+    if index is not None:
+        index.need_model(embedder.name, embedder.digest)
+    work = _Work(root.resolve(), place, embedder, index, say)
+    work.look(files)
+    done = work.finish()
+    if graph or (graph is None and len(done) >= GRAPH_FROM and _has_usearch()):
+        say("making a graph")
+        done.build_graph()
+    return Indexed(
+        place, len(done), work.added, work.removed, work.moved, work.unchanged, tuple(work.findings), done.has_graph
+    )
+
+
+def _any_image(root: Path) -> bool:
+    from eyewright.imaging.sources.files import list_sources
+
+    try:
+        return bool(list_sources(root))
+    except InputError:
+        return False
+
+
+def _has_usearch() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("usearch") is not None
+
+
+class _Work:
+    """One pass over the files of an index."""
+
+    def __init__(self, root: Path, place: Path, embedder: _Embedder, index: "Index | None", say: Say) -> None:
+        self.root, self.place, self.embedder, self.index, self.say = root, place, embedder, index, say
+        self.added = self.removed = self.moved = self.unchanged = 0
+        self.findings: list[Finding] = []
+        self._known: dict[str, tuple[int, Row]] = {}
+        self._gone: list[int] = []
+        for id, row in index.rows() if index is not None else ():
+            if row.path in self._known:
+                # A run that was killed had added the new content and not yet deleted the old.
+                self._gone.append(min(id, self._known[row.path][0]))
+            if row.path not in self._known or id > self._known[row.path][0]:
+                self._known[row.path] = (id, row)
+        self._path_of = {id: name for name, (id, _) in self._known.items()}
+        self._by_digest: dict[str, int] = {row.digest: id for id, row in self._known.values()}
+        self._images: list[NDArray[np.uint8]] = []
+        self._rows: list[Row] = []
+
+    def look(self, files: Sequence[Path]) -> None:
+        """Compare each file with what is known of it, and embed what is new."""
+        from eyewright.imaging.sources.files import read_named
+        from eyewright.retrieval import Row
+
+        carried: list[tuple[int, Row]] = []
+        seen = set()
+        for count, path in enumerate(files, 1):
+            name = os.path.relpath(path.resolve() if not path.is_symlink() else path.absolute(), self.root)
+            seen.add(name)
+            try:
+                status = path.stat()
+                id, row = self._known.get(name, (-1, None))
+                if row is not None and (row.bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                    self.unchanged += 1
+                    continue
+                with open(path, "rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if row is not None and row.digest == digest:
+                    self.unchanged += 1
+                    continue
+                if row is not None:
+                    self._gone.append(id)
+                before = self._by_digest.get(digest)
+                image = None if before is not None else read_named(path)
+            except (UnreadableImageError, InputError, OSError) as error:
+                message = error.message if isinstance(error, EyewrightError) else str(error.strerror)
+                self.findings.append(
+                    Finding("unreadable", message, "restore the file, or remove it; it is not indexed", name)
+                )
+                if name in self._known:
+                    self._gone.append(self._known[name][0])
+                continue
+            about = Row(name, digest, status.st_size, status.st_mtime_ns)
+            if image is None:
+                carried.append((self._by_digest[digest], about))
+                continue
+            self._images.append(image)
+            self._rows.append(Row(name, digest, status.st_size, status.st_mtime_ns, *image.shape[:2]))
+            if len(self._images) == _COMMIT:
+                self._commit()
+                self.say(f"{count:,} of {len(files):,}")
+        self._commit()
+        self._carry(carried)
+        lost = {name: id for name, (id, _) in self._known.items() if name not in seen}
+        self.moved = len(lost.keys() & {self._path_of[id] for id, _ in carried})
+        self._gone += lost.values()
+        self.added += len(carried) - self.moved
+        self.removed = len(lost) - self.moved
+
+    def _carry(self, carried: "Sequence[tuple[int, Row]]") -> None:
+        """Give a file whose content is known the vector of that content."""
+        from dataclasses import replace
+
+        if not carried or self.index is None:
+            return
+        known = dict(self._known.values())
+        rows = [replace(row, height=known[id].height, width=known[id].width) for id, row in carried]
+        self.index.add(self.index.vectors([id for id, _ in carried]), rows)
+
+    def _commit(self) -> None:
+        """Embed the images that were read and commit them."""
+        from eyewright.retrieval import create_index
+
+        if not self._images:
+            return
+        vectors = self.embedder.images(iter(self._images))
+        sound = np.asarray(np.isfinite(vectors).all(1) & (np.abs(vectors) > 0).any(1))
+        rows = []
+        for row, fine in zip(self._rows, sound.tolist(), strict=True):
+            if fine:
+                rows.append(row)
+            else:
+                message = "the model gives it no finite embedding"
+                self.findings.append(Finding("no_embedding", message, "look at it", row.path))
+        if self.index is None:
+            self.index = create_index(
+                self.place, model=self.embedder.name, digest=self.embedder.digest, dim=vectors.shape[1],
+                about={"root": str(self.root)},
+            )  # fmt: skip
+        self.index.add(vectors[sound], rows)
+        self.added += len(rows)
+        self._images, self._rows = [], []
+
+    def finish(self) -> "Index":
+        """Delete what is no longer, and return the index."""
+        if self.index is None:
+            raise InputError("expected images that can be read, found none", fix="check the folder", code="no_images")
+        if self._gone:
+            self.index.delete(self._gone)
+        if self.index.about.get("root") != str(self.root):
+            self.index.note(root=str(self.root))
+        return self.index
+
+
+def search(
+    index: "Index | PathLike",
+    query: "str | Path | NDArray[np.uint8] | None" = None,
+    *,
+    n: int = 20,
+    like: Sequence[Any] = (),
+    unlike: Sequence[Any] = (),
+    model: str | None = None,
+    folder: str | None = None,
+    max_p: float | None = None,
+    exact: bool = False,
+) -> "Hits":
+    """Return the images of an index nearest to words or an image, with a p-value each.
+
+    `query`, and each of `like` and `unlike`, is the path or array of an image, or a text where the model reads both. Of
+    several the mean is sought, away from those of `unlike`. `model` says where the index's model lies now. `folder`
+    keeps to images below it. With `max_p` only hits with at most this p-value are returned; none means that
+    nothing fits.
+
+    Raises:
+        UsageError: nothing to look for, or words for a model that reads images only.
+        RefusedError: the model is not the index's.
+        InputError: no index, or it is damaged; an image that cannot be read.
+    """
+    from eyewright.retrieval import Hits
+
+    opened = index_of(index)
+    wanted = [q for q in (query, *like) if q is not None]
+    if not wanted:
+        raise UsageError("expected words or an image to look for, found neither", fix="pass one")
+    embedder = _embedder(model or opened.model["name"])
+    opened.need_model(embedder.name, embedder.digest)
+    vectors = np.stack([_vector(embedder, q) for q in (*wanted, *unlike)])
+    vector = vectors[: len(wanted)].mean(0)
+    if unlike:
+        vector = vector - _AWAY * vectors[len(wanted) :].mean(0)
+    only = None
+    if folder is not None:
+        start = folder.rstrip("/") + "/"
+        only = [id for id, row in opened.rows() if row.path.startswith(start)]
+        if not only:
+            raise InputError(f"the index has no images below {folder!r}", fix="check --folder")
+    found = opened.search(vector, n, only=only, exact=exact, alpha=0.05 if max_p is None else max_p)
+    if max_p is not None:
+        found = Hits(tuple(h for h in found.hits if h.p is not None and h.p <= max_p), found.searched, max_p)
+    return found
+
+
+def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str | None = None) -> list[Labelled]:
+    """Return the most probable of some labels for each image of an index, without training (CLIP, SigLIP).
+
+    A label is its words, such as "a photo of a cat"; one that says "something else" is a label like the others.
+
+    Raises:
+        UsageError: fewer than two labels, two alike, or a model that does not match texts with images.
+        RefusedError, InputError: as `search`.
+    """
+    from eyewright.retrieval.coding import unit_vectors
+    from eyewright.retrieval.labels import label_probabilities
+
+    names = [label.strip() for label in labels]
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise UsageError(f"expected two or more different labels, found {', '.join(map(repr, names))}", fix="add some")
+    opened = index_of(index)
+    embedder = _embedder(model or opened.model["name"])
+    opened.need_model(embedder.name, embedder.digest)
+    if embedder.texts is None or embedder.matching is None:
+        raise UsageError(f"{embedder.name!r} reads images only, found labels", fix="index with a CLIP or SigLIP folder")
+    scale, bias = embedder.matching()
+    ids, vectors = opened.live()
+    odds = label_probabilities(vectors, unit_vectors(embedder.texts(names)), scale, bias)
+    rows = dict(opened.rows())
+    return [
+        Labelled(rows[id].path, names[int(row.argmax())], float(row.max()), dict(zip(names, row.tolist(), strict=True)))
+        for id, row in zip(ids.tolist(), odds, strict=True)
+    ]
+
+
+def index_of(index: "Index | PathLike") -> "Index":
+    """Return an index, opened if it is a path."""
+    from eyewright.retrieval import open_index
+
+    return open_index(Path(index)) if isinstance(index, str | Path) else index
+
+
+def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
+    """Return the unit vector of words or an image."""
+    from eyewright.imaging.sources.files import iter_images
+    from eyewright.retrieval.coding import unit_vectors
+
+    if isinstance(query, np.ndarray | Path) or _is_file(query):
+        frame = next(iter(iter_images(query)))
+        (vector,) = unit_vectors(embedder.images([frame.image]))
+        return np.asarray(vector)
+    if embedder.texts is None:
+        raise UsageError(
+            f"{embedder.name!r} reads images only, and there is no file {query[:60]!r}",
+            fix="pass the path of an image, or index with a CLIP or SigLIP folder",
+        )
+    (vector,) = unit_vectors(embedder.texts([query]))
+    return np.asarray(vector)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _embedder(model: str) -> _Embedder:
+    need_torch()
+    if model.startswith("hf:"):
+        from eyewright.nets.texts import open_published
+
+        net = open_published(model)
+        if not net.takes_images:
+            raise UsageError(f"{model!r} reads texts only", fix="use CLIP, SigLIP, or a vision model")
+        both = net.kind == "pair"
+        return _Embedder(
+            model, _digest(net.folder), net.image_features, net.text_features if both else None,
+            (lambda: net.matching) if both else None,
+        )  # fmt: skip
+    from PIL import Image
+
+    from eyewright.bundle import load_bundle
+    from eyewright.bundle.verify import bundle_digest
+    from eyewright.exporting.features import bundle_features
+
+    folder = bundle_folder(Path(model))
+    if not (folder / "bundle.json").exists():
+        raise BundleError(f"expected a bundle or hf:FOLDER, found neither at {model!r}", fix="check --model")
+    bundle = load_bundle(folder)
+    return _Embedder(
+        str(Path(model).resolve()),
+        bundle_digest(folder),
+        lambda images: bundle_features(bundle, (Image.fromarray(i) for i in images)),
+    )
+
+
+def _digest(folder: Path) -> str:
+    """Return one SHA-256 of all files of a checkpoint that its embeddings depend on."""
+    whole = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
+        with open(path, "rb") as file:
+            whole.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

@@ -1,0 +1,144 @@
+"""A segment of an index: vectors, their codes and what they are of, in files that are written once."""
+
+__all__ = ["MOST_ROWS", "Row", "Segment", "open_segment", "row_line", "write_segment"]
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import InputError
+from eyewright.core.files import staged_folder, write_staged
+from eyewright.retrieval.coding import code_vectors
+
+MOST_ROWS = 65_536
+"""How many vectors one segment holds."""
+
+_FILES = ("vectors.f16", "codes.i8", "columns.f32", "ids.i64", "rows.jsonl", "offsets.i64")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a vector is of: a file by its path and SHA-256, its size and time when it was read, its pixels."""
+
+    path: str
+    digest: str = ""
+    bytes: int = 0
+    mtime_ns: int = 0
+    height: int = 0
+    width: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """An open segment: arrays that are mapped from its files, `error` as in `Codes`."""
+
+    name: str
+    vectors: NDArray[np.float16]
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    error: float
+    ids: NDArray[np.int64]
+    _lines: NDArray[np.uint8]
+    _offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row(self, place: int) -> Row:
+        """Return what the vector at a place is of."""
+        return _row(self._lines[self._offsets[place] : self._offsets[place + 1]].tobytes())
+
+    def rows(self) -> list[Row]:
+        return [_row(line) for line in self.lines()]
+
+    def lines(self) -> list[bytes]:
+        """Return all rows as they were written."""
+        return self._lines.tobytes().splitlines(keepends=True)
+
+
+def row_line(row: Row) -> bytes:
+    """Return a row as a line of JSON; names of files that are not UTF-8 hold surrogates, which JSON escapes."""
+    return json.dumps(vars(row), separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _row(line: bytes) -> Row:
+    return Row(**json.loads(line.decode("utf-8", "surrogateescape")))
+
+
+def write_segment(
+    folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], lines: Sequence[bytes]
+) -> dict[str, Any]:
+    """Write unit vectors, float32 (N, D), as the segment `folder`, whole or not at all; return its entry in a manifest.
+
+    `lines` are what `row_line` makes of what each is of.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    kept = vectors.astype(np.float16)
+    codes = code_vectors(kept.astype(np.float32))
+    offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
+    contents = (
+        kept.tobytes(), codes.codes.tobytes(), np.stack([codes.scale, codes.offset]).tobytes(), ids.tobytes(),
+        b"".join(lines), offsets.tobytes(),
+    )  # fmt: skip
+    with staged_folder(folder) as stage:
+        for name, content in zip(_FILES, contents, strict=True):
+            write_staged(stage / name, content)
+    return {
+        "name": folder.name,
+        "rows": len(ids),
+        "error": codes.error,
+        "files": {
+            name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()}
+            for name, c in zip(_FILES, contents, strict=True)
+        },
+    }
+
+
+def open_segment(folder: Path, entry: Mapping[str, Any], dim: int, *, verify: bool = False) -> Segment:
+    """Map a segment's files; with `verify` their SHA-256 is checked, else their sizes.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        InputError: a file is not what was written.
+    """
+    n = int(entry["rows"])
+    kinds: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "vectors.f16": (np.float16, (n, dim)),
+        "codes.i8": (np.int8, (dim, n)),
+        "columns.f32": (np.float32, (2, n)),
+        "ids.i64": (np.int64, (n,)),
+        "rows.jsonl": (np.uint8, (int(entry["files"]["rows.jsonl"]["bytes"]),)),
+        "offsets.i64": (np.int64, (n + 1,)),
+    }
+    found = {}
+    for name, (kind, shape) in kinds.items():
+        path, known = folder / name, entry["files"][name]
+        size = os.stat(path).st_size
+        if size != known["bytes"] or size != int(np.prod(shape)) * np.dtype(kind).itemsize:
+            raise InputError(
+                f"the index is damaged: {str(path)!r} has {size:,} bytes, expected {known['bytes']:,}",
+                fix="restore it, or index again",
+                code="index_damaged",
+            )
+        if verify and hashlib.sha256(path.read_bytes()).hexdigest() != known["sha256"]:
+            raise InputError(
+                f"the index is damaged: {str(path)!r} is not what was written",
+                fix="restore it, or index again",
+                code="index_damaged",
+            )
+        found[name] = np.memmap(path, kind, "r", shape=shape).view(np.ndarray) if size else np.empty(shape, kind)
+    columns = np.asarray(found["columns.f32"])
+    return Segment(
+        entry["name"], found["vectors.f16"], found["codes.i8"], columns[0], columns[1], float(entry["error"]),
+        np.asarray(found["ids.i64"]), found["rows.jsonl"], found["offsets.i64"],
+    )  # fmt: skip

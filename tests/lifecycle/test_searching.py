@@ -1,0 +1,249 @@
+"""Index and search of real files by a small CLIP: what is found is what transformers' embeddings say."""
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import eyewright as ew
+from eyewright.cli import main
+from eyewright.core.errors import BundleError, InputError, RefusedError, UsageError
+from eyewright.nets.texts import open_published
+from eyewright.retrieval import open_index
+
+
+def _checkpoints() -> Any:
+    place = Path(__file__).parents[1] / "nets" / "checkpoints.py"
+    spec = importlib.util.spec_from_file_location("searching_checkpoints", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    made, root = _checkpoints(), tmp_path_factory.mktemp("models")
+    return {kind: f"hf:{made.write_published(root / kind, kind)}" for kind in ("clip", "vit", "bert")}
+
+
+@pytest.fixture
+def photos(shapes: Path, tmp_path: Path) -> Path:
+    shutil.copytree(shapes, tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def paths(hits: Any) -> list[str]:
+    return [h.row.path for h in hits]
+
+
+def test_words_and_images_find_what_the_embeddings_say(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    done = ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
+    assert (done.n, done.added, done.findings) == (72, 72, ())
+    net = open_published(models["clip"])
+    files = sorted(str(p.relative_to(photos)) for p in photos.rglob("*.png"))
+    seen = net.image_features([ew.read_image(photos / f) for f in files]).astype(np.float64)
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    said = net.text_features(["a red car"])[0].astype(np.float64)
+    scores = seen @ said / np.linalg.norm(said)
+    found = ew.search(tmp_path / "x.index", "a red car", n=72)
+    # The index keeps half precision, which may exchange images that are closer than that.
+    np.testing.assert_allclose([h.score for h in found], [scores[files.index(p)] for p in paths(found)], atol=1e-3)
+    assert sorted(paths(found)) == files
+    assert np.all(np.diff([scores[files.index(p)] for p in paths(found)]) < 2e-3)
+    same = ew.search(tmp_path / "x.index", photos / "disc/003.png", n=1)
+    assert paths(same) == ["disc/003.png"]
+    assert same[0].score == pytest.approx(1, abs=1e-3)
+    below = ew.search(tmp_path / "x.index", "a red car", n=5, folder="cross")
+    assert paths(below) == [p for p in paths(found) if p.startswith("cross/")][:5]
+    away = ew.search(tmp_path / "x.index", photos / "disc/003.png", n=72, unlike=[photos / "disc/004.png"])
+    assert paths(away) != paths(ew.search(tmp_path / "x.index", photos / "disc/003.png", n=72))
+    both = ew.search(tmp_path / "x.index", "a red car", like=[photos / "disc/003.png"], n=3)
+    mixed = said / np.linalg.norm(said) + seen[files.index("disc/003.png")]
+    assert both[0].row.path == files[int((seen @ mixed).argmax())]
+
+
+def test_an_update_finds_what_is_new_changed_moved_and_gone(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "x.index"
+    (photos / "broken.png").write_bytes(b"no image")
+    done = ew.index_folder(photos, model=models["clip"], out=out)
+    assert [f.path for f in done.findings] == ["broken.png"]
+    before = {row.path: (id, row) for id, row in open_index(out).rows()}
+    assert "broken.png" not in before
+    with pytest.raises(UsageError, match="--update"):
+        ew.index_folder(photos, model=models["clip"], out=out)
+    again = ew.index_folder(photos, model=models["clip"], out=out, update=True)
+    assert (again.added, again.removed, again.moved, again.unchanged) == (0, 0, 0, 72)
+    (photos / "new").mkdir()
+    os.rename(photos / "disc/000.png", photos / "new/moved.png")
+    shutil.copy(photos / "disc/001.png", photos / "new/copy.png")
+    shutil.copy(photos / "cross/005.png", photos / "disc/002.png")
+    ew.write_image(photos / "disc/003.png", np.random.default_rng(9).integers(0, 256, (32, 32, 3), np.uint8))
+    (photos / "cross/000.png").unlink()
+    (photos / "cross/001.png").write_bytes(b"no image any more")
+    done = ew.index_folder(photos, model=models["clip"], out=out, update=True)
+    # Added: a copy of a known file and two changed ones; gone: one that was removed.
+    assert (done.n, done.moved, done.removed, done.added) == (71, 1, 1, 3)
+    assert {f.path for f in done.findings} == {"broken.png", "cross/001.png"}
+    after = {row.path: (id, row) for id, row in open_index(out).rows()}
+    on_disk = {str(p.relative_to(photos)) for p in photos.rglob("*.png")}
+    assert set(after) == on_disk - {"broken.png", "cross/001.png"}
+    index = open_index(out)
+    vector = {name: index.vectors([id])[0] for name, (id, _) in after.items()}
+    assert np.array_equal(vector["new/copy.png"], vector["disc/001.png"])
+    assert np.array_equal(vector["disc/002.png"], vector["cross/005.png"])
+    assert (after["new/moved.png"][1].height, after["new/moved.png"][1].width) == (32, 32)
+    assert paths(ew.search(out, photos / "disc/003.png", n=1)) == ["disc/003.png"]
+    # As if it were made anew.
+    ew.index_folder(photos, model=models["clip"], out=tmp_path / "y.index")
+    for query in ("a red car", photos / "new/moved.png"):
+        one, other = (ew.search(place, query, n=71) for place in (out, tmp_path / "y.index"))
+        np.testing.assert_allclose([h.score for h in one], [h.score for h in other], atol=1e-3)
+
+
+def test_near_copies_are_grouped_and_the_largest_is_kept(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    shutil.copy(photos / "disc/001.png", photos / "same.png")
+    ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
+    groups, findings = ew.find_duplicates(tmp_path / "x.index", by="embedding", least=0.999)
+    assert findings == ()
+    group = next(g for g in groups if "same.png" in {row.path for _, row in g.members})
+    assert {"same.png", "disc/001.png"} <= {row.path for _, row in group.members}
+    index = open_index(tmp_path / "x.index")
+    for g in groups:
+        vectors = index.vectors([id for id, _ in g.members])
+        assert (vectors @ vectors.T).min() >= 0.998
+        assert g.best == max(g.members, key=lambda m: (m[1].height * m[1].width, m[1].bytes, -m[0]))[0]
+
+
+def _waves(rng: np.random.Generator) -> np.ndarray:
+    """A picture of smooth structure, uint8 (96, 128, 3)."""
+    y, x = np.mgrid[0:96, 0:128] / 32
+    parts = (np.sin(rng.uniform(1, 6) * x + rng.uniform(1, 6) * y + rng.uniform(0, 6))[..., None] for _ in range(7))
+    image = sum(part * rng.uniform(0, 1, 3) for part in parts)
+    return np.rint(255 * (image - image.min()) / np.ptp(image)).astype(np.uint8)
+
+
+def test_copies_are_found_by_their_pixels_and_look_alikes_are_none(models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    for k in range(40):
+        image = _waves(rng)
+        ew.write_image(folder / f"{k:02d}.png", image)
+        if k < 5:
+            ew.write_image(folder / f"{k:02d}-mirrored.png", np.ascontiguousarray(image[:, ::-1]))
+            ew.write_image(folder / f"{k:02d}-cropped.png", np.ascontiguousarray(image[3:93, 4:124]))
+            ew.write_image(folder / f"{k:02d}-small.jpg", np.ascontiguousarray(image[::2, ::2]))
+    ew.index_folder(folder, model=models["clip"], out=tmp_path / "x.index")
+    groups, findings = ew.find_duplicates(tmp_path / "x.index")
+    found = sorted({row.path for _, row in g.members} for g in groups)
+    assert findings == ()
+    assert len(groups) >= 5
+    assert all(len({path[:2] for path in group}) == 1 for group in found), "no two different pictures"
+    assert sum(map(len, found)) >= 18, "of the 20 copies and their originals"
+    for g in groups:
+        assert "small" not in dict(g.members)[g.best].path
+    (folder / "07.png").unlink()
+    _, findings = ew.find_duplicates(tmp_path / "x.index")
+    assert [f.path for f in findings] == ["07.png"]
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="none of the indexed files"):
+        ew.find_duplicates(tmp_path / "x.index")
+
+
+def test_labels_are_those_of_transformers(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import torch
+    import transformers as hf
+
+    ew.index_folder(photos / "disc", model=models["clip"], out=tmp_path / "x.index")
+    labels = ["a red car", "the sea", "something else"]
+    found = ew.label_images(tmp_path / "x.index", labels)
+    folder = models["clip"].removeprefix("hf:")
+    model, tokenizer = hf.CLIPModel.from_pretrained(folder).eval(), hf.AutoTokenizer.from_pretrained(folder)
+    processor = hf.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    image = ew.read_image(photos / "disc" / found[3].path)
+    inputs = tokenizer(labels, return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        out = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+            **processor(images=image, return_tensors="pt"),
+        )  # fmt: skip
+    expected = out.logits_per_image.softmax(-1)[0].numpy()
+    np.testing.assert_allclose(list(found[3].probabilities.values()), expected, atol=0.01)
+    with pytest.raises(UsageError, match="two or more different labels"):
+        ew.label_images(tmp_path / "x.index", ["a", "a"])
+
+
+def test_a_bundle_makes_an_index_of_images(photos: Path, finished, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    bundle = str(finished.paths["bundle"])
+    ew.index_folder(photos, model=bundle, out=tmp_path / "x.index")
+    hits = ew.search(tmp_path / "x.index", photos / "disc/003.png", n=10)
+    assert hits[0].row.path == "disc/003.png"
+    assert sum(p.startswith("disc/") for p in paths(hits)) >= 7, "a net that knows discs finds discs"
+    with pytest.raises(UsageError, match="reads images only, and there is no file 'a red car'"):
+        ew.search(tmp_path / "x.index", "a red car")
+    with pytest.raises(RefusedError, match="the index was made with"):
+        ew.search(tmp_path / "x.index", photos / "disc/003.png", model=models["vit"])
+    with pytest.raises(RefusedError, match="the index was made with"):
+        ew.index_folder(photos, model=models["vit"], out=tmp_path / "x.index", update=True)
+    with pytest.raises(UsageError, match="reads images only, found labels"):
+        ew.label_images(tmp_path / "x.index", ["a", "b"])
+
+
+def test_what_cannot_be_indexed_is_refused_in_one_line(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out, empty = tmp_path / "x.index", tmp_path / "empty"
+    empty.mkdir()
+    for folder, model, kind, said in (
+        (empty, "clip", InputError, "expected images in"),
+        (tmp_path / "nowhere", "clip", InputError, "found none at"),
+        (photos, "bert", UsageError, "reads texts only"),
+    ):
+        with pytest.raises(kind, match=said):
+            ew.index_folder(folder, model=models[model], out=out)
+    with pytest.raises(BundleError, match="expected a bundle or hf:FOLDER"):
+        ew.index_folder(photos, model="nothing", out=out)
+    (empty / "a.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="images that can be read, found none"):
+        ew.index_folder(empty, model=models["clip"], out=out)
+    assert not out.exists()
+    with pytest.raises(InputError, match="expected an index at"):
+        ew.search(out, "a")
+
+
+def test_the_commands_say_what_they_did(photos: Path, models, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    out = str(tmp_path / "x.index")
+    assert main(["index", str(photos), "--model", models["clip"], "--out", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["added"] == 72
+    (photos / "broken.png").write_bytes(b"no image")
+    assert main(["index", str(photos), "--model", models["clip"], "--out", out, "--update"]) == 1
+    assert "left out broken.png" in capsys.readouterr().out
+    assert main(["search", out, "a red car", "-n", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["hits"]) == 3
+    assert told["searched"] == 72
+    assert {"id", "path", "score", "p"} == set(told["hits"][0])
+    # Words of a net of random weights fit nothing: one hit is as good as another.
+    assert main(["search", out, "a red car", "--max-p", "1e-12"]) == 0
+    assert "nothing fits" in capsys.readouterr().out
+    assert main(["search", out, "--duplicates", "--json"]) == 0
+    assert "groups" in json.loads(capsys.readouterr().out)
+    assert main(["search", out, "--labels", "a red car,the sea", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["labels"]) == 72
+    for arguments, code, said in (
+        ([out], 2, "expected one of"),
+        ([out, "a", "--duplicates"], 2, "expected one of"),
+        ([out, "a", "-n", "0"], 2, "whole number"),
+        ([out, "a", "--like", "nowhere.png"], 3, "found nothing at"),
+        ([str(photos), "a"], 3, "expected an index"),
+    ):
+        assert main(["search", *arguments]) == code, arguments
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
