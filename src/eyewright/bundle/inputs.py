@@ -13,7 +13,7 @@ from eyewright.imaging.preparation import Preparation
 
 
 def only_image(inputs: Inputs) -> bool:
-    """Tell whether a model takes one image and nothing else: all that format 1 can say. A clip is more than that."""
+    """Return whether a model takes one image and nothing else: all that format 1 can say. A clip is more than that."""
     only = inputs[IMAGE] if tuple(inputs) == (IMAGE,) else None
     return type(only) is Preparation and only.clip is None
 

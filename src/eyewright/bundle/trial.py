@@ -77,7 +77,7 @@ def first_run_s(size: int = 0) -> float:
 
 
 def is_known(digest: str) -> bool:
-    """Tell whether a bundle with this manifest has passed its first run here, with these versions."""
+    """Return whether a bundle with this manifest has passed its first run here, with these versions."""
     if digest in _here or digest == os.environ.get(_KNOWN):
         return True
     try:

@@ -19,7 +19,7 @@ def add_attend(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("model", metavar="MODEL", help="hf:FOLDER, hf:OWNER/MODEL, a run with vit, or its bundle")
     p.add_argument("source", metavar="TEXT|IMAGE", help="a text, or the path of an image, as the model takes it")
     p.add_argument(
-        "--pair", metavar="TEXT", help="second text of an encoder, target of T5, text beside an image for CLIP"
+        "--pair", metavar="TEXT", help="second text of an encoder, target of T5, text for the image with CLIP"
     )
     p.add_argument("--layer", type=numbers, metavar="N,N-N|all", help="layers from 0, such as 0-3 (default all)")
     p.add_argument("--head", type=numbers, metavar="N,N-N|all", help="heads from 0 (default all)")

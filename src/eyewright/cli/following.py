@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eyewright.cli.following_one import draws, track_one
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, finding, is_quiet, plain_stem, printable, shown_path, warn
 from eyewright.core.errors import InputError, UsageError, spelling_hint
@@ -86,12 +87,10 @@ def track(o: argparse.Namespace) -> Result:
         for name in ("bundle", "one"):
             if getattr(o, name) is not None:
                 raise UsageError(f"--detections needs no {name.replace('one', '--one')}", fix="leave one of both out")
-        if "video" in saved:
+        if draws(saved):
             raise UsageError("detections have no pictures to draw on", fix="leave video out of --save")
         return _track_files(o, saved)
     if o.one is not None:
-        from eyewright.cli.following_one import track_one
-
         return track_one(o, saved)
     if o.bundle is None:
         raise UsageError("expected a bundle that gives boxes", fix="pass BUNDLE, or --detections, or --one X,Y,W,H")
@@ -318,7 +317,7 @@ class _Output:
                         self._files[kind] = open(self._folder / f"{self._stem}.{ending}", "wb", buffering=0)
         if "csv" in self._files:
             self._write("csv", "frame,time_s,id,label,score,x0,y0,x1,y1\n")
-        if "video" in self._saved and not self._o.offline:
+        if draws(self._saved) and not self._o.offline:
             self._open_video()
         return self
 
@@ -383,7 +382,7 @@ class _Output:
         tracks = tracks.keep(np.isin(tracks.frames, known[:, 0].astype(np.int64)))
         fps = None if step <= 0 else round(1 / step, 3)
         self.paths |= write_tracks(self._o, self._saved, self._name, tracks, fps, n)
-        if "video" in self._saved:
+        if draws(self._saved):
             self._draw_again(tracks)
         return Recorder.of(tracks, self._watch, end_s=self._times[-1][1])
 
@@ -478,7 +477,7 @@ def evaluate_tracks(o: argparse.Namespace) -> Result:
 
 
 def compare_tracks(o: argparse.Namespace) -> Result:
-    """Tell whether the tracks B are better than A."""
+    """Return whether the tracks B are better than A."""
     from eyewright.lifecycle.track_scores import compare_tracks as compare
 
     if o.data is None:

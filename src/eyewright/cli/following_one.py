@@ -1,10 +1,10 @@
 """`eyewright track --one`: one object, without a model."""
 
-__all__ = ["track_one"]
+__all__ = ["draws", "track_one"]
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,11 @@ from eyewright.cli.terminal import Result, is_quiet, plain_stem, printable, show
 from eyewright.core.errors import InputError, UsageError
 
 _NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
+
+
+def draws(saved: Collection[str]) -> bool:
+    """Return whether a drawn video is to be saved."""
+    return not {"video"}.isdisjoint(saved)
 
 
 def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
@@ -50,7 +55,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                             files[kind] = open(folder / f"{stem}.{ending}", "wb", buffering=0)
                 if "csv" in files:
                     files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
-                if "video" in saved:
+                if draws(saved):
                     from eyewright.imaging.trails import Trails
                     from eyewright.imaging.webm import WebmWriter
 

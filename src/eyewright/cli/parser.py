@@ -255,7 +255,9 @@ def add_leaks(p: argparse.ArgumentParser) -> None:
 
 
 def _add_measured(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", metavar="DATA", nargs="?", help="default: the run's own test part; of tracks the truth")
+    p.add_argument(
+        "data", metavar="DATA", nargs="?", help="default: the run's own test part; for tracks: the ground truth"
+    )
     p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument(

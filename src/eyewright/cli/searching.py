@@ -22,7 +22,7 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--update", action="store_true", help="bring an index up to date: new, changed, moved and removed files"
     )
-    p.add_argument("--resume", action="store_true", help="go on after a run that was killed; the same as --update")
+    p.add_argument("--resume", action="store_true", help="continue after a run that was killed; the same as --update")
     p.add_argument(
         "--graph",
         choices=("auto", "always", "never"),
@@ -52,7 +52,7 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         nargs="?",
         const="pixels",
         choices=("pixels", "embedding"),
-        help="groups of near copies and which to keep: by aligned pixels (default), or what the model takes for alike",
+        help="groups of near copies and which to keep: by aligned pixels (default), or by embedding",
     )
     p.add_argument("--min", type=_P, default=0.97, metavar="S", help="of --duplicates: least similarity (default 0.97)")
     p.add_argument("--labels", metavar='"A,B"', help="label every image with one of these, without training")

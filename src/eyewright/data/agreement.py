@@ -241,7 +241,7 @@ def _overlaps(a: NDArray[np.float64], b: NDArray[np.float64], grid: tuple[int, i
 
 
 def _covered(box: NDArray[np.float64], regions: NDArray[np.float64]) -> bool:
-    """Tell whether half of a box or more lies in one of the ignore regions."""
+    """Return whether half of a box or more lies in one of the ignore regions."""
     if not len(regions):
         return False
     corner = np.minimum(box[2:], regions[:, 2:]) - np.maximum(box[:2], regions[:, :2])

@@ -188,7 +188,7 @@ def _typos(dataset: Dataset) -> list[Finding]:
 
 
 def _one_slip(a: str, b: str) -> bool:
-    """Tell whether one letter was missed, added, swapped or mistaken; numbers in names are never slips."""
+    """Return whether one letter was missed, added, swapped or mistaken; numbers in names are never slips."""
     if min(len(a), len(b)) < 4 or abs(len(a) - len(b)) > 1 or re.sub(r"\D", "", a) != re.sub(r"\D", "", b):
         return False
     changed = [o for o in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes() if o[0] != "equal"]

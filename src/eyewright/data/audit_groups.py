@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
 from eyewright.core.report import Finding
 from eyewright.data.agreement import Turn, best_turn, marks_differ
 from eyewright.data.dataset import Dataset
@@ -31,6 +33,7 @@ GROUP_CODES = MappingProxyType(
 """Every code that a finding about images that belong together can have, with its meaning."""
 
 _JUDGED = 300
+_SMALL = 32
 _MANY = 50
 _OF_ONE = 6
 _NAMED = 3
@@ -84,7 +87,9 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
     fixes = itertools.chain(grouping.remedies, itertools.repeat("name the groups with --group-by"))
     found += [Finding("grouping", w, fix) for w, fix in zip(grouping.warnings, fixes, strict=False)]
     told = grouping.rule != "auto" or any(s.group for s in dataset.samples)
-    if not told and len(dataset) >= _MANY and mostly_drawn(scan.thumbnails):
+    # Of images of a few pixels it cannot be said whether they are drawn.
+    small = not len(scan.sizes_hw) or float(np.median(scan.sizes_hw.min(1))) < _SMALL
+    if not told and not small and len(dataset) >= _MANY and mostly_drawn(scan.thumbnails):
         text = "most images are drawings or nearly flat, in which related images cannot be told by look, only by name"
         fix = (
             "if several images show one object or come from one source, name the groups: --group-by folder, a regular "
@@ -193,7 +198,7 @@ def _side_conflict(dataset: Dataset, scan: Scan, unit: _Unit) -> Finding | None:
 
 
 def _only_turned(scan: Scan, classes: Sequence[Sequence[int]]) -> bool:
-    """Tell whether images of two classes are copies only when one of them is mirrored or turned."""
+    """Return whether images of two classes are copies only when one of them is mirrored or turned."""
     for k, own in enumerate(classes):
         for other in classes[k + 1 :]:
             for i in own[:_OF_ONE]:

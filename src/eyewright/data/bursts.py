@@ -128,7 +128,7 @@ def _beyond_chance(
     effect: float,
     rng: np.random.Generator,
 ) -> bool:
-    """Tell whether pairs are more alike than pairs with pictures exchanged within classes: p, and by `effect`."""
+    """Return whether pairs are more alike than pairs with pictures exchanged within classes: p, and by `effect`."""
     measured = float((vectors[first] * vectors[second]).sum(1).mean())
     own = [np.flatnonzero(classes == c) for c in np.unique(classes[np.r_[first, second]])]
     means, spread = [], 0.0

@@ -162,7 +162,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
 
 
 def _is_table_of_clips(path: Path, task: str | None) -> bool:
-    """Tell whether a path is a table of clips: by the task, else by the first file that it names."""
+    """Return whether a path is a table of clips: by the task, else by the first file that it names."""
     if not path.is_file() or path.suffix.lower() not in (".csv", ".tsv"):
         return False
     if task is not None:
@@ -210,7 +210,7 @@ def _from_tables(tree: Tree, names: Sequence[str], task: str | None) -> Dataset 
 
 
 def _boxes_count(kind: TargetKind | None) -> bool:
-    """Tell whether boxes are read as what is wanted, if there are any."""
+    """Return whether boxes are read as what is wanted, if there are any."""
     return kind is None or OBJECTS in kind.made_from
 
 

@@ -17,7 +17,7 @@ _LONGEST = 80
 
 
 def is_group_file(group_by: str) -> bool:
-    """Tell whether a rule of `--group-by` names a file and is not a pattern.
+    """Return whether a rule of `--group-by` names a file and is not a pattern.
 
     >>> is_group_file("audit/groups.csv"), is_group_file("(cam[0-9]+)_")
     (True, False)

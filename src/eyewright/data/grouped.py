@@ -148,7 +148,7 @@ class _Sets:
             self._how.setdefault(a, Counter()).update(self._how.pop(b))
 
     def hold(self, keys: Sequence[str | None]) -> bool:
-        """Tell whether all samples of one key are in one set already."""
+        """Return whether all samples of one key are in one set already."""
         first: dict[str, int] = {}
         pairs = ((first.setdefault(k, self.find(i)), self.find(i)) for i, k in enumerate(keys) if k)
         return all(a == b for a, b in pairs)
@@ -295,7 +295,7 @@ def _keys_of(dataset: Dataset, group_by: str) -> tuple[list[str | None], tuple[s
 
 
 def _applies(rule: NameRule, dataset: Dataset) -> bool:
-    """Tell whether a rule is clear enough to be applied unasked, and leaves groups enough to split."""
+    """Return whether a rule is clear enough to be applied unasked, and leaves groups enough to split."""
     largest = max(Counter(k for k in rule.keys if k is not None).values())
     clear = rule.effect >= _CLEAR or (rule.pure and not dataset.splits)
     return clear and rule.groups >= _FEWEST and largest <= _LARGEST * len(dataset)

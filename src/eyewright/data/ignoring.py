@@ -38,7 +38,7 @@ _MOST_SHOWN = 5
 
 
 def is_void_name(name: str) -> bool:
-    """Tell whether a class of this name means "no label" in any data set.
+    """Return whether a class of this name means "no label" in any data set.
 
     >>> [is_void_name(n) for n in ("Void", "DontCare", "Unlabelled(ignore)", "void--static", "license plate")]
     [True, True, True, True, False]

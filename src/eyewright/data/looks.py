@@ -69,7 +69,7 @@ class Sessions:
 
     @property
     def clear(self) -> bool:
-        """Tell whether most pictures have near siblings where unrelated ones hardly ever would."""
+        """Return whether most pictures have near siblings where unrelated ones hardly ever would."""
         return self.space == STRUCTURE and self.close >= _CLEAR and self.expected <= _CLEAR_CHANCE
 
 
@@ -106,7 +106,7 @@ def look_spaces(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], *, se
 
 
 def mostly_drawn(thumbnails: NDArray[np.uint8]) -> bool:
-    """Tell whether most pictures, grey uint8 (N, 64, 64), are drawings; of many, 2,000 evenly spaced ones say so."""
+    """Return whether most pictures, grey uint8 (N, 64, 64), are drawings; of many, 2,000 evenly spaced ones say so."""
     some = thumbnails[:: max(1, len(thumbnails) // _QUERIES)]
     return len(some) > 0 and float(are_drawn(np.asarray(some)).mean()) > _DRAWN
 

@@ -105,7 +105,7 @@ class Scan:
         return np.array([r.info.size_hw for r in self.records if r.info is not None], dtype=np.int64).reshape(-1, 2)
 
     def is_grey(self) -> bool:
-        """Tell whether every image is stored without colour."""
+        """Return whether every image is stored without colour."""
         return all(r.info.mode in ("1", "L", "LA") or r.info.mode.startswith("I;16") for r in self.records if r.info)
 
 

@@ -251,7 +251,7 @@ def json_rows(
 
 
 def _lies_elsewhere(tree: Tree, name: str) -> bool:
-    """Tell whether a table names an image outside its folder, as tables with absolute paths do; never from a zip."""
+    """Return whether a table names an image outside its folder, as tables with absolute paths do; never from a zip."""
     if not isinstance(tree, FolderTree) or posixpath.splitext(name)[1].lower() not in EXTENSIONS:
         return False
     return (tree.root / name).is_file()
@@ -268,7 +268,7 @@ def _plain(column: str) -> str:
 
 
 def is_label_table(tree: Tree, table: str) -> bool:
-    """Tell whether a table has a column for the path and one for the label, by their usual names.
+    """Return whether a table has a column for the path and one for the label, by their usual names.
 
     The first line decides also where the others cannot be decoded or read: such a table is refused with its line, and
     not passed over for the folders that the images lie in.
@@ -296,7 +296,7 @@ def _head(tree: Tree, table: str) -> dict[str, str]:
 
 
 def names_images(tree: Tree, table: str, images: Images) -> bool:
-    """Tell whether a table has columns that may be of the path and the label, and names an image that is there."""
+    """Return whether a table has columns that may be of the path and the label, and names an image that is there."""
     try:
         rows = list(itertools.islice(table_rows(tree, table), _TRIED))
     except DatasetError:
@@ -311,7 +311,7 @@ def names_images(tree: Tree, table: str, images: Images) -> bool:
 
 
 def names_an_image(rows: Sequence[Mapping[str, object]], table: str, images: Images) -> bool:
-    """Tell whether one of the first rows of a table names an image that is there."""
+    """Return whether one of the first rows of a table names an image that is there."""
     path = path_column(rows[0]) if rows else None
     near = posixpath.dirname(table)
     return path is not None and any(

@@ -186,7 +186,7 @@ def word(value: object) -> str | None:
 
 
 def is_text(name: str) -> bool:
-    """Tell whether a file's name is Unicode, and not bytes of another encoding."""
+    """Return whether a file's name is Unicode, and not bytes of another encoding."""
     return not any("\udc80" <= c <= "\udcff" for c in name)
 
 

@@ -158,7 +158,7 @@ class ArrayTree:
         return ()
 
     def is_grey(self) -> bool:
-        """Tell whether the arrays have no colour axis."""
+        """Return whether the arrays have no colour axis."""
         return all(a.ndim == 3 for a in self._arrays.values())
 
     def pixels(self, names: Sequence[str]) -> NDArray[np.uint8]:

@@ -69,7 +69,7 @@ def _shuffled(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _beyond_chance(flagged: NDArray[np.bool_], groups: NDArray[np.int64]) -> bool:
-    """Tell whether more groups are flagged than one in a hundred by chance, each by the fraction of its images."""
+    """Return whether more groups are flagged than one in a hundred by chance, each by the fraction of its images."""
     if not len(flagged):
         return False
     own = np.unique(groups, return_inverse=True)[1]

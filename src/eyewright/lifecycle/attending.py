@@ -114,7 +114,7 @@ def _with(one: "Attention", others: "Sequence[Attention]") -> "Attention":
 
 
 def _is_image(source: Source, net: "Published") -> bool:
-    """Tell whether a source is an image for this model.
+    """Return whether a source is an image for this model.
 
     Raises:
         UsageError: it is one, and the model reads texts.

@@ -193,7 +193,7 @@ class _Work:
         self.removed = len(lost) - self.moved
 
     def _carry(self, carried: "Sequence[tuple[int, Row]]") -> None:
-        """Give a file whose content is known the vector of that content."""
+        """Return a file whose content is known the vector of that content."""
         from dataclasses import replace
 
         if not carried or self.index is None:

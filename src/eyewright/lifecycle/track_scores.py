@@ -119,7 +119,7 @@ def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *,
 
 
 def compare_tracks(a: PathLike, b: PathLike, truth: PathLike, *, seed: int = 0) -> TrackComparison:
-    """Tell whether the tracks B are better than A: the difference of every number, paired over sequences.
+    """Return whether the tracks B are better than A: the difference of every number, paired over sequences.
 
     Raises:
         InputError: as `evaluate_tracks`.

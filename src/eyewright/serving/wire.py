@@ -118,7 +118,7 @@ class _Connections:
 
 
 def _unread(transport: Any) -> bool:
-    """Tell whether bytes wait in a connection's socket: many connections may be taken up before the first is read."""
+    """Return whether bytes wait in a connection's socket: many connections may be taken up before the first is read."""
     door = transport.get_extra_info("socket")
     if door is None:
         return False

@@ -312,7 +312,7 @@ class Tracker:
             self._votes = np.concatenate([self._votes, np.zeros((k, self._votes.shape[1]))])
 
     def _confirm(self, new: NDArray[np.int64], time_s: float, *, first: bool) -> None:
-        """Give an identity to those of the unconfirmed tracks `new` that have been seen for long enough."""
+        """Return an identity to those of the unconfirmed tracks `new` that have been seen for long enough."""
         if not (first and self.settings.confirm_first):
             # A track that began before this frame and is in it has been seen twice.
             seen_s = time_s - self._first_s[new]

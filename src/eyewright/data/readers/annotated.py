@@ -151,7 +151,7 @@ def _read_one(
 
 
 def has_boxes(tree: Tree, table: str) -> bool:
-    """Tell whether a CSV holds boxes, even if a column of them is missing, or VIA's regions."""
+    """Return whether a CSV holds boxes, even if a column of them is missing, or VIA's regions."""
     from eyewright.data.readers.box_tables import box_table, columns_of, has_coordinates
     from eyewright.data.readers.via import is_via_table
 
@@ -237,7 +237,7 @@ def _read_tables(tree: Tree, names: Sequence[str], files: Sequence[str], images:
 
 
 def _has_labels(tree: Tree, names: Sequence[str], images: Images) -> bool:
-    """Tell whether text files beside the images are YOLO's, by what the first few hold: a class and fractions."""
+    """Return whether text files beside the images are YOLO's, by what the first few hold: a class and fractions."""
     stems = {posixpath.splitext(n)[0] for n in images.names}
     beside = [n for n in names if n.lower().endswith(".txt") and posixpath.splitext(n)[0] in stems]
     rows = [line.split() for n in beside[:_LOOKED_AT] for line in head_text(_bytes_of(tree, n), 4096).splitlines()[:5]]

@@ -83,7 +83,7 @@ def _offsets(data: bytes, parts: Sequence[msgspec.Raw]) -> NDArray[np.int64]:
 
 
 def is_coco(data: bytes) -> bool:
-    """Tell whether a JSON file is COCO with objects: images, categories, and annotations that are no captions."""
+    """Return whether a JSON file is COCO with objects: images, categories, and annotations that are no captions."""
     try:
         top = msgspec.json.decode(plain_json(data).data, type=_Top)
     except BAD_JSON:

@@ -23,7 +23,7 @@ _DECODER = msgspec.json.Decoder()
 
 
 def shown_outlines(annotations: Any) -> bool:
-    """Tell whether any of the annotations has a shape, without decoding them."""
+    """Return whether any of the annotations has a shape, without decoding them."""
     return _SHOWN.search(memoryview(annotations)) is not None
 
 

@@ -36,7 +36,7 @@ class _Image(msgspec.Struct):
 
 
 def is_createml(data: bytes) -> bool:
-    """Tell whether a JSON file is a list of images, of which one of the first has a box in coordinates."""
+    """Return whether a JSON file is a list of images, of which one of the first has a box in coordinates."""
     if not data[:200].lstrip().startswith(b"[") or b'"coordinates"' not in data:
         return False
     try:

@@ -125,7 +125,7 @@ def _instead_of(kinds: Sequence[str]) -> str:
 
 
 def _has_splits(parts: Iterable[Sequence[str]]) -> bool:
-    """Tell whether the top folders are splits: all are named so, or train is and holds folders only.
+    """Return whether the top folders are splits: all are named so, or train is and holds folders only.
 
     A class may be called "train" as well, but then its images lie in it directly.
     """

@@ -112,7 +112,7 @@ class Gathered:
 
 
 def with_outlines(objects: Objects) -> Objects:
-    """Give boxes among polygons the outline that a box has."""
+    """Return boxes among polygons the outline that a box has."""
     shapes = list(objects.outlines) or [Outline()] * len(objects)
     for i, shape in enumerate(shapes):
         if not shape:

@@ -25,7 +25,7 @@ _IDX = re.compile(r"(?:.*/)?(?P<prefix>[^/]*?)-?(?P<kind>images|labels)[-.]idx(?
 
 
 def is_idx(name: str) -> bool:
-    """Tell whether a file is named as MNIST's are."""
+    """Return whether a file is named as MNIST's are."""
     return _IDX.match(name) is not None
 
 

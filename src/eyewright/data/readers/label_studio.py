@@ -65,7 +65,7 @@ class _TaskLines:
 
 
 def is_label_studio(data: bytes) -> bool:
-    """Tell whether a JSON file is a list of tasks with data and annotations."""
+    """Return whether a JSON file is a list of tasks with data and annotations."""
     data = plain_json(data).data
     if not data[:200].lstrip().startswith(b"["):
         return False

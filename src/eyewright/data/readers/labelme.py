@@ -59,7 +59,7 @@ class _File(msgspec.Struct):
 
 
 def is_labelme(data: bytes) -> bool:
-    """Tell whether a JSON file has shapes and an image's path."""
+    """Return whether a JSON file has shapes and an image's path."""
     try:
         found = msgspec.json.decode(plain_json(data).data, type=_File)
     except BAD_JSON:

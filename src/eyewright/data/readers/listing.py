@@ -284,7 +284,7 @@ def number(value: object) -> float:
 
 
 def is_coordinate(value: float) -> bool:
-    """Tell whether a number can be one of an image: finite, and so small that areas and sums of it are finite too."""
+    """Return whether a number can be one of an image: finite, and so small that areas and sums of it are finite too."""
     return abs(value) <= LARGEST
 
 

@@ -54,7 +54,7 @@ CITYSCAPES_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 
 
 
 def is_masks(names: Sequence[str], images: Images) -> bool:
-    """Tell whether there is a folder of masks beside a folder of images."""
+    """Return whether there is a folder of masks beside a folder of images."""
     folders = {part.lower() for n in images.names for part in n.split("/")[:-1]}
     return bool(folders & {"images", "imgs", "image", "jpegimages", "img"}) and bool(folders & set(_FOLDERS))
 
@@ -102,7 +102,7 @@ def read_masks(tree: Tree, names: Sequence[str], images: Images) -> Found:
 
 
 def is_cityscapes(names: Sequence[str]) -> bool:
-    """Tell whether files are named as Cityscapes names them."""
+    """Return whether files are named as Cityscapes names them."""
     return any(n.endswith("_leftImg8bit.png") for n in names) and any(
         n.endswith(("_labelIds.png", "_labelTrainIds.png")) for n in names
     )

@@ -34,7 +34,7 @@ _TRUTH = "gt/gt.txt"
 
 
 def is_mot(names: Sequence[str]) -> bool:
-    """Tell whether there is a sequence with its truth."""
+    """Return whether there is a sequence with its truth."""
     return any(n == _TRUTH or n.endswith(f"/{_TRUTH}") for n in names)
 
 

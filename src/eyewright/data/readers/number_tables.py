@@ -40,7 +40,7 @@ Row = Mapping[str, object]
 
 
 def is_number_table(tree: Tree, table: str, images: Images) -> bool:
-    """Tell whether a table names an image that is there, and has a column of numbers."""
+    """Return whether a table names an image that is there, and has a column of numbers."""
     try:
         rows = [row for _, row in _some(tree, table)]
     except DatasetError:

@@ -37,7 +37,7 @@ Row = Mapping[str, object]
 
 
 def is_tag_table(tree: Tree, table: str, images: Images) -> bool:
-    """Tell whether a table names an image that is there, and has a column of tags or columns that are tags."""
+    """Return whether a table names an image that is there, and has a column of tags or columns that are tags."""
     try:
         rows = [row for _, row in islice(json_rows(tree, table, _BARE), _LOOKED_AT)]
     except DatasetError:

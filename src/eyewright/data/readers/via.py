@@ -42,7 +42,7 @@ class _File(msgspec.Struct):
 
 
 def is_via(data: bytes) -> bool:
-    """Tell whether a JSON file is a project of VIA 2, or annotations of VIA 1 or 2."""
+    """Return whether a JSON file is a project of VIA 2, or annotations of VIA 1 or 2."""
     if b'"filename"' not in data or b'"regions"' not in data:
         return False
     try:
@@ -52,7 +52,7 @@ def is_via(data: bytes) -> bool:
 
 
 def is_via_table(text: str) -> bool:
-    """Tell whether a CSV that begins with `text` is VIA's."""
+    """Return whether a CSV that begins with `text` is VIA's."""
     header = [c.strip().strip('"').lstrip("#").lower() for c in text.partition("\n")[0].split(",")]
     return all(c in header for c in _COLUMNS)
 

@@ -53,7 +53,7 @@ class _Node:
 
 
 def is_voc(tree: Tree, names: Sequence[str]) -> bool:
-    """Tell whether there are XML files, and the first that holds anything is an annotation."""
+    """Return whether there are XML files, and the first that holds anything is an annotation."""
     for name in names:
         if name.lower().endswith(".xml"):
             head = tree.content(name)[:4000].replace(b"\0", b"").lower()

@@ -27,7 +27,7 @@ _CATEGORIES = "notes.json"
 
 
 def is_yolo(names: Sequence[str], images: Images) -> bool:
-    """Tell whether there are label files beside the images, or in `labels` where those are in `images`."""
+    """Return whether there are label files beside the images, or in `labels` where those are in `images`."""
     labels = [n for n in names if n.lower().endswith(".txt") and posixpath.basename(n) not in _LISTS]
     if any("labels" in n.lower().split("/")[:-1] for n in labels):
         return any("images" in n.lower().split("/")[:-1] for n in images.names) or bool(_yaml_of(names))
@@ -375,7 +375,7 @@ def _count_labels(tree: Tree, name: str) -> int:
 
 
 def _complete_outlines(found: Found) -> None:
-    """Give boxes among polygons the outline that a box has."""
+    """Return boxes among polygons the outline that a box has."""
     for k, image in enumerate(found.images):
         objects = image.target
         assert isinstance(objects, Objects)

@@ -124,7 +124,7 @@ def layout_of(given: object, files: Iterable[LabelFile], n_classes: int | None) 
 
 
 def _may_be_percent(file: LabelFile) -> bool:
-    """Tell whether no box of a file reaches beyond 100: its numbers may be per cent of the image's sides."""
+    """Return whether no box of a file reaches beyond 100: its numbers may be per cent of the image's sides."""
     boxes = [values[1:5] for _, _, values, _ in file.lines if values is not None and len(values) >= 5]
     return all(0 <= v <= _PERCENT for x, y, w, h in boxes for v in (x + w / 2, y + h / 2))
 

@@ -79,7 +79,7 @@ class MaskFile:
         return found
 
     def usable(self, size_hw: tuple[int, int]) -> bool:
-        """Tell whether it can be learnt from: numbers, of its image's size, not smeared by JPEG."""
+        """Return whether it can be learnt from: numbers, of its image's size, not smeared by JPEG."""
         try:
             return self._shape == size_hw and not is_lossy(self.name)
         except EyewrightError:
@@ -123,7 +123,7 @@ class MaskFile:
         return self.held
 
     def empty(self, background: frozenset[int]) -> bool:
-        """Tell whether all of it is background."""
+        """Return whether all of it is background."""
         return bool(self.held) and set(self.held) <= background
 
     def renamed(self, ids: NDArray[np.int64]) -> Self:
@@ -176,7 +176,7 @@ class Painted:
         return painted
 
     def usable(self, size_hw: tuple[int, int]) -> bool:
-        """Tell whether every outline can be painted for an image of this size."""
+        """Return whether every outline can be painted for an image of this size."""
         return self.objects.fits(size_hw)
 
     @property
@@ -208,7 +208,7 @@ class Painted:
         return self.objects.marks()
 
     def empty(self, background: frozenset[int]) -> bool:
-        """Tell whether nothing is marked."""
+        """Return whether nothing is marked."""
         return self.objects.empty(background)
 
     def renamed(self, ids: NDArray[np.int64]) -> Self:
@@ -229,7 +229,7 @@ class Painted:
 
 
 def is_lossy(name: str) -> bool:
-    """Tell whether a mask's name is one of a JPEG, which smears class numbers."""
+    """Return whether a mask's name is one of a JPEG, which smears class numbers."""
     return posixpath.splitext(name)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif")
 
 

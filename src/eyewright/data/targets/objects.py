@@ -176,7 +176,7 @@ class Objects:
         return ids
 
     def empty(self, background: frozenset[int]) -> bool:
-        """Tell whether nothing is marked."""
+        """Return whether nothing is marked."""
         return not len(self)
 
     def text(self, names: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ class Tags:
         return self.held
 
     def empty(self, background: frozenset[int]) -> bool:
-        """Tell whether the image has none of the tags, as far as is known."""
+        """Return whether the image has none of the tags, as far as is known."""
         return not self.present and not self.unknown
 
     def renamed(self, ids: NDArray[np.int64]) -> Self:

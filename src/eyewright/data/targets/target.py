@@ -57,7 +57,7 @@ class Target(Protocol):
         ...
 
     def usable(self, size_hw: tuple[int, int]) -> bool:
-        """Tell whether something can be learnt from it for an image of this size; it may be read for that."""
+        """Return whether something can be learnt from it for an image of this size; it may be read for that."""
         ...
 
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
@@ -69,7 +69,7 @@ class Target(Protocol):
         ...
 
     def empty(self, background: frozenset[int]) -> bool:
-        """Tell whether nothing is marked but background."""
+        """Return whether nothing is marked but background."""
         ...
 
     def renamed(self, ids: NDArray[np.int64]) -> Self:
