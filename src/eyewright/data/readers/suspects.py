@@ -136,7 +136,7 @@ def find_suspects(tree: Tree, names: Sequence[str], images: Images, known: set[s
 
 
 def _is_paired(name: str, stems: set[str]) -> bool:
-    """Return whether a file is called as an image is: by its stem, its whole name, or with a word before or behind it."""
+    """Return whether a file is named like an image: by its stem, its whole name, or with a word added."""
     stem = posixpath.splitext(posixpath.basename(name))[0]
     return any(s in stems for s in (stem, posixpath.splitext(stem)[0], _ROUND.sub("", stem)))
 
