@@ -258,8 +258,6 @@ def _add_measured(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "data", metavar="DATA", nargs="?", help="default: the run's own test part; for tracks: the ground truth"
     )
-        "data", metavar="DATA", nargs="?", help="default: the run's own test part; for tracks: the ground truth"
-    )
     p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument(
