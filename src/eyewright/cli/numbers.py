@@ -6,16 +6,14 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from eyewright.core.errors import EyewrightError
 
 _LONGEST = 40
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """A number between `low` and `high`, both included except those that `open_low` and `open_high` leave out.
 
     >>> Number(1, 8)("3"), Number(0, 1, whole=False)("1e-1")
@@ -66,8 +64,7 @@ class Number:
         return f"{kind} {joined}" + (f", or {self.word!r}" if self.word else "")
 
 
-@dataclass(frozen=True)
-class Numbers:
+class Numbers(NamedTuple):
     """Several numbers with commas between, as a tuple."""
 
     each: Number
@@ -80,8 +77,7 @@ class Numbers:
         return tuple(self.each(part.strip()) for part in parts)
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """A text that `parse` takes; the verb parses it again."""
 
     parse: Callable[[str], object]
