@@ -6,14 +6,15 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from eyewright.core.errors import EyewrightError
 
 _LONGEST = 40
+# The values below are no dataclasses, whose module costs help more than all of this one.
 
 
-class Number(NamedTuple):
+class Number:
     """A number between `low` and `high`, both included except those that `open_low` and `open_high` leave out.
 
     >>> Number(1, 8)("3"), Number(0, 1, whole=False)("1e-1")
@@ -23,12 +24,17 @@ class Number(NamedTuple):
     argparse.ArgumentTypeError: expected a whole number from 1 to 8, found '-1'
     """
 
-    low: float
-    high: float
-    whole: bool = True
-    open_low: bool = False
-    open_high: bool = False
-    word: str = ""
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        whole: bool = True,
+        open_low: bool = False,
+        open_high: bool = False,
+        word: str = "",
+    ) -> None:
+        self.low, self.high, self.whole = low, high, whole
+        self.open_low, self.open_high, self.word = open_low, open_high, word
 
     def __call__(self, text: str) -> int | float | str:
         if self.word and text == self.word:
@@ -64,11 +70,11 @@ class Number(NamedTuple):
         return f"{kind} {joined}" + (f", or {self.word!r}" if self.word else "")
 
 
-class Numbers(NamedTuple):
+class Numbers:
     """Several numbers with commas between, as a tuple."""
 
-    each: Number
-    most: int = 16
+    def __init__(self, each: Number, most: int = 16) -> None:
+        self.each, self.most = each, most
 
     def __call__(self, text: str) -> tuple[Any, ...]:
         parts = text.split(",")
@@ -77,10 +83,11 @@ class Numbers(NamedTuple):
         return tuple(self.each(part.strip()) for part in parts)
 
 
-class Checked(NamedTuple):
+class Checked:
     """A text that `parse` takes; the verb parses it again."""
 
-    parse: Callable[[str], object]
+    def __init__(self, parse: Callable[[str], object]) -> None:
+        self.parse = parse
 
     def __call__(self, text: str) -> str:
         try:
