@@ -3,10 +3,8 @@
 __all__ = ["add_windows", "predict_clips"]
 
 import argparse
-import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +112,8 @@ def _each(
     rows: list[dict[str, Any]],
     findings: list[dict[str, Any]],
 ) -> None:
+    from dataclasses import replace
+
     from eyewright.imaging.clips import contact_sheet, iter_clips, list_clips
     from eyewright.imaging.sources import is_stream
 
@@ -141,6 +141,8 @@ def _each(
 
 
 def _table(segments: Sequence[Mapping[str, Any]]) -> str:
+    import csv
+
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
