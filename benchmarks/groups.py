@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from eyewright.data.links import find_links
-from eyewright.imaging import FORMATS, read_image
 from eyewright.data.looks import STRUCTURE, find_sessions, look_spaces
+from eyewright.imaging import FORMATS, read_image
 from eyewright.imaging.fingerprint import describe_pictures, thumbnails_of
 
 SIDE = 64
@@ -224,8 +224,9 @@ def measure_time(n: int, rounds: int) -> None:
     for k in range(n):
         coarse = Image.fromarray(rng.integers(0, 256, (7, 7, 3)).astype(np.uint8))
         pictures[k] = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    grey, colours = thumbnails_of(pictures)
-    del pictures
+    parts = [thumbnails_of(pictures[k : k + 1000]) for k in range(0, n, 1000)]
+    grey, colours = (np.concatenate(held) for held in zip(*parts, strict=True))
+    del pictures, parts
     for _ in range(rounds):
         used = [processor()]
         for k in range(n):

@@ -130,5 +130,5 @@ def test_a_rough_alignment_passes_copies_and_stops_strangers() -> None:
     rough = np.rint(quarters(grey)[1]).astype(np.uint8)
     brighter = np.clip(rough * 1.2, 0, 255).astype(np.uint8)
     still = np.tile(np.array([1, 0, 1, 0], np.float32), (len(rough), 1))
-    assert align_roughly(equalise(rough), equalise(brighter), still).min() > 0.9
-    assert align_roughly(equalise(rough), equalise(rough[::-1]), still).max() < 0.5
+    assert align_roughly(equalise(rough), equalise(brighter), still)[0].min() > 0.9
+    assert align_roughly(equalise(rough), equalise(rough[::-1]), still)[0].max() < 0.5

@@ -389,10 +389,8 @@ def _verified(
         turns = part.turn, space.turns[part.match]
         greys = cut_alike(space.rough[part.query], space.rough[part.match])
         first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
-        likely = part.likeness >= _NEAR
-        far = np.flatnonzero(~likely)
-        warps = _warps(boxes[part.crop[far]], part.turn[far])
-        likely[far] = align_roughly(first[far], second[far], warps) >= bar[far] - _ROUGHLY
+        alike, warps = align_roughly(first, second, _warps(boxes[part.crop], part.turn))
+        likely = (part.likeness >= _NEAR) | (alike >= bar - _ROUGHLY)
         covered = ~few & (turns[0] == turns[1])
         covered[covered] = _maybe_covered(*(g[covered] for g in greys))
         links = []
@@ -400,7 +398,7 @@ def _verified(
         for at in range(0, len(chosen), _PAIRS):
             own = chosen[at : at + _PAIRS]
             pairs = _Candidates._make(p[own] for p in part)
-            links += _compared(thumbnails, colours, rows, space, pairs, bar[own], few[own], covered[own])
+            links += _compared(thumbnails, colours, rows, space, pairs, warps[own], bar[own], few[own], covered[own])
         return links
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -413,6 +411,7 @@ def _compared(
     rows: _Int,
     space: _Space,
     pairs: _Candidates,
+    rough_warp: _Float,
     bar: _Float,
     few: NDArray[np.bool_],
     maybe_covered: NDArray[np.bool_],
@@ -422,7 +421,8 @@ def _compared(
     turns = pairs.turn, space.turns[pairs.match]
     greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
     first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
-    alike = align_pictures(first, second, _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn), bar)
+    begin = _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn)
+    alike = align_pictures(first, second, begin, bar, rough_warp=rough_warp)
     close = np.flatnonzero((alike.whole >= bar) | maybe_covered)
     plain = np.zeros(len(bar), bool)
     # Of a drawing that was coded with losses the copy is not flat: one of the two says enough.

@@ -153,7 +153,7 @@ def frequencies(thumbnails: NDArray[np.uint8], crop: tuple[float, float, float, 
 
 
 def crop_frequencies(small: _Float) -> _Float:
-    """Return the `frequencies` of every crop of `CROPS`, float32 (N, crops, 8, 8), of grey pictures, float32 (N, 16, 16).
+    """Return the `frequencies` of every crop of `CROPS`, float32 (N, crops, 8, 8), of grey pictures, (N, 16, 16).
 
     A picture is equalised once, as a whole, and its crops are read from its cosines: ranks within a crop are nearly the
     same, except for a gain and an offset.
