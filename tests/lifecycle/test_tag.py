@@ -75,5 +75,5 @@ def test_data_without_a_tag_to_learn_are_refused(tags: Path, tmp_path: Path) -> 
     for i in range(12):
         (folder / f"{i}.png").write_bytes((tags / f"{i:03d}.png").read_bytes())
     (folder / "tags.csv").write_text("path,tags\n" + "\n".join(f"{i}.png,a" for i in range(12)))
-    with pytest.raises(DatasetError, match="there is nothing to tell apart"):
+    with pytest.raises(DatasetError, match="there is nothing to distinguish"):
         ew.run(folder, task="tag", out=tmp_path / "run", epochs=1)

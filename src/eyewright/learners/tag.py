@@ -65,10 +65,10 @@ def _truth(targets: Any) -> NDArray[np.float64]:
 
 
 def check(dataset: Dataset) -> None:
-    """Refuse data without tags, with a tag that no training image has, or in which nothing can be told apart.
+    """Refuse data without tags, with a tag that no training image has, or in which nothing can be distinguished.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: the data is like that.
     """
     if not len(dataset.labels):
         raise DatasetError("expected tags of images, found none", fix="list them in a CSV of path,tags")
@@ -80,7 +80,7 @@ def check(dataset: Dataset) -> None:
             )
     if not (true == 0).any():
         raise DatasetError(
-            "every training image has every tag: there is nothing to tell apart", fix="add images without them"
+            "every training image has every tag: there is nothing to distinguish", fix="add images without them"
         )
 
 
@@ -151,7 +151,7 @@ class TagLearning:
         judged, z = ~np.isnan(true), kept.astype(np.float64)
         loss = float((np.logaddexp(0, z) - np.nan_to_num(true) * z)[judged].mean()) if judged.any() else 0.0
         found = {k: float(v[0]) for k, v in TagNumbers(true, _sigmoid(z))(np.ones((1, len(z)))).items()}
-        # Where validation holds no tag that can be told apart, the loss decides.
+        # Where validation holds no tag that can be distinguished, the loss decides.
         ranked = found["map"] if np.isfinite(found["map"]) else 1 / (1 + loss)
         return {"loss": loss, "map": ranked}
 

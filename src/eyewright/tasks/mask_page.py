@@ -135,4 +135,4 @@ AUDIT = AuditView(
     tiles=lambda dataset: (),
     charts=lambda dataset, scan: (),
 )
-"""How the doctor's page shows masks: painted on the pictures."""
+"""How the page of `doctor` shows masks: painted on the pictures."""

@@ -77,7 +77,7 @@ class MaskResults:
         return iou
 
     def answers(self) -> NDArray[np.float64]:
-        """Return the share of the pixels that each class is given, (N, C)."""
+        """Return the fraction of the pixels that each class is given, (N, C)."""
         tables = self.confusions
         shares: NDArray[np.float64] = tables.sum(1) / np.maximum(tables.sum((1, 2)), 1)[:, None]
         return shares

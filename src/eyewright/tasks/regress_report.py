@@ -156,7 +156,7 @@ def report(
 
 
 def list_items(results: NumberResults) -> list[dict[str, Any]]:
-    """Return a row an image, the largest error first."""
+    """Return a row per image, the largest error first."""
     dataset, each, true = results.dataset, results.each, results.true
     names = dataset.labels.names
 

@@ -239,7 +239,7 @@ def _slices(results: TagResults) -> list[dict[str, Any]]:
 
 
 def list_items(results: TagResults) -> list[dict[str, Any]]:
-    """Return a row an image, the worst first: the tags it has, those that were missed, and those found wrongly."""
+    """Return a row per image, the worst first: the tags it has, those that were missed, and those found wrongly."""
     dataset, each, true, found = results.dataset, results.each, results.true, results.found
     names, judged = results.dataset.labels.names, ~np.isnan(results.true)
     return [
