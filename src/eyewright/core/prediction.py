@@ -21,7 +21,7 @@ class Prediction(Protocol):
     `source`, such as the path it was read from.
 
     `index` is its place in what was predicted, `time_s` that of a frame in its video; `image` is uint8 (H, W, 3) where
-    it was kept. What a prediction holds in addition to is the task's matter, such as `ClassPrediction.probabilities`.
+    it was kept. What else it holds depends on the task, such as `ClassPrediction.probabilities`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
