@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import EyewrightError
 from eyewright.core.files import write_json, write_page
 from eyewright.core.report import Finding
+from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan
@@ -83,6 +84,7 @@ def render_audit(dataset: Dataset, scan: Scan, grouping: Grouping, findings: Seq
         sections=sections,
         classes=_class_chart(dataset),
         n_classes=len(dataset.labels),
+        counted=task_of(dataset.task).words.counted,
         charts=_charts(dataset, scan),
         worst=worst,
         unreadable=by_code.get("unreadable", [])[:_ROWS_A_CODE],
