@@ -15,6 +15,7 @@ from eyewright.bundle.policy import check_policy
 from eyewright.bundle.signature import PublicKey
 from eyewright.bundle.verify import signed_manifest
 from eyewright.core.errors import UsageError
+from eyewright.core.task import task_of
 from eyewright.serving.messages import ModelPlace
 
 _SHOWN = {"report": ("report.html", "text/html; charset=utf-8"), "card": ("README.md", "text/markdown; charset=utf-8")}
@@ -46,6 +47,7 @@ class Model:
             "name": self.name,
             "title": m.name,
             "task": m.task,
+            "options": sorted(task_of(m.task).options),
             "digest": self.digest,
             "labels": list(m.labels.names),
             **self._image,

@@ -296,6 +296,7 @@ class ModelShown(Struct):
     name: str
     title: str
     task: str
+    options: list[str]
     digest: str
     labels: list[str]
     inputs: dict[str, InputShown]

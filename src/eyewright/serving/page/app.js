@@ -76,8 +76,7 @@ const digits = (v) => String(Number(v.toPrecision(4)));
 // Everything is asked for once; the slider filters here, at once.
 function query(name, more = {}) {
   const values = { ...more };
-  const task = model(name).task;
-  if (task === "detect" || task === "instance") values.conf = "0.05";
+  if (model(name).options.includes("iou")) values.conf = "0.05";
   const text = new URLSearchParams(values).toString();
   return `/v1/models/${encodeURIComponent(name)}/predict${text ? "?" + text : ""}`;
 }
@@ -129,8 +128,8 @@ function remember(shot) {
 
 function headline(a) {
   if (a.values) return amountsOf(a).map((v) => `${v.name} ${v.text}`).join(", ");
-  if (a.task === "classify") return a.labels[0];
-  if (a.task === "segment") return a.labels.filter((l) => !isBackground(l)).join(", ") || "nothing";
+  if (isOneLabel(a)) return a.labels[0];
+  if (hasAreas(a)) return a.labels.filter((l) => !isBackground(l)).join(", ") || "nothing";
   const rows = shownRows(a, threshold(), model(a.model) && model(a.model).thresholds);
   if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   return rows.length ? `${rows.length} × ${[...new Set(rows.map((k) => a.labels[k]))].slice(0, 3).join(", ")}` : "nothing";
@@ -149,7 +148,7 @@ function render() {
     figure.hidden = !name || !shot.image;
     if (!name || !shot.image) continue;
     const a = shot.answers[name], points = model(name).thresholds;
-    const rows = a ? shownRows(a, a.task === "classify" ? 0 : threshold(), points) : [];
+    const rows = a ? shownRows(a, isOneLabel(a) ? 0 : threshold(), points) : [];
     const heat = shot.heats[name];
     // A tiny image is shown large enough to be seen, with its pixels as they are.
     const small = Math.max(shot.image.width, shot.image.height) < 240;
@@ -165,7 +164,7 @@ function render() {
     $("caption-" + letter).textContent = second ? `${name}: ${words}` : "";
   }
   const a = shot.answers[first];
-  const filtered = a && a.task !== "classify" && !a.values;
+  const filtered = a && !isOneLabel(a) && !a.values;
   $("threshold-row").hidden = !filtered; $("usual").hidden = !filtered;
   $("explain").disabled = !a;
   $("heat-row").hidden = !shot.heats[first];
@@ -177,8 +176,8 @@ function render() {
 
 function describe(a, rows) {
   if (a.values) return headline(a);
-  if (a.task === "classify") return `${a.labels[0]}, ${percent(a.scores[0])}`;
-  if (a.task === "segment") {
+  if (isOneLabel(a)) return `${a.labels[0]}, ${percent(a.scores[0])}`;
+  if (hasAreas(a)) {
     const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
     return parts.join(", ") || "nothing but background";
   }
@@ -190,10 +189,10 @@ function describe(a, rows) {
 
 function answerCard(a, second = false) {
   const points = model(a.model) ? model(a.model).thresholds : {};
-  const rows = shownRows(a, a.task === "classify" ? 0 : threshold(), points);
+  const rows = shownRows(a, isOneLabel(a) ? 0 : threshold(), points);
   const parts = [];
   if (second) parts.push(make("hr"));
-  parts.push(make("p", { class: "top", text: a.task === "classify" ? a.labels[0] : describe(a, rows) }));
+  parts.push(make("p", { class: "top", text: isOneLabel(a) ? a.labels[0] : describe(a, rows) }));
   const calibrated = a.values ? "" : a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
   parts.push(make("p", { class: "sub", text: calibrated ? `${a.model}; scores ${calibrated}` : a.model }));
   if (a.unfamiliar && a.unfamiliar.flagged) {
@@ -202,7 +201,7 @@ function answerCard(a, second = false) {
   if (a.unfamiliar === null && a.unfamiliar_reason) {
     parts.push(make("p", { class: "sub", text: `Not checked for unfamiliar images: ${a.unfamiliar_reason}` }));
   }
-  if (a.task === "classify" && a.accepted && !a.accepted.length) {
+  if (isOneLabel(a) && a.accepted && !a.accepted.length) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: "No class reaches its operating point" })));
   }
   if (a.values) {
@@ -211,11 +210,11 @@ function answerCard(a, second = false) {
     parts.push(make("ul", { class: "bars" }, ...held));
   }
   const list = make("ul", { class: "bars" });
-  const order = a.task === "classify" ? rows.slice(0, 5) : rows.filter((k) => a.task !== "segment" || !isBackground(a.labels[k])).slice(0, 40);
+  const order = isOneLabel(a) ? rows.slice(0, 5) : rows.filter((k) => !hasAreas(a) || !isBackground(a.labels[k])).slice(0, 40);
   for (const k of order) {
-    const value = a.task === "segment" ? a.areas[k] : a.scores[k];
+    const value = hasAreas(a) ? a.areas[k] : a.scores[k];
     const name = make("span", { class: "name" });
-    if (a.task !== "classify") {
+    if (!isOneLabel(a)) {
       const swatch = make("span", { class: "swatch" });
       swatch.style.background = colourOf(a.label_ids[k]);
       name.append(swatch);
@@ -498,7 +497,7 @@ function fillLabels() {
   const points = Object.values(m.thresholds).filter((v) => v != null);
   const usual = points.length ? points.reduce((a, b) => a + b, 0) / points.length : 0.5;
   // A stranger's model brings no stored points.
-  chosenThreshold = points.length || m.task === "segment" || m.task === "classify" ? null : 0.4;
+  chosenThreshold = points.length || !m.options.includes("iou") ? null : 0.4;
   $("usual").disabled = !points.length;
   $("threshold").value = String(chosenThreshold === null ? usual : chosenThreshold);
   $("threshold-value").textContent = points.length ? "stored" : Number($("threshold").value).toFixed(2);

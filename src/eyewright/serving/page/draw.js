@@ -5,6 +5,10 @@ const COLOURS = ["#e6194b", "#0082c8", "#3cb44b", "#f58231", "#911eb4", "#00a5a5
 
 function colourOf(id) { return COLOURS[((id % COLOURS.length) + COLOURS.length) % COLOURS.length]; }
 
+// What sort of answer it is, its own fields say.
+function hasAreas(a) { return Boolean(a.areas); }
+function isOneLabel(a) { return !(a.boxes_xyxy || a.areas || a.values || a.present); }
+
 // COCO's compressed run lengths (pycocotools' LEB128 with differences), column by column.
 function parseCounts(text) {
   const counts = [];
@@ -78,7 +82,7 @@ function drawPixels(canvas, image, answer, options, width, height) {
   if (answer.segmentations) {
     const whole = pen.getImageData(0, 0, width, height);
     for (const k of rows) {
-      if (answer.task === "segment" && isBackground(answer.labels[k])) continue;
+      if (hasAreas(answer) && isBackground(answer.labels[k])) continue;
       const colour = colourOf(answer.boxes_xyxy ? k : answer.label_ids[k]);
       paintMask(whole.data, width, height, parseCounts(answer.segmentations[k].counts), colour, 0.5);
     }

@@ -166,7 +166,7 @@ function amountsContent(a) {
 }
 
 function offerFeedback(a) {
-  const classes = a.task === "classify", masks = a.task === "segment", boxes = Boolean(a.boxes_xyxy);
+  const classes = isOneLabel(a), masks = hasAreas(a), boxes = Boolean(a.boxes_xyxy);
   $("say-label").hidden = !classes; $("say-rows").hidden = classes; $("say-mask").hidden = !masks;
   $("add-box").hidden = !boxes; $("edit-bar").hidden = !boxes || !state.shot.image;
   if (state.said !== a.prediction_id) { state.said = a.prediction_id; $("said").textContent = ""; }
@@ -199,7 +199,7 @@ function correcting(a) {
 function rowsContent(a) {
   if (a.values) return amountsContent(a);
   if (a.present) return tagsContent(a);
-  if (a.task === "segment") {
+  if (hasAreas(a)) {
     const rows = judgedRows(a), held = saidOf(a);
     const classes = Object.fromEntries(rows.map((k) => [a.labels[k], held.rows[k].right]));
     return rows.length ? { classes, correct: Object.values(classes).every(Boolean) } : { correct: true };
@@ -244,7 +244,7 @@ async function choseLabel() {
 function sayRight() {
   const a = currentAnswer();
   if (!a) return;
-  if (a.task === "classify" || a.values) { feedback({ correct: true }); return; }
+  if (isOneLabel(a) || a.values) { feedback({ correct: true }); return; }
   const held = saidOf(a);
   held.rows = {}; held.added = []; held.chosen = null;
   offerFeedback(a);
