@@ -351,7 +351,7 @@ def select(
     model: str | None = None,
     out: "PathLike | None" = None,
 ) -> "list[Row]":
-    """Choose which kept images to label next: where the model is least sure, and no two similar; with `out` they are
+    """Choose which kept images to label next: where confidence is lowest, and no two similar; with `out` they are
     copied there, next to `tasks.json` for Label Studio."""
     from eyewright.monitoring import choose_next, image_path
 

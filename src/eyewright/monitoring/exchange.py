@@ -181,11 +181,11 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
 
 
 def choose_next(rows: list[Row], n: int) -> list[Row]:
-    """Choose what to label next: answers the model was least sure of, each unlike those chosen before it.
+    """Choose what to label next: predictions with the lowest confidence, each unlike those chosen before it.
 
-    Starts from the 10 n least sure (margin between the two classes of highest score for probabilities, else the score
-    nearest a half; unfamiliar images count as unsure), and takes from them by greedy k-centre in the images' numbers
-    (Sener & Savarese 2018), so that n images are not n times the same one.
+    Starts from the 10 n predictions of lowest confidence: for probabilities the margin between the two highest classes,
+    else the score nearest a half; unfamiliar images count as uncertain. It takes from them by greedy k-centre in the
+    images' numbers (Sener & Savarese 2018), so that n images are not n times the same one.
     """
     if not rows:
         return []

@@ -163,7 +163,7 @@ def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def list_items(results: ClassResults) -> list[dict[str, Any]]:
-    """Return a row per image, the surest mistakes first, then the least sure right answers."""
+    """Return a row per image, mistakes first by falling confidence, then correct ones by rising confidence."""
     dataset, targets, scores = results.dataset, results.targets, results.scores.astype(np.float64)
     names = dataset.labels.names
     predicted, top = scores.argmax(1), scores.max(1)

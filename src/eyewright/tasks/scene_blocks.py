@@ -46,7 +46,7 @@ def worst_block(pictures: Pictures, empty: str) -> Scenes:
 
 
 def explain_surest(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
-    """Return the pictures with one explanation, of the surest prediction on the worst image that has any."""
+    """Return the pictures with one explanation, of the most confident prediction on the worst image that has any."""
     for item in report.items[:_LOOKED_AT]:
         for one in explain([dataset.image(item["index"])], [item["id"]]):
             row = {

@@ -183,7 +183,7 @@ def join_views(
 
 
 def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
-    """Return the tags that are present, the surest first, the likeliest if none is; or the one that is asked for."""
+    """Return the present tags, sorted by confidence, or the most likely if none is; or the one that is asked for."""
     if label is not None:
         return [ClassTarget(label)]
     ids = prediction.label_ids

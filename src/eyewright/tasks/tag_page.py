@@ -227,7 +227,7 @@ def take_pictures(
 
 
 def explain_worst(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
-    """Return the pictures with a heatmap of the surest tag of the first few."""
+    """Return the pictures with a heatmap of the most confident tag of the first few."""
     worst = [i for i in report.items if i["id"] in pictures][:_EXPLAINED]
     found = {one.source: one for one in explain([dataset.image(i["index"]) for i in worst], [i["id"] for i in worst])}
     return {name: {**p, **_heat(found[name])} if name in found else p for name, p in pictures.items()}

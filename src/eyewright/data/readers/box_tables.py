@@ -130,7 +130,7 @@ def columns_of(text: str) -> list[str]:
 
 
 def has_coordinates(columns: Sequence[str]) -> bool:
-    """Return whether columns are of boxes, complete or not: a box, or coordinates along both axes.
+    """Return whether columns describe boxes, even if incomplete: a box, or coordinates along both axes.
 
     >>> has_coordinates(["filename", "class", "xmin", "ymin"]), has_coordinates(["path", "label", "x1", "x2"])
     (True, False)

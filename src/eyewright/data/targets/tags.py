@@ -86,7 +86,7 @@ def tag_sets(
 ) -> tuple[list[Tags], tuple[str, ...]]:
     """Return targets and the names of all tags from those that each image has, and those that nobody has judged.
 
-    Data that never say that an image lacks a tag are positive-only: nothing could be told apart, so what nobody has
+    Data that never say that an image lacks a tag are positive-only: nothing could be distinguished, so what nobody has
     judged is assumed to be absent there.
 
     >>> [t.values(2).tolist() for t in tag_sets([["a"], ["b"]], [["b"], ["a"]])[0]]

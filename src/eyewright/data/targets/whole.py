@@ -2,11 +2,11 @@
 
 __all__ = ["WholeImage"]
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 
-class WholeImage:
+class WholeImage(ABC):
     """The part of `Target` that is the same for a label, tags and numbers, which say `held`."""
 
     __slots__ = ()
@@ -15,7 +15,6 @@ class WholeImage:
     @abstractmethod
     def held(self) -> tuple[int, ...]:
         """The ids of the classes or quantities that the image has."""
-        raise NotImplementedError
 
     @property
     def mentioned(self) -> Sequence[int]:
@@ -51,4 +50,3 @@ class WholeImage:
     @abstractmethod
     def cell(self, names: Sequence[str]) -> str:
         """Return what split.csv says of it."""
-        raise NotImplementedError
