@@ -84,7 +84,7 @@ class VideoResults:
     def order_test(self) -> dict[str, Any] | None:
         """Return how many clips are right with their frames in another order, and whether that is fewer than before.
 
-        `p_value` is one-sided in neither direction: exact signs of clips' or groups' differences are flipped.
+        `p_value` is two-sided: the signs of the differences of clips, or of their groups, are flipped.
         """
         if not self.orders:
             return None

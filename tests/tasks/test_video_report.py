@@ -1,0 +1,64 @@
+"""The order test: fewer clips right with their frames in another order, and how far that may be chance."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eyewright.core.labels import LabelSpace
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.tree import FolderTree
+from eyewright.tasks.class_results import ClassResults
+from eyewright.tasks.video_report import REPORTING, VideoResults, say_order
+
+
+def results(wrong: dict[str, int], n: int = 40, groups: int = 0) -> VideoResults:
+    """All clips are right as they are; in each order the first so many are not."""
+    targets = np.arange(n) % 2
+    scores = np.eye(2, dtype=np.float32)[targets] * 0.8 + 0.1
+    named = [f"g{i % groups}" if groups else None for i in range(n)]
+    samples = tuple(Sample(f"{i}.mp4", int(t), "test", g) for i, (t, g) in enumerate(zip(targets, named, strict=True)))
+    dataset = Dataset(FolderTree(Path(".")), samples, LabelSpace(("sit", "walk")), "clips", "video")
+    orders = {}
+    for name, k in wrong.items():
+        orders[name] = scores.copy()
+        orders[name][:k] = orders[name][:k, ::-1]
+    return VideoResults(ClassResults(dataset, scores, ((64.0, 100.0),) * n), orders)
+
+
+def test_the_p_value_is_that_of_flipped_signs() -> None:
+    found = results({"shuffled": 8, "reversed": 0}).order_test()
+    assert found is not None
+    assert found["as_is"] == 1.0
+    assert found["shuffled"]["accuracy"] == 0.8
+    # By hand: all 8 differences have one sign, which 2 of 2 ** 8 draws of signs have.
+    assert found["shuffled"]["p_value"] == pytest.approx(2 / 2**8, abs=0.004)
+    assert found["reversed"]["p_value"] == 1.0
+
+
+def test_clips_of_one_group_count_once() -> None:
+    alone, grouped = (results({"shuffled": 8}, groups=g).order_test() for g in (0, 4))
+    assert alone is not None
+    assert grouped is not None
+    # By hand: four groups with one sign, 2 of 2 ** 4.
+    assert grouped["shuffled"]["p_value"] == pytest.approx(2 / 2**4)
+    assert grouped["shuffled"]["p_value"] > alone["shuffled"]["p_value"]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(12, "the model goes by their order"), (1, "it is not shown")])
+def test_the_report_says_what_the_test_shows(wrong: int, said: str) -> None:
+    report = REPORTING.report(results({"shuffled": wrong, "reversed": wrong}), seed=0)
+    assert said in REPORTING.summary(report)
+    titles = [getattr(b, "title", "") for b in REPORTING.page(report, {}).blocks]
+    assert "Order of frames" in titles
+
+
+def test_without_the_test_nothing_is_said() -> None:
+    assert results({}).order_test() is None
+    assert say_order(None) == ""
+
+
+def test_parts_are_joined_with_their_orders() -> None:
+    both = results({"shuffled": 3, "reversed": 1}).joined(results({"shuffled": 2}))
+    assert len(both.dataset) == 80
+    assert {k: v.shape for k, v in both.orders.items()} == {"shuffled": (80, 2)}
