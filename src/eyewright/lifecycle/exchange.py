@@ -14,7 +14,6 @@ from eyewright.data import open_dataset
 from eyewright.data.account import Account, Reason
 from eyewright.data.targets import MASK, OBJECTS
 from eyewright.data.targets.target import tasks_of
-from eyewright.data.writers.work import whole_image
 from eyewright.imaging.decode import read_image
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
@@ -78,6 +77,8 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
     Raises:
         the `error` that was met, if every image and mask can be used; DatasetError: none can.
     """
+    from eyewright.data.writers.work import whole_image
+
     kept = []
     left_out: dict[str, list[str]] = {}
     for i, sample in enumerate(dataset.samples):

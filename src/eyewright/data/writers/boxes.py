@@ -4,8 +4,8 @@ __all__ = ["write_coco", "write_voc", "write_yolo"]
 
 import json
 import posixpath
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ def write_voc(work: Work) -> None:
         rows = [
             "<annotation>",
             "  <folder>JPEGImages</folder>",
-            f"  <filename>{escape(name)}</filename>",
+            f"  <filename>{escape(name, quote=False)}</filename>",
             "  <source><database>Unknown</database></source>",
             f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
             "  <segmented>0</segmented>",
@@ -154,7 +154,7 @@ def write_voc(work: Work) -> None:
         for k in range(len(objects)):
             corners = zip(("xmin", "ymin", "xmax", "ymax"), objects.boxes_xyxy[k], strict=True)
             box = "".join(f"<{tag}>{short(float(v))}</{tag}>" for tag, v in corners)
-            label, difficult = escape(names[objects.label_ids[k]]), int(objects.crowd[k])
+            label, difficult = escape(names[objects.label_ids[k]], quote=False), int(objects.crowd[k])
             rows.append(
                 f"  <object><name>{label}</name><pose>Unspecified</pose><truncated>0</truncated>"
                 f"<difficult>{difficult}</difficult><bndbox>{box}</bndbox></object>"
