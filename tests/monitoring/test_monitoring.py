@@ -117,7 +117,7 @@ def address(request, tmp_path: Path) -> str:
     with contextlib.suppress(InputError):
         store.prune(before=1e18, most=0)
         with store._transaction() as cursor:
-            for table in ("feedback", "predictions", "windows"):
+            for table in ("feedback", "predictions", "windows", "tallies"):
                 cursor.execute(f"DELETE FROM {table}")
     store.close()
     return server.address

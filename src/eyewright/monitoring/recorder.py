@@ -23,7 +23,7 @@ from eyewright.monitoring.alerts import Alerts
 from eyewright.monitoring.drift import ChangeDetector, Sample, drift_between
 from eyewright.monitoring.journal import Journal
 from eyewright.monitoring.store import Row, Said, Store, feedback_id, open_store
-from eyewright.monitoring.summary import summarise_model
+from eyewright.monitoring.summary import QualityCache, summarise_model
 from eyewright.tasks.feedback import check_feedback
 
 _log = logging.getLogger("eyewright.monitoring")
@@ -125,6 +125,7 @@ class Recorder:
         self._tested: dict[str, tuple[float, float]] = {}
         self._last: dict[str, Mapping[str, Any]] = {}
         self._pruned = 0.0
+        self._quality = QualityCache()
         # How much feedback was written since the log was pruned.
         self._said = 0
         # Bytes of feedback that wait to be written: a mask can be large.
@@ -402,7 +403,7 @@ class Recorder:
         """Return what a page or a person wants to see of each model."""
         try:
             models = {
-                name: summarise_model(self._views, name, digest, reference, kind)
+                name: summarise_model(self._views, name, digest, reference, kind, cache=self._quality)
                 for name, (digest, reference, kind) in self._references().items()
             }
         except (InputError, BundleError) as error:

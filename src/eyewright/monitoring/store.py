@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +32,20 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS windows (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL, "
     "digest TEXT NOT NULL, content TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS models (digest TEXT PRIMARY KEY, task TEXT NOT NULL, labels TEXT NOT NULL)",
+    # What follows keeps an open page, a challenger and pruning fast where the log has a million rows.
+    "CREATE INDEX IF NOT EXISTS predictions_age ON predictions (time)",
+    "CREATE INDEX IF NOT EXISTS predictions_shadow ON predictions (model, time) WHERE shadow_of <> ''",
+    "CREATE INDEX IF NOT EXISTS predictions_image ON predictions (image) WHERE image <> ''",
+    "CREATE INDEX IF NOT EXISTS feedback_time ON feedback (time)",
+    "CREATE TABLE IF NOT EXISTS tallies (model TEXT PRIMARY KEY, n BIGINT NOT NULL)",
+)
+_COUNT = (
+    "INSERT INTO tallies (model, n) SELECT model, COUNT(*) FROM predictions WHERE NOT EXISTS (SELECT 1 FROM tallies) "
+    "GROUP BY model ON CONFLICT (model) DO NOTHING"
 )
 _COLUMNS = "id, time, model, digest, label, score, unfamiliar, height, width, ms, look, answer, shadow_of, image"
 _N_COLUMNS = 14
+_MODEL = 2
 _A_PREDICTION = 16
 _ORPHAN_S = 86_400.0
 # The same feedback again is the last word again, and no row more; a replay of the journal does not make it older.
@@ -111,6 +123,8 @@ class Store:
             cursor = self._connection.cursor()
             for table in _TABLES:
                 cursor.execute(table.format(blob=self._blob))
+            # A log of an earlier version is counted once, when it is opened.
+            cursor.execute(_COUNT)
             self._connection.commit()
         return self._connection
 
@@ -160,9 +174,23 @@ class Store:
             insert = (
                 f"INSERT INTO predictions ({_COLUMNS}) VALUES ({self._marks(_N_COLUMNS)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
-            cursor.executemany(insert, rows)
+            of_model: dict[str, list[tuple[Any, ...]]] = {}
+            for values in rows:
+                of_model.setdefault(values[_MODEL], []).append(values)
+            # In the order of their names, so that two writers never wait for each other.
+            for model in sorted(of_model):
+                cursor.executemany(insert, of_model[model])
+                self._tally(cursor, model, int(cursor.rowcount))
             said = f"INSERT INTO feedback (id, prediction_id, time, content) VALUES ({self._marks(4)}) {_AGAIN}"  # noqa: S608
             cursor.executemany(said, [(i, p, t, json.dumps(dict(c))) for i, p, t, c in feedback])
+
+    def _tally(self, cursor: Any, model: str, change: int) -> None:
+        if change:
+            cursor.execute(
+                f"INSERT INTO tallies (model, n) VALUES ({self._marks(2)}) "  # noqa: S608
+                "ON CONFLICT (model) DO UPDATE SET n = tallies.n + excluded.n",
+                (model, change),
+            )
 
     def add_window(self, id: str, time: float, model: str, digest: str, content: Mapping[str, Any]) -> None:
         """Write what a drift test said of a window."""
@@ -218,9 +246,17 @@ class Store:
 
     def counts(self) -> dict[str, dict[str, Any]]:
         """Return for each model how many predictions there are and when the first and last were made."""
+        found = {}
         with self._transaction() as cursor:
-            cursor.execute("SELECT model, COUNT(*), MIN(time), MAX(time) FROM predictions GROUP BY model")
-            return {m: {"n": int(n), "first": a, "last": b} for m, n, a, b in cursor.fetchall()}
+            cursor.execute("SELECT model, n FROM tallies WHERE n > 0 ORDER BY model")
+            for model, n in cursor.fetchall():
+                # Two queries: the first and the last entry of an index are found at once, both together by reading it.
+                ends = []
+                for end in ("MIN", "MAX"):
+                    cursor.execute(f"SELECT {end}(time) FROM predictions WHERE model = {self._mark}", (model,))  # noqa: S608
+                    ends.append(cursor.fetchone()[0])
+                found[model] = {"n": int(n), "first": ends[0], "last": ends[1]}
+        return found
 
     def feedback(
         self, *, model: str | None = None, n: int = 100_000, most_bytes: int = 2**40
@@ -230,12 +266,15 @@ class Store:
         At most n pieces are read, and of them the newest that hold `most_bytes` characters together.
         """
         columns = ", ".join(f"p.{c.strip()}" for c in _COLUMNS.split(","))
-        where = "" if model is None else f"WHERE p.model = {self._mark} "
+        # By a subquery, not by a join: the newest pieces are read from their index, and nothing of older ones.
+        of = f"AND p.model = {self._mark}" if model is not None else ""
+        held = f"EXISTS (SELECT 1 FROM predictions p WHERE p.id = f.prediction_id {of})"  # noqa: S608
         # What is read is bounded before it is read: one corrected mask can be as large as a thousand labels.
-        sized = (
-            "SELECT f.id AS id, f.time AS time, SUM(LENGTH(f.content)) OVER (ORDER BY f.time DESC, f.id) AS total "  # noqa: S608
-            f"FROM feedback f JOIN predictions p ON p.id = f.prediction_id {where}ORDER BY f.time DESC LIMIT {int(n)}"
+        newest = (
+            "SELECT f.id AS id, f.time AS time, LENGTH(f.content) AS size FROM feedback f "  # noqa: S608
+            f"WHERE {held} ORDER BY f.time DESC LIMIT {int(n)}"
         )
+        sized = f"SELECT id, SUM(size) OVER (ORDER BY time DESC, id) AS total FROM ({newest}) n"  # noqa: S608
         text = (
             f"SELECT {columns}, f.content, f.time FROM ({sized}) s JOIN feedback f ON f.id = s.id "  # noqa: S608
             f"JOIN predictions p ON p.id = f.prediction_id WHERE s.total <= {int(most_bytes)} ORDER BY f.time DESC"
@@ -250,6 +289,13 @@ class Store:
             last[row.id] = (row, json.loads(v[_N_COLUMNS]), float(v[_N_COLUMNS + 1]))
         return list(last.values())
 
+    def feedback_state(self) -> tuple[int, float]:
+        """Return two numbers that change when feedback is added, said again or removed: its count and sum of times."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT COUNT(*), SUM(time) FROM feedback")
+            n, total = cursor.fetchone()
+            return int(n), float(total or 0.0)
+
     def windows(self, *, model: str, n: int = 200) -> list[dict[str, Any]]:
         """Return what drift tests said of a model, oldest first."""
         text = f"SELECT time, digest, content FROM windows WHERE model = {self._mark} ORDER BY time DESC LIMIT {int(n)}"  # noqa: S608
@@ -260,19 +306,39 @@ class Store:
     def prune(self, *, before: float, most: int) -> tuple[int, list[str]]:
         """Remove predictions older than `before`, or beyond the newest `most`; those with feedback stay. Return how
         many, and the images that no prediction names any more."""
-        keep = "AND id NOT IN (SELECT prediction_id FROM feedback)"
+        old = (
+            f"FROM predictions p WHERE p.time <= {self._mark} "  # noqa: S608
+            "AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.prediction_id = p.id)"
+        )
         with self._transaction() as cursor:
-            cursor.execute(f"SELECT time FROM predictions ORDER BY time DESC LIMIT 1 OFFSET {int(most)}")  # noqa: S608
-            edge = cursor.fetchone()
-            limit = before if edge is None else max(before, float(edge[0]))
-            cursor.execute(f"SELECT image FROM predictions WHERE time <= {self._mark} AND image <> '' {keep}", (limit,))  # noqa: S608
-            images = [v[0] for v in cursor.fetchall()]
-            cursor.execute(f"DELETE FROM predictions WHERE time <= {self._mark} {keep}", (limit,))  # noqa: S608
+            cursor.execute("SELECT SUM(n) FROM tallies")
+            beyond = int(cursor.fetchone()[0] or 0) - int(most)
+            limit = before
+            if beyond > 0:
+                # From the old end, which is near: a log that is pruned often holds few rows too many.
+                cursor.execute(f"SELECT time FROM predictions ORDER BY time LIMIT 1 OFFSET {beyond - 1}")  # noqa: S608
+                edge = cursor.fetchone()
+                limit = before if edge is None else max(before, float(edge[0]))
+            cursor.execute(f"SELECT p.model, p.image {old}", (limit,))
+            found = cursor.fetchall()
+            if not found:
+                return 0, []
+            cursor.execute(f"DELETE FROM predictions WHERE id IN (SELECT p.id {old})", (limit,))  # noqa: S608
             removed = int(cursor.rowcount)
+            if removed == len(found):
+                for model, n in sorted(Counter(model for model, _ in found).items()):
+                    self._tally(cursor, model, -n)
+            else:
+                # Another server pruned the same rows between the two statements.
+                cursor.execute("DELETE FROM tallies")
+                cursor.execute(_COUNT)
             # The same image may have been sent again, and what was said of it may need it.
             free = []
-            for name in dict.fromkeys(images):
-                cursor.execute(f"SELECT 1 FROM predictions WHERE image = {self._mark} LIMIT 1", (name,))  # noqa: S608
+            for name in dict.fromkeys(image for _, image in found if image):
+                cursor.execute(
+                    f"SELECT 1 FROM predictions WHERE image = {self._mark} AND image <> '' LIMIT 1",  # noqa: S608
+                    (name,),
+                )
                 if cursor.fetchone() is None:
                     free.append(name)
             return removed, free
@@ -302,25 +368,35 @@ class Store:
         newest `most_bytes` characters in all, and those that are a day old and whose prediction is not in the log;
         return how many.
         """
-        ranked = (
-            "SELECT id, ROW_NUMBER() OVER (PARTITION BY prediction_id ORDER BY time DESC, id) AS place FROM feedback"
-        )
+        removed = 0
         with self._transaction() as cursor:
-            beyond = f"SELECT id FROM ({ranked}) r WHERE place > {_A_PREDICTION}"  # noqa: S608
-            cursor.execute(f"DELETE FROM feedback WHERE id IN ({beyond})")  # noqa: S608
-            removed = int(cursor.rowcount)
-            newest = f"SELECT id FROM feedback ORDER BY time DESC, id LIMIT {int(most)}"  # noqa: S608
-            cursor.execute(f"DELETE FROM feedback WHERE id NOT IN (SELECT id FROM ({newest}) n)")  # noqa: S608
-            removed += int(cursor.rowcount)
-            sized = "SELECT id, SUM(LENGTH(content)) OVER (ORDER BY time DESC, id) AS total FROM feedback"
+            # Each rule is first asked whether it applies: a log that is pruned often holds nothing too much.
+            many = f"SELECT prediction_id FROM feedback GROUP BY prediction_id HAVING COUNT(*) > {_A_PREDICTION}"  # noqa: S608
+            cursor.execute(many)
+            for (prediction_id,) in cursor.fetchall():
+                kept = f"SELECT id FROM feedback WHERE prediction_id = {self._mark} ORDER BY time DESC, id LIMIT {_A_PREDICTION}"  # noqa: S608, E501
+                cursor.execute(
+                    f"DELETE FROM feedback WHERE prediction_id = {self._mark} AND id NOT IN ({kept})",  # noqa: S608
+                    (prediction_id, prediction_id),
+                )
+                removed += int(cursor.rowcount)
+            cursor.execute("SELECT COUNT(*), SUM(LENGTH(content)) FROM feedback")
+            n, size = cursor.fetchone()
+            if n > most:
+                newest = f"SELECT id FROM feedback ORDER BY time DESC, id LIMIT {int(most)}"  # noqa: S608
+                cursor.execute(f"DELETE FROM feedback WHERE id NOT IN (SELECT id FROM ({newest}) n)")  # noqa: S608
+                removed += int(cursor.rowcount)
+            if (size or 0) > most_bytes:
+                sized = "SELECT id, SUM(LENGTH(content)) OVER (ORDER BY time DESC, id) AS total FROM feedback"
+                cursor.execute(
+                    f"DELETE FROM feedback WHERE id IN (SELECT id FROM ({sized}) s WHERE total > {int(most_bytes)})"  # noqa: S608
+                )
+                removed += int(cursor.rowcount)
             cursor.execute(
-                f"DELETE FROM feedback WHERE id IN (SELECT id FROM ({sized}) s WHERE total > {int(most_bytes)})"  # noqa: S608
+                f"DELETE FROM feedback WHERE time < {self._mark} "  # noqa: S608
+                "AND NOT EXISTS (SELECT 1 FROM predictions p WHERE p.id = feedback.prediction_id)",
+                (now - _ORPHAN_S,),
             )
-            removed += int(cursor.rowcount)
-            orphans = (
-                f"DELETE FROM feedback WHERE time < {self._mark} AND prediction_id NOT IN (SELECT id FROM predictions)"  # noqa: S608
-            )
-            cursor.execute(orphans, (now - _ORPHAN_S,))
             return removed + int(cursor.rowcount)
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
 """What a log says of one model: how much, what was answered, what feedback says, what drifted."""
 
-__all__ = ["feedback_summary", "is_right", "quality", "summarise_model"]
+__all__ = ["QualityCache", "feedback_summary", "is_right", "quality", "summarise_model"]
 
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,36 @@ from eyewright.tasks.feedback import VERDICTS
 
 _RECENT = 1000
 _FEEDBACK = 5000
+_STALE_S = 60.0
 _FEEDBACK_BYTES = 16 * 2**20
 _EXAMPLES = 5
 _SHOWN = ("brightness", "contrast", "sharpness")
 
 
+@dataclass
+class QualityCache:
+    """The quality of each model by feedback, kept between the polls of an open page: nothing is read again until there
+    is other feedback, or for a minute (a prediction may reach the log after what was said of it)."""
+
+    known: dict[str, tuple[tuple[int, float], float, dict[str, Any]]] = field(default_factory=dict)
+
+    def quality(self, store: Store, name: str) -> dict[str, Any]:
+        state, now = store.feedback_state(), time.monotonic()
+        found = self.known.get(name)
+        if found is None or found[0] != state or now - found[1] > _STALE_S:
+            said = quality(store.feedback(model=name, n=_FEEDBACK, most_bytes=_FEEDBACK_BYTES))
+            self.known[name] = found = (state, now, said)
+        return found[2]
+
+
 def summarise_model(
-    store: Store, name: str, digest: str, reference: Mapping[str, NDArray[Any]], kind: str
+    store: Store,
+    name: str,
+    digest: str,
+    reference: Mapping[str, NDArray[Any]],
+    kind: str,
+    *,
+    cache: QualityCache | None = None,
 ) -> dict[str, Any]:
     """Return counts, the last thousand predictions in short, quality by feedback, and the drift tests."""
     rows = store.recent(model=name, n=_RECENT)
@@ -42,7 +66,7 @@ def summarise_model(
         "latency_ms": _quantiles([r.ms for r in rows]),
         "unfamiliar": _share([r.unfamiliar for r in rows]),
         "traits": _traits(rows, reference),
-        "feedback": quality(store.feedback(model=name, n=_FEEDBACK, most_bytes=_FEEDBACK_BYTES)),
+        "feedback": (cache or QualityCache()).quality(store, name),
         "shadow_predictions": len(shadows),
         "windows": [
             {k: w[k] for k in ("time", "p", "evidence", "alarm", "n")}
