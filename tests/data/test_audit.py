@@ -1,14 +1,19 @@
 import io
+import itertools
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from eyewright.core.report import Finding
 from eyewright.data import FINDING_CODES, audit_dataset, open_dataset, scan_dataset
+from eyewright.data.audit import _one_slip, _similar_names
 from eyewright.imaging import encode_image
 
 
@@ -157,3 +162,12 @@ def test_the_thumbnails_of_a_large_set_are_not_held_in_memory(monkeypatch, clean
     found = scan_dataset(open_dataset(clean))
     assert isinstance(found.thumbnails, np.memmap)
     assert found.thumbnails.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.text("abAB1_", min_size=1, max_size=6), min_size=2, max_size=25))
+def test_every_pair_of_names_one_slip_apart_is_found(names: set[str]) -> None:
+    plain = {n: re.sub(r"[\W_]+", "", n).casefold() for n in names}
+    pairs = itertools.combinations(sorted(names), 2)
+    slips = {(a, b) for a, b in pairs if plain[a] and (plain[a] == plain[b] or _one_slip(plain[a], plain[b]))}
+    assert slips <= _similar_names(plain)

@@ -3,10 +3,11 @@
 __all__ = ["FINDING_CODES", "MOST_A_CODE", "audit_dataset", "find_leaks", "ordered"]
 
 import difflib
+import itertools
 import posixpath
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -169,27 +170,45 @@ def _held_in(dataset: Dataset, split: str) -> set[int]:
     return {dataset.labels.id(name) for name, n in part.counts().items() if n}
 
 
+# In shorter names a changed letter is another word.
+_SHORTEST_SLIP = 4
+
+
 def _typos(dataset: Dataset) -> list[Finding]:
     found = []
     counts = dataset.counts()
-    names = sorted(counts)
-    plain = {n: re.sub(r"[\W_]+", "", n).casefold() for n in names}
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            rare, common = sorted((a, b), key=lambda n: (counts[n], n))
-            if plain[a] and plain[a] == plain[b]:
-                text = f"classes {a!r} and {b!r} differ only in case, spaces or punctuation"
-            elif counts[rare] * 5 <= counts[common] and _one_slip(plain[a], plain[b]):
-                text = f"class {rare!r} ({counts[rare]} images) looks like {common!r} ({counts[common]}) misspelt"
-            else:
-                continue
-            found.append(Finding("label_typo", text, f"merge it into {common!r} if they are one", rare))
+    plain = {n: re.sub(r"[\W_]+", "", n).casefold() for n in sorted(counts)}
+    for a, b in sorted(_similar_names(plain)):
+        rare, common = sorted((a, b), key=lambda n: (counts[n], n))
+        if plain[a] == plain[b]:
+            text = f"classes {a!r} and {b!r} differ only in case, spaces or punctuation"
+        elif counts[rare] * 5 <= counts[common] and _one_slip(plain[a], plain[b]):
+            text = f"class {rare!r} ({counts[rare]} images) looks like {common!r} ({counts[common]}) misspelt"
+        else:
+            continue
+        found.append(Finding("label_typo", text, f"merge it into {common!r} if they are one", rare))
     return found
+
+
+def _similar_names(plain: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Return the pairs of names that may be one slip apart, each in order, without comparing all with all.
+
+    Two words that differ in one letter are the same word once a letter is left out of one or both; words with two
+    letters swapped have the same letters. Names with other digits are never slips, so numbered classes share nothing.
+    """
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, word in plain.items():
+        if word:
+            digits = re.sub(r"\D", "", word)
+            shorter = {word[:k] + word[k + 1 :] for k in range(len(word))} if len(word) >= _SHORTEST_SLIP else set()
+            for form in {word, "".join(sorted(word)) + "*"} | shorter:
+                alike[digits, form].append(name)
+    return {(a, b) if a < b else (b, a) for own in alike.values() for a, b in itertools.combinations(own, 2)}
 
 
 def _one_slip(a: str, b: str) -> bool:
     """Return whether one letter was missed, added, swapped or mistaken; numbers in names are never slips."""
-    if min(len(a), len(b)) < 4 or abs(len(a) - len(b)) > 1 or re.sub(r"\D", "", a) != re.sub(r"\D", "", b):
+    if min(len(a), len(b)) < _SHORTEST_SLIP or abs(len(a) - len(b)) > 1 or re.sub(r"\D", "", a) != re.sub(r"\D", "", b):
         return False
     changed = [o for o in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes() if o[0] != "equal"]
     touched = sum(max(o[2] - o[1], o[4] - o[3]) for o in changed)

@@ -24,6 +24,7 @@ FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.
 _ENOUGH_GROUPS = 10
 _LARGEST_TEST = 0.3
 _FAR_OFF = 0.1
+_ROUNDING = 1e-6
 
 
 def group_samples(dataset: Dataset, scan: Scan | None, *, group_by: str | None = None) -> list[int]:
@@ -134,9 +135,8 @@ def fold_datasets(
             else f"add images of it, or remove the {dataset.kind.shares}",
         )
     folds = _assign(targets, [groups[i] for i in chosen], dict.fromkeys(range(k), 1 / k), seed)
-    vanished = next(
-        ((t, f) for t in of_class for f in range(k) if (t, f) not in set(zip(targets, folds, strict=True))), None
-    )
+    seen = set(zip(targets, folds, strict=True))
+    vanished = next(((t, f) for t in of_class for f in range(k) if (t, f) not in seen), None)
     if vanished is not None:
         raise DatasetError(
             f"{dataset.stratum(vanished[0])} vanishes from a fold: its images are alike with others'",
@@ -236,30 +236,35 @@ def _assign(
     # Strata may be -1 (nothing is marked): the last row of `lack` is theirs.
     counts = np.bincount([t + 1 for t in targets]) if targets else np.zeros(1)
     counts = np.roll(counts, -1)
-    lack = np.outer(counts, list(parts.values()))
+    lack: list[list[float]] = np.outer(counts, list(parts.values())).tolist()
     order = list(members.values())
     generator(seed, "split").shuffle(order)
     order.sort(key=len, reverse=True)
     result: list[Part] = [names[0]] * len(targets)
-    share = np.array(list(parts.values()))
+    share = list(parts.values())
+    places = range(len(names))
+    # What each part lacks in all: kept up to date, because a sum over a thousand classes for every group takes long.
+    total = np.sum(lack, 0).tolist()
     fixed = fixed or {}
     order.sort(key=lambda own: groups[own[0]] not in fixed)
     for alike in order:
         held = [targets[i] for i in alike]
         # Relative to its share, the neediest part takes the group; a part that would overflow comes last.
-        need = sum(lack[t] for t in held) / len(held)
-        rank = np.where(need >= 0.5, need / share, need - 1e6)
-        part = int(np.argmax(rank))
-        if len(alike) > 1 and len(alike) > lack.sum(0).min():
+        need = [sum(lack[t][k] for t in held) / len(held) for k in places]
+        rank = [n / s if n >= 0.5 else n - 1e6 for n, s in zip(need, share, strict=True)]
+        highest = max(rank)
+        part = rank.index(highest)
+        if len(alike) > 1 and len(alike) > min(total) - _ROUNDING and len(alike) > np.sum(lack, 0).min():
             # Rounding must not decide between parts that lack equally much; a group that not every part can hold goes
             # to the one that is meant to be the largest.
-            even = rank >= rank.max() - 1e-6 * abs(rank.max())
-            part = int(np.argmax(np.where(even, share, -1.0)))
+            even = [r >= highest - 1e-6 * abs(highest) for r in rank]
+            part = max(places, key=lambda k: share[k] if even[k] else -1.0)
         if groups[alike[0]] in fixed:
             part = names.index(fixed[groups[alike[0]]])
+        total[part] -= len(alike)
         for i in alike:
             result[i] = names[part]
-            lack[targets[i], part] -= 1
+            lack[targets[i]][part] -= 1
     _fill_empty(result, targets, list(members.values()), names)
     _teach_all(result, targets, list(members.values()), names)
     return result
@@ -271,8 +276,13 @@ def _teach_all(result: list[Part], targets: list[int], groups: list[list[int]], 
     if train != "train":
         return
     learnt = {t for t, part in zip(targets, result, strict=True) if part == train}
-    for target in sorted({t for t in targets if t >= 0} - learnt):
-        held = [g for g in groups if any(targets[i] == target for i in g)]
+    only_held_out = {t for t in targets if t >= 0} - learnt
+    of_class: dict[int, list[list[int]]] = defaultdict(list)
+    for group in groups:
+        for target in {targets[i] for i in group} & only_held_out:
+            of_class[target].append(group)
+    for target in sorted(only_held_out):
+        held = of_class[target]
         chosen = min(held, key=lambda g: (len(g), result[g[0]] == "test", g))
         if result[chosen[0]] != train:
             for i in chosen:

@@ -41,6 +41,10 @@ from eyewright.training.recipe import Recipe, changed_options, read_recipe, writ
 from eyewright.training.run import SPLIT_COLUMNS, Builder, Run, begin_with, build_net, open_run_folder
 from eyewright.training.steps import plain_step
 
+_SCALING_IMAGES = 4096
+# Up to 65,536 squares of 255 fit into 32 bits; fewer images at once need less memory.
+_SCALING_BLOCK = 32
+
 
 def train_model(
     dataset: Dataset,
@@ -181,11 +185,23 @@ def _groups_of(dataset: Dataset, split: str) -> int:
 
 
 def pixel_scaling(pixels: NDArray[np.uint8]) -> dict[str, list[float]]:
-    """Return mean and std a channel of pixels in [0, 1], from at most 4,096 evenly spaced images."""
-    some = pixels[:: max(1, len(pixels) // 4096)]
-    mean = some.mean((0, 1, 2), dtype=np.float64) / 255
-    std = np.sqrt((some.astype(np.float32) ** 2).mean((0, 1, 2), dtype=np.float64) / 255**2 - mean**2)
-    return {"mean": [round(float(m), 6) for m in mean], "std": [round(max(float(s), 0.02), 6) for s in std]}
+    """Return mean and std a channel of pixels in [0, 1], from at most 4,096 evenly spaced images (N, H, W, C).
+
+    >>> pixel_scaling(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1))
+    {'mean': [0.5], 'std': [0.5]}
+    """
+    some = pixels[:: max(1, len(pixels) // _SCALING_IMAGES)]
+    sums, squares = (np.zeros(math.prod(some.shape[1:]), np.uint64) for _ in range(2))
+    # Sums of whole numbers are exact in any order, and image by image they need no copy of the pixels as floats.
+    for first in range(0, len(some), _SCALING_BLOCK):
+        block = some[first : first + _SCALING_BLOCK].reshape(-1, len(sums))
+        sums += block.sum(0, dtype=np.uint32)
+        wide = block.astype(np.uint16)
+        squares += (wide * wide).sum(0, dtype=np.uint32)
+    n = len(some) * some.shape[1] * some.shape[2]
+    mean, square = (v.reshape(-1, some.shape[-1]).sum(0) / n for v in (sums, squares))
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    return {"mean": [round(float(m) / 255, 6) for m in mean], "std": [round(max(float(s) / 255, 0.02), 6) for s in std]}
 
 
 def _grouping(dataset: Dataset, grouping: Grouping) -> dict[str, Any]:
