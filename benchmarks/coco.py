@@ -1,6 +1,8 @@
-"""Read a COCO file of a million annotations, and measure 100,000 detections, beside pycocotools in the same run.
+"""Read a COCO file of a million annotations, and measure 100,000 detections, compared with pycocotools in the same run.
 
-    python benchmarks/coco.py [--annotations 1000000] [--detections 100000]
+    python benchmarks/coco.py [--annotations 1000000] [--detections 100000] [--faster PYTHON]
+
+`--faster` names the interpreter of an environment with faster-coco-eval, which is then measured, too.
 
 Both are made from a seed. Reading runs in fresh processes, so that memory is that of reading alone.
 """
@@ -79,9 +81,8 @@ def detections(n: int, rng: np.random.Generator) -> tuple[list, list, int]:
     return found, truth, n_classes
 
 
-def theirs(found: list, truth: list, n_classes: int) -> tuple[float, list[float]]:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
+def as_coco(found: list, truth: list, n_classes: int) -> tuple[dict, list[dict]]:
+    """Return the true objects as a COCO dataset, and what was found as COCO results."""
 
     def rows(objects: list) -> list[dict]:
         return [
@@ -93,13 +94,22 @@ def theirs(found: list, truth: list, n_classes: int) -> tuple[float, list[float]
             for box, label, score in zip(o.boxes, o.labels, o.scores if o.scores is not None else o.labels, strict=True)
         ]  # fmt: skip
 
+    annotations = [{**row, "id": k + 1} for k, row in enumerate(rows(truth))]
+    images = [{"id": i} for i in range(len(truth))]
+    categories = [{"id": c, "name": f"class {c}"} for c in range(n_classes)]
+    return {"images": images, "annotations": annotations, "categories": categories}, rows(found)
+
+
+def theirs(found: list, truth: list, n_classes: int) -> tuple[float, list[float]]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    dataset, results = as_coco(found, truth, n_classes)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        annotations = [{**row, "id": k + 1} for k, row in enumerate(rows(truth))]
-        images, categories = [{"id": i} for i in range(len(truth))], [{"id": c} for c in range(n_classes)]
-        coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
+        coco.dataset = dataset
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(rows(found)), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
         started = time.perf_counter()
         evaluation.evaluate()
         evaluation.accumulate()
@@ -107,10 +117,53 @@ def theirs(found: list, truth: list, n_classes: int) -> tuple[float, list[float]
     return time.perf_counter() - started, evaluation.stats.tolist()
 
 
+FASTER = """
+import contextlib, io, json, sys, time
+from faster_coco_eval import COCO, COCOeval_faster
+with open(sys.argv[1]) as file:
+    dataset, results = json.load(file)
+with contextlib.redirect_stdout(io.StringIO()):
+    coco = COCO(dataset)
+    evaluation = COCOeval_faster(coco, coco.loadRes(results), "bbox", print_function=lambda *_: None)
+    started = time.process_time()
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    spent = time.process_time() - started
+print(json.dumps([spent, [float(v) for v in evaluation.stats[:12]]]))
+"""
+
+
+def compare_faster(python: str, found: list, truth: list, n_classes: int, *, rounds: int = 5) -> None:
+    """Print the CPU-seconds of the twelve numbers without intervals, ours and faster-coco-eval's, alternating."""
+    from eyewright.metrics.detection import COCO_METRICS, _numbers
+    from eyewright.metrics.matching import match_detections
+
+    own, other = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "detections.json"
+        path.write_text(json.dumps(as_coco(found, truth, n_classes)))
+        for _ in range(rounds):
+            started = time.process_time()
+            numbers = _numbers(match_detections(found, truth, n_classes), np.ones((1, len(truth))), full=True)
+            own.append(time.process_time() - started)
+            done = subprocess.run([python, "-c", FASTER, str(path)], capture_output=True, text=True, check=True)
+            spent, theirs = json.loads(done.stdout.splitlines()[-1])
+            other.append(spent)
+    apart = max(abs(float(numbers[k][0]) - v) for k, v in zip(COCO_METRICS, theirs, strict=True))
+    ratios = np.array(other) / np.array(own)
+    print(
+        f"without intervals, CPU-seconds (n={rounds}): ours {np.median(own):.2f}, "
+        f"faster-coco-eval {np.median(other):.2f}"
+    )
+    print(f"ours is {np.median(ratios):.2f} times as fast ({ratios.min():.2f}-{ratios.max():.2f}); apart {apart:.1e}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--annotations", type=int, default=1_000_000)
     parser.add_argument("--detections", type=int, default=100_000)
+    parser.add_argument("--faster", metavar="PYTHON", help="interpreter of an environment with faster-coco-eval")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -130,6 +183,8 @@ def main() -> None:
     apart = float(np.abs(np.array(own_numbers) - numbers).max())
     print(f"metrics on {options.detections} detections: ours with intervals {own:.1f} s, pycocotools {other:.1f} s")
     print(f"largest difference of the twelve numbers: {apart:.1e}; AP {ours['ap']}, AP50 {ours['ap50']}")
+    if options.faster:
+        compare_faster(options.faster, found, truth, n_classes)
     print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from eyewright.core.rng import generator
+from eyewright.metrics import matching
 from eyewright.metrics.matching import (
     Answers,
     Detected,
@@ -190,3 +192,36 @@ def test_given_overlaps_are_those_that_count() -> None:
     ]
     half = [objects((0, 0, 4, 4, 0), masks=[MaskCrop(0, 0, np.arange(16).reshape(4, 4) < 7)])]
     assert not match_detections(masked, half, 1, areas=("all",), thresholds=np.array([0.5])).classes[0].right.any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_matched_does_not_depend_on_how_much_is_matched_at_once(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = generator(seed, "matching")
+
+    def objects(found: bool) -> Detected:
+        n = int(rng.integers(0, 40))
+        corner = rng.integers(0, 6, (n, 2)) * 4.0
+        boxes = np.concatenate([corner, corner + rng.integers(1, 12, (n, 2)) * 4.0], 1)
+        masks = [MaskCrop(int(y), int(x), rng.random((9, 9)) < 0.8) for x, y in corner] if seed % 2 else None
+        labels = rng.integers(0, 2, n)
+        if found:
+            return Detected(boxes, labels, rng.integers(0, 4, n) / 4, masks=masks)
+        return Detected(boxes, labels, crowd=rng.random(n) < 0.2, masks=masks)
+
+    found, truth = [objects(True) for _ in range(5)], [objects(False) for _ in range(5)]
+    at_once = match_detections(found, truth, 2)
+    assert any(c.right.any() for c in at_once.classes)
+    alone = [match_detections([f], [t], 2) for f, t in zip(found, truth, strict=True)]
+    monkeypatch.setattr(matching, "_TABLE", 1)
+    monkeypatch.setattr(matching, "_PAIRS", 1)
+    in_pieces = match_detections(
+        found, truth, 2, overlaps=[overlaps_of(f, t) for f, t in zip(found, truth, strict=True)]
+    )
+    for k, (a, b) in enumerate(zip(at_once.classes, in_pieces.classes, strict=True)):
+        for name in ("scores", "images", "ranks", "right", "ignored", "truths"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        for i, one in enumerate(alone):
+            np.testing.assert_array_equal(a.right[..., a.images == i], one.classes[k].right)
+            np.testing.assert_array_equal(a.truths[:, i : i + 1], one.classes[k].truths)

@@ -15,8 +15,9 @@ __all__ = [
     "whole_masks",
 ]
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +34,9 @@ AREAS = MappingProxyType(
 
 _MOST = 100
 _NO_AREA = 1e-12
+# Bounds of memory: pairs that are compared at once, and cells of the tables in which they are matched.
+_PAIRS = 1_000_000
+_TABLE = 8_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +138,17 @@ def box_overlaps(
     >>> box_overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1], [5, 5, 6, 6]])).tolist()
     [[0.5, 0.0]]
     """
-    corner = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    both = np.clip(corner, 0, None).prod(2)
-    area_a, area_b = ((x[:, 2:] - x[:, :2]).prod(1) for x in (a, b))
-    whole = area_a[:, None] + area_b[None] - both
+    return _overlap_of(a[:, None], b[None], None if crowd is None else crowd[None])
+
+
+def _overlap_of(a: NDArray[np.float64], b: NDArray[np.float64], crowd: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Return the overlap of boxes (..., 4) with boxes (..., 4), whose shapes are broadcast."""
+    corner = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    both = np.clip(corner, 0, None).prod(-1)
+    area_a, area_b = ((x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b))
+    whole = area_a + area_b - both
     if crowd is not None:
-        whole = np.where(crowd[None], area_a[:, None], whole)
+        whole = np.where(crowd, area_a, whole)
     overlap: NDArray[np.float64] = both / np.maximum(whole, _NO_AREA)
     return overlap
 
@@ -194,86 +203,190 @@ def match_detections(
     each can be taken once, a crowd by many. Under every area, objects of another size are ignored. `overlaps`, as
     `overlaps_of` gives for each image, spare computing them.
     """
-    parts: list[list[tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]]] = [[] for _ in range(n_classes)]
-    truths = np.zeros((n_classes, len(areas), len(truth)), np.int64)
-    limits = np.array([AREAS[a] for a in areas])
-    for i, (ours, theirs) in enumerate(zip(found, truth, strict=True)):
-        present = np.unique(np.concatenate([ours.labels, theirs.labels]))
-        own_area, true_area = ours.area(), theirs.area()
-        crowd = theirs.crowd if theirs.crowd is not None else np.zeros(len(theirs), bool)
-        for c in present.tolist():
-            mine, those = np.flatnonzero(ours.labels == c), np.flatnonzero(theirs.labels == c)
-            if ours.scores is not None and len(mine):
-                mine = mine[np.argsort(-ours.scores[mine], kind="stable")][:_MOST]
-            size = true_area[those]
-            off = crowd[those] | (size < limits[:, :1]) | (size > limits[:, 1:])
-            truths[c, :, i] = (~off).sum(1)
-            if not len(mine):
-                continue
-            if overlaps is not None:
-                overlap = overlaps[i][np.ix_(mine, those)]
-            elif ours.masks is not None and theirs.masks is not None:
-                chosen, real = [ours.masks[k] for k in mine.tolist()], [theirs.masks[k] for k in those.tolist()]
-                overlap = mask_overlaps(chosen, real, crowd[those])
-            else:
-                overlap = box_overlaps(ours.boxes[mine], theirs.boxes[those], crowd[those])
-            right, ignored = _match_one(overlap, off, crowd[those], own_area[mine], limits, thresholds)
-            scores = np.ones(len(mine)) if ours.scores is None else ours.scores[mine]
-            parts[c].append((i, scores, right, ignored))
-    return Matched(
-        tuple(_joined(parts[c], truths[c], len(areas), len(thresholds)) for c in range(n_classes)),
-        len(truth),
-        tuple(areas),
-        thresholds,
-    )
+    n, limits = len(truth), np.array([AREAS[a] for a in areas]).reshape(-1, 2)
+    ours, theirs = _Flat.of(found), _Flat.of(truth)
+    # By class and image, then by confidence: what belongs together is in one piece.
+    order = np.lexsort((-ours.scores, ours.images, ours.labels))
+    ours = ours.chosen(order)
+    group = ours.labels * n + ours.images
+    ranks = np.arange(len(group)) - np.searchsorted(group, group, side="left")
+    # Without scores there is no order by which some would be left out.
+    unscored = np.array([o.scores is None for o in found], bool)
+    kept = (ranks < _MOST) | unscored[ours.images]
+    ours, group, ranks = ours.chosen(kept), group[kept], ranks[kept]
+    theirs = theirs.chosen(np.lexsort((theirs.images, theirs.labels)))
+    small, large = limits[:, :1], limits[:, 1:]
+    off = theirs.crowd | (theirs.areas < small) | (theirs.areas > large)
+    home = theirs.labels * n + theirs.images
+    truths = np.stack([np.bincount(home[~o], minlength=n_classes * n) for o in off]).reshape(len(limits), n_classes, n)
+    pairs = _near_pairs(found, truth, ours, theirs, group, home, float(_least(thresholds).min()), overlaps)
+    right, ignored = _match(pairs, ranks, off, theirs.crowd, thresholds)
+    # An answer of another size that takes nothing is neither right nor wrong.
+    elsewhere = (ours.areas < small) | (ours.areas > large)
+    ignored |= elsewhere[:, None] & ~right
+    ends = np.searchsorted(ours.labels, np.arange(n_classes + 1))
+    classes = []
+    for c, (begin, end) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
+        by_score = begin + np.argsort(-ours.scores[begin:end], kind="stable")
+        picked = (ours.scores[by_score], ours.images[by_score], ranks[by_score])
+        own = np.ascontiguousarray(truths[:, c])
+        classes.append(Answers(*picked, right[..., by_score], ignored[..., by_score], own))
+    return Matched(tuple(classes), n, tuple(areas), thresholds)
 
 
-def _match_one(
-    overlap: NDArray[np.float64],
+def _least(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.minimum(thresholds, 1 - 1e-10)
+
+
+@dataclass(frozen=True, eq=False)
+class _Flat:
+    """The objects of all images in one row: `images` and `places` are the image of each and its place there."""
+
+    images: NDArray[np.int64]
+    places: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    boxes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, objects: Sequence[Detected]) -> "_Flat":
+        counts = np.array([len(o) for o in objects], np.int64)
+        total = int(counts.sum())
+        places = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+
+        def joined(parts: Sequence[NDArray[Any]], dtype: type, *shape: int) -> NDArray[Any]:
+            return np.concatenate(parts).astype(dtype, copy=False) if total else np.zeros((0, *shape), dtype)
+
+        return cls(
+            np.repeat(np.arange(len(objects)), counts),
+            places,
+            joined([o.labels for o in objects], np.int64),
+            joined([np.ones(len(o)) if o.scores is None else o.scores for o in objects], np.float64),
+            joined([o.area() for o in objects], np.float64),
+            joined([np.zeros(len(o), bool) if o.crowd is None else o.crowd for o in objects], np.bool_),
+            joined([o.boxes for o in objects], np.float64, 4),
+        )
+
+    def chosen(self, which: NDArray[Any]) -> "_Flat":
+        return _Flat(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Answers and true objects of one image and class that overlap: row numbers in either and the overlap, all (P,), by
+    answer and within one by overlap."""
+
+    answer: NDArray[np.int64]
+    true: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+
+def _near_pairs(
+    found: Sequence[Detected],
+    truth: Sequence[Detected],
+    ours: _Flat,
+    theirs: _Flat,
+    group: NDArray[np.int64],
+    home: NDArray[np.int64],
+    least: float,
+    overlaps: Sequence[NDArray[np.float64]] | None,
+) -> _Pairs:
+    """Return the pairs that overlap by `least`; answers and true objects are sorted by their groups."""
+    first = np.searchsorted(home, group, side="left")
+    many = np.searchsorted(home, group, side="right") - first
+    ends = np.cumsum(many)
+    parts = []
+    begin = 0
+    while begin < len(many):
+        # As many answers as have a bounded number of pairs, and at least one.
+        before = int(ends[begin - 1]) if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends, before + _PAIRS, side="right")))
+        a = np.repeat(np.arange(begin, end), many[begin:end])
+        g = first[a] + np.arange(len(a)) - (ends[a] - many[a] - before)
+        iou = _pair_overlaps(found, truth, ours, theirs, a, g, overlaps)
+        near = iou >= least
+        parts.append((a[near], g[near], iou[near]))
+        begin = end
+    if not parts:
+        nothing = np.zeros(0, np.int64)
+        return _Pairs(nothing, nothing, np.zeros(0))
+    answer, true, iou = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((true, iou, answer))
+    return _Pairs(answer[order], true[order], iou[order])
+
+
+def _pair_overlaps(
+    found: Sequence[Detected],
+    truth: Sequence[Detected],
+    ours: _Flat,
+    theirs: _Flat,
+    a: NDArray[np.int64],
+    g: NDArray[np.int64],
+    overlaps: Sequence[NDArray[np.float64]] | None,
+) -> NDArray[np.float64]:
+    images = ours.images[a]
+    iou = _overlap_of(ours.boxes[a], theirs.boxes[g], theirs.crowd[g]) if overlaps is None else np.empty(len(a))
+    if not len(a):
+        return iou
+    # The pairs of one image and class are all answers with all true objects, answer by answer.
+    ends = np.flatnonzero(np.diff(images, append=-1) | np.diff(ours.labels[a], append=-1)) + 1
+    masked = np.array([f.masks is not None and t.masks is not None for f, t in zip(found, truth, strict=True)], bool)
+    for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        i, part = images[begin], slice(begin, end)
+        if overlaps is not None:
+            iou[part] = overlaps[i][ours.places[a[part]], theirs.places[g[part]]]
+        elif masked[i]:
+            mine, real = np.unique(a[part]), np.unique(g[part])
+            one, other = found[i].masks or (), truth[i].masks or ()
+            chosen = [one[k] for k in ours.places[mine].tolist()], [other[k] for k in theirs.places[real].tolist()]
+            iou[part] = mask_overlaps(*chosen, theirs.crowd[real]).ravel()
+        elif not masked.any():
+            break
+    return iou
+
+
+def _match(
+    pairs: _Pairs,
+    ranks: NDArray[np.int64],
     off: NDArray[np.bool_],
     crowd: NDArray[np.bool_],
-    own_area: NDArray[np.float64],
-    limits: NDArray[np.float64],
     thresholds: NDArray[np.float64],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Match the answers of one image and class, sorted by confidence; give right and ignored, bool (A, T, D)."""
-    n, m = overlap.shape
-    shape = (len(limits), len(thresholds))
-    least = np.minimum(thresholds, 1 - 1e-10)
-    right, ignored = np.zeros((*shape, n), bool), np.zeros((*shape, n), bool)
-    # An answer of another size that takes nothing is neither right nor wrong.
-    elsewhere = (own_area < limits[:, :1]) | (own_area > limits[:, 1:])
-    ignored |= elsewhere[:, None]
-    if not m:
-        return right, ignored
-    free = np.ones((*shape, m), bool)
-    reaches = overlap >= least[0]
-    for d in np.flatnonzero(reaches.any(1)):
-        near = np.flatnonzero(reaches[d])
-        iou = overlap[d, near]
-        enough = (iou >= least[:, None])[None] & free[:, :, near]
-        real = enough & ~off[:, None, near]
-        has_real = real.any(2)
-        choice = np.where(has_real[..., None], real, enough)
-        taken = choice.any(2)
-        # Of equals pycocotools takes the last.
-        best = len(near) - 1 - np.argmax(np.where(choice, iou, -1.0)[..., ::-1], axis=2)
-        g = near[best]
-        right[:, :, d] = taken & has_real
-        ignored[:, :, d] = np.where(taken, ~has_real, ignored[:, :, d])
-        a, t = np.nonzero(taken & ~crowd[g])
-        free[a, t, g[a, t]] = False
+    """Match all answers, the most confident ones of every image and class first; give right and ignored, (A, T, D).
+
+    Answers of one rank compete for nothing: they are of different images or classes.
+    """
+    least = _least(thresholds)[:, None, None]
+    shape = (len(off), len(thresholds))
+    right, ignored = (np.zeros((*shape, len(ranks)), bool) for _ in range(2))
+    free = np.ones((*shape, off.shape[1]), bool)
+    answers, begins, counts = np.unique(pairs.answer, return_index=True, return_counts=True)
+    by_rank = np.lexsort((counts, ranks[answers]))
+    cuts = np.flatnonzero(np.diff(ranks[answers[by_rank]])) + 1
+    for alike in np.split(by_rank, cuts):
+        at = 0
+        while at < len(alike):
+            # Sorted by their number of pairs, so that a few answers in a crowd do not widen the table of all.
+            wide = np.maximum.accumulate(counts[alike[at:]]) * np.arange(1, len(alike) - at + 1) * math.prod(shape)
+            rows = alike[at : at + max(1, int(np.searchsorted(wide, _TABLE, side="right")))]
+            at += len(rows)
+            k = int(counts[rows].max())
+            place = np.arange(k) - (k - counts[rows])[:, None]
+            there = place >= 0
+            index = begins[rows][:, None] + np.maximum(place, 0)
+            g, iou = pairs.true[index], np.where(there, pairs.iou[index], -np.inf)
+            enough = (iou >= least)[None] & free[:, :, g]
+            real = enough & ~off[:, None, g]
+            has_real = real.any(-1)
+            choice = np.where(has_real[..., None], real, enough)
+            taken = choice.any(-1)
+            # The last is the one that overlaps most; of equals pycocotools takes the last, too.
+            best = g[np.arange(len(rows)), k - 1 - np.argmax(choice[..., ::-1], axis=-1)]
+            d = answers[rows]
+            right[:, :, d] = taken & has_real
+            ignored[:, :, d] = taken & ~has_real
+            area, threshold, which = np.nonzero(taken & ~crowd[best])
+            free[area, threshold, best[area, threshold, which]] = False
     return right, ignored
-
-
-def _joined(parts: Sequence[Any], truths: NDArray[np.int64], n_areas: int, n_thresholds: int) -> Answers:
-    if not parts:
-        none = np.zeros((n_areas, n_thresholds, 0), bool)
-        nothing = np.zeros(0, np.int64)
-        return Answers(np.zeros(0), nothing, nothing, none, none, truths)
-    scores = np.concatenate([p[1] for p in parts])
-    order = np.argsort(-scores, kind="stable")
-    images = np.repeat([p[0] for p in parts], [len(p[1]) for p in parts])
-    ranks = np.concatenate([np.arange(len(p[1])) for p in parts])
-    right, ignored = (np.concatenate([p[k] for p in parts], axis=2)[..., order] for k in (2, 3))
-    return Answers(scores[order], images[order], ranks[order], right, ignored, truths)
