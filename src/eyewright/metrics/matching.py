@@ -381,7 +381,7 @@ def _match(
             real = enough & ~off[:, None, g]
             has_real = real.any(-1)
             choice = np.where(has_real[..., None], real, enough)
-            taken = choice.any(-1)
+            taken = np.asarray(choice.any(-1))
             # The last is the one that overlaps most; of equals pycocotools takes the last, too.
             best = g[np.arange(len(rows)), k - 1 - np.argmax(choice[..., ::-1], axis=-1)]
             d = answers[rows]
