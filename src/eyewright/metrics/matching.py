@@ -379,9 +379,9 @@ def _match(
             g, iou = pairs.true[index], np.where(there, pairs.iou[index], -np.inf)
             enough = (iou >= least)[None] & free[:, :, g]
             real = enough & ~off[:, None, g]
-            has_real = real.any(-1)
+            has_real = np.asarray(real.any(-1))
             choice = np.where(has_real[..., None], real, enough)
-            taken = np.asarray(choice.any(-1))
+            taken = choice.any(-1)
             # The last is the one that overlaps most; of equals pycocotools takes the last, too.
             best = g[np.arange(len(rows)), k - 1 - np.argmax(choice[..., ::-1], axis=-1)]
             d = answers[rows]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.labels import LabelSpace
@@ -183,9 +182,11 @@ def decode(
 def paint(probabilities: NDArray[np.float32], placement: "Placement", labels: LabelSpace) -> MaskPrediction:
     """Turn the probabilities of one prepared image, (C, h, w), into a prediction in source pixels.
 
-    Probabilities and not classes are brought to the source's size, one class at a time: edges come out smooth,
-    and memory holds two maps however many classes there are.
+    Probabilities and not classes are brought to the source's size: edges come out smooth. Memory holds one map of it
+    however many classes there are.
     """
+    from eyewright.imaging.upsampling import top_two
+
     height, width = placement.source_hw
     (sy, sx), (oy, ox) = placement.scale_yx, placement.offset_yx
     h, w = probabilities.shape[1:]
@@ -195,24 +196,15 @@ def paint(probabilities: NDArray[np.float32], placement: "Placement", labels: La
         float(np.clip(ox + width * sx, 0, w)),
         float(np.clip(oy + height * sy, 0, h)),
     )
-    best, runner = np.full((2, height, width), -1.0, np.float32)
-    mask, second = np.zeros((2, height, width), np.uint8)
+    found = top_two(probabilities, (height, width), box)
     sureness = np.zeros(len(labels), np.float32)
-    for c, plane in enumerate(probabilities):
-        picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-        large = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
-        wins = large > best
-        places = ~wins & (large > runner)
-        runner = np.where(wins, best, np.where(places, large, runner))
-        second = np.where(wins, mask, np.where(places, np.uint8(c), second))
-        best, mask = np.where(wins, large, best), np.where(wins, np.uint8(c), mask)
-    few = max(_SURE_LEAST, round(_SURE_SHARE * mask.size))
-    for c in np.unique(mask).tolist():
-        own = best[mask == c]
+    few = max(_SURE_LEAST, round(_SURE_SHARE * found.first.size))
+    for c in np.flatnonzero(found.counts).tolist():
+        own = found.value[found.first == c]
         k = min(few, len(own))
         # Fewer pixels than that make a class less sure: one alone is noise.
         sureness[c] = float(np.partition(own, len(own) - k)[len(own) - k :].sum()) / few
-    return MaskPrediction(mask, sureness.clip(0, 1), labels, second)
+    return MaskPrediction(found.first, sureness.clip(0, 1), labels, found.second)
 
 
 def settle(
