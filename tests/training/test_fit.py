@@ -19,7 +19,7 @@ from torch import nn
 
 from eyewright.core.errors import CheckpointError, OutputError, RefusedError, UsageError
 from eyewright.nets import PixelNet, mlp, quick_net
-from eyewright.training import loop
+from eyewright.training import loop, precision
 from eyewright.training.augment import Augmentation
 from eyewright.training.checkpoints import load_newest, read_tensors
 from eyewright.training.fit import FitResult, fit
@@ -181,7 +181,8 @@ def test_metrics_csv_is_what_the_console_showed(tmp_path: Path) -> None:
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [dict(r) for r in result.history]
-    for row, line in zip(rows, said, strict=True):
+    lines = [line for line in said if line.startswith("epoch")]
+    for row, line in zip(rows, lines, strict=True):
         for name, value in row.items():
             if name not in ("epoch", "best"):
                 assert f"{name} {value}" in line
@@ -492,3 +493,51 @@ def test_two_runs_in_one_folder_the_second_is_refused(tmp_path: Path) -> None:
 
     with open_run_folder(tmp_path / "run", resume=False), pytest.raises(UsageError, match="another run is writing"):
         second()
+
+
+def _able(patch: pytest.MonkeyPatch, speedup: float, *, has: bool = True) -> None:
+    patch.setattr(precision, "cpu_has_bfloat16", lambda: has)
+    patch.setattr(precision, "cpu_speedup", lambda: speedup)
+    patch.setattr(loop, "cpu_has_bfloat16", lambda: has)
+
+
+def test_a_run_in_bfloat16_learns_and_keeps_its_weights_in_float32(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    _able(monkeypatch, 2.0)
+    said: list[str] = []
+    net, result = train(tmp_path, say=said.append)
+    assert (result.precision, result.best_score) == ("bfloat16", 1.0)
+    assert all(p.dtype == torch.float32 for p in net.parameters())
+    assert any("bfloat16" in text for text in said)
+
+
+@pytest.mark.parametrize(("first", "second"), [(2.0, 1.0), (1.0, 2.0)])
+def test_a_resumed_run_keeps_its_precision_whatever_the_probe_says_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: float, second: float
+) -> None:
+    _able(monkeypatch, first)
+    whole, _ = train(tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        train(tmp_path / "cut", step=stop_after(9))
+    _able(monkeypatch, second)
+    resumed, result = train(tmp_path / "cut", resume=True)
+    assert digest(resumed) == digest(whole)
+    assert result.precision == ("bfloat16" if first == 2.0 else "float32")
+
+
+def test_a_run_continues_in_float32_on_a_processor_without_bfloat16_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _able(monkeypatch, 2.0)
+    with pytest.raises(SystemExit):
+        train(tmp_path, step=stop_after(9))
+    _able(monkeypatch, 2.0, has=False)
+    said: list[str] = []
+    _, result = train(tmp_path, resume=True, say=said.append)
+    assert result.precision == "float32"
+    assert any("does not have" in text for text in said)
+
+
+def test_bfloat16_is_refused_where_it_takes_many_times_as_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eyewright.training.fit.cpu_has_bfloat16", lambda: False)
+    with pytest.raises(UsageError, match="AVX512-BF16"):
+        train(tmp_path, Recipe(epochs=1, amp="on"))

@@ -22,7 +22,8 @@ from eyewright.core.jsonable import dumps_json
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """Where training stands: steps done, the best score so far, seconds spent, and whose recipe it is.
+    """Where training stands: steps done, the best score so far, seconds spent, whose recipe it is, and whether it is
+    computed in bfloat16.
 
     Every random draw is a function of (seed, step), so no generator's state needs to be kept.
     """
@@ -34,6 +35,7 @@ class CheckpointState:
     elapsed_s: float
     recipe_digest: str
     history: tuple[Mapping[str, str], ...] = ()
+    low_precision: bool = False
 
 
 def save_last(folder: Path, tensors: Mapping[str, Tensor], state: CheckpointState) -> None:

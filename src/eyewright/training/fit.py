@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eyewright.core.errors import UsageError
 from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.progress import Progress, track_progress
@@ -25,6 +26,7 @@ from eyewright.training.distributed import join_world
 from eyewright.training.loop import Augmenter, Condense, FitData, Loop, not_a_number
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import schedule_factor
+from eyewright.training.precision import cpu_has_bfloat16
 from eyewright.training.recipe import Recipe
 from eyewright.training.steps import Batch, Step, TrainState, plain_step
 
@@ -43,6 +45,7 @@ class FitResult:
     best_score: float
     steps: int
     stopped: str
+    precision: str = "float32"
 
 
 Measure = Callable[[Any, Any], Mapping[str, float]]
@@ -101,8 +104,11 @@ def fit(
             main_metric=main_metric,
             world=world,
         )
+        _check_precision(recipe, device)
         if resume:
             loop.restore(say)
+        if loop.state.low_precision:
+            say("forward and loss are computed in bfloat16, which is faster here (--amp off for float32)")
         # A resumed run has the whole budget as its span and goes on where it was: the time before the stop counts.
         span_s = None if deadline is None else max(0.001, deadline - now())
         started = now() - loop.elapsed_s
@@ -121,7 +127,21 @@ def fit(
                     observe(loop.history[-1])
             _end_if_asked(loop, clock, pending, say)
         loop.finish(now() - started)
-    return FitResult(tuple(loop.history), loop.best_epoch, loop.best_score, loop.step, stopped)
+        precision = "bfloat16" if loop.state.low_precision else "float32"
+    return FitResult(tuple(loop.history), loop.best_epoch, loop.best_score, loop.step, stopped, precision)
+
+
+def _check_precision(recipe: Recipe, device: torch.device) -> None:
+    """Refuse bfloat16 where it is asked for and the processor does not have it: training would take 20 times as long.
+
+    Raises:
+        UsageError: `amp` is "on", and this is such a processor.
+    """
+    if recipe.amp == "on" and device.type == "cpu" and not cpu_has_bfloat16():
+        raise UsageError(
+            "expected a GPU, or a processor with AVX512-BF16 or AMX, with --amp on, found neither",
+            fix="leave --amp out",
+        )
 
 
 def _one_epoch(

@@ -27,6 +27,7 @@ from eyewright.training.checkpoints import CheckpointState, load_newest, read_te
 from eyewright.training.distributed import World
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import above_body, build_optimiser
+from eyewright.training.precision import cpu_has_bfloat16, trains_in_bfloat16
 from eyewright.training.recipe import Recipe
 from eyewright.training.steps import Batch, TrainState
 
@@ -90,7 +91,12 @@ class Loop:
         self.main_metric = main_metric
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.state = TrainState(
-            self.net, build_optimiser(self.net, recipe), objective, recipe, world, _low_precision(recipe, device)
+            self.net,
+            build_optimiser(self.net, recipe),
+            objective,
+            recipe,
+            world,
+            trains_in_bfloat16(recipe, device, net, processes=world.size),
         )
         self.peak_lr = [g["lr"] for g in self.state.optimiser.param_groups]
         self.batch = recipe.batch or 64
@@ -260,7 +266,14 @@ class Loop:
             self.folder,
             tensors,
             CheckpointState(
-                self.step, best, self.best_epoch, self.improved_epoch, elapsed_s, digest, tuple(self.history)
+                self.step,
+                best,
+                self.best_epoch,
+                self.improved_epoch,
+                elapsed_s,
+                digest,
+                tuple(self.history),
+                self.state.low_precision,
             ),
         )
         self._saved_at = time.monotonic()
@@ -290,11 +303,20 @@ class Loop:
             i, _, name = key.partition(".")
             own["state"].setdefault(int(i), {})[name] = value
         self.state.optimiser.load_state_dict(own)
+        if state.low_precision != self.state.low_precision:
+            self._continue_in(state.low_precision, say)
         self.step, self.elapsed_s = state.step, state.elapsed_s
         self.history = list(state.history)
         self.best_epoch, self.improved_epoch = state.best_epoch, state.improved_epoch
         self.best_score = -math.inf if state.best_score is None else state.best_score
         say(f"resumed at step {self.step}, epoch {self.epoch}")
+
+    def _continue_in(self, low: bool, say: Callable[[str], None]) -> None:
+        """Go on in the precision that the run began with, where this machine has it."""
+        if low and self.device.type == "cpu" and not cpu_has_bfloat16():
+            say("the run was begun in bfloat16, which this processor does not have: it continues in float32")
+            return
+        self.state.low_precision = low
 
     def finish(self, elapsed_s: float) -> None:
         """Write the last checkpoint and put the best weights into the net."""
@@ -344,11 +366,6 @@ def not_a_number(loop: Loop, chosen: NDArray[np.int64] | None) -> RefusedError:
         fix="lower --lr, set clip_norm = 1.0 in the recipe, or look at these images",
         code="loss_not_finite",
     )
-
-
-def _low_precision(recipe: Recipe, device: torch.device) -> bool:
-    """bfloat16 pays on a GPU that has it; on a CPU without AMX it is tens of times slower."""
-    return recipe.amp != "off" and device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _step_seed(seed: int, step: int, k: int) -> int:

@@ -52,8 +52,9 @@ class Recipe:
     `batch` images pass through the net at once, and `accumulate` such batches make one update; the optimiser "gd" is
     gradient descent proper, one update from all training images. `mixup` and `cutmix` are the alpha of their beta
     distribution (Zhang et al. 2018, Yun et al. 2019), 0 is off. `amp` computes in bfloat16 where that pays: "auto" does
-    so on a GPU and never on a CPU. `freeze` is the fraction of the run in which a pretrained net's head alone is
-    trained; `layer_decay` multiplies the learning rate of every layer by that much for each layer above it.
+    so on a GPU that has it, and on a CPU for convolutional nets where a short probe shows a gain. `freeze` is the
+    fraction of the run in which a pretrained net's head alone is trained; `layer_decay` multiplies the learning rate of
+    every layer by that much for each layer above it.
 
     `huber_delta` is the error at which the Huber loss turns from squares to distances: a difference of probabilities,
     or of amounts in standard deviations of the training values.
@@ -161,11 +162,6 @@ class Recipe:
                 bool(self.preview) and self.budget_s is not None,
                 "no preview with a budget, which the whole run is fitted into",
                 "leave preview out",
-            ),
-            (
-                self.amp == "on" and self.device == "cpu",
-                "a GPU with amp = 'on', found device 'cpu', where bfloat16 is many times slower",
-                "leave amp out",
             ),
             (
                 self.model.startswith("hf:") and self.activation is not None,

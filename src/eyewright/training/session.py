@@ -157,6 +157,7 @@ def train_model(
                 "optimism": history_optimism(result.history, learning.main_metric),
                 "stopped": result.stopped,
                 "seconds": round(time.monotonic() - started, 1),
+                "precision": result.precision,
             },
             "dataset": {
                 "name": dataset.name,
