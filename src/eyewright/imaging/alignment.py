@@ -65,6 +65,10 @@ def align_pictures(
     # Steps may lead away from where a smooth picture lay already.
     sharp = _band(other, (0, 2))
     rough = _better(_likeness(small, sharp, found, (0, 2)), _likeness(small, sharp, begin, (0, 2)))
+    least = np.broadcast_to(np.asarray(least, np.float32), len(begin))
+    if rough_warp is not None:
+        # A border or a caption leads the smallest pictures astray: what may still reach `least` starts again.
+        _try_again(small, other, sharp, begin, np.flatnonzero(rough.whole < least - _ROUGHLY), rough)
     close = np.flatnonzero(rough.whole >= least - _ROUGHLY)
     if not len(close):
         return rough
@@ -81,6 +85,19 @@ def align_pictures(
     for whole, part in zip(rough, near, strict=True):
         whole[close] = part
     return rough
+
+
+def _try_again(
+    small: _Float, other: _Float, sharp: _Float, begin: _Float, which: NDArray[np.int64], rough: Likeness
+) -> None:
+    """Align some pairs from `begin` and keep what is better than `rough`, in place."""
+    if not len(which):
+        return
+    found = _refine(small[which], other[which], begin[which], rounds=5)
+    again = _likeness(small[which], sharp[which], found, (0, 2))
+    better = _better(Likeness(*(part[which] for part in rough)), again)
+    for whole, part in zip(rough, better, strict=True):
+        whole[which] = part
 
 
 def _halved(pictures: _Float) -> _Float:
