@@ -2,30 +2,34 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eyewright.core import LabelSpace
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.task import Task, task_of
 from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
-from eyewright.evaluation import reporting, reporting_of
+from eyewright.evaluation import reporting, reporting_of, results
 from eyewright.evaluation.results import gather_results, predict_dataset
 from eyewright.imaging.preparation import Preparation
 
 NAMES = ("bolt", "nut", "washer")
 
 
-class Counted(Dataset):
-    """A dataset that counts how often an image is read."""
+class CountedTree(ArrayTree):
+    """Images that count how often they are read."""
 
-    reads: list[int] = []  # noqa: RUF012
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.reads: list[int] = []
 
-    def image(self, index: int) -> np.ndarray:
-        self.reads.append(index)
-        return super().image(index)
+    def picture(self, name: str) -> Image.Image:
+        self.reads.append(int(name.rpartition("/")[2]))
+        return super().picture(name)
 
 
 class Bright:
@@ -44,18 +48,16 @@ class Bright:
         return {"probabilities": np.eye(3, dtype=np.float32)[said]}
 
 
-def counted(n: int = 70) -> Counted:
-    pixels = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 6, 9, 3), np.uint8)
+def counted(n: int = 70, *, side: int = 6) -> Dataset:
+    pixels = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, side, 9, 3), np.uint8)
     samples = tuple(Sample(f"x/{i:06d}", i % 3) for i in range(n))
-    data = Counted(ArrayTree(Path("."), {"x": pixels}), samples, LabelSpace(NAMES), "drawn", "classify")
-    Counted.reads = []
-    return data
+    return Dataset(CountedTree(Path("."), {"x": pixels}), samples, LabelSpace(NAMES), "drawn", "classify")
 
 
 def test_images_are_read_once_for_several_models_and_predicted_in_batches() -> None:
     data, models = counted(), [Bright(), Bright(("washer", "bolt", "nut"))]
     first, second = gather_results(models, data)
-    assert Counted.reads == list(range(70))
+    assert sorted(data.tree.reads) == list(range(70))  # type: ignore[attr-defined]
     assert [m.asked for m in models] == [[64, 6]] * 2
     assert [s.id for s in first.dataset.samples] == [s.id for s in data.samples]
     assert first.dataset.labels.names == NAMES
@@ -63,6 +65,14 @@ def test_images_are_read_once_for_several_models_and_predicted_in_batches() -> N
     # Both are right on every image, each in its own classes.
     assert first.right.all()  # type: ignore[attr-defined]
     assert second.right.all()  # type: ignore[attr-defined]
+
+
+def test_large_images_are_predicted_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_MOST_HELD", 3 * 60 * 9 * 3 - 1)
+    model = Bright()
+    (found,) = gather_results([model], counted(10, side=60))
+    assert model.asked == [3, 3, 3, 1]
+    assert found.right.all()  # type: ignore[attr-defined]
 
 
 def test_a_report_knows_how_images_look_and_a_comparison_does_not_ask() -> None:
@@ -82,7 +92,7 @@ def test_data_that_a_model_cannot_be_measured_on_is_refused() -> None:
         gather_results([Bright(("bolt", "nut"))], data)
     with pytest.raises(DatasetError, match="found none"):
         predict_dataset(Bright(), replace(data, samples=()))
-    assert not Counted.reads
+    assert not data.tree.reads  # type: ignore[attr-defined]
 
 
 def test_a_task_without_reports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -400,17 +400,15 @@ def _predict(o: argparse.Namespace) -> Result:
 
 def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
     from eyewright.imaging.headers import Limits
-    from eyewright.imaging.sources import list_sources, read_named
+    from eyewright.imaging.sources import list_sources, read_files
 
     items = list_sources(o.source)
     # Whoever asks for tiles has large images, and they are this user's own files.
     limits = Limits(pixels=_TILED_PIXELS) if o.tile is not None else None
-    for item in items:
+    for item, found in read_files(items, limits=limits):
         name = "-" if item == "-" else str(Path(item).resolve())
-        try:
-            image = read_named(item, limits=limits)
-        except UnreadableImageError as met:
-            error = met
+        if isinstance(found, UnreadableImageError):
+            error = found
             if error.code == LimitError.code and o.tile is None:
                 fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
                 error = UnreadableImageError(error.message, fix=fix, code=error.code)
@@ -419,7 +417,7 @@ def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tu
             findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
             warn(f"left out: {error}")
             continue
-        yield item, name, image, None
+        yield item, name, found, None
 
 
 def _frames(o: argparse.Namespace) -> Iterator[tuple[Any, str, Any, float | None]]:

@@ -2,7 +2,7 @@
 
 __all__ = ["BACKGROUND", "Dataset", "Sample", "SplitName"]
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
@@ -21,7 +21,7 @@ from eyewright.data.copies import Leaks
 from eyewright.data.grouping import Grouping
 from eyewright.data.targets.label import Label
 from eyewright.data.targets.target import BACKGROUND, Target, TargetKind, kind_of
-from eyewright.data.tree import Tree
+from eyewright.data.tree import Tree, images_of
 from eyewright.imaging.decode import name_unreadable
 
 if TYPE_CHECKING:
@@ -232,6 +232,21 @@ class Dataset:
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return the pixels of one sample, uint8 (H, W, 3) RGB."""
         return np.asarray(self.picture(index))
+
+    def images(self, rows: Sequence[int] | None = None, *, threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of some samples, or of all, uint8 (H, W, 3) RGB; the next are read while one is used, by as
+        many `threads` as there are cores.
+
+        Raises:
+            UnreadableImageError: an image cannot be read; its name is given.
+        """
+        chosen = range(len(self)) if rows is None else rows
+        names = [self.samples[i].id for i in chosen]
+        for name, found in zip(names, images_of(self.tree, names, threads=threads), strict=True):
+            with name_unreadable(name):
+                if isinstance(found, EyewrightError):
+                    raise found
+                yield found
 
     def picture(self, index: int) -> Image.Image:
         """Return the pixels of one sample as a Pillow picture in mode RGB, for `Preparation.apply`."""

@@ -2,13 +2,14 @@
 
 __all__ = ["ArrayTree", "FolderTree", "JoinedTree", "Tree", "ZipTree"]
 
+import contextlib
 import lzma
 import os
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.core.regular import open_regular, read_regular
 from eyewright.data.texts import encoding_of
-from eyewright.imaging.decode import read_picture
+from eyewright.imaging.ahead import read_ahead, read_images
+from eyewright.imaging.decode import Pixels, read_picture
 from eyewright.imaging.headers import FORMATS, Limits
 
 _IGNORED = frozenset(
@@ -32,6 +34,10 @@ _TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".txt", ".yaml",
 _SNIFFED = 16 * 2**20
 _HEAD = 2**16
 _DRIVE = re.compile(r"^[A-Za-z]:/")
+
+
+# Of a member of an archive, whose size is not looked up; a dozen are read together.
+_USUAL_BYTES = 40_000
 
 
 class Tree(Protocol):
@@ -54,6 +60,42 @@ class Tree(Protocol):
     def folders(self) -> tuple[str, ...]:
         """Return the names of folders that hold nothing: an empty class is a finding."""
         ...
+
+
+def images_of(tree: Tree, names: Sequence[str], *, threads: int | None = None) -> Iterator[Pixels | EyewrightError]:
+    """Yield the pixels of files, uint8 (H, W, 3), in order, or why one cannot be read; the next are read ahead."""
+    root = tree.root if isinstance(tree, FolderTree) else None
+
+    def content(name: str) -> bytes | EyewrightError:
+        try:
+            return tree.content(name)
+        except EyewrightError as error:
+            return error
+
+    def read(part: Sequence[str]) -> list[Pixels | EyewrightError]:
+        if root is not None:
+            return read_images([root / name for name in part])
+        if isinstance(tree, ZipTree):
+            files = [content(name) for name in part]
+            found = iter(read_images([f for f in files if isinstance(f, bytes)]))
+            return [next(found) if isinstance(f, bytes) else f for f in files]
+        return [_caught(tree, name) for name in part]
+
+    def size_of(name: str) -> int:
+        if root is None:
+            return _USUAL_BYTES
+        with contextlib.suppress(OSError):
+            return os.stat(root / name).st_size
+        return 0
+
+    return read_ahead(names, read, size_of=size_of, threads=threads)
+
+
+def _caught(tree: Tree, name: str) -> Pixels | EyewrightError:
+    try:
+        return np.asarray(tree.picture(name))
+    except EyewrightError as error:
+        return error
 
 
 class FolderTree:

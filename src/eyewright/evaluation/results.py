@@ -3,9 +3,7 @@
 __all__ = ["gather_results", "predict_dataset"]
 
 import math
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,8 @@ from eyewright.data.dataset import Dataset
 from eyewright.evaluation.reporting import Batch, Results, reporting_of
 
 _AT_ONCE = 64
-_THREADS = 4
+# Bytes of pixels that are held at once; photographs of 12 megapixels are read two at a time.
+_MOST_HELD = 64 * 2**20
 _UNSEEN = (math.nan, math.nan)
 
 
@@ -71,23 +70,18 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = Fal
 
 
 def _read_ahead(dataset: Dataset, size: int) -> Iterator[tuple[range, list[NDArray[np.uint8]]]]:
-    """Yield the images of a dataset in batches; the next is read while one is used, by as many threads as there are
-    cores: a program reads in worker processes, and would wait for each image otherwise."""
-    pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
-    try:
-        batches = list(_batches(len(dataset), size))
-        reading = [pool.submit(dataset.image, i) for i in batches[0]]
-        for rows, following in zip(batches, [*batches[1:], range(0)], strict=True):
-            images = [image.result() for image in reading]
-            reading = [pool.submit(dataset.image, i) for i in following]
-            yield rows, images
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _batches(n: int, size: int) -> Iterator[range]:
-    for start in range(0, n, size):
-        yield range(start, min(start + size, n))
+    """Yield the images of a dataset in batches of `size`, or fewer where they are large: memory stays flat."""
+    images: list[NDArray[np.uint8]] = []
+    start = held = 0
+    for image in dataset.images():
+        images.append(image)
+        held += image.nbytes
+        if len(images) == size or held > _MOST_HELD:
+            yield range(start, start + len(images)), images
+            start += len(images)
+            images, held = [], 0
+    if images:
+        yield range(start, start + len(images)), images
 
 
 def _look(image: NDArray[np.uint8]) -> tuple[float, float]:

@@ -57,6 +57,8 @@ _R = TypeVar("_R")
 _PLUGINS = {"PNM": "PPM"}
 _OPENING = threading.Lock()
 
+Pixels = NDArray[np.uint8]
+
 Elsewhere = Callable[[str, bytes, Mapping[str, Any]], Any]
 """Does one of the functions of this module, by its name, with the bytes of a file and its other arguments."""
 

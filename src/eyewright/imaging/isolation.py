@@ -8,6 +8,8 @@ dies, the files of its batch are read one by one, and the culprit is known.
 __all__ = ["Look", "LookPool", "decode_here", "is_isolated", "isolate_decoding", "read_apart", "reduce_files"]
 
 import dataclasses
+import itertools
+import math
 import os
 import queue
 import threading
@@ -22,12 +24,14 @@ from PIL import Image
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.imaging import decode
 from eyewright.imaging.capture import Capture
-from eyewright.imaging.decode import ImageInfo, read_thumbnail
+from eyewright.imaging.decode import ImageInfo, Pixels, read_thumbnail
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.workers import Bounds, Worker, error_from, told
 
 # The user's own files: bounds for a decoder that never ends, not for a large picture.
 _BOUNDS = Bounds(memory=8 * 2**30, cpu_s=600, wall_s=600.0, answers=20_000)
+# Pixels that one message carries, in bytes: beyond that a message is not what costs time.
+_MOST_HELD = 16 * 2**20
 _READ = "eyewright.imaging.isolation:read_apart"
 
 Answer = tuple[dict[str, Any], NDArray[Any] | None]
@@ -77,17 +81,50 @@ class _Readers:
     def __call__(self, name: str, data: bytes, given: Mapping[str, Any]) -> Any:
         if name == "read_frames":
             return _frames(data, given)
+        if name == "read_images":
+            return self._several(data, dict(given))
         request = _request(name, given)
+        answer, array = self._ask(request, data)
+        return _RESULTS[name](answer, array)
+
+    def _ask(self, request: dict[str, Any], data: bytes) -> Answer:
         with self._free:
             try:
                 worker = self._idle.get_nowait()
             except queue.Empty:
                 worker = Worker(_READ, _BOUNDS)
             try:
-                answer, array = worker.ask(request, data)
+                return worker.ask(request, data)
             finally:
                 self._idle.put(worker)
-        return _RESULTS[name](answer, array)
+
+    def _several(self, data: bytes, given: dict[str, Any]) -> list[Pixels | EyewrightError]:
+        """Read several files in one message; what one of them breaks, each does again on its own."""
+        sizes: list[int] = given.pop("sizes")
+        found: list[Pixels | EyewrightError] = []
+        at = 0
+        while len(found) < len(sizes):
+            left = sizes[len(found) :]
+            if len(left) == 1:
+                found.append(self._one(data[at:], given))
+                break
+            try:
+                answer, array = self._ask(_request("read_images", {**given, "sizes": left}), data[at:])
+                part = _parted(answer["rows"], array)
+            except EyewrightError:
+                # A worker that died or was too slow does not say at which file.
+                ends = np.cumsum([at, *left]).tolist()
+                found += [self._one(data[a:b], given) for a, b in itertools.pairwise(ends)]
+                break
+            found += part
+            at += sum(left[: len(part)])
+        return found
+
+    def _one(self, data: bytes, given: Mapping[str, Any]) -> Pixels | EyewrightError:
+        try:
+            return _pixels(*self._ask(_request("read_image", given), data))
+        except EyewrightError as error:
+            return error
 
     def start(self) -> None:
         """Start a process, and do not wait for it."""
@@ -147,6 +184,38 @@ def _next_frame() -> Answer:
     return ({}, None) if found is None else ({"shown_at": found[1]}, found[0])
 
 
+def _read_images(data: bytes, given: dict[str, Any]) -> Answer:
+    """Read files until their pixels fill a message; the rest is asked for again."""
+    rows: list[dict[str, Any]] = []
+    pixels: list[NDArray[np.uint8]] = []
+    at = held = 0
+    for size in given.pop("sizes"):
+        try:
+            image: NDArray[np.uint8] = decode.read_image(data[at : at + size], **given)  # type: ignore[assignment]
+            rows.append({"shape": image.shape})
+            pixels.append(image.reshape(-1))
+            held += image.nbytes
+        except EyewrightError as error:
+            rows.append({"error": told(error)})
+        at += size
+        if held > _MOST_HELD:
+            break
+    return {"rows": rows}, np.concatenate(pixels) if pixels else None
+
+
+def _parted(rows: Sequence[Mapping[str, Any]], array: NDArray[Any] | None) -> list[Pixels | EyewrightError]:
+    found: list[Pixels | EyewrightError] = []
+    at = 0
+    for row in rows:
+        if "error" in row:
+            found.append(error_from(row["error"]))
+            continue
+        shape = tuple(int(n) for n in row["shape"])
+        found.append(_pixels(row, array)[at : at + math.prod(shape)].reshape(shape))
+        at += math.prod(shape)
+    return found
+
+
 def _read_profile(data: bytes, given: dict[str, Any]) -> Answer:
     profile = decode.read_profile(data, **given)
     return {}, None if profile is None else np.frombuffer(profile, np.uint8)
@@ -168,6 +237,7 @@ def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
 
 _JOBS: Mapping[str, Callable[[bytes, dict[str, Any]], Answer]] = {
     "read_image": lambda data, given: ({}, decode.read_image(data, **given)),
+    "read_images": _read_images,
     "read_picture": lambda data, given: ({}, np.asarray(decode.read_picture(data, **given))),
     "read_labels": lambda data, given: ({}, decode.read_labels(data, **given)),
     "read_profile": _read_profile,

@@ -26,7 +26,7 @@ class TopTwo:
 def top_two(planes: NDArray[np.float32], size_hw: tuple[int, int], box: tuple[float, float, float, float]) -> TopTwo:
     """Return the two largest of at most 256 planes, (C, h, w), enlarged to `size_hw` from `box` (x0, y0, x1, y1).
 
-    Each plane is enlarged as Pillow's BILINEAR does, to the bit; of equals the lower class comes first. Nothing of the
+    Each plane is enlarged as Pillow's BILINEAR does, bit for bit; of equals the lower class comes first. Nothing of the
     large size is held for every class. Between two rows of the small map most columns have two classes that are above
     all others at both ends, and so everywhere between; only these two are computed there.
 

@@ -2,16 +2,18 @@
 
 __all__ = ["build_array", "build_cache", "cache_folder"]
 
+import functools
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.core.files import cache_folder, checked_output, reserve_space
@@ -19,11 +21,13 @@ from eyewright.core.jsonable import dumps_json
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import shares
+from eyewright.imaging.isolation import is_isolated
 from eyewright.imaging.preparation import Preparation
 
 _MAPPED_FROM = 128 * 2**20
 _MOST_ON_DISK = 20 * 2**30
 _CHUNK = 256
+_FillRows = Callable[[NDArray[Any], Sequence[int]], None]
 
 
 def build_cache(
@@ -47,14 +51,16 @@ def build_cache(
     shape = (len(dataset), *preparation.size_hw, preparation.channels)
     key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
 
-    def one(out: NDArray[Any], i: int) -> None:
-        picture = dataset.picture(i)
-        try:
-            out[i] = preparation.apply(picture)[0]
-        except EyewrightError as error:
-            raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
+    def several(out: NDArray[Any], rows: Sequence[int]) -> None:
+        # Pictures that another process decodes come together; this process needs no second copy of its own.
+        together = map(Image.fromarray, dataset.images(rows, threads=1)) if is_isolated() else None
+        for i, picture in zip(rows, together or map(dataset.picture, rows), strict=True):
+            try:
+                out[i] = preparation.apply(picture)[0]
+            except EyewrightError as error:
+                raise UnreadableImageError(f"{dataset.samples[i].id!r}: {error.message}", fix=error.fix) from error
 
-    return build_array(shape, np.uint8, one, key=key, workers=workers, quiet=quiet)
+    return _stored(shape, np.uint8, several, key=key, workers=workers, quiet=quiet)
 
 
 def build_array(
@@ -72,6 +78,17 @@ def build_array(
     Raises:
         OutputError: the cache folder cannot be written.
     """
+
+    def several(out: NDArray[Any], rows: Sequence[int]) -> None:
+        for i in rows:
+            fill(out, i)
+
+    return _stored(shape, dtype, several, key=key, workers=workers, quiet=quiet)
+
+
+def _stored(
+    shape: tuple[int, ...], dtype: Any, fill: _FillRows, *, key: str, workers: int | None, quiet: bool
+) -> NDArray[Any]:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size < _MAPPED_FROM or not key:
         pixels = np.empty(shape, dtype)
@@ -98,11 +115,7 @@ def build_array(
     return stored
 
 
-def _fill(out: NDArray[Any], fill: Callable[[NDArray[Any], int], None], workers: int | None, quiet: bool) -> None:
-    def several(part: range) -> None:
-        for i in part:
-            fill(out, i)
-
+def _fill(out: NDArray[Any], fill: _FillRows, workers: int | None, quiet: bool) -> None:
     n = len(out)
     # Pillow decodes and resizes outside the interpreter lock, so threads are enough and nothing is copied.
     threads = workers or os.cpu_count() or 1
@@ -112,7 +125,7 @@ def _fill(out: NDArray[Any], fill: Callable[[NDArray[Any], int], None], workers:
     ):
         for start in range(0, n, _CHUNK):
             chunk = range(start, min(start + _CHUNK, n))
-            for _ in pool.map(several, shares(chunk, threads)):
+            for _ in pool.map(functools.partial(fill, out), shares(chunk, threads)):
                 pass
             advance(len(chunk), "")
 

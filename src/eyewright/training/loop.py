@@ -312,9 +312,9 @@ class Loop:
         say(f"resumed at step {self.step}, epoch {self.epoch}")
 
     def _continue_in(self, low: bool, say: Callable[[str], None]) -> None:
-        """Go on in the precision that the run began with, where this machine has it."""
+        """Continue in the precision that the run started with, where this machine has it."""
         if low and self.device.type == "cpu" and not cpu_has_bfloat16():
-            say("the run was begun in bfloat16, which this processor does not have: it continues in float32")
+            say("the run was started in bfloat16, which this processor does not have: it continues in float32")
             return
         self.state.low_precision = low
 

@@ -1,20 +1,22 @@
 """Images at rest: a file, a folder, a glob, bytes, an array, standard input."""
 
-__all__ = ["VIDEO_EXTENSIONS", "iter_images", "list_sources", "read_named"]
+__all__ = ["VIDEO_EXTENSIONS", "iter_images", "list_sources", "read_files", "read_named"]
 
+import contextlib
 import glob
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, UsageError
-from eyewright.imaging.decode import name_unreadable, read_image
+from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.imaging.ahead import read_ahead, read_images
+from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources.frames import Frame
 
@@ -86,8 +88,45 @@ def iter_images(source: Any) -> Iterator[Frame]:
         return
     if not isinstance(source, str | Path):
         raise UsageError(f"expected a path, bytes, an array or a list of them, found {type(source).__name__}")
-    for index, item in enumerate(list_sources(source)):
-        yield Frame(read_named(item), "-" if item == "-" else str(Path(item).resolve()), index)
+    for index, (item, found) in enumerate(read_files(list_sources(source))):
+        if isinstance(found, UnreadableImageError):
+            raise found
+        yield Frame(found, "-" if item == "-" else str(Path(item).resolve()), index)
+
+
+def read_files(
+    items: Sequence[Path | str], *, limits: Limits | None = None
+) -> Iterator[tuple[Path | str, Pixels | UnreadableImageError]]:
+    """Yield the entries of `list_sources` with their pixels, or with an error that names the file; the next ones are
+    read while one is used. `limits` are those of decoding."""
+
+    def read(part: Sequence[Path | str]) -> list[Pixels | EyewrightError]:
+        return read_images([Path(item) for item in part], limits=limits)
+
+    found = [_standard_input()] if list(items) == ["-"] else read_ahead(items, read, size_of=_bytes_of)
+    for item, pixels in zip(items, found, strict=True):
+        if not isinstance(pixels, EyewrightError):
+            yield item, pixels
+            continue
+        try:
+            with name_unreadable("standard input" if item == "-" else str(item)):
+                raise pixels
+        except UnreadableImageError as error:
+            named = error
+        yield item, named
+
+
+def _standard_input() -> Pixels | EyewrightError:
+    try:
+        return _rgb(sys.stdin.buffer.read(Limits().bytes + 1))
+    except EyewrightError as error:
+        return error
+
+
+def _bytes_of(item: Path | str) -> int:
+    with contextlib.suppress(OSError):
+        return os.stat(item).st_size
+    return 0
 
 
 def read_named(item: Path | str, *, limits: Limits | None = None) -> NDArray[np.uint8]:

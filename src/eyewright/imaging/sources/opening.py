@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from eyewright.core.errors import EyewrightError, InputError, UsageError
+from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
 from eyewright.imaging.decode import name_unreadable, read_frames
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_named
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_files, read_named
 from eyewright.imaging.sources.frames import Frame, Source
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -124,7 +124,7 @@ class _Frames(Protocol):
 
 
 class _Files:
-    """Files at rest, read one by one."""
+    """Files at rest, in their order."""
 
     live = False
 
@@ -133,9 +133,15 @@ class _Files:
 
     def frames(self) -> Iterator[Frame]:
         index = 0
+        if not self._pages:
+            for index, (item, found) in enumerate(read_files(self._items)):
+                if isinstance(found, UnreadableImageError):
+                    raise found
+                yield Frame(found, "-" if item == "-" else str(Path(item).resolve()), index)
+            return
         for item in self._items:
             origin = "-" if item == "-" else str(Path(item).resolve())
-            if item == "-" or not self._pages:
+            if item == "-":
                 yield Frame(read_named(item), origin, index)
                 index += 1
                 continue
