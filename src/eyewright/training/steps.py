@@ -53,6 +53,19 @@ class Step(Protocol):
     def __call__(self, state: TrainState, batch: Batch) -> Tensor: ...
 
 
+def in_float32(outputs: Any) -> Any:
+    """Return the outputs of a net with every tensor of floats in float32; tuples, lists and dicts keep their form."""
+    if isinstance(outputs, Tensor):
+        return outputs.float() if outputs.is_floating_point() else outputs
+    if isinstance(outputs, dict):
+        return {name: in_float32(value) for name, value in outputs.items()}
+    if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
+        return type(outputs)(*map(in_float32, outputs))
+    if type(outputs) in (tuple, list):
+        return type(outputs)(in_float32(value) for value in outputs)
+    return outputs
+
+
 def plain_step(state: TrainState, batch: Batch) -> Tensor:
     """Do the usual update: forward, loss, backward, and where an update closes, penalty, clip, step."""
     return update(state, batch, lambda outputs: own_loss(state, batch, outputs))
@@ -72,10 +85,9 @@ def update(state: TrainState, batch: Batch, loss_of: Callable[[Any], Tensor]) ->
     if batch.opens:
         state.optimiser.zero_grad(set_to_none=True)
     with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=state.low_precision):
-        outputs = state.net(batch.pixels, batch.targets)
-        if isinstance(outputs, Tensor):
-            outputs = outputs.float()
-        loss = loss_of(outputs)
+        outputs = in_float32(state.net(batch.pixels, batch.targets))
+    # Losses assign boxes and compare numbers close to each other: they are computed in float32.
+    loss = loss_of(outputs)
     (loss * batch.share).backward()  # type: ignore[no-untyped-call]
     if batch.closes:
         learnt = [p for p in state.net.parameters() if p.requires_grad]
