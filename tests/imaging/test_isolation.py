@@ -12,8 +12,8 @@ from PIL import Image
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.data import open_dataset, scan_dataset
-from eyewright.imaging import decode, encode_image, isolation
-from eyewright.imaging.ahead import read_images
+from eyewright.imaging import ahead, decode, encode_image, isolation
+from eyewright.imaging.ahead import caught, read_ahead, read_images
 from eyewright.imaging.decode import read_thumbnail
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.isolation import LookPool
@@ -146,13 +146,6 @@ def test_a_program_that_loads_a_model_first_starts_the_decoder_before_it_is_need
         isolation.decode_here()
 
 
-def _alone(file):
-    try:
-        return decode.read_image(file)
-    except EyewrightError as error:
-        return error
-
-
 def _told(found) -> object:
     return (type(found), str(found), found.code) if isinstance(found, EyewrightError) else found.tolist()
 
@@ -162,7 +155,7 @@ def test_files_read_together_are_those_read_alone_whatever_one_of_them_does(isol
     files[1:1] = [b"", b"no image", files[0][:60]]
     files.append(encode_image(np.zeros((40, 60, 3), np.uint8)))
     together = read_images(files)
-    assert [_told(f) for f in together] == [_told(_alone(f)) for f in files]
+    assert [_told(f) for f in together] == [_told(caught(decode.read_image, f)) for f in files]
     bad = [*files[:4], killing(picture(1)), *files[4:], killing(picture(2), "SIGKILL")]
     found = read_images(bad)
     assert [_told(f) for f in found[:4]] + [_told(f) for f in found[5:-1]] == [_told(f) for f in together]
@@ -171,15 +164,27 @@ def test_files_read_together_are_those_read_alone_whatever_one_of_them_does(isol
     assert [_told(f) for f in read_images(files)] == [_told(f) for f in together]
 
 
-def test_what_does_not_fit_into_one_message_comes_in_the_next(isolated) -> None:
+@pytest.mark.parametrize("apart", [True, False])
+def test_small_files_that_hold_much_are_never_all_in_memory(isolated, apart: bool) -> None:
+    if not apart:
+        isolation.decode_here()
+    # 17 MB of pixels each, in a few kilobytes.
     files = [encode_image(np.full((2400, 2400, 3), k, np.uint8), png_level=1) for k in range(3)]
-    found = read_images([picture(1), *files, picture(2)])
+    assert len(read_images([picture(1), *files, picture(2)])) == 2
+    found = list(read_ahead([picture(1), *files, picture(2)], read_images, size_of=len, threads=1))
     assert [f.shape for f in found] == [(20, 30, 3), *[(2400, 2400, 3)] * 3, (20, 30, 3)]
     assert [int(f[0, 0, 0]) for f in found[1:4]] == [0, 1, 2]
 
 
+def test_what_a_crash_made_alone_is_bounded_too(isolated, killing, monkeypatch) -> None:
+    monkeypatch.setattr(ahead, "MOST_HELD", 3000)
+    found = read_images([picture(0), killing(picture(1)), picture(2), picture(3)])
+    assert [getattr(f, "shape", f) for f in found[::2]] == [(20, 30, 3)] * 2
+    assert (len(found), found[1].code) == (3, "decoder_crashed")
+
+
 def test_a_message_carries_a_bounded_amount_of_pixels(monkeypatch) -> None:
-    monkeypatch.setattr(isolation, "_MOST_HELD", 3000)
+    monkeypatch.setattr(ahead, "MOST_HELD", 3000)
     files = [picture(k) for k in range(5)]
     answer, pixels = isolation.read_apart(
         {"read": "read_images", "given": {"sizes": [len(f) for f in files]}}, b"".join(files)

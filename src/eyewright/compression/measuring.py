@@ -3,13 +3,14 @@
 __all__ = ["Judge", "Judged", "Ratio", "metric_names", "paired_speedup", "spelled"]
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.errors import EyewrightError
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Metric
 from eyewright.core.rng import generator
@@ -18,6 +19,8 @@ from eyewright.data.dataset import Dataset
 from eyewright.evaluation.reporting import Numbers, Results, reporting_of
 from eyewright.evaluation.results import gather_results
 from eyewright.evaluation.together import group_names
+from eyewright.imaging.ahead import caught, first_images, read_ahead
+from eyewright.imaging.decode import Pixels
 from eyewright.imaging.steps.corrupt import CORRUPTIONS, corrupt
 from eyewright.metrics.bootstrap import Resampling, percentile_interval, resample, share_interval
 
@@ -189,6 +192,17 @@ class _Held(Dataset):
             kept[index] = image
         held: NDArray[np.uint8] = kept[index]
         return held
+
+    def images(self, rows: Sequence[int] | None = None, *, threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Yield what `image` returns, several made at the same time."""
+
+        def made(part: Sequence[int]) -> list[Pixels | EyewrightError]:
+            return first_images(caught(self.image, i) for i in part)
+
+        for found in read_ahead(range(len(self)) if rows is None else rows, made, size_of=lambda _: 0, threads=threads):
+            if isinstance(found, EyewrightError):
+                raise found
+            yield found
 
     def _made(self, index: int) -> NDArray[np.uint8]:
         return super().image(index)

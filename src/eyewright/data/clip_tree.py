@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import UnreadableImageError
-from eyewright.data.tree import FolderTree, Tree
+from eyewright.data.tree import Encoded, FolderTree, Tree
 from eyewright.imaging.clips import StripMaker, contact_sheet, cut_strip, read_clip
 from eyewright.imaging.decode import ImageInfo
 from eyewright.imaging.isolation import Look
@@ -97,6 +97,9 @@ class ClipTree:
 
     def picture(self, name: str) -> Image.Image:
         return self.strip(name)[0]
+
+    def encoded(self, name: str) -> Encoded | None:
+        return None
 
     def strip(self, name: str) -> tuple[Image.Image, ImageInfo]:
         """Return the strip of a clip, and what it holds.

@@ -24,6 +24,7 @@ FRACTIONS: Mapping[SplitName, float] = MappingProxyType({"train": 0.7, "val": 0.
 _ENOUGH_GROUPS = 10
 _LARGEST_TEST = 0.3
 _FAR_OFF = 0.1
+# Far above the rounding of a sum that is kept up to date, and far below one image.
 _ROUNDING = 1e-6
 
 

@@ -1,6 +1,6 @@
 """Where a dataset's files lie: a folder, a zip or a pair of idx arrays, all read through the same three methods."""
 
-__all__ = ["ArrayTree", "FolderTree", "JoinedTree", "Tree", "ZipTree"]
+__all__ = ["ArrayTree", "Encoded", "FolderTree", "JoinedTree", "Tree", "ZipTree", "encoded_file", "images_of"]
 
 import contextlib
 import lzma
@@ -9,9 +9,9 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from PIL import Image
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.core.regular import open_regular, read_regular
 from eyewright.data.texts import encoding_of
-from eyewright.imaging.ahead import read_ahead, read_images
+from eyewright.imaging.ahead import caught, first_images, read_ahead, read_images
 from eyewright.imaging.decode import Pixels, read_picture
 from eyewright.imaging.headers import FORMATS, Limits
 
@@ -36,8 +36,22 @@ _HEAD = 2**16
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 
 
-# Of a member of an archive, whose size is not looked up; a dozen are read together.
-_USUAL_BYTES = 40_000
+class Encoded(NamedTuple):
+    """A file as a decoder takes it: its `size` in bytes, and `load`, which returns its path or its bytes.
+
+    `load` raises UnreadableImageError where there is nothing to decode.
+    """
+
+    size: int
+    load: Callable[[], Path | bytes]
+
+
+def encoded_file(path: Path) -> Encoded:
+    """Return a file on disk as a decoder takes it; one that is not there has no size, and reading it says so."""
+    size = 0
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+    return Encoded(size, lambda: path)
 
 
 class Tree(Protocol):
@@ -57,6 +71,10 @@ class Tree(Protocol):
         """Return a file's pixels as a Pillow picture in mode RGB."""
         ...
 
+    def encoded(self, name: str) -> Encoded | None:
+        """Return the one file whose pixels `picture` returns; None where they are made of something else."""
+        ...
+
     def folders(self) -> tuple[str, ...]:
         """Return the names of folders that hold nothing: an empty class is a finding."""
         ...
@@ -64,38 +82,18 @@ class Tree(Protocol):
 
 def images_of(tree: Tree, names: Sequence[str], *, threads: int | None = None) -> Iterator[Pixels | EyewrightError]:
     """Yield the pixels of files, uint8 (H, W, 3), in order, or why one cannot be read; the next are read ahead."""
-    root = tree.root if isinstance(tree, FolderTree) else None
-
-    def content(name: str) -> bytes | EyewrightError:
-        try:
-            return tree.content(name)
-        except EyewrightError as error:
-            return error
 
     def read(part: Sequence[str]) -> list[Pixels | EyewrightError]:
-        if root is not None:
-            return read_images([root / name for name in part])
-        if isinstance(tree, ZipTree):
-            files = [content(name) for name in part]
-            found = iter(read_images([f for f in files if isinstance(f, bytes)]))
-            return [next(found) if isinstance(f, bytes) else f for f in files]
-        return [_caught(tree, name) for name in part]
+        files = [file for file in map(tree.encoded, part) if file is not None]
+        if len(files) < len(part):
+            return first_images(caught(lambda name: np.asarray(tree.picture(name)), name) for name in part)
+        return read_images([caught(file.load) for file in files])
 
     def size_of(name: str) -> int:
-        if root is None:
-            return _USUAL_BYTES
-        with contextlib.suppress(OSError):
-            return os.stat(root / name).st_size
-        return 0
+        file = tree.encoded(name)
+        return 0 if file is None else file.size
 
     return read_ahead(names, read, size_of=size_of, threads=threads)
-
-
-def _caught(tree: Tree, name: str) -> Pixels | EyewrightError:
-    try:
-        return np.asarray(tree.picture(name))
-    except EyewrightError as error:
-        return error
 
 
 class FolderTree:
@@ -135,6 +133,9 @@ class FolderTree:
 
     def picture(self, name: str) -> Image.Image:
         return read_picture(self.root / name)
+
+    def encoded(self, name: str) -> Encoded | None:
+        return encoded_file(self.root / name)
 
     def folders(self) -> tuple[str, ...]:
         return tuple(sorted(self._empty))
@@ -184,6 +185,9 @@ class ZipTree:
     def picture(self, name: str) -> Image.Image:
         return read_picture(self.content(name))
 
+    def encoded(self, name: str) -> Encoded | None:
+        return Encoded(self._members[name].file_size, lambda: self.content(name))
+
     def folders(self) -> tuple[str, ...]:
         return ()
 
@@ -203,6 +207,9 @@ class ArrayTree:
 
     def picture(self, name: str) -> Image.Image:
         return Image.fromarray(self._pixels(name)).convert("RGB")
+
+    def encoded(self, name: str) -> Encoded | None:
+        return None
 
     def folders(self) -> tuple[str, ...]:
         return ()
@@ -239,6 +246,10 @@ class JoinedTree:
     def picture(self, name: str) -> Image.Image:
         tree, own = self._of(name)
         return tree.picture(own)
+
+    def encoded(self, name: str) -> Encoded | None:
+        tree, own = self._of(name)
+        return tree.encoded(own)
 
     def folders(self) -> tuple[str, ...]:
         return self._first.folders()

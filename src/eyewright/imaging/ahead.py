@@ -1,13 +1,13 @@
 """Read many images in order, the next ones while one is used: several small files a message, on every core."""
 
-__all__ = ["read_ahead", "read_images"]
+__all__ = ["MOST_HELD", "caught", "first_images", "read_ahead", "read_images"]
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -17,17 +17,33 @@ from eyewright.imaging.headers import Limits
 
 T = TypeVar("T")
 R = TypeVar("R")
+P = ParamSpec("P")
 
 _MOST_FILES = 32
-# Encoded bytes that are asked for together: a hundred small files, and every large photograph on its own.
+# Encoded bytes that are asked for together: many small files, and every large photograph on its own.
 _MOST_BYTES = 512 * 1024
+MOST_HELD = 16 * 2**20
+"""Bytes of pixels after which the rest of several images is left for later: files that are small may hold much."""
 _THREADS = 8
 
 
+def caught(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | EyewrightError:
+    """Return what `read` returns, or the error that it raises, for callers that continue with the next file.
+
+    >>> caught(read_image, b"")
+    UnreadableImageError('expected an image, found an empty file; copy the file again')
+    """
+    try:
+        return read(*args, **kwargs)
+    except EyewrightError as error:
+        return error
+
+
 def read_images(
-    sources: Sequence[str | Path | bytes], *, limits: Limits | None = None
+    sources: Sequence[str | Path | bytes | EyewrightError], *, limits: Limits | None = None
 ) -> list[Pixels | EyewrightError]:
-    """Read several images as `read_image` does, uint8 (H, W, 3), and return for each its pixels or why it has none.
+    """Read the first of several images as `read_image` does, uint8 (H, W, 3): at least one, and as many more as fit
+    into `MOST_HELD` bytes. Return for each its pixels, or why it has none; an error among the sources is returned.
 
     Where a program decodes in another process, they travel together: for small files the way takes longer than the
     decoding. One that ends its decoder costs the others only a second try.
@@ -43,19 +59,30 @@ def read_images(
 
     other = elsewhere()
     if other is None or len(sources) == 1:
-        return [_caught(pixels, source) for source in sources]
-    files = [_caught(lambda s: file_bytes(s, limits or Limits()), source) for source in sources]
+        return first_images(s if isinstance(s, EyewrightError) else caught(pixels, s) for s in sources)
+    files = [s if isinstance(s, EyewrightError) else caught(file_bytes, s, limits or Limits()) for s in sources]
     given = [f for f in files if isinstance(f, bytes)]
     options = {} if limits is None else {"limits": limits}
-    found = iter(other("read_images", b"".join(given), {"sizes": [len(f) for f in given], **options}))
-    return [next(found) if isinstance(f, bytes) else f for f in files]
+    read = iter(other("read_images", b"".join(given), {"sizes": [len(f) for f in given], **options}) if given else [])
+    found: list[Pixels | EyewrightError] = []
+    for file in files:
+        one = next(read, None) if isinstance(file, bytes) else file
+        if one is None:
+            break
+        found.append(one)
+    return found
 
 
-def _caught(read: Callable[[str | Path | bytes], R], source: str | Path | bytes) -> R | EyewrightError:
-    try:
-        return read(source)
-    except EyewrightError as error:
-        return error
+def first_images(images: Iterable[Pixels | EyewrightError]) -> list[Pixels | EyewrightError]:
+    """Return the first of some images: at least one, and no more once they hold `MOST_HELD` bytes together."""
+    found: list[Pixels | EyewrightError] = []
+    held = 0
+    for image in images:
+        found.append(image)
+        held += 0 if isinstance(image, EyewrightError) else image.nbytes
+        if held > MOST_HELD:
+            break
+    return found
 
 
 def read_ahead(
@@ -67,8 +94,9 @@ def read_ahead(
 ) -> Iterator[Pixels | EyewrightError]:
     """Yield what `read` returns for each item, in order: an image, or why it cannot be read.
 
-    `read` gets several consecutive items at once, as many as have `size_of` bytes together that are quickly read. At
-    most one part more than there are `threads` is read ahead, so memory does not grow with the number of items.
+    `read` gets several consecutive items, as many as have few `size_of` bytes together, and returns the images of the
+    first of them, at least one; it is asked for the others when they are needed. At most one part more than there are
+    `threads` is read ahead, so memory does not grow with the number of items.
 
     >>> import numpy as np
     >>> found = read_ahead([3, 4], lambda part: [np.zeros((n, n, 3), np.uint8) for n in part], size_of=int)
@@ -76,16 +104,24 @@ def read_ahead(
     [(3, 3, 3), (4, 4, 3)]
     """
     threads = threads or min(_THREADS, os.cpu_count() or 1)
-    parts = _parts(items, size_of)
-    waiting: deque[Future[list[Pixels | EyewrightError]]] = deque()
+    waiting: deque[tuple[Sequence[T], Future[list[Pixels | EyewrightError]]]] = deque()
     pool = ThreadPoolExecutor(threads)
+
+    def oldest() -> Iterator[Pixels | EyewrightError]:
+        part, reading = waiting.popleft()
+        found = reading.result()
+        yield from found
+        while part := part[len(found) :]:
+            found = read(part)
+            yield from found
+
     try:
-        for part in parts:
-            waiting.append(pool.submit(read, part))
+        for part in _parts(items, size_of):
+            waiting.append((part, pool.submit(read, part)))
             if len(waiting) > threads:
-                yield from waiting.popleft().result()
+                yield from oldest()
         while waiting:
-            yield from waiting.popleft().result()
+            yield from oldest()
     finally:
         pool.shutdown(cancel_futures=True)
 

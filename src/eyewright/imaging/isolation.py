@@ -23,6 +23,7 @@ from PIL import Image
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.imaging import decode
+from eyewright.imaging.ahead import caught, first_images, read_images
 from eyewright.imaging.capture import Capture
 from eyewright.imaging.decode import ImageInfo, Pixels, read_thumbnail
 from eyewright.imaging.headers import Limits
@@ -30,8 +31,6 @@ from eyewright.imaging.workers import Bounds, Worker, error_from, told
 
 # The user's own files: bounds for a decoder that never ends, not for a large picture.
 _BOUNDS = Bounds(memory=8 * 2**30, cpu_s=600, wall_s=600.0, answers=20_000)
-# Pixels that one message carries, in bytes: beyond that a message is not what costs time.
-_MOST_HELD = 16 * 2**20
 _READ = "eyewright.imaging.isolation:read_apart"
 
 Answer = tuple[dict[str, Any], NDArray[Any] | None]
@@ -99,32 +98,18 @@ class _Readers:
                 self._idle.put(worker)
 
     def _several(self, data: bytes, given: dict[str, Any]) -> list[Pixels | EyewrightError]:
-        """Read several files in one message; what one of them breaks, each does again on its own."""
-        sizes: list[int] = given.pop("sizes")
-        found: list[Pixels | EyewrightError] = []
-        at = 0
-        while len(found) < len(sizes):
-            left = sizes[len(found) :]
-            if len(left) == 1:
-                found.append(self._one(data[at:], given))
-                break
-            try:
-                answer, array = self._ask(_request("read_images", {**given, "sizes": left}), data[at:])
-                part = _parted(answer["rows"], array)
-            except EyewrightError:
-                # A worker that died or was too slow does not say at which file.
-                ends = np.cumsum([at, *left]).tolist()
-                found += [self._one(data[a:b], given) for a, b in itertools.pairwise(ends)]
-                break
-            found += part
-            at += sum(left[: len(part)])
-        return found
-
-    def _one(self, data: bytes, given: Mapping[str, Any]) -> Pixels | EyewrightError:
+        """Read the first of several files in one message; what one of them breaks, each does again on its own."""
         try:
-            return _pixels(*self._ask(_request("read_image", given), data))
-        except EyewrightError as error:
-            return error
+            answer, array = self._ask(_request("read_images", given), data)
+            return _parted(answer["rows"], array)
+        except EyewrightError:
+            # A worker that died or was too slow does not say at which file.
+            sizes: list[int] = given.pop("sizes")
+            ends = itertools.pairwise(itertools.accumulate(sizes, initial=0))
+            return first_images(caught(self._one, data[a:b], given) for a, b in ends)
+
+    def _one(self, data: bytes, given: Mapping[str, Any]) -> Pixels:
+        return _pixels(*self._ask(_request("read_image", given), data))
 
     def start(self) -> None:
         """Start a process, and do not wait for it."""
@@ -185,21 +170,10 @@ def _next_frame() -> Answer:
 
 
 def _read_images(data: bytes, given: dict[str, Any]) -> Answer:
-    """Read files until their pixels fill a message; the rest is asked for again."""
-    rows: list[dict[str, Any]] = []
-    pixels: list[NDArray[np.uint8]] = []
-    at = held = 0
-    for size in given.pop("sizes"):
-        try:
-            image: NDArray[np.uint8] = decode.read_image(data[at : at + size], **given)  # type: ignore[assignment]
-            rows.append({"shape": image.shape})
-            pixels.append(image.reshape(-1))
-            held += image.nbytes
-        except EyewrightError as error:
-            rows.append({"error": told(error)})
-        at += size
-        if held > _MOST_HELD:
-            break
+    ends = itertools.pairwise(itertools.accumulate(given.pop("sizes"), initial=0))
+    found = read_images([data[a:b] for a, b in ends], **given)
+    rows = [{"error": told(f)} if isinstance(f, EyewrightError) else {"shape": f.shape} for f in found]
+    pixels = [f.reshape(-1) for f in found if not isinstance(f, EyewrightError)]
     return {"rows": rows}, np.concatenate(pixels) if pixels else None
 
 

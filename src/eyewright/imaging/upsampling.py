@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+# Rows of the small map that are widened at once.
+_BAND = 16
+
 
 @dataclass(frozen=True, eq=False)
 class TopTwo:
@@ -26,25 +29,29 @@ class TopTwo:
 def top_two(planes: NDArray[np.float32], size_hw: tuple[int, int], box: tuple[float, float, float, float]) -> TopTwo:
     """Return the two largest of at most 256 planes, (C, h, w), enlarged to `size_hw` from `box` (x0, y0, x1, y1).
 
-    Each plane is enlarged as Pillow's BILINEAR does, bit for bit; of equals the lower class comes first. Nothing of the
-    large size is held for every class. Between two rows of the small map most columns have two classes that are above
-    all others at both ends, and so everywhere between; only these two are computed there.
+    Each plane is enlarged as Pillow's BILINEAR does, bit for bit; of equals the lower class comes first. Of the planes
+    a few rows at a time are as wide as the result, so memory hardly grows with their number. Between two rows of the
+    small map most columns have two classes that are above all others at both ends, and so everywhere between; only
+    these two are computed there.
 
     >>> top_two(np.array([[[0.2, 0.9]], [[0.8, 0.1]]], np.float32), (1, 4), (0, 0, 2, 1)).first.tolist()
     [[1, 1, 0, 0]]
     """
     height, width = size_hw
     n, rows = len(planes), planes.shape[1]
-    wide = np.stack([_widened(plane, width, box) for plane in planes])
     first, second = np.zeros((2, height, width), np.uint8)
     value = np.empty((height, width), np.float32)
     counts = np.zeros(n, np.int64)
     begins, weights = _coefficients(rows, box[1], box[3], height)
     ends = [*(np.flatnonzero(np.diff(begins)) + 1).tolist(), height]
-    top = 0
+    top = low = high = 0
     for bottom in ends:
         part = slice(top, bottom)
-        taps = wide[:, begins[top] : begins[top] + weights.shape[1]]
+        begin, end = int(begins[top]), min(int(begins[top]) + weights.shape[1], rows)
+        if end > high:
+            low, high = begin, max(end, min(begin + _BAND, rows))
+            wide = _widened(planes[:, low:high], width, box)
+        taps = wide[:, begin - low : end - low]
         k = weights[part, : taps.shape[1]]
         _strip(taps, k, first[part], second[part], value[part])
         counts += np.bincount(first[part].ravel(), minlength=n)
@@ -52,11 +59,12 @@ def top_two(planes: NDArray[np.float32], size_hw: tuple[int, int], box: tuple[fl
     return TopTwo(first, second, value, counts)
 
 
-def _widened(plane: NDArray[np.float32], width: int, box: Sequence[float]) -> NDArray[np.float32]:
-    picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    return np.asarray(
-        picture.resize((width, len(plane)), Image.Resampling.BILINEAR, box=(box[0], 0, box[2], len(plane)))
-    )
+def _widened(planes: NDArray[np.float32], width: int, box: Sequence[float]) -> NDArray[np.float32]:
+    """Return rows of planes, (C, k, w), as wide as the result, (C, k, width); all are one picture for Pillow."""
+    n, rows, narrow = planes.shape
+    picture = Image.fromarray(np.ascontiguousarray(planes.reshape(n * rows, narrow), np.float32))
+    wide = picture.resize((width, n * rows), Image.Resampling.BILINEAR, box=(box[0], 0, box[2], n * rows))
+    return np.asarray(wide).reshape(n, rows, width)
 
 
 def _coefficients(n: int, start: float, end: float, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -16,6 +16,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.targets.mask import MaskFile
+from eyewright.data.tree import Encoded, encoded_file
 from eyewright.imaging.decode import probe_image, read_image, read_picture
 from eyewright.tasks.corrections import Correction, NotUsableError, labels_in
 
@@ -162,6 +163,9 @@ class _Kept:
 
     def picture(self, name: str) -> "Image.Image":
         return read_picture(self.content(name))
+
+    def encoded(self, name: str) -> Encoded | None:
+        return encoded_file(self.paths[name])
 
     def folders(self) -> tuple[str, ...]:
         return ()

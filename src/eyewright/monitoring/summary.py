@@ -32,6 +32,7 @@ class QualityCache:
     known: dict[str, tuple[tuple[int, float], float, dict[str, Any]]] = field(default_factory=dict)
 
     def quality(self, store: Store, name: str) -> dict[str, Any]:
+        """Return what `quality` says of the newest feedback on a model."""
         state, now = store.feedback_state(), time.monotonic()
         found = self.known.get(name)
         if found is None or found[0] != state or now - found[1] > _STALE_S:

@@ -182,8 +182,8 @@ def decode(
 def paint(probabilities: NDArray[np.float32], placement: "Placement", labels: LabelSpace) -> MaskPrediction:
     """Turn the probabilities of one prepared image, (C, h, w), into a prediction in source pixels.
 
-    Probabilities and not classes are brought to the source's size: edges come out smooth. Memory holds one map of it
-    however many classes there are.
+    Probabilities and not classes are brought to the source's size: edges come out smooth. Memory holds a
+    few maps of it, however many classes there are.
     """
     from eyewright.imaging.upsampling import top_two
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,11 @@ def build_cache(
     key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
 
     def several(out: NDArray[Any], rows: Sequence[int]) -> None:
-        # Pictures that another process decodes come together; this process needs no second copy of its own.
-        together = map(Image.fromarray, dataset.images(rows, threads=1)) if is_isolated() else None
-        for i, picture in zip(rows, together or map(dataset.picture, rows), strict=True):
+        pictures: Iterator[Image.Image] = map(dataset.picture, rows)
+        if is_isolated():
+            # What another process decodes comes together; in this one a picture needs no copy as an array.
+            pictures = map(Image.fromarray, dataset.images(rows, threads=1))
+        for i, picture in zip(rows, pictures, strict=True):
             try:
                 out[i] = preparation.apply(picture)[0]
             except EyewrightError as error:

@@ -94,6 +94,7 @@ def fit(
         KeyboardInterrupt, SystemExit(143): after a checkpoint was written.
     """
     with join_world(net, batch=recipe.batch or 64, device=device) as world:
+        _check_precision(recipe, device)
         loop = Loop(
             net,
             data,
@@ -104,7 +105,6 @@ def fit(
             main_metric=main_metric,
             world=world,
         )
-        _check_precision(recipe, device)
         if resume:
             loop.restore(say)
         if loop.state.low_precision:

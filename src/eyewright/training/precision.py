@@ -42,7 +42,7 @@ def cpu_has_bfloat16() -> bool:
 
 @functools.cache
 def cpu_speedup() -> float:
-    """Return how many times as fast a training step of a convolution is in bfloat16; measured once a process, in 50 ms.
+    """Return how many times as fast a training step of a convolution is in bfloat16; measured once a process.
 
     CPU time and not wall time is compared, each the best of a few, so that other work on the machine does not decide.
     """

@@ -8,7 +8,7 @@ from PIL import Image
 
 from eyewright.core.errors import DatasetError
 from eyewright.data.texts import decode_text, encoding_of
-from eyewright.data.tree import Tree
+from eyewright.data.tree import Encoded, Tree
 
 _TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".yaml", ".yml")
 
@@ -32,6 +32,9 @@ class PlainTree:
 
     def picture(self, name: str) -> Image.Image:
         return self._tree.picture(name)
+
+    def encoded(self, name: str) -> Encoded | None:
+        return self._tree.encoded(name)
 
     def folders(self) -> tuple[str, ...]:
         return self._tree.folders()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
-from eyewright.imaging.ahead import read_ahead, read_images
+from eyewright.imaging.ahead import caught, read_ahead, read_images
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources.frames import Frame
@@ -103,7 +103,10 @@ def read_files(
     def read(part: Sequence[Path | str]) -> list[Pixels | EyewrightError]:
         return read_images([Path(item) for item in part], limits=limits)
 
-    found = [_standard_input()] if list(items) == ["-"] else read_ahead(items, read, size_of=_bytes_of)
+    def piped() -> Pixels:
+        return _rgb(sys.stdin.buffer.read(Limits().bytes + 1))
+
+    found = [caught(piped)] if list(items) == ["-"] else read_ahead(items, read, size_of=_bytes_of)
     for item, pixels in zip(items, found, strict=True):
         if not isinstance(pixels, EyewrightError):
             yield item, pixels
@@ -114,13 +117,6 @@ def read_files(
         except UnreadableImageError as error:
             named = error
         yield item, named
-
-
-def _standard_input() -> Pixels | EyewrightError:
-    try:
-        return _rgb(sys.stdin.buffer.read(Limits().bytes + 1))
-    except EyewrightError as error:
-        return error
 
 
 def _bytes_of(item: Path | str) -> int:
