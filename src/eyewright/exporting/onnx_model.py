@@ -47,11 +47,14 @@ def export_onnx(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Deformable attention and some other parts of published detectors go only the older way.
-            older = getattr(net.body, "takes_targets", False)
+            # Deformable attention and some other parts of published detectors go only the older way; with recurrent
+            # layers over an axis of any size the newer one takes minutes.
+            older = getattr(net.body, "takes_targets", False) or getattr(net.body, "is_traced", False)
             free = [getattr(one, "free_axes", ()) for one in inputs.values()]
             proto = (
-                _by_tracing(model, examples, list(inputs)) if older else _by_dynamo(model, examples, list(inputs), free)
+                _by_tracing(model, examples, list(inputs), free)
+                if older
+                else _by_dynamo(model, examples, list(inputs), free)
             )
     except Exception as error:  # the exporter raises many types of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -98,7 +101,9 @@ def _by_dynamo(
     return program.model_proto
 
 
-def _by_tracing(model: Any, examples: tuple[torch.Tensor, ...], names: list[str]) -> Any:
+def _by_tracing(
+    model: Any, examples: tuple[torch.Tensor, ...], names: list[str], free: Sequence[tuple[int, ...]]
+) -> Any:
     import onnx
 
     buffer = io.BytesIO()
@@ -110,6 +115,10 @@ def _by_tracing(model: Any, examples: tuple[torch.Tensor, ...], names: list[str]
         opset_version=17,
         input_names=names,
         output_names=list(model.names),
-        dynamic_axes={name: {0: "N"} for name in (*names, *model.names)},
+        dynamic_axes={
+            **{name: {0: "N", **{a: f"{name}_{a}" for a in axes}} for name, axes in zip(names, free, strict=True)},
+            # What runs along a free axis of the input is the first axis of the answers.
+            **{name: {0: "N", 1: "T"} if any(free) else {0: "N"} for name in model.names},
+        },
     )
     return onnx.load_from_string(buffer.getvalue())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from eyewright.core.errors import UsageError
 from eyewright.nets.activations import activation_of
@@ -20,13 +21,19 @@ _STRIDE = 4
 _NEVER = -1e4
 
 
+def _columns_in(pixels: Tensor) -> Tensor:
+    """Return which columns of lines (N, C, H, W) are part of the line, float32 (N, 1, 1, W): those before the first
+    that is 0 in all rows and channels."""
+    empty = (pixels.amax((1, 2), keepdim=True) <= 0).to(torch.float32)
+    return (empty.cumsum(3) < 0.5).to(torch.float32)
+
+
 def steps_in(pixels: Tensor) -> Tensor:
     """Return which steps of lines (N, C, H, W), of 4 columns each, are part of the line, bool (N, W / 4).
 
     A line ends before its first column that is 0 in all rows and channels.
     """
-    empty = pixels.amax((1, 2))[:, ::_STRIDE] <= 0
-    return empty.to(torch.int32).cumsum(1) == 0
+    return functional.max_pool2d(_columns_in(pixels), (1, _STRIDE))[:, 0, 0] > 0.5
 
 
 class _Stage(nn.Module):
@@ -75,6 +82,10 @@ class LineNet(nn.Module):
     torch.Size([2, 16, 6])
     """
 
+    blank: Tensor
+    is_traced = True
+    """Its ONNX model is made by tracing: other exporters take minutes for recurrent layers over any width."""
+
     def __init__(
         self,
         n_classes: int,
@@ -104,28 +115,37 @@ class LineNet(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.recurrent = _BothWays(kind, d, hidden)
         self.out = nn.Linear(2 * hidden, 1 + n_classes)
+        blank = torch.full((1 + n_classes,), _NEVER)
+        blank[0] = 0
+        self.register_buffer("blank", blank, persistent=False)
 
     def forward(self, lines: Tensor) -> Tensor:
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            return self._read(lines)
+        # What is beyond the longest line of a batch costs time and changes nothing.
         whole = lines.shape[3] // _STRIDE
-        if not torch.compiler.is_exporting():
-            # What is beyond the longest line of a batch costs time and changes nothing.
-            longest = max(1, int(steps_in(lines).sum(1).max())) if len(lines) else 1
-            lines = lines[..., : longest * _STRIDE]
-        steps = steps_in(lines)
-        mask = steps[:, None, None].to(lines.dtype)
-        finer = mask.repeat_interleave(2, 3)
+        longest = max(1, int(steps_in(lines).sum(1).max())) if len(lines) else 1
+        found = self._read(lines[..., : longest * _STRIDE])
+        if longest == whole:
+            return found
+        blank = torch.full_like(found[:, :1], _NEVER)
+        blank[..., 0] = 0
+        return torch.cat([found, blank.expand(-1, whole - longest, -1)], 1)
+
+    def _read(self, lines: Tensor) -> Tensor:
+        columns = _columns_in(lines)
+        finer = functional.max_pool2d(columns, (1, 2))
+        mask = functional.max_pool2d(finer, (1, 2))
+        steps = mask[:, 0, 0] > 0.5
         # Dark ink on bright paper: with the paper at 0 a line begins and ends as if it went on.
-        x = (1 - lines) * finer.repeat_interleave(2, 3)
+        x = (1 - lines) * columns
         for stage, own in zip(self.stages, (finer, mask, mask, mask, mask), strict=True):
             x = stage(x, own)
         x = self.squeeze_act(self.squeeze_norm(self.squeeze(x)))[:, :, 0].transpose(1, 2)
         found = self.out(self.drop(self.recurrent(self.drop(x), steps)))
-        blank = torch.full_like(found[:1, :1], _NEVER)
-        blank[..., 0] = 0
-        found = torch.where(steps[..., None], found, blank)
-        if found.shape[1] == whole:
-            return found
-        return torch.cat([found, blank.expand(len(found), whole - found.shape[1], -1)], 1)
+        inside = steps[..., None].to(found.dtype)
+        # Beyond its end a line has certain blanks.
+        return found * inside + self.blank * (1 - inside)
 
 
 def crnn(
