@@ -331,7 +331,9 @@ def _monitor(of: Subject, out: Path) -> object:
 
 
 # Tasks in the outer loop: the run of each is trained once.
-@pytest.mark.parametrize(("task", "name"), [(t, v) for t in ("canary", "tag", "regress", "lines") for v in sorted(VERBS)])
+@pytest.mark.parametrize(
+    ("task", "name"), [(t, v) for t in ("canary", "tag", "regress", "lines") for v in sorted(VERBS)]
+)
 def test_every_verb_serves_a_task_or_refuses_it(
     task: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
