@@ -31,7 +31,7 @@ def test_a_text_that_needs_more_steps_than_its_line_has_is_refused_by_name(tmp_p
     sizes = [(32, 20), (32, 20)]
     assert targets(data, sizes, PREPARE, "").lengths.tolist() == [5, 5]
     data = _data(tmp_path, "a.png,AB\nb.png,AAAA\n")
-    with pytest.raises(DatasetError, match="'b.png' has 5 steps for 7: 'AAAA'"):
+    with pytest.raises(DatasetError, match=r"'b.png' has 5 steps for 7: 'AAAA'"):
         targets(data, sizes, PREPARE, "")
 
 

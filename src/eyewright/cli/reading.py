@@ -41,7 +41,9 @@ def add_reading(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--case", metavar="C", default="keep", help="keep, or upper or lower: texts are written down in that case"
     )
     p.add_argument("--wear", type=_FRACTION, default=1.0, metavar="F", help="noise, blur, worn ink, 0 to 1 (default 1)")
-    p.add_argument("--dots", type=_FRACTION, default=0.15, metavar="F", help="share of dot-matrix print (default 0.15)")
+    p.add_argument(
+        "--dots", type=_FRACTION, default=0.15, metavar="F", help="fraction of dot-matrix print (default 0.15)"
+    )
 
 
 def read(o: argparse.Namespace) -> Result:

@@ -172,7 +172,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
 
 
 def _texts(tree: Tree, names: Sequence[str], path: Path, task: str) -> Dataset:
-    """Read what lines say from tables, or from files beside the images.
+    """Read what lines say from tables, or from files next to the images.
 
     Raises:
         DatasetError: there is neither.
@@ -183,7 +183,7 @@ def _texts(tree: Tree, names: Sequence[str], path: Path, task: str) -> Dataset:
     if found is None:
         raise DatasetError(
             f"expected the texts of images in {str(path)!r}, found none",
-            fix="list them in a CSV of path,text, or put NAME.gt.txt beside NAME.png",
+            fix="list them in a CSV of path,text, or put NAME.gt.txt next to NAME.png",
         )
     return found
 

@@ -74,7 +74,7 @@ def _files_below(place: Path) -> list[Path]:
 class LineStyle:
     """How a line is drawn and worn; every number is a most, of what is drawn at random.
 
-    `wear` from 0 (as printed) to 1 scales all of it; `dots` is the share of lines in the dots of a matrix printer.
+    `wear` from 0 (as printed) to 1 scales all of it; `dots` is the fraction of lines in the dots of a matrix printer.
     """
 
     wear: float = 1.0

@@ -53,7 +53,7 @@ def check(dataset: Dataset) -> None:
     """Refuse data without texts to learn from.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: there are none, or a character is to be ignored.
     """
     if not len(dataset.labels):
         raise DatasetError("expected texts, found none", fix="list them in a CSV of path,text")

@@ -60,7 +60,7 @@ class Page:
 
     @property
     def text(self) -> str:
-        """The lines below each other; those that stand in one row are separated by a tab."""
+        """The lines below each other; those in one row are separated by a tab."""
         rows: list[list[PageLine]] = []
         for line in self.lines:
             middle = sum(line.quad[1::2]) / 4
@@ -242,7 +242,7 @@ def generate_lines(
     frequencies random texts follow, or a dataset of lines, whose training part is used. At least one is needed. `fonts`
     are folders or files; without any the system's are used. With `case` "upper" or "lower" the text is written down in
     that case, in whatever case it is drawn. `wear`, from 0 to 1, scales noise, blur, grey paper, worn ink and slant;
-    `dots` is the share of lines in the dots of a matrix printer. One line in twenty is for validation.
+    `dots` is the fraction of lines in the dots of a matrix printer. One line in twenty is for validation.
 
     Raises:
         UsageError: no characters, or a value out of its range.

@@ -120,7 +120,7 @@ class LineNet(nn.Module):
         self.register_buffer("blank", blank, persistent=False)
 
     def forward(self, lines: Tensor) -> Tensor:
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             return self._read(lines)
         # What is beyond the longest line of a batch costs time and changes nothing.
         whole = lines.shape[3] // _STRIDE
@@ -137,7 +137,7 @@ class LineNet(nn.Module):
         finer = functional.max_pool2d(columns, (1, 2))
         mask = functional.max_pool2d(finer, (1, 2))
         steps = mask[:, 0, 0] > 0.5
-        # Dark ink on bright paper: with the paper at 0 a line begins and ends as if it went on.
+        # Dark ink on bright paper: with the paper at 0 a line begins and ends as if there were more paper.
         x = (1 - lines) * columns
         for stage, own in zip(self.stages, (finer, mask, mask, mask, mask), strict=True):
             x = stage(x, own)
@@ -145,7 +145,8 @@ class LineNet(nn.Module):
         found = self.out(self.drop(self.recurrent(self.drop(x), steps)))
         inside = steps[..., None].to(found.dtype)
         # Beyond its end a line has certain blanks.
-        return found * inside + self.blank * (1 - inside)
+        answers: Tensor = found * inside + self.blank * (1 - inside)
+        return answers
 
 
 def crnn(

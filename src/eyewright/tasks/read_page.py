@@ -161,7 +161,7 @@ def _confidence(report: Report) -> Table:
         ]
         for r in report.tables["confidence"]
     ]
-    note = "A probability can be trusted where it is the share of exact lines."
+    note = "A probability can be trusted where it equals the fraction of exact lines."
     return Table("Lines by the probability of their text", header, rows, note=note)
 
 

@@ -1,4 +1,4 @@
-"""What is done to lines of text while a net learns to read them, and batches of lines of about one length."""
+"""Augmentation of lines of text, and batches of lines of similar length."""
 
 __all__ = ["LineAugmentation", "TextTargets", "by_length", "plan_lines"]
 
@@ -132,7 +132,7 @@ class LineAugmentation:
         from_x = (col * wide[:, None, None] - left[:, None, None]) + lean[:, None, None] * y
         slope = (tilt[:, None, None] * (col - middle)).clamp(-0.12 * height, 0.12 * height)
         from_y = y * tall[:, None, None] + up[:, None, None] + slope
-        # Paper goes on beyond the end of a line as it is there.
+        # Beyond the end of a line the paper is as it is there.
         from_x = torch.minimum(from_x.clamp(min=0), (length - 1)[:, None, None])
         grid = torch.stack(
             [

@@ -1,4 +1,4 @@
-"""Read texts that lie in files of their own: NAME.gt.txt beside an image of a line, or boxes with texts of a page."""
+"""Read texts that lie in files of their own: NAME.gt.txt next to an image of a line, or boxes with texts of a page."""
 
 __all__ = ["TEXT_FORMATS", "holds_line_files", "read_text_files"]
 
@@ -36,12 +36,12 @@ _LEAST_SIDE = 3
 
 
 def holds_line_files(names: Sequence[str]) -> bool:
-    """Return whether texts lie beside the images of lines."""
+    """Return whether texts lie next to the images of lines."""
     return any(n.lower().endswith(_ENDING) for n in names)
 
 
 def read_text_files(tree: Tree, names: Sequence[str], task: str) -> Dataset | None:
-    """Read texts from files beside the images; None where there are none.
+    """Read texts from files next to the images; None where there are none.
 
     Lines without a text, with several lines or control characters, and texts without an image are left out, counted,
     and each is a finding. Boxes whose text is `###` count for nothing, as ICDAR has it. Lines of a page are a group,
@@ -65,7 +65,7 @@ def _line_files(tree: Tree, names: Sequence[str], task: str) -> Dataset:
         folder, base = posixpath.split(name)
         stem, extension = posixpath.splitext(base)
         if extension.lower() in EXTENSIONS:
-            # OCRopus writes NAME.bin.png and NAME.nrm.png beside NAME.png; the plain one is meant.
+            # OCRopus writes NAME.bin.png and NAME.nrm.png next to NAME.png; the plain one is meant.
             for key in {stem, stem.partition(".")[0]}:
                 by_stem.setdefault(posixpath.join(folder, key), []).append(name)
     notes = Notes()

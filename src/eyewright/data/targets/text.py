@@ -26,7 +26,7 @@ TEXT_CODES = MappingProxyType(
         "text_empty": "a line without a text, which is left out",
         "text_unreadable": "a text of several lines, or with control characters; it is left out",
         "text_rare_character": "characters that few lines hold, and that are hardly learnt",
-        "text_dense": "a line with so many characters for its width that they cannot be told apart",
+        "text_dense": "a line with so many characters for its width that they can hardly be distinguished",
     }
 )
 """Every code that a finding about texts can have, with its meaning."""

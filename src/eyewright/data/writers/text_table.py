@@ -1,4 +1,4 @@
-"""Write a table of texts beside the images of lines."""
+"""Write a table of texts next to the images of lines."""
 
 __all__ = ["write_text_table"]
 
@@ -11,7 +11,7 @@ from eyewright.data.writers.work import Work, part_of
 
 
 def write_text_table(work: Work) -> None:
-    """Write `lines.csv` with `path,text` beside `images/PART/`, and the columns `split` and `group` where needed."""
+    """Write `lines.csv` with `path,text` next to `images/PART/`, and the columns `split` and `group` where needed."""
     data = work.dataset
     more = [c for c in ("split", "group") if any(getattr(s, c) for s in data.samples)]
     text = io.StringIO()
