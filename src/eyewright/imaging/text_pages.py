@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 _MOST_SIDE = 1600
-_SURE = 0.8
+_SURE = 0.5
 _COLOURS = ((30, 130, 60), (200, 60, 30))
 _DEJAVU = "DejaVuSans.ttf"
 
@@ -17,7 +17,7 @@ _DEJAVU = "DejaVuSans.ttf"
 def draw_page(image: NDArray[np.uint8], lines: Sequence[tuple[Sequence[float], str, float]]) -> NDArray[np.uint8]:
     """Return the page, uint8 (H, W, 3), and at its right a white one on which each text stands where its line does.
 
-    `lines` are corners, text and probability; frames are green, and red where the probability is below 80 %.
+    `lines` are corners, text and probability; frames are green, and red where the probability is below 50 %.
     """
     scale = min(1.0, _MOST_SIDE / max(image.shape[:2]))
     page = Image.fromarray(image)

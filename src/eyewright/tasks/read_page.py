@@ -194,10 +194,12 @@ def take_pictures(
 
 
 def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a line 40 pixels high, or smaller so that it fits the page."""
+    """Return a line 40 pixels high, or smaller so that it fits, at the left of a strip as wide as all others."""
     scale = min(_HEIGHT / image.shape[0], _WIDEST / image.shape[1])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    strip = Image.new("RGB", (_WIDEST, max(_HEIGHT // 2, size[1])), "white")
+    strip.paste(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), (0, 0))
+    return np.asarray(strip)
 
 
 def explain_errors(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:

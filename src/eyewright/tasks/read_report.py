@@ -153,7 +153,7 @@ def report(
             "precision": _share(right[c], said[c]),
             "found": said[c],
         }
-        for c in sorted({*there, *said})
+        for c in sorted(there)
     ]
     return Report(
         task=dataset.task,
@@ -193,15 +193,15 @@ def _pairs(results: TextResults) -> tuple[list[dict[str, Any]], Counter[str], Co
     said: Counter[str] = Counter()
     for sample, true, text in zip(results.dataset.samples, results.true, results.texts, strict=True):
         for a, b in align_texts(plain_text(true), plain_text(text)):
-            there[a] += bool(a)
-            said[b] += bool(b)
+            if a:
+                there[a] += 1
+            if b:
+                said[b] += 1
             if a == b:
                 right[a] += 1
             else:
                 wrong[a, b] += 1
                 examples.setdefault((a, b), sample.id)
-    for counter in (there, said):
-        counter.pop("", None)
     rows = [
         {"true": a, "read": b, "n": n, "of": there[a] if a else None, "example": examples[a, b]}
         for (a, b), n in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:_MOST_PAIRS]
