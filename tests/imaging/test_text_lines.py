@@ -104,3 +104,13 @@ def test_most_lines_of_real_receipts_are_found() -> None:
                 there += 1
                 hit += max((_overlap(box, b) for b in found), default=0) > 0.5
     assert hit / there > 0.85
+
+
+def test_a_picture_of_noise_is_done_in_bounded_time() -> None:
+    import time
+
+    noise = np.random.default_rng(1).integers(0, 256, (700, 700, 3)).astype(np.uint8)
+    began = time.process_time()
+    find_lines(noise)
+    # Without bounds on characters and marks this takes minutes for a large picture.
+    assert time.process_time() - began < 5

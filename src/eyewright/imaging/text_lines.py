@@ -25,6 +25,7 @@ _FAINT = 0.12
 _WORD_GAP = 1.1
 _COLUMN_GAP = 2.0
 _COLUMN_LINES = 4
+_MOST_LETTERS, _MOST_MARKS, _MOST_LINES = 12_000, 50_000, 1_500
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,13 @@ def _line_boxes(ink: NDArray[np.bool_]) -> list[Box]:
         return []
     letters = [c for c in parts if _is_letter(c, usual)]
     marks = [c for c in parts if not _is_letter(c, usual) and max(c.height, c.width) < 0.9 * usual]
+    # A picture that is no page of text may have any number of both.
+    letters = sorted(letters, key=lambda c: -c.pixels)[:_MOST_LETTERS]
+    small = np.array(sorted(marks, key=lambda c: -c.pixels)[:_MOST_MARKS], np.float64).reshape(-1, 5)
     lines = _joined([(c.x0, c.y0, c.x1, c.y1) for c in letters], usual)
-    lines = [_with_marks(line, marks, usual) for line in lines]
+    lines = [b for b in lines if b[3] - b[1] >= 0.45 * usual]
+    lines = sorted(lines, key=lambda b: -(b[2] - b[0]))[:_MOST_LINES]
+    lines = [_with_marks(line, small, usual) for line in lines]
     lines = [b for b in lines if b[3] - b[1] >= 0.5 * usual and b[2] - b[0] >= 0.3 * usual]
     lines = _merged(_without_inner(lines), usual)
     margin = 0.12 * usual
@@ -184,49 +190,57 @@ def _is_letter(c: Component, usual: float) -> bool:
 
 def _joined(boxes: Sequence[Box], usual: float) -> list[Box]:
     """Return boxes of lines: characters that stand side by side at one height."""
-    order = sorted(range(len(boxes)), key=lambda i: boxes[i][0])
     lines: list[list[Box]] = []
-    open_lines: list[int] = []
-    for i in order:
-        x0, y0, _, y1 = boxes[i]
+    # Of each line that may be continued: its right edge, and the middle top and bottom of its last characters.
+    ends: dict[int, tuple[float, float, float]] = {}
+    for one in sorted(boxes):
+        x0, y0, _, y1 = one
         best, nearest = -1, np.inf
-        for k in open_lines:
-            last = lines[k][-3:]
-            right = max(b[2] for b in last)
-            top, bottom = float(np.median([b[1] for b in last])), float(np.median([b[3] for b in last]))
-            shared = min(y1, bottom) - max(y0, top)
-            high = max(min(y1 - y0, bottom - top), 1.0)
+        for k, (right, top, bottom) in list(ends.items()):
             gap = x0 - right
-            reach = _WORD_GAP * max(min(y1 - y0, bottom - top), 0.8 * usual)
-            alike = max(y1 - y0, bottom - top) <= 2.6 * min(y1 - y0, bottom - top)
-            if shared >= 0.45 * high and gap <= reach and alike and gap < nearest:
+            if gap > 4 * usual:
+                del ends[k]
+                continue
+            high = max(min(y1 - y0, bottom - top), 1.0)
+            near = min(y1, bottom) - max(y0, top) >= 0.45 * high and gap <= _WORD_GAP * max(high, 0.8 * usual)
+            if near and gap < nearest and max(y1 - y0, bottom - top) <= 2.6 * high:
                 best, nearest = k, gap
         if best < 0:
-            open_lines.append(len(lines))
-            lines.append([boxes[i]])
-        else:
-            lines[best].append(boxes[i])
-        open_lines = [k for k in open_lines if x0 - max(b[2] for b in lines[k][-3:]) <= 4 * usual]
+            best = len(lines)
+            lines.append([])
+        lines[best].append(one)
+        last = lines[best][-3:]
+        ends[best] = max(b[2] for b in last), _middle([b[1] for b in last]), _middle([b[3] for b in last])
     return [
         (min(b[0] for b in own), min(b[1] for b in own), max(b[2] for b in own), max(b[3] for b in own))
         for own in lines
     ]
 
 
-def _with_marks(line: Box, marks: Sequence[Component], usual: float) -> Box:
-    """Return a line with the points, dashes and accents that belong to it."""
+def _middle(values: list[float]) -> float:
+    """Return the median of up to three numbers."""
+    ordered = sorted(values)
+    return ordered[1] if len(ordered) == 3 else sum(ordered) / len(ordered)
+
+
+def _with_marks(line: Box, marks: NDArray[np.float64], usual: float) -> Box:
+    """Return a line with the points, dashes and accents that belong to it; `marks` are x0, y0, x1, y1 and pixels."""
     x0, y0, x1, y1 = line
     high = y1 - y0
-    for c in marks:
-        middle = (c.y0 + c.y1) / 2
-        # Dashes of a rule above or below are no part of the line; points, commas and accents stand close to it.
-        reach = 0.0 if c.width > 2 * c.height else 0.18 * high
-        if not y0 - reach <= middle <= y1 + reach:
-            continue
-        if c.x1 >= x0 - 0.6 * usual and c.x0 <= x1 + 0.6 * usual:
-            x0, x1 = min(x0, c.x0), max(x1, c.x1)
-            y0, y1 = min(y0, max(c.y0, y0 - 0.25 * high)), max(y1, min(c.y1, y1 + 0.2 * high))
-    return x0, y0, x1, y1
+    middle = (marks[:, 1] + marks[:, 3]) / 2
+    # Dashes of a rule above or below are no part of the line; points, commas and accents stand close to it.
+    reach = np.where(marks[:, 2] - marks[:, 0] > 2 * (marks[:, 3] - marks[:, 1]), 0.0, 0.18 * high)
+    level = marks[(middle >= y0 - reach) & (middle <= y1 + reach)]
+    for _ in range(3):
+        own = level[(level[:, 2] >= x0 - 0.6 * usual) & (level[:, 0] <= x1 + 0.6 * usual)]
+        if not len(own) or (own[:, 0].min() >= x0 and own[:, 2].max() <= x1):
+            break
+        x0, x1 = min(x0, float(own[:, 0].min())), max(x1, float(own[:, 2].max()))
+    own = level[(level[:, 2] >= x0 - 0.6 * usual) & (level[:, 0] <= x1 + 0.6 * usual)]
+    if not len(own):
+        return line
+    top, bottom = float(own[:, 1].min()), float(own[:, 3].max())
+    return x0, min(y0, max(top, y0 - 0.25 * high)), x1, max(y1, min(bottom, y1 + 0.2 * high))
 
 
 def _without_inner(lines: Sequence[Box]) -> list[Box]:
