@@ -43,6 +43,10 @@ MODELS = MappingProxyType(
         "outline_net": (
             "pixels", "eyewright.nets:outline_net", "default segmenter: encoder-decoder, sub-pixel, ~1.2 M weights",
         ),
+        "crnn": (
+            "classes a step", "eyewright.nets.readers:crnn", "default reader of lines: convolutions, LSTM, CTC",
+        ),
+        "crnn_gru": ("classes a step", "eyewright.nets.readers:crnn_gru", "convolutions, GRU, CTC"),
         "spot_mask_net": (
             "boxes and masks",
             "eyewright.nets:spot_mask_net",

@@ -36,9 +36,12 @@ from eyewright.core.inputs import (
     Inputs,
     blank_inputs,
     count_rows,
+    fits_model,
     largest_area,
     name_inputs,
     slice_rows,
+    trim,
+    widen,
 )
 from eyewright.core.labels import LabelSpace
 from eyewright.core.prediction import Prediction
@@ -164,6 +167,8 @@ class Bundle:
 
     def _run(self, named: Mapping[str, NDArray[Any]], options: Any) -> dict[str, NDArray[np.float32]]:
         contract = self._contract
+        wide = {name: array.shape for name, array in named.items()}
+        named = trim(self.inputs, named)
         feeds = {
             self._feeds[name]: np.ascontiguousarray(array) if contract is None else contract.feed(array)
             for name, array in named.items()
@@ -173,7 +178,8 @@ class Bundle:
         found = self._session.run(self._outputs, feeds, options) if given else self._run_stoppable(feeds)
         if contract is not None:
             return contract.answers(found, self.preparation.size_hw)
-        return dict(zip(self._outputs, found, strict=True))
+        answers = dict(zip(self._outputs, found, strict=True))
+        return answers if wide == {n: a.shape for n, a in named.items()} else widen(self.inputs, answers, named)
 
     def _run_stoppable(self, feeds: Mapping[str, NDArray[Any]]) -> Any:
         """Run so that a signal can end it.
@@ -442,8 +448,9 @@ def _check_tensors(bundle: Bundle) -> None:
     if bundle._contract is not None:
         bundle._contract.check(found, bundle._session.get_outputs(), bundle.preparation)
         return
-    promised = {bundle._feeds[name]: list(one.shape) for name, one in bundle.inputs.items()}
-    if {value.name: list(value.shape[1:]) for value in found} != promised:
+    promised = {bundle._feeds[name]: one for name, one in bundle.inputs.items()}
+    shapes = {value.name: tuple(value.shape) for value in found}
+    if set(shapes) != set(promised) or not all(fits_model(one, shapes[name]) for name, one in promised.items()):
         raise BundleError("the model's inputs are not those that bundle.json promises", fix="export the model again")
     names = {o.name for o in bundle._session.get_outputs()}
     if not set(task_of(bundle.task_name).output_names) <= names or not set(bundle._outputs) <= names:

@@ -48,7 +48,7 @@ class _ClipSampling(Struct, forbid_unknown_fields=True):
 
 class _Preparation(Struct, forbid_unknown_fields=True):
     size_hw: tuple[_StripSide, _Side]
-    fit: Literal["stretch", "crop", "letterbox", "shorter"] = "stretch"
+    fit: Literal["stretch", "crop", "letterbox", "shorter", "line"] = "stretch"
     filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear"
     channels: Literal[1, 3] = 3
     fill: Annotated[int, Meta(ge=0, le=255)] = 0

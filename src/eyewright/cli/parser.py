@@ -12,6 +12,7 @@ from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
+from eyewright.cli.reading import add_reading
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
@@ -225,6 +226,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_attend(verb)
     add_search(verb)
+    add_reading(verb)
     add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, attending, clips, doctoring, field, following, pictures, scenes, searching
+from eyewright.cli import anywhere, attending, clips, doctoring, field, following, pictures, reading, scenes, searching
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -529,6 +529,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         following.track,
         "follow objects over time: identities, lines, zones",
         "track det.bundle --source street.mp4 --line door=100,300,500,300 --out street",
+    ),
+    "read": (
+        reading.read,
+        "the text of a page: lines found and read",
+        "read receipts.bundle receipt.jpg --out page",
+    ),
+    "generate-lines": (
+        reading.generate,
+        "lines of text to learn from, drawn in the fonts that are there",
+        "generate-lines --texts receipts/ --case upper -n 20000 --out lines",
     ),
     "serve": (
         field.serve,

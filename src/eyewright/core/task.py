@@ -82,7 +82,8 @@ class MetricInfo:
     `tile` shows it at the top of the report, `paired` lets a budget name it (`compress --max-drop`), `counts` tells
     that it is a fraction of images, whose interval has a width even where no image differs. `bounds` are its least and
     largest value; what is from 0 to 1 is shown in per cent. `kind` is how its interval is found (`metrics.groups`): a
-    "share" of images, another number from 0 to 1 ("bounded"), or "plain".
+    "share" of images, another number from 0 to 1 ("bounded"), or "plain". A `rate` is shown in per cent although it may
+    pass 1, as error rates do.
     """
 
     name: str
@@ -94,6 +95,7 @@ class MetricInfo:
     counts: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     kind: Literal["share", "bounded", "plain"] = "bounded"
+    rate: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ class Task:
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
         net: what its nets answer: "vector" (one number per class), "pixels" (one number per class and pixel), "boxes",
-            or "boxes and masks"; nets of the catalogue that answer the same can be trained for it.
+            "boxes and masks", or "classes a step"; nets of the catalogue that answer the same can be trained for it.
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.

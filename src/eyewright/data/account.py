@@ -111,4 +111,4 @@ class Account:
             "left_out": self.left_out,
         }
         rows = {k: [{"reason": r.text, "n": r.n, "path": r.path, "line": r.line} for r in v] for k, v in kinds.items()}
-        return {"read": self.read, **rows}
+        return dict([("read", self.read), *rows.items()])

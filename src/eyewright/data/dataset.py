@@ -171,9 +171,13 @@ class Dataset:
         """Return the dataset with its marks in the classes of `labels`, joined by name.
 
         Raises:
-            DatasetError: it holds a class that `labels` does not.
+            DatasetError: it holds a class that `labels` does not, and its kind of target is not open.
         """
-        ids = self.labels.mapping_to(labels)
+        if self.kind.open:
+            known = {name: i for i, name in enumerate(labels.names)}
+            ids = np.array([known.get(name, -1) for name in self.labels.names], np.int64)
+        else:
+            ids = self.labels.mapping_to(labels)
         if self.labels == labels:
             return self
         samples = tuple(replace(s, target=s.target.renamed(ids)) for s in self.samples)

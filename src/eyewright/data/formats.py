@@ -26,12 +26,15 @@ from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
 from eyewright.data.readers.number_tables import is_number_table, read_number_tables
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
+from eyewright.data.readers.text_files import TEXT_FORMATS, holds_line_files, read_text_files
+from eyewright.data.readers.text_tables import is_text_table, read_text_tables
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
 from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind, kind_of, tasks_of
+from eyewright.data.targets.text import TEXT
 from eyewright.data.tree import FolderTree, Tree, ZipTree
 
 DATASET_FORMATS = MappingProxyType(
@@ -42,6 +45,7 @@ DATASET_FORMATS = MappingProxyType(
         "csv": "a CSV of path,label with an optional split and group column",
         **ANNOTATED_FORMATS,
         **CLIP_FORMATS,
+        **TEXT_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -51,10 +55,11 @@ FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
     {
         "imagefolder": (LABEL, NUMBERS, TAGS),
         "idx": (LABEL, NUMBERS, TAGS),
-        "hf-imagefolder": (LABEL, NUMBERS, TAGS),
-        "csv": (LABEL, NUMBERS, TAGS),
+        "hf-imagefolder": (LABEL, NUMBERS, TAGS, TEXT),
+        "csv": (LABEL, NUMBERS, TAGS, TEXT),
         **ANNOTATED_KINDS,
         **dict.fromkeys(CLIP_FORMATS, (LABEL,)),
+        **dict.fromkeys(TEXT_FORMATS, (TEXT,)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -64,6 +69,7 @@ _TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str,
         LABEL: (read_label_tables, lambda tree, table, images: is_label_table(tree, table)),
         NUMBERS: (read_number_tables, is_number_table),
         TAGS: (read_tag_tables, is_tag_table),
+        TEXT: (read_text_tables, is_text_table),
     }
 )
 """How tables are read as targets of a kind, and how those that can be are told."""
@@ -137,6 +143,10 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
         )
+    if kind is None and holds_line_files(names):
+        kind, task = TEXT, _usual(TEXT)
+    if kind is TEXT:
+        return _texts(tree, names, path, task or _usual(TEXT))
     whole = kind if kind in _TABLES else None
     if kind is None or whole is not None:
         dataset = _from_tables(tree, names, task)
@@ -159,6 +169,23 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
             fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the truth",
         )
     return _in_kind(read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None))
+
+
+def _texts(tree: Tree, names: Sequence[str], path: Path, task: str) -> Dataset:
+    """Read what lines say from tables, or from files next to the images.
+
+    Raises:
+        DatasetError: there is neither.
+    """
+    found = _from_tables(tree, names, task)
+    if found is None:
+        found = read_text_files(tree, names, task)
+    if found is None:
+        raise DatasetError(
+            f"expected the texts of images in {str(path)!r}, found none",
+            fix="list them in a CSV of path,text, or put NAME.gt.txt next to NAME.png",
+        )
+    return found
 
 
 def _is_table_of_clips(path: Path, task: str | None) -> bool:

@@ -136,7 +136,7 @@ def _frames(data: bytes, given: Mapping[str, Any]) -> Iterator[tuple[NDArray[np.
         answer, frame = worker.ask(_request("read_frames", given), data)
         while frame is not None:
             yield frame, answer["shown_at"]
-            answer, frame = worker.ask({"read": "next_frame"})
+            answer, frame = worker.ask({"call": "next_frame"})
     finally:
         worker.close()
 
@@ -144,7 +144,7 @@ def _frames(data: bytes, given: Mapping[str, Any]) -> Iterator[tuple[NDArray[np.
 def _request(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     limits = given.get("limits")
     known = {} if limits is None else {"limits": dataclasses.asdict(limits)}
-    return {"read": name, "given": {**{k: v for k, v in given.items() if v is not None}, **known}}
+    return {"call": name, "given": {**{k: v for k, v in given.items() if v is not None}, **known}}
 
 
 _open_frames: list[Iterator[tuple[NDArray[np.uint8], float | None]]] = []
@@ -152,7 +152,7 @@ _open_frames: list[Iterator[tuple[NDArray[np.uint8], float | None]]] = []
 
 def read_apart(request: Mapping[str, Any], data: bytes) -> Answer:
     """Do one of the functions of `decode`, as the job of a worker process."""
-    name = request["read"]
+    name = request["call"]
     if name == "next_frame":
         return _next_frame()
     given = dict(request["given"])

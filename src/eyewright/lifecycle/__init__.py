@@ -23,6 +23,7 @@ from eyewright.lifecycle.field import (
 )
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
+from eyewright.lifecycle.reading import Page, PageLine, generate_lines, read_text
 from eyewright.lifecycle.retraining import Retrained, retrain
 from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
 from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
@@ -35,6 +36,8 @@ __all__ = [
     "FoldsResult",
     "Indexed",
     "Labelled",
+    "Page",
+    "PageLine",
     "Retrained",
     "RunResult",
     "TARGETS",
@@ -59,6 +62,7 @@ __all__ = [
     "feedback_list",
     "find_duplicates",
     "formats",
+    "generate_lines",
     "history",
     "import_onnx",
     "index_folder",
@@ -73,6 +77,7 @@ __all__ = [
     "predict",
     "promote",
     "quickstart",
+    "read_text",
     "retrain",
     "rollback",
     "run",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eyewright.core.durations import show_duration
-from eyewright.core.errors import BudgetError, InputError, LeakError, UsageError
+from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, UsageError
 from eyewright.core.files import write_bytes, write_json
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
@@ -176,6 +176,8 @@ def train_on(
     dataset = settled(dataset, leaks, quiet=plan.quiet)
     scan = scan_of(dataset, quiet=plan.quiet)
     findings = audit_dataset(dataset, scan)
+    if plan.weights is not None:
+        dataset = _in_labels_of(plan.weights, dataset)
     found = dataset.leaks
     assert found is not None
     if plan.deadline is not None and plan.deadline - time.monotonic() < 2:
@@ -204,6 +206,30 @@ def train_on(
         weights = None if plan.weights is None else _weights_in(plan.weights)
         own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
         return train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+
+
+def _in_labels_of(place: Path, dataset: "Dataset") -> "Dataset":
+    """Return a dataset whose classes are open in those of the model that is trained on: it may know more of them.
+
+    Raises:
+        DatasetError: a training image has one that the model does not know.
+    """
+    from eyewright.core.labels import LabelSpace
+    from eyewright.training.run import labels_at
+
+    names = labels_at(place) if dataset.kind.open else None
+    if names is None:
+        return dataset
+    moved = dataset.relabelled(LabelSpace(names))
+    for before, after in zip(dataset.samples, moved.samples, strict=True):
+        if before.split == "train" and len(after.target.marks()) < len(before.target.marks()):
+            unknown = sorted({dataset.labels.names[i] for i in before.target.held} - set(names))
+            shown = ", ".join(map(repr, unknown))
+            raise DatasetError(
+                f"{before.id!r} holds {task_of(dataset.task).words.label[1]} that the weights do not know: {shown}",
+                fix="train without --weights, or begin with a model that knows them",
+            )
+    return moved
 
 
 def _weights_in(place: Path) -> Path:

@@ -155,7 +155,7 @@ def build_table(app: Machinery) -> list[Route]:
             "/v1/feedback", own.feedback, "Say what is right", _json(s.Stored), status=201, query=s.MaskQuery,
             body=Body(
                 {json_body: s.Feedback, "image/png": BINARY},
-                required_one_of=("label", "correct", "objects", "classes", "values", "tags"),
+                required_one_of=("label", "correct", "objects", "classes", "values", "tags", "text"),
                 most_bytes=_FEEDBACK_BYTES, most_image_bytes=_MASK_BYTES,
             ),
             refusals=(404, 409, 413, 422),

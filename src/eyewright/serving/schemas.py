@@ -136,7 +136,8 @@ class FeedbackObject(Struct):
 
 
 class Feedback(Struct, forbid_unknown_fields=True):
-    """What somebody says of a prediction; at least one of label, correct, objects, classes, values and tags."""
+    """What somebody says of a prediction; at least one of label, correct, objects, classes, values, tags and
+    text."""
 
     prediction_id: Annotated[str, Meta(max_length=80)]
     label: Name | None = None
@@ -146,6 +147,7 @@ class Feedback(Struct, forbid_unknown_fields=True):
     classes: dict[str, bool] | None = None
     values: dict[str, Annotated[float, Meta(gt=-1e9, lt=1e9)]] | None = None
     tags: dict[str, bool] | None = None
+    text: Annotated[str, Meta(max_length=2000)] | None = None
     new_classes: list[Annotated[str, Meta(min_length=1, max_length=200)]] | None = None
 
 

@@ -25,6 +25,7 @@ from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import mix_batch
 from eyewright.training.checkpoints import CheckpointState, load_newest, read_tensors, save_best, save_last
 from eyewright.training.distributed import World
+from eyewright.training.lines import by_length
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import above_body, build_optimiser
 from eyewright.training.precision import cpu_has_bfloat16, trains_in_bfloat16
@@ -147,7 +148,12 @@ class Loop:
     def indices(self) -> Iterator[NDArray[np.int64]]:
         """Return the images of every update that is left of this epoch."""
         epoch, size = self.epoch, self.images_a_step
-        order = generator(self.recipe.seed, "order", epoch - 1).permutation(len(self.data.train_targets))
+        rng = generator(self.recipe.seed, "order", epoch - 1)
+        order = rng.permutation(len(self.data.train_targets))
+        lengths = getattr(self.data.train_targets, "lengths", None)
+        if lengths is not None:
+            # Where images have a length, a batch costs what its longest costs.
+            order = by_length(order, lengths, size, rng)
         first = self.preview_steps + (epoch - 1) * self.steps_an_epoch if epoch else 0
         for i in range(self.step - first, self.steps_an_epoch if epoch else self.preview_steps):
             yield order[i * size : (i + 1) * size]

@@ -6,6 +6,7 @@ __all__ = [
     "Run",
     "begin_with",
     "build_net",
+    "labels_at",
     "open_run_folder",
     "outgoing_of",
     "read_run",
@@ -161,6 +162,20 @@ def begin_with(net: PixelNet, path: Path) -> None:
             f"the weights in {str(path)!r} are of another net", fix="train with the same model, classes and imgsz"
         ) from error
     net.has_learnt = True
+
+
+def labels_at(place: Path) -> tuple[str, ...] | None:
+    """Return the labels of the run or bundle whose weights lie there; None where a file of weights stands alone."""
+    for folder in (place, place.parent, *list(place.parents)[1:3]):
+        for name in ("run.json", "bundle.json"):
+            try:
+                found = json.loads((folder / name).read_text("utf-8"))["labels"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            return tuple(str(n) for n in found)
+        if folder == place.parent.parent.parent:
+            break
+    return None
 
 
 def outgoing_of(path: Path) -> dict[str, list[float]]:

@@ -6,6 +6,7 @@ from eyewright.data.targets.numbers import NUMBERS, Numbers, Quantity
 from eyewright.data.targets.objects import OBJECTS, Objects, Outline, no_objects
 from eyewright.data.targets.tags import TAGS, Tags
 from eyewright.data.targets.target import Target, TargetKind, kind_of, tasks_of
+from eyewright.data.targets.text import TEXT, Text
 
 __all__ = [
     "LABEL",
@@ -13,6 +14,7 @@ __all__ = [
     "NUMBERS",
     "OBJECTS",
     "TAGS",
+    "TEXT",
     "Label",
     "MaskFile",
     "Numbers",
@@ -23,6 +25,7 @@ __all__ = [
     "Tags",
     "Target",
     "TargetKind",
+    "Text",
     "kind_of",
     "no_objects",
     "tasks_of",

@@ -159,6 +159,8 @@ class TargetKind:
         backgrounds: `(dataset, candidates, weak)` to those classes of no label that are the background in fact; `weak`
             are those whose names only say that nobody has labelled them.
         border: `(dataset)` to the class that stands for `IGNORE`, if there is one.
+        open: samples may hold classes that a model does not know, which then count as its errors, and no class is
+            looked at by itself: the characters of texts.
         of_cell: `(cell, names)` to the target of which `Target.cell` said so; None where a cell does not tell.
     """
 
@@ -179,6 +181,7 @@ class TargetKind:
     backgrounds: "Callable[[Dataset, Sequence[int], Sequence[int]], set[int]]" = _no_background
     border: "Callable[[Dataset], int | None]" = _no_class
     of_cell: Callable[[str, Sequence[str]], Target | None] = _no_cell
+    open: bool = False
 
     def __str__(self) -> str:
         return self.name

@@ -15,11 +15,13 @@ from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
 from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind, tasks_of
+from eyewright.data.targets.text import TEXT
 from eyewright.data.writers.boxes import write_coco, write_voc, write_yolo
 from eyewright.data.writers.masks import write_cityscapes, write_class_folders, write_crops, write_masks
 from eyewright.data.writers.mot import write_mot
 from eyewright.data.writers.tables import write_number_table
 from eyewright.data.writers.tag_table import write_tag_table
+from eyewright.data.writers.text_table import write_text_table
 from eyewright.data.writers.tools import write_label_studio, write_labelme
 from eyewright.data.writers.work import Work, Written, objects_of_mask
 
@@ -70,7 +72,7 @@ WRITERS: Mapping[str, _Writers] = MappingProxyType(
         "masks": {MASK: write_masks},
         "cityscapes": {MASK: write_cityscapes},
         "mot": {OBJECTS: write_mot},
-        "csv": {NUMBERS: write_number_table, TAGS: write_tag_table},
+        "csv": {NUMBERS: write_number_table, TAGS: write_tag_table, TEXT: write_text_table},
         "imagefolder": {LABEL: write_class_folders, OBJECTS: write_crops},
     }
 )

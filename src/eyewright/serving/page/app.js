@@ -128,6 +128,7 @@ function remember(shot) {
 
 function headline(a) {
   if (a.values) return amountsOf(a).map((v) => `${v.name} ${v.text}`).join(", ");
+  if (hasText(a)) return a.text || "no text";
   if (isOneLabel(a)) return a.labels[0];
   if (hasAreas(a)) return a.labels.filter((l) => !isBackground(l)).join(", ") || "nothing";
   const rows = shownRows(a, threshold(), model(a.model) && model(a.model).thresholds);
@@ -164,7 +165,7 @@ function render() {
     $("caption-" + letter).textContent = second ? `${name}: ${words}` : "";
   }
   const a = shot.answers[first];
-  const filtered = a && !isOneLabel(a) && !a.values;
+  const filtered = a && !isOneLabel(a) && !a.values && !hasText(a);
   $("threshold-row").hidden = !filtered; $("usual").hidden = !filtered;
   $("explain").disabled = !a;
   $("heat-row").hidden = !shot.heats[first];
@@ -176,6 +177,7 @@ function render() {
 
 function describe(a, rows) {
   if (a.values) return headline(a);
+  if (hasText(a)) return a.text ? `${a.text}, ${percent(a.probability)}` : headline(a);
   if (isOneLabel(a)) return `${a.labels[0]}, ${percent(a.scores[0])}`;
   if (hasAreas(a)) {
     const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
@@ -208,6 +210,12 @@ function answerCard(a, second = false) {
     const held = amountsOf(a).map((v) => make("li", {}, make("span", { class: "name", text: v.name }),
       make("span", { class: "value", text: v.text }), make("span", { class: "sub", text: v.interval ? `90 % interval ${v.interval}` : `no interval: ${a.intervals || "none"}` })));
     parts.push(make("ul", { class: "bars" }, ...held));
+  }
+  if (hasText(a)) {
+    const each = a.characters.slice(0, 80).map((c) => make("li", {}, make("span", { class: "name", text: c.character === " " ? "space" : c.character }),
+      make("span", { class: "value", text: percent(c.score) }),
+      make("meter", { min: "0", max: "1", value: String(c.score), "aria-label": `${c.character} ${percent(c.score)}` })));
+    parts.push(make("ul", { class: "bars" }, ...each));
   }
   const list = make("ul", { class: "bars" });
   const order = isOneLabel(a) ? rows.slice(0, 5) : rows.filter((k) => !hasAreas(a) || !isBackground(a.labels[k])).slice(0, 40);
