@@ -209,8 +209,13 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
             build=build,
         )
     except (OSError, ValueError, KeyError) as error:
+        if not (folder / "run.json").exists() and (folder / "bundle.json").exists():
+            raise CheckpointError(
+                f"expected a finished run in {str(folder)!r}, found a bundle", fix="pass the run that it was made of"
+            ) from None
+        missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
-            f"expected a finished run in {str(folder)!r}, found none ({error})",
+            f"expected a finished run in {str(folder)!r}, found {'none' if missing else f'a damaged one: {error}'}",
             fix="train first, or continue with --resume",
         ) from error
 
