@@ -449,3 +449,15 @@ def test_a_fifo_named_as_a_video_is_not_waited_for(tmp_path: Path, capsys: pytes
     os.mkfifo(tmp_path / "a.mp4")
     assert main(["track", "--one", "5,5,40,40", "--source", str(tmp_path / "a.mp4")]) == 3
     assert "FIFO" in capsys.readouterr().err
+
+
+def test_a_full_disk_at_the_first_line_is_one_line(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    for ending in ("csv", "txt"):
+        (tmp_path / "out" / f"street.{ending}").symlink_to("/dev/full")
+    for words in (["--one", "5,5,40,40"], ["--one", "5,5,40,40", "--max-frames", "1"]):
+        command = ["track", *words, "--source", str(video), "--out", str(tmp_path / "out"), "--save", "csv,mot"]
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith("eyewright: cannot write ")

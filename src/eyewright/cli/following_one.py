@@ -54,8 +54,8 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                     for kind, ending in (("mot", "txt"), ("csv", "csv")):
                         if kind in saved:
                             files[kind] = open(folder / f"{stem}.{ending}", "wb", buffering=0)
-                if "csv" in files:
-                    files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
+                    if "csv" in files:
+                        files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
                 if draws(saved):
                     from eyewright.imaging.trails import Trails
                     from eyewright.imaging.webm import WebmWriter
