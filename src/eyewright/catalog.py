@@ -3,14 +3,12 @@
 __all__ = ["MODELS", "build_of", "nets_of", "tasks_of_net"]
 
 import importlib
-import os
-import sys
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 from eyewright.core.errors import UsageError, spelling_hint
-from eyewright.core.installed import installed, open_installed
+from eyewright.core.installed import import_own, installed, open_installed
 from eyewright.core.task import task_names, task_of
 
 MODELS = MappingProxyType(
@@ -107,20 +105,8 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
         from eyewright.training.learner import learner_of
 
         return hub_builder(name, learner_of(task).hub)
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         known = [*MODELS, *installed("eyewright.nets")]
         raise UsageError(f"unknown model {name!r}", fix=spelling_hint(name, known), code="unknown_model")
-    # An installed command does not look in the folder it is called in, where the user's own module usually lies.
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        own: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"cannot import the model {name!r}: {error}", fix="use package.module:function") from error
-    finally:
-        if added:
-            sys.path.remove(here)
+    own: Callable[..., Any] = import_own(name, "model")
     return own

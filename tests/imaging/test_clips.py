@@ -104,6 +104,15 @@ def test_bytes_of_a_video_or_a_strip_are_a_clip(tmp_path: Path) -> None:
     assert "/tmp" not in str(met.value)
 
 
+def test_bytes_are_a_source_of_clips_as_a_path_is(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi", levels(9))
+    sampling = ClipSampling(4, 16)
+    by_path, by_bytes = (next(iter_clips(s, sampling)).image for s in (path, path.read_bytes()))
+    np.testing.assert_array_equal(by_path, by_bytes)
+    with pytest.raises(UnreadableImageError):
+        next(iter_clips(b"no video", sampling))
+
+
 def test_another_process_reads_the_same_clip(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.avi", levels(12))
     here = read_clip(path, ClipSampling(4, 24))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, plain_stem, printable, warn
+from eyewright.cli.terminal import Result, noting, plain_stem, printable, warn
 from eyewright.core.errors import UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
             task_of(bundle.task_name).require(name)
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    segments = _watch(o, bundle, rows) if o.window is not None else None
+    segments = _watch(o, bundle, rows, findings) if o.window is not None else None
     if segments is None:
         _each(o, bundle, sampling, rows, findings)
     if not rows:
@@ -84,7 +84,9 @@ def _say(o: argparse.Namespace, text: str) -> None:
         print(printable(text), flush=True)
 
 
-def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _watch(
+    o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]], findings: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     from eyewright.bundle.clips import predict_windows
     from eyewright.imaging.sources import open_source
     from eyewright.tasks.segments import Segment, SegmentJoiner
@@ -96,7 +98,9 @@ def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> li
         _say(o, segment.line())
 
     joiner = SegmentJoiner(on=o.on, off=o.off)
-    with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
+    with open_source(
+        o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
+    ) as source:
         for p in predict_windows(bundle, source, window_s=o.window, hop_s=o.hop, conf=o.conf):
             rows.append(p.to_json(**_shown_of(o)))
             for segment in joiner.add(cast("Windowed", p)):
@@ -116,9 +120,9 @@ def _each(
     from dataclasses import replace
 
     from eyewright.imaging.clips import contact_sheet, iter_clips, list_clips
-    from eyewright.imaging.sources import is_stream
+    from eyewright.imaging.sources import is_endless
 
-    if is_stream(o.source) and not Path(o.source).exists():
+    if is_endless(o.source):
         raise UsageError(
             f"{o.source!r} has no end, and is predicted in windows of time", fix="pass --window 2 --hop 0.5"
         )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.following_one import draws, track_one
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, finding, is_quiet, plain_stem, printable, shown_path, warn
+from eyewright.cli.terminal import Result, finding, is_quiet, noting, plain_stem, printable, shown_path, warn
 from eyewright.core.errors import InputError, UsageError, spelling_hint
 
 if TYPE_CHECKING:
-    from eyewright.core.report import Metric
+    from eyewright.core.report import Finding, Metric
     from eyewright.core.tracks import Tracks
     from eyewright.lifecycle.following import TrackedSequence
     from eyewright.lifecycle.track_scores import TrackScores
@@ -191,16 +191,11 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         result |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
         text += ["", *_metrics_text(scores)]
     text += [f"{name:8} {shown_path(path)}" for name, path in out.items()]
-    for f in findings[:5]:
-        if not is_quiet(o):
-            warn(str(f))
-    if len(findings) > 5 and not is_quiet(o):
-        warn(f"and {len(findings) - 5:,} more; --json has all")
-    wrong = [f for f in findings if f.severity != "note"]
+    wrong = _warned(o, findings)
     return {
         **result,
         "out": out,
-        "rows": {"read": sum(s.rows for s in sequences), "left_out": sum(f.line is not None for f in wrong)},
+        "rows": {"read": sum(s.rows for s in sequences), "left_out": sum(s.left_out for s in sequences)},
         "frames": n_frames,
         "frames_per_s": round(n_frames / max(seconds, 1e-9), 1),
         "frames_per_cpu_s": round(n_frames / max(spent, 1e-9), 1),
@@ -210,13 +205,35 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     }
 
 
+def _warned(o: argparse.Namespace, findings: "Sequence[Finding]") -> bool:
+    """Print the first findings on stderr; return whether one of them is more than a note.
+
+    With --quiet a line still says that rows are missing.
+    """
+    wrong = [f for f in findings if f.severity != "note"]
+    if o.json:
+        return bool(wrong)
+    shown = wrong[:1] if is_quiet(o) else findings[:5]
+    for f in shown:
+        warn(str(f))
+    more = len(wrong if is_quiet(o) else findings) - len(shown)
+    if more > 0:
+        warn(f"and {more:,} more; --json has all")
+    return bool(wrong)
+
+
 def _sequence_json(s: "TrackedSequence") -> dict[str, Any]:
     return {"name": s.name, "frames": s.n_frames, "fps": s.fps, "boxes": len(s.tracks), **s.recorder.to_json()}
 
 
 def _line_of(s: "TrackedSequence") -> str:
     n = len(set(s.tracks.ids.tolist()))
-    return f"{s.name}: {n:,} track{'s' * (n != 1)}, {len(s.tracks):,} boxes in {s.n_frames:,} frames"
+    frames = f"{s.n_frames:,} frame{'s' * (s.n_frames != 1)}"
+    return f"{s.name}: {n:,} track{'s' * (n != 1)}, {_boxes(len(s.tracks))} in {frames}"
+
+
+def _boxes(n: int) -> str:
+    return f"{n:,} box{'es' * (n != 1)}"
 
 
 def _counts_text(found: dict[str, Any], name: str) -> list[str]:
@@ -258,11 +275,12 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     watch = watch_of(o)
     started, n, recorder, fps = time.monotonic(), 0, None, None
     last_s = 0.0
+    findings: list[dict[str, Any]] = []
     with _Output(o, saved, name, watch) as output:
         for item in follow(
             o.source, o.bundle, method=o.method or "three-stage", settings=settings_of(o), conf=o.conf, iou=o.iou,
             classes=_classes(o), watch=watch, camera_motion=o.camera_motion, fps=o.fps, rate=o.rate, stride=o.stride,
-            max_frames=o.max_frames, latest=o.latest, keep_rows=not live,
+            max_frames=o.max_frames, latest=o.latest, keep_rows=not live, note=noting(findings),
         ):  # fmt: skip
             n, recorder, last_s = n + 1, item.recorder, item.time_s
             output.add(item)
@@ -287,6 +305,7 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     text += [*_counts_text(found, ""), *(f"{k:8} {shown_path(p)}" for k, p in out.items())]
     return {
         **found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2), "text": text,
+        "findings": findings, "exit": int(bool(findings)),
     }  # fmt: skip
 
 
@@ -395,7 +414,8 @@ class _Output:
         self._open_video()
         recorder = Recorder(tracks.labels, self._watch, keep_rows=False)
         times = dict(self._times)
-        with open_source(self._o.source) as opened:
+        # What is left out was noted when the source was read for the first time.
+        with open_source(self._o.source, note=lambda _: None) as opened:
             for frame in opened:
                 if frame.index + 1 not in times:
                     continue
@@ -465,10 +485,7 @@ def evaluate_tracks(o: argparse.Namespace) -> Result:
 
         out["report_json"] = Path(o.out).resolve() / "report.json"
         write_json(out["report_json"], content)
-    wrong = [f for f in scores.findings if f.severity != "note"]
-    for f in scores.findings[:5]:
-        if not is_quiet(o):
-            warn(str(f))
+    wrong = _warned(o, scores.findings)
     return {
         "task": "track", **content, "out": out, "findings": [finding(f) for f in scores.findings[:_MOST_FINDINGS]],
         "text": [*_metrics_text(scores), *(f"report   {shown_path(p)}" for p in out.values())],
@@ -483,13 +500,17 @@ def compare_tracks(o: argparse.Namespace) -> Result:
     if o.data is None:
         raise UsageError("expected two sets of tracks and their truth", fix="eyewright compare --task track A B TRUTH")
     found = compare(o.a, o.b, o.data, seed=o.seed or 0)
+    # Rows of the ground truth are read twice and reported once.
+    findings = list({str(f): f for f in (*found.a.findings, *found.b.findings)}.values())
+    _warned(o, findings)
     text = [str(found)]
     for name in _SHOWN[:7]:
         m = found.differences[name]
         between = "" if m.low is None or m.high is None else f" [{100 * m.low:+.1f}, {100 * m.high:+.1f}]"
         text.append(f"{name:16} {100 * (m.value or 0.0):+.1f}{between}")
     return {
-        "task": "track", "comparison": found.to_json(), "text": text, "exit": int(found.better == "a"),
+        "task": "track", "comparison": found.to_json(), "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
+        "text": text, "exit": int(found.better == "a"),
     }  # fmt: skip
 
 
@@ -521,9 +542,13 @@ def convert_tracks(o: argparse.Namespace) -> Result:
                 write_staged(stage / f"{sequence.name}.{ending}", form(file.tracks))
     lost = {"mot": ["classes: MOT's tracks have none", "times: MOT's rows have frames alone"]}.get(o.to, [])
     n = len(sequences)
+    wrong = _warned(o, findings)
     return {
         "task": "track", "out": {"tracks": out.resolve()}, "lost": lost, "objects": n_boxes,
         "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
-        "text": [f"wrote {n_boxes:,} boxes of {n:,} sequence{'s' * (n != 1)} to {shown_path(out)}"],
-        "exit": 1 if findings else 0,
+        "text": [
+            f"wrote {_boxes(n_boxes)} of {n:,} sequence{'s' * (n != 1)} to {shown_path(out)}",
+            *(f"lost     {each}" for each in lost),
+        ],
+        "exit": 1 if wrong else 0,
     }  # fmt: skip

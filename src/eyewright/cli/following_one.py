@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli.terminal import Result, is_quiet, plain_stem, printable, shown_path
+from eyewright.cli.terminal import Result, is_quiet, noting, plain_stem, printable, shown_path
 from eyewright.core.errors import InputError, UsageError
 
 _NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
@@ -39,11 +39,12 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     states: list[tuple[float, str]] = []
     files: dict[str, Any] = {}
     video: Any = None
+    findings: list[dict[str, Any]] = []
     n = 0
     try:
         frames = follow(
             o.source, box, method=o.method or "csrt", fps=o.fps, rate=o.rate, stride=o.stride,
-            max_frames=o.max_frames, latest=o.latest,
+            max_frames=o.max_frames, latest=o.latest, note=noting(findings),
         )  # fmt: skip
         for item in frames:
             if n == 0 and folder is not None:
@@ -53,8 +54,8 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                     for kind, ending in (("mot", "txt"), ("csv", "csv")):
                         if kind in saved:
                             files[kind] = open(folder / f"{stem}.{ending}", "wb", buffering=0)
-                if "csv" in files:
-                    files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
+                    if "csv" in files:
+                        files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
                 if draws(saved):
                     from eyewright.imaging.trails import Trails
                     from eyewright.imaging.webm import WebmWriter
@@ -104,6 +105,8 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         ] if whole.times_s is not None and len(whole) else [],
         "states": [{"time_s": round(t, 4), "state": s} for t, s in states],
         "frames": n,
+        "findings": findings,
+        "exit": int(bool(findings)),
         "frames_per_s": round(n / max(seconds, 1e-9), 2),
         "text": [
             f"seen in {n - n_lost:,} of {n:,} frames, lost in {n_lost:,}",

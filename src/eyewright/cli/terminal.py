@@ -5,6 +5,7 @@ __all__ = [
     "finding",
     "is_quiet",
     "metrics",
+    "noting",
     "plain_stem",
     "print_json",
     "printable",
@@ -18,7 +19,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,16 @@ def talk(o: argparse.Namespace) -> dict[str, Any]:
 def is_quiet(o: argparse.Namespace) -> bool:
     # Of several processes that torchrun started, the first speaks.
     return bool(o.json or o.quiet or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"))
+
+
+def noting(findings: list[dict[str, Any]]) -> Callable[[Any], None]:
+    """Return what takes a finding of a source: it is printed at once and kept as `--json` shows it."""
+
+    def note(found: Any) -> None:
+        findings.append(finding(found))
+        warn(str(found))
+
+    return note
 
 
 def finding(found: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from eyewright.cli.terminal import (
     finding,
     is_quiet,
     metrics,
+    noting,
     plain_stem,
     printable,
     shown_path,
@@ -368,7 +369,7 @@ def _predict(o: argparse.Namespace) -> Result:
         from eyewright.core.task import task_of
 
         raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
-    frames = _frames(o) if is_stream(o.source) else _files(o, findings)
+    frames = _frames(o, findings) if is_stream(o.source) else _files(o, findings)
     for index, (item, name, image, time_s) in enumerate(frames):
         found = only_classes(bundle.predict_images([image], **views)[0], bundle.task_name, o.classes)
         prediction = replace(found, source=name, index=index, image=image)
@@ -420,10 +421,12 @@ def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tu
         yield item, name, found, None
 
 
-def _frames(o: argparse.Namespace) -> Iterator[tuple[Any, str, Any, float | None]]:
+def _frames(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
     from eyewright.imaging.sources import open_source
 
-    with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
+    with open_source(
+        o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
+    ) as source:
         for frame in source:
             yield f"frame-{frame.index}", frame.origin, frame.image, frame.time_s
 

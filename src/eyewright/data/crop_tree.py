@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eyewright.data.tree import Tree
+from eyewright.data.tree import Encoded, Tree
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.text_lines import cut_quad
 
@@ -46,6 +46,9 @@ class CropTree:
     def picture(self, name: str) -> Image.Image:
         crop = self._crops.get(name)
         return self._tree.picture(name) if crop is None else cut_quad(self._page(crop.file), crop.quad)
+
+    def encoded(self, name: str) -> Encoded | None:
+        return None if name in self._crops else self._tree.encoded(name)
 
     def folders(self) -> tuple[str, ...]:
         return self._tree.folders()

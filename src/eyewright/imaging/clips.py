@@ -245,8 +245,8 @@ def list_clips(source: str | Path) -> list[Path]:
 def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
     """Yield the strip of every clip of a source in order, one in memory at a time.
 
-    `source` is a path, folder or glob of videos, an array of frames uint8 (T, H, W, 3), a strip uint8 (H, W, 3), or a
-    list of these.
+    `source` is a path, folder or glob of videos, the bytes of one, an array of frames uint8 (T, H, W, 3), a strip uint8
+    (H, W, 3), or a list of these.
 
     >>> [f.image.shape for f in iter_clips(np.zeros((5, 4, 6, 3), np.uint8), ClipSampling(3, 16))]
     [(12, 6, 3)]
@@ -257,13 +257,16 @@ def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
     if isinstance(source, np.ndarray):
         yield Frame(_strip_of(source, sampling), "array")
         return
+    if isinstance(source, bytes):
+        yield Frame(np.asarray(read_clip_bytes(source, sampling)), "bytes")
+        return
     if isinstance(source, list | tuple):
         for index, item in enumerate(source):
             for frame in iter_clips(item, sampling):
                 yield replace(frame, index=index)
         return
     if not isinstance(source, str | Path):
-        raise UsageError(f"expected a video's path, frames or a list of them, found {type(source).__name__}")
+        raise UsageError(f"expected a video's path or bytes, frames, or a list of them, found {type(source).__name__}")
     for index, path in enumerate(list_clips(source)):
         with name_unreadable(str(path)):
             yield Frame(np.asarray(read_clip(path, sampling)[0]), str(path.resolve()), index)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from eyewright.core.errors import InputError, UsageError
+from eyewright.imaging.decode import read_picture
 
 FONT_FOLDERS = (
     "/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/System/Library/Fonts",
@@ -205,12 +206,12 @@ def _printed(ink: Image.Image, rng: np.random.Generator, wear: float) -> NDArray
         y = int(rng.integers(0, 2)) * (height - 2)
         page[y : y + int(rng.integers(1, 3))] *= rng.uniform(0.3, 0.8)
     page = page + rng.normal(0, rng.uniform(0, 14) * wear, cover.shape)
-    line = Image.fromarray(np.clip(np.rint(page), 0, 255).astype(np.uint8))
+    line: NDArray[np.uint8] = np.clip(np.rint(page), 0, 255).astype(np.uint8)
     if rng.random() < 0.5 * wear:
         kept = io.BytesIO()
-        line.save(kept, "JPEG", quality=int(rng.integers(25, 90)))
-        line = Image.open(kept).convert("L")
-    return np.asarray(line)
+        Image.fromarray(line).save(kept, "JPEG", quality=int(rng.integers(25, 90)))
+        line = np.asarray(read_picture(kept.getvalue()).convert("L"))
+    return line
 
 
 def _field(rng: np.random.Generator, height: int, width: int, low: float, high: float) -> NDArray[np.float32]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.core.errors import InputError, UsageError
+from eyewright.core.regular import read_regular
 from eyewright.core.report import Finding
 from eyewright.lifecycle.opening import PathLike
 from eyewright.lifecycle.searching import index_of
@@ -70,6 +71,7 @@ def _linked(
     from eyewright.data.links import find_links
     from eyewright.imaging.decode import read_thumbnail
     from eyewright.imaging.fingerprint import thumbnails_of
+    from eyewright.imaging.headers import Limits
 
     place, rows = Path(root if root is not None else index.about.get("root", ".")), dict(index.rows())
     small = np.zeros((len(order), _SIDE, _SIDE, 3), np.uint8)
@@ -78,9 +80,9 @@ def _linked(
     for k, id in enumerate(order):
         path = place / rows[id].path
         try:
-            info, small[k] = read_thumbnail(path.read_bytes(), _SIDE)
-        except (UnreadableImageError, OSError) as error:
-            message = error.message if isinstance(error, UnreadableImageError) else str(error.strerror)
+            info, small[k] = read_thumbnail(read_regular(path, most=Limits().bytes, follow=True), _SIDE)
+        except (InputError, OSError) as error:
+            message = error.message if isinstance(error, InputError) else str(error.strerror)
             findings.append(Finding("unreadable", message, "run eyewright index --update", rows[id].path))
             continue
         usable[k], few[k] = True, min(info.size_hw) < _SMALL

@@ -3,7 +3,7 @@
 __all__ = ["TrackedFrame", "TrackedSequence", "track", "track_detections"]
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ _LOW_SHARE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class TrackedSequence:
-    """what was received of one sequence.
+    """What was received of one sequence.
 
     Args:
         name: of the sequence.
@@ -50,6 +50,7 @@ class TrackedSequence:
         n_frames: of the sequence.
         findings: rows that were left out, and what was assumed.
         rows: of the file, those that were left out included.
+        left_out: how many of them were left out.
         cpu_s: processor time of following alone.
     """
 
@@ -60,6 +61,7 @@ class TrackedSequence:
     n_frames: int
     findings: tuple[Finding, ...] = ()
     rows: int = 0
+    left_out: int = 0
     cpu_s: float = 0.0
 
 
@@ -146,7 +148,7 @@ def _track_file(
     from eyewright.data.tracks import read_tracks
 
     file = read_tracks(sequence.path, "detections")
-    findings = list(file.findings)
+    findings = [*sequence.findings, *file.findings]
     rate = fps or file.fps or sequence.fps
     if rate is None:
         rate = _ASSUMED_FPS
@@ -174,7 +176,9 @@ def _track_file(
     if offline or watch is not None:
         # Counted again frame by frame: a zone is left in frames without boxes too.
         recorder = Recorder.of(tracks, watch, end_s=float(_times(rows, rate, np.array([n_frames]))[0]))
-    return TrackedSequence(sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, spent)
+    return TrackedSequence(
+        sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, file.left_out, spent
+    )
 
 
 def _of_classes(tracks: Tracks, classes: Sequence[str]) -> NDArray[np.bool_]:
@@ -213,12 +217,14 @@ def track(
     max_frames: int | None = None,
     latest: bool = False,
     keep_rows: bool = True,
+    note: Callable[[Finding], None] | None = None,
 ) -> Iterator[TrackedFrame]:
     """Follow the objects that a bundle finds in a video, camera, stream or folder of frames; yield frame after frame.
 
     `bundle` is a path or an opened bundle of a task that gives boxes. A detection at or above the operating point (of
     its class, or `conf`) begins a track; one below it continues with a track. `rate` follows at most so many frames a
-    second, chosen by time. For a live stream pass `keep_rows=False`, so that boxes of the past are not held.
+    second, chosen by time. For a live stream pass `keep_rows=False`, so that boxes of the past are not held. `note`
+    takes what `open_source` leaves out.
 
     Raises:
         BundleError: the bundle gives no boxes.
@@ -236,7 +242,8 @@ def track(
             code="no_boxes",
         )
     follower = _Follower(model, method, settings, conf, iou, classes, watch, camera_motion, keep_rows)
-    with open_source(source, stride=stride, max_frames=None if rate else max_frames, latest=latest) as opened:
+    most = None if rate else max_frames
+    with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
         frames: Iterator[Frame] = frame_times(opened, fps=fps)
         if rate is not None:
             frames = sample_by_time(frames, rate)

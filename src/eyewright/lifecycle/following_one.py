@@ -2,13 +2,14 @@
 
 __all__ = ["OneFrame", "track_one"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.report import Finding
 from eyewright.tracking.single import SinglePrediction, SingleTracker
 
 
@@ -32,8 +33,11 @@ def track_one(
     stride: int = 1,
     max_frames: int | None = None,
     latest: bool = False,
+    note: Callable[[Finding], None] | None = None,
 ) -> Iterator[OneFrame]:
     """Yield every frame of a source with the place of the object that is in `box_xywh` in the first one, or "lost".
+
+    `note` takes what `open_source` leaves out.
 
     Raises:
         UsageError: the box is none, or an unknown method.
@@ -43,7 +47,8 @@ def track_one(
     from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 
     tracker = SingleTracker(method)
-    with open_source(source, stride=stride, max_frames=None if rate else max_frames, latest=latest) as opened:
+    most = None if rate else max_frames
+    with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
         frames = frame_times(opened, fps=fps)
         if rate is not None:
             frames = sample_by_time(frames, rate)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.core.errors import (
+    BundleError,
+    CheckpointError,
+    EyewrightError,
+    InputError,
+    UnreadableImageError,
+    UsageError,
+)
+from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
 from eyewright.lifecycle.datasets import Say, silent
 from eyewright.lifecycle.opening import PathLike, bundle_folder, need_torch
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
 _COMMIT = 256
 _AWAY = 0.5
+_LARGEST_WEIGHTS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -158,8 +167,7 @@ class _Work:
                 if row is not None and (row.bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
                     self.unchanged += 1
                     continue
-                with open(path, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = _digest_of(path)
                 if row is not None and row.digest == digest:
                     self.unchanged += 1
                     continue
@@ -327,7 +335,9 @@ def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
     from eyewright.imaging.sources.files import iter_images
     from eyewright.retrieval.coding import unit_vectors
 
-    if isinstance(query, np.ndarray | Path) or _is_file(query):
+    if isinstance(query, np.ndarray | Path) or _names_a_file(query):
+        if isinstance(query, str | Path) and os.path.isdir(query):
+            raise InputError(f"expected an image, found a folder at {str(query)!r}", fix="pass one image")
         frame = next(iter(iter_images(query)))
         (vector,) = unit_vectors(embedder.images([frame.image]))
         return np.asarray(vector)
@@ -340,10 +350,14 @@ def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
     return np.asarray(vector)
 
 
-def _is_file(text: str) -> bool:
+def _names_a_file(text: str) -> bool:
+    """Return whether a query is a path: something is there, or it ends as images do; a typing error is not words."""
+    from eyewright.imaging.headers import FORMATS
+
+    endings = tuple(e for several in FORMATS.values() for e in several)
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
+        return os.path.lexists(text) or (" " not in text and text.lower().endswith(endings))
+    except ValueError:
         return False
 
 
@@ -353,6 +367,7 @@ def _embedder(model: str) -> _Embedder:
         from eyewright.nets.texts import open_published
 
         net = open_published(model)
+        # Its configuration is read, and its files looked over, before any of them is hashed.
         if not net.takes_images:
             raise UsageError(f"{model!r} reads texts only", fix="use CLIP, SigLIP, or a vision model")
         both = net.kind == "pair"
@@ -370,6 +385,8 @@ def _embedder(model: str) -> _Embedder:
     if not (folder / "bundle.json").exists():
         raise BundleError(f"expected a bundle or hf:FOLDER, found neither at {model!r}", fix="check --model")
     bundle = load_bundle(folder)
+    if bundle.preparation.clip is not None:
+        raise BundleError(f"{model!r} takes videos, and an index is of images", fix="use a model of images")
     return _Embedder(
         str(Path(model).resolve()),
         bundle_digest(folder),
@@ -377,10 +394,17 @@ def _embedder(model: str) -> _Embedder:
     )
 
 
+def _digest_of(path: Path) -> str:
+    from eyewright.imaging.headers import Limits
+
+    # What no image is read of is not hashed either: a sparse file has any size.
+    return digest_of(path, most=Limits().bytes, fix="shrink the image", follow=True)[0]
+
+
 def _digest(folder: Path) -> str:
     """Return one SHA-256 of all files of a checkpoint that its embeddings depend on."""
     whole = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
-        with open(path, "rb") as file:
-            whole.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        digest, _ = digest_of(path, most=_LARGEST_WEIGHTS, error=CheckpointError, follow=True)
+        whole.update(path.name.encode() + b"\0" + bytes.fromhex(digest))
     return whole.hexdigest()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from eyewright.core.errors import CheckpointError, MissingExtraError, UsageError
@@ -19,8 +18,9 @@ from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.hub_classifier import HubBody, head_of
+from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import CLASSIFIERS, HubKind
-from eyewright.nets.hub_library import BGR, first_line, quiet_transformers
+from eyewright.nets.hub_library import BGR, first_line, quiet_transformers, reading
 from eyewright.nets.hub_preprocessing import Preprocessing, prove_preprocessing, side_of
 
 _WANTED = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
@@ -77,7 +77,8 @@ class HubBuilder:
                 "label2id": {name: i for i, name in enumerate(classes)},
                 "ignore_mismatched_sizes": True,
             }
-        try:
+        install = "use a checkpoint that transformers builds alone, such as DETR's revision no_timm, or install it"
+        with reading(f"the checkpoint {self.name!r}", missing=install):
             model, found = getattr(transformers, self._auto).from_pretrained(
                 self.folder,
                 use_safetensors=True,
@@ -87,16 +88,6 @@ class HubBuilder:
                 output_loading_info=True,
                 **new,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise CheckpointError(
-                f"the checkpoint {self.name!r} cannot be read: {first_line(error)}", fix="check the folder"
-            ) from error
-        except ImportError as error:
-            # Such as a backbone that timm builds; its first line names what is not there.
-            raise MissingExtraError(
-                f"{self.name!r} cannot be built: {first_line(error)}",
-                fix="use a checkpoint that transformers builds alone, such as DETR's revision no_timm, or install it",
-            ) from error
         # New classes get new heads, which transformers names as mismatched, and not as missing.
         own = () if self.kind.heads or classes is None else tuple(f"{name}." for name in head_of(model))
         missing = sorted(
@@ -120,20 +111,16 @@ class HubBuilder:
     @cached_property
     def _config(self) -> Any:
         path = self.folder / "config.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise CheckpointError(
                 f"expected a Hugging Face model in {str(self.folder)!r}, found no config.json", fix="check the path"
             )
+        check_checkpoint(self.folder, self.name)
         with quiet_transformers() as transformers:
-            try:
+            with reading(f"the configuration of {self.name!r}", fix="use a model that transformers knows"):
                 config = transformers.AutoConfig.from_pretrained(
                     self.folder, local_files_only=True, trust_remote_code=False
                 )
-            except (OSError, ValueError, KeyError) as error:
-                raise CheckpointError(
-                    f"the configuration of {self.name!r} cannot be read: {first_line(error)}",
-                    fix="use a model that transformers knows",
-                ) from error
             if self._auto_of(config, transformers) is None:
                 raise CheckpointError(
                     f"{self.name!r} is a {config.model_type!r}, which does not {self.kind.does}",
@@ -212,16 +199,11 @@ class HubBuilder:
 
     @cached_property
     def _processor(self) -> Any:
-        with quiet_transformers() as transformers:
-            try:
-                return transformers.AutoImageProcessor.from_pretrained(
-                    self.folder, local_files_only=True, trust_remote_code=False, backend="pil"
-                )
-            except (OSError, ValueError, KeyError, ImportError) as error:
-                raise CheckpointError(
-                    f"the preprocessing of {self.name!r} cannot be read: {first_line(error)}",
-                    fix="add its preprocessor_config.json",
-                ) from error
+        what = f"the preprocessing of {self.name!r}"
+        with quiet_transformers() as transformers, reading(what, fix="add its preprocessor_config.json"):
+            return transformers.AutoImageProcessor.from_pretrained(
+                self.folder, local_files_only=True, trust_remote_code=False, backend="pil"
+            )
 
     @cached_property
     def _preprocessing(self) -> Preprocessing:

@@ -48,6 +48,7 @@ class App:
         recorder = service.recorder
         self.counters = Counters(service.crew, (lambda: []) if recorder is None else recorder.gauges)
         service.served.append(self.counters.predicted)
+        self._document: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], bytes] | None = None
         self.pages = read_page()
         self.routes = build_table(self)
         self._exact = {(m, r.parts): r for r in self.routes for m in r.methods if "{" not in r.pattern}
@@ -148,7 +149,11 @@ class App:
 
     async def document(self, service: Service, request: Request) -> Response:
         """GET /openapi.json"""
-        return Response(msgspec.json.encode(openapi(self.routes, self.pages, service)))
+        # Made once for each table of models, which is replaced and never changed: it takes many times what asking does.
+        table = (service.models, service.challengers)
+        if self._document is None or any(a is not b for a, b in zip(self._document[0], table, strict=True)):
+            self._document = (table, msgspec.json.encode(openapi(self.routes, self.pages, service)))
+        return Response(self._document[1])
 
     async def _read_anew(self, work: Awaitable[None]) -> None:
         """Wait for new workers; what goes wrong is said in full to the operator and without paths to the client.

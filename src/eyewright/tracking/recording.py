@@ -121,7 +121,8 @@ class Recorder:
         times = np.zeros(len(t)) if t.times_s is None else t.times_s
         # Frames without boxes, of which a file may state millions, change nothing but the time.
         numbers, starts = np.unique(t.frames, return_index=True)
-        for number, a, b in zip(numbers.tolist(), starts.tolist(), [*starts[1:].tolist(), len(t)], strict=True):
+        ends = np.append(starts, len(t))[1:]
+        for number, a, b in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
             at = slice(a, b)
             recorder.watch(t.ids[at], t.boxes_xyxy[at], t.label_ids[at], time_s=float(times[a]), frame=number)
         none = np.zeros(0, np.int64)

@@ -6,6 +6,7 @@ OpenCV's wheel holds an LGPL build of FFmpeg; PyAV's holds x264 and x265, which 
 __all__ = ["Camera", "RtspStream", "VideoFile"]
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 
 from eyewright.core.errors import InputError, LimitError
 from eyewright.core.extras import import_extra
+from eyewright.core.regular import open_regular
+from eyewright.core.report import Finding
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.frames import Frame
 
@@ -26,17 +29,21 @@ _CONTAINERS = (
 )  # fmt: skip
 
 
+# A file that gives fewer than this part of the frames that it states breaks off; some state one or two too many.
+_WHOLE, _FEW = 0.9, 3
+
+
 class VideoFile:
-    """The frames of a video file, upright, with their times."""
+    """The frames of a video file, upright, with their times. After the last one `short` is a finding where the file
+    states many more frames than it gives."""
 
     live = False
+    short: Finding | None = None
 
     def __init__(self, path: Path, *, limits: Limits) -> None:
-        try:
-            with path.open("rb") as file:
-                start = file.read(16)
-        except OSError as error:
-            raise InputError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
+        # FFmpeg would wait for a FIFO, and so would a plain open.
+        with open_regular(path, most=sys.maxsize, follow=True) as file:
+            start = file.read(16)
         if not any(start[at : at + len(mark)] == mark for at, mark in _CONTAINERS):
             raise InputError(
                 f"{str(path)!r} is not a video that is read", fix="convert it to MP4 or MKV", code="not_a_video"
@@ -67,10 +74,17 @@ class VideoFile:
                     raise InputError(
                         f"{origin!r} holds no frame that can be read", fix="copy it again", code="unreadable_video"
                     )
+                self._note_end(index)
                 return
             shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             yield Frame(_rgb(picture), origin, index, max(when, shown) if index else 0.0)
             index += 1
+
+    def _note_end(self, given: int) -> None:
+        stated = self._capture.get(_opencv().CAP_PROP_FRAME_COUNT)
+        if 0 < stated < 1e9 and given < min(_WHOLE * stated, stated - _FEW):
+            text = f"the video breaks off: {given:,} of about {stated:,.0f} frames can be read"
+            self.short = Finding("video_breaks_off", text, "copy it again", str(self._path))
 
     def close(self) -> None:
         """Close the file."""
