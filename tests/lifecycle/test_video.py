@@ -31,7 +31,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(clips: Path, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("runs") / "clips"
     # Squares that cross a ground are near copies of one another.
-    ew.run(clips, out=out, epochs=10, imgsz=24, seed=1, leaks="allow")
+    ew.run(clips, out=out, epochs=10, imgsz=24, seed=1, leaks="allow", group_by="none")
     return out
 
 
@@ -50,6 +50,22 @@ def test_the_report_says_that_order_matters(run, report: dict) -> None:
     # Every clip backwards is one of the other class.
     assert order["reversed"]["accuracy"] <= 0.1
     assert "Order of frames" in (run / "report.html").read_text()
+
+
+def test_an_order_blind_baseline_is_trained_and_compared(run, report: dict) -> None:
+    compared = report["tables"]["baseline"]
+    assert (compared["model"], compared["baseline"]) == ("gru_net", "mean_net")
+    assert compared["epochs"] == {"model": 10, "baseline": 3}
+    # Only the order tells the classes apart.
+    assert compared["value"]["baseline"] <= 0.75
+    assert compared["better"] == "b"
+    assert compared["differences"]["accuracy"]["low"] > 0
+    assert "Baseline that cannot see the order of frames" in (run / "report.html").read_text()
+    other = lifecycle.load_run(run / "baseline")
+    assert other.recipe.model == "mean_net"
+    # What both share was copied before training: the features of frames, but not the planes of motion.
+    assert other.net.body.encoder.body[0].weight.shape[1] == 2
+    assert not (run / "baseline/baseline").exists()
 
 
 def test_the_bundle_answers_from_files_frames_and_windows(run, clips: Path) -> None:

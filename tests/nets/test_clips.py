@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from eyewright.core.errors import UsageError
-from eyewright.nets.clips import ClipNet, clip_former, gru_net, lstm_net, mean_net
+from eyewright.nets.clips import ClipNet, clip_former, gru_net, lstm_net, mean_net, share_encoder
 
 SIZE = (8 * 16, 20)
 
@@ -28,6 +28,14 @@ def test_only_the_baseline_is_blind_to_the_order_of_frames(build, ordered: bool)
         apart = float((net(strips) - net(backwards)).abs().max())
     assert (apart > 1e-3) == ordered
     assert ordered or apart < 1e-5
+
+
+def test_the_baseline_takes_over_the_encoder_without_the_planes_of_motion() -> None:
+    trained, new = gru_net(3, channels=3, size_hw=SIZE, frames=8), mean_net(3, channels=3, size_hw=SIZE, frames=8)
+    share_encoder(trained, new)
+    theirs, own = trained.encoder.state_dict(), new.encoder.state_dict()
+    assert torch.equal(own["body.0.weight"], theirs["body.0.weight"][:, :6])
+    assert all(torch.equal(v, theirs[k]) for k, v in own.items() if k != "body.0.weight")
 
 
 def test_light_and_contrast_of_a_clip_do_not_count() -> None:

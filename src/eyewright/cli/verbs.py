@@ -53,7 +53,7 @@ NUMBERS: Mapping[str, Number] = {
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
 
-WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps")
+WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "baseline", "activation", "device", "amp", "steps")
 
 
 def _quickstart(o: argparse.Namespace) -> Result:

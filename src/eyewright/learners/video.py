@@ -17,8 +17,10 @@ from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.learners.classify import LEARNER as CLASSIFY
 from eyewright.learners.classify import ClassLearning
+from eyewright.nets.clips import share_encoder
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation, augment_batch
+from eyewright.training.learner import Baseline
 from eyewright.training.loop import FitData
 from eyewright.training.recipe import Recipe
 
@@ -149,6 +151,20 @@ def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, prepar
     return ClipLearning(data, recipe, dataset.labels.names, preparation)
 
 
+def baseline(recipe: Recipe) -> Baseline | None:
+    """Return the net that is blind to the order of frames, for those of the catalogue that are not."""
+    if recipe.model not in ("auto", "gru_net", "lstm_net", "clip_former"):
+        return None
+    return Baseline("mean_net", lambda trained, new: share_encoder(trained.body, new.body), "see the order of frames")
+
+
 LEARNER = replace(
-    CLASSIFY, task="video", preparation=preparation, resolve=resolve, learn=learn, hub=None, students=("mean_net",)
+    CLASSIFY,
+    task="video",
+    preparation=preparation,
+    resolve=resolve,
+    learn=learn,
+    hub=None,
+    baseline=baseline,
+    students=("mean_net",),
 )

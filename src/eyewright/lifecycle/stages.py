@@ -30,6 +30,7 @@ from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, leak_rule
 from eyewright.imaging import shrink, write_image
+from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -145,6 +146,7 @@ def train(
             step=step,
             log=log,
             observe=observe,
+            baseline=True,
             quiet=quiet,
             say=say,
         ),
@@ -203,7 +205,10 @@ def train_on(
         }
         weights = None if plan.weights is None else _weights_in(plan.weights)
         own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
-        return train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+        own = replace(own, deadline=deadline_before_baseline(recipe, plan, dataset.task))
+        run = train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+    train_baseline(run, dataset, scan, plan)
+    return run
 
 
 def _weights_in(place: Path) -> Path:
@@ -288,6 +293,7 @@ def evaluate(
         quiet=quiet,
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
+    report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
     if out is not None:
         if pictures is None:
             pictures = reporting_of(report.task).pictures(report, dataset, lambda _: predictor)

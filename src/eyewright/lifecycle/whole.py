@@ -96,7 +96,7 @@ def run(
         dataset,
         resolved,
         folder,
-        RunPlan(deadline=deadline, workers=workers, quiet=quiet, say=say),
+        RunPlan(deadline=deadline, workers=workers, baseline=True, quiet=quiet, say=say),
         leaks=leaks,
     )
     findings = tuple(owner.about["audit"])

@@ -5,7 +5,7 @@ the normalised strips of clips, float32 (N, channels, frames * H, W), and gives 
 tell the order of frames; it is the baseline that the others are compared with.
 """
 
-__all__ = ["ClipNet", "clip_former", "gru_net", "lstm_net", "mean_net"]
+__all__ = ["ClipNet", "clip_former", "gru_net", "lstm_net", "mean_net", "share_encoder"]
 
 from collections.abc import Callable
 
@@ -204,6 +204,17 @@ def mean_net(
 ) -> nn.Module:
     """Build an encoder whose features are averaged over time: the baseline that cannot see the order of frames."""
     return _build(n_classes, channels, size_hw, frames, dropout, activation, _Orderless())
+
+
+@torch.no_grad()
+def share_encoder(trained: nn.Module, new: nn.Module) -> None:
+    """Copy the frame encoder of a net of clips into another; of planes that the other lacks, nothing is copied."""
+    assert isinstance(trained, ClipNet)
+    assert isinstance(new, ClipNet)
+    theirs = trained.encoder.state_dict()
+    for name, own in new.encoder.state_dict().items():
+        # The planes of motion come last (`MotionPlanes`).
+        own.copy_(theirs[name][:, : own.shape[1]] if own.ndim == 4 else theirs[name])
 
 
 def _build(

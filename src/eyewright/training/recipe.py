@@ -30,6 +30,7 @@ Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Literal["auto", "none", "light", "strong"]
 Flip = Literal["auto", "none", "horizontal", "both"]
 Amp = Literal["auto", "on", "off"]
+Baselines = Literal["auto", "none"]
 
 _MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
 
@@ -59,6 +60,9 @@ class Recipe:
     or of amounts in standard deviations of the training values.
 
     `loss` is one of `Task.losses`: the task decides which there are.
+
+    `baseline` "auto" also trains the simpler net that a model is compared with, where its learner has one
+    (`Learner.baseline`), in a fifth of the budget or a quarter of the epochs.
 
     `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
     """
@@ -93,6 +97,7 @@ class Recipe:
     layer_decay: float | None = None
     ema: float | None = None
     patience: int | None = None
+    baseline: Baselines = "auto"
     device: str = "auto"
     amp: Amp = "auto"
     seed: int = 0
