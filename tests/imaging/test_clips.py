@@ -118,6 +118,36 @@ def test_another_process_reads_the_same_clip(tmp_path: Path) -> None:
     assert here[1] == there[1]
 
 
+def test_a_span_is_the_same_time_for_every_clip() -> None:
+    sampling = ClipSampling(3, 24, span_s=0.4)
+    # A clip of 2 s: 0.8, 1.0 and 1.2 s; one of 0.2 s repeats its ends.
+    assert sampling.chosen([k / 10 for k in range(21)]) == [8, 10, 12]
+    assert sampling.chosen([0.0, 0.1, 0.2]) == [0, 1, 2]
+    assert ClipSampling(5, 24, span_s=0.8).chosen([0.0, 0.1, 0.2]) == [0, 0, 1, 2, 2]
+
+
+def test_a_span_of_a_long_clip_lacks_no_frame(tmp_path: Path) -> None:
+    frames = np.stack([np.full((16, 24, 3), (k + 10) % 30 * 8, np.uint8) for k in range(301)])
+    path = write_clip(tmp_path / "a.avi", frames, fps=10)
+    # 301 frames do not fit into 8 times 4: of those around the middle, 15 s, most are forgotten at first.
+    strip, info = read_clip(path, ClipSampling(4, 24, span_s=0.6))
+    assert (info.frames, round(info.seconds or 0)) == (301, 30)
+    assert seen(np.asarray(strip), 4) == [7, 9, 11, 13]
+    part, _ = read_clip(path, ClipSampling(3, 24, span_s=0.4), start_s=1.0, end_s=2.0)
+    assert seen(np.asarray(part), 3) == [23, 25, 27]
+
+
+def test_frames_of_an_array_are_the_span() -> None:
+    (frame,) = iter_clips(levels(9), ClipSampling(3, 24, span_s=1.0))
+    assert seen(frame.image, 3) == [0, 4, 8]
+
+
+@pytest.mark.parametrize("span", [0.0, -1.0, 1e9])
+def test_a_span_out_of_range_is_refused(span: float) -> None:
+    with pytest.raises(UsageError, match="expected a span"):
+        ClipSampling(span_s=span)
+
+
 def test_a_preparation_mixes_no_two_frames() -> None:
     strip = np.concatenate(list(levels(4)))
     pixels, _ = Preparation((4 * 6, 9), channels=1, clip=ClipSampling(4, 24))(strip)
@@ -128,7 +158,12 @@ def test_a_preparation_mixes_no_two_frames() -> None:
 def test_a_preparation_of_clips_survives_json_and_is_checked() -> None:
     one = Preparation((4 * 6, 9), clip=ClipSampling(4, 24))
     assert Preparation.from_json(one.to_json()) == one
+    assert one.to_json()["clip"] == {"frames": 4, "side": 24}, "as bundles were written before there was a span"
+    spanned = Preparation((4 * 6, 9), clip=ClipSampling(4, 24, 2.5))
+    assert Preparation.from_json(spanned.to_json()) == spanned
     assert "clip" not in Preparation((6, 9)).to_json()
+    with pytest.raises(BundleError):
+        Preparation.from_json({**one.to_json(), "clip": {"frames": 4, "side": 24, "span_s": "2"}})
     with pytest.raises(BundleError):
         Preparation.from_json({**one.to_json(), "clip": {"frames": 4}})
     with pytest.raises(UsageError, match="strips of 4 frames"):

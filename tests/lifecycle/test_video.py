@@ -12,6 +12,8 @@ import eyewright as ew
 import eyewright.lifecycle as lifecycle
 from eyewright.cli import main
 from eyewright.core.errors import UsageError
+from eyewright.imaging.clips import read_clip
+from eyewright.imaging.sampling import ClipSampling
 
 CLASSES = ("leftwards", "rightwards")
 
@@ -95,6 +97,52 @@ def test_a_long_video_becomes_segments(run, tmp_path: Path, capsys: pytest.Captu
     assert {s["label"] for s in told["segments"]} == set(CLASSES)
     assert told["segments"][0]["label"] == "rightwards"
     assert told["segments"][-1]["label"] == "leftwards"
+
+
+@pytest.fixture(scope="module")
+def spanned(clips: Path, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("runs") / "spanned"
+    options = {"frames": 8, "span": 0.5, "imgsz": 24, "model": "lstm_net"}
+    return ew.run(clips, out=out, epochs=1, leaks="allow", group_by="none", baseline="none", **options)
+
+
+def test_frames_and_span_hold_from_training_to_the_bundle(run, spanned, clips: Path) -> None:
+    bundle = spanned.bundle
+    assert bundle.preparation.clip == ClipSampling(8, 160, 0.5)
+    assert bundle.preparation.size_hw[0] == 8 * 24
+    assert not (spanned.run.folder / "baseline").exists()
+    # The bundle reads a file as training did: as the run does from the data set.
+    path = clips / "test/rightwards/test-a.avi"
+    strip = np.asarray(read_clip(path, ClipSampling(8, 160, 0.5))[0])
+    assert np.array_equal(bundle.predict(path).probabilities, bundle.predict(strip).probabilities)
+    whole = np.asarray(read_clip(path, ClipSampling(8, 160))[0])
+    assert not np.array_equal(strip, whole)
+    data = ew.load_dataset(clips).test
+    i = [s.id for s in data.samples].index("test/rightwards/test-a.avi")
+    assert np.array_equal(data.seen_by(bundle.preparation).image(i), strip)
+    # Of each model its own frames are compared.
+    found = ew.compare(run, spanned.run.folder, quiet=True)
+    assert found.n == 16
+    assert found.a["accuracy"].value == json.loads((run / "report.json").read_text())["metrics"]["accuracy"]["value"]
+    again = ew.evaluate(bundle, clips, allow_leaks=True)
+    assert again.metrics["accuracy"].value == spanned.report.metrics["accuracy"].value
+
+
+def test_a_window_shorter_than_the_span_is_refused(spanned, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["predict", str(spanned.bundle.folder), "--source", str(clips / "test/rightwards/test-a.avi")]
+    assert main([*argv, "--window", "0.3", "--hop", "0.1"]) == 2
+    assert "at least the 0.5 s that the model sees" in capsys.readouterr().err
+    assert main([*argv, "--window", "0.5", "--hop", "0.25"]) == 0
+
+
+def test_frames_and_span_are_for_clips_only(shapes: Path, clips: Path) -> None:
+    for option in ({"frames": 8}, {"span": 2.0}):
+        with pytest.raises(UsageError, match="--frames or --span is not supported for classification"):
+            ew.train(shapes, **option)
+    with pytest.raises(UsageError, match="expected frames of 2 or more"):
+        ew.train(clips, frames=1)
+    with pytest.raises(UsageError, match="expected span of at most"):
+        ew.train(clips, span=1e6)
 
 
 def test_the_moments_that_count_are_explained(run, clips: Path, tmp_path: Path) -> None:

@@ -21,12 +21,18 @@ def predict_windows(
     `start_s` and `end_s` of a prediction are seconds since the first frame, `time_s` is `end_s`.
 
     Raises:
-        UsageError: the model is not for clips, or a window or hop of no length.
+        UsageError: the model is not for clips, or a window or hop of no length, or a window shorter than the span that
+            the model sees.
     """
     clip = bundle.preparation.clip
     if clip is None:
         raise UsageError(
             f"windows of time are not supported for {task_of(bundle.task_name).words.noun}", fix="use a video model"
+        )
+    if clip.span_s is not None and window_s < clip.span_s - 1e-9:
+        raise UsageError(
+            f"expected windows of at least the {clip.span_s:g} s that the model sees, found {window_s:g} s",
+            fix=f"pass --window {clip.span_s:g}",
         )
     origin = ""
 

@@ -52,7 +52,11 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
             task_of(bundle.task_name).require(name)
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    segments = _watch(o, bundle, rows) if o.window is not None else None
+    window = o.window
+    if window is None and sampling.span_s is not None and _is_endless(o.source):
+        # A model of so many seconds needs no other window.
+        window = sampling.span_s
+    segments = _watch(o, bundle, window, rows) if window is not None else None
     if segments is None:
         _each(o, bundle, sampling, rows, findings)
     if not rows:
@@ -84,7 +88,13 @@ def _say(o: argparse.Namespace, text: str) -> None:
         print(printable(text), flush=True)
 
 
-def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _is_endless(source: str) -> bool:
+    from eyewright.imaging.sources import is_stream
+
+    return is_stream(source) and not Path(source).exists()
+
+
+def _watch(o: argparse.Namespace, bundle: Any, window_s: float, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from eyewright.bundle.clips import predict_windows
     from eyewright.imaging.sources import open_source
     from eyewright.tasks.segments import Segment, SegmentJoiner
@@ -97,7 +107,7 @@ def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> li
 
     joiner = SegmentJoiner(on=o.on, off=o.off)
     with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
-        for p in predict_windows(bundle, source, window_s=o.window, hop_s=o.hop, conf=o.conf):
+        for p in predict_windows(bundle, source, window_s=window_s, hop_s=o.hop, conf=o.conf):
             rows.append(p.to_json(**_shown_of(o)))
             for segment in joiner.add(cast("Windowed", p)):
                 note(segment)
@@ -116,9 +126,8 @@ def _each(
     from dataclasses import replace
 
     from eyewright.imaging.clips import contact_sheet, iter_clips, list_clips
-    from eyewright.imaging.sources import is_stream
 
-    if is_stream(o.source) and not Path(o.source).exists():
+    if _is_endless(o.source):
         raise UsageError(
             f"{o.source!r} has no end, and is predicted in windows of time", fix="pass --window 2 --hop 0.5"
         )

@@ -34,6 +34,8 @@ NUMBERS: Mapping[str, Number] = {
     "batch": _COUNT,
     "accumulate": _COUNT,
     "imgsz": Number(4, 16_384),
+    "frames": Number(2, 256),
+    "span": Number(0.05, 3600, whole=False),
     "lr": _WEIGHT,
     "weight_decay": _WEIGHT,
     "l1": _WEIGHT,

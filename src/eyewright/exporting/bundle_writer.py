@@ -83,6 +83,7 @@ def export_bundle(
         raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
     predictor = run.predictor
     labels = run.labels
+    validation = validation.seen_by(*inputs_of(predictor).values())
     provenance = {**_provenance(run), "measured": measured_of(report)}
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()

@@ -82,6 +82,11 @@ class StripMaker:
         """Whether a frame was taken."""
         return self._last is not None
 
+    @property
+    def thinned(self) -> bool:
+        """Whether frames were forgotten, so that a span in the middle of the clip may lack some."""
+        return self._every > 1
+
     def add(self, frame: Frame) -> None:
         """Take the next frame; one whose time lies before that of the last counts as shown with it."""
         time_s = frame.time_s if frame.time_s is not None else float(self._seen)
@@ -134,7 +139,8 @@ def read_clip(
     """Return the strip of a video file, an animation or a part of one, and what it holds.
 
     `start_s` and `end_s` are seconds from the first frame; both ends belong to the clip. A file that breaks off is
-    read as far as it goes.
+    read as far as it goes. Where `sampling` has a span and the clip is much longer, it is decoded twice, because only
+    its end tells where its middle is.
 
     Raises:
         UnreadableImageError: there is no frame, or the file is no video.
@@ -145,6 +151,18 @@ def read_clip(
         given = {"path": os.fspath(path), "sampling": sampling.to_json(), "start_s": start_s, "end_s": end_s}
         found: tuple[Image.Image, ImageInfo] = where("read_clip", b"", {**given, "limits": limits})
         return found
+    maker = _collected(path, sampling, start_s, end_s, limits)
+    strip, info = maker.done()
+    span_s = sampling.span_s
+    if span_s is not None and maker.thinned and info.seconds is not None and info.seconds > 2 * span_s:
+        middle_s, half_s = (start_s or 0.0) + info.seconds / 2, span_s * (0.5 + 1 / sampling.frames)
+        strip, _ = _collected(path, sampling, middle_s - half_s, middle_s + half_s, limits).done()
+    return strip, info
+
+
+def _collected(
+    path: str | Path, sampling: ClipSampling, start_s: float | None, end_s: float | None, limits: Limits
+) -> StripMaker:
     maker = StripMaker(sampling)
     first_s: float | None = None
     try:
@@ -159,7 +177,7 @@ def read_clip(
         # What was decoded until here is the clip; without a frame, `done` says so.
         if not maker.begun:
             raise UnreadableImageError(error.message, fix=error.fix or "copy it again", code=error.code) from error
-    return maker.done()
+    return maker
 
 
 def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> Image.Image:
@@ -278,7 +296,8 @@ def _strip_of(frames: NDArray[np.uint8], sampling: ClipSampling) -> NDArray[np.u
     if frames.ndim == 3:
         cut_strip(frames, sampling.frames)
         return frames
-    maker = StripMaker(sampling)
+    # Frames of an array have no times: they are the span.
+    maker = StripMaker(replace(sampling, span_s=None))
     for index, image in enumerate(frames):
         maker.add(Frame(image, "array", index, float(index)))
     return np.asarray(maker.done()[0])

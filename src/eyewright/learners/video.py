@@ -72,7 +72,6 @@ class ClipAugmentation:
 
 def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
     """Choose how clips become pixels: frames whose shorter side is 64 pixels, or `imgsz`, in the usual shape."""
-    sampling: ClipSampling = dataset.tree.sampling  # type: ignore[attr-defined]
     sizes = scan.sizes_hw
     usual = float(np.median(np.log(sizes[:, 1] / sizes[:, 0])))
     short = recipe.imgsz or int(min(_SIDE, np.median(sizes.min(1))))
@@ -80,6 +79,8 @@ def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) ->
         raise UsageError(f"expected imgsz of 16 or more for clips, found {short}", fix="raise --imgsz")
     long = max(short, round(float(short * np.exp(abs(usual))) / _STEP) * _STEP)
     height, width = (short, long) if usual >= 0 else (long, short)
+    usual_sampling = ClipSampling()
+    sampling = ClipSampling(recipe.frames or usual_sampling.frames, max(usual_sampling.side, long), recipe.span)
     return Preparation(
         (height * sampling.frames, width),
         channels=1 if _is_grey(dataset) else 3,
@@ -110,6 +111,8 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
     return replace(
         recipe,
         model=model,
+        frames=preparation.clip.frames,
+        span=preparation.clip.span_s,
         preview=recipe.preview or 0.0,
         optimizer=optimizer,
         freeze=recipe.freeze or 0.0,

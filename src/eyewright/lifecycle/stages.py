@@ -26,6 +26,7 @@ import numpy as np
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, InputError, LeakError, UsageError
 from eyewright.core.files import write_bytes, write_json
+from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, leak_rule
@@ -277,6 +278,7 @@ def evaluate(
                 )
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
+    dataset = dataset.seen_by(*inputs_of(predictor).values())
     novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,

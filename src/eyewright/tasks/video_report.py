@@ -196,7 +196,7 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
 
 def _baseline_table(compared: Mapping[str, Any]) -> Table:
     difference = compared["differences"][compared["metric"]]
-    bounds = f"{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}"
+    bounds = f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
     rows = [
         (
             Cell(compared[who]),
