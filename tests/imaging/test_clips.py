@@ -12,6 +12,7 @@ from eyewright.imaging.clips import (
     contact_sheet,
     cut_strip,
     iter_clips,
+    paced_frames,
     read_clip,
     read_clip_bytes,
     sliding_windows,
@@ -201,3 +202,20 @@ def test_a_stream_may_change_its_size() -> None:
 def test_a_sheet_is_read_like_text() -> None:
     sheet = contact_sheet(np.concatenate(list(levels(9, (2, 2)))), 9)
     assert (sheet[::2, ::2, 0] // 8).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_a_slow_stream_repeats_frames_and_a_gap_counts_as_one_clip_at_most() -> None:
+    times = [0.0, 0.5, 0.4, 1.0, 90.0]
+    frames = [Frame(image, "a", k, t) for k, (image, t) in enumerate(zip(levels(5), times, strict=True))]
+    found = list(paced_frames(frames, ClipSampling(8, 24), step_s=0.25))
+    assert [n for _, n in found] == [1, 2, 0, 2, 8]
+    assert [f.time_s for f, _ in found] == [0.0, 0.5, 0.5, 1.0, 90.0]
+
+
+def test_frames_of_a_stream_are_reduced_as_those_of_clips_are() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (4, 60, 90, 3), dtype=np.uint8)
+    frames = [Frame(image, "a", k, k / 10) for k, image in enumerate(images)]
+    (strip,) = (f.image for f in iter_clips(images, ClipSampling(4, 30)))
+    paced = [f.image for f, n in paced_frames(frames, ClipSampling(4, 30), step_s=0.1) if n]
+    assert np.array_equal(np.concatenate(paced), strip)

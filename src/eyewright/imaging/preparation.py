@@ -197,9 +197,20 @@ class Preparation:
                 fix="pass a video, or read it with eyewright.read_clip",
             )
         height = picture.height // frames
-        one = dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
+        one = self.frame()
         cut = (picture.crop((0, k * height, picture.width, (k + 1) * height)) for k in range(frames))
         return np.concatenate([one.apply(frame)[0] for frame in cut])
+
+    def frame(self) -> "Preparation":
+        """Return how one frame of a clip is prepared.
+
+        Raises:
+            UsageError: it is no preparation of clips.
+        """
+        if self.clip is None:
+            raise UsageError("expected a preparation of clips, found one of images")
+        frames = self.clip.frames
+        return dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
 
     def place(self, source_hw: tuple[int, int]) -> Placement:
         """Return where an image of this size comes to lie, without an image.

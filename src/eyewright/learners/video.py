@@ -156,7 +156,7 @@ def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, prepar
 
 def baseline(recipe: Recipe) -> Baseline | None:
     """Return the net that is blind to the order of frames, for those of the catalogue that are not."""
-    if recipe.model not in ("auto", "gru_net", "lstm_net", "clip_former"):
+    if recipe.model not in ("auto", "gru_net", "lstm_net", "gru_stream_net", "lstm_stream_net", "clip_former"):
         return None
     return Baseline("mean_net", lambda trained, new: share_encoder(trained.body, new.body), "see the order of frames")
 
