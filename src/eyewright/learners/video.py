@@ -18,14 +18,17 @@ from eyewright.imaging.sampling import ClipSampling
 from eyewright.learners.classify import LEARNER as CLASSIFY
 from eyewright.learners.classify import ClassLearning
 from eyewright.nets.clips import share_encoder
+from eyewright.nets.hub_kinds import CLIP_CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation, augment_batch
+from eyewright.training.defaults import resolve_recipe
 from eyewright.training.learner import Baseline
 from eyewright.training.loop import FitData
 from eyewright.training.recipe import Recipe
 
 _SIDE = 64
 _STEP = 8
+_TUNED_BATCH = 8
 _SHOWN = 14_000
 # Mirrored, an action is the same, unless its very name is a direction.
 _DIRECTION = re.compile(r"left|right|clockwise|east|west", re.IGNORECASE)
@@ -72,6 +75,8 @@ class ClipAugmentation:
 
 def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
     """Choose how clips become pixels: frames whose shorter side is 64 pixels, or `imgsz`, in the usual shape."""
+    if published is not None:
+        return _published_preparation(recipe, published)
     sizes = scan.sizes_hw
     usual = float(np.median(np.log(sizes[:, 1] / sizes[:, 0])))
     short = recipe.imgsz or int(min(_SIDE, np.median(sizes.min(1))))
@@ -87,6 +92,21 @@ def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) ->
         steps=recipe.steps,
         clip=sampling,
     )
+
+
+def _published_preparation(recipe: Recipe, published: Any) -> Preparation:
+    """Return a checkpoint's own preparation of frames, for as many of them as it takes."""
+    published.check()
+    published.check_frames(recipe.frames)
+    own: Preparation = published.preparation
+    assert own.clip is not None
+    height, width = own.frame().size_hw
+    if recipe.imgsz not in (None, min(height, width)):
+        raise UsageError(
+            f"expected no imgsz with {recipe.model!r}, which takes {width}x{height}, found {recipe.imgsz}",
+            fix="leave --imgsz out",
+        )
+    return replace(own, steps=recipe.steps, clip=replace(own.clip, span_s=recipe.span))
 
 
 def _is_grey(dataset: Dataset) -> bool:
@@ -105,6 +125,8 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
     epochs = recipe.epochs
     if epochs is None and recipe.budget_s is None:
         epochs = int(np.clip(round(_SHOWN / max(n_train, 1)), 8, 120))
+    if model.startswith("hf:"):
+        return _tuned(recipe, n_train, preparation)
     optimizer = recipe.optimizer or "adamw"
     loss = recipe.loss or "cross_entropy"
     smoothing = recipe.label_smoothing
@@ -128,6 +150,16 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
         clip_norm=recipe.clip_norm or 2.0,
         dropout=recipe.dropout or 0.3,
     )
+
+
+def _tuned(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
+    """Fill in what a recipe for a published net leaves open: as for images, and in smaller batches."""
+    clip = preparation.clip
+    assert clip is not None
+    found = resolve_recipe(recipe, n_train, preparation)
+    side = min(preparation.size_hw[0] // clip.frames, preparation.size_hw[1])
+    batch = min(recipe.batch or _TUNED_BATCH, max(1, n_train))
+    return replace(found, frames=clip.frames, span=clip.span_s, imgsz=side, batch=batch)
 
 
 def _rate(optimizer: str) -> float:
@@ -167,7 +199,7 @@ LEARNER = replace(
     preparation=preparation,
     resolve=resolve,
     learn=learn,
-    hub=None,
+    hub=CLIP_CLASSIFIERS,
     baseline=baseline,
     students=("mean_net",),
 )

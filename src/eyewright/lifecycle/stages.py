@@ -234,7 +234,8 @@ def evaluate(
     quiet: bool = True,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Report:
-    """Measure a run or a bundle; with `out` the report is written there as HTML, JSON and Markdown.
+    """Measure a run, a bundle, or `hf:` and a published model as it is; with `out` the report is written there as HTML,
+    JSON and Markdown.
 
     `data` is a dataset, or a path. A run without `data` is measured on its own test part. Of a path the part `split`
     is used, else its test part, else all of it. Images that the run was trained on are refused, and so is the very
@@ -247,7 +248,10 @@ def evaluate(
     """
     from eyewright.evaluation import evaluate_predictor, reporting_of, write_report
 
-    predictor, owner = load_model(model)
+    if isinstance(model, str) and model.startswith("hf:"):
+        predictor, owner = _as_published(model, data, label_depth), None
+    else:
+        predictor, owner = load_model(model)
     about = owner.about if owner is not None else _provenance_of(predictor)
     warnings = list(about.get("warnings") or [])
     left_out, own = "", data is None
@@ -533,6 +537,18 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
 
 def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in grouping.items() if k != "words"}
+
+
+def _as_published(model: str, data: "Dataset | PathLike | None", label_depth: int | None) -> Any:
+    """Return a published model for the task of the data, in the classes that it was published with."""
+    from eyewright.data import open_dataset
+    from eyewright.lifecycle.teaching import published_predictor
+
+    if data is None:
+        raise UsageError(f"expected data to evaluate {model!r} on, found none", fix="pass a dataset")
+    need_torch()
+    task = (open_dataset(data, label_depth=label_depth) if isinstance(data, str | Path) else data).task
+    return published_predictor(model, task)
 
 
 def _provenance_of(predictor: "Predictor") -> Mapping[str, Any]:
