@@ -67,6 +67,18 @@ class ClipTree:
         found.scanned = self.scanned
         return found
 
+    def clip(self, name: str) -> Clip:
+        """Return where a sample's clip lies."""
+        return self._clips[name]
+
+    def frame(self, name: str) -> Image.Image:
+        """Return one numbered frame of a clip that is a folder of them."""
+        return self._tree.picture(name)
+
+    def file(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """Return a context in which a file of videos lies on disk, at the path that it gives."""
+        return self._on_disk(name)
+
     def names(self) -> tuple[str, ...]:
         return self._tree.names()
 

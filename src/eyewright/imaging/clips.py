@@ -10,6 +10,7 @@ __all__ = [
     "check_windows",
     "contact_sheet",
     "cut_strip",
+    "iter_clip_frames",
     "iter_clips",
     "iter_examples",
     "join_strip",
@@ -163,20 +164,32 @@ def _collected(
     path: str | Path, sampling: ClipSampling, start_s: float | None, end_s: float | None, limits: Limits
 ) -> StripMaker:
     maker = StripMaker(sampling)
-    first_s: float | None = None
     try:
-        for frame in _frames(Path(path), limits):
-            first_s = frame.time_s or 0.0 if first_s is None else first_s
-            since = (frame.time_s or 0.0) - first_s
-            if end_s is not None and since > end_s + _SAME_S:
-                break
-            if start_s is None or since >= start_s - _SAME_S:
-                maker.add(Frame(frame.image, frame.origin, frame.index, since))
+        for frame in iter_clip_frames(path, start_s=start_s, end_s=end_s, limits=limits):
+            maker.add(frame)
     except InputError as error:
         # What was decoded until here is the clip; without a frame, `done` says so.
         if not maker.begun:
             raise UnreadableImageError(error.message, fix=error.fix or "copy it again", code=error.code) from error
     return maker
+
+
+def iter_clip_frames(
+    path: str | Path, *, start_s: float | None = None, end_s: float | None = None, limits: Limits | None = None
+) -> Iterator[Frame]:
+    """Yield the frames of a video file, an animation or a part of one, with seconds since its first frame.
+
+    Raises:
+        InputError: it cannot be read, or breaks off.
+    """
+    first_s: float | None = None
+    for frame in _frames(Path(path), limits or Limits()):
+        first_s = frame.time_s or 0.0 if first_s is None else first_s
+        since = (frame.time_s or 0.0) - first_s
+        if end_s is not None and since > end_s + _SAME_S:
+            break
+        if start_s is None or since >= start_s - _SAME_S:
+            yield Frame(frame.image, frame.origin, frame.index, since)
 
 
 def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> Image.Image:
