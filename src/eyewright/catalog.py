@@ -29,6 +29,12 @@ MODELS = MappingProxyType(
             "vector over time", "eyewright.nets.clips:gru_net", "default for clips: frame encoder, GRU, 0.3 M weights",
         ),
         "lstm_net": ("vector over time", "eyewright.nets.clips:lstm_net", "frame encoder and LSTM"),
+        "gru_stream_net": (
+            "vector over time", "eyewright.nets.clips:gru_stream_net", "gru_net for streams: encodes each frame once",
+        ),
+        "lstm_stream_net": (
+            "vector over time", "eyewright.nets.clips:lstm_stream_net", "lstm_net for streams: encodes each frame once",
+        ),
         "clip_former": (
             "vector over time", "eyewright.nets.clips:clip_former", "frame encoder and transformer over time",
         ),

@@ -44,6 +44,7 @@ _Dimension = Annotated[int, Meta(ge=1, le=2**31)] | _Name
 class _ClipSampling(Struct, forbid_unknown_fields=True):
     frames: Annotated[int, Meta(ge=2, le=256)]
     side: Annotated[int, Meta(ge=16, le=1024)]
+    span_s: Annotated[float, Meta(ge=0.05, le=3600)] | None = None
 
 
 class _Preparation(Struct, forbid_unknown_fields=True):

@@ -46,13 +46,18 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
     """Predict whole clips; with `--window`, tell what happens from when to when."""
     from eyewright.core.files import write_json, write_text
     from eyewright.core.task import task_of
+    from eyewright.imaging.sources import is_endless
 
     for name in ("iou", "tile", "classes"):
         if getattr(o, name) is not None:
             task_of(bundle.task_name).require(name)
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    segments = _watch(o, bundle, rows, findings) if o.window is not None else None
+    window = o.window
+    if window is None and sampling.span_s is not None and is_endless(o.source):
+        # A model of so many seconds needs no other window.
+        window = sampling.span_s
+    segments = _watch(o, bundle, window, rows, findings) if window is not None else None
     if segments is None:
         _each(o, bundle, sampling, rows, findings)
     if not rows:
@@ -85,7 +90,7 @@ def _say(o: argparse.Namespace, text: str) -> None:
 
 
 def _watch(
-    o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]], findings: list[dict[str, Any]]
+    o: argparse.Namespace, bundle: Any, window_s: float, rows: list[dict[str, Any]], findings: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     from eyewright.bundle.clips import predict_windows
     from eyewright.imaging.sources import open_source
@@ -101,7 +106,7 @@ def _watch(
     with open_source(
         o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
     ) as source:
-        for p in predict_windows(bundle, source, window_s=o.window, hop_s=o.hop, conf=o.conf):
+        for p in predict_windows(bundle, source, window_s=window_s, hop_s=o.hop, conf=o.conf):
             rows.append(p.to_json(**_shown_of(o)))
             for segment in joiner.add(cast("Windowed", p)):
                 note(segment)

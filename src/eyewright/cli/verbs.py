@@ -35,6 +35,8 @@ NUMBERS: Mapping[str, Number] = {
     "batch": _COUNT,
     "accumulate": _COUNT,
     "imgsz": Number(4, 16_384),
+    "frames": Number(2, 256),
+    "span": Number(0.05, 3600, whole=False),
     "lr": _WEIGHT,
     "weight_decay": _WEIGHT,
     "l1": _WEIGHT,
@@ -54,7 +56,7 @@ NUMBERS: Mapping[str, Number] = {
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
 
-WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps")
+WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "baseline", "activation", "device", "amp", "steps")
 
 
 def _quickstart(o: argparse.Namespace) -> Result:

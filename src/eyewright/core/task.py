@@ -42,6 +42,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "classes": "--classes",
         "coverage": "coverage",
         "ensemble": "--ensemble",
+        "frames": "--frames or --span",
         "import": "importing a model",
         "label_check": "--labels",
         "mask": "a mask as feedback",

@@ -95,10 +95,10 @@ class Preparation:
     def __post_init__(self) -> None:
         height, width = self.size_hw
         if self.clip is not None:
-            if height % self.clip.frames or self.fit != "stretch" or self.inner is not None:
+            if height % self.clip.frames or self.fit not in ("stretch", "shorter"):
                 raise UsageError(
-                    f"expected strips of {self.clip.frames} frames with fit 'stretch', found a height of {height} "
-                    f"pixels with {self.fit!r}"
+                    f"expected strips of {self.clip.frames} frames with fit 'stretch' or 'shorter', found a height of "
+                    f"{height} pixels with {self.fit!r}"
                 )
             height //= self.clip.frames
         if not (1 <= height <= 8192 and 1 <= width <= 8192):
@@ -228,9 +228,20 @@ class Preparation:
                 fix="pass a video, or read it with eyewright.read_clip",
             )
         height = picture.height // frames
-        one = dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
+        one = self.frame()
         cut = (picture.crop((0, k * height, picture.width, (k + 1) * height)) for k in range(frames))
         return np.concatenate([one.apply(frame)[0] for frame in cut])
+
+    def frame(self) -> "Preparation":
+        """Return how one frame of a clip is prepared.
+
+        Raises:
+            UsageError: it is no preparation of clips.
+        """
+        if self.clip is None:
+            raise UsageError("expected a preparation of clips, found one of images")
+        frames = self.clip.frames
+        return dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
 
     def place(self, source_hw: tuple[int, int]) -> Placement:
         """Return where an image of this size comes to lie, without an image.
@@ -238,6 +249,9 @@ class Preparation:
         >>> Preparation((4, 4), fit="letterbox").place((2, 4)).offset_yx
         (1.0, 0.0)
         """
+        if self.clip is not None and self.inner is not None:
+            # Where a frame lies in a prepared one.
+            return self.frame().place((source_hw[0] // self.clip.frames, source_hw[1]))
         if self.inner is not None:
             resized_hw, (top, left) = self._centre(source_hw)
             scale = (resized_hw[0] / source_hw[0], resized_hw[1] / source_hw[1])

@@ -258,6 +258,7 @@ def _parent_of(
     for split in ("train", "val"):
         if split not in dataset.splits:
             raise DatasetError(f"expected images of {split} to compress with, found none", fix="pass data with a split")
+    dataset = dataset.seen_by(*bundle.inputs.values())
     scan = scan_of(dataset, quiet=quiet)
     readable = {s.id for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok}
     if len(readable) < len(dataset):

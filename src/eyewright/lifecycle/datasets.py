@@ -171,10 +171,12 @@ def usable_targets(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
 
 
 def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
-    known = _scans.get(dataset.tree)
+    # What a model takes of a clip does not change what a clip is.
+    tree = getattr(dataset.tree, "scanned", dataset.tree)
+    known = _scans.get(tree)
     if known is None or any(s.id not in known[0] for s in dataset.samples):
         scan = scan_dataset(dataset, quiet=quiet)
-        _scans[dataset.tree] = ({s.id: i for i, s in enumerate(dataset.samples)}, scan)
+        _scans[tree] = ({s.id: i for i, s in enumerate(dataset.samples)}, scan)
         return scan
 
     chosen = np.array([known[0][s.id] for s in dataset.samples], dtype=np.int64)

@@ -164,9 +164,10 @@ def _images(model: Path, data: PathLike | None, bundle: "Bundle") -> Any:
     """Return the images that parity is tried on, if any others than the golden ones are known."""
     if data is not None:
         dataset = load_dataset(data, task=bundle.task_name)
-        return dataset.val if "val" in dataset.splits else dataset
+        dataset = dataset.val if "val" in dataset.splits else dataset
+        return dataset.seen_by(*bundle.inputs.values())
     if (model / "run.json").exists() and find_spec("torch") is not None:
-        return part_of_run(load_run(model), "val")
+        return part_of_run(load_run(model), "val").seen_by(*bundle.inputs.values())
     return None
 
 

@@ -33,7 +33,7 @@ def convert(
     quiet: bool = True,
     say: Say = silent,
 ) -> "Written":
-    """Write a dataset in another format ("coco", "yolo", "voc", "masks", "imagefolder"), and say what is lost.
+    """Write a dataset in another format ("coco", "yolo", "voc", "masks", "imagefolder", "clips"), and say what is lost.
 
     Marks that cannot be read or used are left out; `eyewright doctor` names them. Without `task` a dataset that has
     outlines is read with them where the format can hold them.
@@ -82,6 +82,13 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
     kept = []
     left_out: dict[str, list[str]] = {}
     for i, sample in enumerate(dataset.samples):
+        if dataset.reads == "clip":
+            try:
+                dataset.picture(i)
+                kept.append(sample)
+            except UnreadableImageError:
+                left_out.setdefault("clips cannot be read", []).append(sample.id)
+            continue
         try:
             data = dataset.content(i)
             info = whole_image(data)

@@ -44,7 +44,10 @@ def models() -> dict[str, str]:
     """Return the networks there are: name → what it is."""
     from eyewright.catalog import MODELS
 
-    published = {"hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer)"}
+    published = {
+        "hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer), "
+        "classifiers of clips (VideoMAE, ViViT, TimeSformer)"
+    }
     others = {
         name: f"of the package {entry.dist.name if entry.dist else entry.module}"
         for name, entry in installed("eyewright.nets").items()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from eyewright.training import Recipe
 
 # What the bundle decides for its child: both must see the same pixels through the same net.
-_FIXED = ("imgsz", "steps", "model", "task", "activation")
+_FIXED = ("imgsz", "frames", "span", "steps", "model", "task", "activation")
 
 
 @dataclass(frozen=True)

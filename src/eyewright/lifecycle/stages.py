@@ -26,10 +26,12 @@ import numpy as np
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, UsageError
 from eyewright.core.files import write_bytes, write_json
+from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, leak_rule
 from eyewright.imaging import shrink, write_image
+from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -145,6 +147,7 @@ def train(
             step=step,
             log=log,
             observe=observe,
+            baseline=True,
             quiet=quiet,
             say=say,
         ),
@@ -205,7 +208,10 @@ def train_on(
         }
         weights = None if plan.weights is None else _weights_in(plan.weights)
         own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
-        return train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+        own = replace(own, deadline=deadline_before_baseline(recipe, plan, dataset.task))
+        run = train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+    train_baseline(run, dataset, scan, plan)
+    return run
 
 
 def _in_labels_of(place: Path, dataset: "Dataset") -> "Dataset":
@@ -254,7 +260,8 @@ def evaluate(
     quiet: bool = True,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Report:
-    """Measure a run or a bundle; with `out` the report is written there as HTML, JSON and Markdown.
+    """Measure a run, a bundle, or `hf:` and a published model as it is; with `out` the report is written there as HTML,
+    JSON and Markdown.
 
     `data` is a dataset, or a path. A run without `data` is measured on its own test part. Of a path the part `split`
     is used, else its test part, else all of it. Images that the run was trained on are refused, and so is the very
@@ -267,7 +274,10 @@ def evaluate(
     """
     from eyewright.evaluation import evaluate_predictor, reporting_of, write_report
 
-    predictor, owner = load_model(model)
+    if isinstance(model, str) and model.startswith("hf:"):
+        predictor, owner = _as_published(model, data, label_depth), None
+    else:
+        predictor, owner = load_model(model)
     about = owner.about if owner is not None else _provenance_of(predictor)
     warnings = list(about.get("warnings") or [])
     left_out, own = "", data is None
@@ -298,6 +308,7 @@ def evaluate(
                 )
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
+    dataset = dataset.seen_by(*inputs_of(predictor).values())
     novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,
@@ -314,6 +325,7 @@ def evaluate(
         quiet=quiet,
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
+    report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
     if out is not None:
         if pictures is None:
             pictures = reporting_of(report.task).pictures(report, dataset, lambda _: predictor)
@@ -551,6 +563,18 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
 
 def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in grouping.items() if k != "words"}
+
+
+def _as_published(model: str, data: "Dataset | PathLike | None", label_depth: int | None) -> Any:
+    """Return a published model for the task of the data, in the classes that it was published with."""
+    from eyewright.data import open_dataset
+    from eyewright.lifecycle.teaching import published_predictor
+
+    if data is None:
+        raise UsageError(f"expected data to evaluate {model!r} on, found none", fix="pass a dataset")
+    need_torch()
+    task = (open_dataset(data, label_depth=label_depth) if isinstance(data, str | Path) else data).task
+    return published_predictor(model, task)
 
 
 def _provenance_of(predictor: "Predictor") -> Mapping[str, Any]:

@@ -96,7 +96,7 @@ def run(
         dataset,
         resolved,
         folder,
-        RunPlan(deadline=deadline, workers=workers, quiet=quiet, say=say),
+        RunPlan(deadline=deadline, workers=workers, baseline=True, quiet=quiet, say=say),
         leaks=leaks,
     )
     findings = tuple(owner.about["audit"])
@@ -126,7 +126,7 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
     """Evaluate a run on its test part and write its report, with heatmaps for the mistakes of highest confidence."""
     from eyewright.evaluation import reporting_of, write_report
 
-    test = dataset.test
+    test = dataset.test.seen_by(owner.preparation)
     report = evaluate(owner, test, quiet=quiet)
     reporting = reporting_of(report.task)
     pictures = reporting.pictures(report, test, lambda _: owner.predictor)

@@ -21,7 +21,7 @@ from torch import Tensor
 from eyewright.core.errors import CheckpointError, RefusedError
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.rng import generator
-from eyewright.nets.pixels import PixelNet
+from eyewright.nets.pixels import PixelNet, memory_format_of
 from eyewright.training.augment import mix_batch
 from eyewright.training.checkpoints import CheckpointState, load_newest, read_tensors, save_best, save_last
 from eyewright.training.distributed import World
@@ -87,7 +87,7 @@ class Loop:
         main_metric: str,
         world: World,
     ) -> None:
-        self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.to(device=device, memory_format=memory_format_of(net))  # type: ignore[call-overload]
         self.data, self.recipe, self.folder, self.device, self.world = data, recipe, folder, device, world
         self.main_metric = main_metric
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)

@@ -27,7 +27,7 @@ from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import predict_everything
 from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation, image_preparation
-from eyewright.nets.pixels import PixelNet
+from eyewright.nets.pixels import PixelNet, memory_format_of
 from eyewright.training.learner import learner_of
 
 _BATCH = 256
@@ -52,7 +52,7 @@ class TorchPredictor:
         device: torch.device | None = None,
     ) -> None:
         self.device = device or torch.device("cpu")
-        self.net = net.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.net = net.to(device=self.device, memory_format=memory_format_of(net)).eval()  # type: ignore[call-overload]
         self.labels = labels
         self.task_name = task_name
         self.temperature = temperature

@@ -27,6 +27,7 @@ _CONTAINERS = (
     (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (0, b"FLV\x01"),
     (0, b"OggS"), (0, b"\0\0\1\xba"), (0, b"\0\0\1\xb3"), (0, b"G"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
 )  # fmt: skip
+_LARGE = 640 * 360
 
 
 # A file that gives fewer than this part of the frames that it states breaks off; some state one or two too many.
@@ -50,7 +51,13 @@ class VideoFile:
             )
         self._path, self._limits = path, limits
         cv2 = _opencv()
-        self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
+        name = str(path.resolve())
+        self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        area = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) * self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if area >= _LARGE:
+            # Of small frames, a second thread costs more than it gains.
+            self._capture.release()
+            self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
         if not self._capture.isOpened():
             raise InputError(f"{str(path)!r} cannot be opened as a video", fix="copy it again", code="unreadable_video")
         _check_size(self._capture, str(path), limits)
@@ -77,7 +84,7 @@ class VideoFile:
                 self._note_end(index)
                 return
             shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            yield Frame(_rgb(picture), origin, index, max(when, shown) if index else 0.0)
+            yield Frame(_rgb(cv2, picture), origin, index, max(when, shown) if index else 0.0)
             index += 1
 
     def _note_end(self, given: int) -> None:
@@ -118,14 +125,14 @@ class Camera:
             )
 
     def frames(self) -> Iterator[Frame]:
-        started, index = time.monotonic(), 0
+        cv2, started, index = _opencv(), time.monotonic(), 0
         while True:
             good, picture = self._capture.read()
             if not good:
                 raise InputError(
                     f"camera {self._number} gives no more pictures", fix="plug it in again", code="no_camera"
                 )
-            yield Frame(_rgb(picture), f"camera {self._number}", index, time.monotonic() - started)
+            yield Frame(_rgb(cv2, picture), f"camera {self._number}", index, time.monotonic() - started)
             index += 1
 
     def close(self) -> None:
@@ -166,12 +173,12 @@ class RtspStream:
             ) from error
 
     def frames(self) -> Iterator[Frame]:
-        started, index = time.monotonic(), 0
+        cv2, started, index = _opencv(), time.monotonic(), 0
         while True:
             good, picture = self._capture.read()
             if not good:
                 raise InputError(f"{self._shown!r} stopped", fix="check the camera", code="stream_ended")
-            yield Frame(_rgb(picture), self._shown, index, time.monotonic() - started)
+            yield Frame(_rgb(cv2, picture), self._shown, index, time.monotonic() - started)
             index += 1
 
     def close(self) -> None:
@@ -195,13 +202,9 @@ def _check_size(capture: Any, name: str, limits: Limits) -> None:
         raise LimitError(f"{name!r} has frames of {width}x{height} pixels, over the limit", fix="shrink it")
 
 
-def _rgb(picture: Any) -> Any:
+def _rgb(cv2: Any, picture: Any) -> Any:
     # Reversed in memory and not by a view: everything after expects whole arrays.
-    return (
-        _opencv().cvtColor(picture, _opencv().COLOR_BGR2RGB)
-        if picture.ndim == 3
-        else np.repeat(picture[..., None], 3, 2)
-    )
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
 
 
 def _opencv() -> Any:
