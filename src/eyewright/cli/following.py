@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.following_one import draws, track_one
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, finding, is_quiet, plain_stem, printable, shown_path, warn
+from eyewright.cli.terminal import Result, finding, is_quiet, plain_stem, printable, shown_path, stream_stem, warn
 from eyewright.core.errors import InputError, UsageError, spelling_hint
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     from eyewright.imaging.sources import is_stream
     from eyewright.lifecycle.following import track as follow
 
-    name = "frames" if str(o.source) == "-" else Path(str(o.source).rstrip("/")).stem or "source"
+    name = "frames" if str(o.source) == "-" else stream_stem(o.source)
     live = is_stream(o.source) and not Path(str(o.source)).exists()
     if live and o.offline:
         raise UsageError("--offline works with files", fix="leave it out for a camera or stream")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli.terminal import Result, is_quiet, plain_stem, printable, shown_path
+from eyewright.cli.terminal import Result, is_quiet, printable, shown_path, stream_stem
 from eyewright.core.errors import InputError, UsageError
 
 _NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
@@ -34,7 +34,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     box = _box(o.one)
     started = time.monotonic()
     folder = None if o.out is None else Path(o.out).resolve()
-    stem = plain_stem(f"{Path(str(o.source)).stem or 'source'}.x")
+    stem = stream_stem(o.source)
     rows: list[Tracks] = []
     states: list[tuple[float, str]] = []
     files: dict[str, Any] = {}
