@@ -1,6 +1,6 @@
 """The verb that follows objects over time, and how its tracks are measured and compared."""
 
-__all__ = ["TRACKS", "add_track", "compare_tracks", "convert_tracks", "evaluate_tracks", "track"]
+__all__ = ["TRACKS", "add_track", "compare_tracks", "convert_tracks", "evaluate_tracks", "named_numbers", "track"]
 
 import argparse
 import time
@@ -129,13 +129,13 @@ def watch_of(o: argparse.Namespace) -> "Watch":
 
     lines, zones = [], []
     for text in o.line:
-        name, numbers = _named(text, "--line", "NAME=X1,Y1,X2,Y2")
+        name, numbers = named_numbers(text, "--line", "NAME=X1,Y1,X2,Y2")
         if len(numbers) != 4:
             raise UsageError(f"expected four numbers in --line, found {text!r}", fix="pass NAME=X1,Y1,X2,Y2")
         lines.append(Line(name, (numbers[0], numbers[1]), (numbers[2], numbers[3])))
     for parts in o.zone:
         text = " ".join(parts)
-        name, numbers = _named(text, "--zone", "NAME=X,Y X,Y X,Y")
+        name, numbers = named_numbers(text, "--zone", "NAME=X,Y X,Y X,Y")
         if len(numbers) % 2:
             raise UsageError(f"expected pairs of numbers in --zone, found {text!r}", fix="pass NAME=X,Y X,Y X,Y")
         zones.append(Zone(name, tuple(zip(numbers[::2], numbers[1::2], strict=True))))
@@ -148,7 +148,8 @@ def watch_of(o: argparse.Namespace) -> "Watch":
     return Watch(tuple(lines), tuple(zones), o.anchor, confirm, settings.lost_s)
 
 
-def _named(text: str, option: str, form: str) -> tuple[str, list[float]]:
+def named_numbers(text: str, option: str, form: str) -> tuple[str, list[float]]:
+    """Return the name and the numbers of an option as NAME=1,2,3."""
     name, mark, rest = text.partition("=")
     try:
         numbers = [float(v) for v in rest.replace(",", " ").split()]
@@ -359,14 +360,10 @@ class _Output:
             self._draw(item.prediction.image, item.boxes_xyxy, item.track_ids, item.labels, item.time_s, item.recorder)
 
     def _draw(self, image: Any, boxes: Any, ids: Any, labels: Sequence[str], time_s: float, recorder: Any) -> None:
-        texts = [f"{label} {i}" for label, i in zip(labels, ids.tolist(), strict=True)]
-        shown: dict[str, Any] = {}
-        for line in recorder.lines:
-            counts = line.counts(recorder.labels)
-            shown[f"{line.line.name}: {counts['in']} in, {counts['out']} out"] = (line.line.start, line.line.end)
-        for zone in recorder.zones:
-            shown[f"{zone.zone.name}: {zone.counts(recorder.labels)['now']}"] = zone.zone.points
-        self._video.add(self._trails.draw(image, boxes, ids, texts, time_s=time_s, lines=shown), time_s)
+        from eyewright.lifecycle.following import draw_tracks
+
+        drawn = draw_tracks(self._trails, image, boxes, ids, labels, time_s=time_s, recorder=recorder)
+        self._video.add(drawn, time_s)
 
     def offline(self, recorder: Any) -> Any:
         """Fill gaps over the whole file, count again, write, and draw by reading the source once more."""

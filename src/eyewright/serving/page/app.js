@@ -462,11 +462,13 @@ async function openPage(name, kind) {
 // ---- wiring
 
 function view(name) {
-  for (const v of ["look", "watch", "about"]) {
+  for (const v of ["look", "live", "watch", "about"]) {
     $("view-" + v).hidden = v !== name;
     $("tab-" + v).setAttribute("aria-pressed", String(v === name));
   }
   clearInterval(state.watching);
+  leaveLive();
+  if (name === "live") enterLive();
   if (name === "watch") { watch(); state.watching = setInterval(watch, 5000); }
   if (name === "about") about();
 }
@@ -488,6 +490,7 @@ async function begin() {
   }
   $("second-pick").hidden = state.models.length < 2;
   fillLabels();
+  beginLive();
 }
 
 function fillLabels() {
@@ -536,6 +539,6 @@ document.addEventListener("DOMContentLoaded", () => {
   wireBoxes();
   $("copy-curl").addEventListener("click", () => copy(state.curl, "The curl line"));
   $("copy-python").addEventListener("click", () => copy(state.python, "The Python"));
-  for (const v of ["look", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));
+  for (const v of ["look", "live", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));
   begin();
 });
