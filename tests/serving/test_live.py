@@ -136,7 +136,9 @@ def test_two_sources_are_counted_each_for_itself(camera: Camera, models, monkeyp
             assert (a["state"], a["width"], a["height"]) == ("live", 160, 96)
             assert a["zones"] == b["lines"] == {}
             assert a["events"][0]["line"] == "middle"
-            assert {name for name, _ in logged} == {"a"}
+            assert {(name, e["line"]) for name, e in logged if e} == {("a", "middle"), ("b", "room")}
+            assert {name for name, e in logged if e is None} == {"a", "b"}
+            assert sum(e is not None and e["direction"] == "entered" for _, e in logged) >= 2
             assert "secret" not in json.dumps(live.shown())
             assert "secret" not in Path(f"/proc/{live.get('a')._process.pid}/cmdline").read_text()  # type: ignore[union-attr]
             names = {n for n, *_ in live.gauges()}

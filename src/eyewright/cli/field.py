@@ -220,6 +220,10 @@ def _status(o: argparse.Namespace) -> Result:
             text.append(
                 f"  drift     {word}, p = {last['p']:.3g}{' in ' + ', '.join(last['moved']) if last['moved'] else ''}"
             )
+    for name, lines in found["sources"].items():
+        text.append(f"{name}: a live source, the last 24 hours" if lines else f"{name}: a live source, nothing counted")
+        for line, one in lines.items():
+            text.append(f"  {line:9} " + ", ".join(f"{sum(n):,} {way}" for way, n in sorted(one["hours"].items())))
     text += [f"{alias:10} {v['folder']}" for alias, v in found["aliases"].items()]
     return {"monitor": found, "text": text or ["the log is empty"]}
 

@@ -102,7 +102,7 @@ def serve(
             alerts=Alerts(alert_webhook, alert_email, smtp),
             classes=lambda: {m.digest: (m.task, m.manifest.labels.names) for m in current[0].values()},
         )
-    live = LiveSources(sources, COMMAND)
+    live = LiveSources(sources, COMMAND, counted=None if recorder is None else recorder.note_crossing)
     try:
         run_server(
             settings=settings,
@@ -147,14 +147,18 @@ def _reference(folder: str, digest: str) -> Mapping[str, Any]:
 
 
 def monitor_status(home: "PathLike" = DEFAULT_HOME, *, log: str | None = None) -> dict[str, Any]:
-    """Return what the log says of every model in it: counts, labels, latency, feedback, drift; and the aliases."""
+    """Return what the log says of every model in it: counts, labels, latency, feedback, drift; of live sources what was
+    counted in the last 24 hours; and the aliases."""
     from eyewright.monitoring import History
+    from eyewright.monitoring.counts import summarise_counts
     from eyewright.monitoring.summary import summarise_model
 
     store = _store(home, log)
     try:
         counts = store.counts()
         models = {name: summarise_model(store, name, "", {}, "") for name in counts}
+        now = time.time()
+        sources = summarise_counts(store.crossings(since_hour=int(now // 3600) - 24), now=now)
     finally:
         store.close()
     events = History(Path(home))
@@ -163,7 +167,7 @@ def monitor_status(home: "PathLike" = DEFAULT_HOME, *, log: str | None = None) -
         event = events.current(alias)
         if event is not None:
             aliases[alias] = {"folder": event.folder, "digest": event.digest, "since": event.time}
-    return {"models": models, "aliases": aliases}
+    return {"models": models, "sources": sources, "aliases": aliases}
 
 
 def drift(

@@ -35,6 +35,7 @@ _BUFFER = 2**18
 _SILENT_S = 45.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _MOST_EVENTS = 200
+_SEEN_S = 60.0
 _VIEWERS = 4
 _SEND_S = 10.0
 _VIEW_S = 3600.0
@@ -64,7 +65,8 @@ class LiveSource:
 class LiveSources:
     """The processes of all sources. `command` starts one: it reads a source as JSON and writes frames and counts.
 
-    `counted` is called with a source's name and every event of it, for a log.
+    `counted` is called for a log, with a source's name and every event of it, a crossing or the entry to a zone, and
+    every minute with None where frames come from it.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class LiveSources:
         sources: Sequence[LiveSource],
         command: Sequence[str],
         *,
-        counted: Callable[[str, Mapping[str, Any]], None] | None = None,
+        counted: Callable[[str, Mapping[str, Any] | None], None] | None = None,
     ) -> None:
         names = [s.name for s in sources]
         twice = next((n for n in names if names.count(n) > 1), None)
@@ -141,7 +143,7 @@ class _Running:
         self,
         source: LiveSource,
         command: tuple[str, ...],
-        counted: Callable[[str, Mapping[str, Any]], None] | None,
+        counted: Callable[[str, Mapping[str, Any] | None], None] | None,
     ) -> None:
         self.source, self._command, self._counted = source, command, counted
         self._model: Model | None = None
@@ -153,6 +155,7 @@ class _Running:
         self._events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
         self._arrived = asyncio.Event()
         self._framed_s: float | None = None
+        self._seen_s = 0.0
         self._closing = False
         self.newest: bytes | None = None
         self.number = 0
@@ -235,15 +238,25 @@ class _Running:
         for event in status.pop("events", []):
             dated = {**event, "time": now}
             self._events.append(dated)
-            if self._counted is not None:
-                self._counted(self.source.name, dated)
+            self._count(dated)
+        for zone, counts in status.get("zones", {}).items():
+            known = self._status.get("zones", {}).get(zone, {}).get("entered", 0)
+            for _ in range(counts["entered"] - known):
+                self._count({"line": zone, "direction": "entered", "label": "", "time": now})
         if status.get("frames", 0) != self._status.get("frames", 0):
             self._framed_s = time.monotonic()
+            if self._framed_s >= self._seen_s:
+                self._seen_s = self._framed_s + _SEEN_S
+                self._count(None)
         self._status = status
         if picture and self.viewers:
             self.newest = picture
             self.number += 1
             self._ring()
+
+    def _count(self, event: Mapping[str, Any] | None) -> None:
+        if self._counted is not None:
+            self._counted(self.source.name, event)
 
     def _ring(self) -> None:
         rung, self._arrived = self._arrived, asyncio.Event()

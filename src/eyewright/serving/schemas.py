@@ -321,9 +321,10 @@ class Stored(Struct):
 
 
 class WatchShown(Struct):
-    """What the monitor sees, by model."""
+    """What the monitor sees, by model; of live sources the counts of the last 24 hours."""
 
     models: dict[str, Any]
+    sources: dict[str, Any]
     trouble: str
     dropped: int
 
