@@ -359,7 +359,7 @@ async function watch() {
     for (const [line, one] of Object.entries(lines)) {
       for (const [way, hours] of Object.entries(one.hours).sort()) {
         const hourOf = (k) => new Date(1000 * (one.first_hour + 3600 * k)).getHours();
-        const rows = hours.map((n, k) => [hourOf(k) % 3 ? "" : `${hourOf(k)} h`, n]);
+        const rows = hours.map((n, k) => [hourOf(k) % 3 ? "" : String(hourOf(k)), n]);
         const most = Object.entries(one.labels[way]).filter(([label]) => label).sort((a, b) => b[1] - a[1]).slice(0, 4);
         cards.append(card(`${line}, ${way}`, make("p", { class: "number", text: hours.reduce((a, b) => a + b, 0).toLocaleString() }),
           make("p", { class: "sub", text: ["in the last 24 hours, by hour", ...most.map(([label, n]) => `${label} ${n}`)].join(" · ") }), columns(rows)));
