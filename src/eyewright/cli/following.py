@@ -40,7 +40,9 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--detections", metavar="FILE|DIR", help="follow what was detected already: MOT text, CSV or JSON")
     p.add_argument("--one", metavar="X,Y,W,H", help="follow the one object that is in this box in the first frame")
     p.add_argument(
-        "--method", metavar="NAME", help="three-stage, byte, sort or package.module:function; of --one csrt, kcf"
+        "--method",
+        metavar="NAME",
+        help="three-stage, byte, sort or package.module:function; of --one csrt, kcf, mosse, onnx:FILE",
     )
     p.add_argument("--fps", type=_RATE, metavar="N", help="frames a second, whatever the source says")
     p.add_argument("--rate", type=_RATE, metavar="N", help="follow at most so many frames a second, chosen by time")

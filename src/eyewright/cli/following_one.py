@@ -94,7 +94,9 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         write_text(folder / f"{stem}.json", tracks_to_json(whole, name=stem, n_frames=n))
     seconds, n_lost = time.monotonic() - started, n - len(whole)
     out = {} if folder is None else {"tracks": folder} | ({"video": folder / f"{stem}.webm"} if video else {})
+    model = _model(o.method or "csrt")
     return {
+        **model,
         "out": out,
         "tracks": [
             {
@@ -110,6 +112,16 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
             *(f"{k:8} {shown_path(p)}" for k, p in out.items()),
         ],
     }  # fmt: skip
+
+
+def _model(method: str) -> dict[str, Any]:
+    """Return which file the object was tracked by, for the record."""
+    if not method.startswith("onnx:"):
+        return {}
+    import hashlib
+
+    path = Path(method[5:]).resolve()
+    return {"model": {"path": path, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
 
 
 def _joined(rows: Sequence[Any]) -> Any:
