@@ -19,15 +19,18 @@ import pytest
 from PIL import Image
 from tests.lifecycle.test_following import draw
 from tests.serving.conftest import serving
+from tests.serving.test_against_document import faults
 
 from eyewright.cli import main
 from eyewright.core.errors import UsageError
 from eyewright.imaging.sources import open_source
 from eyewright.imaging.webm import WebmWriter
 from eyewright.serving import live as live_module
+from eyewright.serving import motion as motion_module
 from eyewright.serving.exchange import HttpError
-from eyewright.serving.live import LiveSource, LiveSources, LiveStream
+from eyewright.serving.live import LiveSource, LiveSources
 from eyewright.serving.models import load_table
+from eyewright.serving.motion import LiveStream
 
 pytest.importorskip("cv2")
 
@@ -208,7 +211,7 @@ def test_no_identity_is_used_again_when_frames_change_their_size(camera: Camera,
 
 def test_a_viewer_who_does_not_read_is_cut_and_slows_nobody(camera: Camera, models, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    monkeypatch.setattr(live_module, "_SEND_S", 0.5)
+    monkeypatch.setattr(motion_module, "_SEND_S", 0.5)
 
     async def run() -> None:
         async with running([LiveSource("a", camera.url, rate=50)], models) as live:
@@ -303,9 +306,41 @@ def test_a_server_shows_its_sources_to_whoever_has_the_token(finished, tmp_path:
         shown = s.get("/v1/sources", **token).json["sources"][0]
         assert (shown["tracks"], shown["name"]) == (None, "yard")
         assert "%" in shown["headline"]
+        document = s.get("/openapi.json", **token).json
+        for path in ("/v1/sources", "/v1/sources/yard"):
+            declared = document["paths"][path.replace("yard", "{name}")]["get"]["responses"]["200"]["content"]
+            assert not list(faults(s.get(path, **token).json, declared["application/json"]["schema"], document))
         assert 'eyewright_source_up{source="yard"} 1.0' in s.get("/metrics", **token).body.decode()
         assert str(tmp_path) not in s.get("/v1/sources", **token).body.decode()
     assert s.process.returncode == 0
+
+
+def test_the_processes_of_sources_end_with_a_server_that_is_killed(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "address").write_text("http://me:secret@127.0.0.1:9/x.mjpg\n")
+    arguments = (
+        str(finished.paths["bundle"]),
+        "--source",
+        f"gone=@{tmp_path / 'address'}",
+        "--workers",
+        "1",
+        "--no-log",
+    )
+    with serving(*arguments, cwd=tmp_path) as s:
+        ends = time.monotonic() + 20
+        while s.get("/v1/sources/gone").json["state"] != "lost":
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        assert "secret" not in Path(f"/proc/{s.process.pid}/cmdline").read_text()
+        children = [
+            int(p)
+            for task in Path(f"/proc/{s.process.pid}/task").iterdir()
+            for p in (task / "children").read_text().split()
+        ]
+        assert any("lifecycle.live" in Path(f"/proc/{p}/cmdline").read_text() for p in children)
+        s.stop(signal.SIGKILL)
+        while any(Path(f"/proc/{p}/cmdline").exists() and Path(f"/proc/{p}/cmdline").read_text() for p in children):
+            assert time.monotonic() < ends
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +350,7 @@ def test_a_server_shows_its_sources_to_whoever_has_the_token(finished, tmp_path:
         (["--source", "a/b=0"], "letters, digits"),
         (["--source", "a=photos/"], "expected a camera, stream or video"),
         (["--source", "a=0", "--source", "a=1"], "twice"),
+        (["--source", "a=@nowhere"], "cannot read"),
         (["--line", "gate=0,0,5,5"], "(none)"),
         (["--source", "a=0", "--source", "b=1", "--line", "gate=0,0,5,5"], "one of the sources a, b"),
         (["--source", "a=0", "--line", "gate=0,0,5"], "four numbers"),

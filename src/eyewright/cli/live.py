@@ -3,6 +3,7 @@
 __all__ = ["add_sources", "sources_of"]
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyewright.cli.following import named_numbers
@@ -22,7 +23,7 @@ def add_sources(p: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=S",
-        help="follow a camera number, rtsp://, http:// MJPEG or video, live (repeatable); see /v1/sources and the page",
+        help="follow a camera number, rtsp://, http:// MJPEG or video, live; @FILE holds the address (repeatable)",
     )
     p.add_argument("--follow", metavar="MODEL", help="the model that looks at the sources (default: the first)")
     p.add_argument(
@@ -76,6 +77,8 @@ def sources_of(o: argparse.Namespace) -> "list[LiveSource]":
                 f"expected --source as NAME=ADDRESS with a name of {_NAME}, found {_shown(text)!r}",
                 fix="such as --source door=rtsp://camera/1",
             )
+        if address.startswith("@"):
+            address = _address_in(Path(address[1:]))
         if not is_stream(address) or address.lower().startswith("sane:"):
             raise UsageError(
                 f"expected a camera, stream or video for the source {name!r}, found something else",
@@ -118,6 +121,15 @@ def _of_source(
     if name in source.lines or name in source.zones:
         raise UsageError(f"the name {name!r} is there twice among lines and zones", fix="choose another name")
     return source, name, numbers
+
+
+def _address_in(path: Path) -> str:
+    """Return the address in a file: what is on the command line can be read by every user of the machine."""
+    try:
+        return path.expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(f"cannot read {str(path)!r}: {reason}", fix="pass NAME=@FILE with the address in it") from None
 
 
 def _is_plain(name: str) -> bool:

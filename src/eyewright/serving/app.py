@@ -24,7 +24,7 @@ from eyewright.serving.exchange import (
     read_body,
 )
 from eyewright.serving.guards import Guard
-from eyewright.serving.live import LiveStream
+from eyewright.serving.motion import LiveStream
 from eyewright.serving.openapi import openapi
 from eyewright.serving.options import check_names
 from eyewright.serving.pace import Pace

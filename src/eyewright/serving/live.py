@@ -5,7 +5,7 @@ sends the newest drawn frame and what was counted; viewers take the newest frame
 nobody who is slow holds anybody up. A process that dies or is silent is replaced, and counts continue.
 """
 
-__all__ = ["FRAME", "LiveSource", "LiveSources", "LiveStream"]
+__all__ = ["LiveSource", "LiveSources", "Running"]
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from eyewright.bundle.inputs import only_image
 from eyewright.bundle.trial import FRAME, inherited
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.lifeline import lifeline, lifeline_environment
-from eyewright.serving.exchange import SAFETY, HttpError, Receive, Response, Send
+from eyewright.serving.exchange import HttpError
 from eyewright.serving.models import Model
 
 _log = logging.getLogger("eyewright.serving")
@@ -37,10 +37,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _MOST_EVENTS = 200
 _SEEN_S = 60.0
 _VIEWERS = 4
-_SEND_S = 10.0
-_VIEW_S = 3600.0
 _AGAIN_S = 5.0
-_BOUNDARY = b"frame"
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class LiveSources:
         twice = next((n for n in names if names.count(n) > 1), None)
         if twice is not None:
             raise UsageError(f"the name {twice!r} is there twice among the sources", fix="choose another name")
-        self._running = {s.name: _Running(s, tuple(command), counted) for s in sources}
+        self._running = {s.name: Running(s, tuple(command), counted) for s in sources}
 
     def __bool__(self) -> bool:
         return bool(self._running)
@@ -96,7 +93,7 @@ class LiveSources:
         for name, one in self._running.items():
             one.use(chosen[name])
 
-    def get(self, name: str) -> "_Running":
+    def get(self, name: str) -> "Running":
         """Return a source.
 
         Raises:
@@ -136,7 +133,7 @@ def _model_of(source: LiveSource, models: Mapping[str, Model]) -> Model:
     return found
 
 
-class _Running:
+class Running:
     """One source: its process, the newest frame, what was counted."""
 
     def __init__(
@@ -374,56 +371,6 @@ class _Running:
             self._pipe.close()
             self._pipe = None
         await asyncio.to_thread(process.wait)
-
-
-class LiveStream(Response):
-    """A response that does not end by itself: motion JPEG (multipart/x-mixed-replace), the newest frame each time.
-
-    It ends when the client leaves, takes longer than 10 s for a frame, or has watched for an hour, and with the server.
-    """
-
-    def __init__(self, running: _Running) -> None:
-        super().__init__(media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}")
-        self._running = running
-
-    async def stream(self, send: Send, receive: Receive, *, method: str, abort: Callable[[], None]) -> None:
-        """Send frames until it ends; `abort` ends the connection without waiting for what was not read."""
-        head = [(b"content-type", self.media_type.encode()), *SAFETY, *self.headers, (b"cache-control", b"no-store")]
-        if method == "HEAD":
-            await send({"type": "http.response.start", "status": 200, "headers": head})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        self._running.look()
-        gone = asyncio.get_running_loop().create_task(_until_gone(receive))
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": [*head, (b"connection", b"close")]})
-            await self._frames(send, gone)
-        except TimeoutError:
-            abort()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(gone), 1.0)
-        finally:
-            gone.cancel()
-            self._running.leave()
-
-    async def _frames(self, send: Send, gone: "asyncio.Task[None]") -> None:
-        ends, number = time.monotonic() + _VIEW_S, 0
-        while time.monotonic() < ends and not self._running.closing and not gone.done():
-            if await self._running.newer_than(number):
-                number = self._running.number
-            picture = self._running.newest
-            if picture is None:
-                continue
-            part = b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (_BOUNDARY, len(picture))
-            async with asyncio.timeout(_SEND_S):
-                await send({"type": "http.response.body", "body": part + picture + b"\r\n", "more_body": True})
-        async with asyncio.timeout(_SEND_S):
-            await send({"type": "http.response.body", "body": b"--%b--\r\n" % _BOUNDARY})
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _of(whole: Mapping[str, Any], kind: str, name: str, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:

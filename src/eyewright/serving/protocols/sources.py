@@ -3,7 +3,7 @@
 __all__ = ["list_sources", "show_source", "watch_source"]
 
 from eyewright.serving.exchange import Request, Response, json_response
-from eyewright.serving.live import LiveStream
+from eyewright.serving.motion import LiveStream
 from eyewright.serving.service import Service
 
 
