@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli.live import add_sources, sources_of
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.terminal import Result, print_json, printable, shown_path, talk, warn
 from eyewright.core.durations import parse_duration_s
@@ -103,6 +104,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
     p.add_argument("--alert-email", metavar="ADDRESS", help="who gets alarms by mail")
     p.add_argument("--smtp", default="localhost:25", metavar="HOST:PORT", help="the mail server (default localhost:25)")
+    add_sources(p)
     _add_home(p)
 
     p = verb("monitor")
@@ -180,6 +182,7 @@ def serve(o: argparse.Namespace) -> Result:
         alert_email=o.alert_email,
         smtp=o.smtp,
         require_signature=o.require_signature,
+        sources=sources_of(o),
         ready=ready,
     )
     return {"silent": True, "text": []}
@@ -217,6 +220,10 @@ def _status(o: argparse.Namespace) -> Result:
             text.append(
                 f"  drift     {word}, p = {last['p']:.3g}{' in ' + ', '.join(last['moved']) if last['moved'] else ''}"
             )
+    for name, lines in found["sources"].items():
+        text.append(f"{name}: a live source, the last 24 hours" if lines else f"{name}: a live source, nothing counted")
+        for line, one in lines.items():
+            text.append(f"  {line:9} " + ", ".join(f"{sum(n):,} {way}" for way, n in sorted(one["hours"].items())))
     text += [f"{alias:10} {v['folder']}" for alias, v in found["aliases"].items()]
     return {"monitor": found, "text": text or ["the log is empty"]}
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli.terminal import Result, is_quiet, noting, plain_stem, printable, shown_path
+from eyewright.cli.terminal import Result, is_quiet, noting, printable, shown_path, stream_stem
 from eyewright.core.errors import InputError, UsageError
 
 _NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
@@ -34,7 +34,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     box = _box(o.one)
     started = time.monotonic()
     folder = None if o.out is None else Path(o.out).resolve()
-    stem = plain_stem(f"{Path(str(o.source)).stem or 'source'}.x")
+    stem = stream_stem(o.source)
     rows: list[Tracks] = []
     states: list[tuple[float, str]] = []
     files: dict[str, Any] = {}
@@ -95,7 +95,9 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         write_text(folder / f"{stem}.json", tracks_to_json(whole, name=stem, n_frames=n))
     seconds, n_lost = time.monotonic() - started, n - len(whole)
     out = {} if folder is None else {"tracks": folder} | ({"video": folder / f"{stem}.webm"} if video else {})
+    model = _model(o.method or "csrt")
     return {
+        **model,
         "out": out,
         "tracks": [
             {
@@ -113,6 +115,16 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
             *(f"{k:8} {shown_path(p)}" for k, p in out.items()),
         ],
     }  # fmt: skip
+
+
+def _model(method: str) -> dict[str, Any]:
+    """Return which file the object was tracked by, for the record."""
+    if not method.startswith("onnx:"):
+        return {}
+    import hashlib
+
+    path = Path(method[5:]).resolve()
+    return {"model": {"path": path, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
 
 
 def _joined(rows: Sequence[Any]) -> Any:

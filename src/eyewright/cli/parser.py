@@ -7,11 +7,11 @@ from typing import NoReturn
 
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attending import add_attend
-from eyewright.cli.clips import add_windows
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
-from eyewright.cli.pictures import add_pictures, add_stream
+from eyewright.cli.pictures import add_pictures
+from eyewright.cli.predicting import add_predict
 from eyewright.cli.reading import add_reading
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
@@ -148,50 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
 
-    p = verb("predict")
-    p.add_argument("bundle", metavar="BUNDLE")
-    p.add_argument(
-        "--source",
-        metavar="S",
-        required=True,
-        help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin",
-    )
-    add_stream(p)
-    p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
-    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
-    p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
-    p.add_argument(
-        "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
-    )
-    p.add_argument(
-        "--conf",
-        type=Number(0, 1, whole=False),
-        metavar="P",
-        help="show what reaches this score (default: stored for each class)",
-    )
-    p.add_argument(
-        "--iou",
-        type=Number(0, 1, whole=False),
-        metavar="P",
-        help="IoU above which two boxes of one class count as duplicates",
-    )
-    add_windows(p)
-    p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
-    p.add_argument(
-        "--tile",
-        type=Number(32, 100_000),
-        metavar="N",
-        help="cut images into tiles of N pixels: small objects, large images",
-    )
-    p.add_argument(
-        "--overlap",
-        type=Number(0, 0.9, whole=False),
-        default=0.2,
-        metavar="P",
-        help="share that tiles overlap by (default 0.2)",
-    )
-    p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
-
+    add_predict(verb)
     add_track(verb)
 
     p = verb("convert")

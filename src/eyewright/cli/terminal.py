@@ -11,6 +11,7 @@ __all__ = [
     "printable",
     "shown_path",
     "shown_program",
+    "stream_stem",
     "talk",
     "warn",
 ]
@@ -58,6 +59,24 @@ def printable(text: str) -> str:
 def plain_stem(item: Any) -> str:
     stem = "stdin" if item == "-" else Path(item).stem
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)[:80]
+
+
+def stream_stem(source: Any) -> str:
+    """Return how files about a video, camera or stream are named: never by a password in its address.
+
+    >>> stream_stem("rtsp://me:secret@10.0.0.5/door"), stream_stem("rtsp://me:secret@10.0.0.5"), stream_stem("0")
+    ('door', '10.0.0.5', 'camera-0')
+    """
+    text = str(source)
+    if text.isdecimal() and not Path(text).exists():
+        return f"camera-{text}"
+    if "://" in text:
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(text)
+        place = Path(parts.path.strip("/"))
+        return plain_stem(place if place.name else f"{parts.netloc.rpartition('@')[2]}.x")
+    return plain_stem(text.rstrip("/")) or "source"
 
 
 def shown_path(path: Path) -> str:

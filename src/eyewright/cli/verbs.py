@@ -3,13 +3,23 @@
 __all__ = ["NUMBERS", "VERBS", "WORDS"]
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, attending, clips, doctoring, field, following, pictures, reading, scenes, searching
+from eyewright.cli import (
+    anywhere,
+    attending,
+    doctoring,
+    field,
+    following,
+    pictures,
+    predicting,
+    reading,
+    scenes,
+    searching,
+)
 from eyewright.cli.numbers import Number
-from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
 from eyewright.cli.tables import task_table
 from eyewright.cli.terminal import (
@@ -17,15 +27,12 @@ from eyewright.cli.terminal import (
     finding,
     is_quiet,
     metrics,
-    noting,
-    plain_stem,
-    printable,
     shown_path,
     shown_program,
     talk,
     warn,
 )
-from eyewright.core.errors import LimitError, UnreadableImageError, UsageError
+from eyewright.core.errors import UsageError
 
 _SHARE = Number(0, 1, whole=False, open_high=True)
 _COUNT = Number(1, 1_000_000)
@@ -53,8 +60,6 @@ NUMBERS: Mapping[str, Number] = {
     "freeze": _SHARE,
     "layer_decay": Number(0, 1, whole=False, open_low=True),
 }
-# A picture of 20,000x20,000.
-_TILED_PIXELS = 500_000_000
 
 WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "baseline", "activation", "device", "amp", "steps")
 
@@ -353,86 +358,6 @@ def _is_signed(given: str, opened: Path) -> bool:
     return any((Path(folder) / "model.sig").is_file() for folder in (given, opened))
 
 
-def _predict(o: argparse.Namespace) -> Result:
-    from dataclasses import replace
-
-    from eyewright import lifecycle
-    from eyewright.imaging.sources import is_stream
-
-    bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
-    views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
-    shown_of = {} if o.top is None else {"top": o.top}
-    rows: list[dict[str, Any]] = []
-    findings: list[dict[str, Any]] = []
-    clip = bundle.preparation.clip
-    if clip is not None:
-        return clips.predict_clips(o, bundle, clip)
-    if o.window is not None:
-        from eyewright.core.task import task_of
-
-        raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
-    frames = _frames(o, findings) if is_stream(o.source) else _files(o, findings)
-    for index, (item, name, image, time_s) in enumerate(frames):
-        found = only_classes(bundle.predict_images([image], **views)[0], bundle.task_name, o.classes)
-        prediction = replace(found, source=name, index=index, image=image)
-        row = prediction.to_json(**shown_of)
-        rows.append(row if time_s is None else {**row, "time_s": round(time_s, 4)})
-        shown = prediction.line()
-        if o.out is not None:
-            prediction.save(Path(o.out) / f"{index:05d}-{plain_stem(item)}.png")
-        if o.json or o.quiet:
-            continue
-        # A long folder is shown as it goes; nothing is held back to the end.
-        print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
-    if not rows:
-        raise UnreadableImageError("none of the images can be read", fix="see the lines above")
-    out: dict[str, Path] = {}
-    if o.out is not None:
-        from eyewright.core.files import write_json
-
-        out["predictions"] = Path(o.out).resolve() / "predictions.json"
-        write_json(out["predictions"], rows)
-    return {
-        "task": bundle.task_name,
-        "out": out,
-        "predictions": rows,
-        "findings": findings,
-        "exit": 1 if findings else 0,
-    }
-
-
-def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
-    from eyewright.imaging.headers import Limits
-    from eyewright.imaging.sources import list_sources, read_files
-
-    items = list_sources(o.source)
-    # Whoever asks for tiles has large images, and they are this user's own files.
-    limits = Limits(pixels=_TILED_PIXELS) if o.tile is not None else None
-    for item, found in read_files(items, limits=limits):
-        name = "-" if item == "-" else str(Path(item).resolve())
-        if isinstance(found, UnreadableImageError):
-            error = found
-            if error.code == LimitError.code and o.tile is None:
-                fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
-                error = UnreadableImageError(error.message, fix=fix, code=error.code)
-            if len(items) == 1:
-                raise error from None
-            findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
-            warn(f"left out: {error}")
-            continue
-        yield item, name, found, None
-
-
-def _frames(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
-    from eyewright.imaging.sources import open_source
-
-    with open_source(
-        o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
-    ) as source:
-        for frame in source:
-            yield f"frame-{frame.index}", frame.origin, frame.image, frame.time_s
-
-
 def _convert(o: argparse.Namespace) -> Result:
     return following.convert_tracks(o) if o.task == following.TRACKS else scenes.convert(o)
 
@@ -526,7 +451,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     ),
     "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
     "predict": (
-        _predict,
+        predicting.predict,
         "predict images, videos, cameras, streams, scanners",
         "predict photos.bundle --source cat.jpg",
     ),

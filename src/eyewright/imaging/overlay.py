@@ -1,6 +1,6 @@
 """Pictures for people: heatmaps laid over images, small versions for reports."""
 
-__all__ = ["caption", "colour_map", "overlay_heatmap", "shrink"]
+__all__ = ["caption", "caption_rows", "colour_map", "overlay_heatmap", "shrink"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ _STOPS = np.array(
     ],
     dtype=np.float64,
 )
+
+_NARROWEST = 120
 
 
 def colour_map(values: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -65,10 +67,23 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
+def caption_rows(size_hw: tuple[int, int]) -> int:
+    """Return how many rows at most `caption` adds to an image of this size.
+
+    >>> caption(np.zeros((90, 320, 3), np.uint8), "disc  98.1%").shape[0] - 90 == caption_rows((90, 320))
+    True
+    """
+    return _caption_size(max(size_hw[1], _NARROWEST)) + 10
+
+
+def _caption_size(width: int) -> int:
+    return int(np.clip(width / 16, 12, 48))
+
+
 def caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     """Return the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened."""
-    width = max(image.shape[1], 120)
-    size = int(np.clip(width / 16, 12, 48))
+    width = max(image.shape[1], _NARROWEST)
+    size = _caption_size(width)
     font = ImageFont.load_default(size)
     while size > 8 and font.getlength(text) > width - 8:
         size -= 1

@@ -1,7 +1,8 @@
 """Follow objects: through files of detections, and through the frames of a source with a bundle that gives boxes."""
 
-__all__ = ["TrackedFrame", "TrackedSequence", "track", "track_detections"]
+__all__ = ["Follower", "TrackedFrame", "TrackedSequence", "draw_tracks", "gives_boxes", "track", "track_detections"]
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,10 @@ from eyewright.tracking import (
 
 if TYPE_CHECKING:
     from eyewright.imaging.sources import Frame
+    from eyewright.imaging.trails import Trails
+    from eyewright.tracking.camera import CameraMotion
 
+_log = logging.getLogger("eyewright.tracking")
 _ASSUMED_FPS = 30.0
 # The score from which a detection begins a track where the bundle has no operating point of its own.
 _DEFAULT_CONF = 0.4
@@ -235,13 +239,10 @@ def track(
     from eyewright.lifecycle.delivering import open_any
 
     model = open_any(bundle) if isinstance(bundle, str | Path) else bundle
-    if not task_of(model.task_name).net.startswith("boxes"):
-        raise BundleError(
-            f"expected a bundle that gives boxes, found one for {model.task_name}",
-            fix="train with --task detect, or import a detector",
-            code="no_boxes",
-        )
-    follower = _Follower(model, method, settings, conf, iou, classes, watch, camera_motion, keep_rows)
+    follower = Follower(
+        model, method=method, settings=settings, conf=conf, iou=iou, classes=classes, watch=watch,
+        camera_motion=camera_motion, keep_rows=keep_rows,
+    )  # fmt: skip
     most = None if rate else max_frames
     with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
         frames: Iterator[Frame] = frame_times(opened, fps=fps)
@@ -253,43 +254,85 @@ def track(
                 return
 
 
-class _Follower:
-    """A bundle and a tracker on one source."""
+def gives_boxes(task: str) -> bool:
+    """Return whether predictions of a task have boxes, which can be followed."""
+    return task_of(task).net.startswith("boxes")
+
+
+def draw_tracks(
+    trails: "Trails",
+    image: NDArray[np.uint8],
+    boxes_xyxy: NDArray[np.float64],
+    track_ids: NDArray[np.int64],
+    labels: Sequence[str],
+    *,
+    time_s: float,
+    recorder: Recorder,
+) -> NDArray[np.uint8]:
+    """Return a copy of the image with tracks, and with the lines and zones of `recorder` and their counts so far."""
+    texts = [f"{label} {i}" for label, i in zip(labels, track_ids.tolist(), strict=True)]
+    shown: dict[str, Sequence[tuple[float, float]]] = {}
+    for line in recorder.lines:
+        counts = line.counts(recorder.labels)
+        shown[f"{line.line.name}: {counts['in']} in, {counts['out']} out"] = (line.line.start, line.line.end)
+    for zone in recorder.zones:
+        shown[f"{zone.zone.name}: {zone.counts(recorder.labels)['now']}"] = zone.zone.points
+    return trails.draw(image, boxes_xyxy, track_ids, texts, time_s=time_s, lines=shown)
+
+
+class Follower:
+    """A bundle and a tracker on one source.
+
+    `first_id` is the identity of the first track; `forget_s` bounds the memory, see `Recorder`. The rest is as in
+    `track`. Identities are never used twice, also where frames change their size.
+
+    Raises:
+        BundleError: the bundle gives no boxes.
+    """
 
     def __init__(
         self,
         model: Any,
-        method: str,
-        settings: TrackerSettings | None,
-        conf: float | None,
-        iou: float | None,
-        classes: Sequence[str] | None,
-        watch: Watch | None,
-        camera_motion: bool,
-        keep_rows: bool,
+        *,
+        method: str = "three-stage",
+        settings: TrackerSettings | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+        classes: Sequence[str] | None = None,
+        watch: Watch | None = None,
+        camera_motion: bool = False,
+        keep_rows: bool = True,
+        forget_s: float | None = None,
+        first_id: int = 1,
     ) -> None:
+        if not gives_boxes(model.task_name):
+            raise BundleError(
+                f"expected a bundle that gives boxes, found one for {model.task_name}",
+                fix="train with --task detect, or import a detector",
+                code="no_boxes",
+            )
         self._model, self._conf, self._iou = model, conf, iou
         self._settings = settings or TrackerSettings()
         self._tracker = method_of(method, self._settings)
         names: tuple[str, ...] = tuple(model.labels.names)
         self._wanted = None if classes is None else [model.labels.id(c) for c in classes]
-        self._recorder = Recorder(names, watch, keep_rows=keep_rows)
+        self._recorder = Recorder(names, watch, keep_rows=keep_rows, forget_s=forget_s)
         points = getattr(model, "thresholds", None)
         high = np.full(len(names), _DEFAULT_CONF if conf is None else conf)
         self._high = np.asarray(points, np.float64) if conf is None and points is not None else high
         self._least = max(0.01, float(self._high.min()) * _LOW_SHARE)
-        self._camera = None
-        if camera_motion:
-            if not isinstance(self._tracker, Tracker):
-                raise UsageError("--camera-motion works with the built-in methods", fix="leave one of both out")
-            from eyewright.tracking.camera import CameraMotion
-
-            self._camera = CameraMotion()
+        self._camera_motion = camera_motion
+        self._camera: CameraMotion | None = None
+        if camera_motion and not isinstance(self._tracker, Tracker):
+            raise UsageError("--camera-motion works with the built-in methods", fix="leave one of both out")
         self._size_hw: tuple[int, int] | None = None
-        self._known: set[int] = set()
+        self._before = self._last_id = first_id - 1
+        self._keys_before = self._last_key = 0
 
     def step(self, frame: "Frame") -> TrackedFrame:
         image, time_s = frame.image, float(frame.time_s or 0.0)
+        if image.shape[:2] != self._size_hw:
+            self._begin(image.shape[0], image.shape[1])
         prediction = self._model.predict_images([image], conf=self._least, iou=self._iou)[0]
         if self._wanted is not None:
             prediction = prediction.chosen(np.isin(prediction.label_ids, self._wanted))
@@ -301,17 +344,46 @@ class _Follower:
             if moved is not None:
                 self._tracker.move(moved)
         found = self._tracker.update(boxes, self._level(scores, labels), labels, time_s=time_s)
-        found = replace(found, scores=scores[found.detections])
+        found = self._named(replace(found, scores=scores[found.detections]))
         crossings = self._recorder.take(found, boxes, scores, frame=frame.index + 1)
         shown = prediction.chosen(found.detections)
         shown = replace(
             shown, track_ids=found.track_ids, label_ids=found.label_ids, image=image, source=frame.origin,
             index=frame.index, time_s=time_s,
         )  # fmt: skip
-        states = tuple("tracked" if i in self._known else "new" for i in found.track_ids.tolist())
-        self._known.update(found.track_ids.tolist())
-        lost = self._tracker.lost()[0] if isinstance(self._tracker, Tracker) else np.zeros(0, np.int64)
+        states = tuple("new" if self._recorder.is_new(i) else "tracked" for i in found.track_ids.tolist())
+        lost = np.zeros(0, np.int64)
+        if isinstance(self._tracker, Tracker):
+            lost = self._tracker.lost()[0] + self._before
         return TrackedFrame(shown, frame.index, time_s, found, states, lost, tuple(crossings), self._recorder)
+
+    def _begin(self, height: int, width: int) -> None:
+        """Take frames of another size: all tracks end, and no identity is used again."""
+        if self._size_hw is not None:
+            _log.warning(
+                "frames are %d x %d from now on, and were %d x %d: all tracks end", width, height, *self._size_hw[::-1]
+            )
+            self._tracker.reset()
+            self._before, self._keys_before = self._last_id, self._last_key
+        self._size_hw = (height, width)
+        if self._camera_motion:
+            from eyewright.tracking.camera import CameraMotion
+
+            self._camera = CameraMotion()
+
+    def _named(self, found: TrackPrediction) -> TrackPrediction:
+        """Return what was found with identities that follow the earlier ones, of frames of another size."""
+        if self._before or self._keys_before:
+            found = replace(
+                found, track_ids=found.track_ids + self._before, keys=found.keys + self._keys_before,
+                unconfirmed_keys=found.unconfirmed_keys + self._keys_before,
+            )  # fmt: skip
+        if len(found.track_ids):
+            self._last_id = max(self._last_id, int(found.track_ids.max()))
+        for keys in (found.keys, found.unconfirmed_keys):
+            if len(keys):
+                self._last_key = max(self._last_key, int(keys.max()))
+        return found
 
     def _level(self, scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return scores on which every class's operating point lies where the tracker's is."""

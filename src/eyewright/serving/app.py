@@ -24,6 +24,7 @@ from eyewright.serving.exchange import (
     read_body,
 )
 from eyewright.serving.guards import Guard
+from eyewright.serving.motion import LiveStream
 from eyewright.serving.openapi import openapi
 from eyewright.serving.options import check_names
 from eyewright.serving.pace import Pace
@@ -46,7 +47,10 @@ class App:
         self.budget = Budget(settings.pending_bytes)
         self.pace = Pace(settings.busy_bytes_per_s)
         recorder = service.recorder
-        self.counters = Counters(service.crew, (lambda: []) if recorder is None else recorder.gauges)
+        self.counters = Counters(
+            service.crew,
+            lambda: [*([] if recorder is None else recorder.gauges()), *service.live.gauges()],
+        )
         service.served.append(self.counters.predicted)
         self._document: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], bytes] | None = None
         self.pages = read_page()
@@ -80,7 +84,10 @@ class App:
             # What is left of the body would be read as the next request.
             response.headers.append((b"connection", b"close"))
         self.counters.answered(counted[0], response.status)
-        await response.send(send, method=scope["method"])
+        if isinstance(response, LiveStream):
+            await response.stream(send, receive, method=scope["method"], abort=scope["eyewright.abort"])
+        else:
+            await response.send(send, method=scope["method"])
 
     async def _answer(self, request: Request, receive: Receive, counted: list[str]) -> Response:
         """Answer a request; `counted` becomes the route that it is counted under, also where it fails."""

@@ -11,7 +11,7 @@ import msgspec
 
 from eyewright.serving import schemas as s
 from eyewright.serving.exchange import Request, Response
-from eyewright.serving.protocols import hub, label_studio, own, v2
+from eyewright.serving.protocols import hub, label_studio, own, sources, v2
 from eyewright.serving.service import Service
 
 Call = Callable[..., Awaitable[Response]]
@@ -138,6 +138,8 @@ def build_table(app: Machinery) -> list[Route]:
     page = Answer("The page", {"text/html": TEXT, "text/markdown": TEXT})
     kept = Answer("The image", {"image/png": BINARY, "image/jpeg": BINARY})
     files = {"name": {"type": "string", "pattern": _NAME, "description": "The SHA-256 of the image"}}
+    cameras = {"name": {"type": "string", "description": "The source, as the server was started with"}}
+    moving = Answer("Motion JPEG, without an end", {"multipart/x-mixed-replace": BINARY})
     predicted = (409, 413, 422)
     routes = [
         _get("/healthz", v2.live, "Whether the process lives", live, access="all"),
@@ -161,6 +163,12 @@ def build_table(app: Machinery) -> list[Route]:
             refusals=(404, 409, 413, 422),
         ),
         _get("/v1/watch", own.watch, "What the monitor sees", _json(s.WatchShown), refusals=(404, 409)),
+        _get("/v1/sources", sources.list_sources, "The live sources", _json(s.SourceList)),
+        _get("/v1/sources/{name}", sources.show_source, "One live source", _json(s.SourceShown), paths=cameras),
+        _get(
+            "/v1/sources/{name}/live", sources.watch_source, "The newest frames of a live source", moving,
+            paths=cameras,
+        ),
         _get("/v1/images/{name}", own.image, "An image that was kept", kept, paths=files),
         _post("/v1/reload", app.reloaded, "Read the models anew", _json(s.Reloaded), access="admin", refusals=(409,)),
         _post(

@@ -32,6 +32,8 @@ __all__ = [
     "Ready",
     "Reloaded",
     "ServerAbout",
+    "SourceList",
+    "SourceShown",
     "Stored",
     "TensorModel",
     "TritonConfig",
@@ -321,11 +323,47 @@ class Stored(Struct):
 
 
 class WatchShown(Struct):
-    """What the monitor sees, by model."""
+    """What the monitor sees, by model; of live sources the counts of the last 24 hours."""
 
     models: dict[str, Any]
+    sources: dict[str, Any]
     trouble: str
     dropped: int
+
+
+class SourceShown(Struct):
+    """A live source: its state, and what was counted.
+
+    `state` is starting, connecting, live, lost, ended, failed or restarting; `tracks` are the objects of the newest
+    frame, null for a model without boxes; `headline` is what such a model predicts. `age_s` tells how old that is.
+    """
+
+    name: str
+    model: str
+    state: str
+    message: str
+    note: str
+    frames: int
+    dropped: int
+    reconnects: int
+    restarts: int
+    frames_per_s: float | None
+    age_s: float | None
+    width: int | None
+    height: int | None
+    viewers: int
+    headline: str
+    tracks: list[dict[str, Any]] | None
+    n_tracks: int
+    lines: dict[str, dict[str, Any]]
+    zones: dict[str, dict[str, Any]]
+    events: list[dict[str, Any]]
+
+
+class SourceList(Struct):
+    """The live sources, as the operator named them."""
+
+    sources: list[SourceShown]
 
 
 class Reloaded(Struct):

@@ -229,6 +229,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 self.transport.end()
                 raise ValueError("too many requests before their answers")
             super().on_message_begin()
+            self.scope["eyewright.abort"] = self.transport.abort
 
         def on_headers_complete(self) -> None:
             self._in_headers = False

@@ -86,6 +86,11 @@ class ClassPrediction(Drawn):
 
         return caption(image, f"{self.top1}  {self.confidence:.1%}")
 
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        from eyewright.imaging.overlay import caption_rows
+
+        return caption_rows(size_hw)
+
     def line(self) -> str:
         """Say in a line what was predicted: the three most likely labels."""
         return "  ".join(f"{n} {s:.1%}" for n, s in zip(self.labels[:3], self.scores[:3], strict=True))

@@ -1,17 +1,21 @@
 """What every prediction that kept its image can do: be drawn, and be written."""
 
-__all__ = ["Drawn", "mask_png"]
+__all__ = ["Drawn", "mask_png", "video_frame"]
 
 import base64
 import io
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError
+
+if TYPE_CHECKING:
+    from eyewright.core.prediction import Prediction
 
 
 class Drawn(ABC):
@@ -33,11 +37,37 @@ class Drawn(ABC):
             raise BundleError("this prediction was made without keeping its image", fix="predict from a path or array")
         return self.drawn_on(self.image)
 
+    def strip_rows(self, size_hw: tuple[int, int]) -> int | None:
+        """Return how many rows at most `drawn_on` adds below an image of this size; None where it adds none.
+
+        A subclass that draws a strip whose height depends on the prediction overrides this, for video.
+        """
+        return None
+
     def save(self, path: str | Path) -> Path:
         """Write `plot` to `path`."""
         from eyewright.imaging.encode import write_image
 
         return write_image(path, self.plot())
+
+
+def video_frame(prediction: "Prediction") -> NDArray[np.uint8]:
+    """Return `plot` for a video, uint8 (H, W, 3): its size depends on that of the kept image alone.
+
+    Raises:
+        BundleError: the image was not kept.
+    """
+    drawn = prediction.plot()
+    if not isinstance(prediction, Drawn) or prediction.image is None:
+        return drawn
+    height, width = prediction.image.shape[:2]
+    rows = prediction.strip_rows((height, width))
+    if rows is None or drawn.shape[0] == height + rows:
+        return drawn
+    frame = np.full((height + rows, drawn.shape[1], 3), 255, np.uint8)
+    kept = drawn[: height + rows]
+    frame[: len(kept)] = kept
+    return frame
 
 
 def mask_png(mask: NDArray[np.bool_]) -> str:

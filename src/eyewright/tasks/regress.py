@@ -61,6 +61,11 @@ class NumberPrediction(Drawn):
 
         return caption(image, self.line())
 
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        from eyewright.imaging.overlay import caption_rows
+
+        return caption_rows(size_hw)
+
     def line(self) -> str:
         """Say in a line what was predicted: each value, with its interval where there is one."""
         parts = []

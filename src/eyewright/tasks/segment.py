@@ -121,6 +121,11 @@ class MaskPrediction(Drawn):
 
         return draw_classes(image, self.mask, self.label_space.names)
 
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        from eyewright.imaging.drawing import legend_rows
+
+        return legend_rows(size_hw, self.label_space.names)
+
     def to_hub(self, *, top: int | None = None) -> list[dict[str, Any]]:
         """Return the classes as Hugging Face's pipeline of this task answers, masks as PNG."""
         return [

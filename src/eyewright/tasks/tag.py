@@ -81,6 +81,11 @@ class TagPrediction(Drawn):
 
         return caption(image, self.line())
 
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        from eyewright.imaging.overlay import caption_rows
+
+        return caption_rows(size_hw)
+
     def line(self) -> str:
         """Say in a line which tags are there; where none is, which was the likeliest."""
         reached = self.reached

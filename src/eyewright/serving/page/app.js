@@ -361,6 +361,20 @@ async function watch() {
     for (const [trait, t] of Object.entries(m.traits)) cards.append(card(trait[0].toUpperCase() + trait.slice(1), traitChart(t), make("p", { class: "sub", text: t.usual ? "band: 90 % of the validation images" : "" })));
     parts.push(make("h2", { text: name }), cards);
   }
+  for (const [name, lines] of Object.entries(found.sources)) {
+    if (!Object.keys(lines).length) continue;
+    const cards = make("div", { class: "cards hours" });
+    for (const [line, one] of Object.entries(lines)) {
+      for (const [way, hours] of Object.entries(one.hours).sort()) {
+        const hourOf = (k) => new Date(1000 * (one.first_hour + 3600 * k)).getHours();
+        const rows = hours.map((n, k) => [hourOf(k) % 3 ? "" : String(hourOf(k)), n]);
+        const most = Object.entries(one.labels[way]).filter(([label]) => label).sort((a, b) => b[1] - a[1]).slice(0, 4);
+        cards.append(card(`${line}, ${way}`, make("p", { class: "number", text: hours.reduce((a, b) => a + b, 0).toLocaleString() }),
+          make("p", { class: "sub", text: ["in the last 24 hours, by hour", ...most.map(([label, n]) => `${label} ${n}`)].join(" · ") }), columns(rows)));
+      }
+    }
+    parts.push(make("h2", { text: name }), cards);
+  }
   $("watch").replaceChildren(...(parts.length ? parts : [make("p", { text: "Nothing has been logged yet." })]));
 }
 
@@ -470,11 +484,13 @@ async function openPage(name, kind) {
 // ---- wiring
 
 function view(name) {
-  for (const v of ["look", "watch", "about"]) {
+  for (const v of ["look", "live", "watch", "about"]) {
     $("view-" + v).hidden = v !== name;
     $("tab-" + v).setAttribute("aria-pressed", String(v === name));
   }
   clearInterval(state.watching);
+  leaveLive();
+  if (name === "live") enterLive();
   if (name === "watch") { watch(); state.watching = setInterval(watch, 5000); }
   if (name === "about") about();
 }
@@ -496,6 +512,7 @@ async function begin() {
   }
   $("second-pick").hidden = state.models.length < 2;
   fillLabels();
+  beginLive();
 }
 
 function fillLabels() {
@@ -544,6 +561,6 @@ document.addEventListener("DOMContentLoaded", () => {
   wireBoxes();
   $("copy-curl").addEventListener("click", () => copy(state.curl, "The curl line"));
   $("copy-python").addEventListener("click", () => copy(state.python, "The Python"));
-  for (const v of ["look", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));
+  for (const v of ["look", "live", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));
   begin();
 });
