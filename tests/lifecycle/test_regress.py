@@ -71,3 +71,12 @@ def test_few_validation_images_give_no_interval_and_the_reason(gauges: Path, tmp
     assert told["values"]["level"]["interval"] is None
     assert "too few" in told["intervals"]
     assert "coverage" not in made.report.metrics
+
+
+def test_the_card_tells_each_error_in_its_unit_and_names_no_foreign_pipeline(read) -> None:  # type: ignore[no-untyped-def]
+    card = (read.bundle.folder / "README.md").read_text()
+    assert "pipeline_tag" not in card
+    assert "image-classification" not in card
+    for row in read.report.per_class:
+        (line,) = [one for one in card.splitlines() if one.startswith(f"| {row['label']} | ")]
+        assert f" {row['unit']} " in line.removeprefix(f"| {row['label']} |") or row["unit"] == "%"

@@ -134,7 +134,7 @@ def export_bundle(
             decoding=predictor.decoding,
             provenance=provenance,
         )
-        write_page(stage / "README.md", model_card(manifest))
+        write_page(stage / "README.md", model_card(manifest, () if report is None else report.per_class))
         seal(stage, manifest, {})
         parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
         found = parity.to_json()

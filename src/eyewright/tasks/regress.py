@@ -81,9 +81,12 @@ class NumberPrediction(Drawn):
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
         """Return every value by its name, with its unit and its interval where there is one."""
+        from eyewright.data.targets.numbers import short_names
+
         values = {}
         # Intervals are missing where too few validation images were left for them; bundle.json has the numbers.
         missing = "none: too few validation images (calibration in bundle.json)"
+        keys = short_names(self.label_space.names)
         for k, quantity in enumerate(self.quantities):
             value = float(self.values[k])
             row: dict[str, Any] = {"value": round(value, 6), "unit": quantity.unit}
@@ -92,7 +95,7 @@ class NumberPrediction(Drawn):
                 if self.reach is None
                 else [round(value - float(self.reach[k]), 6), round(value + float(self.reach[k]), 6)]
             )
-            values[quantity.name] = row
+            values[keys[k]] = row
         result: dict[str, Any] = {"source": self.source, "index": self.index, "values": values}
         if self.reach is None:
             result["intervals"] = missing
@@ -264,6 +267,13 @@ def taught(prediction: NumberPrediction, ids: NDArray[np.int64], keep: Callable[
     return Numbers(tuple(float(prediction.values[i]) for i in order), tuple(prediction.quantities[i] for i in order))
 
 
+def spelled(name: str, names: Sequence[str]) -> str:
+    """Return the quantity that is meant by a name with or without its unit."""
+    from eyewright.data.targets.numbers import quantity_named
+
+    return quantity_named(name, names)
+
+
 _FREE = (float("-inf"), float("inf"))
 _ERROR = (0.0, float("inf"))
 
@@ -323,7 +333,7 @@ TASK = Task(
     options=frozenset(),
     losses=("huber", "mse", "mae"),
     columns=("mae", "rmse", "r2"),
-    foreign=MappingProxyType({"hub": "image-classification", "problem_type": "regression"}),
+    foreign=MappingProxyType({"problem_type": "regression"}),
     contracts=(),
     decode=decode,
     settle=settle,
@@ -337,7 +347,7 @@ TASK = Task(
     example=example,
     reference="values",
     target="eyewright.data.targets.numbers:NUMBERS",
-    feedback=Feedback(("values",), (), corrected, taught, "csv"),
+    feedback=Feedback(("values",), (), corrected, taught, "csv", whole=True),
     net="vector",
     learner="eyewright.learners.regress:LEARNER",
     reporting="eyewright.tasks.regress_report:REPORTING",
@@ -345,6 +355,7 @@ TASK = Task(
     followed="mae",
     points=(0.0, 1e300),
     chosen="r2",
+    spelled=spelled,
     unit=unit_of,
 )
 """One or several numbers an image."""

@@ -1,6 +1,6 @@
 """The target of regression: one or several numbers of an image, each with a name and a unit."""
 
-__all__ = ["NUMBERS", "NUMBER_CODES", "Numbers", "Quantity", "quantity_of"]
+__all__ = ["NUMBERS", "NUMBER_CODES", "Numbers", "Quantity", "quantity_named", "quantity_of", "short_names"]
 
 import re
 from collections.abc import Sequence
@@ -79,6 +79,29 @@ def quantity_of(column: str) -> Quantity:
     name, _, last = plain.rpartition("_")
     unit = _UNITS.get(last.lower()) if name else None
     return Quantity(plain) if unit is None else Quantity(name, unit)
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of quantities without their units; with them where two differ only in the unit.
+
+    >>> short_names(("weight [g]", "size [mm]", "size [px]"))
+    ('weight', 'size [mm]', 'size [px]')
+    """
+    plain = [quantity_of(name).name for name in names]
+    return tuple(p if plain.count(p) == 1 else name for p, name in zip(plain, names, strict=True))
+
+
+def quantity_named(name: str, names: Sequence[str]) -> str:
+    """Return which of `names` is meant, with or without its unit; `name` itself if it is none of them.
+
+    >>> [quantity_named(n, ("weight [g]", "count")) for n in ("weight", "weight_g", "count", "height")]
+    ['weight [g]', 'weight [g]', 'count', 'height']
+    """
+    written = str(quantity_of(name))
+    if name in names or written in names:
+        return name if name in names else written
+    short = short_names(names)
+    return names[short.index(name)] if name in short else name
 
 
 @dataclass(frozen=True)
