@@ -36,16 +36,24 @@ _REASONS = MappingProxyType(
     {"number_missing": "a number is missing", "number_unreadable": "something else stands for a number"}
 )
 
+# A number with a decimal comma, a unit or a percent sign.
+_WITH_UNIT = re.compile(r"^(?P<number>[-+]?\d+(?:[.,]\d+)?)\s*(?P<unit>[^\d\s.,+\-][^\d,]{0,15})?$")
+# Above it, squares of what is learnt in 32 bits are not finite.
+_LARGEST = 1e18
+
 Row = Mapping[str, object]
 
 
 def is_number_table(tree: Tree, table: str, images: Images) -> bool:
     """Return whether a table names an image that is there, and has a column of numbers."""
     try:
-        rows = [row for _, row in _some(tree, table)]
+        lines = list(_some(tree, table))
     except DatasetError:
         return False
-    return names_an_image(rows, table, images) and bool(_value_columns(rows))
+    rows = [row for _, row in lines]
+    # A table whose numbers cannot be read is one too: reading it names the cell.
+    held = bool(_value_columns(rows)) or _unreadable(table, lines) is not None
+    return names_an_image(rows, table, images) and held
 
 
 def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str, task: str) -> Dataset:
@@ -65,6 +73,10 @@ def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], 
         rows = list(json_rows(tree, table, _BARE))
         own = _value_columns([row for _, row in rows[:_LOOKED_AT]])
         columns = columns or own
+        if not columns:
+            unreadable = _unreadable(table, rows)
+            if unreadable is not None:
+                raise unreadable
         if own != columns or not columns:
             shown = ", ".join(map(repr, own)) or "none"
             wanted = f"the columns {', '.join(map(repr, columns))}" if columns else "a column of numbers"
@@ -97,6 +109,21 @@ def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], 
     notes = [f"learns {_list(quantities)}, of the columns {', '.join(map(repr, columns))}"]
     dataset = listed.dataset(samples, LabelSpace(tuple(map(str, quantities))), format, task, tables, notes)
     return replace(dataset, problems=tuple(problems))
+
+
+def _unreadable(table: str, rows: Sequence[tuple[int, Row]]) -> DatasetError | None:
+    """Return the error that names the first cell that holds no number, of a column named as those of numbers are."""
+    headers = list(dict.fromkeys(k for _, row in rows for k in row))
+    known = {path_column(headers), column_of(headers, SPLIT_COLUMNS), column_of(headers, GROUP_COLUMNS)}
+    rest = [c for c in headers if c not in known and not _OF_ROWS.match(c.strip().lower())]
+    meant = [c for c in rest if quantity_of(c).unit or _NAMED.match(c.strip().lower())]
+    for column in meant or (rest if len(rest) == 1 else []):
+        bad = [(line, v) for line, row in rows if not _is_missing(v := row.get(column)) and _read(v) is None]
+        if bad:
+            found = _finding(bad[0][1], column, table, bad[0][0])
+            many = f", and in {len(bad) - 1:,} more rows" if len(bad) > 1 else ""
+            return DatasetError(f"{found.message} ({table!r} line {found.line}){many}", fix=found.fix)
+    return None
 
 
 def _list(quantities: Sequence[Quantity]) -> str:
@@ -138,7 +165,14 @@ def _read(value: object) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and (not isinstance(value, str) or "_" not in value) else None
+    return number if abs(number) <= _LARGEST and (not isinstance(value, str) or "_" not in value) else None
+
+
+def _is_too_large(value: str) -> bool:
+    try:
+        return abs(float(value)) > _LARGEST
+    except ValueError:
+        return False
 
 
 def _finding(value: object, column: str, table: str, line: int) -> Finding:
@@ -147,7 +181,16 @@ def _finding(value: object, column: str, table: str, line: int) -> Finding:
         text = f"the number in the column {column!r} is missing"
         return Finding("number_missing", text, "fill it in, or remove the line", table, line)
     shown = str(value)[:40]
-    comma = isinstance(value, str) and re.fullmatch(r"[-+]?\d+,\d+", value.strip())
-    fix = "write it with a point" if comma else "correct it, or leave the cell empty"
+    fix = "correct it, or leave the cell empty"
+    written = _WITH_UNIT.match(value.strip()) if isinstance(value, str) else None
+    if written is not None:
+        number, unit = written["number"].replace(",", "."), written["unit"]
+        fix = f"write {number}"
+        if "," in written["number"]:
+            fix = f"write it with a point: {number}"
+        if unit:
+            fix += f", and the unit into the name of the column, as in 'weight [{unit}]'"
+    elif isinstance(value, str | int | float) and _is_too_large(str(value)):
+        fix = f"correct it: numbers go up to {_LARGEST:g}"
     text = f"expected a number in the column {column!r}, found {shown!r}"
     return Finding("number_unreadable", text, fix, table, line)
