@@ -18,6 +18,7 @@ from eyewright.cli.signing import add_sign
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
+from eyewright.tasks import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,6 +26,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, fix=f"see {self.prog} --help")
+
+
+# Names only, without opening a task or what is installed: `--help` must come at once.
+_TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: what the data is for)"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--labels", action="store_true", help="doubt labels by nets that have not seen them (trains; needs torch)"
     )
-    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help=_TASK_HELP)
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
     p.add_argument("--out", metavar="DIR", help="write doctor.html (groups, classes, sizes) and findings.json there")
     p.add_argument(
@@ -282,7 +287,7 @@ def _add_ignore(p: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help=_TASK_HELP)
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")

@@ -247,7 +247,7 @@ def _parent_of(
             if data is None
             else _split(data, owner.task_name, ignore or ignored_by(owner), seed=seed, quiet=quiet, say=say)
         )
-        dataset = _settled_as(owner.about, dataset, quiet=quiet)
+        dataset = _settled_as(owner.about, dataset, among=frozenset() if data is None else None, quiet=quiet)
         place = folder / "parent"
         inner = owner.folder / "bundle"
         if (inner / "bundle.json").exists() and _same_weights(owner, inner):
@@ -288,10 +288,12 @@ def _same_weights(owner: "Run", inner: Path) -> bool:
     return all(k in own and kept[k].shape == own[k].shape and bool((kept[k] == own[k]).all()) for k in kept)
 
 
-def _settled_as(about: Mapping[str, Any], dataset: "Dataset", *, quiet: bool) -> "Dataset":
+def _settled_as(
+    about: Mapping[str, Any], dataset: "Dataset", *, among: frozenset[str] | None = None, quiet: bool
+) -> "Dataset":
     """Return the dataset without the copies that were left out of the model's training too."""
     rule = ((about.get("dataset") or {}).get("leaks") or {}).get("rule")
-    return settled(dataset, "drop" if rule == "drop" else "allow", quiet=quiet)
+    return settled(dataset, "drop" if rule == "drop" else "allow", quiet=quiet, among=among)
 
 
 def _split(

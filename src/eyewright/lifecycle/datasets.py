@@ -184,10 +184,17 @@ def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
     return scan.chosen(chosen)
 
 
-def settled(dataset: "Dataset", leaks: str | None, allow_leaks: bool = False, *, quiet: bool = True) -> "Dataset":
+def settled(
+    dataset: "Dataset",
+    leaks: str | None,
+    allow_leaks: bool = False,
+    *,
+    quiet: bool = True,
+    among: frozenset[str] | None = None,
+) -> "Dataset":
     """Return the dataset as it is trained on: without copies of test images, or refused; see `data.settle_leaks`."""
     rule = leak_rule(leaks, allow_leaks)
-    return settle_leaks(dataset, scan_of(dataset, quiet=quiet), rule)
+    return settle_leaks(dataset, scan_of(dataset, quiet=quiet), rule, among=among)
 
 
 def without_copies(dataset: "Dataset", *, quiet: bool = True) -> "Dataset":

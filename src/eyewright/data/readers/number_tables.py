@@ -37,6 +37,11 @@ _REASONS = MappingProxyType(
     {"number_missing": "a number is missing", "number_unreadable": "something else stands for a number"}
 )
 
+# A number with a decimal comma, a unit or a percent sign.
+_WITH_UNIT = re.compile(r"^(?P<number>[-+]?\d+(?:[.,]\d+)?)\s*(?P<unit>[^\d\s.,+\-][^\d,]{0,15})?$")
+# Above it, squares of what is learnt in 32 bits are not finite.
+_LARGEST = 1e18
+
 Row = Mapping[str, object]
 
 
@@ -154,7 +159,14 @@ def _read(value: object) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and (not isinstance(value, str) or "_" not in value) else None
+    return number if abs(number) <= _LARGEST and (not isinstance(value, str) or "_" not in value) else None
+
+
+def _is_too_large(value: str) -> bool:
+    try:
+        return abs(float(value)) > _LARGEST
+    except ValueError:
+        return False
 
 
 def _finding(value: object, column: str, table: str, line: int) -> Finding:
@@ -163,7 +175,16 @@ def _finding(value: object, column: str, table: str, line: int) -> Finding:
         text = f"the number in the column {column!r} is missing"
         return Finding("number_missing", text, "fill it in, or remove the line", table, line)
     shown = str(value)[:40]
-    comma = isinstance(value, str) and re.fullmatch(r"[-+]?\d+,\d+", value.strip())
-    fix = "write it with a point" if comma else "correct it, or leave the cell empty"
+    fix = "correct it, or leave the cell empty"
+    written = _WITH_UNIT.match(value.strip()) if isinstance(value, str) else None
+    if written is not None:
+        number, unit = written["number"].replace(",", "."), written["unit"]
+        fix = f"write {number}"
+        if "," in written["number"]:
+            fix = f"write it with a point: {number}"
+        if unit:
+            fix += f", and the unit into the name of the column, as in 'weight [{unit}]'"
+    elif isinstance(value, str | int | float) and _is_too_large(str(value)):
+        fix = f"correct it: numbers go up to {_LARGEST:g}"
     text = f"expected a number in the column {column!r}, found {shown!r}"
     return Finding("number_unreadable", text, fix, table, line)

@@ -3,7 +3,7 @@
 __all__ = ["NUMBERS", "NUMBER_CODES", "Numbers", "Quantity", "quantity_named", "quantity_of", "short_names"]
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
@@ -36,6 +36,8 @@ _BINS = 10
 _A_BIN = 10
 _FAR = 20.0
 _FEW = 20
+# Values that differ by less of their spread are read as one.
+_SAME = 0.01
 _DIGITS = 9
 # What follows the last underscore of a column's name where that is a unit.
 _AS_WRITTEN = "g kg mg t nm mm cm m km ml l s ms min h days weeks months years px rad bar psi ha mph rpm ppm"
@@ -201,6 +203,15 @@ def _sides(targets: Sequence[Numbers], names: Sequence[str]) -> list[Side]:
     return [(t.values[0], t.cell(names)) for t in targets]
 
 
+def _apart(targets: Sequence[Numbers]) -> Callable[[Numbers, Numbers], bool]:
+    """Return whether two targets differ by more than a small fraction of the spread of any of their numbers."""
+    columns = _columns(targets)
+    table = np.stack([values for _, values in columns]) if columns else np.zeros((0, 1))
+    spread = np.subtract(*np.quantile(table, (0.95, 0.05), axis=1))
+    least = _SAME * np.where(spread > 0, spread, np.ptp(table, axis=1))
+    return lambda a, b: bool((np.abs(np.subtract(a.values, b.values)) > least).any())
+
+
 def _edges(targets: Sequence[Numbers]) -> NDArray[np.float64]:
     """Return where the first number is cut into ranges that hold about as many images each."""
     first = np.array([t.values[0] for t in targets], np.float64)
@@ -245,6 +256,8 @@ NUMBERS = TargetKind(
     made_from=MappingProxyType({LABEL: _from_labels}),
     audit=_audit,
     sides=_sides,
+    by_degree=True,
+    apart=_apart,
     strata=_strata,
     stratum=_stratum,
     describe=_describe,
