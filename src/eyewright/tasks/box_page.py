@@ -100,8 +100,8 @@ def _error_table(errors: Mapping[str, Any], n: int) -> Table:
     rows = [(k, meaning, round(kinds[k]["n"]), kinds[k]["ap50_lost"]) for k, meaning in _KINDS]
     some = f", on {errors['n']} of the images" if errors["n"] < n else ""
     lead = (
-        "Each kind of error, and by how much AP50 would rise if only that kind were fixed (TIDE, Bolya et al. "
-        f"2020{some}). Start with the largest."
+        "Errors at the operating points, and by how much AP50 of the detections accepted there would rise if only that "
+        f"kind were fixed (TIDE, Bolya et al. 2020{some}). Start with the largest."
     )
     cells = [
         (Cell(k), Cell(meaning, "soft wide"), Cell(str(count), "n"), Cell(f"{lost:.1%}", meter=lost, meter_px=140))

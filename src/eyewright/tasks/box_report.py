@@ -234,13 +234,14 @@ def _curves(matched: Matched) -> dict[int, dict[str, NDArray[np.float64]]]:
 
 
 def _errors(scenes: Sequence[Scene], n_classes: int, points: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """Return how many errors of each kind there are, and what each costs, on at most 2,000 images."""
+    """Return how many errors of each kind there are at the operating points, and what each costs there in AP50, on at
+    most 2,000 images."""
     some = np.arange(len(scenes))
     if len(some) > _MOST_SORTED:
         some = np.sort(generator(seed, "errors").permutation(len(some))[:_MOST_SORTED])
     chosen = [scenes[i] for i in some.tolist()]
-    found, truth, near = ([getattr(s, k) for s in chosen] for k in ("found", "truth", "overlap"))
-    kinds = detection_errors(found, truth, n_classes, points=points.tolist(), overlaps=near)
+    # Counts and costs of the same detections: those below the operating points are shown to nobody.
+    kinds = detection_errors(**_shown(chosen, points), n_classes=n_classes)
     return {"n": len(chosen), "kinds": kinds}
 
 
