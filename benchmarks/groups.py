@@ -1,7 +1,7 @@
 """Copies found among unlike pictures, beside perceptual hashes; false links; time for 20,000 pictures.
 
     python benchmarks/groups.py FOLDER [--copies 100] [--images 2000] [--peer PYTHON]
-    python benchmarks/groups.py --time 20000
+    python benchmarks/groups.py --time 20000 [--rounds 3]
 
 FOLDER holds images, in any depth. For every alteration, altered copies of the first images are put beside all of them.
 False links are those between an altered copy and another image, per 10,000 images looked at.
@@ -17,7 +17,6 @@ import random
 import resource
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,8 +24,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from eyewright.data.links import find_links
+from eyewright.data.looks import STRUCTURE, find_sessions, look_spaces
 from eyewright.imaging import FORMATS, read_image
-from eyewright.imaging.fingerprint import thumbnails_of
+from eyewright.imaging.fingerprint import describe_pictures, thumbnails_of
 
 SIDE = 64
 
@@ -203,8 +203,14 @@ def measure(folder: Path, copies: int, most: int, python: Path | None, only: str
         print(row, flush=True)
 
 
-def measure_time(n: int) -> None:
-    """Print the time of decoding alone and of the links among drawn pictures of 100x100."""
+def processor() -> float:
+    """Return the seconds of processor time that this process has used, in all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def measure_time(n: int, rounds: int) -> None:
+    """Print processor seconds of decoding alone and of each part of the grouping, among drawn pictures of 100x100."""
     rng = np.random.default_rng(0)
     drawn = []
     for _ in range(200):
@@ -214,21 +220,35 @@ def measure_time(n: int) -> None:
             buffer, "JPEG", quality=90
         )
         drawn.append(buffer.getvalue())
-    start = time.perf_counter()
-    for k in range(n):
-        np.asarray(Image.open(io.BytesIO(drawn[k % 200])).convert("RGB"))
-    decoding = time.perf_counter() - start
     pictures = np.empty((n, SIDE, SIDE, 3), np.uint8)
     for k in range(n):
         coarse = Image.fromarray(rng.integers(0, 256, (7, 7, 3)).astype(np.uint8))
         pictures[k] = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    start = time.perf_counter()
-    found = links(pictures)
-    took = time.perf_counter() - start
-    print(
-        f"{n} pictures: links {took:.1f} s ({len(found)} found), decoding alone, one thread, {decoding:.1f} s: ", end=""
-    )
-    print(f"{took / decoding:.2f}x; peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    parts = [thumbnails_of(pictures[k : k + 1000]) for k in range(0, n, 1000)]
+    grey, colours = (np.concatenate(held) for held in zip(*parts, strict=True))
+    del pictures, parts
+    for _ in range(rounds):
+        used = [processor()]
+        for k in range(n):
+            np.asarray(Image.open(io.BytesIO(drawn[k % 200])).convert("RGB"))
+        used.append(processor())
+        found = find_links(grey, colours, np.ones(n, bool))
+        used.append(processor())
+        features = np.concatenate(
+            [describe_pictures(grey[k : k + 128], colours[k : k + 128]) for k in range(0, n, 128)]
+        )
+        used.append(processor())
+        spaces = {STRUCTURE: features, **look_spaces(grey, colours)}
+        used.append(processor())
+        for name, vectors in spaces.items():
+            find_sessions(vectors, range(n), [-1] * n, name)
+        used.append(processor())
+        decoding, *parts = np.diff(used).tolist()
+        print(f"{n} pictures, seconds of processor time: decoding alone {decoding:.2f}", end="")
+        for name, seconds in zip(("links", "features", "looks", "sessions"), parts, strict=True):
+            print(f", {name} {seconds:.2f}", end="")
+        print(f"; groups / decoding {sum(parts) / decoding:.2f} ({len(found)} links)", end="")
+        print(f"; peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":
@@ -237,13 +257,14 @@ if __name__ == "__main__":
     parser.add_argument("--copies", type=int, default=100)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--time", type=int)
+    parser.add_argument("--rounds", type=int, default=3, help="repeats of --time, decoding and groups alternating")
     parser.add_argument("--peer", type=Path, metavar="PYTHON", help="the python of an environment with imagehash")
     parser.add_argument("--only", default="", help="alterations whose name holds this")
     options = parser.parse_args()
     if options.time:
-        measure_time(options.time)
+        measure_time(options.time, options.rounds)
     elif options.folder is not None:
         measure(options.folder, options.copies, options.images, options.peer, options.only)
     else:
         # `make bench` passes no folder, and the photographs that ship inside dependencies are too few.
-        measure_time(2000)
+        measure_time(2000, options.rounds)

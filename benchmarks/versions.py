@@ -38,7 +38,9 @@ def run(version: Path, *arguments: str) -> float:
 
 
 def environment(version: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(version / "src"), "EYEWRIGHT_FIRST_RUN_S": "60"}
+    # As installed: compiled once, in the round that does not count.
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(version / "src"), "EYEWRIGHT_FIRST_RUN_S": "60"}
 
 
 def images_a_second(out: Path) -> float:

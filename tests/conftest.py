@@ -163,6 +163,69 @@ def painted(scenes: Path, tmp_path_factory: pytest.TempPathFactory):
     return _scene_run(scenes, tmp_path_factory, "segment", epochs=10, batch=8)
 
 
+TAGS = ("cross", "disc", "square")
+
+
+def draw_tags(kinds: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw each shape in a quarter of its own, uint8 (48, 48, 3)."""
+    image = rng.integers(0, 70, (48, 48, 3)).astype(np.uint8)
+    for kind, quarter in zip(kinds, rng.permutation(4), strict=False):
+        row, column = divmod(int(quarter), 2)
+        image[24 * row : 24 * row + 24, 24 * column : 24 * column + 24] = draw_shape(kind, rng, side=24)
+    return image
+
+
+@pytest.fixture(scope="session")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 120 images of any number of shapes, 48x48."""
+    folder, rng = tmp_path_factory.mktemp("tags") / "data", np.random.default_rng(0)
+    folder.mkdir()
+    lines = ["path,tags"]
+    for i in range(120):
+        kinds = tuple(k for k in TAGS if rng.random() < 0.45)
+        (folder / f"{i:03d}.png").write_bytes(encode_image(draw_tags(kinds, rng)))
+        lines.append(f"{i:03d}.png,{'|'.join(kinds)}")
+    (folder / "tags.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tagged(tags: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A whole `run` of tagging, once a session. Do not write into it."""
+    import eyewright as ew
+
+    return ew.run(tags, task="tag", out=tmp_path_factory.mktemp("tagged") / "run", epochs=10, batch=16)
+
+
+def draw_gauge(level: int, tint: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a dark part of the height `level`, as blue as `tint`, uint8 (24, 24, 3)."""
+    image = rng.integers(200, 230, (24, 24, 3)).astype(np.uint8)
+    image[24 - level :] = (20, 20, tint)
+    return image
+
+
+@pytest.fixture(scope="session")
+def gauges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of two quantities of different size: the level of a dark part, and how blue it is."""
+    folder, rng = tmp_path_factory.mktemp("gauges"), np.random.default_rng(1)
+    rows = ["path,level [mm],tint [%]"]
+    for i in range(150):
+        level, tint = int(rng.integers(2, 23)), int(rng.integers(0, 200))
+        (folder / f"{i}.png").write_bytes(encode_image(draw_gauge(level, tint, rng)))
+        rows.append(f"{i}.png,{1000 + 100 * level},{tint / 2}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def read(gauges: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A whole `run` of regression on the gauges, once a session. Do not write into it."""
+    import eyewright as ew
+
+    out = tmp_path_factory.mktemp("runs") / "gauges"
+    return ew.run(gauges, out=out, task="regress", epochs=8, loss="huber", huber_delta=0.5)
+
+
 KILLED = b"a decoder ends here by "
 _KILLER = """
 import os, signal, sys

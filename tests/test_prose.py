@@ -93,11 +93,11 @@ RULES: dict[str, str] = {
 
 CEILINGS: dict[str, int] = {
     "bundle": 25,
-    "data": 215,
-    "exporting": 5,
+    "data": 175,
+    "exporting": 4,
     "learners": 8,
     "serving": 46,
-    "tasks": 32,
+    "tasks": 21,
     "CHANGELOG.md": 14,
 }
 """How many violations each package of the sources, and each page, may have. A number may only fall; what is not listed

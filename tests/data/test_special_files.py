@@ -233,3 +233,15 @@ def test_run_lengths_of_another_size_are_refused_with_the_name_of_their_image(tm
     dataset = open_dataset(tmp_path, task="segment")
     with pytest.raises(DatasetError, match=r"cells\.png.*run lengths of 4x4 pixels for an image of 8x6"):
         dataset.mask(0, (6, 8))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_an_image_that_cannot_be_read(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a/0.png", np.random.default_rng(0).bytes(4000))
+    data = bytearray(path.read_bytes())
+    data[60:100] = b"\xff" * 40
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImageError, match=r"cannot unpack 'a/0.png'"):
+        ZipTree(path).content("a/0.png")

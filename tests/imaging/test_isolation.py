@@ -1,5 +1,6 @@
 """A file that crashes its decoder is named, and the files beside it are read."""
 
+import io
 import os
 import sys
 import time
@@ -129,3 +130,16 @@ def test_a_worker_ends_at_once_even_if_it_ignores_the_end_of_its_input() -> None
     started = time.monotonic()
     worker.close()
     assert time.monotonic() - started < 0.4
+
+
+def test_a_program_that_loads_a_model_first_starts_the_decoder_before_it_is_needed(monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(Worker, "start", lambda self, start=Worker.start: started.append(self) or start(self))
+    isolation.isolate_decoding(at_once=True)
+    try:
+        (early,) = started
+        data = picture(5)
+        np.testing.assert_array_equal(decode.read_image(data), np.asarray(Image.open(io.BytesIO(data))))
+        assert set(started) == {early}, "the process that was started is the one that decodes"
+    finally:
+        isolation.decode_here()

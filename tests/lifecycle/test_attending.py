@@ -105,7 +105,7 @@ def test_what_is_given_must_be_what_the_model_reads(published, vit_run, tmp_path
         ew.attend(vit_run, "nowhere.png")
     with pytest.raises(UsageError, match="expected no --pair"):
         ew.attend(f"hf:{published['vit']}", str(image), pair="a")
-    with pytest.raises(UsageError, match="expected an image beside --pair"):
+    with pytest.raises(UsageError, match="expected an image next to --pair"):
         ew.attend(f"hf:{published['clip']}", "a red car", pair="a")
 
 

@@ -40,28 +40,6 @@ def test_numbers_go_from_a_table_to_a_bundle_in_their_units(tmp_path: Path) -> N
     assert (calibration["method"], calibration["n"]) == ("conformal", 9), "the other validation images chose the epoch"
 
 
-@pytest.fixture(scope="module")
-def gauges(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two quantities of different size: the level of a dark part, and how blue it is."""
-    folder = tmp_path_factory.mktemp("gauges")
-    rng = np.random.default_rng(1)
-    rows = ["path,level [mm],tint [%]"]
-    for i in range(150):
-        level, tint = int(rng.integers(2, 23)), int(rng.integers(0, 200))
-        image = rng.integers(200, 230, (24, 24, 3)).astype(np.uint8)
-        image[24 - level :] = (20, 20, tint)
-        Image.fromarray(image).save(folder / f"{i}.png")
-        rows.append(f"{i}.png,{1000 + 100 * level},{tint / 2}")
-    (folder / "labels.csv").write_text("\n".join(rows))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def read(gauges: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    out = tmp_path_factory.mktemp("runs") / "gauges"
-    return lifecycle.run(gauges, out=out, task="regress", epochs=8, loss="huber", huber_delta=0.5, quiet=True)
-
-
 def test_two_quantities_are_measured_each_in_its_unit(read) -> None:  # type: ignore[no-untyped-def]
     level, tint = read.report.per_class
     assert (level["label"], level["unit"], tint["unit"]) == ("level [mm]", "mm", "%")
@@ -73,61 +51,10 @@ def test_two_quantities_are_measured_each_in_its_unit(read) -> None:  # type: ig
     assert read.run.recipe.huber_delta == 0.5
 
 
-def test_a_bundle_of_numbers_is_made_smaller_within_a_budget_in_its_unit(read, gauges: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    made = lifecycle.compress(
-        read.bundle.folder, data=gauges, out=tmp_path / "small", max_drop=["mae=0.5"], methods=["int8"], budget="6s"
-    )
-    image = np.asarray(Image.open(gauges / "0.png"))
-    before, after = (b.predict_images([image])[0].values for b in (read.bundle, made.bundle))
-    assert after == pytest.approx(before, abs=100), "the answers are still in their units"
-    assert "mae" in (tmp_path / "small" / "report.html").read_text()
-
-
 def test_two_runtimes_of_one_model_do_not_differ(read) -> None:  # type: ignore[no-untyped-def]
     found = lifecycle.compare(read.run, read.bundle)
     assert (found.better, found.only_a, found.only_b, found.p_value) == ("neither", 0, 0, 1.0)
     assert "SD" in str(found)
-
-
-def test_it_is_trained_on_from_values_that_people_said(read, gauges: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    from types import SimpleNamespace
-
-    from eyewright.bundle import bundle_digest
-    from eyewright.imaging import encode_image
-    from eyewright.monitoring import Recorder, RecorderSettings
-
-    bundle = read.bundle
-    digest = bundle_digest(bundle.folder)
-    known = {digest: ("regress", bundle.labels.names)}
-    recorder = Recorder(tmp_path / "home", settings=RecorderSettings(keep_images=1.0), classes=lambda: known)
-    rng = np.random.default_rng(9)
-    for k in range(2):
-        image = rng.integers(0, 255, (24, 24, 3)).astype(np.uint8)
-        (answer,) = bundle.predict_images([image])
-        label, score = answer.headline()
-        seen = SimpleNamespace(
-            look=np.zeros(34, "f4").tobytes(), answer=answer.numbers().tobytes(), size_hw=image.shape[:2], label=label,
-            score=score, unfamiliar=None,
-        )  # fmt: skip
-        recorder.note(
-            SimpleNamespace(
-                id=f"p{k}", time=1e9 + k, model="c", digest=digest, seen=seen, total_ms=1.0,
-                picture=encode_image(image), shadow_of="",
-            )
-        )  # fmt: skip
-    assert recorder.feedback("p0", {"values": {"level [mm]": 1500, "tint [%]": 25}})
-    assert recorder.feedback("p1", {"correct": True})
-    recorder.close()
-    made = lifecycle.retrain(gauges, out=tmp_path / "again", home=tmp_path / "home", bundle=bundle.folder, epochs=1)
-    assert made.new_images == 2
-    table = (tmp_path / "again" / "feedback" / "labels.csv").read_text().splitlines()
-    assert table[0] == "path,level [mm],tint [%],split"
-    assert table[1] == "images/feedback-p0.png,1500.0,25.0,train"
-
-
-def test_trials_are_compared_by_explained_variance(gauges: Path, tmp_path: Path) -> None:
-    found = lifecycle.tune(gauges, trials=1, task="regress", epochs=1, out=tmp_path / "tuned")
-    assert "val_r2" in found.trials[0]
 
 
 def test_few_validation_images_give_no_interval_and_the_reason(gauges: Path, tmp_path: Path) -> None:

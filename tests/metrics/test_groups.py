@@ -178,7 +178,8 @@ def test_plain_intervals_are_t_intervals_within_their_bounds() -> None:
 
 def test_bounded_intervals_are_wilsons_with_the_worth_of_the_variance() -> None:
     z = stats.t.ppf(0.975, 36 / 14 - 1)
-    n = 0.6 * 0.4 / (2 / 3 * 0.005)
+    # The variance is drawn a little towards that of groups that are each of one mind.
+    n = 0.24 / ((3 * (2 / 3 * 0.005) + 0.1 * 0.24 / (36 / 14)) / 3.1)
     assert grouped_interval(0.6, LEFT, SIZES, kind="bounded") == pytest.approx(wilson(0.6, n, z), abs=1e-9)
     # Of rates the variance is drawn towards that of groups that are each of one mind, with a weight of two.
     prior = 0.6 * 0.4 / (36 / 14)
@@ -191,12 +192,19 @@ def test_bounded_intervals_are_wilsons_with_the_worth_of_the_variance() -> None:
     assert by_images == pytest.approx(wilson(0.5, 80, stats.t.ppf(0.975, 39)), abs=1e-9)
     # Where all groups agree each counts once; the ends are exact, and values are cut to the range.
     alone = grouped_interval(0.5, np.full(3, 0.5), SIZES, kind="bounded")
-    assert alone == pytest.approx(wilson(0.5, 36 / 14, z), abs=1e-9)
+    assert alone == pytest.approx(wilson(0.5, 36 / 14 * 31, z), abs=1e-9)
     low, high = grouped_interval(1.0, np.ones(3), SIZES, kind="bounded")
     assert (low, high) == (pytest.approx(wilson(1.0, 36 / 14, z)[0]), 1.0)
     assert grouped_interval(0.0, np.zeros(3), SIZES, kind="share")[0] == 0.0
     assert grouped_interval(1.2, np.ones(3), SIZES, kind="bounded")[1] == 1.0
     assert grouped_interval(-0.1, np.zeros(3), SIZES, kind="bounded")[0] == 0.0
+
+
+def test_groups_that_agree_by_chance_do_not_make_a_narrow_interval() -> None:
+    four = Clusters(np.repeat(np.arange(4), 5))
+    low, high = grouped_interval(0.023, np.array([0.022, 0.023, 0.024, 0.025]), four, kind="bounded")
+    assert low < 0.01
+    assert high > 0.06
 
 
 def test_shares_are_those_of_hits_and_counts_of_groups_that_count() -> None:

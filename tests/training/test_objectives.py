@@ -31,7 +31,7 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_loss_equals_its_formula(name: str) -> None:
-    loss = classification_objective(Recipe(loss=name, label_smoothing=0.0))  # type: ignore[arg-type]
+    loss = classification_objective(Recipe(loss=name, label_smoothing=0.0))
     found = float(loss(torch.from_numpy(LOGITS), torch.from_numpy(TARGETS)))
     assert found == pytest.approx(FORMULAS[name], abs=1e-9)
 

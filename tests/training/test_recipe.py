@@ -1,10 +1,12 @@
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eyewright.core.errors import UsageError
-from eyewright.core.task import task_of
-from eyewright.training import LOSSES, OPTIMIZERS, Recipe, read_recipe, write_recipe
+from eyewright.core.task import _table, task_of
+from eyewright.training import OPTIMIZERS, Recipe, loss_names, read_recipe, write_recipe
 
 
 @pytest.mark.parametrize(
@@ -12,6 +14,10 @@ from eyewright.training import LOSSES, OPTIMIZERS, Recipe, read_recipe, write_re
     [
         ({"optimizer": "adamm"}, "did you mean 'adam'"),
         ({"loss": "cross_entrpy"}, "did you mean 'cross_entropy'"),
+        ({"loss": "dice_cross", "task": "segment"}, "did you mean 'dice_cross_entropy'"),
+        ({"loss": "zzz", "task": "tag"}, "choose one of: binary_cross_entropy, focal"),
+        ({"loss": "mse", "task": "segment"}, r"a loss of .*segmentation \(dice_cross_entropy, .*\), found 'mse'"),
+        ({"loss": 3}, "expected loss as str"),
         ({"learning_rate": 0.1}, "unknown recipe option 'learning_rate'"),
         ({"epochs": 0}, "epochs of 1 or more"),
         ({"epochs": 2.5}, "expected epochs as int"),
@@ -44,7 +50,7 @@ def test_a_recipe_that_is_not_toml_is_refused(tmp_path: Path, text: str) -> None
 
 def test_the_vocabulary_is_there() -> None:
     of_classes = {"cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"}
-    assert of_classes | {"dice_cross_entropy", "dice", "boundary", "varifocal", "mae"} == set(LOSSES)
+    assert of_classes | {"dice_cross_entropy", "dice", "boundary", "varifocal", "mae"} == set(loss_names())
     assert set(task_of("classify").losses) == of_classes
     assert {"muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"} == set(OPTIMIZERS)
 
@@ -54,3 +60,38 @@ def test_the_delta_of_the_huber_loss_is_for_that_loss() -> None:
     for wrong in ({"loss": "mse", "huber_delta": 0.5}, {"task": "classify", "huber_delta": 0.5}, {"huber_delta": 0.0}):
         with pytest.raises(UsageError, match="huber_delta"):
             Recipe(**wrong)
+
+
+@pytest.fixture
+def grading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A task of another package, which brings a loss of its own."""
+    grade = replace(task_of("classify"), name="grade", losses=("ordinal", "cross_entropy"))
+    places = {**_table(), "grade": f"{__name__}:GRADE"}
+    monkeypatch.setitem(globals(), "GRADE", grade)
+    monkeypatch.setattr("eyewright.core.task._table", lambda: places)
+    task_of.cache_clear()
+    yield
+    task_of.cache_clear()
+
+
+def test_a_task_of_another_package_decides_which_losses_it_has(grading: None) -> None:
+    assert Recipe(task="grade", loss="ordinal").loss == "ordinal"
+    assert Recipe(loss="ordinal").loss == "ordinal", "before the data tell the task"
+    for wrong, said in (
+        ({"task": "grade", "loss": "focal"}, "ordinal, cross_entropy"),
+        ({"loss": "ordnal"}, "ordinal"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Recipe(**wrong)
+    with pytest.raises(UsageError, match="found 'ordinal'"):
+        Recipe(task="classify", loss="ordinal")
+
+
+def test_a_loss_that_a_learner_does_not_compute_is_not_another_in_silence(grading: None) -> None:
+    import torch
+
+    from eyewright.training.objectives import classification_objective
+
+    loss = classification_objective(Recipe(task="grade", loss="ordinal"))
+    with pytest.raises(UsageError, match="unknown loss 'ordinal'"):
+        loss(torch.zeros(1, 2), torch.tensor([0]))

@@ -4,10 +4,10 @@ __all__ = ["predict_windows"]
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from eyewright.bundle.load import Bundle
 from eyewright.core.errors import UsageError
+from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
 from eyewright.imaging.clips import sliding_windows
 from eyewright.imaging.sources.frames import Frame
@@ -15,7 +15,7 @@ from eyewright.imaging.sources.frames import Frame
 
 def predict_windows(
     bundle: Bundle, frames: Iterable[Frame], *, window_s: float, hop_s: float, conf: float | None = None
-) -> Iterator[Any]:
+) -> Iterator[Prediction]:
     """Yield a prediction for every window of `window_s` seconds, each `hop_s` after the last.
 
     `start_s` and `end_s` of a prediction are seconds since the first frame, `time_s` is `end_s`.

@@ -41,6 +41,7 @@ from eyewright.core.inputs import (
     slice_rows,
 )
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
@@ -202,7 +203,7 @@ class Bundle:
         flip: bool = False,
         tile: int | None = None,
         overlap: float = 0.2,
-    ) -> list[Any]:
+    ) -> list[Prediction]:
         """Return one prediction an image, uint8 (H, W, 3) RGB of any size; of other inputs one an example, a mapping
         with a value for each.
 
@@ -223,7 +224,7 @@ class Bundle:
             from eyewright.tasks.tiling import predict_views
 
             whole = [e[IMAGE] if isinstance(e, Mapping) else e for e in images]
-            found: Sequence[Any] = predict_views(self, whole, flip=flip, tile=tile, overlap=overlap, iou=iou)
+            found: Sequence[Prediction] = predict_views(self, whole, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:
             found = predict_everything(self, images, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
@@ -235,7 +236,7 @@ class Bundle:
         *,
         conf: float | None = None,
         iou: float | None = None,
-    ) -> list[Any]:
+    ) -> list[Prediction]:
         """Return what `predict_images` gives, from the `raw` arrays of images that were prepared already."""
         if conf is not None and not 0 <= conf <= 1:
             raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
@@ -275,14 +276,14 @@ class Bundle:
         """Return how many images are decoded and held together: fewer where the model looks at large ones."""
         return max(1, min(_BATCH, _MOST_HELD // largest_area(self.inputs)))
 
-    def _watch(self, source: Any, *, stream: bool, options: Mapping[str, Any]) -> Iterator[Any]:
+    def _watch(self, source: Any, *, stream: bool, options: Mapping[str, Any]) -> Iterator[Prediction]:
         opened = open_source(source)
         if opened.live and not stream:
             opened.close()
             raise UsageError(f"{source!r} has no end, and a list of it neither", fix="pass stream=True")
         return self._watched(opened, options)
 
-    def _watched(self, opened: Source, options: Mapping[str, Any]) -> Iterator[Any]:
+    def _watched(self, opened: Source, options: Mapping[str, Any]) -> Iterator[Prediction]:
         with opened:
             for frame in opened:
                 (prediction,) = self.predict_images([frame.image], **options)
@@ -290,7 +291,7 @@ class Bundle:
                     prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
                 )
 
-    def _stream(self, source: Any, *, at_once: int, options: Mapping[str, Any]) -> Iterator[Any]:
+    def _stream(self, source: Any, *, at_once: int, options: Mapping[str, Any]) -> Iterator[Prediction]:
         frames = iter_examples(source, self.preparation.clip)
         while chunk := list(islice(frames, at_once)):
             for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):

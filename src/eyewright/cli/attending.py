@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli.numbers import Number
+from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, printable, shown_path
 
 _NUMBER = Number(0, 1_000)
@@ -21,8 +21,10 @@ def add_attend(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--pair", metavar="TEXT", help="second text of an encoder, target of T5, text for the image with CLIP"
     )
-    p.add_argument("--layer", type=numbers, metavar="N,N-N|all", help="layers from 0, such as 0-3 (default all)")
-    p.add_argument("--head", type=numbers, metavar="N,N-N|all", help="heads from 0 (default all)")
+    p.add_argument(
+        "--layer", type=Checked(numbers), metavar="N,N-N|all", help="layers from 0, such as 0-3 (default all)"
+    )
+    p.add_argument("--head", type=Checked(numbers), metavar="N,N-N|all", help="heads from 0 (default all)")
     p.add_argument("--rollout", action="store_true", help="attention through all layers, heads averaged")
     p.add_argument(
         "--top", type=Number(0, 10_000), default=20, metavar="N", help="how many of the largest weights (default 20)"
@@ -57,6 +59,10 @@ def numbers(text: str) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(found))
 
 
+def _chosen(text: str | None) -> tuple[int, ...] | None:
+    return None if text is None else numbers(text)
+
+
 def attend(o: argparse.Namespace) -> Result:
     """Show the attention weights of a text or an image."""
     from eyewright import lifecycle
@@ -66,7 +72,7 @@ def attend(o: argparse.Namespace) -> Result:
 
     found = lifecycle.attend(o.model, o.source, pair=o.pair)
     rolls = [one.rollout() if o.rollout and one.kind != "cross" else None for one in found.walk()]
-    chosen = found.select(o.layer, o.head)
+    chosen = found.select(_chosen(o.layer), _chosen(o.head))
     out: dict[str, Path] = {}
     if o.out is not None:
         folder = Path(o.out)

@@ -3,12 +3,10 @@
 __all__ = ["add_windows", "predict_clips"]
 
 import argparse
-import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, plain_stem, printable, warn
@@ -16,6 +14,7 @@ from eyewright.core.errors import UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
     from eyewright.imaging.sampling import ClipSampling
+    from eyewright.tasks.segments import Windowed
 
 _COLUMNS = ("start_s", "end_s", "label", "score")
 
@@ -100,7 +99,7 @@ def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> li
     with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
         for p in predict_windows(bundle, source, window_s=o.window, hop_s=o.hop, conf=o.conf):
             rows.append(p.to_json(**_shown_of(o)))
-            for segment in joiner.add(p):
+            for segment in joiner.add(cast("Windowed", p)):
                 note(segment)
         for segment in joiner.end():
             note(segment)
@@ -114,6 +113,8 @@ def _each(
     rows: list[dict[str, Any]],
     findings: list[dict[str, Any]],
 ) -> None:
+    from dataclasses import replace
+
     from eyewright.imaging.clips import contact_sheet, iter_clips, list_clips
     from eyewright.imaging.sources import is_stream
 
@@ -141,6 +142,8 @@ def _each(
 
 
 def _table(segments: Sequence[Mapping[str, Any]]) -> str:
+    import csv
+
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()

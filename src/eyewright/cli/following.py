@@ -447,7 +447,7 @@ def _metrics_text(scores: "TrackScores") -> list[str]:
 
 
 def evaluate_tracks(o: argparse.Namespace) -> Result:
-    """Measure tracks against the truth."""
+    """Measure tracks against the ground truth."""
     from eyewright.lifecycle.track_scores import evaluate_tracks as measure
 
     if o.data is None:

@@ -6,15 +6,14 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from eyewright.core.errors import EyewrightError
 
 _LONGEST = 40
+# The values below are no dataclasses, whose module costs help more than all of this one.
 
 
-@dataclass(frozen=True)
 class Number:
     """A number between `low` and `high`, both included except those that `open_low` and `open_high` leave out.
 
@@ -25,12 +24,17 @@ class Number:
     argparse.ArgumentTypeError: expected a whole number from 1 to 8, found '-1'
     """
 
-    low: float
-    high: float
-    whole: bool = True
-    open_low: bool = False
-    open_high: bool = False
-    word: str = ""
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        whole: bool = True,
+        open_low: bool = False,
+        open_high: bool = False,
+        word: str = "",
+    ) -> None:
+        self.low, self.high, self.whole = low, high, whole
+        self.open_low, self.open_high, self.word = open_low, open_high, word
 
     def __call__(self, text: str) -> int | float | str:
         if self.word and text == self.word:
@@ -66,12 +70,11 @@ class Number:
         return f"{kind} {joined}" + (f", or {self.word!r}" if self.word else "")
 
 
-@dataclass(frozen=True)
 class Numbers:
     """Several numbers with commas between, as a tuple."""
 
-    each: Number
-    most: int = 16
+    def __init__(self, each: Number, most: int = 16) -> None:
+        self.each, self.most = each, most
 
     def __call__(self, text: str) -> tuple[Any, ...]:
         parts = text.split(",")
@@ -80,11 +83,11 @@ class Numbers:
         return tuple(self.each(part.strip()) for part in parts)
 
 
-@dataclass(frozen=True)
 class Checked:
     """A text that `parse` takes; the verb parses it again."""
 
-    parse: Callable[[str], object]
+    def __init__(self, parse: Callable[[str], object]) -> None:
+        self.parse = parse
 
     def __call__(self, text: str) -> str:
         try:

@@ -58,7 +58,7 @@ def _main(argv: Sequence[str] | None) -> int:
                     # Imported here: help and models need no numpy.
                     from eyewright.imaging.isolation import isolate_decoding
 
-                    isolate_decoding()
+                    isolate_decoding(at_once=verb in _LOADS_FIRST)
                 exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130})
             with claimed_by(options):
                 result = options.call(options)
@@ -126,6 +126,9 @@ _ISOLATED = frozenset(
     }
 )  # fmt: skip
 """The verbs that read images which nobody may have looked at."""
+
+_LOADS_FIRST = frozenset({"explain", "predict"})
+"""Those that load a model, and then wait for the first image."""
 
 
 class _EndedError(EyewrightError):

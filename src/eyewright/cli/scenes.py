@@ -4,11 +4,15 @@ __all__ = ["CONTRACT_OPTIONS", "convert", "import_model", "only_classes"]
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import Result, shown_path, talk
 from eyewright.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from eyewright.core.prediction import Prediction
+    from eyewright.tasks.detect import BoxPrediction
 
 CONTRACT_OPTIONS: Mapping[str, str] = {
     "outputs": "probabilities, pixels, boxes_scores, joined or grid",
@@ -98,7 +102,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"expected --imgsz as N or WxH, found {text!r}", fix="use 640 or 640x480") from None
 
 
-def only_classes(prediction: Any, task: str, names: str | None) -> Any:
+def only_classes(prediction: "Prediction", task: str, names: str | None) -> "Prediction":
     """Return of a prediction of objects those of some classes, named with commas between them."""
     if names is None:
         return prediction
@@ -107,6 +111,6 @@ def only_classes(prediction: Any, task: str, names: str | None) -> Any:
     from eyewright.core.task import task_of
 
     task_of(task).require("classes")
-
     ids = [prediction.label_space.id(name.strip()) for name in names.split(",") if name.strip()]
-    return prediction.chosen(np.isin(prediction.label_ids, ids))
+    found = cast("BoxPrediction", prediction)
+    return found.chosen(np.isin(found.label_ids, ids))

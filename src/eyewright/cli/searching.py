@@ -96,7 +96,7 @@ def search(o: argparse.Namespace) -> Result:
         groups, left_out = lifecycle.find_duplicates(o.index, by=o.duplicates, least=o.min)
         text = [f"{len(groups):,} groups of near copies"]
         for g in groups[:50]:
-            text.append(f"{len(g.members)} alike, {g.least:.3f} at least:")
+            text.append(f"{len(g.members)} similar, {g.least:.3f} at least:")
             text += [f"  {'keep' if id == g.best else '    '} {printable(row.path)}" for id, row in g.members]
         told = [
             {

@@ -3,7 +3,6 @@
 __all__ = ["add_sign", "key_password"]
 
 import argparse
-import getpass
 import os
 import sys
 from pathlib import Path
@@ -49,6 +48,8 @@ def key_password(o: argparse.Namespace) -> bytes | None:
         if os.environ.get(_VARIABLE):
             password = os.environ[_VARIABLE].encode()
         elif sys.stdin.isatty() and sys.stderr.isatty():
+            import getpass
+
             password = getpass.getpass(f"Password of {o.sign}: ", stream=sys.stderr).encode()
     read_private_key(o.sign, password)
     return password

@@ -16,7 +16,6 @@ __all__ = [
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -35,6 +34,8 @@ def print_json(value: Mapping[str, Any]) -> None:
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
+        import json
+
         # JSON has escapes of its own for what an encoding cannot hold: nothing is lost.
         text = json.dumps(json.loads(text))
     sys.stdout.write(text + "\n")

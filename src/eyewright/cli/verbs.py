@@ -4,7 +4,6 @@ __all__ = ["NUMBERS", "VERBS", "WORDS"]
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +351,8 @@ def _is_signed(given: str, opened: Path) -> bool:
 
 
 def _predict(o: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
     from eyewright import lifecycle
     from eyewright.imaging.sources import is_stream
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, Inputs, prepare
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import Prediction
 from eyewright.core.task import Raw, task_of
 
 
@@ -34,7 +35,7 @@ class Predictor(Protocol):
 
     def raw(self, given: Given, /) -> Mapping[str, NDArray[np.float32]]: ...
 
-    def predict_images(self, images: Sequence[Example], /) -> Sequence[Any]: ...
+    def predict_images(self, images: Sequence[Example], /) -> Sequence[Prediction]: ...
 
 
 def inputs_of(predictor: Predictor) -> Inputs:
@@ -56,7 +57,7 @@ class Answers:
         """What the model's decoding must know in addition to the arrays, such as the IoU threshold of suppression."""
         return dict(getattr(self.predictor, "decoding", {}))
 
-    def read(self, **options: Any) -> Sequence[Any]:
+    def read(self, **options: Any) -> Sequence[Prediction]:
         """Return one prediction an image; `options` replace those of `decoding`."""
         task = task_of(self.predictor.task_name)
         return task.decode(self.raw, self.placements, self.predictor.labels, **{**self.decoding, **options})
@@ -68,7 +69,7 @@ def predict_everything(
     *,
     least: float | None = None,
     iou: float | None = None,
-) -> Sequence[Any]:
+) -> Sequence[Prediction]:
     """Return one prediction an example with everything in it that is measured, also what is below its operating point.
 
     Args:
@@ -89,7 +90,7 @@ def decode_everything(
     *,
     least: float | None = None,
     iou: float | None = None,
-) -> Sequence[Any]:
+) -> Sequence[Prediction]:
     """Return what `predict_everything` returns, from the raw arrays of images that were prepared already."""
     given = {} if least is None else {"least": least}
     if iou is not None:

@@ -2,7 +2,6 @@
 
 __all__ = ["digest_of", "open_regular", "read_regular"]
 
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -89,6 +88,9 @@ def digest_of(
     Raises:
         EyewrightError: as `open_regular`.
     """
+    # It is dear to import, and only this function needs it.
+    import hashlib
+
     digest, size = hashlib.sha256(), 0
     with open_regular(path, most=most, error=error, fix=fix) as file:
         try:

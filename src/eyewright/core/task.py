@@ -21,13 +21,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.installed import installed
+from eyewright.core.prediction import Decode, JoinViews, Prediction, Score, Settle
+
+if TYPE_CHECKING:
+    from eyewright.core.predictor import Answers
 
 Raw = Mapping[str, NDArray[np.float32]]
 
@@ -244,13 +248,13 @@ class Task:
     columns: tuple[str, ...]
     foreign: Mapping[str, str]
     contracts: tuple[str, ...]
-    decode: Callable[..., Sequence[Any]]
-    settle: Callable[..., Any]
-    score: Callable[..., Mapping[str, Any]]
+    decode: Decode
+    settle: Settle
+    score: Score
     limits: Mapping[str, Limits]
-    agree: Callable[..., Agreement]
-    views: Callable[..., Any]
-    explained: Callable[[Raw, Any, Any, int | None], Sequence[Explained]]
+    agree: "Callable[[Answers, Answers, Limits], Agreement]"
+    views: JoinViews
+    explained: Callable[[Raw, Prediction, Any, int | None], Sequence[Explained]]
     summary: Callable[[NDArray[Any]], tuple[str, NDArray[Any]]]
     labelled: Callable[[NDArray[Any]], NDArray[Any]]
     example: Callable[[np.random.Generator], tuple[Raw, Sequence[Any]]]

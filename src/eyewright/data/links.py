@@ -33,6 +33,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 _CHUNK = 2048
 _AT_ONCE = 256
 _PAIRS = 64
+_WAVES = 8
 _ROUGH_PAIRS = 768
 _ROUGHLY, _NEAR = 0.3, 0.7
 _BRUTE = 3000
@@ -151,9 +152,9 @@ class _Space:
 
         def described(start: int) -> None:
             part = slice(start, start + _AT_ONCE)
-            half, quarter = quarters(thumbnails[rows[part]])
+            quarter = quarters(thumbnails[rows[part]])[1]
             self.rough[part] = np.rint(quarter)
-            waves = next(crop_frequencies(half))
+            waves = crop_frequencies(quarter)[:, 0]
             self.turns[part] = canonical_turns(waves)[0][1]
             flat[part] = flat_frequencies(turned(waves, self.turns[part], waves=True))
 
@@ -161,20 +162,37 @@ class _Space:
             list(pool.map(described, range(0, n, _AT_ONCE)))
         rng = generator(seed, "fingerprints")
         some = flat if n <= 5000 else flat[np.sort(rng.permutation(n)[:5000])]
-        self._mean = some.mean(0)
-        centred = (some - self._mean).astype(np.float64)
+        mean = some.mean(0)
+        centred = (some - mean).astype(np.float64)
         power, axes = np.linalg.eigh(centred.T @ centred / len(some))
         power = np.maximum(power, 0)
         # Where there are few pictures their covariance says little: the floor keeps what is not known.
-        self._axes = (axes / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
-        self.vectors = self.of(flat)
+        whitening = (axes / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
+        unit = np.eye(_WAVES * _WAVES, dtype=np.float32).reshape(-1, _WAVES, _WAVES)
+        self._offset = mean @ whitening
+        # To turn frequencies, to keep the lower ones and to whiten them is one product.
+        self._maps = [
+            flat_frequencies(turned(unit, np.full(len(unit), turn, np.int8), waves=True)) @ whitening
+            for turn in range(8)
+        ]
+        self.vectors = _directed(flat @ whitening - self._offset)
         self.density, self.stranger = _density(self.vectors)
 
-    def of(self, flat: _Float) -> _Float:
-        """Return unit vectors, float32 (M, D), of flat frequencies."""
-        found: _Float = (flat - self._mean) @ self._axes
-        found /= np.maximum(np.sqrt(np.einsum("nd,nd->n", found, found)), 1e-6)[:, None]
-        return found
+    def of(self, waves: _Float, turns: NDArray[np.int8]) -> _Float:
+        """Return unit vectors, float32 (M, D), of `frequencies`, (M, 8, 8), each in its turn."""
+        found = np.empty((len(waves), len(self._offset)), np.float32)
+        flat = waves.reshape(len(waves), -1)
+        for turn, weights in enumerate(self._maps):
+            own = np.flatnonzero(turns == turn)
+            found[own] = flat[own] @ weights
+        found -= self._offset
+        return _directed(found)
+
+
+def _directed(vectors: _Float) -> _Float:
+    """Divide vectors, (M, D), by their lengths, in place."""
+    vectors /= np.maximum(np.sqrt(np.einsum("nd,nd->n", vectors, vectors)), 1e-6)[:, None]
+    return vectors
 
 
 def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candidates:
@@ -182,20 +200,21 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
     density = space.density
     index = _Index(space.vectors)
 
-    def asked(first: int) -> Iterator[tuple[_Int, NDArray[np.int8], NDArray[np.int8], _Float]]:
-        """Yield place, crop, turn and vector of every query of some pictures."""
-        for start in range(first, min(first + _CHUNK, len(rows)), _AT_ONCE):
-            own = rows[start : min(start + _AT_ONCE, first + _CHUNK)]
-            for number, waves in enumerate(crop_frequencies(quarters(thumbnails[own])[0])):
-                for places, turns in canonical_turns(waves):
-                    vectors = space.of(flat_frequencies(turned(waves[places], turns, waves=True)))
-                    yield places + start, np.full(len(places), number, np.int8), turns, vectors
+    def asked(first: int) -> tuple[_Int, NDArray[np.int8], NDArray[np.int8], _Float]:
+        """Return place, crop, turn and vector of every query of some pictures."""
+        own = rows[first : first + _CHUNK]
+        parts = (own[start : start + _AT_ONCE] for start in range(0, len(own), _AT_ONCE))
+        waves = np.concatenate([crop_frequencies(quarters(thumbnails[part])[1]) for part in parts])
+        waves = waves.reshape(-1, _WAVES, _WAVES)
+        places, turns = (np.concatenate(part) for part in zip(*canonical_turns(waves), strict=True))
+        vectors = space.of(waves[places], turns)
+        return places // len(CROPS) + first, (places % len(CROPS)).astype(np.int8), turns, vectors
 
     def near(first: int) -> list[_Candidates]:
         """Return the pairs in which one picture is met by one of the crops of some pictures."""
         found: list[_Candidates] = []
         # The queries of many pictures all at once: few large products of matrices instead of many small ones.
-        queries, crops, turns, vectors = (np.concatenate(part) for part in zip(*asked(first), strict=True))
+        queries, crops, turns, vectors = asked(first)
         for q, i, likeness in index.near(vectors, _bar(density[queries])):
             own = queries[q]
             good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
@@ -370,10 +389,8 @@ def _verified(
         turns = part.turn, space.turns[part.match]
         greys = cut_alike(space.rough[part.query], space.rough[part.match])
         first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
-        likely = part.likeness >= _NEAR
-        far = np.flatnonzero(~likely)
-        warps = _warps(boxes[part.crop[far]], part.turn[far])
-        likely[far] = align_roughly(first[far], second[far], warps) >= bar[far] - _ROUGHLY
+        alike, warps = align_roughly(first, second, _warps(boxes[part.crop], part.turn))
+        likely = (part.likeness >= _NEAR) | (alike >= bar - _ROUGHLY)
         covered = ~few & (turns[0] == turns[1])
         covered[covered] = _maybe_covered(*(g[covered] for g in greys))
         links = []
@@ -381,7 +398,7 @@ def _verified(
         for at in range(0, len(chosen), _PAIRS):
             own = chosen[at : at + _PAIRS]
             pairs = _Candidates._make(p[own] for p in part)
-            links += _compared(thumbnails, colours, rows, space, pairs, bar[own], few[own], covered[own])
+            links += _compared(thumbnails, colours, rows, space, pairs, warps[own], bar[own], few[own], covered[own])
         return links
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -394,6 +411,7 @@ def _compared(
     rows: _Int,
     space: _Space,
     pairs: _Candidates,
+    rough_warp: _Float,
     bar: _Float,
     few: NDArray[np.bool_],
     maybe_covered: NDArray[np.bool_],
@@ -403,7 +421,8 @@ def _compared(
     turns = pairs.turn, space.turns[pairs.match]
     greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
     first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
-    alike = align_pictures(first, second, _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn), bar)
+    begin = _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn)
+    alike = align_pictures(first, second, begin, bar, rough_warp=rough_warp)
     close = np.flatnonzero((alike.whole >= bar) | maybe_covered)
     plain = np.zeros(len(bar), bool)
     # Of a drawing that was coded with losses the copy is not flat: one of the two says enough.

@@ -35,7 +35,7 @@ _LOOSE = 0.5
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _AT_ONCE = 256
 _THREADS = min(4, os.cpu_count() or 1)
-_QUERIES = 2000
+_QUERIES = 1000
 _BLOCK = 2_000_000
 _Z, _TIMES, _NEARER = 2.5, 1.1, 1.12
 _LEAST_GROUPS = 6
@@ -106,7 +106,7 @@ def look_spaces(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], *, se
 
 
 def mostly_drawn(thumbnails: NDArray[np.uint8]) -> bool:
-    """Return whether most pictures, grey uint8 (N, 64, 64), are drawings; of many, 2,000 evenly spaced ones say so."""
+    """Return whether most pictures, grey uint8 (N, 64, 64), are drawings; of many, 1,000 evenly spaced ones say so."""
     some = thumbnails[:: max(1, len(thumbnails) // _QUERIES)]
     return len(some) > 0 and float(are_drawn(np.asarray(some)).mean()) > _DRAWN
 
@@ -145,7 +145,7 @@ def find_sessions(
     """Return the clumps of `vectors`, (N, D), beyond the groups that are `known`, (N,); None where there are none.
 
     Of every known group one picture is looked at, and the rest of the group goes with it. `strata` (N,) are classes, -1
-    for none: clumps that are no more than the classes themselves say nothing, so a class must hold several. Above 2,000
+    for none: clumps that are no more than the classes themselves say nothing, so a class must hold several. Above 1,000
     pictures a sample of them says whether there are clumps, and only then all are searched.
     """
     groups = np.asarray(known)

@@ -1,6 +1,15 @@
 """The doctor for boxes and masks: what is wrong with what is marked; and the marks that can be used all the same."""
 
-__all__ = ["MARK_CODES", "audit_marked", "audit_objects", "audit_targets", "usable_objects"]
+__all__ = [
+    "MARK_CODES",
+    "UNUSABLE_BOXES",
+    "UNUSABLE_OUTLINES",
+    "audit_marked",
+    "audit_objects",
+    "audit_targets",
+    "unusable_marks",
+    "usable_objects",
+]
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -107,6 +116,21 @@ def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
         good[later] = False
     outlines = found.outlines if found.fits(size_hw) else [_fitting(o, size_hw) for o in found.outlines]
     return replace(found, boxes_xyxy=boxes, outlines=outlines).chosen(good)
+
+
+def unusable_marks(objects: "Objects", size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Return how many objects `usable_objects` leaves out, and how many outlines.
+
+    The reasons for both, in an account, are `UNUSABLE_BOXES` and `UNUSABLE_OUTLINES`.
+    """
+    if not len(objects):
+        return 0, 0
+    outlines = sum(not o.fits(size_hw) for o in objects.outlines)
+    return len(objects) - len(usable_objects(objects, size_hw)), outlines
+
+
+UNUSABLE_BOXES = "boxes without area or outside their image, or there twice"
+UNUSABLE_OUTLINES = "run lengths of another size than the image's"
 
 
 def _fitting(outline: "Outline", size_hw: tuple[int, int]) -> "Outline":

@@ -8,6 +8,7 @@ __all__ = [
     "TableRow",
     "TableRows",
     "column_of",
+    "head_columns",
     "is_label_table",
     "json_rows",
     "left_out_images",
@@ -106,6 +107,7 @@ class TableRows:
         self._folders = {posixpath.dirname(n) for n in names}
         self._missing: list[tuple[str, str, int]] = []
         self._dropped: dict[str, Reason] = {}
+        self._reduced: dict[str, Reason] = {}
 
     def read(self, table: str, line: int, row: Mapping[str, str], path: str, *learnt: str) -> TableRow | None:
         """Return the image that the column `path` of a row names; None where it is not there. Columns that are neither
@@ -133,8 +135,11 @@ class TableRows:
 
     def drop(self, reason: str, table: str, line: int) -> None:
         """Note a row that is left out."""
-        first = self._dropped.get(reason, Reason(reason, 0, table, line))
-        self._dropped[reason] = replace(first, n=first.n + 1)
+        _count(self._dropped, reason, table, line)
+
+    def reduce(self, reason: str, table: str, line: int) -> None:
+        """Note a part of a row that is not used."""
+        _count(self._reduced, reason, table, line)
 
     def check(self, found: Sequence[str], tables: Sequence[str], columns: str) -> None:
         """Check that rows are left, each of another image; `columns` are those that are expected.
@@ -174,11 +179,17 @@ class TableRows:
         account = Account(
             len(samples),
             dropped=(*gone, *self._dropped.values()),
+            reduced=tuple(self._reduced.values()),
             left_out=left_out_images(skipped, "no table lists it"),
         )
         return Dataset(
             self._tree, tuple(samples), labels, format, task, notes=tuple(said), skipped=skipped, account=account
         )
+
+
+def _count(reasons: dict[str, Reason], reason: str, table: str, line: int) -> None:
+    first = reasons.get(reason, Reason(reason, 0, table, line))
+    reasons[reason] = replace(first, n=first.n + 1)
 
 
 def left_out_images(names: Iterable[str], why: str) -> tuple[Reason, ...]:
@@ -217,10 +228,11 @@ def json_rows(
             if not each.strip():
                 continue
             try:
-                row = json.loads(each)
-                yield line, {str(k): v for k, v in row.items()}
-            except (ValueError, AttributeError):
+                row = {str(k): v for k, v in json.loads(each).items()}
+            except (ValueError, AttributeError, RecursionError):
                 raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="mend the line") from None
+            _check_characters(each, row, table, line)
+            yield line, row
         return
     if text[:4].lower() == "sep=":
         # Excel's own line, which names the separator.
@@ -250,6 +262,24 @@ def json_rows(
         raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="mend the line") from None
 
 
+def _check_characters(text: str, row: Mapping[str, object], table: str, line: int) -> None:
+    """Refuse half of a surrogate pair, such as `\\ud800`, which is no character and cannot be written to a file.
+
+    Raises:
+        DatasetError: there is one.
+    """
+    if "\\ud" not in text.lower():
+        return
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        found = f"\\u{ord(error.object[error.start]):04x}"
+        raise DatasetError(
+            f"expected characters in {table!r} line {line}, found half of a surrogate pair, {found}",
+            fix="write the character itself, in UTF-8",
+        ) from None
+
+
 def _lies_elsewhere(tree: Tree, name: str) -> bool:
     """Return whether a table names an image outside its folder, as tables with absolute paths do; never from a zip."""
     if not isinstance(tree, FolderTree) or posixpath.splitext(name)[1].lower() not in EXTENSIONS:
@@ -277,12 +307,12 @@ def is_label_table(tree: Tree, table: str) -> bool:
         row = next(table_rows(tree, table), None)
     except DatasetError:
         row = None
-    columns = _head(tree, table) if row is None else row[1]
+    columns = head_columns(tree, table) if row is None else row[1]
     path, label = _columns(columns)
     return path is not None and label is not None and _plain(path) in PATH_COLUMNS and _plain(label) in LABEL_COLUMNS
 
 
-def _head(tree: Tree, table: str) -> dict[str, str]:
+def head_columns(tree: Tree, table: str) -> dict[str, str]:
     """Return the columns of a table's first line, whatever its encoding, each without a value."""
     if table.lower().endswith(".jsonl"):
         return {}

@@ -2,8 +2,10 @@
 
 __all__ = ["ArrayTree", "FolderTree", "JoinedTree", "Tree", "ZipTree"]
 
+import lzma
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -96,6 +98,12 @@ class FolderTree:
         return tuple(sorted(self._empty))
 
 
+# What a damaged or unsupported member raises: each compression of the zip format has errors of its own.
+_BAD_MEMBER = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError, struct.error,
+)  # fmt: skip
+
+
 class ZipTree:
     """A zip archive, read in place: nothing is unpacked, so no member can be written anywhere.
 
@@ -128,7 +136,7 @@ class ZipTree:
             raise UnreadableImageError(f"{name!r} unpacks to {member.file_size} bytes, over the limit", fix="remove it")
         try:
             return self._zip.read(member)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        except _BAD_MEMBER as error:
             raise UnreadableImageError(f"cannot unpack {name!r}: {error}", fix="make the archive again") from error
 
     def picture(self, name: str) -> Image.Image:

@@ -3,19 +3,22 @@
 __all__ = ["gather_results", "predict_dataset"]
 
 import math
+import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.reporting import Batch, Results, reporting_of
 
 _AT_ONCE = 64
+_THREADS = 4
 _UNSEEN = (math.nan, math.nan)
 
 
@@ -41,10 +44,9 @@ def gather_results(
             raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
     reporting = reporting_of(dataset.task)
     marked = [dataset.relabelled(p.labels) for p in predictors]
-    kept: list[list[Any]] = [[] for _ in predictors]
+    kept: list[list[Results]] = [[] for _ in predictors]
     with track_progress(doing, len(dataset), quiet=quiet) as advance:
-        for rows in _batches(len(dataset), reporting.at_once):
-            images = [dataset.image(i) for i in rows]
+        for rows, images in _read_ahead(dataset, reporting.at_once):
             seen = tuple(_look(i) if looks else _UNSEEN for i in images)
             for own, predictor, part in zip(kept, predictors, marked, strict=True):
                 own.append(reporting.gather(predictor, Batch(part, rows, images, seen)))
@@ -52,7 +54,7 @@ def gather_results(
     return [own[0].joined(*own[1:]) for own in kept]
 
 
-def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = False) -> list[Any]:
+def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = False) -> list[Prediction]:
     """Return a prediction for every image of `dataset`.
 
     Raises:
@@ -60,12 +62,27 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = Fal
     """
     if not len(dataset):
         raise DatasetError("expected images to predict, found none", fix="check the dataset")
-    predictions: list[Any] = []
+    predictions: list[Prediction] = []
     with track_progress("predicting", len(dataset), quiet=quiet) as advance:
-        for rows in _batches(len(dataset), _AT_ONCE):
-            predictions += predictor.predict_images([dataset.image(i) for i in rows])
+        for rows, images in _read_ahead(dataset, _AT_ONCE):
+            predictions += predictor.predict_images(images)
             advance(len(rows), "")
     return predictions
+
+
+def _read_ahead(dataset: Dataset, size: int) -> Iterator[tuple[range, list[NDArray[np.uint8]]]]:
+    """Yield the images of a dataset in batches; the next is read while one is used, by as many threads as there are
+    cores: a program reads in worker processes, and would wait for each image otherwise."""
+    pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+    try:
+        batches = list(_batches(len(dataset), size))
+        reading = [pool.submit(dataset.image, i) for i in batches[0]]
+        for rows, following in zip(batches, [*batches[1:], range(0)], strict=True):
+            images = [image.result() for image in reading]
+            reading = [pool.submit(dataset.image, i) for i in following]
+            yield rows, images
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _batches(n: int, size: int) -> Iterator[range]:

@@ -136,7 +136,7 @@ class Attention:
 
     @property
     def read_out(self) -> int:
-        """Which token the model's answer is read from: the first, or where no token sees a later one, the last."""
+        """Which token the prediction is read from: the first, or where no token sees a later one, the last."""
         w = self.weights
         causal = self.kind != "image" and w.shape[-1] == w.shape[-2] > 1 and not w[:, :, 0, 1:].any()
         return len(self.tokens) - 1 if causal else 0

@@ -3,11 +3,11 @@
 __all__ = ["OUTSIDE", "explain_prepared"]
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import Predictor, decode_everything
 from eyewright.core.task import Explained, task_of
 from eyewright.explanation.faithfulness import Explanation, judge_faithfulness
@@ -29,7 +29,7 @@ def explain_prepared(
     predictor: Predictor,
     pixels: NDArray[np.uint8],
     placement: Placement,
-    prediction: Any = None,
+    prediction: Prediction | None = None,
     *,
     method: str = "occlusion",
     heats: Heats | None = None,

@@ -28,8 +28,9 @@ class Likeness(NamedTuple):
     warp: _Float
 
 
-def align_roughly(first: _Float, second: _Float, warp: _Float) -> _Float:
-    """Return how similar equalised pictures, float32 (M, 16, 16) each, can be, float32 (M,), from `warp` (M, 4).
+def align_roughly(first: _Float, second: _Float, warp: _Float) -> tuple[_Float, _Float]:
+    """Return how similar equalised pictures, float32 (M, 16, 16) each, can be, float32 (M,), from `warp` (M, 4), and
+    the warps, (M, 4), that were found.
 
     It costs a tenth of `align_pictures` and tells what is far from similar. Pictures with too little structure at this
     size to say so count as similar.
@@ -46,18 +47,21 @@ def align_roughly(first: _Float, second: _Float, warp: _Float) -> _Float:
         # A border, which the outer cells hold, is not to decide.
         parts = (p[:, inner, inner] for p in (coarse, sharp, weight))
         best = np.maximum(best, _correlation(*parts, unknown=1.0))
-    return best
+    return best, found
 
 
-def align_pictures(first: _Float, second: _Float, warp: _Float, least: _Float | float = -1.0) -> Likeness:
+def align_pictures(
+    first: _Float, second: _Float, warp: _Float, least: _Float | float = -1.0, *, rough_warp: _Float | None = None
+) -> Likeness:
     """Align equalised pictures, float32 (M, 64, 64) each, beginning at `warp` (M, 4), and return how similar they are.
 
     A point (y, x) of the second is looked up in the first at (warp[0] * y + warp[1], warp[2] * x + warp[3]). Pairs that
-    are clearly less similar than `least`, (M,), at half the size are not looked at more closely.
+    are clearly less similar than `least`, (M,), at half the size are not looked at more closely. `rough_warp` is what
+    `align_roughly` found, from which fewer steps are left.
     """
     small, other = _halved(first), _halved(second)
     begin = warp.astype(np.float32)
-    found = _refine(small, other, begin, rounds=5)
+    found = _refine(small, other, begin if rough_warp is None else rough_warp, rounds=5 if rough_warp is None else 2)
     # Steps may lead away from where a smooth picture lay already.
     sharp = _band(other, (0, 2))
     rough = _better(_likeness(small, sharp, found, (0, 2)), _likeness(small, sharp, begin, (0, 2)))

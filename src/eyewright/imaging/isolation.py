@@ -42,10 +42,13 @@ class Look:
     error: UnreadableImageError | None = None
 
 
-def isolate_decoding() -> None:
-    """From now on, decode in worker processes; for programs only."""
+def isolate_decoding(*, at_once: bool = False) -> None:
+    """From now on, decode in worker processes; for programs only. With `at_once` the first process starts now, and is
+    ready when a program has loaded its model."""
     if not _readers:
         _readers.append(_Readers(os.cpu_count() or 1))
+        if at_once:
+            _readers[0].start()
         decode.send_elsewhere(_readers[0])
 
 
@@ -85,6 +88,12 @@ class _Readers:
             finally:
                 self._idle.put(worker)
         return _RESULTS[name](answer, array)
+
+    def start(self) -> None:
+        """Start a process, and do not wait for it."""
+        worker = Worker(_READ, _BOUNDS)
+        worker.start()
+        self._idle.put(worker)
 
     def close(self) -> None:
         """End the processes that do nothing now."""

@@ -1,3 +1,3 @@
-"""How each task is learnt: targets, losses, operating points; one file a task, the torch half of `tasks`."""
+"""How each task is learnt: targets, losses, operating points; one file per task, the torch half of `tasks`."""
 
 __all__ = ()

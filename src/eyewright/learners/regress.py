@@ -25,7 +25,7 @@ from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation, resolve_recipe
 from eyewright.training.learner import Learner
 from eyewright.training.loop import FitData
-from eyewright.training.recipe import Recipe
+from eyewright.training.recipe import Recipe, unknown_loss
 from eyewright.training.soft_answers import Parts, SoftAnswers
 
 _LEVEL = 0.9
@@ -147,6 +147,8 @@ class NumberLearning:
             return functional.mse_loss(found, wanted)
         if self.loss == "mae":
             return functional.l1_loss(found, wanted)
+        if self.loss != "huber":
+            raise unknown_loss(self.loss)
         return functional.huber_loss(found, wanted, delta=self.delta)
 
     def condense(self, outputs: Tensor, targets: Any) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation, resolve_recipe
 from eyewright.training.learner import Learner, thresholds_of
 from eyewright.training.loop import FitData
-from eyewright.training.recipe import Recipe
+from eyewright.training.recipe import Recipe, unknown_loss
 from eyewright.training.soft_answers import Parts, SoftAnswers
 
 _ASSUMED = 0.1
@@ -65,10 +65,10 @@ def _truth(targets: Any) -> NDArray[np.float64]:
 
 
 def check(dataset: Dataset) -> None:
-    """Refuse data without tags, with a tag that no training image has, or in which nothing can be told apart.
+    """Refuse data without tags, with a tag that no training image has, or in which nothing can be distinguished.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: the data is like that.
     """
     if not len(dataset.labels):
         raise DatasetError("expected tags of images, found none", fix="list them in a CSV of path,tags")
@@ -80,7 +80,7 @@ def check(dataset: Dataset) -> None:
             )
     if not (true == 0).any():
         raise DatasetError(
-            "every training image has every tag: there is nothing to tell apart", fix="add images without them"
+            "every training image has every tag: there is nothing to distinguish", fix="add images without them"
         )
 
 
@@ -122,7 +122,7 @@ class TagLearning:
         self.names = names
         train: Any = data.train_targets
         self.augmentation = plan_augmentation(recipe, grey=preparation.channels == 1, n_train=len(train))
-        self.smoothing, self.focal = recipe.label_smoothing or 0.0, recipe.loss == "focal"
+        self.smoothing, self.loss = recipe.label_smoothing or 0.0, recipe.loss or "binary_cross_entropy"
         true = _truth(train)
         # The same for every batch, so that the loss of a batch is the mean of its parts, wherever it is cut.
         self.judged = max(float((~np.isnan(true)).mean()), 1e-6)
@@ -135,7 +135,9 @@ class TagLearning:
         wanted = torch.nan_to_num(targets) * (1 - self.smoothing) + self.smoothing / 2
         weights = None if self.weights is None else self.weights.to(outputs.device)
         each = functional.binary_cross_entropy_with_logits(outputs, wanted, pos_weight=weights, reduction="none")
-        if self.focal:
+        if self.loss not in ("binary_cross_entropy", "focal"):
+            raise unknown_loss(self.loss)
+        if self.loss == "focal":
             # How far off the answer is (Lin et al. 2017).
             each = each * (outputs.sigmoid() - wanted).abs() ** _FOCUS
         return (each * judged).mean() / self.judged
@@ -149,7 +151,7 @@ class TagLearning:
         judged, z = ~np.isnan(true), kept.astype(np.float64)
         loss = float((np.logaddexp(0, z) - np.nan_to_num(true) * z)[judged].mean()) if judged.any() else 0.0
         found = {k: float(v[0]) for k, v in TagNumbers(true, _sigmoid(z))(np.ones((1, len(z)))).items()}
-        # Where validation holds no tag that can be told apart, the loss decides.
+        # Where validation holds no tag that can be distinguished, the loss decides.
         ranked = found["map"] if np.isfinite(found["map"]) else 1 / (1 + loss)
         return {"loss": loss, "map": ranked}
 

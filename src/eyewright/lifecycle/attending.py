@@ -40,7 +40,7 @@ def attend(
     `model` is `hf:FOLDER` or `hf:OWNER/MODEL` (safetensors; no code of the checkpoint is run), a run with `vit` or a
     Hugging Face vision transformer, or a bundle of such a run; exported with `attention=True` it needs no torch.
     `source` is a text, or the path or array, uint8 (H, W, 3), of an image, as the model takes it. `pair` is the second
-    text of an encoder such as BERT, the target text of an encoder-decoder such as T5, or the text beside an image for
+    text of an encoder such as BERT, the target text of an encoder-decoder such as T5, or the text for an image of
     CLIP and SigLIP.
 
     Raises:
@@ -79,7 +79,7 @@ def _published(net: "Published", sources: list[Source], pair: str | None) -> "li
     if texts:
         both = None if pair is None else [pair] * len(texts)
         if net.kind == "pair" and pair is not None:
-            raise UsageError("expected an image beside --pair for this model, found a text", fix="pass an image")
+            raise UsageError("expected an image next to --pair for this model, found a text", fix="pass an image")
         read = iter(net.text_attention([str(t) for t in texts], both))
     for source in sources:
         if not _is_image(source, net):
@@ -101,8 +101,8 @@ def _published(net: "Published", sources: list[Source], pair: str | None) -> "li
         if pair is not None:
             if net.kind != "pair":
                 raise UsageError(f"expected no --pair, since {net.name!r} reads images only", fix="leave it out")
-            (beside,) = net.text_attention([pair])
-            one = _with(one, [made(beside, pair)])
+            (other,) = net.text_attention([pair])
+            one = _with(one, [made(other, pair)])
         result.append(one)
     return result
 

@@ -36,6 +36,8 @@ from eyewright.core.errors import DatasetError, UsageError
 from eyewright.data import dataset_fingerprint, leak_rule, open_dataset, scan_dataset, settle_leaks, split_dataset
 from eyewright.data.account import Reason
 from eyewright.data.grouped import find_groups, with_groups
+from eyewright.data.marks import UNUSABLE_BOXES, UNUSABLE_OUTLINES, unusable_marks
+from eyewright.data.targets import OBJECTS, Objects
 from eyewright.data.tree import JoinedTree
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ def open_readable(
 def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = silent) -> "Dataset":
     """Return the dataset without the images and masks that cannot be read; its account says so."""
     scan = scan_of(dataset, quiet=quiet)
+    dataset = _with_unusable_marks(dataset, scan)
     usable = usable_targets(dataset, scan)
     readable = scan.readable & usable
     if not readable.any():
@@ -131,6 +134,30 @@ def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = si
         dataset = replace(dataset, account=dataset.account.with_left_out(Reason(what, len(bad), bad[0])))
         say(note)
     return dataset
+
+
+def _with_unusable_marks(dataset: "Dataset", scan: "Scan") -> "Dataset":
+    """Return the dataset with an account of the boxes and outlines that are neither learnt nor measured against: how
+    many, and the first image."""
+    if dataset.kind is not OBJECTS:
+        return dataset
+    boxes = outlines = 0
+    first_box = first_outline = ""
+    for sample, record in zip(dataset.samples, scan.records, strict=True):
+        if record.info is None:
+            continue
+        target = sample.marked(Objects)
+        without, unfit = unusable_marks(target, record.info.size_hw)
+        boxes, outlines = boxes + without, outlines + unfit
+        first_box = first_box or (sample.id if without else "")
+        first_outline = first_outline or (sample.id if unfit else "")
+    account = dataset.account
+    if 0 < boxes <= account.read:
+        account = account.with_dropped(Reason(UNUSABLE_BOXES, boxes, first_box))
+    if outlines:
+        reason = Reason(UNUSABLE_OUTLINES, outlines, first_outline)
+        account = replace(account, reduced=(*account.reduced, reason))
+    return replace(dataset, account=account)
 
 
 def known_task(task: str | None) -> str | None:

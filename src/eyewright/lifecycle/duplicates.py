@@ -31,15 +31,15 @@ def find_duplicates(
 ) -> "tuple[list[CopyGroup], tuple[Finding, ...]]":
     """Return groups of near copies with the copy to keep, and findings for files that could not be compared.
 
-    By "pixels" the files are read again and compared as the doctor does: fingerprints propose, aligned pixels decide,
-    so that a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a look-alike is none;
-    two copies of one image that differ too much for that, such as a crop and a caption, are alike if their vectors are.
-    By "embedding" those are alike whose vectors have a cosine of at least `least`: what the model takes for the same.
-    Either way each two of a group are alike. `root` is where the indexed folder lies now.
+    By "pixels" the files are read again and compared as `doctor` does: fingerprints propose, aligned pixels decide,
+    so a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a mere look-alike is not;
+    two copies of one image that differ too much for that, such as a crop and a caption, count if their vectors do.
+    By "embedding" those are similar whose vectors have a cosine of at least `least`: what the model takes for the same.
+    Either way each two of a group are similar. `root` is where the indexed folder lies now.
 
     Raises:
         InputError: no index, or it is damaged; no file of it is there any more.
-        UsageError: by embedding, too many are alike.
+        UsageError: by embedding, too many are similar.
     """
     from eyewright.retrieval.duplicates import CopyGroup, best_copy, find_copies, group_pairs
 
@@ -66,7 +66,7 @@ def find_duplicates(
 def _linked(
     index: "Index", order: list[int], root: PathLike | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Finding, ...]]:
-    """Return the pairs of places in `order` that are copies, int64 (M, 2), how alike they are, and findings."""
+    """Return the pairs of places in `order` that are copies, int64 (M, 2), how similar they are, and findings."""
     from eyewright.data.links import find_links
     from eyewright.imaging.decode import read_thumbnail
     from eyewright.imaging.fingerprint import thumbnails_of
@@ -95,7 +95,7 @@ def _linked(
 def _completed(
     pairs: NDArray[np.int64], scores: NDArray[np.float64], vectors: NDArray[np.float16], least: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Add the pairs that pixels link over others only and whose vectors, by the places of `pairs`, are alike."""
+    """Add the pairs that pixels link over others only and whose vectors, by the places of `pairs`, are similar."""
     linked = {(a, b): s for (a, b), s in zip(pairs.tolist(), scores.tolist(), strict=True)}
     chain: dict[int, set[int]] = {}
     for a, b in linked:

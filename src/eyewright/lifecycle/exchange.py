@@ -14,7 +14,8 @@ from eyewright.data import open_dataset
 from eyewright.data.account import Account, Reason
 from eyewright.data.targets import MASK, OBJECTS
 from eyewright.data.targets.target import tasks_of
-from eyewright.imaging.decode import probe_image, read_image
+from eyewright.data.writers.work import whole_image
+from eyewright.imaging.decode import read_image
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
     for i, sample in enumerate(dataset.samples):
         try:
             data = dataset.content(i)
-            info = probe_image(data)
+            info = whole_image(data)
             if info.orientation != 1:
                 # Those are written upright, so their pixels are needed.
                 read_image(data)

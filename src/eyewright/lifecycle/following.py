@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 _ASSUMED_FPS = 30.0
 # The score from which a detection begins a track where the bundle has no operating point of its own.
 _DEFAULT_CONF = 0.4
-# Below the operating point a detection goes on with a track down to this part of it.
+# Below the operating point a detection continues with a track down to this part of it.
 _LOW_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedSequence:
-    """What came of one sequence.
+    """what was received of one sequence.
 
     Args:
         name: of the sequence.
@@ -75,7 +75,7 @@ class TrackedFrame:
         states: of each object of `prediction`, "new" in the first frame of its identity, else "tracked".
         lost_ids: confirmed tracks that this frame does not show and that are waited for.
         crossings: those that this frame confirms.
-        recorder: what came of all frames so far.
+        recorder: what was received of all frames so far.
     """
 
     prediction: Any
@@ -121,7 +121,7 @@ def track_detections(
 
     Raises:
         InputError: nothing is there, or a file of which no row can be used.
-        UsageError: an unknown method, or a rate that is none.
+        UsageError: an unknown method, or a rate that is no number.
     """
     from eyewright.data.tracks import find_sequences
 
@@ -217,7 +217,7 @@ def track(
     """Follow the objects that a bundle finds in a video, camera, stream or folder of frames; yield frame after frame.
 
     `bundle` is a path or an opened bundle of a task that gives boxes. A detection at or above the operating point (of
-    its class, or `conf`) begins a track; one below it goes on with a track. `rate` follows at most so many frames a
+    its class, or `conf`) begins a track; one below it continues with a track. `rate` follows at most so many frames a
     second, chosen by time. For a live stream pass `keep_rows=False`, so that boxes of the past are not held.
 
     Raises:

@@ -78,7 +78,7 @@ def find_mislabels(
         for part, run in zip(parts, runs, strict=True):
             predictions = predict_dataset(run.predictor, part.test, quiet=quiet)
             for sample, prediction in zip(part.test.samples, predictions, strict=True):
-                scores[index[sample.id]] = prediction.probabilities
+                scores[index[sample.id]] = prediction.numbers()
     names = whole.labels.names
     found = []
     for i, seems in zip(*confident_errors(whole.targets, scores), strict=True):

@@ -33,6 +33,7 @@ from eyewright.training.recipe import read_recipe
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
+    from eyewright.core.predictor import Predictor
     from eyewright.training import Recipe
     from eyewright.training.run import Run
 
@@ -79,7 +80,7 @@ def load_run(folder: PathLike) -> "Run":
     return read_run(Path(folder), build_of)
 
 
-def load_model(model: Any) -> "tuple[Any, Run | None]":
+def load_model(model: "Predictor | Run | PathLike") -> "tuple[Any, Run | None]":
     """Return the Predictor behind a bundle, a run or the path of either, and the run if it is one.
 
     Raises:
@@ -95,8 +96,9 @@ def load_model(model: Any) -> "tuple[Any, Run | None]":
         if not (folder / "run.json").exists():
             raise CheckpointError(f"expected a run or a bundle, found neither at {str(folder)!r}", fix="check the path")
         model = load_run(folder)
-    if hasattr(model, "predictor"):
-        return model.predictor, model
+    run: Any = model
+    if hasattr(run, "predictor"):
+        return run.predictor, run
     return model, None
 
 

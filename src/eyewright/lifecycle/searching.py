@@ -72,7 +72,7 @@ def index_folder(
 
     `model` is `hf:FOLDER` or `hf:OWNER/MODEL` (CLIP and SigLIP read words too), or a bundle. Images are found by path
     and content: one that moved keeps its vector, one that changed gets a new one, one that is gone is removed. A file
-    that cannot be read is a finding. Every 256 images are committed, so an `update` goes on where a killed run stopped.
+    that cannot be read is a finding. Every 256 images are committed: `update` continues where a killed run stopped.
     `graph` makes a graph for quick search; None: from 200,000 images on, where usearch is installed.
 
     Raises:
@@ -291,7 +291,7 @@ def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str
     A label is its words, such as "a photo of a cat"; one that says "something else" is a label like the others.
 
     Raises:
-        UsageError: fewer than two labels, two alike, or a model that does not match texts with images.
+        UsageError: fewer than two labels, two similar, or a model that does not match texts with images.
         RefusedError, InputError: as `search`.
     """
     from eyewright.retrieval.coding import unit_vectors

@@ -61,6 +61,7 @@ from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
+    from eyewright.core.predictor import Predictor
     from eyewright.data import Dataset
     from eyewright.evaluation import Comparison
     from eyewright.explanation import Explanation
@@ -380,7 +381,7 @@ def explain(
     return found
 
 
-def _default_method(predictor: Any, owner: "Run | None") -> str:
+def _default_method(predictor: "Predictor", owner: "Run | None") -> str:
     if task_of(predictor.task_name).reads == "clip":
         return "occlusion"
     if "gradients" not in task_of(predictor.task_name).options:
@@ -526,23 +527,23 @@ def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in grouping.items() if k != "words"}
 
 
-def _provenance_of(predictor: Any) -> Mapping[str, Any]:
+def _provenance_of(predictor: "Predictor") -> Mapping[str, Any]:
     return predictor.manifest.provenance if hasattr(predictor, "manifest") else {}
 
 
-def _temperature(predictor: Any) -> float | None:
+def _temperature(predictor: "Predictor") -> float | None:
     if hasattr(predictor, "manifest"):
         return predictor.manifest.calibration.get("temperature")  # type: ignore[no-any-return]
     return getattr(predictor, "temperature", None)
 
 
-def _report_provenance(predictor: Any, owner: "Run | None") -> dict[str, Any]:
+def _report_provenance(predictor: "Predictor", owner: "Run | None") -> dict[str, Any]:
     about = owner.about if owner is not None else _provenance_of(predictor)
     keys = ("dataset", "grouping", "seed", "versions", "hardware", "commit")
     return {k: about[k] for k in keys if about.get(k) is not None}
 
 
-def _points_of(predictor: Any) -> Mapping[str, Any]:
+def _points_of(predictor: "Predictor") -> Mapping[str, Any]:
     return predictor.manifest.thresholds if hasattr(predictor, "manifest") else {}
 
 
@@ -553,9 +554,11 @@ def _measured_on(dataset: "Dataset") -> dict[str, int]:
     return {"images": len(dataset), "groups": len(set(groups.tolist()))}
 
 
-def title_of(predictor: Any, owner: "Run | None") -> str:
+def title_of(predictor: "Predictor", owner: "Run | None") -> str:
     if owner is None:
-        return str(predictor.manifest.name)
+        # A predictor of the caller's own has no manifest.
+        manifest = getattr(predictor, "manifest", None)
+        return str(manifest.name) if manifest is not None else type(predictor).__name__
     return f"{owner.about['dataset']['name']}: {owner.recipe.model_name}"
 
 

@@ -1,4 +1,4 @@
-"""How good tracks are against the truth, and whether one tracker is better than another."""
+"""How good tracks are against the ground truth, and whether one tracker is better than another."""
 
 __all__ = ["TrackComparison", "TrackScores", "compare_tracks", "evaluate_tracks"]
 
@@ -16,8 +16,8 @@ from eyewright.lifecycle.datasets import PathLike
 from eyewright.metrics.tracking import SequenceCounts, combined, count_sequence, paired_tracking, tracking_metrics
 
 PROTOCOLS: Mapping[str, str] = {
-    "plain": "every row of the truth is measured",
-    "mot15": "MOT15: rows of the truth with flag 0 are not measured",
+    "plain": "every row of the ground truth is measured",
+    "mot15": "MOT15: rows of the ground truth with flag 0 are not measured",
     "mot16": "MOT16, MOT17: pedestrians are measured; boxes on distractors are left out",
     "mot20": "MOT20: pedestrians are measured; boxes on distractors and vehicles are left out",
 }
@@ -70,13 +70,13 @@ class TrackComparison:
 
 
 def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *, seed: int = 0) -> TrackScores:
-    """Measure tracks against the truth by HOTA, CLEAR and Identity, as TrackEval 1.3.0 does.
+    """Measure tracks against the ground truth by HOTA, CLEAR and Identity, as TrackEval 1.3.0 does.
 
     Both are a file, or folders whose sequences have the same names; tracks may be given by the names of their
-    sequences. The sequences of the truth are measured, and intervals are over them.
+    sequences. The sequences of the ground truth are measured, and intervals are over them.
 
     Raises:
-        InputError: a file cannot be read, or a sequence of the truth has no tracks.
+        InputError: a file cannot be read, or a sequence of the ground truth has no tracks.
     """
     from eyewright.data.tracks import find_sequences, read_tracks
 
@@ -91,7 +91,7 @@ def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *,
     missing = [s.name for s in theirs if s.name not in by_name]
     if missing:
         raise InputError(
-            f"expected tracks of {len(theirs)} sequences of the truth, found none of {missing[0]!r}",
+            f"expected tracks of {len(theirs)} sequences of the ground truth, found none of {missing[0]!r}",
             fix=f"name its file {missing[0]}.txt",
             code="missing_sequence",
         )

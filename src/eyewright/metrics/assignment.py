@@ -65,7 +65,7 @@ def _dominant(rows: list[int], columns: list[int], scores: list[float]) -> tuple
     """Return pairs that some best assignment holds, and the pairs among which the others are still to be chosen.
 
     A pair whose score is at least that of the best other pair of its row and of its column together belongs to a best
-    assignment: whatever stands in their place can be exchanged for it.
+    assignment: whatever is in their place can be exchanged for it.
     """
     left: _Weighted = list(zip(rows, columns, scores, strict=True))
     pairs: list[tuple[int, int]] = []

@@ -51,7 +51,7 @@ class SequenceCounts:
 
 
 def count_sequence(truth: Tracks, found: Tracks) -> SequenceCounts:
-    """Measure one sequence: `found` against `truth`, whose frames are numbered alike.
+    """Measure one sequence: `found` against `truth`, whose frames have the same numbers.
 
     Rows of `truth` that are `ignored` are not measured; boxes of `found` that match a `distractor` at IoU 0.5 are left
     out, which is the protocol of MOT16 and later. Identities must be unique within a frame.

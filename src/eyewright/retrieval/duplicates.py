@@ -1,4 +1,4 @@
-"""Near copies in an index: exact, in blocks, grouped so that all members of a group are alike."""
+"""Near copies in an index: exact, in blocks, grouped so that all members of a group are similar."""
 
 __all__ = ["CopyGroup", "best_copy", "find_copies", "group_pairs"]
 
@@ -18,7 +18,7 @@ _MOST_PAIRS = 20_000_000
 
 @dataclass(frozen=True)
 class CopyGroup:
-    """Images each two of which are alike; `least` is the lowest similarity of two of them: a cosine, or the correlation
+    """Images of which any two are similar; `least` is the lowest similarity of two: a cosine, or the correlation
     of their pixels.
 
     `best` is the member with most pixels, then most bytes; `members` are in the order of their ids.
@@ -34,11 +34,11 @@ def find_copies(
 ) -> list[tuple[tuple[int, ...], float]]:
     """Return groups of ids whose unit vectors, float16 (N, D), have a cosine of at least `least`, each two of a group.
 
-    Groups are joined by complete linkage, most alike first: a chain of images, each like the next, does not join its
-    ends. Memory grows with the pairs that are alike, not with N x N.
+    Groups are joined by complete linkage, most similar first: a chain of images, each like the next, does not join its
+    ends. Memory grows with the pairs that are similar, not with N x N.
 
     Raises:
-        UsageError: so many are alike that `least` says nothing.
+        UsageError: so many are similar that `least` says nothing.
     """
     pairs, scores = _pairs(vectors, least)
     found = group_pairs(pairs, scores)
@@ -52,9 +52,9 @@ def group_pairs(pairs: NDArray[np.int64], scores: NDArray[np.float64]) -> list[t
     [((0, 1), 0.9), ((2, 3), 0.95)]
     """
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -scores))
-    alike: dict[int, dict[int, float]] = defaultdict(dict)
+    similar: dict[int, dict[int, float]] = defaultdict(dict)
     for (a, b), score in zip(pairs.tolist(), scores.tolist(), strict=True):
-        alike[a][b] = alike[b][a] = score
+        similar[a][b] = similar[b][a] = score
     group_of: dict[int, int] = {}
     groups: dict[int, list[int]] = {}
     for a, b in pairs[order].tolist():
@@ -63,14 +63,14 @@ def group_pairs(pairs: NDArray[np.int64], scores: NDArray[np.float64]) -> list[t
             continue
         first = groups.get(one, [a])
         second = groups.get(other, [b])
-        if all(y in alike[x] for x in first for y in second):
+        if all(y in similar[x] for x in first for y in second):
             groups.pop(other, None)
             groups[one] = first + second
             for member in groups[one]:
                 group_of[member] = one
     result = []
     for members in groups.values():
-        lowest = min(alike[x][y] for k, x in enumerate(members) for y in members[k + 1 :])
+        lowest = min(similar[x][y] for k, x in enumerate(members) for y in members[k + 1 :])
         result.append((tuple(sorted(members)), float(lowest)))
     return sorted(result, key=lambda g: (-len(g[0]), g[0]))
 

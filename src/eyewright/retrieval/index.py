@@ -29,7 +29,7 @@ GRAPH_FROM = 200_000
 _MANIFEST = "index.json"
 _KIND = "eyewright-index"
 _VERSION = 1
-# Above this share of deleted vectors the segments are written anew.
+# Above this share of deleted vectors the segments are written again.
 _DELETED = 0.2
 # So many segments below this size are joined to one.
 _SMALL, _MOST_SMALL = 8_192, 16
@@ -267,7 +267,7 @@ class Index:
         return ids.tolist()
 
     def delete(self, ids: Iterable[int]) -> int:
-        """Delete vectors by id; return how many there were. Above 20 % deleted ones the segments are written anew."""
+        """Delete vectors by id; return how many there were. Above 20 % deleted ones the segments are written again."""
         before = len(self)
         with self._writing() as manifest:
             self._mark(manifest, ids)
@@ -275,7 +275,7 @@ class Index:
         return before - len(self)
 
     def compact(self) -> None:
-        """Write all segments anew without what was deleted."""
+        """Write all segments again without what was deleted."""
         with self._writing() as manifest:
             self._merge(manifest, [e["name"] for e in manifest["segments"]])
 
@@ -356,7 +356,7 @@ class Index:
         self._deleted = marked
 
     def _tidy(self, manifest: dict[str, Any]) -> None:
-        """Join small segments, and write those anew of which much is deleted."""
+        """Join small segments, and write those again of which much is deleted."""
         entries = manifest["segments"]
         small = [e["name"] for e in entries if e["rows"] < _SMALL]
         if len(small) > _MOST_SMALL:
@@ -434,7 +434,7 @@ def open_index(folder: Path) -> Index:
         try:
             return _opened(folder)
         except FileNotFoundError as error:
-            # Another process may have written segments anew between two of our reads.
+            # Another process may have written segments again between two of our reads.
             if not left:
                 raise InputError(
                     f"the index is damaged: {error.filename!r} is missing",

@@ -23,7 +23,7 @@ def p_values(scores: NDArray[np.float64], background: NDArray[np.float32], n: in
     A cosine of 0.3 is much for one query and little for another, so a score is held against this query's own
     background, most of which has nothing to do with the query. There are two ways to reach its tail, and the smaller
     chance counts. By a normal distribution: its centre is the median, its spread the distance from there down to the
-    16th percentile, which what fits hardly moves. By distance, 1 - cosine: the share of vectors within a distance falls
+    16th percentile, which what fits hardly moves. By distance, 1 - cosine: the count of vectors within a distance falls
     as a power of it, whose exponent is that between the median and the nearest 2 % (Amsaleg et al. 2015, local
     intrinsic dimension). The first knows that many directions are rare, the second that nothing is nearer than a copy.
     The chance for one vector is raised to that for the best of `n` (Sidak 1967).

@@ -13,8 +13,8 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -29,6 +29,7 @@ from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
+from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
 from eyewright.imaging.appearance import appearance, covered
 from eyewright.imaging.clips import read_clip_bytes
@@ -38,6 +39,9 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
 from eyewright.serving.trust import FLAGGED, conformal_threshold, familiarity_in
+
+if TYPE_CHECKING:
+    from eyewright.tasks.classify import ClassPrediction
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
@@ -138,7 +142,7 @@ class _Served:
         self.familiarity, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
         self.nonconformity = reference.get("nonconformity")
 
-    def answer(self, jobs: list[Job], watch: _Watch, decoded: Any) -> list[Answer]:
+    def answer(self, jobs: list[Job], watch: _Watch, decoded: Callable[[], None]) -> list[Answer]:
         """Answer jobs together; each fails for itself."""
         started = time.monotonic()
         answers: list[Answer] = []
@@ -275,7 +279,7 @@ class _Served:
         said = _as_json(shown.to_hub(top=job.top) if "hub" in job.wants else told)
         return Answer(job.id, None, said, arrays, seen, b"", timing)
 
-    def _set(self, shown: Any, coverage: float) -> dict[str, Any]:
+    def _set(self, shown: Prediction, coverage: float) -> dict[str, Any]:
         task_of(self.bundle.task_name).require("coverage")
         if self.nonconformity is None:
             raise UsageError(
@@ -288,12 +292,13 @@ class _Served:
                 f"{len(self.nonconformity)} validation images are too few for a coverage of {coverage}",
                 fix="ask for less coverage",
             )
+        ranked = cast("ClassPrediction", shown)
         # A set is never empty: the first label can only add to its coverage.
-        labels = [n for k, (n, s) in enumerate(zip(shown.labels, shown.scores, strict=True)) if k == 0 or s >= least]
+        labels = [n for k, (n, s) in enumerate(zip(ranked.labels, ranked.scores, strict=True)) if k == 0 or s >= least]
         return {"labels": labels, "coverage": coverage, "n": len(self.nonconformity)}
 
     def _explained(
-        self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Any, watch: _Watch
+        self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Prediction, watch: _Watch
     ) -> list[dict[str, Any]]:
         """Return heatmaps as PNG over the source image, with their verdicts."""
         from eyewright.explanation.outside import explain_prepared
@@ -329,7 +334,7 @@ class _Stoppable:
     def raw(self, given: Given) -> Mapping[str, NDArray[np.float32]]:
         return self._bundle.raw(given, run_options=self._options)
 
-    def predict_images(self, images: Sequence[Example]) -> list[Any]:
+    def predict_images(self, images: Sequence[Example]) -> list[Prediction]:
         return self._bundle.predict_images(images)
 
 

@@ -1,4 +1,4 @@
-"""What a model of each task answers: how raw arrays are read, how good they are, how they look; one file a task."""
+"""What a model of each task answers: how raw arrays are read, how good they are, how they look; one file per task."""
 
 import sys
 from importlib import import_module

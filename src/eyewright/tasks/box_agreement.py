@@ -3,7 +3,7 @@
 __all__ = ["LEAST_COMPARED", "agree_on_boxes"]
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from eyewright.core.predictor import Answers
 from eyewright.core.task import Agreement, Limits
 from eyewright.metrics.matching import box_overlaps
 from eyewright.tasks.boxes import DEFAULT_IOU
+
+if TYPE_CHECKING:
+    from eyewright.tasks.detect import BoxPrediction
 
 LEAST_COMPARED = 0.05
 """Objects of a lower score are below what any operating point shows."""
@@ -32,7 +35,7 @@ def agree_on_boxes(ours: Answers, theirs: Answers, limits: Limits) -> Agreement:
     suppression = float(ours.decoding.get("iou", DEFAULT_IOU))
     level = max(_LEVEL, tolerance if tolerance > 1e-3 else 0.0)
     worst, changed, compared = 0.0, 0, 0
-    several: dict[bool, list[Sequence[Any]]] = {}
+    several: dict[bool, list[Sequence[BoxPrediction]]] = {}
     both = (_decoded(ours, 1.0), _decoded(theirs, 1.0))
     for first, second, other in ((both[0], both[1], True), (both[1], both[0], False)):
         for i, (own, answered) in enumerate(zip(first, second, strict=True)):
@@ -56,13 +59,13 @@ def agree_on_boxes(ours: Answers, theirs: Answers, limits: Limits) -> Agreement:
     return Agreement(worst, changed, compared)
 
 
-def _decoded(answers: Answers, scale: float) -> Sequence[Any]:
+def _decoded(answers: Answers, scale: float) -> "Sequence[BoxPrediction]":
     iou = float(answers.decoding.get("iou", DEFAULT_IOU))
     # All of them: where many have the same score, which are among the first 300 is chance.
-    return answers.read(iou=iou if iou >= 1 else iou * scale, most=_ALL)
+    return cast("Sequence[BoxPrediction]", answers.read(iou=iou if iou >= 1 else iou * scale, most=_ALL))
 
 
-def _nearest(own: Any, theirs: Any, same_iou: float) -> NDArray[np.float64]:
+def _nearest(own: "BoxPrediction", theirs: "BoxPrediction", same_iou: float) -> NDArray[np.float64]:
     """Return how far each object's score is from that of the same box in other answers; infinite if it is not there."""
     overlap = box_overlaps(own.boxes_xyxy.astype(np.float64), theirs.boxes_xyxy.astype(np.float64))
     same = (own.label_ids[:, None] == theirs.label_ids[None]) & (overlap >= same_iou)

@@ -1,4 +1,4 @@
-"""How the doctor's page shows objects: their boxes in the pictures, how many there are, and how large."""
+"""How `doctor`'s page shows objects: their boxes in the pictures, how many there are, and how large."""
 
 __all__ = ["AUDIT"]
 
@@ -57,4 +57,4 @@ def _box_sides(dataset: Dataset, scan: Scan) -> NDArray[np.float64]:
 
 
 AUDIT = AuditView(caption=lambda dataset, index: "", drawn=_drawn, tiles=_tiles, charts=_charts)
-"""How the doctor's page shows objects."""
+"""How `doctor`'s page shows objects."""

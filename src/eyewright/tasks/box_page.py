@@ -3,7 +3,7 @@
 __all__ = ["AUDIT", "lay_out", "summarise", "take_pictures"]
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ from eyewright.tasks.scene_blocks import (
     slice_table,
     worst_block,
 )
+
+if TYPE_CHECKING:
+    from eyewright.tasks.detect import BoxPrediction
 
 _KINDS = (
     ("missed", "objects with no detection near them"),
@@ -213,7 +216,7 @@ def _scene(
     image = dataset.image(item["index"])
     # What is drawn is what the report counts: objects at its own operating points.
     (every,) = predict_everything(predictor, [image])
-    prediction = task_of(predictor.task_name).settle(every, points)
+    prediction = cast("BoxPrediction", task_of(predictor.task_name).settle(every, points))
     truth = [(t["box"], t["label"]) for t in item["truth"]]
     masks = _true_masks(dataset, item["index"], image) if prediction.crops is not None else None
     boxes = np.array([b for b, _ in truth], np.float64).reshape(-1, 4)

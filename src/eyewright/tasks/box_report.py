@@ -274,7 +274,7 @@ def _ap50(scenes: Sequence[Scene], n_classes: int) -> float | None:
 
 
 def list_items(results: BoxResults) -> list[dict[str, Any]]:
-    """Return a row an image, the worst first, with the objects that were missed and the answers that are false."""
+    """Return a row per image, the worst first, with the objects that were missed and the answers that are false."""
     items, names = [], results.dataset.labels.names
     for i, (sample, scene) in enumerate(zip(results.dataset.samples, results.scenes, strict=True)):
         sure = np.flatnonzero(is_sure(scene.found, results.points))

@@ -14,6 +14,7 @@ __all__ = [
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from eyewright.evaluation.reporting import Batch, Numbers
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.detection import average_precisions, moved_interval
 from eyewright.metrics.matching import Detected, Matched, crop_mask, match_detections, overlaps_of
+
+if TYPE_CHECKING:
+    from eyewright.tasks.detect import BoxPrediction
 
 _LEAST = 0.01
 
@@ -149,7 +153,8 @@ def true_objects(dataset: Dataset, index: int, size_hw: tuple[int, int], *, outl
 
 def _gather(predictor: Predictor, batch: Batch, *, outlined: bool) -> BoxResults:
     scenes = []
-    for i, image, prediction in zip(batch.rows, batch.images, predict_everything(predictor, batch.images), strict=True):
+    predictions = cast("Sequence[BoxPrediction]", predict_everything(predictor, batch.images))
+    for i, image, prediction in zip(batch.rows, batch.images, predictions, strict=True):
         size = (image.shape[0], image.shape[1])
         found, truth = prediction.detected(), true_objects(batch.dataset, i, size, outlined=outlined)
         overlap = overlaps_of(found, truth)

@@ -167,7 +167,7 @@ def _classes(report: Report) -> Table:
 def _slices(slices: Sequence[Mapping[str, Any]], *, grouped: bool) -> Table:
     lead = (
         "Accuracy by folder, size, brightness and metadata, the weakest first. A slice is marked where it is weaker "
-        f"than the rest by more than chance, corrected for the {len(slices)} slices tested"
+        f"than the rest significantly, corrected for the {len(slices)} slices tested"
         f"{' and for groups' if grouped else ''}."
     )
     rows = [
@@ -293,4 +293,4 @@ AUDIT = AuditView(
     tiles=lambda dataset: (),
     charts=lambda dataset, scan: (),
 )
-"""How the doctor's page shows labels: their names below the pictures."""
+"""How the page of `doctor` shows labels: their names below the pictures."""

@@ -69,7 +69,7 @@ def _per_class(
     seed: int,
     groups: NDArray[Any] | None,
 ) -> list[dict[str, Any]]:
-    """Return a row a class: counts, precision, recall and F1 with intervals, one-against-rest AUC and AP."""
+    """Return a row per class: counts, precision, recall and F1 with intervals, one-against-rest AUC and AP."""
     n, c = scores.shape
     predicted = scores.argmax(1)
     confusion = confusion_matrix(targets, predicted, c)
@@ -163,7 +163,7 @@ def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def list_items(results: ClassResults) -> list[dict[str, Any]]:
-    """Return a row an image, the surest mistakes first, then the least sure right answers."""
+    """Return a row per image, the surest mistakes first, then the least sure right answers."""
     dataset, targets, scores = results.dataset, results.targets, results.scores.astype(np.float64)
     names = dataset.labels.names
     predicted, top = scores.argmax(1), scores.max(1)

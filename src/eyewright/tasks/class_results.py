@@ -4,7 +4,7 @@ __all__ = ["ClassResults", "average_cuts", "compare_classes", "compare_scores", 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from eyewright.evaluation.together import group_names
 from eyewright.metrics import classification_metrics, mcnemar_exact, paired_differences
 from eyewright.metrics.bootstrap import ClassNumbers, Resampling
 from eyewright.metrics.groups import clusters_of, flip_p_value
+
+if TYPE_CHECKING:
+    from eyewright.tasks.classify import ClassPrediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ def _share(plan: Resampling, value: float, samples: NDArray[np.float64]) -> tupl
 
 def gather_classes(predictor: Predictor, batch: Batch) -> ClassResults:
     """Return the probabilities of a batch of images."""
-    found = predict_everything(predictor, batch.images)
+    found = cast("Sequence[ClassPrediction]", predict_everything(predictor, batch.images))
     return ClassResults(batch.part, np.stack([p.probabilities for p in found]), batch.looks)
 
 

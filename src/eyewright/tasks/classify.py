@@ -5,7 +5,7 @@ __all__ = ["TASK", "ClassPrediction", "ClassTarget"]
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,7 +188,8 @@ def join_views(
     predictor: Predictor, image: NDArray[np.uint8], *, flip: bool, tile: int | None, overlap: float, iou: float | None
 ) -> ClassPrediction:
     """Return the mean of the probabilities for an image and its mirror."""
-    both: Sequence[ClassPrediction] = predict_everything(predictor, [image, mirrored(image)] if flip else [image])
+    views = [image, mirrored(image)] if flip else [image]
+    both = cast(Sequence[ClassPrediction], predict_everything(predictor, views))
     mean = sum(p.probabilities for p in both) / np.float32(len(both))
     return replace(both[0], probabilities=np.asarray(mean, np.float32))
 

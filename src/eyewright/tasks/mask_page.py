@@ -4,7 +4,7 @@ __all__ = ["AUDIT", "lay_out", "summarise", "take_pictures"]
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from eyewright.tasks.scene_blocks import (
     slice_table,
     worst_block,
 )
+
+if TYPE_CHECKING:
+    from eyewright.tasks.segment import MaskPrediction
 
 _ROWS = 200
 _SCENES = 8
@@ -105,7 +108,7 @@ def _is_wrong(item: Mapping[str, Any]) -> bool:
 
 def _scene(item: Mapping[str, Any], dataset: Dataset, predictor: Predictor) -> dict[str, Any]:
     image = dataset.image(item["index"])
-    (prediction,) = predictor.predict_images([image])
+    (prediction,) = cast("Sequence[MaskPrediction]", predictor.predict_images([image]))
     names = predictor.labels.names
     mask = dataset.relabelled(predictor.labels).mask(item["index"], image.shape[:2])
     rows = [f"{name} {value:.2f}" for name, value in item["iou"].items()]
@@ -135,4 +138,4 @@ AUDIT = AuditView(
     tiles=lambda dataset: (),
     charts=lambda dataset, scan: (),
 )
-"""How the doctor's page shows masks: painted on the pictures."""
+"""How the page of `doctor` shows masks: painted on the pictures."""

@@ -5,7 +5,7 @@ __all__ = ["MaskResults", "first_cut", "gather_masks", "list_items"]
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from eyewright.evaluation.novelty import Followed
 from eyewright.evaluation.reporting import Batch, Numbers
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.masks import boundary_scores, image_confusion
+
+if TYPE_CHECKING:
+    from eyewright.tasks.segment import MaskPrediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ class MaskResults:
         return iou
 
     def answers(self) -> NDArray[np.float64]:
-        """Return the share of the pixels that each class is given, (N, C)."""
+        """Return the fraction of the pixels that each class is given, (N, C)."""
         tables = self.confusions
         shares: NDArray[np.float64] = tables.sum(1) / np.maximum(tables.sum((1, 2)), 1)[:, None]
         return shares
@@ -99,7 +102,8 @@ def gather_masks(predictor: Predictor, batch: Batch) -> MaskResults:
     n_classes = len(predictor.labels)
     tables, edges = [], []
     # As a person is shown them: what is nowhere sure enough is not drawn, and so does not count.
-    for i, image, prediction in zip(batch.rows, batch.images, predictor.predict_images(batch.images), strict=True):
+    found = cast("Sequence[MaskPrediction]", predictor.predict_images(batch.images))
+    for i, image, prediction in zip(batch.rows, batch.images, found, strict=True):
         truth = batch.dataset.mask(i, (image.shape[0], image.shape[1]))
         tables.append(image_confusion(prediction.mask, truth, n_classes))
         edges.append(boundary_scores(prediction.mask, truth, n_classes))

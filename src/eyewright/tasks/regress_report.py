@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.regression import NumberErrors, errors_by_range, regression_metrics
+
+if TYPE_CHECKING:
+    from eyewright.tasks.regress import NumberPrediction
 
 _SHOWN = 24
 _EXPLAINED = 12
@@ -98,7 +101,7 @@ class NumberResults:
 def gather(predictor: Predictor, batch: Batch) -> NumberResults:
     """Return the numbers of a batch of images."""
     pixels, placements = predictor.preparation.batch(batch.images)
-    found = decode_everything(predictor, predictor.raw(pixels), placements)
+    found = cast("Sequence[NumberPrediction]", decode_everything(predictor, predictor.raw(pixels), placements))
     return NumberResults(batch.part, np.stack([p.values for p in found]), getattr(predictor, "thresholds", None))
 
 
@@ -156,7 +159,7 @@ def report(
 
 
 def list_items(results: NumberResults) -> list[dict[str, Any]]:
-    """Return a row an image, the largest error first."""
+    """Return a row per image, the largest error first."""
     dataset, each, true = results.dataset, results.each, results.true
     names = dataset.labels.names
 

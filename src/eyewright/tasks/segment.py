@@ -69,7 +69,7 @@ class MaskPrediction(Drawn):
 
     @property
     def areas(self) -> NDArray[np.float64]:
-        """The share of the image that each of `labels` covers, float64 (k,)."""
+        """The fraction of the image that each of `labels` covers, float64 (k,)."""
         counts = np.bincount(self.mask.ravel(), minlength=len(self.label_space))
         share: NDArray[np.float64] = counts[self.label_ids] / self.mask.size
         return share
@@ -102,12 +102,12 @@ class MaskPrediction(Drawn):
         )
 
     def numbers(self) -> NDArray[np.float32]:
-        """Return the prediction in C numbers, float32 (C,), as drift is tested on: the share of the pixels."""
+        """Return the prediction in C numbers, float32 (C,), as drift is tested on: the fraction of the pixels."""
         counts = np.bincount(self.mask.ravel(), minlength=len(self.label_space)) / self.mask.size
         return counts.astype(np.float32)
 
     def line(self) -> str:
-        """Say in a line what was found: the share of the image of each class."""
+        """Say in a line what was found: the fraction of the image of each class."""
         pairs = list(zip(self.labels, self.areas, strict=True))[:_SHOWN]
         return "  ".join(f"{label} {area:.1%}" for label, area in pairs)
 
@@ -298,7 +298,7 @@ def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
 
 
 def labelled(answers: NDArray[Any]) -> NDArray[Any]:
-    """Return the share of the pixels of each class, (N, C)."""
+    """Return the fraction of the pixels of each class, (N, C)."""
     return answers
 
 

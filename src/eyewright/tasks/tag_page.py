@@ -43,7 +43,7 @@ def summarise(report: Report) -> str:
     """Say how well tags are ranked and found, against scores that know nothing, and which tag is the hardest."""
     found, exact, guess = (report.metrics.get(k) for k in ("map", "exact_match", "f1_micro"))
     if found is None or found.value is None:
-        return f"No tag can be told apart on these {report.n:,} images: mAP is not defined."
+        return f"No tag can be distinguished on these {report.n:,} images: mAP is not defined."
     text = f"mAP {say_rate(found)}"
     if report.tables.get("guess") is not None:
         text += f"; scores that know only how frequent each tag is would have {report.tables['guess']:.1%}"
@@ -139,7 +139,9 @@ def _tags(report: Report) -> Table:
         Cell("F1"),
         Cell("from", "n"),
     )
-    lead = "Scores that know nothing have the share of images as their AP. A tag counts as found from the last column."
+    lead = (
+        "Scores that know nothing have the fraction of images as their AP. A tag counts as found from the last column."
+    )
     return Table("Tags", header, rows, lead=lead, note=more_classes(report, _ROWS))
 
 
@@ -204,7 +206,9 @@ def _charts(report: Report) -> list[Chart]:
     return [
         *([Chart("Precision and recall of each tag", key, pr)] if series else []),
         Chart(
-            "Reliability", [Span("on the dashed line a probability is the share of images with the tag")], reliability
+            "Reliability",
+            [Span("on the dashed line a probability is the fraction of images with the tag")],
+            reliability,
         ),
     ]
 
@@ -261,4 +265,4 @@ AUDIT = AuditView(
     tiles=_audit_tiles,
     charts=_audit_charts,
 )
-"""How the doctor's page shows tags."""
+"""How the page of `doctor` shows tags."""

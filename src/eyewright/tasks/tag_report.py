@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from eyewright.metrics import calibration_bins, precision_recall_curve
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.tagging import TagNumbers, measure_tags
 from eyewright.tasks.tag_page import AUDIT, explain_worst, lay_out, summarise, take_pictures
+
+if TYPE_CHECKING:
+    from eyewright.tasks.tag import TagPrediction
 
 _POINT = 0.5
 _CURVE_POINTS = 200
@@ -117,7 +120,7 @@ def _listed(names: Sequence[str], which: NDArray[np.bool_], between: str = ", ")
 def gather(predictor: Predictor, batch: Batch) -> TagResults:
     """Return the probabilities of a batch of images."""
     pixels, placements = predictor.preparation.batch(batch.images)
-    found = decode_everything(predictor, predictor.raw(pixels), placements)
+    found = cast("Sequence[TagPrediction]", decode_everything(predictor, predictor.raw(pixels), placements))
     points = getattr(predictor, "thresholds", None)
     own = np.full(len(batch.part.labels), _POINT) if points is None else np.asarray(points, np.float64)
     return TagResults(batch.part, np.stack([p.probabilities for p in found]), own, batch.looks)
@@ -239,7 +242,7 @@ def _slices(results: TagResults) -> list[dict[str, Any]]:
 
 
 def list_items(results: TagResults) -> list[dict[str, Any]]:
-    """Return a row an image, the worst first: the tags it has, those that were missed, and those found wrongly."""
+    """Return a row per image, the worst first: the tags it has, those that were missed, and those found wrongly."""
     dataset, each, true, found = results.dataset, results.each, results.true, results.found
     names, judged = results.dataset.labels.names, ~np.isnan(results.true)
     return [

@@ -4,16 +4,20 @@ __all__ = ["JoinedBoxes", "cut_view", "edge_distance", "join_boxes", "mirrored",
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
+from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import Predictor, predict_everything
 from eyewright.core.task import task_of
 from eyewright.metrics.matching import MaskCrop
 from eyewright.tasks.boxes import DEFAULT_IOU, keep_apart
+
+if TYPE_CHECKING:
+    from eyewright.tasks.detect import BoxPrediction
 
 _AT_ONCE = 8
 # What lies by more than this in a surer box of its class is the part of it that another tile cut off.
@@ -59,7 +63,7 @@ def predict_views(
     tile: int | None = None,
     overlap: float = 0.2,
     iou: float | None = None,
-) -> list[Any]:
+) -> list[Prediction]:
     """Return one prediction an image, uint8 (H, W, 3), joined from its tiles, the whole, and with `flip` their mirrors.
 
     The whole image is looked at too, for objects that no tile holds. How views are joined is the task's matter.
@@ -115,7 +119,8 @@ def join_boxes(
     for start in range(0, len(views), _AT_ONCE):
         some = views[start : start + _AT_ONCE]
         parts = [cut_view(image, view, turned) for view, turned in some]
-        for (view, turned), found in zip(some, predict_everything(predictor, parts, iou=iou), strict=True):
+        answers = cast("Sequence[BoxPrediction]", predict_everything(predictor, parts, iou=iou))
+        for (view, turned), found in zip(some, answers, strict=True):
             top, left, bottom, right = view
             own = found.boxes_xyxy.astype(np.float64)
             if turned:

@@ -5,7 +5,7 @@ __all__ = ["REPORTING", "VideoResults"]
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from eyewright.metrics.bootstrap import resample, share_interval
 from eyewright.metrics.groups import clusters_of, flip_p_value
 from eyewright.tasks.class_report import REPORTING as CLASSES
 from eyewright.tasks.class_results import ClassResults, average_cuts, gather_classes
+
+if TYPE_CHECKING:
+    from eyewright.tasks.classify import ClassPrediction
 
 _SEED = 0
 _ALPHA = 0.05
@@ -112,7 +115,7 @@ def gather(predictor: Predictor, batch: Batch) -> VideoResults:
     orders: dict[str, NDArray[np.float32]] = {}
     for name in _ORDERS:
         images = [_reordered(image, frames, name, row) for image, row in zip(batch.images, batch.rows, strict=True)]
-        found = predict_everything(predictor, images)
+        found = cast("Sequence[ClassPrediction]", predict_everything(predictor, images))
         orders[name] = np.stack([p.probabilities for p in found])
     return VideoResults(classes, orders)
 

@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import BundleError, UnreadableImageError
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import Predictor, inputs_of
 from eyewright.core.rng import generator
 from eyewright.core.task import Task, task_of
@@ -36,6 +38,8 @@ from eyewright.imaging.decode import probe_image, read_image
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.testing.reports import check_reporting
 from eyewright.testing.trackers import check_tracker
+
+_ASKED = ("__dataclass_fields__", *(name for name in vars(Prediction) if not name.startswith("_")))
 
 
 def check_task(task: Task) -> None:
@@ -50,7 +54,14 @@ def check_task(task: Task) -> None:
     predictions = task.decode(arrays, placements, labels)
     assert len(predictions) == 12, "decode must give one prediction an image"
     for prediction in predictions:
+        lacking = [name for name in _ASKED if not hasattr(prediction, name)]
+        assert not lacking, f"a prediction lacks {', '.join(lacking)} (core.prediction.Prediction)"
+        moved = replace(prediction, source="a.png", index=7, time_s=0.5, image=np.ones((16, 24, 3), np.uint8))
+        assert (moved.source, moved.index) == ("a.png", 7), "a prediction must be a dataclass with source and index"
+        assert moved.plot().dtype == np.uint8, "plot must give uint8"
+        assert "\n" not in prediction.line(), "line must give one line"
         dumps_json(prediction.to_json())
+        dumps_json(prediction.to_json(top=None))
         dumps_json(prediction.to_hub())
         assert prediction.numbers().shape == (3,), "numbers must give one a class"
         assert isinstance(prediction.headline()[0], str), "headline must give a label and a score"

@@ -16,7 +16,7 @@ def check_tracker(build: Callable[[], TrackingMethod]) -> None:
     """Check a tracking method on drawn objects; `build` returns a new one.
 
     Identities start at 1 for every tracker and after `reset`, occur once a frame and stay with their object; trackers
-    share no state; frames without boxes, frames that are left out and boxes that are none are no errors; what comes out
+    share no state; frames without boxes, frames that are left out and invalid boxes are no errors; what comes out
     are detections of the frame, confirmed or not, each once.
 
     >>> from eyewright.tracking import Tracker
@@ -53,7 +53,7 @@ def check_tracker(build: Callable[[], TrackingMethod]) -> None:
         found = odd.update(boxes, np.full(4, 0.9), time_s=k / 10)
         _check_frame(found, boxes)
         given = {*found.detections.tolist(), *found.unconfirmed.tolist()}
-        assert not given & {0, 1}, "a box that is none must not be followed"
+        assert not given & {0, 1}, "an invalid box must not be followed"
 
 
 def _follow(tracker: TrackingMethod, n: int) -> list[TrackPrediction]:

@@ -38,10 +38,10 @@ class FilterNoise:
 
     Args:
         measured: standard deviation of a detection.
-        drift: standard deviation that a place gains a second beside its velocity.
+        drift: standard deviation that a place gains a second next to its velocity.
         velocity: standard deviation that a velocity, in sizes a second, gains a second.
         first: standard deviation of the velocity of a new track.
-        size_memory_s: how long a growth or shrinkage goes on: its velocity falls to 1/e in this time.
+        size_memory_s: how long a growth or shrinkage continues: its velocity falls to 1/e in this time.
     """
 
     measured: float = 0.08

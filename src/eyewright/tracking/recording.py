@@ -34,7 +34,7 @@ class _Span:
 
 
 class Recorder:
-    """Take a tracker's frames one after another and hold what came of them.
+    """Take a tracker's frames one after another and hold what was received of them.
 
     With `keep_rows` every box is held, for files; a stream without an end is followed without.
     """

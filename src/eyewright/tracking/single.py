@@ -169,7 +169,7 @@ class _Look:
 
 
 def _histogram(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the shares of colours (n, 3) in a grid, each colour shared out between the bins that it lies between."""
+    """Return the fractions of colours (n, 3) in a grid, each colour divided between the nearest bins."""
     place = np.clip(colours, 0, 255) * ((_BINS - 1) / 255)
     low = np.minimum(place.astype(np.int64), _BINS - 2)
     high = place - low

@@ -109,7 +109,7 @@ def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Re
 
 
 def resolve_scenes(
-    recipe: Recipe, n_train: int, preparation: Preparation, *, model: str, loss: Any, batch: int, views: int
+    recipe: Recipe, n_train: int, preparation: Preparation, *, model: str, loss: str, batch: int, views: int
 ) -> Recipe:
     """Fill in what a recipe for boxes or masks leaves open; `views` is how many images about 200 are shown as in all.
 

@@ -23,6 +23,7 @@ from eyewright.core.inputs import (
     slice_rows,
 )
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import predict_everything
 from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation, image_preparation
@@ -94,7 +95,7 @@ class TorchPredictor:
         arrays = {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(names)}
         return {name: array[:n] for name, array in arrays.items()} if named else arrays
 
-    def predict_images(self, images: Sequence[Example]) -> Sequence[Any]:
+    def predict_images(self, images: Sequence[Example]) -> Sequence[Prediction]:
         """Return one prediction an image, uint8 (H, W, 3) RGB of any size; of other inputs one an example: a mapping
         with a value for each."""
         task = task_of(self.task_name)

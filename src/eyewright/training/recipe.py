@@ -1,6 +1,15 @@
 """The recipe: everything that decides what training does, as one value that can be read, written and compared."""
 
-__all__ = ["LOSSES", "OPTIMIZERS", "SMOOTHED", "Recipe", "changed_options", "read_recipe", "write_recipe"]
+__all__ = [
+    "OPTIMIZERS",
+    "SMOOTHED",
+    "Recipe",
+    "changed_options",
+    "loss_names",
+    "read_recipe",
+    "unknown_loss",
+    "write_recipe",
+]
 
 import dataclasses
 import json
@@ -14,20 +23,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
-from eyewright.core.task import task_of
+from eyewright.core.task import task_names, task_of
 
-Loss = Literal[
-    "cross_entropy",
-    "binary_cross_entropy",
-    "mse",
-    "mae",
-    "huber",
-    "focal",
-    "dice_cross_entropy",
-    "dice",
-    "boundary",
-    "varifocal",
-]
 OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Literal["auto", "none", "light", "strong"]
@@ -36,7 +33,6 @@ Amp = Literal["auto", "on", "off"]
 
 _MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
 
-LOSSES = get_args(Loss)
 SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 """The losses whose truth can be softened (`label_smoothing`)."""
 
@@ -62,6 +58,8 @@ class Recipe:
     `huber_delta` is the error at which the Huber loss turns from squares to distances: a difference of probabilities,
     or of amounts in standard deviations of the training values.
 
+    `loss` is one of `Task.losses`: the task decides which there are.
+
     `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
     """
 
@@ -81,7 +79,7 @@ class Recipe:
     weight_decay: float = 0.01
     l1: float = 0.0
     clip_norm: float = 0.0
-    loss: Loss | None = None
+    loss: str | None = None
     huber_delta: float = 1.0
     label_smoothing: float | None = None
     class_weights: bool = False
@@ -126,15 +124,12 @@ class Recipe:
     def _check_contradictions(self) -> None:
         """Refuse options that cannot both be meant; which of them is, only the user knows."""
         own = ":" in self.model
+        if self.loss is not None:
+            _check_loss(self.loss, self.task)
         if self.task != "auto":
             task = task_of(self.task)
             if self.mixup or self.cutmix:
                 task.require("mixing")
-            if self.loss is not None and self.loss not in task.losses:
-                raise UsageError(
-                    f"expected a loss of {task.words.noun} ({', '.join(task.losses)}), found {self.loss!r}",
-                    fix="change loss",
-                )
         for wrong, found, fix in (
             (self.epochs is not None and self.budget_s is not None, "epochs or a budget, found both", "leave one out"),
             (
@@ -222,6 +217,32 @@ class Recipe:
             if name not in known:
                 raise UsageError(f"unknown recipe option {name!r}", fix=spelling_hint(name, known))
         return cls(**data)
+
+
+def loss_names() -> tuple[str, ...]:
+    """Return the names of the losses of all tasks, those of installed packages too.
+
+    >>> "cross_entropy" in loss_names()
+    True
+    """
+    return tuple(dict.fromkeys(loss for name in task_names() for loss in task_of(name).losses))
+
+
+def unknown_loss(name: str) -> UsageError:
+    """Return the refusal of a loss that an objective does not compute."""
+    return UsageError(f"unknown loss {name!r}: the task lists it, but its learner has no such objective")
+
+
+def _check_loss(loss: str, task: str) -> None:
+    if task == "auto":
+        known = loss_names()
+    elif loss in (known := task_of(task).losses):
+        return
+    elif loss in loss_names():
+        noun = task_of(task).words.noun
+        raise UsageError(f"expected a loss of {noun} ({', '.join(known)}), found {loss!r}", fix="change loss")
+    if loss not in known:
+        raise UsageError(f"unknown loss {loss!r}", fix=spelling_hint(loss, known))
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -20,6 +20,7 @@ from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.provenance import describe_machine
 from eyewright.core.rng import generator
+from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan, dataset_fingerprint, target_text
@@ -60,6 +61,7 @@ def train_model(
         RefusedError: the loss stopped being a number.
     """
     recipe = replace(recipe, task=dataset.task)
+    recipe = replace(recipe, loss=recipe.loss or task_of(recipe.task).losses[0])
     learner = learner_of(dataset.task)
     learner.check(dataset)
     leads = rank_of() == 0

@@ -165,3 +165,44 @@ def test_copies_with_other_numbers_are_a_finding(tmp_path: Path) -> None:
     data = open_dataset(tmp_path, task="measure")
     (found,) = [f for f in audit_dataset(data, scan_dataset(data, quiet=True)) if f.code == "conflicting_labels"]
     assert found.message == "identical images under 2 values: weight [g]=0 ('0.png'), weight [g]=3 ('3.png')"
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (("path,weight_g", '0.png,"1,234.5"', '1.png,"2,345.6"'), "found '1,234.5' ('values.csv' line 2)"),
+        (("path,value", "0.png,2021-01-01", "1.png,2021-01-02"), "found '2021-01-01' ('values.csv' line 2)"),
+        (("path;weight_g", "0.png;0,5", "1.png;1,5"), "found '0,5' ('values.csv' line 2)"),
+        (("path,value", "0.png", "1.png,2"), "line 2 has another number of columns"),
+        (("path,value,value", "0.png,1,2", "1.png,2,3"), "two columns called 'value'"),
+        (("path,value", "0.png," + "9" * 200_000, "1.png,2"), "field larger than field limit"),
+        (("path,value",), "expected rows in 'values.csv', found none"),
+        (("path,name", "0.png,a", "1.png,b"), "expected columns for the path and a number, found path, name"),
+    ],
+)
+def test_a_table_without_numbers_is_refused_by_what_is_wrong_with_it(
+    tmp_path: Path, lines: tuple[str, ...], text: str
+) -> None:
+    images(tmp_path, 2)
+    table(tmp_path, *lines)
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(tmp_path, task="measure")
+    assert text in raised.value.message
+    assert "'label'" not in raised.value.fix
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('{"file_name": "0.png", "value": ' + "[" * 50_000 + "]" * 50_000 + "}", "expected a JSON object"),
+        ('{"file_name": "0.png", "va\\ud800lue": 1}', "half of a surrogate pair, \\ud800"),
+    ],
+    ids=["nested", "surrogate"],
+)
+def test_metadata_that_no_file_can_hold_is_refused_with_its_line(tmp_path: Path, line: str, text: str) -> None:
+    images(tmp_path, 1)
+    table(tmp_path, line, name="metadata.jsonl")
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(tmp_path, task="measure")
+    assert text in raised.value.message
+    assert "'metadata.jsonl' line 1" in raised.value.message

@@ -223,3 +223,26 @@ def test_a_table_that_is_written_is_read_as_it_was(tmp_path: Path, names: tuple[
     assert [s.target for s in again.samples] == targets
     assert [s.split for s in again.samples] == ["train"] * 4
     assert again.samples[3].group == "g"
+
+
+def test_a_cell_that_is_neither_one_nor_zero_is_a_finding_and_judges_nothing(tmp_path: Path) -> None:
+    images(tmp_path, 4)
+    table(tmp_path, "path,a,b,age", "0.png,1,0,31", "1.png,0,1,32", "2.png,2,1,33", "3.png,T,f,34")
+    data = open_dataset(tmp_path, task="tick")
+    assert data.labels.names == ("a", "b")
+    assert cells(data) == ["a", "b", "b|?a", "a"]
+    (problem,) = data.problems
+    assert (problem.code, problem.path, problem.line) == ("tag_unreadable", "tags.csv", 4)
+    assert "found '2'" in problem.message
+    assert [(r.text, r.n) for r in data.account.reduced] == [("a cell of a tag that is neither 1 nor 0", 1)]
+    assert any("no tags" in n and "'age'" in n for n in data.notes)
+
+
+def test_a_table_of_tags_that_cannot_be_read_is_refused_by_what_is_wrong_with_it(tmp_path: Path) -> None:
+    images(tmp_path, 2)
+    table(tmp_path, "path,tags", "0.png", "1.png,a")
+    with pytest.raises(DatasetError, match="line 2 has another number of columns"):
+        open_dataset(tmp_path, task="tick")
+    table(tmp_path, "path,colour", "0.png,red", "1.png,blue")
+    with pytest.raises(DatasetError, match="expected columns for the path and the tags, found path, colour"):
+        open_dataset(tmp_path, task="tick")

@@ -150,7 +150,7 @@ class _Reading:
             if self._image is not None:
                 self._image.rows.append(row)
                 return
-            frame = int(attributes["frame"])
+            frame = int(number(attributes["frame"]))
             self._frames[frame].append(row)
             self._frame_lines.setdefault(frame, line)
         except KeyError as error:
@@ -191,7 +191,10 @@ def _points(text: str) -> NDArray[np.float64]:
 def _mask(given: Mapping[str, str], stated: Size | None) -> tuple[list[float], Outline]:
     """Read run lengths of the rows of a mask's own rectangle; the first run is of pixels outside."""
     left, top, width, height = (int(number(given[k])) for k in ("left", "top", "width", "height"))
-    counts = np.array([int(v) for v in given["rle"].split(",") if v.strip()], np.int64)
+    try:
+        counts = np.array([int(v) for v in given["rle"].split(",") if v.strip()], np.int64)
+    except (ValueError, OverflowError):
+        raise DatasetError("expected run lengths as whole numbers with commas, found otherwise") from None
     if stated is None:
         raise DatasetError("its image has no width and height")
     if min(left, top) < 0 or width < 1 or height < 1 or stated[0] * stated[1] > _MOST_PIXELS:

@@ -5,6 +5,7 @@ __all__ = ["read_folders"]
 import posixpath
 import unicodedata
 from collections.abc import Iterable, Sequence
+from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
@@ -12,12 +13,17 @@ from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images
 from eyewright.data.tables import left_out_images, names_images, read_label_tables
+from eyewright.data.targets import NUMBERS, TAGS
 from eyewright.data.targets.label import Label
+from eyewright.data.targets.target import kind_of
 from eyewright.data.texts import as_text, is_text
 from eyewright.data.tree import Tree
 from eyewright.imaging.headers import FORMATS
 
 _OTHER_IMAGES = frozenset({".svg", ".psd", ".eps", ".pdf", ".dng", ".cr2", ".nef", ".arw", ".fits", ".exr", ".hdr"})
+
+_LEARNT = MappingProxyType({NUMBERS: ("a number", "value"), TAGS: ("the tags", "tags")})
+"""What a table should hold, and how its column is called, where that is not the label of an image."""
 
 
 def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task: str, *, sure: bool) -> Dataset:
@@ -109,10 +115,11 @@ def _labelled_by_table(tree: Tree, names: Sequence[str], instead: str, task: str
     from eyewright.data.readers.suspects import unread_tables
 
     images = Images(names)
+    learnt, column = _LEARNT.get(kind_of(task), ("the label", "label"))
     tables = [n for n in names if n.lower().endswith((".csv", ".tsv")) and names_images(tree, n, images)]
-    if tables:
+    if tables and column == "label":
         return read_label_tables(tree, names, tables, "csv", task)
-    found = next(unread_tables(tree, names, images), None)
+    found = next(unread_tables(tree, names, images, learnt, column), None)
     if found is not None:
         raise DatasetError(f"{instead}; {found.message}", fix=found.fix)
     return None

@@ -270,6 +270,8 @@ def _rows(reading: _Reading, task: _Done, classes: dict[str, int]) -> tuple[list
             if kind is None or kind not in REGIONS:
                 raise DatasetError(_not_read(kind))
             value = result["value"]
+            if not isinstance(value, dict):
+                raise DatasetError("its value is not an object")
             if result.get("image_rotation"):
                 raise DatasetError("a region of an image that was turned in Label Studio")
             labels = _labels(kind, value) or beside.get(_id(result), [])
@@ -310,7 +312,9 @@ def _not_read(kind: str | None) -> str:
 
 
 def _plain(error: Exception) -> str:
-    return f"it has no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+    return (
+        f"it has no {error.args[0]!r}" if isinstance(error, KeyError) else "its value is not as Label Studio writes it"
+    )
 
 
 def _kind(result: Any) -> str | None:

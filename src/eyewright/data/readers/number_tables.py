@@ -4,7 +4,7 @@ __all__ = ["is_number_table", "read_number_tables"]
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from eyewright.data.tables import (
     TableRow,
     TableRows,
     column_of,
+    head_columns,
     json_rows,
     names_an_image,
     path_column,
@@ -40,12 +41,19 @@ Row = Mapping[str, object]
 
 
 def is_number_table(tree: Tree, table: str, images: Images) -> bool:
-    """Return whether a table names an image that is there, and has a column of numbers."""
+    """Return whether a table names an image that is there, and has a column of numbers, or one that is called so.
+
+    The first line decides also where the others cannot be read: such a table is refused with its line, and not passed
+    over for the folders that the images lie in.
+    """
     try:
         rows = [row for _, row in _some(tree, table)]
     except DatasetError:
-        return False
-    return names_an_image(rows, table, images) and bool(_value_columns(rows))
+        rows = []
+    if rows:
+        return names_an_image(rows, table, images) and bool(_value_columns(rows) or _meant_columns(rows[0]))
+    columns = head_columns(tree, table)
+    return path_column(columns) is not None and bool(_meant_columns(columns))
 
 
 def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str, task: str) -> Dataset:
@@ -63,7 +71,9 @@ def read_number_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], 
     problems: list[Finding] = []
     for table in tables:
         rows = list(json_rows(tree, table, _BARE))
-        own = _value_columns([row for _, row in rows[:_LOOKED_AT]])
+        if not rows:
+            continue
+        own = _value_columns([row for _, row in rows[:_LOOKED_AT]]) or _meant_columns(rows[0][1])
         columns = columns or own
         if own != columns or not columns:
             shown = ", ".join(map(repr, own)) or "none"
@@ -119,6 +129,12 @@ def _value_columns(rows: Sequence[Row]) -> list[str]:
     numeric = [c for c in headers if c not in known and _holds_numbers([row.get(c) for row in rows])]
     meant = [c for c in numeric if quantity_of(c).unit or _NAMED.match(c.strip().lower())]
     return meant or [c for c in numeric if not _OF_ROWS.match(c.strip().lower())]
+
+
+def _meant_columns(columns: Iterable[str]) -> list[str]:
+    """Return the columns that are called as numbers are, whatever they hold."""
+    rest = [c for c in columns if c != path_column(columns)]
+    return [c for c in rest if quantity_of(c).unit or _NAMED.match(c.strip().lower())]
 
 
 def _holds_numbers(values: Sequence[object]) -> bool:

@@ -141,10 +141,13 @@ def _is_paired(name: str, stems: set[str]) -> bool:
     return any(s in stems for s in (stem, posixpath.splitext(stem)[0], _ROUND.sub("", stem)))
 
 
-def unread_tables(tree: Tree, names: Sequence[str], images: Images) -> Iterator[Suspect]:
+def unread_tables(
+    tree: Tree, names: Sequence[str], images: Images, learnt: str = "the label", column: str = "label"
+) -> Iterator[Suspect]:
     """Yield files that may hold the labels of images and were not read, with what is expected of a table.
 
-    They are tables, archives, and texts that name one of the first images.
+    They are tables, archives, and texts that name one of the first images. `learnt` says what a table should hold, and
+    `column` how that is called.
     """
     called = [posixpath.basename(n) for n in images.names[:_MOST_FILES]]
     for name in names:
@@ -153,7 +156,7 @@ def unread_tables(tree: Tree, names: Sequence[str], images: Images) -> Iterator[
             yield Suspect(name, "packed annotations", f"{extension} files in a folder are not opened", "unpack it")
         elif extension in _TABLES:
             yield Suspect(
-                name, "a table of labels", f"{extension} files are not read", "save it as a CSV of path,label"
+                name, "a table of labels", f"{extension} files are not read", f"save it as a CSV of path,{column}"
             )
         elif extension in (".csv", ".tsv"):
             try:
@@ -162,8 +165,8 @@ def unread_tables(tree: Tree, names: Sequence[str], images: Images) -> Iterator[
                 yield Suspect(name, "a table of labels", error.message, error.fix)
                 continue
             columns = columns_of(text)
-            why = f"expected columns for the path and the label, found {', '.join(columns[:8]) or 'an empty file'}"
-            yield Suspect(name, "a table of labels", why, "name them 'path' and 'label'")
+            why = f"expected columns for the path and {learnt}, found {', '.join(columns[:8]) or 'an empty file'}"
+            yield Suspect(name, "a table of labels", why, f"name them 'path' and {column!r}")
         elif extension in _TEXTS:
             try:
                 text = head_text(tree.content(name))
@@ -175,7 +178,7 @@ def unread_tables(tree: Tree, names: Sequence[str], images: Images) -> Iterator[
             first = next((n for n in called if n in text), None)
             if first is not None:
                 why = f"it names images, such as {first!r}, in a layout that is not known"
-                yield Suspect(name, "labels", why, "write a CSV of path,label")
+                yield Suspect(name, "labels", why, f"write a CSV of path,{column}")
 
 
 def _json(name: str, data: bytes, paired: bool) -> Suspect | None:

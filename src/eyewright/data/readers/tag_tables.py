@@ -4,11 +4,13 @@ __all__ = ["is_tag_table", "read_tag_tables"]
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import Images
 from eyewright.data.tables import (
@@ -18,6 +20,7 @@ from eyewright.data.tables import (
     TableRow,
     TableRows,
     column_of,
+    head_columns,
     json_rows,
     names_an_image,
     path_column,
@@ -27,8 +30,8 @@ from eyewright.data.tree import Tree
 
 _BARE = ("path", "tags", "split")
 _TAG_COLUMNS = ("tags", "labels", "classes", "categories", "attributes", "keywords", "tag", *LABEL_COLUMNS)
-_YES = frozenset({"1", "1.0", "true", "yes", "y", "x"})
-_NO = frozenset({"0", "0.0", "false", "no", "n"})
+_YES = frozenset({"1", "1.0", "true", "yes", "t", "y", "x"})
+_NO = frozenset({"0", "0.0", "false", "no", "f", "n"})
 _UNKNOWN = frozenset({"", "-1", "-1.0", "nan", "na", "n/a", "null", "none", "?", "u", "unknown"})
 _SEPARATORS = "|;,"
 _LOOKED_AT = 200
@@ -37,11 +40,17 @@ Row = Mapping[str, object]
 
 
 def is_tag_table(tree: Tree, table: str, images: Images) -> bool:
-    """Return whether a table names an image that is there, and has a column of tags or columns that are tags."""
+    """Return whether a table names an image that is there, and has a column of tags or columns that are tags.
+
+    The first line decides also where the others cannot be read: such a table is refused with its line.
+    """
     try:
         rows = [row for _, row in islice(json_rows(tree, table, _BARE), _LOOKED_AT)]
     except DatasetError:
-        return False
+        rows = []
+    if not rows:
+        columns = head_columns(tree, table)
+        return path_column(columns) is not None and column_of(columns, _TAG_COLUMNS) is not None
     column, one_hot = _tag_columns(rows)
     return names_an_image(rows, table, images) and (column is not None or bool(one_hot))
 
@@ -62,6 +71,8 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
     has: dict[str, set[str]] = {}
     unknown: dict[str, set[str]] = {}
     order: dict[str, None] = {}
+    others: dict[str, None] = {}
+    problems: list[Finding] = []
     for table in tables:
         content = list(json_rows(tree, table, _BARE))
         column, one_hot = _tag_columns([row for _, row in content])
@@ -72,6 +83,8 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
             )
         separator = _separator([row.get(column) for _, row in content]) if column is not None else ""
         order |= dict.fromkeys(one_hot)
+        if one_hot:
+            others |= dict.fromkeys(c for c in _asked(content[0][1]) if c not in one_hot)
         for line, row in content:
             cells = {k: "" if v is None else str(v) for k, v in row.items()}
             path = path_column(cells)
@@ -90,7 +103,11 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
                     continue
                 own, open_ = said
             else:
-                own, open_ = _one_hot(row, one_hot, table, line)
+                own, open_, wrong = _one_hot(row, one_hot)
+                for name in wrong:
+                    text = f"expected 1 or 0 in the column {name!r}, found {str(row.get(name))[:40]!r}"
+                    problems.append(Finding("tag_unreadable", text, "write 1, 0, or nothing", table, line))
+                    listed.reduce("a cell of a tag that is neither 1 nor 0", table, line)
                 if not own and len(open_) == len(one_hot):
                     listed.drop("nobody has judged its tags", table, line)
                     continue
@@ -106,33 +123,45 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
     samples = [
         Sample(r.name, target, r.split, r.group, r.meta) for r, target in zip(rows.values(), targets, strict=True)
     ]
-    return listed.dataset(samples, LabelSpace(found), format, task, tables)
+    kept = ", ".join(map(repr, others))
+    notes = [f"columns that are no tags, since they hold other values than 1 and 0: {kept}"] if others else []
+    dataset = listed.dataset(samples, LabelSpace(found), format, task, tables, notes)
+    return replace(dataset, problems=tuple(problems))
 
 
 def _tag_columns(rows: Sequence[Row]) -> tuple[str | None, tuple[str, ...]]:
     """Return the column that lists tags, or else the columns that are tags."""
     if not rows:
         return None, ()
-    headers = list(dict.fromkeys(k for row in rows for k in row))
-    path = path_column(headers)
-    rest = [c for c in headers if c not in (path, column_of(headers, SPLIT_COLUMNS), column_of(headers, GROUP_COLUMNS))]
+    rest = _asked(list(dict.fromkeys(k for row in rows for k in row)))
     one_hot = tuple(c for c in rest if _is_one_hot([row.get(c) for row in rows]))
     column = column_of([c for c in rest if c not in one_hot], _TAG_COLUMNS)
     return (column, ()) if column is not None else (None, one_hot)
 
 
+def _asked(headers: Iterable[str]) -> list[str]:
+    """Return the columns that are neither path, split nor group."""
+    known = (path_column(headers), column_of(headers, SPLIT_COLUMNS), column_of(headers, GROUP_COLUMNS))
+    return [c for c in headers if c not in known]
+
+
 def _is_one_hot(values: Sequence[object]) -> bool:
-    words = {_word(v) for v in values}
-    return words <= _YES | _NO | _UNKNOWN and bool(words & (_YES | _NO))
+    words = [_word(v) for v in values]
+    judged = [w for w in words if w not in _UNKNOWN]
+    # A slip in a cell is a finding with its line later, and does not make the column another one.
+    return bool(judged) and 3 * sum(w in _YES or w in _NO for w in judged) > 2 * len(judged)
 
 
 def _word(value: object) -> str:
     return "" if value is None else str(value).strip().lower()
 
 
-def _one_hot(row: Row, columns: Sequence[str], table: str, line: int) -> tuple[set[str], set[str]]:
-    own = {c for c in columns if _word(row.get(c)) in _YES}
-    return own, {c for c in columns if _word(row.get(c)) in _UNKNOWN}
+def _one_hot(row: Row, columns: Sequence[str]) -> tuple[set[str], set[str], list[str]]:
+    """Return the tags that a row has, those that it says nothing of, and those of them whose cells are unreadable."""
+    words = {c: _word(row.get(c)) for c in columns}
+    wrong = [c for c, w in words.items() if w not in _YES | _NO | _UNKNOWN]
+    own = {c for c, w in words.items() if w in _YES}
+    return own, {c for c, w in words.items() if w in _UNKNOWN} | set(wrong), wrong
 
 
 def _separator(values: Sequence[object]) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.data.targets.target import Side, TargetKind
+from eyewright.data.targets.whole import WholeImage
 
 
-class Label(int):
+class Label(WholeImage, int):
     """A class id.
 
     >>> Label(1).held, Label(1).text(("cat", "dog")), Label(1).renamed(np.array([5, 7]))
@@ -25,33 +26,6 @@ class Label(int):
         """The ids of the classes that the image is of."""
         return (int(self),)
 
-    @property
-    def mentioned(self) -> Sequence[int]:
-        """The id of the one class."""
-        return self.held
-
-    @property
-    def annotations(self) -> int:
-        """A label is one entry."""
-        return 1
-
-    @property
-    def ignored(self) -> int:
-        """A label has no regions."""
-        return 0
-
-    def usable(self, size_hw: tuple[int, int]) -> bool:
-        """A label holds for an image of any size."""
-        return True
-
-    def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """The classes that a split keeps the shares of: a label counts whatever it is called."""
-        return self.held
-
-    def marks(self) -> Sequence[int]:
-        """Return the class id of everything that is marked: here the one."""
-        return self.held
-
     def empty(self, background: frozenset[int]) -> bool:
         """An image of a class called "background" is labelled all the same."""
         return False
@@ -63,10 +37,6 @@ class Label(int):
     def without(self, ids: NDArray[np.int64]) -> Self | None:
         """Return the label with class id `ids[k]` for k; None where that is negative: the image is left out."""
         return self.renamed(ids) if ids[int(self)] >= 0 else None
-
-    def text(self, names: Sequence[str]) -> str:
-        """Return what identifies the target in a dataset's fingerprint."""
-        return names[int(self)]
 
     def cell(self, names: Sequence[str]) -> str:
         """Return what split.csv says of it."""

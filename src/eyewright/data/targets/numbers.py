@@ -15,6 +15,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.core.report import Finding
 from eyewright.data.targets.label import LABEL, Label
 from eyewright.data.targets.target import Side, TargetKind
+from eyewright.data.targets.whole import WholeImage
 
 if TYPE_CHECKING:
     from eyewright.data.dataset import Dataset
@@ -81,7 +82,7 @@ def quantity_of(column: str) -> Quantity:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(WholeImage):
     """What was measured or counted: as many `values` as `quantities`, all finite.
 
     >>> numbers = Numbers((12.5, 3.0), (Quantity("weight", "g"), Quantity("count")))
@@ -105,32 +106,9 @@ class Numbers:
         """A number of each quantity is there."""
         return tuple(range(len(self)))
 
-    @property
-    def mentioned(self) -> Sequence[int]:
-        """A number of each quantity is there."""
-        return self.held
-
-    @property
-    def annotations(self) -> int:
-        """The numbers of one image are one entry."""
-        return 1
-
-    @property
-    def ignored(self) -> int:
-        """There are no regions."""
-        return 0
-
-    def usable(self, size_hw: tuple[int, int]) -> bool:
-        """Numbers hold for an image of any size."""
-        return True
-
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
         """One target alone is in no range of values; see `NUMBERS.strata`."""
         return ()
-
-    def marks(self) -> Sequence[int]:
-        """Return one mark for the number of each quantity."""
-        return self.held
 
     def empty(self, background: frozenset[int]) -> bool:
         """Zero is a number too."""
@@ -145,10 +123,6 @@ class Numbers:
     def without(self, ids: NDArray[np.int64]) -> Self:
         """Numbers are of no class."""
         return self
-
-    def text(self, names: Sequence[str]) -> str:
-        """Return what identifies the target in a dataset's fingerprint."""
-        return self.cell(names)
 
     def cell(self, names: Sequence[str]) -> str:
         """Return what split.csv says of it: names, units and values."""

@@ -15,6 +15,7 @@ from eyewright.core.report import Finding
 from eyewright.data.targets.label import LABEL, Label
 from eyewright.data.targets.objects import OBJECTS, Objects
 from eyewright.data.targets.target import Side, TargetKind
+from eyewright.data.targets.whole import WholeImage
 
 if TYPE_CHECKING:
     from eyewright.data.dataset import Dataset
@@ -34,7 +35,7 @@ _MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
-class Tags:
+class Tags(WholeImage):
     """The class ids of the tags that an image has; it has none of the others, but for those that are `unknown`.
 
     Those that are `assumed` count as absent although nobody has said so: see `tag_sets`.
@@ -60,33 +61,6 @@ class Tags:
         """The ids of the tags that the image has."""
         return tuple(sorted(self.present))
 
-    @property
-    def mentioned(self) -> Sequence[int]:
-        """The ids of the tags that the image has: a tag that no image has cannot be learnt."""
-        return self.held
-
-    @property
-    def annotations(self) -> int:
-        """The tags of one image are one entry."""
-        return 1
-
-    @property
-    def ignored(self) -> int:
-        """There are no regions."""
-        return 0
-
-    def usable(self, size_hw: tuple[int, int]) -> bool:
-        """Tags hold for an image of any size."""
-        return True
-
-    def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """The tags that a split keeps the shares of."""
-        return self.held
-
-    def marks(self) -> Sequence[int]:
-        """Return the ids of the tags that the image has."""
-        return self.held
-
     def empty(self, background: frozenset[int]) -> bool:
         """Return whether the image has none of the tags, as far as is known."""
         return not self.present and not self.unknown
@@ -100,10 +74,6 @@ class Tags:
     def without(self, ids: NDArray[np.int64]) -> Self:
         """Return the tags with class id `ids[k]` for k; those of a negative id are gone."""
         return self.renamed(ids)
-
-    def text(self, names: Sequence[str]) -> str:
-        """Return what identifies the target in a dataset's fingerprint."""
-        return self.cell(names)
 
     def cell(self, names: Sequence[str]) -> str:
         """Return what split.csv says of it: the tags, and after a question mark those that nobody has judged."""

@@ -10,8 +10,7 @@ import numpy as np
 from eyewright.core.files import write_staged
 from eyewright.data.readers.mot import MOT_CLASSES
 from eyewright.data.targets.objects import Objects
-from eyewright.data.writers.work import Work, part_of, short
-from eyewright.imaging.decode import probe_image
+from eyewright.data.writers.work import Work, part_of, short, whole_image
 from eyewright.imaging.encode import encode_image
 
 _RATE = 30
@@ -37,7 +36,7 @@ def write_mot(work: Work) -> None:
         lines, size, extension = [], (0, 0), ".jpg"
         for frame, i in enumerate(own, 1):
             data = dataset.content(i)
-            info = probe_image(data)
+            info = whole_image(data)
             extension = posixpath.splitext(dataset.samples[i].id)[1].lower()
             if info.orientation != 1 or extension not in (".jpg", ".png"):
                 data, extension = encode_image(np.ascontiguousarray(dataset.image(i))), ".png"

@@ -1,6 +1,6 @@
 """A conversion on its way: what every writer does alike, and what was lost so far."""
 
-__all__ = ["IGNORED", "PNG_LEVEL", "ObjectsOf", "Work", "Written", "objects_of_mask", "part_of", "short"]
+__all__ = ["IGNORED", "PNG_LEVEL", "ObjectsOf", "Work", "Written", "objects_of_mask", "part_of", "short", "whole_image"]
 
 import posixpath
 from collections import Counter
@@ -14,9 +14,9 @@ from eyewright.core.files import write_staged
 from eyewright.core.progress import Progress
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
-from eyewright.data.marks import usable_objects
+from eyewright.data.marks import UNUSABLE_BOXES, UNUSABLE_OUTLINES, usable_objects
 from eyewright.data.targets.objects import Objects, Outline
-from eyewright.imaging.decode import probe_image, read_image
+from eyewright.imaging.decode import ImageInfo, probe_image, read_image, read_thumbnail
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.rasters import encode_counts
 
@@ -25,6 +25,8 @@ IGNORED = 255
 
 PNG_LEVEL = 3
 """How hard images are compressed that cannot be copied: ten times as fast as level 9, and 15 % larger."""
+
+_SEEN = 64
 
 
 @dataclass
@@ -81,13 +83,13 @@ class Work:
         if len(found) < len(given):
             self._count(
                 self.dropped,
-                "boxes without area or outside their image, or there twice",
+                UNUSABLE_BOXES,
                 len(given) - len(found),
                 given,
             )
         unfit = sum(not o.fits(size_hw) for o in given.outlines)
         if unfit:
-            self._count(self.reduced, "run lengths of another size than the image's", unfit, given)
+            self._count(self.reduced, UNUSABLE_OUTLINES, unfit, given)
         self.objects += len(found)
         return found
 
@@ -107,7 +109,7 @@ class Work:
         """Write one image to `folder`, under a name that no other has; give the name."""
         sample = self.dataset.samples[index]
         data = self.dataset.content(index)
-        info = probe_image(data)
+        info = whole_image(data)
         stem, extension = posixpath.splitext(posixpath.basename(sample.id))
         if info.orientation != 1 or not extension:
             # Tools differ in whether they turn an image by its tag, and its marks are on the upright one.
@@ -122,6 +124,16 @@ class Work:
         self.names[f"{folder}/{stem}"] = sample.id
         write_staged(self.root / folder / name, data)
         return name
+
+
+def whole_image(data: bytes) -> ImageInfo:
+    """Return what `probe_image` does, of an image that was decoded whole, as the doctor does it: a file that is damaged
+    behind its header is not handed on.
+
+    Raises:
+        UnreadableImageError: it cannot be decoded.
+    """
+    return read_thumbnail(data, _SEEN)[0]
 
 
 ObjectsOf = Callable[[Work, int, tuple[int, int]], Objects]

@@ -73,7 +73,10 @@ _ANY = ["Choices", "RectangleLabels", "BrushLabels"]
 
 def _content(rows: list[dict[str, Any]], task: str, names: Sequence[str]) -> dict[str, Any]:
     objects = []
-    tags = task_of(task).foreign["label-studio"].split() if task else _ANY
+    tags = task_of(task).foreign.get("label-studio", "").split() if task else _ANY
+    if not tags:
+        # Label Studio has no form for what this task predicts.
+        return {}
     for row in rows:
         value = row["value"]
         if isinstance(value.get("choices"), list) and value["choices"]:

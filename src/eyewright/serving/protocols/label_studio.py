@@ -69,8 +69,18 @@ def _said(kind: str) -> str:
 
 
 def _tags(model: Model) -> Sequence[str]:
-    """Return the control tags that hold answers of the model's task, the best one first."""
-    return task_of(model.task).foreign["label-studio"].split()
+    """Return the control tags that hold answers of the model's task, the best one first.
+
+    Raises:
+        UsageError: Label Studio has none for them.
+    """
+    tags = task_of(model.task).foreign.get("label-studio", "").split()
+    if not tags:
+        raise UsageError(
+            f"predictions of {model.name!r} ({model.task}) have no form in Label Studio",
+            fix="serve a model of another task to it",
+        )
+    return tags
 
 
 def _listed(folder: Path) -> dict[str, Path]:
@@ -130,8 +140,8 @@ async def _answer(
 ) -> dict[str, Any]:
     """Answer one task; what cannot be answered says so and leaves the other tasks alone."""
     version = _version_of(model)
-    kind, from_name, to_name, value = place or (_tags(model)[0], "label", "image", "image")
     try:
+        kind, from_name, to_name, value = place or (_tags(model)[0], "label", "image", "image")
         told = await service.predict(model, await _image(service, data, value), Options())
     except EyewrightError as error:
         return {"result": [], "score": 0.0, "model_version": version, "error": without_paths(error.message)}

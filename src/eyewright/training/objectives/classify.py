@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from eyewright.training.recipe import Recipe
+from eyewright.training.recipe import Recipe, unknown_loss
 
 Objective = Callable[[Any, Any], Tensor]
 """A loss: the net's outputs and the targets of a batch to a scalar."""
@@ -20,6 +20,8 @@ def classification_objective(recipe: Recipe, class_weights: Tensor | None = None
 
     "mse" and "huber" compare softmax probabilities with the one-hot truth, "binary_cross_entropy" treats each class
     as a question of its own, "focal" is Lin et al. 2017 with gamma 2.
+
+    A loss that a task of an installed package lists is of its own learner; it is refused when it is computed here.
 
     >>> import torch
     >>> loss = classification_objective(Recipe(loss="mse"))
@@ -43,6 +45,8 @@ def classification_objective(recipe: Recipe, class_weights: Tensor | None = None
         p = logits.softmax(1)
         if name == "mse":
             return ((p - truth) ** 2).mean(1)
+        if name != "huber":
+            raise unknown_loss(name)
         return functional.huber_loss(p, truth, reduction="none", delta=recipe.huber_delta).mean(1)
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eyewright.training.recipe import Recipe
+from eyewright.training.recipe import Recipe, unknown_loss
 
 IGNORE = 255
 """The class id of pixels that count for nothing: ignore regions, and what lies outside the image."""
@@ -40,6 +40,8 @@ def segmentation_objective(recipe: Recipe, weights: Tensor | None = None) -> Cal
     name = recipe.loss or "dice_cross_entropy"
 
     def loss(logits: Tensor, masks: Tensor) -> Tensor:
+        if name not in ("dice_cross_entropy", "cross_entropy", "dice", "focal", "boundary"):
+            raise unknown_loss(name)
         known = masks != IGNORE
         wanted = torch.where(known, masks, 0).long()
         own = None if weights is None else weights.to(logits.device)
