@@ -66,14 +66,35 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """Return the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened."""
+    """Return the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened.
+
+    Text that does not fit in one readable line is wrapped; the strip is at least as wide as its longest word.
+    """
     width = max(image.shape[1], 120)
     size = int(np.clip(width / 16, 12, 48))
     font = ImageFont.load_default(size)
-    while size > 8 and font.getlength(text) > width - 8:
+    while size > 10 and font.getlength(text) > width - 8:
         size -= 1
         font = ImageFont.load_default(size)
-    canvas = Image.new("RGB", (width, image.shape[0] + size + 10), (255, 255, 255))
+    width = max(width, *(int(font.getlength(word)) + 9 for word in text.split() or [""]))
+    lines = _wrapped(text, font, width - 8)
+    canvas = Image.new("RGB", (width, image.shape[0] + len(lines) * (size + 4) + 6), (255, 255, 255))
     canvas.paste(Image.fromarray(image), ((width - image.shape[1]) // 2, 0))
-    ImageDraw.Draw(canvas).text((width / 2, image.shape[0] + 4), text, fill=(20, 20, 20), font=font, anchor="ma")
+    draw = ImageDraw.Draw(canvas)
+    for k, line in enumerate(lines):
+        at = (width / 2, image.shape[0] + 4 + k * (size + 4))
+        draw.text(at, line, fill=(20, 20, 20), font=font, anchor="ma")
     return np.asarray(canvas)
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float) -> list[str]:
+    """Return the text in lines of at most `room` pixels, cut between words."""
+    if font.getlength(text) <= room:
+        return [text]
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
