@@ -122,7 +122,7 @@ def test_kinds_of_error_begin_with_the_most_costly() -> None:
     found = table(replace(report, tables={**report.tables, "errors": errors}), "Kinds of error")
     assert texts(found.rows)[0] == ["localisation", "right class, poorly placed (IoU 0.1 to 0.5)", "7", "20.0%"]
     assert found.rows[0][3].meter == 0.2
-    assert ", on 50 of the images)" in found.lead
+    assert "Both are of 50 of the images." in found.lead
     said = reporting_of("detect").summary(replace(report, tables={**report.tables, "errors": errors}))
     assert said.endswith(
         "The errors that cost most AP50, over all scores: right class, poorly placed (IoU 0.1 to 0.5)."
