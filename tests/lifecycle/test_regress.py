@@ -51,6 +51,13 @@ def test_two_quantities_are_measured_each_in_its_unit(read) -> None:  # type: ig
     assert read.run.recipe.huber_delta == 0.5
 
 
+def test_errors_in_deviations_are_in_those_of_the_training_values(read) -> None:  # type: ignore[no-untyped-def]
+    bundle = read.bundle
+    assert bundle.spread == pytest.approx(read.run.predictor.spread)
+    each = [row["mae"]["value"] / spread for row, spread in zip(read.report.per_class, bundle.spread, strict=True)]
+    assert read.report.metrics["mae"].value == pytest.approx(np.mean(each), rel=1e-6)
+
+
 def test_two_runtimes_of_one_model_do_not_differ(read) -> None:  # type: ignore[no-untyped-def]
     found = lifecycle.compare(read.run, read.bundle)
     assert (found.better, found.only_a, found.only_b, found.p_value) == ("neither", 0, 0, 1.0)

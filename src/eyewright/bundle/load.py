@@ -106,6 +106,13 @@ class Bundle:
         return _thresholds(self.manifest)
 
     @cached_property
+    def spread(self) -> NDArray[np.float64] | None:
+        """Standard deviations of the training values, (C,), by which errors in several units are measured; None for a
+        model of anything but numbers, and for bundles of earlier versions."""
+        found = self.manifest.decoding.get("spread")
+        return None if found is None else np.asarray(found, np.float64)
+
+    @cached_property
     def reference(self) -> Mapping[str, NDArray[Any]]:
         """What validation images looked like to the model when it was exported, by name; empty if it is not known.
 
@@ -302,7 +309,7 @@ class Bundle:
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:
     """Return what decoding must know beside the contract: the IoU threshold of suppression."""
-    found = {k: v for k, v in manifest.decoding.items() if k != "contract"}
+    found = {k: v for k, v in manifest.decoding.items() if k not in ("contract", "spread")}
     iou = found.get("iou", 1.0)
     known = "iou" in task_of(manifest.task).options
     if set(found) - {"iou"} or (found and not known) or not isinstance(iou, int | float) or not 0 < iou <= 1:

@@ -1,6 +1,6 @@
-"""Which near-equal images are copies: of number targets, those whose values differ show two things that look alike."""
+"""Which near-equal images are copies: of number targets, if their values differ, they show two similar objects."""
 
-__all__ = ["alike_links", "copy_links", "equal_links", "same_pixels"]
+__all__ = ["similar_links", "copy_links", "equal_links", "same_pixels"]
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def copy_links(dataset: Dataset, scan: Scan) -> Iterator[Link]:
             yield link
 
 
-def alike_links(dataset: Dataset, scan: Scan) -> frozenset[tuple[int, int]]:
+def similar_links(dataset: Dataset, scan: Scan) -> frozenset[tuple[int, int]]:
     """Return the pairs of exact links that are no copies (see `copy_links`)."""
     copies = {(link.i, link.j) for link in copy_links(dataset, scan)}
     return frozenset((link.i, link.j) for link in scan.links if link.exact and (link.i, link.j) not in copies)

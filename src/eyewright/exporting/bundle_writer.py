@@ -131,7 +131,10 @@ def export_bundle(
             policy=dict(policy or {}),
             familiarity=familiarity,
             evidence=evidence_of(run.about, familiarity, report),
-            decoding=predictor.decoding,
+            decoding={
+                **predictor.decoding,
+                **({} if predictor.spread is None else {"spread": predictor.spread.tolist()}),
+            },
             provenance=provenance,
         )
         write_page(stage / "README.md", model_card(manifest, () if report is None else report.per_class))

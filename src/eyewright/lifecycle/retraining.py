@@ -176,7 +176,7 @@ def retrain(
 
 def _unsettled(parent: "Bundle", fresh: frozenset[str]) -> frozenset[str] | None:
     """Return the images between which copies are still to be looked for: those that the parent does not know. The
-    others were settled when it was trained, and new ones beside them by `_without_leaks`; None where copies were
+    others were settled when it was trained, and new ones together with them by `_without_leaks`; None where copies were
     trained on."""
     before = (parent.manifest.provenance.get("dataset") or {}).get("leaks") or {}
     return None if before.get("rule") == "allow" and before.get("copies") else fresh

@@ -66,7 +66,7 @@ def has_tag(row: Row, tag: str) -> bool:
 
 
 def judged_tags(rows: Said) -> dict[str, Any]:
-    """Return the share of predictions of which every tag that people judged is right, and each judged tag's counts:
+    """Return the fraction of predictions of which every tag that people judged is right, and each judged tag's counts:
     `{"exact_match": {"value", "low", "high", "n"}, "each": {tag: {"n", "right", "missed", "false"}}}`; {} without any.
 
     "missed" had the tag and were predicted without it, "false" the other way round.

@@ -214,7 +214,7 @@ def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
 
 
 def unit_of(names: Sequence[str], metric: str) -> str:
-    """Return the unit of an error: that of the quantity, or of several quantities their standard deviation."""
+    """Return the unit of an error: that of the quantity, or of several the standard deviation of training values."""
     from eyewright.data.targets.numbers import quantity_of
 
     if metric not in ("mae", "rmse", "median_error") or not names:
@@ -296,7 +296,7 @@ TASK = Task(
         MetricInfo(
             "mae",
             "MAE",
-            "mean absolute error; of several quantities in their standard deviations (SD)",
+            "mean absolute error; of several quantities in standard deviations (SD) of the training values",
             False,
             paired=True,
             bounds=_ERROR,
