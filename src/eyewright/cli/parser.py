@@ -75,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what belongs together"
     )
+    _add_target(p)
     p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
@@ -241,6 +242,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
+    _add_target(p)
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what stays in one part"
     )
@@ -273,6 +275,23 @@ def _add_measured(p: argparse.ArgumentParser) -> None:
     p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
+
+
+def _add_target(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--target",
+        metavar="COLUMN[,COLUMN]",
+        type=_columns,
+        default=(),
+        help="columns of a table of numbers to learn (default: those with a unit or called value, count, …)",
+    )
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas between; a name with a comma is quoted, as in a CSV."""
+    import csv
+
+    return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), ()) if name.strip())
 
 
 def _add_ignore(p: argparse.ArgumentParser) -> None:

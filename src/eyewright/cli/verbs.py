@@ -477,6 +477,7 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
         "group_by": o.group_by,
         "label_depth": o.label_depth,
         "ignore": tuple(o.ignore),
+        "target": o.target,
         "leaks": o.leaks,
         "allow_leaks": o.allow_leaks,
         "workers": o.workers,

@@ -25,6 +25,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     settled,
     silent,
+    target_of,
 )
 from eyewright.lifecycle.field import DEFAULT_HOME
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
@@ -222,9 +223,9 @@ def _as_before(
     about it; and the ids of images that the parent does not know."""
     notes: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
-    label_depth = label_depth_of(parent.labels)
+    label_depth, target = label_depth_of(parent.labels), target_of(parent.task_name, parent.labels)
     if parent.split:
-        given = open_readable(data, label_depth=label_depth, task=parent.task_name, quiet=quiet, say=say)
+        given = open_readable(data, label_depth=label_depth, task=parent.task_name, target=target, quiet=quiet, say=say)
         old, notes, fresh = _split_as(given, parent.split, quiet=quiet)
         old = grouped_as(parent.manifest.provenance, old, quiet=quiet)
     else:
@@ -235,6 +236,7 @@ def _as_before(
             seed=seed if isinstance(seed, int) else recipe.seed,
             group_by=rule_of(parent.manifest.provenance),
             label_depth=label_depth,
+            target=target,
             quiet=quiet,
             say=say,
         )

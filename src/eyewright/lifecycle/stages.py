@@ -45,6 +45,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     settled,
     silent,
+    target_of,
     untouched,
 )
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
@@ -85,6 +86,7 @@ def train(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     step: Any = None,
     teacher: Any = None,
@@ -121,7 +123,7 @@ def train(
 
     if out is None and launched_by_torchrun():
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
-    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     if teacher is not None:
@@ -250,8 +252,10 @@ def evaluate(
             raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        task = predictor.task_name
-        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        task, wanted = predictor.task_name, target_of(predictor.task_name, predictor.labels)
+        if isinstance(data, str | Path):
+            data = part_of_path(data, split, label_depth, task, ignore, wanted)
+        dataset = data
         left_out = dataset.account.summary()
         if owner is None and not allow_leaks and dataset.splits != ("test",):
             made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
@@ -327,8 +331,10 @@ def compare(
             raise UsageError("expected data to compare the bundles on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        task = first.task_name
-        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        task, wanted = first.task_name, target_of(first.task_name, first.labels)
+        if isinstance(data, str | Path):
+            data = part_of_path(data, split, label_depth, task, ignore, wanted)
+        dataset = data
         own = any(untouched(o, dataset, quiet=quiet) for o in (owner_a, owner_b))
         if group_by is not None or (not own and dataset.grouping is None):
             about = owner_a.about if owner_a is not None else _provenance_of(first)
@@ -443,7 +449,12 @@ def export_checked(
     if validation is None:
         validation = part_of_run(owner, "val")
     elif isinstance(validation, str | Path):
-        validation = load_dataset(validation, task=owner.task_name, ignore=ignored_by(owner)).val
+        validation = load_dataset(
+            validation,
+            task=owner.task_name,
+            ignore=ignored_by(owner),
+            target=target_of(owner.task_name, owner.labels),
+        ).val
     names = ("report.html", "report.json")
     files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
     if report is None and "report.json" in files:

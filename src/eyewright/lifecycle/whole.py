@@ -58,6 +58,7 @@ def run(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -77,7 +78,7 @@ def run(
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
     resolved = recipe_of(recipe, budget=budget, task=task, **options)
-    given: dict[str, Any] = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    given: dict[str, Any] = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = load_dataset(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     dataset = settled(dataset, leaks, quiet=quiet)

@@ -112,7 +112,7 @@ def test_rows_without_a_number_are_left_out_and_counted(tmp_path: Path) -> None:
     ("lines", "text", "fix"),
     [
         (("path,value", "0.png,1", "1.png,heavy", "2.png,3"), "column 'value', found 'heavy'", "correct it"),
-        (("path;value", "0.png;1", "1.png;1,5", "2.png;3"), "found '1,5'", "write it with a point"),
+        (("path,value", "0.png,1", '1.png,"1,5"', "2.png,3"), "found '1,5'", "write it with a point"),
         (("path,value", "0.png,1", "1.png,inf", "2.png,3"), "found 'inf'", "correct it"),
         (
             ("path,value", "0.png,1", "1.png,NaN", "2.png,3"),
@@ -180,7 +180,7 @@ def test_copies_with_other_numbers_are_a_finding(tmp_path: Path) -> None:
     [
         (("path,weight_g", '0.png,"1,234.5"', '1.png,"2,345.6"'), "found '1,234.5' ('values.csv' line 2)"),
         (("path,value", "0.png,2021-01-01", "1.png,2021-01-02"), "found '2021-01-01' ('values.csv' line 2)"),
-        (("path;weight_g", "0.png;0,5", "1.png;1,5"), "found '0,5' ('values.csv' line 2)"),
+        (("path,weight_g", '0.png,"0,5"', '1.png,"1,5"'), "found '0,5' ('values.csv' line 2)"),
         (("path,value", "0.png", "1.png,2"), "line 2 has another number of columns"),
         (("path,value,value", "0.png,1,2", "1.png,2,3"), "two columns called 'value'"),
         (("path,value", "0.png," + "9" * 200_000, "1.png,2"), "field larger than field limit"),
@@ -240,7 +240,7 @@ def test_near_equal_images_with_different_values_are_no_copies_and_no_conflict(t
 @pytest.mark.parametrize(
     ("cell", "fix"),
     [
-        ("0,5", "write it with a point: 0.5"),
+        ('"0,5"', "write it with a point: 0.5"),
         ("12%", "write 12, and the unit into the name of the column, as in 'weight [%]'"),
         ("12 g", "write 12, and the unit into the name of the column, as in 'weight [g]'"),
         ("heavy", "correct it"),
@@ -248,7 +248,7 @@ def test_near_equal_images_with_different_values_are_no_copies_and_no_conflict(t
     ],
 )
 def test_a_table_of_cells_that_are_no_numbers_names_the_first(tmp_path: Path, cell: str, fix: str) -> None:
-    table(images(tmp_path, 2), "path;Gewicht [kg]", f"0.png;{cell}", f"1.png;{cell}")
+    table(images(tmp_path, 2), "path,Gewicht [kg]", f"0.png,{cell}", f"1.png,{cell}")
     with pytest.raises(DatasetError, match=r"expected a number in the column 'Gewicht \[kg\]'.*line 2") as met:
         open_dataset(tmp_path, task="measure")
     assert str(met.value.fix).startswith(fix)

@@ -3,6 +3,7 @@
 __all__ = ["NUMBERS", "NUMBER_CODES", "Numbers", "Quantity", "quantity_named", "quantity_of", "short_names"]
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -25,6 +26,7 @@ NUMBER_CODES = MappingProxyType(
     {
         "number_constant": "a number that is the same for every image",
         "number_outlier": "a number far from all others, as a slip of the point or another unit makes it",
+        "number_implausible": "a number a million deviations from all others; its row is left out",
         "number_missing": "a row of a table without a number, which is left out",
         "number_unreadable": "a cell of a table that holds something else than a number; its row is left out",
         "number_classes": "numbers of which there are few different ones, as of classes",
@@ -44,12 +46,18 @@ _AS_WRITTEN = "g kg mg t nm mm cm m km ml l s ms min h days weeks months years p
 _UNITS = MappingProxyType(
     {
         **{unit: unit for unit in _AS_WRITTEN.split()},
-        "um": "µm", "deg": "°", "degc": "°C", "celsius": "°C", "degf": "°F", "kelvin": "K", "hz": "Hz", "khz": "kHz",
+        "um": "µm", "µm": "µm", "μm": "µm", "°": "°", "°c": "°C", "°f": "°F", "%": "%", "µl": "µl", "ul": "µl",
+        "ug": "µg", "µg": "µg", "mpa": "MPa", "kn": "kN", "kw": "kW", "kwh": "kWh", "ft": "ft", "yd": "yd",
+        "lb": "lb", "lbs": "lb", "oz": "oz", "inch": "in", "inches": "in", "grams": "g", "litres": "l", "dm": "dm",
+        "um2": "µm²", "µm2": "µm²", "mm²": "mm²", "cm²": "cm²", "m²": "m²", "mm³": "mm³", "cm³": "cm³", "m³": "m³",
+        "deg": "°", "degc": "°C", "celsius": "°C", "degf": "°F", "kelvin": "K", "hz": "Hz", "khz": "kHz",
         "pct": "%", "percent": "%", "pa": "Pa", "kpa": "kPa", "mm2": "mm²", "cm2": "cm²", "m2": "m²", "mm3": "mm³",
         "cm3": "cm³", "m3": "m³", "kmh": "km/h", "usd": "USD", "eur": "EUR", "gbp": "GBP", "lux": "lx", "db": "dB",
         "mv": "mV", "ma": "mA",
     }
 )  # fmt: skip
+# "Length / mm", as ISO 80000 writes it, and "length, mm": only units that are known, since names have these too.
+_AFTER_A_SIGN = re.compile(r"^(?P<name>.*\S)\s*[/,]\s*(?P<unit>[^\s/,]+)$")
 _IN_BRACKETS = re.compile(r"^(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]+)[\])]$")
 _A_NUMBER = re.compile(r"^(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>[^\d\s.,+\-][^\d]*)?$")
 
@@ -70,14 +78,17 @@ class Quantity:
 
 
 def quantity_of(column: str) -> Quantity:
-    """Return what a column of a table holds: its unit stands in brackets, or after the last underscore.
+    """Return what a column of a table holds: its unit stands in brackets, after the last underscore, or after a slash.
 
-    >>> [str(quantity_of(c)) for c in ("weight [g]", "Height (cm)", "temp_degc", "plan_b")]
-    ['weight [g]', 'Height [cm]', 'temp [°C]', 'plan_b']
+    >>> [str(quantity_of(c)) for c in ("weight [g]", "Height (cm)", "temp_degc", "gap_µm", "l / mm", "plan_b")]
+    ['weight [g]', 'Height [cm]', 'temp [°C]', 'gap [µm]', 'l [mm]', 'plan_b']
     """
-    plain = column.strip()
+    plain = unicodedata.normalize("NFC", column.strip())
     if (bracketed := _IN_BRACKETS.match(plain)) and bracketed["name"]:
-        return Quantity(bracketed["name"], bracketed["unit"].strip())
+        unit = bracketed["unit"].strip()
+        return Quantity(bracketed["name"], _UNITS.get(unit, unit))
+    if (signed := _AFTER_A_SIGN.match(plain)) and signed["unit"].lower() in _UNITS:
+        return Quantity(signed["name"], _UNITS[signed["unit"].lower()])
     name, _, last = plain.rpartition("_")
     unit = _UNITS.get(last.lower()) if name else None
     return Quantity(plain) if unit is None else Quantity(name, unit)
