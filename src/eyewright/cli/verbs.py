@@ -17,6 +17,7 @@ from eyewright.cli.terminal import (
     finding,
     is_quiet,
     metrics,
+    per_label,
     plain_stem,
     printable,
     shown_path,
@@ -94,6 +95,7 @@ def _run_result(done: Any) -> Result:
         "task": done.report.task,
         "out": dict(done.paths),
         "metrics": metrics(done.report),
+        **per_label(done.report),
         "account": done.run.about["dataset"].get("account", {}),
         "leaks": _leaks(done.run.about),
         "validation": validation_facts(done.run.about),
@@ -180,6 +182,7 @@ def _train_folds(o: argparse.Namespace) -> Result:
         "task": found.report.task,
         "out": out,
         "metrics": metrics(found.report),
+        **per_label(found.report),
         "account": found.runs[0].about["dataset"].get("account", {}),
         "folds": {"between": found.between, "spread": found.spread},
         "text": text,
@@ -249,6 +252,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         "task": report.task,
         "out": out,
         "metrics": metrics(report),
+        **per_label(report),
         "account": account,
         "findings": findings,
         "text": text,
@@ -359,6 +363,10 @@ def _predict(o: argparse.Namespace) -> Result:
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
     views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     shown_of = {} if o.top is None else {"top": o.top}
+    if o.top is not None:
+        from eyewright.core.task import task_of
+
+        task_of(bundle.task_name).require("top")
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
     clip = bundle.preparation.clip

@@ -30,7 +30,9 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
     about = manifest.provenance
     data = about.get("dataset") or {}
     task = task_of(manifest.task)
-    words, pipeline = task.words, task.foreign.get("hub")
+    words, pipeline, problem = task.words, task.foreign.get("hub"), task.foreign.get("problem_type", "")
+    # What every model of the pipeline does needs no saying.
+    problem = "" if problem.startswith("single_label") else problem
     rows = [(k, manifest.metrics[k]) for k in (m.name for m in task.metrics) if k in manifest.metrics]
     results = [
         {"type": name, "name": name, "value": m["value"], "args": {"low": m["low"], "high": m["high"], "n": m["n"]}}
@@ -50,7 +52,7 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
     front = {
         "library_name": "eyewright",
         **({"pipeline_tag": pipeline} if pipeline else {}),
-        "tags": ["eyewright", "onnx"],
+        "tags": ["eyewright", "onnx", *([problem.replace("_", "-")] if problem else [])],
         "model-index": [index],
     }
     shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
@@ -68,7 +70,7 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
 
 # {manifest.name}
 
-{words.does} {words.count(len(manifest.labels))}: {shown}.
+{words.does} {words.count(len(manifest.labels))}: {shown}.{_problem(pipeline, problem, words.noun)}
 
 ## How good it is
 
@@ -98,6 +100,16 @@ seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the dige
 
 {words.limits} {_LIMITS}
 """
+
+
+def _problem(pipeline: str | None, problem: str, noun: str) -> str:
+    """Say how Hugging Face calls what the model does, where its tag of a pipeline does not say it."""
+    if not problem:
+        return ""
+    named = (
+        f"Hugging Face lists such models as `{pipeline}`" if pipeline else f"Hugging Face has no pipeline for {noun}"
+    )
+    return f" {named}; `problem_type` in `config.json` is `{problem}`."
 
 
 def _each(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

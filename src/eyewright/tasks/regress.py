@@ -202,10 +202,10 @@ class NumberTarget:
 
 
 def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
-    """Return the first value, or the one that is asked for."""
-    k = 0 if label is None else label
-    value = float(raw["values"][0, k])
-    return [NumberTarget(k, value, max(0.1 * abs(value), 1e-6), f"{value:.4g}")]
+    """Return every value, or the one that is asked for."""
+    values = [float(v) for v in raw["values"][0]]
+    asked = range(len(values)) if label is None else (label,)
+    return [NumberTarget(k, values[k], max(0.1 * abs(values[k]), 1e-6), f"{values[k]:.4g}") for k in asked]
 
 
 def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:

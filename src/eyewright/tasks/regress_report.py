@@ -187,6 +187,7 @@ def list_items(results: NumberResults) -> list[dict[str, Any]]:
             "index": int(i),
             "true": said(true[i]),
             "predicted": said(results.values[i]),
+            "worst": names[int(np.argmax(np.abs(results.values[i] - true[i]) / results.unit))],
             "score": float(each[i]),
         }
         for i in np.argsort(each, kind="stable")
@@ -248,8 +249,17 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
     """Return the blocks of the page: the largest errors, a table, errors by range; scatter and residuals as charts."""
     shots = [
         Shot(
-            [(pictures[i["id"]]["image"], i["name"])] + [(h, "heat") for h in [pictures[i["id"]]["heat"]] if h],
-            [[Span(i["predicted"], "bad")], [Span(f"true {i['true']}", "soft")]],
+            [(pictures[i["id"]]["image"], i["name"])]
+            + [(h, f"heatmap of {i['worst']}") for h in [pictures[i["id"]]["heat"]] if h],
+            [
+                [Span(i["predicted"], "bad")],
+                [Span(f"true {i['true']}", "soft")],
+                *(
+                    [[Span(f"heat: {i['worst']}", "soft")]]
+                    if len(report.labels) > 1 and pictures[i["id"]]["heat"]
+                    else []
+                ),
+            ],
         )
         for i in report.items[:_SHOWN]
         if i["id"] in pictures
@@ -311,11 +321,11 @@ def take_pictures(
 
 
 def explain_errors(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
-    """Return the pictures with heatmaps for the largest errors."""
+    """Return the pictures with heatmaps for the largest errors, each of the quantity that is furthest off."""
     worst = [i for i in report.items if i["id"] in pictures][:_EXPLAINED]
+    images, labels = [dataset.image(i["index"]) for i in worst], [i["worst"] for i in worst]
     found = {
-        one.source: data_uri(shrink(one.overlay(), _SIDE))
-        for one in explain([dataset.image(i["index"]) for i in worst], [i["id"] for i in worst])
+        one.source: data_uri(shrink(one.overlay(), _SIDE)) for one in explain(images, [i["id"] for i in worst], labels)
     }
     return {name: {**p, "heat": found.get(name, p["heat"])} for name, p in pictures.items()}
 
