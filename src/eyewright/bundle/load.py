@@ -48,7 +48,7 @@ from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
-from eyewright.core.task import task_of
+from eyewright.core.task import Task, task_of
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.imaging.sources import Source, is_stream, open_source
@@ -107,6 +107,13 @@ class Bundle:
             BundleError: they are not of these classes.
         """
         return _thresholds(self.manifest)
+
+    @cached_property
+    def spread(self) -> NDArray[np.float64] | None:
+        """Standard deviations of the training values, (C,), by which errors in several units are measured; None for a
+        model of anything but numbers, and for bundles of earlier versions."""
+        found = self.manifest.decoding.get("spread")
+        return None if found is None else np.asarray(found, np.float64)
 
     @cached_property
     def reference(self) -> Mapping[str, NDArray[Any]]:
@@ -221,9 +228,7 @@ class Bundle:
         Raises:
             UsageError: tiles for a task that has none, or a value out of its range.
         """
-        if conf is not None and not 0 <= conf <= 1:
-            raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
-        task = task_of(self.task_name)
+        task = self._task_with(conf)
         if tile is not None or flip:
             # Views are cut from the image of a model that takes nothing else.
             image_preparation(self.inputs)
@@ -244,11 +249,22 @@ class Bundle:
         iou: float | None = None,
     ) -> list[Prediction]:
         """Return what `predict_images` gives, from the `raw` arrays of images that were prepared already."""
-        if conf is not None and not 0 <= conf <= 1:
-            raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
-        task = task_of(self.task_name)
+        task = self._task_with(conf)
         found = decode_everything(self, raw, placements, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
+
+    def _task_with(self, conf: float | None) -> Task:
+        """Return the task, which supports a score to show from if one is given.
+
+        Raises:
+            UsageError: it does not, or `conf` is out of its range.
+        """
+        task = task_of(self.task_name)
+        if conf is not None:
+            task.require("conf")
+            if not 0 <= conf <= 1:
+                raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
+        return task
 
     def _least(self, conf: float | None) -> float | None:
         """Return the lowest score that any object is shown from."""
@@ -308,7 +324,7 @@ class Bundle:
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:
     """Return what decoding must know beside the contract: the IoU threshold of suppression."""
-    found = {k: v for k, v in manifest.decoding.items() if k != "contract"}
+    found = {k: v for k, v in manifest.decoding.items() if k not in ("contract", "spread")}
     iou = found.get("iou", 1.0)
     known = "iou" in task_of(manifest.task).options
     if set(found) - {"iou"} or (found and not known) or not isinstance(iou, int | float) or not 0 < iou <= 1:

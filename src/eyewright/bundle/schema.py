@@ -2,6 +2,7 @@
 
 __all__ = ["MODEL_FILES", "PRECISIONS", "FileEntry", "check_file_entries", "check_manifest"]
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -118,6 +119,7 @@ class _Contract(Struct, forbid_unknown_fields=True):
 
 class _Decoding(Struct, forbid_unknown_fields=True):
     iou: Annotated[float, Meta(gt=0, le=1)] | None = None
+    spread: Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1)] | None = None
     contract: _Contract | None = None
 
 
@@ -264,6 +266,9 @@ def check_manifest(content: Mapping[str, Any]) -> Inputs:
         _check_contract(found, found.decoding.contract, inputs)
     if found.decoding.iou is not None and "iou" not in task_of(found.task).options:
         raise _refused(f"expected no IoU threshold for {task_of(found.task).words.noun}")
+    spread = found.decoding.spread
+    if spread is not None and (len(spread) != len(found.labels) or not all(map(math.isfinite, spread))):
+        raise _refused("expected a finite standard deviation for each label")
     return inputs
 
 

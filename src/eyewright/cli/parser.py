@@ -19,6 +19,7 @@ from eyewright.cli.signing import add_sign
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
+from eyewright.tasks import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,6 +27,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, fix=f"see {self.prog} --help")
+
+
+# Names only, without opening a task or what is installed: `--help` must come at once.
+_TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: what the data is for)"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,12 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--labels", action="store_true", help="doubt labels by nets that have not seen them (trains; needs torch)"
     )
-    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help=_TASK_HELP)
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
     p.add_argument("--out", metavar="DIR", help="write doctor.html (groups, classes, sizes) and findings.json there")
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what belongs together"
     )
+    _add_target(p)
     p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
@@ -195,6 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
+    _add_target(p)
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what stays in one part"
     )
@@ -229,6 +236,23 @@ def _add_measured(p: argparse.ArgumentParser) -> None:
     _add_ignore(p)
 
 
+def _add_target(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--target",
+        metavar="COLUMN[,COLUMN]",
+        type=_columns,
+        default=(),
+        help="columns of a table of numbers to learn (default: those with a unit or called value, count, …)",
+    )
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas between; a name with a comma is quoted, as in a CSV."""
+    import csv
+
+    return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), ()) if name.strip())
+
+
 def _add_ignore(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--ignore",
@@ -241,7 +265,7 @@ def _add_ignore(p: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help=_TASK_HELP)
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")

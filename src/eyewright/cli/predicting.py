@@ -88,6 +88,8 @@ def predict(o: argparse.Namespace) -> Result:
     moving = streamed and not str(o.source).lower().startswith("sane:")
     saved = _saved(o, moving)
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
+    if o.top is not None:
+        task_of(bundle.task_name).require("top")
     views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     shown_of = {} if o.top is None else {"top": o.top}
     findings: list[dict[str, Any]] = []

@@ -6,6 +6,7 @@ __all__ = [
     "is_quiet",
     "metrics",
     "noting",
+    "per_label",
     "plain_stem",
     "print_json",
     "printable",
@@ -131,3 +132,12 @@ def metrics(report: Any) -> dict[str, Any]:
         for k, m in report.metrics.items()
     }
     return {k: v | more[k] for k, v in shown.items()}
+
+
+def per_label(report: Any) -> dict[str, Any]:
+    """Return as `--json` shows it the metrics of each label by itself, where labels have units of their own."""
+    rows = {
+        str(r["label"]): {k: {**v, "n": r["n"]} for k, v in r.items() if isinstance(v, dict) and "unit" in v}
+        for r in report.per_class
+    }
+    return {"per_label": rows} if any(rows.values()) else {}

@@ -40,6 +40,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "iou": "--iou",
         "tile": "--tile",
         "classes": "--classes",
+        "conf": "--conf",
         "coverage": "coverage",
         "ensemble": "--ensemble",
         "frames": "--frames or --span",
@@ -47,12 +48,16 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "label_check": "--labels",
         "mask": "a mask as feedback",
         "mixing": "--mixup or --cutmix",
+        "top": "--top",
         "gradients": "an explanation by gradients",
         "unlabelled": "--unlabelled",
         "web": "the web target",
     }
 )
 """What a task may or may not support, and how a person asked for it."""
+
+_TOOLS: Mapping[str, str] = MappingProxyType({"hub": "Hugging Face's task JSON", "label-studio": "Label Studio"})
+"""Other tools that a task may have a counterpart in, as a person calls them."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,7 @@ class Feedback:
         taught: `(prediction, ids, keep)` to the target it would be if it were right; class k of the prediction is
             `ids[k]`, and `keep` stores class ids of pixels, uint8 (H, W), and returns the target that reads them.
         layout: the format that images with such targets are written in.
+        whole: whether `values` must name every label, since nothing is learnt from some of them.
     """
 
     says: tuple[str, ...]
@@ -194,6 +200,7 @@ class Feedback:
     corrected: Callable[[Any], Any]
     taught: Callable[[Any, NDArray[np.int64], Callable[[NDArray[np.uint8]], Any]], Any]
     layout: str
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,7 +215,8 @@ class Task:
         options: what it supports of `_OPTIONS`; anything else is refused by `require`.
         losses: the names of the losses it can be trained with, the usual one first.
         columns: the keys of `Report.per_class` rows that a table shows.
-        foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces).
+        foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces). A
+            tool that is left out has no counterpart; it is refused by `require_foreign`.
         contracts: layouts of the outputs of a foreign model that can be read (see `bundle.contract`).
         decode: `(raw, placements, labels, *, iou, least, most)` to one prediction an image in source pixels; an option
             that means nothing to the task is ignored.
@@ -237,6 +245,8 @@ class Task:
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         points: the least and largest value of a number that is found a class on validation images (`settle`).
         chosen: the metric that epochs and trials are chosen by, whose larger values are better; empty: the main one.
+        spelled: `(name, names of the labels)` to the label that a person means by a name, such as a quantity without
+            its unit; the name itself if it is none of them.
         unit: `(names of the labels, metric)` to the unit of a metric, empty where it has none.
         spellings: other names of metrics that users of this field type.
         inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
@@ -273,6 +283,7 @@ class Task:
     reporting: str = ""
     points: tuple[float, float] = (0.0, 1.0)
     chosen: str = ""
+    spelled: Callable[[str, Sequence[str]], str] = lambda name, names: name
     unit: Callable[[Sequence[str], str], str] = lambda names, metric: ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     inputs: Mapping[str, str] = field(
@@ -297,6 +308,32 @@ class Task:
     def metric(self, name: str) -> MetricInfo:
         """Return what is known of one metric; of one that the task does not list, its key alone."""
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, name, "", tile=False))
+
+    def label_id(self, name: str, names: Sequence[str]) -> int:
+        """Return the position in `names` of the label that a person calls `name`.
+
+        Raises:
+            UsageError: it is none of them; a near spelling is suggested.
+        """
+        found = self.spelled(name, names)
+        if found not in names:
+            raise UsageError(f"unknown {self.words.label[0]} {name!r}", fix=spelling_hint(name, names))
+        return list(names).index(found)
+
+    def require_foreign(self, tool: str) -> str:
+        """Return what another tool calls the task; a tool that has no counterpart of it is refused.
+
+        Raises:
+            UsageError: the tool has none.
+        """
+        if tool not in self.foreign:
+            supported = [task_of(n).words.noun for n in task_names() if tool in task_of(n).foreign]
+            raise UsageError(
+                f"{_TOOLS.get(tool, tool)} is not supported for {self.words.noun}; "
+                f"it is supported for {', '.join(supported)}",
+                fix="use POST /v1/models/NAME/predict",
+            )
+        return self.foreign[tool]
 
     def require(self, option: str) -> None:
         """Refuse an option that the task does not support: the one place where that is said.

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
@@ -76,11 +76,18 @@ _TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str,
 
 _OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
 """Formats whose outlines are there on purpose: without a task their datasets are read with them."""
+_OF_TABLES = frozenset({"csv", "hf-imagefolder"})
+_TABLES_TRIED = 20
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
 
 
 def open_dataset(
-    path: str | Path, *, label_depth: int | None = None, task: str | None = None, ignore: Sequence[str] = ()
+    path: str | Path,
+    *,
+    label_depth: int | None = None,
+    task: str | None = None,
+    ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
 ) -> Dataset:
     """Find out what `path` holds and list its samples; no image is decoded yet.
 
@@ -91,16 +98,50 @@ def open_dataset(
     folder levels (from 1) make the class name. A folder of `train`, `val` or `test` above the classes is a split.
 
     Classes named in `ignore`, and those that are no class by their name ("void", "unlabelled", "DontCare"), are
-    ignored; see `ignore_classes`.
+    ignored; see `ignore_classes`. `target` names the columns of a table of numbers that are learnt.
 
     Raises:
         DatasetError: missing, empty, without labels, of no known format, or not of this task.
-        UsageError: an unknown task.
+        UsageError: an unknown task, or `target` for one that learns no columns of numbers.
     """
-    return ignore_classes(_open_any(Path(path), label_depth, task), ignore)
+    if target and (task is None or kind_of(task) is not NUMBERS):
+        able = _either([f"--task {name}" for name in tasks_of(NUMBERS)])
+        raise UsageError("--target is supported for tables of numbers", fix=f"use {able}, or leave --target out")
+    try:
+        dataset = _open_any(Path(path), label_depth, task, target)
+    except DatasetError as error:
+        hint = "" if target else _other_table(Path(path), task)
+        if not hint:
+            raise
+        raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None
+    if dataset.format not in _OF_TABLES and (hint := _other_table(Path(path), task)):
+        dataset = replace(dataset, notes=(*dataset.notes, f"a table is not used: {hint}"))
+    return ignore_classes(dataset, ignore)
 
 
-def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
+def _other_table(path: Path, task: str | None) -> str:
+    """Say which task would read the first table of a folder, or the table itself, that holds numbers or tags and not
+    what the asked task learns from; "" where there is none."""
+    own = LABEL if task is None else kind_of(task)
+    folder = path if path.is_dir() else path.parent
+    try:
+        tree = FolderTree(folder)
+        names = tree.names() if folder.is_dir() else []
+    except (DatasetError, OSError):
+        return ""
+    tables = [path.name] if path.is_file() else names
+    tables = [n for n in tables if n.lower().endswith((".csv", ".tsv", "metadata.jsonl"))]
+    images = Images(names)
+    for table in tables[:_TABLES_TRIED]:
+        if own in _TABLES and _TABLES[own][1](tree, table, images) and own is not LABEL:
+            continue
+        for kind, (_, fits) in _TABLES.items():
+            if kind not in (own, LABEL) and fits(tree, table, images):
+                return f"use --task {_usual(kind)} to learn the {kind} in {table!r}"
+    return ""
+
+
+def _open_any(path: Path, label_depth: int | None, task: str | None, target: Sequence[str] = ()) -> Dataset:
     kind = None if task is None else kind_of(task)
     if label_depth is not None and label_depth < 1:
         raise DatasetError(f"expected a label depth of 1 or more, found {label_depth}", fix="change --label-depth")
@@ -119,7 +160,8 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         if (kind is not None and kind not in _TABLES) or (_boxes_count(kind) and has_boxes(tree, path.name)):
             return _from_annotations(path, task)
         read, _ = _TABLES[kind or LABEL]
-        return read(tree, tree.names(), [path.name], "csv", task or _usual(LABEL))
+        options = {"target": target} if target else {}
+        return read(tree, tree.names(), [path.name], "csv", task or _usual(LABEL), **options)
     elif path.is_file() and is_idx(path.name):
         tree = FolderTree(path.parent)
     elif path.is_file():
@@ -149,7 +191,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         return _texts(tree, names, path, task or _usual(TEXT))
     whole = kind if kind in _TABLES else None
     if kind is None or whole is not None:
-        dataset = _from_tables(tree, names, task)
+        dataset = _from_tables(tree, names, task, target)
         if dataset is not None:
             return dataset
     found = read_annotated(tree, names, outlines=_needs_outlines(task), whole=whole)
@@ -177,7 +219,7 @@ def _texts(tree: Tree, names: Sequence[str], path: Path, task: str) -> Dataset:
     Raises:
         DatasetError: there is neither.
     """
-    found = _from_tables(tree, names, task)
+    found = _from_tables(tree, names, task, ())
     if found is None:
         found = read_text_files(tree, names, task)
     if found is None:
@@ -217,12 +259,13 @@ def _needs_outlines(task: str | None) -> bool:
     return task is not None and "outlines" in task_of(task).needs
 
 
-def _from_tables(tree: Tree, names: Sequence[str], task: str | None) -> Dataset | None:
+def _from_tables(tree: Tree, names: Sequence[str], task: str | None, target: Sequence[str]) -> Dataset | None:
     """Read what says one thing of each whole image: idx files or tables; None where there is neither."""
     kind = None if task is None else kind_of(task)
     if idx := idx_pairs(names):
         return _in_kind(read_idx(tree, idx, task or _usual(LABEL)))
     read, fits = _TABLES[kind or LABEL]
+    options = {"target": target} if target else {}
     images = Images(names)
     # A table of boxes names a path and a class too.
     tables = [n for n in names if n.lower().endswith((".csv", ".tsv", "metadata.jsonl"))]
@@ -231,9 +274,9 @@ def _from_tables(tree: Tree, names: Sequence[str], task: str | None) -> Dataset 
     if metadata:
         if task is None and not any(fits(tree, n, images) for n in metadata):
             _refuse_suspects(tree, [*metadata, *images.names], task)
-        return read(tree, names, metadata, "hf-imagefolder", task or _usual(LABEL))
+        return read(tree, names, metadata, "hf-imagefolder", task or _usual(LABEL), **options)
     tables = [n for n in tables if not n.endswith(".jsonl") and fits(tree, n, images)]
-    return read(tree, names, tables, "csv", task or _usual(LABEL)) if tables else None
+    return read(tree, names, tables, "csv", task or _usual(LABEL), **options) if tables else None
 
 
 def _boxes_count(kind: TargetKind | None) -> bool:

@@ -44,7 +44,12 @@ class Verdict:
         word = "faithful" if self.faithful else "UNFAITHFUL"
         shuffled = "" if self.unlearnt is None else f"; similar with shuffled weights {self.unlearnt:.2f}"
         gap = self.insertion - self.deletion
-        return f"{word} (insertion minus deletion {gap:.2f}, of random maps {self.random:.2f}{shuffled})"
+        numbers = f"insertion minus deletion {gap:.2f}, of random maps {self.random:.2f}{shuffled}"
+        if not self.faithful:
+            same = self.unlearnt is not None and self.unlearnt > _MOST_ALIKE
+            why = "hardly changes when the weights are shuffled" if same else "is no better than random maps"
+            return f"{word}: the map {why} ({numbers})"
+        return f"{word} ({numbers})"
 
 
 @dataclass(frozen=True)

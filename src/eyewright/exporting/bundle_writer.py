@@ -141,10 +141,13 @@ def export_bundle(
             policy=dict(policy or {}),
             familiarity=familiarity,
             evidence=evidence_of(run.about, familiarity, report),
-            decoding=predictor.decoding,
+            decoding={
+                **predictor.decoding,
+                **({} if predictor.spread is None else {"spread": predictor.spread.tolist()}),
+            },
             provenance=provenance,
         )
-        write_page(stage / "README.md", model_card(manifest))
+        write_page(stage / "README.md", model_card(manifest, () if report is None else report.per_class))
         seal(stage, manifest, {})
         parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
         found = parity.to_json()

@@ -7,6 +7,7 @@ from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, o
 from eyewright.lifecycle.doctoring import doctor
 from eyewright.lifecycle.duplicates import find_duplicates
 from eyewright.lifecycle.exchange import convert, import_onnx
+from eyewright.lifecycle.explaining import explain
 from eyewright.lifecycle.field import (
     challenge,
     drift,
@@ -26,7 +27,7 @@ from eyewright.lifecycle.opening import formats, info, load_model, load_run, mod
 from eyewright.lifecycle.reading import Page, PageLine, generate_lines, read_text
 from eyewright.lifecycle.retraining import Retrained, retrain
 from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
-from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
+from eyewright.lifecycle.stages import compare, evaluate, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
 

@@ -438,9 +438,9 @@ def promote(
 def _unseen_of(data: "PathLike", before: str, loaded: Any) -> "tuple[Any, int]":
     """Return the images that neither model was trained on, and how many are left out."""
     from eyewright.bundle import load_bundle
-    from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of
+    from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of, target_of
 
-    dataset = part_of_path(data, None, None, loaded.task_name)
+    dataset = part_of_path(data, None, None, loaded.task_name, target=target_of(loaded.task_name, loaded.labels))
     known = known_images(load_bundle(before)) | known_images(loaded)
     records = scan_of(dataset).records
     kept = [s for s, r in zip(dataset.samples, records, strict=True) if r.digest not in known]

@@ -64,6 +64,7 @@ def cross_validate(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -92,7 +93,9 @@ def cross_validate(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     if isinstance(data, str | Path):
-        data = open_readable(data, label_depth=label_depth, task=resolved.task, ignore=ignore, quiet=quiet, say=say)
+        data = open_readable(
+            data, label_depth=label_depth, task=resolved.task, ignore=ignore, target=target, quiet=quiet, say=say
+        )
     check_model(resolved.model, data.task)
     if ensemble:
         task_of(data.task).require("ensemble")

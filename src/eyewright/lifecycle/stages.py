@@ -1,9 +1,8 @@
-"""The stages of a model's life, each one call: train, evaluate, explain, export, verify, predict."""
+"""The stages of a model's life, each one call: train, evaluate, export, verify, predict."""
 
 __all__ = [
     "compare",
     "evaluate",
-    "explain",
     "export",
     "export_checked",
     "predict",
@@ -13,7 +12,6 @@ __all__ = [
     "verify",
 ]
 
-import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, UsageError
-from eyewright.core.files import write_bytes, write_json
 from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, leak_rule
-from eyewright.imaging import shrink, write_image
 from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
 from eyewright.lifecycle.datasets import (
     PathLike,
@@ -47,6 +41,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     settled,
     silent,
+    target_of,
     untouched,
 )
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
@@ -66,7 +61,6 @@ if TYPE_CHECKING:
     from eyewright.core.predictor import Predictor
     from eyewright.data import Dataset
     from eyewright.evaluation import Comparison
-    from eyewright.explanation import Explanation
     from eyewright.exporting import Parity
     from eyewright.training import Recipe
     from eyewright.training.run import Run
@@ -87,6 +81,7 @@ def train(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     step: Any = None,
     teacher: Any = None,
@@ -123,7 +118,7 @@ def train(
 
     if out is None and launched_by_torchrun():
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
-    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     if teacher is not None:
@@ -286,8 +281,10 @@ def evaluate(
             raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        task = predictor.task_name
-        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        task, wanted = predictor.task_name, target_of(predictor.task_name, predictor.labels)
+        if isinstance(data, str | Path):
+            data = part_of_path(data, split, label_depth, task, ignore, wanted)
+        dataset = data
         left_out = dataset.account.summary()
         if owner is None and not allow_leaks and dataset.splits != ("test",):
             made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
@@ -365,8 +362,10 @@ def compare(
             raise UsageError("expected data to compare the bundles on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        task = first.task_name
-        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        task, wanted = first.task_name, target_of(first.task_name, first.labels)
+        if isinstance(data, str | Path):
+            data = part_of_path(data, split, label_depth, task, ignore, wanted)
+        dataset = data
         own = any(untouched(o, dataset, quiet=quiet) for o in (owner_a, owner_b))
         if group_by is not None or (not own and dataset.grouping is None):
             about = owner_a.about if owner_a is not None else _provenance_of(first)
@@ -381,60 +380,6 @@ def compare(
             fix="use other images, or --allow-leaks, which counts them in the result",
         )
     return replace(compare_predictors(first, second, dataset, seed=seed, quiet=quiet), trained_on=seen)
-
-
-def explain(
-    model: "Run | Bundle | PathLike",
-    source: Any,
-    *,
-    method: str | None = None,
-    label: str | None = None,
-    out: PathLike | None = None,
-    seed: int = 0,
-) -> "list[Explanation]":
-    """Explain predictions as heatmaps, each with a faithfulness verdict; with `out` overlays and arrays are written.
-
-    `method` is one of `eyewright.explanation.METHODS`; a run defaults to "gradcam", a bundle to "occlusion",
-    boxes and masks to "rise".
-
-    Raises:
-        UsageError: an unknown method or label, or a gradient method on a bundle.
-    """
-    from eyewright.explanation import explain_images
-    from eyewright.imaging.clips import iter_examples
-
-    predictor, owner = load_model(model)
-    frames = list(iter_examples(source, predictor.preparation.clip))
-    found = explain_images(
-        predictor,
-        [f.image for f in frames],
-        method=method or _default_method(predictor, owner),
-        net=None if owner is None else owner.net,
-        label=label,
-        sources=[f.origin for f in frames],
-        seed=seed,
-    )
-    if out is not None:
-        _write_explanations(found, Path(out))
-    return found
-
-
-def _default_method(predictor: "Predictor", owner: "Run | None") -> str:
-    if task_of(predictor.task_name).reads == "clip":
-        return "occlusion"
-    if "gradients" not in task_of(predictor.task_name).options:
-        return "rise"
-    return "gradcam" if owner is not None else "occlusion"
-
-
-def _write_explanations(found: "Sequence[Explanation]", out: Path) -> None:
-    for i, one in enumerate(found):
-        stem = f"{i:03d}-{Path(one.source).stem or 'image'}-{one.method}"
-        write_image(out / f"{stem}.png", shrink(one.overlay(), 448))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, heat=one.heat, pixels=one.pixels)
-        write_bytes(out / f"{stem}.npz", buffer.getvalue())
-    write_json(out / "explanations.json", [e.to_json() for e in found])
 
 
 def export(
@@ -481,7 +426,12 @@ def export_checked(
     if validation is None:
         validation = part_of_run(owner, "val")
     elif isinstance(validation, str | Path):
-        validation = load_dataset(validation, task=owner.task_name, ignore=ignored_by(owner)).val
+        validation = load_dataset(
+            validation,
+            task=owner.task_name,
+            ignore=ignored_by(owner),
+            target=target_of(owner.task_name, owner.labels),
+        ).val
     names = ("report.html", "report.json")
     files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
     if report is None and "report.json" in files:

@@ -72,8 +72,8 @@ class App:
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except Exception:  # noqa: BLE001 - a client sees no traceback, whatever it is
-            _log.exception("a fault of ours")
-            response = json_response({"error": "a fault of ours", "code": "fault", "fix": "please report it"}, 500)
+            _log.exception("a bug in Eyewright")
+            response = json_response({"error": "a bug in Eyewright", "code": "fault", "fix": "please report it"}, 500)
         if request is not None:
             origin = self.guard.allowed_origin(request)
             if origin is not None:
@@ -162,7 +162,7 @@ class App:
             self._document = (table, msgspec.json.encode(openapi(self.routes, self.pages, service)))
         return Response(self._document[1])
 
-    async def _read_anew(self, work: Awaitable[None]) -> None:
+    async def _read_again(self, work: Awaitable[None]) -> None:
         """Wait for new workers; what goes wrong is said in full to the operator and without paths to the client.
 
         Raises:
@@ -171,18 +171,18 @@ class App:
         try:
             await work
         except (EyewrightError, OSError) as error:
-            _log.error("the models could not be read anew, those before go on: %s", error)
+            _log.error("the models could not be read again; those before continue: %s", error)
             raise refused_reload(error) from None
 
     async def reloaded(self, service: Service, request: Request) -> Response:
-        """POST /v1/reload: read the table of models anew."""
-        await self._read_anew(self._reload())
+        """POST /v1/reload: read the table of models again."""
+        await self._read_again(self._reload())
         return json_response(Reloaded(sorted(service.models)))
 
     async def loaded(self, service: Service, request: Request, name: str) -> Response:
-        """POST /v2/repository/models/{name}/load: read this model's folder anew."""
+        """POST /v2/repository/models/{name}/load: read this model's folder again."""
         service.model(name)
-        await self._read_anew(self._reload())
+        await self._read_again(self._reload())
         return json_response(Answered())
 
     async def unloaded(self, service: Service, request: Request, name: str) -> Response:
@@ -191,7 +191,7 @@ class App:
         if len(service.models) - len(service.challengers) < 2:
             raise HttpError(409, "last_model", "the last model cannot be unloaded", fix="stop the server instead")
         kept = {k: m for k, m in service.models.items() if k != name}
-        await self._read_anew(service.crew.start([m.place for m in kept.values()]))
+        await self._read_again(service.crew.start([m.place for m in kept.values()]))
         service.models = kept
         return json_response(Answered())
 

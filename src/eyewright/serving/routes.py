@@ -170,7 +170,7 @@ def build_table(app: Machinery) -> list[Route]:
             paths=cameras,
         ),
         _get("/v1/images/{name}", own.image, "An image that was kept", kept, paths=files),
-        _post("/v1/reload", app.reloaded, "Read the models anew", _json(s.Reloaded), access="admin", refusals=(409,)),
+        _post("/v1/reload", app.reloaded, "Read the models again", _json(s.Reloaded), access="admin", refusals=(409,)),
         _post(
             "/predict/{name}", hub.predict, "Hugging Face's task JSON", _json(list[s.HubRow], "Rows"),
             query=s.HubOptions, body=_image(s.HubImageBody, s.HubOptions), refusals=predicted,
@@ -180,7 +180,7 @@ def build_table(app: Machinery) -> list[Route]:
         _get("/v2/health/ready", v2.ready, "V2: ready", ready, access="all", answers=not_ready),
         _post("/v2/repository/index", v2.index, "V2: the models", _json(list[s.IndexRow], "The models")),
         _post(
-            "/v2/repository/models/{name}/load", app.loaded, "V2: read a model anew", _json(s.Answered),
+            "/v2/repository/models/{name}/load", app.loaded, "V2: read a model again", _json(s.Answered),
             access="admin", refusals=(409,),
         ),
         _post(

@@ -295,7 +295,8 @@ class InputShown(Struct):
 
 
 class ModelShown(Struct):
-    """What a client may know of a model; `size_hw` and `channels` are of one that takes one image."""
+    """What a client may know of a model; `size_hw` and `channels` are of one that takes one image. `label_words` are
+    what one label is called, and several; `units` are those of its metrics that have one."""
 
     name: str
     title: str
@@ -303,6 +304,8 @@ class ModelShown(Struct):
     options: list[str]
     digest: str
     labels: list[str]
+    label_words: list[str]
+    units: dict[str, str]
     inputs: dict[str, InputShown]
     pages: list[str]
     size_hw: list[int] | UnsetType = UNSET

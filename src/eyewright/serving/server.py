@@ -126,10 +126,10 @@ class Server:
             await asyncio.to_thread(end_parsing)
 
     async def reload(self) -> None:
-        """Read the table of models anew, with workers that take over when they are ready.
+        """Read the table of models again, with workers that take over when they are ready.
 
         Raises:
-            BundleError, PolicyError: one is refused; those before go on.
+            BundleError, PolicyError: one is refused; those before continue.
         """
         if self.service is None:
             return
@@ -151,7 +151,7 @@ def run_server(
     live: LiveSources | None = None,
     ready: Callable[[Server], None] | None = None,
 ) -> None:
-    """Serve bundles until SIGTERM or SIGINT; SIGHUP reads the models anew. Blocks.
+    """Serve bundles until SIGTERM or SIGINT; SIGHUP reads the models again. Blocks.
 
     Raises:
         EyewrightError: as `Server.serve`.
@@ -192,7 +192,7 @@ async def _reload_quietly(server: Server) -> None:
     try:
         await server.reload()
     except (EyewrightError, OSError) as error:
-        _log.error("the models could not be read anew, those before go on: %s", error)
+        _log.error("the models could not be read again; those before continue: %s", error)
 
 
 def _Quiet(uvicorn: Any) -> Any:  # noqa: N802 - gives a class

@@ -199,6 +199,10 @@ class Service:
         return found
 
     async def _ask(self, model: str, data: bytes, options: Options, wants: tuple[str, ...], started: float) -> Answer:
+        task = task_of(self.models[model].task)
+        for option in ("conf", "iou", "top", "coverage"):
+            if getattr(options, option) is not None:
+                task.require(option)
         job = Job(
             next(self._numbers),
             data,

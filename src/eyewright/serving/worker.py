@@ -348,10 +348,10 @@ def _as_json(told: dict[str, Any] | list[dict[str, Any]]) -> bytes:
 
 
 def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) -> bytes:
-    """Return an image as it is kept: decoded and encoded anew, so that nothing but its pixels is left, and nothing that
+    """Return an image as it is kept: decoded and encoded again, so that only its pixels are left, and nothing that
     the preparation needs is lost.
 
-    Grey stays grey. What came lossless stays so (PNG); what came as JPEG is JPEG of quality 95 without subsampling.
+    Grey stays grey. Lossless images stay so (PNG); a JPEG is JPEG of quality 95 without subsampling.
     Only images of more than 1,024 pixels a side are reduced, to no less than twice the scale that the model sees, and
     none whose model has steps before it or takes the strips of clips.
     """

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError
+from eyewright.imaging.overlay import NARROWEST
 
 if TYPE_CHECKING:
     from eyewright.core.prediction import Prediction
@@ -38,9 +39,9 @@ class Drawn(ABC):
         return self.drawn_on(self.image)
 
     def strip_rows(self, size_hw: tuple[int, int]) -> int | None:
-        """Return how many rows at most `drawn_on` adds below an image of this size; None where it adds none.
+        """Return how many rows a frame of a video has below an image of this size; None where `drawn_on` adds none.
 
-        A subclass that draws a strip whose height depends on the prediction overrides this, for video.
+        A subclass overrides this if it draws a strip whose size depends on the prediction.
         """
         return None
 
@@ -62,11 +63,16 @@ def video_frame(prediction: "Prediction") -> NDArray[np.uint8]:
         return drawn
     height, width = prediction.image.shape[:2]
     rows = prediction.strip_rows((height, width))
-    if rows is None or drawn.shape[0] == height + rows:
-        return drawn
-    frame = np.full((height + rows, drawn.shape[1], 3), 255, np.uint8)
-    kept = drawn[: height + rows]
-    frame[: len(kept)] = kept
+    return drawn if rows is None else _fitted(drawn, height + rows, max(width, NARROWEST))
+
+
+def _fitted(drawn: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return a picture on white or cut, uint8 (height, width, 3): its top and its middle columns are kept."""
+    cut = max(0, drawn.shape[1] - width) // 2
+    kept = drawn[:height, cut : cut + width]
+    frame = np.full((height, width, 3), 255, np.uint8)
+    left = (width - kept.shape[1]) // 2
+    frame[: len(kept), left : left + kept.shape[1]] = kept
     return frame
 
 

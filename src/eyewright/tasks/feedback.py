@@ -29,6 +29,8 @@ _MOST_TEXT = 2000
 _MOST_NAME = 200
 _MOST_RUNS = 4_000_000
 _SAYS = ("label", "correct", "objects", "classes", "values", "tags", "text")
+# Keys that must hold something. An empty `classes` is accepted: it may stand beside other keys.
+_NAMED = ("values", "tags")
 _KINDS: Mapping[str, tuple[type, str]] = {
     "label": (str, "text"),
     "correct": (bool, "true or false"),
@@ -83,6 +85,9 @@ def check_feedback(
         )
     allowed = task_of(task).feedback if task else None
     _check_keys(kept, allowed, task)
+    for key in _NAMED:
+        if key in kept and not kept[key]:
+            raise UsageError(f"expected {key} that say something, found none", fix="name one, or leave the key out")
     if "label" in kept:
         kept["label"] = check_label(kept["label"], known)
         _check_agreement(kept, predicted)
@@ -95,7 +100,7 @@ def check_feedback(
         for name, value in kept["values"].items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _FAR:
                 raise UsageError(f"expected a number for {name!r}, found {value!r}", fix="change it")
-        kept["values"] = {check_label(name, labels): float(value) for name, value in kept["values"].items()}
+        kept["values"] = _values(kept["values"], task, labels)
     if "tags" in kept:
         for name, has in kept["tags"].items():
             if not isinstance(has, bool):
@@ -116,6 +121,33 @@ def check_feedback(
     named = {kept.get("label"), *(o["label"] for o in kept.get("objects", ())), *kept.get("tags", ())}
     used = [name for name in declared if name in named]
     return {**kept, "new_classes": used} if used else kept
+
+
+def _values(said: Mapping[str, float], task: str, labels: Sequence[str] | None) -> dict[str, float]:
+    """Return numbers by the names of the model, whichever way they were named."""
+    about = task_of(task) if task else None
+    what = about.words.label[0] if about else "quantity"
+    found: dict[str, float] = {}
+    for given, value in said.items():
+        name = about.spelled(given, labels) if about and labels is not None else given
+        if labels is not None and name not in labels:
+            listed = ", ".join(labels[:LABELS_SHOWN])
+            shown = given[:_MOST_NAME]
+            raise UsageError(
+                f"unknown {what} {shown!r}, expected one of: {listed}",
+                fix=spelling_hint(shown, labels),
+                code="unknown_label",
+            )
+        if name in found:
+            raise UsageError(f"expected one number for {name!r}, found two", fix="name it once")
+        found[name] = float(value)
+    missing = [n for n in labels or () if n not in found]
+    if about and about.feedback.whole and missing:
+        raise UsageError(
+            f"expected a number for every {what}, found none for {', '.join(map(repr, missing[:LABELS_SHOWN]))}",
+            fix="send all of them; for those that were right, the predicted number",
+        )
+    return found
 
 
 def check_label(name: object, labels: Sequence[str] | None) -> str:

@@ -64,6 +64,11 @@ class TextPrediction(Drawn):
 
         return caption(image, self.line())
 
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        from eyewright.imaging.overlay import caption_rows
+
+        return caption_rows(size_hw)
+
     def line(self) -> str:
         """Say in a line what was read."""
         return f"{self.text}  {self.probability:.1%}" if self.text else "no text"

@@ -86,9 +86,12 @@ class NumberPrediction(Drawn):
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
         """Return every value by its name, with its unit and its interval where there is one."""
+        from eyewright.data.targets.numbers import short_names
+
         values = {}
         # Intervals are missing where too few validation images were left for them; bundle.json has the numbers.
         missing = "none: too few validation images (calibration in bundle.json)"
+        keys = short_names(self.label_space.names)
         for k, quantity in enumerate(self.quantities):
             value = float(self.values[k])
             row: dict[str, Any] = {"value": round(value, 6), "unit": quantity.unit}
@@ -97,7 +100,7 @@ class NumberPrediction(Drawn):
                 if self.reach is None
                 else [round(value - float(self.reach[k]), 6), round(value + float(self.reach[k]), 6)]
             )
-            values[quantity.name] = row
+            values[keys[k]] = row
         result: dict[str, Any] = {"source": self.source, "index": self.index, "values": values}
         if self.reach is None:
             result["intervals"] = missing
@@ -204,10 +207,10 @@ class NumberTarget:
 
 
 def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
-    """Return the first value, or the one that is asked for."""
-    k = 0 if label is None else label
-    value = float(raw["values"][0, k])
-    return [NumberTarget(k, value, max(0.1 * abs(value), 1e-6), f"{value:.4g}")]
+    """Return every value, or the one that is asked for."""
+    values = [float(v) for v in raw["values"][0]]
+    asked = range(len(values)) if label is None else (label,)
+    return [NumberTarget(k, values[k], max(0.1 * abs(values[k]), 1e-6), f"{values[k]:.4g}") for k in asked]
 
 
 def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
@@ -216,7 +219,7 @@ def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
 
 
 def unit_of(names: Sequence[str], metric: str) -> str:
-    """Return the unit of an error: that of the quantity, or of several quantities their standard deviation."""
+    """Return the unit of an error: that of the quantity, or of several the standard deviation of training values."""
     from eyewright.data.targets.numbers import quantity_of
 
     if metric not in ("mae", "rmse", "median_error") or not names:
@@ -269,6 +272,13 @@ def taught(prediction: NumberPrediction, ids: NDArray[np.int64], keep: Callable[
     return Numbers(tuple(float(prediction.values[i]) for i in order), tuple(prediction.quantities[i] for i in order))
 
 
+def spelled(name: str, names: Sequence[str]) -> str:
+    """Return the quantity that is meant by a name with or without its unit."""
+    from eyewright.data.targets.numbers import quantity_named
+
+    return quantity_named(name, names)
+
+
 _FREE = (float("-inf"), float("inf"))
 _ERROR = (0.0, float("inf"))
 
@@ -291,7 +301,7 @@ TASK = Task(
         MetricInfo(
             "mae",
             "MAE",
-            "mean absolute error; of several quantities in their standard deviations (SD)",
+            "mean absolute error; of several quantities in standard deviations (SD) of the training values",
             False,
             paired=True,
             bounds=_ERROR,
@@ -328,7 +338,7 @@ TASK = Task(
     options=frozenset(),
     losses=("huber", "mse", "mae"),
     columns=("mae", "rmse", "r2"),
-    foreign=MappingProxyType({"hub": "image-classification", "problem_type": "regression"}),
+    foreign=MappingProxyType({"problem_type": "regression"}),
     contracts=(),
     decode=decode,
     settle=settle,
@@ -342,7 +352,7 @@ TASK = Task(
     example=example,
     reference="values",
     target="eyewright.data.targets.numbers:NUMBERS",
-    feedback=Feedback(("values",), (), corrected, taught, "csv"),
+    feedback=Feedback(("values",), (), corrected, taught, "csv", whole=True),
     net="vector",
     learner="eyewright.learners.regress:LEARNER",
     reporting="eyewright.tasks.regress_report:REPORTING",
@@ -350,6 +360,7 @@ TASK = Task(
     followed="mae",
     points=(0.0, 1e300),
     chosen="r2",
+    spelled=spelled,
     unit=unit_of,
 )
 """One or several numbers an image."""

@@ -272,7 +272,7 @@ TASK = Task(
         MetricInfo("ece", "calibration error", "mean gap between probability and frequency, 0% is best", False,
                    paired=True, kind="plain"),
     ),
-    options=frozenset({"ensemble", "gradients", "import", "mixing", "unlabelled"}),
+    options=frozenset({"conf", "top", "ensemble", "gradients", "import", "mixing", "unlabelled"}),
     losses=("binary_cross_entropy", "focal"),
     columns=("average_precision", "precision", "recall", "f1"),
     foreign=MappingProxyType(

@@ -61,6 +61,8 @@ class TorchPredictor:
         learner = learner_of(task_name)
         self._answers = learner.answers(self.net, temperature=temperature).eval()
         self.decoding: Mapping[str, Any] = learner.decoding(net)
+        # Standard deviations of what was learnt, by which errors in several units are measured.
+        self.spread = net.spread.cpu().numpy().astype(np.float64) if net.scaled else None
 
     @property
     def preparation(self) -> Preparation:

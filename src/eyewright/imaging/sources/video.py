@@ -65,6 +65,7 @@ class VideoFile:
     def frames(self) -> Iterator[Frame]:
         cv2, origin = _opencv(), str(self._path.resolve())
         index = 0
+        last_s = longest_s = 0.0
         while True:
             # Before the read, this is the time of the frame that comes.
             when = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -81,15 +82,21 @@ class VideoFile:
                     raise InputError(
                         f"{origin!r} holds no frame that can be read", fix="copy it again", code="unreadable_video"
                     )
-                self._note_end(index)
+                self._note_end(index, last_s + longest_s)
                 return
             shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            yield Frame(_rgb(cv2, picture), origin, index, max(when, shown) if index else 0.0)
+            time_s = max(when, shown) if index else 0.0
+            last_s, longest_s = time_s, max(longest_s, time_s - last_s)
+            yield Frame(_rgb(cv2, picture), origin, index, time_s)
             index += 1
 
-    def _note_end(self, given: int) -> None:
-        stated = self._capture.get(_opencv().CAP_PROP_FRAME_COUNT)
-        if 0 < stated < 1e9 and given < min(_WHOLE * stated, stated - _FEW):
+    def _note_end(self, given: int, end_s: float) -> None:
+        cv2 = _opencv()
+        stated, fps = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+        if not 0 < stated < 1e9 or given >= min(_WHOLE * stated, stated - _FEW):
+            return
+        # Of WebM and Matroska the number is the length times a rate, which uneven frames do not have.
+        if not 0 < fps < 1e9 or end_s < _WHOLE * stated / fps:
             text = f"the video breaks off: {given:,} of about {stated:,.0f} frames can be read"
             self.short = Finding("video_breaks_off", text, "copy it again", str(self._path))
 

@@ -72,15 +72,9 @@ def _tags(model: Model) -> Sequence[str]:
     """Return the control tags that hold answers of the model's task, the best one first.
 
     Raises:
-        UsageError: Label Studio has none for them.
+        UsageError: Label Studio has none for the task.
     """
-    tags = task_of(model.task).foreign.get("label-studio", "").split()
-    if not tags:
-        raise UsageError(
-            f"predictions of {model.name!r} ({model.task}) have no form in Label Studio",
-            fix="serve a model of another task to it",
-        )
-    return tags
+    return task_of(model.task).require_foreign("label-studio").split()
 
 
 def _listed(folder: Path) -> dict[str, Path]:
@@ -102,6 +96,7 @@ async def health(service: Service, request: Request, name: str | None = None) ->
 async def setup(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /setup: the labelling configuration must have a place for what the model finds."""
     model = _model(service, name)
+    _tags(model)
     content = await parse_apart(len(request.body), parse_json, request.body, service.settings, type=LabelStudioSetup)
     schema = content.schema or content.label_config or ""
     if schema.strip():
@@ -128,6 +123,7 @@ async def webhook(service: Service, request: Request, name: str | None = None) -
 async def predict(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /predict: results for tasks, in percent of the image, in the form the configuration asks for."""
     model = _model(service, name)
+    _tags(model)
     content = await parse_apart(len(request.body), parse_json, request.body, service.settings, type=LabelStudioTasks)
     schema = content.label_config or ""
     place = await parse_apart(len(schema), _place_of, schema, model) if schema.strip() else None
