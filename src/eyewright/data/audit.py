@@ -22,6 +22,7 @@ from eyewright.data.grouped import find_groups
 from eyewright.data.grouping import Grouping
 from eyewright.data.marks import MARK_CODES, audit_targets
 from eyewright.data.scan import Scan
+from eyewright.data.targets.captions import CAPTION_CODES
 from eyewright.data.targets.numbers import NUMBER_CODES
 from eyewright.data.targets.tags import TAG_CODES
 from eyewright.imaging.decode import ImageInfo
@@ -34,6 +35,7 @@ FINDING_CODES = MappingProxyType(
         **BOX_FORMAT_CODES,
         **NUMBER_CODES,
         **TAG_CODES,
+        **CAPTION_CODES,
         **GROUP_CODES,
         **PIXEL_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",

@@ -20,6 +20,13 @@ from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.ignoring import ignore_classes
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, ANNOTATED_KINDS, has_boxes, read_annotated
+from eyewright.data.readers.captions import (
+    CAPTION_FORMATS,
+    has_captions,
+    read_caption_tables,
+    read_captions,
+    read_coco_captions,
+)
 from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, read_clips
 from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
@@ -27,6 +34,7 @@ from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, use
 from eyewright.data.readers.number_tables import is_number_table, read_number_tables
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
+from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
@@ -42,6 +50,7 @@ DATASET_FORMATS = MappingProxyType(
         "csv": "a CSV of path,label with an optional split and group column",
         **ANNOTATED_FORMATS,
         **CLIP_FORMATS,
+        **CAPTION_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -49,12 +58,13 @@ DATASET_FORMATS = MappingProxyType(
 
 FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
     {
-        "imagefolder": (LABEL, NUMBERS, TAGS),
-        "idx": (LABEL, NUMBERS, TAGS),
-        "hf-imagefolder": (LABEL, NUMBERS, TAGS),
-        "csv": (LABEL, NUMBERS, TAGS),
+        "imagefolder": (LABEL, NUMBERS, TAGS, CAPTIONS),
+        "idx": (LABEL, NUMBERS, TAGS, CAPTIONS),
+        "hf-imagefolder": (LABEL, NUMBERS, TAGS, CAPTIONS),
+        "csv": (LABEL, NUMBERS, TAGS, CAPTIONS),
         **ANNOTATED_KINDS,
         **dict.fromkeys(CLIP_FORMATS, (LABEL,)),
+        **dict.fromkeys(CAPTION_FORMATS, (CAPTIONS,)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -64,6 +74,7 @@ _TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str,
         LABEL: (read_label_tables, lambda tree, table, images: is_label_table(tree, table)),
         NUMBERS: (read_number_tables, is_number_table),
         TAGS: (read_tag_tables, is_tag_table),
+        CAPTIONS: (read_caption_tables, lambda tree, table, images: False),
     }
 )
 """How tables are read as targets of a kind, and how those that can be are told."""
@@ -108,7 +119,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
         tree = ZipTree(path)
-    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl", *_more_tables(kind)):
         tree = FolderTree(path.parent)
         if (kind is not None and kind not in _TABLES) or (_boxes_count(kind) and has_boxes(tree, path.name)):
             return _from_annotations(path, task)
@@ -137,6 +148,12 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
         )
+    if kind is None and has_captions(tree, names):
+        kind, task = CAPTIONS, _usual(CAPTIONS)
+    if kind is CAPTIONS and task is not None:
+        captioned = read_captions(tree, names, task)
+        if captioned is not None:
+            return captioned
     whole = kind if kind in _TABLES else None
     if kind is None or whole is not None:
         dataset = _from_tables(tree, names, task)
@@ -159,6 +176,11 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
             fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the truth",
         )
     return _in_kind(read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None))
+
+
+def _more_tables(kind: TargetKind | None) -> tuple[str, ...]:
+    """Return the extensions that tables of a kind may have in addition to the usual ones."""
+    return (".txt",) if kind is CAPTIONS else ()
 
 
 def _is_table_of_clips(path: Path, task: str | None) -> bool:
@@ -233,6 +255,12 @@ def _from_annotations(path: Path, task: str | None) -> Dataset:
     root = path.parent
     tree: Tree = FolderTree(root)
     kind = None if task is None else kind_of(task)
+    if kind is CAPTIONS and task is not None:
+        if not Images(tree.names()).names and root.resolve().parent != root.resolve():
+            # As in COCO's own layout, annotations/ and images/ may be brothers.
+            tree = FolderTree(root.resolve().parent)
+            return read_coco_captions(tree, tree.names(), [f"{root.resolve().name}/{path.name}"], task)
+        return read_coco_captions(tree, tree.names(), [path.name], task)
     whole = kind if kind in _TABLES else None
     found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=path.name)
     if found is not None and not found.images and root.resolve().parent != root.resolve():

@@ -44,6 +44,7 @@ from eyewright.exporting.attention_model import export_attention
 from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
+from eyewright.exporting.text_model import export_texts
 from eyewright.imaging.appearance import appearance
 from eyewright.imaging.overlay import shrink
 from eyewright.imaging.preparation import Preparation, image_preparation
@@ -102,6 +103,7 @@ def export_bundle(
         if attention:
             few = [validation.image(i) for i in range(min(3, len(validation)))]
             export_attention(run.net, stage / "onnx" / "attention.onnx", run.preparation.batch(few)[0])
+        export_texts(run.net, stage, run.task_name, predictor, validation)
         _write_weights(run.net, stage / "model.safetensors")
         write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
         reference = reference_numbers(predictor, validation)
