@@ -31,7 +31,7 @@ from eyewright.tasks.embed_ranks import DEFINITION, other_views
 from eyewright.tasks.embed_results import EmbedResults
 
 _SHOWN, _HITS = 12, 4
-_SIDE, _SMALL = 112, 84
+_SIDE, _CELL = 112, 56
 _TEXT = 80
 _NOISE = 1e-4
 
@@ -219,23 +219,33 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
     """Return the blocks of the page: the table of recall, the worst queries with what they found, examples."""
     blocks: list[Block] = [_table(report)]
     for key, title, lead in (
-        ("worst", "Worst queries", "The query, the image it was written of, and after it what was found first."),
+        (
+            "worst",
+            "Worst queries",
+            "The image that the query was written of, and next to it the four images that were found first.",
+        ),
         ("examples", "Examples", "Queries from the worst to the best, evenly chosen."),
     ):
         shots = [shot for row in report.tables.get(key, ()) if (shot := _shot(row, pictures)) is not None]
-        blocks.append(Gallery(title, lead, shots, "wide", empty="No pictures."))
+        blocks.append(Gallery(title, lead, shots, empty="No pictures."))
     return Page(blocks)
 
 
 def _shot(row: Mapping[str, Any], pictures: Pictures) -> Shot | None:
-    every = [row, *row["hits"]]
-    if any(one["id"] not in pictures for one in every):
+    """Return the image of a query and, in one picture, what it found first."""
+    found = _found_name(row)
+    if row["id"] not in pictures or found not in pictures:
         return None
-    images = [(pictures[one["id"]]["image"], posixpath.basename(one["id"])) for one in every]
-    heat = pictures[row["id"]].get("heat", "")
+    hits = ", ".join(posixpath.basename(one["id"]) for one in row["hits"])
+    images = [(pictures[row["id"]]["image"], posixpath.basename(row["id"])), (pictures[found]["image"], hits)]
     style = "good" if row["rank"] == 1 else "soft" if row["rank"] <= 10 else "bad"
     text = row["text"][:_TEXT] or "another view of the first image"
-    return Shot([*images, *([(heat, "heat")] if heat else [])], [[Span(text)], [Span(f"rank {row['rank']:,}", style)]])
+    return Shot(images, [[Span(text)], [Span(f"rank {row['rank']:,}", style)]])
+
+
+def _found_name(row: Mapping[str, Any]) -> str:
+    """Return what the picture of a query's hits is called; no image is called so."""
+    return f"{row['id']}\0found"
 
 
 def _table(report: Report) -> Table:
@@ -258,11 +268,17 @@ def _table(report: Report) -> Table:
 def take_pictures(
     report: Report, dataset: Dataset, predictor_of: Callable[[str], Predictor]
 ) -> dict[str, dict[str, Any]]:
-    """Return pictures of the images of the worst queries and examples, and of what they found, by sample id."""
-    wanted: dict[str, int] = {}
+    """Return pictures of the images of the worst queries and examples, and of what each found, two by two."""
+    found = {}
     for row in (*report.tables.get("worst", ()), *report.tables.get("examples", ())):
-        wanted |= {one["id"]: one["index"] for one in (row, *row["hits"])}
-    return {name: {"image": data_uri(shrink(dataset.image(i), _SMALL)), "heat": ""} for name, i in wanted.items()}
+        found[row["id"]] = {"image": data_uri(shrink(dataset.image(row["index"]), _SIDE)), "heat": ""}
+        sheet = np.full((2 * _CELL, 2 * _CELL, 3), 255, np.uint8)
+        for k, one in enumerate(row["hits"][:4]):
+            small = shrink(dataset.image(one["index"]), _CELL)[:_CELL, :_CELL]
+            top, left = (k // 2) * _CELL, (k % 2) * _CELL
+            sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
+        found[_found_name(row)] = {"image": data_uri(sheet), "heat": ""}
+    return found
 
 
 def explain_errors(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:

@@ -120,3 +120,14 @@ def test_what_is_no_caption_is_refused_by_line(tmp_path: Path) -> None:
     )
     with pytest.raises(DatasetError, match="one part"):
         open_dataset(tmp_path, task="embed")
+
+
+def test_captions_are_written_as_they_were_read(tmp_path: Path) -> None:
+    from eyewright.lifecycle import convert
+
+    put(tmp_path / "data", "a.png", "b.png")
+    rows = [{"file_name": "a.png", "text": ['a, "b"', "c|d"]}, {"file_name": "b.png", "text": '["no list'}]
+    (tmp_path / "data/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    convert(tmp_path / "data", to="csv", task="embed", out=tmp_path / "out")
+    first, again = (open_dataset(tmp_path / name, task="embed") for name in ("data", "out"))
+    assert sorted(texts(again).values()) == sorted(texts(first).values()) == [('["no list',), ('a, "b"', "c|d")]
