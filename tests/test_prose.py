@@ -93,7 +93,7 @@ RULES: dict[str, str] = {
 
 CEILINGS: dict[str, int] = {
     "bundle": 22,
-    "data": 175,
+    "data": 127,
     "exporting": 4,
     "learners": 8,
     "serving": 21,

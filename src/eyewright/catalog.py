@@ -44,6 +44,12 @@ MODELS = MappingProxyType(
         "spot_net": (
             "boxes", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, ~1.3 M weights",
         ),
+        "pair_net": (
+            "embedding", "eyewright.nets.pairs:pair_net", "default for captions: pair_ridge and a net in addition",
+        ),
+        "pair_ridge": (
+            "embedding", "eyewright.nets.pairs:pair_ridge", "fixed features and ridge to captions, in seconds",
+        ),
         "outline_net": (
             "pixels", "eyewright.nets:outline_net", "default segmenter: encoder-decoder, sub-pixel, ~1.2 M weights",
         ),

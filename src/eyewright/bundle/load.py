@@ -27,6 +27,7 @@ from eyewright.bundle.golden import run_golden
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.bundle.signature import PublicKey, read_public_key
+from eyewright.bundle.texts import TextTower, has_texts, open_texts
 from eyewright.bundle.verify import read_sealed, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.inputs import (
@@ -206,6 +207,27 @@ class Bundle:
             raise BundleError(
                 f"the model cannot be run on this input: {first_line(error)}", fix="use another model"
             ) from error
+
+    @cached_property
+    def texts(self) -> TextTower:
+        """How the bundle embeds texts; its golden pairs are run when it is opened.
+
+        Raises:
+            UsageError: the bundle reads images only.
+            BundleError: the files are damaged, or answer otherwise than when they were exported.
+        """
+        if not has_texts(self.manifest.files):
+            noun = task_of(self.task_name).words.noun
+            raise UsageError(f"texts are not supported for {noun}", fix="use a model that was trained on captions")
+        return open_texts(self.folder, self.manifest.files, open_session)
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of texts, float32 (N, D), in the space of the images' embeddings.
+
+        Raises:
+            UsageError: the bundle reads images only, or a text is empty.
+        """
+        return self.texts(texts)
 
     def predict_images(
         self,
@@ -389,7 +411,10 @@ def read_and_test(folder: Path, *, digest: str, threads: int | None) -> None:
     sealed = read_sealed(folder)
     if sealed[2] != digest:
         raise BundleError("the bundle was changed while it was opened", fix="try again")
-    run_golden(_opened(folder, sealed, threads), sealed[1]["golden.npz"], precision=sealed[0].precision)
+    bundle = _opened(folder, sealed, threads)
+    run_golden(bundle, sealed[1]["golden.npz"], precision=sealed[0].precision)
+    if has_texts(sealed[0].files):
+        bundle.embed_texts(["a"])
 
 
 def _opened(folder: Path, sealed: tuple[Manifest, Mapping[str, bytes], str], threads: int | None) -> Bundle:

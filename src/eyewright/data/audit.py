@@ -23,6 +23,7 @@ from eyewright.data.grouped import find_groups
 from eyewright.data.grouping import Grouping
 from eyewright.data.marks import MARK_CODES, audit_targets
 from eyewright.data.scan import Scan
+from eyewright.data.targets.captions import CAPTION_CODES
 from eyewright.data.targets.numbers import NUMBER_CODES
 from eyewright.data.targets.tags import TAG_CODES
 from eyewright.data.targets.text import TEXT_CODES
@@ -37,6 +38,7 @@ FINDING_CODES = MappingProxyType(
         **NUMBER_CODES,
         **TAG_CODES,
         **TEXT_CODES,
+        **CAPTION_CODES,
         **GROUP_CODES,
         **PIXEL_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",

@@ -69,7 +69,7 @@ class _Unit:
 def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: frozenset[int]) -> list[Finding]:
     """Return a finding for every group, and what its members have to do with splits and labels.
 
-    `leave` are samples that other findings speak of, such as blank images, which all look alike.
+    `leave` are samples that other findings speak of, such as blank images, which all look similar.
     """
     found: list[Finding] = []
     budget = _JUDGED

@@ -20,6 +20,13 @@ from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.ignoring import ignore_classes
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, ANNOTATED_KINDS, has_boxes, read_annotated
+from eyewright.data.readers.captions import (
+    CAPTION_FORMATS,
+    has_captions,
+    read_caption_tables,
+    read_captions,
+    read_coco_captions,
+)
 from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, read_clips
 from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
@@ -29,6 +36,7 @@ from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.readers.text_files import TEXT_FORMATS, holds_line_files, read_text_files
 from eyewright.data.readers.text_tables import is_text_table, read_text_tables
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
+from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
@@ -40,12 +48,13 @@ from eyewright.data.tree import FolderTree, Tree, ZipTree
 DATASET_FORMATS = MappingProxyType(
     {
         "imagefolder": "a folder a class, with or without train/val/test above them",
-        "idx": "MNIST's train-images-idx3-ubyte(.gz) beside train-labels-idx1-ubyte(.gz)",
+        "idx": "MNIST's train-images-idx3-ubyte(.gz) next to train-labels-idx1-ubyte(.gz)",
         "hf-imagefolder": "Hugging Face imagefolder with metadata.csv or metadata.jsonl (file_name, label)",
         "csv": "a CSV of path,label with an optional split and group column",
         **ANNOTATED_FORMATS,
         **CLIP_FORMATS,
         **TEXT_FORMATS,
+        **CAPTION_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -53,13 +62,14 @@ DATASET_FORMATS = MappingProxyType(
 
 FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
     {
-        "imagefolder": (LABEL, NUMBERS, TAGS),
-        "idx": (LABEL, NUMBERS, TAGS),
-        "hf-imagefolder": (LABEL, NUMBERS, TAGS, TEXT),
-        "csv": (LABEL, NUMBERS, TAGS, TEXT),
+        "imagefolder": (LABEL, NUMBERS, TAGS, CAPTIONS),
+        "idx": (LABEL, NUMBERS, TAGS, CAPTIONS),
+        "hf-imagefolder": (LABEL, NUMBERS, TAGS, TEXT, CAPTIONS),
+        "csv": (LABEL, NUMBERS, TAGS, TEXT, CAPTIONS),
         **ANNOTATED_KINDS,
         **dict.fromkeys(CLIP_FORMATS, (LABEL,)),
         **dict.fromkeys(TEXT_FORMATS, (TEXT,)),
+        **dict.fromkeys(CAPTION_FORMATS, (CAPTIONS,)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -70,6 +80,7 @@ _TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str,
         NUMBERS: (read_number_tables, is_number_table),
         TAGS: (read_tag_tables, is_tag_table),
         TEXT: (read_text_tables, is_text_table),
+        CAPTIONS: (read_caption_tables, lambda tree, table, images: False),
     }
 )
 """How tables are read as targets of a kind, and how those that can be are told."""
@@ -155,7 +166,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
         tree = ZipTree(path)
-    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl", *_more_tables(kind)):
         tree = FolderTree(path.parent)
         if (kind is not None and kind not in _TABLES) or (_boxes_count(kind) and has_boxes(tree, path.name)):
             return _from_annotations(path, task)
@@ -189,6 +200,12 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         kind, task = TEXT, _usual(TEXT)
     if kind is TEXT:
         return _texts(tree, names, path, task or _usual(TEXT))
+    if kind is None and has_captions(tree, names):
+        kind, task = CAPTIONS, _usual(CAPTIONS)
+    if kind is CAPTIONS and task is not None:
+        captioned = read_captions(tree, names, task)
+        if captioned is not None:
+            return captioned
     whole = kind if kind in _TABLES else None
     if kind is None or whole is not None:
         dataset = _from_tables(tree, names, task, target)
@@ -228,6 +245,11 @@ def _texts(tree: Tree, names: Sequence[str], path: Path, task: str) -> Dataset:
             fix="list them in a CSV of path,text, or put NAME.gt.txt next to NAME.png",
         )
     return found
+
+
+def _more_tables(kind: TargetKind | None) -> tuple[str, ...]:
+    """Return the extensions that tables of a kind may have in addition to the usual ones."""
+    return (".txt",) if kind is CAPTIONS else ()
 
 
 def _is_table_of_clips(path: Path, task: str | None) -> bool:
@@ -299,14 +321,20 @@ def _in_kind(dataset: Dataset) -> Dataset:
 
 
 def _from_annotations(path: Path, task: str | None) -> Dataset:
-    """Read a single annotation file, whose images lie in its folder, below it or beside it."""
+    """Read a single annotation file, whose images lie in its folder, below it or next to it."""
     root = path.parent
     tree: Tree = FolderTree(root)
     kind = None if task is None else kind_of(task)
+    if kind is CAPTIONS and task is not None:
+        if not Images(tree.names()).names and root.resolve().parent != root.resolve():
+            # As in COCO's own layout, annotations/ and images/ may be siblings.
+            tree = FolderTree(root.resolve().parent)
+            return read_coco_captions(tree, tree.names(), [f"{root.resolve().name}/{path.name}"], task)
+        return read_coco_captions(tree, tree.names(), [path.name], task)
     whole = kind if kind in _TABLES else None
     found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=path.name)
     if found is not None and not found.images and root.resolve().parent != root.resolve():
-        # As in COCO's own layout, annotations/ and images/ may be brothers.
+        # As in COCO's own layout, annotations/ and images/ may be siblings.
         tree = FolderTree(root.resolve().parent)
         only = f"{root.resolve().name}/{path.name}"
         found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=only)

@@ -30,8 +30,8 @@ _EVIDENCE = {
     "given": "stated in the data",
     "rule": "one key of --group-by",
 }
-_BURST = "one camera within seconds, alike"
-_COUNTED = "neighbours by number, alike"
+_BURST = "one camera within seconds, similar"
+_COUNTED = "neighbours by number, similar"
 _TILES = "tiles of one picture, borders that fit"
 _LOOKS = "near each other and far from all others"
 LOOK_OPTION = "--group-by DIR/groups.csv (which eyewright doctor --out DIR writes)"
@@ -315,7 +315,7 @@ def _proposal(rule: NameRule) -> Proposal:
     look = f" in {LOOK_WORDS.get(rule.look, rule.look)}" if rule.look else ""
     text = (
         f"{rule.images} images in {rule.groups} groups by name; images of a group are {rule.effect:.1f} standard "
-        f"deviations more alike than strangers of their class{look} (permutation test, p = {rule.p_value:.3f})"
+        f"deviations more similar than strangers of their class{look} (permutation test, p = {rule.p_value:.3f})"
     )
     if rule.pure:
         text = (

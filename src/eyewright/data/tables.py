@@ -90,7 +90,7 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
 
 
 class TableRow(NamedTuple):
-    """What a row of a table says of an image beside what is learnt from it."""
+    """What a row of a table says of an image next to what is learnt from it."""
 
     name: str
     split: SplitName | None

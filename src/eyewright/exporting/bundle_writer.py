@@ -46,6 +46,7 @@ from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.exporting.stream_model import export_stream, streams
+from eyewright.exporting.text_model import export_texts
 from eyewright.imaging.appearance import appearance
 from eyewright.imaging.clips import cut_strip, join_strip
 from eyewright.imaging.overlay import shrink
@@ -112,6 +113,7 @@ def export_bundle(
             few = [validation.image(i) for i in range(min(_STREAMED, len(validation)))]
             given = run.preparation.batch(few)[0]
             export_stream(run.net, stage / STREAM_MODEL, temperature=run.temperature, strips=given)
+        export_texts(run.net, stage, run.task_name, predictor, validation)
         _write_weights(run.net, stage / "model.safetensors")
         write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
         reference = reference_numbers(predictor, validation)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,9 +27,11 @@ from eyewright.lifecycle.datasets import Say, silent
 from eyewright.lifecycle.opening import PathLike, bundle_folder, need_torch
 
 if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
     from eyewright.retrieval import Hits, Index, Row
 
 _COMMIT = 256
+_AT_ONCE = 32
 _AWAY = 0.5
 _LARGEST_WEIGHTS = 1 << 40
 
@@ -361,9 +364,20 @@ def _names_a_file(text: str) -> bool:
         return False
 
 
+def _embedded(bundle: "Bundle", images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the embeddings of images by a bundle that embeds texts too, float32 (N, D)."""
+    from eyewright.core.inputs import prepare
+
+    parts: list[NDArray[np.float32]] = []
+    left = iter(images)
+    while chunk := list(islice(left, _AT_ONCE)):
+        parts.append(bundle.raw(prepare(bundle.inputs, chunk)[0])["embedding"])
+    return np.concatenate(parts)
+
+
 def _embedder(model: str) -> _Embedder:
-    need_torch()
     if model.startswith("hf:"):
+        need_torch()
         from eyewright.nets.texts import open_published
 
         net = open_published(model)
@@ -378,8 +392,8 @@ def _embedder(model: str) -> _Embedder:
     from PIL import Image
 
     from eyewright.bundle import load_bundle
+    from eyewright.bundle.texts import has_texts
     from eyewright.bundle.verify import bundle_digest
-    from eyewright.exporting.features import bundle_features
 
     folder = bundle_folder(Path(model))
     if not (folder / "bundle.json").exists():
@@ -387,9 +401,18 @@ def _embedder(model: str) -> _Embedder:
     bundle = load_bundle(folder)
     if bundle.preparation.clip is not None:
         raise BundleError(f"{model!r} takes videos, and an index is of images", fix="use a model of images")
+    name, digest = str(Path(model).resolve()), bundle_digest(folder)
+    if has_texts(bundle.manifest.files):
+        return _Embedder(
+            name, digest, lambda images: _embedded(bundle, images), bundle.embed_texts,
+            lambda: (bundle.texts.scale, bundle.texts.bias or None),
+        )  # fmt: skip
+    need_torch()
+    from eyewright.exporting.features import bundle_features
+
     return _Embedder(
-        str(Path(model).resolve()),
-        bundle_digest(folder),
+        name,
+        digest,
         lambda images: bundle_features(bundle, (Image.fromarray(i) for i in images)),
     )
 

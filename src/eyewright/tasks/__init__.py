@@ -20,6 +20,7 @@ TASKS = MappingProxyType(
         "tag": "eyewright.tasks.tag:TASK",
         "video": "eyewright.tasks.video:TASK",
         "read": "eyewright.tasks.read:TASK",
+        "embed": "eyewright.tasks.embed:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

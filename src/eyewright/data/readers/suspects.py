@@ -96,7 +96,7 @@ _TEXTS = ("", ".txt", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".xml", ".l
 class Suspect:
     """A file that looks like annotations of a `kind` and was not read: why, in which line, and what to do.
 
-    `aside` is a file that is meant for something else, such as captions, and no fault beside annotations that are read.
+    `aside` is a file for something else, such as captions, and no fault where annotations are read.
     """
 
     path: str
@@ -384,8 +384,8 @@ def _text(name: str, data: bytes, paired: bool) -> Suspect | None:
     numbers = [_is_number(w) for w in words]
     export = "export the annotations as YOLO, COCO or Pascal VOC"
     if len(words) >= 5 and all(numbers):
-        why = "no image lies beside it or in 'images' where it is in 'labels'"
-        return Suspect(name, "YOLO", why, "put the images into images/ and the label files into labels/ beside it")
+        why = "no image lies next to it or in 'images' where it is in 'labels'"
+        return Suspect(name, "YOLO", why, "put the images into images/ and the label files into labels/ next to it")
     if len(words) in (15, 16) and not numbers[0] and all(numbers[1:]):
         return Suspect(name, "KITTI", "KITTI's format is not read", export)
     if (len(words) in (9, 10) and all(numbers[:8])) or line.startswith(("imagesource:", "gsd:")):

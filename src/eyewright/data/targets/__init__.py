@@ -1,5 +1,6 @@
 """What is learnt from an image, one file a kind of target; a dataset asks them, and never which task it is for."""
 
+from eyewright.data.targets.captions import CAPTIONS, Captions
 from eyewright.data.targets.label import LABEL, Label
 from eyewright.data.targets.mask import MASK, MaskFile, Painted
 from eyewright.data.targets.numbers import NUMBERS, Numbers, Quantity
@@ -9,12 +10,14 @@ from eyewright.data.targets.target import Target, TargetKind, kind_of, tasks_of
 from eyewright.data.targets.text import TEXT, Text
 
 __all__ = [
+    "CAPTIONS",
     "LABEL",
     "MASK",
     "NUMBERS",
     "OBJECTS",
     "TAGS",
     "TEXT",
+    "Captions",
     "Label",
     "MaskFile",
     "Numbers",

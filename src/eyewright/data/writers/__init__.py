@@ -9,6 +9,7 @@ from eyewright.core.errors import OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
+from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.mask import MASK
 from eyewright.data.targets.numbers import NUMBERS
@@ -17,6 +18,7 @@ from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind, tasks_of
 from eyewright.data.targets.text import TEXT
 from eyewright.data.writers.boxes import write_coco, write_voc, write_yolo
+from eyewright.data.writers.caption_table import write_caption_table
 from eyewright.data.writers.clips import (
     write_clip_folders,
     write_clip_table,
@@ -86,7 +88,12 @@ WRITERS: Mapping[str, _Writers] = MappingProxyType(
         "masks": {MASK: write_masks},
         "cityscapes": {MASK: write_cityscapes},
         "mot": {OBJECTS: write_mot},
-        "csv": {NUMBERS: write_number_table, TAGS: write_tag_table, TEXT: write_text_table},
+        "csv": {
+            NUMBERS: write_number_table,
+            TAGS: write_tag_table,
+            TEXT: write_text_table,
+            CAPTIONS: write_caption_table,
+        },
         "imagefolder": {LABEL: write_class_folders, OBJECTS: write_crops},
         "clips": {LABEL: write_clip_folders},
         "clips-csv": {LABEL: write_clip_table},
