@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
+from eyewright.bundle.contract import Contract
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
@@ -53,6 +54,7 @@ from eyewright.core.task import Task, task_of
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.imaging.sources import Source, is_stream, open_source
+from eyewright.tasks.tiling import predict_views
 
 _BATCH = 32
 _MOST_HELD = 400_000
@@ -82,8 +84,6 @@ class Bundle:
         self._feeds = dict(zip(self.inputs, named, strict=True)) if len(named) == 1 else {n: n for n in named}
         self._contract = None
         if "contract" in manifest.decoding:
-            from eyewright.bundle.contract import Contract
-
             try:
                 self._contract = Contract.from_json(manifest.decoding["contract"])
             except (UsageError, AttributeError, TypeError) as error:
@@ -254,8 +254,6 @@ class Bundle:
         if tile is not None or flip:
             # Views are cut from the image of a model that takes nothing else.
             image_preparation(self.inputs)
-            from eyewright.tasks.tiling import predict_views
-
             whole = [e[IMAGE] if isinstance(e, Mapping) else e for e in images]
             found: Sequence[Prediction] = predict_views(self, whole, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:

@@ -12,7 +12,7 @@ from typing import Any
 
 from eyewright.cli.live import add_sources, sources_of
 from eyewright.cli.numbers import SEED, Checked, Number
-from eyewright.cli.terminal import Result, print_json, printable, shown_path, talk, warn
+from eyewright.cli.terminal import Result, finding, print_json, printable, shown_path, talk, warn
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
@@ -265,7 +265,6 @@ def _drift(o: argparse.Namespace) -> Result:
 
 def _feedback(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
-    from eyewright.cli.terminal import finding
 
     if o.way == "list":
         return _feedback_list(o)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.cli.following_one import draws, track_one
 from eyewright.cli.following_output import Output, reports, write_report, write_tracks
 from eyewright.cli.numbers import Number
+from eyewright.cli.pictures import add_stream
 from eyewright.cli.terminal import Result, finding, is_quiet, noting, printable, shown_path, stream_stem, warn
 from eyewright.core.errors import InputError, UsageError, spelling_hint
 
@@ -32,8 +33,6 @@ _RATE = Number(0, 100_000, whole=False, open_low=True, open_high=True)
 
 def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of track."""
-    from eyewright.cli.pictures import add_stream
-
     p = verb("track")
     p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a detector; not needed with --detections or --one")
     p.add_argument("--source", metavar="S", help="video, camera number, rtsp://, http:// MJPEG, or a folder of frames")

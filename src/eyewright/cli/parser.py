@@ -5,6 +5,7 @@ __all__ = ["build_parser"]
 import argparse
 from typing import NoReturn
 
+from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attending import add_attend
 from eyewright.cli.field import add_field
@@ -40,8 +41,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 done with findings, 2 usage, 3 unreadable input, 4 model or bundle refused, "
         "5 out of budget, 70 a bug in Eyewright, 130 interrupted, 143 terminated",
     )
-    from eyewright import __version__
-
     top.add_argument("--version", action="version", version=f"eyewright {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
 

@@ -32,6 +32,7 @@ from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
 from eyewright.data.readers.number_tables import is_number_table, read_number_tables
+from eyewright.data.readers.plain import PlainTree
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.readers.text_files import TEXT_FORMATS, holds_line_files, read_text_files
 from eyewright.data.readers.text_tables import is_text_table, read_text_tables
@@ -349,7 +350,6 @@ def _refuse_suspects(tree: Tree, names: Sequence[str], task: str | None) -> None
     Raises:
         DatasetError: the file, with its line where that is known, and what is wrong with it.
     """
-    from eyewright.data.readers.plain import PlainTree
     from eyewright.data.readers.suspects import find_suspects
 
     images = Images(names)

@@ -25,8 +25,10 @@ from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.imaging import decode
 from eyewright.imaging.ahead import caught, first_images, read_images
 from eyewright.imaging.capture import Capture
+from eyewright.imaging.clips import read_clip
 from eyewright.imaging.decode import ImageInfo, Pixels, read_thumbnail
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.workers import Bounds, Worker, error_from, told
 
 # The user's own files: bounds for a decoder that never ends, not for a large picture.
@@ -201,9 +203,6 @@ def _read_thumbnail(data: bytes, given: dict[str, Any]) -> Answer:
 
 
 def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
-    from eyewright.imaging.clips import read_clip
-    from eyewright.imaging.sampling import ClipSampling
-
     sampling = ClipSampling.from_json(given.pop("sampling"))
     strip, info = read_clip(given.pop("path"), sampling, **given)
     return {"info": dataclasses.asdict(info)}, np.asarray(strip)

@@ -24,6 +24,7 @@ from eyewright.training.augment import Augmentation, augment_batch
 from eyewright.training.defaults import resolve_recipe
 from eyewright.training.learner import Baseline
 from eyewright.training.loop import FitData
+from eyewright.training.optimisers import default_lr
 from eyewright.training.recipe import Recipe
 
 _SIDE = 64
@@ -163,8 +164,6 @@ def _tuned(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
 
 
 def _rate(optimizer: str) -> float:
-    from eyewright.training.optimisers import default_lr
-
     return 2e-3 if optimizer == "adamw" else default_lr(optimizer)
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from eyewright.catalog import build_of
 from eyewright.core.errors import EyewrightError
 from eyewright.core.report import Report
 from eyewright.core.task import task_of
@@ -45,7 +46,6 @@ def train_baseline(run: "Run", dataset: "Dataset", scan: "Scan", plan: RunPlan) 
     It starts from what the trained net has learnt, and so needs a fraction of its time: a fifth of a budget, or a
     quarter of the epochs. Its failure does not fail the run.
     """
-    from eyewright.catalog import build_of
     from eyewright.evaluation import compare_predictors
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model

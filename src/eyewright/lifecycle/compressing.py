@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eyewright.catalog import build_of
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
 from eyewright.core.report import Report
+from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -93,7 +95,6 @@ def compress(
         RefusedError: the model has no weights to learn from, or the teacher knows other classes.
         DatasetError: no images to measure on.
     """
-    from eyewright.catalog import build_of
     from eyewright.compression.budget import parse_budget
     from eyewright.compression.search import METHODS, Search
 
@@ -341,7 +342,6 @@ def _data_for(
 def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":
     """Take calibration images from a folder, and warn where they are not like those the model knows."""
     from eyewright.imaging.appearance import appearance
-    from eyewright.imaging.sources import iter_images
     from eyewright.monitoring.drift import Sample, drift_between
 
     images = [f.image for f in iter_images(place)][:256]

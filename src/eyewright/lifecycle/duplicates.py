@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.regular import read_regular
 from eyewright.core.report import Finding
+from eyewright.data.links import find_links
+from eyewright.imaging.decode import read_thumbnail
+from eyewright.imaging.fingerprint import thumbnails_of
+from eyewright.imaging.headers import Limits
 from eyewright.lifecycle.opening import PathLike
 from eyewright.lifecycle.searching import index_of
 
@@ -68,11 +72,6 @@ def _linked(
     index: "Index", order: list[int], root: PathLike | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Finding, ...]]:
     """Return the pairs of places in `order` that are copies, int64 (M, 2), how similar they are, and findings."""
-    from eyewright.data.links import find_links
-    from eyewright.imaging.decode import read_thumbnail
-    from eyewright.imaging.fingerprint import thumbnails_of
-    from eyewright.imaging.headers import Limits
-
     place, rows = Path(root if root is not None else index.about.get("root", ".")), dict(index.rows())
     small = np.zeros((len(order), _SIDE, _SIDE, 3), np.uint8)
     usable, few = np.zeros(len(order), bool), np.zeros(len(order), bool)

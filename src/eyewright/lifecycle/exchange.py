@@ -15,6 +15,7 @@ from eyewright.data.account import Account, Reason
 from eyewright.data.targets import MASK, OBJECTS
 from eyewright.data.targets.target import tasks_of
 from eyewright.imaging.decode import read_image
+from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -188,8 +189,6 @@ def import_onnx(
         raise UsageError("expected class names, found none", fix="name a file with one a line, or a,b,c")
     images = []
     if golden is not None:
-        from eyewright.imaging.sources import iter_images
-
         images = [f.image for f in islice(iter_images(golden), 4)]
     size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     return import_model(

@@ -12,6 +12,7 @@ import numpy as np
 from eyewright.core.files import write_bytes, write_json
 from eyewright.core.task import task_of
 from eyewright.imaging import shrink, write_image
+from eyewright.imaging.clips import iter_examples
 from eyewright.lifecycle.datasets import PathLike
 from eyewright.lifecycle.opening import load_model
 
@@ -40,7 +41,6 @@ def explain(
         UsageError: an unknown method or label, or a gradient method on a bundle.
     """
     from eyewright.explanation import explain_images
-    from eyewright.imaging.clips import iter_examples
 
     predictor, owner = load_model(model)
     frames = list(iter_examples(source, predictor.preparation.clip))

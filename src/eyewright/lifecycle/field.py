@@ -29,6 +29,9 @@ from eyewright.core.errors import BundleError, DatasetError, InputError, UsageEr
 from eyewright.core.files import write_json
 from eyewright.core.report import Finding
 from eyewright.core.rng import generator
+from eyewright.imaging.clips import iter_examples
+from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of, target_of
+from eyewright.lifecycle.stages import compare
 
 if TYPE_CHECKING:
     from eyewright.bundle.signature import PublicKey
@@ -214,7 +217,6 @@ def drift(
 def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
     """Return images as the numbers that drift is tested on."""
     from eyewright.imaging.appearance import appearance
-    from eyewright.imaging.clips import iter_examples
     from eyewright.monitoring import Sample
 
     looks, answers = [], []
@@ -411,7 +413,6 @@ def promote(
         DatasetError: it is worse.
     """
     from eyewright.bundle import bundle_digest, check_policy, load_bundle
-    from eyewright.lifecycle.stages import compare
     from eyewright.monitoring import History
 
     digest = bundle_digest(Path(bundle))
@@ -438,7 +439,6 @@ def promote(
 def _unseen_of(data: "PathLike", before: str, loaded: Any) -> "tuple[Any, int]":
     """Return the images that neither model was trained on, and how many are left out."""
     from eyewright.bundle import load_bundle
-    from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of, target_of
 
     dataset = part_of_path(data, None, None, loaded.task_name, target=target_of(loaded.task_name, loaded.labels))
     known = known_images(load_bundle(before)) | known_images(loaded)

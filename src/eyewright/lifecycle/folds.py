@@ -24,6 +24,7 @@ from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
+from eyewright.metrics import corrected_interval
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import write_recipe
 
@@ -194,7 +195,6 @@ def _together(
 ) -> FoldsResult:
     from eyewright.evaluation import reporting_of, write_report
     from eyewright.evaluation.novelty import novelty_finding
-    from eyewright.metrics import corrected_interval
 
     reporting = reporting_of(dataset.task)
     results, each = _measure(parts, runs, seed=seed, quiet=quiet, say=say)

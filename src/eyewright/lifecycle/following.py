@@ -16,7 +16,11 @@ from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.core.tracks import Tracks
+from eyewright.data.tracks import find_sequences, read_tracks
+from eyewright.imaging.sources import open_source
+from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 from eyewright.lifecycle.datasets import PathLike
+from eyewright.lifecycle.delivering import open_any
 from eyewright.tracking import (
     Crossing,
     FillSettings,
@@ -28,6 +32,7 @@ from eyewright.tracking import (
     fill_tracks,
     method_of,
 )
+from eyewright.tracking.camera import CameraMotion
 
 if TYPE_CHECKING:
     from eyewright.imaging.sources import Frame
@@ -129,8 +134,6 @@ def track_detections(
         InputError: nothing is there, or a file of which no row can be used.
         UsageError: an unknown method, or a rate that is no number.
     """
-    from eyewright.data.tracks import find_sequences
-
     if fps is not None and not 0 < fps < 1e5:
         raise UsageError(f"expected frames a second above 0, found {fps!r}", fix="change --fps")
     found = []
@@ -149,8 +152,6 @@ def _track_file(
     watch: Watch | None,
     classes: Sequence[str] | None,
 ) -> TrackedSequence:
-    from eyewright.data.tracks import read_tracks
-
     file = read_tracks(sequence.path, "detections")
     findings = [*sequence.findings, *file.findings]
     rate = fps or file.fps or sequence.fps
@@ -234,10 +235,6 @@ def track(
         BundleError: the bundle gives no boxes.
         InputError: the source cannot be read.
     """
-    from eyewright.imaging.sources import open_source
-    from eyewright.imaging.sources.sampling import frame_times, sample_by_time
-    from eyewright.lifecycle.delivering import open_any
-
     model = open_any(bundle) if isinstance(bundle, str | Path) else bundle
     follower = Follower(
         model, method=method, settings=settings, conf=conf, iou=iou, classes=classes, watch=watch,
@@ -367,8 +364,6 @@ class Follower:
             self._before, self._keys_before = self._last_id, self._last_key
         self._size_hw = (height, width)
         if self._camera_motion:
-            from eyewright.tracking.camera import CameraMotion
-
             self._camera = CameraMotion()
 
     def _named(self, found: TrackPrediction) -> TrackPrediction:

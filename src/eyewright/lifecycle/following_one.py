@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.report import Finding
+from eyewright.imaging.sources import open_source
+from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 from eyewright.tracking.single import SinglePrediction, SingleTracker
 
 
@@ -46,9 +48,6 @@ def track_one(
         BundleError: a file that is not such a model.
         InputError: the source cannot be read.
     """
-    from eyewright.imaging.sources import open_source
-    from eyewright.imaging.sources.sampling import frame_times, sample_by_time
-
     if method.startswith("onnx:") and Path(method[5:]).is_file():
         from eyewright.bundle.onnx_scan import refuse_outside_data
 

@@ -18,9 +18,15 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from eyewright.bundle import load_bundle
 from eyewright.bundle.trial import FRAME
-from eyewright.core.errors import EyewrightError
+from eyewright.core.errors import EyewrightError, InputError
 from eyewright.core.lifeline import hold_lifeline
+from eyewright.imaging.sources import open_source
+from eyewright.imaging.trails import Trails
+from eyewright.lifecycle.following import Follower, draw_tracks, gives_boxes
+from eyewright.tasks.drawn import video_frame
+from eyewright.tracking import Line, TrackerSettings, Watch, Zone
 
 if TYPE_CHECKING:
     from eyewright.imaging.sources import Frame
@@ -134,11 +140,6 @@ class _Live:
             self._say()
 
     def _open(self) -> Any:
-        from eyewright.bundle import load_bundle
-        from eyewright.imaging.trails import Trails
-        from eyewright.lifecycle.following import Follower, gives_boxes
-        from eyewright.tracking import Line, TrackerSettings, Watch, Zone
-
         spec = self._spec
         model = load_bundle(spec["folder"], digest=spec["digest"], threads=1)
         if gives_boxes(model.task_name):
@@ -164,9 +165,6 @@ class _Live:
 
     def _read(self) -> None:
         """Read frames for as long as the source gives some; open it again where it breaks, without an end to that."""
-        from eyewright.core.errors import InputError
-        from eyewright.imaging.sources import open_source
-
         pause, begun = _FIRST_PAUSE_S, time.monotonic()
         index, next_s = 0, 0.0
         while True:
@@ -206,12 +204,8 @@ class _Live:
             prediction = replace(model.predict_images([frame.image])[0], image=frame.image)
             self._headline = prediction.line()
             if self._watched:
-                from eyewright.tasks.drawn import video_frame
-
                 drawn = video_frame(prediction)
         else:
-            from eyewright.lifecycle.following import draw_tracks
-
             item = self._follower.step(frame)
             recorder = self._recorder = item.recorder
             self._tracks = [

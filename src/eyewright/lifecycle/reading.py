@@ -15,8 +15,21 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, OutputError, UsageError
 from eyewright.core.files import checked_output, staged_folder, write_staged
+from eyewright.core.inputs import prepare
+from eyewright.core.predictor import inputs_of
 from eyewright.core.progress import track_progress
 from eyewright.core.rng import generator
+from eyewright.core.task import task_of
+from eyewright.data import open_dataset
+from eyewright.data.targets.target import tasks_of
+from eyewright.data.targets.text import TEXT, Text
+from eyewright.data.texts import decode_text
+from eyewright.imaging import read_image
+from eyewright.imaging.encode import encode_image
+from eyewright.imaging.text_lines import cut_quad, find_lines
+from eyewright.lifecycle.opening import load_model
+from eyewright.tasks.ctc import read_beam, read_greedy
+from eyewright.tasks.read import read_lines
 
 if TYPE_CHECKING:
     from eyewright.core.predictor import Predictor
@@ -111,13 +124,6 @@ def read_text(
         UsageError: the model does not read lines, or a box that lies outside the image.
         InputError: the image or the file of boxes cannot be read.
     """
-    from eyewright.core.inputs import prepare
-    from eyewright.core.predictor import inputs_of
-    from eyewright.core.task import task_of
-    from eyewright.imaging import read_image
-    from eyewright.imaging.text_lines import cut_quad, find_lines
-    from eyewright.lifecycle.opening import load_model
-
     predictor = load_model(model)[0] if isinstance(model, str | Path) else model
     task = task_of(predictor.task_name)
     if task.net != "classes a step":
@@ -135,9 +141,6 @@ def read_text(
         rows = read_boxes(Path(lines)) if isinstance(lines, str | Path) else lines
         quads = [_checked(row, width, height) for row in rows]
     from PIL import Image
-
-    from eyewright.tasks.ctc import read_beam, read_greedy
-    from eyewright.tasks.read import read_lines
 
     page = Image.fromarray(pixels)
     cut = [np.asarray(cut_quad(page, quad)) for quad in quads]
@@ -162,8 +165,6 @@ def read_boxes(path: Path) -> list[list[float]]:
     Raises:
         InputError: the file cannot be read, or a line holds no box.
     """
-    from eyewright.data.texts import decode_text
-
     try:
         text = decode_text(path.read_bytes())
     except OSError as error:
@@ -249,7 +250,6 @@ def generate_lines(
         InputError: a file or folder that cannot be read, or no fonts.
         OutputError: `out` holds something, or cannot be written.
     """
-    from eyewright.imaging.encode import encode_image
     from eyewright.imaging.typesetting import LineStyle, Typesetter, find_fonts
     from eyewright.processing.line_texts import TextSource
 
@@ -302,8 +302,6 @@ def _drawable(source: Any, setter: Any, rng: np.random.Generator) -> tuple[str, 
 
 
 def _content(path: Path) -> str:
-    from eyewright.data.texts import decode_text
-
     try:
         return decode_text(path.read_bytes())
     except OSError as error:
@@ -313,10 +311,6 @@ def _content(path: Path) -> str:
 def _corpus(path: Path) -> list[str]:
     """Return the texts of a file, one a line, or those of a dataset of lines that nobody measures on."""
     if path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".zip"):
-        from eyewright.data import open_dataset
-        from eyewright.data.targets.target import tasks_of
-        from eyewright.data.targets.text import TEXT, Text
-
         dataset = open_dataset(path, task=tasks_of(TEXT)[0])
         return [s.marked(Text).written for s in dataset.samples if s.split in (None, "train")]
     texts = [line for line in _content(path).splitlines() if line.strip()]

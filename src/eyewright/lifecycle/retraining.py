@@ -28,7 +28,10 @@ from eyewright.lifecycle.datasets import (
     target_of,
 )
 from eyewright.lifecycle.field import DEFAULT_HOME
+from eyewright.lifecycle.field import promote as promote_bundle
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
+from eyewright.lifecycle.opening import need_torch, recipe_of
+from eyewright.lifecycle.stages import compare, evaluate, export, train_on
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import read_recipe
 
@@ -96,9 +99,6 @@ def retrain(
         DatasetError: the data is not what the model was trained on.
     """
     from eyewright.bundle import load_bundle
-    from eyewright.lifecycle.field import promote as promote_bundle
-    from eyewright.lifecycle.opening import need_torch
-    from eyewright.lifecycle.stages import compare, evaluate, export, train_on
     from eyewright.monitoring import History, open_store
 
     leaks = leak_rule(leaks, allow_leaks)
@@ -195,8 +195,6 @@ def _nothing(left_out: list[Unusable]) -> InputError:
 
 def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
     """Return the recipe that the bundle was made by, with other options where they do not change what it sees."""
-    from eyewright.lifecycle.opening import recipe_of
-
     lacking = [f for f in ("model.safetensors", "recipe.toml") if f not in parent.manifest.files]
     if lacking:
         raise RefusedError(

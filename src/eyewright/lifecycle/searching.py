@@ -21,8 +21,11 @@ from eyewright.core.errors import (
     UnreadableImageError,
     UsageError,
 )
+from eyewright.core.inputs import prepare
 from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
+from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.sources.files import iter_images, list_sources, read_named
 from eyewright.lifecycle.datasets import Say, silent
 from eyewright.lifecycle.opening import PathLike, bundle_folder, need_torch
 
@@ -93,7 +96,6 @@ def index_folder(
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
-    from eyewright.imaging.sources.files import list_sources
     from eyewright.retrieval import GRAPH_FROM, is_index, open_index
 
     place, root = Path(out), Path(folder)
@@ -120,8 +122,6 @@ def index_folder(
 
 
 def _any_image(root: Path) -> bool:
-    from eyewright.imaging.sources.files import list_sources
-
     try:
         return bool(list_sources(root))
     except InputError:
@@ -156,7 +156,6 @@ class _Work:
 
     def look(self, files: Sequence[Path]) -> None:
         """Compare each file with what is known of it, and embed what is new."""
-        from eyewright.imaging.sources.files import read_named
         from eyewright.retrieval import Row
 
         carried: list[tuple[int, Row]] = []
@@ -335,7 +334,6 @@ def index_of(index: "Index | PathLike") -> "Index":
 
 def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
     """Return the unit vector of words or an image."""
-    from eyewright.imaging.sources.files import iter_images
     from eyewright.retrieval.coding import unit_vectors
 
     if isinstance(query, np.ndarray | Path) or _names_a_file(query):
@@ -355,8 +353,6 @@ def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
 
 def _names_a_file(text: str) -> bool:
     """Return whether a query is a path: something is there, or it ends as images do; a typing error is not words."""
-    from eyewright.imaging.headers import FORMATS
-
     endings = tuple(e for several in FORMATS.values() for e in several)
     try:
         return os.path.lexists(text) or (" " not in text and text.lower().endswith(endings))
@@ -366,8 +362,6 @@ def _names_a_file(text: str) -> bool:
 
 def _embedded(bundle: "Bundle", images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Return the embeddings of images by a bundle that embeds texts too, float32 (N, D)."""
-    from eyewright.core.inputs import prepare
-
     parts: list[NDArray[np.float32]] = []
     left = iter(images)
     while chunk := list(islice(left, _AT_ONCE)):
@@ -418,8 +412,6 @@ def _embedder(model: str) -> _Embedder:
 
 
 def _digest_of(path: Path) -> str:
-    from eyewright.imaging.headers import Limits
-
     # What no image is read of is not hashed either: a sparse file has any size.
     return digest_of(path, most=Limits().bytes, fix="shrink the image", follow=True)[0]
 

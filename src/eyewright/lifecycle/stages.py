@@ -19,12 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eyewright.catalog import build_of
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, UsageError
+from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
-from eyewright.data import audit_dataset, leak_rule
+from eyewright.data import audit_dataset, leak_rule, open_dataset
 from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
 from eyewright.lifecycle.datasets import (
     PathLike,
@@ -44,6 +46,7 @@ from eyewright.lifecycle.datasets import (
     target_of,
     untouched,
 )
+from eyewright.lifecycle.delivering import open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import (
     asked_of,
@@ -54,6 +57,8 @@ from eyewright.lifecycle.opening import (
     need_torch,
     recipe_of,
 )
+from eyewright.lifecycle.teaching import published_predictor, teacher_for
+from eyewright.metrics.points import group_numbers
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -123,7 +128,6 @@ def train(
     check_model(resolved.model, dataset.task)
     if teacher is not None:
         from eyewright.compression.distilling import distil_step
-        from eyewright.lifecycle.teaching import teacher_for
 
         if step is not None:
             raise UsageError("expected step or teacher, found both", fix="leave one out")
@@ -166,7 +170,6 @@ def train_on(
         LeakError: too many images on both sides of the split, or any that `leaks` refuses.
         BudgetError: the deadline is too near.
     """
-    from eyewright.catalog import build_of
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model
     from eyewright.training.watchers import watch
@@ -215,7 +218,6 @@ def _in_labels_of(place: Path, dataset: "Dataset") -> "Dataset":
     Raises:
         DatasetError: a training image has one that the model does not know.
     """
-    from eyewright.core.labels import LabelSpace
     from eyewright.training.run import labels_at
 
     names = labels_at(place) if dataset.kind.open else None
@@ -456,8 +458,6 @@ def verify(path: PathLike, *, key: PathLike | None = None) -> "Bundle":
     Raises:
         BundleError: it is not what was exported, does not run as it did, or is not signed by that key.
     """
-    from eyewright.lifecycle.delivering import open_any
-
     return open_any(path, key=key)  # type: ignore[no-any-return]
 
 
@@ -517,9 +517,6 @@ def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_published(model: str, data: "Dataset | PathLike | None", label_depth: int | None) -> Any:
     """Return a published model for the task of the data, in the classes that it was published with."""
-    from eyewright.data import open_dataset
-    from eyewright.lifecycle.teaching import published_predictor
-
     if data is None:
         raise UsageError(f"expected data to evaluate {model!r} on, found none", fix="pass a dataset")
     need_torch()
@@ -548,8 +545,6 @@ def _points_of(predictor: "Predictor") -> Mapping[str, Any]:
 
 
 def _measured_on(dataset: "Dataset") -> dict[str, int]:
-    from eyewright.metrics.points import group_numbers
-
     groups = group_numbers([s.group for s in dataset.samples])
     return {"images": len(dataset), "groups": len(set(groups.tolist()))}
 

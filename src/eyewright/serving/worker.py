@@ -31,6 +31,7 @@ from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
+from eyewright.explanation.outside import explain_prepared
 from eyewright.imaging.appearance import appearance, covered
 from eyewright.imaging.clips import read_clip_bytes
 from eyewright.imaging.decode import read_labels, read_picture
@@ -301,8 +302,6 @@ class _Served:
         self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Prediction, watch: _Watch
     ) -> list[dict[str, Any]]:
         """Return heatmaps as PNG over the source image, with their verdicts."""
-        from eyewright.explanation.outside import explain_prepared
-
         with watch.over(job.until) as options:
             asked = _Stoppable(self.bundle, options)
             try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError
+from eyewright.imaging.encode import write_image
 from eyewright.imaging.overlay import NARROWEST
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ class Drawn(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write `plot` to `path`."""
-        from eyewright.imaging.encode import write_image
-
         return write_image(path, self.plot())
 
 

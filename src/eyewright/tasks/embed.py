@@ -16,6 +16,9 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.targets.captions import Captions
+from eyewright.imaging.overlay import caption
+from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
@@ -45,8 +48,6 @@ class EmbedPrediction(Drawn):
 
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, 3), with a caption strip below it."""
-        from eyewright.imaging.overlay import caption
-
         return caption(image, self.line())
 
     def line(self) -> str:
@@ -208,15 +209,11 @@ def corrected(said: "Correction") -> "Captions":
     Raises:
         NotUsableError: always.
     """
-    from eyewright.tasks.corrections import NotUsableError
-
     raise NotUsableError("a vector is neither right nor wrong by itself; add images with captions instead")
 
 
 def taught(prediction: EmbedPrediction, ids: NDArray[np.int64], keep: Callable[..., Any]) -> "Captions":
     """Return an image without captions: it is learnt from alone."""
-    from eyewright.data.targets.captions import Captions
-
     return Captions()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from eyewright.core.errors import DatasetError, UsageError, spelling_hint
 from eyewright.core.task import Feedback, task_of
+from eyewright.data.targets.text import line_text
 from eyewright.imaging.rasters import parse_counts
 
 Verdict = Literal["right", "wrong_label", "wrong_box", "false_alarm", "missing"]
@@ -184,8 +185,6 @@ def check_label(name: object, labels: Sequence[str] | None) -> str:
 
 def _text(text: str, labels: Sequence[str] | None) -> str:
     """Return what a line says, in the characters that the model knows."""
-    from eyewright.data.targets.text import line_text
-
     try:
         written = line_text(text)
     except DatasetError as error:

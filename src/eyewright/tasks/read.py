@@ -15,7 +15,10 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.targets.text import texts_of
+from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.imaging.preparation import LINE_STRIDE
+from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.ctc import BLANK, Reading, read_beam, read_greedy
 from eyewright.tasks.drawn import Drawn
 
@@ -60,13 +63,9 @@ class TextPrediction(Drawn):
 
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, 3), with a caption strip of the text below it."""
-        from eyewright.imaging.overlay import caption
-
         return caption(image, self.line())
 
     def strip_rows(self, size_hw: tuple[int, int]) -> int:
-        from eyewright.imaging.overlay import caption_rows
-
         return caption_rows(size_hw)
 
     def line(self) -> str:
@@ -268,9 +267,6 @@ def corrected(said: "Correction") -> "Text":
     Raises:
         NotUsableError: neither is there.
     """
-    from eyewright.data.targets.text import texts_of
-    from eyewright.tasks.corrections import NotUsableError
-
     text = said.content.get("text", said.predicted if said.right else None)
     if not text:
         raise NotUsableError("it says that the prediction is wrong, and not what is right")
@@ -282,8 +278,6 @@ def corrected(said: "Correction") -> "Text":
 
 def taught(prediction: TextPrediction, ids: NDArray[np.int64], keep: Callable[..., Any]) -> "Text":
     """Return the text that was read as that of the line."""
-    from eyewright.data.targets.text import texts_of
-
     (own,) = texts_of([prediction.text], prediction.label_space.names)
     return own.renamed(ids)
 

@@ -15,6 +15,9 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.targets.numbers import NUMBERS, Numbers, quantity_named, quantity_of, short_names
+from eyewright.imaging.overlay import caption, caption_rows
+from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
@@ -47,8 +50,6 @@ class NumberPrediction(Drawn):
     @property
     def quantities(self) -> "tuple[Quantity, ...]":
         """What each number is of, with its unit."""
-        from eyewright.data.targets.numbers import quantity_of
-
         return tuple(quantity_of(name) for name in self.label_space.names)
 
     def numbers(self) -> NDArray[np.float32]:
@@ -57,13 +58,9 @@ class NumberPrediction(Drawn):
 
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, 3), with a caption strip of the values below it."""
-        from eyewright.imaging.overlay import caption
-
         return caption(image, self.line())
 
     def strip_rows(self, size_hw: tuple[int, int]) -> int:
-        from eyewright.imaging.overlay import caption_rows
-
         return caption_rows(size_hw)
 
     def line(self) -> str:
@@ -86,8 +83,6 @@ class NumberPrediction(Drawn):
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
         """Return every value by its name, with its unit and its interval where there is one."""
-        from eyewright.data.targets.numbers import short_names
-
         values = {}
         # Intervals are missing where too few validation images were left for them; bundle.json has the numbers.
         missing = "none: too few validation images (calibration in bundle.json)"
@@ -220,8 +215,6 @@ def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
 
 def unit_of(names: Sequence[str], metric: str) -> str:
     """Return the unit of an error: that of the quantity, or of several the standard deviation of training values."""
-    from eyewright.data.targets.numbers import quantity_of
-
     if metric not in ("mae", "rmse", "median_error") or not names:
         return ""
     return quantity_of(names[0]).unit if len(names) == 1 else "SD"
@@ -249,9 +242,6 @@ def corrected(said: "Correction") -> "Numbers":
     Raises:
         NotUsableError: neither is there, or a number is missing.
     """
-    from eyewright.data.targets.numbers import NUMBERS, Numbers, quantity_of
-    from eyewright.tasks.corrections import NotUsableError
-
     quantities = tuple(quantity_of(name) for name in said.names)
     values = said.content.get("values")
     if values is not None:
@@ -266,16 +256,12 @@ def corrected(said: "Correction") -> "Numbers":
 
 def taught(prediction: NumberPrediction, ids: NDArray[np.int64], keep: Callable[..., Any]) -> "Numbers":
     """Return the predicted values as the numbers of the image."""
-    from eyewright.data.targets.numbers import Numbers
-
     order = [int(i) for i in np.argsort(ids)]
     return Numbers(tuple(float(prediction.values[i]) for i in order), tuple(prediction.quantities[i] for i in order))
 
 
 def spelled(name: str, names: Sequence[str]) -> str:
     """Return the quantity that is meant by a name with or without its unit."""
-    from eyewright.data.targets.numbers import quantity_named
-
     return quantity_named(name, names)
 
 

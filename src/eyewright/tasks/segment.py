@@ -15,6 +15,8 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.imaging.rasters import encode_counts, pack_counts
+from eyewright.tasks.corrections import corrected_mask
 from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.mask_explained import explained
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
@@ -135,8 +137,6 @@ class MaskPrediction(Drawn):
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
         """Return the classes that are there in the command line's form; masks as COCO's run lengths."""
-        from eyewright.imaging.rasters import encode_counts, pack_counts
-
         ids = self.label_ids[:top]
         result: dict[str, Any] = {
             "source": self.source,
@@ -311,8 +311,6 @@ def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
 
 
 def corrected(said: "Correction") -> "MaskFile":
-    from eyewright.tasks.corrections import corrected_mask
-
     return corrected_mask(said)
 
 

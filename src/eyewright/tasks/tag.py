@@ -15,6 +15,8 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.targets.tags import Tags
+from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.tasks.classify import ClassTarget
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
@@ -77,13 +79,9 @@ class TagPrediction(Drawn):
 
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, 3), with a caption strip of the tags below it."""
-        from eyewright.imaging.overlay import caption
-
         return caption(image, self.line())
 
     def strip_rows(self, size_hw: tuple[int, int]) -> int:
-        from eyewright.imaging.overlay import caption_rows
-
         return caption_rows(size_hw)
 
     def line(self) -> str:
@@ -228,8 +226,6 @@ def corrected(said: "Correction") -> "Tags":
     Raises:
         NotUsableError: nothing says what is right.
     """
-    from eyewright.data.targets.tags import Tags
-
     own = said.content.get("tags")
     if not own:
         said.expect_right()
@@ -242,8 +238,6 @@ def corrected(said: "Correction") -> "Tags":
 
 def taught(prediction: TagPrediction, ids: NDArray[np.int64], keep: Callable[..., Any]) -> "Tags":
     """Return the tags that are present as those of the image."""
-    from eyewright.data.targets.tags import Tags
-
     return Tags(frozenset(int(ids[k]) for k in np.flatnonzero(prediction.reached)))
 
 

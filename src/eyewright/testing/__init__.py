@@ -36,6 +36,7 @@ from eyewright.core.rng import generator
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.decode import probe_image, read_image
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
+from eyewright.imaging.steps import Steps, parse_steps
 from eyewright.testing.reports import check_reporting
 from eyewright.testing.trackers import check_tracker
 
@@ -193,8 +194,6 @@ def check_step(kind: Any, *, line: str | None = None) -> None:
 
     `kind` is an `eyewright.imaging.steps.Kind`; `line`, its example by default, is what is run.
     """
-    from eyewright.imaging.steps import Steps, parse_steps
-
     steps = parse_steps(line or kind.example)
     assert Steps.from_json(steps.to_json()) == steps, "JSON must give the step back"
     assert parse_steps(str(steps)) == steps, "text must give the step back"

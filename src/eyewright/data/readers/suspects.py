@@ -16,9 +16,13 @@ import msgspec
 from eyewright.core.errors import DatasetError, EyewrightError
 from eyewright.core.report import Finding
 from eyewright.data.readers.box_tables import box_table, columns_of, has_coordinates
+from eyewright.data.readers.createml import is_createml
+from eyewright.data.readers.label_studio import is_label_studio
+from eyewright.data.readers.labelme import is_labelme
 from eyewright.data.readers.listing import BAD_JSON, Images
 from eyewright.data.readers.markup import read_elements
 from eyewright.data.readers.plain import head_text
+from eyewright.data.readers.via import is_via
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
@@ -318,11 +322,6 @@ _COCO_PARTS = {
 
 def _unless_known(name: str, kind: str, why: str, top: object, wanted: type | None) -> Suspect | None:
     """Say `why` of a file that its own reader does not take."""
-    from eyewright.data.readers.createml import is_createml
-    from eyewright.data.readers.label_studio import is_label_studio
-    from eyewright.data.readers.labelme import is_labelme
-    from eyewright.data.readers.via import is_via
-
     data = msgspec.json.encode(top)
     takes = {"LabelMe": is_labelme, "Label Studio": is_label_studio, "VIA 2": is_via, "Create ML": is_createml}
     if takes[kind](data):

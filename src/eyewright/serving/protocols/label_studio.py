@@ -20,6 +20,7 @@ from eyewright.core.errors import EyewrightError, UsageError
 from eyewright.core.task import task_of
 from eyewright.imaging.rasters import decode_counts, parse_counts
 from eyewright.serving.base64text import decode_base64
+from eyewright.serving.brush import brush_rle
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.models import Model
 from eyewright.serving.parsing import parse_apart
@@ -182,8 +183,6 @@ def _results(
             row = {**about, "image_rotation": 0, "type": "rectanglelabels", "value": value, "score": score}
             rows.append({**row, "id": f"{prediction_id}.{k}"})
         return rows
-    from eyewright.serving.brush import brush_rle
-
     for k, (label, score, mask) in enumerate(
         zip(found["labels"], found["scores"], found["segmentations"], strict=True)
     ):

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from eyewright.core.jsonable import dumps_json
+from eyewright.evaluation.charts import Series, bar_chart, bin_values, line_chart
+from eyewright.evaluation.pages import style_sheet, template
 from eyewright.tracking.lines import LineCounter, ZoneCounter
 from eyewright.tracking.recording import Recorder, Watch
 from eyewright.tracking.viewer.gathering import Gathered
@@ -22,8 +24,6 @@ def render_tracks(
     gathered: Gathered, recorder: Recorder, watch: Watch, *, title: str, n_frames: int, fps: float | None = None
 ) -> str:
     """Return the page as HTML. Counts and tables are those of `recorder`, of all frames."""
-    from eyewright.evaluation.pages import style_sheet, template
-
     found = recorder.to_json()
     tracks = sorted(found["tracks"], key=lambda t: (t["first_s"] - t["last_s"], t["id"]))
     events = found.get("events", [])
@@ -128,8 +128,6 @@ def _strip(gathered: Gathered, track: int) -> list[tuple[float, str]]:
 
 
 def _charts(recorder: Recorder, end_s: float) -> list[tuple[str, str, tuple[str, ...]]]:
-    from eyewright.evaluation.charts import Series, bar_chart, bin_values, line_chart
-
     charts: list[tuple[str, str, tuple[str, ...]]] = []
     for line in recorder.lines:
         if line.crossings:
@@ -164,8 +162,6 @@ def _charts(recorder: Recorder, end_s: float) -> list[tuple[str, str, tuple[str,
 
 
 def _line_series(line: LineCounter, end_s: float) -> list[Any]:
-    from eyewright.evaluation.charts import Series
-
     series = []
     for style, direction in (("s0", "in"), ("s1", "out")):
         times = sorted(c.time_s for c in line.crossings if c.direction == direction)
