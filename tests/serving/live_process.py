@@ -2,9 +2,8 @@
 
 from tests.lifecycle.test_following import Finder
 
-import eyewright.bundle
-from eyewright.lifecycle.live import main
+from eyewright.lifecycle import live
 
 if __name__ == "__main__":
-    eyewright.bundle.load_bundle = lambda *_, **__: Finder()  # type: ignore[assignment]
-    main()
+    live.load_bundle = lambda *_, **__: Finder()  # type: ignore[assignment]
+    live.main()

@@ -23,6 +23,7 @@ from tests.serving.test_against_document import faults
 
 from eyewright.cli import main
 from eyewright.core.errors import UsageError
+from eyewright.imaging.overlay import caption_rows
 from eyewright.imaging.sources import open_source
 from eyewright.imaging.webm import WebmWriter
 from eyewright.serving import live as live_module
@@ -297,12 +298,12 @@ def test_a_server_shows_its_sources_to_whoever_has_the_token(finished, tmp_path:
         assert (
             s.ask("HEAD", "/v1/sources/yard/live", None, token).headers["content-type"].startswith("multipart/x-mixed")
         )
-        # Our own reader of network cameras reads it: a caption below the frame, one line of text.
+        # Our own reader of network cameras reads it, with a caption below the frame.
         with open_source(
             s.address.replace("//", "//x:a-token-here@") + "/v1/sources/yard/live", max_frames=5
         ) as opened:
             frames = [f.image for f in opened]
-        assert {f.shape for f in frames} == {(118, 120, 3)}
+        assert {f.shape for f in frames} == {(96 + caption_rows((96, 120)), 120, 3)}
         shown = s.get("/v1/sources", **token).json["sources"][0]
         assert (shown["tracks"], shown["name"]) == (None, "yard")
         assert "%" in shown["headline"]
