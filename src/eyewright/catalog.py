@@ -43,6 +43,9 @@ MODELS = MappingProxyType(
         "outline_net": (
             "pixels", "eyewright.nets:outline_net", "default segmenter: encoder-decoder, sub-pixel, ~1.2 M weights",
         ),
+        "fine_net": (
+            "image", "eyewright.nets:fine_net", "default restorer: at half resolution, told the noise, ~0.4 M weights",
+        ),
         "spot_mask_net": (
             "boxes and masks",
             "eyewright.nets:spot_mask_net",

@@ -12,6 +12,7 @@ from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures, add_stream
+from eyewright.cli.restoring import add_restoring
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
@@ -228,6 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)
+    add_restoring(verb)
     verb("models")
     verb("formats")
     verb("info")

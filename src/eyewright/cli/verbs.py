@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, attending, clips, doctoring, field, following, pictures, scenes, searching
+from eyewright.cli import (
+    anywhere,
+    attending,
+    clips,
+    doctoring,
+    field,
+    following,
+    pictures,
+    restoring,
+    scenes,
+    searching,
+)
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -53,7 +64,7 @@ NUMBERS: Mapping[str, Number] = {
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
 
-WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps")
+WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps", "degrade")
 
 
 def _quickstart(o: argparse.Namespace) -> Result:
@@ -73,23 +84,26 @@ def _run_result(done: Any) -> Result:
     from eyewright.evaluation import said_findings, summarise
     from eyewright.evaluation.validation import validation_facts
 
-    bundle, report = shown_path(done.paths["bundle"]), shown_path(done.paths["report"])
-    said = task_of(done.report.task).words.usage
-    use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').{said})"
     text = [
         "",
         summarise(done.report),
         *said_findings(done.report),
         "",
-        f"  report   {report}",
-        f"  bundle   {bundle}",
-        "",
-        "Use it:",
-        f"  {shown_program('eyewright')} predict {bundle} --source IMAGE",
-        f"  {shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
-        f"  {shown_program('eyewright')} serve {bundle}",
-        f'  {shown_program("python")} -c "{use}"',
+        f"  report   {shown_path(done.paths['report'])}",
     ]
+    if done.bundle is not None:
+        bundle = shown_path(done.paths["bundle"])
+        said = task_of(done.report.task).words.usage
+        use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').{said})"
+        text += [
+            f"  bundle   {bundle}",
+            "",
+            "Use it:",
+            f"  {shown_program('eyewright')} predict {bundle} --source IMAGE",
+            f"  {shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
+            f"  {shown_program('eyewright')} serve {bundle}",
+            f'  {shown_program("python")} -c "{use}"',
+        ]
     return {
         "task": done.report.task,
         "out": dict(done.paths),
@@ -99,6 +113,7 @@ def _run_result(done: Any) -> Result:
         "validation": validation_facts(done.run.about),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
+        "exit": 1 if done.bundle is None else 0,
     }
 
 
@@ -252,6 +267,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         "account": account,
         "findings": findings,
         "text": text,
+        "exit": 1 if lifecycle.errors_in(report) else 0,
     }
 
 
@@ -554,6 +570,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         pictures.process,
         "image processing, any number of files",
         "process scans/ --steps 'deskew | clahe' --out clean",
+    ),
+    "restore": (
+        restoring.restore,
+        "denoise, deblur or enlarge images by a bundle",
+        "restore denoise.bundle scans/ --out clean --map",
     ),
     "segment": (
         pictures.segment,

@@ -25,11 +25,13 @@ from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
 from eyewright.data.readers.number_tables import is_number_table, read_number_tables
+from eyewright.data.readers.pictures import PICTURE_FORMATS, read_pictures
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
+from eyewright.data.targets.picture import PICTURES
 from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind, kind_of, tasks_of
 from eyewright.data.tree import FolderTree, Tree, ZipTree
@@ -42,6 +44,7 @@ DATASET_FORMATS = MappingProxyType(
         "csv": "a CSV of path,label with an optional split and group column",
         **ANNOTATED_FORMATS,
         **CLIP_FORMATS,
+        **PICTURE_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -55,6 +58,7 @@ FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
         "csv": (LABEL, NUMBERS, TAGS),
         **ANNOTATED_KINDS,
         **dict.fromkeys(CLIP_FORMATS, (LABEL,)),
+        **dict.fromkeys(PICTURE_FORMATS, (PICTURES,)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -137,6 +141,8 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
         )
+    if kind is PICTURES:
+        return read_pictures(tree, names, task or "")
     whole = kind if kind in _TABLES else None
     if kind is None or whole is not None:
         dataset = _from_tables(tree, names, task)

@@ -23,9 +23,20 @@ from eyewright.lifecycle.field import (
 )
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
+from eyewright.lifecycle.restoring import Restoration, RestoredFile, restore
 from eyewright.lifecycle.retraining import Retrained, retrain
 from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
-from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
+from eyewright.lifecycle.stages import (
+    compare,
+    errors_in,
+    evaluate,
+    explain,
+    export,
+    export_checked,
+    predict,
+    train,
+    verify,
+)
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
 
@@ -35,6 +46,8 @@ __all__ = [
     "FoldsResult",
     "Indexed",
     "Labelled",
+    "Restoration",
+    "RestoredFile",
     "Retrained",
     "RunResult",
     "TARGETS",
@@ -49,6 +62,7 @@ __all__ = [
     "deliver",
     "doctor",
     "drift",
+    "errors_in",
     "evaluate",
     "explain",
     "export",
@@ -73,6 +87,7 @@ __all__ = [
     "predict",
     "promote",
     "quickstart",
+    "restore",
     "retrain",
     "rollback",
     "run",

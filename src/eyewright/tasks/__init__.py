@@ -19,6 +19,7 @@ TASKS = MappingProxyType(
         "regress": "eyewright.tasks.regress:TASK",
         "tag": "eyewright.tasks.tag:TASK",
         "video": "eyewright.tasks.video:TASK",
+        "restore": "eyewright.tasks.restore:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

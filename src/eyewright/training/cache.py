@@ -48,7 +48,7 @@ def build_cache(
         UnreadableImageError: an image cannot be decoded; its name is given.
         OutputError: the cache folder cannot be written.
     """
-    shape = (len(dataset), *preparation.size_hw, preparation.channels)
+    shape = (len(dataset), *preparation.shape)
     key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
 
     def several(out: NDArray[Any], rows: Sequence[int]) -> None:

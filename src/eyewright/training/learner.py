@@ -84,6 +84,7 @@ class Learner:
         decoding: `(net)` to what decoding must know in addition to the arrays, as `Predictor.decoding` holds it.
         outgoing: `(training images)` to "centre" and "spread" of the net's outputs, as `nets.PixelNet` takes them, so
             that what is learnt has mean 0 and deviation 1; none where answers have no unit.
+        fed: `(data, recipe, dataset, preparation)` to what the loop is fed, where that is not what was prepared.
         students: nets of the catalogue that compression tries instead of the one that was trained.
         mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
     """
@@ -99,6 +100,7 @@ class Learner:
     hub: HubKind | None = None
     decoding: Callable[[PixelNet], dict[str, Any]] = lambda net: {}
     outgoing: Callable[[Dataset], dict[str, list[float]]] = lambda train: {}
+    fed: Callable[[FitData, Recipe, Dataset, Preparation], FitData] = lambda data, recipe, dataset, preparation: data
     students: tuple[str, ...] = ()
     mean: MeanOf = mean_of_distributions
 

@@ -62,12 +62,16 @@ class Recipe:
     `loss` is one of `Task.losses`: the task decides which there are.
 
     `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
+
+    `degrade` is what a net learns to undo (`imaging.degrade`), such as "noise:5-50"; only tasks that answer with images
+    read it.
     """
 
     task: str = "auto"
     model: str = "auto"
     imgsz: int | None = None
     steps: str = ""
+    degrade: str = ""
     epochs: int | None = None
     budget_s: float | None = None
     batch: int | None = None
