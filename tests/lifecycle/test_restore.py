@@ -122,9 +122,9 @@ def test_files_keep_depth_transparency_and_greys(blurred, tmp_path: Path) -> Non
     write_image(tmp_path / "in" / "deep.tiff", deep)
     write_image(tmp_path / "in" / "photo.jpg", image)
     Image.fromarray(np.dstack([image, alpha])).save(tmp_path / "in" / "clear.png")
-    cv2.imwrite(
-        str(tmp_path / "in" / "deep-clear.png"), np.dstack([deep[..., ::-1], alpha.astype(np.uint16) * 257 + 1])
-    )
+    deep_alpha = alpha.astype(np.uint16) * 257 + 1
+    deep_alpha = alpha.astype(np.uint16) * 257 + 1
+    cv2.imwrite(str(tmp_path / "in" / "deep-clear.png"), np.dstack([deep[..., ::-1], deep_alpha]))
     done = lifecycle.restore(blurred.paths["bundle"], [tmp_path / "in"], tmp_path / "out", map=True, before_after=True)
     assert {f.out.name for f in done.files} == {"grey.png", "deep.tiff", "photo.jpg", "clear.png", "deep-clear.png"}
     with Image.open(tmp_path / "out" / "grey.png") as grey:
