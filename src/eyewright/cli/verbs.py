@@ -576,6 +576,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "denoise, deblur or enlarge images by a bundle",
         "restore denoise.bundle scans/ --out clean --map",
     ),
+    "inpaint": (
+        restoring.inpaint,
+        "fill scratches, boxes or objects from what surrounds them",
+        "inpaint street.jpg --object person --with det.bundle --out empty.png",
+    ),
     "segment": (
         pictures.segment,
         "classical segmentation, measured",

@@ -16,6 +16,8 @@ METHODS = ("auto", "ns", "biharmonic", "exemplar")
 """How a hole is filled: see `inpaint_pixels`."""
 
 _THIN = 8.0
+_THIN_SHARE = np.float32(0.6)
+_THICK_SHARE = 0.1
 _SMOOTH = 4.0
 # Biharmonic equations of more pixels than these take minutes and gigabytes.
 _MOST_BIHARMONIC = 12_000
@@ -42,10 +44,12 @@ def grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
 
 
 def choose_method(image: NDArray[Any], mask: NDArray[np.bool_]) -> str:
-    """Return the method that "auto" takes: "exemplar" for holes of more than 16 pixels across; for strokes and scratches
-    "biharmonic" where the surroundings are smooth, else "ns"."""
+    """Return the method that "auto" takes: "exemplar" for holes of which over a tenth is over 16 pixels across; for
+    strokes and scratches "biharmonic" where the surroundings are smooth, else "ns"."""
     cv2 = opencv()
-    if float(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5).max()) > _THIN:
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    # Where two strokes cross, a hole is deeper than they are wide.
+    if float((grown(depth > _THIN, round(_THIN)) & mask).sum()) > _THICK_SHARE * float(mask.sum()):
         return "exemplar"
     ring = grown(mask, 4) & ~mask
     grey = _levels(image).mean(2)
@@ -144,7 +148,20 @@ def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int)
         return found
     scale = np.float32(np.iinfo(planes.dtype).max / 255)
     first = _navier_stokes(planes, hole) / scale
-    return fill_by_patches(_levels(planes), hole, first, rng=generator(seed, "patches")) * scale
+    found = fill_by_patches(_levels(planes), hole, first, rng=generator(seed, "patches"))
+    share = _thin_share(hole)[..., None]
+    mixed: NDArray[np.float32] = (share * first + (1 - share) * found) * scale
+    return mixed
+
+
+def _thin_share(hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return which share of each pixel, float32 (H, W), is Navier-Stokes: most of thin strokes, where both together are
+    better than either; nothing of what belongs to a thick hole, which it would blur."""
+    cv2 = opencv()
+    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)
+    thick = grown(depth > _THIN, round(_THIN) + 2).astype(np.float32)
+    share: NDArray[np.float32] = _THIN_SHARE * (1 - cv2.blur(thick, (9, 9)))
+    return share
 
 
 def _navier_stokes(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -154,11 +171,12 @@ def _navier_stokes(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.
     if planes.dtype == np.uint8:
         padded = np.pad(planes, ((1, 1), (1, 1), (0, 0)), mode="edge")
         padded = padded if padded.shape[2] == 3 else padded[..., 0]
-        found = cv2.inpaint(np.ascontiguousarray(padded), mask, _RADIUS, cv2.INPAINT_NS)
-        return found[1:-1, 1:-1].reshape(planes.shape).astype(np.float32)  # type: ignore[no-any-return]
+        found: NDArray[np.uint8] = cv2.inpaint(np.ascontiguousarray(padded), mask, _RADIUS, cv2.INPAINT_NS)
+        return found[1:-1, 1:-1].reshape(planes.shape).astype(np.float32)
     # 16 bits are taken one channel at a time.
     done = [
         cv2.inpaint(np.pad(planes[..., c], 1, mode="edge"), mask, _RADIUS, cv2.INPAINT_NS)[1:-1, 1:-1]
         for c in range(planes.shape[2])
     ]
-    return np.stack(done, 2).astype(np.float32)
+    stacked: NDArray[np.float32] = np.stack(done, 2).astype(np.float32)
+    return stacked

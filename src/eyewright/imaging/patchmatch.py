@@ -40,7 +40,7 @@ class _Level:
 
 
 def fill_by_patches(pixels: Floats, hole: Mask, first: Floats, *, rng: np.random.Generator) -> Floats:
-    """Return pixels, float32 (H, W, C), whose hole, bool (H, W), is filled with what known patches of the image vote for.
+    """Return pixels, float32 (H, W, C), whose hole, bool (H, W), is filled with what known patches of it vote for.
 
     Patches that touch the hole look for the known patch most like them, by PatchMatch (Barnes et al. 2009); every pixel
     becomes the mean of what the patches over it propose, weighted by likeness and by nearness to what is known (Wexler,
@@ -63,7 +63,7 @@ def fill_by_patches(pixels: Floats, hole: Mask, first: Floats, *, rng: np.random
         level_pixels, level_hole = _reduced(pixels, hole, filled, (height, width)) if k else (filled, hole)
         if not level_hole.any():
             continue
-        level = _level_of(level_pixels, level_hole, fixed=pixels if not k else None)
+        level = _level_of(level_pixels, level_hole)
         if level is None:
             if not k:
                 raise UsageError("expected some place that the mask leaves whole, found none", fix="use --method ns")
@@ -76,18 +76,17 @@ def fill_by_patches(pixels: Floats, hole: Mask, first: Floats, *, rng: np.random
         if k:
             next_hw = sizes[k - 1]
             larger = cv2.resize(level.pixels, next_hw[::-1], interpolation=cv2.INTER_CUBIC).reshape(*next_hw, -1)
-            if k > 1:
-                filled = _spread(pixels, hole, larger, next_hw)
-            else:
-                filled = np.where(hole[..., None], larger, pixels)
+            filled = _spread(pixels, hole, larger)
         else:
             filled = level.pixels
     return filled.astype(np.float32)
 
 
-def _spread(pixels: Floats, hole: Mask, larger: Floats, size_hw: tuple[int, int]) -> Floats:
-    """Return the filling at the full size, for the level after the next to be made from."""
-    whole = opencv().resize(larger, hole.shape[::-1], interpolation=opencv().INTER_LINEAR).reshape(pixels.shape)
+def _spread(pixels: Floats, hole: Mask, larger: Floats) -> Floats:
+    """Return the filling at the full size, from which the next level is made."""
+    whole = larger
+    if larger.shape != pixels.shape:
+        whole = opencv().resize(larger, hole.shape[::-1], interpolation=opencv().INTER_LINEAR).reshape(pixels.shape)
     found: Floats = np.where(hole[..., None], whole, pixels)
     return found
 
@@ -100,7 +99,7 @@ def _reduced(pixels: Floats, hole: Mask, filled: Floats, size_hw: tuple[int, int
     return small, share > 0.3
 
 
-def _level_of(pixels: Floats, hole: Mask, *, fixed: Floats | None) -> _Level | None:
+def _level_of(pixels: Floats, hole: Mask) -> _Level | None:
     cv2 = opencv()
     for side in _SIDES:
         if min(hole.shape) <= side:
@@ -169,7 +168,6 @@ def _search(level: _Level, nearest: Places, rng: np.random.Generator) -> tuple[P
     best, apart = nearest.copy(), _distances(level, every, nearest)
     valid = level.valid.reshape(-1)
     table = np.full(height * width, -1, np.int64)
-    y, x = np.divmod(level.targets, width)
 
     def try_places(rows: Places, candidates: Places) -> None:
         fits = (candidates >= 0) & (candidates < height * width)

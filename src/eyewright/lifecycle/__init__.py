@@ -22,6 +22,7 @@ from eyewright.lifecycle.field import (
     serve,
 )
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
+from eyewright.lifecycle.inpainting import Inpainting, inpaint
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
 from eyewright.lifecycle.restoring import Restoration, RestoredFile, restore
 from eyewright.lifecycle.retraining import Retrained, retrain
@@ -45,6 +46,7 @@ __all__ = [
     "Delivered",
     "FoldsResult",
     "Indexed",
+    "Inpainting",
     "Labelled",
     "Restoration",
     "RestoredFile",
@@ -77,6 +79,7 @@ __all__ = [
     "import_onnx",
     "index_folder",
     "info",
+    "inpaint",
     "label_images",
     "load_dataset",
     "load_model",

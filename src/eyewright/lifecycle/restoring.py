@@ -1,6 +1,6 @@
 """Restore image files by a bundle: depth, transparency and greys stay as they were."""
 
-__all__ = ["RestoredFile", "Restoration", "restore"]
+__all__ = ["Restoration", "RestoredFile", "read_layers", "restore", "write_layers"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -101,11 +101,11 @@ def restore(
     with track_progress("restoring", len(jobs), quiet=quiet) as advance:
         for source, target in jobs:
             try:
-                image, alpha = _read(source, limits)
+                image, alpha = read_layers(source, limits)
                 done = restorer(image, strength=strength, sigma=sigma, tile=tile)
                 untouched = noisy and sigma is None and done.sigma < _NOTHING
                 result = image if untouched else done.image
-                path = _write(target, result, _alpha_for(alpha, result), quality)
+                path = write_layers(target, result, _alpha_for(alpha, result), quality)
                 if before_after:
                     shown = _in_8_bits(_enlarged(image, result.shape[:2]))
                     _write_png(path, "before-after", np.concatenate([shown, _in_8_bits(result)], 1))
@@ -164,7 +164,7 @@ def _planned(sources: Sequence[PathLike], folder: Path, format: str | None) -> I
             yield path, target
 
 
-def _read(source: Path, limits: Limits) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def read_layers(source: Path, limits: Limits) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return an image in its own depth, grey as (H, W), and its opacity where it has one."""
     clear = read_clear(source, limits=limits)
     if clear is not None:
@@ -189,7 +189,7 @@ def _alpha_for(alpha: NDArray[Any] | None, result: NDArray[Any]) -> NDArray[Any]
     return None if alpha is None else _enlarged(alpha, result.shape[:2])
 
 
-def _write(path: Path, image: NDArray[Any], alpha: NDArray[Any] | None, quality: float) -> Path:
+def write_layers(path: Path, image: NDArray[Any], alpha: NDArray[Any] | None, quality: float) -> Path:
     """Write an image in the format of its name, or as PNG where that cannot hold it; return the path."""
     format = next(n for n, exts in FORMATS.items() if path.suffix.lower() in exts)
     deep = image.dtype == np.uint16
