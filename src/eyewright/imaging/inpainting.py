@@ -155,7 +155,7 @@ def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int)
 
 
 def _thin_share(hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return which share of each pixel, float32 (H, W), is Navier-Stokes: most of thin strokes, where both together are
+    """Return the fraction of each pixel, float32 (H, W), that is Navier-Stokes: most of thin strokes, where both together are
     better than either; nothing of what belongs to a thick hole, which it would blur."""
     cv2 = opencv()
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)

@@ -56,7 +56,7 @@ def check(dataset: Dataset) -> None:
     """Refuse fewer than two training images.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: there are fewer.
     """
     if len(dataset.train) < 2:
         raise DatasetError("expected at least 2 training images, found 1", fix="add images")
