@@ -155,8 +155,8 @@ def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int)
 
 
 def _thin_share(hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the fraction of each pixel, float32 (H, W), that is Navier-Stokes: most of thin strokes, where both together are
-    better than either; nothing of what belongs to a thick hole, which it would blur."""
+    """Return the fraction of each pixel, float32 (H, W), that is Navier-Stokes: most of thin strokes, where both
+    together are better than either; nothing of what belongs to a thick hole, which it would blur."""
     cv2 = opencv()
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)
     thick = grown(depth > _THIN, round(_THIN) + 2).astype(np.float32)

@@ -17,7 +17,8 @@ Mask = NDArray[np.bool_]
 _SIDES = (7, 5, 3)
 _LEAST_SOURCES = 64
 _COARSEST = 24
-_ROUNDS = {"coarse": 6, "fine": 2}
+# Structures are found where the image is small and rounds are cheap.
+_ROUNDS_COARSEST, _ROUNDS, _ROUNDS_FINEST = 20, 6, 2
 _JUMPS = (1, -1)
 _AT_ONCE = 20_000
 
@@ -69,7 +70,8 @@ def fill_by_patches(pixels: Floats, hole: Mask, first: Floats, *, rng: np.random
                 raise UsageError("expected some place that the mask leaves whole, found none", fix="use --method ns")
             continue
         nearest = _guessed(level, known_before, nearest, rng)
-        for _ in range(_ROUNDS["coarse" if k else "fine"]):
+        rounds = _ROUNDS_FINEST if k == 0 else _ROUNDS_COARSEST if known_before is None else _ROUNDS
+        for _ in range(rounds):
             nearest, apart = _search(level, nearest, rng)
             _vote(level, nearest, apart)
         known_before = level
