@@ -15,7 +15,7 @@ from eyewright.nets.activations import activation_of
 _WIDTH, _DEPTH = 64, 12
 _FOLD = 2
 
-FINE_REACH = _FOLD * _DEPTH
+FINE_REACH = _FOLD * _DEPTH + _FOLD - 1
 """How far a pixel of the result may lie from the source pixels that it depends on."""
 
 
