@@ -26,7 +26,8 @@ CIRCLES: set[frozenset[str]] = set()
 
 
 def _places(path: Path) -> Iterator[str]:
-    """Yield where a file compares with a task's name, or has a table or group of them (in `cli/`: of verbs)."""
+    """Yield where a file compares with a task's name, or has a table or group of them (in `cli/` and `__init__.py`: of
+    verbs)."""
     inside = path.relative_to(SOURCE)
     if inside.parts[0] in _OWN:
         return
@@ -34,7 +35,7 @@ def _places(path: Path) -> Iterator[str]:
     def named(node: ast.AST | None) -> bool:
         return isinstance(node, ast.Constant) and node.value in TASKS
 
-    verbs = inside.parts[0] == "cli"
+    verbs = inside.parts[0] in ("cli", "__init__.py")
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Compare():

@@ -18,8 +18,9 @@ LATE_MODULES = {
     "eyewright.imaging.clips",
     "eyewright.imaging.preparation",
     "eyewright.imaging.sources.opening",
+    "eyewright.imaging.tiles",
 }
-"""They choose one of several by what they are given, and every prediction loads them."""
+"""Every prediction loads them, and few need what they import late."""
 
 
 class Imports:

@@ -57,6 +57,9 @@ MODELS = MappingProxyType(
             "classes a step", "eyewright.nets.readers:crnn", "default reader of lines: convolutions, LSTM, CTC",
         ),
         "crnn_gru": ("classes a step", "eyewright.nets.readers:crnn_gru", "convolutions, GRU, CTC"),
+        "fine_net": (
+            "image", "eyewright.nets:fine_net", "default restorer: at half resolution, told the noise, ~0.4 M weights",
+        ),
         "spot_mask_net": (
             "boxes and masks",
             "eyewright.nets:spot_mask_net",

@@ -13,9 +13,10 @@ from eyewright.imaging.preparation import Preparation
 
 
 def only_image(inputs: Inputs) -> bool:
-    """Return whether a model takes one image and nothing else: all that format 1 can say. A clip is more than that."""
+    """Return whether a model takes one image and nothing else: all that format 1 can say. A clip is more than that, and
+    so is a tile with the level of its noise."""
     only = inputs[IMAGE] if tuple(inputs) == (IMAGE,) else None
-    return type(only) is Preparation and only.clip is None
+    return type(only) is Preparation and only.clip is None and only.tile is None
 
 
 def write_inputs(inputs: Inputs) -> dict[str, Any]:

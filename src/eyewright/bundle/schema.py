@@ -48,6 +48,11 @@ class _ClipSampling(Struct, forbid_unknown_fields=True):
     span_s: Annotated[float, Meta(ge=0.05, le=3600)] | None = None
 
 
+class _TileCut(Struct, forbid_unknown_fields=True):
+    reach: Annotated[int, Meta(ge=0, le=256)]
+    degrade: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
 class _Preparation(Struct, forbid_unknown_fields=True):
     size_hw: tuple[_StripSide, _Side]
     fit: Literal["stretch", "crop", "letterbox", "shorter", "line"] = "stretch"
@@ -57,6 +62,7 @@ class _Preparation(Struct, forbid_unknown_fields=True):
     inner: _Side | None = None
     steps: Annotated[list[dict[str, Any]], Meta(max_length=64)] = []
     clip: _ClipSampling | None = None
+    tile: _TileCut | None = None
 
 
 class _Tensor(Struct):

@@ -14,6 +14,7 @@ from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
 from eyewright.cli.predicting import add_predict
 from eyewright.cli.reading import add_reading
+from eyewright.cli.restoring import add_restoring
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
@@ -193,6 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)
+    add_restoring(verb)
     verb("models")
     verb("formats")
     verb("info")

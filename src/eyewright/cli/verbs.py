@@ -16,6 +16,7 @@ from eyewright.cli import (
     pictures,
     predicting,
     reading,
+    restoring,
     scenes,
     searching,
 )
@@ -62,7 +63,9 @@ NUMBERS: Mapping[str, Number] = {
     "layer_decay": Number(0, 1, whole=False, open_low=True),
 }
 
-WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "baseline", "activation", "device", "amp", "steps")
+WORDS = (
+    "optimizer", "loss", "schedule", "augment", "flip", "baseline", "activation", "device", "amp", "steps", "degrade",
+)  # fmt: skip
 
 
 def _quickstart(o: argparse.Namespace) -> Result:
@@ -82,23 +85,26 @@ def _run_result(done: Any) -> Result:
     from eyewright.evaluation import said_findings, summarise
     from eyewright.evaluation.validation import validation_facts
 
-    bundle, report = shown_path(done.paths["bundle"]), shown_path(done.paths["report"])
-    said = task_of(done.report.task).words.usage
-    use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').{said})"
     text = [
         "",
         summarise(done.report),
         *said_findings(done.report),
         "",
-        f"  report   {report}",
-        f"  bundle   {bundle}",
-        "",
-        "Use it:",
-        f"  {shown_program('eyewright')} predict {bundle} --source IMAGE",
-        f"  {shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
-        f"  {shown_program('eyewright')} serve {bundle}",
-        f'  {shown_program("python")} -c "{use}"',
+        f"  report   {shown_path(done.paths['report'])}",
     ]
+    if done.bundle is not None:
+        bundle = shown_path(done.paths["bundle"])
+        said = task_of(done.report.task).words.usage
+        use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').{said})"
+        text += [
+            f"  bundle   {bundle}",
+            "",
+            "Use it:",
+            f"  {shown_program('eyewright')} predict {bundle} --source IMAGE",
+            f"  {shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
+            f"  {shown_program('eyewright')} serve {bundle}",
+            f'  {shown_program("python")} -c "{use}"',
+        ]
     return {
         "task": done.report.task,
         "out": dict(done.paths),
@@ -109,6 +115,7 @@ def _run_result(done: Any) -> Result:
         "validation": validation_facts(done.run.about),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
+        "exit": 1 if done.bundle is None else 0,
     }
 
 
@@ -264,6 +271,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         "account": account,
         "findings": findings,
         "text": text,
+        "exit": 1 if lifecycle.errors_in(report) else 0,
     }
 
 
@@ -499,6 +507,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         pictures.process,
         "image processing, any number of files",
         "process scans/ --steps 'deskew | clahe' --out clean",
+    ),
+    "restore": (
+        restoring.restore,
+        "denoise, deblur or enlarge images by a bundle",
+        "restore denoise.bundle scans/ --out clean --map",
+    ),
+    "inpaint": (
+        restoring.inpaint,
+        "fill scratches, boxes or objects from what surrounds them",
+        "inpaint street.jpg --object person --with det.bundle --out empty.png",
     ),
     "segment": (
         pictures.segment,

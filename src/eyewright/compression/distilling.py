@@ -129,7 +129,7 @@ def distil_step(
 
 def _as_taken(pixels: Tensor, preparation: Preparation) -> Any:
     """Return batches of pixels in the size and the channels that another model takes, uint8 (N, H, W, C)."""
-    size, channels = preparation.size_hw, preparation.channels
+    size, channels = preparation.size_hw, preparation.shape[2]
     if tuple(pixels.shape[1:3]) == tuple(size) and pixels.shape[3] == channels:
         return pixels.cpu().numpy()
     x = pixels.permute(0, 3, 1, 2).float()

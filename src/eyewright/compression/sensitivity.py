@@ -52,12 +52,13 @@ def score_on_validation(parent: Parent) -> Callable[[PixelNet], float]:
     learner = learner_of(data.task)
     sizes = [few.image(i).shape[:2] for i in range(len(few))]
     targets = learner.targets(few, sizes, preparation, f"sensitivity {parent.digest}")
-    seen = FitData(pixels, targets, pixels, targets)
-    learning = learner.learn(parent.net, seen, parent.known_run.recipe, few, preparation)
+    recipe = parent.known_run.recipe
+    seen = learner.fed(FitData(pixels, targets, pixels, targets), recipe, few, preparation)
+    learning = learner.learn(parent.net, seen, recipe, few, preparation)
 
     def score(net: PixelNet) -> float:
-        kept = run_through(net, pixels, targets, learning.condense, torch.device("cpu"))
-        return float(learning.measure(kept, targets)[learning.main_metric])
+        kept = run_through(net, seen.val_pixels, seen.val_targets, learning.condense, torch.device("cpu"))
+        return float(learning.measure(kept, seen.val_targets)[learning.main_metric])
 
     return score
 

@@ -106,7 +106,7 @@ class Parent:
 
     @property
     def channels(self) -> int:
-        return self.bundle.preparation.channels
+        return self.bundle.preparation.shape[2]
 
     @property
     def known_run(self) -> Run:
@@ -328,13 +328,15 @@ def loss_on_training(parent: Parent) -> Callable[[PixelNet], Iterator[torch.Tens
     sizes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
     targets = learner.targets(part, sizes, preparation, f"importance {parent.digest} {len(part)}")
     recipe = parent.known_run.recipe
+    # Validation data is what a net is fed without augmentation.
+    seen = learner.fed(FitData(pixels, targets, pixels, targets), recipe, part, preparation)
 
     def losses(net: PixelNet) -> Iterator[torch.Tensor]:
-        learning = learner.learn(net, FitData(pixels, targets, pixels, targets), recipe, part, preparation)
-        for start in range(0, len(pixels), _AT_ONCE):
-            rows = np.arange(start, min(start + _AT_ONCE, len(pixels)))
-            batch = torch.from_numpy(np.ascontiguousarray(pixels[rows]))
-            yield learning.objective(net(batch), tensors_of(targets[rows]))
+        learning = learner.learn(net, seen, recipe, part, preparation)
+        for start in range(0, len(seen.val_pixels), _AT_ONCE):
+            rows = np.arange(start, min(start + _AT_ONCE, len(seen.val_pixels)))
+            batch = torch.from_numpy(np.ascontiguousarray(seen.val_pixels[rows]))
+            yield learning.objective(net(batch), tensors_of(seen.val_targets[rows]))
 
     return losses
 

@@ -92,6 +92,9 @@ def predict_everything(
     Raises:
         UsageError: `iou` is out of range, or the task has no boxes.
     """
+    whole = task_of(predictor.task_name).whole
+    if whole is not None:
+        return whole(predictor, images)
     given, placements = prepare(inputs_of(predictor), images)
     return decode_everything(predictor, predictor.raw(given), placements, least=least, iou=iou)
 

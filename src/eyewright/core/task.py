@@ -31,7 +31,8 @@ from eyewright.core.installed import installed
 from eyewright.core.prediction import Decode, JoinViews, Prediction, Score, Settle
 
 if TYPE_CHECKING:
-    from eyewright.core.predictor import Answers
+    from eyewright.core.inputs import Example
+    from eyewright.core.predictor import Answers, Predictor
 
 Raw = Mapping[str, NDArray[np.float32]]
 
@@ -250,6 +251,8 @@ class Task:
         unit: `(names of the labels, metric)` to the unit of a metric, empty where it has none.
         spellings: other names of metrics that users of this field type.
         inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
+        whole: `(predictor, examples)` to one prediction each, where a model is run several times an example, as on the
+            tiles of an image; None where it is run once.
     """
 
     name: str
@@ -289,6 +292,7 @@ class Task:
     inputs: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({"image": "eyewright.imaging.preparation:Preparation"})
     )
+    whole: "Callable[[Predictor, Sequence[Example]], Sequence[Prediction]] | None" = None
 
     @property
     def main_metric(self) -> str:

@@ -32,6 +32,7 @@ from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
 from eyewright.data.readers.number_tables import is_number_table, read_number_tables
+from eyewright.data.readers.pictures import PICTURE_FORMATS, read_pictures
 from eyewright.data.readers.plain import PlainTree
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.readers.text_files import TEXT_FORMATS, holds_line_files, read_text_files
@@ -41,6 +42,7 @@ from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
+from eyewright.data.targets.picture import PICTURES
 from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind, kind_of, tasks_of
 from eyewright.data.targets.text import TEXT
@@ -56,6 +58,7 @@ DATASET_FORMATS = MappingProxyType(
         **CLIP_FORMATS,
         **TEXT_FORMATS,
         **CAPTION_FORMATS,
+        **PICTURE_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -71,6 +74,7 @@ FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
         **dict.fromkeys(CLIP_FORMATS, (LABEL,)),
         **dict.fromkeys(TEXT_FORMATS, (TEXT,)),
         **dict.fromkeys(CAPTION_FORMATS, (CAPTIONS,)),
+        **dict.fromkeys(PICTURE_FORMATS, (PICTURES,)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -207,6 +211,8 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         captioned = read_captions(tree, names, task)
         if captioned is not None:
             return captioned
+    if kind is PICTURES:
+        return read_pictures(tree, names, task or "")
     whole = kind if kind in _TABLES else None
     if kind is None or whole is not None:
         dataset = _from_tables(tree, names, task, target)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.core.predictor import Predictor
-from eyewright.core.report import Metric, Report
+from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 
@@ -169,6 +169,7 @@ class Reporting(Generic[R]):
         pictures: `(report, dataset, predictor_of)`, the last by sample id, to pictures for the page.
         explained: `(report, dataset, pictures, explain)` to the same pictures with explanations of some predictions.
         audit: how the page of `doctor` shows the marks.
+        findings: what a report finds wrong with the model itself; with one that is an error `run` saves no bundle.
     """
 
     gather: Callable[[Predictor, Batch], R]
@@ -187,6 +188,7 @@ class Reporting(Generic[R]):
     pictures: Callable[[Report, Dataset, Callable[[str], Predictor]], Pictures]
     explained: Callable[[Report, Dataset, Pictures, Explain], Pictures]
     audit: AuditView
+    findings: Callable[[Report], Sequence[Finding]] = lambda report: ()
 
 
 @cache

@@ -1,6 +1,15 @@
 """From a decoded picture of any kind to upright RGB: orientation, colour profile, transparency, depth."""
 
-__all__ = ["DECODER_ERRORS", "deep_array", "orientation_of", "turn_array", "turn_upright", "over_white", "to_rgb"]
+__all__ = [
+    "DECODER_ERRORS",
+    "clear_array",
+    "deep_array",
+    "orientation_of",
+    "turn_array",
+    "turn_upright",
+    "over_white",
+    "to_rgb",
+]
 
 import functools
 import io
@@ -89,16 +98,31 @@ def to_rgb(image: Image.Image) -> Image.Image:
         )
     if image.mode in ("LAB", "HSV"):
         raise UnreadableImageError(f"the image is in {image.mode}, which is not read", fix="save it as RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        shown = _managed(clear.convert("RGB"), profile)
-        shown.putalpha(clear.getchannel("A"))
+    if _is_clear(image):
+        shown = _clear(image)
         over = Image.new("RGBA", image.size, (255, 255, 255, 255))
         over.alpha_composite(shown)
         return over.convert("RGB")
     if image.mode in ("CMYK", "L"):
         return _managed(image, profile).convert("RGB")
     return _managed(image.convert("RGB"), profile)
+
+
+def _is_clear(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def _clear(image: Image.Image) -> Image.Image:
+    """Return a picture with transparency as sRGB with its opacity."""
+    clear = image.convert("RGBA")
+    shown = _managed(clear.convert("RGB"), image.info.get("icc_profile"))
+    shown.putalpha(clear.getchannel("A"))
+    return shown
+
+
+def clear_array(image: Image.Image) -> NDArray[np.uint8] | None:
+    """Return a picture with transparency as uint8 (H, W, 4), nothing laid over white; None for the rest."""
+    return np.asarray(_clear(image)) if _is_clear(image) else None
 
 
 def deep_array(image: Image.Image, format: str) -> NDArray[np.uint16] | NDArray[np.float32] | None:

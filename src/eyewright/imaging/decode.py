@@ -6,6 +6,7 @@ __all__ = [
     "file_bytes",
     "name_unreadable",
     "probe_image",
+    "read_clear",
     "read_encoded",
     "read_frames",
     "read_image",
@@ -39,6 +40,7 @@ from eyewright.core.regular import open_regular
 from eyewright.imaging.capture import Capture, capture_of
 from eyewright.imaging.containers import pnm_size
 from eyewright.imaging.conversion import (
+    clear_array,
     deep_array,
     orientation_of,
     over_white,
@@ -208,6 +210,19 @@ def _decoded(
         if native is not None and (depth == "native" or native.dtype == np.uint16):
             return native if depth == "native" else _high_byte(native)
         return np.asarray(to_rgb(upright))
+
+
+@_guarded
+def read_clear(source: str | Path | bytes, *, limits: Limits | None = None) -> NDArray[Any] | None:
+    """Return an image with its opacity as last channel, uint8 or uint16 (H, W, 4), nothing laid over white; None for an
+    image that is opaque by its type. Errors are those of `read_image`."""
+    limits = limits or Limits()
+    data = file_bytes(source, limits)
+    header = _checked_header(data, limits)
+    if _holds_deep_colour(header):
+        deep = _deep_colour(data, header, flat=False)
+        return deep[..., [0, -2, -2, -1] if deep.shape[2] == 2 else [0, 1, 2, 3]] if deep.shape[2] in (2, 4) else None
+    return clear_array(turn_upright(_open(data, header, limits)))
 
 
 @_guarded
@@ -487,7 +502,7 @@ def _only_deep(data: bytes, header: Header) -> bool:
     return False
 
 
-def _deep_colour(data: bytes, header: Header) -> NDArray[np.uint16] | NDArray[np.float32]:
+def _deep_colour(data: bytes, header: Header, *, flat: bool = True) -> NDArray[np.uint16] | NDArray[np.float32]:
     cv2 = import_extra("cv2", extra="pixels", what="reading 16-bit colour")
     with _named_errors():
         try:
@@ -508,7 +523,7 @@ def _deep_colour(data: bytes, header: Header) -> NDArray[np.uint16] | NDArray[np
             pixels = pixels[..., :3].astype(np.float32)
         else:
             raise ValueError(f"its pixels are {pixels.dtype}")
-        if pixels.dtype == np.uint16 and pixels.shape[2] in (2, 4):
+        if flat and pixels.dtype == np.uint16 and pixels.shape[2] in (2, 4):
             pixels = over_white(pixels)
         upright: NDArray[np.uint16] = turn_array(pixels, _stored_orientation(data, header))  # type: ignore[assignment]
         return upright

@@ -1,6 +1,15 @@
 """Write only pixels: no metadata leaves with a file."""
 
-__all__ = ["DEEP_FORMATS", "QUALITY_FORMATS", "WRITTEN", "data_uri", "encode_image", "extension_of", "write_image"]
+__all__ = [
+    "CLEAR_FORMATS",
+    "DEEP_FORMATS",
+    "QUALITY_FORMATS",
+    "WRITTEN",
+    "data_uri",
+    "encode_image",
+    "extension_of",
+    "write_image",
+]
 
 import base64
 import io
@@ -25,6 +34,9 @@ QUALITY_FORMATS = ("JPEG", "WEBP", "AVIF", "JPEG2000", "JXL")
 DEEP_FORMATS = ("PNG", "TIFF", "PNM", "JPEG2000")
 """Those of them that hold 16 bits a channel."""
 
+CLEAR_FORMATS = ("PNG", "TIFF", "WEBP")
+"""Those of them that are written with transparency; WebP in 8 bits only."""
+
 _BY_EXTENSION = {ext: name for name in WRITTEN for ext in FORMATS[name]}
 
 
@@ -37,7 +49,7 @@ def encode_image(
     icc: bytes | None = None,
     png_level: int = 9,
 ) -> bytes:
-    """Encode uint8 or uint16, (H, W, 3) RGB or (H, W) grey.
+    """Encode uint8 or uint16, (H, W, 3) RGB or (H, W) grey; in `CLEAR_FORMATS` also (H, W, 4), RGB and opacity.
 
     `quality` is 1-100 for JPEG, WebP and AVIF as their libraries mean it, for JPEG XL 100 minus ten times the
     Butteraugli distance, for JPEG 2000 the PSNR aimed at, 20 to 60 dB mapped to 1-100; 100 is lossless where the
@@ -55,7 +67,7 @@ def encode_image(
     if (
         image.dtype not in (np.uint8, np.uint16)
         or image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] != 3)
+        or (image.ndim == 3 and image.shape[2] != 3 and not (image.shape[2] == 4 and format in CLEAR_FORMATS))
     ):
         raise UsageError(f"expected uint8 or uint16, (H, W, 3) or (H, W), found {image.dtype} {image.shape}")
     if 0 in image.shape:
@@ -169,7 +181,8 @@ def _deep(image: NDArray[np.uint16], format: str) -> bytes:
     cv2 = import_extra("cv2", extra="pixels", what="writing 16-bit colour")
     suffix = {"PNG": ".png", "TIFF": ".tiff", "JPEG2000": ".jp2"}[format]
     options = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000] if format == "JPEG2000" else []
-    done, coded = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), options)
+    order = [2, 1, 0, 3][: image.shape[2]]
+    done, coded = cv2.imencode(suffix, np.ascontiguousarray(image[..., order]), options)
     if not done:
         raise UsageError(
             f"{format} could not be written, of {image.shape[1]}x{image.shape[0]} pixels", fix="write PNG or TIFF"

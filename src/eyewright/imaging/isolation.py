@@ -211,6 +211,7 @@ def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
 _JOBS: Mapping[str, Callable[[bytes, dict[str, Any]], Answer]] = {
     "read_image": lambda data, given: ({}, decode.read_image(data, **given)),
     "read_images": _read_images,
+    "read_clear": lambda data, given: ({}, decode.read_clear(data, **given)),
     "read_picture": lambda data, given: ({}, np.asarray(decode.read_picture(data, **given))),
     "read_labels": lambda data, given: ({}, decode.read_labels(data, **given)),
     "read_profile": _read_profile,
@@ -228,6 +229,7 @@ def _pixels(answer: Mapping[str, Any], array: NDArray[Any] | None) -> NDArray[An
 
 _RESULTS: Mapping[str, Callable[[Mapping[str, Any], NDArray[Any] | None], Any]] = {
     "read_image": _pixels,
+    "read_clear": lambda answer, array: array,
     "read_picture": lambda answer, array: Image.fromarray(_pixels(answer, array)),
     "read_labels": _pixels,
     "read_profile": lambda answer, array: None if array is None else array.tobytes(),

@@ -15,6 +15,7 @@ from PIL import Image
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
 from eyewright.core.inputs import IMAGE, Inputs, say_inputs
 from eyewright.imaging.sampling import ClipSampling
+from eyewright.imaging.tiles import TileCut, cut_region, grain_level, with_level
 
 if TYPE_CHECKING:
     from eyewright.imaging.steps import Steps
@@ -75,6 +76,9 @@ class Preparation:
     With `clip`, an image is the strip of a clip (`imaging.clips`): every frame is resized by itself, and `size_hw` is
     that of the strip.
 
+    With `tile`, nothing is resized: `size_hw` is cut from the centre of the image, mirrored at its edges where it is
+    smaller, and the level of its noise is one more channel (`imaging.tiles`).
+
     >>> prepare = Preparation((4, 4), fit="letterbox")
     >>> pixels, placement = prepare(np.full((2, 4, 3), 9, np.uint8))
     >>> pixels.shape, placement.offset_yx
@@ -91,9 +95,14 @@ class Preparation:
     inner: int | None = None
     steps: str = ""
     clip: ClipSampling | None = None
+    tile: TileCut | None = None
 
     def __post_init__(self) -> None:
         height, width = self.size_hw
+        if self.tile is not None and (self.clip is not None or self.fit != "crop" or self.inner or self.steps):
+            raise UsageError(
+                f"expected tiles with fit 'crop' and nothing else, found {self.fit!r}", fix="leave --steps out"
+            )
         if self.clip is not None:
             if height % self.clip.frames or self.fit not in ("stretch", "shorter"):
                 raise UsageError(
@@ -134,13 +143,15 @@ class Preparation:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The shape of one prepared image: height, width, channels."""
-        return (*self.size_hw, self.channels)
+        """The shape of one prepared image: height, width, channels; of a tile with the level of its noise."""
+        return (*self.size_hw, self.channels + (self.tile is not None))
 
     @property
     def contract(self) -> dict[str, Any]:
         """What a bundle's tensor contract says of the pixels in addition to their type and shape."""
         colour = "RGB" if self.channels == 3 else "grey (ITU-R 601-2)"
+        if self.tile is not None:
+            colour += ", then the level of the noise in quarters of a level"
         return {"layout": "NHWC", "range": [0, 255], "colour": colour}
 
     @property
@@ -203,6 +214,8 @@ class Preparation:
             picture = Image.fromarray(done).convert("RGB")
         if self.channels == 1:
             picture = picture.convert("L")
+        if self.tile is not None:
+            return self._cut_tile(np.asarray(picture)), self.place(source_hw)
         if self.inner is not None:
             return self._cut_centre(picture)
         inner_hw, offset_yx, box = self._geometry(source_hw)
@@ -249,6 +262,9 @@ class Preparation:
         >>> Preparation((4, 4), fit="letterbox").place((2, 4)).offset_yx
         (1.0, 0.0)
         """
+        if self.tile is not None:
+            top, left = self._tile_origin(source_hw)
+            return Placement(source_hw, (1.0, 1.0), (float(-top), float(-left)))
         if self.clip is not None and self.inner is not None:
             # Where a frame lies in a prepared one.
             return self.frame().place((source_hw[0] // self.clip.frames, source_hw[1]))
@@ -278,6 +294,17 @@ class Preparation:
         (rows, y), (columns, x) = index
         out[np.ix_(rows, columns)] = labels[np.ix_(y, x)]
         return out
+
+    def _tile_origin(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+        return (source_hw[0] - self.size_hw[0]) // 2, (source_hw[1] - self.size_hw[1]) // 2
+
+    def _cut_tile(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the centre, and add the level of the noise."""
+        assert self.tile is not None
+        pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+        sigma = grain_level(pixels) if self.tile.degradation.noisy else 0.0
+        top, left = self._tile_origin((pixels.shape[0], pixels.shape[1]))
+        return with_level(cut_region(pixels, top, left, self.size_hw), sigma)
 
     def _centre(self, source_hw: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the resized size before the cut, and the row and column the cut begins at."""
@@ -327,15 +354,17 @@ class Preparation:
     def batch(self, images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], tuple[Placement, ...]]:
         """Prepare images of any sizes to one uint8 (N, *size_hw, channels)."""
         done = [self(image) for image in images]
-        empty = np.zeros((0, *self.size_hw, self.channels), np.uint8)
+        empty = np.zeros((0, *self.shape), np.uint8)
         return np.stack([p for p, _ in done]) if done else empty, tuple(q for _, q in done)
 
     def to_json(self) -> dict[str, Any]:
         """Return the value as plain JSON types."""
         found = {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
-        del found["steps"], found["clip"]
+        del found["steps"], found["clip"], found["tile"]
         if self.clip is not None:
             found["clip"] = self.clip.to_json()
+        if self.tile is not None:
+            found["tile"] = self.tile.to_json()
         return {**found, "steps": _checked_steps(self.steps).to_json()} if self.steps else found
 
     @classmethod
@@ -349,7 +378,8 @@ class Preparation:
             height, width = data["size_hw"]
             steps = _steps_of(data["steps"]) if "steps" in data else ""
             clip = ClipSampling.from_json(data["clip"]) if "clip" in data else None
-            value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps, "clip": clip})
+            tile = TileCut.from_json(data["tile"]) if "tile" in data else None
+            value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps, "clip": clip, "tile": tile})
             if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0)):
                 raise TypeError("channels, fill and inner are whole numbers")
             return value
@@ -388,9 +418,11 @@ def _checked_steps(text: str) -> "Steps":
     # Imported only where there are steps: most bundles have none, and starting must be quick.
     from eyewright.imaging.steps import parse_steps
     from eyewright.imaging.steps.catalogue import step_kind
+    from eyewright.imaging.steps.nets import refuse_nets
 
     steps = parse_steps(text)
     for step in steps.steps:
+        refuse_nets(step.values)
         kind = step_kind(step.name)
         if not kind.keeps_size or kind.random or step.name == "depth":
             why = "is random" if kind.random else "changes the size or the depth"

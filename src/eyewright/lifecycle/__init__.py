@@ -23,11 +23,13 @@ from eyewright.lifecycle.field import (
     serve,
 )
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
+from eyewright.lifecycle.inpainting import Inpainting, inpaint
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
 from eyewright.lifecycle.reading import Page, PageLine, generate_lines, read_text
+from eyewright.lifecycle.restoring import Restoration, RestoredFile, restore
 from eyewright.lifecycle.retraining import Retrained, retrain
 from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
-from eyewright.lifecycle.stages import compare, evaluate, export, export_checked, predict, train, verify
+from eyewright.lifecycle.stages import compare, errors_in, evaluate, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
 
@@ -36,9 +38,12 @@ __all__ = [
     "Delivered",
     "FoldsResult",
     "Indexed",
+    "Inpainting",
     "Labelled",
     "Page",
     "PageLine",
+    "Restoration",
+    "RestoredFile",
     "Retrained",
     "RunResult",
     "TARGETS",
@@ -53,6 +58,7 @@ __all__ = [
     "deliver",
     "doctor",
     "drift",
+    "errors_in",
     "evaluate",
     "explain",
     "export",
@@ -68,6 +74,7 @@ __all__ = [
     "import_onnx",
     "index_folder",
     "info",
+    "inpaint",
     "label_images",
     "load_dataset",
     "load_model",
@@ -79,6 +86,7 @@ __all__ = [
     "promote",
     "quickstart",
     "read_text",
+    "restore",
     "retrain",
     "rollback",
     "run",

@@ -155,7 +155,7 @@ def _write_weights(to: str, bundle: "Bundle", stage: Path) -> dict[str, Any]:
         from eyewright.exporting.executorch import FILE
         from eyewright.exporting.executorch import write_executorch as write
 
-    size, channels = bundle.preparation.size_hw, bundle.preparation.channels
+    size, channels = bundle.preparation.size_hw, bundle.preparation.shape[2]
     write(owner.net, stage, task=bundle.task_name, temperature=owner.temperature, size_hw=size, channels=channels)
     return {"files": [FILE]}
 

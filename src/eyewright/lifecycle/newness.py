@@ -88,6 +88,7 @@ def with_findings(
     report: Report, owner: "Run | None", dataset: "Dataset", novelty: "Novelty", *, seed: int = 0
 ) -> Report:
     """Return the report with its findings: what it says of new things, and whether validation and test differ."""
+    from eyewright.evaluation import reporting_of
     from eyewright.evaluation.novelty import novelty_finding
     from eyewright.evaluation.together import count_look_alikes, look_alike_finding
     from eyewright.evaluation.validation import compare_validation, validation_finding
@@ -112,6 +113,7 @@ def with_findings(
         novelty_finding(report.tables.get("novelty"), report.task),
         validation_finding(compared, report.task),
         look_alike_finding(alike),
+        *reporting_of(report.task).findings(report),
     )
     return replace(
         report,

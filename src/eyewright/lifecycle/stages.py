@@ -2,6 +2,7 @@
 
 __all__ = [
     "compare",
+    "errors_in",
     "evaluate",
     "export",
     "export_checked",
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.catalog import build_of
 from eyewright.core.durations import show_duration
-from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, UsageError
+from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, RefusedError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
@@ -438,6 +439,8 @@ def export_checked(
     files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
     if report is None and "report.json" in files:
         report = _read_metrics(files["report.json"])
+    if wrong := errors_in(report):
+        raise RefusedError(f"nothing was exported: {wrong[0].message}", fix=wrong[0].fix, code=wrong[0].code)
     return export_bundle(
         owner,
         Path(out),
@@ -471,6 +474,12 @@ def predict(model: "Bundle | Run | PathLike", source: Any, *, stream: bool = Fal
 
     bundle = model if isinstance(model, Bundle) else verify(model if isinstance(model, str | Path) else model.folder)
     return bundle.predict(source, stream=stream)
+
+
+def errors_in(report: Report | None) -> list[Finding]:
+    """Return what a report finds wrong with the model itself."""
+    found = () if report is None else report.sections.get("findings", ())
+    return [f for f in found if f.severity == "error"]
 
 
 def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
@@ -563,4 +572,13 @@ def _read_metrics(data: bytes) -> Report:
     provenance, tables = content.get("provenance", {}), content.get("tables", {})
     # What the card says of groups and of new things.
     kept = {k: tables[k] for k in ("together", "novelty") if tables.get(k)}
-    return Report(content["task"], tuple(content["labels"]), content["n"], metrics, tables=kept, provenance=provenance)
+    findings = tuple(Finding(**f) for f in content.get("sections", {}).get("findings") or ())
+    return Report(
+        content["task"],
+        tuple(content["labels"]),
+        content["n"],
+        metrics,
+        tables=kept,
+        sections={"findings": findings},
+        provenance=provenance,
+    )

@@ -16,7 +16,7 @@ from eyewright.core.task import task_of
 from eyewright.data import leak_rule, write_digits
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, silent
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, need_torch, recipe_of
-from eyewright.lifecycle.stages import evaluate, export_checked, title_of, train_on
+from eyewright.lifecycle.stages import errors_in, evaluate, export_checked, title_of, train_on
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -36,12 +36,16 @@ _TOLD = 5
 
 @dataclass(frozen=True)
 class RunResult:
-    """What `run` made: the run, the bundle, the report, and where they lie."""
+    """What `run` made: the run, the bundle, the report, and where they lie.
+
+    There is no bundle, and no parity, where the report finds an error in the model itself, such as one that loses to
+    its baseline.
+    """
 
     run: "Run"
-    bundle: "Bundle"
+    bundle: "Bundle | None"
     report: Report
-    parity: "Parity"
+    parity: "Parity | None"
     findings: tuple[Finding, ...]
     paths: Mapping[str, Path]
 
@@ -106,9 +110,14 @@ def run(
     report, paths = _report_of_run(owner, dataset, quiet=quiet)
     main = task_of(report.task).main_metric
     say(f"test: {main} {show_metric(main, report.metrics[main])}")
-    bundle, parity = export_checked(owner, folder / "bundle", validation=dataset.val, report=report)
-    say(f"bundle verified: {parity}")
-    paths = {"run": folder, "bundle": folder / "bundle", **paths}
+    bundle, parity = None, None
+    paths = {"run": folder, **paths}
+    if wrong := errors_in(report):
+        say(f"no bundle was written: {wrong[0].message}")
+    else:
+        bundle, parity = export_checked(owner, folder / "bundle", validation=dataset.val, report=report)
+        say(f"bundle verified: {parity}")
+        paths["bundle"] = folder / "bundle"
     return RunResult(owner, bundle, report, parity, findings, {k: p.resolve() for k, p in paths.items()})
 
 

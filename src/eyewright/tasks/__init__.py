@@ -21,6 +21,7 @@ TASKS = MappingProxyType(
         "video": "eyewright.tasks.video:TASK",
         "read": "eyewright.tasks.read:TASK",
         "embed": "eyewright.tasks.embed:TASK",
+        "restore": "eyewright.tasks.restore:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

@@ -49,7 +49,7 @@ def build_cache(
         OutputError: the cache folder cannot be written.
     """
     dataset = dataset.seen_by(preparation)
-    shape = (len(dataset), *preparation.size_hw, preparation.channels)
+    shape = (len(dataset), *preparation.shape)
     key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
 
     def several(out: NDArray[Any], rows: Sequence[int]) -> None:

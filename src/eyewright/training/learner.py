@@ -110,6 +110,7 @@ class Learner:
         outgoing: `(training images)` to "centre" and "spread" of the net's outputs, as `nets.PixelNet` takes them, so
             that what is learnt has mean 0 and deviation 1; none where answers have no unit.
         baseline: `(recipe)` to the simpler net that the trained one is compared with in its report, if there is one.
+        fed: `(data, recipe, dataset, preparation)` to what the loop is fed, where that is not what was prepared.
         students: nets of the catalogue that compression tries instead of the one that was trained.
         text: `(net)` to how it embeds texts, a second graph of its bundle; None where it reads images only.
         mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
@@ -127,6 +128,7 @@ class Learner:
     decoding: Callable[[PixelNet], dict[str, Any]] = lambda net: {}
     outgoing: Callable[[Dataset], dict[str, list[float]]] = lambda train: {}
     baseline: Callable[[Recipe], Baseline | None] = lambda recipe: None
+    fed: Callable[[FitData, Recipe, Dataset, Preparation], FitData] = lambda data, recipe, dataset, preparation: data
     students: tuple[str, ...] = ()
     text: Callable[[PixelNet], TextSide] | None = None
     mean: MeanOf = mean_of_distributions

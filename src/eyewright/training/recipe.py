@@ -69,6 +69,9 @@ class Recipe:
     (`Learner.baseline`), in a fifth of the budget or a quarter of the epochs.
 
     `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
+
+    `degrade` is what a net learns to undo (`imaging.degrade`), such as "noise:5-50"; only tasks that answer with images
+    read it.
     """
 
     task: str = "auto"
@@ -77,6 +80,7 @@ class Recipe:
     frames: int | None = None
     span: float | None = None
     steps: str = ""
+    degrade: str = ""
     epochs: int | None = None
     budget_s: float | None = None
     batch: int | None = None

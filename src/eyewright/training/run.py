@@ -134,6 +134,8 @@ def build_net(
         options["dropout"] = recipe.dropout
     if preparation.clip is not None:
         options["frames"] = preparation.clip.frames
+    if preparation.tile is not None:
+        options["scale"] = preparation.tile.scale
     try:
         body = build(len(labels), channels=preparation.channels, size_hw=preparation.size_hw, **options)
     except EyewrightError:

@@ -109,6 +109,8 @@ def train_model(
             # The weights bring the scaling that they were learnt under.
             learnt = {k: getattr(net, k).flatten().tolist() for k in ("centre", "spread") if net.scaled}
             scaling = {"mean": net.mean.flatten().tolist(), "std": net.std.flatten().tolist(), **learnt}
+        prepared = data.train_pixels
+        data = learner.fed(data, resolved, dataset, preparation)
         learning = learner.learn(net, data, resolved, dataset, preparation)
         augmentation = learning.augmentation
         plan.say(
@@ -177,7 +179,7 @@ def train_model(
             **plan.notes,
         }
         if leads:
-            write_looks(folder, looks(train, data.train_pixels))
+            write_looks(folder, looks(train, prepared))
             write_json(folder / "run.json", about)
         plan.say(f"{result.stopped}; best epoch {result.best_epoch}, {say_validated(about)}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.installed import installed, open_installed
-from eyewright.imaging.steps import corrupt, denoise, enhance, geometry, shapes, smooth
-from eyewright.imaging.steps.kinds import Kind, Parameter, number, numbers, size, switch, whole, word
+from eyewright.imaging.steps import corrupt, denoise, enhance, geometry, nets, shapes, smooth
+from eyewright.imaging.steps.kinds import Kind, Parameter, number, numbers, place, size, switch, whole, word
 
 
 def _filter(default: str) -> Parameter:
@@ -21,9 +21,9 @@ _FILL = number("fill", 255.0, 0, 255, "the grey of what is filled, 0-255")
 STEPS: Mapping[str, Kind] = MappingProxyType(
     {
         "denoise": Kind(
-            denoise.denoise,
+            nets.denoise,
             "denoise",
-            "take noise away",
+            "take noise away, or by a net undo what it was trained to",
             "denoise:bilateral,strength=20",
             (
                 word("method", denoise.METHODS[0], denoise.METHODS, "which filter"),
@@ -39,6 +39,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
                 whole("patch", 7, 3, 21, "side of the patches that are compared", only=("nlm",), odd=True),
                 whole("search", 21, 5, 61, "side of the area that is searched", only=("nlm",), odd=True),
                 number("reach", 2.0, 0.5, 50, "sigma in pixels", only=("bilateral",)),
+                place("net", "a bundle of the task restore, in place of a method"),
             ),
             by="OpenCV; scikit-image for tv and wavelet",
         ),
@@ -195,6 +196,19 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             ),
             keeps_size=False,
             by="Pillow; OpenCV for area",
+        ),
+        "upscale": Kind(
+            nets.upscale,
+            "geometry",
+            "enlarge by a whole number, also by a net that was trained to",
+            "upscale:2,method=lanczos",
+            (
+                whole("factor", 2, 1, 8, "how many times larger a side becomes"),
+                word("method", nets.METHODS[0], nets.METHODS, "the filter"),
+                place("net", "a bundle of the task restore that was trained on down:2, in place of a filter"),
+            ),
+            keeps_size=False,
+            by="OpenCV",
         ),
         "letterbox": Kind(
             geometry.letterbox,

@@ -1,6 +1,6 @@
 """What a step is, before any is applied: its parameters with their ranges, what it takes, an example."""
 
-__all__ = ["Kind", "Parameter", "number", "numbers", "size", "switch", "whole", "word"]
+__all__ = ["Kind", "Parameter", "number", "numbers", "place", "size", "switch", "whole", "word"]
 
 import math
 import re
@@ -24,7 +24,7 @@ class Parameter:
     """
 
     name: str
-    kind: Literal["number", "whole", "word", "switch", "numbers", "size"]
+    kind: Literal["number", "whole", "word", "switch", "numbers", "size", "place"]
     default: Value | None
     about: str
     low: float = -math.inf
@@ -59,6 +59,10 @@ class Parameter:
             return found
         if self.kind == "numbers":
             return self._rows(given, wrong)
+        if self.kind == "place":
+            if not isinstance(given, str) or "\0" in given:
+                raise wrong
+            return given.strip()
         if self.kind == "size":
             text = f"{given:g}" if isinstance(given, float) else str(given)
             if re.fullmatch(r"\s*[1-9]\d{0,4}\s*([x×]\s*[1-9]\d{0,4}\s*)?", text) is None:
@@ -87,6 +91,8 @@ class Parameter:
             return ", ".join([*self.choices, "true or false"])
         if self.kind == "numbers":
             return "rows of numbers such as 0 -1 0/-1 5 -1/0 -1 0"
+        if self.kind == "place":
+            return "the path of a bundle"
         if self.kind == "size":
             return "a size such as 640 or 640x480"
         sort = "odd " if self.odd else "whole " if self.kind == "whole" else ""
@@ -138,6 +144,11 @@ def numbers(name: str, default: str | None, about: str, **more: Any) -> Paramete
 def size(name: str, default: str | None, about: str, **more: Any) -> Parameter:
     """Declare a size: one side, or WIDTHxHEIGHT."""
     return Parameter(name, "size", default, about, **more)
+
+
+def place(name: str, about: str, **more: Any) -> Parameter:
+    """Declare the path of a bundle; without one the step does without."""
+    return Parameter(name, "place", "", about, **more)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""The verbs that repair images: restore by a bundle, inpaint with or without one."""
+
+__all__ = ["add_restoring", "inpaint", "restore"]
+
+import argparse
+import math
+from typing import Any
+
+from eyewright.cli.numbers import Checked, Number
+from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, warn
+from eyewright.core.errors import UnreadableImageError, UsageError
+
+
+def restore(o: argparse.Namespace) -> Result:
+    """Restore image files."""
+    from eyewright import lifecycle
+
+    done = lifecycle.restore(
+        o.bundle,
+        o.images,
+        o.out,
+        strength=o.strength,
+        sigma=o.sigma,
+        tile=o.tile,
+        to=o.to,
+        quality=o.quality,
+        before_after=o.before_after,
+        map=o.map,
+        overwrite=o.overwrite,
+        quiet=is_quiet(o),
+    )
+    failed = [f for f in done.findings if f.severity == "error"]
+    if failed and not done.files:
+        first = failed[0]
+        raise UnreadableImageError(f"{first.path}: {first.message}", fix=first.fix, code=first.code)
+    text = []
+    for f in done.files[:50]:
+        changed = f"noise {f.sigma:5.1f}  changed {f.changed:.2%}{'  left as it is' * f.untouched}"
+        text.append(f"{printable(f.out.name):32} {changed}")
+    if done.files:
+        n = len(done.files)
+        text.append(f"{n:,} image{'s' * (n != 1)} written to {shown_path(done.folder)}; details are guesses")
+    if not o.json:
+        for one in done.findings:
+            warn(f"{one.path}: {one.message}; {one.fix}")
+    return {
+        "task": "restore",
+        "out": {"images": done.folder.resolve()},
+        "degrade": done.degrade,
+        "files": [
+            {
+                "source": f.source.resolve(),
+                "out": f.out.resolve(),
+                "sigma": round(f.sigma, 3),
+                "changed": round(f.changed, 6),
+                "height": f.size_hw[0],
+                "width": f.size_hw[1],
+                "untouched": f.untouched,
+            }
+            for f in done.files
+        ],
+        "findings": [finding(f) for f in done.findings],
+        "text": text,
+        "exit": 1 if failed else 0,
+    }
+
+
+def inpaint(o: argparse.Namespace) -> Result:
+    """Fill a part of an image."""
+    from eyewright import lifecycle
+
+    done = lifecycle.inpaint(
+        o.image,
+        o.out,
+        mask=o.mask,
+        box=None if o.box is None else _box(o.box),
+        label=o.object,
+        model=getattr(o, "with"),
+        conf=o.conf,
+        method=o.method,
+        grow=o.grow,
+        feather=o.feather,
+        quality=o.quality,
+        overwrite=o.overwrite,
+        seed=o.seed or 0,
+    )
+    text = []
+    if done.out is not None:
+        where = f" in {done.objects} object{'s' * (done.objects != 1)}" if o.object else ""
+        text.append(f"{done.pixels:,} pixels ({done.share:.1%}){where} filled by {done.method}: {shown_path(done.out)}")
+        text.append("what is filled is a guess; all other pixels are as they were")
+    if not o.json:
+        for one in done.findings:
+            warn(f"{one.path}: {one.message}; {one.fix}")
+    return {
+        "out": {} if done.out is None else {"image": done.out.resolve()},
+        "method": done.method,
+        "counts": {"pixels": done.pixels, "objects": done.objects},
+        "changed": round(done.share, 6),
+        "findings": [finding(f) for f in done.findings],
+        "text": text,
+        "exit": 0 if done.out is not None else 1,
+    }
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x, y, width, height = (float(p) for p in text.split(","))
+    except ValueError:
+        raise UsageError(f"expected --box as X,Y,W,H in pixels, found {text!r}", fix="such as 10,20,64,48") from None
+    if not (all(math.isfinite(v) for v in (x, y, width, height)) and width > 0 and height > 0):
+        raise UsageError(f"expected a box with a width and a height above 0, found {text!r}", fix="change --box")
+    return x, y, width, height
+
+
+def add_restoring(verb: Any) -> None:
+    """Declare the options of the verbs."""
+    p = verb("restore")
+    p.add_argument("bundle", metavar="BUNDLE", help="one that was trained with --task restore")
+    p.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders or globs")
+    p.add_argument("--out", metavar="DIR", required=True)
+    p.add_argument(
+        "--strength", type=Number(0, 1, whole=False), default=1.0, metavar="P", help="share of the change that is made"
+    )
+    p.add_argument(
+        "--sigma", type=Number(0, 100, whole=False), metavar="S", help="noise in levels of 0-255 (default: measured)"
+    )
+    p.add_argument("--tile", type=Number(16, 8192), metavar="N", help="smaller tiles: less memory, the same result")
+    p.add_argument("--before-after", action="store_true", help="also write the image and the result side by side")
+    p.add_argument("--map", action="store_true", help="also write where and how much was changed")
+    p.add_argument("--to", metavar="FORMAT", help="png, tiff, jpeg, … (default: as it came)")
+    p.add_argument(
+        "--quality", type=Number(1, 100, whole=False), default=90, metavar="Q", help="1-100 for formats that lose"
+    )
+    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+
+    p = verb("inpaint")
+    p.add_argument("image", metavar="IMAGE")
+    p.add_argument("--mask", metavar="FILE", help="an image of the same size, white where to fill")
+    p.add_argument("--box", type=Checked(_box), metavar="X,Y,W,H", help="fill this box, in pixels")
+    p.add_argument("--object", metavar="NAME", help="fill every object of this class that --with finds")
+    p.add_argument("--with", metavar="BUNDLE", help="a bundle that finds boxes or masks")
+    p.add_argument("--conf", type=Number(0, 1, whole=False), metavar="P", help="the score from which an object counts")
+    p.add_argument("--method", default="auto", metavar="NAME", help="auto, ns, biharmonic or exemplar")
+    p.add_argument("--grow", type=Number(0, 256), metavar="N", help="fill N pixels around it (default 3 for objects)")
+    p.add_argument(
+        "--feather", type=Number(0, 256), metavar="N", help="of these, N fade into the image (default 2 for objects)"
+    )
+    p.add_argument("--out", metavar="FILE", required=True, help="the image to write; .png keeps all other pixels")
+    p.add_argument(
+        "--quality", type=Number(1, 100, whole=False), default=90, metavar="Q", help="1-100 for formats that lose"
+    )
+    p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")

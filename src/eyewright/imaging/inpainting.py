@@ -1,0 +1,182 @@
+"""Fill what is missing or unwanted in an image from what surrounds it; all other pixels stay as they are."""
+
+__all__ = ["METHODS", "Filled", "choose_method", "grown", "inpaint_pixels"]
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.rng import generator
+from eyewright.imaging.patchmatch import fill_by_patches
+from eyewright.imaging.steps.arrays import extra, opencv
+
+METHODS = ("auto", "ns", "biharmonic", "exemplar")
+"""How a hole is filled: see `inpaint_pixels`."""
+
+_THIN = 8.0
+_THIN_SHARE = np.float32(0.6)
+_THICK_SHARE = 0.1
+_SMOOTH = 4.0
+# Biharmonic equations of more pixels than these take minutes and gigabytes.
+_MOST_BIHARMONIC = 12_000
+_RADIUS = 5
+_MARGIN = 12
+
+
+class Filled(NamedTuple):
+    """An image with its hole filled, the pixels that were changed, bool (H, W), and how."""
+
+    image: NDArray[Any]
+    changed: NDArray[np.bool_]
+    method: str
+
+
+def grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """Return a mask, bool (H, W), that reaches so many pixels further to all sides."""
+    if pixels == 0:
+        return mask
+    cv2 = opencv()
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+    found: NDArray[np.bool_] = cv2.dilate(mask.astype(np.uint8), window).astype(bool)
+    return found
+
+
+def choose_method(image: NDArray[Any], mask: NDArray[np.bool_]) -> str:
+    """Return the method that "auto" takes: "exemplar" for holes of which over a tenth is over 16 pixels across; for
+    strokes and scratches "biharmonic" where the surroundings are smooth, else "ns"."""
+    cv2 = opencv()
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    # Where two strokes cross, a hole is deeper than they are wide.
+    if float((grown(depth > _THIN, round(_THIN)) & mask).sum()) > _THICK_SHARE * float(mask.sum()):
+        return "exemplar"
+    ring = grown(mask, 4) & ~mask
+    grey = _levels(image).mean(2)
+    steep = np.abs(cv2.Laplacian(grey, cv2.CV_32F, ksize=1))[ring]
+    rough = float(np.median(steep)) if len(steep) else 0.0
+    return "biharmonic" if rough < _SMOOTH and int(mask.sum()) <= _MOST_BIHARMONIC else "ns"
+
+
+def inpaint_pixels(
+    image: NDArray[Any],
+    mask: NDArray[np.bool_],
+    *,
+    method: str = "auto",
+    grow: int = 0,
+    feather: int = 0,
+    seed: int = 0,
+) -> Filled:
+    """Return an image, uint8 or uint16, (H, W) or (H, W, 3), with the pixels under `mask`, bool (H, W), filled.
+
+    - ns: the Navier-Stokes equations, by OpenCV (Bertalmio, Bertozzi and Sapiro 2001); strokes and scratches.
+    - biharmonic: the smoothest surface, by scikit-image (Damelin and Hoang 2018); smooth surroundings, small holes.
+    - exemplar: patches of the image itself (`imaging.patchmatch`); textures and objects.
+    - auto: `choose_method`.
+
+    `grow` pixels around the mask are filled too, of which the outer `feather` fade into what was there. Every pixel
+    outside is equal byte for byte.
+
+    Raises:
+        UsageError: an unknown method, a mask of another size, one that covers everything or nothing, or a hole that is
+            too large for biharmonic.
+    """
+    if method not in METHODS:
+        raise UsageError(f"unknown method {method!r}", fix=spelling_hint(method, METHODS))
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or 0 in image.shape:
+        raise UsageError(f"expected an image as uint8 or uint16 (H, W[, 3]), found {image.dtype} {image.shape}")
+    if mask.shape != image.shape[:2]:
+        raise UsageError(
+            f"expected a mask of {image.shape[1]}x{image.shape[0]} pixels, found {mask.shape[1]}x{mask.shape[0]}",
+            fix="make it as large as the image",
+        )
+    if not 0 <= feather <= grow <= 256:
+        raise UsageError(f"expected 0 <= feather <= grow <= 256, found {feather} and {grow}", fix="change --grow")
+    hole = grown(mask, grow)
+    if not hole.any():
+        raise UsageError("the mask is empty: there is nothing to fill", fix="check the mask", code="mask_empty")
+    if hole.all():
+        raise UsageError("the mask covers the whole image", fix="check the mask", code="mask_full")
+    chosen = choose_method(image, hole) if method == "auto" else method
+    out = image.copy()
+    box = _surroundings(hole, chosen)
+    part, part_hole = image[box], hole[box]
+    planes = part if part.ndim == 3 else part[..., None]
+    if chosen == "biharmonic" and int(part_hole.sum()) > _MOST_BIHARMONIC:
+        raise UsageError(
+            f"biharmonic fills holes of at most {_MOST_BIHARMONIC:,} pixels, found {int(part_hole.sum()):,}",
+            fix="use --method ns or exemplar",
+        )
+    values = _fill(planes, part_hole, chosen, seed)
+    if feather:
+        cv2 = opencv()
+        inside = cv2.distanceTransform(part_hole.astype(np.uint8), cv2.DIST_L2, 5)
+        share = np.clip(inside / np.float32(feather + 1), 0, 1)[..., None]
+        values = share * values + (1 - share) * planes
+    done = np.rint(np.clip(values, 0, np.iinfo(image.dtype).max)).astype(image.dtype)
+    target = out[box] if out.ndim == 3 else out[box][..., None]
+    target[part_hole] = done[part_hole]
+    return Filled(out, hole, chosen)
+
+
+def _surroundings(hole: NDArray[np.bool_], method: str) -> tuple[slice, slice]:
+    """Return the part of the image that is looked at: the hole with a margin; for patches a wide one."""
+    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+    found = []
+    for ends, side in ((rows, hole.shape[0]), (columns, hole.shape[1])):
+        first, last = int(ends[0]), int(ends[-1]) + 1
+        margin = max(64, (last - first)) if method == "exemplar" else _MARGIN
+        found.append(slice(max(0, first - margin), min(side, last + margin)))
+    return found[0], found[1]
+
+
+def _levels(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Return an image in levels of 0-255, float32 (H, W, C)."""
+    planes = image if image.ndim == 3 else image[..., None]
+    return planes.astype(np.float32) * np.float32(255 / np.iinfo(image.dtype).max)
+
+
+def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int) -> NDArray[np.float32]:
+    """Return values in the range of the image's depth, float32 (H, W, C)."""
+    if method == "ns":
+        return _navier_stokes(planes, hole)
+    if method == "biharmonic":
+        restoration = extra("skimage.restoration")
+        found: NDArray[np.float32] = restoration.inpaint_biharmonic(
+            planes.astype(np.float64), hole, split_into_regions=True, channel_axis=2
+        ).astype(np.float32)
+        return found
+    scale = np.float32(np.iinfo(planes.dtype).max / 255)
+    first = _navier_stokes(planes, hole) / scale
+    found = fill_by_patches(_levels(planes), hole, first, rng=generator(seed, "patches"))
+    share = _thin_share(hole)[..., None]
+    mixed: NDArray[np.float32] = (share * first + (1 - share) * found) * scale
+    return mixed
+
+
+def _thin_share(hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the fraction of each pixel, float32 (H, W), that is Navier-Stokes: most of thin strokes, where both
+    together are better than either; nothing of what belongs to a thick hole, which it would blur."""
+    cv2 = opencv()
+    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)
+    thick = grown(depth > _THIN, round(_THIN) + 2).astype(np.float32)
+    share: NDArray[np.float32] = _THIN_SHARE * (1 - cv2.blur(thick, (9, 9)))
+    return share
+
+
+def _navier_stokes(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Fill by OpenCV, with one more pixel at every edge: it goes wrong at the left and the top (opencv #25389)."""
+    cv2 = opencv()
+    mask = np.pad(hole.astype(np.uint8), 1, mode="edge")
+    if planes.dtype == np.uint8:
+        padded = np.pad(planes, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        padded = padded if padded.shape[2] == 3 else padded[..., 0]
+        found: NDArray[np.uint8] = cv2.inpaint(np.ascontiguousarray(padded), mask, _RADIUS, cv2.INPAINT_NS)
+        return found[1:-1, 1:-1].reshape(planes.shape).astype(np.float32)
+    # 16 bits are taken one channel at a time.
+    done = [
+        cv2.inpaint(np.pad(planes[..., c], 1, mode="edge"), mask, _RADIUS, cv2.INPAINT_NS)[1:-1, 1:-1]
+        for c in range(planes.shape[2])
+    ]
+    stacked: NDArray[np.float32] = np.stack(done, 2).astype(np.float32)
+    return stacked

@@ -1,0 +1,114 @@
+"""Holes are filled from what surrounds them, and nothing else is touched."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from eyewright.core.errors import UsageError
+from eyewright.imaging.inpainting import choose_method, grown, inpaint_pixels
+
+
+def bricks(height: int = 120, width: int = 140) -> NDArray[np.uint8]:
+    """A texture that repeats."""
+    y, x = np.mgrid[:height, :width]
+    row = y // 12
+    joint = (y % 12 < 2) | ((x + 12 * (row % 2)) % 24 < 2)
+    image = np.where(joint[..., None], [210, 205, 200], [150, 60, 40])
+    grain = np.random.default_rng(0).normal(0, 4, image.shape)
+    return np.clip(image + grain, 0, 255).astype(np.uint8)
+
+
+def ramp(height: int = 80, width: int = 90) -> NDArray[np.uint8]:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([40 + x, 60 + y, 200 - x], 2).astype(np.uint8)
+
+
+def psnr_in(found: NDArray[np.uint8], true: NDArray[np.uint8], hole: NDArray[np.bool_]) -> float:
+    error = float(np.mean((found[hole].astype(float) - true[hole]) ** 2))
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))
+
+
+def hole_in(image: NDArray[np.uint8], top: int, left: int, height: int, width: int) -> NDArray[np.bool_]:
+    hole = np.zeros(image.shape[:2], bool)
+    hole[top : top + height, left : left + width] = True
+    return hole
+
+
+@pytest.mark.parametrize("method", ["ns", "biharmonic", "exemplar"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_no_pixel_outside_the_mask_is_changed(method: str, dtype: type, colours: int) -> None:
+    image = bricks().astype(dtype) * (257 if dtype is np.uint16 else 1)
+    image = image if colours == 3 else np.ascontiguousarray(image[..., 0])
+    hole = hole_in(bricks(), 40, 50, 9, 30) | hole_in(bricks(), 0, 0, 8, 8)
+    broken = image.copy()
+    broken[hole] = np.iinfo(dtype).max
+    found = inpaint_pixels(broken, hole, method=method)
+    assert found.image.dtype == dtype
+    assert np.array_equal(found.image[~hole], broken[~hole])
+    assert (found.image[hole] != np.iinfo(dtype).max).mean() > 0.9
+    assert found.method == method
+
+
+def test_patches_continue_a_texture_where_smooth_methods_blur_it() -> None:
+    image = bricks()
+    hole = hole_in(image, 40, 50, 40, 46)
+    broken = image.copy()
+    broken[hole] = 255
+    found = {m: psnr_in(inpaint_pixels(broken, hole, method=m).image, image, hole) for m in ("ns", "exemplar")}
+    assert found["exemplar"] > found["ns"] + 4
+    assert choose_method(broken, hole) == "exemplar"
+    again = inpaint_pixels(broken, hole, method="exemplar")
+    assert np.array_equal(again.image, inpaint_pixels(broken, hole, method="exemplar").image), "one seed, one result"
+
+
+def test_biharmonic_continues_a_ramp_and_is_chosen_for_scratches_in_it() -> None:
+    image = ramp()
+    scratch = hole_in(image, 30, 10, 3, 60)
+    broken = image.copy()
+    broken[scratch] = 0
+    assert choose_method(broken, scratch) == "biharmonic"
+    found = inpaint_pixels(broken, scratch)
+    assert (found.method, psnr_in(found.image, image, scratch) > 45) == ("biharmonic", True)
+    noisy = np.random.default_rng(0).integers(0, 256, image.shape).astype(np.uint8)
+    assert choose_method(noisy, scratch) == "ns"
+
+
+def test_holes_at_the_left_and_top_edge_keep_their_colours() -> None:
+    image = np.full((40, 50, 3), (200, 30, 90), np.uint8)
+    hole = hole_in(image, 0, 0, 6, 50) | hole_in(image, 0, 0, 40, 5)
+    broken = image.copy()
+    broken[hole] = 0
+    assert np.array_equal(inpaint_pixels(broken, hole, method="ns").image, image)
+
+
+def test_a_mask_grows_and_its_edge_fades_inside_what_it_grew_by() -> None:
+    image = bricks()
+    mask = hole_in(image, 50, 60, 10, 10)
+    done = inpaint_pixels(image, mask, method="ns", grow=4, feather=3)
+    assert np.array_equal(done.changed, grown(mask, 4))
+    assert np.array_equal(done.image[~done.changed], image[~done.changed])
+    hard = inpaint_pixels(image, mask, method="ns", grow=4)
+    assert np.array_equal(done.image[mask], hard.image[mask]), "the mask itself is filled as a whole"
+    ring = done.changed & ~grown(mask, 3)
+    apart = [np.abs(i[ring].astype(int) - image[ring]).mean() for i in (done.image, hard.image)]
+    assert apart[0] < apart[1]
+
+
+@pytest.mark.parametrize(
+    ("mask", "given", "says"),
+    [
+        (np.zeros((120, 140), bool), {}, "the mask is empty"),
+        (np.ones((120, 140), bool), {}, "covers the whole image"),
+        (np.ones((120, 139), bool), {}, "expected a mask of 140x120 pixels, found 139x120"),
+        (np.eye(120, 140, dtype=bool), {"method": "nss"}, "unknown method 'nss'; did you mean 'ns'"),
+        (np.eye(120, 140, dtype=bool), {"feather": 2}, "feather <= grow"),
+        (np.tri(120, 140, dtype=bool) | (np.arange(140) > 70), {"method": "biharmonic"}, "at most 12,000 pixels"),
+        (np.arange(140) % 2 == np.zeros((120, 1)), {"method": "exemplar"}, "some place that the mask leaves whole"),
+    ],
+)
+def test_what_cannot_be_filled_is_refused_in_words(
+    mask: NDArray[np.bool_], given: dict[str, object], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        inpaint_pixels(bricks(), mask, **given)  # type: ignore[arg-type]
