@@ -111,6 +111,34 @@ def test_light_is_no_difference_of_colour_and_another_paint_is() -> None:
     assert same_colours(thumbnails_of(red)[1], thumbnails_of(blue)[1], still).tolist() == [False]
 
 
+@pytest.mark.parametrize("share", [0.03, 0.06])
+def test_a_border_is_no_difference_of_colour_and_another_paint_within_it_is(share: float) -> None:
+    for photo in PHOTOS:
+        dark = Image.fromarray((np.asarray(photo) * 0.6).astype(np.uint8))
+        framed = ImageOps.expand(dark, round(share * dark.width), "white")
+        painted = dark.copy()
+        painted.paste((240, 20, 20), (0, 0, dark.width // 2, dark.height // 2))
+        a, b, c = (thumbnails_of(small(p)[None])[1] for p in (framed, dark, painted))
+        scales = [own / whole for own, whole in zip(dark.size[::-1], framed.size[::-1], strict=True)]
+        warp = np.array([[n for s in scales for n in (s, (1 - s) / 2)]], np.float32)
+        assert same_colours(a, b, warp).tolist() == [True]
+        # Seen the other way round, the warp enlarges.
+        back = np.array([[n for s in scales for n in (1 / s, (1 - 1 / s) / 2)]], np.float32)
+        assert same_colours(b, a, back).tolist() == [True]
+        assert same_colours(a, c, warp).tolist() == [False]
+
+
+def test_what_a_rough_alignment_leads_astray_is_aligned_again_where_told() -> None:
+    photo = PHOTOS[0]
+    w, h = photo.size
+    crop = photo.crop((int(0.06 * w), int(0.06 * h), int(0.94 * w), int(0.94 * h)))
+    a, b = (equalise(thumbnails_of(small(p)[None])[0]) for p in (photo, crop))
+    begin, astray = (np.array([warp], np.float32) for warp in ([0.97, 0.0, 0.97, 0.0], [1.2, -0.2, 0.8, 0.2]))
+    for told in (False, True):
+        found = align_pictures(a, b, begin, 0.9, rough_warp=astray, again=np.array([told]))
+        assert (found.whole[0] >= 0.9) == told
+
+
 def test_a_description_is_nearer_to_a_copy_than_to_another_photograph() -> None:
     darker = Image.fromarray((np.asarray(PHOTOS[0]) * 0.6).astype(np.uint8))
     rows = describe_pictures(*thumbnails_of(np.stack([small(p) for p in (PHOTOS[0], darker, PHOTOS[1])])))

@@ -35,11 +35,12 @@ _AT_ONCE = 256
 _PAIRS = 64
 _WAVES = 8
 _ROUGH_PAIRS = 768
-_ROUGHLY, _NEAR = 0.3, 0.7
+_ROUGHLY, _NEAR, _CLEARLY = 0.3, 0.7, 0.35
 _BRUTE = 3000
 _PROBES = 4
 _NEAREST = 6
 _FLOOR = 0.6
+_LEAST_SPREAD = 2.0
 _SUBSETS = 5
 _SUBSET = 1000
 _SAMPLE = 400
@@ -133,10 +134,18 @@ def _equal_faint(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], rows
 
 
 def _has_contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    # The squares about a mean of a quarter of the rows are a part of all squares, and decide most pictures.
+    result = _spreads(thumbnails[:, ::4]) >= 2 * _LEAST_SPREAD
+    rest = np.flatnonzero(~result)
+    result[rest] = _spreads(thumbnails[rest]) >= _LEAST_SPREAD
+    return result
+
+
+def _spreads(thumbnails: NDArray[np.uint8]) -> _Float:
     # In parts: of all at once, the squares would need sixteen times the memory of the pictures.
     parts = [thumbnails[s : s + _CHUNK] for s in range(0, len(thumbnails), _CHUNK)]
     spreads = [p.reshape(len(p), -1).std(1, dtype=np.float32) for p in parts]
-    return np.concatenate([np.zeros(0), *spreads]) >= 2.0
+    return np.concatenate([np.zeros(0, np.float32), *spreads])
 
 
 class _Space:
@@ -154,6 +163,7 @@ class _Space:
             part = slice(start, start + _AT_ONCE)
             quarter = quarters(thumbnails[rows[part]])[1]
             self.rough[part] = np.rint(quarter)
+            # Computed as the queries are: where all pictures are nearly equal, rounding decides what is near.
             waves = crop_frequencies(quarter)[:, 0]
             self.turns[part] = canonical_turns(waves)[0][1]
             flat[part] = flat_frequencies(turned(waves, self.turns[part], waves=True))
@@ -391,6 +401,7 @@ def _verified(
         first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
         alike, warps = align_roughly(first, second, _warps(boxes[part.crop], part.turn))
         likely = (part.likeness >= _NEAR) | (alike >= bar - _ROUGHLY)
+        clear = part.likeness >= np.maximum(_NEAR, 1 - _CLEARLY * (1 - density))
         covered = ~few & (turns[0] == turns[1])
         covered[covered] = _maybe_covered(*(g[covered] for g in greys))
         links = []
@@ -398,7 +409,8 @@ def _verified(
         for at in range(0, len(chosen), _PAIRS):
             own = chosen[at : at + _PAIRS]
             pairs = _Candidates._make(p[own] for p in part)
-            links += _compared(thumbnails, colours, rows, space, pairs, warps[own], bar[own], few[own], covered[own])
+            near = clear[own], bar[own], few[own], covered[own]
+            links += _compared(thumbnails, colours, rows, space, pairs, warps[own], *near)
         return links
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -412,17 +424,19 @@ def _compared(
     space: _Space,
     pairs: _Candidates,
     rough_warp: _Float,
+    clear: NDArray[np.bool_],
     bar: _Float,
     few: NDArray[np.bool_],
     maybe_covered: NDArray[np.bool_],
 ) -> list[Link]:
-    """Return the links among pairs, each as alike as its `bar` asks for; `few` are of pictures of few pixels."""
+    """Return the links among pairs, each as alike as its `bar` asks for; `few` are of pictures of few pixels, and the
+    fingerprints of `clear` are so near that no rough alignment rules them out."""
     ends = rows[pairs.query], rows[pairs.match]
     turns = pairs.turn, space.turns[pairs.match]
     greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
     first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
     begin = _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn)
-    alike = align_pictures(first, second, begin, bar, rough_warp=rough_warp)
+    alike = align_pictures(first, second, begin, bar, rough_warp=rough_warp, again=clear)
     close = np.flatnonzero((alike.whole >= bar) | maybe_covered)
     plain = np.zeros(len(bar), bool)
     # Of a drawing that was coded with losses the copy is not flat: one of the two says enough.

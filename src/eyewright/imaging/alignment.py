@@ -12,6 +12,7 @@ from eyewright.imaging.fingerprint import COLOUR_SIDE, THUMBNAIL_SIDE, equalise
 
 _CUT_OFF = 245.0
 _ROUGHLY = 0.12
+_MIXED = 0.1
 
 _Float = NDArray[np.float32]
 
@@ -51,7 +52,13 @@ def align_roughly(first: _Float, second: _Float, warp: _Float) -> tuple[_Float, 
 
 
 def align_pictures(
-    first: _Float, second: _Float, warp: _Float, least: _Float | float = -1.0, *, rough_warp: _Float | None = None
+    first: _Float,
+    second: _Float,
+    warp: _Float,
+    least: _Float | float = -1.0,
+    *,
+    rough_warp: _Float | None = None,
+    again: NDArray[np.bool_] | None = None,
 ) -> Likeness:
     """Align equalised pictures, float32 (M, 64, 64) each, beginning at `warp` (M, 4), and return how similar they are.
 
@@ -66,10 +73,10 @@ def align_pictures(
     sharp = _band(other, (0, 2))
     rough = _better(_likeness(small, sharp, found, (0, 2)), _likeness(small, sharp, begin, (0, 2)))
     least = np.broadcast_to(np.asarray(least, np.float32), len(begin))
-    if rough_warp is not None:
-        # A border or a caption leads the smallest pictures astray: what may still reach `least` starts again.
-        _try_again(small, other, sharp, begin, np.flatnonzero(rough.whole < least - _ROUGHLY), rough)
-    close = np.flatnonzero(rough.whole >= least - _ROUGHLY)
+    if again is not None:
+        _try_again(small, other, sharp, begin, np.flatnonzero(again & (rough.whole < least)), rough)
+    likely = rough.whole >= least - _ROUGHLY
+    close = np.flatnonzero(likely if again is None else likely | again)
     if not len(close):
         return rough
     a, b = first[close], second[close]
@@ -78,8 +85,8 @@ def align_pictures(
     near = _better(_likeness(a, sharp, found, (1, 5)), _likeness(a, sharp, rough.warp[close], (1, 5)))
     moved = np.flatnonzero((rough.warp[close] != begin[close]).any(1))
     if len(moved):
-        again = _likeness(a[moved], sharp[moved], begin[close[moved]], (1, 5))
-        better = _better(Likeness(*(part[moved] for part in near)), again)
+        where_begun = _likeness(a[moved], sharp[moved], begin[close[moved]], (1, 5))
+        better = _better(Likeness(*(part[moved] for part in near)), where_begun)
         for whole, part in zip(near, better, strict=True):
             whole[moved] = part
     for whole, part in zip(rough, near, strict=True):
@@ -186,7 +193,7 @@ def same_colours(
     """
     side, cell = COLOUR_SIDE, 2
     seen = np.stack([_moved(first[..., c].astype(np.float32), warp)[0] for c in range(3)], -1)
-    weight = _moved(first[..., 0].astype(np.float32), warp)[1]
+    weight = _moved(first[..., 0].astype(np.float32), warp)[1] * _unmixed(warp, side)
 
     def cells(p: _Float) -> _Float:
         found: _Float = p.reshape(len(p), side // cell, cell, side // cell, cell, 3).mean((2, 4))
@@ -291,6 +298,22 @@ def _moved(pictures: _Float, warp: _Float) -> tuple[_Float, _Float]:
     seen = [(axis > edge) & (axis < 1 - edge) for axis in (down, across)]
     weight = (seen[0][:, :, None] & seen[1][:, None, :]).astype(np.float32)
     return moved.astype(np.float32), weight
+
+
+def _unmixed(warp: _Float, side: int) -> _Float:
+    """Return 1 where a first picture of `side` cells, seen through its warp, shows hardly anything that lies outside
+    the second, and 0 elsewhere, float32 (M, side, side): the cells of its edge may hold a border that the other lacks.
+    """
+    at = ((np.arange(side) + 0.5) / side).astype(np.float32)
+    edges = (np.arange(side + 1) / side).astype(np.float32)
+    clear = []
+    for scale, shift in (warp[:, 0:2].T, warp[:, 2:4].T):
+        low, high = shift[:, None], (scale + shift)[:, None]
+        inside = (np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)) * side
+        places = (scale[:, None] * at + low) * side - 0.5
+        mixed = (_hats(places, side) @ np.clip(1 - inside, 0, 1)[:, :, None])[..., 0]
+        clear.append(mixed <= _MIXED)
+    return np.asarray(clear[0][:, :, None] & clear[1][:, None, :], np.float32)
 
 
 def _hats(at: _Float, side: int) -> _Float:
