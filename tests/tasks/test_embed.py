@@ -52,7 +52,7 @@ def test_the_vector_travels_as_base64_of_float32() -> None:
     first = TASK.decode(RAW, PLACES, NAMES)[0]
     told = first.to_json()
     assert np.frombuffer(base64.b64decode(told["embedding"]), "<f4").tolist() == pytest.approx([0.6, 0.8])
-    assert (told["dimensions"], told["values"]) == (2, {"typicality": 1.0})
+    assert (told["dimensions"], told["typicality"]) == (2, 1.0)
 
 
 def test_vectors_of_another_length_are_refused() -> None:
