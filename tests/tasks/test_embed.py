@@ -97,6 +97,7 @@ def test_nets_of_a_cross_validation_are_compared_each_by_itself() -> None:
         assert sorted(joined.ranks[0].ranks[inside]) == sorted(alone.ranks)
 
 
-def test_feedback_says_nothing_of_a_vector() -> None:
-    with pytest.raises(NotUsableError, match="captions"):
-        TASK.feedback.corrected(SimpleNamespace())
+def test_feedback_on_a_vector_is_a_caption() -> None:
+    assert TASK.feedback.corrected(SimpleNamespace(content={"text": "a red car"})) == Captions(("a red car",))
+    with pytest.raises(NotUsableError, match="neither right nor wrong"):
+        TASK.feedback.corrected(SimpleNamespace(content={"correct": True}))
