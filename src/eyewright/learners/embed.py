@@ -215,6 +215,8 @@ class PairLearning:
             plan = replace(plan, zoom=0.25, light=0.0 if preparation.channels == 1 else 0.4, shift=_CUT)
         self.augmentation = PairAugmentation(plan, views)
         self.most = train.most
+        # A softmax does not see it, and an optimiser would make rounding errors into steps.
+        self.body.bias.requires_grad_(self.loss == "sigmoid")
         self._looked: PairBody | None = None
         self._floor = self._best = 0.0
         if not net.has_learnt:
