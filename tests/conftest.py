@@ -267,6 +267,40 @@ def lined(texts: Path, tmp_path_factory: pytest.TempPathFactory):
     return ew.run(texts, task="read", out=out, epochs=6, batch=8, lr=0.004, augment="none")
 
 
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "yellow": (230, 220, 50)}
+
+
+def draw_coloured(k: int) -> np.ndarray:
+    """Draw a shape of the k-th colour and kind in turn, uint8 (32, 32, 3)."""
+    image = draw_shape(("disc", "square", "cross")[k // 4 % 3], np.random.default_rng(100 + k))
+    image[image.max(-1) >= 150] = list(COLOURS.values())[k % 4]
+    return image
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 images of coloured shapes with one or two captions each."""
+    import json
+
+    folder = tmp_path_factory.mktemp("pairs") / "data"
+    folder.mkdir()
+    rows = []
+    for k in range(96):
+        colour, kind = list(COLOURS)[k % 4], ("disc", "square", "cross")[k // 4 % 3]
+        (folder / f"{k:03d}.png").write_bytes(encode_image(draw_coloured(k)))
+        rows.append({"file_name": f"{k:03d}.png", "text": [f"a {colour} {kind}", f"{kind}, {colour}"][: 1 + k % 2]})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def paired(pairs: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A whole `run` of embedding on the pairs, once a session. Do not write into it."""
+    import eyewright as ew
+
+    return ew.run(pairs, task="embed", model="pair_ridge", out=tmp_path_factory.mktemp("paired") / "run", quiet=True)
+
+
 KILLED = b"a decoder ends here by "
 _KILLER = """
 import os, signal, sys

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import draw_gauge, draw_shape, draw_tags, draw_text
+from tests.conftest import draw_coloured, draw_gauge, draw_shape, draw_tags, draw_text
 from tests.lifecycle.test_exchange import write_model
 
 import eyewright as ew
@@ -64,8 +64,8 @@ class Subject:
     """A task with its trained run, and what the walk of a verb must know of it.
 
     `says` is true feedback and `unknown` feedback of a label that is none; `feeds` are lines of the table that feedback
-    becomes, and `near` is how far the numbers of a compressed model may move. `configs` are configurations of Label
-    Studio with the status that the server answers.
+    becomes, `refused` says how `unknown` is refused where it is no label, and `near` is how far the numbers of a
+    compressed model may move. `configs` are configurations of Label Studio with the status that the server answers.
     """
 
     made: Any
@@ -84,6 +84,7 @@ class Subject:
     table: str = "labels.csv"
     feeds: tuple[str, ...] = ()
     configs: tuple[tuple[str, int], ...] = ()
+    refused: str = ""
 
     @property
     def task(self) -> Any:
@@ -142,6 +143,17 @@ def lines(lined: Any, texts: Path) -> Subject:
         [{"text": "IL-"}, {"correct": True}], {"text": "IQ"}, "text", hub="generated_text",
         feeds=("path,text,split", "images/train/feedback-p0.png,IL-,train", "images/train/feedback-p1.png,IL-,train"),
         table="lines.csv",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def words(paired: Any, pairs: Path) -> Subject:
+    budget = {"max_drop": ["recall_at_10=60%"], "methods": ["int8"], "budget": "6s"}
+    return Subject(
+        paired, pairs, pairs / "000.png", "csv", budget, 0.3, lambda found: '"embedding": ', draw_coloured,
+        [{"text": "a red disc"}, {"text": "disc, green"}], {"text": "two\nlines"}, "embedding", table="captions.csv",
+        refused="expected one line of text",
+        feeds=("path,captions,split", 'images/train/feedback-p0.png,"[""a red disc""]",train'),
     )  # fmt: skip
 
 
@@ -324,7 +336,7 @@ def _monitor(of: Subject, out: Path) -> object:
             )
         )  # fmt: skip
         assert recorder.feedback(f"p{k}", dict(said))
-    with pytest.raises(UsageError, match=f"unknown (label|{of.task.words.label[0]})"):
+    with pytest.raises(UsageError, match=of.refused or f"unknown (label|{of.task.words.label[0]})"):
         recorder.feedback("p0", dict(of.unknown))
     recorder.close()
     made = lifecycle.retrain(of.data, out=out / "again", home=out / "home", bundle=bundle.folder, epochs=1)
@@ -336,7 +348,7 @@ def _monitor(of: Subject, out: Path) -> object:
 
 # Tasks in the outer loop: the run of each is trained once.
 @pytest.mark.parametrize(
-    ("task", "name"), [(t, v) for t in ("canary", "tag", "regress", "lines") for v in sorted(VERBS)]
+    ("task", "name"), [(t, v) for t in ("canary", "tag", "regress", "lines", "words") for v in sorted(VERBS)]
 )
 def test_every_verb_serves_a_task_or_refuses_it(
     task: str, name: str, request: pytest.FixtureRequest, tmp_path: Path

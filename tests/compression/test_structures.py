@@ -11,6 +11,7 @@ from eyewright.catalog import MODELS, build_of, tasks_of_net
 from eyewright.compression.distilling import bundle_teacher, distil_step, net_teacher
 from eyewright.compression.pruning import (
     layer_costs,
+    layer_names,
     prune_channels,
     set_zeros,
     sparse_step,
@@ -40,7 +41,9 @@ def some(n: int = 4, side: int = 48) -> torch.Tensor:
 
 
 def first(outputs) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    return outputs if isinstance(outputs, torch.Tensor) else outputs.logits
+    if isinstance(outputs, torch.Tensor):
+        return outputs
+    return outputs.learnt if hasattr(outputs, "learnt") else outputs.logits
 
 
 # Nets of clips take strips; tests/nets/test_clips.py has them.
@@ -48,6 +51,10 @@ def first(outputs) -> torch.Tensor:  # type: ignore[no-untyped-def]
 def test_every_net_of_the_catalogue_loses_channels_and_fits_its_weights_again(name: str) -> None:
     side = 48 if tasks_of_net(name)[0] == "classify" else 64
     net = net_of(name, side)
+    if not layer_names(net):
+        with pytest.raises(RefusedError, match="not supported for a net without convolutions"):
+            prune_channels(net, 0.5, size_hw=(side, side), channels=3)
+        return
     small = prune_channels(net, 0.5, size_hw=(side, side), channels=3)
     assert parameter_count(small) < 0.95 * parameter_count(net)
     whole, left = (total_work(n, size_hw=(side, side), channels=3) for n in (net, small))
@@ -58,6 +65,46 @@ def test_every_net_of_the_catalogue_loses_channels_and_fits_its_weights_again(na
     with torch.inference_mode():
         assert torch.equal(first(again(some(2, side))), first(small(some(2, side))))
         assert first(net(some(2, side))).shape == first(small(some(2, side))).shape
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("by_loss", [False, True])
+def test_a_recurrent_layer_loses_the_inputs_that_nothing_gives_any_more(
+    kind: type[torch.nn.RNNBase], both_ways: bool, by_loss: bool
+) -> None:
+    """Half of the channels are zeros, of which the layer learns nothing: without them it answers as before."""
+
+    class Body(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 16, 3, 2, 1)
+            self.recurrent = kind(16, 8, num_layers=2, batch_first=True, bidirectional=both_ways)
+            self.out = torch.nn.Linear(16 if both_ways else 8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.out(self.recurrent(self.conv(x).mean(2).transpose(1, 2))[0])
+            return found
+
+    torch.manual_seed(0)
+    net = PixelNet(Body(), mean=[0.5] * 3, std=[0.25] * 3).eval()
+    with torch.no_grad():
+        net.body.conv.weight *= 10
+        net.body.conv.weight[::2] = 0
+        net.body.conv.bias[::2] = 0
+    learn = (lambda one: one(some()).square().sum().backward()) if by_loss else None
+    small = prune_channels(net, 0.5, size_hw=(48, 48), channels=3, learn=learn)
+    assert (small.body.conv.out_channels, small.body.recurrent.input_size, small.body.recurrent.hidden_size) == (
+        8,
+        8,
+        8,
+    )
+    again = PixelNet(Body(), mean=[0.5] * 3, std=[0.25] * 3).eval()
+    take_shapes(again, small.state_dict())
+    again.load_state_dict(small.state_dict())
+    for one in (small, again):
+        assert torch.allclose(net(some()), one(some()), atol=1e-5)
+        one.train()(some()).sum().backward()
 
 
 def test_removed_channels_are_those_that_count_least() -> None:

@@ -14,6 +14,7 @@ from tests.conftest import draw_shape
 import eyewright as ew
 from eyewright import lifecycle
 from eyewright.bundle import load_bundle
+from eyewright.cli import main
 from eyewright.core.errors import BundleError, DatasetError, EyewrightError, UsageError
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "yellow": (230, 220, 50)}
@@ -77,6 +78,21 @@ def test_an_index_of_the_bundle_is_searched_by_words_without_torch(made, caption
     hits = json.loads(done.stdout.splitlines()[0].replace("'", '"'))
     right = [i for i in (int(Path(h).stem) for h in hits) if i % 4 == 1 and i // 4 % 3 == 2]
     assert len(right) >= 4
+
+
+def test_images_are_labelled_by_words_without_training(made, captions: Path, finished, capsys) -> None:  # type: ignore[no-untyped-def]
+    given = ["predict", str(made.bundle.folder), "--source", str(captions / "*.png"), "--json"]
+    assert main([*given, "--labels", "red, green, blue, yellow"]) == 0
+    rows = json.loads(capsys.readouterr().out)["predictions"]
+    right = [list(COLOURS)[int(Path(r["source"]).stem) % 4] == r["labels"][0] for r in rows]
+    assert np.mean(right) > 0.8
+    assert sum(rows[0]["scores"]) == pytest.approx(1.0, abs=1e-3)
+    for labels in ("red", "red,red", "red,"):
+        assert main([*given, "--labels", labels]) == 2
+    capsys.readouterr()
+    given[1] = str(finished.paths["bundle"])
+    assert main([*given, "--labels", "a,b"]) == 2
+    assert "not supported for classif" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 def test_a_changed_text_side_is_refused(made, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -103,7 +103,7 @@ def known(served, picture: bytes) -> dict[str, Any]:  # type: ignore[no-untyped-
     inputs = [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}]
     schema = '<View><Image name="i" value="$img"/><Choices name="c" toName="i"/></View>'
     return {
-        "path": {"name": "shapes", "version": "1", "kind": "card"},
+        "path": {"name": "shapes", "version": "1", "kind": "card", "id": "0"},
         "image": _kept(served, made["prediction_id"]),
         "query": {"prediction_id": made["prediction_id"]},
         "bodies": {
@@ -111,6 +111,7 @@ def known(served, picture: bytes) -> dict[str, Any]:  # type: ignore[no-untyped-
             "HubImageBody": {"inputs": image},
             "Feedback": {"prediction_id": made["prediction_id"], "label": made["labels"][0]},
             "InferCall": {"inputs": inputs},
+            "SearchBody": {"words": "a disc"},
             "LabelStudioSetup": {"schema": schema},
             "LabelStudioTasks": {"tasks": [{"data": {"img": f"data:image/png;base64,{image}"}}]},
             "Event": {"action": "ANNOTATION_CREATED", "annotation": {"result": []}},
@@ -186,6 +187,9 @@ def test_every_operation_answers_as_the_document_says(served, known: dict[str, A
     assert done.pop("POST /v2/repository/models/{name}/unload") == 409
     # This server has no live source: test_live.py asks one that has.
     assert {done.pop(f"GET /v1/sources/{{name}}{end}") for end in ("", "/live")} == {404}
+    # Nor has it an index: test_search.py asks one that has.
+    sought = [f"GET /v1/index/{{name}}{end}" for end in ("", "/images/{id}")]
+    assert {done.pop(one) for one in (*sought, "POST /v1/search")} == {404}
     assert {k: v for k, v in done.items() if not 200 <= v < 300} == {}
 
 

@@ -52,7 +52,7 @@ def test_the_vector_travels_as_base64_of_float32() -> None:
     first = TASK.decode(RAW, PLACES, NAMES)[0]
     told = first.to_json()
     assert np.frombuffer(base64.b64decode(told["embedding"]), "<f4").tolist() == pytest.approx([0.6, 0.8])
-    assert (told["dimensions"], told["values"]) == (2, {"typicality": 1.0})
+    assert (told["dimensions"], told["typicality"]) == (2, 1.0)
 
 
 def test_vectors_of_another_length_are_refused() -> None:
@@ -97,6 +97,7 @@ def test_nets_of_a_cross_validation_are_compared_each_by_itself() -> None:
         assert sorted(joined.ranks[0].ranks[inside]) == sorted(alone.ranks)
 
 
-def test_feedback_says_nothing_of_a_vector() -> None:
-    with pytest.raises(NotUsableError, match="captions"):
-        TASK.feedback.corrected(SimpleNamespace())
+def test_feedback_on_a_vector_is_a_caption() -> None:
+    assert TASK.feedback.corrected(SimpleNamespace(content={"text": "a red car"})) == Captions(("a red car",))
+    with pytest.raises(NotUsableError, match="neither right nor wrong"):
+        TASK.feedback.corrected(SimpleNamespace(content={"correct": True}))

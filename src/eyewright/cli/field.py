@@ -105,6 +105,13 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
     p.add_argument("--alert-email", metavar="ADDRESS", help="who gets alarms by mail")
     p.add_argument("--smtp", default="localhost:25", metavar="HOST:PORT", help="the mail server (default localhost:25)")
+    p.add_argument(
+        "--index",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="an index to search by words or by image, of a served bundle (repeatable)",
+    )
     add_sources(p)
     _add_home(p)
 
@@ -184,6 +191,7 @@ def serve(o: argparse.Namespace) -> Result:
         smtp=o.smtp,
         require_signature=o.require_signature,
         sources=sources_of(o),
+        indexes=o.index,
         ready=ready,
     )
     return {"silent": True, "text": []}

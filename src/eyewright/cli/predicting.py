@@ -58,6 +58,11 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         help="IoU above which two boxes of one class count as duplicates",
     )
     add_windows(p)
+    p.add_argument(
+        "--labels",
+        metavar='"A,B"',
+        help="label each image with the best of these words, without training (bundles that embed images and texts)",
+    )
     p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
     p.add_argument(
         "--tile",
@@ -88,7 +93,13 @@ def predict(o: argparse.Namespace) -> Result:
     moving = streamed and not str(o.source).lower().startswith("sane:")
     saved = _saved(o, moving)
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
-    if o.top is not None:
+    if o.labels is not None:
+        from eyewright.lifecycle.labelling import WordedLabels
+
+        predictor: Any = WordedLabels(bundle, o.labels.split(","))
+    else:
+        predictor = bundle
+    if o.top is not None and o.labels is None:
         task_of(bundle.task_name).require("top")
     views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     shown_of = {} if o.top is None else {"top": o.top}
@@ -106,7 +117,7 @@ def predict(o: argparse.Namespace) -> Result:
     n = 0
     with _Output(o, saved, keep=o.json or not moving) as output:
         for index, (item, name, image, time_s) in enumerate(frames):
-            found = only_classes(bundle.predict_images([image], **views)[0], bundle.task_name, o.classes)
+            found = only_classes(predictor.predict_images([image], **views)[0], bundle.task_name, o.classes)
             prediction = replace(found, source=name, index=index, image=image)
             row = prediction.to_json(**shown_of)
             output.add(row if time_s is None else {**row, "time_s": round(time_s, 4)}, prediction, item, time_s)

@@ -54,9 +54,18 @@ def prune_channels(
     for one in share.values() if isinstance(share, Mapping) else [share]:
         if not 0 < one < 1:
             raise ValueError(f"expected a share in (0, 1), found {one}")
+    if not layer_names(net):
+        raise RefusedError(
+            "removing channels is not supported for a net without convolutions and dense layers",
+            fix="quantise it instead",
+            code="prune",
+        )
     tp = _torch_pruning()
     last: Exception | None = None
-    for held in (lambda name: False, lambda name: not name.endswith(_DENSE)):
+    ways: list[Callable[[str], bool]] = [lambda name: False]
+    if any(name.endswith(_DENSE) for name in layer_names(net)):
+        ways.append(lambda name: not name.endswith(_DENSE))
+    for held in ways:
         pruned = copy.deepcopy(net).cpu().eval()
         try:
             if learn is not None:
@@ -73,6 +82,13 @@ def prune_channels(
     raise RefusedError(
         f"the channels of this net cannot be removed: {reason}", fix="quantise or distil it instead", code="prune"
     ) from last
+
+
+def layer_names(net: PixelNet) -> list[str]:
+    """Return the names of convolutions and dense layers that give something other than the net's outputs."""
+    kept = {id(m) for m in _answering(net.body)}
+    layers = ((n, m) for n, m in net.body.named_modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    return [name for name, module in layers if id(module) not in kept]
 
 
 def layer_costs(net: PixelNet, *, size_hw: tuple[int, int], channels: int) -> tuple[LayerCost, ...]:
@@ -161,6 +177,7 @@ def _remove(
     by_loss: bool = False,
 ) -> None:
     example = torch.zeros(2, channels, *size_hw)
+    stands = _stand_ins(body)
     layers = {n: m for n, m in body.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     left = [m for n, m in layers.items() if held(n)]
     wanted = share if isinstance(share, Mapping) else dict.fromkeys(layers, share)
@@ -174,11 +191,57 @@ def _remove(
             importance=tp.importance.GroupTaylorImportance() if by_loss else by_norm,
             pruning_ratio=0.0,
             pruning_ratio_dict=shares,
-            ignored_layers=[*_answering(body), *left],
+            ignored_layers=[*_answering(body), *left, *(stand.inward for stand in stands.values())],
             round_to=_ROUND_TO,
             output_transform=_sum_of,
         )
         pruner.step()
+    for name, stand in stands.items():
+        _put(body, name, stand.narrowed())
+
+
+class _StandIn(nn.Module):
+    """What a recurrent layer is while channels are removed: a dense layer with its weights for the inputs.
+
+    Traced itself, it falls apart into operations for every step, in which nobody finds which weights belong to a
+    channel. What it gives keeps its width.
+    """
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = [layer]
+        self.names = [n for n in ("weight_ih_l0", "weight_ih_l0_reverse") if hasattr(layer, n)]
+        weights = [getattr(layer, n) for n in self.names]
+        self.inward = nn.Linear(layer.input_size, sum(map(len, weights)), bias=False)
+        self.inward.weight = nn.Parameter(torch.cat([w.detach() for w in weights]))
+        if all(w.grad is not None for w in weights):
+            self.inward.weight.grad = torch.cat([w.grad for w in weights])
+        self.outside = (layer.proj_size or layer.hidden_size) * len(self.names)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        return self.inward(x).sum(-1, keepdim=True) + x.new_zeros(self.outside), None
+
+    def narrowed(self) -> nn.RNNBase:
+        """Return the layer with the inputs that are left."""
+        (layer,) = self.layer
+        parts = torch.split(self.inward.weight.detach(), [len(getattr(layer, n)) for n in self.names])
+        for name, part in zip(self.names, parts, strict=True):
+            setattr(layer, name, nn.Parameter(part.clone()))
+        layer.input_size = self.inward.in_features
+        return layer
+
+
+def _stand_ins(body: nn.Module) -> dict[str, _StandIn]:
+    """Put a stand-in where each recurrent layer is; return them by name."""
+    found = {n: _StandIn(m) for n, m in body.named_modules() if isinstance(m, nn.LSTM | nn.GRU | nn.RNN)}
+    for name, stand in found.items():
+        _put(body, name, stand)
+    return found
+
+
+def _put(body: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(body.get_submodule(parent), last, module)
 
 
 def _whole_share(channels: int, share: float) -> float:
@@ -190,7 +253,7 @@ def _whole_share(channels: int, share: float) -> float:
 
 def _sum_of(found: Any) -> Tensor:
     parts = list(found) if isinstance(found, tuple | list) else [found]
-    return torch.stack([p.sum() for p in parts if p.numel()]).sum()
+    return torch.stack([p.sum() for p in parts if isinstance(p, Tensor) and p.numel()]).sum()
 
 
 def _answering(body: nn.Module) -> list[nn.Module]:
@@ -211,7 +274,7 @@ def _same_answers(net: PixelNet, pruned: PixelNet, size_hw: tuple[int, int], cha
     blank = torch.zeros(2, *size_hw, channels, dtype=torch.uint8)
     with torch.inference_mode():
         before, after = net(blank), pruned(blank)
-    several = [tuple(x) if isinstance(x, tuple) else (x,) for x in (before, after)]
+    several = [[t for t in (x if isinstance(x, tuple) else (x,)) if isinstance(t, Tensor)] for x in (before, after)]
     if [t.shape for t in several[0]] != [t.shape for t in several[1]]:
         raise RuntimeError("the answers have another shape")
 

@@ -194,6 +194,7 @@ class Feedback:
             `ids[k]`, and `keep` stores class ids of pixels, uint8 (H, W), and returns the target that reads them.
         layout: the format that images with such targets are written in.
         whole: whether `values` must name every label, since nothing is learnt from some of them.
+        letters: whether the labels are the characters that `text` may hold.
     """
 
     says: tuple[str, ...]
@@ -202,6 +203,7 @@ class Feedback:
     taught: Callable[[Any, NDArray[np.int64], Callable[[NDArray[np.uint8]], Any]], Any]
     layout: str
     whole: bool = False
+    letters: bool = False
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,8 @@ class PairLearning:
             plan = replace(plan, zoom=0.25, light=0.0 if preparation.channels == 1 else 0.4, shift=_CUT)
         self.augmentation = PairAugmentation(plan, views)
         self.most = train.most
+        # A softmax does not see it, and an optimiser would make rounding errors into steps.
+        self.body.bias.requires_grad_(self.loss == "sigmoid")
         self._looked: PairBody | None = None
         self._floor = self._best = 0.0
         if not net.has_learnt:
@@ -228,27 +230,24 @@ class PairLearning:
         total = found.new_zeros(())
         same = ids[:, None] == ids[None]
         if self.captioned:
-            assert outputs.texts is not None
-            with_text = ids >= 0
-            total = total + self._paired(outputs, with_text, same)
+            assert outputs.scores is not None
+            total = total + self._paired(outputs.scores, ids >= 0, same)
         if outputs.views is not None:
             total = total + _drawn_together(found, outputs.views, same)
         # The floor alone has nothing to learn where there is no caption.
         return total + 0.0 * (outputs.body.log_scale + outputs.body.bias)
 
-    def _paired(self, outputs: PairOutputs, told: Tensor, same: Tensor) -> Tensor:
-        images, texts = outputs.learnt[told], outputs.texts[told]  # type: ignore[index]
-        if len(images) < 2:
-            return images.new_zeros(())
-        right = same[told][:, told]
-        logits = outputs.body.scale * images @ texts.T
-        eye = torch.eye(len(images), dtype=torch.bool, device=images.device)
+    def _paired(self, scores: Tensor, told: Tensor, same: Tensor) -> Tensor:
+        logits, right = scores[told][:, told], same[told][:, told]
+        n = len(logits)
+        if n < 2:
+            return scores.new_zeros(())
         if self.loss == "sigmoid":
             sign = right.to(logits.dtype) * 2 - 1
-            return -functional.logsigmoid(sign * (logits + outputs.body.bias)).sum() / len(images)
+            return -functional.logsigmoid(sign * logits).sum() / n
         # What is right by another image's caption neither counts for nor against.
-        logits = logits.masked_fill(right & ~eye, float("-inf"))
-        own = torch.arange(len(images), device=images.device)
+        logits = logits.masked_fill(right & ~torch.eye(n, dtype=torch.bool, device=logits.device), float("-inf"))
+        own = torch.arange(n, device=logits.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
     def condense(self, outputs: PairOutputs, targets: Any) -> NDArray[np.float32]:

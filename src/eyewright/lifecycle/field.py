@@ -58,6 +58,7 @@ def serve(
     smtp: str = "localhost:25",
     require_signature: "PathLike | None" = None,
     sources: "Sequence[LiveSource]" = (),
+    indexes: "Sequence[PathLike]" = (),
     ready: "Callable[[Server], None] | None" = None,
 ) -> None:
     """Put bundles behind HTTP, with a page for people, until SIGTERM; blocks.
@@ -66,10 +67,12 @@ def serve(
     there is one. Predictions are logged in `home` and in the database `log` (SQLite there, or postgresql://…); with
     `home` None nothing is logged. `policy` is added to what the bundles ask for themselves. With `require_signature`,
     the file of a public key, only bundles signed by it are served, now and after every reload. Each of `sources` is
-    followed by a process of its own and shown live.
+    followed by a process of its own and shown live. Each of `indexes`, DIR or NAME=DIR, is searched by words and by
+    image with the served bundle that it was made with.
 
     Raises:
         BundleError, PolicyError: a bundle is refused.
+        RefusedError: the model of an index is not served.
         UsageError: the port is in use, a token is missing, another server logs in this home.
     """
     from eyewright.bundle.signature import read_public_key
@@ -93,6 +96,12 @@ def serve(
 
     # Before a worker is started: what is wrong with a bundle is said at once.
     table()
+    searcher = None
+    if indexes:
+        from eyewright.lifecycle.indexes import ServedIndexes
+
+        searcher = ServedIndexes(indexes)
+        searcher.check(current[0])
     recorder = None
     if place is not None:
         recorder = Recorder(
@@ -112,6 +121,7 @@ def serve(
             table=table,
             recorder=recorder,
             live=live,
+            searcher=searcher,
             files=None if label_studio_files is None else Path(label_studio_files),
             ready=ready,
         )

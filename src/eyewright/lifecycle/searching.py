@@ -1,6 +1,6 @@
 """Index a folder of images by a model's embeddings, and search it by words or by image."""
 
-__all__ = ["Indexed", "Labelled", "index_folder", "index_of", "label_images", "search"]
+__all__ = ["Indexed", "Labelled", "index_folder", "index_of", "label_images", "nearest", "search"]
 
 import hashlib
 import os
@@ -271,25 +271,44 @@ def search(
         RefusedError: the model is not the index's.
         InputError: no index, or it is damaged; an image that cannot be read.
     """
-    from eyewright.retrieval import Hits
-
     opened = index_of(index)
     wanted = [q for q in (query, *like) if q is not None]
     if not wanted:
         raise UsageError("expected words or an image to look for, found neither", fix="pass one")
     embedder = _embedder(model or opened.model["name"])
     opened.need_model(embedder.name, embedder.digest)
-    vectors = np.stack([_vector(embedder, q) for q in (*wanted, *unlike)])
-    vector = vectors[: len(wanted)].mean(0)
-    if unlike:
-        vector = vector - _AWAY * vectors[len(wanted) :].mean(0)
+    vectors = [_vector(embedder, q) for q in (*wanted, *unlike)]
+    return nearest(opened, vectors[: len(wanted)], vectors[len(wanted) :], n=n, folder=folder, max_p=max_p, exact=exact)
+
+
+def nearest(
+    index: "Index",
+    wanted: Sequence[NDArray[np.float32]],
+    away: Sequence[NDArray[np.float32]] = (),
+    *,
+    n: int = 20,
+    folder: str | None = None,
+    max_p: float | None = None,
+    without: Iterable[int] = (),
+    exact: bool = False,
+) -> "Hits":
+    """Return what is near the mean of vectors (D,) of length 1, and away from that of others; see `search`.
+
+    Raises:
+        InputError: the index has no images below `folder`.
+    """
+    from eyewright.retrieval import Hits
+
+    vector = np.mean(wanted, 0)
+    if len(away):
+        vector = vector - _AWAY * np.mean(away, 0)
     only = None
     if folder is not None:
         start = folder.rstrip("/") + "/"
-        only = [id for id, row in opened.rows() if row.path.startswith(start)]
+        only = [id for id, row in index.rows() if row.path.startswith(start)]
         if not only:
-            raise InputError(f"the index has no images below {folder!r}", fix="check --folder")
-    found = opened.search(vector, n, only=only, exact=exact, alpha=0.05 if max_p is None else max_p)
+            raise InputError(f"the index has no images below {folder[:200]!r}", fix="check the folder")
+    found = index.search(vector, n, only=only, without=without, exact=exact, alpha=0.05 if max_p is None else max_p)
     if max_p is not None:
         found = Hits(tuple(h for h in found.hits if h.p is not None and h.p <= max_p), found.searched, max_p)
     return found

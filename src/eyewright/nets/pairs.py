@@ -121,12 +121,13 @@ def _shrink_of(side: int) -> int:
 class PairOutputs(NamedTuple):
     """What the body gives: the parts of the images' vectors, and where texts or a second view came with them theirs.
 
-    `body` and `pixels` are there so that texts and views can be embedded by the very weights that gave the outputs.
+    `scores` are the logits of every image (row) with every text (column), float32 (N, N). `body` and `pixels` are there
+    so that texts and views can be embedded by the very weights that gave the outputs.
     """
 
     fixed: Tensor
     learnt: Tensor
-    texts: Tensor | None
+    scores: Tensor | None
     views: Tensor | None
     body: "PairBody"
     pixels: Tensor
@@ -157,6 +158,7 @@ class PairBody(nn.Module):
         self.register_buffer("mix", torch.zeros((), dtype=torch.int64))
         self.log_scale = nn.Parameter(torch.tensor(_FIRST_SCALE))
         self.bias = nn.Parameter(torch.tensor(0.0))
+        self.head_names: tuple[str, ...] = ("tower.head", "straight", "bend") if learns else ()
         if learns:
             build = quick_net if side <= 64 else photo_net
             self.tower = build(LEARNT, channels=channels, size_hw=(side, side), dropout=dropout)
@@ -224,9 +226,13 @@ class PairBody(nn.Module):
             fixed, learnt, views = fixed[:half], learnt[:half], learnt[half:]
         else:
             fixed, learnt, _ = self.parts(x)
-        if not self.learns:
-            return PairOutputs(fixed, fixed, self.text_parts(numbers)[0], None, self, x)
-        return PairOutputs(fixed, learnt, self.text_parts(numbers)[1], views, self, x)
+        images = learnt if self.learns else fixed
+        texts = self.text_parts(numbers)[1 if self.learns else 0]
+        return PairOutputs(fixed, images, self.scale * images @ texts.T + self.bias, views, self, x)
+
+    def example_targets(self, n: int) -> tuple[Tensor]:
+        """Return what a training batch of `n` images brings: bucket numbers of one text each, int32 (n, 8)."""
+        return (torch.arange(1, 1 + 8 * n, dtype=torch.int32).reshape(n, 8),)
 
 
 def _body(channels: int, size_hw: tuple[int, int], dropout: float, *, learns: bool) -> PairBody:

@@ -32,7 +32,8 @@ def take_shapes(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
                 if value.shape[2:] != wanted.shape[2:] or value.ndim != wanted.ndim:
                     raise RuntimeError(f"{prefix + key} has the shape {tuple(wanted.shape)}, not {tuple(value.shape)}")
                 blank = torch.empty(wanted.shape, dtype=value.dtype, device=value.device)
-                kind[key] = nn.Parameter(blank, value.requires_grad) if kind is module._parameters else blank
+                # By its name, since recurrent layers hold their weights in a list as well.
+                setattr(module, key, nn.Parameter(blank, value.requires_grad) if key in module._parameters else blank)
                 changed = True
         if changed:
             _tell(module)
@@ -51,3 +52,5 @@ def _tell(module: nn.Module) -> None:
         module.num_features = len(module.weight)
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.RNNBase):
+        module.input_size = int(module.get_parameter("weight_ih_l0").shape[1])

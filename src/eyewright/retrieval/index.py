@@ -130,6 +130,17 @@ class Index:
                 if id not in deleted:
                     yield id, row
 
+    def row(self, id: int) -> Row:
+        """Return what a vector is of.
+
+        Raises:
+            UsageError: the id is not there, or was deleted.
+        """
+        segment, place = self._place(id)
+        if id in self._deleted:
+            raise UsageError(f"the index has no vector {id}", fix="use an id of a hit")
+        return segment.row(place)
+
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the vectors of some ids, float32 (n, D).
 

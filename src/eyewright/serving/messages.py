@@ -31,7 +31,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
     "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form, alone), "picture" (the image as it
-    is kept). Where `follows` is not 0, `data` is empty here and follows the batch, as that many bytes.
+    is kept); alone: "mask" (class ids), "words" (`data` is a text to embed), "thumbnail" (of `top` pixels a side).
+    Where `follows` is not 0, `data` is empty here and follows the batch, as that many bytes.
     """
 
     id: int

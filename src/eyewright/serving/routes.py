@@ -10,8 +10,9 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from eyewright.serving import schemas as s
+from eyewright.serving import search_schemas as found
 from eyewright.serving.exchange import Request, Response
-from eyewright.serving.protocols import hub, label_studio, own, sources, v2
+from eyewright.serving.protocols import hub, label_studio, own, search, sources, v2
 from eyewright.serving.service import Service
 
 Call = Callable[..., Awaitable[Response]]
@@ -141,6 +142,9 @@ def build_table(app: Machinery) -> list[Route]:
     cameras = {"name": {"type": "string", "description": "The source, as the server was started with"}}
     moving = Answer("Motion JPEG, without an end", {"multipart/x-mixed-replace": BINARY})
     predicted = (409, 413, 422)
+    indexes = {"name": {"type": "string", "description": "The index, as the server was started with"}}
+    hit = {"id": {"type": "string", "pattern": r"^\d{1,16}$", "description": "The id of a hit"}}
+    sought = dict.fromkeys(_IMAGES, BINARY) | {"multipart/form-data": FORM, json_body: found.SearchBody}
     routes = [
         _get("/healthz", v2.live, "Whether the process lives", live, access="all"),
         _get("/readyz", v2.ready, "Whether it can answer", ready, access="all", answers=not_ready),
@@ -163,6 +167,22 @@ def build_table(app: Machinery) -> list[Route]:
             refusals=(404, 409, 413, 422),
         ),
         _get("/v1/watch", own.watch, "What the monitor sees", _json(s.WatchShown), refusals=(404, 409)),
+        _get("/v1/index", search.list_indexes, "The indexes", _json(found.IndexList), refusals=(409, 422)),
+        _get(
+            "/v1/index/{name}", search.show_index, "One index", _json(found.IndexShown), paths=indexes,
+            refusals=(409, 422),
+        ),
+        _get(
+            "/v1/index/{name}/images/{id}", search.thumbnail, "An indexed image, reduced",
+            Answer("The image", {"image/jpeg": BINARY}), query=found.ThumbnailQuery, paths=indexes | hit,
+            refusals=(409, 413, 422),
+        ),
+        _post(
+            "/v1/search", search.search, "Find indexed images by words or by image", _json(found.Searched),
+            query=found.SearchOptions,
+            body=Body(sought, form=found.SearchOptions, required_one_of=("words", "image", "like"), required=False),
+            refusals=(404, *predicted),
+        ),
         _get("/v1/sources", sources.list_sources, "The live sources", _json(s.SourceList)),
         _get("/v1/sources/{name}", sources.show_source, "One live source", _json(s.SourceShown), paths=cameras),
         _get(

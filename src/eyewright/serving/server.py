@@ -20,6 +20,7 @@ from eyewright.serving.live import LiveSources
 from eyewright.serving.models import Model, load_table
 from eyewright.serving.parsing import end_parsing, short_turns
 from eyewright.serving.protocols.label_studio import Files
+from eyewright.serving.searching import Searcher
 from eyewright.serving.service import Recorder, Service
 from eyewright.serving.settings import Settings, is_loopback
 from eyewright.serving.wire import bounded_protocol
@@ -46,10 +47,12 @@ class Server:
         recorder: Recorder | None = None,
         files: Path | None = None,
         live: LiveSources | None = None,
+        searcher: Searcher | None = None,
     ) -> None:
         self.settings = settings
         self._table, self._recorder, self._files = table, recorder, files
         self._live = live or LiveSources((), ())
+        self._searcher = searcher
         self._port = settings.port
         self._ended = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -86,6 +89,7 @@ class Server:
             service.challengers = dict(challengers)
             service.files = Files(self._files)
             service.live = self._live
+            service.searcher = self._searcher
             app = App(service, self.settings, reload=self.reload)
             await crew.start([m.place for m in models.values()])
             self._live.use(models)
@@ -149,6 +153,7 @@ def run_server(
     files: Path | None = None,
     policy: Mapping[str, float] | None = None,
     live: LiveSources | None = None,
+    searcher: Searcher | None = None,
     ready: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve bundles until SIGTERM or SIGINT; SIGHUP reads the models again. Blocks.
@@ -162,7 +167,7 @@ def run_server(
         return load_table(bundles, policy), {}
 
     async def main() -> None:
-        server = Server(table or given, chosen, recorder=recorder, files=files, live=live)
+        server = Server(table or given, chosen, recorder=recorder, files=files, live=live, searcher=searcher)
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, server.stop)

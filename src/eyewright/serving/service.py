@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.core import errors
 from eyewright.core.errors import EyewrightError
@@ -22,6 +24,7 @@ from eyewright.serving.live import LiveSources
 from eyewright.serving.messages import Answer, Array, Job, Seen
 from eyewright.serving.models import Model
 from eyewright.serving.schemas import Options
+from eyewright.serving.searching import Searcher
 from eyewright.serving.settings import Settings
 
 
@@ -105,6 +108,9 @@ class Service:
         self.challengers: dict[str, str] = {}
         self.files: Any = None
         self.live = LiveSources((), ())
+        self.searcher: Searcher | None = None
+        self.searching = 0
+        self.search_turn = asyncio.Lock()
         self.draining = False
         self.served: list[Callable[[str, float], None]] = []
         self._numbers = itertools.count(1)
@@ -173,6 +179,31 @@ class Service:
             heard(model.name, time.monotonic() - started)
         return answer
 
+    async def embed_image(self, model: Model, data: bytes) -> NDArray[np.float32]:
+        """Return the embedding of an encoded image, float32 (D,).
+
+        Raises:
+            EyewrightError: as `predict`.
+        """
+        return _vector(await self._ask(model.name, data, Options(), ("raw",), time.monotonic()))
+
+    async def embed_words(self, model: Model, words: str) -> NDArray[np.float32]:
+        """Return the embedding of a text, float32 (D,).
+
+        Raises:
+            EyewrightError: as `predict`; UsageError: there is no word in it.
+        """
+        return _vector(await self._ask(model.name, words.encode(), Options(), ("words",), time.monotonic()))
+
+    async def reduce_image(self, model: Model, data: bytes, side: int) -> bytes:
+        """Return an encoded image as JPEG of at most `side` pixels a side; a worker decodes it, as any image.
+
+        Raises:
+            EyewrightError: as `predict`.
+        """
+        job = Job(next(self._numbers), data, time.monotonic() + self.settings.deadline_s, ("thumbnail",), top=side)
+        return _whole(await self.crew.ask(model.name, job)).picture
+
     def task_of(self, prediction_id: str) -> str | None:
         """Return the task behind a prediction: None if that is not in the log, "" if its model is gone."""
         name = None if self.recorder is None else self.recorder.model_of(prediction_id)
@@ -240,6 +271,11 @@ class Service:
                 shadow_of,
             )
         )
+
+
+def _vector(answer: Answer) -> NDArray[np.float32]:
+    found = answer.raw["embedding"]
+    return np.frombuffer(found.data, np.dtype(found.dtype)).astype(np.float32).reshape(-1)
 
 
 def _whole(answer: Answer) -> Answer:

@@ -26,6 +26,7 @@ from PIL import Image
 
 from eyewright.bundle.inputs import only_image
 from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.texts import has_texts
 from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
@@ -142,6 +143,10 @@ class _Served:
         reference = self.bundle.reference
         self.familiarity, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
         self.nonconformity = reference.get("nonconformity")
+        if has_texts(self.bundle.manifest.files):
+            # Opened and tested before the process has its limit of memory.
+            self.bundle.embed_texts(["words"])
+        self._others = {"mask": self._mask, "words": self._words, "thumbnail": self._thumbnail}
 
     def answer(self, jobs: list[Job], watch: _Watch, decoded: Callable[[], None]) -> list[Answer]:
         """Answer jobs together; each fails for itself."""
@@ -152,8 +157,9 @@ class _Served:
             try:
                 if started > job.until:
                     raise LateError("the deadline passed before the image was looked at", fix="try again later")
-                if "mask" in job.wants:
-                    answers.append(self._mask(job))
+                other = next((call for want, call in self._others.items() if want in job.wants), None)
+                if other is not None:
+                    answers.append(other(job))
                     continue
                 taken.append((job, *self._prepared(job)))
             except EyewrightError as error:
@@ -242,6 +248,20 @@ class _Served:
             if v != _IGNORED
         ]
         return Answer(job.id, prediction=msgspec.json.encode(rows))
+
+    def _words(self, job: Job) -> Answer:
+        """Return the embedding of a text."""
+        vector = self.bundle.embed_texts([job.data.decode("utf-8", "replace")])
+        return Answer(job.id, raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())})
+
+    def _thumbnail(self, job: Job) -> Answer:
+        """Return an image reduced to `top` pixels a side."""
+        side = job.top or 1
+        picture = read_picture(job.data, limits=self.limits, at_least=(side, side))
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=85)
+        return Answer(job.id, picture=buffer.getvalue())
 
     def _told(
         self,

@@ -67,7 +67,7 @@ class EmbedPrediction(Drawn):
         result: dict[str, Any] = {
             "source": self.source,
             "index": self.index,
-            "values": {n: round(float(v), 6) for n, v in zip(self.label_space.names, self.typicality, strict=True)},
+            "typicality": round(float(self.typicality[0]), 6),
             "embedding": base64.b64encode(np.asarray(self.embedding, "<f4").tobytes()).decode("ascii"),
             "dimensions": len(self.embedding),
         }
@@ -204,12 +204,15 @@ def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
 
 
 def corrected(said: "Correction") -> "Captions":
-    """Refuse feedback: it says nothing of what the image shows.
+    """Return the caption that somebody wrote.
 
     Raises:
-        NotUsableError: always.
+        NotUsableError: there is none.
     """
-    raise NotUsableError("a vector is neither right nor wrong by itself; add images with captions instead")
+    text = said.content.get("text")
+    if not text:
+        raise NotUsableError("a vector is neither right nor wrong by itself; say in `text` what the image shows")
+    return Captions((text,))
 
 
 def taught(prediction: EmbedPrediction, ids: NDArray[np.int64], keep: Callable[..., Any]) -> "Captions":
@@ -281,7 +284,7 @@ TASK = Task(
     example=example,
     reference="typicalities",
     target="eyewright.data.targets.captions:CAPTIONS",
-    feedback=Feedback((), (), corrected, taught, "csv"),
+    feedback=Feedback(("text",), (), corrected, taught, "csv"),
     net="embedding",
     learner="eyewright.learners.embed:LEARNER",
     reporting="eyewright.tasks.embed_report:REPORTING",

@@ -60,8 +60,8 @@ def check_feedback(
         content: at least one of `label` (classification), `correct`, `objects` (everything that is in the image:
             `label`, `box_xyxy` and, for masks, `segmentation` in COCO's run lengths; `verdict` is one of `VERDICTS`)
             `classes` (segmentation: class name to whether its pixels are right), `tags` (tag to whether the image has
-            it; of others nothing is said) and `text` (what a line says); `comment` is kept, `new_classes` declares
-            classes that the model does not know; all other keys are left out.
+            it; of others nothing is said) and `text` (what a line says, or a caption); `comment` is kept, `new_classes`
+            declares classes that the model does not know; all other keys are left out.
         labels: the classes of the model; None where they are not known, and labels are not checked.
         predicted: the label that the model gave; what contradicts itself is refused.
         size_hw: height and width of the image that was predicted, in pixels.
@@ -108,7 +108,7 @@ def check_feedback(
                 raise UsageError(f"expected true or false for the tag {name!r}, found {has!r}", fix="change it")
         kept["tags"] = {check_label(name, known): has for name, has in kept["tags"].items()}
     if "text" in kept:
-        kept["text"] = _text(kept["text"], labels)
+        kept["text"] = _text(kept["text"], labels if allowed and allowed.letters else None)
         if predicted is not None and kept.get("correct", kept["text"] == predicted) is not (kept["text"] == predicted):
             raise UsageError(
                 "the feedback contradicts itself: it gives another text than the one that it calls right, or the same "

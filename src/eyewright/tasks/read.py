@@ -336,7 +336,7 @@ TASK = Task(
     example=example,
     reference="characters_read",
     target="eyewright.data.targets.text:TEXT",
-    feedback=Feedback(("text",), (), corrected, taught, "csv"),
+    feedback=Feedback(("text",), (), corrected, taught, "csv", letters=True),
     net="classes a step",
     learner="eyewright.learners.read:LEARNER",
     reporting="eyewright.tasks.read_report:REPORTING",

@@ -106,7 +106,7 @@ def check_net(
 
     def several(outputs: Any) -> list[Any]:
         found = list(outputs) if isinstance(outputs, tuple) else [outputs]
-        return [t for t in found if t.numel()]
+        return [t for t in found if isinstance(t, torch.Tensor) and t.numel()]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -118,7 +118,10 @@ def check_net(
         if expected is not None:
             assert outputs[0].shape == expected, f"expected logits {expected}, found {tuple(outputs[0].shape)}"
         assert all(len(t) == 4 for t in outputs), "expected one row per image"
-        torch.stack([(t * torch.randn_like(t)).sum() for t in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+        # What only targets reach, such as a second tower, is reached as in training.
+        targets = net.example_targets(4) if hasattr(net, "example_targets") else None
+        learnt = outputs if targets is None else several(net(x, targets))
+        torch.stack([(t * torch.randn_like(t)).sum() for t in learnt]).sum().backward()  # type: ignore[no-untyped-call]
         lacking = [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None]
         assert not lacking, f"no gradient reaches {lacking}"
         net.eval()

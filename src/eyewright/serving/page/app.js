@@ -127,6 +127,7 @@ function remember(shot) {
 }
 
 function headline(a) {
+  if (isVector(a)) return `vector of ${a.dimensions} numbers`;
   if (a.values) return amountsOf(a).map((v) => `${v.name} ${v.text}`).join(", ");
   if (hasText(a)) return a.text || "no text";
   if (isOneLabel(a)) return a.labels[0];
@@ -165,7 +166,7 @@ function render() {
     $("caption-" + letter).textContent = second ? `${name}: ${words}` : "";
   }
   const a = shot.answers[first];
-  const filtered = a && !isOneLabel(a) && !a.values && !hasText(a);
+  const filtered = a && !isOneLabel(a) && !a.values && !hasText(a) && !isVector(a);
   $("threshold-row").hidden = !filtered; $("usual").hidden = !filtered;
   $("explain").disabled = !a;
   $("heat-row").hidden = !shot.heats[first];
@@ -176,7 +177,7 @@ function render() {
 }
 
 function describe(a, rows) {
-  if (a.values) return headline(a);
+  if (a.values || isVector(a)) return headline(a);
   if (hasText(a)) return a.text ? `${a.text}, ${percent(a.probability)}` : headline(a);
   if (isOneLabel(a)) return `${a.labels[0]}, ${percent(a.scores[0])}`;
   if (hasAreas(a)) {
@@ -195,7 +196,7 @@ function answerCard(a, second = false) {
   const parts = [];
   if (second) parts.push(make("hr"));
   parts.push(make("p", { class: "top", text: isOneLabel(a) ? a.labels[0] : describe(a, rows) }));
-  const calibrated = a.values ? "" : a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
+  const calibrated = a.values || isVector(a) ? "" : a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
   parts.push(make("p", { class: "sub", text: calibrated ? `${a.model}; scores ${calibrated}` : a.model }));
   if (a.unfamiliar && a.unfamiliar.flagged) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the images it was validated on (p = ${a.unfamiliar.p}): doubt the answer` })));
@@ -205,6 +206,9 @@ function answerCard(a, second = false) {
   }
   if (isOneLabel(a) && a.accepted && !a.accepted.length) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: "No class reaches its operating point" })));
+  }
+  if (isVector(a)) {
+    parts.push(make("p", { class: "sub", text: `Typicality ${digits(a.typicality)}: how near the nearest training image is, 1 at most. A vector says nothing by itself; it is compared with others.` }));
   }
   if (a.values) {
     const held = amountsOf(a).map((v) => make("li", {}, make("span", { class: "name", text: v.name }),
@@ -266,7 +270,7 @@ function code() {
   const name = $("model").value, address = `${location.origin}/v1/models/${encodeURIComponent(name)}/predict`;
   const bearer = token() ? ` -H "Authorization: Bearer $EYEWRIGHT_TOKEN"` : "";
   const a = state.shot && state.shot.answers[name];
-  const printed = a && a.values ? `answer["values"]` : a && a.present ? `answer["present"]` : `answer["labels"], answer["scores"]`;
+  const printed = a && isVector(a) ? `answer["embedding"]` : a && a.values ? `answer["values"]` : a && a.present ? `answer["present"]` : `answer["labels"], answer["scores"]`;
   state.curl = `curl${bearer} --data-binary @image.jpg "${address}"`;
   state.python = `import json, os\nfrom urllib import request\n\nasked = request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "application/octet-stream"${token() ? `,\n             "Authorization": "Bearer " + os.environ["EYEWRIGHT_TOKEN"]` : ""}},\n)\nanswer = json.load(request.urlopen(asked, timeout=60))\nprint(${printed})`;
   if (!$("code-text").textContent) $("code-text").textContent = state.curl;
@@ -377,7 +381,7 @@ async function openPage(name, kind) {
 // ---- wiring
 
 function view(name) {
-  for (const v of ["look", "live", "watch", "about"]) {
+  for (const v of ["look", "search", "live", "watch", "about"]) {
     $("view-" + v).hidden = v !== name;
     $("tab-" + v).setAttribute("aria-pressed", String(v === name));
   }
@@ -391,6 +395,7 @@ function view(name) {
 function takeFiles(files) {
   const file = [...files].find((f) => f.type.startsWith("image/") || /\.(tiff?|hei[cf]|jxl|jp2|tga|pnm|ppm|pgm|avif|webp)$/i.test(f.name));
   if (!file) { say("This is no image.", true); return; }
+  if (!$("view-search").hidden) { searchImage(file, file.name || "pasted image"); return; }
   if (state.stream) cameraOff();
   look(file, file.name || "pasted image");
 }
@@ -406,6 +411,7 @@ async function begin() {
   $("second-pick").hidden = state.models.length < 2;
   fillLabels();
   beginLive();
+  beginSearch();
 }
 
 function fillLabels() {

@@ -166,8 +166,9 @@ function amountsContent(a) {
 }
 
 function textRow(a) {
-  const field = make("input", { type: "text", value: a.text, "aria-label": "True text" });
-  return make("li", {}, make("span", { class: "name", text: "text" }), field);
+  const caption = isVector(a);
+  const field = make("input", { type: "text", value: a.text || "", "aria-label": caption ? "Caption" : "True text" });
+  return make("li", {}, make("span", { class: "name", text: caption ? "caption" : "text" }), field);
 }
 
 function textContent(a) {
@@ -177,6 +178,7 @@ function textContent(a) {
 
 function offerFeedback(a) {
   const classes = isOneLabel(a), masks = hasAreas(a), boxes = Boolean(a.boxes_xyxy);
+  $("is-right").hidden = isVector(a);
   $("say-label").hidden = !classes; $("say-rows").hidden = classes; $("say-mask").hidden = !masks;
   $("add-box").hidden = !boxes; $("edit-bar").hidden = !boxes || !state.shot.image;
   if (state.said !== a.prediction_id) { state.said = a.prediction_id; $("said").textContent = ""; }
@@ -189,10 +191,10 @@ function offerFeedback(a) {
     showEditor(null);
     return;
   }
-  if (hasText(a)) {
+  if (hasText(a) || isVector(a)) {
     $("rows").replaceChildren(textRow(a));
     $("send-rows").hidden = false;
-    $("rows-note").textContent = "Write what the line says.";
+    $("rows-note").textContent = isVector(a) ? "Write what the image shows: a caption to learn from." : "Write what the line says.";
     showEditor(null);
     return;
   }
@@ -215,7 +217,7 @@ function correcting(a) {
 
 function rowsContent(a) {
   if (a.values) return amountsContent(a);
-  if (hasText(a)) return textContent(a);
+  if (hasText(a) || isVector(a)) return textContent(a);
   if (a.present) return tagsContent(a);
   if (hasAreas(a)) {
     const rows = judgedRows(a), held = saidOf(a);
