@@ -233,7 +233,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     o = parser.parse_args()
     bundle, images = the_bundle(o.bundle).resolve(), Path(o.images).resolve()
-    environment = {"PEER_BUNDLE": str(bundle), "PYTHONPATH": str(PEERS), "OMP_NUM_THREADS": "1"}
+    # Our server is that of the checkout which runs this, as its own PYTHONPATH says.
+    paths = os.pathsep.join(filter(None, (str(PEERS), os.environ.get("PYTHONPATH"))))
+    environment = {"PEER_BUNDLE": str(bundle), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     ours = (sys.executable, "-m", "eyewright", "serve", f"m={bundle}", "--workers", "2")
     binary, form = "application/octet-stream", "multipart/form-data; boundary=edge"
     servers: dict[str, tuple] = {
