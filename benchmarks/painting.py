@@ -1,8 +1,12 @@
 """A mask of 12 megapixels painted from small probabilities, and the pixel statistics of a training set: CPU-seconds.
 
+    python benchmarks/painting.py [--classes 2 6 150] [--rounds 7]
+
 Run it with two checkouts (`PYTHONPATH=OTHER/src`) in turn to compare them; a digest says whether the masks are equal.
+Process time, which other work on the machine changes less than wall time.
 """
 
+import argparse
 import hashlib
 import statistics
 import time
@@ -15,16 +19,14 @@ from eyewright.imaging.preparation import Placement
 from eyewright.tasks.segment import paint
 from eyewright.training.session import pixel_scaling
 
-ROUNDS = 7
 
-
-def timed(name: str, work: Callable[[], object]) -> None:
+def timed(name: str, rounds: int, work: Callable[[], object]) -> None:
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         begin = time.process_time()
         work()
         times.append(time.process_time() - begin)
-    print(f"{name:<52} {statistics.median(times):6.3f} s (n={ROUNDS}, {min(times):.3f}-{max(times):.3f})")
+    print(f"{name:<52} {statistics.median(times):6.3f} s (n={rounds}, {min(times):.3f}-{max(times):.3f})")
 
 
 def probabilities(n: int, side: int) -> np.ndarray:
@@ -39,18 +41,24 @@ def probabilities(n: int, side: int) -> np.ndarray:
 
 
 def main() -> None:
-    size_hw = (3000, 4000)
-    for n in (2, 6, 150):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classes", type=int, nargs="+", default=[2, 6, 150])
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    size_hw, rounds = (3000, 4000), options.rounds
+    for n in options.classes:
         maps = probabilities(n, 256)
         placement = Placement(size_hw, (256 / size_hw[0], 256 / size_hw[1]), (0.0, 0.0))
         labels = LabelSpace(tuple(f"c{k}" for k in range(n)))
         found = paint(maps, placement, labels)
         digest = hashlib.sha256(found.mask.tobytes() + found.second.tobytes() + found.sureness.tobytes()).hexdigest()
-        timed(f"12 megapixels, {n} classes ({digest[:12]})", lambda m=maps, p=placement, c=labels: paint(m, p, c))
+        timed(
+            f"12 megapixels, {n} classes ({digest[:12]})", rounds, lambda m=maps, p=placement, c=labels: paint(m, p, c)
+        )
     rng = np.random.default_rng(0)
     for shape in ((2048, 96, 96, 3), (2048, 224, 224, 3)):
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
-        timed(f"mean and std of {shape}", lambda p=pixels: pixel_scaling(p))
+        timed(f"mean and std of {shape}", rounds, lambda p=pixels: pixel_scaling(p))
 
 
 if __name__ == "__main__":

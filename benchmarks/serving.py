@@ -1,9 +1,12 @@
 """Requests a second and their times: our server against LitServe, BentoML, Ray Serve, MLServer and FastAPI + Pillow.
 
     python benchmarks/serving.py --peers PYTHON [--mlserver PYTHON] [--bundle BUNDLE] [--images FOLDER] [--rounds 3]
+        [--connections 8 64] [--only NAME …]
 
-The same ONNX file, JPEGs, client (16 connections, closed loop) and cores for all; each server is started, warmed, asked
-for some seconds and stopped, in turn, `rounds` times. Peers run in an environment of their own, with
+The same ONNX file, JPEGs, client (closed loop) and cores for all; each server is started, warmed, asked for some
+seconds with each number of connections and stopped, in turn, `rounds` times. CPU-ms are those of all its processes for
+each request: other work on the machine changes them less than the rate, and the client's are not among them. Peers run
+in an environment of their own, with
 `pip install fastapi uvicorn httptools uvloop litserve bentoml "ray[serve]" onnxruntime pillow` (and one with
 `mlserver "uvloop<0.22" onnxruntime pillow`). Prints medians, ratios over the best peer, the share of the bare rate of
 decoding and ONNX Runtime in two processes, start-up, and memory at rest.
@@ -160,6 +163,18 @@ def memory(pid: int) -> float:
     return total / 1024
 
 
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """Return the CPU-seconds of a process and of all below it, by their ids."""
+    import psutil
+
+    found = {}
+    for p in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            times = p.cpu_times()
+            found[p.pid] = times.user + times.system
+    return found
+
+
 def _bare(bundle: str, images: str, seconds: float, out) -> None:
     os.environ["PEER_BUNDLE"] = bundle
     sys.path.insert(0, str(PEERS))
@@ -187,7 +202,7 @@ def bare(bundle: Path, images: Path, seconds: float) -> float:
     return total
 
 
-def cost_of_log(command: tuple[str, ...], images: Path, environment: dict[str, str]) -> list[float]:
+def cost_of_log(command: tuple[str, ...], images: Path, environment: dict[str, str], pairs: int) -> list[float]:
     """Return the p50 of a server that logs over that of one that does not, one connection, in turns."""
     ratios = []
     with contextlib.ExitStack() as stack:
@@ -197,7 +212,7 @@ def cost_of_log(command: tuple[str, ...], images: Path, environment: dict[str, s
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             stack.enter_context(running((*command, *more, "--port", str(port)), port, "/readyz", environment, place))
             ports.append(port)
-        for _ in range(11):
+        for _ in range(pairs):
             with_log, without = (
                 measure(port, "/v1/models/m/predict", images, "application/octet-stream", 1, 2)["p50"] for port in ports
             )
@@ -211,12 +226,16 @@ def main() -> None:
     parser.add_argument("--mlserver")
     parser.add_argument("--bundle")
     parser.add_argument("--images", default=str(DATA / "coco_cc" / "images"))
-    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--connections", type=int, nargs="+", default=[8, 64])
+    parser.add_argument("--only", nargs="+", help="names of servers")
+    parser.add_argument("--log-pairs", type=int, default=11, help="measurements of the log's cost; 0 leaves them out")
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     o = parser.parse_args()
     bundle, images = the_bundle(o.bundle).resolve(), Path(o.images).resolve()
-    environment = {"PEER_BUNDLE": str(bundle), "PYTHONPATH": str(PEERS), "OMP_NUM_THREADS": "1"}
+    # Our server is that of the checkout which runs this, as its own PYTHONPATH says.
+    paths = os.pathsep.join(filter(None, (str(PEERS), os.environ.get("PYTHONPATH"))))
+    environment = {"PEER_BUNDLE": str(bundle), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     ours = (sys.executable, "-m", "eyewright", "serve", f"m={bundle}", "--workers", "2")
     binary, form = "application/octet-stream", "multipart/form-data; boundary=edge"
     servers: dict[str, tuple] = {
@@ -239,7 +258,9 @@ def main() -> None:
     if o.mlserver:
         servers["MLServer"] = ((str(Path(o.mlserver).parent / "mlserver"), "start", "."), "/v2/models/m/infer",
                                "/v2/models/m/ready", "application/json")  # fmt: skip
-    found: dict[str, list[dict]] = {name: [] for name in servers}
+    if o.only:
+        servers = {name: server for name, server in servers.items() if name in o.only}
+    found: dict[tuple[str, int], list[dict]] = {(name, c): [] for name in servers for c in o.connections}
     rates = []
     for k in range(o.rounds):
         rates.append(bare(bundle, images, o.seconds / 2))
@@ -256,43 +277,53 @@ def main() -> None:
                 filled = tuple(c.format(port) for c in command)
                 try:
                     with running(filled, port, ready, environment, Path(place)) as (process, started):
-                        measure(port, path, images, kind, o.connections, 2)
+                        measure(port, path, images, kind, o.connections[0], 2)
                         rest = memory(process.pid)
-                        one = measure(port, path, images, kind, o.connections, o.seconds)
-                        one |= {"started": started, "memory": rest}
+                        for c in o.connections:
+                            before = cpu_seconds(process.pid)
+                            one = measure(port, path, images, kind, c, o.seconds)
+                            after = cpu_seconds(process.pid)
+                            spent = {p: s - before.get(p, 0.0) for p, s in after.items()}
+                            one |= {"started": started, "memory": rest, "cpu": sum(spent.values()) / one["n"]}
+                            found[name, c].append(one)
+                            line = f"round {k} {name:18} c={c:<3} {one['rate']:7.1f}/s  p50 {one['p50'] * 1e3:6.1f}"
+                            line += f"  p99 {one['p99'] * 1e3:6.1f} ms  {one['cpu'] * 1e3:.2f} CPU-ms"
+                            line += f" ({spent[process.pid] / one['n'] * 1e3:.2f} in its first process)"
+                            line += (
+                                f"  n {one['n']}  bad {one['bad']} {one['why']}  start {started:.2f} s  {rest:.0f} MB"
+                            )
+                            print(line, flush=True)
                 except (RuntimeError, subprocess.CalledProcessError) as error:
                     print(f"{name}: {str(error)[-400:]}")
-                    continue
-            found[name].append(one)
-            line = (
-                f"round {k} {name:18} {one['rate']:7.1f}/s  p50 {one['p50'] * 1e3:6.1f}  p99 {one['p99'] * 1e3:6.1f} ms"
-            )
-            line += (
-                f"  n {one['n']}  bad {one['bad']} {one['why']}  start {one['started']:.2f} s  {one['memory']:.0f} MB"
-            )
-            print(line, flush=True)
 
-    def middle(name: str, key: str) -> float:
-        return statistics.median(r[key] for r in found[name])
+    def middle(name: str, c: int, key: str) -> float:
+        return statistics.median(r[key] for r in found[name, c])
 
     print(f"\nbare decode + ONNX Runtime, two processes: {statistics.median(rates):.1f}/s")
-    peers = [n for n in servers if not n.startswith("eyewright") and found[n]]
-    for name in servers:
-        if not found[name]:
-            continue
-        line = f"{name:18} {middle(name, 'rate'):7.1f}/s  p99 {middle(name, 'p99') * 1e3:6.1f} ms"
-        line += f"  {middle(name, 'rate') / statistics.median(rates):5.2f} of bare"
-        if name.startswith("eyewright") and peers:
-            pairs = [(a["rate"] / max(found[p][k]["rate"] for p in peers if k < len(found[p])))
-                     for k, a in enumerate(found[name])]  # fmt: skip
-            best = max(peers, key=lambda p: middle(p, "rate"))
-            line += f"  {statistics.median(pairs):.2f}x the best peer ({best})"
-            line += f", p99 {middle(name, 'p99') / middle(best, 'p99'):.2f}x its"
-        print(line)
-    ratios = cost_of_log(ours, images, environment)
-    print(f"p50 with the log over without: {ratios[5]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}, n={len(ratios)})")
-    started, rest = middle("eyewright", "started"), middle("eyewright", "memory")
-    print(f"start to ready {started:.2f} s, memory {rest:.0f} MB (PSS, warmed)")
+    for c in o.connections:
+        peers = [n for n in servers if not n.startswith("eyewright") and found[n, c]]
+        for name in servers:
+            if not found[name, c]:
+                continue
+            line = f"c={c:<3} {name:18} {middle(name, c, 'rate'):7.1f}/s  p50 {middle(name, c, 'p50') * 1e3:6.1f}"
+            line += f"  p99 {middle(name, c, 'p99') * 1e3:6.1f} ms  {middle(name, c, 'cpu') * 1e3:.2f} CPU-ms"
+            line += f"  {middle(name, c, 'rate') / statistics.median(rates):5.2f} of bare"
+            if name.startswith("eyewright") and peers:
+                pairs = [(a["rate"] / max(found[p, c][k]["rate"] for p in peers if k < len(found[p, c])))
+                         for k, a in enumerate(found[name, c])]  # fmt: skip
+                best = max(peers, key=lambda p: middle(p, c, "rate"))
+                line += f"  {statistics.median(pairs):.2f}x the best peer ({best})"
+                line += f", p99 {middle(name, c, 'p99') / middle(best, c, 'p99'):.2f}x its"
+            print(line)
+    if o.log_pairs:
+        ratios = cost_of_log(ours, images, environment, o.log_pairs)
+        middle_ratio = statistics.median(ratios)
+        print(
+            f"p50 with the log over without: {middle_ratio:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}, n={len(ratios)})"
+        )
+    if "eyewright" in servers and found["eyewright", o.connections[0]]:
+        started, rest = (middle("eyewright", o.connections[0], key) for key in ("started", "memory"))
+        print(f"start to ready {started:.2f} s, memory {rest:.0f} MB (PSS, warmed)")
 
 
 if __name__ == "__main__":

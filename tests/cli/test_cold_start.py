@@ -1,27 +1,46 @@
-"""Help and version need neither numpy nor the metadata of installed packages: they must come at once."""
+"""A command loads and builds what it needs: one that predicts an image no data sets, training or other verbs."""
 
+import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-SAY_MODULES = """
-import contextlib, io, sys
-from eyewright.cli import main
-with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    main(sys.argv[1:])
-print(*sorted(sys.modules))
-"""
+from eyewright.cli.parser import build_parser
+from eyewright.cli.verbs import VERBS
+
+NEEDLESS = (
+    "concurrent.futures.thread", "eyewright.data.audit", "eyewright.data.splits", "eyewright.catalog",
+    "eyewright.lifecycle.stages", "eyewright.tasks.read", "eyewright.training", "importlib.metadata", "torch",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["predict", "--help"]])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    said = subprocess.run(
-        [sys.executable, "-c", SAY_MODULES, *arguments], capture_output=True, text=True, check=True
-    ).stdout
-    loaded = set(said.split())
-    assert "eyewright.cli.parser" in loaded or "--version" in arguments
-    # What the second line names costs a fifth of the start of help, and no help needs it.
-    heavy = {"numpy", "torch", "onnxruntime", "PIL", "msgspec", "eyewright.core.task", "importlib.metadata"}
-    heavy |= {"dataclasses", "inspect", "json", "csv", "hashlib", "getpass"}
-    assert not loaded & heavy
+def test_predict_loads_no_data_sets_training_or_other_verbs(finished, shapes: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ["predict", str(finished.paths["bundle"]), "--source", str(shapes / "disc" / "000.png"), "--quiet"]
+    code = (
+        f"import sys; from eyewright.cli import main; assert main({words!r}) == 0; "
+        f"print([m for m in {NEEDLESS!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (choices,) = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(choices)
+
+
+def test_the_parser_of_one_verb_is_the_one_among_all() -> None:
+    everything = verbs_of(build_parser())
+    assert set(everything) == set(VERBS)
+    for name, parser in everything.items():
+        alone = verbs_of(build_parser(name))
+        assert list(alone) == [name]
+        assert alone[name].format_help() == parser.format_help()
+        assert vars(alone[name])["_defaults"] == vars(parser)["_defaults"]
+
+
+@pytest.mark.parametrize("wanted", [None, "--help", "nothing"])
+def test_without_a_known_verb_all_are_built(wanted: str | None) -> None:
+    assert set(verbs_of(build_parser(wanted))) == set(VERBS)

@@ -10,8 +10,11 @@ import pytest
 from tests.serving.conftest import serving
 
 from eyewright.serving.crew import Crew, _Waiting, _Worker
+from eyewright.serving.exchange import Request
 from eyewright.serving.messages import Job
 from eyewright.serving.parsing import parse_apart, short_turns
+from eyewright.serving.protocols import own
+from eyewright.serving.schemas import ImageBody, Options
 from eyewright.serving.settings import Settings
 
 
@@ -33,6 +36,22 @@ def test_small_bodies_are_parsed_in_the_loop_and_large_ones_do_not_hold_up_other
         assert await large != middle
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("kind", "apart"), [("image/jpeg", False), ("", False), ("multipart/form-data", True)])
+def test_a_body_that_is_the_image_goes_through_no_thread(
+    kind: str, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    async def parse(size: int, call, *arguments):  # type: ignore[no-untyped-def]
+        sizes.append(size)
+        return b"the image", {}, {}
+
+    monkeypatch.setattr(own, "parse_apart", parse)
+    request = Request("POST", (), {}, {"content-type": kind}, body=b"\xff\xd8" + bytes(2**20))
+    assert asyncio.run(own.image_of(request, Settings(), ImageBody, Options))[0] == b"the image"
+    assert (sizes[0] > 2**20) is apart
 
 
 def test_the_interpreter_is_passed_on_sooner_while_serving() -> None:

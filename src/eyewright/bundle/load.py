@@ -13,7 +13,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -51,14 +50,17 @@ from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
+from eyewright.imaging.ahead import MOST_HELD
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
-from eyewright.imaging.sources import Source, is_stream, open_source
+from eyewright.imaging.sources import Frame, Source, is_stream, open_source
 from eyewright.tasks.tiling import predict_views
 
 _BATCH = 32
 _MOST_HELD = 400_000
 _MOST_PIXELS = 1_600_000
+# Bytes of images that a list of predictions keeps.
+_MOST_KEPT = 64 * 2**20
 _CHECK = "eyewright.bundle.trial_jobs:check_bundle"
 
 
@@ -299,6 +301,9 @@ class Bundle:
         else `open_source` opens. One image gives one prediction, everything else a list; with `stream` a generator,
         one image at a time in memory. `options` are those of `predict_images`: conf, iou, flip, tile, overlap.
 
+        The predictions of a list keep their images up to 64 MB; `image`, `plot` and `save` of the others read the file
+        again, which must not have changed.
+
         Raises:
             InputError: nothing there, or an image cannot be read.
             UsageError: a camera or stream, which has no end, without `stream`; or the model takes something else than
@@ -309,8 +314,8 @@ class Bundle:
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
         if stream:
-            return self._stream(source, at_once=1, options=options)
-        several = list(self._stream(source, at_once=self._at_once(), options=options))
+            return self._stream(source, at_once=1, most_kept=None, options=options)
+        several = list(self._stream(source, at_once=self._at_once(), most_kept=_MOST_KEPT, options=options))
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
 
@@ -323,23 +328,48 @@ class Bundle:
         if opened.live and not stream:
             opened.close()
             raise UsageError(f"{source!r} has no end, and a list of it neither", fix="pass stream=True")
-        return self._watched(opened, options)
+        return self._watched(opened, None if stream else _MOST_KEPT, options)
 
-    def _watched(self, opened: Source, options: Mapping[str, Any]) -> Iterator[Prediction]:
+    def _watched(self, opened: Source, most_kept: int | None, options: Mapping[str, Any]) -> Iterator[Prediction]:
         with opened:
-            for frame in opened:
-                (prediction,) = self.predict_images([frame.image], **options)
-                yield replace(
-                    prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
-                )
+            yield from self._predicted(iter(opened), at_once=1, most_kept=most_kept, options=options)
 
-    def _stream(self, source: Any, *, at_once: int, options: Mapping[str, Any]) -> Iterator[Prediction]:
+    def _stream(
+        self, source: Any, *, at_once: int, most_kept: int | None, options: Mapping[str, Any]
+    ) -> Iterator[Prediction]:
         frames = iter_examples(source, self.preparation.clip)
-        while chunk := list(islice(frames, at_once)):
+        yield from self._predicted(frames, at_once=at_once, most_kept=most_kept, options=options)
+
+    def _predicted(
+        self, frames: Iterator[Frame], *, at_once: int, most_kept: int | None, options: Mapping[str, Any]
+    ) -> Iterator[Prediction]:
+        """Yield predictions that keep their images until those of files hold `most_kept` bytes; the others read theirs
+        again when it is asked for."""
+        kept = 0
+        for chunk in _chunks(frames, at_once):
             for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):
-                yield replace(
-                    prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=frame.image
-                )
+                image: Any = frame.image
+                if most_kept is not None and frame.reread is not None:
+                    # The first is kept even if it is larger than all may be: of one image, nothing is gained.
+                    if kept and kept + frame.image.nbytes > most_kept:
+                        image = frame.reread
+                    else:
+                        kept += frame.image.nbytes
+                yield replace(prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=image)
+
+
+def _chunks(frames: Iterator[Frame], at_once: int) -> Iterator[list[Frame]]:
+    """Yield at most `at_once` frames together, and fewer where they are large."""
+    chunk: list[Frame] = []
+    held = 0
+    for frame in frames:
+        chunk.append(frame)
+        held += frame.image.nbytes
+        if len(chunk) == at_once or held > MOST_HELD:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
 
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from eyewright.bundle.inputs import only_image, read_inputs
 from eyewright.core.errors import BundleError
 from eyewright.core.inputs import IMAGE, Inputs
-from eyewright.core.task import task_names, task_of
+from eyewright.core.task import is_task, task_of
 from eyewright.imaging.preparation import Preparation
 
 MODEL_FILES = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_fp16.onnx")
@@ -259,7 +259,7 @@ def check_manifest(content: Mapping[str, Any]) -> Inputs:
         found = msgspec.convert(content, _Manifest)
     except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeError) as error:
         raise BundleError(f"bundle.json is not valid: {_reason(error)}", fix=_AGAIN) from None
-    if found.task not in task_names():
+    if not is_task(found.task):
         raise _refused(f"the task {found.task!r} is unknown here", fix="upgrade eyewright")
     if len(set(found.labels)) != len(found.labels):
         raise _refused("expected distinct class names")

@@ -47,7 +47,7 @@ def _main(argv: Sequence[str] | None) -> int:
     started = time.monotonic()
     try:
         with _logged():
-            options = build_parser().parse_args(args)
+            options = build_parser(args[0] if args else None).parse_args(args)
             verb = options.verb
             if "resume" in options:
                 again = "run it again, or continue with --resume"

@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUPS: Mapping[str, str] = MappingProxyType(
     {
@@ -26,12 +28,15 @@ GROUPS: Mapping[str, str] = MappingProxyType(
 
 
 @cache
-def installed(group: str) -> Mapping[str, EntryPoint]:
+def installed(group: str) -> Mapping[str, "EntryPoint"]:
     """Return the entry points of a group by name. What is built in has the same name first.
 
     >>> dict(installed("eyewright.tasks"))
     {}
     """
+    # Imported here: what is built in is found without it, and it takes longer than opening a small model.
+    from importlib.metadata import entry_points
+
     return MappingProxyType({e.name: e for e in entry_points(group=group)})
 
 

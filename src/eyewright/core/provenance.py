@@ -5,7 +5,6 @@ __all__ = ["describe_hardware", "describe_machine"]
 import os
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,9 @@ _PACKAGES = ("eyewright", "numpy", "pillow", "onnxruntime", "torch", "onnx", "sc
 
 def describe_machine() -> dict[str, Any]:
     """Return versions, processor, cores, memory in GiB, and the git commit of the working folder if there is one."""
+    # Imported here: it takes long, and a prediction asks for the hardware alone.
+    from importlib import metadata
+
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -10,6 +10,7 @@ __all__ = [
     "Raw",
     "Task",
     "Words",
+    "is_task",
     "metric_named",
     "option_names",
     "task_names",
@@ -376,7 +377,7 @@ def task_of(name: str) -> Task:
     Raises:
         UsageError: there is no such task; a near spelling is suggested.
     """
-    place = _table().get(name)
+    place = _built_in().get(name) or _table().get(name)
     if place is None:
         raise UsageError(f"unknown task {name!r}", fix=spelling_hint(name, list(_table())))
     module, _, attribute = place.partition(":")
@@ -395,7 +396,20 @@ def metric_named(name: str) -> MetricInfo:
     return next(listed, MetricInfo(name, name, "", tile=False))
 
 
+def is_task(name: str) -> bool:
+    """Return whether there is a task of this name; only for one that is not built in are other packages asked.
+
+    >>> is_task("classify"), is_task("juggle")
+    (True, False)
+    """
+    return name in _built_in() or name in _table()
+
+
+def _built_in() -> Mapping[str, str]:
+    own: Mapping[str, str] = import_module("eyewright.tasks").TASKS
+    return own
+
+
 @cache
 def _table() -> Mapping[str, str]:
-    own: Mapping[str, str] = import_module("eyewright.tasks").TASKS
-    return {**{name: entry.value for name, entry in installed("eyewright.tasks").items()}, **own}
+    return {**{name: entry.value for name, entry in installed("eyewright.tasks").items()}, **_built_in()}

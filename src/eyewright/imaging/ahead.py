@@ -5,15 +5,17 @@ __all__ = ["MOST_HELD", "caught", "first_images", "read_ahead", "read_images"]
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
 from eyewright.core.errors import EyewrightError
 from eyewright.imaging.decode import Pixels, elsewhere, file_bytes, read_image
 from eyewright.imaging.headers import Limits
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -103,6 +105,12 @@ def read_ahead(
     >>> [image.shape for image in found]
     [(3, 3, 3), (4, 4, 3)]
     """
+    if len(items) == 1:
+        yield from read(items)
+        return
+    # Imported here: one image needs no threads.
+    from concurrent.futures import ThreadPoolExecutor
+
     threads = threads or min(_THREADS, os.cpu_count() or 1)
     waiting: deque[tuple[Sequence[T], Future[list[Pixels | EyewrightError]]]] = deque()
     pool = ThreadPoolExecutor(threads)

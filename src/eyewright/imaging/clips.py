@@ -28,6 +28,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from eyewright.core.errors import InputError, UnreadableImageError, UsageError
 from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.sampling import ClipSampling
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, iter_images
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp, iter_images, reread_file
 from eyewright.imaging.sources.frames import Frame
 
 _MOST_KEPT = 8
@@ -288,7 +289,7 @@ def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
         yield Frame(_strip_of(source, sampling), "array")
         return
     if isinstance(source, bytes):
-        yield Frame(np.asarray(read_clip_bytes(source, sampling)), "bytes")
+        yield Frame(_strip_of_bytes(source, sampling), "bytes", reread=partial(_strip_of_bytes, source, sampling))
         return
     if isinstance(source, list | tuple):
         for index, item in enumerate(source):
@@ -298,8 +299,18 @@ def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
     if not isinstance(source, str | Path):
         raise UsageError(f"expected a video's path or bytes, frames, or a list of them, found {type(source).__name__}")
     for index, path in enumerate(list_clips(source)):
-        with name_unreadable(str(path)):
-            yield Frame(np.asarray(read_clip(path, sampling)[0]), str(path.resolve()), index)
+        read = partial(_strip_of_file, sampling=sampling)
+        strip, place = read(path), path.resolve()
+        yield Frame(strip, str(place), index, reread=partial(reread_file, place, file_stamp(place), read))
+
+
+def _strip_of_bytes(data: bytes, sampling: ClipSampling) -> NDArray[np.uint8]:
+    return np.asarray(read_clip_bytes(data, sampling))
+
+
+def _strip_of_file(path: Path, sampling: ClipSampling) -> NDArray[np.uint8]:
+    with name_unreadable(str(path)):
+        return np.asarray(read_clip(path, sampling)[0])
 
 
 def _strip_of(frames: NDArray[np.uint8], sampling: ClipSampling) -> NDArray[np.uint8]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from eyewright.core.errors import CheckpointError, InputError, UsageError
 from eyewright.imaging import FORMATS
 from eyewright.imaging.sources.files import iter_images
-from eyewright.lifecycle.opening import bundle_folder, load_model, need_torch, run_in
+from eyewright.lifecycle.loading import bundle_folder, need_torch
+from eyewright.lifecycle.opening import load_model, run_in
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle

@@ -27,7 +27,8 @@ from eyewright.lifecycle.datasets import (
     silent,
     target_of,
 )
-from eyewright.lifecycle.opening import free_folder, load_run, need_torch, run_in
+from eyewright.lifecycle.loading import need_torch
+from eyewright.lifecycle.opening import free_folder, load_run, run_in
 from eyewright.lifecycle.stages import evaluate, export_checked
 from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
 

@@ -1,6 +1,6 @@
 """Take a bundle to where it must run, and measure it there."""
 
-__all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "open_any", "prepare", "sign", "sign_copy"]
+__all__ = ["TARGETS", "Delivered", "bench", "check_target", "deliver", "prepare", "sign", "sign_copy"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,16 @@ from eyewright.core.errors import MissingExtraError, OutputError, RefusedError, 
 from eyewright.core.files import checked_output, staged_folder, write_bytes
 from eyewright.core.installed import installed
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent, target_of
-from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch, run_in
+from eyewright.lifecycle.loading import OF_WEIGHTS, bundle_folder, need_torch, open_kind, sessions_of_weights
+from eyewright.lifecycle.opening import load_run, run_in
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
-    from eyewright.bundle.signature import PublicKey
     from eyewright.delivery.benchmark import Bench
     from eyewright.evaluation.parity import Parity
 
 TARGETS = ("onnx", "openvino", "web", "transformers.js", "torch", "executorch", "docker", "systemd")
 """Where `eyewright export --to` takes a model."""
-
-_OF_WEIGHTS = ("torch", "executorch")
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,9 @@ def deliver(
             seal_target(stage, to, bundle, digest, about=about)
             images = _images(Path(model), data, bundle) or GoldenImages.of(content["golden.npz"], bundle.inputs)
             names = (f"the {to} model", "the bundle")
-            parity = check_parity(bundle, _opened(stage, to), images, precision=bundle.manifest.precision, names=names)
+            parity = check_parity(
+                bundle, open_kind(stage, to), images, precision=bundle.manifest.precision, names=names
+            )
         seal_target(stage, to, bundle, digest, about=about, parity={} if parity is None else parity.to_json())
     return Delivered(out, to, bundle.task_name, parity, about)
 
@@ -103,7 +103,7 @@ def _write(to: str, bundle: "Bundle", model: bytes, source: Path, stage: Path, r
         return {"download_bytes": size, "onnxruntime_web": RUNTIME_VERSION}
     if to == "transformers.js":
         return _write_pipeline(bundle, model, stage)
-    if to in _OF_WEIGHTS:
+    if to in OF_WEIGHTS:
         return _write_weights(to, bundle, stage)
     if to not in TARGETS:
         from eyewright.delivery.target import installed_targets
@@ -210,29 +210,6 @@ def bench(
     return found
 
 
-def open_any(path: PathLike, *, key: PathLike | None = None) -> Any:
-    """Open a bundle or a target, checked and self-tested: what `verify` and `predict` take.
-
-    With `key`, the file of a public key, it must be signed by that key.
-
-    Raises:
-        BundleError: neither is there, or it is not what was exported.
-    """
-    from eyewright.bundle import load_bundle
-    from eyewright.bundle.signature import read_public_key
-    from eyewright.delivery.target import read_sealed_target, target_in
-
-    public = None if key is None else read_public_key(key)
-    folder = Path(path)
-    kind = target_in(folder)
-    if kind in ("docker", "systemd"):
-        stored, _, _ = read_sealed_target(folder, key=public)
-        return load_bundle(folder / "bundle", digest=stored.bundle)
-    if kind is None:
-        return load_bundle(bundle_folder(folder), key=public)
-    return _opened(folder, kind, public)
-
-
 def sign(path: PathLike, key: PathLike, *, password: bytes | None = None) -> Path:
     """Sign a bundle or a target with a private key; return the path of `model.sig`, which replaces one that is there.
 
@@ -281,34 +258,17 @@ def sign_copy(path: PathLike, out: PathLike, key: PathLike, *, password: bytes |
     return out / SIGNATURE
 
 
-def _opened(folder: Path, kind: str, key: "PublicKey | None" = None) -> Any:
-    from eyewright.delivery.target import open_target
-
-    if kind not in _OF_WEIGHTS:
-        return open_target(folder, key=key)
-    check = "eyewright.lifecycle.delivering:check_target"
-    return open_target(folder, others=_sessions_of_weights(), check=check, key=key)
-
-
-def _sessions_of_weights() -> dict[str, Any]:
-    need_torch()
-    from eyewright.exporting.executorch import executorch_session
-    from eyewright.exporting.program import program_session
-
-    return {"torch": program_session, "executorch": executorch_session}
-
-
 def check_target(request: Mapping[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], list[bytes]]:
     """Open the target in "folder" in this very process and run its golden pairs: the job of a first run."""
     from eyewright.delivery.target import check_target as check
 
-    return check(request, payload, others=_sessions_of_weights())
+    return check(request, payload, others=sessions_of_weights())
 
 
 def prepare(request: Mapping[str, Any]) -> None:
     """Import the runtime of the target in "folder", whose time is not the model's."""
     from eyewright.delivery.target import target_in
 
-    _sessions_of_weights()
+    sessions_of_weights()
     if target_in(Path(request["folder"])) == "executorch":
         import executorch.runtime  # noqa: F401

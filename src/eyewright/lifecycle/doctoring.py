@@ -18,7 +18,7 @@ from eyewright.data.group_file import write_group_file
 from eyewright.data.grouped import look_proposal
 from eyewright.data.looks import find_sessions
 from eyewright.lifecycle.datasets import PathLike, Say, known_task, scan_of, silent
-from eyewright.lifecycle.opening import bundle_folder, need_torch
+from eyewright.lifecycle.loading import bundle_folder, need_torch
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset, Grouping, Scan

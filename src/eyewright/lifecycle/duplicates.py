@@ -15,7 +15,7 @@ from eyewright.data.links import find_links
 from eyewright.imaging.decode import read_thumbnail
 from eyewright.imaging.fingerprint import thumbnails_of
 from eyewright.imaging.headers import Limits
-from eyewright.lifecycle.opening import PathLike
+from eyewright.lifecycle.loading import PathLike
 from eyewright.lifecycle.searching import index_of
 
 if TYPE_CHECKING:

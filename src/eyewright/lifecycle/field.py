@@ -35,7 +35,7 @@ from eyewright.lifecycle.stages import compare
 
 if TYPE_CHECKING:
     from eyewright.bundle.signature import PublicKey
-    from eyewright.lifecycle.opening import PathLike
+    from eyewright.lifecycle.loading import PathLike
     from eyewright.monitoring import Drift, Event, RecorderSettings, Row, Said
     from eyewright.serving.live import LiveSource
     from eyewright.serving.server import Server

@@ -21,8 +21,9 @@ from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, fold_datasets
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent, without_copies
 from eyewright.lifecycle.group_folds import group_folds, with_groups
+from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.newness import novelty_of_folds
-from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
+from eyewright.lifecycle.opening import check_model, free_folder, load_run, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.metrics import corrected_interval
 from eyewright.training.plan import RunPlan

@@ -20,7 +20,7 @@ from eyewright.data.tracks import find_sequences, read_tracks
 from eyewright.imaging.sources import open_source
 from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 from eyewright.lifecycle.datasets import PathLike
-from eyewright.lifecycle.delivering import open_any
+from eyewright.lifecycle.loading import open_any
 from eyewright.tracking import (
     Crossing,
     FillSettings,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import InputError, RefusedError, UsageError
 from eyewright.core.regular import read_regular
-from eyewright.lifecycle.opening import PathLike
+from eyewright.lifecycle.loading import PathLike
 from eyewright.lifecycle.searching import nearest
 
 if TYPE_CHECKING:

@@ -134,8 +134,7 @@ def _objects(
     model: Path, image: Path, size_hw: tuple[int, ...], label: str, conf: float | None
 ) -> tuple[NDArray[np.bool_], int]:
     """Return where a bundle finds objects of a class, bool (H, W), and how many."""
-    from eyewright.lifecycle.delivering import open_any
-    from eyewright.lifecycle.opening import bundle_folder
+    from eyewright.lifecycle.loading import bundle_folder, open_any
 
     bundle: Any = open_any(bundle_folder(model))
     if label not in bundle.labels.names:

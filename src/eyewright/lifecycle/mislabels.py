@@ -17,7 +17,7 @@ from eyewright.data.targets.label import Label
 from eyewright.evaluation import predict_dataset
 from eyewright.lifecycle.datasets import Say, scan_of, silent
 from eyewright.lifecycle.folds import train_folds
-from eyewright.lifecycle.opening import need_torch
+from eyewright.lifecycle.loading import need_torch
 from eyewright.metrics import confident_errors
 from eyewright.training import Recipe
 from eyewright.training.plan import RunPlan

@@ -2,7 +2,6 @@
 
 __all__ = [
     "asked_of",
-    "bundle_folder",
     "check_model",
     "formats",
     "free_folder",
@@ -10,26 +9,25 @@ __all__ = [
     "load_model",
     "load_run",
     "models",
-    "need_torch",
     "recipe_of",
     "run_in",
 ]
 
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.catalog import MODELS, build_of
 from eyewright.core.durations import parse_duration_s
-from eyewright.core.errors import CheckpointError, EyewrightError, MissingExtraError
+from eyewright.core.errors import CheckpointError, EyewrightError
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
 from eyewright.core.provenance import describe_machine
 from eyewright.data import DATASET_FORMATS
 from eyewright.data.readers.annotated import installed_readers
 from eyewright.imaging import FORMATS
+from eyewright.lifecycle.loading import PathLike, need_torch
 from eyewright.training import Recipe
 from eyewright.training.recipe import read_recipe
 
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from eyewright.core.predictor import Predictor
     from eyewright.training import Recipe
     from eyewright.training.run import Run
-
-PathLike = str | Path
 
 
 def models() -> dict[str, str]:
@@ -102,14 +98,6 @@ def load_model(model: "Predictor | Run | PathLike") -> "tuple[Any, Run | None]":
     return model, None
 
 
-def bundle_folder(path: Path) -> Path:
-    """A run folder stands for the bundle inside it."""
-    recover_folder(path)
-    inner = path / "bundle"
-    recover_folder(inner)
-    return inner if not (path / "bundle.json").exists() and (inner / "bundle.json").exists() else path
-
-
 def recipe_of(
     recipe: "Recipe | None" = None,
     *,
@@ -151,13 +139,6 @@ def free_folder(parent: Path, name: str) -> Path:
             k += 1
 
     return next(p for p in candidates() if not p.exists())
-
-
-def need_torch() -> None:
-    if find_spec("torch") is None:
-        raise MissingExtraError(
-            "training, and reading a run, need torch, which is not installed", fix="pip install 'eyewright[train]'"
-        )
 
 
 def run_in(bundle: "Bundle") -> "Run | None":

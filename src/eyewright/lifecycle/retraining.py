@@ -30,7 +30,8 @@ from eyewright.lifecycle.datasets import (
 from eyewright.lifecycle.field import DEFAULT_HOME
 from eyewright.lifecycle.field import promote as promote_bundle
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
-from eyewright.lifecycle.opening import need_torch, recipe_of
+from eyewright.lifecycle.loading import need_torch
+from eyewright.lifecycle.opening import recipe_of
 from eyewright.lifecycle.stages import compare, evaluate, export, train_on
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import read_recipe
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from eyewright.bundle import Bundle
     from eyewright.data import Dataset
     from eyewright.evaluation import Comparison
-    from eyewright.lifecycle.opening import PathLike
+    from eyewright.lifecycle.loading import PathLike
     from eyewright.monitoring import Event
     from eyewright.training import Recipe
 

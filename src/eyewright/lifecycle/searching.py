@@ -27,7 +27,7 @@ from eyewright.core.report import Finding
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources.files import iter_images, list_sources, read_named
 from eyewright.lifecycle.datasets import Say, silent
-from eyewright.lifecycle.opening import PathLike, bundle_folder, need_torch
+from eyewright.lifecycle.loading import PathLike, bundle_folder, need_torch
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle

@@ -47,17 +47,9 @@ from eyewright.lifecycle.datasets import (
     target_of,
     untouched,
 )
-from eyewright.lifecycle.delivering import open_any
+from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
-from eyewright.lifecycle.opening import (
-    asked_of,
-    check_model,
-    free_folder,
-    load_model,
-    load_run,
-    need_torch,
-    recipe_of,
-)
+from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.metrics.points import group_numbers
 from eyewright.training.plan import RunPlan

@@ -15,7 +15,8 @@ from eyewright.core.files import held_lock, write_json
 from eyewright.core.task import task_of
 from eyewright.data import leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
-from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, need_torch, recipe_of
+from eyewright.lifecycle.loading import need_torch
+from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, recipe_of
 from eyewright.lifecycle.stages import train_on
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import Recipe

@@ -15,7 +15,8 @@ from eyewright.core.report import Finding, Report
 from eyewright.core.task import task_of
 from eyewright.data import leak_rule, write_digits
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, silent
-from eyewright.lifecycle.opening import asked_of, check_model, free_folder, need_torch, recipe_of
+from eyewright.lifecycle.loading import need_torch
+from eyewright.lifecycle.opening import asked_of, check_model, free_folder, recipe_of
 from eyewright.lifecycle.stages import errors_in, evaluate, export_checked, title_of, train_on
 from eyewright.training.plan import RunPlan
 

@@ -56,6 +56,9 @@ class App:
         self.pages = read_page()
         self.routes = build_table(self)
         self._exact = {(m, r.parts): r for r in self.routes for m in r.methods if "{" not in r.pattern}
+        self._by_length = {
+            n: [r for r in self.routes if len(r.parts) == n] for n in {len(r.parts) for r in self.routes}
+        }
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -124,7 +127,8 @@ class App:
         if exact is not None:
             counted[0] = exact.pattern
             return exact, {}
-        matches = [(route, named) for route in self.routes if (named := _named(route.parts, path)) is not None]
+        routes = self._by_length.get(len(path), ())
+        matches = [(route, named) for route in routes if (named := _named(route.parts, path)) is not None]
         # What is spelt out goes before a name: no model's page is called "predict".
         spelt = max((len(r.parts) - len(named) for r, named in matches), default=0)
         matches = [(r, named) for r, named in matches if len(r.parts) - len(named) == spelt]
@@ -197,9 +201,7 @@ class App:
 
 
 def _named(parts: tuple[str, ...], path: tuple[str, ...]) -> dict[str, str] | None:
-    """Return the path's parameters by name, None where the path is not one of the pattern."""
-    if len(parts) != len(path):
-        return None
+    """Return the path's parameters by name, None where the path, of as many parts, is not one of the pattern."""
     named = {}
     for mine, given in zip(parts, path, strict=True):
         if mine.startswith("{"):

@@ -19,7 +19,7 @@ from eyewright.data.targets.label import Label
 from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.metrics.bootstrap import classification_metrics
 from eyewright.tasks.corrections import corrected_label
-from eyewright.tasks.drawn import Drawn
+from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ClassPrediction(Drawn):
     source: str = ""
     index: int = 0
     time_s: float | None = None
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = kept_image()
     thresholds: NDArray[np.float64] | None = None
     start_s: float | None = None
     end_s: float | None = None

@@ -21,7 +21,7 @@ from eyewright.metrics.matching import Detected, MaskCrop, whole_masks
 from eyewright.tasks.box_agreement import agree_on_boxes
 from eyewright.tasks.boxes import DEFAULT_IOU, choose_boxes
 from eyewright.tasks.corrections import corrected_objects, taught_objects
-from eyewright.tasks.drawn import Drawn, mask_png
+from eyewright.tasks.drawn import Drawn, kept_image, mask_png
 from eyewright.tasks.tiling import join_boxes
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class BoxPrediction(Drawn):
     source: str = ""
     index: int = 0
     time_s: float | None = None
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = kept_image()
     track_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:

@@ -1,12 +1,13 @@
 """What every prediction that kept its image can do: be drawn, and be written."""
 
-__all__ = ["Drawn", "mask_png", "video_frame"]
+__all__ = ["Drawn", "kept_image", "mask_png", "video_frame"]
 
 import base64
 import io
 from abc import ABC, abstractmethod
+from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,37 @@ from eyewright.imaging.overlay import NARROWEST
 
 if TYPE_CHECKING:
     from eyewright.core.prediction import Prediction
+
+
+class _KeptImage:
+    """A field of a dataclass: an image, or a function that reads it again each time it is asked for."""
+
+    def __get__(self, owner: object | None, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        found = owner.__dict__.get("_image")
+        return found() if callable(found) else found
+
+    def __set__(self, owner: object, image: Any) -> None:
+        # A field's default is the field itself.
+        owner.__dict__["_image"] = None if image is self else image
+
+
+def kept_image() -> Any:
+    """Return the field `image` of a prediction, None by default.
+
+    `dataclasses.replace` accepts a function for it, which reads the image again whenever it is needed, so that a
+    thousand predictions of photographs do not hold a thousand photographs. A prediction's `repr` does not read it.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Example:
+    ...     name: str
+    ...     image: NDArray[np.uint8] | None = kept_image()
+    >>> Example("a").image is None, Example("a", lambda: np.zeros((2, 3, 3), np.uint8)).image.shape
+    (True, (2, 3, 3))
+    """
+    return field(default=_KeptImage(), repr=False)
 
 
 class Drawn(ABC):
@@ -34,10 +66,12 @@ class Drawn(ABC):
 
         Raises:
             BundleError: the image was not kept.
+            InputError: it has to be read again, and its file is gone or has changed.
         """
-        if self.image is None:
+        image = self.image
+        if image is None:
             raise BundleError("this prediction was made without keeping its image", fix="predict from a path or array")
-        return self.drawn_on(self.image)
+        return self.drawn_on(image)
 
     def strip_rows(self, size_hw: tuple[int, int]) -> int | None:
         """Return how many rows a frame of a video has below an image of this size; None where `drawn_on` adds none.
@@ -57,10 +91,11 @@ def video_frame(prediction: "Prediction") -> NDArray[np.uint8]:
     Raises:
         BundleError: the image was not kept.
     """
-    drawn = prediction.plot()
-    if not isinstance(prediction, Drawn) or prediction.image is None:
-        return drawn
-    height, width = prediction.image.shape[:2]
+    image = prediction.image
+    if not isinstance(prediction, Drawn) or image is None:
+        return prediction.plot()
+    drawn = prediction.drawn_on(image)
+    height, width = image.shape[:2]
     rows = prediction.strip_rows((height, width))
     return drawn if rows is None else _fitted(drawn, height + rows, max(width, NARROWEST))
 

@@ -19,7 +19,7 @@ from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricIn
 from eyewright.data.targets.captions import Captions
 from eyewright.imaging.overlay import caption
 from eyewright.tasks.corrections import NotUsableError
-from eyewright.tasks.drawn import Drawn
+from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class EmbedPrediction(Drawn):
     source: str = ""
     index: int = 0
     time_s: float | None = None
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = kept_image()
 
     def numbers(self) -> NDArray[np.float32]:
         """Return the typicality, float32 (C,), as drift is tested on."""

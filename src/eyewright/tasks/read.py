@@ -20,7 +20,7 @@ from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.imaging.preparation import LINE_STRIDE
 from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.ctc import BLANK, Reading, read_beam, read_greedy
-from eyewright.tasks.drawn import Drawn
+from eyewright.tasks.drawn import Drawn, kept_image
 
 if TYPE_CHECKING:
     from eyewright.data.targets.text import Text
@@ -51,7 +51,7 @@ class TextPrediction(Drawn):
     source: str = ""
     index: int = 0
     time_s: float | None = None
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = kept_image()
 
     def numbers(self) -> NDArray[np.float32]:
         """Return how often each character was read, each weighted by its score, float32 (C,), as drift is tested on."""

@@ -18,7 +18,7 @@ from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricIn
 from eyewright.data.targets.numbers import NUMBERS, Numbers, quantity_named, quantity_of, short_names
 from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.tasks.corrections import NotUsableError
-from eyewright.tasks.drawn import Drawn
+from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class NumberPrediction(Drawn):
     source: str = ""
     index: int = 0
     time_s: float | None = None
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = kept_image()
     reach: NDArray[np.float64] | None = None
 
     @property

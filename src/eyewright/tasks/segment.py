@@ -17,7 +17,7 @@ from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.tasks.corrections import corrected_mask
-from eyewright.tasks.drawn import Drawn, mask_png
+from eyewright.tasks.drawn import Drawn, kept_image, mask_png
 from eyewright.tasks.mask_explained import explained
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
 
@@ -46,7 +46,7 @@ class MaskPrediction(Drawn):
     source: str = ""
     index: int = 0
     time_s: float | None = None
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = kept_image()
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricIn
 from eyewright.data.targets.tags import Tags
 from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.tasks.classify import ClassTarget
-from eyewright.tasks.drawn import Drawn
+from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class TagPrediction(Drawn):
     source: str = ""
     index: int = 0
     time_s: float | None = None
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = kept_image()
     thresholds: NDArray[np.float64] | None = None
 
     @property

@@ -6,7 +6,8 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -42,14 +43,25 @@ class Images:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = [n for n in names if posixpath.splitext(n)[1].lower() in EXTENSIONS]
-        self._by_base: dict[str, list[str]] = defaultdict(list)
-        self._by_folded: dict[str, list[str]] = defaultdict(list)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
+
+    # Made when a name is looked for: most trees name no image, and of many images each of the three takes long.
+    @cached_property
+    def _by_base(self) -> Mapping[str, list[str]]:
+        return self._by(lambda base: base)
+
+    @cached_property
+    def _by_folded(self) -> Mapping[str, list[str]]:
+        return self._by(folded)
+
+    @cached_property
+    def _by_stem(self) -> Mapping[str, list[str]]:
+        return self._by(lambda base: folded(posixpath.splitext(base)[0]))
+
+    def _by(self, key: Callable[[str], str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
         for name in self.names:
-            base = posixpath.basename(name)
-            self._by_base[base].append(name)
-            self._by_folded[folded(base)].append(name)
-            self._by_stem[folded(posixpath.splitext(base)[0])].append(name)
+            found[key(posixpath.basename(name))].append(name)
+        return found
 
     def find(self, called: str, *, near: str = "", split: SplitName | None = None) -> str | None:
         """Return the image that is `called` so by an annotation file in the folder `near`.

@@ -1,13 +1,23 @@
 """Images at rest: a file, a folder, a glob, bytes, an array, standard input."""
 
-__all__ = ["VIDEO_EXTENSIONS", "iter_images", "list_sources", "read_files", "read_named"]
+__all__ = [
+    "VIDEO_EXTENSIONS",
+    "file_stamp",
+    "iter_images",
+    "list_sources",
+    "read_files",
+    "read_named",
+    "reread_file",
+]
 
 import contextlib
 import glob
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +89,48 @@ def iter_images(source: Any) -> Iterator[Frame]:
         yield Frame(source, "array")
         return
     if isinstance(source, bytes):
-        yield Frame(_rgb(source), "bytes")
+        yield Frame(_rgb(source), "bytes", reread=partial(_rgb, source))
         return
     if isinstance(source, list | tuple):
         for index, item in enumerate(source):
             for frame in iter_images(item):
-                yield Frame(frame.image, frame.origin, index)
+                yield replace(frame, index=index)
         return
     if not isinstance(source, str | Path):
         raise UsageError(f"expected a path, bytes, an array or a list of them, found {type(source).__name__}")
     for index, (item, found) in enumerate(read_files(list_sources(source))):
         if isinstance(found, UnreadableImageError):
             raise found
-        yield Frame(found, "-" if item == "-" else str(Path(item).resolve()), index)
+        if item == "-":
+            yield Frame(found, "-", index)
+            continue
+        path = Path(item).resolve()
+        yield Frame(found, str(path), index, reread=partial(reread_file, path, file_stamp(path), read_named))
+
+
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Return the size of a file and when it was last written, which differ once it is another; None if it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def reread_file(path: Path, stamp: tuple[int, int] | None, read: Callable[[Path], Pixels]) -> Pixels:
+    """Return the pixels of a file that was read before, when `file_stamp` was `stamp`.
+
+    Raises:
+        InputError: the file is gone or has changed.
+    """
+    now = file_stamp(path)
+    if now is None or now != stamp:
+        raise InputError(
+            f"expected {str(path)!r} as it was predicted, found {'nothing' if now is None else 'a newer file'}",
+            fix="predict it again",
+            code="not_found" if now is None else "changed",
+        )
+    return read(path)
 
 
 def read_files(

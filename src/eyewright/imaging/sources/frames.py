@@ -2,7 +2,7 @@
 
 __all__ = ["Frame", "Source"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -16,13 +16,15 @@ class Frame:
     """One image with where it came from: uint8 (H, W, 3) RGB, origin, index, seconds since the start of a stream.
 
     `index` counts the source's frames, those that a stride leaves out included; `time_s` is None where there is no
-    time, as for files.
+    time, as for files. `reread` returns the same pixels again, so that nobody has to keep them; it is None for a
+    camera, which does not give them twice, and for an array, which is the caller's.
     """
 
     image: NDArray[np.uint8]
     origin: str
     index: int = 0
     time_s: float | None = None
+    reread: Callable[[], NDArray[np.uint8]] | None = None
 
 
 class Source(Protocol):

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -223,7 +224,7 @@ class _Opened:
                 for frame in self._opened.frames():
                     seen, tries, pause = True, 0, _FIRST_PAUSE_S
                     when = time.monotonic() - started if self._again is not None else frame.time_s
-                    yield Frame(frame.image, frame.origin, index, when)
+                    yield replace(frame, index=index, time_s=when)
                     index += 1
             except InputError as error:
                 if self._again is None or not seen:

@@ -7,8 +7,10 @@ __all__ = ["Camera", "RtspStream", "VideoFile"]
 
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +21,9 @@ from eyewright.core.errors import InputError, LimitError
 from eyewright.core.extras import import_extra
 from eyewright.core.regular import open_regular
 from eyewright.core.report import Finding
+from eyewright.imaging.decode import Pixels
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.sources.files import file_stamp, reread_file
 from eyewright.imaging.sources.frames import Frame
 
 # A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
@@ -63,7 +67,8 @@ class VideoFile:
         _check_size(self._capture, str(path), limits)
 
     def frames(self) -> Iterator[Frame]:
-        cv2, origin = _opencv(), str(self._path.resolve())
+        cv2, path = _opencv(), self._path.resolve()
+        origin, second = str(path), _SecondReading(path, self._limits)
         index = 0
         last_s = longest_s = 0.0
         while True:
@@ -87,7 +92,7 @@ class VideoFile:
             shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             time_s = max(when, shown) if index else 0.0
             last_s, longest_s = time_s, max(longest_s, time_s - last_s)
-            yield Frame(_rgb(cv2, picture), origin, index, time_s)
+            yield Frame(_rgb(cv2, picture), origin, index, time_s, partial(second.frame, index))
             index += 1
 
     def _note_end(self, given: int, end_s: float) -> None:
@@ -103,6 +108,45 @@ class VideoFile:
     def close(self) -> None:
         """Close the file."""
         self._capture.release()
+
+
+class _SecondReading:
+    """Frames of a video file that was read before: in order, each is decoded once; one that lies before the last that
+    was asked for, from the start of the file."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path, self._limits, self._stamp = path, limits, file_stamp(path)
+        self._lock = threading.Lock()
+        self._frames: Iterator[Frame] = iter(())
+        self._next = 0
+
+    def frame(self, index: int) -> Pixels:
+        """Return the pixels of a frame, uint8 (H, W, 3).
+
+        Raises:
+            InputError: the file is gone or has changed.
+        """
+        return reread_file(self._path, self._stamp, lambda _: self._decoded(index))
+
+    def _decoded(self, index: int) -> Pixels:
+        with self._lock:
+            if index < self._next or self._next == 0:
+                self._frames, self._next = self._opened(), 0
+            for frame in self._frames:
+                self._next = frame.index + 1
+                if frame.index == index:
+                    return frame.image
+            self._next = 0
+        raise InputError(
+            f"frame {index} of {str(self._path)!r} cannot be read again", fix="copy the file again", code="not_found"
+        )
+
+    def _opened(self) -> Iterator[Frame]:
+        video = VideoFile(self._path, limits=self._limits)
+        try:
+            yield from video.frames()
+        finally:
+            video.close()
 
 
 class Camera:
