@@ -3,7 +3,8 @@
 __all__ = ["build_parser"]
 
 import argparse
-from typing import NoReturn
+import re
+from typing import Any, NoReturn
 
 from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
@@ -24,7 +25,12 @@ from eyewright.tasks import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argparse whose complaint is one line, with the exit code of usage."""
+    """An argparse whose complaint is one line, with the exit code of usage, and which takes -3,4 for a value."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Points of a zone or a box may lie outside of the picture; argparse knows single negative numbers only.
+        self._negative_number_matcher = re.compile(r"-[.\d][\d.,eE+ -]*")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, fix=f"see {self.prog} --help")
