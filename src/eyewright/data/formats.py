@@ -88,7 +88,7 @@ _TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str,
 
 _OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
 """Formats whose outlines are there on purpose: without a task their datasets are read with them."""
-_OF_TABLES = frozenset({"csv", "hf-imagefolder"})
+_OF_TABLES = frozenset({"csv", "csv-boxes", "hf-imagefolder"})
 _TABLES_TRIED = 20
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
 

@@ -131,8 +131,8 @@ def kept_after_training(budget_s: float, *, wall_s: float, cpu_s: float) -> floa
 
     `wall_s` and `cpu_s` are what reading the data took: on a busy machine the first is larger, and so is the reserve.
 
-    >>> kept_after_training(600, wall_s=4, cpu_s=4), kept_after_training(40, wall_s=8, cpu_s=5)
-    (60.0, 19.2)
+    >>> kept_after_training(600, wall_s=4, cpu_s=4), kept_after_training(40, wall_s=6, cpu_s=4)
+    (60.0, 18.0)
     >>> kept_after_training(40, wall_s=8, cpu_s=2)
     20.0
     """

@@ -169,7 +169,7 @@ def _object(node: _Node, classes: dict[str, int], path: str, notes: Notes, root:
             raise ValueError("it has no bndbox")
     except ValueError as error:
         text = f"object is left out: {error}"
-        notes.drop(str(error), "mend or remove it", path, node.line, message=text)
+        notes.drop(str(error), "fix or remove it", path, node.line, message=text)
         return []
     source = root.first("source")
     if source is not None and source.word("database").startswith("The VOC"):

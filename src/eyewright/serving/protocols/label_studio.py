@@ -158,7 +158,7 @@ async def _answer(service: Service, model: Model, data: Mapping[str, Any], place
     seen = told.answer.seen
     assert seen is not None
     height, width = seen.size_hw
-    about = {"from_name": place.from_name, "to_name": place.to_name}
+    about: dict[str, Any] = {"from_name": place.from_name, "to_name": place.to_name}
     about |= {"original_width": width, "original_height": height}
     if place.kind == _NUMBER:
         rows = list(_numbers(found, about, place.controls, told.id))
