@@ -78,3 +78,27 @@ def test_negative_coordinates_are_values() -> None:
     assert o.one == "-3,-4,10,10"
     o = build_parser().parse_args(["serve", "b", "--source", "d=0", "--zone", "d/z=0,0", "-3,2", "1,1"])
     assert o.zone == [["d/z=0,0", "-3,2", "1,1"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predikt", "b"], "unknown command 'predikt'; did you mean 'predict'?"),
+        (["detect", "photos"], "unknown command 'detect'; train one with eyewright run DATA --task detect"),
+        (["nonsense"], "unknown command 'nonsense'; see eyewright --help"),
+        (
+            ["predict", "b", "--source", "x", "--cofn", "0.5"],
+            "unrecognized arguments: --cofn 0.5; did you mean '--conf'?",
+        ),
+    ],
+)
+def test_a_misspelt_command_or_option_gets_the_nearest(arguments: list[str], said: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_output_that_is_the_input_advises_another_out(finished, shapes: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "a.png").write_bytes((shapes / "disc" / "003.png").read_bytes())
+    picture = str(tmp_path / "a.png")
+    assert main(["predict", str(finished.paths["bundle"]), "--source", picture, "--out", picture]) == 2
+    assert "choose another --out" in capsys.readouterr().err

@@ -34,7 +34,9 @@ _NO_PATHS = frozenset(
 )
 
 
-_POSITIONAL = frozenset({"file", "bundle", "model", "run", "data", "folder", "index"})
+_POSITIONAL = frozenset({"file", "bundle", "run"})
+# The options whose places are written to, or may be: bench --store writes into its bundle.
+_WRITTEN = frozenset({"out", "home", "log"}) | _POSITIONAL
 
 
 def check_texts(options: argparse.Namespace) -> None:
@@ -86,7 +88,7 @@ def naming_option(error: EyewrightError, options: argparse.Namespace | None) -> 
     path = os.path.realpath(error.path)
     best, chosen = "", "out"
     for name, value in vars(options).items():
-        if name in _NO_PATHS or not isinstance(value, str):
+        if name not in _WRITTEN or not isinstance(value, str):
             continue
         place = os.path.realpath(value)
         if (path == place or path.startswith(place.rstrip("/") + "/")) and len(place) > len(best):

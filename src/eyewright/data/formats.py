@@ -122,7 +122,8 @@ def open_dataset(
     try:
         dataset = _open_any(Path(path), label_depth, task, target)
     except DatasetError as error:
-        hint = "" if target else _other_table(Path(path), task)
+        # A file that is not UTF-8 is a reason of its own: no other task would read it.
+        hint = "" if target or "UTF-8" in error.fix else _other_table(Path(path), task)
         if not hint:
             raise
         raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None

@@ -173,7 +173,7 @@ def _decode(part: Any, data: bytes, kind: Any, path: str, expected: str) -> Any:
     try:
         return msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=kind)
     except msgspec.ValidationError as error:
-        raise DatasetError(f"expected {expected} in {path!r}, found otherwise: {error}", fix="mend it") from None
+        raise DatasetError(f"expected {expected} in {path!r}, found otherwise: {error}", fix="correct it") from None
     except BAD_JSON as error:
         text, line = json_problem(error, data)
         where = f" line {line}" if line is not None else ""
@@ -337,7 +337,7 @@ def _loose_rows(part: Any, path: str, where: CocoLines, notes: Notes, *, keep: b
     try:
         each = msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=list[msgspec.Raw])
     except BAD_JSON as error:
-        raise DatasetError(f"expected a list of annotations in {path!r}: {error}", fix="mend it") from None
+        raise DatasetError(f"expected a list of annotations in {path!r}: {error}", fix="correct it") from None
     rows: list[_Row] = []
     entries: list[int] = []
     for entry, raw in enumerate(each):

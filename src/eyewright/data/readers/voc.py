@@ -87,7 +87,7 @@ def read_voc(tree: Tree, names: Sequence[str], images: Images) -> Found:
             line = getattr(error, "lineno", None)
             empty = not data.strip() and not isinstance(error, UnreadableImageError)
             text = "it is empty" if empty else _plain(error)
-            fix = error.fix if isinstance(error, EyewrightError) and error.fix else "mend the file"
+            fix = error.fix if isinstance(error, EyewrightError) and error.fix else "correct the file"
             notes.leave_out("a file that cannot be read", fix, path, line, message=f"cannot be read: {text}",
                             code="annotation", severity="error")  # fmt: skip
             broken.add(images.of_file(path)[0])
