@@ -38,6 +38,42 @@ def test_large_bodies_share_one_rate_and_their_first_bytes_are_free() -> None:
     assert [pace.delay(2**18, 2**19) for _ in range(3)] == [0.5, 1.0, 1.5]
 
 
+def test_large_answers_wait_while_small_ones_go_and_do_not_count_as_small() -> None:
+    pace = Pace(2**20, small=2**14, clock=lambda: 10.0)
+    pace.answered(2**17)
+    assert pace.delay(0, 2**17) == 0
+    pace.answered(100)
+    assert pace.delay(0, 2**14) == 0
+    assert [pace.delay(0, 2**19) for _ in range(3)] == [0.5, 1.0, 1.5]
+
+
+def test_a_flood_of_requests_for_large_answers_is_slowed_down(served, picture: bytes) -> None:
+    # 12 answers of some 100 KB at 48 MB/s: 25 ms, where the machine needs 4.
+    size = len(served.get("/openapi.json").body)
+    assert size > 50_000
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.02):
+            assert served.post("/v1/models/shapes/predict", picture).status == 200
+
+    others = threading.Thread(target=go_on)
+    others.start()
+    try:
+        time.sleep(0.1)
+        began = time.monotonic()
+        with socket.create_connection((served.host, served.port), 20) as line:
+            line.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 12)
+            got = 0
+            while got < 12 * size:
+                got += len(line.recv(2**18))
+        took = time.monotonic() - began
+    finally:
+        ended.set()
+        others.join()
+    assert took >= 0.7 * 12 * size / (48 * 2**20)
+
+
 def test_a_body_is_read_slowly_beside_small_requests(served, picture: bytes) -> None:
     # 24 MB at 48 MB/s: the time is the pace's, not the machine's.
     path, body = "/v1/models/shapes/predict", picture + bytes(24 * 2**20)

@@ -20,6 +20,9 @@ _LARGE = 24 * 2**20
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/turn":
+        scope["eyewright.waits"](True)
+        await asyncio.sleep(30)
     size = _LARGE if scope["path"] == "/" else 5
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
     await send({"type": "http.response.body", "body": bytes(size)})
@@ -134,12 +137,13 @@ def test_a_slow_client_that_keeps_reading_gets_everything(loop_of: Any) -> None:
     assert time.monotonic() - began > 0.5
 
 
-def test_clients_that_do_not_read_make_room_for_others(loop_of: Any) -> None:
+@pytest.mark.parametrize("path", [b" / ", b" /turn "])
+def test_connections_whose_answers_wait_make_room_for_others(loop_of: Any, path: bytes) -> None:
     async def main() -> bytes:
         async with _listening(write_s=60, client_connections=4) as (port, connections):
             with contextlib.ExitStack() as held:
                 for _ in range(4):
-                    held.enter_context(_asking(port))
+                    held.enter_context(_asking(port, _ASKED.replace(b" / ", path)))
                 while sum(c.stalled() for c in connections) < 4:
                     await asyncio.sleep(0.005)
                 line = held.enter_context(_asking(port, _ASKED.replace(b" / ", b" /small ")))

@@ -132,7 +132,9 @@ class Contract:
             scores = others[0] if others else None
         if boxes is None or scores is None:
             shapes = ", ".join(str(a.shape) for a in arrays)
-            raise BundleError(f"expected boxes (N, A, 4) and scores (N, A, C), found {shapes}", fix="correct the contract")
+            raise BundleError(
+                f"expected boxes (N, A, 4) and scores (N, A, C), found {shapes}", fix="correct the contract"
+            )
         if scores.shape[1] != boxes.shape[1] and scores.shape[2] == boxes.shape[1]:
             scores = scores.transpose(0, 2, 1)
         if scores.shape[1] != boxes.shape[1]:

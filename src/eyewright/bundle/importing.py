@@ -157,7 +157,9 @@ def read_label_file(text: str) -> tuple[str, ...]:
                 return tuple(str(content[k]) for k in sorted(content, key=int))
             return tuple(str(v) for v in content)
         except (ValueError, TypeError, RecursionError):
-            raise UsageError("expected class names as a JSON list or numbers and names", fix="correct the file") from None
+            raise UsageError(
+                "expected class names as a JSON list or numbers and names", fix="correct the file"
+            ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) == 1 and "," in lines[0]:
         lines = [part.strip() for part in lines[0].split(",") if part.strip()]

@@ -196,6 +196,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         _refused: tuple[int, bytes, bytes] | None = None
         _timer: asyncio.TimerHandle | None = None
         _no_more = False
+        _waits = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(_Lingering(transport, self.loop, settings.write_s))
@@ -211,8 +212,11 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             return (self.cycle is not None and not self.cycle.response_complete) or _unread(self.transport)
 
         def stalled(self) -> bool:
-            """Whether an answer waits because its client does not read."""
-            return self.flow is not None and bool(self.flow.write_paused)
+            """Whether an answer waits: because its client does not read, or for its turn."""
+            return self._waits or (self.flow is not None and bool(self.flow.write_paused))
+
+        def _waits_for_turn(self, waits: bool) -> None:
+            self._waits = waits
 
         def evict(self) -> None:
             if self.transport is None:
@@ -286,6 +290,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 raise ValueError("too many requests before their answers")
             super().on_message_begin()
             self.scope["eyewright.abort"] = self.transport.abort
+            self.scope["eyewright.waits"] = self._waits_for_turn
 
         def on_headers_complete(self) -> None:
             self._in_headers = False
