@@ -38,6 +38,7 @@ from eyewright.serving.settings import Settings
 _log = logging.getLogger("eyewright.serving")
 
 _SMALL_ANSWER = 2**14
+_BURST_S = 0.25
 
 
 def _nothing(waits: bool) -> None:
@@ -52,7 +53,7 @@ class App:
         self.guard = Guard(settings)
         self.budget = Budget(settings.pending_bytes)
         self.pace = Pace(settings.busy_bytes_per_s)
-        self.answers = Pace(settings.busy_bytes_per_s, small=_SMALL_ANSWER)
+        self.answers = Pace(settings.busy_bytes_per_s, small=_SMALL_ANSWER, burst_s=_BURST_S)
         recorder = service.recorder
         self.counters = Counters(
             service.crew,
@@ -107,7 +108,6 @@ class App:
                 await asyncio.sleep(seconds)
             finally:
                 waits(False)
-        self.answers.answered(size)
 
     async def _answer(self, request: Request, receive: Receive, counted: list[str]) -> Response:
         """Answer a request; `counted` becomes the route that it is counted under, also where it fails."""
