@@ -49,7 +49,7 @@ def test_other_runtimes_answer_as_the_bundle_does(
 
 
 def test_masks_are_refused_where_they_would_be_others(painted, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(RefusedError, match="probabilities of masks"):
+    with pytest.raises(UsageError, match="not supported for masks"):
         lifecycle.deliver(painted.run.folder, tmp_path / "t", to="executorch")
     assert not (tmp_path / "t").exists()
 
@@ -117,7 +117,7 @@ def test_bad_input_is_said_in_a_line(finished, outlined, tmp_path: Path, monkeyp
         lifecycle.deliver(bundle, tmp_path / "a", to="openvin")
     with pytest.raises(UsageError, match="expected a bundle"):
         lifecycle.deliver(tmp_path, tmp_path / "a", to="web")
-    with pytest.raises(RefusedError, match="not supported for instance segmentation"):
+    with pytest.raises(UsageError, match="not supported for instance segmentation"):
         lifecycle.deliver(outlined.paths["bundle"], tmp_path / "a", to="web", runtime=tmp_path)
     with pytest.raises(MissingExtraError, match="npm install onnxruntime-web"):
         lifecycle.deliver(bundle, tmp_path / "a", to="web", runtime=tmp_path)

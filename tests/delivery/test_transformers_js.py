@@ -14,7 +14,7 @@ import pytest
 import eyewright as ew
 from eyewright import lifecycle
 from eyewright.cli import main
-from eyewright.core.errors import BundleError, RefusedError
+from eyewright.core.errors import BundleError, UsageError
 from eyewright.delivery.transformers_js import _processor
 from eyewright.exporting.pixel_values import with_pixel_values
 from eyewright.imaging import encode_image
@@ -105,7 +105,7 @@ def test_the_model_sees_the_pixels_that_ours_sees(channels: int, fit: str) -> No
 
 
 def test_what_the_client_cannot_do_is_refused(finished, found, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(RefusedError, match="not supported for detection"):
+    with pytest.raises(UsageError, match="not supported for detection"):
         lifecycle.deliver(found.paths["bundle"], tmp_path / "t", to="transformers.js")
     assert not (tmp_path / "t").exists()
 
@@ -117,7 +117,7 @@ def test_what_the_client_cannot_do_is_refused(finished, found, tmp_path: Path) -
         return _processor(Prepared(Preparation(*args, **options)))  # type: ignore[arg-type]
 
     for bad in ({"fit": "crop"}, {"fit": "letterbox", "filter": "lanczos"}, {"steps": "denoise | clahe"}):
-        with pytest.raises(RefusedError):
+        with pytest.raises(UsageError):
             processor((32, 48), **bad)
     assert processor((32, 32), fit="crop")["size"] == {"shortest_edge": 32}
     assert processor((32, 32), fit="shorter", inner=40)["crop_size"] == {"height": 32, "width": 32}

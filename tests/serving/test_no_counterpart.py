@@ -13,15 +13,21 @@ from eyewright.serving.protocols import hub, label_studio
 from eyewright.serving.protocols.annotations import feedback_of
 from eyewright.serving.settings import Settings
 
-MODEL = SimpleNamespace(task="regress", name="gauge", digest="0" * 64)
-SERVICE: Any = SimpleNamespace(settings=Settings(), default=MODEL, model=lambda name: MODEL)
+SERVICE: Any = SimpleNamespace(settings=Settings(), model=lambda name: SimpleNamespace(task=name, digest="0" * 64))
 REQUEST = Request("POST", (), {}, {"content-type": "application/json"}, b'{"tasks": [], "schema": ""}')
 
 
-@pytest.mark.parametrize("call", [label_studio.setup, label_studio.predict, hub.predict])
-def test_a_task_without_a_counterpart_is_refused(call: Any) -> None:
-    with pytest.raises(UsageError, match="not supported for regression; it is supported for classification"):
-        asyncio.run(call(SERVICE, REQUEST, "gauge"))
+@pytest.mark.parametrize(
+    ("call", "task", "noun"),
+    [
+        (label_studio.setup, "read", "reading"),
+        (label_studio.predict, "read", "reading"),
+        (hub.predict, "regress", "regression"),
+    ],
+)
+def test_a_task_without_a_counterpart_is_refused(call: Any, task: str, noun: str) -> None:
+    with pytest.raises(UsageError, match=f"not supported for {noun}; it is supported for classification"):
+        asyncio.run(call(SERVICE, REQUEST, task))
 
 
 @pytest.mark.parametrize("name", task_names())

@@ -38,6 +38,30 @@ def test_large_bodies_share_one_rate_and_their_first_bytes_are_free() -> None:
     assert [pace.delay(2**18, 2**19) for _ in range(3)] == [0.5, 1.0, 1.5]
 
 
+def test_large_answers_have_a_rate_after_a_burst_and_small_ones_never_wait() -> None:
+    now = [10.0]
+    pace = Pace(2**20, small=2**14, burst_s=0.5, clock=lambda: now[0])
+    assert [pace.delay(0, 2**18) for _ in range(4)] == [0, 0, 0.25, 0.5]
+    assert pace.delay(0, 2**14) == 0
+    now[0] += 10
+    assert [pace.delay(0, 2**18) for _ in range(3)] == [0, 0, 0.25]
+
+
+def test_a_flood_of_requests_for_large_answers_is_slowed_down(served) -> None:  # type: ignore[no-untyped-def]
+    # Some 100 KB each at 48 MB/s after 12 MB at once: without a pace, they come as fast as the machine can.
+    size = len(served.get("/openapi.json").body)
+    assert size > 50_000
+    began, got, rounds = time.monotonic(), 0, 40 * 2**20 // (12 * size)
+    with socket.create_connection((served.host, served.port), 20) as line:
+        for _ in range(rounds):
+            line.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 12)
+            aim = got + 12 * size
+            while got < aim:
+                got += len(line.recv(2**18))
+    # Heads are counted with the bodies; a tenth is left for them and for what was earned meanwhile.
+    assert time.monotonic() - began >= 0.9 * (rounds * 12 * size / (48 * 2**20) - 0.25)
+
+
 def test_a_body_is_read_slowly_beside_small_requests(served, picture: bytes) -> None:
     # 24 MB at 48 MB/s: the time is the pace's, not the machine's.
     path, body = "/v1/models/shapes/predict", picture + bytes(24 * 2**20)

@@ -132,18 +132,20 @@ class Contract:
             scores = others[0] if others else None
         if boxes is None or scores is None:
             shapes = ", ".join(str(a.shape) for a in arrays)
-            raise BundleError(f"expected boxes (N, A, 4) and scores (N, A, C), found {shapes}", fix="mend the contract")
+            raise BundleError(
+                f"expected boxes (N, A, 4) and scores (N, A, C), found {shapes}", fix="correct the contract"
+            )
         if scores.shape[1] != boxes.shape[1] and scores.shape[2] == boxes.shape[1]:
             scores = scores.transpose(0, 2, 1)
         if scores.shape[1] != boxes.shape[1]:
             raise BundleError(
-                f"expected a score for each box, found {scores.shape} for {boxes.shape}", fix="mend the contract"
+                f"expected a score for each box, found {scores.shape} for {boxes.shape}", fix="correct the contract"
             )
         return boxes, self._activated(scores.astype(np.float32), 2)
 
     def _from_joined(self, array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         if array.ndim != 3:
-            raise BundleError(f"expected (N, A, 4 + C), found {array.shape}", fix="mend the contract")
+            raise BundleError(f"expected (N, A, 4 + C), found {array.shape}", fix="correct the contract")
         # There are more places than numbers a place; YOLOv8 puts the places last.
         if array.shape[1] < array.shape[2]:
             array = array.transpose(0, 2, 1)
@@ -156,7 +158,7 @@ class Contract:
 
     def _from_grid(self, array: NDArray[Any], size_hw: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
         if array.ndim != 4 or array.shape[1] < 6:
-            raise BundleError(f"expected (N, 1 + 4 + C, H, W), found {array.shape}", fix="mend the contract")
+            raise BundleError(f"expected (N, 1 + 4 + C, H, W), found {array.shape}", fix="correct the contract")
         n, _, rows, columns = array.shape
         flat = array.reshape(n, array.shape[1], -1).transpose(0, 2, 1).astype(np.float32)
         y, x = (v.ravel() for v in np.mgrid[:rows, :columns])
@@ -210,7 +212,7 @@ class Contract:
             raise BundleError(
                 f"the contract declares {self.dtype} (N, {', '.join(map(str, expected))}), "
                 f"the model takes {inputs[0].type} {tuple(shape)}",
-                fix="mend layout, dtype, colour or imgsz",
+                fix="correct layout, dtype, colour or imgsz",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -232,7 +234,7 @@ class Contract:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
             return cls(**fields)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"the contract is not valid: {error}", fix="mend it") from None
+            raise UsageError(f"the contract is not valid: {error}", fix="correct it") from None
 
 
 CONTRACTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

@@ -137,9 +137,9 @@ def read_contract(named: str | None, options: Mapping[str, Any]) -> Contract:
             known = ", ".join(CONTRACTS)
             raise UsageError(f"expected a contract file or one of {known}, found {named!r}", fix="check it") from None
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"the contract {named!r} cannot be read: {error}", fix="mend it") from None
+            raise UsageError(f"the contract {named!r} cannot be read: {error}", fix="correct it") from None
         if not isinstance(content, dict):
-            raise UsageError(f"expected keys and values in {named!r}", fix="mend it")
+            raise UsageError(f"expected keys and values in {named!r}", fix="correct it")
     return Contract.from_json({**content, **options})
 
 
@@ -157,7 +157,9 @@ def read_label_file(text: str) -> tuple[str, ...]:
                 return tuple(str(content[k]) for k in sorted(content, key=int))
             return tuple(str(v) for v in content)
         except (ValueError, TypeError, RecursionError):
-            raise UsageError("expected class names as a JSON list or numbers and names", fix="mend the file") from None
+            raise UsageError(
+                "expected class names as a JSON list or numbers and names", fix="correct the file"
+            ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) == 1 and "," in lines[0]:
         lines = [part.strip() for part in lines[0].split(",") if part.strip()]
@@ -201,7 +203,7 @@ def _check_labels(found: Mapping[str, NDArray[np.float32]], task: Task, n: int, 
     own = array.shape[1 + output.shape.index("C")]
     if own != n:
         left_out = "" if contract.background is None else ", its background left out"
-        raise UsageError(f"the model knows {own} classes{left_out}, found {n} labels", fix="mend the labels")
+        raise UsageError(f"the model knows {own} classes{left_out}, found {n} labels", fix="correct the labels")
     if output.sums:
         sums = array.sum(1)
         if np.abs(sums - 1).max() > 1e-2:

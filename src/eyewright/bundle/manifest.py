@@ -26,7 +26,7 @@ from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.inputs import Inputs, say_inputs
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
-from eyewright.core.regular import read_regular
+from eyewright.core.regular import read_regular, require_path
 from eyewright.imaging.preparation import Preparation, image_preparation
 
 FORMAT = "eyewright-bundle"
@@ -147,6 +147,7 @@ def read_sealed_manifest(folder: Path) -> tuple[Manifest, str]:
         BundleError: as `read_manifest`.
     """
     recover_folder(folder)
+    require_path(folder, "a bundle")
     path = folder / "bundle.json"
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a bundle at {str(folder)!r}, found no bundle.json", fix="check the path")

@@ -26,7 +26,7 @@ from eyewright.bundle.manifest import Manifest, read_sealed_manifest
 from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
 from eyewright.core.errors import BundleError
 from eyewright.core.files import recover_folder
-from eyewright.core.regular import digest_of, read_regular
+from eyewright.core.regular import digest_of, read_regular, require_path
 
 MOST_MODEL_BYTES = 2 * 2**30
 """The largest model file: protobuf itself allows no more."""
@@ -53,6 +53,7 @@ def bundle_digest(folder: Path) -> str:
         BundleError: there is none.
     """
     recover_folder(folder)
+    require_path(folder, "a bundle")
     path = folder / "bundle.json"
     if not path.is_symlink() and not path.exists():
         raise BundleError(f"expected a bundle at {str(folder)!r}, found none", fix="check the path")
@@ -79,6 +80,7 @@ def read_sealed(folder: Path, *, key: PublicKey | None = None) -> tuple[Manifest
     Raises:
         BundleError: as `read_verified`; or the signature is not valid.
     """
+    require_path(folder, "a bundle")
     if not folder.is_dir():
         raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
     manifest, digest = signed_manifest(folder, key)
@@ -106,6 +108,7 @@ def checked_digests(folder: Path) -> dict[str, str]:
     Raises:
         BundleError: a file is missing, changed, added, or not a regular file.
     """
+    require_path(folder, "a bundle")
     if not folder.is_dir():
         raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
     manifest, digest = read_sealed_manifest(folder)

@@ -3,7 +3,10 @@
 __all__ = ["build_parser"]
 
 import argparse
-from typing import NoReturn, cast
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn, cast
 
 from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
@@ -25,10 +28,38 @@ from eyewright.tasks import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argparse whose complaint is one line, with the exit code of usage."""
+    """An argparse whose complaint is one line, with the exit code of usage, and which takes -3,4 for a value."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Points of a zone or a box may lie outside of the picture; argparse knows single negative numbers only.
+        self._negative_number_matcher = re.compile(r"-[.\d][\d.,eE+ -]*")
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, fix=f"see {self.prog} --help")
+        fix = f"see {self.prog} --help"
+        verb = re.match(r"argument VERB: invalid choice: '(.*?)' \(", message)
+        option = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        if verb is not None:
+            message = f"unknown command {verb[1]!r}"
+            near = difflib.get_close_matches(verb[1], list(VERBS), n=1)
+            if verb[1] in TASKS:
+                fix = f"train one with eyewright run DATA --task {verb[1]}, use it with eyewright predict BUNDLE"
+            elif near:
+                fix = f"did you mean {near[0]!r}? {fix}"
+        elif option is not None:
+            known = {o for p in _options(self) for o in p.option_strings if o.startswith("--")}
+            near = difflib.get_close_matches(option[1], sorted(known), n=1)
+            fix = f"did you mean {near[0]!r}? {fix}" if near else fix
+        raise UsageError(message, fix=fix)
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the options of a parser and of its verbs."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _options(inner)
 
 
 # Names only, without opening a task or what is installed: `--help` must come at once.

@@ -1,6 +1,6 @@
 """The paths of a command: `~` expanded, never empty, and what is written to held by one command at a time."""
 
-__all__ = ["check_texts", "claimed_by"]
+__all__ = ["check_texts", "claimed_by", "naming_option"]
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import EyewrightError, UsageError
 
 # Words that may be empty, and words that are no paths whatever they begin with.
 _MAY_BE_EMPTY = frozenset({"steps", "set"})
@@ -32,6 +32,11 @@ _NO_PATHS = frozenset(
         "case",
     }
 )
+
+
+_POSITIONAL = frozenset({"file", "bundle", "run"})
+# The options whose places are written to, or may be: bench --store writes into its bundle.
+_WRITTEN = frozenset({"out", "home", "log"}) | _POSITIONAL
 
 
 def check_texts(options: argparse.Namespace) -> None:
@@ -68,6 +73,31 @@ def _checked(name: str, value: Any) -> Any:
         if found and path.startswith("~") and "/" not in before:
             return before + found + os.path.expanduser(path)
     return os.path.expanduser(value) if value.startswith("~") else value
+
+
+def naming_option(error: EyewrightError, options: argparse.Namespace | None) -> EyewrightError:
+    """Return an error whose advice names the option that the place came from, where it would name another one.
+
+    >>> error = UsageError("cannot write '/h/lock': permission denied", fix="choose another --out")
+    >>> error.path = "/h/lock"
+    >>> naming_option(error, argparse.Namespace(out=None, home="/h")).fix
+    'choose another --home'
+    """
+    if options is None or not isinstance(error, UsageError) or error.path is None or "--out" not in error.fix:
+        return error
+    path = os.path.realpath(error.path)
+    best, chosen = "", "out"
+    for name, value in vars(options).items():
+        if name not in _WRITTEN or not isinstance(value, str):
+            continue
+        place = os.path.realpath(value)
+        if (path == place or path.startswith(place.rstrip("/") + "/")) and len(place) > len(best):
+            best, chosen = place, name
+    if chosen == "out":
+        return error
+    named = f"--{chosen.replace('_', '-')}" if chosen not in _POSITIONAL else chosen.upper()
+    fix = error.fix.replace("--out", named)
+    return type(error)(error.message, fix=fix, code=error.code, details=error.details)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from eyewright.cli.clips import add_windows, predict_clips
 from eyewright.cli.following_one import draws
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
+from eyewright.cli.prediction_table import PredictionTable
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.terminal import Result, noting, plain_stem, printable, stream_stem, warn
 from eyewright.core.errors import LimitError, UnreadableImageError, UsageError, spelling_hint
@@ -18,7 +19,7 @@ from eyewright.core.errors import LimitError, UnreadableImageError, UsageError, 
 if TYPE_CHECKING:
     from eyewright.core.prediction import Prediction
 
-_SAVED = ("json", "images", "video")
+_SAVED = ("json", "csv", "images", "video")
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
 
@@ -40,7 +41,7 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--save",
         metavar="A,B",
-        help="of json, images, video (default json,images; for a video, camera or stream json,video)",
+        help="of json, csv, images, video (default json,images; for a video, camera or stream json,video)",
     )
     p.add_argument(
         "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
@@ -164,6 +165,8 @@ class _Output:
         self._folder = None if o.out is None else Path(o.out).resolve()
         self._stem = stream_stem(o.source)
         self._lines: Any = None
+        self._table, self._cells = PredictionTable(), ""
+        self._csv: Any = None
         self._video: Any = None
         self.paths: dict[str, Path] = {}
         self.rows: list[dict[str, Any]] = []
@@ -174,8 +177,13 @@ class _Output:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._video is not None:
             self._video.close()
-        if self._lines is not None:
-            self._lines.close()
+        for file in (self._lines, self._csv):
+            if file is not None:
+                file.close()
+        if self._cells and self._folder is not None:
+            from eyewright.core.files import write_text
+
+            write_text(self.paths.setdefault("table", self._folder / "predictions.csv"), self._cells)
         if self._folder is None or "json" not in self._saved or (kind is not None and self._lines is None):
             return
         if self._lines is not None:
@@ -187,12 +195,21 @@ class _Output:
 
     def add(self, row: Mapping[str, Any], prediction: "Prediction", item: Any, time_s: float | None) -> None:
         """Write one image or frame."""
+        from eyewright.core.jsonable import dumps_json
+
         if self._keep:
             self.rows.append(dict(row))
         if self._folder is None:
             return
         if "json" in self._saved and time_s is not None:
-            self._add_line(row)
+            self._lines = self._append(self._lines, "predictions.jsonl", dumps_json(row) + "\n")
+        if "csv" in self._saved:
+            lines = self._table.lines(row)
+            if time_s is None:
+                self._cells += lines
+            else:
+                self.paths["table"] = self._folder / "predictions.csv"
+                self._csv = self._append(self._csv, "predictions.csv", lines)
         if "images" in self._saved:
             prediction.save(self._folder / f"{prediction.index:05d}-{plain_stem(item)}.png")
             self.paths["images"] = self._folder
@@ -206,16 +223,17 @@ class _Output:
 
             self._video.add(video_frame(prediction), time_s or 0.0)
 
-    def _add_line(self, row: Mapping[str, Any]) -> None:
+    def _append(self, file: Any, name: str, lines: str) -> Any:
+        """Write whole lines at the end of a file of `--out`, which is opened at the first; return it."""
         from eyewright.core.files import checked_output
-        from eyewright.core.jsonable import dumps_json
 
         assert self._folder is not None
         with checked_output(self._folder):
-            if self._lines is None:
+            if file is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._lines = open(self._folder / "predictions.jsonl", "wb", buffering=0)
-            self._lines.write(dumps_json(row).encode() + b"\n")
+                file = open(self._folder / name, "wb", buffering=0)
+            file.write(lines.encode("utf-8", "surrogateescape"))
+        return file
 
     def _join(self) -> None:
         """Make one JSON list of the lines, which are what a killed process leaves."""

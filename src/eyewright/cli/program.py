@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from eyewright.cli.parser import build_parser
-from eyewright.cli.places import check_texts, claimed_by
+from eyewright.cli.places import check_texts, claimed_by, naming_option
 from eyewright.cli.streams import STDOUT_CODE, drop_stdout, own_streams
 from eyewright.cli.terminal import Result, is_quiet, print_json, printable, warn
 from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError
@@ -45,6 +45,7 @@ def _main(argv: Sequence[str] | None) -> int:
     verb = next((a for a in args if not a.startswith("-")), "")
     again = "run it again"
     started = time.monotonic()
+    options: argparse.Namespace | None = None
     try:
         with _logged():
             options = build_parser(args[0] if args else None).parse_args(args)
@@ -67,7 +68,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 result = options.call(options)
             return _finish(verb, result, started, options)
     except EyewrightError as error:
-        return _fail(verb, _ended(again) or error, started, as_json)
+        return _fail(verb, _ended(again) or naming_option(error, options), started, as_json)
     except KeyboardInterrupt:
         return _fail(verb, _EndedError("interrupted", again, 130), started, as_json)
     except SystemExit as end:

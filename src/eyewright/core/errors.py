@@ -55,10 +55,14 @@ class EyewrightError(Exception):
 
 
 class UsageError(EyewrightError):
-    """The command, option, recipe or argument is not one we know (exit 2)."""
+    """The command, option, recipe or argument is not one we know (exit 2).
+
+    `path` is the place for the output that cannot be used, where that is the reason: the command line names its option.
+    """
 
     code = "usage"
     exit_code = 2
+    path: str | None = None
 
 
 class OutputError(UsageError):

@@ -50,8 +50,8 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def checked_output(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write below `path` into one clear line.
+def checked_output(path: Path, *, option: str = "--out") -> Iterator[None]:
+    """Turn the system's refusal to write below `path` into one clear line; `option` is what sets the place.
 
     >>> with checked_output(Path("/proc/nowhere")):
     ...     Path("/proc/nowhere/a").mkdir(parents=True)
@@ -67,14 +67,18 @@ def checked_output(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "permission denied",
             errno.EPERM: "permission denied",
+            errno.EEXIST: "there is a file where a folder is needed",
+            errno.ENOTDIR: "there is a file where a folder is needed",
         }
         reason = reasons.get(error.errno or 0, error.strerror or str(error))
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise OutputError(
+        raised = OutputError(
             f"cannot write {str(path)!r}: {reason}",
-            fix="free some space and run again" if full else "choose another --out",
+            fix="free some space and run again" if full else f"choose another {option}",
             code="disk_full" if full else None,
-        ) from error
+        )
+        raised.path = str(path)
+        raise raised from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -440,7 +444,9 @@ def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(busy, fix="wait for it, or choose another --out", code=code) from None
+            taken = UsageError(busy, fix="wait for it, or choose another --out", code=code)
+            taken.path = str(path)
+            raise taken from None
         yield
 
 

@@ -1,6 +1,6 @@
 """Read files that somebody else may have prepared: regular files only, opened without blocking, up to a stated size."""
 
-__all__ = ["digest_of", "open_regular", "read_regular"]
+__all__ = ["digest_of", "open_regular", "read_regular", "require_path"]
 
 import os
 import stat
@@ -10,6 +10,17 @@ from typing import BinaryIO
 from eyewright.core.errors import EyewrightError, InputError
 
 _BLOCK = 2**20
+
+
+def require_path(path: Path, what: str) -> None:
+    """Raise `InputError` if nothing is at `path`: every command ends with 3 there, whatever it would have read.
+
+    >>> require_path(Path("nowhere"), "a bundle")
+    Traceback (most recent call last):
+    eyewright.core.errors.InputError: expected a bundle, found nothing at 'nowhere'; check the path
+    """
+    if not os.path.lexists(path):
+        raise InputError(f"expected {what}, found nothing at {str(path)!r}", fix="check the path", code="not_found")
 
 
 def open_regular(

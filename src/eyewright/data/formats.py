@@ -92,7 +92,7 @@ _TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str,
 
 _OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
 """Formats whose outlines are there on purpose: without a task their datasets are read with them."""
-_OF_TABLES = frozenset({"csv", "hf-imagefolder"})
+_OF_TABLES = frozenset({"csv", "csv-boxes", "hf-imagefolder"})
 _TABLES_TRIED = 20
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
 
@@ -126,7 +126,8 @@ def open_dataset(
     try:
         dataset = _open_any(Path(path), label_depth, task, target)
     except DatasetError as error:
-        hint = "" if target else _other_table(Path(path), task)
+        # A file that is not UTF-8 is a reason of its own: no other task would read it.
+        hint = "" if target or "UTF-8" in error.fix else _other_table(Path(path), task)
         if not hint:
             raise
         raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None

@@ -215,6 +215,6 @@ def _store(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if shape[0] <= _IN_MEMORY:
         return np.zeros(shape, np.uint8)
     # The file has no name once it is open: it is gone with the array, however the process ends.
-    with checked_output(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+    with checked_output(Path(tempfile.gettempdir()), option="TMPDIR"), tempfile.TemporaryFile() as file:
         reserve_space(file.fileno(), int(np.prod(shape)))
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

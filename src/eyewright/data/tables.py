@@ -230,7 +230,7 @@ def json_rows(
             try:
                 row = {str(k): v for k, v in json.loads(each).items()}
             except (ValueError, AttributeError, RecursionError):
-                raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="mend the line") from None
+                raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="correct the line") from None
             _check_characters(each, row, table, line)
             yield line, row
         return
@@ -249,14 +249,14 @@ def json_rows(
         for row in reader:
             line = reader.line_num + skipped
             if None in row or None in row.values():
-                raise DatasetError(f"{table!r} line {line} has another number of columns", fix="mend the line")
+                raise DatasetError(f"{table!r} line {line} has another number of columns", fix="correct the line")
             yield line, {k.strip(): v.strip() for k, v in row.items()}
             if twice is not None:
                 # After the first line: by that line a table is recognised, and then refused instead of passed over.
                 raise DatasetError(f"{table!r} has two columns called {twice!r}", fix="name them apart, or remove one")
     except csv.Error as error:
         line = reader.line_num + skipped
-        raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="mend the line") from None
+        raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="correct the line") from None
 
 
 def _check_characters(text: str, row: Mapping[str, object], table: str, line: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.load import Bundle, open_session
-from eyewright.core.errors import RefusedError
+from eyewright.core.errors import UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.task import task_of
 
@@ -41,18 +41,20 @@ def write_pipeline(bundle: Bundle, model: bytes, out: Path, *, wrap: Callable[..
     `wrap(model, channels=…, fitting=…)` gives the model float `pixel_values` and `logits` (`exporting.pixel_values`).
 
     Raises:
-        RefusedError: another task than classification, or a preparation that the client's image processor cannot do.
+        UsageError: another task than classification, or a preparation that the client's image processor cannot do.
     """
     task = task_of(bundle.task_name)
     if "transformers.js" not in task.foreign:
-        raise RefusedError(
+        raise UsageError(
             f"the transformers.js target is not supported for {task.words.noun}",
             fix=_AGAIN,
             code="target_task",
         )
     processor = _processor(bundle)
     if "contract" in bundle.manifest.decoding:
-        raise RefusedError("transformers.js takes models of our own contract alone", fix=_AGAIN, code="target_contract")
+        raise UsageError(
+            "the transformers.js target does not support imported models", fix=_AGAIN, code="target_contract"
+        )
     names = bundle.labels.names
     preparation = bundle.preparation
     fitting = None if processor["do_resize"] else (preparation.fit, preparation.filter, preparation.fill)
@@ -79,14 +81,14 @@ def _processor(bundle: Bundle) -> dict[str, Any]:
     preparation = bundle.preparation
     height, width = preparation.size_hw
     if preparation.steps:
-        raise RefusedError(
-            f"the model's images are processed by {preparation.steps!r} first, which transformers.js cannot do",
+        raise UsageError(
+            f"the transformers.js target does not support the processing steps of this model ({preparation.steps!r})",
             fix=_AGAIN,
             code="target_operator",
         )
     unlike = preparation.fit == "crop" and height != width
     if unlike or (preparation.fit == "letterbox" and preparation.filter not in _INSIDE_FILTERS):
-        raise RefusedError(
+        raise UsageError(
             f"transformers.js has no resizing like fit {preparation.fit!r} to {height}x{width} with "
             f"{preparation.filter!r}",
             fix=_AGAIN,

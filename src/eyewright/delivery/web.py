@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.bundle.load import Bundle, open_session
-from eyewright.core.errors import MissingExtraError, RefusedError
+from eyewright.core.errors import MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.task import task_of
 
@@ -46,7 +46,7 @@ def write_web(bundle: Bundle, model: bytes, out: Path, *, runtime: Path | None =
     npm is asked for them. Any web server that serves files serves the folder; nothing is built and nothing is called.
 
     Raises:
-        RefusedError: the bundle needs what a browser cannot do: processing steps, instances, the contract of an
+        UsageError: the bundle needs what the page does not support: processing steps, instances, the contract of an
         imported model.
         MissingExtraError: neither npm nor a `runtime` is there.
     """
@@ -78,15 +78,15 @@ def _check(bundle: Bundle) -> None:
     again = "serve the bundle with eyewright serve"
     task = task_of(bundle.task_name)
     if "web" not in task.options:
-        raise RefusedError(f"the web target is not supported for {task.words.noun}", fix=again, code="target_task")
+        raise UsageError(f"the web target is not supported for {task.words.noun}", fix=again, code="target_task")
     if bundle.preparation.steps:
-        raise RefusedError(
-            f"the model's images are processed by {bundle.preparation.steps!r} first, which a browser cannot do here",
+        raise UsageError(
+            f"the web target does not support the processing steps of this model ({bundle.preparation.steps!r})",
             fix=again,
             code="target_operator",
         )
     if "contract" in bundle.manifest.decoding:
-        raise RefusedError("the web page takes models of our own contract alone", fix=again, code="target_contract")
+        raise UsageError("the web target does not support imported models", fix=again, code="target_contract")
 
 
 def _contract(bundle: Bundle, model: str, size: int, webgpu: bool) -> dict[str, Any]:

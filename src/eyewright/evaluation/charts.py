@@ -242,11 +242,13 @@ def bin_values(
 
     >>> bin_values(np.array([1.0, 1.0, 2.0]), whole=True)
     [('1', 2.0), ('2', 1.0)]
+    >>> [name for name, _ in bin_values(np.array([100.0, 5_000.0]), logarithmic=True)][-1]
+    '3,381 – 5,000'
     """
     start = float(values.min()) if low is None else low
     end = float(values.max()) if high is None else high
     if end <= start:
-        return [(f"{start:.4g}", float(len(values)))]
+        return [(f"{start:,.0f}" if abs(start) >= 1000 else f"{start:.4g}", float(len(values)))]
     if logarithmic and start > 0 and end / start > 4:
         edges = np.geomspace(start, end, 11)
     elif whole:
@@ -256,10 +258,27 @@ def bin_values(
         edges = np.linspace(start, end, 9 if low is not None else 13)
     counts, edges = np.histogram(values, bins=edges)
     if whole and edges[1] - edges[0] == 1:
-        return [(f"{a:.0f}", float(n)) for a, n in zip(edges[:-1], counts, strict=True)]
-    if whole:
-        return [(f"{a:.0f} – {b - 1:.0f}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
-    return [(f"{a:.3g} – {b:.3g}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
+        return [(f"{a:,.0f}", float(n)) for a, n in zip(edges[:-1], counts, strict=True)]
+    last = 1 if whole else 0
+    # A dash between negative numbers reads as another sign.
+    joint = " to " if edges[0] < 0 else " – "
+    bins = zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
+    return [
+        (_bound(a, 10 if whole else b - a) + joint + _bound(b - last, 10 if whole else b - a), float(n))
+        for a, b, n in bins
+    ]
+
+
+def _bound(value: float, width: float) -> str:
+    """Write the bound of a bin with the digits that its width needs, without an exponent where people count.
+
+    >>> [_bound(v, w) for v, w in ((1234.5, 200), (0.125, 0.05), (-0.0, 3), (2.5e-7, 1e-7))]
+    ['1,234', '0.125', '0.0', '2.5e-07']
+    """
+    if width <= 0 or max(abs(value), width) < 1e-4:
+        return f"{value:.3g}"
+    decimals = max(0, 1 - math.floor(math.log10(width)))
+    return f"{value + 0.0:,.{min(decimals, 6)}f}"
 
 
 _MATRIX_WIDTH = 620
@@ -355,4 +374,6 @@ def _ticks(low: float, high: float, *, about: int = 5) -> list[float]:
 def _short(value: float, percent: bool = False) -> str:
     if percent:
         return f"{100 * value:.4g}%"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.6g}M"
     return f"{value:.6g}" if abs(value) >= 1e-9 else "0"

@@ -100,6 +100,6 @@ def _chart(table: Mapping[str, Any], key: str, name: str) -> str:
         y_label=name,
         y_range=(0.0, 1.02) if is_rate(key) else None,
         y_percent=is_rate(key),
-        width=560,
-        height=300,
+        width=460,
+        height=280,
     )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, MissingExtraError, RefusedError
+from eyewright.core.errors import BundleError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes
 from eyewright.core.task import task_of
 from eyewright.nets.pixels import PixelNet
@@ -34,15 +34,16 @@ def write_executorch(
     Layers that XNNPACK knows are computed by it, all others by ExecuTorch's portable kernels.
 
     Raises:
-        RefusedError: the net answers with masks, or holds an operation that cannot be lowered.
+        UsageError: the net predicts masks.
+        RefusedError: it has an operation that cannot be lowered.
         MissingExtraError: ExecuTorch is not installed.
     """
     if any(o.sums and len(o.shape) > 1 for o in task_of(task).outputs):
         # With 1.5.1: aten::amax refuses maps as XNNPACK lays them, and a softmax over moved axes gives other numbers.
-        raise RefusedError(
-            "ExecuTorch's kernels do not give the probabilities of masks as torch does",
-            fix="take it to onnx, openvino or torch",
-            code="target_operator",
+        raise UsageError(
+            "the executorch target is not supported for masks: ExecuTorch computes other probabilities than torch",
+            fix="export to onnx, openvino or torch",
+            code="target_task",
         )
     model = learner_of(task).answers(net, temperature=temperature).eval()
     example = torch.zeros(1, *size_hw, channels, dtype=torch.uint8)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.errors import MissingExtraError, OutputError, RefusedError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder, write_bytes
 from eyewright.core.installed import installed
+from eyewright.core.regular import require_path
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent, target_of
 from eyewright.lifecycle.loading import OF_WEIGHTS, bundle_folder, need_torch, open_kind, sessions_of_weights
 from eyewright.lifecycle.opening import load_run, run_in
@@ -67,6 +68,7 @@ def deliver(
     if to not in known:
         raise UsageError(f"unknown target {to!r}", fix=spelling_hint(to, known))
     source = bundle_folder(Path(model))
+    require_path(source, "a bundle")
     if not (source / "bundle.json").exists():
         raise UsageError(f"expected a bundle to take to {to}, found none at {str(model)!r}", fix="export the run first")
     out = Path(out)

@@ -24,6 +24,7 @@ from eyewright.core.errors import CheckpointError, EyewrightError
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
 from eyewright.core.provenance import describe_machine
+from eyewright.core.regular import require_path
 from eyewright.data import DATASET_FORMATS
 from eyewright.data.readers.annotated import installed_readers
 from eyewright.imaging import FORMATS
@@ -68,11 +69,13 @@ def load_run(folder: PathLike) -> "Run":
     """Read a run folder.
 
     Raises:
+        InputError: nothing is there.
         CheckpointError: no finished run is there.
     """
     need_torch()
     from eyewright.training.run import read_run
 
+    require_path(Path(folder), "a run")
     return read_run(Path(folder), build_of)
 
 
@@ -89,6 +92,7 @@ def load_model(model: "Predictor | Run | PathLike") -> "tuple[Any, Run | None]":
             from eyewright.bundle import load_bundle
 
             return load_bundle(folder), None
+        require_path(folder, "a run or a bundle")
         if not (folder / "run.json").exists():
             raise CheckpointError(f"expected a run or a bundle, found neither at {str(folder)!r}", fix="check the path")
         model = load_run(folder)

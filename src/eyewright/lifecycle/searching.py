@@ -22,7 +22,7 @@ from eyewright.core.errors import (
     UsageError,
 )
 from eyewright.core.inputs import prepare
-from eyewright.core.regular import digest_of
+from eyewright.core.regular import digest_of, require_path
 from eyewright.core.report import Finding
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources.files import iter_images, list_sources, read_named
@@ -409,6 +409,7 @@ def _embedder(model: str) -> _Embedder:
     from eyewright.bundle.verify import bundle_digest
 
     folder = bundle_folder(Path(model))
+    require_path(folder, "a bundle or hf:FOLDER")
     if not (folder / "bundle.json").exists():
         raise BundleError(f"expected a bundle or hf:FOLDER, found neither at {model!r}", fix="check --model")
     bundle = load_bundle(folder)

@@ -1,11 +1,13 @@
 """The whole life cycle in one call: on your folder, or on images that ship inside dependencies."""
 
-__all__ = ["RunResult", "quickstart", "run"]
+__all__ = ["RunResult", "kept_after_training", "measuring_seconds", "quickstart", "run"]
 
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 
 _TOLD = 5
+_LEAST_CPU_S = 0.5
+# Predictions that the heatmaps of a report take: some ten images, deletion and insertion, shuffled weights.
+_EXPLAINED = 2000
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,16 @@ def run(
 ) -> RunResult:
     """Walk the whole life cycle: audit → split → train → evaluate → explain → export → verify.
 
-    `budget` is for all of it; a sixth of it, between 12 s and a minute, is kept for what comes after training. `leaks`
-    is as for `train`.
+    `budget` is for all of it. A sixth of it, between 12 s and a minute, is kept for what follows training: more where
+    there are many images to measure or the net is slow, and where the machine is busy, up to half of the budget.
+    `leaks` is as for `train`.
 
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
     """
     from eyewright.evaluation import show_metric
 
-    started = time.monotonic()
+    started, cpu_s = time.monotonic(), _cpu_seconds()
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
     resolved = recipe_of(recipe, budget=budget, task=task, **options)
@@ -88,10 +94,18 @@ def run(
     check_model(resolved.model, dataset.task)
     dataset = settled(dataset, leaks, quiet=quiet)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
-    deadline = None
+    deadline, reserve = None, None
     if resolved.budget_s is not None:
-        kept = min(60.0, max(12.0, resolved.budget_s / 6))
+        read_s = time.monotonic() - started
+        kept = kept_after_training(resolved.budget_s, wall_s=read_s, cpu_s=_cpu_seconds() - cpu_s)
         deadline = started + resolved.budget_s - kept
+        reserve = partial(
+            measuring_seconds,
+            n_test=len(dataset.test),
+            n_val=len(dataset.val),
+            read_s=read_s / max(1, len(dataset)),
+            most=resolved.budget_s / 2 - kept,
+        )
         if deadline - time.monotonic() < 3:
             raise BudgetError(
                 f"expected a budget of {show_duration(time.monotonic() - started + kept + 3)} or more for this data, "
@@ -102,7 +116,7 @@ def run(
         dataset,
         resolved,
         folder,
-        RunPlan(deadline=deadline, workers=workers, baseline=True, quiet=quiet, say=say),
+        RunPlan(deadline=deadline, reserve=reserve, workers=workers, baseline=True, quiet=quiet, say=say),
         leaks=leaks,
     )
     findings = tuple(owner.about["audit"])
@@ -120,6 +134,38 @@ def run(
         say(f"bundle verified: {parity}")
         paths["bundle"] = folder / "bundle"
     return RunResult(owner, bundle, report, parity, findings, {k: p.resolve() for k, p in paths.items()})
+
+
+def kept_after_training(budget_s: float, *, wall_s: float, cpu_s: float) -> float:
+    """Return the seconds of a budget that are kept for what follows training, whatever the data is.
+
+    `wall_s` and `cpu_s` are what reading the data took: on a busy machine the first is larger, and so is the reserve.
+
+    >>> kept_after_training(600, wall_s=4, cpu_s=4), kept_after_training(40, wall_s=6, cpu_s=4)
+    (60.0, 18.0)
+    >>> kept_after_training(40, wall_s=8, cpu_s=2)
+    20.0
+    """
+    kept = min(60.0, max(12.0, budget_s / 6))
+    busy = 1.0 if cpu_s < _LEAST_CPU_S else max(1.0, wall_s / cpu_s)
+    return max(kept, min(budget_s / 2, kept * busy))
+
+
+def measuring_seconds(image_s: float, *, n_test: int, n_val: int, read_s: float, most: float) -> float:
+    """Return the seconds that measuring takes after training, of a net that needs `image_s` for an image.
+
+    Test images are predicted once, validation images by the net and by its export; explanations of a few images need
+    many predictions. `read_s` is the time to read an image.
+
+    >>> measuring_seconds(0.001, n_test=10_000, n_val=5_000, read_s=0.0005, most=300)
+    32.0
+    """
+    return max(0.0, min(most, round((n_test + 2 * n_val) * (image_s + read_s) + _EXPLAINED * image_s, 3)))
+
+
+def _cpu_seconds() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _told(findings: Sequence[Finding]) -> list[str]:

@@ -17,12 +17,12 @@ from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.report import Finding
+from eyewright.core.spreadsheets import from_cell, to_cell
 from eyewright.monitoring.store import Row, Said, Store, feedback_id
 from eyewright.tasks.feedback import check_feedback
 
 _MOST_BYTES = 256 * 2**20
 # OWASP's list, with the quote itself, so that what is read back is what was written.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 def import_feedback(
@@ -111,7 +111,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if "prediction_id" not in (reader.fieldnames or ()):
             raise InputError(f"expected a column prediction_id in {str(path)!r}, found none", fix="name the columns")
         for row in reader:
-            yield reader.line_num, {str(k): _unquoted(v) for k, v in row.items()}
+            yield reader.line_num, {str(k): from_cell(v) for k, v in row.items()}
         return
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -128,21 +128,6 @@ def _finding(
 ) -> Finding:
     fix = fix or ("nothing" if severity == "note" else "correct the line and import it again")
     return Finding("feedback", message, fix, str(path), line, severity)
-
-
-def _cell(value: Any) -> Any:
-    """Return a value as a cell that a spreadsheet shows and does not run: a text that begins like a formula is quoted.
-
-    >>> _cell("=1+1"), _cell("-"), _cell(-1), _cell("disc")
-    ("'=1+1", "'-", -1, 'disc')
-    """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
-
-
-def _unquoted(value: Any) -> Any:
-    """Return what `_cell` was given."""
-    quoted = isinstance(value, str) and value[:1] == "'" and value[1:].startswith(_FORMULAS)
-    return value[1:] if quoted else value
 
 
 def export_feedback(store: Store, path: Path, *, model: str | None = None) -> int:
@@ -170,7 +155,7 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
         writer = csv.DictWriter(out, names, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(
-            {k: _cell(dumps_json(v) if isinstance(v, list | dict) else v) for k, v in r.items()} for r in rows
+            {k: to_cell(dumps_json(v) if isinstance(v, list | dict) else v) for k, v in r.items()} for r in rows
         )
         write_text(path, out.getvalue())
     elif path.suffix.lower() in (".jsonl", ".ndjson", ".json"):

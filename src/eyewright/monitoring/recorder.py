@@ -23,7 +23,7 @@ from eyewright.monitoring.alerts import Alerts
 from eyewright.monitoring.counts import Count, count_row, seen_row, summarise_counts, unusual_counts
 from eyewright.monitoring.drift import ChangeDetector, Sample, drift_between
 from eyewright.monitoring.journal import Journal
-from eyewright.monitoring.store import Row, Said, Store, feedback_id, open_store
+from eyewright.monitoring.store import Row, Said, Store, check_writable, feedback_id, open_store
 from eyewright.monitoring.summary import QualityCache, summarise_model
 from eyewright.tasks.feedback import check_feedback
 
@@ -111,6 +111,11 @@ class Recorder:
         self._written: set[str] = set()
         self._lock_file = held_lock(home / "lock", busy="another server logs here", code="monitor_busy")
         self._lock_file.__enter__()
+        try:
+            check_writable(self.address)
+        except BaseException:
+            self._lock_file.__exit__(None, None, None)
+            raise
         self._journal = Journal(home / "journal")
         self._store = open_store(self.address)
         self._views: Store = open_store(self.address)

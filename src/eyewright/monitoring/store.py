@@ -1,6 +1,6 @@
 """The prediction log in a database: SQLite by default, PostgreSQL by its address."""
 
-__all__ = ["Row", "Said", "Store", "feedback_id", "open_store"]
+__all__ = ["Row", "Said", "Store", "check_writable", "feedback_id", "open_store"]
 
 import contextlib
 import hashlib
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.extras import import_extra
+from eyewright.core.files import checked_output
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS predictions (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL, "
@@ -459,7 +460,7 @@ def open_store(address: str | Path) -> Store:
         )
     if "://" in text and not text.startswith("sqlite:///"):
         raise UsageError(f"expected a path or postgresql://…, found {text.partition('://')[0]}://", fix="change --log")
-    path = Path(text.removeprefix("sqlite:///"))
+    path = _file_of(text)
 
     def connect() -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -472,7 +473,30 @@ def open_store(address: str | Path) -> Store:
     return Store(connect, mark="?", blob="BLOB", broken=(sqlite3.Error, OSError))
 
 
+def check_writable(address: str | Path) -> None:
+    """Raise `OutputError` if a log in a file cannot be written at all; a database that is away may come back.
+
+    >>> check_writable("/proc/no/a.db")
+    Traceback (most recent call last):
+    eyewright.core.errors.OutputError: cannot write '/proc/no/a.db': No such file or directory; choose another --log
+    """
+    text = str(address)
+    if "://" in text and not text.startswith("sqlite:///"):
+        return
+    path = _file_of(text)
+    with checked_output(path, option="--log"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # An empty file is an empty database.
+        open(path, "ab").close()
+
+
+def _file_of(text: str) -> Path:
+    return Path(text.removeprefix("sqlite:///"))
+
+
 def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     given = error.args[0] if error.args else error
     text = given.get("M", str(given)) if isinstance(given, dict) else str(given)
     return text.splitlines()[0][:200] if text else type(error).__name__

@@ -37,6 +37,13 @@ from eyewright.serving.settings import Settings
 
 _log = logging.getLogger("eyewright.serving")
 
+_SMALL_ANSWER = 2**14
+_BURST_S = 0.25
+
+
+def _nothing(waits: bool) -> None:
+    """Stand in for a server that does not ask which connections wait."""
+
 
 class App:
     """An ASGI application over a `Service`."""
@@ -46,6 +53,7 @@ class App:
         self.guard = Guard(settings)
         self.budget = Budget(settings.pending_bytes)
         self.pace = Pace(settings.busy_bytes_per_s)
+        self.answers = Pace(settings.busy_bytes_per_s, small=_SMALL_ANSWER, burst_s=_BURST_S)
         recorder = service.recorder
         self.counters = Counters(
             service.crew,
@@ -90,7 +98,19 @@ class App:
         if isinstance(response, LiveStream):
             await response.stream(send, receive, method=scope["method"], abort=scope["eyewright.abort"])
         else:
+            await self._wait_to_answer(scope, 0 if scope["method"] == "HEAD" else len(response.body))
             await response.send(send, method=scope["method"])
+
+    async def _wait_to_answer(self, scope: Mapping[str, Any], size: int) -> None:
+        """Let small answers go first; a connection that waits here gives way where there are too many."""
+        seconds = self.answers.delay(0, size)
+        if seconds:
+            waits = scope.get("eyewright.waits", _nothing)
+            waits(True)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                waits(False)
 
     async def _answer(self, request: Request, receive: Receive, counted: list[str]) -> Response:
         """Answer a request; `counted` becomes the route that it is counted under, also where it fails."""

@@ -67,7 +67,7 @@ def refused_reload(error: EyewrightError | OSError) -> HttpError:
     >>> refused_reload(PolicyError("recall is 0.4 in '/srv/a.bundle'")).message
     "a bundle's evidence is below its policy, so the models before it stay in use"
     """
-    code = error.code if isinstance(error, EyewrightError) else "bundle"
+    code = error.code if isinstance(error, EyewrightError) and not isinstance(error, InputError) else "bundle"
     if code == "signature":
         reason = "a bundle's signature is missing or not valid"
     elif isinstance(error, PolicyError):

@@ -27,7 +27,8 @@ from eyewright.serving.wire import bounded_protocol
 
 _log = logging.getLogger("eyewright.serving")
 
-_BACKLOG = 512
+# Where a burst of connections fills it, the kernel drops the next, whose client tries again a second later.
+_BACKLOG = 4096
 
 Table = Callable[[], tuple[Mapping[str, Model], Mapping[str, str]]]
 
@@ -222,6 +223,9 @@ def _open_port(settings: Settings) -> socket.socket:
         host = "127.0.0.1"
     door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it: what the kernel holds for a client that is gone or does not read is given up as well.
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * settings.write_s))
     try:
         door.bind((host, settings.port))
         # Two sockets may be bound to one port; only one may listen.

@@ -27,7 +27,8 @@ class Settings:
     bodies above 256 KB together while smaller ones are answered.
 
     There are at most `connections` in all and `client_connections` of one address; a connection that sends nothing
-    for `idle_s` is closed, and where a limit is reached the one that has been idle longest makes room.
+    for `idle_s` is closed, and so is one that takes less than 64 KB of its waiting answers in `write_s`. Where a limit
+    is reached, the connection that has been idle longest makes room.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +47,7 @@ class Settings:
     deadline_s: float = 30.0
     header_s: float = 10.0
     body_s: float = 20.0
+    write_s: float = 20.0
     decode_s: float = 2.0
     drain_s: float = 15.0
     connections: int = 1024
@@ -65,7 +67,16 @@ class Settings:
         for name, low in (("workers", 0), ("threads", 1), ("max_batch", 1), ("queue", 1), ("body_bytes", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"expected {name} of at least {low}, found {getattr(self, name)}", fix="change it")
-        for name in ("deadline_s", "header_s", "body_s", "idle_s", "decode_s", "drain_s", "busy_bytes_per_s"):
+        for name in (
+            "deadline_s",
+            "header_s",
+            "body_s",
+            "write_s",
+            "idle_s",
+            "decode_s",
+            "drain_s",
+            "busy_bytes_per_s",
+        ):
             if not getattr(self, name) > 0:
                 raise UsageError(f"expected {name} above 0, found {getattr(self, name)}", fix="change it")
         if not 0 <= self.max_wait_ms <= 1000:

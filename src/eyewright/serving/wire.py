@@ -4,7 +4,8 @@ Headers have a size and a time in which they must arrive. Connections are counte
 where there are too many, the one that has been idle longest makes room for a new one. A refusal that comes before the
 whole request was read reaches its client: closing a socket that holds unread bytes makes the kernel reset the
 connection, and the answer with it (RFC 9112, section 9.6), so such a connection is half closed and what still comes is
-thrown away, for a moment.
+thrown away, for a moment. A client that asks and does not read is disconnected: a transport that is closed waits
+until what it holds has been sent, so such a connection would never end by itself.
 """
 
 __all__ = ["bounded_protocol"]
@@ -30,16 +31,24 @@ _OWN_FILES = 128
 _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
 _PENALTY_S = 0.02
+# Of the bytes that wait, this many must leave in each `write_s`; then the connection may go on.
+_LEAST_TAKEN = 2**16
 
 
 class _Lingering:
-    """A transport whose `close` waits for the rest of a request that was refused before it was read."""
+    """A transport whose `close` waits for the rest of a request that was refused before it was read.
 
-    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    Its writes have a deadline: where bytes wait and the client takes fewer than 64 KB of them in `write_s`, the
+    connection is ended at once.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop, write_s: float) -> None:
+        self._transport, self._loop, self._write_s = transport, loop, write_s
         self.unread = False
         self.closing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._written = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -50,7 +59,32 @@ class _Lingering:
     def write(self, data: bytes) -> None:
         # A half-closed transport would raise where a closed one drops.
         if not self.is_closing():
+            self._written += len(data)
             self._transport.write(data)
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes wait for the client to read."""
+        return int(self._transport.get_write_buffer_size())
+
+    def watch(self) -> None:
+        """End the connection if its client does not read what waits."""
+        if self._watch is None and self.waiting:
+            self._watch = self._loop.call_later(self._write_s, self._check, self._written - self.waiting)
+
+    def forget(self) -> None:
+        """Stop watching: nothing waits any longer, or the connection is lost."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _check(self, taken: int) -> None:
+        self._watch = None
+        waiting = self.waiting
+        if waiting and self._written - waiting - taken < _LEAST_TAKEN:
+            self._transport.abort()
+        else:
+            self.watch()
 
     def close(self) -> None:
         if not self.unread or self._transport.is_closing() or not self._transport.can_write_eof():
@@ -60,17 +94,20 @@ class _Lingering:
             self._transport.write_eof()
             self._transport.resume_reading()
             self._timer = self._loop.call_later(_LINGER_S, self.end)
+            self.watch()
 
     def end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._transport.close()
+        self.watch()
 
 
 class _Connection(Protocol):
     """What the table of connections asks of one."""
 
     def answering(self) -> bool: ...
+    def stalled(self) -> bool: ...
     def evict(self) -> None: ...
 
 
@@ -83,7 +120,7 @@ class _Connections:
         self._of: dict[str, dict[_Connection, None]] = {}
 
     def add(self, one: _Connection, client: str) -> bool:
-        """Take a connection up; tell whether there is room for it, if need be that of an idle one."""
+        """Take a connection up; return whether there is room for it, if need be that of an idle or a stalled one."""
         of_client = self._of.get(client, {})
         crowded: dict[_Connection, Any] | None = None
         if len(of_client) >= self.most_of_client:
@@ -93,6 +130,7 @@ class _Connections:
             crowded = max(self._of.values(), key=len)
         if crowded is not None:
             idle = next((c for c in crowded if not c.answering()), None)
+            idle = idle or next((c for c in crowded if c.stalled()), None)
             if idle is None:
                 return False
             self.discard(idle)
@@ -143,8 +181,8 @@ def _room(connections: int) -> int:
 def bounded_protocol(settings: Settings, pace: Pace) -> type:
     """Return a protocol class for uvicorn that ends connections whose headers are too slow or too large.
 
-    A connection that sends nothing is ended as well: it costs a descriptor. Malformed requests are refused a
-    moment later while others are answered: who sends one after the other waits between them.
+    A connection that sends nothing, or does not read its answer, is ended as well: it costs a descriptor. Malformed
+    requests are refused a moment later while others are answered: who sends one after the other waits between them.
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -158,9 +196,10 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         _refused: tuple[int, bytes, bytes] | None = None
         _timer: asyncio.TimerHandle | None = None
         _no_more = False
+        _waits = False
 
         def connection_made(self, transport: Any) -> None:
-            super().connection_made(_Lingering(transport, self.loop))
+            super().connection_made(_Lingering(transport, self.loop, settings.write_s))
             if table.add(self, self.client[0] if self.client else ""):
                 self._begin_timer()
             else:
@@ -172,10 +211,31 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 return False
             return (self.cycle is not None and not self.cycle.response_complete) or _unread(self.transport)
 
+        def stalled(self) -> bool:
+            """Whether an answer waits: because its client does not read, or for its turn."""
+            return self._waits or (self.flow is not None and bool(self.flow.write_paused))
+
+        def _waits_for_turn(self, waits: bool) -> None:
+            self._waits = waits
+
         def evict(self) -> None:
-            if self.transport is not None:
+            if self.transport is None:
+                return
+            if self.transport.waiting:
+                # To close it would wait for the client to read.
+                self.transport.abort()
+            else:
                 self.transport.unread = False
                 self.transport.close()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.transport.watch()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if not self.transport.is_closing():
+                self.transport.forget()
 
         def _begin_timer(self) -> None:
             if self._timer is not None:
@@ -230,6 +290,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 raise ValueError("too many requests before their answers")
             super().on_message_begin()
             self.scope["eyewright.abort"] = self.transport.abort
+            self.scope["eyewright.waits"] = self._waits_for_turn
 
         def on_headers_complete(self) -> None:
             self._in_headers = False
@@ -286,6 +347,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         def connection_lost(self, exc: Exception | None) -> None:
             table.discard(self)
             self.transport.unread = False
+            self.transport.forget()
             if self._timer is not None:
                 self._timer.cancel()
             super().connection_lost(exc)

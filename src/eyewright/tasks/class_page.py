@@ -166,7 +166,7 @@ def _classes(report: Report) -> Table:
 
 def _slices(slices: Sequence[Mapping[str, Any]], *, grouped: bool) -> Table:
     lead = (
-        "Accuracy by folder, size, brightness and metadata, the weakest first. A slice is marked where it is weaker "
+        "Accuracy by folder, size, brightness and metadata, weakest first. A slice is marked where it is weaker "
         f"than the rest significantly, corrected for the {len(slices)} slices tested"
         f"{' and for groups' if grouped else ''}."
     )

@@ -276,8 +276,10 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
         off = [Mark(x, y - x, "") for x, y in pairs]
         true, found = f"true {name}", f"found {name}"
         title = f"Found against true {name}"
-        scatter = scatter_chart(dots, title=title, x_label=true, y_label=found, identity=True)
-        residual = scatter_chart(off, title=f"Error of {name}", x_label=true, y_label="error", guides=(("y", 0.0),))
+        scatter = scatter_chart(dots, title=title, x_label=true, y_label=found, identity=True, width=380, height=280)
+        residual = scatter_chart(
+            off, title=f"Error of {name}", x_label=true, y_label="error", guides=(("y", 0.0),), width=380, height=280
+        )
         charts.append(Chart(f"Found against true {name}", [Span("On the diagonal the value is right.")], scatter))
         charts.append(Chart(f"Error of {name}", [Span("Found minus true value.")], residual))
     return Page(blocks, charts, "Found and true values")

@@ -97,5 +97,5 @@ def slice_table(report: Report, key: str, name: str, short: str) -> list[Block]:
         for r in slices
     ]
     header = (Cell("slice"), Cell("value"), Cell("images", "n"), Cell(short, "n"), Cell("the rest", "n"))
-    lead = f"{name} by number of objects, size and brightness, the weakest first."
+    lead = f"{name} by number of objects, size and brightness, weakest first."
     return [Table("Weak slices", header, rows, lead=lead)] if rows else []

@@ -175,7 +175,7 @@ def _slices(slices: Sequence[Mapping[str, Any]]) -> Table | None:
         for r in slices[:_SLICES]
     ]
     header = (Cell("slice"), Cell("value"), Cell("images", "n"), Cell("F1, micro", "n"), Cell("the rest", "n"))
-    lead = "F1 by size, brightness, folder and metadata, the weakest first."
+    lead = "F1 by size, brightness, folder and metadata, weakest first."
     return Table("Weak slices", header, rows, lead=lead) if rows else None
 
 

@@ -100,7 +100,7 @@ def _stored(
     key = hashlib.sha256(key.encode()).hexdigest()
     path = cache_folder() / f"{key[:32]}.npy"
     if not path.exists():
-        with checked_output(path):
+        with checked_output(path, option="EYEWRIGHT_CACHE"):
             path.parent.mkdir(parents=True, exist_ok=True)
             _make_room(path.parent, size)
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -24,6 +24,7 @@ class RunPlan:
 
     Args:
         deadline: a `time.monotonic` value at which training ends annealed; None for the epochs of the recipe.
+        reserve: given the seconds that the net needs for an image, returns how much earlier training ends.
         resume: continue from the last checkpoint of the run folder.
         weights: those to begin with: a safetensors file of the same net, pruned or not, a run or a bundle.
         preparation: that of another model, where both must see the same pixels; None for one that suits the data.
@@ -39,6 +40,7 @@ class RunPlan:
     """
 
     deadline: float | None = None
+    reserve: Callable[[float], float] | None = None
     resume: bool = False
     weights: Path | None = None
     preparation: "Preparation | None" = None

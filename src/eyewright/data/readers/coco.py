@@ -173,7 +173,7 @@ def _decode(part: Any, data: bytes, kind: Any, path: str, expected: str) -> Any:
     try:
         return msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=kind)
     except msgspec.ValidationError as error:
-        raise DatasetError(f"expected {expected} in {path!r}, found otherwise: {error}", fix="mend it") from None
+        raise DatasetError(f"expected {expected} in {path!r}, found otherwise: {error}", fix="correct it") from None
     except BAD_JSON as error:
         text, line = json_problem(error, data)
         where = f" line {line}" if line is not None else ""
@@ -243,7 +243,9 @@ def _categories(part: Any, data: bytes, path: str, reading: _Reading) -> tuple[_
             name = f"class_{key}"
             reading.notes.repair("a category without a name, called by its id", "give it a name", path)
         elif name != one.get("name"):
-            reading.notes.repair("a category's name with blanks round it, or no text", "write it as plain text", path)
+            reading.notes.repair(
+                "a category name with surrounding spaces, or that is not text", "write it as plain text", path
+            )
         found.append((key, name))
     if given and not found:
         raise DatasetError(f"expected {expected} in {path!r}, found none with an id", fix="export it again")
@@ -335,7 +337,7 @@ def _loose_rows(part: Any, path: str, where: CocoLines, notes: Notes, *, keep: b
     try:
         each = msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=list[msgspec.Raw])
     except BAD_JSON as error:
-        raise DatasetError(f"expected a list of annotations in {path!r}: {error}", fix="mend it") from None
+        raise DatasetError(f"expected a list of annotations in {path!r}: {error}", fix="correct it") from None
     rows: list[_Row] = []
     entries: list[int] = []
     for entry, raw in enumerate(each):
@@ -344,7 +346,7 @@ def _loose_rows(part: Any, path: str, where: CocoLines, notes: Notes, *, keep: b
         except BAD_JSON as error:
             reason = str(error).replace(" - at `$", " at `")
             message = f"annotation {entry} is left out: {reason}"
-            notes.drop(reason, "mend or remove it", path, where.line(entry), message=message)
+            notes.drop(reason, "fix or remove it", path, where.line(entry), message=message)
             continue
         entries.append(entry)
     return _Rows(
@@ -508,7 +510,7 @@ def _slots(
         if name in known:
             notes.repair("an image that is listed twice", "keep one entry an image", path)
         elif posixpath.basename(image.called.replace("\\", "/")) != posixpath.basename(name):
-            notes.repair("an image that is named in another way than its file", "name it as its file is", path)
+            notes.repair("an image name that differs from the file name", "use the file name", path)
         if image.key in keys and keys[image.key] != name:
             text = f"two images have the id {image.key!r}: {keys[image.key]!r} and {name!r}"
             notes.add("annotation", text, "give each its own id", path)

@@ -53,7 +53,7 @@ def outline_of(raw: msgspec.Raw, reduce: Note, repair: Note) -> Outline:
         reduce("an outline that is neither polygons nor run lengths", _AGAIN)
         return Outline()
     if value and not isinstance(value[0], list | dict):
-        repair("one polygon without a list round it", "write segmentation as a list of polygons")
+        repair("a polygon that is not in a list of polygons", "write segmentation as a list of polygons")
         value = [value]
     elif value and all(_is_point(v) for v in value):
         repair("a polygon as a list of points", "write its numbers as x, y, x, y")

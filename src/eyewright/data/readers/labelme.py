@@ -91,7 +91,7 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
         except BAD_JSON as error:
             text, line = json_problem(error, data)
             message = f"cannot be read: {text}; it is left out"
-            notes.leave_out("a file that cannot be read", "mend the file", path, line, message=message,
+            notes.leave_out("a file that cannot be read", "correct the file", path, line, message=message,
                             code="annotation", severity="error")  # fmt: skip
             broken.add(images.of_file(path)[0])
             continue

@@ -162,7 +162,7 @@ def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]
             items = enumerate(content) if isinstance(content, list) else content.items()
             found = {int(k): word(v["name"] if isinstance(v, dict) else v) or f"class_{k}" for k, v in items}
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise DatasetError(f"expected numbers and names of classes in {path!r}", fix="mend it") from None
+            raise DatasetError(f"expected numbers and names of classes in {path!r}", fix="correct it") from None
     else:
         text = decode_text(tree.content(path), path)
         lines = [name for line in text.splitlines() if (name := word(line)) is not None]

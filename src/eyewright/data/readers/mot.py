@@ -110,7 +110,7 @@ def _read_rows(
                 continue
             what = "expected frame, identity, x, y, width, height in numbers"
             message = f"{what}, found {text[:60]!r}; it is left out"
-            notes.drop("rows that are not numbers", "mend the row", path, line, message=message)
+            notes.drop("rows that are not numbers", "correct the row", path, line, message=message)
             continue
         number = int(values[7]) if len(values) == 9 and values[7] >= 1 else 1
         crowd = len(values) > 6 and values[6] == 0

@@ -87,7 +87,7 @@ def read_voc(tree: Tree, names: Sequence[str], images: Images) -> Found:
             line = getattr(error, "lineno", None)
             empty = not data.strip() and not isinstance(error, UnreadableImageError)
             text = "it is empty" if empty else _plain(error)
-            fix = error.fix if isinstance(error, EyewrightError) and error.fix else "mend the file"
+            fix = error.fix if isinstance(error, EyewrightError) and error.fix else "correct the file"
             notes.leave_out("a file that cannot be read", fix, path, line, message=f"cannot be read: {text}",
                             code="annotation", severity="error")  # fmt: skip
             broken.add(images.of_file(path)[0])
@@ -169,7 +169,7 @@ def _object(node: _Node, classes: dict[str, int], path: str, notes: Notes, root:
             raise ValueError("it has no bndbox")
     except ValueError as error:
         text = f"object is left out: {error}"
-        notes.drop(str(error), "mend or remove it", path, node.line, message=text)
+        notes.drop(str(error), "fix or remove it", path, node.line, message=text)
         return []
     source = root.first("source")
     if source is not None and source.word("database").startswith("The VOC"):

@@ -108,10 +108,10 @@ def _read_files(
         except EyewrightError as error:
             unread.add(label)
             message = f"cannot be read: {error.message}; {name!r} is left out"
-            notes.leave_out("a label file that cannot be read", error.fix or "mend the file", label, message=message,
+            notes.leave_out("a label file that cannot be read", error.fix or "correct the file", label, message=message,
                             code="annotation", severity="error")  # fmt: skip
     if unread and not files:
-        raise DatasetError(notes.all()[0].path + ": " + notes.all()[0].message, fix="mend the label files")
+        raise DatasetError(notes.all()[0].path + ": " + notes.all()[0].message, fix="correct the label files")
     return files, unread
 
 
@@ -168,9 +168,9 @@ def _read_yaml(tree: Tree, path: str) -> Mapping[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
-        raise DatasetError(f"{path!r}{place} is not YAML: {problem}", fix="mend it") from None
+        raise DatasetError(f"{path!r}{place} is not YAML: {problem}", fix="correct it") from None
     if not isinstance(content, Mapping):
-        raise DatasetError(f"expected names and paths in {path!r}, found {type(content).__name__}", fix="mend it")
+        raise DatasetError(f"expected names and paths in {path!r}, found {type(content).__name__}", fix="correct it")
     return {str(k): v for k, v in content.items()}
 
 
@@ -200,19 +200,19 @@ def _class_names(
             try:
                 by_id = {int(str(k)): word(v) or f"class_{k}" for k, v in listed.items()}
             except (TypeError, ValueError):
-                raise DatasetError(f"expected class ids as keys of names in {config!r}", fix="mend it") from None
+                raise DatasetError(f"expected class ids as keys of names in {config!r}", fix="correct it") from None
             if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
                 wrong = min(by_id) if min(by_id) < 0 else max(by_id)
                 raise DatasetError(
-                    f"expected class ids from 0 to 1,000,000 in {config!r}, found {str(wrong)[:40]}", fix="mend it"
+                    f"expected class ids from 0 to 1,000,000 in {config!r}, found {str(wrong)[:40]}", fix="correct it"
                 )
             listed = [by_id.get(i, f"class_{i}") for i in range(max(by_id, default=-1) + 1)]
         if isinstance(listed, str) and str(content.get("nc")) == "1":
             listed = [listed]
         if not isinstance(listed, Sequence) or isinstance(listed, str):
-            raise DatasetError(f"expected a list of names in {config!r}, found {listed!r}", fix="mend it")
+            raise DatasetError(f"expected a list of names in {config!r}, found {listed!r}", fix="correct it")
         if any(isinstance(n, list | Mapping) for n in listed):
-            raise DatasetError(f"expected a list of names in {config!r}, found lists in it", fix="mend it")
+            raise DatasetError(f"expected a list of names in {config!r}, found lists in it", fix="correct it")
         classes = tuple(word(n) or f"class_{i}" for i, n in enumerate(listed))
         n = content.get("nc")
         if isinstance(n, str) and re.fullmatch(r"\d{1,6}", n) and int(n) != len(classes):

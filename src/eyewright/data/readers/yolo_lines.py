@@ -133,7 +133,7 @@ def rows_of(file: LabelFile, layout: Layout, notes: Notes) -> list[Row]:
     """Return the objects of one label file; what cannot be used is said by line."""
     rows: list[Row] = []
     for line, text, values, odd in file.lines:
-        reason, code, fix = "", "annotation", "mend or remove the line"
+        reason, code, fix = "", "annotation", "fix or remove the line"
         row = None
         if values is None or not values or values[0] != int(values[0]):
             reason = "expected a class id and numbers"

@@ -8,6 +8,7 @@ from typing import Any
 from eyewright.core.errors import EyewrightError
 from eyewright.core.task import task_of
 from eyewright.data.readers.label_studio import decode_brush
+from eyewright.data.targets.numbers import quantity_named
 from eyewright.imaging.rasters import encode_counts, pack_counts
 
 _MOST_REGIONS = 2000
@@ -68,6 +69,7 @@ def _origin(row: Mapping[str, Any]) -> str:
 
 # Of a model that is not served any more its task is not known.
 _SEVERAL = "Choices:multiple"
+_NUMBER = "Number"
 _ANY = ["Choices", "RectangleLabels", "BrushLabels"]
 
 
@@ -77,6 +79,8 @@ def _content(rows: list[dict[str, Any]], task: str, names: Sequence[str]) -> dic
     if not tags:
         # Label Studio has no form for what this task predicts.
         return {}
+    if _NUMBER in tags:
+        return _numbers(rows, names)
     for row in rows:
         value = row["value"]
         if isinstance(value.get("choices"), list) and value["choices"]:
@@ -94,6 +98,19 @@ def _content(rows: list[dict[str, Any]], task: str, names: Sequence[str]) -> dic
     if _SEVERAL in tags:
         return {"tags": dict.fromkeys(names, False)} if names else {}
     return {} if tags == ["Choices"] else {"objects": objects}
+
+
+def _numbers(rows: list[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Return the numbers of an annotation by quantity: by the names of their controls, of one quantity whatever it is
+    called."""
+    values: dict[str, float] = {}
+    for row in rows:
+        number, control = row["value"].get("number"), row.get("from_name")
+        if isinstance(number, bool) or not isinstance(number, int | float) or not isinstance(control, str):
+            continue
+        name = names[0] if len(names) == 1 else quantity_named(control, names) if names else control
+        values[name[:200]] = number
+    return {"values": values} if values else {}
 
 
 def _box(row: Mapping[str, Any]) -> dict[str, Any] | None:

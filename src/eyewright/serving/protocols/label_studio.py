@@ -8,9 +8,9 @@ __all__ = ["Files", "health", "predict", "setup", "webhook"]
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.parsers import expat
 
@@ -18,6 +18,7 @@ import msgspec
 
 from eyewright.core.errors import EyewrightError, UsageError
 from eyewright.core.task import task_of
+from eyewright.data.targets.numbers import quantity_named, short_names
 from eyewright.imaging.rasters import decode_counts, parse_counts
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.brush import brush_rle
@@ -39,6 +40,18 @@ from eyewright.serving.service import Service
 _MOST_FILES = 1_000_000
 _MOST_QUERY = 32
 _SEVERAL = "Choices:multiple"
+_NUMBER = "Number"
+
+
+class _Place(NamedTuple):
+    """Where a labelling configuration holds what a model finds: the kind of control, its name, the image's name and
+    key in a task, and the control of each quantity where the kind is a number."""
+
+    kind: str
+    from_name: str
+    to_name: str
+    value: str
+    controls: tuple[str, ...] = ()
 
 
 class Files:
@@ -132,23 +145,34 @@ async def predict(service: Service, request: Request, name: str | None = None) -
     return json_response({"results": rows})
 
 
-async def _answer(
-    service: Service, model: Model, data: Mapping[str, Any], place: tuple[str, str, str, str] | None
-) -> dict[str, Any]:
+async def _answer(service: Service, model: Model, data: Mapping[str, Any], place: _Place | None) -> dict[str, Any]:
     """Answer one task; what cannot be answered says so and leaves the other tasks alone."""
     version = _version_of(model)
     try:
-        kind, from_name, to_name, value = place or (_tags(model)[0], "label", "image", "image")
-        told = await service.predict(model, await _image(service, data, value), Options())
+        own = short_names(model.manifest.labels.names)
+        place = place or _Place(_tags(model)[0], "label", "image", "image", own)
+        told = await service.predict(model, await _image(service, data, place.value), Options())
     except EyewrightError as error:
         return {"result": [], "score": 0.0, "model_version": version, "error": without_paths(error.message)}
     found = msgspec.json.decode(told.answer.prediction)
     seen = told.answer.seen
     assert seen is not None
     height, width = seen.size_hw
-    about = {"from_name": from_name, "to_name": to_name, "original_width": width, "original_height": height}
-    rows = list(_results(kind, found, (height, width), about, told.id))
+    about: dict[str, Any] = {"from_name": place.from_name, "to_name": place.to_name}
+    about |= {"original_width": width, "original_height": height}
+    if place.kind == _NUMBER:
+        rows = list(_numbers(found, about, place.controls, told.id))
+    else:
+        rows = list(_results(place.kind, found, (height, width), about, told.id))
     return {"result": rows, "score": seen.score, "model_version": version}
+
+
+def _numbers(
+    found: Mapping[str, Any], about: Mapping[str, Any], controls: Sequence[str], prediction_id: str
+) -> Iterator[dict[str, Any]]:
+    for k, (control, row) in enumerate(zip(controls, found["values"].values(), strict=True)):
+        value = {"number": row["value"]}
+        yield {**about, "from_name": control, "id": f"{prediction_id}.{k}", "type": "number", "value": value}
 
 
 def _results(
@@ -241,8 +265,8 @@ def _version_of(model: Model) -> str:
     return f"{model.name}-{model.digest[:12]}"
 
 
-def _place_of(schema: str, model: Model) -> tuple[str, str, str, str]:
-    """Return kind, from_name, to_name and the image's key for this model in a labelling configuration.
+def _place_of(schema: str, model: Model) -> _Place:
+    """Return where a labelling configuration holds what this model finds.
 
     Raises:
         UsageError: it has no place for what the model finds, or is not XML.
@@ -261,8 +285,30 @@ def _place_of(schema: str, model: Model) -> tuple[str, str, str, str]:
         wanted, _, choice = kind.partition(":")
         for tag, attributes in found:
             if tag == wanted and choice in ("", attributes.get("choice")) and attributes.get("toName") in images:
-                return kind, attributes.get("name", ""), attributes["toName"], images[attributes["toName"]]
+                own = attributes.get("name", "")
+                to_name = attributes["toName"]
+                controls = _controls(found, to_name, model.manifest.labels.names) if kind == _NUMBER else ()
+                return _Place(kind, own, to_name, images[to_name], controls)
     raise UsageError(
         f"the labelling configuration has no {' or '.join(map(_said, _tags(model)))} over an Image for {model.task!r}",
         fix="add one",
     )
+
+
+def _controls(found: Sequence[tuple[str, Mapping[str, str]]], to_name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the number control of each quantity: the only one, or those that are called like the quantities.
+
+    Raises:
+        UsageError: a quantity has none.
+    """
+    names = [a.get("name", "") for tag, a in found if tag == _NUMBER and a.get("toName") == to_name]
+    if len(labels) == 1 and len(names) == 1:
+        return tuple(names)
+    of = {quantity_named(name, labels): name for name in names}
+    missing = [label for label in labels if label not in of]
+    if missing:
+        raise UsageError(
+            f"the labelling configuration has no Number called {short_names(labels)[labels.index(missing[0])]!r}",
+            fix="name one Number over the Image after each quantity",
+        )
+    return tuple(of[label] for label in labels)
