@@ -6,6 +6,7 @@ import argparse
 from typing import NoReturn
 
 from eyewright.cli.anywhere import add_anywhere
+from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
 from eyewright.cli.clips import add_windows
 from eyewright.cli.field import add_field
@@ -102,12 +103,12 @@ def build_parser() -> argparse.ArgumentParser:
     p = verb("evaluate")
     p.add_argument("model", metavar="RUN|BUNDLE")
     p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md there")
-    _add_measured(p)
+    _add_measured(p, tracks=True)
 
     p = verb("compare")
     p.add_argument("a", metavar="A", help="run or bundle")
     p.add_argument("b", metavar="B", help="run or bundle; exit 1 if it is significantly worse")
-    _add_measured(p)
+    _add_measured(p, tracks=True)
 
     p = verb("explain")
     p.add_argument("model", metavar="RUN|BUNDLE")
@@ -223,6 +224,7 @@ def build_parser() -> argparse.ArgumentParser:
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
     add_sign(p)
 
+    add_attacking(verb, _add_measured)
     add_attend(verb)
     add_search(verb)
     add_anywhere(verb)
@@ -254,11 +256,11 @@ def add_leaks(p: argparse.ArgumentParser) -> None:
     p.add_argument("--allow-leaks", action="store_true", help="the same as --leaks allow")
 
 
-def _add_measured(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "data", metavar="DATA", nargs="?", help="default: the run's own test part; for tracks: the ground truth"
-    )
-    p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
+def _add_measured(p: argparse.ArgumentParser, *, tracks: bool = False) -> None:
+    truth = "; for tracks: the ground truth" if tracks else ""
+    p.add_argument("data", metavar="DATA", nargs="?", help=f"default: the run's own test part{truth}")
+    if tracks:
+        p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument(
         "--group-by",

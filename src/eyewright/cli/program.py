@@ -123,6 +123,7 @@ _ISOLATED = frozenset(
     {
         "quickstart", "run", "doctor", "train", "evaluate", "compare", "explain", "predict", "convert", "compress",
         "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
+        "attack", "certify", "harden",
     }
 )  # fmt: skip
 """The verbs that read images which nobody may have looked at."""

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli import anywhere, attending, clips, doctoring, field, following, pictures, scenes, searching
+from eyewright.cli import (
+    anywhere,
+    attacking,
+    attending,
+    clips,
+    doctoring,
+    field,
+    following,
+    pictures,
+    scenes,
+    searching,
+)
 from eyewright.cli.numbers import Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
@@ -493,6 +504,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "attack": (
+        attacking.attack,
+        "how much accuracy is left when images are changed on purpose",
+        "attack runs/classify/photos --eps 2/255,8/255",
+    ),
+    "certify": (
+        attacking.certify,
+        "what no attack can change: certified accuracy",
+        "certify runs/classify/photos --sigma 0.25,0.5",
+    ),
     "attend": (
         attending.attend,
         "attention weights of a transformer, per layer and head",

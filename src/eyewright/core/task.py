@@ -37,6 +37,7 @@ Raw = Mapping[str, NDArray[np.float32]]
 
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
+        "attack": "attack",
         "iou": "--iou",
         "tile": "--tile",
         "classes": "--classes",

@@ -306,10 +306,10 @@ def style_sheet() -> str:
 
 @lru_cache(maxsize=8)
 def template(name: str, folder: Path | None = None) -> Any:
-    """Return a page's template by its file name, of this room or of the one in `folder`."""
+    """Return a page's template by its file name, of this room or of `folder`; both can import this room's."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(folder or Path(__file__).parent)
+    loader = FileSystemLoader([*([folder] if folder else []), Path(__file__).parent])
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
     env.filters["shown"] = lambda v, name, unit="": show_number(name, v, unit)

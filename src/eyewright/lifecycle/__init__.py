@@ -1,5 +1,6 @@
 """The verbs: each stage of a model's life as one function, and `run`, which walks through all of them."""
 
+from eyewright.lifecycle.attacking import attack, certify, harden
 from eyewright.lifecycle.attending import attend
 from eyewright.lifecycle.compressing import CompressResult, compress
 from eyewright.lifecycle.datasets import load_dataset
@@ -39,8 +40,10 @@ __all__ = [
     "RunResult",
     "TARGETS",
     "TuneResult",
+    "attack",
     "attend",
     "bench",
+    "certify",
     "challenge",
     "compare",
     "compress",
@@ -59,6 +62,7 @@ __all__ = [
     "feedback_list",
     "find_duplicates",
     "formats",
+    "harden",
     "history",
     "import_onnx",
     "index_folder",

@@ -1,0 +1,172 @@
+"""How robust a model is, as a page and as JSON: the curve, the checks, the images that fell first, the corruptions."""
+
+__all__ = ["render_page", "write_pages"]
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.files import write_json, write_page
+from eyewright.core.report import Metric
+from eyewright.core.task import task_of
+from eyewright.evaluation.charts import Band, Series, line_chart
+from eyewright.evaluation.pages import style_sheet, template
+from eyewright.evaluation.units import show_metric
+from eyewright.imaging import data_uri, shrink
+from eyewright.robustness.attacks import ATTACKS
+from eyewright.robustness.corruptions import LEVELS
+from eyewright.robustness.report import RobustnessReport
+from eyewright.robustness.threat import show_eps
+
+PAGE, DATA = "robustness.html", "robustness.json"
+_SIDE = 112
+_LOUDER = 10
+_EXTRA = {
+    "spatial": ("rotated and shifted", "the worst of 45 rotations of up to 30° and shifts of up to 10%"),
+    "patch": ("patch", "one trained patch of 5% of the image, at the worst of eight places"),
+}
+_STATUS = {"pass": "passed", "warn": "warning", "fail": "failed", "none": "does not apply"}
+
+
+def write_pages(folder: Path, report: RobustnessReport, *, title: str) -> dict[str, Path]:
+    """Write `robustness.html` and `robustness.json` to a folder; return their paths."""
+    paths = {"report": folder / PAGE, "report_json": folder / DATA}
+    write_page(paths["report"], render_page(report, title=title))
+    write_json(paths["report_json"], report.to_json())
+    return paths
+
+
+def render_page(report: RobustnessReport, *, title: str) -> str:
+    """Return the report as one HTML file that needs nothing else."""
+    level = report.headline
+    page: str = template("robustness.html.j2", Path(__file__).parent).render(
+        title=title,
+        style=style_sheet(),
+        noun=task_of(report.task).words.noun,
+        report=report,
+        sentence=report.sentence(),
+        tiles=_tiles(report),
+        chart=_chart(report),
+        keys=[("clean images", "s2"), ("after all attacks", "s0"), ("the same in 8 bits", "s1")],
+        levels=[_row(report, lv) for lv in report.levels],
+        attacks=[(n, ATTACKS[n].about) for n in report.plan.attacks],
+        checks=[(c.name, c.status, _STATUS[c.status], c.said) for c in report.checks],
+        passed=sum(c.status == "pass" for c in report.checks),
+        applied=sum(c.status != "none" for c in report.checks),
+        fallen=[_shot(f) for f in report.fallen],
+        corrupted=_heat(report),
+        facts=_facts(report),
+        eps=level.shown,
+    )
+    return page
+
+
+def _tiles(report: RobustnessReport) -> list[tuple[str, str, Metric, str]]:
+    level = report.headline
+    tiles = [
+        ("clean accuracy", "without an attack", report.clean, "accuracy"),
+        ("robust accuracy", f"{report.plan.norm}, eps {level.shown}, {report.verdict}", level.robust, "accuracy"),
+        ("in 8 bits", "the attacker must hand in a file of whole 8-bit values", level.eight_bit, "accuracy"),
+    ]
+    for name, metric in report.extra.items():
+        shown, about = _EXTRA[name]
+        tiles.append((shown, about, metric, "accuracy"))
+    if report.corrupted is not None:
+        about = "mean over 15 corruptions at five levels"
+        tiles.append(("error under corruptions", about, report.corrupted.mean_error, "accuracy"))
+    return tiles
+
+
+def _chart(report: RobustnessReport) -> str:
+    known = [lv for lv in report.levels if lv.robust.value is not None]
+    clean = report.clean.value or 0.0
+    zero = [(0.0, clean)]
+
+    def points(metrics: list[Metric]) -> list[tuple[float, float]]:
+        return zero + [(lv.eps, m.value or 0.0) for lv, m in zip(known, metrics, strict=True)]
+
+    def band(metrics: list[Metric]) -> list[tuple[float, float, float]]:
+        start = (0.0, report.clean.low or 0.0, report.clean.high or 1.0)
+        return [start] + [
+            (lv.eps, m.low or 0.0, 1.0 if m.high is None else m.high) for lv, m in zip(known, metrics, strict=True)
+        ]
+
+    robust, grid = [lv.robust for lv in known], [lv.eight_bit for lv in known]
+    last = max(lv.eps for lv in known)
+    return line_chart(
+        [
+            Series([(0.0, clean), (last, clean)], "clean images", "s2"),
+            Series(points(grid), "in 8 bits", "s1", dots=True),
+            Series(points(robust), "after all attacks", "s0", dots=True),
+        ],
+        bands=[Band(band(robust), "s0")],
+        title="accuracy under attack",
+        x_label=f"eps ({report.plan.norm}, pixels from 0 to 1)",
+        y_label="accuracy",
+        y_range=(0.0, 1.0),
+        y_percent=True,
+        width=640,
+        height=320,
+    )
+
+
+def _row(report: RobustnessReport, level: Any) -> dict[str, Any]:
+    return {
+        "eps": level.shown,
+        "robust": show_metric("accuracy", level.robust).rpartition(" n=")[0],
+        "grid": show_metric("accuracy", level.eight_bit).rpartition(" n=")[0],
+        "fell": [level.fell_to[n] for n in report.plan.attacks],
+        "own": level is report.headline,
+    }
+
+
+def _shot(fallen: Any) -> dict[str, str]:
+    changed, clean = fallen.changed.astype(np.int16), fallen.clean.astype(np.int16)
+    difference = np.clip(128 + _LOUDER * (changed - clean), 0, 255).astype(np.uint8)
+    pictures = [data_uri(_large(p), format="PNG") for p in (fallen.clean, difference, fallen.changed)]
+    return {
+        "clean": pictures[0],
+        "difference": pictures[1],
+        "changed": pictures[2],
+        "label": fallen.label,
+        "answer": fallen.answer,
+        "eps": show_eps(fallen.eps),
+        "attack": fallen.attack,
+        "id": fallen.id,
+    }
+
+
+def _large(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a small picture with every pixel as a square, so that single pixels are seen, uint8 (h, w, 3)."""
+    colour = image if image.shape[-1] == 3 else np.repeat(image, 3, -1)
+    return shrink(np.ascontiguousarray(colour), _SIDE)
+
+
+def _heat(report: RobustnessReport) -> dict[str, Any] | None:
+    if report.corrupted is None:
+        return None
+    rows = [
+        {"name": kind.replace("_", " "), "cells": [(f"{v:.0%}", round(v, 3)) for v in values]}
+        for kind, values in report.corrupted.accuracy.items()
+    ]
+    return {"levels": LEVELS, "rows": rows, "mean": show_metric("accuracy", report.corrupted.mean_error)}
+
+
+def _facts(report: RobustnessReport) -> list[tuple[str, str]]:
+    plan = report.plan
+    access = {"gradients": "weights and gradients", "scores": "scores only"}[report.access]
+    model = report.model
+    return [
+        ("what the attacker has", access),
+        ("threat", f"{plan.norm}, eps {', '.join(show_eps(e) for e in plan.eps)}"),
+        ("attacks", ", ".join(plan.attacks)),
+        ("steps of gradient attacks", f"{plan.steps}, from {plan.restarts} start{'s' * (plan.restarts != 1)}"),
+        ("queries of the others", f"{plan.queries:,} an image"),
+        ("seed", str(plan.seed)),
+        ("data", report.data),
+        ("images", f"{report.n:,} of {report.asked:,}"),
+        *([("model", f"{model.get('kind')} {str(model.get('digest', ''))[:16]}")] if model else []),
+        ("time", f"{report.seconds:.0f} s"),
+    ]
