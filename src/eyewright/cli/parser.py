@@ -75,30 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
 
-    p = verb("train")
-    _add_data(p)
-    p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
-    p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
-    p.add_argument(
-        "--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER in addition to the labels"
-    )
-    p.add_argument(
-        "--folds",
-        type=Number(2, 1000, word="groups"),
-        metavar="K|groups",
-        help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
-    )
-    p.add_argument(
-        "--repeats",
-        type=Number(1, 1000),
-        metavar="R",
-        help="repeat cross-validation R times with new folds (default 1)",
-    )
-    p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
-    p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
-    p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
-    _add_recipe(p)
+    _add_train(verb("train"))
+    p = verb("harden")
+    _add_train(p)
+    p.set_defaults(step="adversarial")
 
     p = verb("evaluate")
     p.add_argument("model", metavar="RUN|BUNDLE")
@@ -234,6 +214,32 @@ def build_parser() -> argparse.ArgumentParser:
     verb("formats")
     verb("info")
     return top
+
+
+def _add_train(p: argparse.ArgumentParser) -> None:
+    _add_data(p)
+    p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
+    p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
+    p.add_argument(
+        "--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER in addition to the labels"
+    )
+    p.add_argument(
+        "--folds",
+        type=Number(2, 1000, word="groups"),
+        metavar="K|groups",
+        help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
+    )
+    p.add_argument(
+        "--repeats",
+        type=Number(1, 1000),
+        metavar="R",
+        help="repeat cross-validation R times with new folds (default 1)",
+    )
+    p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
+    p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
+    p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
+    _add_recipe(p)
 
 
 def _add_data(p: argparse.ArgumentParser) -> None:

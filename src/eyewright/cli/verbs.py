@@ -19,7 +19,7 @@ from eyewright.cli import (
     scenes,
     searching,
 )
-from eyewright.cli.numbers import Number
+from eyewright.cli.numbers import Fraction, Number
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
 from eyewright.cli.tables import task_table
@@ -60,11 +60,15 @@ NUMBERS: Mapping[str, Number] = {
     "cutmix": _WEIGHT,
     "freeze": _SHARE,
     "layer_decay": Number(0, 1, whole=False, open_low=True),
+    "eps": Fraction(0, 255, whole=False),
+    "attack_steps": _COUNT,
+    "beta": _WEIGHT,
+    "sigma": Number(0, 100, whole=False, open_low=True),
 }
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
 
-WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps")
+WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps", "step", "norm")
 
 
 def _quickstart(o: argparse.Namespace) -> Result:
@@ -501,6 +505,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "doctor photos/ --out audit",
     ),
     "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
+    "harden": (_train, "train against attacks (--step adversarial)", "harden photos/ --eps 8/255 --epochs 20"),
     "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
@@ -509,11 +514,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "how much accuracy is left when images are changed on purpose",
         "attack runs/classify/photos --eps 2/255,8/255",
     ),
-    "certify": (
-        attacking.certify,
-        "what no attack can change: certified accuracy",
-        "certify runs/classify/photos --sigma 0.25,0.5",
-    ),
+    "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (
         attending.attend,
         "attention weights of a transformer, per layer and head",

@@ -43,6 +43,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "classes": "--classes",
         "coverage": "coverage",
         "ensemble": "--ensemble",
+        "harden": "--step",
         "import": "importing a model",
         "label_check": "--labels",
         "mask": "a mask as feedback",

@@ -236,14 +236,21 @@ def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
         Span("validation", "key s1"),
         Span(" (training includes augmentation)"),
     ]
+    # Hardened runs validate under attack or noise as well, and choose the epoch by that.
+    harder = [
+        (Series(points(f"val_{kind}_{main.name}"), said, "s2"), said)
+        for kind, said in (("robust", "under attack"), ("noisy", "under noise"))
+        if f"val_{kind}_{main.name}" in rows[0]
+    ]
     score = line_chart(
-        [Series(points(f"val_{main.name}"), "validation", "s1")],
+        [Series(points(f"val_{main.name}"), "validation", "s1"), *(s for s, _ in harder)],
         title=main.title,
         x_label="epoch",
         y_label=main.title,
         y_percent=is_rate(main.name),
     )
-    return [Chart("Loss", key, loss), Chart(f"Validation {main.title}", [Span(note)], score)]
+    lines = [x for _, said in harder for x in (Span("clean", "key s1"), Span(", "), Span(said, "key s2"), Span("; "))]
+    return [Chart("Loss", key, loss), Chart(f"Validation {main.title}", [*lines, Span(note)], score)]
 
 
 def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:

@@ -22,7 +22,7 @@ MOST_SHOWN = 12
 
 
 def measure(right: NDArray[Any], groups: NDArray[Any] | None) -> Metric:
-    """Return the share of images that are right, bool (N,), with its interval: over groups where there are any."""
+    """Return the fraction of images that are right, bool (N,), with its interval: over groups where there are any."""
     clusters = clusters_of(groups)
     n = len(right)
     if not n:

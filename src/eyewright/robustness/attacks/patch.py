@@ -13,7 +13,7 @@ from eyewright.core.rng import generator
 from eyewright.robustness.white import White, from_numpy
 
 AREA = 0.05
-"""The share of the image that the patch covers."""
+"""The fraction of the image that the patch covers."""
 
 _ROUNDS = 150
 _BATCH = 64

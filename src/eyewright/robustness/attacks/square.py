@@ -50,7 +50,7 @@ def square(
 
 
 def _side(shape: tuple[int, ...], k: int, steps: int) -> int:
-    """Return the side of the squares at query k: their share of the area is halved as the search goes on."""
+    """Return the side of the squares at query k: their fraction of the area is halved as the search proceeds."""
     at = int(k / steps * 10_000)
     halved = sum(at > bound for bound in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
     share = _SHARE / 2**halved
