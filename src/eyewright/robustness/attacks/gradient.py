@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from eyewright.robustness.threat import Threat
-from eyewright.robustness.white import Loss, White, class_loss, grad_of
+from eyewright.robustness.white import White, class_loss, grad_of
 
 
 def flat_norm(delta: Tensor) -> Tensor:
@@ -60,18 +60,22 @@ def pgd(
     rng: torch.Generator,
     steps: int = 40,
     step_size: float | None = None,
-    loss: Loss | None = None,
 ) -> Tensor:
     """Return images after `steps` projected steps from a random start, each of 2.5 eps / steps by default.
 
-    An image that is misclassified is left as it is then.
+    An image that is misclassified leaves the batch at once.
     """
-    loss = class_loss(labels) if loss is None else loss
     size = 2.5 * threat.eps / max(1, steps) if step_size is None else step_size
-    changed = random_start(images, threat, rng)
+    found = random_start(images, threat, rng)
+    rows, clean, changed = torch.arange(len(images)), images, found
     for _ in range(steps):
-        gradient, _, logits = grad_of(white, changed, loss)
-        right = (logits.argmax(1) == labels).view(-1, 1, 1, 1)
-        moved = project(changed + size * ascent(gradient, threat.norm), images, threat)
-        changed = torch.where(right, moved, changed)
-    return changed
+        gradient, _, logits = grad_of(white, changed, class_loss(labels[rows]))
+        right = logits.argmax(1) == labels[rows]
+        if not right.all():
+            found[rows[~right]] = changed[~right]
+            rows, clean, changed, gradient = (v[right] for v in (rows, clean, changed, gradient))
+        if not len(rows):
+            return found
+        changed = project(changed + size * ascent(gradient, threat.norm), clean, threat)
+    found[rows] = changed
+    return found
