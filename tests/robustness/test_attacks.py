@@ -137,9 +137,27 @@ def test_an_image_is_robust_only_if_every_attack_failed_on_it(toy: Toy) -> None:
     levels = levels_of(found, plan, None)
     assert [lv.after["apgd"] for lv in levels] == [lv.robust for lv in levels]
     assert all((lv.after["apgd"].value or 0) <= (lv.after["fgsm"].value or 0) for lv in levels)
-    assert sum(levels[0].fell_to.values()) + sum(levels[1].fell_to.values()) == (found.clean & ~robust).sum()
+    assert sum(levels[1].fell_to.values()) + (found.by[1] == loop.FELL_BEFORE).sum() == (found.clean & ~robust).sum()
     # Within a smaller bound no image falls that stands within a larger one.
     assert not ((found.by[0] >= 0) & robust).any()
+
+
+def test_what_falls_within_a_small_bound_falls_within_a_larger_one(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attack that only works within the small bound, as one of a net that hides its gradients may."""
+
+    def only_small(name: str, victim: object, images: np.ndarray, labels: object, threat: Threat, *rest: object):  # type: ignore[no-untyped-def]
+        return 1 - images if threat.eps < 0.5 else images
+
+    monkeypatch.setattr(loop, "run_attack", only_small)
+    monkeypatch.setattr(loop.Threat, "kept_by", lambda threat, changed, images: np.ones(len(changed), np.bool_))
+    monkeypatch.setattr(loop, "CHUNK", 80)
+    plan = Plan("linf", (0.4, 0.6), ("fgsm", "pgd"))
+    found = join_chunks(list(attack_images(White(toy.net()), toy.pixels, toy.labels, plan)))
+    small, large = levels_of(found, plan, None)
+    assert 0 < (small.robust.value or 0) == (large.robust.value or 0) < 0.5
+    assert small.fell_to["fgsm"] > 30
+    assert large.fell_to == {"fgsm": 0, "pgd": 0}
+    assert not (found.eight_bit[1] & ~found.eight_bit[0]).any()
 
 
 def test_what_was_done_is_resumed_and_other_work_is_refused(toy: Toy, tmp_path: Path) -> None:
@@ -175,7 +193,7 @@ def test_a_budget_ends_between_images_and_says_so(toy: Toy) -> None:
         attack_predictor(toy.predictor(), toy.dataset, eps=(0.1,), attacks=("fgsm",), steps=5, queries=20, deadline=0.0)
     assert ended.value.exit_code == 5
     assert ended.value.details["attacked"] == 0
-    clock = iter([0.0, 0.0, 9.0, 9.0])
+    clock = iter([0.0, 0.0, 9.0])
     plan = Plan("linf", (0.1,), ("fgsm",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eyewright.robustness.loop.CHUNK", 20)
@@ -183,6 +201,12 @@ def test_a_budget_ends_between_images_and_says_so(toy: Toy) -> None:
             attack_images(White(toy.net()), toy.pixels, toy.labels, plan, deadline=5.0, now=lambda: next(clock))
         )
     assert len(join_chunks(done).rows) == 40
+    # A chunk in which the time runs out between two attacks is dropped, not kept half done.
+    clock = iter([0.0, 9.0])
+    late = Plan("linf", (0.1,), ("fgsm", "pgd"))
+    assert not list(
+        attack_images(White(toy.net()), toy.pixels, toy.labels, late, deadline=5.0, now=lambda: next(clock))
+    )
 
 
 @pytest.mark.parametrize(

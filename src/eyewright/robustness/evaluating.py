@@ -94,21 +94,23 @@ def attack_predictor(
     threats = plan.threats
     headline = next((e for e in bounds if trained_for is not None and abs(e - trained_for) < 1e-9), bounds[-1])
     images = pixels.astype(np.float32) / np.float32(255)
-    clean = is_right(victim.scores(images[:CHECKED]), labels[:CHECKED])
+    # A budget is for the images, of which the checks must leave the larger part.
+    checked = CHECKED if deadline is None else CHECKED // 2
+    clean = is_right(victim.scores(images[:checked]), labels[:checked])
     if not clean.any():
         raise DatasetError(
             f"expected images that the model predicts right, found none among {len(clean)}",
             fix="check that the data shows what the model was trained on",
         )
     say(f"checking the measurement on {len(clean)} images")
-    apart = settle_randomness(victim, images[:CHECKED])
-    predicted = predictor.raw(pixels[:CHECKED])[task.outputs[0].name].argmax(1)
+    apart = settle_randomness(victim, images[:checked])
+    predicted = predictor.raw(pixels[:checked])[task.outputs[0].name].argmax(1)
     threat = next(t for t in threats if t.eps == headline)
     checks = run_checks(
         victim,
         predicted,
-        images[:CHECKED],
-        labels[:CHECKED],
+        images[:checked],
+        labels[:checked],
         plan,
         threat,
         apart=apart,

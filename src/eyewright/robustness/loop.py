@@ -23,14 +23,18 @@ from eyewright.robustness.threat import Norm, Threat
 if TYPE_CHECKING:
     from eyewright.robustness.white import White
 
-CHUNK = 100
-"""Images that are attacked together, and lost together when the process is killed."""
+CHUNK = 50
+"""Images that are attacked together, and lost together when the process is killed or the budget ends."""
 
 FELL_BEFORE = -3
-"""The code of an image that fell within a smaller bound already."""
+"""The code of an image that fell within a smaller bound and not within this one."""
 
 _AGAIN = 20
 Images = NDArray[np.float32]
+
+
+class _LateError(Exception):
+    """The budget ended while some images were attacked: what is known of them is dropped."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ class Chunk:
     """What became of some images, E bounds and N images.
 
     `clean` whether each was right to begin with; `by` int8 (E, N) the attack that succeeded: its place in the plan, -1
-    where none did, -2 where the image was wrong to begin with, -3 where it fell within a smaller bound. `eight_bit`
-    bool (E, N) whether it is still right when the attacker must hand in whole 8-bit values. `answer` and `picture` are
-    the class and the changed image, uint8, at the smallest bound at which it fell. `invalid` counts changed images
-    outside the bound, which count as failures.
+    where none did, -2 where the image was wrong to begin with, -3 where it only fell within a smaller bound.
+    `eight_bit` bool (E, N) whether it is still right when the attacker must hand in whole 8-bit values. `answer` and
+    `picture` are the class and the changed image, uint8, at the smallest bound at which it fell. `invalid` counts
+    changed images outside the bound, which count as failures.
     """
 
     rows: NDArray[np.int64]
@@ -94,15 +98,20 @@ def attack_images(
     """
     if folder is not None:
         _open_work(folder, {**(identity or {}), **asdict(plan)}, resume=resume)
+
+    def late() -> bool:
+        return deadline is not None and now() >= deadline
+
     for start in range(0, len(pixels), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(pixels)))
         path = None if folder is None else folder / f"chunk-{start // CHUNK:05d}.npz"
         if path is not None and path.is_file():
             chunk = _read_chunk(path)
         else:
-            if deadline is not None and now() >= deadline:
+            try:
+                chunk = _attack_chunk(victim, pixels[rows], labels[rows], rows, plan, late)
+            except _LateError:
                 return
-            chunk = _attack_chunk(victim, pixels[rows], labels[rows], rows, plan)
             if path is not None:
                 _write_chunk(path, chunk)
         advance(len(rows), "")
@@ -110,7 +119,12 @@ def attack_images(
 
 
 def _attack_chunk(
-    victim: Victim, pixels: NDArray[np.uint8], labels: NDArray[np.int64], rows: NDArray[np.int64], plan: Plan
+    victim: Victim,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    plan: Plan,
+    late: Callable[[], bool] = lambda: False,
 ) -> Chunk:
     images = pixels.astype(np.float32) / np.float32(255)
     clean = is_right(victim.scores(images), labels)
@@ -118,16 +132,17 @@ def _attack_chunk(
     by = np.where(clean, -1, -2).astype(np.int8)[None].repeat(bounds, 0)
     eight_bit = clean[None].repeat(bounds, 0)
     answer, picture = labels.copy(), pixels.copy()
-    invalid = 0
-    for e, threat in enumerate(plan.threats):
-        if e:
-            # What fell within a smaller bound lies within this one too.
-            by[e] = np.where((by[e - 1] >= 0) | (by[e - 1] == FELL_BEFORE), FELL_BEFORE, by[e - 1])
-            eight_bit[e] = eight_bit[e - 1]
+    survived, invalid = np.zeros(len(rows), np.bool_), 0
+    # From the largest bound down: an image that no attack changed within it is only tried by the first one within the
+    # smaller bounds, so that each image costs one failure of the whole suite and not one for every bound.
+    for e in reversed(range(bounds)):
+        threat = plan.threats[e]
         for a, name in enumerate(plan.attacks):
-            left = np.flatnonzero(by[e] == -1)
+            left = np.flatnonzero((by[e] == -1) & (~survived | (a == 0)))
             if not len(left):
-                break
+                continue
+            if late():
+                raise _LateError
             changed = run_attack(name, victim, images[left], labels[left], threat, plan, int(rows[0]), e)
             valid = threat.kept_by(changed, images[left])
             invalid += int((~valid).sum())
@@ -141,12 +156,12 @@ def _attack_chunk(
             eight_bit[e, at] = holds
             answer[at] = np.where(holds, found[fell], victim.scores(grid).argmax(1))
             picture[at] = np.rint(np.where(holds[:, None, None, None], changed[fell], grid) * 255).astype(np.uint8)
-        if e:
-            # What only fell between the 8-bit values before may fall on them within a wider bound.
-            again = np.flatnonzero((by[e] == FELL_BEFORE) & eight_bit[e])
-            if len(again) and not victim.on_grid:
-                _, holds = _in_a_file(victim, images[again], images[again], labels[again], threat)
-                eight_bit[e, again] = holds
+        survived |= by[e] == -1
+    for e in range(1, bounds):
+        # What falls within a smaller bound lies within this one too.
+        fell = (by[e - 1] >= 0) | (by[e - 1] == FELL_BEFORE)
+        by[e] = np.where(fell & (by[e] == -1), FELL_BEFORE, by[e])
+        eight_bit[e] &= eight_bit[e - 1]
     return Chunk(rows, clean, by, eight_bit, answer, picture, np.array([invalid]))
 
 
