@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.drawn_attacks import check_falls
 from PIL import Image
 
 from eyewright import lifecycle
@@ -71,3 +72,7 @@ def test_few_validation_images_give_no_interval_and_the_reason(gauges: Path, tmp
     assert told["values"]["level"]["interval"] is None
     assert "too few" in told["intervals"]
     assert "coverage" not in made.report.metrics
+
+
+def test_the_main_metric_falls_under_attack(read: Any, tmp_path: Path) -> None:
+    check_falls(read.run, tmp_path)

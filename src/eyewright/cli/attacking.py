@@ -99,10 +99,14 @@ def attack(o: argparse.Namespace) -> Result:
         "",
         report.sentence(),
         "",
-        f"{'clean':14} {show_metric('accuracy', report.clean)}",
+        f"{'clean':14} {show_metric(report.metric, report.clean)}",
         *(
-            f"{'eps ' + level.shown:14} {show_metric('accuracy', level.robust)}, in 8 bits "
-            f"{show_metric('accuracy', level.eight_bit).rpartition(' n=')[0]}"
+            f"{'eps ' + level.shown:14} {show_metric(report.metric, level.robust)}"
+            + (
+                ""
+                if report.one_attack
+                else f", in 8 bits {show_metric('accuracy', level.eight_bit).rpartition(' n=')[0]}"
+            )
             for level in report.levels
         ),
         *(f"{name:14} {show_metric('accuracy', metric)}" for name, metric in report.extra.items()),

@@ -40,6 +40,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "attack": "attack",
         "iou": "--iou",
         "tile": "--tile",
+        "certify": "certify",
         "classes": "--classes",
         "coverage": "coverage",
         "ensemble": "--ensemble",

@@ -20,6 +20,7 @@ from eyewright.lifecycle.datasets import (
     known_images,
     part_of_path,
     part_of_run,
+    scan_of,
     silent,
     untouched,
 )
@@ -67,6 +68,9 @@ def attack(
     on it. Eight checks of the measurement decide whether the number is evidence (`RobustnessReport.verdict`). A run is
     attacked by its gradients; a bundle by its scores, without torch, which gives an upper bound.
 
+    Other tasks are attacked by one attack, PGD on the loss they were trained by, and the report holds their main metric
+    before and after: an upper bound of what is robust.
+
     `eps` is one bound or several, "8/255,0.3", of pixels in [0, 1], in `norm` "linf" or "l2". `data` is chosen as by
     `evaluate`; `n` images of it are drawn by `seed`. With `budget` ("10m") the report is about the images that were
     attacked in that time. With `out` robustness.html and robustness.json are written there, and `resume` continues
@@ -78,6 +82,7 @@ def attack(
         BudgetError: the budget ended before an image was attacked.
     """
     from eyewright.robustness import attack_predictor, parse_eps
+    from eyewright.robustness.model import answers_one_class
     from eyewright.robustness.pages import write_pages
 
     started = time.monotonic()
@@ -91,32 +96,64 @@ def attack(
     dataset, warnings = _measured(
         predictor, owner, data, split, allow_leaks, group_by, label_depth, ignore, quiet=quiet
     )
-    report = attack_predictor(
-        predictor,
-        dataset,
-        suite=suite,
-        attacks=None if attacks is None else tuple(attacks),
-        norm=norm,  # type: ignore[arg-type]
-        eps=bounds,
-        steps=steps,
-        restarts=restarts,
-        queries=queries,
-        n=n,
-        seed=seed,
-        trained_for=_trained_for(predictor, owner, norm),
-        deadline=None if budget is None else started + parse_duration_s(budget),
-        work=None if folder is None else folder / "work",
-        resume=resume,
-        model=_identity(predictor, owner),
-        quiet=quiet,
-        say=say,
-    )
+    deadline = None if budget is None else started + parse_duration_s(budget)
+    shared: dict[str, Any] = {
+        "norm": norm,
+        "eps": bounds,
+        "steps": steps,
+        "restarts": restarts,
+        "n": n,
+        "seed": seed,
+        "deadline": deadline,
+        "model": _identity(predictor, owner),
+        "quiet": quiet,
+        "say": say,
+    }
+    if answers_one_class(task_of(predictor.task_name)):
+        report = attack_predictor(
+            predictor,
+            dataset,
+            suite=suite,
+            attacks=None if attacks is None else tuple(attacks),
+            queries=queries,
+            trained_for=_trained_for(predictor, owner, norm),
+            work=None if folder is None else folder / "work",
+            resume=resume,
+            **shared,
+        )
+    else:
+        report = _attack_task(predictor, owner, dataset, attacks, resume, shared)
     from dataclasses import replace
 
     report = replace(report, warnings=(*warnings, *report.warnings))
     if folder is not None:
         write_pages(folder, report, title=title_of(predictor, owner))
     return report
+
+
+def _attack_task(
+    predictor: Any,
+    owner: "Run | None",
+    dataset: "Dataset",
+    attacks: Sequence[str] | None,
+    resume: bool,
+    shared: dict[str, Any],
+) -> "RobustnessReport":
+    """Attack a task of other answers than one class by its own objective.
+
+    Raises:
+        UsageError: a model without the net, or an option that only classes have.
+    """
+    noun = task_of(predictor.task_name).words.noun
+    if owner is None:
+        raise UsageError(f"expected a run to attack for {noun}, found a model without its loss", fix="pass the run")
+    if resume or (attacks is not None and tuple(attacks) != ("pgd",)):
+        raise UsageError(f"expected pgd alone and no --resume for {noun}", fix="leave --attacks and --resume out")
+    from eyewright.robustness.objectives import attack_task
+
+    records = scan_of(dataset, quiet=shared["quiet"]).records
+    sizes = [(0, 0) if r.info is None else r.info.size_hw for r in records]
+    return attack_task(owner, dataset, sizes=sizes, **shared)
 
 
 def _measured(
@@ -222,7 +259,7 @@ def certify(
     linf). `data`, `budget` and `out` are as for `attack`.
 
     Raises:
-        UsageError: a task without attacks, or a net without interval bounds.
+        UsageError: a task without certificates, or a net without interval bounds.
         LeakError: some of the images were trained on.
         BudgetError: the budget ended before an image was certified.
     """
@@ -232,7 +269,7 @@ def certify(
 
     started = time.monotonic()
     predictor, owner = load_model(model)
-    task_of(predictor.task_name).require("attack")
+    task_of(predictor.task_name).require("certify")
     _check_numbers(n0=n0, samples=samples, n=n)
     text = sigma if isinstance(sigma, str) else ",".join(map(repr, sigma if isinstance(sigma, Sequence) else [sigma]))
     bounds = parse_eps(eps) if isinstance(eps, str) else tuple(eps or ())

@@ -155,12 +155,12 @@ def certify_predictor(
     With `deadline`, a value of `time.monotonic`, the certificate is about the images that were done until then.
 
     Raises:
-        UsageError: the task has no attacks, or the net no interval bounds.
+        UsageError: the task has no certificates, or the net no interval bounds.
         DatasetError: no image.
         BudgetError: the deadline passed before the first images were certified.
     """
     started = time.monotonic()
-    task_of(predictor.task_name).require("attack")
+    task_of(predictor.task_name).require("certify")
     if not 0 < alpha < 1:
         raise UsageError(f"expected alpha in (0, 1), found {alpha:g}", fix="change --alpha")
     dataset = dataset.relabelled(predictor.labels)

@@ -80,7 +80,8 @@ def attack_predictor(
     task = task_of(predictor.task_name)
     task.require("attack")
     check_norm(norm)
-    victim = white_of(predictor) or ScoreModel(predictor)
+    scores = ScoreModel(predictor)
+    victim = white_of(predictor) or scores
     chosen = attacks_in(suite, attacks, gradients=not victim.on_grid)
     dataset = dataset.relabelled(predictor.labels)
     _check(dataset, predictor)

@@ -1,6 +1,16 @@
 """A model as an attacker without its weights sees it: images in, scores out."""
 
-__all__ = ["ScoreModel", "Scores", "Victim", "ask_in_parts", "is_right", "log_scores", "margins", "to_grid"]
+__all__ = [
+    "ScoreModel",
+    "Scores",
+    "Victim",
+    "answers_one_class",
+    "ask_in_parts",
+    "is_right",
+    "log_scores",
+    "margins",
+    "to_grid",
+]
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -8,8 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.errors import UsageError
 from eyewright.core.predictor import Predictor
-from eyewright.core.task import task_of
+from eyewright.core.task import Task, task_of
 
 _AT_ONCE = 512
 
@@ -45,18 +56,27 @@ def to_grid(changed: NDArray[Any], images: NDArray[Any]) -> NDArray[np.float32]:
     return found
 
 
+def answers_one_class(task: Task) -> bool:
+    """Return whether a task's answer is one distribution over the classes: what attacks that change a class need."""
+    first = task.outputs[0]
+    return first.sums and first.shape == ("C",)
+
+
 class ScoreModel:
     """Any predictor whose answer is one distribution over the classes, asked for whole 8-bit values.
 
     Raises:
-        UsageError: the task has no attacks.
+        UsageError: the task has other answers.
     """
 
     on_grid = True
 
     def __init__(self, predictor: Predictor) -> None:
         task = task_of(predictor.task_name)
-        task.require("attack")
+        if not answers_one_class(task):
+            raise UsageError(
+                f"expected a model of one class per image, found one for {task.words.noun}", fix="attack its run"
+            )
         self.predictor, self._name = predictor, task.outputs[0].name
         self.queries = 0
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from eyewright.core.files import write_json, write_page
 from eyewright.core.report import Metric
-from eyewright.core.task import task_of
+from eyewright.core.task import metric_named, task_of
 from eyewright.evaluation.charts import Band, Series, line_chart
 from eyewright.evaluation.pages import style_sheet, template
-from eyewright.evaluation.units import show_metric
+from eyewright.evaluation.units import is_rate, show_metric
 from eyewright.imaging import data_uri, shrink
 from eyewright.robustness.attacks import ATTACKS
 from eyewright.robustness.corruptions import LEVELS
@@ -49,7 +49,11 @@ def render_page(report: RobustnessReport, *, title: str) -> str:
         sentence=report.sentence(),
         tiles=_tiles(report),
         chart=_chart(report),
-        keys=[("clean images", "s2"), ("after all attacks", "s0"), ("the same in 8 bits", "s1")],
+        keys=[
+            ("clean images", "s2"),
+            ("after the attack" if report.one_attack else "after all attacks", "s0"),
+            *([] if report.one_attack else [("the same in 8 bits", "s1")]),
+        ],
         levels=[_row(report, lv) for lv in report.levels],
         attacks=[(n, ATTACKS[n].about) for n in report.plan.attacks],
         checks=[(c.name, c.status, _STATUS[c.status], c.said) for c in report.checks],
@@ -59,17 +63,20 @@ def render_page(report: RobustnessReport, *, title: str) -> str:
         corrupted=_heat(report),
         facts=_facts(report),
         eps=level.shown,
+        metric=metric_named(report.metric).title,
     )
     return page
 
 
 def _tiles(report: RobustnessReport) -> list[tuple[str, str, Metric, str]]:
-    level = report.headline
+    level, own = report.headline, report.metric
+    title = metric_named(own).title
     tiles = [
-        ("clean accuracy", "without an attack", report.clean, "accuracy"),
-        ("robust accuracy", f"{report.plan.norm}, eps {level.shown}, {report.verdict}", level.robust, "accuracy"),
-        ("in 8 bits", "the attacker must hand in a file of whole 8-bit values", level.eight_bit, "accuracy"),
+        (f"clean {title}", "without an attack", report.clean, own),
+        (f"robust {title}", f"{report.plan.norm}, eps {level.shown}, {report.verdict}", level.robust, own),
     ]
+    if not report.one_attack:
+        tiles.append(("in 8 bits", "the attacker must hand in a file of whole 8-bit values", level.eight_bit, own))
     for name, metric in report.extra.items():
         shown, about = _EXTRA[name]
         tiles.append((shown, about, metric, "accuracy"))
@@ -98,15 +105,15 @@ def _chart(report: RobustnessReport) -> str:
     return line_chart(
         [
             Series([(0.0, clean), (last, clean)], "clean images", "s2"),
-            Series(points(grid), "in 8 bits", "s1", dots=True),
+            *([] if report.one_attack else [Series(points(grid), "in 8 bits", "s1", dots=True)]),
             Series(points(robust), "after all attacks", "s0", dots=True),
         ],
         bands=[Band(band(robust), "s0")],
-        title="accuracy under attack",
+        title=f"{metric_named(report.metric).title} under attack",
         x_label=f"eps ({report.plan.norm}, pixels from 0 to 1)",
-        y_label="accuracy",
-        y_range=(0.0, 1.0),
-        y_percent=True,
+        y_label=metric_named(report.metric).title,
+        y_range=(0.0, 1.0) if is_rate(report.metric) else None,
+        y_percent=is_rate(report.metric),
         width=640,
         height=320,
     )
@@ -115,9 +122,9 @@ def _chart(report: RobustnessReport) -> str:
 def _row(report: RobustnessReport, level: Any) -> dict[str, Any]:
     return {
         "eps": level.shown,
-        "robust": show_metric("accuracy", level.robust).rpartition(" n=")[0],
-        "grid": show_metric("accuracy", level.eight_bit).rpartition(" n=")[0],
-        "fell": [level.fell_to[n] for n in report.plan.attacks],
+        "robust": show_metric(report.metric, level.robust).rpartition(" n=")[0],
+        "grid": show_metric(report.metric, level.eight_bit).rpartition(" n=")[0],
+        "fell": [level.fell_to.get(n, 0) for n in report.plan.attacks],
         "own": level is report.headline,
     }
 

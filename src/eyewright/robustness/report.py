@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric
-from eyewright.evaluation.units import say_rate
+from eyewright.core.task import metric_named
+from eyewright.evaluation.units import say_metric, say_rate, show_number
 from eyewright.metrics.bootstrap import share_interval
 from eyewright.metrics.groups import clusters_of
 from eyewright.robustness.checks import Check
@@ -81,7 +82,8 @@ class RobustnessReport:
 
     `access` is "gradients" or "scores": what the attacks could use. `asked` is how many images were to be attacked,
     `n` how many were before the budget ended. `model` names what was attacked, `extra` holds accuracies under other
-    changes (spatial, patch), by name.
+    changes (spatial, patch), by name. `metric` is what `clean` and the levels hold; with `one_attack` it was lowered by
+    one attack on the loss, not by a suite.
     """
 
     task: str
@@ -101,6 +103,8 @@ class RobustnessReport:
     data: str = ""
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    metric: str = "accuracy"
+    one_attack: bool = False
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -113,10 +117,10 @@ class RobustnessReport:
 
     @property
     def verdict(self) -> str:
-        """Return "evidence", "upper bound" where only scores were used, or "not evidence" where a check failed."""
+        """Return "evidence", "upper bound" (only scores, or one attack), or "not evidence" where a check failed."""
         if not self.is_evidence:
             return "not evidence"
-        return "evidence" if self.access == "gradients" else "upper bound"
+        return "upper bound" if self.access == "scores" or self.one_attack else "evidence"
 
     @property
     def headline(self) -> Level:
@@ -128,9 +132,9 @@ class RobustnessReport:
     @property
     def metrics(self) -> dict[str, Metric]:
         """Return the clean accuracy and, where the measurement is evidence, the robust accuracy."""
-        found = {"clean_accuracy": self.clean}
+        found = {f"clean_{self.metric}": self.clean}
         if self.is_evidence:
-            found["robust_accuracy"] = self.headline.robust
+            found[f"robust_{self.metric}"] = self.headline.robust
         return found
 
     def sentence(self) -> str:
@@ -143,10 +147,19 @@ class RobustnessReport:
         )
         if not self.is_evidence:
             names = ", ".join(c.name for c in self.failed)
+            what = "accuracy" if not self.one_attack else metric_named(self.metric).title
             failed = "a check" if len(self.failed) == 1 else f"{len(self.failed)} checks"
             return (
-                f"Not evidence: {failed} of the measurement failed ({names}), so the accuracy of "
-                f"{level.robust.value or 0:.1%} under attack says nothing about a better attacker."
+                f"Not evidence: {failed} of the measurement failed ({names}), so the {what} of "
+                f"{show_number(self.metric, level.robust.value, level.robust.unit)} under attack says nothing about a "
+                "better attacker."
+            )
+        if self.one_attack:
+            name, unit = metric_named(self.metric).title, level.robust.unit
+            now = say_metric(self.metric, level.robust.value, level.robust.low, level.robust.high, unit)
+            return (
+                f"An attacker who knows the model and may change {change} moves {name} from "
+                f"{show_number(self.metric, self.clean.value, unit)} to {now} or further, on {self.n:,} images."
             )
         who = "An attacker who knows the model and" if self.access == "gradients" else "An attacker who sees scores and"
         most = "at most " if self.access == "scores" else ""
@@ -163,12 +176,13 @@ class RobustnessReport:
             "verdict": self.verdict,
             "sentence": self.sentence(),
             "access": self.access,
+            "metric": self.metric,
             "threat": {"norm": self.plan.norm, "eps": self.headline.eps},
             "plan": plan,
             "n": self.n,
             "asked": self.asked,
-            "clean_accuracy": to_jsonable(self.clean),
-            "robust_accuracy": to_jsonable(self.headline.robust),
+            f"clean_{self.metric}": to_jsonable(self.clean),
+            f"robust_{self.metric}": to_jsonable(self.headline.robust),
             "levels": [
                 {
                     "eps": lv.eps,

@@ -319,6 +319,7 @@ TASK = Task(
     options=frozenset(
         {
             "attack",
+            "certify",
             "coverage",
             "ensemble",
             "gradients",

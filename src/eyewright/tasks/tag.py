@@ -267,7 +267,7 @@ TASK = Task(
         MetricInfo("ece", "calibration error", "mean gap between probability and frequency, 0% is best", False,
                    paired=True, kind="plain"),
     ),
-    options=frozenset({"ensemble", "gradients", "harden", "import", "mixing", "unlabelled"}),
+    options=frozenset({"attack", "ensemble", "gradients", "harden", "import", "mixing", "unlabelled"}),
     losses=("binary_cross_entropy", "focal"),
     columns=("average_precision", "precision", "recall", "f1"),
     foreign=MappingProxyType(
