@@ -1,11 +1,12 @@
 """Numbers from a table of a folder of images to a bundle that answers in its units."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tests.drawn_attacks import check_falls
 from PIL import Image
+from tests.drawn_attacks import check_falls
 
 from eyewright import lifecycle
 from eyewright.bundle.load import load_bundle
