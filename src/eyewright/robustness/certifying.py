@@ -28,7 +28,7 @@ from eyewright.robustness.smoothing import ABSTAINED, certify_images, largest_ra
 from eyewright.robustness.threat import show_eps
 
 _RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-_PART = 10
+_PART = 1
 
 
 @dataclass(frozen=True)

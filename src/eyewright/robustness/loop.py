@@ -23,7 +23,7 @@ from eyewright.robustness.threat import Norm, Threat
 if TYPE_CHECKING:
     from eyewright.robustness.white import White
 
-CHUNK = 50
+CHUNK = 25
 """Images that are attacked together, and lost together when the process is killed or the budget ends."""
 
 FELL_BEFORE = -3

@@ -9,12 +9,12 @@ from torch import Tensor
 from eyewright.robustness.attacks.apgd import targets_of
 from eyewright.robustness.attacks.gradient import random_start
 from eyewright.robustness.threat import Threat
-from eyewright.robustness.white import White, grad_of
+from eyewright.robustness.white import Loss, White, grad_of
 
 _OVERSHOOT = 1.05
 _BACK = 0.9
 _MOST_PULL = 0.1
-_HALVINGS = 24
+_HALVINGS = 20
 
 
 def fab_t(
@@ -50,33 +50,48 @@ def _towards(
     rng: torch.Generator,
     steps: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the nearest misclassified images and their distances, (N,), infinite where there is none."""
+    """Return misclassified images and their distances, (N,), infinite where there is none; an image that is within the
+    bound leaves the batch."""
     best, distance = images.clone(), torch.full((len(images),), torch.inf)
-    changed = random_start(images, Threat(threat.norm, threat.eps / 2), rng)
+    rows, changed = torch.arange(len(images)), random_start(images, Threat(threat.norm, threat.eps / 2), rng)
     for _ in range(steps):
-        rows = torch.arange(len(images))
-
-        def gap(logits: Tensor, rows: Tensor = rows) -> Tensor:
-            return logits[rows, target] - logits[rows, labels]
-
+        gap = _gap(labels[rows], target[rows])
         plane, level, logits = grad_of(white, changed, gap)
-        wrong = logits.argmax(1) != labels
+        wrong = logits.argmax(1) != labels[rows]
         if wrong.any():
-            far = _lengths(changed - images, threat.norm)
-            closer = wrong & (far < distance)
-            best[closer], distance[closer] = changed[closer], far[closer]
-            changed = torch.where(wrong.view(-1, 1, 1, 1), images + _BACK * (changed - images), changed)
-            if (distance <= threat.eps).all():
+            at, moved = rows[wrong], changed[wrong]
+            far = _lengths(moved - images[at], threat.norm)
+            closer = far < distance[at]
+            best[at[closer]], distance[at[closer]] = moved[closer], far[closer]
+            changed[wrong] = images[at] + _BACK * (moved - images[at])
+            left = distance[rows] > threat.eps
+            again = wrong & left
+            if again.any():
+                plane[again], level[again], _ = grad_of(
+                    white, changed[again], _gap(labels[rows[again]], target[rows[again]])
+                )
+            rows, changed, plane, level = rows[left], changed[left], plane[left], level[left]
+            if not len(rows):
                 break
-            plane, level, _ = grad_of(white, changed, gap)
+        clean = images[rows]
         # The linear gap at p is level + plane · (p - changed); both points look for its zero.
         own = nearest_on_plane(changed, plane, level, threat.norm)
-        from_image = level + (plane * (images - changed)).flatten(1).sum(1)
-        clean = nearest_on_plane(images, plane, from_image, threat.norm)
-        near, far = _lengths(own, threat.norm), _lengths(clean, threat.norm)
+        from_image = level + (plane * (clean - changed)).flatten(1).sum(1)
+        direct = nearest_on_plane(clean, plane, from_image, threat.norm)
+        near, far = _lengths(own, threat.norm), _lengths(direct, threat.norm)
         pull = (near / (near + far).clamp(min=1e-12)).clamp(0, _MOST_PULL).view(-1, 1, 1, 1)
-        changed = ((1 - pull) * (changed + _OVERSHOOT * own) + pull * (images + _OVERSHOOT * clean)).clamp(0, 1)
+        changed = ((1 - pull) * (changed + _OVERSHOOT * own) + pull * (clean + _OVERSHOOT * direct)).clamp(0, 1)
     return best, distance
+
+
+def _gap(labels: Tensor, target: Tensor) -> Loss:
+    """Return how far the logit of the target is above that of the true class."""
+
+    def loss(logits: Tensor) -> Tensor:
+        rows = torch.arange(len(logits))
+        return logits[rows, target] - logits[rows, labels]
+
+    return loss
 
 
 def nearest_on_plane(points: Tensor, plane: Tensor, level: Tensor, norm: str) -> Tensor:
