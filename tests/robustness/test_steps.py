@@ -192,3 +192,10 @@ def test_what_is_learnt_from_stays_an_image(toy: Toy) -> None:
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Recipe(**options)
+
+
+def test_tuning_chooses_by_the_score_under_attack(shapes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    found = ew.tune(shapes, trials=1, out=tmp_path / "tune", step="fast", **{**BASE, "epochs": 1})
+    assert "val_robust_accuracy" in found.trials[0]
+    assert found.run.about["training"]["metric"] == "robust_accuracy"

@@ -228,6 +228,16 @@ class Recipe:
         is_folder = kind == "hf" and (place.count("/") != 1 or place.startswith((".", "/", "~")))
         return f"hf:{Path(place).name}" if colon and is_folder else self.model
 
+    @property
+    def chosen_by(self) -> str:
+        """What the name of the metric begins with that epochs are chosen by: "robust_" where they are validated under
+        attack, "noisy_" under noise.
+
+        >>> Recipe(step="trades").chosen_by, Recipe().chosen_by
+        ('robust_', '')
+        """
+        return {"adversarial": "robust_", "trades": "robust_", "fast": "robust_", "noise": "noisy_"}.get(self.step, "")
+
     def without_places(self) -> "Recipe":
         """Return the recipe with `model_name` for its model."""
         return dataclasses.replace(self, model=self.model_name)
