@@ -4,7 +4,7 @@ They follow Carlini et al. 2019, "On evaluating adversarial robustness", and Ath
 give a false sense of security". A number whose checks fail is no evidence.
 """
 
-__all__ = ["CHECKS", "Check", "Status", "run_checks", "settle_randomness"]
+__all__ = ["CHECKS", "NOT_APPLIED", "Check", "Status", "run_checks", "settle_randomness"]
 
 
 from dataclasses import dataclass, replace
@@ -38,6 +38,9 @@ CHECKS: tuple[str, ...] = (
     "determinism",
     "loss rises",
 )
+
+NOT_APPLIED = "does not apply: "
+"""What the sentence of a check begins with that is not made."""
 
 _SIGNIFICANT = 0.05
 _PASSES = 20
@@ -278,4 +281,4 @@ def _loss_rises(look: _Look, threat: Threat) -> Check:
 
 
 def _none(why: str) -> Check:
-    return Check("", "none", None, f"does not apply: {why}")
+    return Check("", "none", None, f"{NOT_APPLIED}{why}")

@@ -26,7 +26,7 @@ from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.reporting import reporting_of
 from eyewright.evaluation.results import gather_results
-from eyewright.robustness.checks import CHECKS, Check, Status
+from eyewright.robustness.checks import CHECKS, NOT_APPLIED, Check, Status
 from eyewright.robustness.evaluating import pixels_of
 from eyewright.robustness.loop import Plan
 from eyewright.robustness.model import to_grid
@@ -274,7 +274,7 @@ def _checks(
             f"the loss rises along the attack for {share:.1%} of the images",
         ),
     }  # fmt: skip
-    none: tuple[Status, None, str] = ("none", None, "does not apply: only one attack is made for this task")
+    none: tuple[Status, None, str] = ("none", None, f"{NOT_APPLIED}only one attack is made for this task")
     return tuple(Check(name, *rows.get(name, none)) for name in CHECKS)
 
 

@@ -2,13 +2,18 @@
 
 __all__ = ["render_page", "write_pages"]
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.errors import InputError
 from eyewright.core.files import write_json, write_page
+from eyewright.core.regular import read_regular
 from eyewright.core.report import Metric
 from eyewright.core.task import metric_named, task_of
 from eyewright.evaluation.charts import Band, Series, line_chart
@@ -16,12 +21,14 @@ from eyewright.evaluation.pages import style_sheet, template
 from eyewright.evaluation.units import is_rate, show_metric
 from eyewright.imaging import data_uri, shrink
 from eyewright.robustness.attacks import ATTACKS
+from eyewright.robustness.checks import NOT_APPLIED
 from eyewright.robustness.corruptions import LEVELS
 from eyewright.robustness.report import RobustnessReport
-from eyewright.robustness.threat import show_eps
+from eyewright.robustness.threat import parse_eps, show_eps
 
 PAGE, DATA = "robustness.html", "robustness.json"
 _SIDE = 112
+_MOST = 64 * 2**20
 _LOUDER = 10
 _EXTRA = {
     "spatial": ("rotated and shifted", "the worst of 45 rotations of up to 30° and shifts of up to 10%"),
@@ -31,15 +38,35 @@ _STATUS = {"pass": "passed", "warn": "warning", "fail": "failed", "none": "does 
 
 
 def write_pages(folder: Path, report: RobustnessReport, *, title: str) -> dict[str, Path]:
-    """Write `robustness.html` and `robustness.json` to a folder; return their paths."""
+    """Write `robustness.html` and `robustness.json` to a folder; return their paths.
+
+    Interval bounds of the same model in the folder (`certificate.json`) are drawn below the attacks.
+    """
     paths = {"report": folder / PAGE, "report_json": folder / DATA}
-    write_page(paths["report"], render_page(report, title=title))
+    write_page(paths["report"], render_page(report, title=title, certified=certified_in(folder, report)))
     write_json(paths["report_json"], report.to_json())
     return paths
 
 
-def render_page(report: RobustnessReport, *, title: str) -> str:
-    """Return the report as one HTML file that needs nothing else."""
+def certified_in(folder: Path, report: RobustnessReport) -> dict[float, float]:
+    """Return the certified accuracies of the same model that lie in a folder, eps → accuracy; smoothing certifies
+    another model, the smoothed one, and is left out."""
+    place = folder / "certificate.json"
+    if report.plan.norm != "linf" or not place.is_file():
+        return {}
+    try:
+        found = json.loads(read_regular(place, most=_MOST, error=InputError, fix="certify the model again"))
+        if found["model"].get("digest") != report.model.get("digest"):
+            return {}
+        return {parse_eps(name)[0]: float(m["value"]) for name, m in found["interval_bounds"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{str(place)!r} is damaged: {error}", fix="certify the model again") from error
+
+
+def render_page(
+    report: RobustnessReport, *, title: str, certified: Mapping[float, float] = MappingProxyType({})
+) -> str:
+    """Return the report as one HTML file that needs nothing else; `certified` is drawn as a lower curve."""
     level = report.headline
     page: str = template("robustness.html.j2", Path(__file__).parent).render(
         title=title,
@@ -48,15 +75,16 @@ def render_page(report: RobustnessReport, *, title: str) -> str:
         report=report,
         sentence=report.sentence(),
         tiles=_tiles(report),
-        chart=_chart(report),
+        chart=_chart(report, certified),
         keys=[
             ("clean images", "s2"),
             ("after the attack" if report.one_attack else "after all attacks", "s0"),
             *([] if report.one_attack else [("the same in 8 bits", "s1")]),
+            *([("certified", "s3")] if certified else []),
         ],
         levels=[_row(report, lv) for lv in report.levels],
         attacks=[(n, ATTACKS[n].about) for n in report.plan.attacks],
-        checks=[(c.name, c.status, _STATUS[c.status], c.said) for c in report.checks],
+        checks=[(c.name, c.status, _STATUS[c.status], c.said.removeprefix(NOT_APPLIED)) for c in report.checks],
         passed=sum(c.status == "pass" for c in report.checks),
         applied=sum(c.status != "none" for c in report.checks),
         fallen=[_shot(f) for f in report.fallen],
@@ -86,7 +114,7 @@ def _tiles(report: RobustnessReport) -> list[tuple[str, str, Metric, str]]:
     return tiles
 
 
-def _chart(report: RobustnessReport) -> str:
+def _chart(report: RobustnessReport, certified: Mapping[float, float]) -> str:
     known = [lv for lv in report.levels if lv.robust.value is not None]
     clean = report.clean.value or 0.0
     zero = [(0.0, clean)]
@@ -101,12 +129,13 @@ def _chart(report: RobustnessReport) -> str:
         ]
 
     robust, grid = [lv.robust for lv in known], [lv.eight_bit for lv in known]
-    last = max(lv.eps for lv in known)
+    last = max([lv.eps for lv in known] + list(certified))
     return line_chart(
         [
             Series([(0.0, clean), (last, clean)], "clean images", "s2"),
             *([] if report.one_attack else [Series(points(grid), "in 8 bits", "s1", dots=True)]),
             Series(points(robust), "after all attacks", "s0", dots=True),
+            *([Series(sorted(certified.items()), "certified", "s3", dots=True)] if certified else []),
         ],
         bands=[Band(band(robust), "s0")],
         title=f"{metric_named(report.metric).title} under attack",
@@ -114,8 +143,8 @@ def _chart(report: RobustnessReport) -> str:
         y_label=metric_named(report.metric).title,
         y_range=(0.0, 1.0) if is_rate(report.metric) else None,
         y_percent=is_rate(report.metric),
-        width=640,
-        height=320,
+        width=480,
+        height=280,
     )
 
 
@@ -170,7 +199,7 @@ def _facts(report: RobustnessReport) -> list[tuple[str, str]]:
         ("threat", f"{plan.norm}, eps {', '.join(show_eps(e) for e in plan.eps)}"),
         ("attacks", ", ".join(plan.attacks)),
         ("steps of gradient attacks", f"{plan.steps}, from {plan.restarts} start{'s' * (plan.restarts != 1)}"),
-        ("queries of the others", f"{plan.queries:,} an image"),
+        *([] if report.one_attack else [("queries of the others", f"{plan.queries:,} an image")]),
         ("seed", str(plan.seed)),
         ("data", report.data),
         ("images", f"{report.n:,} of {report.asked:,}"),
