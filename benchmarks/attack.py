@@ -14,6 +14,7 @@ attackers do. `--only NAME` measures some attacks alone.
 
 import argparse
 import base64
+import gzip
 import http.client
 import json
 import multiprocessing
@@ -30,6 +31,7 @@ from statistics import median
 import psutil
 
 HOST = "Host: localhost\r\n"
+SLOW = "slow readers"
 
 
 def post(path: str, body: bytes, kind: str = "application/json") -> bytes:
@@ -52,7 +54,24 @@ def attacks(name: str) -> dict[str, bytes]:
         "small chunks": f"POST {predict} HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n".encode()
         + b"1\r\nx\r\n" * 2**17,
         "idle connections": b"",
-    }
+        "pipelined": f"GET /openapi.json HTTP/1.1\r\n{HOST}\r\n".encode() * 12,
+        "large headers": f"GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n".encode()
+        + b"".join(b"X-%d: " % k + b"a" * 900 + b"\r\n" for k in range(30)) + b"\r\n",
+        "many small requests": f"GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n".encode(),
+        "gzip": gzipped(predict),
+        "trailers": f"POST {predict} HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n".encode()
+        + b"X-Trailer: a\r\n" * 2000 + b"\r\n",
+        "100-continue": f"POST {predict} HTTP/1.1\r\n{HOST}Expect: 100-continue\r\n".encode()
+        + b"Content-Length: 8000000\r\n\r\n",
+        # As many as one client may have open, none of which reads what it asks for.
+        SLOW: f"GET /openapi.json HTTP/1.1\r\n{HOST}\r\n".encode() * 12,
+    }  # fmt: skip
+
+
+def gzipped(path: str) -> bytes:
+    body = gzip.compress(bytes(2**26))
+    head = f"POST {path} HTTP/1.1\r\n{HOST}Content-Encoding: gzip\r\nContent-Type: application/json\r\n"
+    return head.encode() + f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
 
 
 def spin(nice: int, pin: bool, ends: float) -> None:
@@ -88,7 +107,13 @@ def settle(nice: int, pin: bool) -> None:
 
 
 def attack(
-    port: int, data: bytes, seconds: float, nice: int, pin: bool, found: "multiprocessing.Queue[list[int]]"
+    port: int,
+    data: bytes,
+    seconds: float,
+    nice: int,
+    pin: bool,
+    hold: bool,
+    found: "multiprocessing.Queue[list[int]]",
 ) -> None:
     """Attack for some seconds, in a process of its own: the good client must not wait for its interpreter."""
     settle(nice, pin)
@@ -97,7 +122,9 @@ def attack(
     while time.perf_counter() < ends:
         try:
             line = socket.create_connection(("127.0.0.1", port), 10)
-            if not data:
+            if not data or hold:
+                if data:
+                    line.sendall(data)
                 held.append(line)
                 if len(held) >= 600:
                     time.sleep(0.05)
@@ -162,7 +189,7 @@ def measure(
                 drains = [multiprocessing.Process(target=sink, args=(nice, pin, ports), daemon=True)]
                 drains[0].start()
                 aimed = ports.get(timeout=30)
-            arguments = (aimed, data, seconds, nice, pin, found)
+            arguments = (aimed, data, seconds, nice, pin, control == "hold", found)
             others = [multiprocessing.Process(target=attack, args=arguments) for _ in range(0 if data is None else 2)]
             if control == "spin":
                 drains = [multiprocessing.Process(target=spin, args=(nice, pin, ends)) for _ in range(2)]
@@ -182,7 +209,7 @@ def measure(
             watching.join()
             for other in others:
                 answered = found.get(timeout=30)
-                statuses += [] if control else answered
+                statuses += [] if control in ("spin", "sink") else answered
                 other.join()
             for each in drains:
                 each.terminate()
@@ -206,7 +233,7 @@ def main() -> None:
     rounds: dict[str, list[tuple[float, float, list[int]]]] = {}
     for _ in range(o.repeats):
         known: dict[str, tuple[bytes | None, str]] = {"idle": (None, ""), "spinning": (None, "spin")}
-        known |= {name: (data, "") for name, data in attacks("m").items()}
+        known |= {name: (data, "hold" if name == SLOW else "") for name, data in attacks("m").items()}
         known["31 MB elsewhere"] = (known["31 MB in base64"][0], "sink")
         for name, (data, control) in known.items():
             if not o.only or name in ("idle", *o.only):

@@ -226,6 +226,47 @@ def read(gauges: Path, tmp_path_factory: pytest.TempPathFactory):
     return ew.run(gauges, out=out, task="regress", epochs=8, loss="huber", huber_delta=0.5)
 
 
+_GLYPHS = {
+    "I": (slice(3, 21), slice(4, 7)),
+    "-": (slice(11, 14), slice(2, 10)),
+    "L": ((slice(3, 21), slice(2, 5)), (slice(18, 21), slice(2, 10))),
+}
+
+
+def draw_text(text: str, rng: np.random.Generator) -> np.ndarray:
+    """Draw a line of I, L and - in cells of 12 pixels, 24 high; a space is an empty cell, uint8 (24, W, 3)."""
+    image = rng.integers(205, 235, (24, 12 * len(text), 3)).astype(np.uint8)
+    for k, c in enumerate(text):
+        parts = _GLYPHS.get(c, ())
+        for rows, columns in parts if parts and isinstance(parts[0], tuple) else [parts] * bool(parts):
+            image[:, 12 * k : 12 * k + 12][rows, columns] = rng.integers(20, 50)
+    return image
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of lines of 1 to 6 characters, "I", "L", "-" and spaces; ten lines are a page."""
+    folder, rng = tmp_path_factory.mktemp("texts"), np.random.default_rng(4)
+    rows = ["path,text,group"]
+    for i in range(240):
+        text = "".join(rng.choice(list("IL-"), int(rng.integers(1, 6))))
+        if i % 5 == 0 and len(text) > 2:
+            text = f"{text[:1]} {text[2:]}"
+        (folder / f"{i:03d}.png").write_bytes(encode_image(draw_text(text, rng)))
+        rows.append(f"{i:03d}.png,{text},page{i // 10}")
+    (folder / "lines.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lined(texts: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A whole `run` of reading on the lines, once a session. Do not write into it."""
+    import eyewright as ew
+
+    out = tmp_path_factory.mktemp("lined") / "run"
+    return ew.run(texts, task="read", out=out, epochs=6, batch=8, lr=0.004, augment="none")
+
+
 KILLED = b"a decoder ends here by "
 _KILLER = """
 import os, signal, sys

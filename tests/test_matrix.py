@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import draw_gauge, draw_shape, draw_tags
+from tests.conftest import draw_gauge, draw_shape, draw_tags, draw_text
 from tests.lifecycle.test_exchange import write_model
 
 import eyewright as ew
@@ -80,6 +80,8 @@ class Subject:
     unknown: Mapping[str, Any]
     answers: str
     label: str | None = None
+    hub: str = "label"
+    table: str = "labels.csv"
     feeds: tuple[str, ...] = ()
     configs: tuple[tuple[str, int], ...] = ()
 
@@ -128,6 +130,18 @@ def regress(read: Any, gauges: Path) -> Subject:
         lambda k: draw_gauge(5 + k, 100, np.random.default_rng(100 + k)),
         [{"values": {"level [mm]": 1500, "tint [%]": 25}}, {"correct": True}], {"values": {"levl [mm]": 1}}, "values",
         feeds=("path,level [mm],tint [%],split", "images/feedback-p0.png,1500.0,25.0,train"),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lines(lined: Any, texts: Path) -> Subject:
+    budget = {"max_drop": ["cer=60%"], "methods": ["int8"], "budget": "6s"}
+    return Subject(
+        lined, texts, texts / "000.png", "csv", budget, 2.0, lambda found: f'"text": "{found.text}"',
+        lambda k: draw_text("IL-", np.random.default_rng(100 + k)),
+        [{"text": "IL-"}, {"correct": True}], {"text": "IQ"}, "text", hub="generated_text",
+        feeds=("path,text,split", "images/train/feedback-p0.png,IL-,train", "images/train/feedback-p1.png,IL-,train"),
+        table="lines.csv",
     )  # fmt: skip
 
 
@@ -295,8 +309,14 @@ def _serve(of: Subject, out: Path) -> object:
     out.mkdir()
     image, names = of.image.read_bytes(), of.made.bundle.labels.names
     with serving(f"c={of.made.bundle.folder}", cwd=out) as served:
-        assert served.post("/v1/models/c/predict", image).json[of.answers]
-        assert {row["label"] for row in served.post("/predict/c", image).json} <= set(names)
+        found = served.post("/v1/models/c/predict", image).json[of.answers]
+        assert found
+        foreign = served.post("/predict/c", image)
+        if "hub" in of.task.foreign:
+            found = found if isinstance(found, str) else ""
+            assert {row[of.hub] for row in foreign.json} <= {*names, found}
+        else:
+            assert "is not supported for" in foreign.json["error"]
         assert served.get("/v2/models/c").json["outputs"]
         assert served.get("/").status == 200
         assert of.task.name in served.get("/openapi.json").body.decode()
@@ -330,18 +350,20 @@ def _monitor(of: Subject, out: Path) -> object:
             )
         )  # fmt: skip
         assert recorder.feedback(f"p{k}", dict(said))
-    with pytest.raises(UsageError, match="unknown label"):
+    with pytest.raises(UsageError, match=f"unknown (label|{of.task.words.label[0]})"):
         recorder.feedback("p0", dict(of.unknown))
     recorder.close()
     made = lifecycle.retrain(of.data, out=out / "again", home=out / "home", bundle=bundle.folder, epochs=1)
     if of.feeds:
-        table = (out / "again" / "feedback" / "labels.csv").read_text().splitlines()
+        table = (out / "again" / "feedback" / of.table).read_text().splitlines()
         assert tuple(table[: len(of.feeds)]) == of.feeds
     return made.new_images == 2
 
 
 # Tasks in the outer loop: the run of each is trained once.
-@pytest.mark.parametrize(("task", "name"), [(t, v) for t in ("canary", "tag", "regress") for v in sorted(VERBS)])
+@pytest.mark.parametrize(
+    ("task", "name"), [(t, v) for t in ("canary", "tag", "regress", "lines") for v in sorted(VERBS)]
+)
 def test_every_verb_serves_a_task_or_refuses_it(
     task: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -3,14 +3,12 @@
 __all__ = ["MODELS", "build_of", "nets_of", "tasks_of_net"]
 
 import importlib
-import os
-import sys
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 from eyewright.core.errors import UsageError, spelling_hint
-from eyewright.core.installed import installed, open_installed
+from eyewright.core.installed import import_own, installed, open_installed
 from eyewright.core.task import task_names, task_of
 
 MODELS = MappingProxyType(
@@ -31,6 +29,12 @@ MODELS = MappingProxyType(
             "vector over time", "eyewright.nets.clips:gru_net", "default for clips: frame encoder, GRU, 0.3 M weights",
         ),
         "lstm_net": ("vector over time", "eyewright.nets.clips:lstm_net", "frame encoder and LSTM"),
+        "gru_stream_net": (
+            "vector over time", "eyewright.nets.clips:gru_stream_net", "gru_net for streams: encodes each frame once",
+        ),
+        "lstm_stream_net": (
+            "vector over time", "eyewright.nets.clips:lstm_stream_net", "lstm_net for streams: encodes each frame once",
+        ),
         "clip_former": (
             "vector over time", "eyewright.nets.clips:clip_former", "frame encoder and transformer over time",
         ),
@@ -40,9 +44,19 @@ MODELS = MappingProxyType(
         "spot_net": (
             "boxes", "eyewright.nets:spot_net", "default detector: one stage, anchor-free, ~1.3 M weights",
         ),
+        "pair_net": (
+            "embedding", "eyewright.nets.pairs:pair_net", "default for captions: pair_ridge and a net in addition",
+        ),
+        "pair_ridge": (
+            "embedding", "eyewright.nets.pairs:pair_ridge", "fixed features and ridge to captions, in seconds",
+        ),
         "outline_net": (
             "pixels", "eyewright.nets:outline_net", "default segmenter: encoder-decoder, sub-pixel, ~1.2 M weights",
         ),
+        "crnn": (
+            "classes a step", "eyewright.nets.readers:crnn", "default reader of lines: convolutions, LSTM, CTC",
+        ),
+        "crnn_gru": ("classes a step", "eyewright.nets.readers:crnn_gru", "convolutions, GRU, CTC"),
         "spot_mask_net": (
             "boxes and masks",
             "eyewright.nets:spot_mask_net",
@@ -103,20 +117,8 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
         from eyewright.training.learner import learner_of
 
         return hub_builder(name, learner_of(task).hub)
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         known = [*MODELS, *installed("eyewright.nets")]
         raise UsageError(f"unknown model {name!r}", fix=spelling_hint(name, known), code="unknown_model")
-    # An installed command does not look in the folder it is called in, where the user's own module usually lies.
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        own: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"cannot import the model {name!r}: {error}", fix="use package.module:function") from error
-    finally:
-        if added:
-            sys.path.remove(here)
+    own: Callable[..., Any] = import_own(name, "model")
     return own

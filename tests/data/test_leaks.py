@@ -11,6 +11,7 @@ from eyewright.core.errors import LeakError, UsageError
 from eyewright.data import Dataset, leak_rule, open_dataset, scan_dataset, settle_leaks, split_dataset
 from eyewright.data.audit_pixels import audit_pixels
 from eyewright.data.copies import LeakRule
+from eyewright.data.grouping import Grouping
 from eyewright.data.leaks import find_copies
 from eyewright.imaging import encode_image, read_image
 
@@ -212,3 +213,20 @@ def test_images_of_16_bits_that_use_them_are_not_named(tmp_path: Path) -> None:
         Image.fromarray(deep(i) * 16).save(path)
     data = open_dataset(tmp_path)
     assert audit_pixels(data, scan_dataset(data, quiet=True))[0] == []
+
+
+def test_links_that_the_grouping_did_not_see_are_no_leak(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8).repeat(12, 0).repeat(12, 1)
+    for i in range(6):
+        other = np.clip(picture.astype(int) + i, 0, 255).astype(np.uint8)
+        path = tmp_path / ("train" if i < 4 else "val") / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_image(other))
+    data = open_dataset(tmp_path)
+    scan = scan_dataset(data, quiet=True)
+    assert find_copies(data, scan)
+    assert not find_copies(data, scan, frozenset())
+    assert not find_copies(replace(data, grouping=Grouping()), scan)

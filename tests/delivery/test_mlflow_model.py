@@ -11,7 +11,9 @@ import pytest
 
 import eyewright as ew
 from eyewright.core.errors import BundleError, InputError, MissingExtraError
+from eyewright.core.labels import LabelSpace
 from eyewright.delivery import mlflow_model
+from eyewright.tasks.regress import NumberPrediction
 
 mlflow = pytest.importorskip("mlflow.pyfunc", reason="MLflow is not installed: pip install 'eyewright[mlflow]'")
 pandas = pytest.importorskip("pandas", reason="pandas is not installed: pip install 'eyewright[mlflow]'")
@@ -107,3 +109,10 @@ def test_without_mlflow_the_extra_is_named(finished, tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtraError, match=r"eyewright\[mlflow\]"):
         mlflow_model.save_bundle(finished.paths["bundle"], tmp_path / "m")
+
+
+def test_a_prediction_of_numbers_is_a_row_without_a_label() -> None:
+    found = NumberPrediction(np.array([12.5], np.float32), LabelSpace(("weight [g]",)))
+    label, score, answer = mlflow_model._row(found)
+    assert (label, score) == (None, None)
+    assert json.loads(answer)["values"]["weight"]["value"] == 12.5

@@ -10,7 +10,7 @@ from torch import nn
 import eyewright as ew
 from eyewright.core import LabelSpace
 from eyewright.core.errors import UsageError
-from eyewright.explanation import METHODS, judge_faithfulness
+from eyewright.explanation import METHODS, Verdict, judge_faithfulness
 from eyewright.explanation.faithfulness import rank_correlation
 from eyewright.explanation.gradients import grad_cam, integrated_gradients
 from eyewright.explanation.occlusion import occlusion
@@ -232,3 +232,9 @@ def test_a_run_is_checked_against_shuffled_weights_and_a_bundle_cannot_be(finish
     image = shapes / "square/001.png"
     assert ew.explain(finished.run, image, method=method)[0].verdict.unlearnt is not None
     assert ew.explain(finished.bundle, image, method=method)[0].verdict.unlearnt is None
+
+
+def test_an_unfaithful_verdict_says_why() -> None:
+    alike = str(Verdict(False, 0.1, 0.43, 0.02, 19, unlearnt=0.9))
+    assert "hardly changes when the weights are shuffled" in alike
+    assert "no better than random maps" in str(Verdict(False, 0.1, 0.11, 0.02, 19, unlearnt=0.1))

@@ -12,6 +12,7 @@ from eyewright.imaging.clips import (
     contact_sheet,
     cut_strip,
     iter_clips,
+    paced_frames,
     read_clip,
     read_clip_bytes,
     sliding_windows,
@@ -104,6 +105,15 @@ def test_bytes_of_a_video_or_a_strip_are_a_clip(tmp_path: Path) -> None:
     assert "/tmp" not in str(met.value)
 
 
+def test_bytes_are_a_source_of_clips_as_a_path_is(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi", levels(9))
+    sampling = ClipSampling(4, 16)
+    by_path, by_bytes = (next(iter_clips(s, sampling)).image for s in (path, path.read_bytes()))
+    np.testing.assert_array_equal(by_path, by_bytes)
+    with pytest.raises(UnreadableImageError):
+        next(iter_clips(b"no video", sampling))
+
+
 def test_another_process_reads_the_same_clip(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.avi", levels(12))
     here = read_clip(path, ClipSampling(4, 24))
@@ -118,6 +128,36 @@ def test_another_process_reads_the_same_clip(tmp_path: Path) -> None:
     assert here[1] == there[1]
 
 
+def test_a_span_is_the_same_time_for_every_clip() -> None:
+    sampling = ClipSampling(3, 24, span_s=0.4)
+    # A clip of 2 s: 0.8, 1.0 and 1.2 s; one of 0.2 s repeats its ends.
+    assert sampling.chosen([k / 10 for k in range(21)]) == [8, 10, 12]
+    assert sampling.chosen([0.0, 0.1, 0.2]) == [0, 1, 2]
+    assert ClipSampling(5, 24, span_s=0.8).chosen([0.0, 0.1, 0.2]) == [0, 0, 1, 2, 2]
+
+
+def test_a_span_of_a_long_clip_lacks_no_frame(tmp_path: Path) -> None:
+    frames = np.stack([np.full((16, 24, 3), (k + 10) % 30 * 8, np.uint8) for k in range(301)])
+    path = write_clip(tmp_path / "a.avi", frames, fps=10)
+    # 301 frames do not fit into 8 times 4: of those around the middle, 15 s, most are forgotten at first.
+    strip, info = read_clip(path, ClipSampling(4, 24, span_s=0.6))
+    assert (info.frames, round(info.seconds or 0)) == (301, 30)
+    assert seen(np.asarray(strip), 4) == [7, 9, 11, 13]
+    part, _ = read_clip(path, ClipSampling(3, 24, span_s=0.4), start_s=1.0, end_s=2.0)
+    assert seen(np.asarray(part), 3) == [23, 25, 27]
+
+
+def test_frames_of_an_array_are_the_span() -> None:
+    (frame,) = iter_clips(levels(9), ClipSampling(3, 24, span_s=1.0))
+    assert seen(frame.image, 3) == [0, 4, 8]
+
+
+@pytest.mark.parametrize("span", [0.0, -1.0, 1e9])
+def test_a_span_out_of_range_is_refused(span: float) -> None:
+    with pytest.raises(UsageError, match="expected a span"):
+        ClipSampling(span_s=span)
+
+
 def test_a_preparation_mixes_no_two_frames() -> None:
     strip = np.concatenate(list(levels(4)))
     pixels, _ = Preparation((4 * 6, 9), channels=1, clip=ClipSampling(4, 24))(strip)
@@ -128,7 +168,12 @@ def test_a_preparation_mixes_no_two_frames() -> None:
 def test_a_preparation_of_clips_survives_json_and_is_checked() -> None:
     one = Preparation((4 * 6, 9), clip=ClipSampling(4, 24))
     assert Preparation.from_json(one.to_json()) == one
+    assert one.to_json()["clip"] == {"frames": 4, "side": 24}, "as bundles were written before there was a span"
+    spanned = Preparation((4 * 6, 9), clip=ClipSampling(4, 24, 2.5))
+    assert Preparation.from_json(spanned.to_json()) == spanned
     assert "clip" not in Preparation((6, 9)).to_json()
+    with pytest.raises(BundleError):
+        Preparation.from_json({**one.to_json(), "clip": {"frames": 4, "side": 24, "span_s": "2"}})
     with pytest.raises(BundleError):
         Preparation.from_json({**one.to_json(), "clip": {"frames": 4}})
     with pytest.raises(UsageError, match="strips of 4 frames"):
@@ -166,3 +211,20 @@ def test_a_stream_may_change_its_size() -> None:
 def test_a_sheet_is_read_like_text() -> None:
     sheet = contact_sheet(np.concatenate(list(levels(9, (2, 2)))), 9)
     assert (sheet[::2, ::2, 0] // 8).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_a_slow_stream_repeats_frames_and_a_gap_counts_as_one_clip_at_most() -> None:
+    times = [0.0, 0.5, 0.4, 1.0, 90.0]
+    frames = [Frame(image, "a", k, t) for k, (image, t) in enumerate(zip(levels(5), times, strict=True))]
+    found = list(paced_frames(frames, ClipSampling(8, 24), step_s=0.25))
+    assert [n for _, n in found] == [1, 2, 0, 2, 8]
+    assert [f.time_s for f, _ in found] == [0.0, 0.5, 0.5, 1.0, 90.0]
+
+
+def test_frames_of_a_stream_are_reduced_as_those_of_clips_are() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (4, 60, 90, 3), dtype=np.uint8)
+    frames = [Frame(image, "a", k, k / 10) for k, image in enumerate(images)]
+    (strip,) = (f.image for f in iter_clips(images, ClipSampling(4, 30)))
+    paced = [f.image for f, n in paced_frames(frames, ClipSampling(4, 30), step_s=0.1) if n]
+    assert np.array_equal(np.concatenate(paced), strip)

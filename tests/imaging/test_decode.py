@@ -232,17 +232,6 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_nothing_else_in_the_house_decodes_images() -> None:
-    source = Path(__file__).parents[2] / "src" / "eyewright"
-    guilty = [
-        str(path.relative_to(source))
-        for path in source.rglob("*.py")
-        if path.name != "decode.py"
-        and any(call in path.read_text() for call in ("Image.open(", "imread(", "imdecode("))
-    ]
-    assert guilty == []
-
-
 def test_an_icc_profile_is_carried_out_and_can_be_kept_instead() -> None:
     # Oracle: LittleCMS itself, called directly. Adobe RGB's red is redder than sRGB's.
     from PIL import ImageCms

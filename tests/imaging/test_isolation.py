@@ -187,7 +187,7 @@ def test_a_message_carries_a_bounded_amount_of_pixels(monkeypatch) -> None:
     monkeypatch.setattr(ahead, "MOST_HELD", 3000)
     files = [picture(k) for k in range(5)]
     answer, pixels = isolation.read_apart(
-        {"read": "read_images", "given": {"sizes": [len(f) for f in files]}}, b"".join(files)
+        {"call": "read_images", "given": {"sizes": [len(f) for f in files]}}, b"".join(files)
     )
     # 1,800 bytes each: the second passes the bound, and three are left for the next message.
     assert len(answer["rows"]) == 2

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -49,6 +50,17 @@ def test_a_player_can_seek_and_knows_the_duration(tmp_path: Path) -> None:
     capture.set(cv2.CAP_PROP_POS_MSEC, 15_000)
     assert capture.read()[0]
     assert capture.get(cv2.CAP_PROP_POS_MSEC) == pytest.approx(15_000, abs=150)
+
+
+def test_the_last_frame_is_shown_as_long_as_the_one_before(tmp_path: Path) -> None:
+    # The duration of 50 frames, 40 ms each, is 2 s; a killed process leaves the right one too.
+    with WebmWriter(tmp_path / "a.webm") as video:
+        for k in range(50):
+            video.add(_frame(k % 20), k / 25)
+            data = (tmp_path / "a.webm").read_bytes()
+            at = data.index(b"\x44\x89") + 3
+            (duration_ms,) = struct.unpack(">d", data[at : at + 8])
+            assert duration_ms == (40 * (k + 1) if k else 1)
 
 
 def test_a_writer_that_is_killed_loses_no_finished_frame(tmp_path: Path) -> None:

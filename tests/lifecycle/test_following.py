@@ -15,6 +15,7 @@ import eyewright as ew
 from eyewright.cli import main
 from eyewright.core.errors import BundleError, InputError, UsageError
 from eyewright.data.tracks import read_tracks
+from eyewright.imaging import encode_image
 from eyewright.lifecycle.following import track, track_detections
 from eyewright.lifecycle.track_scores import compare_tracks, evaluate_tracks
 
@@ -369,3 +370,94 @@ def test_a_frame_far_away_costs_no_time(tmp_path: Path, capsys: pytest.CaptureFi
             "now": 0, "entered": 1, "left": 1, "classes_now": {}, "dwell": {"n": 1, "median": 0.5, "p95": 0.5},
         }  # fmt: skip
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "frame,id,x0,y0,x1,y1\n", '{"frames": []}'])
+def test_a_sequence_without_detections_has_no_tracks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (tmp_path / "det.txt").write_text(content)
+    for more in ([], ["--offline"], ["--line", "a=0,0,9,9", "--zone", "z=0,0", "9,0", "9,9"]):
+        found = _json(capsys, ["track", "--detections", str(tmp_path / "det.txt"), *more])
+        assert found["tracks"] == []
+
+
+def test_every_verb_of_tracks_says_which_rows_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good.txt").write_text("".join(f"{k},1,1,1,20,20,1\n" for k in range(1, 9)))
+    (tmp_path / "bad.txt").write_text((tmp_path / "good.txt").read_text() + "3,1,5,5,20,20,1\n4,x\n5,2,1,1,-5,5,1\n")
+    good, bad = str(tmp_path / "good.txt"), str(tmp_path / "bad.txt")
+    out = iter(str(tmp_path / f"out{k}") for k in range(9))
+    for words in (
+        ["track", "--detections", bad],
+        ["evaluate", "--task", "track", bad, good],
+        ["evaluate", "--task", "track", good, bad],
+        ["convert", bad, "--task", "track", "--to", "csv", "--out", next(out)],
+        ["convert", bad, "--task", "track", "--to", "csv", "--quiet", "--out", next(out)],
+        ["compare", "--task", "track", good, bad, good],
+    ):
+        code = main(words)
+        assert code == (0 if words[0] == "compare" else 1), words
+        assert f"{bad}:" in capsys.readouterr().err, words
+
+
+def test_a_damaged_seqinfo_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = write_sequence(tmp_path / "s")
+    for content in ("[Sequence]\nframeRate=fast\n", "no section", "[Sequence]\nseqLength=" + "9" * 5000):
+        (home / "seqinfo.ini").write_text(content)
+        found = _json(capsys, ["track", "--detections", str(home)])
+        assert [f["code"] for f in found["findings"]] == ["seqinfo", "fps"]
+
+
+@pytest.mark.parametrize("method", ["os:system", "os:path", "math:pi", "theirs:build", "leaves:build", "theirs:other"])
+def test_whatever_a_method_of_the_users_own_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs.py").write_text("def build():\n    raise KeyError('a\\nb')\n")
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    (tmp_path / "det.txt").write_text("1,-1,1,1,20,20,1\n")
+    assert main(["track", "--detections", "det.txt", "--method", method]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_frames_that_cannot_be_read_are_left_out_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for k in range(6):
+        image = np.full((60, 80, 3), 40, np.uint8)
+        image[20:40, 10 + 4 * k : 30 + 4 * k] = np.arange(20, dtype=np.uint8)[:, None, None] * 10
+        (frames / f"{k}.png").write_bytes(encode_image(image) if k != 3 else b"no image")
+    found = _json(capsys, ["track", "--one", "10,20,20,20", "--source", str(frames)], 1)
+    assert found["frames"] == 5
+    assert [Path(f["path"]).name for f in found["findings"]] == ["3.png"]
+
+
+def test_a_video_that_breaks_off_is_read_so_far_and_said(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = video.read_bytes()
+    (tmp_path / "half.webm").write_bytes(data[: len(data) // 2])
+    found = _json(capsys, ["track", "--one", "5,5,40,40", "--source", str(tmp_path / "half.webm")], 1)
+    assert [f["code"] for f in found["findings"]] == ["video_breaks_off"]
+    whole = _json(capsys, ["track", "--one", "5,5,40,40", "--source", str(video)])
+    assert whole["findings"] == []
+
+
+def test_a_fifo_named_as_a_video_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    assert main(["track", "--one", "5,5,40,40", "--source", str(tmp_path / "a.mp4")]) == 3
+    assert "FIFO" in capsys.readouterr().err
+
+
+def test_a_full_disk_at_the_first_line_is_one_line(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    for ending in ("csv", "txt"):
+        (tmp_path / "out" / f"street.{ending}").symlink_to("/dev/full")
+    for words in (["--one", "5,5,40,40"], ["--one", "5,5,40,40", "--max-frames", "1"]):
+        command = ["track", *words, "--source", str(video), "--out", str(tmp_path / "out"), "--save", "csv,mot"]
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith("eyewright: cannot write ")

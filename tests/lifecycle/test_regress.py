@@ -53,6 +53,13 @@ def test_two_quantities_are_measured_each_in_its_unit(read) -> None:  # type: ig
     assert read.run.recipe.huber_delta == 0.5
 
 
+def test_errors_in_deviations_are_in_those_of_the_training_values(read) -> None:  # type: ignore[no-untyped-def]
+    bundle = read.bundle
+    assert bundle.spread == pytest.approx(read.run.predictor.spread)
+    each = [row["mae"]["value"] / spread for row, spread in zip(read.report.per_class, bundle.spread, strict=True)]
+    assert read.report.metrics["mae"].value == pytest.approx(np.mean(each), rel=1e-6)
+
+
 def test_two_runtimes_of_one_model_do_not_differ(read) -> None:  # type: ignore[no-untyped-def]
     found = lifecycle.compare(read.run, read.bundle)
     assert (found.better, found.only_a, found.only_b, found.p_value) == ("neither", 0, 0, 1.0)
@@ -73,6 +80,15 @@ def test_few_validation_images_give_no_interval_and_the_reason(gauges: Path, tmp
     assert told["values"]["level"]["interval"] is None
     assert "too few" in told["intervals"]
     assert "coverage" not in made.report.metrics
+
+
+def test_the_card_tells_each_error_in_its_unit_and_names_no_foreign_pipeline(read) -> None:  # type: ignore[no-untyped-def]
+    card = (read.bundle.folder / "README.md").read_text()
+    assert "pipeline_tag" not in card
+    assert "image-classification" not in card
+    for row in read.report.per_class:
+        (line,) = [one for one in card.splitlines() if one.startswith(f"| {row['label']} | ")]
+        assert f" {row['unit']} " in line.removeprefix(f"| {row['label']} |") or row["unit"] == "%"
 
 
 def test_the_main_metric_falls_under_attack(read: Any, tmp_path: Path) -> None:

@@ -247,3 +247,20 @@ def test_the_commands_say_what_they_did(photos: Path, models, tmp_path: Path, ca
         error = capsys.readouterr().err
         assert said in error
         assert error.count("\n") == 1
+
+
+def test_odd_files_are_left_out_and_a_mistyped_path_is_not_words(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with open(photos / "sparse.png", "wb") as file:
+        file.truncate(1 << 36)
+    os.mkfifo(photos / "fifo.png")
+    os.symlink("loop.png", photos / "loop.png")
+    done = ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
+    assert (done.n, [f.path for f in done.findings]) == (72, ["sparse.png"])
+    (photos / "disc/003.png").unlink()
+    os.mkfifo(photos / "disc/003.png")
+    _, left_out = ew.find_duplicates(tmp_path / "x.index")
+    assert [f.path for f in left_out] == ["disc/003.png"]
+    for query in ("nowhere.png", str(photos / "fifo.png"), str(photos / "loop.png"), str(photos)):
+        with pytest.raises((InputError, UsageError)):
+            ew.search(tmp_path / "x.index", query)
+    assert ew.search(tmp_path / "x.index", "a picture.png of a car", n=1)

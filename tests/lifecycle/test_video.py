@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,13 @@ from tests.drawn_clips import draw_crossing, write_clip
 
 import eyewright as ew
 import eyewright.lifecycle as lifecycle
+from eyewright.bundle.clips import predict_windows
+from eyewright.bundle.streams import Carried
 from eyewright.cli import main
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import BundleError, UsageError
+from eyewright.imaging.clips import read_clip
+from eyewright.imaging.sampling import ClipSampling
+from eyewright.imaging.sources.frames import Frame
 
 CLASSES = ("leftwards", "rightwards")
 
@@ -31,7 +37,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(clips: Path, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("runs") / "clips"
     # Squares that cross a ground are near copies of one another.
-    ew.run(clips, out=out, epochs=10, imgsz=24, seed=1, leaks="allow")
+    ew.run(clips, out=out, epochs=10, imgsz=24, seed=1, leaks="allow", group_by="none")
     return out
 
 
@@ -50,6 +56,22 @@ def test_the_report_says_that_order_matters(run, report: dict) -> None:
     # Every clip backwards is one of the other class.
     assert order["reversed"]["accuracy"] <= 0.1
     assert "Order of frames" in (run / "report.html").read_text()
+
+
+def test_an_order_blind_baseline_is_trained_and_compared(run, report: dict) -> None:
+    compared = report["tables"]["baseline"]
+    assert (compared["model"], compared["baseline"]) == ("gru_net", "mean_net")
+    assert compared["epochs"] == {"model": 10, "baseline": 3}
+    # Only the order tells the classes apart.
+    assert compared["value"]["baseline"] <= 0.75
+    assert compared["better"] == "b"
+    assert compared["differences"]["accuracy"]["low"] > 0
+    assert "Baseline that cannot see the order of frames" in (run / "report.html").read_text()
+    other = lifecycle.load_run(run / "baseline")
+    assert other.recipe.model == "mean_net"
+    # What both share was copied before training: the features of frames, but not the planes of motion.
+    assert other.net.body.encoder.body[0].weight.shape[1] == 2
+    assert not (run / "baseline/baseline").exists()
 
 
 def test_the_bundle_answers_from_files_frames_and_windows(run, clips: Path) -> None:
@@ -79,6 +101,90 @@ def test_a_long_video_becomes_segments(run, tmp_path: Path, capsys: pytest.Captu
     assert {s["label"] for s in told["segments"]} == set(CLASSES)
     assert told["segments"][0]["label"] == "rightwards"
     assert told["segments"][-1]["label"] == "leftwards"
+
+
+@pytest.fixture(scope="module")
+def spanned(clips: Path, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("runs") / "spanned"
+    options = {"frames": 7, "span": 0.5, "imgsz": 24, "model": "lstm_stream_net"}
+    return ew.run(clips, out=out, epochs=1, leaks="allow", group_by="none", baseline="none", **options)
+
+
+def test_frames_and_span_hold_from_training_to_the_bundle(run, spanned, clips: Path) -> None:
+    bundle = spanned.bundle
+    assert bundle.preparation.clip == ClipSampling(7, 160, 0.5)
+    assert bundle.preparation.size_hw[0] == 7 * 24
+    assert not (spanned.run.folder / "baseline").exists()
+    # The bundle reads a file as training did: as the run does from the data set.
+    path = clips / "test/rightwards/test-a.avi"
+    strip = np.asarray(read_clip(path, ClipSampling(7, 160, 0.5))[0])
+    assert np.array_equal(bundle.predict(path).probabilities, bundle.predict(strip).probabilities)
+    whole = np.asarray(read_clip(path, ClipSampling(7, 160))[0])
+    assert not np.array_equal(strip, whole)
+    data = ew.load_dataset(clips).test
+    i = [s.id for s in data.samples].index("test/rightwards/test-a.avi")
+    assert np.array_equal(data.seen_by(bundle.preparation).image(i), strip)
+    # A reduced strip is one of as many frames: 7 of them do not divide 256 pixels.
+    with np.load(bundle.folder / "golden.npz", allow_pickle=False) as pairs:
+        assert pairs["image_0"].shape == (7 * 36, 48, 3)
+    # Of each model its own frames are compared.
+    found = ew.compare(run, spanned.run.folder, quiet=True)
+    assert found.n == 16
+    assert found.a["accuracy"].value == json.loads((run / "report.json").read_text())["metrics"]["accuracy"]["value"]
+    again = ew.evaluate(bundle, clips, allow_leaks=True)
+    assert again.metrics["accuracy"].value == spanned.report.metrics["accuracy"].value
+
+
+def test_a_window_shorter_than_the_span_is_refused(spanned, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["predict", str(spanned.bundle.folder), "--source", str(clips / "test/rightwards/test-a.avi")]
+    assert main([*argv, "--window", "0.3", "--hop", "0.1"]) == 2
+    assert "at least the 0.5 s that the model sees" in capsys.readouterr().err
+    assert main([*argv, "--window", "0.5", "--hop", "0.25"]) == 0
+
+
+def test_a_stream_is_predicted_frame_by_frame_as_clips_are(spanned, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = spanned.bundle
+    rng = np.random.default_rng(3)
+    images = draw_crossing(rng, rightwards=True, frames=19)
+    # A clip's 7 frames are 0.5 / 6 s apart.
+    frames = [Frame(image, "cam", k, 5 + k * 0.5 / 6) for k, image in enumerate(images)]
+    pushed: list[np.ndarray] = []
+    push = Carried.push
+    monkeypatch.setattr(Carried, "push", lambda self, frame: (pushed.append(frame), push(self, frame))[1])
+    found = list(predict_windows(bundle, iter(frames), window_s=0.5, hop_s=0.25))
+    assert len(pushed) == 19, "each frame once"
+    assert [round(p.end_s, 2) for p in found] == [0.5, 0.75, 1.0, 1.25, 1.5]
+    assert [round(p.end_s - p.start_s, 2) for p in found] == [0.5] * 5
+    # The first window is a clip: what is known of the time before does not differ.
+    assert found[0].probabilities == pytest.approx(bundle.predict(images[:7]).probabilities, abs=1e-5)
+    assert found[0].source == "cam"
+    # Without that model all frames of every window are computed.
+    monkeypatch.setattr("eyewright.bundle.clips.open_stream", lambda bundle: None)
+    whole = list(predict_windows(bundle, iter(frames), window_s=0.5, hop_s=0.25))
+    assert [p.end_s for p in whole] == [p.end_s for p in found]
+    assert found[0].probabilities == pytest.approx(whole[0].probabilities, abs=1e-5)
+    (short,) = predict_windows(bundle, iter(frames[:3]), window_s=0.5, hop_s=0.25)
+    assert short.end_s == pytest.approx(1 / 6)
+
+
+def test_a_model_for_streams_that_was_changed_is_refused(spanned, run, tmp_path: Path) -> None:
+    folder = shutil.copytree(spanned.bundle.folder, tmp_path / "bundle")
+    bundle = ew.load_bundle(folder)
+    assert "onnx/stream.onnx" in bundle.manifest.files
+    assert "onnx/stream.onnx" not in ew.load_bundle(run / "bundle").manifest.files
+    (folder / "onnx/stream.onnx").write_bytes((folder / "onnx/model.onnx").read_bytes())
+    with pytest.raises(BundleError, match="has been changed"):
+        list(predict_windows(bundle, iter(()), window_s=1.0, hop_s=0.5))
+
+
+def test_frames_and_span_are_for_clips_only(shapes: Path, clips: Path) -> None:
+    for option in ({"frames": 8}, {"span": 2.0}):
+        with pytest.raises(UsageError, match="--frames or --span is not supported for classification"):
+            ew.train(shapes, **option)
+    with pytest.raises(UsageError, match="expected frames of 2 or more"):
+        ew.train(clips, frames=1)
+    with pytest.raises(UsageError, match="expected span of at most"):
+        ew.train(clips, span=1e6)
 
 
 def test_the_moments_that_count_are_explained(run, clips: Path, tmp_path: Path) -> None:

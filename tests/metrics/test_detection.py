@@ -367,10 +367,12 @@ def test_the_cost_of_errors_by_hand() -> None:
     # Without the missed object the one that is found is all there is of its class.
     assert kinds["missed"]["ap50_lost"] == pytest.approx((1 - 51 / 101) / 2 / 2)
     assert kinds["both"]["ap50_lost"] == kinds["duplicate"]["ap50_lost"] == 0
-    # Below the operating point an answer is weighed and not counted; level with it, it is.
+    # Below the operating point an answer is weighed and not counted, and what it found is missed.
     sure = detection_errors(found, truth, 2, points=(0.95, 0.71))
-    assert [sure[k]["n"] for k in ("class", "localisation", "background", "missed")] == [0, 0, 1, 1]
-    assert sure["class"]["ap50_lost"] == kinds["class"]["ap50_lost"]
+    assert [sure[k]["n"] for k in ("class", "localisation", "background", "missed")] == [0, 0, 1, 4]
+    assert all(sure[k]["ap50_lost"] == kinds[k]["ap50_lost"] for k in kinds)
+    level = detection_errors(found, truth, 2, points=(0.9, 0.7))
+    assert [level[k]["n"] for k in ("class", "localisation", "background", "missed")] == [0, 1, 1, 2]
     assert all(v == {"n": 0.0, "ap50_lost": 0.0} for v in detection_errors([], [], 2).values())
 
 

@@ -537,7 +537,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     asked = set(re.findall(r"eyewright_\w+", text))
     served = {"eyewright_requests_total", "eyewright_prediction_seconds_bucket", "eyewright_waiting_requests",
               "eyewright_running_requests", "eyewright_worker_restarts", "eyewright_drift_p_value",
-              "eyewright_log_waiting_entries"}  # fmt: skip
+              "eyewright_log_waiting_entries", "eyewright_line_crossings_total", "eyewright_zone_objects"}  # fmt: skip
     assert asked == served
 
 

@@ -241,7 +241,7 @@ def test_a_backbone_of_another_library_is_named(few: Path, tmp_path: Path) -> No
     )
     config.save_pretrained(tmp_path / "d")
     transformers.DetrImageProcessor().save_pretrained(tmp_path / "d")
-    save_file({"x": torch.zeros(1)}, tmp_path / "d/model.safetensors")
+    save_file({f"x{k}": torch.zeros(1) for k in range(16)}, tmp_path / "d/model.safetensors")
     with pytest.raises(MissingExtraError, match="requires the timm library"):
         ew.train(few, task="detect", model=f"hf:{tmp_path / 'd'}", epochs=1, out=tmp_path / "run")
 

@@ -1,5 +1,6 @@
 """The index on disk: exact against numpy's argsort, and nothing committed is lost when a process is killed."""
 
+import hashlib
 import json
 import os
 import random
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import InputError, RefusedError, UsageError
-from eyewright.retrieval import Index, Row, create_index, open_index
+from eyewright.retrieval import Index, Row, create_index, open_index, segments
 from eyewright.retrieval import index as index_module
 
 DIM = 32
@@ -239,7 +240,27 @@ def test_every_step_of_a_commit_may_be_the_last(tmp_path: Path, monkeypatch: pyt
         (lambda f: _cut(f / "index.json"), r"index\.json cannot be read"),
         (lambda f: (f / "index.json").write_text("[]"), r"index\.json cannot be read"),
         (lambda f: (f / "index.json").write_text("{}"), r"index\.json cannot be read"),
-        (lambda f: _edit(f, lambda m: m["segments"][0].update(name="../../etc")), "none of ours"),
+        (lambda f: _edit(f, lambda m: m["segments"][0].update(name="../../etc")), r"segments\[0\]\.name"),
+        (lambda f: _edit(f, lambda m: m["segments"].append(m["segments"][0])), "twice"),
+        (lambda f: _edit(f, lambda m: m["segments"][0]["files"].pop("ids.i64")), "too few files"),
+        (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=-1)), r"rows"),
+        (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=10**12)), "bytes, expected"),
+        (lambda f: _edit(f, lambda m: m.update(model=None)), r"\$\.model"),
+        (lambda f: _edit(f, lambda m: m.update(model={"name": ["a"], "digest": "d"})), r"\$\.model\.name"),
+        (lambda f: _edit(f, lambda m: m.update(about="x")), r"\$\.about"),
+        (lambda f: _edit(f, lambda m: m.update(about={"root": 5})), "names no folder"),
+        (lambda f: _edit(f, lambda m: m.update(segments={})), r"\$\.segments"),
+        (lambda f: _edit(f, lambda m: m.update(dim=0)), r"\$\.dim"),
+        (lambda f: _edit(f, lambda m: m.update(next_id=10**30)), r"\$\.next_id"),
+        (lambda f: _edit(f, lambda m: m.update(deleted={"name": "index.json"})), r"\$\.deleted"),
+        (lambda f: _edit(f, lambda m: m.update(format="other")), "none of ours"),
+        (lambda f: (f / "index.json").write_text("[" * 100_000), r"index\.json cannot be read"),
+        (lambda f: (f / "index.json").write_bytes(b'{"format": "\xff"}'), r"index\.json cannot be read"),
+        (lambda f: _zero(f / "segments/00000001/rows.jsonl"), "is not what was written"),
+        (lambda f: _zero(f / "segments/00000001/offsets.i64"), "is not what was written"),
+        (lambda f: _zero(f / "segments/00000001/codes.i8"), "is not what was written"),
+        (lambda f: _zero(f / "segments/00000001/ids.i64", seal=True), "not in order"),
+        (lambda f: _zero(f / "segments/00000001/offsets.i64", seal=True), "not in order"),
         (lambda f: _edit(f, lambda m: m["segments"][0].update(rows="x")), r"index\.json cannot be read"),
         (lambda f: (f / "index.json").unlink(), "found none"),
     ],
@@ -257,20 +278,49 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _zero(path: Path, *, seal: bool = False) -> None:
+    """Fill a file with zeros; with `seal` its manifest says so too."""
+    content = bytes(path.stat().st_size)
+    path.write_bytes(content)
+    if seal:
+        digest = hashlib.sha256(content).hexdigest()
+        _edit(path.parents[2], lambda m: m["segments"][0]["files"][path.name].update(sha256=digest))
+
+
+@pytest.mark.parametrize("line", [b"null\n", b"[]\n", b"{}\n", b'{"path": 5}\n', b'{"path": "a", "x": 1}\n', b"[[[[\n"])
+def test_a_row_that_is_none_is_a_damaged_index(tmp_path: Path, line: bytes) -> None:
+    index = made(tmp_path / "x", 1)
+    place = tmp_path / "x/segments/00000001/rows.jsonl"
+    padded = line[:-1].ljust(place.stat().st_size - 1) + b"\n"
+    place.write_bytes(padded)
+    digest = hashlib.sha256(padded).hexdigest()
+    _edit(tmp_path / "x", lambda m: m["segments"][0]["files"]["rows.jsonl"].update(sha256=digest))
+    index = open_index(tmp_path / "x")
+    for look in (lambda: list(index.rows()), lambda: index.search(vectors(1)[0], 1)):
+        with pytest.raises(InputError, match="a row is not what was written"):
+            look()
+
+
 def _edit(folder: Path, change) -> None:  # type: ignore[no-untyped-def]
     manifest = json.loads((folder / "index.json").read_text())
     change(manifest)
     (folder / "index.json").write_text(json.dumps(manifest))
 
 
-def test_a_changed_byte_is_met_when_it_is_looked_for(tmp_path: Path) -> None:
+def test_a_changed_byte_is_met_in_small_files_at_once_and_in_large_ones_when_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made(tmp_path / "x")
     place = tmp_path / "x/segments/00000001/vectors.f16"
     content = bytearray(place.read_bytes())
     content[77] ^= 1
     place.write_bytes(content)
     with pytest.raises(InputError, match="is not what was written"):
-        open_index(tmp_path / "x").verify()
+        open_index(tmp_path / "x")
+    monkeypatch.setattr(segments, "_ALWAYS", 1000)
+    index = open_index(tmp_path / "x")
+    with pytest.raises(InputError, match="is not what was written"):
+        index.verify()
 
 
 def test_wrong_vectors_and_models_are_refused(tmp_path: Path) -> None:

@@ -184,6 +184,8 @@ def test_every_operation_answers_as_the_document_says(served, known: dict[str, A
     assert len(done) >= 35
     # The last model stays.
     assert done.pop("POST /v2/repository/models/{name}/unload") == 409
+    # This server has no live source: test_live.py asks one that has.
+    assert {done.pop(f"GET /v1/sources/{{name}}{end}") for end in ("", "/live")} == {404}
     assert {k: v for k, v in done.items() if not 200 <= v < 300} == {}
 
 

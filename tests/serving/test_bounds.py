@@ -214,3 +214,38 @@ def test_many_chunks_must_carry_something(served, picture: bytes, size: int, sta
     chunks = b"".join(b"%x\r\n%s\r\n" % (size, data[i : i + size]) for i in range(0, 5000 * size, size))
     head = b"POST /v1/models/shapes/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
     assert _raw(served, head, chunks + b"0\r\n\r\n").split(b" ")[1] == status
+
+
+def _half_closed(served, data: bytes) -> bytes:  # type: ignore[no-untyped-def]
+    with socket.create_connection((served.host, served.port), 20) as line:
+        line.sendall(data)
+        line.shutdown(socket.SHUT_WR)
+        return rest_of(line)
+
+
+def _posting(body: bytes, more: bytes = b"", length: int | None = None) -> bytes:
+    length = len(body) if length is None else length
+    head = b"POST /v1/models/shapes/predict HTTP/1.1\r\nHost: localhost\r\n" + more
+    return head + b"Content-Length: %d\r\n\r\n" % length + body
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+def test_a_client_that_ends_its_side_gets_its_answers(served, picture: bytes, more: bytes) -> None:
+    whole = _posting(picture, more)
+    assert _half_closed(served, whole).count(b"HTTP/1.1 200 ") == 1
+    assert _half_closed(served, _posting(picture) * 3).count(b"HTTP/1.1 200 ") == 3
+    chunked = b"POST /v1/models/shapes/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked += b"%x\r\n%s\r\n0\r\n\r\n" % (len(picture), picture)
+    assert _half_closed(served, chunked).startswith(b"HTTP/1.1 200 ")
+    assert _half_closed(served, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    assert _half_closed(served, whole + b"GET /hea").count(b"HTTP/1.1 200 ") == 1
+
+
+def test_a_client_that_ends_its_side_too_soon_is_told_so(served, picture: bytes) -> None:
+    chunked = b"POST /v1/models/shapes/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+    for data in (_posting(picture[:50], length=len(picture)), chunked, b"GET /health HTTP/1.1\r\nHost: lo", b"GET"):
+        answer = _half_closed(served, data)
+        assert answer.startswith(b"HTTP/1.1 400 "), (data[:40], answer)
+        assert b"before it was complete" in answer
+    assert _half_closed(served, b"") == b""
+    assert served.get("/health").status == 200

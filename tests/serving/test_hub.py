@@ -40,7 +40,9 @@ def test_the_hub_route_encodes_json_once_and_decodes_none(monkeypatch: pytest.Mo
         (answer,) = worker.answer([job], _Watch(), lambda: None)
         return SimpleNamespace(answer=answer, headers=[(b"x-eyewright-prediction", b"1")])
 
-    service: Any = SimpleNamespace(settings=Settings(), model=lambda name: name, predict=predict)
+    service: Any = SimpleNamespace(
+        settings=Settings(), model=lambda name: SimpleNamespace(name=name, task="classify"), predict=predict
+    )
     request = Request("POST", ("predict", "model"), {"top_k": "2"}, {"content-type": "image/png"}, encode_image(image))
     count("encode")
     count("decode")

@@ -1,5 +1,6 @@
 """The document says what the routes do: both come from one table, and every answer here is one that it declares."""
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -7,9 +8,13 @@ from typing import Any
 import pytest
 
 from eyewright.core.errors import EyewrightError
+from eyewright.serving import app as app_module
+from eyewright.serving.crew import Crew
 from eyewright.serving.options import read_options
 from eyewright.serving.routes import build_table
 from eyewright.serving.schemas import HubOptions, Options
+from eyewright.serving.service import Service
+from eyewright.serving.settings import Settings
 
 
 class _App:
@@ -96,3 +101,22 @@ def test_the_query_replaces_the_form_and_json() -> None:
         top=2, explain=False
     )
     assert read_options(HubOptions, {}, {"top_k": 3.0}) == HubOptions(top_k=3)
+
+
+def test_the_document_is_made_once_for_each_table_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    true = app_module.openapi
+    monkeypatch.setattr(app_module, "openapi", lambda *given: made.append(1) or true(*given))
+    settings = Settings()
+    service = Service({}, settings, Crew(settings))
+    app = app_module.App(service, settings, reload=service.crew.close)
+
+    async def ask() -> bytes:
+        return bytes((await app.document(service, None)).body)  # type: ignore[arg-type]
+
+    first = asyncio.run(ask())
+    assert asyncio.run(ask()) == first
+    assert len(made) == 1
+    service.models = dict(service.models)
+    assert asyncio.run(ask()) == first
+    assert len(made) == 2

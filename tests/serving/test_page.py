@@ -1,10 +1,12 @@
 """The page in a real browser: what a person does, step by step."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.serving.conftest import Served, serving
 
@@ -229,3 +231,57 @@ def test_a_token_is_asked_for_and_kept_for_the_session(browser, finished, tmp_pa
         page.set_input_files("#file", str(shapes / "disc" / "002.png"))
         expect(page.locator("#status")).to_contain_text("Answered", timeout=20_000)
         context.close()
+
+
+def test_a_live_source_is_watched_and_lines_are_drawn_on_it(browser, finished, found, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+    from tests.conftest import draw_scene
+
+    from eyewright.imaging.webm import WebmWriter
+
+    with WebmWriter(tmp_path / "clip.webm", quality=90) as video:
+        scene, _ = draw_scene(np.random.default_rng(3))
+        for k in range(1200):
+            video.add(scene, k / 10)
+    arguments = ("--source", f"yard={tmp_path / 'clip.webm'}", "--source", "gone=http://127.0.0.1:9/x.mjpg")
+    models = (f"shapes={finished.paths['bundle']}", f"boxes={found.paths['bundle']}", "--follow", "boxes")
+    more = ("--line", "yard/gate=0,50,96,50", "--workers", "1", "--no-log")
+    environment = {"EYEWRIGHT_TOKEN": "a-token-here"}
+    with serving(*models, *arguments, *more, cwd=tmp_path, environment=environment) as served:
+        context = browser.new_context(viewport={"width": 390, "height": 844})
+        page = context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(served.address)
+        page.fill("#token", "a-token-here")
+        page.click("#token-box button")
+        page.click("#tab-live")
+        expect(page.locator("#live-names li")).to_have_count(2)
+        expect(page.locator("#live-names .chip").nth(1)).to_have_text("lost, reconnecting …", timeout=20_000)
+        page.wait_for_function("document.getElementById('live-picture').naturalWidth === 96", timeout=20_000)
+        expect(page.locator("#live-counts")).to_contain_text("gate")
+        expect(page.locator("#live-counts")).to_contain_text("In view")
+        page.wait_for_function("document.getElementById('live-sheet').hasAttribute('viewBox')")
+        box = page.locator("#live-sheet").bounding_box()
+        at = lambda x, y: (box["x"] + box["width"] * x, box["y"] + box["height"] * y)  # noqa: E731
+        page.click("#live-line")
+        page.mouse.move(*at(0.25, 0.25))
+        page.mouse.down()
+        page.mouse.move(*at(0.75, 0.5), steps=3)
+        page.mouse.up()
+        page.click("#live-zone")
+        for corner in ((0.25, 0.5), (0.5, 0.5), (0.5, 0.75), (0.25, 0.5)):
+            page.mouse.click(*at(*corner))
+        expect(page.locator("#live-options")).to_contain_text("--line yard/line1=24,24,72,48")
+        expect(page.locator("#live-options")).to_contain_text("--zone yard/zone1=24,48 48,48 48,72")
+        page.fill("#live-shapes input >> nth=0", "front door")
+        page.click("#live-shapes button >> nth=0")
+        expect(page.locator("#live-options")).to_contain_text("--line yard/front-door=72,48,24,24")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.click("#tab-look")
+        assert faults == []
+        context.close()
+        ends = time.monotonic() + 10
+        while served.get("/v1/sources/yard", authorization="Bearer a-token-here").json["viewers"]:
+            assert time.monotonic() < ends
+            time.sleep(0.05)

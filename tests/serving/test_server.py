@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -264,6 +265,7 @@ def test_the_dashboard_queries_metrics_and_labels_that_the_server_exposes(served
     from prometheus_client.parser import text_string_to_metric_families
 
     from eyewright.monitoring.dashboard import dashboard
+    from eyewright.serving.live import Running
 
     served.post(PREDICT, picture)
     text = served.get("/metrics").body.decode()
@@ -272,6 +274,15 @@ def test_the_dashboard_queries_metrics_and_labels_that_the_server_exposes(served
     types = {f.name: f.type for f in text_string_to_metric_families(text)}
     # Exposed only after a window of images has been tested for drift; tests/monitoring checks its gauges.
     labels.setdefault("eyewright_drift_p_value", {"model"})
+    # And these only where live sources are followed.
+    shown = {
+        "state": "live", "frames": 0, "dropped": 0, "reconnects": 0, "n_tracks": 0,
+        "lines": {"door": {"classes": {"dot": {"in": 0, "out": 0}}}},
+        "zones": {"room": {"now": 0, "entered": 0, "left": 0}},
+    }  # fmt: skip
+    for name, _, of, _ in Running.gauges(SimpleNamespace(source=SimpleNamespace(name="a"), shown=lambda: shown)):  # type: ignore[arg-type]
+        labels[name] = set(of)
+        types[name.removesuffix("_total")] = "counter" if name.endswith("_total") else "gauge"
     panels = {p["title"]: p["targets"] for p in dashboard()["panels"]}
     for title, targets in panels.items():
         assert len({t["refId"] for t in targets}) == len(targets), title

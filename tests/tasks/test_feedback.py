@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from eyewright.core.errors import UsageError
+from eyewright.core.task import task_of
 from eyewright.imaging.rasters import pack_counts
 from eyewright.tasks import feedback
 from eyewright.tasks.feedback import VERDICTS, check_feedback, check_label
@@ -303,3 +304,28 @@ def test_tags_are_judged_each_by_itself() -> None:
     assert declared == {"tags": {"emu": True}, "new_classes": ["emu"]}
     with pytest.raises(UsageError, match="expected label or correct for a prediction of 'classify', found tags"):
         check_feedback({"tags": {"cat": True}}, task="classify", labels=["cat", "dog"])
+
+
+@pytest.mark.parametrize("names", [("pressure", "count"), ("pressure [bar]", "count"), ("pressure_bar", "count")])
+def test_a_quantity_is_named_with_or_without_its_unit(names: tuple[str, str]) -> None:
+    labels = ("pressure [bar]", "count")
+    kept = check_feedback({"values": dict(zip(names, (1, 2), strict=True))}, task="regress", labels=labels)
+    assert kept == {"values": {"pressure [bar]": 1.0, "count": 2.0}}
+
+
+@pytest.mark.parametrize(("values", "match"), [
+    ({"presure": 1.0, "count": 2}, "unknown quantity 'presure'"),
+    ({"pressure": 1.0}, "a number for every quantity, found none for 'count'"),
+    ({"pressure": 1.0, "pressure [bar]": 1.0, "count": 2}, "one number for 'pressure .bar.', found two"),
+    ({}, "expected values that say something"),
+])  # fmt: skip
+def test_numbers_that_nothing_is_learnt_from_are_refused(values: dict[str, float], match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        check_feedback({"values": values}, task="regress", labels=("pressure [bar]", "count"))
+
+
+def test_a_quantity_that_does_not_exist_is_not_called_a_class() -> None:
+    task = task_of("regress")
+    assert task.label_id("pressure", ("count", "pressure [bar]")) == 1
+    with pytest.raises(UsageError, match="unknown quantity 'presure'"):
+        task.label_id("presure", ("count", "pressure [bar]"))

@@ -122,11 +122,13 @@ def test_kinds_of_error_begin_with_the_most_costly() -> None:
     found = table(replace(report, tables={**report.tables, "errors": errors}), "Kinds of error")
     assert texts(found.rows)[0] == ["localisation", "right class, poorly placed (IoU 0.1 to 0.5)", "7", "20.0%"]
     assert found.rows[0][3].meter == 0.2
-    assert ", on 50 of the images)" in found.lead
+    assert "Both are of 50 of the images." in found.lead
     said = reporting_of("detect").summary(replace(report, tables={**report.tables, "errors": errors}))
-    assert said.endswith("The most costly errors: right class, poorly placed (IoU 0.1 to 0.5).")
+    assert said.endswith(
+        "The errors that cost most AP50, over all scores: right class, poorly placed (IoU 0.1 to 0.5)."
+    )
     none = {"n": 60, "kinds": {k: {"n": 0.0, "ap50_lost": 0.005} for k in (*kinds, "localisation")}}
-    assert "costly" not in reporting_of("detect").summary(replace(report, tables={**report.tables, "errors": none}))
+    assert "cost most" not in reporting_of("detect").summary(replace(report, tables={**report.tables, "errors": none}))
 
 
 def test_a_detectors_summary_counts_objects_and_says_both_rates() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eyewright.core.errors import BundleError
+from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers
 from eyewright.core.task import task_of
@@ -132,3 +132,14 @@ def test_drift_names_the_quantity_that_moved() -> None:
     found = drift_between(draw(200, 0), draw(100, 2), rng=rng)
     assert found.moved == ("weight [g]",)
     assert drift_between(draw(200, 0), draw(100, 0), rng=rng).p > 0.05
+
+
+def test_every_quantity_is_explained_unless_one_is_asked_for() -> None:
+    raw = {"values": RAW["values"][:1]}
+    assert [t.label for t in TASK.explained(raw, None, None, None)] == list(range(RAW["values"].shape[1]))
+
+
+@pytest.mark.parametrize("option", ["conf", "top"])
+def test_what_is_of_scores_is_refused(option: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option} is not supported for regression"):
+        TASK.require(option)

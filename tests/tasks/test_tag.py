@@ -158,3 +158,23 @@ def test_a_model_with_its_tags_in_another_order_is_the_same() -> None:
 def other_fold(results: TagResults) -> TagResults:
     """Return the same results of a second cut into folds."""
     return TagResults(results.dataset, results.scores, results.points, results.looks)
+
+
+def test_what_is_explained_of_a_wrong_image_is_its_wrong_tag() -> None:
+    from eyewright.tasks.tag_page import explain_worst
+
+    asked: list[tuple[str, str]] = []
+
+    def explain(images: Any, ids: Any, labels: Any = ()) -> list[Any]:
+        asked.extend(zip(ids, labels, strict=True))
+        return []
+
+    def item(name: str, missed: list[Any], wrong: list[Any]) -> dict[str, Any]:
+        return {"id": name, "index": 0, "missed": missed, "wrong": wrong, "right": False}
+
+    items = [item("a", [["cat", 0.1]], [["dog", 0.6], ["cow", 0.9]]), item("b", [["cat", 0.3], ["dog", 0.2]], [])]
+    report = SimpleNamespace(items=[*items, item("c", [], [])])
+    dataset = SimpleNamespace(image=lambda index: np.zeros((4, 4, 3), np.uint8))
+    pictures = {name: {"heat": ""} for name in "abc"}
+    assert explain_worst(report, dataset, pictures, explain) == pictures  # type: ignore[arg-type]
+    assert asked == [("a", "cow"), ("b", "dog")]

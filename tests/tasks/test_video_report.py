@@ -1,5 +1,6 @@
 """The order test: fewer clips right with their frames in another order, and how far that may be chance."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.tree import FolderTree
 from eyewright.tasks.class_results import ClassResults
-from eyewright.tasks.video_report import REPORTING, VideoResults, say_order
+from eyewright.tasks.video_report import REPORTING, VideoResults, say_baseline, say_order
 
 
 def results(wrong: dict[str, int], n: int = 40, groups: int = 0) -> VideoResults:
@@ -56,6 +57,28 @@ def test_the_report_says_what_the_test_shows(wrong: int, said: str) -> None:
 def test_without_the_test_nothing_is_said() -> None:
     assert results({}).order_test() is None
     assert say_order(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("better", "said"),
+    [("a", "use --model mean_net"), ("b", "are worth that much here"), ("neither", "may be chance")],
+)
+def test_the_baseline_is_said_with_its_paired_interval(better: str, said: str) -> None:
+    compared = {
+        "baseline": "mean_net", "model": "gru_net", "better": better, "metric": "accuracy", "n": 40, "p_value": 0.5,
+        "only_a": 3, "only_b": 5, "value": {"baseline": 0.75, "model": 0.8}, "epochs": {"baseline": 3, "model": 10},
+        "differences": {"accuracy": {"value": 0.05, "low": -0.02, "high": 0.12}},
+    }  # fmt: skip
+    assert say_baseline(None) == ""
+    told = say_baseline(compared)
+    assert said in told
+    assert "reaches 75.0%" in told
+    assert "+5.0 points [-2.0, +12.0]" in told
+    report = REPORTING.report(results({}), seed=0)
+    report = replace(report, tables={**report.tables, "baseline": compared})
+    assert told in REPORTING.summary(report)
+    (block,) = [b for b in REPORTING.page(report, {}).blocks if getattr(b, "title", "").startswith("Baseline")]
+    assert [row[0].text for row in block.rows] == ["gru_net", "mean_net", "difference"]
 
 
 def test_parts_are_joined_with_their_orders() -> None:

@@ -155,3 +155,25 @@ def test_a_line_or_zone_that_is_none_is_refused() -> None:
         Zone("a", ((0, 0), (1, 1)))
     with pytest.raises(UsageError, match="area"):
         Zone("a", ((0, 0), (1, 1), (2, 2)))
+
+
+def test_a_stream_without_an_end_is_counted_in_bounded_memory() -> None:
+    from eyewright.tracking import Recorder, Watch
+
+    watch = Watch((Line("gate", (0, 50), (100, 50)),), (Zone("all", ((0, 0), (100, 0), (100, 200), (0, 200))),))
+    whole = Recorder(("a",), watch, keep_rows=False)
+    bounded = Recorder(("a",), watch, keep_rows=False, forget_s=5)
+    for k in range(12_000):
+        # A track of ten frames after another, each across the line.
+        track, step = divmod(k, 10)
+        box = np.array([[40.0, 10 * step - 20, 60.0, 10 * step + 5]])
+        for recorder in (whole, bounded):
+            recorder.watch(np.array([track + 1]), box, np.zeros(1, np.int64), time_s=k / 10, frame=k + 1)
+    assert bounded.lines[0].counts(("a",)) == whole.lines[0].counts(("a",))
+    assert whole.lines[0].counts(("a",))["in"] == 1200
+    assert bounded.n_tracks == whole.n_tracks == 1200
+    zone, known = bounded.zones[0].counts(("a",)), whole.zones[0].counts(("a",))
+    assert {k: zone[k] for k in ("now", "entered", "left")} == {k: known[k] for k in ("now", "entered", "left")}
+    assert len(bounded._spans) < 30
+    assert len(bounded.lines[0]._sides) < 30
+    assert len(bounded.lines[0].crossings) == len(bounded.zones[0].visits) == 1000

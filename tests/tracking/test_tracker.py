@@ -255,3 +255,25 @@ def test_the_public_check_finds_a_counter_that_is_shared() -> None:
 
     with pytest.raises(AssertionError, match="identities 1 and 2"):
         check_tracker(Shared)
+
+
+def test_overlaps_may_be_smaller_after_a_step_that_is_longer_than_usual() -> None:
+    tracker = Tracker()
+    eased = [tracker._eased(step) for step in (0.1, 0.1, 0.1, 0.2, 0.4, 0.1, 0.1501)]
+    assert eased[:4] == [1.0, 1.0, 1.0, 0.5]
+    assert eased[4:6] == [0.5, 1.0]
+    assert eased[6] == pytest.approx(0.1 / 0.1501)
+    # A source that is slower from now on becomes the usual one; a burst of frames does not.
+    assert [tracker._eased(0.3) for _ in range(16)][-1] == 1.0
+    assert [tracker._eased(step) for step in (0.001, 0.3, 0.3)][1:] == [1.0, 1.0]
+
+
+def test_an_object_that_leaps_stays_the_same_only_where_frames_were_dropped() -> None:
+    box = np.array([[100.0, 100, 140, 200]])
+    for late, expected in ((12, []), (14, [1])):
+        tracker = Tracker(TrackerSettings(stages=2))
+        for k in range(12):
+            tracker.update(box, np.ones(1), time_s=k / 10)
+        # 35 pixels from where it is expected, the overlap is 0.067: below the threshold, and above half of it.
+        found = tracker.update(box + np.array([35.0, 0, 35.0, 0]), np.ones(1), time_s=late / 10)
+        assert found.track_ids.tolist() == expected

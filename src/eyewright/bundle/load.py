@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
+from eyewright.bundle.contract import Contract
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.bundle.signature import PublicKey, read_public_key
+from eyewright.bundle.texts import TextTower, has_texts, open_texts
 from eyewright.bundle.verify import read_sealed, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.inputs import (
@@ -36,19 +38,23 @@ from eyewright.core.inputs import (
     Inputs,
     blank_inputs,
     count_rows,
+    fits_model,
     largest_area,
     name_inputs,
     slice_rows,
+    trim,
+    widen,
 )
 from eyewright.core.labels import LabelSpace
 from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
-from eyewright.core.task import task_of
+from eyewright.core.task import Task, task_of
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.imaging.sources import Source, is_stream, open_source
+from eyewright.tasks.tiling import predict_views
 
 _BATCH = 32
 _MOST_HELD = 400_000
@@ -78,8 +84,6 @@ class Bundle:
         self._feeds = dict(zip(self.inputs, named, strict=True)) if len(named) == 1 else {n: n for n in named}
         self._contract = None
         if "contract" in manifest.decoding:
-            from eyewright.bundle.contract import Contract
-
             try:
                 self._contract = Contract.from_json(manifest.decoding["contract"])
             except (UsageError, AttributeError, TypeError) as error:
@@ -104,6 +108,13 @@ class Bundle:
             BundleError: they are not of these classes.
         """
         return _thresholds(self.manifest)
+
+    @cached_property
+    def spread(self) -> NDArray[np.float64] | None:
+        """Standard deviations of the training values, (C,), by which errors in several units are measured; None for a
+        model of anything but numbers, and for bundles of earlier versions."""
+        found = self.manifest.decoding.get("spread")
+        return None if found is None else np.asarray(found, np.float64)
 
     @cached_property
     def reference(self) -> Mapping[str, NDArray[Any]]:
@@ -164,6 +175,8 @@ class Bundle:
 
     def _run(self, named: Mapping[str, NDArray[Any]], options: Any) -> dict[str, NDArray[np.float32]]:
         contract = self._contract
+        wide = {name: array.shape for name, array in named.items()}
+        named = trim(self.inputs, named)
         feeds = {
             self._feeds[name]: np.ascontiguousarray(array) if contract is None else contract.feed(array)
             for name, array in named.items()
@@ -173,7 +186,8 @@ class Bundle:
         found = self._session.run(self._outputs, feeds, options) if given else self._run_stoppable(feeds)
         if contract is not None:
             return contract.answers(found, self.preparation.size_hw)
-        return dict(zip(self._outputs, found, strict=True))
+        answers = dict(zip(self._outputs, found, strict=True))
+        return answers if wide == {n: a.shape for n, a in named.items()} else widen(self.inputs, answers, named)
 
     def _run_stoppable(self, feeds: Mapping[str, NDArray[Any]]) -> Any:
         """Run so that a signal can end it.
@@ -193,6 +207,27 @@ class Bundle:
             raise BundleError(
                 f"the model cannot be run on this input: {first_line(error)}", fix="use another model"
             ) from error
+
+    @cached_property
+    def texts(self) -> TextTower:
+        """How the bundle embeds texts; its golden pairs are run when it is opened.
+
+        Raises:
+            UsageError: the bundle reads images only.
+            BundleError: the files are damaged, or answer otherwise than when they were exported.
+        """
+        if not has_texts(self.manifest.files):
+            noun = task_of(self.task_name).words.noun
+            raise UsageError(f"texts are not supported for {noun}", fix="use a model that was trained on captions")
+        return open_texts(self.folder, self.manifest.files, open_session)
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of texts, float32 (N, D), in the space of the images' embeddings.
+
+        Raises:
+            UsageError: the bundle reads images only, or a text is empty.
+        """
+        return self.texts(texts)
 
     def predict_images(
         self,
@@ -215,14 +250,10 @@ class Bundle:
         Raises:
             UsageError: tiles for a task that has none, or a value out of its range.
         """
-        if conf is not None and not 0 <= conf <= 1:
-            raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
-        task = task_of(self.task_name)
+        task = self._task_with(conf)
         if tile is not None or flip:
             # Views are cut from the image of a model that takes nothing else.
             image_preparation(self.inputs)
-            from eyewright.tasks.tiling import predict_views
-
             whole = [e[IMAGE] if isinstance(e, Mapping) else e for e in images]
             found: Sequence[Prediction] = predict_views(self, whole, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:
@@ -238,11 +269,22 @@ class Bundle:
         iou: float | None = None,
     ) -> list[Prediction]:
         """Return what `predict_images` gives, from the `raw` arrays of images that were prepared already."""
-        if conf is not None and not 0 <= conf <= 1:
-            raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
-        task = task_of(self.task_name)
+        task = self._task_with(conf)
         found = decode_everything(self, raw, placements, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
+
+    def _task_with(self, conf: float | None) -> Task:
+        """Return the task, which supports a score to show from if one is given.
+
+        Raises:
+            UsageError: it does not, or `conf` is out of its range.
+        """
+        task = task_of(self.task_name)
+        if conf is not None:
+            task.require("conf")
+            if not 0 <= conf <= 1:
+                raise UsageError(f"expected conf in [0, 1], found {conf}", fix="change it")
+        return task
 
     def _least(self, conf: float | None) -> float | None:
         """Return the lowest score that any object is shown from."""
@@ -302,7 +344,7 @@ class Bundle:
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:
     """Return what decoding must know beside the contract: the IoU threshold of suppression."""
-    found = {k: v for k, v in manifest.decoding.items() if k != "contract"}
+    found = {k: v for k, v in manifest.decoding.items() if k not in ("contract", "spread")}
     iou = found.get("iou", 1.0)
     known = "iou" in task_of(manifest.task).options
     if set(found) - {"iou"} or (found and not known) or not isinstance(iou, int | float) or not 0 < iou <= 1:
@@ -367,7 +409,10 @@ def read_and_test(folder: Path, *, digest: str, threads: int | None) -> None:
     sealed = read_sealed(folder)
     if sealed[2] != digest:
         raise BundleError("the bundle was changed while it was opened", fix="try again")
-    run_golden(_opened(folder, sealed, threads), sealed[1]["golden.npz"], precision=sealed[0].precision)
+    bundle = _opened(folder, sealed, threads)
+    run_golden(bundle, sealed[1]["golden.npz"], precision=sealed[0].precision)
+    if has_texts(sealed[0].files):
+        bundle.embed_texts(["a"])
 
 
 def _opened(folder: Path, sealed: tuple[Manifest, Mapping[str, bytes], str], threads: int | None) -> Bundle:
@@ -442,8 +487,9 @@ def _check_tensors(bundle: Bundle) -> None:
     if bundle._contract is not None:
         bundle._contract.check(found, bundle._session.get_outputs(), bundle.preparation)
         return
-    promised = {bundle._feeds[name]: list(one.shape) for name, one in bundle.inputs.items()}
-    if {value.name: list(value.shape[1:]) for value in found} != promised:
+    promised = {bundle._feeds[name]: one for name, one in bundle.inputs.items()}
+    shapes = {value.name: tuple(value.shape) for value in found}
+    if set(shapes) != set(promised) or not all(fits_model(one, shapes[name]) for name, one in promised.items()):
         raise BundleError("the model's inputs are not those that bundle.json promises", fix="export the model again")
     names = {o.name for o in bundle._session.get_outputs()}
     if not set(task_of(bundle.task_name).output_names) <= names or not set(bundle._outputs) <= names:

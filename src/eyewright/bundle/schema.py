@@ -2,6 +2,7 @@
 
 __all__ = ["MODEL_FILES", "PRECISIONS", "FileEntry", "check_file_entries", "check_manifest"]
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -44,11 +45,12 @@ _Dimension = Annotated[int, Meta(ge=1, le=2**31)] | _Name
 class _ClipSampling(Struct, forbid_unknown_fields=True):
     frames: Annotated[int, Meta(ge=2, le=256)]
     side: Annotated[int, Meta(ge=16, le=1024)]
+    span_s: Annotated[float, Meta(ge=0.05, le=3600)] | None = None
 
 
 class _Preparation(Struct, forbid_unknown_fields=True):
     size_hw: tuple[_StripSide, _Side]
-    fit: Literal["stretch", "crop", "letterbox", "shorter"] = "stretch"
+    fit: Literal["stretch", "crop", "letterbox", "shorter", "line"] = "stretch"
     filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear"
     channels: Literal[1, 3] = 3
     fill: Annotated[int, Meta(ge=0, le=255)] = 0
@@ -117,6 +119,7 @@ class _Contract(Struct, forbid_unknown_fields=True):
 
 class _Decoding(Struct, forbid_unknown_fields=True):
     iou: Annotated[float, Meta(gt=0, le=1)] | None = None
+    spread: Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1)] | None = None
     contract: _Contract | None = None
 
 
@@ -263,6 +266,9 @@ def check_manifest(content: Mapping[str, Any]) -> Inputs:
         _check_contract(found, found.decoding.contract, inputs)
     if found.decoding.iou is not None and "iou" not in task_of(found.task).options:
         raise _refused(f"expected no IoU threshold for {task_of(found.task).words.noun}")
+    spread = found.decoding.spread
+    if spread is not None and (len(spread) != len(found.labels) or not all(map(math.isfinite, spread))):
+        raise _refused("expected a finite standard deviation for each label")
     return inputs
 
 

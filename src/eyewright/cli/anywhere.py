@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli.numbers import Checked, Number, Numbers
-from eyewright.cli.terminal import Result, metrics, shown_path, shown_program, talk
+from eyewright.cli.terminal import Result, metrics, per_label, shown_path, shown_program, talk
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 from eyewright.core.sizes import parse_bytes
@@ -156,6 +156,7 @@ def compress(o: argparse.Namespace) -> Result:
         "task": found.report.task,
         "out": dict(found.paths),
         "metrics": metrics(found.report),
+        **per_label(found.report),
         "compression": {**about, "process": found.process},
         "text": text,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, plain_stem, printable, warn
+from eyewright.cli.terminal import Result, noting, plain_stem, printable, warn
 from eyewright.core.errors import UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
@@ -46,13 +46,18 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
     """Predict whole clips; with `--window`, tell what happens from when to when."""
     from eyewright.core.files import write_json, write_text
     from eyewright.core.task import task_of
+    from eyewright.imaging.sources import is_endless
 
     for name in ("iou", "tile", "classes"):
         if getattr(o, name) is not None:
             task_of(bundle.task_name).require(name)
     rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    segments = _watch(o, bundle, rows) if o.window is not None else None
+    window = o.window
+    if window is None and sampling.span_s is not None and is_endless(o.source):
+        # A model of so many seconds needs no other window.
+        window = sampling.span_s
+    segments = _watch(o, bundle, window, rows, findings) if window is not None else None
     if segments is None:
         _each(o, bundle, sampling, rows, findings)
     if not rows:
@@ -84,7 +89,9 @@ def _say(o: argparse.Namespace, text: str) -> None:
         print(printable(text), flush=True)
 
 
-def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _watch(
+    o: argparse.Namespace, bundle: Any, window_s: float, rows: list[dict[str, Any]], findings: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     from eyewright.bundle.clips import predict_windows
     from eyewright.imaging.sources import open_source
     from eyewright.tasks.segments import Segment, SegmentJoiner
@@ -96,8 +103,10 @@ def _watch(o: argparse.Namespace, bundle: Any, rows: list[dict[str, Any]]) -> li
         _say(o, segment.line())
 
     joiner = SegmentJoiner(on=o.on, off=o.off)
-    with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
-        for p in predict_windows(bundle, source, window_s=o.window, hop_s=o.hop, conf=o.conf):
+    with open_source(
+        o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
+    ) as source:
+        for p in predict_windows(bundle, source, window_s=window_s, hop_s=o.hop, conf=o.conf):
             rows.append(p.to_json(**_shown_of(o)))
             for segment in joiner.add(cast("Windowed", p)):
                 note(segment)
@@ -116,9 +125,9 @@ def _each(
     from dataclasses import replace
 
     from eyewright.imaging.clips import contact_sheet, iter_clips, list_clips
-    from eyewright.imaging.sources import is_stream
+    from eyewright.imaging.sources import is_endless
 
-    if is_stream(o.source) and not Path(o.source).exists():
+    if is_endless(o.source):
         raise UsageError(
             f"{o.source!r} has no end, and is predicted in windows of time", fix="pass --window 2 --hop 0.5"
         )

@@ -33,6 +33,7 @@ def doctor(o: argparse.Namespace) -> Result:
         label_depth=o.label_depth,
         task=o.task,
         ignore=tuple(o.ignore),
+        target=o.target,
         seed=o.seed or 0,
         observe=seen.append,
         **talk(o),

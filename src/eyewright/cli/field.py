@@ -6,16 +6,18 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli.live import add_sources, sources_of
 from eyewright.cli.numbers import SEED, Checked, Number
-from eyewright.cli.terminal import Result, print_json, printable, shown_path, talk, warn
+from eyewright.cli.terminal import Result, finding, print_json, printable, shown_path, talk, warn
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
 _HOME = "eyewright-monitor"
+_TAGS_SHOWN = 12
 
 
 def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
@@ -103,6 +105,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
     p.add_argument("--alert-email", metavar="ADDRESS", help="who gets alarms by mail")
     p.add_argument("--smtp", default="localhost:25", metavar="HOST:PORT", help="the mail server (default localhost:25)")
+    add_sources(p)
     _add_home(p)
 
     p = verb("monitor")
@@ -180,6 +183,7 @@ def serve(o: argparse.Namespace) -> Result:
         alert_email=o.alert_email,
         smtp=o.smtp,
         require_signature=o.require_signature,
+        sources=sources_of(o),
         ready=ready,
     )
     return {"silent": True, "text": []}
@@ -205,20 +209,46 @@ def _status(o: argparse.Namespace) -> Result:
             else f", right by feedback {said['right']:.1%} [{said['low']:.1%}, {said['high']:.1%}] n={said['n']}"
         )
         text.append(f"{name}: {m['predictions']} predictions{right}")
-        if said.get("boxes"):
-            counts = ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in said["boxes"].items())
-            text.append(f"  boxes     {counts}")
+        text += _judged(said)
         if m["latency_ms"]:
             text.append(f"  latency   p50 {m['latency_ms']['p50']} ms, p99 {m['latency_ms']['p99']} ms")
-        text.append("  labels    " + ", ".join(f"{k} {n}" for k, n in list(m["labels"].items())[:6]))
+        if m["labels"]:
+            text.append("  labels    " + ", ".join(f"{k} {n}" for k, n in list(m["labels"].items())[:6]))
+        for quantity, v in m["values"].items():
+            text.append(f"  values    {quantity}: median {v['median']:.4g}")
         if m["windows"]:
             last = m["windows"][-1]
             word = "ALARM" if last["alarm"] else "no alarm"
             text.append(
                 f"  drift     {word}, p = {last['p']:.3g}{' in ' + ', '.join(last['moved']) if last['moved'] else ''}"
             )
+    for name, lines in found["sources"].items():
+        text.append(f"{name}: a live source, the last 24 hours" if lines else f"{name}: a live source, nothing counted")
+        for line, one in lines.items():
+            text.append(f"  {line:9} " + ", ".join(f"{sum(n):,} {way}" for way, n in sorted(one["hours"].items())))
     text += [f"{alias:10} {v['folder']}" for alias, v in found["aliases"].items()]
     return {"monitor": found, "text": text or ["the log is empty"]}
+
+
+def _judged(said: Mapping[str, Any]) -> list[str]:
+    """Return lines on what feedback says of boxes, numbers and tags."""
+    text = []
+    if said.get("boxes"):
+        text.append("  boxes     " + ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in said["boxes"].items()))
+    for name, of in (said.get("values") or {}).items():
+        mae = of["mae"]
+        unit = f" {mae['unit']}" if mae["unit"] else ""
+        interval = f"{mae['value']:.4g}{unit} [{mae['low']:.4g}, {mae['high']:.4g}]"
+        text.append(
+            f"  error     {name}: MAE of corrected values {interval} n={mae['n']}, mean error {of['bias']:+.4g}"
+        )
+    if said.get("tags"):
+        exact = said["tags"]["exact_match"]
+        interval = f"[{exact['low']:.1%}, {exact['high']:.1%}] n={exact['n']}"
+        text.append(f"  tags      exact match {exact['value']:.1%} {interval}")
+        for tag, c in list(said["tags"]["each"].items())[:_TAGS_SHOWN]:
+            text.append(f"    {tag}: {c['right']} of {c['n']} right, {c['missed']} missed, {c['false']} false")
+    return text
 
 
 def _drift(o: argparse.Namespace) -> Result:
@@ -235,7 +265,6 @@ def _drift(o: argparse.Namespace) -> Result:
 
 def _feedback(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
-    from eyewright.cli.terminal import finding
 
     if o.way == "list":
         return _feedback_list(o)
@@ -266,8 +295,7 @@ def _feedback_list(o: argparse.Namespace) -> Result:
     said = found["quality"]
     right = "" if said["right"] is None else f", right {said['right']:.1%} [{said['low']:.1%}, {said['high']:.1%}]"
     text = [f"feedback on {found['n']} predictions{right}; the image of {found['images_kept']} is kept"]
-    if said.get("boxes"):
-        text.append("  boxes     " + ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in said["boxes"].items()))
+    text += _judged(said)
     if found["labels"]:
         text.append("  labels    " + ", ".join(f"{k} {n}" for k, n in list(found["labels"].items())[:12]))
     for name, of in found["new_classes"].items():

@@ -1,6 +1,6 @@
 """The verb that follows objects over time, and how its tracks are measured and compared."""
 
-__all__ = ["TRACKS", "add_track", "compare_tracks", "convert_tracks", "evaluate_tracks", "track"]
+__all__ = ["TRACKS", "add_track", "compare_tracks", "convert_tracks", "evaluate_tracks", "named_numbers", "track"]
 
 import argparse
 import time
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.following_one import draws, track_one
+from eyewright.cli.following_output import Output, reports, write_report, write_tracks
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, finding, is_quiet, plain_stem, printable, shown_path, warn
+from eyewright.cli.pictures import add_stream
+from eyewright.cli.terminal import Result, finding, is_quiet, noting, printable, shown_path, stream_stem, warn
 from eyewright.core.errors import InputError, UsageError, spelling_hint
 
 if TYPE_CHECKING:
-    from eyewright.core.report import Metric
-    from eyewright.core.tracks import Tracks
+    from eyewright.core.report import Finding, Metric
     from eyewright.lifecycle.following import TrackedSequence
     from eyewright.lifecycle.track_scores import TrackScores
     from eyewright.tracking import TrackerSettings, Watch
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 TRACKS = "track"
 """What `--task` says for files of tracks, which are no data set of a task."""
 
-_SAVED = ("mot", "json", "csv", "video")
+_SAVED = ("mot", "json", "csv", "video", "report")
 _MOST_FINDINGS = 10_000
 _SHOWN = ("hota", "det_a", "ass_a", "loc_a", "mota", "motp", "idf1", "id_switches", "fragmentations", "mostly_tracked")
 _SECONDS = Number(0, 1_000_000, whole=False)
@@ -32,15 +33,15 @@ _RATE = Number(0, 100_000, whole=False, open_low=True, open_high=True)
 
 def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of track."""
-    from eyewright.cli.pictures import add_stream
-
     p = verb("track")
     p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a detector; not needed with --detections or --one")
     p.add_argument("--source", metavar="S", help="video, camera number, rtsp://, http:// MJPEG, or a folder of frames")
     p.add_argument("--detections", metavar="FILE|DIR", help="follow what was detected already: MOT text, CSV or JSON")
     p.add_argument("--one", metavar="X,Y,W,H", help="follow the one object that is in this box in the first frame")
     p.add_argument(
-        "--method", metavar="NAME", help="three-stage, byte, sort or package.module:function; of --one csrt, kcf"
+        "--method",
+        metavar="NAME",
+        help="three-stage, byte, sort or package.module:function; of --one csrt, kcf, mosse, onnx:FILE",
     )
     p.add_argument("--fps", type=_RATE, metavar="N", help="frames a second, whatever the source says")
     p.add_argument("--rate", type=_RATE, metavar="N", help="follow at most so many frames a second, chosen by time")
@@ -75,7 +76,11 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--offline", action="store_true", help="of files: fill gaps, drop short tracks, name early boxes")
     p.add_argument("--truth", metavar="FILE|DIR", help="measure the tracks against this truth (HOTA, MOTA, IDF1)")
     p.add_argument("--out", metavar="DIR", help="write tracks there")
-    p.add_argument("--save", metavar="A,B", help="of mot, json, csv, video (default mot,json)")
+    p.add_argument(
+        "--save",
+        metavar="A,B",
+        help="of mot, json, csv, video, report (default mot,json,report; of several sequences mot,json)",
+    )
 
 
 def track(o: argparse.Namespace) -> Result:
@@ -91,6 +96,8 @@ def track(o: argparse.Namespace) -> Result:
             raise UsageError("detections have no pictures to draw on", fix="leave video out of --save")
         return _track_files(o, saved)
     if o.one is not None:
+        if reports(saved):
+            raise UsageError("--one has no report", fix="leave report out of --save")
         return track_one(o, saved)
     if o.bundle is None:
         raise UsageError("expected a bundle that gives boxes", fix="pass BUNDLE, or --detections, or --one X,Y,W,H")
@@ -99,7 +106,7 @@ def track(o: argparse.Namespace) -> Result:
 
 def _saved(o: argparse.Namespace) -> tuple[str, ...]:
     if o.save is None:
-        return ("mot", "json") if o.out is not None else ()
+        return () if o.out is None else ("mot", "json") if o.one is not None else ("mot", "json", "report")
     if o.out is None:
         raise UsageError("--save needs a folder to write to", fix="pass --out DIR")
     names = tuple(part.strip().lower() for part in o.save.split(",") if part.strip())
@@ -129,13 +136,13 @@ def watch_of(o: argparse.Namespace) -> "Watch":
 
     lines, zones = [], []
     for text in o.line:
-        name, numbers = _named(text, "--line", "NAME=X1,Y1,X2,Y2")
+        name, numbers = named_numbers(text, "--line", "NAME=X1,Y1,X2,Y2")
         if len(numbers) != 4:
             raise UsageError(f"expected four numbers in --line, found {text!r}", fix="pass NAME=X1,Y1,X2,Y2")
         lines.append(Line(name, (numbers[0], numbers[1]), (numbers[2], numbers[3])))
     for parts in o.zone:
         text = " ".join(parts)
-        name, numbers = _named(text, "--zone", "NAME=X,Y X,Y X,Y")
+        name, numbers = named_numbers(text, "--zone", "NAME=X,Y X,Y X,Y")
         if len(numbers) % 2:
             raise UsageError(f"expected pairs of numbers in --zone, found {text!r}", fix="pass NAME=X,Y X,Y X,Y")
         zones.append(Zone(name, tuple(zip(numbers[::2], numbers[1::2], strict=True))))
@@ -148,7 +155,8 @@ def watch_of(o: argparse.Namespace) -> "Watch":
     return Watch(tuple(lines), tuple(zones), o.anchor, confirm, settings.lost_s)
 
 
-def _named(text: str, option: str, form: str) -> tuple[str, list[float]]:
+def named_numbers(text: str, option: str, form: str) -> tuple[str, list[float]]:
+    """Return the name and the numbers of an option as NAME=1,2,3."""
     name, mark, rest = text.partition("=")
     try:
         numbers = [float(v) for v in rest.replace(",", " ").split()]
@@ -173,8 +181,12 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     )  # fmt: skip
     seconds = time.monotonic() - started
     out: dict[str, Path] = {}
+    if o.save is None and len(sequences) > 1:
+        saved = [kind for kind in saved if kind not in ("report",)]
     for sequence in sequences:
         out |= write_tracks(o, saved, sequence.name, sequence.tracks, sequence.fps, sequence.n_frames)
+        if reports(saved):
+            out |= write_report(o, sequence.name, sequence, watch_of(o), several=len(sequences) > 1)
     findings = [f for s in sequences for f in s.findings]
     n_frames, spent = sum(s.n_frames for s in sequences), sum(s.cpu_s for s in sequences)
     text = [_line_of(s) for s in sequences]
@@ -191,16 +203,11 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         result |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
         text += ["", *_metrics_text(scores)]
     text += [f"{name:8} {shown_path(path)}" for name, path in out.items()]
-    for f in findings[:5]:
-        if not is_quiet(o):
-            warn(str(f))
-    if len(findings) > 5 and not is_quiet(o):
-        warn(f"and {len(findings) - 5:,} more; --json has all")
-    wrong = [f for f in findings if f.severity != "note"]
+    wrong = _warned(o, findings)
     return {
         **result,
         "out": out,
-        "rows": {"read": sum(s.rows for s in sequences), "left_out": sum(f.line is not None for f in wrong)},
+        "rows": {"read": sum(s.rows for s in sequences), "left_out": sum(s.left_out for s in sequences)},
         "frames": n_frames,
         "frames_per_s": round(n_frames / max(seconds, 1e-9), 1),
         "frames_per_cpu_s": round(n_frames / max(spent, 1e-9), 1),
@@ -210,13 +217,35 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     }
 
 
+def _warned(o: argparse.Namespace, findings: "Sequence[Finding]") -> bool:
+    """Print the first findings on stderr; return whether one of them is more than a note.
+
+    With --quiet a line still says that rows are missing.
+    """
+    wrong = [f for f in findings if f.severity != "note"]
+    if o.json:
+        return bool(wrong)
+    shown = wrong[:1] if is_quiet(o) else findings[:5]
+    for f in shown:
+        warn(str(f))
+    more = len(wrong if is_quiet(o) else findings) - len(shown)
+    if more > 0:
+        warn(f"and {more:,} more; --json has all")
+    return bool(wrong)
+
+
 def _sequence_json(s: "TrackedSequence") -> dict[str, Any]:
     return {"name": s.name, "frames": s.n_frames, "fps": s.fps, "boxes": len(s.tracks), **s.recorder.to_json()}
 
 
 def _line_of(s: "TrackedSequence") -> str:
     n = len(set(s.tracks.ids.tolist()))
-    return f"{s.name}: {n:,} track{'s' * (n != 1)}, {len(s.tracks):,} boxes in {s.n_frames:,} frames"
+    frames = f"{s.n_frames:,} frame{'s' * (s.n_frames != 1)}"
+    return f"{s.name}: {n:,} track{'s' * (n != 1)}, {_boxes(len(s.tracks))} in {frames}"
+
+
+def _boxes(n: int) -> str:
+    return f"{n:,} box{'es' * (n != 1)}"
 
 
 def _counts_text(found: dict[str, Any], name: str) -> list[str]:
@@ -228,41 +257,23 @@ def _counts_text(found: dict[str, Any], name: str) -> list[str]:
     return text
 
 
-def write_tracks(
-    o: argparse.Namespace, saved: Sequence[str], name: str, tracks: "Tracks", fps: float | None, n_frames: int
-) -> dict[str, Path]:
-    """Write the tracks of one sequence in every form that was asked for, each file whole or not at all."""
-    from eyewright.core.files import write_text
-    from eyewright.data.tracks import tracks_to_csv, tracks_to_json, tracks_to_mot
-
-    if o.out is None:
-        return {}
-    folder, stem = Path(o.out).resolve(), plain_stem(f"{name}.x")
-    if "mot" in saved:
-        write_text(folder / f"{stem}.txt", tracks_to_mot(tracks))
-    if "csv" in saved:
-        write_text(folder / f"{stem}.csv", tracks_to_csv(tracks))
-    if "json" in saved:
-        write_text(folder / f"{stem}.json", tracks_to_json(tracks, name=name, fps=fps, n_frames=n_frames))
-    return {"tracks": folder}
-
-
 def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     from eyewright.imaging.sources import is_stream
     from eyewright.lifecycle.following import track as follow
 
-    name = "frames" if str(o.source) == "-" else Path(str(o.source).rstrip("/")).stem or "source"
+    name = "frames" if str(o.source) == "-" else stream_stem(o.source)
     live = is_stream(o.source) and not Path(str(o.source)).exists()
     if live and o.offline:
         raise UsageError("--offline works with files", fix="leave it out for a camera or stream")
     watch = watch_of(o)
     started, n, recorder, fps = time.monotonic(), 0, None, None
     last_s = 0.0
-    with _Output(o, saved, name, watch) as output:
+    findings: list[dict[str, Any]] = []
+    with Output(o, saved, name, watch) as output:
         for item in follow(
             o.source, o.bundle, method=o.method or "three-stage", settings=settings_of(o), conf=o.conf, iou=o.iou,
             classes=_classes(o), watch=watch, camera_motion=o.camera_motion, fps=o.fps, rate=o.rate, stride=o.stride,
-            max_frames=o.max_frames, latest=o.latest, keep_rows=not live,
+            max_frames=o.max_frames, latest=o.latest, keep_rows=not live, note=noting(findings),
         ):  # fmt: skip
             n, recorder, last_s = n + 1, item.recorder, item.time_s
             output.add(item)
@@ -281,141 +292,15 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         elif o.out is not None and "json" in saved and not live:
             tracks = recorder.tracks()
             out |= write_tracks(o, ("json",), name, tracks, fps, int(tracks.n_frames))
+        output.report(recorder, n, fps)
     found = recorder.to_json()
     seconds = time.monotonic() - started
     text = [f"{len(found['tracks']):,} tracks in {n:,} frames, {n / max(seconds, 1e-9):.1f} frames a second"]
     text += [*_counts_text(found, ""), *(f"{k:8} {shown_path(p)}" for k, p in out.items())]
     return {
         **found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2), "text": text,
+        "findings": findings, "exit": int(bool(findings)),
     }  # fmt: skip
-
-
-class _Output:
-    """What is written while a source is followed: a frame that is done is in every file, whatever happens next."""
-
-    def __init__(self, o: argparse.Namespace, saved: Sequence[str], name: str, watch: "Watch") -> None:
-        self._o, self._saved, self._name, self._watch = o, saved, name, watch
-        self._folder = None if o.out is None else Path(o.out).resolve()
-        self._stem = plain_stem(f"{name}.x")
-        self._files: dict[str, Any] = {}
-        self._video: Any = None
-        self._trails: Any = None
-        self.paths: dict[str, Path] = {}
-        self._times: list[tuple[int, float]] = []
-
-    def __enter__(self) -> "_Output":
-        if self._folder is None:
-            return self
-        from eyewright.core.files import checked_output
-
-        with checked_output(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self.paths["tracks"] = self._folder
-            if not self._o.offline:
-                for kind, ending in (("mot", "txt"), ("csv", "csv")):
-                    if kind in self._saved:
-                        self._files[kind] = open(self._folder / f"{self._stem}.{ending}", "wb", buffering=0)
-        if "csv" in self._files:
-            self._write("csv", "frame,time_s,id,label,score,x0,y0,x1,y1\n")
-        if draws(self._saved) and not self._o.offline:
-            self._open_video()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
-        if self._video is not None:
-            self._video.close()
-
-    def _open_video(self) -> None:
-        from eyewright.imaging.trails import Trails
-        from eyewright.imaging.webm import WebmWriter
-
-        assert self._folder is not None
-        self.paths["video"] = self._folder / f"{self._stem}.webm"
-        self._video, self._trails = WebmWriter(self.paths["video"]), Trails()
-
-    def _write(self, kind: str, text: str) -> None:
-        from eyewright.core.files import checked_output
-
-        assert self._folder is not None
-        with checked_output(self._folder):
-            self._files[kind].write(text.encode())
-
-    def add(self, item: Any) -> None:
-        """Write one frame of `lifecycle.following.track`."""
-        from eyewright.data.tracks import tracks_to_csv, tracks_to_mot
-
-        if self._o.offline:
-            self._times.append((item.index + 1, item.time_s))
-            return
-        if self._files and len(item):
-            rows = _rows_of(item)
-            if "mot" in self._files:
-                self._write("mot", tracks_to_mot(rows))
-            if "csv" in self._files:
-                self._write("csv", tracks_to_csv(rows).partition("\n")[2])
-        if self._video is not None:
-            self._draw(item.prediction.image, item.boxes_xyxy, item.track_ids, item.labels, item.time_s, item.recorder)
-
-    def _draw(self, image: Any, boxes: Any, ids: Any, labels: Sequence[str], time_s: float, recorder: Any) -> None:
-        texts = [f"{label} {i}" for label, i in zip(labels, ids.tolist(), strict=True)]
-        shown: dict[str, Any] = {}
-        for line in recorder.lines:
-            counts = line.counts(recorder.labels)
-            shown[f"{line.line.name}: {counts['in']} in, {counts['out']} out"] = (line.line.start, line.line.end)
-        for zone in recorder.zones:
-            shown[f"{zone.zone.name}: {zone.counts(recorder.labels)['now']}"] = zone.zone.points
-        self._video.add(self._trails.draw(image, boxes, ids, texts, time_s=time_s, lines=shown), time_s)
-
-    def offline(self, recorder: Any) -> Any:
-        """Fill gaps over the whole file, count again, write, and draw by reading the source once more."""
-        import numpy as np
-
-        from eyewright.tracking import Recorder, fill_tracks
-
-        n = self._times[-1][0]
-        known = np.array(self._times)
-        step = float(np.median(np.diff(known[:, 1]))) if len(known) > 1 else 0.0
-        tracks = fill_tracks(recorder.tracks(early=True), seconds_per_frame=step, n_frames=n)
-        # Only frames that were looked at, where a stride or rate leaves others out.
-        tracks = tracks.keep(np.isin(tracks.frames, known[:, 0].astype(np.int64)))
-        fps = None if step <= 0 else round(1 / step, 3)
-        self.paths |= write_tracks(self._o, self._saved, self._name, tracks, fps, n)
-        if draws(self._saved):
-            self._draw_again(tracks)
-        return Recorder.of(tracks, self._watch, end_s=self._times[-1][1])
-
-    def _draw_again(self, tracks: "Tracks") -> None:
-        import numpy as np
-
-        from eyewright.imaging.sources import open_source
-        from eyewright.tracking import Recorder
-
-        self._open_video()
-        recorder = Recorder(tracks.labels, self._watch, keep_rows=False)
-        times = dict(self._times)
-        with open_source(self._o.source) as opened:
-            for frame in opened:
-                if frame.index + 1 not in times:
-                    continue
-                number, time_s = frame.index + 1, times[frame.index + 1]
-                at = slice(*np.searchsorted(tracks.frames, [number, number + 1]))
-                ids, boxes, labels = tracks.ids[at], tracks.boxes_xyxy[at], tracks.label_ids[at]
-                recorder.watch(ids, boxes, labels, time_s=time_s, frame=number)
-                self._draw(frame.image, boxes, ids, [tracks.labels[k] for k in labels.tolist()], time_s, recorder)
-
-
-def _rows_of(item: Any) -> "Tracks":
-    import numpy as np
-
-    from eyewright.core.tracks import Tracks
-
-    n = len(item)
-    return Tracks(
-        np.full(n, item.index + 1), item.track_ids, item.boxes_xyxy, item.found.scores, item.found.label_ids,
-        item.recorder.labels, np.full(n, item.time_s),
-    )  # fmt: skip
 
 
 def _metrics_json(metrics: Any) -> dict[str, Any]:
@@ -465,10 +350,7 @@ def evaluate_tracks(o: argparse.Namespace) -> Result:
 
         out["report_json"] = Path(o.out).resolve() / "report.json"
         write_json(out["report_json"], content)
-    wrong = [f for f in scores.findings if f.severity != "note"]
-    for f in scores.findings[:5]:
-        if not is_quiet(o):
-            warn(str(f))
+    wrong = _warned(o, scores.findings)
     return {
         "task": "track", **content, "out": out, "findings": [finding(f) for f in scores.findings[:_MOST_FINDINGS]],
         "text": [*_metrics_text(scores), *(f"report   {shown_path(p)}" for p in out.values())],
@@ -483,13 +365,17 @@ def compare_tracks(o: argparse.Namespace) -> Result:
     if o.data is None:
         raise UsageError("expected two sets of tracks and their truth", fix="eyewright compare --task track A B TRUTH")
     found = compare(o.a, o.b, o.data, seed=o.seed or 0)
+    # Rows of the ground truth are read twice and reported once.
+    findings = list({str(f): f for f in (*found.a.findings, *found.b.findings)}.values())
+    _warned(o, findings)
     text = [str(found)]
     for name in _SHOWN[:7]:
         m = found.differences[name]
         between = "" if m.low is None or m.high is None else f" [{100 * m.low:+.1f}, {100 * m.high:+.1f}]"
         text.append(f"{name:16} {100 * (m.value or 0.0):+.1f}{between}")
     return {
-        "task": "track", "comparison": found.to_json(), "text": text, "exit": int(found.better == "a"),
+        "task": "track", "comparison": found.to_json(), "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
+        "text": text, "exit": int(found.better == "a"),
     }  # fmt: skip
 
 
@@ -521,9 +407,13 @@ def convert_tracks(o: argparse.Namespace) -> Result:
                 write_staged(stage / f"{sequence.name}.{ending}", form(file.tracks))
     lost = {"mot": ["classes: MOT's tracks have none", "times: MOT's rows have frames alone"]}.get(o.to, [])
     n = len(sequences)
+    wrong = _warned(o, findings)
     return {
         "task": "track", "out": {"tracks": out.resolve()}, "lost": lost, "objects": n_boxes,
         "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
-        "text": [f"wrote {n_boxes:,} boxes of {n:,} sequence{'s' * (n != 1)} to {shown_path(out)}"],
-        "exit": 1 if findings else 0,
+        "text": [
+            f"wrote {_boxes(n_boxes)} of {n:,} sequence{'s' * (n != 1)} to {shown_path(out)}",
+            *(f"lost     {each}" for each in lost),
+        ],
+        "exit": 1 if wrong else 0,
     }  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli.terminal import Result, is_quiet, plain_stem, printable, shown_path
+from eyewright.cli.terminal import Result, is_quiet, noting, printable, shown_path, stream_stem
 from eyewright.core.errors import InputError, UsageError
 
 _NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
@@ -34,16 +34,17 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     box = _box(o.one)
     started = time.monotonic()
     folder = None if o.out is None else Path(o.out).resolve()
-    stem = plain_stem(f"{Path(str(o.source)).stem or 'source'}.x")
+    stem = stream_stem(o.source)
     rows: list[Tracks] = []
     states: list[tuple[float, str]] = []
     files: dict[str, Any] = {}
     video: Any = None
+    findings: list[dict[str, Any]] = []
     n = 0
     try:
         frames = follow(
             o.source, box, method=o.method or "csrt", fps=o.fps, rate=o.rate, stride=o.stride,
-            max_frames=o.max_frames, latest=o.latest,
+            max_frames=o.max_frames, latest=o.latest, note=noting(findings),
         )  # fmt: skip
         for item in frames:
             if n == 0 and folder is not None:
@@ -53,8 +54,8 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                     for kind, ending in (("mot", "txt"), ("csv", "csv")):
                         if kind in saved:
                             files[kind] = open(folder / f"{stem}.{ending}", "wb", buffering=0)
-                if "csv" in files:
-                    files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
+                    if "csv" in files:
+                        files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
                 if draws(saved):
                     from eyewright.imaging.trails import Trails
                     from eyewright.imaging.webm import WebmWriter
@@ -94,7 +95,9 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         write_text(folder / f"{stem}.json", tracks_to_json(whole, name=stem, n_frames=n))
     seconds, n_lost = time.monotonic() - started, n - len(whole)
     out = {} if folder is None else {"tracks": folder} | ({"video": folder / f"{stem}.webm"} if video else {})
+    model = _model(o.method or "csrt")
     return {
+        **model,
         "out": out,
         "tracks": [
             {
@@ -104,12 +107,24 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         ] if whole.times_s is not None and len(whole) else [],
         "states": [{"time_s": round(t, 4), "state": s} for t, s in states],
         "frames": n,
+        "findings": findings,
+        "exit": int(bool(findings)),
         "frames_per_s": round(n / max(seconds, 1e-9), 2),
         "text": [
             f"seen in {n - n_lost:,} of {n:,} frames, lost in {n_lost:,}",
             *(f"{k:8} {shown_path(p)}" for k, p in out.items()),
         ],
     }  # fmt: skip
+
+
+def _model(method: str) -> dict[str, Any]:
+    """Return which file the object was tracked by, for the record."""
+    if not method.startswith("onnx:"):
+        return {}
+    import hashlib
+
+    path = Path(method[5:]).resolve()
+    return {"model": {"path": path, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
 
 
 def _joined(rows: Sequence[Any]) -> Any:

@@ -5,20 +5,23 @@ __all__ = ["build_parser"]
 import argparse
 from typing import NoReturn
 
+from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
-from eyewright.cli.clips import add_windows
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
-from eyewright.cli.pictures import add_pictures, add_stream
+from eyewright.cli.pictures import add_pictures
+from eyewright.cli.predicting import add_predict
+from eyewright.cli.reading import add_reading
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
+from eyewright.tasks import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,6 +31,10 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, fix=f"see {self.prog} --help")
 
 
+# Names only, without opening a task or what is installed: `--help` must come at once.
+_TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: what the data is for)"
+
+
 def build_parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="eyewright",
@@ -35,8 +42,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 done with findings, 2 usage, 3 unreadable input, 4 model or bundle refused, "
         "5 out of budget, 70 a bug in Eyewright, 130 interrupted, 143 terminated",
     )
-    from eyewright import __version__
-
     top.add_argument("--version", action="version", version=f"eyewright {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
 
@@ -65,12 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--labels", action="store_true", help="doubt labels by nets that have not seen them (trains; needs torch)"
     )
-    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help=_TASK_HELP)
     p.add_argument("--strict", action="store_true", help="notes count as findings too")
     p.add_argument("--out", metavar="DIR", help="write doctor.html (groups, classes, sizes) and findings.json there")
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what belongs together"
     )
+    _add_target(p)
     p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
@@ -128,50 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
 
-    p = verb("predict")
-    p.add_argument("bundle", metavar="BUNDLE")
-    p.add_argument(
-        "--source",
-        metavar="S",
-        required=True,
-        help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin",
-    )
-    add_stream(p)
-    p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
-    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
-    p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images there")
-    p.add_argument(
-        "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
-    )
-    p.add_argument(
-        "--conf",
-        type=Number(0, 1, whole=False),
-        metavar="P",
-        help="show what reaches this score (default: stored for each class)",
-    )
-    p.add_argument(
-        "--iou",
-        type=Number(0, 1, whole=False),
-        metavar="P",
-        help="IoU above which two boxes of one class count as duplicates",
-    )
-    add_windows(p)
-    p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
-    p.add_argument(
-        "--tile",
-        type=Number(32, 100_000),
-        metavar="N",
-        help="cut images into tiles of N pixels: small objects, large images",
-    )
-    p.add_argument(
-        "--overlap",
-        type=Number(0, 0.9, whole=False),
-        default=0.2,
-        metavar="P",
-        help="share that tiles overlap by (default 0.2)",
-    )
-    p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
-
+    add_predict(verb)
     add_track(verb)
 
     p = verb("convert")
@@ -180,7 +143,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--to",
         required=True,
         metavar="FORMAT",
-        help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes, mot, csv; tracks: mot, csv, json",
+        help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes, mot, csv; of clips: clips, "
+        "clips-csv, kinetics, ucf101, mmaction; of tracks: mot, csv, json",
     )
     p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
     p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: what the data is for)")
@@ -207,6 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_attacking(verb, _add_measured)
     add_attend(verb)
     add_search(verb)
+    add_reading(verb)
     add_anywhere(verb)
     add_field(verb)
     add_pictures(verb)
@@ -244,6 +209,7 @@ def _add_train(p: argparse.ArgumentParser) -> None:
 
 def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
+    _add_target(p)
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what stays in one part"
     )
@@ -278,6 +244,23 @@ def _add_measured(p: argparse.ArgumentParser, *, tracks: bool = False) -> None:
     _add_ignore(p)
 
 
+def _add_target(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--target",
+        metavar="COLUMN[,COLUMN]",
+        type=_columns,
+        default=(),
+        help="columns of a table of numbers to learn (default: those with a unit or called value, count, …)",
+    )
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas between; a name with a comma is quoted, as in a CSV."""
+    import csv
+
+    return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), ()) if name.strip())
+
+
 def _add_ignore(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--ignore",
@@ -290,7 +273,7 @@ def _add_ignore(p: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--task", metavar="T", help="classify, detect, segment or instance (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help=_TASK_HELP)
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")

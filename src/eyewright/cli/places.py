@@ -29,6 +29,7 @@ _NO_PATHS = frozenset(
         "line",
         "zone",
         "pair",
+        "case",
     }
 )
 

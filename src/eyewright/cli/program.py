@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done · 1 done, with findings · 2 usage · 3 input that cannot be read · 4 the model or bundle refused · 5 requested
     budget cannot be met · 70 a bug in Eyewright · 130 interrupted · 143 terminated, checkpoint written.
     """
+    _told.clear()
     code = _main(argv)
     if argv is None:
         end_process(code)
@@ -52,19 +53,21 @@ def _main(argv: Sequence[str] | None) -> int:
                 again = "run it again, or continue with --resume"
             check_texts(options)
             # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            signal.signal(signal.SIGTERM, _terminate)
             if argv is None:
                 if verb in _ISOLATED:
                     # Imported here: help and models need no numpy.
                     from eyewright.imaging.isolation import isolate_decoding
 
                     isolate_decoding(at_once=verb in _LOADS_FIRST)
-                exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130})
+                if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+                    signal.signal(signal.SIGINT, _interrupt)
+                exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130}, again=(_terminate, _interrupt))
             with claimed_by(options):
                 result = options.call(options)
             return _finish(verb, result, started, options)
     except EyewrightError as error:
-        return _fail(verb, error, started, as_json)
+        return _fail(verb, _ended(again) or error, started, as_json)
     except KeyboardInterrupt:
         return _fail(verb, _EndedError("interrupted", again, 130), started, as_json)
     except SystemExit as end:
@@ -78,9 +81,32 @@ def _main(argv: Sequence[str] | None) -> int:
         short = UsageError("there is not enough memory", fix="use a smaller --batch or --imgsz", code="memory")
         return _fail(verb, short, started, as_json)
     except Exception as fault:
+        if (ended := _ended(again)) is not None:
+            return _fail(verb, ended, started, as_json)
         if os.environ.get("EYEWRIGHT_DEBUG"):
             raise
         return _fail(verb, _refused_by_system(fault) or _fault(fault), started, as_json)
+
+
+_told: list[int] = []
+"""The exit codes of the signals that came."""
+
+
+def _terminate(*_: object) -> None:
+    _told.append(143)
+    sys.exit(143)
+
+
+def _interrupt(*_: object) -> None:
+    _told.append(130)
+    raise KeyboardInterrupt
+
+
+def _ended(again: str) -> "_EndedError | None":
+    """Return what a signal asked for, where C code that imports a module has made another error of the exception."""
+    if not _told:
+        return None
+    return _EndedError("terminated" if _told[-1] == 143 else "interrupted", again, _told[-1])
 
 
 def _fault(fault: Exception) -> "_EndedError":
@@ -123,7 +149,7 @@ _ISOLATED = frozenset(
     {
         "quickstart", "run", "doctor", "train", "evaluate", "compare", "explain", "predict", "convert", "compress",
         "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
-        "attack", "certify", "harden",
+        "attack", "certify", "harden", "read",
     }
 )  # fmt: skip
 """The verbs that read images which nobody may have looked at."""

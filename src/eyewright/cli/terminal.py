@@ -5,11 +5,14 @@ __all__ = [
     "finding",
     "is_quiet",
     "metrics",
+    "noting",
+    "per_label",
     "plain_stem",
     "print_json",
     "printable",
     "shown_path",
     "shown_program",
+    "stream_stem",
     "talk",
     "warn",
 ]
@@ -18,7 +21,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,24 @@ def plain_stem(item: Any) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)[:80]
 
 
+def stream_stem(source: Any) -> str:
+    """Return how files about a video, camera or stream are named: never by a password in its address.
+
+    >>> stream_stem("rtsp://me:secret@10.0.0.5/door"), stream_stem("rtsp://me:secret@10.0.0.5"), stream_stem("0")
+    ('door', '10.0.0.5', 'camera-0')
+    """
+    text = str(source)
+    if text.isdecimal() and not Path(text).exists():
+        return f"camera-{text}"
+    if "://" in text:
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(text)
+        place = Path(parts.path.strip("/"))
+        return plain_stem(place if place.name else f"{parts.netloc.rpartition('@')[2]}.x")
+    return plain_stem(text.rstrip("/")) or "source"
+
+
 def shown_path(path: Path) -> str:
     try:
         return str(path.resolve().relative_to(Path.cwd()))
@@ -86,6 +107,16 @@ def is_quiet(o: argparse.Namespace) -> bool:
     return bool(o.json or o.quiet or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"))
 
 
+def noting(findings: list[dict[str, Any]]) -> Callable[[Any], None]:
+    """Return what takes a finding of a source: it is printed at once and kept as `--json` shows it."""
+
+    def note(found: Any) -> None:
+        findings.append(finding(found))
+        warn(str(found))
+
+    return note
+
+
 def finding(found: Any) -> dict[str, Any]:
     """Return a finding as `--json` shows it; `paths` only where it is about several files."""
     from dataclasses import asdict
@@ -101,3 +132,12 @@ def metrics(report: Any) -> dict[str, Any]:
         for k, m in report.metrics.items()
     }
     return {k: v | more[k] for k, v in shown.items()}
+
+
+def per_label(report: Any) -> dict[str, Any]:
+    """Return as `--json` shows it the metrics of each label by itself, where labels have units of their own."""
+    rows = {
+        str(r["label"]): {k: {**v, "n": r["n"]} for k, v in r.items() if isinstance(v, dict) and "unit" in v}
+        for r in report.per_class
+    }
+    return {"per_label": rows} if any(rows.values()) else {}

@@ -3,7 +3,7 @@
 __all__ = ["NUMBERS", "VERBS", "WORDS"]
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,16 @@ from eyewright.cli import (
     anywhere,
     attacking,
     attending,
-    clips,
     doctoring,
     field,
     following,
     pictures,
+    predicting,
+    reading,
     scenes,
     searching,
 )
 from eyewright.cli.numbers import Fraction, Number
-from eyewright.cli.scenes import only_classes
 from eyewright.cli.signing import key_password
 from eyewright.cli.tables import task_table
 from eyewright.cli.terminal import (
@@ -28,14 +28,13 @@ from eyewright.cli.terminal import (
     finding,
     is_quiet,
     metrics,
-    plain_stem,
-    printable,
+    per_label,
     shown_path,
     shown_program,
     talk,
     warn,
 )
-from eyewright.core.errors import LimitError, UnreadableImageError, UsageError
+from eyewright.core.errors import UsageError
 
 _SHARE = Number(0, 1, whole=False, open_high=True)
 _COUNT = Number(1, 1_000_000)
@@ -45,6 +44,8 @@ NUMBERS: Mapping[str, Number] = {
     "batch": _COUNT,
     "accumulate": _COUNT,
     "imgsz": Number(4, 16_384),
+    "frames": Number(2, 256),
+    "span": Number(0.05, 3600, whole=False),
     "lr": _WEIGHT,
     "weight_decay": _WEIGHT,
     "l1": _WEIGHT,
@@ -65,10 +66,21 @@ NUMBERS: Mapping[str, Number] = {
     "beta": _WEIGHT,
     "sigma": Number(0, 100, whole=False, open_low=True),
 }
-# A picture of 20,000x20,000.
-_TILED_PIXELS = 500_000_000
 
-WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device", "amp", "steps", "step", "norm")
+WORDS = (
+    "optimizer",
+    "loss",
+    "schedule",
+    "augment",
+    "flip",
+    "baseline",
+    "activation",
+    "device",
+    "amp",
+    "steps",
+    "step",
+    "norm",
+)
 
 
 def _quickstart(o: argparse.Namespace) -> Result:
@@ -109,6 +121,7 @@ def _run_result(done: Any) -> Result:
         "task": done.report.task,
         "out": dict(done.paths),
         "metrics": metrics(done.report),
+        **per_label(done.report),
         "account": done.run.about["dataset"].get("account", {}),
         "leaks": _leaks(done.run.about),
         "validation": validation_facts(done.run.about),
@@ -195,6 +208,7 @@ def _train_folds(o: argparse.Namespace) -> Result:
         "task": found.report.task,
         "out": out,
         "metrics": metrics(found.report),
+        **per_label(found.report),
         "account": found.runs[0].about["dataset"].get("account", {}),
         "folds": {"between": found.between, "spread": found.spread},
         "text": text,
@@ -264,6 +278,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         "task": report.task,
         "out": out,
         "metrics": metrics(report),
+        **per_label(report),
         "account": account,
         "findings": findings,
         "text": text,
@@ -365,84 +380,6 @@ def _is_signed(given: str, opened: Path) -> bool:
     return any((Path(folder) / "model.sig").is_file() for folder in (given, opened))
 
 
-def _predict(o: argparse.Namespace) -> Result:
-    from dataclasses import replace
-
-    from eyewright import lifecycle
-    from eyewright.imaging.sources import is_stream
-
-    bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
-    views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
-    shown_of = {} if o.top is None else {"top": o.top}
-    rows: list[dict[str, Any]] = []
-    findings: list[dict[str, Any]] = []
-    clip = bundle.preparation.clip
-    if clip is not None:
-        return clips.predict_clips(o, bundle, clip)
-    if o.window is not None:
-        from eyewright.core.task import task_of
-
-        raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
-    frames = _frames(o) if is_stream(o.source) else _files(o, findings)
-    for index, (item, name, image, time_s) in enumerate(frames):
-        found = only_classes(bundle.predict_images([image], **views)[0], bundle.task_name, o.classes)
-        prediction = replace(found, source=name, index=index, image=image)
-        row = prediction.to_json(**shown_of)
-        rows.append(row if time_s is None else {**row, "time_s": round(time_s, 4)})
-        shown = prediction.line()
-        if o.out is not None:
-            prediction.save(Path(o.out) / f"{index:05d}-{plain_stem(item)}.png")
-        if o.json or o.quiet:
-            continue
-        # A long folder is shown as it goes; nothing is held back to the end.
-        print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
-    if not rows:
-        raise UnreadableImageError("none of the images can be read", fix="see the lines above")
-    out: dict[str, Path] = {}
-    if o.out is not None:
-        from eyewright.core.files import write_json
-
-        out["predictions"] = Path(o.out).resolve() / "predictions.json"
-        write_json(out["predictions"], rows)
-    return {
-        "task": bundle.task_name,
-        "out": out,
-        "predictions": rows,
-        "findings": findings,
-        "exit": 1 if findings else 0,
-    }
-
-
-def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
-    from eyewright.imaging.headers import Limits
-    from eyewright.imaging.sources import list_sources, read_files
-
-    items = list_sources(o.source)
-    # Whoever asks for tiles has large images, and they are this user's own files.
-    limits = Limits(pixels=_TILED_PIXELS) if o.tile is not None else None
-    for item, found in read_files(items, limits=limits):
-        name = "-" if item == "-" else str(Path(item).resolve())
-        if isinstance(found, UnreadableImageError):
-            error = found
-            if error.code == LimitError.code and o.tile is None:
-                fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
-                error = UnreadableImageError(error.message, fix=fix, code=error.code)
-            if len(items) == 1:
-                raise error from None
-            findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
-            warn(f"left out: {error}")
-            continue
-        yield item, name, found, None
-
-
-def _frames(o: argparse.Namespace) -> Iterator[tuple[Any, str, Any, float | None]]:
-    from eyewright.imaging.sources import open_source
-
-    with open_source(o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest) as source:
-        for frame in source:
-            yield f"frame-{frame.index}", frame.origin, frame.image, frame.time_s
-
-
 def _convert(o: argparse.Namespace) -> Result:
     return following.convert_tracks(o) if o.task == following.TRACKS else scenes.convert(o)
 
@@ -490,6 +427,7 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
         "group_by": o.group_by,
         "label_depth": o.label_depth,
         "ignore": tuple(o.ignore),
+        "target": o.target,
         "leaks": o.leaks,
         "allow_leaks": o.allow_leaks,
         "workers": o.workers,
@@ -543,7 +481,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     ),
     "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
     "predict": (
-        _predict,
+        predicting.predict,
         "predict images, videos, cameras, streams, scanners",
         "predict photos.bundle --source cat.jpg",
     ),
@@ -551,6 +489,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         following.track,
         "follow objects over time: identities, lines, zones",
         "track det.bundle --source street.mp4 --line door=100,300,500,300 --out street",
+    ),
+    "read": (
+        reading.read,
+        "the text of a page: lines found and read",
+        "read receipts.bundle receipt.jpg --out page",
+    ),
+    "generate-lines": (
+        reading.generate,
+        "lines of text to learn from, drawn in the fonts that are there",
+        "generate-lines --texts receipts/ --case upper -n 20000 --out lines",
     ),
     "serve": (
         field.serve,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, read_manifest
 from eyewright.bundle.policy import check_policy
+from eyewright.bundle.texts import TEXT_FILES
 from eyewright.compression.trials import PRECISIONS, Precise, candidate_bundle
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_page
 from eyewright.core.report import Report
@@ -29,7 +30,7 @@ from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import FAMILIAR, familiarity_of
 
 # What a model of fewer bits shares with the one it was made from.
-_SHARED = ("config.json", "preprocessor_config.json", "recipe.toml", "split.csv")
+_SHARED = ("config.json", "preprocessor_config.json", "recipe.toml", "split.csv", *TEXT_FILES)
 
 
 def write_compressed(

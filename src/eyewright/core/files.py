@@ -15,6 +15,7 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_page",
+    "write_parts",
     "write_staged",
     "write_text",
 ]
@@ -29,7 +30,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,28 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old content is untouched.
     """
+    write_parts(path, (data,))
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Write parts one after another with `write_bytes`' promise: for files that are too large to be held in memory.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_parts(Path(folder, "a.bin"), (b"ab", b"c"))
+    ...     Path(folder, "a.bin").read_bytes()
+    b'abc'
+
+    Raises:
+        OutputError: as `write_bytes`.
+    """
     temporary = _beside(path, f".{secrets.token_hex(4)}.tmp")
     with checked_output(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "xb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -8,11 +8,14 @@ __all__ = [
     "Inputs",
     "blank_inputs",
     "count_rows",
+    "fits_model",
     "largest_area",
     "name_inputs",
     "prepare",
     "say_inputs",
     "slice_rows",
+    "trim",
+    "widen",
 ]
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,7 +123,7 @@ def name_inputs(inputs: Inputs, given: Given) -> Mapping[str, NDArray[Any]]:
         raise _other_names(inputs, named)
     for name, one in inputs.items():
         array = named[name]
-        if array.dtype != one.dtype or array.shape[1:] != one.shape or not array.ndim:
+        if array.dtype != one.dtype or not array.ndim or not _fits(array.shape, one):
             sizes = ", ".join(str(s) for s in one.shape)
             raise UsageError(f"expected {name} as {one.dtype} (N, {sizes}), found {array.dtype} {array.shape}")
     lengths = {name: len(array) for name, array in named.items()}
@@ -137,6 +140,49 @@ def count_rows(named: Mapping[str, NDArray[Any]]) -> int:
 def slice_rows(named: Mapping[str, NDArray[Any]], start: int, stop: int) -> dict[str, NDArray[Any]]:
     """Return some of the examples in arrays by input name."""
     return {name: array[start:stop] for name, array in named.items()}
+
+
+def trim(inputs: Inputs, named: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return arrays by input name without the end of a free axis (`free_axes`) that holds nothing in any example, such
+    as the columns right of the longest line of text: it would only cost time."""
+    ready: Mapping[str, Any] = inputs
+    return {name: ready[name].trim(array) if _free_axes(ready[name]) else array for name, array in named.items()}
+
+
+def widen(
+    inputs: Inputs, answers: Mapping[str, NDArray[Any]], named: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return answers to trimmed arrays as answers to whole ones: along their first axis after the batch, which runs
+    along the free axis of the input, they are 0 where the input was cut off."""
+    name = next(n for n, one in inputs.items() if _free_axes(one))
+    axis = _free_axes(inputs[name])[0]
+    whole, cut = inputs[name].shape[axis - 1], named[name].shape[axis]
+    wide = {}
+    for key, array in answers.items():
+        missing = array.shape[1] * whole // cut - array.shape[1]
+        wide[key] = np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2))
+    return wide
+
+
+def fits_model(one: InputPreparation, shape: Sequence[int | str | None]) -> bool:
+    """Return whether a model declares the shape of an input: any number of rows, and along a free axis any size."""
+    free = _free_axes(one)
+    rest = zip(range(1, len(shape)), shape[1:], one.shape, strict=False)
+    return len(shape) == 1 + len(one.shape) and all(
+        s == w or (a in free and not isinstance(s, int)) for a, s, w in rest
+    )
+
+
+def _fits(shape: tuple[int, ...], one: Any) -> bool:
+    """Return whether a prepared array has the shape of its input; along a free axis it may be shorter."""
+    free = _free_axes(one)
+    rest = zip(range(1, len(shape)), shape[1:], one.shape, strict=False)
+    return len(shape) == 1 + len(one.shape) and all(s == w or (a in free and 0 < s < w) for a, s, w in rest)
+
+
+def _free_axes(one: Any) -> tuple[int, ...]:
+    found: tuple[int, ...] = getattr(one, "free_axes", ())
+    return found
 
 
 def blank_inputs(inputs: Inputs, n: int = 1) -> dict[str, NDArray[Any]]:

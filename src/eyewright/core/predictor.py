@@ -1,6 +1,6 @@
 """The seam between models and everything that uses them."""
 
-__all__ = ["Answers", "Predictor", "decode_everything", "inputs_of", "predict_everything"]
+__all__ = ["Answers", "Predictor", "decode_everything", "inputs_of", "predict_everything", "texts_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +42,19 @@ def inputs_of(predictor: Predictor) -> Inputs:
     """Return how each input of a model is prepared, by name; a model that only has a `preparation` takes one image."""
     named: Inputs | None = getattr(predictor, "inputs", None)
     return {IMAGE: predictor.preparation} if named is None else named
+
+
+def texts_of(predictor: Predictor, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return vectors of texts, float32 (N, D), in the space in which a model embeds images.
+
+    Raises:
+        UsageError: the model reads images only, or a text is empty.
+    """
+    embed = getattr(predictor, "embed_texts", None)
+    if embed is None:
+        raise UsageError(f"texts are not supported by {type(predictor).__name__}", fix="use the run or its bundle")
+    found: NDArray[np.float32] = embed(texts)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

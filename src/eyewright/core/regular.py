@@ -81,7 +81,12 @@ def read_regular(
 
 
 def digest_of(
-    path: Path, *, most: int, error: type[EyewrightError] = InputError, fix: str = "check the path"
+    path: Path,
+    *,
+    most: int,
+    error: type[EyewrightError] = InputError,
+    fix: str = "check the path",
+    follow: bool = False,
 ) -> tuple[str, int]:
     """Return SHA-256 and size of a file as `open_regular` opens it, without holding it in memory.
 
@@ -92,7 +97,7 @@ def digest_of(
     import hashlib
 
     digest, size = hashlib.sha256(), 0
-    with open_regular(path, most=most, error=error, fix=fix) as file:
+    with open_regular(path, most=most, error=error, fix=fix, follow=follow) as file:
         try:
             while block := file.read(_BLOCK):
                 digest.update(block)

@@ -5,16 +5,18 @@ __all__ = ["end_process", "exit_when_stuck", "native_call"]
 import atexit
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NoReturn
 
 from eyewright.core.errors import EyewrightError
 
 _GRACE_S = 2.0
+_AGAIN_S = 5.0
 _in_flight: dict[object, Callable[[], None]] = {}
 _watching = False
 
@@ -34,11 +36,16 @@ def native_call(end: Callable[[], None]) -> Iterator[None]:
         del _in_flight[token]
 
 
-def exit_when_stuck(codes: Mapping[int, int], *, grace_s: float = _GRACE_S) -> None:
+def exit_when_stuck(
+    codes: Mapping[int, int], *, grace_s: float = _GRACE_S, again: Collection[Any] = (), again_s: float = _AGAIN_S
+) -> None:
     """From now on, end this process when a signal of `codes` comes during a native call that does not return.
 
     The call is asked to end first, so that Python's own handler runs as usual. If it does not return within `grace_s`,
     the process ends with the exit code in `codes`. For programs only: call it from the main thread.
+
+    A handler of `again` raises an exception, which C code and finalisers lose now and then. Where the process still
+    runs after `again_s`, it is told again.
     """
     global _watching
     if _watching or threading.current_thread() is not threading.main_thread():
@@ -47,7 +54,8 @@ def exit_when_stuck(codes: Mapping[int, int], *, grace_s: float = _GRACE_S) -> N
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader, dict(codes), grace_s), daemon=True).start()
+    given = (reader, dict(codes), grace_s, tuple(again), again_s)
+    threading.Thread(target=_watch, args=given, daemon=True).start()
 
 
 def end_process(code: int) -> NoReturn:
@@ -56,6 +64,10 @@ def end_process(code: int) -> NoReturn:
     What is left out is the orderly removal of every module, which takes torch seconds on a loaded machine, during which
     no signal is handled. For programs only, as the last thing that they do.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # From here on a signal has nothing to raise an exception in.
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
     # As the interpreter does it: pools that nobody closed are told to end first, or their threads would wait for ever.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
@@ -66,9 +78,20 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _watch(reader: int, codes: Mapping[int, int], grace_s: float) -> None:
-    while number := os.read(reader, 1):
+def _watch(reader: int, codes: Mapping[int, int], grace_s: float, again: Collection[Any], again_s: float) -> None:
+    last: int | None = None
+    while True:
+        if not select.select([reader], [], [], None if last is None else again_s)[0]:
+            ident = threading.main_thread().ident
+            if last is not None and ident is not None and signal.getsignal(last) in again:
+                signal.pthread_kill(ident, last)
+            last = None
+            continue
+        number = os.read(reader, 1)
+        if not number:
+            return
         code = codes.get(number[0])
+        last = number[0] if code is not None else last
         if code is None:
             continue
         stuck = dict(_in_flight)

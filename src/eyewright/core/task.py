@@ -42,19 +42,25 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "tile": "--tile",
         "certify": "certify",
         "classes": "--classes",
+        "conf": "--conf",
         "coverage": "coverage",
         "ensemble": "--ensemble",
+        "frames": "--frames or --span",
         "harden": "--step",
         "import": "importing a model",
         "label_check": "--labels",
         "mask": "a mask as feedback",
         "mixing": "--mixup or --cutmix",
+        "top": "--top",
         "gradients": "an explanation by gradients",
         "unlabelled": "--unlabelled",
         "web": "the web target",
     }
 )
 """What a task may or may not support, and how a person asked for it."""
+
+_TOOLS: Mapping[str, str] = MappingProxyType({"hub": "Hugging Face's task JSON", "label-studio": "Label Studio"})
+"""Other tools that a task may have a counterpart in, as a person calls them."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,8 @@ class MetricInfo:
     `tile` shows it at the top of the report, `paired` lets a budget name it (`compress --max-drop`), `counts` tells
     that it is a fraction of images, whose interval has a width even where no image differs. `bounds` are its least and
     largest value; what is from 0 to 1 is shown in per cent. `kind` is how its interval is found (`metrics.groups`): a
-    "share" of images, another number from 0 to 1 ("bounded"), or "plain".
+    "share" of images, another number from 0 to 1 ("bounded"), or "plain". A `rate` is shown in per cent although it may
+    pass 1, as error rates do.
     """
 
     name: str
@@ -97,6 +104,7 @@ class MetricInfo:
     counts: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     kind: Literal["share", "bounded", "plain"] = "bounded"
+    rate: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,7 @@ class Feedback:
         taught: `(prediction, ids, keep)` to the target it would be if it were right; class k of the prediction is
             `ids[k]`, and `keep` stores class ids of pixels, uint8 (H, W), and returns the target that reads them.
         layout: the format that images with such targets are written in.
+        whole: whether `values` must name every label, since nothing is learnt from some of them.
     """
 
     says: tuple[str, ...]
@@ -194,6 +203,7 @@ class Feedback:
     corrected: Callable[[Any], Any]
     taught: Callable[[Any, NDArray[np.int64], Callable[[NDArray[np.uint8]], Any]], Any]
     layout: str
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,8 @@ class Task:
         options: what it supports of `_OPTIONS`; anything else is refused by `require`.
         losses: the names of the losses it can be trained with, the usual one first.
         columns: the keys of `Report.per_class` rows that a table shows.
-        foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces).
+        foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces). A
+            tool that is left out has no counterpart; it is refused by `require_foreign`.
         contracts: layouts of the outputs of a foreign model that can be read (see `bundle.contract`).
         decode: `(raw, placements, labels, *, iou, least, most)` to one prediction an image in source pixels; an option
             that means nothing to the task is ignored.
@@ -229,7 +240,7 @@ class Task:
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
         net: what its nets answer: "vector" (one number per class), "pixels" (one number per class and pixel), "boxes",
-            or "boxes and masks"; nets of the catalogue that answer the same can be trained for it.
+            "boxes and masks", or "classes a step"; nets of the catalogue that answer the same can be trained for it.
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
@@ -237,6 +248,8 @@ class Task:
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         points: the least and largest value of a number that is found a class on validation images (`settle`).
         chosen: the metric that epochs and trials are chosen by, whose larger values are better; empty: the main one.
+        spelled: `(name, names of the labels)` to the label that a person means by a name, such as a quantity without
+            its unit; the name itself if it is none of them.
         unit: `(names of the labels, metric)` to the unit of a metric, empty where it has none.
         spellings: other names of metrics that users of this field type.
         inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
@@ -273,6 +286,7 @@ class Task:
     reporting: str = ""
     points: tuple[float, float] = (0.0, 1.0)
     chosen: str = ""
+    spelled: Callable[[str, Sequence[str]], str] = lambda name, names: name
     unit: Callable[[Sequence[str], str], str] = lambda names, metric: ""
     spellings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     inputs: Mapping[str, str] = field(
@@ -297,6 +311,32 @@ class Task:
     def metric(self, name: str) -> MetricInfo:
         """Return what is known of one metric; of one that the task does not list, its key alone."""
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, name, "", tile=False))
+
+    def label_id(self, name: str, names: Sequence[str]) -> int:
+        """Return the position in `names` of the label that a person calls `name`.
+
+        Raises:
+            UsageError: it is none of them; a near spelling is suggested.
+        """
+        found = self.spelled(name, names)
+        if found not in names:
+            raise UsageError(f"unknown {self.words.label[0]} {name!r}", fix=spelling_hint(name, names))
+        return list(names).index(found)
+
+    def require_foreign(self, tool: str) -> str:
+        """Return what another tool calls the task; a tool that has no counterpart of it is refused.
+
+        Raises:
+            UsageError: the tool has none.
+        """
+        if tool not in self.foreign:
+            supported = [task_of(n).words.noun for n in task_names() if tool in task_of(n).foreign]
+            raise UsageError(
+                f"{_TOOLS.get(tool, tool)} is not supported for {self.words.noun}; "
+                f"it is supported for {', '.join(supported)}",
+                fix="use POST /v1/models/NAME/predict",
+            )
+        return self.foreign[tool]
 
     def require(self, option: str) -> None:
         """Refuse an option that the task does not support: the one place where that is said.

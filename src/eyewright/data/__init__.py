@@ -1,4 +1,4 @@
-"""Datasets: formats, the doctor, leak-safe splits, embedded samples."""
+"""Datasets: formats, `doctor`, leak-safe splits, embedded samples."""
 
 from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, ordered
 from eyewright.data.dataset import Dataset, Sample

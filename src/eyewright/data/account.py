@@ -11,7 +11,7 @@ _KINDS = ("dropped", "repaired", "reduced", "left_out")
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason for which `n` annotations or images were treated alike; `path` and `line` are of the first."""
+    """One reason for which `n` annotations or images were treated the same way; `path` and `line` are of the first."""
 
     text: str
     n: int
@@ -25,7 +25,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of every annotation that a dataset's files hold, and of every image beside them.
+    """What became of every annotation that a dataset's files hold, and of every image next to them.
 
     An annotation is what one entry of a file says of one image: a box, an outline, a mask, the row of a table.
 
@@ -111,4 +111,4 @@ class Account:
             "left_out": self.left_out,
         }
         rows = {k: [{"reason": r.text, "n": r.n, "path": r.path, "line": r.line} for r in v] for k, v in kinds.items()}
-        return {"read": self.read, **rows}
+        return dict([("read", self.read), *rows.items()])

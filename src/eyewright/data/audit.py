@@ -23,8 +23,10 @@ from eyewright.data.grouped import find_groups
 from eyewright.data.grouping import Grouping
 from eyewright.data.marks import MARK_CODES, audit_targets
 from eyewright.data.scan import Scan
+from eyewright.data.targets.captions import CAPTION_CODES
 from eyewright.data.targets.numbers import NUMBER_CODES
 from eyewright.data.targets.tags import TAG_CODES
+from eyewright.data.targets.text import TEXT_CODES
 from eyewright.imaging.decode import ImageInfo
 from eyewright.imaging.headers import FORMATS
 
@@ -35,6 +37,8 @@ FINDING_CODES = MappingProxyType(
         **BOX_FORMAT_CODES,
         **NUMBER_CODES,
         **TAG_CODES,
+        **TEXT_CODES,
+        **CAPTION_CODES,
         **GROUP_CODES,
         **PIXEL_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
@@ -138,6 +142,8 @@ def _classes(dataset: Dataset) -> list[Finding]:
         shown = ", ".join(map(repr, counts)) or "none"
         text = f"expected at least {least} class{'es' * (least != 1)}, found {len(counts)}: {shown}"
         found.append(Finding("one_class", text, "add a folder of images for another class", severity="error"))
+    if dataset.kind.open:
+        return found
     for name in dataset.empty_classes:
         found.append(Finding("empty_class", f"class {name!r} has no images", "add images or remove the folder", name))
     for split in dataset.splits if len(dataset.splits) > 1 else ():
@@ -175,7 +181,9 @@ _SHORTEST_SLIP = 4
 
 
 def _typos(dataset: Dataset) -> list[Finding]:
-    found = []
+    found: list[Finding] = []
+    if dataset.kind.open:
+        return found
     counts = dataset.counts()
     plain = {n: re.sub(r"[\W_]+", "", n).casefold() for n in sorted(counts)}
     for a, b in sorted(_similar_names(plain)):

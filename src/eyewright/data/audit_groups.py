@@ -15,6 +15,8 @@ from eyewright.core.report import Finding
 from eyewright.data.agreement import Turn, best_turn, marks_differ
 from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
+from eyewright.data.likeness import copy_links, same_pixels
+from eyewright.data.links import Link
 from eyewright.data.looks import mostly_drawn
 from eyewright.data.scan import Scan
 from eyewright.data.targets.target import Side
@@ -67,13 +69,21 @@ class _Unit:
 def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: frozenset[int]) -> list[Finding]:
     """Return a finding for every group, and what its members have to do with splits and labels.
 
-    `leave` are samples that other findings speak of, such as blank images, which all look alike.
+    `leave` are samples that other findings speak of, such as blank images, which all look similar.
     """
     found: list[Finding] = []
     budget = _JUDGED
-    for unit in _units(scan, grouping.groups, leave):
-        found += _leaks(dataset, unit)
+    for unit in _units(dataset, scan, grouping.groups, leave):
+        if unit.kind != "object" or not _is_apart(dataset, unit):
+            found += _leaks(dataset, unit)
         conflict: Finding | None = None
+        if dataset.kind.by_degree and unit.kind == "copy":
+            equal = _same_pixels(dataset, scan, unit)
+            conflicts = [c for own in equal if (c := _side_conflict(dataset, scan, own)) is not None]
+            found += conflicts
+            if not conflicts and (not unit.inner or unit.stated):
+                found += _belonging(dataset, unit)
+            continue
         if unit.kind in ("same", "copy"):
             conflict = _side_conflict(dataset, scan, unit)
             if conflict is None and dataset.kind.differ is not None and budget > 0:
@@ -99,8 +109,9 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
     return found
 
 
-def _units(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterator[_Unit]:
+def _units(dataset: Dataset, scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterator[_Unit]:
     """Yield the groups; of those that more than copying joins, the identical images in them too."""
+    links = tuple(copy_links(dataset, scan))
     for group in groups:
         members = tuple(i for i in group.members if i not in leave)
         if len(members) < 2:
@@ -117,17 +128,17 @@ def _units(scan: Scan, groups: Sequence[Group], leave: frozenset[int]) -> Iterat
             for same in digests.values():
                 if len(same) > 1:
                     yield _Unit("same", tuple(same), "the same bytes", identical=True, inner=True)
-            for own, how in _copies(scan, members):
+            for own, how in _copies(scan, links, members):
                 yield _Unit("copy", own, how, inner=True, stated=group.kind in ("rule", "given"))
 
 
-def _copies(scan: Scan, members: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
+def _copies(scan: Scan, links: Sequence[Link], members: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
     """Yield the sets of verified copies among `members`, with how they differ; identical files are not all of a set."""
     first: dict[str, int] = {}
     set_of = {i: first.setdefault(scan.records[i].digest, i) for i in members}
     hows: dict[int, Counter[str]] = defaultdict(Counter)
-    for link in scan.links:
-        if not link.exact or link.i not in set_of or link.j not in set_of:
+    for link in links:
+        if link.i not in set_of or link.j not in set_of:
             continue
         a, b = sorted((set_of[link.i], set_of[link.j]))
         hows[a][link.how] += 1
@@ -141,6 +152,28 @@ def _copies(scan: Scan, members: tuple[int, ...]) -> Iterator[tuple[tuple[int, .
         if len({scan.records[i].digest for i in own}) > 1:
             how = ", ".join(h for h, _ in hows[root].most_common(2) if h)
             yield tuple(own), f"{how}, verified on pixels" if how else "verified on pixels"
+
+
+def _same_pixels(dataset: Dataset, scan: Scan, unit: _Unit) -> list[_Unit]:
+    """Return the sets of members that hold the same pixels; of files that are equal another unit speaks, if `inner`."""
+    sets: list[list[int]] = []
+    for i in unit.members:
+        own = next((s for s in sets if same_pixels(dataset, scan, s[0], i)), None)
+        if own is None:
+            sets.append([i])
+        else:
+            own.append(i)
+    digests = [{scan.records[i].digest for i in own} for own in sets]
+    pairs = zip(sets, digests, strict=True)
+    kept = [own for own, held in pairs if len(own) > 1 and not (unit.inner and len(held) == 1)]
+    return [_Unit("same", tuple(own), "the same pixels", identical=True, inner=unit.inner) for own in kept]
+
+
+def _is_apart(dataset: Dataset, unit: _Unit) -> bool:
+    """Return whether the targets of the images of one object say that they show it in different states."""
+    apart = dataset.kind.apart([s.target for s in dataset.samples])
+    first = dataset.samples[unit.members[0]].target
+    return any(apart(first, dataset.samples[i].target) for i in unit.members[1:])
 
 
 def _leaks(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:

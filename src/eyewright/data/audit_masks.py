@@ -97,7 +97,7 @@ def _edge_counts(ids: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _nothing_marked(dataset: "Dataset", looks: Sequence[_Look]) -> list[Finding]:
-    """Return what is wrong where all masks are alike: empty, or one class from edge to edge."""
+    """Return what is wrong where all masks are the same: empty, or one class from edge to edge."""
     if len(looks) < 2:
         return []
     held = {k for look in looks for k in look.held}

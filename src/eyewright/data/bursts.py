@@ -1,6 +1,6 @@
 """Bursts and runs of frames: neighbours in time or in counted names, checked on pixels.
 
-A capture time or a number alone proves nothing: neighbours must be more alike than strangers of their class are.
+A capture time or a number alone proves nothing: neighbours must be more similar than strangers of their class are.
 """
 
 __all__ = ["burst_pairs", "counted_pairs"]
@@ -42,8 +42,8 @@ def burst_pairs(
     """Return (i, j, similarity) of pictures that one camera took at most ten seconds apart and that look it.
 
     `captures` (N,) come from EXIF data, `strata` (N,) are classes, -1 for none, `features`, float32 (N, D), describe
-    the pictures. A pair counts where it is more alike than nearly all strangers of its class are to either picture
-    (quantile 0.95), and the pairs as a whole are more alike than pairs with the times exchanged within the classes
+    the pictures. A pair counts where it is more similar than nearly all strangers of its class are to either picture
+    (quantile 0.95), and the pairs as a whole are more similar than pairs with the times exchanged within the classes
     (permutation test, p <= 0.01). So a folder whose files all carry one false time is not joined.
     """
     near = _near([(c.camera, c.time_s, i) for i, c in enumerate(captures) if c is not None], _WINDOW_S)
@@ -61,7 +61,7 @@ def counted_pairs(
 
     The last number of a name counts (`IMG_1234.JPG`, `cam2-000123.png`, `20200626_154313_00_f0012.jpg`), up to twice
     the usual step apart. As numbers say less than times, the bar is higher than in `burst_pairs`: quantile 0.98 of the
-    strangers, and neighbours as a whole 0.8 standard deviations more alike than exchanged ones. So a set of unrelated
+    strangers, and neighbours as a whole 0.8 standard deviations more similar than exchanged ones. So a set of unrelated
     photographs, which is numbered too, is not joined.
     """
     series: dict[tuple[str, str], list[tuple[int, str, int]]] = defaultdict(list)
@@ -91,7 +91,7 @@ def _alike(
     quantile: float,
     effect: float,
 ) -> list[tuple[int, int, float]]:
-    """Return the pairs that are more alike than strangers, if the pairs as a whole are."""
+    """Return the pairs that are more similar than strangers, if the pairs as a whole are."""
     if not near or len(features) < 4:
         return []
     vectors = features - features.mean(0)
@@ -128,7 +128,7 @@ def _beyond_chance(
     effect: float,
     rng: np.random.Generator,
 ) -> bool:
-    """Return whether pairs are more alike than pairs with pictures exchanged within classes: p, and by `effect`."""
+    """Return whether pairs are more similar than pairs with pictures exchanged within classes: p, and by `effect`."""
     measured = float((vectors[first] * vectors[second]).sum(1).mean())
     own = [np.flatnonzero(classes == c) for c in np.unique(classes[np.r_[first, second]])]
     means, spread = [], 0.0

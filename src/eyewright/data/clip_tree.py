@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import UnreadableImageError
+from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.data.tree import Encoded, FolderTree, Tree
 from eyewright.imaging.clips import StripMaker, contact_sheet, cut_strip, read_clip
 from eyewright.imaging.decode import ImageInfo
@@ -27,6 +27,7 @@ CLIP_EXTENSIONS = VIDEO_EXTENSIONS
 """What a file that holds a clip is called."""
 
 _CHUNK = 2**20
+_WHOLE = ClipSampling()
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,27 @@ class ClipTree:
 
     def __init__(self, tree: Tree, clips: Mapping[str, Clip], sampling: ClipSampling) -> None:
         self.root, self.sampling = tree.root, sampling
+        self.scanned: Tree = self
         self._tree, self._clips = tree, dict(clips)
         self._digests: dict[str, bytes] = {}
 
     def with_sampling(self, sampling: ClipSampling) -> "ClipTree":
-        """Return the same clips with other frames chosen."""
-        return ClipTree(self._tree, self._clips, sampling)
+        """Return the same clips with other frames chosen; a scan of one holds for the other."""
+        found = ClipTree(self._tree, self._clips, sampling)
+        found.scanned = self.scanned
+        return found
+
+    def clip(self, name: str) -> Clip:
+        """Return where a sample's clip lies."""
+        return self._clips[name]
+
+    def frame(self, name: str) -> Image.Image:
+        """Return one numbered frame of a clip that is a folder of them."""
+        return self._tree.picture(name)
+
+    def file(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """Return a context in which a file of videos lies on disk, at the path that it gives."""
+        return self._on_disk(name)
 
     def names(self) -> tuple[str, ...]:
         return self._tree.names()
@@ -107,11 +123,14 @@ class ClipTree:
         Raises:
             UnreadableImageError: it cannot be read.
         """
+        return self._read(name, self.sampling)
+
+    def _read(self, name: str, sampling: ClipSampling) -> tuple[Image.Image, ImageInfo]:
         clip = self._clips[name]
         if clip.frames:
-            return self._numbered(clip)
+            return self._numbered(clip, sampling)
         with self._on_disk(clip.file) as path:
-            return read_clip(path, self.sampling, start_s=clip.start_s, end_s=clip.end_s)
+            return read_clip(path, sampling, start_s=clip.start_s, end_s=clip.end_s)
 
     def look(self, name: str, side: int) -> Look:
         """Return what one clip holds and, small and side by side, what moves in it, uint8 (side, side, 3).
@@ -119,10 +138,11 @@ class ClipTree:
         Clips of a fixed camera show the same room, and are no copies for that.
         """
         try:
-            strip, info = self.strip(name)
+            # Of the whole clip, whatever part of it a model sees.
+            strip, info = self._read(name, _WHOLE)
         except UnreadableImageError as error:
             return Look(None, None, error)
-        sheet = contact_sheet(_moving(np.asarray(strip), self.sampling.frames), self.sampling.frames)
+        sheet = contact_sheet(_moving(np.asarray(strip), _WHOLE.frames), _WHOLE.frames)
         small = Image.fromarray(sheet).resize((side, side), Image.Resampling.BOX)
         return Look(info, np.asarray(small))
 
@@ -133,10 +153,15 @@ class ClipTree:
     def folders(self) -> tuple[str, ...]:
         return self._tree.folders()
 
-    def _numbered(self, clip: Clip) -> tuple[Image.Image, ImageInfo]:
-        maker = StripMaker(self.sampling)
+    def _numbered(self, clip: Clip, sampling: ClipSampling) -> tuple[Image.Image, ImageInfo]:
+        if sampling.span_s is not None:
+            raise UsageError(
+                f"expected no --span for numbered frames, which have no times, found one for {clip.id!r}",
+                fix="leave --span out, or use videos",
+            )
+        maker = StripMaker(sampling)
         # Without a rate, the number of a frame is all that is known of its time.
-        chosen = self.sampling.chosen(list(range(len(clip.frames))))
+        chosen = sampling.chosen(list(range(len(clip.frames))))
         for i in sorted(set(chosen)):
             maker.add(Frame(np.asarray(self._tree.picture(clip.frames[i])), clip.frames[i], i, float(i)))
         return maker.done()

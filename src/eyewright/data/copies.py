@@ -81,7 +81,7 @@ class Leaks:
             groups = f"{self.sibling_groups:,} group{'s' * (self.sibling_groups != 1)}"
             found.append(
                 f"The given split cuts through groups: {self.siblings:,} of {dict(self.sizes)['test']:,} test images "
-                f"are of {groups} that training images are of too. They are no copies, but they look alike, so the "
+                f"are of {groups} that training images are of too. They are no copies, but they look similar, so the "
                 f"result says less of new groups; how new the test images are says how much."
             )
         return tuple(found)

@@ -25,6 +25,7 @@ from eyewright.data.tree import Tree, images_of
 from eyewright.imaging.decode import name_unreadable
 
 if TYPE_CHECKING:
+    from eyewright.data.clip_tree import ClipTree
     from eyewright.data.targets.mask import MaskFile, Painted
     from eyewright.data.targets.objects import Objects
 
@@ -171,9 +172,13 @@ class Dataset:
         """Return the dataset with its marks in the classes of `labels`, joined by name.
 
         Raises:
-            DatasetError: it holds a class that `labels` does not.
+            DatasetError: it holds a class that `labels` does not, and its kind of target is not open.
         """
-        ids = self.labels.mapping_to(labels)
+        if self.kind.open:
+            known = {name: i for i, name in enumerate(labels.names)}
+            ids = np.array([known.get(name, -1) for name in self.labels.names], np.int64)
+        else:
+            ids = self.labels.mapping_to(labels)
         if self.labels == labels:
             return self
         samples = tuple(replace(s, target=s.target.renamed(ids)) for s in self.samples)
@@ -253,6 +258,14 @@ class Dataset:
         name = self.samples[index].id
         with name_unreadable(name):
             return self.tree.picture(name)
+
+    def seen_by(self, *preparations: object) -> "Dataset":
+        """Return the dataset whose clips are the frames that a model's preparation takes; images stay as they are."""
+        sampling = next((s for p in preparations if (s := getattr(p, "clip", None)) is not None), None)
+        own = getattr(self.tree, "sampling", None)
+        if sampling is None or own is None or sampling == own:
+            return self
+        return replace(self, tree=cast("ClipTree", self.tree).with_sampling(sampling))
 
     def shown(self, index: int) -> NDArray[np.uint8]:
         """Return one sample as people look at it, uint8 (H, W, 3) RGB: the image, or frames of a clip as a grid."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
@@ -20,28 +20,42 @@ from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.ignoring import ignore_classes
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, ANNOTATED_KINDS, has_boxes, read_annotated
+from eyewright.data.readers.captions import (
+    CAPTION_FORMATS,
+    has_captions,
+    read_caption_tables,
+    read_captions,
+    read_coco_captions,
+)
 from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, read_clips
 from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
 from eyewright.data.readers.number_tables import is_number_table, read_number_tables
+from eyewright.data.readers.plain import PlainTree
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
+from eyewright.data.readers.text_files import TEXT_FORMATS, holds_line_files, read_text_files
+from eyewright.data.readers.text_tables import is_text_table, read_text_tables
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
+from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
 from eyewright.data.targets.tags import TAGS
 from eyewright.data.targets.target import TargetKind, kind_of, tasks_of
+from eyewright.data.targets.text import TEXT
 from eyewright.data.tree import FolderTree, Tree, ZipTree
 
 DATASET_FORMATS = MappingProxyType(
     {
         "imagefolder": "a folder a class, with or without train/val/test above them",
-        "idx": "MNIST's train-images-idx3-ubyte(.gz) beside train-labels-idx1-ubyte(.gz)",
+        "idx": "MNIST's train-images-idx3-ubyte(.gz) next to train-labels-idx1-ubyte(.gz)",
         "hf-imagefolder": "Hugging Face imagefolder with metadata.csv or metadata.jsonl (file_name, label)",
         "csv": "a CSV of path,label with an optional split and group column",
         **ANNOTATED_FORMATS,
         **CLIP_FORMATS,
+        **TEXT_FORMATS,
+        **CAPTION_FORMATS,
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -49,12 +63,14 @@ DATASET_FORMATS = MappingProxyType(
 
 FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
     {
-        "imagefolder": (LABEL, NUMBERS, TAGS),
-        "idx": (LABEL, NUMBERS, TAGS),
-        "hf-imagefolder": (LABEL, NUMBERS, TAGS),
-        "csv": (LABEL, NUMBERS, TAGS),
+        "imagefolder": (LABEL, NUMBERS, TAGS, CAPTIONS),
+        "idx": (LABEL, NUMBERS, TAGS, CAPTIONS),
+        "hf-imagefolder": (LABEL, NUMBERS, TAGS, TEXT, CAPTIONS),
+        "csv": (LABEL, NUMBERS, TAGS, TEXT, CAPTIONS),
         **ANNOTATED_KINDS,
         **dict.fromkeys(CLIP_FORMATS, (LABEL,)),
+        **dict.fromkeys(TEXT_FORMATS, (TEXT,)),
+        **dict.fromkeys(CAPTION_FORMATS, (CAPTIONS,)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -64,17 +80,26 @@ _TABLES: "Mapping[TargetKind, tuple[Callable[..., Dataset], Callable[[Tree, str,
         LABEL: (read_label_tables, lambda tree, table, images: is_label_table(tree, table)),
         NUMBERS: (read_number_tables, is_number_table),
         TAGS: (read_tag_tables, is_tag_table),
+        TEXT: (read_text_tables, is_text_table),
+        CAPTIONS: (read_caption_tables, lambda tree, table, images: False),
     }
 )
 """How tables are read as targets of a kind, and how those that can be are told."""
 
 _OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
 """Formats whose outlines are there on purpose: without a task their datasets are read with them."""
+_OF_TABLES = frozenset({"csv", "hf-imagefolder"})
+_TABLES_TRIED = 20
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
 
 
 def open_dataset(
-    path: str | Path, *, label_depth: int | None = None, task: str | None = None, ignore: Sequence[str] = ()
+    path: str | Path,
+    *,
+    label_depth: int | None = None,
+    task: str | None = None,
+    ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
 ) -> Dataset:
     """Find out what `path` holds and list its samples; no image is decoded yet.
 
@@ -85,16 +110,50 @@ def open_dataset(
     folder levels (from 1) make the class name. A folder of `train`, `val` or `test` above the classes is a split.
 
     Classes named in `ignore`, and those that are no class by their name ("void", "unlabelled", "DontCare"), are
-    ignored; see `ignore_classes`.
+    ignored; see `ignore_classes`. `target` names the columns of a table of numbers that are learnt.
 
     Raises:
         DatasetError: missing, empty, without labels, of no known format, or not of this task.
-        UsageError: an unknown task.
+        UsageError: an unknown task, or `target` for one that learns no columns of numbers.
     """
-    return ignore_classes(_open_any(Path(path), label_depth, task), ignore)
+    if target and (task is None or kind_of(task) is not NUMBERS):
+        able = _either([f"--task {name}" for name in tasks_of(NUMBERS)])
+        raise UsageError("--target is supported for tables of numbers", fix=f"use {able}, or leave --target out")
+    try:
+        dataset = _open_any(Path(path), label_depth, task, target)
+    except DatasetError as error:
+        hint = "" if target else _other_table(Path(path), task)
+        if not hint:
+            raise
+        raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None
+    if dataset.format not in _OF_TABLES and (hint := _other_table(Path(path), task)):
+        dataset = replace(dataset, notes=(*dataset.notes, f"a table is not used: {hint}"))
+    return ignore_classes(dataset, ignore)
 
 
-def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
+def _other_table(path: Path, task: str | None) -> str:
+    """Say which task would read the first table of a folder, or the table itself, that holds numbers or tags and not
+    what the asked task learns from; "" where there is none."""
+    own = LABEL if task is None else kind_of(task)
+    folder = path if path.is_dir() else path.parent
+    try:
+        tree = FolderTree(folder)
+        names = tree.names() if folder.is_dir() else []
+    except (DatasetError, OSError):
+        return ""
+    tables = [path.name] if path.is_file() else names
+    tables = [n for n in tables if n.lower().endswith((".csv", ".tsv", "metadata.jsonl"))]
+    images = Images(names)
+    for table in tables[:_TABLES_TRIED]:
+        if own in _TABLES and _TABLES[own][1](tree, table, images) and own is not LABEL:
+            continue
+        for kind, (_, fits) in _TABLES.items():
+            if kind not in (own, LABEL) and fits(tree, table, images):
+                return f"use --task {_usual(kind)} to learn the {kind} in {table!r}"
+    return ""
+
+
+def _open_any(path: Path, label_depth: int | None, task: str | None, target: Sequence[str] = ()) -> Dataset:
     kind = None if task is None else kind_of(task)
     if label_depth is not None and label_depth < 1:
         raise DatasetError(f"expected a label depth of 1 or more, found {label_depth}", fix="change --label-depth")
@@ -108,12 +167,13 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
         tree = ZipTree(path)
-    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl", *_more_tables(kind)):
         tree = FolderTree(path.parent)
         if (kind is not None and kind not in _TABLES) or (_boxes_count(kind) and has_boxes(tree, path.name)):
             return _from_annotations(path, task)
         read, _ = _TABLES[kind or LABEL]
-        return read(tree, tree.names(), [path.name], "csv", task or _usual(LABEL))
+        options = {"target": target} if target else {}
+        return read(tree, tree.names(), [path.name], "csv", task or _usual(LABEL), **options)
     elif path.is_file() and is_idx(path.name):
         tree = FolderTree(path.parent)
     elif path.is_file():
@@ -137,9 +197,19 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
         raise DatasetError(
             f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
         )
+    if kind is None and holds_line_files(names):
+        kind, task = TEXT, _usual(TEXT)
+    if kind is TEXT:
+        return _texts(tree, names, path, task or _usual(TEXT))
+    if kind is None and has_captions(tree, names):
+        kind, task = CAPTIONS, _usual(CAPTIONS)
+    if kind is CAPTIONS and task is not None:
+        captioned = read_captions(tree, names, task)
+        if captioned is not None:
+            return captioned
     whole = kind if kind in _TABLES else None
     if kind is None or whole is not None:
-        dataset = _from_tables(tree, names, task)
+        dataset = _from_tables(tree, names, task, target)
         if dataset is not None:
             return dataset
     found = read_annotated(tree, names, outlines=_needs_outlines(task), whole=whole)
@@ -159,6 +229,28 @@ def _open_any(path: Path, label_depth: int | None, task: str | None) -> Dataset:
             fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the truth",
         )
     return _in_kind(read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None))
+
+
+def _texts(tree: Tree, names: Sequence[str], path: Path, task: str) -> Dataset:
+    """Read what lines say from tables, or from files next to the images.
+
+    Raises:
+        DatasetError: there is neither.
+    """
+    found = _from_tables(tree, names, task, ())
+    if found is None:
+        found = read_text_files(tree, names, task)
+    if found is None:
+        raise DatasetError(
+            f"expected the texts of images in {str(path)!r}, found none",
+            fix="list them in a CSV of path,text, or put NAME.gt.txt next to NAME.png",
+        )
+    return found
+
+
+def _more_tables(kind: TargetKind | None) -> tuple[str, ...]:
+    """Return the extensions that tables of a kind may have in addition to the usual ones."""
+    return (".txt",) if kind is CAPTIONS else ()
 
 
 def _is_table_of_clips(path: Path, task: str | None) -> bool:
@@ -190,12 +282,13 @@ def _needs_outlines(task: str | None) -> bool:
     return task is not None and "outlines" in task_of(task).needs
 
 
-def _from_tables(tree: Tree, names: Sequence[str], task: str | None) -> Dataset | None:
+def _from_tables(tree: Tree, names: Sequence[str], task: str | None, target: Sequence[str]) -> Dataset | None:
     """Read what says one thing of each whole image: idx files or tables; None where there is neither."""
     kind = None if task is None else kind_of(task)
     if idx := idx_pairs(names):
         return _in_kind(read_idx(tree, idx, task or _usual(LABEL)))
     read, fits = _TABLES[kind or LABEL]
+    options = {"target": target} if target else {}
     images = Images(names)
     # A table of boxes names a path and a class too.
     tables = [n for n in names if n.lower().endswith((".csv", ".tsv", "metadata.jsonl"))]
@@ -204,9 +297,9 @@ def _from_tables(tree: Tree, names: Sequence[str], task: str | None) -> Dataset 
     if metadata:
         if task is None and not any(fits(tree, n, images) for n in metadata):
             _refuse_suspects(tree, [*metadata, *images.names], task)
-        return read(tree, names, metadata, "hf-imagefolder", task or _usual(LABEL))
+        return read(tree, names, metadata, "hf-imagefolder", task or _usual(LABEL), **options)
     tables = [n for n in tables if not n.endswith(".jsonl") and fits(tree, n, images)]
-    return read(tree, names, tables, "csv", task or _usual(LABEL)) if tables else None
+    return read(tree, names, tables, "csv", task or _usual(LABEL), **options) if tables else None
 
 
 def _boxes_count(kind: TargetKind | None) -> bool:
@@ -229,14 +322,20 @@ def _in_kind(dataset: Dataset) -> Dataset:
 
 
 def _from_annotations(path: Path, task: str | None) -> Dataset:
-    """Read a single annotation file, whose images lie in its folder, below it or beside it."""
+    """Read a single annotation file, whose images lie in its folder, below it or next to it."""
     root = path.parent
     tree: Tree = FolderTree(root)
     kind = None if task is None else kind_of(task)
+    if kind is CAPTIONS and task is not None:
+        if not Images(tree.names()).names and root.resolve().parent != root.resolve():
+            # As in COCO's own layout, annotations/ and images/ may be siblings.
+            tree = FolderTree(root.resolve().parent)
+            return read_coco_captions(tree, tree.names(), [f"{root.resolve().name}/{path.name}"], task)
+        return read_coco_captions(tree, tree.names(), [path.name], task)
     whole = kind if kind in _TABLES else None
     found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=path.name)
     if found is not None and not found.images and root.resolve().parent != root.resolve():
-        # As in COCO's own layout, annotations/ and images/ may be brothers.
+        # As in COCO's own layout, annotations/ and images/ may be siblings.
         tree = FolderTree(root.resolve().parent)
         only = f"{root.resolve().name}/{path.name}"
         found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=only)
@@ -251,7 +350,6 @@ def _refuse_suspects(tree: Tree, names: Sequence[str], task: str | None) -> None
     Raises:
         DatasetError: the file, with its line where that is known, and what is wrong with it.
     """
-    from eyewright.data.readers.plain import PlainTree
     from eyewright.data.readers.suspects import find_suspects
 
     images = Images(names)

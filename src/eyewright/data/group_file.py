@@ -1,4 +1,4 @@
-"""A table of groups that a person, or the doctor, wrote: a CSV of path and group, for `--group-by FILE.csv`."""
+"""A table of groups that a person, or `doctor`, wrote: a CSV of path and group, for `--group-by FILE.csv`."""
 
 __all__ = ["is_group_file", "read_group_file", "write_group_file"]
 
@@ -29,7 +29,7 @@ def read_group_file(path: str, names: Sequence[str]) -> tuple[list[str | None], 
     """Return the group of each of `names` by the table at `path`, None for those it leaves out, and warnings.
 
     The table has the columns `path` and `group`, others are left unread. It is UTF-8 or UTF-16 text, separated by
-    commas, semicolons or tabs. A path is that of an image within the dataset, as the doctor writes it, or with
+    commas, semicolons or tabs. A path is that of an image within the dataset, as `doctor` writes it, or with
     backslashes; an image that the table does not name, or names without a group, stands alone.
 
     Raises:

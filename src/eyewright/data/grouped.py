@@ -17,6 +17,7 @@ from eyewright.data.bursts import burst_pairs, counted_pairs
 from eyewright.data.dataset import Dataset
 from eyewright.data.group_file import is_group_file, read_group_file
 from eyewright.data.grouping import Group, Grouping, GroupKind, Proposal
+from eyewright.data.likeness import similar_links
 from eyewright.data.links import Link
 from eyewright.data.looks import STRUCTURE, Sessions, find_sessions, look_spaces
 from eyewright.data.mosaics import find_mosaics
@@ -29,8 +30,8 @@ _EVIDENCE = {
     "given": "stated in the data",
     "rule": "one key of --group-by",
 }
-_BURST = "one camera within seconds, alike"
-_COUNTED = "neighbours by number, alike"
+_BURST = "one camera within seconds, similar"
+_COUNTED = "neighbours by number, similar"
 _TILES = "tiles of one picture, borders that fit"
 _LOOKS = "near each other and far from all others"
 LOOK_OPTION = "--group-by DIR/groups.csv (which eyewright doctor --out DIR writes)"
@@ -81,7 +82,7 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         keys, remarks = _keys_of(dataset, group_by)
         sets.join_keys(keys, "rule")
     if scan is not None:
-        _join_links(sets, scan.links)
+        _join_links(sets, scan.links, similar_links(dataset, scan))
         captures = [r.info.capture if r.info is not None else None for r in scan.records]
         for i, j, likeness in burst_pairs(captures, dataset.strata, scan.features):
             sets.join(i, j, "series", likeness, _BURST)
@@ -174,11 +175,15 @@ class _Sets:
         return tuple(sorted(result, key=lambda g: (-len(g.members), g.members)))
 
 
-def _join_links(sets: _Sets, links: Sequence[Link]) -> None:
-    """Join copies; join views of one object only where two links agree, so that no chain joins what is not alike."""
+def _join_links(sets: _Sets, links: Sequence[Link], similar: frozenset[tuple[int, int]]) -> None:
+    """Join copies, and near-equal images that are `similar` and no copies.
+
+    Views of one object are joined only where two links agree, so that no chain joins what is not alike.
+    """
     for link in links:
         if link.exact:
-            sets.join(link.i, link.j, "copy", link.likeness, link.how)
+            kind: GroupKind = "object" if (link.i, link.j) in similar else "copy"
+            sets.join(link.i, link.j, kind, link.likeness, link.how)
     open_links = sorted((x for x in links if not x.exact), key=lambda x: -x.likeness)
     changed = True
     while changed:
@@ -310,7 +315,7 @@ def _proposal(rule: NameRule) -> Proposal:
     look = f" in {LOOK_WORDS.get(rule.look, rule.look)}" if rule.look else ""
     text = (
         f"{rule.images} images in {rule.groups} groups by name; images of a group are {rule.effect:.1f} standard "
-        f"deviations more alike than strangers of their class{look} (permutation test, p = {rule.p_value:.3f})"
+        f"deviations more similar than strangers of their class{look} (permutation test, p = {rule.p_value:.3f})"
     )
     if rule.pure:
         text = (

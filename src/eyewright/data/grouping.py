@@ -42,7 +42,7 @@ class Proposal:
 
     `evidence` is a sentence with the numbers behind it; `p_value` is of the permutation test against random groups of
     the same sizes; `examples` are some of its groups, as indices into the dataset's samples. A proposal by look has no
-    rule on names: `look` is what its images share, and `members` are all of its groups, which the doctor writes as a
+    rule on names: `look` is what its images share, and `members` are all of its groups, which `doctor` writes as a
     table for `--group-by`.
     """
 

@@ -13,6 +13,7 @@ from eyewright.data.account import Reason
 from eyewright.data.audit_pixels import audit_pixels
 from eyewright.data.copies import LEAK_RULES, Copy, LeakRule, Leaks
 from eyewright.data.dataset import Dataset
+from eyewright.data.likeness import copy_links
 from eyewright.data.scan import Scan
 
 MOST_DROPPED = 0.01
@@ -36,13 +37,14 @@ def leak_rule(leaks: str | None, allow_leaks: bool = False) -> LeakRule:
     return "allow" if allow_leaks else leaks or "drop"
 
 
-def find_copies(dataset: Dataset, scan: Scan) -> tuple[Copy, ...]:
+def find_copies(dataset: Dataset, scan: Scan, among: frozenset[str] | None = None) -> tuple[Copy, ...]:
     """Return the training images that are copies of validation or test images, and the validation images that are
     copies of test images, in the order of the samples.
 
     Copies have the same bytes or were verified on pixels (`Link.exact`); copies of copies count. Frames of a series and
     views of one object are none, nor are images of one colour. Where nothing but equal files was asked to be kept
-    together (`--group-by none`) only those count.
+    together (`--group-by none`) only those count. Verified copies count only where the grouping of the dataset keeps
+    them together and, with `among`, where both are of these ids; identical files always.
     """
     parts = [s.split for s in dataset.samples]
     if len(set(parts) - {None}) < 2:
@@ -54,8 +56,12 @@ def find_copies(dataset: Dataset, scan: Scan) -> tuple[Copy, ...]:
             sets.join(first.setdefault(record.digest, i), i)
     how: dict[tuple[int, int], str] = {}
     if dataset.grouping is None or dataset.grouping.rule != "none":
-        for link in scan.links:
-            if link.exact:
+        groups = None if dataset.grouping is None else [s.group for s in dataset.samples]
+        for link in copy_links(dataset, scan):
+            i, j = link.i, link.j
+            # Links of fewer or more images may differ a little: only those count that the grouping saw too.
+            seen = groups is None or (groups[i] and groups[i] == groups[j])
+            if seen and (among is None or {dataset.samples[i].id, dataset.samples[j].id} <= among):
                 sets.join(link.i, link.j)
                 how[link.i, link.j] = link.how
     members: dict[int, list[int]] = defaultdict(list)
@@ -77,18 +83,19 @@ def find_copies(dataset: Dataset, scan: Scan) -> tuple[Copy, ...]:
     return tuple(copy for _, copy in sorted(found, key=lambda f: f[0]))
 
 
-def settle_leaks(dataset: Dataset, scan: Scan, rule: LeakRule) -> Dataset:
+def settle_leaks(dataset: Dataset, scan: Scan, rule: LeakRule, *, among: frozenset[str] | None = None) -> Dataset:
     """Return the dataset as it is trained on under `rule`, with `Dataset.leaks` saying what was found and done.
 
     "drop" leaves the copies out of train (and val), never out of test, as long as they are at most 1 % of the training
-    images. The same files always give the same dataset. A dataset that has been settled is returned as it is.
+    images. The same files always give the same dataset. A dataset that has been settled is returned as it is. `among`
+    is as for `find_copies`: the other images were settled before.
 
     Raises:
         LeakError: copies under "refuse"; more than 1 % under "drop", or a class or part that would vanish.
     """
     if dataset.leaks is not None:
         return dataset
-    copies = find_copies(dataset, scan)
+    copies = find_copies(dataset, scan, among)
     sizes = Counter(str(s.split) for s in dataset.samples)
     held = _held_out(dataset, scan, copies)
     leaks = Leaks(rule, copies, tuple((p, sizes[p]) for p in _YIELDING if sizes[p]), held)

@@ -1,4 +1,4 @@
-"""The links of a set of pictures, kept on disk: the doctor, training and a run on one folder search it once."""
+"""The links of a set of pictures, kept on disk: `doctor`, training and a run on one folder search it once."""
 
 __all__ = ["cached_links"]
 

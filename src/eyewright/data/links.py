@@ -469,7 +469,7 @@ def _compared(
 
 
 def _maybe_covered(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return whether pairs of pictures of 16x16 look alike, roughly, above the lowest fifth or below the highest."""
+    """Return whether pairs of pictures of 16x16 look similar, roughly, above the lowest fifth or below the highest."""
     n = len(first)
     found = np.zeros(n, bool)
     if not n:

@@ -22,7 +22,7 @@ from eyewright.core.rng import generator
 from eyewright.imaging.fingerprint import are_drawn
 
 STRUCTURE = "structure"
-"""The space of what pictures show at large (`Scan.features`), beside which looks are other spaces."""
+"""The space of what pictures show at large (`Scan.features`), next to which looks are other spaces."""
 
 _Float = NDArray[np.float64]
 _Vectors = NDArray[np.float32]

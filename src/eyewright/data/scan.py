@@ -80,7 +80,7 @@ class Scan:
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
-        """Verified copies and views of one object, as pairs: found once, read by the grouping and the doctor."""
+        """Verified copies and views of one object, as pairs: found once, read by the grouping and `doctor`."""
         small = np.array([r.info is not None and min(r.info.size_hw) < _SMALL for r in self.records], bool)
         digests = [r.digest for r in self.records]
         return tuple(cached_links(digests, self.thumbnails, self.colours, self.readable, small))

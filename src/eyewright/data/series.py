@@ -1,9 +1,9 @@
-"""Groups that file names propose, checked against the pixels: members must be more alike than strangers are.
+"""Groups that file names propose, checked against the pixels: members must be more similar than strangers are.
 
 A name alone proves nothing. Every prefix, number and folder of the names is tried as a rule, and a rule counts where
-pictures of one class that share its key are more alike than pictures of that class that do not, beyond a permutation of
-the keys within the classes: alike in what they show, or in light, colours and noise. Where a numbered key holds one
-class only (a patient), that counts as well.
+pictures of one class that share its key are more similar than pictures of that class that do not, beyond a
+permutation of the keys within the classes: similar in what they show, or in light, colours and noise. Where a numbered
+key holds one class only (a patient), that counts as well.
 """
 
 __all__ = ["NameRule", "name_rules"]
@@ -35,7 +35,7 @@ class NameRule:
     """A rule on names that splits images into groups tighter than chance.
 
     `pattern` is the regular expression for `--group-by`, `keys` the group of every image (None: in no group).
-    `effect` is how much more alike two images of a group are than two strangers of one class, in standard deviations;
+    `effect` is how much more similar two images of a group are than two strangers of one class, in standard deviations;
     `p_value` that of the permutation test. `look` is in what they are alike. A `pure` rule is held up by the labels
     instead: every group is of one class, far beyond chance, and every class has several groups.
     """

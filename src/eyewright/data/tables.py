@@ -90,7 +90,7 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
 
 
 class TableRow(NamedTuple):
-    """What a row of a table says of an image beside what is learnt from it."""
+    """What a row of a table says of an image next to what is learnt from it."""
 
     name: str
     split: SplitName | None
@@ -234,14 +234,11 @@ def json_rows(
             _check_characters(each, row, table, line)
             yield line, row
         return
-    if text[:4].lower() == "sep=":
-        # Excel's own line, which names the separator.
-        text = text.partition("\n")[2]
-        skipped = 1
-    else:
-        skipped = 0
+    # Excel's own line names the separator.
+    skipped = int(text[:4].lower() == "sep=")
+    text = text.partition("\n")[2] if skipped else text
     first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
+    separator = _separator(first)
     # A table without a header begins with the name of an image.
     headless = posixpath.splitext(first.split(separator)[0].strip().strip('"'))[1].lower() in EXTENSIONS
     names = bare[: first.count(separator) + 1] if headless else None
@@ -320,9 +317,28 @@ def head_columns(tree: Tree, table: str) -> dict[str, str]:
         text = head_text(tree.content(table))
     except UnreadableImageError:
         return {}
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(",;\t", key=first.count)
-    return {c.strip().strip('"'): "" for c in first.split(separator)}
+    first = _first_line(text)
+    return {c.strip().strip('"'): "" for c in first.split(_separator(first))}
+
+
+def has_decimal_commas(tree: Tree, table: str) -> bool:
+    """Return whether a comma in a cell may be a decimal comma: where columns are separated by something else."""
+    if table.lower().endswith(".jsonl"):
+        return False
+    try:
+        return _separator(_first_line(head_text(tree.content(table)))) != ","
+    except UnreadableImageError:
+        return False
+
+
+def _first_line(text: str) -> str:
+    lines = (line for line in text.splitlines() if line.strip() and line[:4].lower() != "sep=")
+    return next(lines, "")
+
+
+def _separator(first: str) -> str:
+    """Return what separates the columns of a table, by its first line."""
+    return max(",;\t", key=first.count)
 
 
 def names_images(tree: Tree, table: str, images: Images) -> bool:

@@ -24,6 +24,8 @@ from eyewright.core.inputs import name_inputs, prepare, slice_rows
 from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.core.provenance import describe_hardware
 from eyewright.delivery.target import GoldenImages
+from eyewright.evaluation.charts import Series, line_chart
+from eyewright.evaluation.pages import style_sheet
 from eyewright.metrics.bootstrap import percentile_interval
 
 _ROUNDS = 10
@@ -288,9 +290,6 @@ class _Meter:
 def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
     """Write `bench.json` and `bench.html`, a page with table and plot."""
     from html import escape
-
-    from eyewright.evaluation.charts import Series, line_chart
-    from eyewright.evaluation.pages import style_sheet
 
     write_json(folder / "bench.json", bench.to_json())
     batches = sorted({r.batch for r in bench.rows})

@@ -81,10 +81,11 @@ def _given(bundle: str | Path) -> Iterator[dict[str, Any]]:
 def bundle_model() -> Any:
     """Return the `PythonModel` that MLflow runs: images in, one row per image out.
 
-    It takes a DataFrame with a column "image", a list, or an array uint8 (N, H, W, 3); an image is the bytes of a file,
-    their base64, or uint8 (H, W, 3) RGB. A path is never opened: a server's clients could name any. The rows hold the
-    first `label`, its `score` (none where nothing was found), and the whole `answer` as JSON, as `predict --json`
-    gives it.
+    It takes a DataFrame with a column "image", which MLflow's signature asks for; unwrapped, a list or an array uint8
+    (N, H, W, 3) too. An image is the bytes of a file (of a video, where the model takes clips), their base64, or uint8
+    (H, W, 3) RGB. A path is never opened: a server's clients could name any. The rows hold the first `label`, its
+    `score` (none where nothing was found, or the prediction is of numbers), and the whole `answer` as JSON, as `predict
+    --json` gives it.
 
     Raises:
         MissingExtraError: MLflow or pandas is not installed.
@@ -146,8 +147,9 @@ def _image(given: Any) -> Any:
 
 
 def _row(one: Any) -> tuple[str | None, float | None, str]:
-    labels, scores = list(one.labels), [float(s) for s in one.scores]
-    first = (str(labels[0]), scores[0]) if labels else (None, None)
+    # A prediction of numbers has neither: its row has the whole answer alone.
+    labels, scores = list(getattr(one, "labels", ())), [float(s) for s in getattr(one, "scores", ())]
+    first = (str(labels[0]), scores[0]) if labels and scores else (None, None)
     return (*first, json.dumps(one.to_json()))
 
 

@@ -58,9 +58,13 @@ class Explained(Protocol):
         ...
 
 
-Explain = Callable[[Sequence[NDArray[np.uint8]], Sequence[str]], Sequence[Explained]]
-"""Explains the prediction with the highest confidence of each image, given with their ids; images without one are left
-out."""
+class Explain(Protocol):
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], ids: Sequence[str], labels: Sequence[str] = (), /
+    ) -> Sequence[Explained]:
+        """Explain the prediction with the highest confidence of each image, given with their ids, or of the label that
+        `labels` names for it; images without one are left out."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.prediction import Prediction
-from eyewright.core.predictor import Predictor
+from eyewright.core.predictor import Predictor, inputs_of
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.reporting import Batch, Results, reporting_of
@@ -41,6 +41,12 @@ def gather_results(
     for predictor in predictors:
         if dataset.task != predictor.task_name:
             raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
+    views = [dataset.seen_by(*inputs_of(p).values()) for p in predictors]
+    if any(getattr(v.tree, "sampling", None) != getattr(views[0].tree, "sampling", None) for v in views):
+        # Models of clips may take other frames.
+        each = [gather_results([p], v, looks=looks, quiet=quiet) for p, v in zip(predictors, views, strict=True)]
+        return [one for (one,) in each]
+    dataset = views[0]
     reporting = reporting_of(dataset.task)
     marked = [dataset.relabelled(p.labels) for p in predictors]
     kept: list[list[Results]] = [[] for _ in predictors]
@@ -61,6 +67,7 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = Fal
     """
     if not len(dataset):
         raise DatasetError("expected images to predict, found none", fix="check the dataset")
+    dataset = dataset.seen_by(*inputs_of(predictor).values())
     predictions: list[Prediction] = []
     with track_progress("predicting", len(dataset), quiet=quiet) as advance:
         for rows, images in _read_ahead(dataset, _AT_ONCE):

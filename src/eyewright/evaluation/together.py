@@ -62,6 +62,8 @@ def _lone_classes(dataset: Dataset, ids: NDArray[np.int64]) -> list[str]:
         for k in () if dataset.samples[i].target is None else dataset.held(i):
             held[k].append(group)
     names = dataset.labels.names
+    if dataset.kind.open:
+        return []
     lone = sorted(k for k, own in held.items() if len(own) > 1 and len(set(own)) == 1)
     return [names[k] for k in lone if k in dataset.foreground]
 

@@ -19,8 +19,9 @@ from eyewright.core.task import metric_named
 
 
 def is_rate(name: str) -> bool:
-    """Return whether a metric is a rate from 0 to 1, which is shown in per cent."""
-    return metric_named(name).bounds == (0.0, 1.0)
+    """Return whether a metric is a rate, which is shown in per cent."""
+    info = metric_named(name)
+    return info.rate or info.bounds == (0.0, 1.0)
 
 
 def show_amount(value: float) -> str:

@@ -12,6 +12,8 @@ from PIL import Image, ImageFilter
 from eyewright.core.predictor import Predictor
 from eyewright.core.rng import generator
 from eyewright.core.task import Explained
+from eyewright.imaging.clips import contact_sheet
+from eyewright.imaging.drawing import draw_objects
 from eyewright.imaging.overlay import overlay_heatmap
 
 _STEPS = 8
@@ -44,7 +46,12 @@ class Verdict:
         word = "faithful" if self.faithful else "UNFAITHFUL"
         shuffled = "" if self.unlearnt is None else f"; similar with shuffled weights {self.unlearnt:.2f}"
         gap = self.insertion - self.deletion
-        return f"{word} (insertion minus deletion {gap:.2f}, of random maps {self.random:.2f}{shuffled})"
+        numbers = f"insertion minus deletion {gap:.2f}, of random maps {self.random:.2f}{shuffled}"
+        if not self.faithful:
+            same = self.unlearnt is not None and self.unlearnt > _MOST_ALIKE
+            why = "hardly changes when the weights are shuffled" if same else "is no better than random maps"
+            return f"{word}: the map {why} ({numbers})"
+        return f"{word} ({numbers})"
 
 
 @dataclass(frozen=True)
@@ -83,13 +90,9 @@ class Explanation:
         image = np.repeat(self.pixels, 3, axis=2) if self.pixels.shape[2] == 1 else self.pixels
         shown = overlay_heatmap(image, self.heat)
         if self.frames > 1:
-            from eyewright.imaging.clips import contact_sheet
-
             return contact_sheet(shown, self.frames, most=self.frames, columns=8)
         if self.box is None:
             return shown
-        from eyewright.imaging.drawing import draw_objects
-
         return draw_objects(shown, self.box[None], [f"{self.label} {self.score:.0%}"], np.array([0]))
 
     def to_json(self) -> dict[str, Any]:

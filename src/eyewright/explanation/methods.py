@@ -76,6 +76,7 @@ def explain_images(
     result = []
     for i, image in enumerate(images):
         pixels, placements = predictor.preparation.batch([image])
+        pixels = predictor.preparation.trim(pixels)
         result += explain_prepared(
             predictor,
             pixels[0],

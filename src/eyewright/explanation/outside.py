@@ -46,7 +46,7 @@ def explain_prepared(
         UsageError: an unknown label.
     """
     task = task_of(predictor.task_name)
-    only = None if label is None else predictor.labels.id(label)
+    only = None if label is None else task.label_id(label, predictor.labels.names)
     raw = predictor.raw(pixels[None])
     if prediction is None:
         (found,) = decode_everything(predictor, raw, [placement])

@@ -27,6 +27,7 @@ from eyewright.bundle.inputs import only_image, write_inputs
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
 from eyewright.bundle.policy import check_policy
+from eyewright.bundle.streams import STREAM_MODEL
 from eyewright.bundle.verify import digest_folder
 from eyewright.core.errors import OutputError
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_page, write_text
@@ -45,7 +46,10 @@ from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.exporting.robust import robustness_of
+from eyewright.exporting.stream_model import export_stream, streams
+from eyewright.exporting.text_model import export_texts
 from eyewright.imaging.appearance import appearance
+from eyewright.imaging.clips import cut_strip, join_strip
 from eyewright.imaging.overlay import shrink
 from eyewright.imaging.preparation import Preparation, image_preparation
 from eyewright.nets.pixels import PixelNet
@@ -56,6 +60,8 @@ from eyewright.training.run import Run
 
 _GOLDEN = 4
 _GOLDEN_SIDE = 256
+_GOLDEN_FRAME = 48
+_STREAMED = 8
 
 
 def export_bundle(
@@ -85,6 +91,7 @@ def export_bundle(
     predictor = run.predictor
     labels = run.labels
     robust = robustness_of(run.folder)
+    validation = validation.seen_by(*inputs_of(predictor).values())
     provenance = {**_provenance(run), "measured": measured_of(report)}
     if robust.about is not None:
         provenance["robustness"] = robust.about
@@ -106,6 +113,11 @@ def export_bundle(
         if attention:
             few = [validation.image(i) for i in range(min(3, len(validation)))]
             export_attention(run.net, stage / "onnx" / "attention.onnx", run.preparation.batch(few)[0])
+        if streams(run.net):
+            few = [validation.image(i) for i in range(min(_STREAMED, len(validation)))]
+            given = run.preparation.batch(few)[0]
+            export_stream(run.net, stage / STREAM_MODEL, temperature=run.temperature, strips=given)
+        export_texts(run.net, stage, run.task_name, predictor, validation)
         _write_weights(run.net, stage / "model.safetensors")
         write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
         reference = reference_numbers(predictor, validation)
@@ -135,10 +147,13 @@ def export_bundle(
             policy=dict(policy or {}),
             familiarity=familiarity,
             evidence=evidence_of(run.about, familiarity, report),
-            decoding=predictor.decoding,
+            decoding={
+                **predictor.decoding,
+                **({} if predictor.spread is None else {"spread": predictor.spread.tolist()}),
+            },
             provenance=provenance,
         )
-        write_page(stage / "README.md", model_card(manifest))
+        write_page(stage / "README.md", model_card(manifest, () if report is None else report.per_class))
         seal(stage, manifest, {})
         parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
         found = parity.to_json()
@@ -167,14 +182,23 @@ def _write_weights(net: PixelNet, path: Path) -> None:
 
 
 def golden_pairs(predictor: Predictor, dataset: Dataset) -> bytes:
-    """Store a few real images with the pixels and answers they must give, larger ones reduced to 256 pixels."""
+    """Store a few real images with the pixels and answers they must give, larger ones reduced to 256 pixels, frames of
+    clips to 48."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, _GOLDEN).astype(int))
+    inputs = inputs_of(predictor)
+    clip = next((c for one in inputs.values() if (c := getattr(one, "clip", None)) is not None), None)
     images = []
     for i in chosen:
         image = dataset.image(int(i))
-        images.append(shrink(image, _GOLDEN_SIDE) if max(image.shape[:2]) > _GOLDEN_SIDE else image)
-    inputs = inputs_of(predictor)
+        if clip is None:
+            images.append(_at_most(image, _GOLDEN_SIDE))
+        else:
+            images.append(np.asarray(join_strip(_at_most(f, _GOLDEN_FRAME) for f in cut_strip(image, clip.frames))))
     return pack_arrays({**golden_arrays(inputs, images), **predictor.raw(prepare(inputs, images)[0])})
+
+
+def _at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return shrink(image, side) if max(image.shape[:2]) > side else image
 
 
 def reference_numbers(predictor: Predictor, dataset: Dataset) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ __all__ = ["model_card"]
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,12 +23,17 @@ _NAMES = {"ap50": "AP50", "miou": "mean IoU"}
 _LIMITS = "It was measured on images like those it was trained on; on others expect less."
 
 
-def model_card(manifest: Manifest) -> str:
-    """Return the card as Markdown: what the model does, how good it is, how to use it, where it comes from."""
+def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return the card as Markdown: what the model does, how good it is, how to use it, where it comes from.
+
+    `per_label` are the rows of `Report.per_class`; they are shown where labels have units of their own.
+    """
     about = manifest.provenance
     data = about.get("dataset") or {}
     task = task_of(manifest.task)
-    words, pipeline = task.words, task.foreign["hub"]
+    words, pipeline, problem = task.words, task.foreign.get("hub"), task.foreign.get("problem_type", "")
+    # What every model of the pipeline does needs no saying.
+    problem = "" if problem.startswith("single_label") else problem
     rows = [(k, manifest.metrics[k]) for k in (m.name for m in task.metrics) if k in manifest.metrics]
     results = [
         {"type": name, "name": name, "value": m["value"], "args": {"low": m["low"], "high": m["high"], "n": m["n"]}}
@@ -39,7 +44,7 @@ def model_card(manifest: Manifest) -> str:
         "name": manifest.name,
         "results": [
             {
-                "task": {"type": pipeline},
+                "task": {"type": pipeline or words.noun},
                 "dataset": {"name": data.get("name", "unknown"), "type": data.get("name", "unknown")},
                 "metrics": results,
             }
@@ -47,14 +52,15 @@ def model_card(manifest: Manifest) -> str:
     }
     front = {
         "library_name": "eyewright",
-        "pipeline_tag": pipeline,
-        "tags": ["eyewright", "onnx"],
+        **({"pipeline_tag": pipeline} if pipeline else {}),
+        "tags": ["eyewright", "onnx", *([problem.replace("_", "-")] if problem else [])],
         "model-index": [index],
     }
     shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
     unit = partial(task.unit, manifest.labels.names)
     table = "".join(f"| {name} | {_number(name, m, unit(name))} | {m['n']} |\n" for name, m in rows)
     measured = f"| metric | value [95 % interval] | n |\n|---|---|---|\n{table}" if rows else "Not measured.\n"
+    each = _each(per_label, task.columns)
     images = data.get("images") or {}
     training = about.get("training") or {}
     # JSON is YAML; writing it this way cannot be led astray by what a class is called.
@@ -65,14 +71,14 @@ def model_card(manifest: Manifest) -> str:
 
 # {manifest.name}
 
-{words.does} {words.count(len(manifest.labels))}: {shown}.
+{words.does} {words.count(len(manifest.labels))}: {shown}.{_problem(pipeline, problem, words.noun)}
 
 ## How good it is
 
 On {images.get("test", 0)} test images{"" if about.get("warnings") else " that training never saw"}:
 
 {measured}
-{_cautions(manifest)}{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
+{each}{_cautions(manifest)}{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
 ## Use
 
 ```python
@@ -95,6 +101,30 @@ seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the dige
 
 {words.limits} {_LIMITS}
 """
+
+
+def _problem(pipeline: str | None, problem: str, noun: str) -> str:
+    """Say how Hugging Face calls what the model does, where its tag of a pipeline does not say it."""
+    if not problem:
+        return ""
+    named = (
+        f"Hugging Face lists such models as `{pipeline}`" if pipeline else f"Hugging Face has no pipeline for {noun}"
+    )
+    return f" {named}; `problem_type` in `config.json` is `{problem}`."
+
+
+def _each(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Return the metrics of each label in its own unit; nothing where labels have none."""
+    named = [(str(r["label"]), str(r["unit"]), [(c, r[c]) for c in columns if c in r]) for r in rows if "unit" in r]
+    if not named:
+        return ""
+    shown = [
+        f"| {_cell(label)} | " + " | ".join(_cell(_number(c, m, unit)) for c, m in metrics) + " |\n"
+        for label, unit, metrics in named
+    ]
+    titles = [metric_named(c).title for c, _ in named[0][2]]
+    head = f"| label | {' | '.join(titles)} |\n|{'---|' * (len(titles) + 1)}\n"
+    return f"Each by itself, errors in its own unit:\n\n{head}{''.join(shown)}\n"
 
 
 def _takes(inputs: Inputs) -> str:

@@ -1,11 +1,11 @@
 """From a trained net to ONNX: uint8 NHWC in, normalisation and calibration inside, the task's arrays out."""
 
-__all__ = ["OPSET", "export_onnx", "layers_of"]
+__all__ = ["OPSET", "export_module", "export_onnx", "layers_of"]
 
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,42 @@ def export_onnx(
     Raises:
         RefusedError: the net holds an operation that cannot be exported.
     """
-    import onnx
-
     model = learner_of(task).answers(net, temperature=temperature).eval()
     # Two examples, not one: an exporter that has seen a batch of one fixes it.
-    examples = tuple(torch.from_numpy(array) for array in blank_inputs(inputs, 2).values())
+    examples = {name: torch.from_numpy(array) for name, array in blank_inputs(inputs, 2).items()}
+    # Deformable attention and some other parts of published detectors go only the older way; with recurrent layers over
+    # an axis of any size the newer one takes minutes.
+    traced = getattr(net.body, "takes_targets", False) or getattr(net.body, "is_traced", False)
+    free = [getattr(one, "free_axes", ()) for one in inputs.values()]
+    export_module(model, path, examples, metadata=metadata, traced=traced, free=free)
+
+
+def export_module(
+    model: Any,
+    path: Path,
+    examples: Mapping[str, torch.Tensor],
+    *,
+    metadata: Mapping[str, str],
+    traced: bool,
+    free: Sequence[tuple[int, ...]] = (),
+) -> None:
+    """Write a module as ONNX that takes tensors like the named `examples` and gives those of its `names`; `traced` by
+    the older exporter. `free` are the axes of each example that may have any size, in addition to the first.
+
+    Raises:
+        RefusedError: it holds an operation that cannot be exported.
+    """
+    import onnx
+
     loud = logging.getLogger("torch.onnx")
     level = loud.level
     loud.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Deformable attention and some other parts of published detectors go only the older way.
-            older = getattr(net.body, "takes_targets", False)
-            proto = (_by_tracing if older else _by_dynamo)(model, examples, list(inputs))
+            axes = free or [()] * len(examples)
+            export = _by_tracing if traced else _by_dynamo
+            proto = export(model, tuple(examples.values()), list(examples), axes)
     except Exception as error:  # the exporter raises many types of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RefusedError(
@@ -78,7 +100,9 @@ def layers_of(model: bytes, operator: str) -> tuple[str, ...]:
     return tuple(n.name or n.output[0] for n in graph.node if n.op_type == operator)
 
 
-def _by_dynamo(model: Any, examples: tuple[torch.Tensor, ...], names: list[str]) -> Any:
+def _by_dynamo(
+    model: Any, examples: tuple[torch.Tensor, ...], names: list[str], free: Sequence[tuple[int, ...]]
+) -> Any:
     program = torch.onnx.export(
         model,
         examples,
@@ -86,14 +110,16 @@ def _by_dynamo(model: Any, examples: tuple[torch.Tensor, ...], names: list[str])
         opset_version=OPSET,
         input_names=names,
         output_names=list(model.names),
-        dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),
+        dynamic_shapes=tuple(dict.fromkeys((0, *axes), torch.export.Dim.DYNAMIC) for axes in free),
         verbose=False,
     )
     assert program is not None
     return program.model_proto
 
 
-def _by_tracing(model: Any, examples: tuple[torch.Tensor, ...], names: list[str]) -> Any:
+def _by_tracing(
+    model: Any, examples: tuple[torch.Tensor, ...], names: list[str], free: Sequence[tuple[int, ...]]
+) -> Any:
     import onnx
 
     buffer = io.BytesIO()
@@ -105,6 +131,10 @@ def _by_tracing(model: Any, examples: tuple[torch.Tensor, ...], names: list[str]
         opset_version=17,
         input_names=names,
         output_names=list(model.names),
-        dynamic_axes={name: {0: "N"} for name in (*names, *model.names)},
+        dynamic_axes={
+            **{name: {0: "N", **{a: f"{name}_{a}" for a in axes}} for name, axes in zip(names, free, strict=True)},
+            # What runs along a free axis of the input is the first axis of the answers.
+            **{name: {0: "N", 1: "T"} if any(free) else {0: "N"} for name in model.names},
+        },
     )
     return onnx.load_from_string(buffer.getvalue())

@@ -7,12 +7,15 @@ chosen by their times and never by their numbers: files lie about their rate, an
 __all__ = [
     "StripMaker",
     "Window",
+    "check_windows",
     "contact_sheet",
     "cut_strip",
+    "iter_clip_frames",
     "iter_clips",
     "iter_examples",
     "join_strip",
     "list_clips",
+    "paced_frames",
     "read_clip",
     "read_clip_bytes",
     "sliding_windows",
@@ -72,7 +75,7 @@ class StripMaker:
 
     def __init__(self, sampling: ClipSampling) -> None:
         self._sampling = sampling
-        self._kept: list[tuple[float, Image.Image]] = []
+        self._kept: list[tuple[float, NDArray[np.uint8]]] = []
         self._every, self._seen = 1, 0
         self._last: Frame | None = None
         self._size_hw = self._size = (0, 0)
@@ -81,6 +84,11 @@ class StripMaker:
     def begun(self) -> bool:
         """Whether a frame was taken."""
         return self._last is not None
+
+    @property
+    def thinned(self) -> bool:
+        """Whether frames were forgotten, so that a span in the middle of the clip may lack some."""
+        return self._every > 1
 
     def add(self, frame: Frame) -> None:
         """Take the next frame; one whose time lies before that of the last counts as shown with it."""
@@ -112,15 +120,12 @@ class StripMaker:
         if (self._seen - 1) % self._every:
             kept.append((last_s, self._reduced(self._last.image)))
         times = [t for t, _ in kept]
-        frames = [np.asarray(kept[i][1]) for i in self._sampling.chosen(times)]
+        frames = [kept[i][1] for i in self._sampling.chosen(times)]
         info = ImageInfo("clip", self._size_hw, "RGB", 1, self._seen, seconds=last_s - times[0])
         return join_strip(frames), info
 
-    def _reduced(self, image: NDArray[np.uint8]) -> Image.Image:
-        picture = Image.fromarray(image)
-        size = self._size
-        # A stream may change its size; a strip cannot.
-        return picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)
+    def _reduced(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return _resized(image, self._size)
 
 
 def read_clip(
@@ -134,7 +139,8 @@ def read_clip(
     """Return the strip of a video file, an animation or a part of one, and what it holds.
 
     `start_s` and `end_s` are seconds from the first frame; both ends belong to the clip. A file that breaks off is
-    read as far as it goes.
+    read as far as it goes. Where `sampling` has a span and the clip is much longer, it is decoded twice, because only
+    its end tells where its middle is.
 
     Raises:
         UnreadableImageError: there is no frame, or the file is no video.
@@ -145,21 +151,45 @@ def read_clip(
         given = {"path": os.fspath(path), "sampling": sampling.to_json(), "start_s": start_s, "end_s": end_s}
         found: tuple[Image.Image, ImageInfo] = where("read_clip", b"", {**given, "limits": limits})
         return found
+    maker = _collected(path, sampling, start_s, end_s, limits)
+    strip, info = maker.done()
+    span_s = sampling.span_s
+    if span_s is not None and maker.thinned and info.seconds is not None and info.seconds > 2 * span_s:
+        middle_s, half_s = (start_s or 0.0) + info.seconds / 2, span_s * (0.5 + 1 / sampling.frames)
+        strip, _ = _collected(path, sampling, middle_s - half_s, middle_s + half_s, limits).done()
+    return strip, info
+
+
+def _collected(
+    path: str | Path, sampling: ClipSampling, start_s: float | None, end_s: float | None, limits: Limits
+) -> StripMaker:
     maker = StripMaker(sampling)
-    first_s: float | None = None
     try:
-        for frame in _frames(Path(path), limits):
-            first_s = frame.time_s or 0.0 if first_s is None else first_s
-            since = (frame.time_s or 0.0) - first_s
-            if end_s is not None and since > end_s + _SAME_S:
-                break
-            if start_s is None or since >= start_s - _SAME_S:
-                maker.add(replace(frame, time_s=since))
+        for frame in iter_clip_frames(path, start_s=start_s, end_s=end_s, limits=limits):
+            maker.add(frame)
     except InputError as error:
         # What was decoded until here is the clip; without a frame, `done` says so.
         if not maker.begun:
             raise UnreadableImageError(error.message, fix=error.fix or "copy it again", code=error.code) from error
-    return maker.done()
+    return maker
+
+
+def iter_clip_frames(
+    path: str | Path, *, start_s: float | None = None, end_s: float | None = None, limits: Limits | None = None
+) -> Iterator[Frame]:
+    """Yield the frames of a video file, an animation or a part of one, with seconds since its first frame.
+
+    Raises:
+        InputError: it cannot be read, or breaks off.
+    """
+    first_s: float | None = None
+    for frame in _frames(Path(path), limits or Limits()):
+        first_s = frame.time_s or 0.0 if first_s is None else first_s
+        since = (frame.time_s or 0.0) - first_s
+        if end_s is not None and since > end_s + _SAME_S:
+            break
+        if start_s is None or since >= start_s - _SAME_S:
+            yield Frame(frame.image, frame.origin, frame.index, since)
 
 
 def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> Image.Image:
@@ -245,8 +275,8 @@ def list_clips(source: str | Path) -> list[Path]:
 def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
     """Yield the strip of every clip of a source in order, one in memory at a time.
 
-    `source` is a path, folder or glob of videos, an array of frames uint8 (T, H, W, 3), a strip uint8 (H, W, 3), or a
-    list of these.
+    `source` is a path, folder or glob of videos, the bytes of one, an array of frames uint8 (T, H, W, 3), a strip uint8
+    (H, W, 3), or a list of these.
 
     >>> [f.image.shape for f in iter_clips(np.zeros((5, 4, 6, 3), np.uint8), ClipSampling(3, 16))]
     [(12, 6, 3)]
@@ -257,13 +287,16 @@ def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
     if isinstance(source, np.ndarray):
         yield Frame(_strip_of(source, sampling), "array")
         return
+    if isinstance(source, bytes):
+        yield Frame(np.asarray(read_clip_bytes(source, sampling)), "bytes")
+        return
     if isinstance(source, list | tuple):
         for index, item in enumerate(source):
             for frame in iter_clips(item, sampling):
                 yield replace(frame, index=index)
         return
     if not isinstance(source, str | Path):
-        raise UsageError(f"expected a video's path, frames or a list of them, found {type(source).__name__}")
+        raise UsageError(f"expected a video's path or bytes, frames, or a list of them, found {type(source).__name__}")
     for index, path in enumerate(list_clips(source)):
         with name_unreadable(str(path)):
             yield Frame(np.asarray(read_clip(path, sampling)[0]), str(path.resolve()), index)
@@ -278,7 +311,8 @@ def _strip_of(frames: NDArray[np.uint8], sampling: ClipSampling) -> NDArray[np.u
     if frames.ndim == 3:
         cut_strip(frames, sampling.frames)
         return frames
-    maker = StripMaker(sampling)
+    # Frames of an array have no times: they are the span.
+    maker = StripMaker(replace(sampling, span_s=None))
     for index, image in enumerate(frames):
         maker.add(Frame(image, "array", index, float(index)))
     return np.asarray(maker.done()[0])
@@ -291,6 +325,19 @@ class Window:
     strip: NDArray[np.uint8]
     start_s: float
     end_s: float
+
+
+def check_windows(window_s: float, hop_s: float) -> None:
+    """Refuse windows that cannot slide.
+
+    Raises:
+        UsageError: a window or a hop of no length, or a hop that leaves gaps between windows.
+    """
+    if not (window_s > 0 and 0 < hop_s <= window_s):
+        raise UsageError(
+            f"expected a window above 0 s and a hop of at most a window, found {window_s:g} and {hop_s:g}",
+            fix="change --window and --hop",
+        )
 
 
 def sliding_windows(
@@ -309,12 +356,8 @@ def sliding_windows(
     Raises:
         UsageError: a window or a hop of no length.
     """
-    if not (window_s > 0 and 0 < hop_s <= window_s):
-        raise UsageError(
-            f"expected a window above 0 s and a hop of at most a window, found {window_s:g} and {hop_s:g}",
-            fix="change --window and --hop",
-        )
-    held: deque[tuple[float, Image.Image]] = deque()
+    check_windows(window_s, hop_s)
+    held: deque[tuple[float, NDArray[np.uint8]]] = deque()
     size: tuple[int, int] | None = None
     first_s, due_s, given = 0.0, window_s, False
     for frame in frames:
@@ -322,9 +365,8 @@ def sliding_windows(
         if size is None:
             first_s, size = now, _small_size(frame.image, sampling.side)
             due_s = first_s + window_s
-        picture = Image.fromarray(frame.image)
         now = max(now, held[-1][0]) if held else now
-        held.append((now, picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)))
+        held.append((now, _resized(frame.image, size)))
         if now + 1e-9 < due_s:
             continue
         while held[0][0] < now - window_s - 1e-9 and len(held) > 1:
@@ -336,9 +378,39 @@ def sliding_windows(
         yield Window(_from_held(held, sampling), 0.0, held[-1][0] - first_s)
 
 
-def _from_held(held: "deque[tuple[float, Image.Image]]", sampling: ClipSampling) -> NDArray[np.uint8]:
+def paced_frames(frames: Iterable[Frame], sampling: ClipSampling, *, step_s: float) -> Iterator[tuple[Frame, int]]:
+    """Yield the frames of a stream, reduced as those of clips are, and how many of a clip's frames each of them is.
+
+    A clip's frames are `step_s` apart; each is the first frame of the stream at its time or after it, so a fast stream
+    gives frames that count 0 times, and a slow one frames that count several times, at most as often as a clip holds.
+
+    >>> still = (Frame(np.zeros((4, 4, 3), np.uint8), "a", i, i / 10) for i in range(5))
+    >>> [n for _, n in paced_frames(still, ClipSampling(4, 16), step_s=0.2)]
+    [1, 0, 1, 0, 1]
+    """
+    size: tuple[int, int] | None = None
+    due_s = last_s = 0.0
+    for frame in frames:
+        now = frame.time_s if frame.time_s is not None else float(frame.index)
+        if size is None:
+            size, due_s, last_s = _small_size(frame.image, sampling.side), now, now
+        now = last_s = max(now, last_s)
+        count = max(0, math.floor((now - due_s) / step_s + 1e-6) + 1)
+        due_s += count * step_s
+        image = _resized(frame.image, size) if count else frame.image
+        yield replace(frame, image=image, time_s=now), min(count, sampling.frames)
+
+
+def _from_held(held: "deque[tuple[float, NDArray[np.uint8]]]", sampling: ClipSampling) -> NDArray[np.uint8]:
     pictures = [p for _, p in held]
-    return np.asarray(join_strip(np.asarray(pictures[i]) for i in sampling.chosen([t for t, _ in held])))
+    return np.concatenate([pictures[i] for i in sampling.chosen([t for t, _ in held])])
+
+
+def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    # A stream may change its size; a strip cannot.
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def _small_size(image: NDArray[np.uint8], side: int) -> tuple[int, int]:

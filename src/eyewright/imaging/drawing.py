@@ -1,6 +1,6 @@
 """What was found, drawn over the image: boxes with labels, masks, classes with a legend."""
 
-__all__ = ["colour_of", "draw_classes", "draw_objects"]
+__all__ = ["colour_of", "draw_classes", "draw_objects", "legend_rows"]
 
 import colorsys
 from collections.abc import Sequence
@@ -98,17 +98,7 @@ def draw_classes(
         canvas[_rim(inside)] = colour_of(i)
     if not shown:
         return canvas
-    size = int(np.clip(max(image.shape[:2]) / 40, 10, 32))
-    font = ImageFont.load_default(size)
-    rows: list[list[int]] = [[]]
-    room = 6.0
-    for i in shown:
-        wide = font.getlength(names[i]) + 2 * size
-        if room + wide > image.shape[1] and rows[-1]:
-            rows.append([])
-            room = 6.0
-        rows[-1].append(i)
-        room += wide
+    size, font, rows = _legend(image.shape[:2], shown, names)
     strip = Image.new("RGB", (image.shape[1], len(rows) * (size + 8)), (255, 255, 255))
     draw = ImageDraw.Draw(strip)
     for y, row in enumerate(rows):
@@ -119,6 +109,41 @@ def draw_classes(
             draw.text((x + size + 2, top - 2), names[i], fill=(20, 20, 20), font=font)
             x += font.getlength(names[i]) + 2 * size
     return np.concatenate([canvas, np.asarray(strip)])
+
+
+def legend_rows(size_hw: tuple[int, int], names: Sequence[str], *, most: int = 3) -> int:
+    """Return how many rows of pixels `draw_classes` adds where all classes are shown, of `most` lines of text at most.
+
+    >>> names = ("background", "disc", "square")
+    >>> mask = np.ones((90, 320), np.uint8)
+    >>> mask[:, :160] = 2
+    >>> drawn = draw_classes(np.zeros((90, 320, 3), np.uint8), mask, names)
+    >>> drawn.shape[0] - 90 == legend_rows((90, 320), names)
+    True
+    """
+    shown = [i for i, name in enumerate(names) if name.lower() not in _BACKGROUND]
+    if not shown:
+        return 0
+    size, _, rows = _legend(size_hw, shown, names)
+    return min(len(rows), most) * (size + 8)
+
+
+def _legend(
+    size_hw: tuple[int, int], shown: Sequence[int], names: Sequence[str]
+) -> tuple[int, "ImageFont.FreeTypeFont | ImageFont.ImageFont", list[list[int]]]:
+    """Return the size of the letters, their font, and the classes of each line."""
+    size = int(np.clip(max(size_hw) / 40, 10, 32))
+    font = ImageFont.load_default(size)
+    rows: list[list[int]] = [[]]
+    room = 6.0
+    for i in shown:
+        wide = font.getlength(names[i]) + 2 * size
+        if room + wide > size_hw[1] and rows[-1]:
+            rows.append([])
+            room = 6.0
+        rows[-1].append(i)
+        room += wide
+    return size, font, rows
 
 
 def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

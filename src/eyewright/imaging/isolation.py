@@ -25,8 +25,10 @@ from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.imaging import decode
 from eyewright.imaging.ahead import caught, first_images, read_images
 from eyewright.imaging.capture import Capture
+from eyewright.imaging.clips import read_clip
 from eyewright.imaging.decode import ImageInfo, Pixels, read_thumbnail
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.workers import Bounds, Worker, error_from, told
 
 # The user's own files: bounds for a decoder that never ends, not for a large picture.
@@ -136,7 +138,7 @@ def _frames(data: bytes, given: Mapping[str, Any]) -> Iterator[tuple[NDArray[np.
         answer, frame = worker.ask(_request("read_frames", given), data)
         while frame is not None:
             yield frame, answer["shown_at"]
-            answer, frame = worker.ask({"read": "next_frame"})
+            answer, frame = worker.ask({"call": "next_frame"})
     finally:
         worker.close()
 
@@ -144,7 +146,7 @@ def _frames(data: bytes, given: Mapping[str, Any]) -> Iterator[tuple[NDArray[np.
 def _request(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     limits = given.get("limits")
     known = {} if limits is None else {"limits": dataclasses.asdict(limits)}
-    return {"read": name, "given": {**{k: v for k, v in given.items() if v is not None}, **known}}
+    return {"call": name, "given": {**{k: v for k, v in given.items() if v is not None}, **known}}
 
 
 _open_frames: list[Iterator[tuple[NDArray[np.uint8], float | None]]] = []
@@ -152,7 +154,7 @@ _open_frames: list[Iterator[tuple[NDArray[np.uint8], float | None]]] = []
 
 def read_apart(request: Mapping[str, Any], data: bytes) -> Answer:
     """Do one of the functions of `decode`, as the job of a worker process."""
-    name = request["read"]
+    name = request["call"]
     if name == "next_frame":
         return _next_frame()
     given = dict(request["given"])
@@ -201,9 +203,6 @@ def _read_thumbnail(data: bytes, given: dict[str, Any]) -> Answer:
 
 
 def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
-    from eyewright.imaging.clips import read_clip
-    from eyewright.imaging.sampling import ClipSampling
-
     sampling = ClipSampling.from_json(given.pop("sampling"))
     strip, info = read_clip(given.pop("path"), sampling, **given)
     return {"info": dataclasses.asdict(info)}, np.asarray(strip)

@@ -1,6 +1,6 @@
 """Pictures for people: heatmaps laid over images, small versions for reports."""
 
-__all__ = ["caption", "colour_map", "overlay_heatmap", "shrink"]
+__all__ = ["NARROWEST", "caption", "caption_rows", "colour_map", "overlay_heatmap", "shrink"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ _STOPS = np.array(
     ],
     dtype=np.float64,
 )
+
+NARROWEST = 120
+"""Pixels that `caption` widens a narrower image to."""
+_SMALLEST = 10
 
 
 def colour_map(values: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -65,15 +69,53 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
+def caption_rows(size_hw: tuple[int, int]) -> int:
+    """Return how many rows hold what `caption` adds to an image of this size: one line, or two where it is wrapped.
+
+    >>> caption(np.zeros((90, 320, 3), np.uint8), "disc  98.1%").shape[0] - 90 <= caption_rows((90, 320))
+    True
+    """
+    return max(_strip_rows(1, _caption_size(max(size_hw[1], NARROWEST))), _strip_rows(2, _SMALLEST))
+
+
+def _strip_rows(lines: int, size: int) -> int:
+    return lines * (size + 4) + 6
+
+
+def _caption_size(width: int) -> int:
+    return int(np.clip(width / 16, 12, 48))
+
+
 def caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """Return the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened."""
-    width = max(image.shape[1], 120)
-    size = int(np.clip(width / 16, 12, 48))
+    """Return the image, uint8 (H, W, 3), on a white strip with `text` below it; narrow images are widened.
+
+    Text that does not fit in one readable line is wrapped; the strip is at least as wide as its longest word.
+    """
+    width = max(image.shape[1], NARROWEST)
+    size = _caption_size(width)
     font = ImageFont.load_default(size)
-    while size > 8 and font.getlength(text) > width - 8:
+    while size > _SMALLEST and font.getlength(text) > width - 8:
         size -= 1
         font = ImageFont.load_default(size)
-    canvas = Image.new("RGB", (width, image.shape[0] + size + 10), (255, 255, 255))
+    width = max(width, *(int(font.getlength(word)) + 9 for word in text.split() or [""]))
+    lines = _wrapped(text, font, width - 8)
+    canvas = Image.new("RGB", (width, image.shape[0] + _strip_rows(len(lines), size)), (255, 255, 255))
     canvas.paste(Image.fromarray(image), ((width - image.shape[1]) // 2, 0))
-    ImageDraw.Draw(canvas).text((width / 2, image.shape[0] + 4), text, fill=(20, 20, 20), font=font, anchor="ma")
+    draw = ImageDraw.Draw(canvas)
+    for k, line in enumerate(lines):
+        at = (width / 2, image.shape[0] + 4 + k * (size + 4))
+        draw.text(at, line, fill=(20, 20, 20), font=font, anchor="ma")
     return np.asarray(canvas)
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float) -> list[str]:
+    """Return the text in lines of at most `room` pixels, cut between words."""
+    if font.getlength(text) <= room:
+        return [text]
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines

@@ -1,6 +1,6 @@
 """From an image of any size to the pixels that a net takes: one implementation for training and for the field."""
 
-__all__ = ["Placement", "Preparation", "image_preparation"]
+__all__ = ["LINE_STRIDE", "Placement", "Preparation", "image_preparation"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from eyewright.imaging.sampling import ClipSampling
 if TYPE_CHECKING:
     from eyewright.imaging.steps import Steps
 
-Fit = Literal["stretch", "crop", "letterbox", "shorter"]
+Fit = Literal["stretch", "crop", "letterbox", "shorter", "line"]
 Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 
 _FILTERS = {
@@ -31,6 +31,8 @@ _FILTERS = {
 }
 
 _MOST_SIDE = 16_384
+LINE_STRIDE = 4
+"""The prepared width of a line is a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,12 @@ class Preparation:
     "stretch" resizes both sides, "crop" resizes the shorter side and takes the centre, "letterbox" keeps the whole
     image and fills the rest with `fill` (0-255), "shorter" resizes the shorter side to `inner` pixels and then cuts out
     the centre, as many published networks were trained. With `inner`, "stretch" too resizes both sides to that many
-    pixels and cuts out the centre. Resampling is Pillow's, antialiased, in 8 bits: the same bits on
-    every machine. Grey is ITU-R 601-2 luma. Scaling to [0, 1] and mean/std live inside the net.
+    pixels and cuts out the centre. "line" resizes the height and keeps the aspect of a line of text, at the left edge;
+    lines that would be wider are squeezed. Its pixels are 1 or more, and the columns right of it 0, so that the pixels
+    themselves say where a line ends, whatever it is batched with (`trim`).
+
+    Resampling is Pillow's, antialiased, in 8 bits: the same bits on every machine. Grey is ITU-R 601-2 luma. Scaling to
+    [0, 1] and mean/std live inside the net.
 
     `steps` are applied first, to the image as it is: a line such as "denoise | clahe", whose steps keep the size
     and are not random. They travel as JSON, and need the extra `pixels` wherever the model is used.
@@ -89,10 +95,10 @@ class Preparation:
     def __post_init__(self) -> None:
         height, width = self.size_hw
         if self.clip is not None:
-            if height % self.clip.frames or self.fit != "stretch" or self.inner is not None:
+            if height % self.clip.frames or self.fit not in ("stretch", "shorter"):
                 raise UsageError(
-                    f"expected strips of {self.clip.frames} frames with fit 'stretch', found a height of {height} "
-                    f"pixels with {self.fit!r}"
+                    f"expected strips of {self.clip.frames} frames with fit 'stretch' or 'shorter', found a height of "
+                    f"{height} pixels with {self.fit!r}"
                 )
             height //= self.clip.frames
         if not (1 <= height <= 8192 and 1 <= width <= 8192):
@@ -110,6 +116,11 @@ class Preparation:
             raise UsageError(
                 f"expected inner of {max(height, width)} to 8192 with fit 'stretch' or 'shorter', "
                 f"found {self.inner} with {self.fit!r}"
+            )
+        if self.fit == "line" and (self.fill or width % LINE_STRIDE or self.clip is not None):
+            raise UsageError(
+                f"expected fill 0 and a width that is a multiple of {LINE_STRIDE} with fit 'line', found fill "
+                f"{self.fill} and {width} pixels"
             )
         if self.channels not in (1, 3) or not 0 <= self.fill <= 255:
             raise UsageError(f"expected 1 or 3 channels and fill 0-255, found {self.channels} and {self.fill}")
@@ -131,6 +142,24 @@ class Preparation:
         """What a bundle's tensor contract says of the pixels in addition to their type and shape."""
         colour = "RGB" if self.channels == 3 else "grey (ITU-R 601-2)"
         return {"layout": "NHWC", "range": [0, 255], "colour": colour}
+
+    @property
+    def free_axes(self) -> tuple[int, ...]:
+        """The axes after the batch along which a net takes other sizes than `shape` too."""
+        return (2,) if self.fit == "line" else ()
+
+    def trim(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a batch of prepared images without the columns at the right that hold nothing in any of them.
+
+        >>> pixels, _ = Preparation((4, 16), fit="line").batch([np.full((2, 4, 3), 9, np.uint8)])
+        >>> Preparation((4, 16), fit="line").trim(pixels).shape
+        (1, 4, 8, 3)
+        """
+        if self.fit != "line":
+            return pixels
+        held = np.flatnonzero(pixels.any((0, 1, 3))) if pixels.size else np.zeros(0, np.int64)
+        last = int(held[-1]) + 1 if len(held) else 1
+        return pixels[:, :, : -(-last // LINE_STRIDE) * LINE_STRIDE]
 
     @property
     def words(self) -> str:
@@ -182,6 +211,8 @@ class Preparation:
         pixels = np.asarray(picture)
         if pixels.ndim == 2:
             pixels = pixels[..., None]
+        if self.fit == "line":
+            pixels = np.maximum(pixels, 1)
         if inner_hw != self.size_hw:
             canvas = np.full((*self.size_hw, self.channels), self.fill, dtype=np.uint8)
             y, x = offset_yx
@@ -197,9 +228,20 @@ class Preparation:
                 fix="pass a video, or read it with eyewright.read_clip",
             )
         height = picture.height // frames
-        one = dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
+        one = self.frame()
         cut = (picture.crop((0, k * height, picture.width, (k + 1) * height)) for k in range(frames))
         return np.concatenate([one.apply(frame)[0] for frame in cut])
+
+    def frame(self) -> "Preparation":
+        """Return how one frame of a clip is prepared.
+
+        Raises:
+            UsageError: it is no preparation of clips.
+        """
+        if self.clip is None:
+            raise UsageError("expected a preparation of clips, found one of images")
+        frames = self.clip.frames
+        return dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
 
     def place(self, source_hw: tuple[int, int]) -> Placement:
         """Return where an image of this size comes to lie, without an image.
@@ -207,6 +249,9 @@ class Preparation:
         >>> Preparation((4, 4), fit="letterbox").place((2, 4)).offset_yx
         (1.0, 0.0)
         """
+        if self.clip is not None and self.inner is not None:
+            # Where a frame lies in a prepared one.
+            return self.frame().place((source_hw[0] // self.clip.frames, source_hw[1]))
         if self.inner is not None:
             resized_hw, (top, left) = self._centre(source_hw)
             scale = (resized_hw[0] / source_hw[0], resized_hw[1] / source_hw[1])
@@ -272,6 +317,9 @@ class Preparation:
             # Rounding may reach past the edge by the last bit, which Pillow refuses.
             right, bottom = min(left + box_w, width), min(top + box_h, height)
             return self.size_hw, (0, 0), (max(left, 0.0), max(top, 0.0), right, bottom)
+        if self.fit == "line":
+            wanted = -(-round(width * target_h / height) // LINE_STRIDE) * LINE_STRIDE
+            return (target_h, max(LINE_STRIDE, min(target_w, wanted))), (0, 0), None
         scale = min(target_h / height, target_w / width)
         inner = (max(1, min(target_h, round(height * scale))), max(1, min(target_w, round(width * scale))))
         return inner, ((target_h - inner[0]) // 2, (target_w - inner[1]) // 2), None

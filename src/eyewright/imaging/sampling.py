@@ -16,35 +16,46 @@ from eyewright.core.errors import BundleError, UsageError
 class ClipSampling:
     """Which frames stand for a clip: `frames` of them, evenly spaced in time from the first to the last.
 
-    A clip with fewer frames repeats some. Frames are reduced so that the longer side is at most `side` pixels. The
-    value travels in the bundle as JSON, so that training and inference see the same frames.
+    With `span_s` they are evenly spaced over so many seconds around the middle of the clip, so that the time between
+    two frames is the same for every clip; a clip that is shorter repeats its first and last frame. Else a clip with
+    fewer frames repeats some. Frames are reduced so that the longer side is at most `side` pixels. The value travels in
+    the bundle as JSON, so that training and inference see the same frames.
 
     >>> ClipSampling(3).chosen([0.0, 0.1, 0.2, 0.9, 1.0])
     [0, 2, 4]
+    >>> ClipSampling(3, span_s=0.2).chosen([0.0, 0.4, 0.5, 0.6, 1.0])
+    [1, 2, 3]
     """
 
     frames: int = 32
     side: int = 160
+    span_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.frames <= 256:
             raise UsageError(f"expected 2 to 256 frames for each clip, found {self.frames}", fix="change --frames")
         if not 16 <= self.side <= 1024:
             raise UsageError(f"expected frames of 16 to 1024 pixels a side, found {self.side}", fix="change it")
+        if self.span_s is not None and not 0.05 <= self.span_s <= 3600:
+            raise UsageError(f"expected a span of 0.05 to 3600 seconds, found {self.span_s:g}", fix="change --span")
 
     def chosen(self, times_s: "NDArray[np.float64] | list[float]") -> list[int]:
         """Return the indices of the frames, at these times in order, that are nearest to evenly spaced times."""
         times = np.asarray(times_s, np.float64)
-        wanted = even_times(float(times[0]), float(times[-1]), self.frames)
+        first, last = float(times[0]), float(times[-1])
+        if self.span_s is not None:
+            middle = (first + last) / 2
+            first, last = middle - self.span_s / 2, middle + self.span_s / 2
+        wanted = even_times(first, last, self.frames)
         after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1)) if len(times) > 1 else None
         if after is None:
             return [0] * self.frames
         nearer = after - (wanted - times[after - 1] <= times[after] - wanted)
         return [int(i) for i in nearer]
 
-    def to_json(self) -> dict[str, int]:
-        """Return the value as plain JSON types."""
-        return asdict(self)
+    def to_json(self) -> dict[str, int | float]:
+        """Return the value as plain JSON types; without a span as bundles were before there was one."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ClipSampling":
@@ -54,8 +65,11 @@ class ClipSampling:
             BundleError: a key is missing, unknown or of the wrong type.
         """
         try:
-            if set(data) != {"frames", "side"} or not all(type(v) is int for v in data.values()):
+            whole = {k: v for k, v in data.items() if k != "span_s"}
+            if set(whole) != {"frames", "side"} or not all(type(v) is int for v in whole.values()):
                 raise TypeError("expected frames and side")
+            if "span_s" in data and type(data["span_s"]) not in (int, float):
+                raise TypeError("expected span_s as a number")
             return cls(**data)
         except (TypeError, UsageError) as error:
             raise BundleError(f"the bundle's clip sampling is not valid: {error}", fix="export it again") from None

@@ -52,6 +52,8 @@ class WebmWriter:
         self._start = self._info = self._duration = 0
         self._cluster_ms: int | None = None
         self._last_ms = -1
+        # The last frame is shown as long as the one before it.
+        self._shown_ms = 1
         self._cues: list[tuple[int, int]] = []
 
     def add(self, image: NDArray[np.uint8], time_s: float) -> None:
@@ -81,11 +83,15 @@ class WebmWriter:
         # Track 1, its time in the cluster, a key frame.
         block += _element(b"\xa3", b"\x81" + struct.pack(">hB", at - self._cluster_ms, 0x80) + frame)
         self._write(block)
+        if self._last_ms >= 0:
+            self._shown_ms = at - self._last_ms
         self._last_ms = at
         self.n_frames += 1
+        # Also now, because a process that is killed does not come to `close`.
+        self._patch(self._duration, struct.pack(">d", float(at + self._shown_ms)))
 
     def close(self) -> None:
-        """Complete the file: its duration, and where a player finds each moment. Without this it plays, unsought."""
+        """Complete the file with an index, by which a player seeks. A file without it plays."""
         if self._file.closed:
             return
         try:
@@ -99,7 +105,6 @@ class WebmWriter:
                 )
                 head = _element(b"\x11\x4d\x9b\x74", seeks)
                 self._patch(self._start, head + _void(_SEEK_ROOM - len(head)))
-                self._patch(self._duration, struct.pack(">d", float(self._last_ms + 1)))
             with checked_output(self.path):
                 os.fsync(self._file.fileno())
         finally:

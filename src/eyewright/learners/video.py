@@ -17,13 +17,19 @@ from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.learners.classify import LEARNER as CLASSIFY
 from eyewright.learners.classify import ClassLearning
+from eyewright.nets.clips import share_encoder
+from eyewright.nets.hub_kinds import CLIP_CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation, augment_batch
+from eyewright.training.defaults import resolve_recipe
+from eyewright.training.learner import Baseline
 from eyewright.training.loop import FitData
+from eyewright.training.optimisers import default_lr
 from eyewright.training.recipe import Recipe
 
 _SIDE = 64
 _STEP = 8
+_TUNED_BATCH = 8
 _SHOWN = 14_000
 # Mirrored, an action is the same, unless its very name is a direction.
 _DIRECTION = re.compile(r"left|right|clockwise|east|west", re.IGNORECASE)
@@ -70,7 +76,8 @@ class ClipAugmentation:
 
 def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
     """Choose how clips become pixels: frames whose shorter side is 64 pixels, or `imgsz`, in the usual shape."""
-    sampling: ClipSampling = dataset.tree.sampling  # type: ignore[attr-defined]
+    if published is not None:
+        return _published_preparation(recipe, published)
     sizes = scan.sizes_hw
     usual = float(np.median(np.log(sizes[:, 1] / sizes[:, 0])))
     short = recipe.imgsz or int(min(_SIDE, np.median(sizes.min(1))))
@@ -78,12 +85,29 @@ def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) ->
         raise UsageError(f"expected imgsz of 16 or more for clips, found {short}", fix="raise --imgsz")
     long = max(short, round(float(short * np.exp(abs(usual))) / _STEP) * _STEP)
     height, width = (short, long) if usual >= 0 else (long, short)
+    usual_sampling = ClipSampling()
+    sampling = ClipSampling(recipe.frames or usual_sampling.frames, max(usual_sampling.side, long), recipe.span)
     return Preparation(
         (height * sampling.frames, width),
         channels=1 if _is_grey(dataset) else 3,
         steps=recipe.steps,
         clip=sampling,
     )
+
+
+def _published_preparation(recipe: Recipe, published: Any) -> Preparation:
+    """Return a checkpoint's own preparation of frames, for as many of them as it takes."""
+    published.check()
+    published.check_frames(recipe.frames)
+    own: Preparation = published.preparation
+    assert own.clip is not None
+    height, width = own.frame().size_hw
+    if recipe.imgsz not in (None, min(height, width)):
+        raise UsageError(
+            f"expected no imgsz with {recipe.model!r}, which takes {width}x{height}, found {recipe.imgsz}",
+            fix="leave --imgsz out",
+        )
+    return replace(own, steps=recipe.steps, clip=replace(own.clip, span_s=recipe.span))
 
 
 def _is_grey(dataset: Dataset) -> bool:
@@ -102,12 +126,16 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
     epochs = recipe.epochs
     if epochs is None and recipe.budget_s is None:
         epochs = int(np.clip(round(_SHOWN / max(n_train, 1)), 8, 120))
+    if model.startswith("hf:"):
+        return _tuned(recipe, n_train, preparation)
     optimizer = recipe.optimizer or "adamw"
     loss = recipe.loss or "cross_entropy"
     smoothing = recipe.label_smoothing
     return replace(
         recipe,
         model=model,
+        frames=preparation.clip.frames,
+        span=preparation.clip.span_s,
         preview=recipe.preview or 0.0,
         optimizer=optimizer,
         freeze=recipe.freeze or 0.0,
@@ -125,9 +153,17 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
     )
 
 
-def _rate(optimizer: str) -> float:
-    from eyewright.training.optimisers import default_lr
+def _tuned(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
+    """Fill in what a recipe for a published net leaves open: as for images, and in smaller batches."""
+    clip = preparation.clip
+    assert clip is not None
+    found = resolve_recipe(recipe, n_train, preparation)
+    side = min(preparation.size_hw[0] // clip.frames, preparation.size_hw[1])
+    batch = min(recipe.batch or _TUNED_BATCH, max(1, n_train))
+    return replace(found, frames=clip.frames, span=clip.span_s, imgsz=side, batch=batch)
 
+
+def _rate(optimizer: str) -> float:
     return 2e-3 if optimizer == "adamw" else default_lr(optimizer)
 
 
@@ -149,6 +185,20 @@ def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, prepar
     return ClipLearning(data, recipe, dataset.labels.names, preparation)
 
 
+def baseline(recipe: Recipe) -> Baseline | None:
+    """Return the net that is blind to the order of frames, for those of the catalogue that are not."""
+    if recipe.model not in ("auto", "gru_net", "lstm_net", "gru_stream_net", "lstm_stream_net", "clip_former"):
+        return None
+    return Baseline("mean_net", lambda trained, new: share_encoder(trained.body, new.body), "see the order of frames")
+
+
 LEARNER = replace(
-    CLASSIFY, task="video", preparation=preparation, resolve=resolve, learn=learn, hub=None, students=("mean_net",)
+    CLASSIFY,
+    task="video",
+    preparation=preparation,
+    resolve=resolve,
+    learn=learn,
+    hub=CLIP_CLASSIFIERS,
+    baseline=baseline,
+    students=("mean_net",),
 )

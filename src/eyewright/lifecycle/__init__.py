@@ -8,6 +8,7 @@ from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, o
 from eyewright.lifecycle.doctoring import doctor
 from eyewright.lifecycle.duplicates import find_duplicates
 from eyewright.lifecycle.exchange import convert, import_onnx
+from eyewright.lifecycle.explaining import explain
 from eyewright.lifecycle.field import (
     challenge,
     drift,
@@ -24,9 +25,10 @@ from eyewright.lifecycle.field import (
 )
 from eyewright.lifecycle.folds import FoldsResult, cross_validate
 from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
+from eyewright.lifecycle.reading import Page, PageLine, generate_lines, read_text
 from eyewright.lifecycle.retraining import Retrained, retrain
 from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
-from eyewright.lifecycle.stages import compare, evaluate, explain, export, export_checked, predict, train, verify
+from eyewright.lifecycle.stages import compare, evaluate, export, export_checked, predict, train, verify
 from eyewright.lifecycle.tuning import TuneResult, tune
 from eyewright.lifecycle.whole import RunResult, quickstart, run
 
@@ -36,6 +38,8 @@ __all__ = [
     "FoldsResult",
     "Indexed",
     "Labelled",
+    "Page",
+    "PageLine",
     "Retrained",
     "RunResult",
     "TARGETS",
@@ -62,6 +66,7 @@ __all__ = [
     "feedback_list",
     "find_duplicates",
     "formats",
+    "generate_lines",
     "harden",
     "history",
     "import_onnx",
@@ -77,6 +82,7 @@ __all__ = [
     "predict",
     "promote",
     "quickstart",
+    "read_text",
     "retrain",
     "rollback",
     "run",

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, UsageError
+from eyewright.core.errors import CheckpointError, InputError, UsageError
+from eyewright.imaging import FORMATS
+from eyewright.imaging.sources.files import iter_images
 from eyewright.lifecycle.opening import bundle_folder, load_model, need_torch, run_in
 
 if TYPE_CHECKING:
@@ -120,8 +122,6 @@ def _is_image(source: Source, net: "Published") -> bool:
         UsageError: it is one, and the model reads texts.
         InputError: the model reads images, and there is no such file.
     """
-    from eyewright.imaging import FORMATS
-
     file = not isinstance(source, np.ndarray) and _exists(source)
     named = file and Path(source).suffix.lower() in {e for several in FORMATS.values() for e in several}  # type: ignore[arg-type]
     if isinstance(source, np.ndarray | Path) or named:
@@ -157,8 +157,6 @@ def _called(source: Source) -> str:
 
 
 def _image(source: Source) -> tuple[NDArray[np.uint8], str]:
-    from eyewright.imaging.sources.files import iter_images
-
     if not isinstance(source, np.ndarray) and not _exists(source):
         raise InputError(
             f"expected an image, found no file {_called(source)!r}", fix="check the path", code="not_found"
@@ -168,8 +166,6 @@ def _image(source: Source) -> tuple[NDArray[np.uint8], str]:
 
 
 def _own(model: Any, sources: list[Source], pair: str | None) -> "list[Attention]":
-    from eyewright.core.errors import CheckpointError
-
     if pair is not None:
         raise UsageError("expected no --pair, since a run or bundle reads images only", fix="leave it out")
     name = str(model if isinstance(model, str | Path) else getattr(model, "folder", "model"))

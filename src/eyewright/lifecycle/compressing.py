@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eyewright.catalog import build_of
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
 from eyewright.core.report import Report
+from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -23,6 +25,7 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     settled,
     silent,
+    target_of,
 )
 from eyewright.lifecycle.opening import free_folder, load_run, need_torch, run_in
 from eyewright.lifecycle.stages import evaluate, export_checked
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from eyewright.compression.rows import Row
     from eyewright.compression.search import Search, SearchResult
     from eyewright.compression.trials import Parent
+    from eyewright.core.labels import LabelSpace
     from eyewright.data import Dataset
     from eyewright.training.run import Run
 
@@ -91,7 +95,6 @@ def compress(
         RefusedError: the model has no weights to learn from, or the teacher knows other classes.
         DatasetError: no images to measure on.
     """
-    from eyewright.catalog import build_of
     from eyewright.compression.budget import parse_budget
     from eyewright.compression.search import METHODS, Search
 
@@ -245,9 +248,11 @@ def _parent_of(
         dataset = (
             data_of_run(owner)
             if data is None
-            else _split(data, owner.task_name, ignore or ignored_by(owner), seed=seed, quiet=quiet, say=say)
+            else _split(
+                data, owner.task_name, owner.labels, ignore or ignored_by(owner), seed=seed, quiet=quiet, say=say
+            )
         )
-        dataset = _settled_as(owner.about, dataset, quiet=quiet)
+        dataset = _settled_as(owner.about, dataset, among=frozenset() if data is None else None, quiet=quiet)
         place = folder / "parent"
         inner = owner.folder / "bundle"
         if (inner / "bundle.json").exists() and _same_weights(owner, inner):
@@ -258,6 +263,7 @@ def _parent_of(
     for split in ("train", "val"):
         if split not in dataset.splits:
             raise DatasetError(f"expected images of {split} to compress with, found none", fix="pass data with a split")
+    dataset = dataset.seen_by(*bundle.inputs.values())
     scan = scan_of(dataset, quiet=quiet)
     readable = {s.id for s, ok in zip(dataset.samples, scan.readable, strict=True) if ok}
     if len(readable) < len(dataset):
@@ -288,18 +294,28 @@ def _same_weights(owner: "Run", inner: Path) -> bool:
     return all(k in own and kept[k].shape == own[k].shape and bool((kept[k] == own[k]).all()) for k in kept)
 
 
-def _settled_as(about: Mapping[str, Any], dataset: "Dataset", *, quiet: bool) -> "Dataset":
+def _settled_as(
+    about: Mapping[str, Any], dataset: "Dataset", *, among: frozenset[str] | None = None, quiet: bool
+) -> "Dataset":
     """Return the dataset without the copies that were left out of the model's training too."""
     rule = ((about.get("dataset") or {}).get("leaks") or {}).get("rule")
-    return settled(dataset, "drop" if rule == "drop" else "allow", quiet=quiet)
+    return settled(dataset, "drop" if rule == "drop" else "allow", quiet=quiet, among=among)
 
 
 def _split(
-    data: "Dataset | PathLike", task: str, ignore: Sequence[str], *, seed: int, quiet: bool, say: Say
+    data: "Dataset | PathLike",
+    task: str,
+    labels: "LabelSpace",
+    ignore: Sequence[str],
+    *,
+    seed: int,
+    quiet: bool,
+    say: Say,
 ) -> "Dataset":
     if not isinstance(data, str | Path):
         return data
-    return load_dataset(data, task=task, ignore=ignore, seed=seed, quiet=quiet, say=say)
+    target = target_of(task, labels)
+    return load_dataset(data, task=task, ignore=ignore, target=target, seed=seed, quiet=quiet, say=say)
 
 
 def _data_for(
@@ -317,7 +333,7 @@ def _data_for(
         )
     own_seed = bundle.manifest.provenance.get("seed")
     own = own_seed if isinstance(own_seed, int) else seed
-    dataset = _split(data, bundle.task_name, ignore, seed=own, quiet=quiet, say=say)
+    dataset = _split(data, bundle.task_name, bundle.labels, ignore, seed=own, quiet=quiet, say=say)
     if set(dataset.labels.names) != set(bundle.labels.names):
         raise DatasetError("the data does not have the classes of the model", fix="pass the data it was trained on")
     return dataset.relabelled(bundle.labels)
@@ -326,7 +342,6 @@ def _data_for(
 def _calibrated_on(parent: "Parent", place: PathLike, *, seed: int, say: Say) -> "Parent":
     """Take calibration images from a folder, and warn where they are not like those the model knows."""
     from eyewright.imaging.appearance import appearance
-    from eyewright.imaging.sources import iter_images
     from eyewright.monitoring.drift import Sample, drift_between
 
     images = [f.image for f in iter_images(place)][:256]

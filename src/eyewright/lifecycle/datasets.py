@@ -18,6 +18,7 @@ __all__ = [
     "scan_of",
     "settled",
     "silent",
+    "target_of",
     "untouched",
     "without_copies",
     "usable_targets",
@@ -38,6 +39,7 @@ from eyewright.data.account import Reason
 from eyewright.data.grouped import find_groups, with_groups
 from eyewright.data.marks import UNUSABLE_BOXES, UNUSABLE_OUTLINES, unusable_marks
 from eyewright.data.targets import OBJECTS, Objects
+from eyewright.data.targets.target import kind_of
 from eyewright.data.tree import JoinedTree
 
 if TYPE_CHECKING:
@@ -71,19 +73,22 @@ def load_dataset(
     label_depth: int | None = None,
     task: str | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     quiet: bool = True,
     say: Say = silent,
 ) -> "Dataset":
     """Read a dataset and split it into train, val and test, leak-safe and stratified; see `data.train` and so on.
 
     A split that comes with the data is kept. Images that cannot be read are left out, and so are marks that cannot be
-    used; `notes` says so. `ignore` names classes that are neither learnt nor scored. `task` is "classify", "detect",
-    "segment" or "instance"; without it the data decides.
+    used; `notes` says so. `ignore` names classes that are neither learnt nor scored. `task` is the name of a task;
+    without it the data decides. `target` names the columns of a table of numbers that are learnt.
 
     Raises:
         DatasetError: nothing there, of no known format, or too small to split.
     """
-    dataset = open_readable(path, label_depth=label_depth, task=task, ignore=ignore, quiet=quiet, say=say)
+    dataset = open_readable(
+        path, label_depth=label_depth, task=task, ignore=ignore, target=target, quiet=quiet, say=say
+    )
     return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
 
 
@@ -93,6 +98,7 @@ def open_readable(
     label_depth: int | None,
     task: str | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     quiet: bool,
     say: Say,
 ) -> "Dataset":
@@ -101,7 +107,7 @@ def open_readable(
     Raises:
         DatasetError: nothing there, of no known format, or nothing that can be read.
     """
-    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
+    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore, target=target)
     say(f"found {dataset.describe()}")
     dataset = _without_unreadable(dataset, quiet=quiet, say=say)
     if summary := dataset.account.summary():
@@ -171,10 +177,12 @@ def usable_targets(dataset: "Dataset", scan: "Scan") -> "NDArray[np.bool_]":
 
 
 def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
-    known = _scans.get(dataset.tree)
+    # What a model takes of a clip does not change what a clip is.
+    tree = getattr(dataset.tree, "scanned", dataset.tree)
+    known = _scans.get(tree)
     if known is None or any(s.id not in known[0] for s in dataset.samples):
         scan = scan_dataset(dataset, quiet=quiet)
-        _scans[dataset.tree] = ({s.id: i for i, s in enumerate(dataset.samples)}, scan)
+        _scans[tree] = ({s.id: i for i, s in enumerate(dataset.samples)}, scan)
         return scan
 
     chosen = np.array([known[0][s.id] for s in dataset.samples], dtype=np.int64)
@@ -184,10 +192,17 @@ def scan_of(dataset: "Dataset", *, quiet: bool = True) -> "Scan":
     return scan.chosen(chosen)
 
 
-def settled(dataset: "Dataset", leaks: str | None, allow_leaks: bool = False, *, quiet: bool = True) -> "Dataset":
+def settled(
+    dataset: "Dataset",
+    leaks: str | None,
+    allow_leaks: bool = False,
+    *,
+    quiet: bool = True,
+    among: frozenset[str] | None = None,
+) -> "Dataset":
     """Return the dataset as it is trained on: without copies of test images, or refused; see `data.settle_leaks`."""
     rule = leak_rule(leaks, allow_leaks)
-    return settle_leaks(dataset, scan_of(dataset, quiet=quiet), rule)
+    return settle_leaks(dataset, scan_of(dataset, quiet=quiet), rule, among=among)
 
 
 def without_copies(dataset: "Dataset", *, quiet: bool = True) -> "Dataset":
@@ -218,9 +233,14 @@ def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
 
 
 def part_of_path(
-    path: PathLike, split: str | None, label_depth: int | None, task: str, ignore: Sequence[str] = ()
+    path: PathLike,
+    split: str | None,
+    label_depth: int | None,
+    task: str,
+    ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
 ) -> "Dataset":
-    dataset = open_dataset(path, label_depth=label_depth, task=task, ignore=ignore)
+    dataset = open_dataset(path, label_depth=label_depth, task=task, ignore=ignore, target=target)
     if split is not None and split not in ("train", "val", "test"):
         raise UsageError(f"unknown split {split!r}", fix="use train, val or test")
     chosen = split or ("test" if "test" in dataset.splits else None)
@@ -238,6 +258,11 @@ def label_depth_of(labels: "LabelSpace") -> int | None:
     return None if len(depths) != 1 or depths == {1} else depths.pop()
 
 
+def target_of(task: str, labels: "LabelSpace") -> tuple[str, ...]:
+    """Return the columns that a model's labels are read from; none for a task whose labels are no columns."""
+    return labels.names if kind_of(task).by_degree else ()
+
+
 def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) -> "Dataset":
     """Open the data that a run was trained on, and return the parts `splits` as the run's own `split.csv` says.
 
@@ -251,7 +276,11 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     if not path.exists():
         raise DatasetError(f"the run's data is no longer at {str(path)!r}", fix="pass the dataset")
     dataset = open_dataset(
-        path, label_depth=label_depth_of(owner.labels), task=owner.task_name, ignore=ignored_by(owner)
+        path,
+        label_depth=label_depth_of(owner.labels),
+        task=owner.task_name,
+        ignore=ignored_by(owner),
+        target=target_of(owner.task_name, owner.labels),
     )
     if "feedback_path" in owner.about:
         dataset = with_feedback(dataset, Path(owner.about["feedback_path"]))
@@ -283,7 +312,7 @@ def with_feedback(dataset: "Dataset", folder: Path) -> "Dataset":
     """Return a dataset with the images that retraining added to it, as it wrote them to `folder`, under `FEEDBACK`."""
     if not folder.is_dir():
         raise DatasetError(f"the run's images from feedback are no longer at {str(folder)!r}", fix="restore them")
-    other = open_dataset(folder, task=dataset.task, ignore=("none",))
+    other = open_dataset(folder, task=dataset.task, ignore=("none",), target=target_of(dataset.task, dataset.labels))
     tree = JoinedTree(dataset.tree, {FEEDBACK: other.tree})
     samples = [*dataset.samples, *(replace(s, id=FEEDBACK + s.id) for s in _in_classes(other, dataset).samples)]
     return replace(dataset, tree=tree, samples=tuple(samples))

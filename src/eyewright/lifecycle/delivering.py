@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.errors import MissingExtraError, OutputError, RefusedError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder, write_bytes
 from eyewright.core.installed import installed
-from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent
+from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent, target_of
 from eyewright.lifecycle.opening import bundle_folder, load_run, need_torch, run_in
 
 if TYPE_CHECKING:
@@ -163,10 +163,11 @@ def _write_weights(to: str, bundle: "Bundle", stage: Path) -> dict[str, Any]:
 def _images(model: Path, data: PathLike | None, bundle: "Bundle") -> Any:
     """Return the images that parity is tried on, if any others than the golden ones are known."""
     if data is not None:
-        dataset = load_dataset(data, task=bundle.task_name)
-        return dataset.val if "val" in dataset.splits else dataset
+        dataset = load_dataset(data, task=bundle.task_name, target=target_of(bundle.task_name, bundle.labels))
+        dataset = dataset.val if "val" in dataset.splits else dataset
+        return dataset.seen_by(*bundle.inputs.values())
     if (model / "run.json").exists() and find_spec("torch") is not None:
-        return part_of_run(load_run(model), "val")
+        return part_of_run(load_run(model), "val").seen_by(*bundle.inputs.values())
     return None
 
 

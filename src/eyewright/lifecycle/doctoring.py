@@ -36,6 +36,7 @@ def doctor(
     label_depth: int | None = None,
     task: str | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     seed: int = 0,
     quiet: bool = True,
     say: Say = silent,
@@ -55,8 +56,8 @@ def doctor(
         BundleError, CheckpointError: `features` names nothing that can be used.
         OutputError: `out` cannot be written.
     """
-    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore)
-    say(f"found {dataset.describe()}")
+    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore, target=target)
+    say(f"found {dataset.describe()}" + "".join(f"; {n}" for n in dataset.notes))
     if labels:
         task_of(dataset.task).require("label_check")
     observe(dataset)

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.core.errors import InputError, UsageError
+from eyewright.core.regular import read_regular
 from eyewright.core.report import Finding
+from eyewright.data.links import find_links
+from eyewright.imaging.decode import read_thumbnail
+from eyewright.imaging.fingerprint import thumbnails_of
+from eyewright.imaging.headers import Limits
 from eyewright.lifecycle.opening import PathLike
 from eyewright.lifecycle.searching import index_of
 
@@ -67,10 +72,6 @@ def _linked(
     index: "Index", order: list[int], root: PathLike | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Finding, ...]]:
     """Return the pairs of places in `order` that are copies, int64 (M, 2), how similar they are, and findings."""
-    from eyewright.data.links import find_links
-    from eyewright.imaging.decode import read_thumbnail
-    from eyewright.imaging.fingerprint import thumbnails_of
-
     place, rows = Path(root if root is not None else index.about.get("root", ".")), dict(index.rows())
     small = np.zeros((len(order), _SIDE, _SIDE, 3), np.uint8)
     usable, few = np.zeros(len(order), bool), np.zeros(len(order), bool)
@@ -78,9 +79,9 @@ def _linked(
     for k, id in enumerate(order):
         path = place / rows[id].path
         try:
-            info, small[k] = read_thumbnail(path.read_bytes(), _SIDE)
-        except (UnreadableImageError, OSError) as error:
-            message = error.message if isinstance(error, UnreadableImageError) else str(error.strerror)
+            info, small[k] = read_thumbnail(read_regular(path, most=Limits().bytes, follow=True), _SIDE)
+        except (InputError, OSError) as error:
+            message = error.message if isinstance(error, InputError) else str(error.strerror)
             findings.append(Finding("unreadable", message, "run eyewright index --update", rows[id].path))
             continue
         usable[k], few[k] = True, min(info.size_hw) < _SMALL

@@ -15,6 +15,7 @@ from eyewright.data.account import Account, Reason
 from eyewright.data.targets import MASK, OBJECTS
 from eyewright.data.targets.target import tasks_of
 from eyewright.imaging.decode import read_image
+from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def convert(
     quiet: bool = True,
     say: Say = silent,
 ) -> "Written":
-    """Write a dataset in another format ("coco", "yolo", "voc", "masks", "imagefolder"), and say what is lost.
+    """Write a dataset in another format ("coco", "yolo", "voc", "masks", "imagefolder", "clips"), and say what is lost.
 
     Marks that cannot be read or used are left out; `eyewright doctor` names them. Without `task` a dataset that has
     outlines is read with them where the format can hold them.
@@ -82,6 +83,13 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
     kept = []
     left_out: dict[str, list[str]] = {}
     for i, sample in enumerate(dataset.samples):
+        if dataset.reads == "clip":
+            try:
+                dataset.picture(i)
+                kept.append(sample)
+            except UnreadableImageError:
+                left_out.setdefault("clips cannot be read", []).append(sample.id)
+            continue
         try:
             data = dataset.content(i)
             info = whole_image(data)
@@ -181,8 +189,6 @@ def import_onnx(
         raise UsageError("expected class names, found none", fix="name a file with one a line, or a,b,c")
     images = []
     if golden is not None:
-        from eyewright.imaging.sources import iter_images
-
         images = [f.image for f in islice(iter_images(golden), 4)]
     size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     return import_model(

@@ -29,11 +29,15 @@ from eyewright.core.errors import BundleError, DatasetError, InputError, UsageEr
 from eyewright.core.files import write_json
 from eyewright.core.report import Finding
 from eyewright.core.rng import generator
+from eyewright.imaging.clips import iter_examples
+from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of, target_of
+from eyewright.lifecycle.stages import compare
 
 if TYPE_CHECKING:
     from eyewright.bundle.signature import PublicKey
     from eyewright.lifecycle.opening import PathLike
     from eyewright.monitoring import Drift, Event, RecorderSettings, Row, Said
+    from eyewright.serving.live import LiveSource
     from eyewright.serving.server import Server
     from eyewright.serving.settings import Settings
 
@@ -53,6 +57,7 @@ def serve(
     alert_email: str | None = None,
     smtp: str = "localhost:25",
     require_signature: "PathLike | None" = None,
+    sources: "Sequence[LiveSource]" = (),
     ready: "Callable[[Server], None] | None" = None,
 ) -> None:
     """Put bundles behind HTTP, with a page for people, until SIGTERM; blocks.
@@ -60,15 +65,18 @@ def serve(
     Each of `bundles` is FOLDER or NAME=FOLDER; none means the champion of `home`, with its challenger if
     there is one. Predictions are logged in `home` and in the database `log` (SQLite there, or postgresql://…); with
     `home` None nothing is logged. `policy` is added to what the bundles ask for themselves. With `require_signature`,
-    the file of a public key, only bundles signed by it are served, now and after every reload.
+    the file of a public key, only bundles signed by it are served, now and after every reload. Each of `sources` is
+    followed by a process of its own and shown live.
 
     Raises:
         BundleError, PolicyError: a bundle is refused.
         UsageError: the port is in use, a token is missing, another server logs in this home.
     """
     from eyewright.bundle.signature import read_public_key
+    from eyewright.lifecycle.live import COMMAND
     from eyewright.monitoring import Alerts, Recorder
     from eyewright.serving import run_server
+    from eyewright.serving.live import LiveSources
     from eyewright.serving.models import Model, load_table
 
     key = None if require_signature is None else read_public_key(require_signature)
@@ -97,11 +105,13 @@ def serve(
             alerts=Alerts(alert_webhook, alert_email, smtp),
             classes=lambda: {m.digest: (m.task, m.manifest.labels.names) for m in current[0].values()},
         )
+    live = LiveSources(sources, COMMAND, counted=None if recorder is None else recorder.note_crossing)
     try:
         run_server(
             settings=settings,
             table=table,
             recorder=recorder,
+            live=live,
             files=None if label_studio_files is None else Path(label_studio_files),
             ready=ready,
         )
@@ -140,14 +150,18 @@ def _reference(folder: str, digest: str) -> Mapping[str, Any]:
 
 
 def monitor_status(home: "PathLike" = DEFAULT_HOME, *, log: str | None = None) -> dict[str, Any]:
-    """Return what the log says of every model in it: counts, labels, latency, feedback, drift; and the aliases."""
+    """Return what the log says of every model in it: counts, labels, latency, feedback, drift; of live sources what was
+    counted in the last 24 hours; and the aliases."""
     from eyewright.monitoring import History
+    from eyewright.monitoring.counts import summarise_counts
     from eyewright.monitoring.summary import summarise_model
 
     store = _store(home, log)
     try:
         counts = store.counts()
         models = {name: summarise_model(store, name, "", {}, "") for name in counts}
+        now = time.time()
+        sources = summarise_counts(store.crossings(since_hour=int(now // 3600) - 24), now=now)
     finally:
         store.close()
     events = History(Path(home))
@@ -156,7 +170,7 @@ def monitor_status(home: "PathLike" = DEFAULT_HOME, *, log: str | None = None) -
         event = events.current(alias)
         if event is not None:
             aliases[alias] = {"folder": event.folder, "digest": event.digest, "since": event.time}
-    return {"models": models, "aliases": aliases}
+    return {"models": models, "sources": sources, "aliases": aliases}
 
 
 def drift(
@@ -203,7 +217,6 @@ def drift(
 def sample_of(bundle: Any, source: "PathLike | Sequence[Any]") -> Any:
     """Return images as the numbers that drift is tested on."""
     from eyewright.imaging.appearance import appearance
-    from eyewright.imaging.clips import iter_examples
     from eyewright.monitoring import Sample
 
     looks, answers = [], []
@@ -400,7 +413,6 @@ def promote(
         DatasetError: it is worse.
     """
     from eyewright.bundle import bundle_digest, check_policy, load_bundle
-    from eyewright.lifecycle.stages import compare
     from eyewright.monitoring import History
 
     digest = bundle_digest(Path(bundle))
@@ -427,9 +439,8 @@ def promote(
 def _unseen_of(data: "PathLike", before: str, loaded: Any) -> "tuple[Any, int]":
     """Return the images that neither model was trained on, and how many are left out."""
     from eyewright.bundle import load_bundle
-    from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of
 
-    dataset = part_of_path(data, None, None, loaded.task_name)
+    dataset = part_of_path(data, None, None, loaded.task_name, target=target_of(loaded.task_name, loaded.labels))
     known = known_images(load_bundle(before)) | known_images(loaded)
     records = scan_of(dataset).records
     kept = [s for s, r in zip(dataset.samples, records, strict=True) if r.digest not in known]

@@ -24,6 +24,7 @@ from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, need_torch, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
+from eyewright.metrics import corrected_interval
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import write_recipe
 
@@ -64,6 +65,7 @@ def cross_validate(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -92,7 +94,9 @@ def cross_validate(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     if isinstance(data, str | Path):
-        data = open_readable(data, label_depth=label_depth, task=resolved.task, ignore=ignore, quiet=quiet, say=say)
+        data = open_readable(
+            data, label_depth=label_depth, task=resolved.task, ignore=ignore, target=target, quiet=quiet, say=say
+        )
     check_model(resolved.model, data.task)
     if ensemble:
         task_of(data.task).require("ensemble")
@@ -191,7 +195,6 @@ def _together(
 ) -> FoldsResult:
     from eyewright.evaluation import reporting_of, write_report
     from eyewright.evaluation.novelty import novelty_finding
-    from eyewright.metrics import corrected_interval
 
     reporting = reporting_of(dataset.task)
     results, each = _measure(parts, runs, seed=seed, quiet=quiet, say=say)

@@ -1,9 +1,10 @@
 """Follow objects: through files of detections, and through the frames of a source with a bundle that gives boxes."""
 
-__all__ = ["TrackedFrame", "TrackedSequence", "track", "track_detections"]
+__all__ = ["Follower", "TrackedFrame", "TrackedSequence", "draw_tracks", "gives_boxes", "track", "track_detections"]
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,11 @@ from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.core.tracks import Tracks
+from eyewright.data.tracks import find_sequences, read_tracks
+from eyewright.imaging.sources import open_source
+from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 from eyewright.lifecycle.datasets import PathLike
+from eyewright.lifecycle.delivering import open_any
 from eyewright.tracking import (
     Crossing,
     FillSettings,
@@ -27,10 +32,14 @@ from eyewright.tracking import (
     fill_tracks,
     method_of,
 )
+from eyewright.tracking.camera import CameraMotion
 
 if TYPE_CHECKING:
     from eyewright.imaging.sources import Frame
+    from eyewright.imaging.trails import Trails
+    from eyewright.tracking.camera import CameraMotion
 
+_log = logging.getLogger("eyewright.tracking")
 _ASSUMED_FPS = 30.0
 # The score from which a detection begins a track where the bundle has no operating point of its own.
 _DEFAULT_CONF = 0.4
@@ -40,7 +49,7 @@ _LOW_SHARE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class TrackedSequence:
-    """what was received of one sequence.
+    """What was received of one sequence.
 
     Args:
         name: of the sequence.
@@ -50,6 +59,7 @@ class TrackedSequence:
         n_frames: of the sequence.
         findings: rows that were left out, and what was assumed.
         rows: of the file, those that were left out included.
+        left_out: how many of them were left out.
         cpu_s: processor time of following alone.
     """
 
@@ -60,6 +70,7 @@ class TrackedSequence:
     n_frames: int
     findings: tuple[Finding, ...] = ()
     rows: int = 0
+    left_out: int = 0
     cpu_s: float = 0.0
 
 
@@ -123,8 +134,6 @@ def track_detections(
         InputError: nothing is there, or a file of which no row can be used.
         UsageError: an unknown method, or a rate that is no number.
     """
-    from eyewright.data.tracks import find_sequences
-
     if fps is not None and not 0 < fps < 1e5:
         raise UsageError(f"expected frames a second above 0, found {fps!r}", fix="change --fps")
     found = []
@@ -143,10 +152,8 @@ def _track_file(
     watch: Watch | None,
     classes: Sequence[str] | None,
 ) -> TrackedSequence:
-    from eyewright.data.tracks import read_tracks
-
     file = read_tracks(sequence.path, "detections")
-    findings = list(file.findings)
+    findings = [*sequence.findings, *file.findings]
     rate = fps or file.fps or sequence.fps
     if rate is None:
         rate = _ASSUMED_FPS
@@ -174,7 +181,9 @@ def _track_file(
     if offline or watch is not None:
         # Counted again frame by frame: a zone is left in frames without boxes too.
         recorder = Recorder.of(tracks, watch, end_s=float(_times(rows, rate, np.array([n_frames]))[0]))
-    return TrackedSequence(sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, spent)
+    return TrackedSequence(
+        sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, file.left_out, spent
+    )
 
 
 def _of_classes(tracks: Tracks, classes: Sequence[str]) -> NDArray[np.bool_]:
@@ -213,30 +222,26 @@ def track(
     max_frames: int | None = None,
     latest: bool = False,
     keep_rows: bool = True,
+    note: Callable[[Finding], None] | None = None,
 ) -> Iterator[TrackedFrame]:
     """Follow the objects that a bundle finds in a video, camera, stream or folder of frames; yield frame after frame.
 
     `bundle` is a path or an opened bundle of a task that gives boxes. A detection at or above the operating point (of
     its class, or `conf`) begins a track; one below it continues with a track. `rate` follows at most so many frames a
-    second, chosen by time. For a live stream pass `keep_rows=False`, so that boxes of the past are not held.
+    second, chosen by time. For a live stream pass `keep_rows=False`, so that boxes of the past are not held. `note`
+    takes what `open_source` leaves out.
 
     Raises:
         BundleError: the bundle gives no boxes.
         InputError: the source cannot be read.
     """
-    from eyewright.imaging.sources import open_source
-    from eyewright.imaging.sources.sampling import frame_times, sample_by_time
-    from eyewright.lifecycle.delivering import open_any
-
     model = open_any(bundle) if isinstance(bundle, str | Path) else bundle
-    if not task_of(model.task_name).net.startswith("boxes"):
-        raise BundleError(
-            f"expected a bundle that gives boxes, found one for {model.task_name}",
-            fix="train with --task detect, or import a detector",
-            code="no_boxes",
-        )
-    follower = _Follower(model, method, settings, conf, iou, classes, watch, camera_motion, keep_rows)
-    with open_source(source, stride=stride, max_frames=None if rate else max_frames, latest=latest) as opened:
+    follower = Follower(
+        model, method=method, settings=settings, conf=conf, iou=iou, classes=classes, watch=watch,
+        camera_motion=camera_motion, keep_rows=keep_rows,
+    )  # fmt: skip
+    most = None if rate else max_frames
+    with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
         frames: Iterator[Frame] = frame_times(opened, fps=fps)
         if rate is not None:
             frames = sample_by_time(frames, rate)
@@ -246,43 +251,85 @@ def track(
                 return
 
 
-class _Follower:
-    """A bundle and a tracker on one source."""
+def gives_boxes(task: str) -> bool:
+    """Return whether predictions of a task have boxes, which can be followed."""
+    return task_of(task).net.startswith("boxes")
+
+
+def draw_tracks(
+    trails: "Trails",
+    image: NDArray[np.uint8],
+    boxes_xyxy: NDArray[np.float64],
+    track_ids: NDArray[np.int64],
+    labels: Sequence[str],
+    *,
+    time_s: float,
+    recorder: Recorder,
+) -> NDArray[np.uint8]:
+    """Return a copy of the image with tracks, and with the lines and zones of `recorder` and their counts so far."""
+    texts = [f"{label} {i}" for label, i in zip(labels, track_ids.tolist(), strict=True)]
+    shown: dict[str, Sequence[tuple[float, float]]] = {}
+    for line in recorder.lines:
+        counts = line.counts(recorder.labels)
+        shown[f"{line.line.name}: {counts['in']} in, {counts['out']} out"] = (line.line.start, line.line.end)
+    for zone in recorder.zones:
+        shown[f"{zone.zone.name}: {zone.counts(recorder.labels)['now']}"] = zone.zone.points
+    return trails.draw(image, boxes_xyxy, track_ids, texts, time_s=time_s, lines=shown)
+
+
+class Follower:
+    """A bundle and a tracker on one source.
+
+    `first_id` is the identity of the first track; `forget_s` bounds the memory, see `Recorder`. The rest is as in
+    `track`. Identities are never used twice, also where frames change their size.
+
+    Raises:
+        BundleError: the bundle gives no boxes.
+    """
 
     def __init__(
         self,
         model: Any,
-        method: str,
-        settings: TrackerSettings | None,
-        conf: float | None,
-        iou: float | None,
-        classes: Sequence[str] | None,
-        watch: Watch | None,
-        camera_motion: bool,
-        keep_rows: bool,
+        *,
+        method: str = "three-stage",
+        settings: TrackerSettings | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+        classes: Sequence[str] | None = None,
+        watch: Watch | None = None,
+        camera_motion: bool = False,
+        keep_rows: bool = True,
+        forget_s: float | None = None,
+        first_id: int = 1,
     ) -> None:
+        if not gives_boxes(model.task_name):
+            raise BundleError(
+                f"expected a bundle that gives boxes, found one for {model.task_name}",
+                fix="train with --task detect, or import a detector",
+                code="no_boxes",
+            )
         self._model, self._conf, self._iou = model, conf, iou
         self._settings = settings or TrackerSettings()
         self._tracker = method_of(method, self._settings)
         names: tuple[str, ...] = tuple(model.labels.names)
         self._wanted = None if classes is None else [model.labels.id(c) for c in classes]
-        self._recorder = Recorder(names, watch, keep_rows=keep_rows)
+        self._recorder = Recorder(names, watch, keep_rows=keep_rows, forget_s=forget_s)
         points = getattr(model, "thresholds", None)
         high = np.full(len(names), _DEFAULT_CONF if conf is None else conf)
         self._high = np.asarray(points, np.float64) if conf is None and points is not None else high
         self._least = max(0.01, float(self._high.min()) * _LOW_SHARE)
-        self._camera = None
-        if camera_motion:
-            if not isinstance(self._tracker, Tracker):
-                raise UsageError("--camera-motion works with the built-in methods", fix="leave one of both out")
-            from eyewright.tracking.camera import CameraMotion
-
-            self._camera = CameraMotion()
+        self._camera_motion = camera_motion
+        self._camera: CameraMotion | None = None
+        if camera_motion and not isinstance(self._tracker, Tracker):
+            raise UsageError("--camera-motion works with the built-in methods", fix="leave one of both out")
         self._size_hw: tuple[int, int] | None = None
-        self._known: set[int] = set()
+        self._before = self._last_id = first_id - 1
+        self._keys_before = self._last_key = 0
 
     def step(self, frame: "Frame") -> TrackedFrame:
         image, time_s = frame.image, float(frame.time_s or 0.0)
+        if image.shape[:2] != self._size_hw:
+            self._begin(image.shape[0], image.shape[1])
         prediction = self._model.predict_images([image], conf=self._least, iou=self._iou)[0]
         if self._wanted is not None:
             prediction = prediction.chosen(np.isin(prediction.label_ids, self._wanted))
@@ -294,17 +341,44 @@ class _Follower:
             if moved is not None:
                 self._tracker.move(moved)
         found = self._tracker.update(boxes, self._level(scores, labels), labels, time_s=time_s)
-        found = replace(found, scores=scores[found.detections])
+        found = self._named(replace(found, scores=scores[found.detections]))
         crossings = self._recorder.take(found, boxes, scores, frame=frame.index + 1)
         shown = prediction.chosen(found.detections)
         shown = replace(
             shown, track_ids=found.track_ids, label_ids=found.label_ids, image=image, source=frame.origin,
             index=frame.index, time_s=time_s,
         )  # fmt: skip
-        states = tuple("tracked" if i in self._known else "new" for i in found.track_ids.tolist())
-        self._known.update(found.track_ids.tolist())
-        lost = self._tracker.lost()[0] if isinstance(self._tracker, Tracker) else np.zeros(0, np.int64)
+        states = tuple("new" if self._recorder.is_new(i) else "tracked" for i in found.track_ids.tolist())
+        lost = np.zeros(0, np.int64)
+        if isinstance(self._tracker, Tracker):
+            lost = self._tracker.lost()[0] + self._before
         return TrackedFrame(shown, frame.index, time_s, found, states, lost, tuple(crossings), self._recorder)
+
+    def _begin(self, height: int, width: int) -> None:
+        """Take frames of another size: all tracks end, and no identity is used again."""
+        if self._size_hw is not None:
+            _log.warning(
+                "frames are %d x %d from now on, and were %d x %d: all tracks end", width, height, *self._size_hw[::-1]
+            )
+            self._tracker.reset()
+            self._before, self._keys_before = self._last_id, self._last_key
+        self._size_hw = (height, width)
+        if self._camera_motion:
+            self._camera = CameraMotion()
+
+    def _named(self, found: TrackPrediction) -> TrackPrediction:
+        """Return what was found with identities that follow the earlier ones, of frames of another size."""
+        if self._before or self._keys_before:
+            found = replace(
+                found, track_ids=found.track_ids + self._before, keys=found.keys + self._keys_before,
+                unconfirmed_keys=found.unconfirmed_keys + self._keys_before,
+            )  # fmt: skip
+        if len(found.track_ids):
+            self._last_id = max(self._last_id, int(found.track_ids.max()))
+        for keys in (found.keys, found.unconfirmed_keys):
+            if len(keys):
+                self._last_key = max(self._last_key, int(keys.max()))
+        return found
 
     def _level(self, scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return scores on which every class's operating point lies where the tracker's is."""

@@ -2,13 +2,17 @@
 
 __all__ = ["OneFrame", "track_one"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.report import Finding
+from eyewright.imaging.sources import open_source
+from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 from eyewright.tracking.single import SinglePrediction, SingleTracker
 
 
@@ -32,18 +36,25 @@ def track_one(
     stride: int = 1,
     max_frames: int | None = None,
     latest: bool = False,
+    note: Callable[[Finding], None] | None = None,
 ) -> Iterator[OneFrame]:
     """Yield every frame of a source with the place of the object that is in `box_xywh` in the first one, or "lost".
 
+    `method` is one of `tracking.single.SINGLE_METHODS`; the file of `onnx:FILE` is the caller's own. `note` takes what
+    `open_source` leaves out.
+
     Raises:
-        UsageError: the box is none, or an unknown method.
+        UsageError: a box that is not valid, or an unknown method.
+        BundleError: a file that is not such a model.
         InputError: the source cannot be read.
     """
-    from eyewright.imaging.sources import open_source
-    from eyewright.imaging.sources.sampling import frame_times, sample_by_time
+    if method.startswith("onnx:") and Path(method[5:]).is_file():
+        from eyewright.bundle.onnx_scan import refuse_outside_data
 
+        refuse_outside_data(Path(method[5:]).read_bytes())
     tracker = SingleTracker(method)
-    with open_source(source, stride=stride, max_frames=None if rate else max_frames, latest=latest) as opened:
+    most = None if rate else max_frames
+    with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
         frames = frame_times(opened, fps=fps)
         if rate is not None:
             frames = sample_by_time(frames, rate)

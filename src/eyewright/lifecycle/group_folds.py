@@ -13,6 +13,7 @@ from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.data import fold_datasets
 from eyewright.data.splits import group_samples
+from eyewright.lifecycle.datasets import scan_of
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset, Scan
@@ -86,8 +87,6 @@ def _ids(dataset: "Dataset", scan: "Scan", group_by: str | None) -> list[int]:
 
 
 def _of(part: "Dataset", whole: "Dataset", scan: "Scan") -> "Scan":
-    from eyewright.lifecycle.datasets import scan_of
-
     return scan if part.samples == whole.samples else scan_of(part)
 
 

@@ -14,9 +14,11 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
 from eyewright.data.splits import group_samples
 from eyewright.data.targets.label import Label
+from eyewright.evaluation import predict_dataset
 from eyewright.lifecycle.datasets import Say, scan_of, silent
 from eyewright.lifecycle.folds import train_folds
 from eyewright.lifecycle.opening import need_torch
+from eyewright.metrics import confident_errors
 from eyewright.training import Recipe
 from eyewright.training.plan import RunPlan
 
@@ -42,8 +44,6 @@ def find_mislabels(
         MissingExtraError: torch is not installed.
     """
     need_torch()
-    from eyewright.metrics import confident_errors
-
     groups = group_samples(dataset, scan_of(dataset, quiet=quiet))
     different: dict[int, set[int]] = defaultdict(set)
     for group, sample in zip(groups, dataset.samples, strict=True):
@@ -73,8 +73,6 @@ def find_mislabels(
     index = {s.id: i for i, s in enumerate(whole.samples)}
     with tempfile.TemporaryDirectory(prefix="eyewright-labels-") as folder:
         parts, runs = train_folds(whole, recipe, Path(folder), folds=folds, plan=RunPlan(quiet=quiet, say=say))
-        from eyewright.evaluation import predict_dataset
-
         for part, run in zip(parts, runs, strict=True):
             predictions = predict_dataset(run.predictor, part.test, quiet=quiet)
             for sample, prediction in zip(part.test.samples, predictions, strict=True):

@@ -21,10 +21,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eyewright.catalog import MODELS, build_of
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import CheckpointError, EyewrightError, MissingExtraError
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
+from eyewright.core.provenance import describe_machine
 from eyewright.data import DATASET_FORMATS
 from eyewright.data.readers.annotated import installed_readers
 from eyewright.imaging import FORMATS
@@ -42,9 +44,10 @@ PathLike = str | Path
 
 def models() -> dict[str, str]:
     """Return the networks there are: name → what it is."""
-    from eyewright.catalog import MODELS
-
-    published = {"hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer)"}
+    published = {
+        "hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer), "
+        "classifiers of clips (VideoMAE, ViViT, TimeSformer)"
+    }
     others = {
         name: f"of the package {entry.dist.name if entry.dist else entry.module}"
         for name, entry in installed("eyewright.nets").items()
@@ -62,8 +65,6 @@ def formats() -> dict[str, dict[str, str]]:
 
 def info() -> dict[str, Any]:
     """Return versions and hardware."""
-    from eyewright.core.provenance import describe_machine
-
     return describe_machine()
 
 
@@ -74,7 +75,6 @@ def load_run(folder: PathLike) -> "Run":
         CheckpointError: no finished run is there.
     """
     need_torch()
-    from eyewright.catalog import build_of
     from eyewright.training.run import read_run
 
     return read_run(Path(folder), build_of)
@@ -136,8 +136,6 @@ def asked_of(recipe: "Recipe") -> dict[str, Any]:
 
 def check_model(name: str, task: str) -> None:
     """Refuse a wrong model name before an hour of anything."""
-    from eyewright.catalog import build_of
-
     if name != "auto":
         build_of(name, task)
 
@@ -164,7 +162,6 @@ def need_torch() -> None:
 
 def run_in(bundle: "Bundle") -> "Run | None":
     """Return a bundle as the run it was exported from, as far as it holds it: weights, recipe, scaling."""
-    from eyewright.catalog import MODELS, build_of
     from eyewright.training.run import BundledRun, outgoing_of
 
     files = bundle.manifest.files

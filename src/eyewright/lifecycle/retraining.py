@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageError
 from eyewright.data import leak_rule
 from eyewright.data.grouped import find_groups
+from eyewright.data.likeness import equal_links
 from eyewright.data.tree import JoinedTree
 from eyewright.lifecycle.datasets import (
     FEEDBACK,
@@ -24,9 +25,13 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     settled,
     silent,
+    target_of,
 )
 from eyewright.lifecycle.field import DEFAULT_HOME
+from eyewright.lifecycle.field import promote as promote_bundle
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
+from eyewright.lifecycle.opening import need_torch, recipe_of
+from eyewright.lifecycle.stages import compare, evaluate, export, train_on
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import read_recipe
 
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from eyewright.training import Recipe
 
 # What the bundle decides for its child: both must see the same pixels through the same net.
-_FIXED = ("imgsz", "steps", "model", "task", "activation")
+_FIXED = ("imgsz", "frames", "span", "steps", "model", "task", "activation")
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,6 @@ def retrain(
         DatasetError: the data is not what the model was trained on.
     """
     from eyewright.bundle import load_bundle
-    from eyewright.lifecycle.field import promote as promote_bundle
-    from eyewright.lifecycle.opening import need_torch
-    from eyewright.lifecycle.stages import compare, evaluate, export, train_on
     from eyewright.monitoring import History, open_store
 
     leaks = leak_rule(leaks, allow_leaks)
@@ -137,7 +139,7 @@ def retrain(
     say(f"{len(new.prediction_ids)} images with feedback and {len(old)} earlier ones")
     for one in unused:
         say(f"not used: {one.count} because {one.reason}")
-    merged = settled(merged, leaks, quiet=quiet)
+    merged = settled(merged, leaks, quiet=quiet, among=_unsettled(parent, fresh))
     _write_new(new.dataset, new.format, folder / "feedback")
     run = train_on(
         merged,
@@ -173,6 +175,14 @@ def retrain(
     return Retrained(made.folder, run.folder, len(new.prediction_ids), found, event, unused, notes)
 
 
+def _unsettled(parent: "Bundle", fresh: frozenset[str]) -> frozenset[str] | None:
+    """Return the images between which copies are still to be looked for: those that the parent does not know. The
+    others were settled when it was trained, and new ones together with them by `_without_leaks`; None where copies were
+    trained on."""
+    before = (parent.manifest.provenance.get("dataset") or {}).get("leaks") or {}
+    return None if before.get("rule") == "allow" and before.get("copies") else fresh
+
+
 def _nothing(left_out: list[Unusable]) -> InputError:
     unused = tally(left_out)
     why = "; ".join(f"{u.count}: {u.reason}" for u in unused)
@@ -185,8 +195,6 @@ def _nothing(left_out: list[Unusable]) -> InputError:
 
 def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
     """Return the recipe that the bundle was made by, with other options where they do not change what it sees."""
-    from eyewright.lifecycle.opening import recipe_of
-
     lacking = [f for f in ("model.safetensors", "recipe.toml") if f not in parent.manifest.files]
     if lacking:
         raise RefusedError(
@@ -213,9 +221,9 @@ def _as_before(
     about it; and the ids of images that the parent does not know."""
     notes: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
-    label_depth = label_depth_of(parent.labels)
+    label_depth, target = label_depth_of(parent.labels), target_of(parent.task_name, parent.labels)
     if parent.split:
-        given = open_readable(data, label_depth=label_depth, task=parent.task_name, quiet=quiet, say=say)
+        given = open_readable(data, label_depth=label_depth, task=parent.task_name, target=target, quiet=quiet, say=say)
         old, notes, fresh = _split_as(given, parent.split, quiet=quiet)
         old = grouped_as(parent.manifest.provenance, old, quiet=quiet)
     else:
@@ -226,6 +234,7 @@ def _as_before(
             seed=seed if isinstance(seed, int) else recipe.seed,
             group_by=rule_of(parent.manifest.provenance),
             label_depth=label_depth,
+            target=target,
             quiet=quiet,
             say=say,
         )
@@ -310,7 +319,7 @@ def _without_leaks(
             out[i] = "it is a copy of a test image, or in one group with it, and test images stay test"
         elif groups[i] in held["val"]:
             out[i] = "it is a copy of a validation image, or in one group with it"
-    out |= _contradictions(merged, scan.near_pairs, n_old, out)
+    out |= _contradictions(merged, equal_links(merged, scan), n_old, out)
     members: dict[int, int] = {}
     for g in groups:
         members[g] = members.get(g, 0) + 1

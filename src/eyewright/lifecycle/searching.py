@@ -6,22 +6,37 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.core.errors import (
+    BundleError,
+    CheckpointError,
+    EyewrightError,
+    InputError,
+    UnreadableImageError,
+    UsageError,
+)
+from eyewright.core.inputs import prepare
+from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
+from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.sources.files import iter_images, list_sources, read_named
 from eyewright.lifecycle.datasets import Say, silent
 from eyewright.lifecycle.opening import PathLike, bundle_folder, need_torch
 
 if TYPE_CHECKING:
+    from eyewright.bundle import Bundle
     from eyewright.retrieval import Hits, Index, Row
 
 _COMMIT = 256
+_AT_ONCE = 32
 _AWAY = 0.5
+_LARGEST_WEIGHTS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,6 @@ def index_folder(
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
-    from eyewright.imaging.sources.files import list_sources
     from eyewright.retrieval import GRAPH_FROM, is_index, open_index
 
     place, root = Path(out), Path(folder)
@@ -108,8 +122,6 @@ def index_folder(
 
 
 def _any_image(root: Path) -> bool:
-    from eyewright.imaging.sources.files import list_sources
-
     try:
         return bool(list_sources(root))
     except InputError:
@@ -144,7 +156,6 @@ class _Work:
 
     def look(self, files: Sequence[Path]) -> None:
         """Compare each file with what is known of it, and embed what is new."""
-        from eyewright.imaging.sources.files import read_named
         from eyewright.retrieval import Row
 
         carried: list[tuple[int, Row]] = []
@@ -158,8 +169,7 @@ class _Work:
                 if row is not None and (row.bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
                     self.unchanged += 1
                     continue
-                with open(path, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = _digest_of(path)
                 if row is not None and row.digest == digest:
                     self.unchanged += 1
                     continue
@@ -324,10 +334,11 @@ def index_of(index: "Index | PathLike") -> "Index":
 
 def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
     """Return the unit vector of words or an image."""
-    from eyewright.imaging.sources.files import iter_images
     from eyewright.retrieval.coding import unit_vectors
 
-    if isinstance(query, np.ndarray | Path) or _is_file(query):
+    if isinstance(query, np.ndarray | Path) or _names_a_file(query):
+        if isinstance(query, str | Path) and os.path.isdir(query):
+            raise InputError(f"expected an image, found a folder at {str(query)!r}", fix="pass one image")
         frame = next(iter(iter_images(query)))
         (vector,) = unit_vectors(embedder.images([frame.image]))
         return np.asarray(vector)
@@ -340,19 +351,31 @@ def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
     return np.asarray(vector)
 
 
-def _is_file(text: str) -> bool:
+def _names_a_file(text: str) -> bool:
+    """Return whether a query is a path: something is there, or it ends as images do; a typing error is not words."""
+    endings = tuple(e for several in FORMATS.values() for e in several)
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
+        return os.path.lexists(text) or (" " not in text and text.lower().endswith(endings))
+    except ValueError:
         return False
 
 
+def _embedded(bundle: "Bundle", images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the embeddings of images by a bundle that embeds texts too, float32 (N, D)."""
+    parts: list[NDArray[np.float32]] = []
+    left = iter(images)
+    while chunk := list(islice(left, _AT_ONCE)):
+        parts.append(bundle.raw(prepare(bundle.inputs, chunk)[0])["embedding"])
+    return np.concatenate(parts)
+
+
 def _embedder(model: str) -> _Embedder:
-    need_torch()
     if model.startswith("hf:"):
+        need_torch()
         from eyewright.nets.texts import open_published
 
         net = open_published(model)
+        # Its configuration is read, and its files looked over, before any of them is hashed.
         if not net.takes_images:
             raise UsageError(f"{model!r} reads texts only", fix="use CLIP, SigLIP, or a vision model")
         both = net.kind == "pair"
@@ -363,24 +386,40 @@ def _embedder(model: str) -> _Embedder:
     from PIL import Image
 
     from eyewright.bundle import load_bundle
+    from eyewright.bundle.texts import has_texts
     from eyewright.bundle.verify import bundle_digest
-    from eyewright.exporting.features import bundle_features
 
     folder = bundle_folder(Path(model))
     if not (folder / "bundle.json").exists():
         raise BundleError(f"expected a bundle or hf:FOLDER, found neither at {model!r}", fix="check --model")
     bundle = load_bundle(folder)
+    if bundle.preparation.clip is not None:
+        raise BundleError(f"{model!r} takes videos, and an index is of images", fix="use a model of images")
+    name, digest = str(Path(model).resolve()), bundle_digest(folder)
+    if has_texts(bundle.manifest.files):
+        return _Embedder(
+            name, digest, lambda images: _embedded(bundle, images), bundle.embed_texts,
+            lambda: (bundle.texts.scale, bundle.texts.bias or None),
+        )  # fmt: skip
+    need_torch()
+    from eyewright.exporting.features import bundle_features
+
     return _Embedder(
-        str(Path(model).resolve()),
-        bundle_digest(folder),
+        name,
+        digest,
         lambda images: bundle_features(bundle, (Image.fromarray(i) for i in images)),
     )
+
+
+def _digest_of(path: Path) -> str:
+    # What no image is read of is not hashed either: a sparse file has any size.
+    return digest_of(path, most=Limits().bytes, fix="shrink the image", follow=True)[0]
 
 
 def _digest(folder: Path) -> str:
     """Return one SHA-256 of all files of a checkpoint that its embeddings depend on."""
     whole = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
-        with open(path, "rb") as file:
-            whole.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        digest, _ = digest_of(path, most=_LARGEST_WEIGHTS, error=CheckpointError, follow=True)
+        whole.update(path.name.encode() + b"\0" + bytes.fromhex(digest))
     return whole.hexdigest()

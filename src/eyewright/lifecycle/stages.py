@@ -1,9 +1,8 @@
-"""The stages of a model's life, each one call: train, evaluate, explain, export, verify, predict."""
+"""The stages of a model's life, each one call: train, evaluate, export, verify, predict."""
 
 __all__ = [
     "compare",
     "evaluate",
-    "explain",
     "export",
     "export_checked",
     "predict",
@@ -13,7 +12,6 @@ __all__ = [
     "verify",
 ]
 
-import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from eyewright.catalog import build_of
 from eyewright.core.durations import show_duration
-from eyewright.core.errors import BudgetError, InputError, LeakError, UsageError
-from eyewright.core.files import write_bytes, write_json
+from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, UsageError
+from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
-from eyewright.data import audit_dataset, leak_rule
-from eyewright.imaging import shrink, write_image
+from eyewright.data import audit_dataset, leak_rule, open_dataset
+from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -45,8 +43,10 @@ from eyewright.lifecycle.datasets import (
     scan_of,
     settled,
     silent,
+    target_of,
     untouched,
 )
+from eyewright.lifecycle.delivering import open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import (
     asked_of,
@@ -57,6 +57,8 @@ from eyewright.lifecycle.opening import (
     need_torch,
     recipe_of,
 )
+from eyewright.lifecycle.teaching import published_predictor, teacher_for
+from eyewright.metrics.points import group_numbers
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -64,7 +66,6 @@ if TYPE_CHECKING:
     from eyewright.core.predictor import Predictor
     from eyewright.data import Dataset
     from eyewright.evaluation import Comparison
-    from eyewright.explanation import Explanation
     from eyewright.exporting import Parity
     from eyewright.training import Recipe
     from eyewright.training.run import Run
@@ -85,6 +86,7 @@ def train(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     step: Any = None,
     teacher: Any = None,
@@ -126,12 +128,11 @@ def train(
 
     if out is None and launched_by_torchrun():
         raise UsageError("expected --out with torchrun, found none", fix="name one run folder for all processes")
-    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     if teacher is not None:
         from eyewright.compression.distilling import distil_step
-        from eyewright.lifecycle.teaching import teacher_for
 
         if step is not None:
             raise UsageError("expected step or teacher, found both", fix="leave one out")
@@ -150,6 +151,7 @@ def train(
             step=step,
             log=log,
             observe=observe,
+            baseline=True,
             quiet=quiet,
             say=say,
         ),
@@ -173,7 +175,6 @@ def train_on(
         LeakError: too many images on both sides of the split, or any that `leaks` refuses.
         BudgetError: the deadline is too near.
     """
-    from eyewright.catalog import build_of
     from eyewright.training.distributed import rank_of
     from eyewright.training.session import train_model
     from eyewright.training.watchers import watch
@@ -181,6 +182,8 @@ def train_on(
     dataset = settled(dataset, leaks, quiet=plan.quiet)
     scan = scan_of(dataset, quiet=plan.quiet)
     findings = audit_dataset(dataset, scan)
+    if plan.weights is not None:
+        dataset = _in_labels_of(plan.weights, dataset)
     found = dataset.leaks
     assert found is not None
     if plan.deadline is not None and plan.deadline - time.monotonic() < 2:
@@ -216,7 +219,33 @@ def train_on(
         }
         weights = None if plan.weights is None else _weights_in(plan.weights)
         own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
-        return train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+        own = replace(own, deadline=deadline_before_baseline(recipe, plan, dataset.task))
+        run = train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+    train_baseline(run, dataset, scan, plan)
+    return run
+
+
+def _in_labels_of(place: Path, dataset: "Dataset") -> "Dataset":
+    """Return a dataset whose classes are open in those of the model that is trained on: it may know more of them.
+
+    Raises:
+        DatasetError: a training image has one that the model does not know.
+    """
+    from eyewright.training.run import labels_at
+
+    names = labels_at(place) if dataset.kind.open else None
+    if names is None:
+        return dataset
+    moved = dataset.relabelled(LabelSpace(names))
+    for before, after in zip(dataset.samples, moved.samples, strict=True):
+        if before.split == "train" and len(after.target.marks()) < len(before.target.marks()):
+            unknown = sorted({dataset.labels.names[i] for i in before.target.held} - set(names))
+            shown = ", ".join(map(repr, unknown))
+            raise DatasetError(
+                f"{before.id!r} holds {task_of(dataset.task).words.label[1]} that the weights do not know: {shown}",
+                fix="train without --weights, or begin with a model that knows them",
+            )
+    return moved
 
 
 def _weights_in(place: Path) -> Path:
@@ -241,7 +270,8 @@ def evaluate(
     quiet: bool = True,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Report:
-    """Measure a run or a bundle; with `out` the report is written there as HTML, JSON and Markdown.
+    """Measure a run, a bundle, or `hf:` and a published model as it is; with `out` the report is written there as HTML,
+    JSON and Markdown.
 
     `data` is a dataset, or a path. A run without `data` is measured on its own test part. Of a path the part `split`
     is used, else its test part, else all of it. Images that the run was trained on are refused, and so is the very
@@ -254,7 +284,10 @@ def evaluate(
     """
     from eyewright.evaluation import evaluate_predictor, reporting_of, write_report
 
-    predictor, owner = load_model(model)
+    if isinstance(model, str) and model.startswith("hf:"):
+        predictor, owner = _as_published(model, data, label_depth), None
+    else:
+        predictor, owner = load_model(model)
     about = owner.about if owner is not None else _provenance_of(predictor)
     warnings = list(about.get("warnings") or [])
     left_out, own = "", data is None
@@ -263,8 +296,10 @@ def evaluate(
             raise UsageError("expected data to evaluate the bundle on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        task = predictor.task_name
-        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        task, wanted = predictor.task_name, target_of(predictor.task_name, predictor.labels)
+        if isinstance(data, str | Path):
+            data = part_of_path(data, split, label_depth, task, ignore, wanted)
+        dataset = data
         left_out = dataset.account.summary()
         if owner is None and not allow_leaks and dataset.splits != ("test",):
             made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
@@ -285,6 +320,7 @@ def evaluate(
                 )
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
+    dataset = dataset.seen_by(*inputs_of(predictor).values())
     novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,
@@ -301,6 +337,7 @@ def evaluate(
         quiet=quiet,
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
+    report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
     if out is not None:
         if pictures is None:
             pictures = reporting_of(report.task).pictures(report, dataset, lambda _: predictor)
@@ -340,8 +377,10 @@ def compare(
             raise UsageError("expected data to compare the bundles on, found none", fix="pass a dataset")
         dataset = part_of_run(owner, split or "test")
     else:
-        task = first.task_name
-        dataset = part_of_path(data, split, label_depth, task, ignore) if isinstance(data, str | Path) else data
+        task, wanted = first.task_name, target_of(first.task_name, first.labels)
+        if isinstance(data, str | Path):
+            data = part_of_path(data, split, label_depth, task, ignore, wanted)
+        dataset = data
         own = any(untouched(o, dataset, quiet=quiet) for o in (owner_a, owner_b))
         if group_by is not None or (not own and dataset.grouping is None):
             about = owner_a.about if owner_a is not None else _provenance_of(first)
@@ -356,60 +395,6 @@ def compare(
             fix="use other images, or --allow-leaks, which counts them in the result",
         )
     return replace(compare_predictors(first, second, dataset, seed=seed, quiet=quiet), trained_on=seen)
-
-
-def explain(
-    model: "Run | Bundle | PathLike",
-    source: Any,
-    *,
-    method: str | None = None,
-    label: str | None = None,
-    out: PathLike | None = None,
-    seed: int = 0,
-) -> "list[Explanation]":
-    """Explain predictions as heatmaps, each with a faithfulness verdict; with `out` overlays and arrays are written.
-
-    `method` is one of `eyewright.explanation.METHODS`; a run defaults to "gradcam", a bundle to "occlusion",
-    boxes and masks to "rise".
-
-    Raises:
-        UsageError: an unknown method or label, or a gradient method on a bundle.
-    """
-    from eyewright.explanation import explain_images
-    from eyewright.imaging.clips import iter_examples
-
-    predictor, owner = load_model(model)
-    frames = list(iter_examples(source, predictor.preparation.clip))
-    found = explain_images(
-        predictor,
-        [f.image for f in frames],
-        method=method or _default_method(predictor, owner),
-        net=None if owner is None else owner.net,
-        label=label,
-        sources=[f.origin for f in frames],
-        seed=seed,
-    )
-    if out is not None:
-        _write_explanations(found, Path(out))
-    return found
-
-
-def _default_method(predictor: "Predictor", owner: "Run | None") -> str:
-    if task_of(predictor.task_name).reads == "clip":
-        return "occlusion"
-    if "gradients" not in task_of(predictor.task_name).options:
-        return "rise"
-    return "gradcam" if owner is not None else "occlusion"
-
-
-def _write_explanations(found: "Sequence[Explanation]", out: Path) -> None:
-    for i, one in enumerate(found):
-        stem = f"{i:03d}-{Path(one.source).stem or 'image'}-{one.method}"
-        write_image(out / f"{stem}.png", shrink(one.overlay(), 448))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, heat=one.heat, pixels=one.pixels)
-        write_bytes(out / f"{stem}.npz", buffer.getvalue())
-    write_json(out / "explanations.json", [e.to_json() for e in found])
 
 
 def export(
@@ -456,7 +441,12 @@ def export_checked(
     if validation is None:
         validation = part_of_run(owner, "val")
     elif isinstance(validation, str | Path):
-        validation = load_dataset(validation, task=owner.task_name, ignore=ignored_by(owner)).val
+        validation = load_dataset(
+            validation,
+            task=owner.task_name,
+            ignore=ignored_by(owner),
+            target=target_of(owner.task_name, owner.labels),
+        ).val
     names = ("report.html", "report.json")
     files = {n: (owner.folder / n).read_bytes() for n in names if (owner.folder / n).exists()}
     if report is None and "report.json" in files:
@@ -481,8 +471,6 @@ def verify(path: PathLike, *, key: PathLike | None = None) -> "Bundle":
     Raises:
         BundleError: it is not what was exported, does not run as it did, or is not signed by that key.
     """
-    from eyewright.lifecycle.delivering import open_any
-
     return open_any(path, key=key)  # type: ignore[no-any-return]
 
 
@@ -540,6 +528,15 @@ def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in grouping.items() if k != "words"}
 
 
+def _as_published(model: str, data: "Dataset | PathLike | None", label_depth: int | None) -> Any:
+    """Return a published model for the task of the data, in the classes that it was published with."""
+    if data is None:
+        raise UsageError(f"expected data to evaluate {model!r} on, found none", fix="pass a dataset")
+    need_torch()
+    task = (open_dataset(data, label_depth=label_depth) if isinstance(data, str | Path) else data).task
+    return published_predictor(model, task)
+
+
 def _provenance_of(predictor: "Predictor") -> Mapping[str, Any]:
     return predictor.manifest.provenance if hasattr(predictor, "manifest") else {}
 
@@ -561,8 +558,6 @@ def _points_of(predictor: "Predictor") -> Mapping[str, Any]:
 
 
 def _measured_on(dataset: "Dataset") -> dict[str, int]:
-    from eyewright.metrics.points import group_numbers
-
     groups = group_numbers([s.group for s in dataset.samples])
     return {"images": len(dataset), "groups": len(set(groups.tolist()))}
 

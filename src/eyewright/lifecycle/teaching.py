@@ -1,6 +1,6 @@
 """A teacher and what it says of images that nobody labelled."""
 
-__all__ = ["teacher_for", "with_unlabelled"]
+__all__ = ["published_predictor", "teacher_for", "with_unlabelled"]
 
 from dataclasses import replace
 from functools import partial
@@ -43,7 +43,7 @@ def teacher_for(teacher: Any, task: str, labels: "LabelSpace", preparation: Any 
     """
     from eyewright.compression.distilling import bundle_teacher
 
-    predictor = _published(teacher, task) if isinstance(teacher, str) and teacher.startswith("hf:") else None
+    predictor = published_predictor(teacher, task) if isinstance(teacher, str) and teacher.startswith("hf:") else None
     if predictor is None:
         predictor, _ = load_model(teacher)
     if predictor.task_name != task:
@@ -53,8 +53,13 @@ def teacher_for(teacher: Any, task: str, labels: "LabelSpace", preparation: Any 
     return predictor, bundle_teacher(predictor, labels, preparation)
 
 
-def _published(name: str, task: str) -> Any:
-    """Return a published model as it is, with the classes it was published with."""
+def published_predictor(name: str, task: str) -> Any:
+    """Return a published model as it is, with the classes it was published with.
+
+    Raises:
+        UsageError: no published model is read for the task.
+        CheckpointError: it cannot be read, or takes images of any size.
+    """
     from eyewright.nets.hub import hub_builder
     from eyewright.nets.pixels import PixelNet
     from eyewright.training.learner import learner_of

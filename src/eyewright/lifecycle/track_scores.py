@@ -12,6 +12,7 @@ import numpy as np
 from eyewright.core.errors import InputError
 from eyewright.core.report import Finding, Metric
 from eyewright.core.tracks import Tracks
+from eyewright.data.tracks import find_sequences, read_tracks
 from eyewright.lifecycle.datasets import PathLike
 from eyewright.metrics.tracking import SequenceCounts, combined, count_sequence, paired_tracking, tracking_metrics
 
@@ -78,8 +79,6 @@ def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *,
     Raises:
         InputError: a file cannot be read, or a sequence of the ground truth has no tracks.
     """
-    from eyewright.data.tracks import find_sequences, read_tracks
-
     theirs = find_sequences(Path(truth), "truth")
     by_name: dict[str, Path | Tracks]
     if isinstance(tracks, Mapping):

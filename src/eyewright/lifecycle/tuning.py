@@ -51,6 +51,7 @@ def tune(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -80,7 +81,7 @@ def tune(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     resolved = recipe_of(recipe, budget=budget, **options)
-    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     dataset = settled(dataset, leaks, quiet=quiet)

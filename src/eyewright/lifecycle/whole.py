@@ -58,6 +58,7 @@ def run(
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
+    target: Sequence[str] = (),
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
@@ -77,7 +78,7 @@ def run(
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
     resolved = recipe_of(recipe, budget=budget, task=task, **options)
-    given: dict[str, Any] = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore}
+    given: dict[str, Any] = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = load_dataset(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     dataset = settled(dataset, leaks, quiet=quiet)
@@ -96,7 +97,7 @@ def run(
         dataset,
         resolved,
         folder,
-        RunPlan(deadline=deadline, workers=workers, quiet=quiet, say=say),
+        RunPlan(deadline=deadline, workers=workers, baseline=True, quiet=quiet, say=say),
         leaks=leaks,
     )
     findings = tuple(owner.about["audit"])
@@ -126,26 +127,39 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
     """Evaluate a run on its test part and write its report, with heatmaps for the mistakes of highest confidence."""
     from eyewright.evaluation import reporting_of, write_report
 
-    test = dataset.test
+    test = dataset.test.seen_by(owner.preparation)
     report = evaluate(owner, test, quiet=quiet)
     reporting = reporting_of(report.task)
     pictures = reporting.pictures(report, test, lambda _: owner.predictor)
-    pictures = reporting.explained(report, test, pictures, lambda images, ids: _explanations(owner, images, ids))
+
+    def explain(
+        images: "Sequence[NDArray[np.uint8]]", ids: Sequence[str], labels: Sequence[str] = ()
+    ) -> "list[Explanation]":
+        asked = labels or [""] * len(ids)
+        found: list[Explanation] = []
+        for label in dict.fromkeys(asked):
+            rows = [k for k, own in enumerate(asked) if own == label]
+            found += _explanations(owner, [images[k] for k in rows], [ids[k] for k in rows], label or None)
+        return found
+
+    pictures = reporting.explained(report, test, pictures, explain)
     return report, write_report(report, owner.folder, title=title_of(owner.predictor, owner), pictures=pictures)
 
 
-def _explanations(owner: "Run", images: "Sequence[NDArray[np.uint8]]", ids: Sequence[str]) -> "Sequence[Explanation]":
-    """Explain the prediction of highest confidence of each image by Grad-CAM where that is faithful, else by
-    occlusion, which costs more and fails less."""
+def _explanations(
+    owner: "Run", images: "Sequence[NDArray[np.uint8]]", ids: Sequence[str], label: str | None
+) -> "Sequence[Explanation]":
+    """Explain the prediction of highest confidence of each image, or `label`, by Grad-CAM where that is faithful, else
+    by occlusion, which costs more and fails less."""
     from eyewright.explanation import explain_images
 
     if "gradients" not in task_of(owner.task_name).options:
-        return explain_images(owner.predictor, images, method="occlusion", sources=ids, most=1)
+        return explain_images(owner.predictor, images, method="occlusion", label=label, sources=ids, most=1)
     by_id = dict(zip(ids, images, strict=True))
 
     def explained(method: str, names: Sequence[str]) -> "list[Explanation]":
         chosen = [by_id[n] for n in names]
-        return explain_images(owner.predictor, chosen, method=method, net=owner.net, sources=names, most=1)
+        return explain_images(owner.predictor, chosen, method=method, net=owner.net, label=label, sources=names, most=1)
 
     if not _has_convolution(owner):
         return explained("occlusion", ids)

@@ -243,30 +243,36 @@ def detection_errors(
 
     "class": in place, of the wrong class; "localisation": of the right class, badly placed (IoU 0.1-0.5); "both":
     wrong in both; "duplicate": of an object that a surer answer took; "background": of nothing; "missed": true objects
-    that no answer is near to. `points` are thresholds a class; answers below them are not counted, only weighed.
+    that no answer is near to. `points` are thresholds a class: the number "n" is of the errors that a user sees, with
+    the answers below the thresholds left out and what only they found missed. "ap50_lost" is always TIDE's: of all
+    answers, at every score.
     """
     near = list(overlaps) if overlaps is not None else [overlaps_of(a, b) for a, b in zip(found, truth, strict=True)]
     rows = [sort_errors(*three) for three in zip(found, truth, near, strict=True)]
+    seen = rows if points is None else [_sort_seen(*three, points) for three in zip(found, truth, near, strict=True)]
     base = _ap50(found, truth, n_classes, near)
     result: dict[str, dict[str, float]] = {}
     for kind in ("class", "localisation", "both", "duplicate", "background", "missed"):
-        count = 0
+        missing = kind == "missed"
+        count = sum(int(missed.sum() if missing else (kinds == kind).sum()) for kinds, _, missed in seen)
         mended: list[tuple[Detected, Detected, NDArray[np.float64]]] = []
         for (kinds, partners, missed), ours, theirs, overlap in zip(rows, found, truth, near, strict=True):
-            if kind == "missed":
-                count += int(missed.sum())
+            if missing:
                 mended.append((ours, _subset(theirs, ~missed), overlap[:, ~missed]))
                 continue
-            wrong = kinds == kind
-            sure = np.ones(len(ours), bool)
-            if points is not None and ours.scores is not None:
-                sure = ours.scores >= np.asarray(points)[ours.labels]
-            count += int((wrong & sure).sum())
-            mended.append((*_mended(ours, theirs, overlap, wrong, partners, kind),))
+            mended.append(_mended(ours, theirs, overlap, kinds == kind, partners, kind))
         a, b, c = (list(column) for column in zip(*mended, strict=True)) if mended else ([], [], [])
         gain = _ap50(a, b, n_classes, c) - base
         result[kind] = {"n": float(count), "ap50_lost": max(0.0, gain) if math.isfinite(gain) else 0.0}
     return result
+
+
+def _sort_seen(
+    ours: Detected, theirs: Detected, overlap: NDArray[np.float64], points: Sequence[float]
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return what `sort_errors` does, of the answers that reach the threshold of their class alone."""
+    keep = np.ones(len(ours), bool) if ours.scores is None else ours.scores >= np.asarray(points)[ours.labels]
+    return sort_errors(_subset(ours, keep), theirs, overlap[keep])
 
 
 def sort_errors(

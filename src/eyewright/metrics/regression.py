@@ -96,15 +96,16 @@ def regression_metrics(
     rng: np.random.Generator,
     replicates: int = 1000,
     groups: NDArray[Any] | None = None,
+    unit: NDArray[np.float64] | None = None,
 ) -> dict[str, Metric]:
     """Measure found against true numbers, both float (N, K), by every metric, with intervals over `groups` (N,).
 
-    Of several numbers errors are in standard deviations of the true ones; see `NumberErrors`.
+    Of several numbers errors are in standard deviations, `unit` (K,), or those of the true ones; see `NumberErrors`.
     """
     n = len(true)
     if n == 0:
         return {}
-    measured, plan = NumberErrors(true, found, reach), resample(n, replicates=replicates, rng=rng, groups=groups)
+    measured, plan = NumberErrors(true, found, reach, unit), resample(n, replicates=replicates, rng=rng, groups=groups)
     point = measured(np.ones((1, n)))
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in point}
     for weights in plan.weights():

@@ -43,6 +43,17 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     # A gauge: it starts at 0 with the server, and `increase` is for counters only.
     ("Workers replaced", (("eyewright_worker_restarts", "since the start"),), "short"),
     ("Drift, p of the last test", (("eyewright_drift_p_value", "{{model}}"),), "short"),
+    (
+        "Crossings an hour",
+        (
+            (
+                "sum by (source, line, direction) (increase(eyewright_line_crossings_total[1h]))",
+                "{{source}} {{line}} {{direction}}",
+            ),
+        ),
+        "short",
+    ),
+    ("Objects in zones", (("eyewright_zone_objects", "{{source}} {{zone}}"),), "short"),
     ("Log entries not yet in the database", (("eyewright_log_waiting_entries", "waiting"),), "short"),
 )
 

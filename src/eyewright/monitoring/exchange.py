@@ -166,7 +166,7 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
             "comment",
         ]
         out = io.StringIO()
-        names += ["objects", "classes", "values", "tags", "new_classes"]
+        names += ["objects", "classes", "values", "tags", "text", "new_classes"]
         writer = csv.DictWriter(out, names, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from eyewright.core.files import held_lock, write_bytes
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import TRAITS
 from eyewright.monitoring.alerts import Alerts
+from eyewright.monitoring.counts import Count, count_row, seen_row, summarise_counts, unusual_counts
 from eyewright.monitoring.drift import ChangeDetector, Sample, drift_between
 from eyewright.monitoring.journal import Journal
 from eyewright.monitoring.store import Row, Said, Store, feedback_id, open_store
@@ -124,6 +125,9 @@ class Recorder:
         self._fresh: dict[str, int] = {}
         self._tested: dict[str, tuple[float, float]] = {}
         self._last: dict[str, Mapping[str, Any]] = {}
+        # The hour that is over when the server starts was tested by the one before, or was not watched to its end.
+        self._counted_hour = int(time.time() // 3600) - 1
+        self._counts: list[Count] = []
         self._pruned = 0.0
         self._quality = QualityCache()
         # How much feedback was written since the log was pruned.
@@ -151,6 +155,11 @@ class Recorder:
             image = entry.picture
             fields = (*fields[:-1], hashlib.sha256(image).hexdigest())
         self._append(("p", fields, image))
+
+    def note_crossing(self, source: str, event: Mapping[str, Any] | None) -> None:
+        """Log that something crossed a line or entered a zone of a live source; with None that the source is seen."""
+        fields = seen_row(source, time.time()) if event is None else count_row(source, event)
+        self._append(("c", fields, b""))
 
     def feedback(self, prediction_id: str, content: Mapping[str, Any]) -> bool:
         """Log what somebody says of a prediction; tell whether the prediction is known.
@@ -250,6 +259,7 @@ class Recorder:
             try:
                 wait = _FLUSH_S if self.flush() else min(5.0, wait * 2)
                 self._test_all()
+                self._test_counts()
                 self._prune()
             except EyewrightError as error:
                 self._say(str(error))
@@ -269,8 +279,11 @@ class Recorder:
         if len(taken) >= _MOST_WAITING:
             # More came than memory was given for; the journal holds all of it.
             taken = [self._plain(msgspec.msgpack.decode(d)) for d in self._journal.left()]
-        rows, said = [], []
+        rows, said, crossings = [], [], []
         for kind, fields, *image in taken:
+            if kind == "c":
+                crossings.append(tuple(fields))
+                continue
             if kind == "f":
                 said.append(tuple(fields))
                 continue
@@ -280,7 +293,7 @@ class Recorder:
             rows.append(values)
         try:
             self._write_classes()
-            self._store.add_values(rows, said)
+            self._store.add_values(rows, said, crossings)
         except InputError as error:
             self._say(error.message)
             with self._lock:
@@ -384,6 +397,17 @@ class Recorder:
             moved = ", ".join(found.moved[:4]) or str(found.tests[0]["name"])
             self.alerts.send("drift", f"{model}: what comes in has changed (p = {found.p:.3g}): {moved}", content)
 
+    def _test_counts(self) -> None:
+        """When an hour has passed, compare what was counted in it with the same hour of earlier days."""
+        hour = int(time.time() // 3600) - 1
+        if hour <= self._counted_hour:
+            return
+        self._counted_hour = hour
+        self._counts = unusual_counts(self._store.crossings(since_hour=hour - 28 * 24), hour)
+        for count in self._counts:
+            if count.unusual:
+                self.alerts.send("counts", count.line_of_text(), asdict(count))
+
     def _prune(self) -> None:
         due = not self._pruned or time.monotonic() - self._pruned >= _PRUNE_S
         if not due and self._said < _PRUNE_AFTER:
@@ -406,9 +430,11 @@ class Recorder:
                 name: summarise_model(self._views, name, digest, reference, kind, cache=self._quality)
                 for name, (digest, reference, kind) in self._references().items()
             }
+            now = time.time()
+            sources = summarise_counts(self._views.crossings(since_hour=int(now // 3600) - 24), now=now)
         except (InputError, BundleError) as error:
-            return {"models": {}, "trouble": error.message, "dropped": self.dropped}
-        return {"models": models, "trouble": self.trouble, "dropped": self.dropped}
+            return {"models": {}, "sources": {}, "trouble": error.message, "dropped": self.dropped}
+        return {"models": models, "sources": sources, "trouble": self.trouble, "dropped": self.dropped}
 
     def image(self, name: str) -> bytes | None:
         """Return a kept image by its name, PNG or JPEG; None where there is none."""
@@ -425,6 +451,9 @@ class Recorder:
             ("eyewright_log_waiting_entries", "Entries that are not in the database yet", {}, float(waiting)),
             ("eyewright_log_lost_entries", "Entries that could not be written at all", {}, float(self.dropped)),
         ]
+        for count in self._counts:
+            where = {"source": count.source, "line": count.line, "direction": count.direction}
+            found.append(("eyewright_count_unusual", "Whether the last hour's count is", where, float(count.unusual)))
         for model, last in list(self._last.items()):
             found.append(("eyewright_drift_p_value", "p of the last drift test", {"model": model}, float(last["p"])))
             about = "Whether a change was told and lasts"

@@ -31,6 +31,9 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS feedback_prediction ON feedback (prediction_id)",
     "CREATE TABLE IF NOT EXISTS windows (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL, "
     "digest TEXT NOT NULL, content TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS crossings (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, hour BIGINT NOT NULL, "
+    "source TEXT NOT NULL, line TEXT NOT NULL, direction TEXT NOT NULL, label TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS crossings_hour ON crossings (hour)",
     "CREATE TABLE IF NOT EXISTS models (digest TEXT PRIMARY KEY, task TEXT NOT NULL, labels TEXT NOT NULL)",
     # What follows keeps an open page, a challenger and pruning fast where the log has a million rows.
     "CREATE INDEX IF NOT EXISTS predictions_age ON predictions (time)",
@@ -166,9 +169,12 @@ class Store:
         self.add_values([r.values() for r in rows], feedback)
 
     def add_values(
-        self, rows: Sequence[tuple[Any, ...]], feedback: Sequence[tuple[str, str, float, Mapping[str, Any]]] = ()
+        self,
+        rows: Sequence[tuple[Any, ...]],
+        feedback: Sequence[tuple[str, str, float, Mapping[str, Any]]] = (),
+        crossings: Sequence[tuple[str, float, int, str, str, str, str]] = (),
     ) -> None:
-        """Do as `add` does with what `Row.values` gives."""
+        """Do as `add` does with what `Row.values` gives, and with lines of `counts.count_row`."""
         with self._transaction() as cursor:
             # The column names are ours; every value goes in as a parameter.
             insert = (
@@ -183,6 +189,21 @@ class Store:
                 self._tally(cursor, model, int(cursor.rowcount))
             said = f"INSERT INTO feedback (id, prediction_id, time, content) VALUES ({self._marks(4)}) {_AGAIN}"  # noqa: S608
             cursor.executemany(said, [(i, p, t, json.dumps(dict(c))) for i, p, t, c in feedback])
+            passed = (
+                "INSERT INTO crossings (id, time, hour, source, line, direction, label) "  # noqa: S608
+                f"VALUES ({self._marks(7)}) ON CONFLICT (id) DO NOTHING"
+            )
+            cursor.executemany(passed, crossings)
+
+    def crossings(self, *, since_hour: int) -> list[tuple[int, str, str, str, str, int]]:
+        """Return from an hour on how many there were: hour, source, line, direction, label, number."""
+        text = (
+            "SELECT hour, source, line, direction, label, COUNT(*) FROM crossings "  # noqa: S608
+            f"WHERE hour >= {self._mark} GROUP BY hour, source, line, direction, label ORDER BY hour"
+        )
+        with self._transaction() as cursor:
+            cursor.execute(text, (since_hour,))
+            return [(int(h), s, line, d, label, int(n)) for h, s, line, d, label, n in cursor.fetchall()]
 
     def _tally(self, cursor: Any, model: str, change: int) -> None:
         if change:
@@ -304,13 +325,17 @@ class Store:
             return [{"time": t, "digest": d, **json.loads(c)} for t, d, c in reversed(cursor.fetchall())]
 
     def prune(self, *, before: float, most: int) -> tuple[int, list[str]]:
-        """Remove predictions older than `before`, or beyond the newest `most`; those with feedback stay. Return how
-        many, and the images that no prediction names any more."""
+        """Remove predictions and crossings older than `before`, or beyond the newest `most` of each; predictions with
+        feedback stay. Return how many predictions, and the images that no prediction names any more."""
         old = (
             f"FROM predictions p WHERE p.time <= {self._mark} "  # noqa: S608
             "AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.prediction_id = p.id)"
         )
         with self._transaction() as cursor:
+            cursor.execute(f"SELECT time FROM crossings ORDER BY time DESC LIMIT 1 OFFSET {int(most)}")  # noqa: S608
+            edge = cursor.fetchone()
+            last = before if edge is None else max(before, float(edge[0]))
+            cursor.execute(f"DELETE FROM crossings WHERE time <= {self._mark}", (last,))  # noqa: S608
             cursor.execute("SELECT SUM(n) FROM tallies")
             beyond = int(cursor.fetchone()[0] or 0) - int(most)
             limit = before

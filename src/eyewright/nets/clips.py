@@ -5,7 +5,17 @@ the normalised strips of clips, float32 (N, channels, frames * H, W), and gives 
 tell the order of frames; it is the baseline that the others are compared with.
 """
 
-__all__ = ["ClipNet", "clip_former", "gru_net", "lstm_net", "mean_net"]
+__all__ = [
+    "ClipNet",
+    "RunningPlanes",
+    "clip_former",
+    "gru_net",
+    "gru_stream_net",
+    "lstm_net",
+    "lstm_stream_net",
+    "mean_net",
+    "share_encoder",
+]
 
 from collections.abc import Callable
 
@@ -42,6 +52,42 @@ class MotionPlanes(nn.Module):
             shown.append(after - before)
         planes = torch.cat(shown, 1) / contrast
         return planes.transpose(1, 2).flatten(0, 1)
+
+
+class RunningPlanes(nn.Module):
+    """The planes of `MotionPlanes` from the frames until now only, so that a stream needs each frame once.
+
+    The mean picture is that of the frames until now, after `frames` of them an exponential mean that forgets at that
+    rate; the change is that since two frames before. From (N, C, T, H, W) to (N * T, 3 * C, H, W).
+    """
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.change = True
+
+    def forward(self, clips: Tensor) -> Tensor:
+        counts = torch.arange(1, clips.shape[2] + 1, dtype=clips.dtype, device=clips.device)
+        still = clips.cumsum(2) / counts[:, None, None]
+        before = torch.cat([clips[:, :, :1], clips[:, :, :1], clips[:, :, :-2]], 2)
+        return _planes_of(clips, still, before).transpose(1, 2).flatten(0, 1)
+
+    def step(self, frame: Tensor, still: Tensor, before: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the planes of the next frame, the mean picture with it, and the last two frames.
+
+        `frame` and `still` are (N, C, H, W), `before` (N, 2, C, H, W), `seen` (1,) the number of frames until now.
+        """
+        first = (seen < 0.5).to(frame.dtype)
+        still = still + (frame - still) / torch.clamp(seen + 1, max=float(self.frames))
+        older, newer = (first * frame + (1 - first) * b for b in before.unbind(1))
+        planes = _planes_of(frame[:, :, None], still[:, :, None], older[:, :, None])[:, :, 0]
+        return planes, still, torch.stack([newer, frame], 1)
+
+
+def _planes_of(clips: Tensor, still: Tensor, before: Tensor) -> Tensor:
+    level = still.mean((1, 3, 4), keepdim=True)
+    contrast = (still - level).square().mean((1, 3, 4), keepdim=True).sqrt() + 0.05
+    return torch.cat([clips - level, clips - still, clips - before], 1) / contrast
 
 
 class _Residual(nn.Module):
@@ -149,7 +195,11 @@ class ClipNet(nn.Module):
         return found.reshape(n, self.frames, -1)
 
     def forward(self, strips: Tensor) -> Tensor:
-        found = self.head(self.features(strips))
+        return self.join(self.features(strips))
+
+    def join(self, features: Tensor) -> Tensor:
+        """Return logits from the features of a clip's frames, (N, T, 96)."""
+        found = self.head(features)
         logits: Tensor = self.out(torch.cat([found.mean(1), found.amax(1)], 1))
         return logits
 
@@ -180,6 +230,34 @@ def lstm_net(
     return _build(n_classes, channels, size_hw, frames, dropout, activation, _Recurrent(nn.LSTM))
 
 
+def gru_stream_net(
+    n_classes: int,
+    *,
+    channels: int = 3,
+    size_hw: tuple[int, int] = (32 * 72, 96),
+    frames: int = 32,
+    dropout: float = 0.3,
+    activation: str = "relu",
+) -> nn.Module:
+    """Build `gru_net` with planes that do not look ahead: for streams, where each frame is encoded once."""
+    head, planes = _Recurrent(nn.GRU), RunningPlanes(frames)
+    return _build(n_classes, channels, size_hw, frames, dropout, activation, head, planes)
+
+
+def lstm_stream_net(
+    n_classes: int,
+    *,
+    channels: int = 3,
+    size_hw: tuple[int, int] = (32 * 72, 96),
+    frames: int = 32,
+    dropout: float = 0.3,
+    activation: str = "relu",
+) -> nn.Module:
+    """Build `lstm_net` with planes that do not look ahead: for streams, where each frame is encoded once."""
+    head, planes = _Recurrent(nn.LSTM), RunningPlanes(frames)
+    return _build(n_classes, channels, size_hw, frames, dropout, activation, head, planes)
+
+
 def clip_former(
     n_classes: int,
     *,
@@ -206,6 +284,17 @@ def mean_net(
     return _build(n_classes, channels, size_hw, frames, dropout, activation, _Orderless())
 
 
+@torch.no_grad()
+def share_encoder(trained: nn.Module, new: nn.Module) -> None:
+    """Copy the frame encoder of a net of clips into another; of planes that the other lacks, nothing is copied."""
+    assert isinstance(trained, ClipNet)
+    assert isinstance(new, ClipNet)
+    theirs = trained.encoder.state_dict()
+    for name, own in new.encoder.state_dict().items():
+        # The planes of motion come last (`MotionPlanes`).
+        own.copy_(theirs[name][:, : own.shape[1]] if own.ndim == 4 else theirs[name])
+
+
 def _build(
     n_classes: int,
     channels: int,
@@ -214,12 +303,13 @@ def _build(
     dropout: float,
     activation: str,
     head: nn.Module,
+    planes: nn.Module | None = None,
 ) -> nn.Module:
     if size_hw[0] % frames or min(size_hw[0] // frames, size_hw[1]) < 16:
         raise UsageError(
             f"expected {frames} frames of 16 pixels a side or more, found a strip of {size_hw}", fix="raise --imgsz"
         )
     ordered = not isinstance(head, _Orderless)
-    planes = MotionPlanes(change=ordered)
+    planes = planes or MotionPlanes(change=ordered)
     encoder = FrameEncoder((3 if ordered else 2) * channels, activation_of(activation), dropout)
     return ClipNet(planes, encoder, head, n_classes, frames=frames, dropout=dropout)

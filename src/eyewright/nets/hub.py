@@ -5,25 +5,34 @@ __all__ = ["HubBuilder", "hub_builder", "snapshot"]
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from eyewright.core.errors import CheckpointError, MissingExtraError, UsageError
 from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.sampling import ClipSampling
 from eyewright.nets.hub_classifier import HubBody, head_of
+from eyewright.nets.hub_clips import open_processor
+from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import CLASSIFIERS, HubKind
-from eyewright.nets.hub_library import BGR, first_line, quiet_transformers
+from eyewright.nets.hub_library import BGR, first_line, quiet_transformers, reading
 from eyewright.nets.hub_preprocessing import Preprocessing, prove_preprocessing, side_of
 
-_WANTED = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
+_WANTED = (
+    "config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+)
+_MOST_SIDE = 1024
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 
@@ -44,15 +53,22 @@ class HubBuilder:
         return HubBuilder(self.name, self.folder, labels, self.kind)
 
     def __call__(
-        self, n_classes: int, *, channels: int = 3, size_hw: tuple[int, int] = (0, 0), dropout: float | None = None
+        self,
+        n_classes: int,
+        *,
+        channels: int = 3,
+        size_hw: tuple[int, int] = (0, 0),
+        frames: int | None = None,
+        dropout: float | None = None,
     ) -> nn.Module:
-        """Build the net; `channels` and `size_hw` are the preparation's and are only checked.
+        """Build the net; `channels`, `size_hw` and `frames` are the preparation's and are only checked.
 
         Raises:
             CheckpointError: the weights are missing, pickled or not this net's.
         """
         if dropout is not None:
             raise UsageError(f"expected no dropout with {self.name!r}, whose layers are given", fix="leave it out")
+        self.check_frames(frames)
         classes = self.labels.names if self.labels is not None else tuple(map(str, range(n_classes)))
         with quiet_transformers() as transformers:
             config = self._config
@@ -77,7 +93,8 @@ class HubBuilder:
                 "label2id": {name: i for i, name in enumerate(classes)},
                 "ignore_mismatched_sizes": True,
             }
-        try:
+        install = "use a checkpoint that transformers builds alone, such as DETR's revision no_timm, or install it"
+        with reading(f"the checkpoint {self.name!r}", missing=install):
             model, found = getattr(transformers, self._auto).from_pretrained(
                 self.folder,
                 use_safetensors=True,
@@ -87,16 +104,6 @@ class HubBuilder:
                 output_loading_info=True,
                 **new,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise CheckpointError(
-                f"the checkpoint {self.name!r} cannot be read: {first_line(error)}", fix="check the folder"
-            ) from error
-        except ImportError as error:
-            # Such as a backbone that timm builds; its first line names what is not there.
-            raise MissingExtraError(
-                f"{self.name!r} cannot be built: {first_line(error)}",
-                fix="use a checkpoint that transformers builds alone, such as DETR's revision no_timm, or install it",
-            ) from error
         # New classes get new heads, which transformers names as mismatched, and not as missing.
         own = () if self.kind.heads or classes is None else tuple(f"{name}." for name in head_of(model))
         missing = sorted(
@@ -111,6 +118,24 @@ class HubBuilder:
         return model
 
     @property
+    def frames(self) -> int | None:
+        """How many frames of a clip it takes, which its codes of positions fix; None for a net of images."""
+        return int(self._config.num_frames) if self.kind.over_time else None
+
+    def check_frames(self, frames: int | None) -> None:
+        """Refuse another number of frames than the checkpoint's.
+
+        Raises:
+            UsageError: it is another.
+        """
+        if frames not in (None, self.frames):
+            raise self._other_frames(frames)
+
+    def _other_frames(self, frames: int | None) -> UsageError:
+        takes = "images" if self.frames is None else f"{self.frames} frames of a clip"
+        return UsageError(f"expected no frames with {self.name!r}, which takes {takes}, found {frames}", fix="omit it")
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The classes that the checkpoint was published with, in the order of its answers."""
         with quiet_transformers():
@@ -120,20 +145,16 @@ class HubBuilder:
     @cached_property
     def _config(self) -> Any:
         path = self.folder / "config.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise CheckpointError(
                 f"expected a Hugging Face model in {str(self.folder)!r}, found no config.json", fix="check the path"
             )
+        check_checkpoint(self.folder, self.name)
         with quiet_transformers() as transformers:
-            try:
+            with reading(f"the configuration of {self.name!r}", fix="use a model that transformers knows"):
                 config = transformers.AutoConfig.from_pretrained(
                     self.folder, local_files_only=True, trust_remote_code=False
                 )
-            except (OSError, ValueError, KeyError) as error:
-                raise CheckpointError(
-                    f"the configuration of {self.name!r} cannot be read: {first_line(error)}",
-                    fix="use a model that transformers knows",
-                ) from error
             if self._auto_of(config, transformers) is None:
                 raise CheckpointError(
                     f"{self.name!r} is a {config.model_type!r}, which does not {self.kind.does}",
@@ -187,7 +208,13 @@ class HubBuilder:
                 f"{self.name!r} takes images of any size, and here one must be chosen",
                 fix="train with it, which chooses one for the images",
             )
-        return found
+        if self.frames is None:
+            return found
+        height, width = found.size_hw
+        # Twice the shorter side: most frames then reach the checkpoint's own resizing as they are.
+        side = min(_MOST_SIDE, max(ClipSampling().side, 2 * (found.inner or max(height, width))))
+        sampling = ClipSampling(self.frames, side)
+        return replace(found, size_hw=(height * self.frames, width), clip=sampling)
 
     @property
     def has_size(self) -> bool:
@@ -212,16 +239,13 @@ class HubBuilder:
 
     @cached_property
     def _processor(self) -> Any:
-        with quiet_transformers() as transformers:
-            try:
-                return transformers.AutoImageProcessor.from_pretrained(
-                    self.folder, local_files_only=True, trust_remote_code=False, backend="pil"
-                )
-            except (OSError, ValueError, KeyError, ImportError) as error:
-                raise CheckpointError(
-                    f"the preprocessing of {self.name!r} cannot be read: {first_line(error)}",
-                    fix="add its preprocessor_config.json",
-                ) from error
+        what = f"the preprocessing of {self.name!r}"
+        with quiet_transformers() as transformers, reading(what, fix="add its preprocessor_config.json"):
+            if self.kind.over_time:
+                return open_processor(transformers, self.folder)
+            return transformers.AutoImageProcessor.from_pretrained(
+                self.folder, local_files_only=True, trust_remote_code=False, backend="pil"
+            )
 
     @cached_property
     def _preprocessing(self) -> Preprocessing:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from eyewright.core.errors import CheckpointError, MissingExtraError
-from eyewright.nets.hub_library import first_line, quiet_transformers
+from eyewright.nets.hub_files import check_checkpoint
+from eyewright.nets.hub_library import quiet_transformers, reading
 from eyewright.nets.texts import described
 
 _BATCH = 16
@@ -41,21 +41,21 @@ def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.f
         raise CheckpointError(
             f"expected model.safetensors in {name!r}, found no weights", fix="use a checkpoint in safetensors"
         )
+    check_checkpoint(folder, name)
     with quiet_transformers() as transformers:
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
+        with reading(f"the checkpoint {name!r}"):
             processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **local)
             model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **local)
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-            raise CheckpointError(f"the checkpoint {name!r} cannot be read: {first_line(error)}") from error
         model.eval()
         parts: list[NDArray[np.float32]] = []
         batch: list[NDArray[np.uint8]] = []
 
         def flush() -> None:
             if batch:
-                pixels = processor(images=list(batch), return_tensors="pt")["pixel_values"]
-                parts.append(described(model, pixels))
+                with reading(f"{name!r} cannot be run, or what it gives"):
+                    pixels = processor(images=list(batch), return_tensors="pt")["pixel_values"]
+                    parts.append(described(model, pixels))
                 batch.clear()
 
         for image in images:

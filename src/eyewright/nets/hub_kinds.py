@@ -1,6 +1,6 @@
 """Which models of Hugging Face do a task, and how their answers become ours."""
 
-__all__ = ["CLASSIFIERS", "DETECTORS", "OUTLINERS", "SEGMENTERS", "HubKind"]
+__all__ = ["CLASSIFIERS", "CLIP_CLASSIFIERS", "DETECTORS", "OUTLINERS", "SEGMENTERS", "HubKind"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from eyewright.nets.hub_classifier import HubBody
+from eyewright.nets.hub_clips import HubClips
 from eyewright.nets.hub_detector import HubDetector
 from eyewright.nets.hub_masks import HubMasks
 from eyewright.nets.hub_segmenter import HubSegmenter
@@ -33,6 +34,7 @@ class HubKind:
             to these types of configurations.
         body: `(model, order, type of its configuration)` to a body of ours.
         any_size: they may take images of any size, so that one is chosen for the data.
+        over_time: they take the frames of a clip, of a number that their configuration fixes.
         heads: parts of the names of weights that are new where the classes are; empty: the head as the net names it.
     """
 
@@ -41,10 +43,15 @@ class HubKind:
     body: Callable[[Any, list[int], str], nn.Module]
     any_size: bool = True
     heads: tuple[str, ...] = _HEADS
+    over_time: bool = False
 
 
 def _classifier(model: Any, order: list[int], kind: str) -> nn.Module:
     return HubBody(model, order)
+
+
+def _clip_classifier(model: Any, order: list[int], kind: str) -> nn.Module:
+    return HubClips(model, order)
 
 
 def _detector(model: Any, order: list[int], kind: str) -> nn.Module:
@@ -65,6 +72,20 @@ CLASSIFIERS = HubKind(
     _classifier,
     any_size=False,
     heads=(),
+)
+CLIP_CLASSIFIERS = HubKind(
+    "classify clips",
+    (
+        (
+            "AutoModelForVideoClassification",
+            "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING",
+            frozenset({"videomae", "vivit", "timesformer"}),
+        ),
+    ),
+    _clip_classifier,
+    any_size=False,
+    heads=(),
+    over_time=True,
 )
 DETECTORS = HubKind(
     "find objects", (("AutoModelForObjectDetection", "MODEL_FOR_OBJECT_DETECTION_MAPPING", None),), _detector

@@ -1,12 +1,14 @@
 """The door to transformers: imported late, kept quiet, its errors in one line."""
 
-__all__ = ["BGR", "first_line", "quiet_transformers"]
+__all__ = ["BGR", "first_line", "quiet_transformers", "reading"]
 
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from eyewright.core.errors import CheckpointError, EyewrightError, MissingExtraError
 
 BGR = "eyewright_bgr"
 """The entry in a checkpoint's configuration that says that blue comes first."""
@@ -36,6 +38,26 @@ def quiet_transformers() -> Iterator[Any]:
         said.set_verbosity(level)
         if bar:
             said.enable_progress_bar()
+
+
+@contextmanager
+def reading(what: str, *, fix: str = "check the folder", missing: str = "install what it names") -> Iterator[None]:
+    """Turn whatever transformers makes of somebody else's checkpoint into one line, such as "WHAT cannot be read: …".
+
+    Raises:
+        MissingExtraError: a package that the checkpoint needs is not installed.
+        CheckpointError: anything else.
+    """
+    try:
+        yield
+    except (EyewrightError, MemoryError):
+        raise
+    except ImportError as error:
+        # Such as a backbone that timm builds; its first line names what is not there.
+        raise MissingExtraError(f"{what} cannot be built: {first_line(error)}", fix=missing) from error
+    except Exception as error:
+        # Its libraries raise what they like, a bare Exception out of Rust too.
+        raise CheckpointError(f"{what} cannot be read: {first_line(error)[:300]}", fix=fix) from error
 
 
 def first_line(error: BaseException) -> str:

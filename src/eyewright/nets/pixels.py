@@ -1,6 +1,6 @@
 """The door from pixels into a net: uint8 NHWC in, scaling and normalisation inside, logits out."""
 
-__all__ = ["PixelNet", "parameter_count"]
+__all__ = ["PixelNet", "memory_format_of", "parameter_count"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -75,3 +75,8 @@ class PixelNet(nn.Module):
 def parameter_count(net: nn.Module) -> int:
     """Count the weights that are learnt."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def memory_format_of(net: nn.Module) -> torch.memory_format:
+    """Return the order of memory in which a net is fast: channels last, which convolutions over time do not have."""
+    return torch.preserve_format if any(p.ndim == 5 for p in net.parameters()) else torch.channels_last

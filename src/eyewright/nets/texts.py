@@ -2,7 +2,9 @@
 
 __all__ = ["Published", "Weighed", "described", "open_published"]
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +13,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
-from eyewright.core.errors import CheckpointError, EyewrightError, InputError, MissingExtraError, UsageError
+from eyewright.core.errors import CheckpointError, InputError, MissingExtraError, UsageError
+from eyewright.data.texts import is_text
 from eyewright.imaging.patches import image_tokens
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
-from eyewright.nets.hub_library import first_line, quiet_transformers
+from eyewright.nets.hub_files import check_checkpoint
+from eyewright.nets.hub_library import quiet_transformers, reading
 from eyewright.nets.hub_preprocessing import prove_preprocessing
 
 _BATCH = 16
@@ -69,7 +72,7 @@ class Published:
     @cached_property
     def config(self) -> Any:
         path = self.folder / "config.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise CheckpointError(
                 f"expected a Hugging Face model in {str(self.folder)!r}, found no config.json", fix="check the path"
             )
@@ -78,6 +81,7 @@ class Published:
                 f"expected model.safetensors in {self.name!r}, found no weights in this format",
                 fix="use a checkpoint in safetensors; pickled weights can run code when they are opened",
             )
+        check_checkpoint(self.folder, self.name)
         return self._opened("configuration", lambda hf: hf.AutoConfig.from_pretrained(self.folder, **_LOCAL))
 
     @cached_property
@@ -139,27 +143,27 @@ class Published:
         return self._opened("preprocessing", load)
 
     def _opened(self, what: str, load: Callable[[Any], Any]) -> Any:
-        with quiet_transformers() as transformers:
-            try:
-                return load(transformers)
-            except EyewrightError:
-                raise
-            except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-                raise CheckpointError(
-                    f"the {what} of {self.name!r} cannot be read: {first_line(error)}", fix="check the folder"
-                ) from error
-            except ImportError as error:
-                raise MissingExtraError(
-                    f"the {what} of {self.name!r} cannot be built: {first_line(error)}", fix="install what it names"
-                ) from error
+        with quiet_transformers() as transformers, reading(f"the {what} of {self.name!r}"):
+            return load(transformers)
+
+    def _running(self) -> AbstractContextManager[None]:
+        return reading(f"{self.name!r} cannot be run, or what it gives")
 
     @property
     def _text_config(self) -> Any:
-        return getattr(self.config, "text_config", self.config)
+        return self._part("text_config")
 
     @property
     def _vision_config(self) -> Any:
-        return getattr(self.config, "vision_config", self.config)
+        return self._part("vision_config")
+
+    def _part(self, name: str) -> Any:
+        found = getattr(self.config, name, self.config)
+        if not hasattr(found, "num_hidden_layers"):
+            raise CheckpointError(
+                f"the {name} of {self.name!r} has no layers, found {type(found).__name__}", fix="check the folder"
+            )
+        return found
 
     @property
     def takes_text(self) -> bool:
@@ -205,7 +209,7 @@ class Published:
         for start in range(0, len(tokens), size):
             part = tokens[start : start + size]
             inputs, kept = self._padded(part)
-            with torch.inference_mode():
+            with torch.inference_mode(), self._running():
                 out = model(**inputs, output_attentions=True)
             layers = self._checked(out.attentions, self._text_config.num_hidden_layers)
             for row, (one, rows) in enumerate(zip(part, kept, strict=True)):
@@ -228,7 +232,7 @@ class Published:
                 [start, *one.ids[:-1]], [], (*names, *one.names[:-1]), (*words, *one.words[:-1]),
                 (*special, *one.special[:-1]),
             )  # fmt: skip
-        with torch.inference_mode():
+        with torch.inference_mode(), self._running():
             out = self._model(
                 **inputs, decoder_input_ids=torch.tensor([given.ids]), output_attentions=True, use_cache=False
             )
@@ -265,9 +269,10 @@ class Published:
             )
         result = []
         for image in images:
-            pixels = self._processor(images=[image], return_tensors="pt")["pixel_values"]
+            with self._running():
+                pixels = self._processor(images=[image], return_tensors="pt")["pixel_values"]
             rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
-            with torch.inference_mode():
+            with torch.inference_mode(), self._running():
                 out = model(pixel_values=pixels, output_attentions=True)
             layers = self._checked(out.attentions, config.num_hidden_layers)
             weights = np.stack([layer[0].numpy() for layer in layers])
@@ -292,7 +297,8 @@ class Published:
 
     def picture(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return what the checkpoint's own processor makes of an image, as a picture, uint8 (h, w, 3)."""
-        pixels = self._processor(images=[image], return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        with self._running():
+            pixels = self._processor(images=[image], return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
         low, high = float(pixels.min()), float(pixels.max())
         scaled: NDArray[np.uint8] = np.rint(255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)
         return scaled
@@ -311,7 +317,7 @@ class Published:
         parts: list[NDArray[np.float32]] = []
         for start in range(0, len(tokens), size):
             inputs, kept = self._padded(tokens[start : start + size])
-            with torch.inference_mode():
+            with torch.inference_mode(), self._running():
                 if self.kind == "pair":
                     found = self._model.get_text_features(**inputs)
                     if not isinstance(found, torch.Tensor):
@@ -330,8 +336,9 @@ class Published:
 
         def flush() -> None:
             if batch:
-                pixels = self._processor(images=list(batch), return_tensors="pt")["pixel_values"]
-                parts.append(described(self._model, pixels))
+                with self._running():
+                    pixels = self._processor(images=list(batch), return_tensors="pt")["pixel_values"]
+                    parts.append(described(self._model, pixels))
                 batch.clear()
 
         for image in images:
@@ -374,8 +381,10 @@ class Published:
                 raise InputError(
                     f"expected a text of at most {_MOST_CHARACTERS:,} characters, found {len(one):,}", fix="shorten it"
                 )
+            if one is not None and not is_text(one):
+                raise InputError(f"expected a text in UTF-8, found other bytes in {one[:40]!r}", fix="save it as UTF-8")
         full = self._full_length
-        with quiet_transformers():
+        with quiet_transformers(), self._running():
             found = self._tokenizer(
                 text, pair, padding="max_length" if full else False, max_length=full, truncation=False,
                 return_token_type_ids=True, return_offsets_mapping=self._tokenizer.is_fast,
@@ -455,6 +464,8 @@ def open_published(name: str) -> Published:
     if find_spec("transformers") is None:
         raise MissingExtraError(f"{name!r} needs transformers", fix="pip install 'eyewright[hf]'")
     where = name.removeprefix("hf:")
+    if not where.strip():
+        raise CheckpointError("expected a folder or OWNER/MODEL after 'hf:', found nothing", fix="name the model")
     folder = Path(where).expanduser()
     if not folder.is_dir():
         if where.count("/") != 1 or where.startswith((".", "/", "~")):

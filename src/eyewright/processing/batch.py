@@ -99,9 +99,11 @@ def process_source(
     if is_stream(source) or pages:
         if resume or preview:
             raise UsageError("expected no resume and no preview with frames, which have no files", fix="leave them out")
-        with open_source(source, stride=stride, max_frames=max_frames, pages=pages) as frames:
+        left_out: list[Finding] = []
+        with open_source(source, stride=stride, max_frames=max_frames, pages=pages, note=left_out.append) as frames:
             _claim(folder, options, overwrite=overwrite, resume=False, planned=())
-            return _process_frames(frames, chain, folder, format or "PNG", quality, seed, quiet)
+            done = _process_frames(frames, chain, folder, format or "PNG", quality, seed, quiet)
+            return dataclasses.replace(done, findings=tuple(left_out))
     jobs = _plan(source, folder, format)
     _claim(folder, options, overwrite=overwrite, resume=resume, planned=[j.out for j in jobs])
     left = [job for job in jobs if not (resume and job.out.exists())]

@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, RefusedError, UsageError
 from eyewright.core.files import claimed_output, write_bytes, write_json
+from eyewright.core.regular import read_regular
 from eyewright.retrieval.coding import unit_vectors
 from eyewright.retrieval.exact import Found, search_exact
 from eyewright.retrieval.graph import Graph, build_graph, open_graph
+from eyewright.retrieval.manifest import MANIFEST, damaged, read_manifest
 from eyewright.retrieval.relevance import p_values
 from eyewright.retrieval.segments import MOST_ROWS, Row, Segment, open_segment, row_line, write_segment
 
 GRAPH_FROM = 200_000
 """From how many vectors on a graph is worth its memory."""
 
-_MANIFEST = "index.json"
 _KIND = "eyewright-index"
 _VERSION = 1
 # Above this share of deleted vectors the segments are written again.
@@ -315,7 +316,7 @@ class Index:
             self._sweep(manifest)
             try:
                 yield manifest
-                write_json(self.folder / _MANIFEST, manifest)
+                write_json(self.folder / MANIFEST, manifest)
             finally:
                 self._take(_opened(self.folder))
             self._sweep(manifest)
@@ -404,14 +405,14 @@ def create_index(folder: Path, *, model: str, digest: str, dim: int, about: Mapp
     """
     if is_index(folder):
         raise UsageError(f"there is an index at {str(folder)!r}", fix="add --update, or choose another --out")
-    if folder.exists() and (not folder.is_dir() or any(n != _MANIFEST for n in _visible(folder))):
+    if folder.exists() and (not folder.is_dir() or any(n != MANIFEST for n in _visible(folder))):
         raise UsageError(f"expected a new or empty folder, found {str(folder)!r}", fix="choose another --out")
     manifest = {
         "format": _KIND, "version": _VERSION, "generation": 0, "dim": dim, "model": {"name": model, "digest": digest},
         "about": dict(about or {}), "next_id": 0, "next_segment": 0, "segments": [], "deleted": None, "graph": None,
     }  # fmt: skip
     with claimed_output(folder):
-        write_json(folder / _MANIFEST, manifest)
+        write_json(folder / MANIFEST, manifest)
     return open_index(folder)
 
 
@@ -420,7 +421,7 @@ def _visible(folder: Path) -> list[str]:
 
 
 def is_index(folder: Path) -> bool:
-    return (folder / _MANIFEST).is_file()
+    return (folder / MANIFEST).is_file()
 
 
 def open_index(folder: Path) -> Index:
@@ -447,27 +448,15 @@ def open_index(folder: Path) -> Index:
 def _opened(folder: Path, *, verify: bool = False) -> Index:
     if not is_index(folder):
         raise InputError(f"expected an index at {str(folder)!r}, found none", fix="make one with eyewright index")
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
-        known = manifest["format"] == _KIND
-        version, dim = int(manifest["version"]), int(manifest["dim"])
-        entries = [(str(e["name"]), e) for e in manifest["segments"]]
-        names = [n for n, _ in entries] + [manifest[k]["name"] for k in ("deleted", "graph") if manifest[k]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(f"its index.json cannot be read ({type(error).__name__})") from None
-    if not known or any(not isinstance(n, str) or os.path.basename(n) != n or n.startswith(".") for n in names):
-        raise _damaged("its index.json is none of ours")
-    if version > _VERSION:
-        raise RefusedError(
-            f"the index has format {version}, expected at most {_VERSION}", fix="use a newer Eyewright", code="index"
-        )
-    try:
-        segments = [open_segment(folder / "segments" / n, e, dim, verify=verify) for n, e in entries]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(f"its index.json cannot be read ({type(error).__name__})") from None
+    manifest = read_manifest(folder)
+    dim = int(manifest["dim"])
+    segments = [open_segment(folder / "segments" / e["name"], e, dim, verify=verify) for e in manifest["segments"]]
     deleted = np.empty(0, np.int64)
     if manifest["deleted"]:
-        deleted = np.frombuffer(_checked(folder, manifest["deleted"]), np.int64)
+        content = _checked(folder, manifest["deleted"])
+        if len(content) % 8:
+            raise damaged(f"{manifest['deleted']['name']!r} is not what was written")
+        deleted = np.frombuffer(content, np.int64)
     graph = None
     if manifest["graph"]:
         entry = manifest["graph"]
@@ -477,16 +466,15 @@ def _opened(folder: Path, *, verify: bool = False) -> Index:
     return Index(folder, manifest, segments, deleted, graph)
 
 
-def _damaged(how: str) -> InputError:
-    return InputError(f"the index is damaged: {how}", fix="restore it, or index again", code="index_damaged")
-
-
 def _file(name: str, content: bytes) -> dict[str, Any]:
     return {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _checked(folder: Path, entry: Mapping[str, Any]) -> bytes:
-    content: bytes = (folder / entry["name"]).read_bytes()
+    path = folder / entry["name"]
+    # Of which another process may have removed it meanwhile, the caller knows.
+    os.stat(path)
+    content = read_regular(path, most=entry["bytes"], fix="restore it, or index again")
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise _damaged(f"{entry['name']!r} is not what was written")
+        raise damaged(f"{entry['name']!r} is not what was written")
     return content

@@ -4,6 +4,7 @@ __all__ = ["MOST_ROWS", "Row", "Segment", "open_segment", "row_line", "write_seg
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,15 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
 from eyewright.core.files import staged_folder, write_staged
+from eyewright.core.regular import digest_of
 from eyewright.retrieval.coding import code_vectors
+from eyewright.retrieval.manifest import damaged
 
 MOST_ROWS = 65_536
 """How many vectors one segment holds."""
 
+# Files up to this size are compared with their SHA-256 when they are opened; of larger ones the size.
+_ALWAYS = 4 << 20
 _FILES = ("vectors.f16", "codes.i8", "columns.f32", "ids.i64", "rows.jsonl", "offsets.i64")
 
 
@@ -61,7 +66,10 @@ class Segment:
 
     def lines(self) -> list[bytes]:
         """Return all rows as they were written."""
-        return self._lines.tobytes().splitlines(keepends=True)
+        lines = self._lines.tobytes().splitlines(keepends=True)
+        if len(lines) != len(self):
+            raise damaged(f"segment {self.name!r} has {len(lines):,} rows, expected {len(self):,}")
+        return lines
 
 
 def row_line(row: Row) -> bytes:
@@ -69,8 +77,24 @@ def row_line(row: Row) -> bytes:
     return json.dumps(vars(row), separators=(",", ":")).encode("ascii") + b"\n"
 
 
+def _digest(path: Path, size: int) -> str:
+    try:
+        return digest_of(path, most=size, fix="index again")[0]
+    except InputError:
+        # Another process may have written segments again since the size was asked for: the caller opens anew.
+        os.stat(path)
+        raise
+
+
 def _row(line: bytes) -> Row:
-    return Row(**json.loads(line.decode("utf-8", "surrogateescape")))
+    try:
+        row = Row(**json.loads(line.decode("utf-8", "surrogateescape")))
+    except (ValueError, TypeError, RecursionError):
+        raise damaged("a row is not what was written") from None
+    numbers = (row.bytes, row.mtime_ns, row.height, row.width)
+    if not (isinstance(row.path, str) and isinstance(row.digest, str) and all(isinstance(n, int) for n in numbers)):
+        raise damaged("a row is not what was written")
+    return row
 
 
 def write_segment(
@@ -105,12 +129,14 @@ def write_segment(
 
 
 def open_segment(folder: Path, entry: Mapping[str, Any], dim: int, *, verify: bool = False) -> Segment:
-    """Map a segment's files; with `verify` their SHA-256 is checked, else their sizes.
+    """Map a segment's files; their sizes are checked, and with `verify`, or where they are small, their SHA-256.
 
     Raises:
         FileNotFoundError: it is not there.
         InputError: a file is not what was written.
     """
+    if not set(_FILES) <= set(entry["files"]):
+        raise damaged("its manifest names too few files")
     n = int(entry["rows"])
     kinds: dict[str, tuple[Any, tuple[int, ...]]] = {
         "vectors.f16": (np.float16, (n, dim)),
@@ -124,20 +150,16 @@ def open_segment(folder: Path, entry: Mapping[str, Any], dim: int, *, verify: bo
     for name, (kind, shape) in kinds.items():
         path, known = folder / name, entry["files"][name]
         size = os.stat(path).st_size
-        if size != known["bytes"] or size != int(np.prod(shape)) * np.dtype(kind).itemsize:
-            raise InputError(
-                f"the index is damaged: {str(path)!r} has {size:,} bytes, expected {known['bytes']:,}",
-                fix="restore it, or index again",
-                code="index_damaged",
-            )
-        if verify and hashlib.sha256(path.read_bytes()).hexdigest() != known["sha256"]:
-            raise InputError(
-                f"the index is damaged: {str(path)!r} is not what was written",
-                fix="restore it, or index again",
-                code="index_damaged",
-            )
+        if size != known["bytes"] or size != math.prod(shape) * np.dtype(kind).itemsize:
+            raise damaged(f"{str(path)!r} has {size:,} bytes, expected {known['bytes']:,}")
+        if (verify or size <= _ALWAYS) and _digest(path, size) != known["sha256"]:
+            raise damaged(f"{str(path)!r} is not what was written")
         found[name] = np.memmap(path, kind, "r", shape=shape).view(np.ndarray) if size else np.empty(shape, kind)
-    columns = np.asarray(found["columns.f32"])
+    columns, ids, offsets = np.asarray(found["columns.f32"]), found["ids.i64"], found["offsets.i64"]
+    ascending = n == 0 or (ids[0] >= 0 and bool((np.diff(ids) > 0).all()))
+    within = offsets[0] == 0 and offsets[-1] == len(found["rows.jsonl"]) and bool((np.diff(offsets) > 0).all())
+    if not ascending or not within:
+        raise damaged(f"the ids or rows of {str(folder)!r} are not in order")
     return Segment(
         entry["name"], found["vectors.f16"], found["codes.i8"], columns[0], columns[1], float(entry["error"]),
         np.asarray(found["ids.i64"]), found["rows.jsonl"], found["offsets.i64"],

@@ -24,6 +24,7 @@ from eyewright.serving.exchange import (
     read_body,
 )
 from eyewright.serving.guards import Guard
+from eyewright.serving.motion import LiveStream
 from eyewright.serving.openapi import openapi
 from eyewright.serving.options import check_names
 from eyewright.serving.pace import Pace
@@ -46,8 +47,12 @@ class App:
         self.budget = Budget(settings.pending_bytes)
         self.pace = Pace(settings.busy_bytes_per_s)
         recorder = service.recorder
-        self.counters = Counters(service.crew, (lambda: []) if recorder is None else recorder.gauges)
+        self.counters = Counters(
+            service.crew,
+            lambda: [*([] if recorder is None else recorder.gauges()), *service.live.gauges()],
+        )
         service.served.append(self.counters.predicted)
+        self._document: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], bytes] | None = None
         self.pages = read_page()
         self.routes = build_table(self)
         self._exact = {(m, r.parts): r for r in self.routes for m in r.methods if "{" not in r.pattern}
@@ -67,8 +72,8 @@ class App:
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except Exception:  # noqa: BLE001 - a client sees no traceback, whatever it is
-            _log.exception("a fault of ours")
-            response = json_response({"error": "a fault of ours", "code": "fault", "fix": "please report it"}, 500)
+            _log.exception("a bug in Eyewright")
+            response = json_response({"error": "a bug in Eyewright", "code": "fault", "fix": "please report it"}, 500)
         if request is not None:
             origin = self.guard.allowed_origin(request)
             if origin is not None:
@@ -79,7 +84,10 @@ class App:
             # What is left of the body would be read as the next request.
             response.headers.append((b"connection", b"close"))
         self.counters.answered(counted[0], response.status)
-        await response.send(send, method=scope["method"])
+        if isinstance(response, LiveStream):
+            await response.stream(send, receive, method=scope["method"], abort=scope["eyewright.abort"])
+        else:
+            await response.send(send, method=scope["method"])
 
     async def _answer(self, request: Request, receive: Receive, counted: list[str]) -> Response:
         """Answer a request; `counted` becomes the route that it is counted under, also where it fails."""
@@ -148,9 +156,13 @@ class App:
 
     async def document(self, service: Service, request: Request) -> Response:
         """GET /openapi.json"""
-        return Response(msgspec.json.encode(openapi(self.routes, self.pages, service)))
+        # Made once for each table of models, which is replaced and never changed: it takes many times what asking does.
+        table = (service.models, service.challengers)
+        if self._document is None or any(a is not b for a, b in zip(self._document[0], table, strict=True)):
+            self._document = (table, msgspec.json.encode(openapi(self.routes, self.pages, service)))
+        return Response(self._document[1])
 
-    async def _read_anew(self, work: Awaitable[None]) -> None:
+    async def _read_again(self, work: Awaitable[None]) -> None:
         """Wait for new workers; what goes wrong is said in full to the operator and without paths to the client.
 
         Raises:
@@ -159,18 +171,18 @@ class App:
         try:
             await work
         except (EyewrightError, OSError) as error:
-            _log.error("the models could not be read anew, those before go on: %s", error)
+            _log.error("the models could not be read again; those before continue: %s", error)
             raise refused_reload(error) from None
 
     async def reloaded(self, service: Service, request: Request) -> Response:
-        """POST /v1/reload: read the table of models anew."""
-        await self._read_anew(self._reload())
+        """POST /v1/reload: read the table of models again."""
+        await self._read_again(self._reload())
         return json_response(Reloaded(sorted(service.models)))
 
     async def loaded(self, service: Service, request: Request, name: str) -> Response:
-        """POST /v2/repository/models/{name}/load: read this model's folder anew."""
+        """POST /v2/repository/models/{name}/load: read this model's folder again."""
         service.model(name)
-        await self._read_anew(self._reload())
+        await self._read_again(self._reload())
         return json_response(Answered())
 
     async def unloaded(self, service: Service, request: Request, name: str) -> Response:
@@ -179,7 +191,7 @@ class App:
         if len(service.models) - len(service.challengers) < 2:
             raise HttpError(409, "last_model", "the last model cannot be unloaded", fix="stop the server instead")
         kept = {k: m for k, m in service.models.items() if k != name}
-        await self._read_anew(service.crew.start([m.place for m in kept.values()]))
+        await self._read_again(service.crew.start([m.place for m in kept.values()]))
         service.models = kept
         return json_response(Answered())
 

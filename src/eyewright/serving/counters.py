@@ -16,7 +16,7 @@ class Counters:
     def __init__(self, crew: Any, gauges: Callable[[], Iterable[tuple[str, str, Mapping[str, str], float]]]) -> None:
         import_extra("prometheus_client", extra="serve", what="counting requests")
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-        from prometheus_client.core import GaugeMetricFamily
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         self.registry = CollectorRegistry()
         self._requests = Counter(
@@ -38,7 +38,8 @@ class Counters:
             def collect(self) -> Iterable[Any]:
                 families: dict[str, Any] = {}
                 for name, about, labels, value in gauges():
-                    family = families.setdefault(name, GaugeMetricFamily(name, about, labels=sorted(labels)))
+                    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                    family = families.setdefault(name, kind(name, about, labels=sorted(labels)))
                     family.add_metric([labels[k] for k in sorted(labels)], value)
                 return families.values()
 

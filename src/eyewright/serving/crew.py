@@ -1,4 +1,4 @@
-"""The workers, and what waits for them: batches go to the idle, the dead are replaced, nothing waits for ever."""
+"""The workers, and what waits for them: batches go to the idle, the dead are replaced, nothing waits forever."""
 
 __all__ = ["Crew"]
 
@@ -111,7 +111,7 @@ class Crew:
         """Start the workers with these models; those that ran before end when they are idle.
 
         Raises:
-            BundleError: a model cannot be loaded; what ran before goes on.
+            BundleError: a model cannot be loaded; what ran before continues.
         """
         before, old_models = list(self._workers), self.models
         self._generation += 1

@@ -1,4 +1,4 @@
-"""One request and one response: what came is read within bounds, what goes out carries its safety headers."""
+"""One request and one response: requests are read within bounds, responses carry safety headers."""
 
 __all__ = [
     "Budget",
@@ -220,7 +220,7 @@ async def read_body(
     except TimeoutError:
         budget.give(held)
         raise HttpError(
-            408, "body_too_slow", f"the body took longer than {settings.body_s:g} s", fix="send it sooner"
+            408, "body_too_slow", f"the body took longer than {settings.body_s:g} s", fix="send it faster"
         ) from None
     except BaseException:
         budget.give(held)

@@ -75,7 +75,7 @@ class Seen(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True):
-    """What came of one job."""
+    """The result of one job."""
 
     id: int
     failure: Failure | None = None

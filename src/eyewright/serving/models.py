@@ -50,6 +50,8 @@ class Model:
             "options": sorted(task_of(m.task).options),
             "digest": self.digest,
             "labels": list(m.labels.names),
+            "label_words": list(task_of(m.task).words.label),
+            "units": {k: u for k in m.metrics if (u := task_of(m.task).unit(m.labels.names, k))},
             **self._image,
             "inputs": {
                 name: {"kind": one.kind, "dtype": one.dtype, "shape": list(one.shape), "words": one.words}

@@ -62,7 +62,7 @@ def status_of(error: EyewrightError) -> int:
 
 
 def refused_reload(error: EyewrightError | OSError) -> HttpError:
-    """Return what a client is told where the models could not be read anew: the kind of the reason, and no path.
+    """Return what a client is told where the models could not be read again: the kind of the reason, and no path.
 
     >>> refused_reload(PolicyError("recall is 0.4 in '/srv/a.bundle'")).message
     "a bundle's evidence is below its policy, so the models before it stay in use"

@@ -11,7 +11,7 @@ import msgspec
 
 from eyewright.serving import schemas as s
 from eyewright.serving.exchange import Request, Response
-from eyewright.serving.protocols import hub, label_studio, own, v2
+from eyewright.serving.protocols import hub, label_studio, own, sources, v2
 from eyewright.serving.service import Service
 
 Call = Callable[..., Awaitable[Response]]
@@ -138,6 +138,8 @@ def build_table(app: Machinery) -> list[Route]:
     page = Answer("The page", {"text/html": TEXT, "text/markdown": TEXT})
     kept = Answer("The image", {"image/png": BINARY, "image/jpeg": BINARY})
     files = {"name": {"type": "string", "pattern": _NAME, "description": "The SHA-256 of the image"}}
+    cameras = {"name": {"type": "string", "description": "The source, as the server was started with"}}
+    moving = Answer("Motion JPEG, without an end", {"multipart/x-mixed-replace": BINARY})
     predicted = (409, 413, 422)
     routes = [
         _get("/healthz", v2.live, "Whether the process lives", live, access="all"),
@@ -155,14 +157,20 @@ def build_table(app: Machinery) -> list[Route]:
             "/v1/feedback", own.feedback, "Say what is right", _json(s.Stored), status=201, query=s.MaskQuery,
             body=Body(
                 {json_body: s.Feedback, "image/png": BINARY},
-                required_one_of=("label", "correct", "objects", "classes", "values", "tags"),
+                required_one_of=("label", "correct", "objects", "classes", "values", "tags", "text"),
                 most_bytes=_FEEDBACK_BYTES, most_image_bytes=_MASK_BYTES,
             ),
             refusals=(404, 409, 413, 422),
         ),
         _get("/v1/watch", own.watch, "What the monitor sees", _json(s.WatchShown), refusals=(404, 409)),
+        _get("/v1/sources", sources.list_sources, "The live sources", _json(s.SourceList)),
+        _get("/v1/sources/{name}", sources.show_source, "One live source", _json(s.SourceShown), paths=cameras),
+        _get(
+            "/v1/sources/{name}/live", sources.watch_source, "The newest frames of a live source", moving,
+            paths=cameras,
+        ),
         _get("/v1/images/{name}", own.image, "An image that was kept", kept, paths=files),
-        _post("/v1/reload", app.reloaded, "Read the models anew", _json(s.Reloaded), access="admin", refusals=(409,)),
+        _post("/v1/reload", app.reloaded, "Read the models again", _json(s.Reloaded), access="admin", refusals=(409,)),
         _post(
             "/predict/{name}", hub.predict, "Hugging Face's task JSON", _json(list[s.HubRow], "Rows"),
             query=s.HubOptions, body=_image(s.HubImageBody, s.HubOptions), refusals=predicted,
@@ -172,7 +180,7 @@ def build_table(app: Machinery) -> list[Route]:
         _get("/v2/health/ready", v2.ready, "V2: ready", ready, access="all", answers=not_ready),
         _post("/v2/repository/index", v2.index, "V2: the models", _json(list[s.IndexRow], "The models")),
         _post(
-            "/v2/repository/models/{name}/load", app.loaded, "V2: read a model anew", _json(s.Answered),
+            "/v2/repository/models/{name}/load", app.loaded, "V2: read a model again", _json(s.Answered),
             access="admin", refusals=(409,),
         ),
         _post(

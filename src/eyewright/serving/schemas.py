@@ -32,6 +32,8 @@ __all__ = [
     "Ready",
     "Reloaded",
     "ServerAbout",
+    "SourceList",
+    "SourceShown",
     "Stored",
     "TensorModel",
     "TritonConfig",
@@ -136,7 +138,8 @@ class FeedbackObject(Struct):
 
 
 class Feedback(Struct, forbid_unknown_fields=True):
-    """What somebody says of a prediction; at least one of label, correct, objects, classes, values and tags."""
+    """What somebody says of a prediction; at least one of label, correct, objects, classes, values, tags and
+    text."""
 
     prediction_id: Annotated[str, Meta(max_length=80)]
     label: Name | None = None
@@ -146,6 +149,7 @@ class Feedback(Struct, forbid_unknown_fields=True):
     classes: dict[str, bool] | None = None
     values: dict[str, Annotated[float, Meta(gt=-1e9, lt=1e9)]] | None = None
     tags: dict[str, bool] | None = None
+    text: Annotated[str, Meta(max_length=2000)] | None = None
     new_classes: list[Annotated[str, Meta(min_length=1, max_length=200)]] | None = None
 
 
@@ -291,7 +295,8 @@ class InputShown(Struct):
 
 
 class ModelShown(Struct):
-    """What a client may know of a model; `size_hw` and `channels` are of one that takes one image."""
+    """What a client may know of a model; `size_hw` and `channels` are of one that takes one image. `label_words` are
+    what one label is called, and several; `units` are those of its metrics that have one."""
 
     name: str
     title: str
@@ -299,6 +304,8 @@ class ModelShown(Struct):
     options: list[str]
     digest: str
     labels: list[str]
+    label_words: list[str]
+    units: dict[str, str]
     inputs: dict[str, InputShown]
     pages: list[str]
     size_hw: list[int] | UnsetType = UNSET
@@ -319,11 +326,47 @@ class Stored(Struct):
 
 
 class WatchShown(Struct):
-    """What the monitor sees, by model."""
+    """What the monitor sees, by model; of live sources the counts of the last 24 hours."""
 
     models: dict[str, Any]
+    sources: dict[str, Any]
     trouble: str
     dropped: int
+
+
+class SourceShown(Struct):
+    """A live source: its state, and what was counted.
+
+    `state` is starting, connecting, live, lost, ended, failed or restarting; `tracks` are the objects of the newest
+    frame, null for a model without boxes; `headline` is what such a model predicts. `age_s` tells how old that is.
+    """
+
+    name: str
+    model: str
+    state: str
+    message: str
+    note: str
+    frames: int
+    dropped: int
+    reconnects: int
+    restarts: int
+    frames_per_s: float | None
+    age_s: float | None
+    width: int | None
+    height: int | None
+    viewers: int
+    headline: str
+    tracks: list[dict[str, Any]] | None
+    n_tracks: int
+    lines: dict[str, dict[str, Any]]
+    zones: dict[str, dict[str, Any]]
+    events: list[dict[str, Any]]
+
+
+class SourceList(Struct):
+    """The live sources, as the operator named them."""
+
+    sources: list[SourceShown]
 
 
 class Reloaded(Struct):

@@ -16,6 +16,7 @@ from eyewright.core.errors import EyewrightError, UsageError
 from eyewright.core.extras import import_extra
 from eyewright.serving.app import App
 from eyewright.serving.crew import Crew
+from eyewright.serving.live import LiveSources
 from eyewright.serving.models import Model, load_table
 from eyewright.serving.parsing import end_parsing, short_turns
 from eyewright.serving.protocols.label_studio import Files
@@ -38,10 +39,17 @@ class Server:
     """
 
     def __init__(
-        self, table: Table, settings: Settings, *, recorder: Recorder | None = None, files: Path | None = None
+        self,
+        table: Table,
+        settings: Settings,
+        *,
+        recorder: Recorder | None = None,
+        files: Path | None = None,
+        live: LiveSources | None = None,
     ) -> None:
         self.settings = settings
         self._table, self._recorder, self._files = table, recorder, files
+        self._live = live or LiveSources((), ())
         self._port = settings.port
         self._ended = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -77,8 +85,10 @@ class Server:
             self.service = service = Service(models, self.settings, crew, self._recorder)
             service.challengers = dict(challengers)
             service.files = Files(self._files)
+            service.live = self._live
             app = App(service, self.settings, reload=self.reload)
             await crew.start([m.place for m in models.values()])
+            self._live.use(models)
             config = uvicorn.Config(
                 app,
                 http=bounded_protocol(self.settings, app.pace),
@@ -104,20 +114,22 @@ class Server:
             ended.cancel()
             # Readiness goes first, so that whoever sends requests stops; then what came is answered.
             service.draining = True
+            await self._live.close()
             await crew.drain(self.settings.drain_s)
             inner.should_exit = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(serving, self.settings.drain_s)
         finally:
             door.close()
+            await self._live.close()
             await crew.close()
             await asyncio.to_thread(end_parsing)
 
     async def reload(self) -> None:
-        """Read the table of models anew, with workers that take over when they are ready.
+        """Read the table of models again, with workers that take over when they are ready.
 
         Raises:
-            BundleError, PolicyError: one is refused; those before go on.
+            BundleError, PolicyError: one is refused; those before continue.
         """
         if self.service is None:
             return
@@ -125,6 +137,7 @@ class Server:
             models, challengers = await asyncio.to_thread(self._table)
             await self.service.crew.start([m.place for m in models.values()])
             self.service.models, self.service.challengers = dict(models), dict(challengers)
+            self._live.use(models)
 
 
 def run_server(
@@ -135,9 +148,10 @@ def run_server(
     recorder: Recorder | None = None,
     files: Path | None = None,
     policy: Mapping[str, float] | None = None,
+    live: LiveSources | None = None,
     ready: Callable[[Server], None] | None = None,
 ) -> None:
-    """Serve bundles until SIGTERM or SIGINT; SIGHUP reads the models anew. Blocks.
+    """Serve bundles until SIGTERM or SIGINT; SIGHUP reads the models again. Blocks.
 
     Raises:
         EyewrightError: as `Server.serve`.
@@ -148,7 +162,7 @@ def run_server(
         return load_table(bundles, policy), {}
 
     async def main() -> None:
-        server = Server(table or given, chosen, recorder=recorder, files=files)
+        server = Server(table or given, chosen, recorder=recorder, files=files, live=live)
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, server.stop)
@@ -178,7 +192,7 @@ async def _reload_quietly(server: Server) -> None:
     try:
         await server.reload()
     except (EyewrightError, OSError) as error:
-        _log.error("the models could not be read anew, those before go on: %s", error)
+        _log.error("the models could not be read again; those before continue: %s", error)
 
 
 def _Quiet(uvicorn: Any) -> Any:  # noqa: N802 - gives a class

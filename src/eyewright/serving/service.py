@@ -18,6 +18,7 @@ from eyewright.core.errors import EyewrightError
 from eyewright.core.task import task_of
 from eyewright.serving.crew import Crew
 from eyewright.serving.exchange import HttpError
+from eyewright.serving.live import LiveSources
 from eyewright.serving.messages import Answer, Array, Job, Seen
 from eyewright.serving.models import Model
 from eyewright.serving.schemas import Options
@@ -103,6 +104,7 @@ class Service:
         self.settings, self.crew, self.recorder = settings, crew, recorder
         self.challengers: dict[str, str] = {}
         self.files: Any = None
+        self.live = LiveSources((), ())
         self.draining = False
         self.served: list[Callable[[str, float], None]] = []
         self._numbers = itertools.count(1)
@@ -197,6 +199,10 @@ class Service:
         return found
 
     async def _ask(self, model: str, data: bytes, options: Options, wants: tuple[str, ...], started: float) -> Answer:
+        task = task_of(self.models[model].task)
+        for option in ("conf", "iou", "top", "coverage"):
+            if getattr(options, option) is not None:
+                task.require(option)
         job = Job(
             next(self._numbers),
             data,

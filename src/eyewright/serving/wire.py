@@ -157,6 +157,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         _body_bytes = 0
         _refused: tuple[int, bytes, bytes] | None = None
         _timer: asyncio.TimerHandle | None = None
+        _no_more = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(_Lingering(transport, self.loop))
@@ -228,6 +229,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 self.transport.end()
                 raise ValueError("too many requests before their answers")
             super().on_message_begin()
+            self.scope["eyewright.abort"] = self.transport.abort
 
         def on_headers_complete(self) -> None:
             self._in_headers = False
@@ -256,6 +258,30 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             super().on_response_complete()
             table.moved(self)
             self._in_headers, self._header_bytes = True, 0
+            if self._no_more and not self._waiting() and not self.transport.is_closing():
+                self.transport.close()
+
+        def _waiting(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def eof_received(self) -> bool:
+            """Answer what came whole: a client may end its side and still read (RFC 9112, section 9.6).
+
+            Where this returns False, the event loop closes the connection, and an answer never reaches its client.
+            """
+            if self.transport.is_closing() or self._refused is not None:
+                return False
+            waiting = self._waiting()
+            if waiting and not self.cycle.more_body:
+                # The beginning of a further request, which has no end, is dropped.
+                self.transport.unread = False
+                self._no_more = True
+                return True
+            begun = self.transport.unread or self._header_bytes > 0
+            if begun and not self.pipeline and not (waiting and self.cycle.response_started):
+                self.transport.unread = False
+                self._refuse(400, b"Bad Request", b"the request ended before it was complete")
+            return False
 
         def connection_lost(self, exc: Exception | None) -> None:
             table.discard(self)

@@ -31,6 +31,7 @@ from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
+from eyewright.explanation.outside import explain_prepared
 from eyewright.imaging.appearance import appearance, covered
 from eyewright.imaging.clips import read_clip_bytes
 from eyewright.imaging.decode import read_labels, read_picture
@@ -301,8 +302,6 @@ class _Served:
         self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Prediction, watch: _Watch
     ) -> list[dict[str, Any]]:
         """Return heatmaps as PNG over the source image, with their verdicts."""
-        from eyewright.explanation.outside import explain_prepared
-
         with watch.over(job.until) as options:
             asked = _Stoppable(self.bundle, options)
             try:
@@ -348,10 +347,10 @@ def _as_json(told: dict[str, Any] | list[dict[str, Any]]) -> bytes:
 
 
 def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) -> bytes:
-    """Return an image as it is kept: decoded and encoded anew, so that nothing but its pixels is left, and nothing that
+    """Return an image as it is kept: decoded and encoded again, so that only its pixels are left, and nothing that
     the preparation needs is lost.
 
-    Grey stays grey. What came lossless stays so (PNG); what came as JPEG is JPEG of quality 95 without subsampling.
+    Grey stays grey. Lossless images stay so (PNG); a JPEG is JPEG of quality 95 without subsampling.
     Only images of more than 1,024 pixels a side are reduced, to no less than twice the scale that the model sees, and
     none whose model has steps before it or takes the strips of clips.
     """

@@ -19,6 +19,8 @@ TASKS = MappingProxyType(
         "regress": "eyewright.tasks.regress:TASK",
         "tag": "eyewright.tasks.tag:TASK",
         "video": "eyewright.tasks.video:TASK",
+        "read": "eyewright.tasks.read:TASK",
+        "embed": "eyewright.tasks.embed:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

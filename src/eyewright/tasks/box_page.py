@@ -72,7 +72,7 @@ def summarise(report: Report) -> str:
     kinds = report.tables["errors"]["kinds"]
     most = max(kinds, key=lambda k: kinds[k]["ap50_lost"])
     if kinds[most]["ap50_lost"] > 0.005:
-        text += f" The most costly errors: {dict(_KINDS)[most]}."
+        text += f" The errors that cost most AP50, over all scores: {dict(_KINDS)[most]}."
     return text
 
 
@@ -101,16 +101,22 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
 def _error_table(errors: Mapping[str, Any], n: int) -> Table:
     kinds = errors["kinds"]
     rows = [(k, meaning, round(kinds[k]["n"]), kinds[k]["ap50_lost"]) for k, meaning in _KINDS]
-    some = f", on {errors['n']} of the images" if errors["n"] < n else ""
+    some = f". Both are of {errors['n']:,} of the images" if errors["n"] < n else ""
     lead = (
-        "Each kind of error, and by how much AP50 would rise if only that kind were fixed (TIDE, Bolya et al. "
-        f"2020{some}). Start with the largest."
+        "count: errors at the operating points, as a user sees them. AP50 lost: by how much AP50, which is over the "
+        "detections of all scores, would rise if only that kind were fixed (TIDE, Bolya et al. 2020). A kind can "
+        f"therefore cost something and have no count{some}. Start with the largest cost."
     )
     cells = [
         (Cell(k), Cell(meaning, "soft wide"), Cell(str(count), "n"), Cell(f"{lost:.1%}", meter=lost, meter_px=140))
         for k, meaning, count, lost in sorted(rows, key=lambda r: -r[3])
     ]
-    header = (Cell("kind"), Cell("what it means"), Cell("count", "n"), Cell("AP50 lost"))
+    header = (
+        Cell("kind"),
+        Cell("what it means"),
+        Cell("count at operating points", "n"),
+        Cell("AP50 lost, all scores"),
+    )
     return Table("Kinds of error", header, cells, lead=lead)
 
 

@@ -234,7 +234,8 @@ def _curves(matched: Matched) -> dict[int, dict[str, NDArray[np.float64]]]:
 
 
 def _errors(scenes: Sequence[Scene], n_classes: int, points: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """Return how many errors of each kind there are, and what each costs, on at most 2,000 images."""
+    """Return how many errors of each kind there are at the operating points, and what each costs in AP50, which is over
+    all scores, on at most 2,000 images."""
     some = np.arange(len(scenes))
     if len(some) > _MOST_SORTED:
         some = np.sort(generator(seed, "errors").permutation(len(some))[:_MOST_SORTED])

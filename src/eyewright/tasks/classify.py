@@ -15,7 +15,10 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.targets.label import Label
+from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.metrics.bootstrap import classification_metrics
+from eyewright.tasks.corrections import corrected_label
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
@@ -82,9 +85,10 @@ class ClassPrediction(Drawn):
 
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, 3), with a caption strip of label and score below it."""
-        from eyewright.imaging.overlay import caption
-
         return caption(image, f"{self.top1}  {self.confidence:.1%}")
+
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        return caption_rows(size_hw)
 
     def line(self) -> str:
         """Say in a line what was predicted: the three most likely labels."""
@@ -247,14 +251,10 @@ LIMITS = MappingProxyType({"float32": Limits(1e-4, 0.99), "float16": Limits(0.02
 
 
 def corrected(said: "Correction") -> "Label":
-    from eyewright.tasks.corrections import corrected_label
-
     return corrected_label(said)
 
 
 def taught(prediction: ClassPrediction, ids: NDArray[np.int64], keep: object) -> "Label":
-    from eyewright.data.targets.label import Label
-
     return Label(ids[int(prediction.probabilities.argmax())])
 
 
@@ -320,6 +320,7 @@ TASK = Task(
         {
             "attack",
             "certify",
+            "conf",
             "coverage",
             "ensemble",
             "gradients",
@@ -327,6 +328,7 @@ TASK = Task(
             "import",
             "label_check",
             "mixing",
+            "top",
             "unlabelled",
             "web",
         }

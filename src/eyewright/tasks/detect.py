@@ -16,9 +16,11 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.metrics.matching import Detected, MaskCrop, whole_masks
 from eyewright.tasks.box_agreement import agree_on_boxes
 from eyewright.tasks.boxes import DEFAULT_IOU, choose_boxes
+from eyewright.tasks.corrections import corrected_objects, taught_objects
 from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.tiling import join_boxes
 
@@ -138,8 +140,6 @@ class BoxPrediction(Drawn):
         if rows.track_ids is not None:
             result["track_ids"] = rows.track_ids.tolist()
         if rows.crops is not None:
-            from eyewright.imaging.rasters import encode_counts, pack_counts
-
             masks = rows.masks
             assert masks is not None
             result["segmentations"] = [
@@ -345,14 +345,10 @@ METRICS = (
 
 
 def corrected(said: "Correction") -> "Objects":
-    from eyewright.tasks.corrections import corrected_objects
-
     return corrected_objects(said, outlined=False)
 
 
 def taught(prediction: BoxPrediction, ids: NDArray[np.int64], keep: object) -> "Objects":
-    from eyewright.tasks.corrections import taught_objects
-
     return taught_objects(prediction, ids)
 
 
@@ -370,7 +366,7 @@ TASK = Task(
     ),
     outputs=(Output("boxes", ("A", 4)), Output("scores", ("A", "C"))),
     metrics=METRICS,
-    options=frozenset({"attack", "classes", "import", "iou", "tile", "unlabelled", "web"}),
+    options=frozenset({"attack", "classes", "conf", "import", "iou", "tile", "top", "unlabelled", "web"}),
     losses=("varifocal",),
     columns=("ap50", "ap", "precision", "recall", "f1"),
     foreign=MappingProxyType({"hub": "object-detection", "openvino": "YOLOv8", "label-studio": "RectangleLabels"}),

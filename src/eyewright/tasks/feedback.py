@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from eyewright.core.errors import DatasetError, UsageError, spelling_hint
 from eyewright.core.task import Feedback, task_of
+from eyewright.data.targets.text import line_text
 from eyewright.imaging.rasters import parse_counts
 
 Verdict = Literal["right", "wrong_label", "wrong_box", "false_alarm", "missing"]
@@ -28,7 +29,9 @@ _FAR = 1e9
 _MOST_TEXT = 2000
 _MOST_NAME = 200
 _MOST_RUNS = 4_000_000
-_SAYS = ("label", "correct", "objects", "classes", "values", "tags")
+_SAYS = ("label", "correct", "objects", "classes", "values", "tags", "text")
+# Keys that must hold something. An empty `classes` is accepted: it may stand beside other keys.
+_NAMED = ("values", "tags")
 _KINDS: Mapping[str, tuple[type, str]] = {
     "label": (str, "text"),
     "correct": (bool, "true or false"),
@@ -37,6 +40,7 @@ _KINDS: Mapping[str, tuple[type, str]] = {
     "classes": (dict, "an object of class names and true or false"),
     "values": (dict, "an object of names and numbers"),
     "tags": (dict, "an object of tags and true or false"),
+    "text": (str, "text"),
     "new_classes": (list, "a list of class names"),
 }
 
@@ -55,9 +59,9 @@ def check_feedback(
     Args:
         content: at least one of `label` (classification), `correct`, `objects` (everything that is in the image:
             `label`, `box_xyxy` and, for masks, `segmentation` in COCO's run lengths; `verdict` is one of `VERDICTS`)
-            `classes` (segmentation: class name to whether its pixels are right) and `tags` (tag to whether the image
-            has it; of others nothing is said); `comment` is kept, `new_classes` declares classes that the model does
-            not know; all other keys are left out.
+            `classes` (segmentation: class name to whether its pixels are right), `tags` (tag to whether the image has
+            it; of others nothing is said) and `text` (what a line says); `comment` is kept, `new_classes` declares
+            classes that the model does not know; all other keys are left out.
         labels: the classes of the model; None where they are not known, and labels are not checked.
         predicted: the label that the model gave; what contradicts itself is refused.
         size_hw: height and width of the image that was predicted, in pixels.
@@ -78,10 +82,13 @@ def check_feedback(
     known = None if labels is None else [*labels, *declared]
     if not set(_SAYS) & set(kept):
         raise UsageError(
-            "expected label, correct, objects, classes, values or tags, found none", fix="say what is right"
+            "expected label, correct, objects, classes, values, tags or text, found none", fix="say what is right"
         )
     allowed = task_of(task).feedback if task else None
     _check_keys(kept, allowed, task)
+    for key in _NAMED:
+        if key in kept and not kept[key]:
+            raise UsageError(f"expected {key} that say something, found none", fix="name one, or leave the key out")
     if "label" in kept:
         kept["label"] = check_label(kept["label"], known)
         _check_agreement(kept, predicted)
@@ -94,12 +101,20 @@ def check_feedback(
         for name, value in kept["values"].items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _FAR:
                 raise UsageError(f"expected a number for {name!r}, found {value!r}", fix="change it")
-        kept["values"] = {check_label(name, labels): float(value) for name, value in kept["values"].items()}
+        kept["values"] = _values(kept["values"], task, labels)
     if "tags" in kept:
         for name, has in kept["tags"].items():
             if not isinstance(has, bool):
                 raise UsageError(f"expected true or false for the tag {name!r}, found {has!r}", fix="change it")
         kept["tags"] = {check_label(name, known): has for name, has in kept["tags"].items()}
+    if "text" in kept:
+        kept["text"] = _text(kept["text"], labels)
+        if predicted is not None and kept.get("correct", kept["text"] == predicted) is not (kept["text"] == predicted):
+            raise UsageError(
+                "the feedback contradicts itself: it gives another text than the one that it calls right, or the same "
+                "as the one that it calls wrong",
+                fix="send only one of text and correct",
+            )
     if "objects" in kept:
         kept["objects"] = _objects(kept["objects"], allowed.places if allowed else ("box_xyxy",), known, size_hw)
     if kept.get("correct") is True:
@@ -107,6 +122,33 @@ def check_feedback(
     named = {kept.get("label"), *(o["label"] for o in kept.get("objects", ())), *kept.get("tags", ())}
     used = [name for name in declared if name in named]
     return {**kept, "new_classes": used} if used else kept
+
+
+def _values(said: Mapping[str, float], task: str, labels: Sequence[str] | None) -> dict[str, float]:
+    """Return numbers by the names of the model, whichever way they were named."""
+    about = task_of(task) if task else None
+    what = about.words.label[0] if about else "quantity"
+    found: dict[str, float] = {}
+    for given, value in said.items():
+        name = about.spelled(given, labels) if about and labels is not None else given
+        if labels is not None and name not in labels:
+            listed = ", ".join(labels[:LABELS_SHOWN])
+            shown = given[:_MOST_NAME]
+            raise UsageError(
+                f"unknown {what} {shown!r}, expected one of: {listed}",
+                fix=spelling_hint(shown, labels),
+                code="unknown_label",
+            )
+        if name in found:
+            raise UsageError(f"expected one number for {name!r}, found two", fix="name it once")
+        found[name] = float(value)
+    missing = [n for n in labels or () if n not in found]
+    if about and about.feedback.whole and missing:
+        raise UsageError(
+            f"expected a number for every {what}, found none for {', '.join(map(repr, missing[:LABELS_SHOWN]))}",
+            fix="send all of them; for those that were right, the predicted number",
+        )
+    return found
 
 
 def check_label(name: object, labels: Sequence[str] | None) -> str:
@@ -139,6 +181,23 @@ def check_label(name: object, labels: Sequence[str] | None) -> str:
         fix=f"{near} class that is new has to be declared (new_classes, --new-class)",
         code="unknown_label",
     )
+
+
+def _text(text: str, labels: Sequence[str] | None) -> str:
+    """Return what a line says, in the characters that the model knows."""
+    try:
+        written = line_text(text)
+    except DatasetError as error:
+        raise UsageError(f"expected the text of a line: {error.message}", fix=error.fix) from None
+    unknown = [] if labels is None else sorted(set(written) - set(labels))
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:10]))
+        raise UsageError(
+            f"unknown label {shown}: the model does not know the character{'s' * (len(unknown) != 1)}",
+            fix="train a model whose texts hold it",
+            code="unknown_label",
+        )
+    return written
 
 
 def _declared(names: Sequence[object], labels: Sequence[str]) -> list[str]:

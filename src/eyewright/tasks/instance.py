@@ -15,6 +15,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.task import Feedback, Output, Raw, Words
 from eyewright.metrics.matching import MaskCrop, crop_mask
 from eyewright.tasks import detect
+from eyewright.tasks.corrections import corrected_objects
 from eyewright.tasks.detect import BoxPrediction
 
 if TYPE_CHECKING:
@@ -75,8 +76,6 @@ def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
 
 
 def corrected(said: "Correction") -> "Objects":
-    from eyewright.tasks.corrections import corrected_objects
-
     return corrected_objects(said, outlined=True)
 
 
@@ -98,7 +97,7 @@ TASK = replace(
         Output("coefficients", ("A", "K")),
         Output("prototypes", ("K", "h", "w")),
     ),
-    options=frozenset({"attack", "classes", "iou", "tile"}),
+    options=frozenset({"attack", "classes", "conf", "iou", "tile", "top"}),
     foreign={"hub": "image-segmentation", "label-studio": "BrushLabels RectangleLabels"},
     contracts=(),
     decode=decode,

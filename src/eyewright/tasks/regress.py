@@ -15,6 +15,9 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.targets.numbers import NUMBERS, Numbers, quantity_named, quantity_of, short_names
+from eyewright.imaging.overlay import caption, caption_rows
+from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
 
@@ -47,8 +50,6 @@ class NumberPrediction(Drawn):
     @property
     def quantities(self) -> "tuple[Quantity, ...]":
         """What each number is of, with its unit."""
-        from eyewright.data.targets.numbers import quantity_of
-
         return tuple(quantity_of(name) for name in self.label_space.names)
 
     def numbers(self) -> NDArray[np.float32]:
@@ -57,9 +58,10 @@ class NumberPrediction(Drawn):
 
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, 3), with a caption strip of the values below it."""
-        from eyewright.imaging.overlay import caption
-
         return caption(image, self.line())
+
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        return caption_rows(size_hw)
 
     def line(self) -> str:
         """Say in a line what was predicted: each value, with its interval where there is one."""
@@ -84,6 +86,7 @@ class NumberPrediction(Drawn):
         values = {}
         # Intervals are missing where too few validation images were left for them; bundle.json has the numbers.
         missing = "none: too few validation images (calibration in bundle.json)"
+        keys = short_names(self.label_space.names)
         for k, quantity in enumerate(self.quantities):
             value = float(self.values[k])
             row: dict[str, Any] = {"value": round(value, 6), "unit": quantity.unit}
@@ -92,7 +95,7 @@ class NumberPrediction(Drawn):
                 if self.reach is None
                 else [round(value - float(self.reach[k]), 6), round(value + float(self.reach[k]), 6)]
             )
-            values[quantity.name] = row
+            values[keys[k]] = row
         result: dict[str, Any] = {"source": self.source, "index": self.index, "values": values}
         if self.reach is None:
             result["intervals"] = missing
@@ -199,10 +202,10 @@ class NumberTarget:
 
 
 def explained(raw: Raw, prediction: Any, placement: Any, label: int | None) -> Sequence[Explained]:
-    """Return the first value, or the one that is asked for."""
-    k = 0 if label is None else label
-    value = float(raw["values"][0, k])
-    return [NumberTarget(k, value, max(0.1 * abs(value), 1e-6), f"{value:.4g}")]
+    """Return every value, or the one that is asked for."""
+    values = [float(v) for v in raw["values"][0]]
+    asked = range(len(values)) if label is None else (label,)
+    return [NumberTarget(k, values[k], max(0.1 * abs(values[k]), 1e-6), f"{values[k]:.4g}") for k in asked]
 
 
 def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
@@ -211,9 +214,7 @@ def summary(answers: NDArray[Any]) -> tuple[str, NDArray[Any]]:
 
 
 def unit_of(names: Sequence[str], metric: str) -> str:
-    """Return the unit of an error: that of the quantity, or of several quantities their standard deviation."""
-    from eyewright.data.targets.numbers import quantity_of
-
+    """Return the unit of an error: that of the quantity, or of several the standard deviation of training values."""
     if metric not in ("mae", "rmse", "median_error") or not names:
         return ""
     return quantity_of(names[0]).unit if len(names) == 1 else "SD"
@@ -241,9 +242,6 @@ def corrected(said: "Correction") -> "Numbers":
     Raises:
         NotUsableError: neither is there, or a number is missing.
     """
-    from eyewright.data.targets.numbers import NUMBERS, Numbers, quantity_of
-    from eyewright.tasks.corrections import NotUsableError
-
     quantities = tuple(quantity_of(name) for name in said.names)
     values = said.content.get("values")
     if values is not None:
@@ -258,10 +256,13 @@ def corrected(said: "Correction") -> "Numbers":
 
 def taught(prediction: NumberPrediction, ids: NDArray[np.int64], keep: Callable[..., Any]) -> "Numbers":
     """Return the predicted values as the numbers of the image."""
-    from eyewright.data.targets.numbers import Numbers
-
     order = [int(i) for i in np.argsort(ids)]
     return Numbers(tuple(float(prediction.values[i]) for i in order), tuple(prediction.quantities[i] for i in order))
+
+
+def spelled(name: str, names: Sequence[str]) -> str:
+    """Return the quantity that is meant by a name with or without its unit."""
+    return quantity_named(name, names)
 
 
 _FREE = (float("-inf"), float("inf"))
@@ -286,7 +287,7 @@ TASK = Task(
         MetricInfo(
             "mae",
             "MAE",
-            "mean absolute error; of several quantities in their standard deviations (SD)",
+            "mean absolute error; of several quantities in standard deviations (SD) of the training values",
             False,
             paired=True,
             bounds=_ERROR,
@@ -323,7 +324,7 @@ TASK = Task(
     options=frozenset({"attack"}),
     losses=("huber", "mse", "mae"),
     columns=("mae", "rmse", "r2"),
-    foreign=MappingProxyType({"hub": "image-classification", "problem_type": "regression"}),
+    foreign=MappingProxyType({"problem_type": "regression"}),
     contracts=(),
     decode=decode,
     settle=settle,
@@ -337,7 +338,7 @@ TASK = Task(
     example=example,
     reference="values",
     target="eyewright.data.targets.numbers:NUMBERS",
-    feedback=Feedback(("values",), (), corrected, taught, "csv"),
+    feedback=Feedback(("values",), (), corrected, taught, "csv", whole=True),
     net="vector",
     learner="eyewright.learners.regress:LEARNER",
     reporting="eyewright.tasks.regress_report:REPORTING",
@@ -345,6 +346,7 @@ TASK = Task(
     followed="mae",
     points=(0.0, 1e300),
     chosen="r2",
+    spelled=spelled,
     unit=unit_of,
 )
 """One or several numbers an image."""

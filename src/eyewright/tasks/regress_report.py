@@ -42,11 +42,19 @@ _NOISE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class NumberResults:
-    """Numbers found in images, float32 (N, C) in the order of `dataset.labels`; `reach` (C,) as of the predictor."""
+    """Numbers found in images, float32 (N, C) in the order of `dataset.labels`; `reach` and `spread` (C,) as of the
+    predictor: half the widths of its intervals, and the standard deviations of the values that it was trained on."""
 
     dataset: Dataset
     values: NDArray[np.float32]
     reach: NDArray[np.float64] | None = None
+    spread: NDArray[np.float64] | None = None
+
+    @property
+    def unit(self) -> NDArray[np.float64]:
+        """The standard deviation of each quantity, (C,): of the training values, or where the model does not know
+        those, of the true values."""
+        return np.maximum(self.true.std(0) if self.spread is None else self.spread, 1e-12)
 
     @property
     def true(self) -> NDArray[np.float64]:
@@ -56,25 +64,25 @@ class NumberResults:
 
     @property
     def each(self) -> NDArray[np.float64]:
-        """How well each image went, (N,) in (0, 1]: 1 without error, a half at a deviation of the true values."""
-        unit = np.maximum(self.true.std(0), 1e-12)
-        found: NDArray[np.float64] = 1 / (1 + (np.abs(self.values - self.true) / unit).mean(1))
+        """How well each image went, (N,) in (0, 1]: 1 without error, a half at a standard deviation (`unit`)."""
+        found: NDArray[np.float64] = 1 / (1 + (np.abs(self.values - self.true) / self.unit).mean(1))
         return found
 
     def joined(self, *others: "NumberResults") -> "NumberResults":
         """Return the results of the images of all of them, one after the other."""
         every = (self, *others)
         samples = [s for r in every for s in r.dataset.samples]
-        return NumberResults(self.dataset.with_samples(samples), np.concatenate([r.values for r in every]), self.reach)
+        values = np.concatenate([r.values for r in every])
+        return NumberResults(self.dataset.with_samples(samples), values, self.reach, self.spread)
 
     def numbers(self) -> Numbers:
         """Return the metrics that two models are compared by."""
-        measured = NumberErrors(self.true, self.values)
+        measured = NumberErrors(self.true, self.values, unit=self.spread)
         return lambda weights: measured(weights)
 
     def followed(self) -> Followed:
         """Return the mean absolute error under weights of the images."""
-        measured, task = NumberErrors(self.true, self.values), task_of(self.dataset.task)
+        measured, task = NumberErrors(self.true, self.values, unit=self.spread), task_of(self.dataset.task)
 
         def interval(plan: Resampling, value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
             return plan.interval(value, samples, kind="plain", bounds=(0.0, float("inf")))
@@ -102,25 +110,31 @@ def gather(predictor: Predictor, batch: Batch) -> NumberResults:
     """Return the numbers of a batch of images."""
     pixels, placements = predictor.preparation.batch(batch.images)
     found = cast("Sequence[NumberPrediction]", decode_everything(predictor, predictor.raw(pixels), placements))
-    return NumberResults(batch.part, np.stack([p.values for p in found]), getattr(predictor, "thresholds", None))
+    reach, spread = (getattr(predictor, k, None) for k in ("thresholds", "spread"))
+    return NumberResults(batch.part, np.stack([p.values for p in found]), reach, spread)
 
 
 def together(parts: Sequence[NumberResults], folds: int, dataset: Dataset) -> NumberResults:
     """Return the mean of each image's numbers over the nets that have not seen it, in the dataset's order.
 
-    Each net has intervals of its own, so that their mean has none.
+    Each net has intervals of its own, so that their mean has none; errors are in the mean standard deviation of their
+    training values.
     """
     place = {s.id: i for i, s in enumerate(dataset.samples)}
     values = np.zeros((len(place), parts[0].values.shape[1]))
     for part in parts:
         values[[place[s.id] for s in part.dataset.samples]] += part.values.astype(np.float64) * folds / len(parts)
-    return NumberResults(dataset.relabelled(parts[0].dataset.labels), values.astype(np.float32))
+    spreads = [part.spread for part in parts if part.spread is not None]
+    spread = np.mean(spreads, 0) if len(spreads) == len(parts) else None
+    return NumberResults(dataset.relabelled(parts[0].dataset.labels), values.astype(np.float32), spread=spread)
 
 
 def measure(results: NumberResults, seed: int) -> dict[str, Metric]:
     """Return every metric with its interval."""
     rng, groups = generator(seed, "bootstrap"), group_names(results.dataset)
-    found = regression_metrics(results.true, results.values, reach=results.reach, rng=rng, groups=groups)
+    found = regression_metrics(
+        results.true, results.values, reach=results.reach, rng=rng, groups=groups, unit=results.spread
+    )
     task, names = task_of(results.dataset.task), results.dataset.labels.names
     return {k: replace(m, unit=task.unit(names, k)) for k, m in found.items()}
 
@@ -173,6 +187,7 @@ def list_items(results: NumberResults) -> list[dict[str, Any]]:
             "index": int(i),
             "true": said(true[i]),
             "predicted": said(results.values[i]),
+            "worst": names[int(np.argmax(np.abs(results.values[i] - true[i]) / results.unit))],
             "score": float(each[i]),
         }
         for i in np.argsort(each, kind="stable")
@@ -192,16 +207,16 @@ def compare(a: NumberResults, b: NumberResults, seed: int) -> Comparison:
     order = a.dataset.labels.mapping_to(b.dataset.labels)
     ordered = b.values[:, order]
     # Two runtimes of one model differ in the last bits, which is no difference of models.
-    near = np.abs(ordered - a.values) <= _NOISE * np.maximum(a.true.std(0), np.abs(a.true).max(0, initial=0.0) * 1e-3)
-    same = NumberResults(a.dataset, np.where(near, a.values, ordered))
+    near = np.abs(ordered - a.values) <= _NOISE * np.maximum(a.unit, np.abs(a.true).max(0, initial=0.0) * 1e-3)
+    # Both are measured in the first one's standard deviations.
+    same = NumberResults(a.dataset, np.where(near, a.values, ordered), spread=a.spread)
     return compare_numbers(a, same, a.each, same.each, seed=seed)
 
 
 def changed(before: NumberResults, after: NumberResults) -> list[dict[str, Any]]:
-    """Return the images whose numbers differ by more than a tenth of a deviation of the true values."""
+    """Return the images whose numbers differ by more than a tenth of a standard deviation."""
     second = after.values[:, before.dataset.labels.mapping_to(after.dataset.labels)]
-    unit = np.maximum(before.true.std(0), 1e-12)
-    apart = (np.abs(second - before.values) / unit).max(1)
+    apart = (np.abs(second - before.values) / before.unit).max(1)
     return [
         {
             "id": before.dataset.samples[i].id,
@@ -234,8 +249,17 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
     """Return the blocks of the page: the largest errors, a table, errors by range; scatter and residuals as charts."""
     shots = [
         Shot(
-            [(pictures[i["id"]]["image"], i["name"])] + [(h, "heat") for h in [pictures[i["id"]]["heat"]] if h],
-            [[Span(i["predicted"], "bad")], [Span(f"true {i['true']}", "soft")]],
+            [(pictures[i["id"]]["image"], i["name"])]
+            + [(h, f"heatmap of {i['worst']}") for h in [pictures[i["id"]]["heat"]] if h],
+            [
+                [Span(i["predicted"], "bad")],
+                [Span(f"true {i['true']}", "soft")],
+                *(
+                    [[Span(f"heat: {i['worst']}", "soft")]]
+                    if len(report.labels) > 1 and pictures[i["id"]]["heat"]
+                    else []
+                ),
+            ],
         )
         for i in report.items[:_SHOWN]
         if i["id"] in pictures
@@ -297,11 +321,11 @@ def take_pictures(
 
 
 def explain_errors(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
-    """Return the pictures with heatmaps for the largest errors."""
+    """Return the pictures with heatmaps for the largest errors, each of the quantity that is furthest off."""
     worst = [i for i in report.items if i["id"] in pictures][:_EXPLAINED]
+    images, labels = [dataset.image(i["index"]) for i in worst], [i["worst"] for i in worst]
     found = {
-        one.source: data_uri(shrink(one.overlay(), _SIDE))
-        for one in explain([dataset.image(i["index"]) for i in worst], [i["id"] for i in worst])
+        one.source: data_uri(shrink(one.overlay(), _SIDE)) for one in explain(images, [i["id"] for i in worst], labels)
     }
     return {name: {**p, "heat": found.get(name, p["heat"])} for name, p in pictures.items()}
 

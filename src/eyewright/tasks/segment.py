@@ -15,6 +15,8 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.imaging.rasters import encode_counts, pack_counts
+from eyewright.tasks.corrections import corrected_mask
 from eyewright.tasks.drawn import Drawn, mask_png
 from eyewright.tasks.mask_explained import explained
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
@@ -121,6 +123,11 @@ class MaskPrediction(Drawn):
 
         return draw_classes(image, self.mask, self.label_space.names)
 
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        from eyewright.imaging.drawing import legend_rows
+
+        return legend_rows(size_hw, self.label_space.names)
+
     def to_hub(self, *, top: int | None = None) -> list[dict[str, Any]]:
         """Return the classes as Hugging Face's pipeline of this task answers, masks as PNG."""
         return [
@@ -130,8 +137,6 @@ class MaskPrediction(Drawn):
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
         """Return the classes that are there in the command line's form; masks as COCO's run lengths."""
-        from eyewright.imaging.rasters import encode_counts, pack_counts
-
         ids = self.label_ids[:top]
         result: dict[str, Any] = {
             "source": self.source,
@@ -306,8 +311,6 @@ def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
 
 
 def corrected(said: "Correction") -> "MaskFile":
-    from eyewright.tasks.corrections import corrected_mask
-
     return corrected_mask(said)
 
 
@@ -339,7 +342,7 @@ TASK = Task(
         MetricInfo("false_alarms", "false alarms", "clean images with a false detection", False),
         MetricInfo("pixel_accuracy", "pixel accuracy", "", tile=False, paired=True),
     ),
-    options=frozenset({"attack", "mask", "ensemble", "import", "tile", "unlabelled", "web"}),
+    options=frozenset({"attack", "conf", "ensemble", "import", "mask", "tile", "top", "unlabelled", "web"}),
     losses=("dice_cross_entropy", "cross_entropy", "focal", "dice", "boundary"),
     columns=("iou", "dice", "boundary_f"),
     foreign=MappingProxyType({"hub": "image-segmentation", "openvino": "Segmentation", "label-studio": "BrushLabels"}),

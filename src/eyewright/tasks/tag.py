@@ -15,6 +15,8 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.targets.tags import Tags
+from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.tasks.classify import ClassTarget
 from eyewright.tasks.drawn import Drawn
 from eyewright.tasks.tiling import mirrored
@@ -77,9 +79,10 @@ class TagPrediction(Drawn):
 
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, 3), with a caption strip of the tags below it."""
-        from eyewright.imaging.overlay import caption
-
         return caption(image, self.line())
+
+    def strip_rows(self, size_hw: tuple[int, int]) -> int:
+        return caption_rows(size_hw)
 
     def line(self) -> str:
         """Say in a line which tags are there; where none is, which was the likeliest."""
@@ -223,8 +226,6 @@ def corrected(said: "Correction") -> "Tags":
     Raises:
         NotUsableError: nothing says what is right.
     """
-    from eyewright.data.targets.tags import Tags
-
     own = said.content.get("tags")
     if not own:
         said.expect_right()
@@ -237,8 +238,6 @@ def corrected(said: "Correction") -> "Tags":
 
 def taught(prediction: TagPrediction, ids: NDArray[np.int64], keep: Callable[..., Any]) -> "Tags":
     """Return the tags that are present as those of the image."""
-    from eyewright.data.targets.tags import Tags
-
     return Tags(frozenset(int(ids[k]) for k in np.flatnonzero(prediction.reached)))
 
 
@@ -267,7 +266,7 @@ TASK = Task(
         MetricInfo("ece", "calibration error", "mean gap between probability and frequency, 0% is best", False,
                    paired=True, kind="plain"),
     ),
-    options=frozenset({"attack", "ensemble", "gradients", "harden", "import", "mixing", "unlabelled"}),
+    options=frozenset({"attack", "conf", "ensemble", "gradients", "harden", "import", "mixing", "top", "unlabelled"}),
     losses=("binary_cross_entropy", "focal"),
     columns=("average_precision", "precision", "recall", "f1"),
     foreign=MappingProxyType(

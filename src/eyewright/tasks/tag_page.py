@@ -227,10 +227,19 @@ def take_pictures(
 
 
 def explain_worst(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
-    """Return the pictures with a heatmap of the most confident tag of the first few."""
-    worst = [i for i in report.items if i["id"] in pictures][:_EXPLAINED]
-    found = {one.source: one for one in explain([dataset.image(i["index"]) for i in worst], [i["id"] for i in worst])}
+    """Return the pictures with a heatmap of what is most wrong in the first few: the tag of highest probability that is
+    not there, else the missed tag of lowest."""
+    worst = [i for i in report.items if i["id"] in pictures and (i["wrong"] or i["missed"])][:_EXPLAINED]
+    labels = [_most_wrong(i) for i in worst]
+    images = [dataset.image(i["index"]) for i in worst]
+    found = {one.source: one for one in explain(images, [i["id"] for i in worst], labels)}
     return {name: {**p, **_heat(found[name])} if name in found else p for name, p in pictures.items()}
+
+
+def _most_wrong(item: Mapping[str, Any]) -> str:
+    if item["wrong"]:
+        return str(max(item["wrong"], key=lambda pair: pair[1])[0])
+    return str(min(item["missed"], key=lambda pair: pair[1])[0])
 
 
 def _heat(one: Explained) -> dict[str, Any]:

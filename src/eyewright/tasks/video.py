@@ -22,7 +22,7 @@ TASK = replace(
         score="a probability",
         wins="right alone",
     ),
-    options=frozenset({"coverage", "ensemble"}),
+    options=frozenset({"conf", "top", "coverage", "ensemble", "frames"}),
     foreign=MappingProxyType({"hub": "video-classification", "label-studio": "Choices"}),
     contracts=(),
     net="vector over time",

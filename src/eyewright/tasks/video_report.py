@@ -136,7 +136,8 @@ def report(
 
 def summarise(report: Report) -> str:
     """Say how many clips are right, and whether the model goes by the order of frames."""
-    return f"{CLASSES.summary(report)} {say_order(report.tables.get('order'))}".strip().replace(" images", " clips")
+    own = (say_order(report.tables.get("order")), say_baseline(report.tables.get("baseline")))
+    return " ".join([CLASSES.summary(report), *filter(None, own)]).strip().replace(" images", " clips")
 
 
 def say_order(order: Mapping[str, Any] | None) -> str:
@@ -157,14 +158,63 @@ def say_order(order: Mapping[str, Any] | None) -> str:
     )
 
 
+def say_baseline(compared: Mapping[str, Any] | None) -> str:
+    """Say whether a model that sees the order of frames does better than one that cannot.
+
+    >>> one = {"value": -0.02, "low": -0.05, "high": 0.01}
+    >>> say_baseline({"baseline": "mean_net", "better": "neither", "value": {"baseline": 0.8, "model": 0.78},
+    ...     "metric": "accuracy", "differences": {"accuracy": one}, "n": 90, "p_value": 0.5})[:76]
+    'mean_net, which cannot see the order of frames, reaches 80.0% on the same cl'
+    """
+    if not compared:
+        return ""
+    difference = compared["differences"][compared["metric"]]
+    bounds = f"{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}"
+    seen = (
+        f"{compared['baseline']}, which cannot see the order of frames, reaches {compared['value']['baseline']:.1%} "
+        f"on the same clips: a difference of {100 * difference['value']:+.1f} points [{bounds}]"
+    )
+    verdict = {
+        "a": f". The order of frames is worth nothing here: use --model {compared['baseline']}.",
+        "b": ". The order of frames and the motion between them are worth that much here.",
+        "neither": ", which may be chance: it is not shown that the order of frames is worth anything here.",
+    }
+    return seen + verdict[compared["better"]]
+
+
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of a classifier's page, with a table of the order test."""
+    """Return the blocks of a classifier's page, with tables of the order test and of the order-blind baseline."""
     page = CLASSES.page(report, pictures)
-    order = report.tables.get("order")
-    if not order:
-        return page
-    blocks: list[Block] = [*page.blocks, _order_table(order)]
+    order, compared = report.tables.get("order"), report.tables.get("baseline")
+    blocks: list[Block] = list(page.blocks)
+    if order:
+        blocks.append(_order_table(order))
+    if compared:
+        blocks.append(_baseline_table(compared))
     return replace(page, blocks=blocks)
+
+
+def _baseline_table(compared: Mapping[str, Any]) -> Table:
+    difference = compared["differences"][compared["metric"]]
+    bounds = f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+    rows = [
+        (
+            Cell(compared[who]),
+            Cell(show_number("rate", compared["value"][who])),
+            Cell(f"{compared['epochs'][who]:,}", "n"),
+            Cell(f"{compared[alone]:,}", "n"),
+        )
+        for who, alone in (("model", "only_b"), ("baseline", "only_a"))
+    ]
+    change = Cell(f"{100 * difference['value']:+.1f} points", bounds=bounds)
+    rows.append((Cell("difference"), change, Cell("", "n"), Cell(f"p = {compared['p_value']:.2g}", "n")))
+    return Table(
+        "Baseline that cannot see the order of frames",
+        (Cell("model"), Cell("accuracy [95% interval]"), Cell("epochs", "n"), Cell("right alone", "n")),
+        rows,
+        lead=f"{say_baseline(compared)} The baseline starts from the frame features of the model and is trained for "
+        "less time; the difference is paired, over the same clips.",
+    )
 
 
 def _order_table(order: Mapping[str, Any]) -> Table:

@@ -36,6 +36,7 @@ from eyewright.core.rng import generator
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.decode import probe_image, read_image
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
+from eyewright.imaging.steps import Steps, parse_steps
 from eyewright.testing.reports import check_reporting
 from eyewright.testing.trackers import check_tracker
 
@@ -163,7 +164,9 @@ def check_preparation(preparation: Preparation) -> None:
         assert pixels.shape == (*preparation.size_hw, preparation.channels), f"found {pixels.shape}"
         assert np.array_equal(image, before), "the argument was changed"
         assert np.array_equal(pixels, preparation(image)[0]), "two calls give other pixels"
-        centre = np.array([[preparation.size_hw[1] / 2, preparation.size_hw[0] / 2]])
+        # A line begins at the left, whatever is left of the width.
+        wide = size[1] * placement.scale_yx[1] if preparation.free_axes else preparation.size_hw[1]
+        centre = np.array([[wide / 2, preparation.size_hw[0] / 2]])
         back = placement.to_source(centre)[0]
         off = np.abs(back - np.array([size[1] / 2, size[0] / 2])) * np.array(placement.scale_yx[::-1])
         assert off.max() <= 1.0, f"the centre maps back to {back}, more than a prepared pixel off"
@@ -191,8 +194,6 @@ def check_step(kind: Any, *, line: str | None = None) -> None:
 
     `kind` is an `eyewright.imaging.steps.Kind`; `line`, its example by default, is what is run.
     """
-    from eyewright.imaging.steps import Steps, parse_steps
-
     steps = parse_steps(line or kind.example)
     assert Steps.from_json(steps.to_json()) == steps, "JSON must give the step back"
     assert parse_steps(str(steps)) == steps, "text must give the step back"

@@ -44,7 +44,7 @@ def mutated_files(n: int, *, seed: int = 0) -> Iterator[tuple[str, bytes]]:
 
 
 def decode_everyway(data: bytes) -> dict[str, str]:
-    """Decode `data` through each door; return what each said: "read", or the code of the refusal.
+    """Decode `data` through each door; return what each said: "decoded", or the code of the refusal.
 
     Raises:
         AssertionError: a door let an exception of a decoder through, or refused without a reason of one line.
@@ -62,8 +62,8 @@ def decode_everyway(data: bytes) -> dict[str, str]:
         except BaseException as error:
             raise AssertionError(f"{name} let {type(error).__name__} through: {error}") from error
         else:
-            said[name] = "read"
-    if said["thumbnail"] == "read" and said["picture"] not in ("read", "extra"):
+            said[name] = "decoded"
+    if said["thumbnail"] == "decoded" and said["picture"] not in ("decoded", "extra"):
         # The doctor would pass what training then cannot read.
         raise AssertionError(f"thumbnail reads what picture refuses: {said['picture']}")
     return said

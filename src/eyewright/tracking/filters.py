@@ -97,16 +97,18 @@ class BoxFilter:
 
     def correct(self, rows: NDArray[np.int64], measured: NDArray[np.float64]) -> None:
         """Correct the tracks `rows` by their detections, states float64 (k, 4)."""
-        table = self._table[rows]
-        spread = table[:, 8:]
-        noise = self._noise.measured**2
-        gain = spread[:, :2] / (spread[:, :1] + noise)
-        innovation = measured - table[:, :4]
-        # State and velocity at once, (k, 2, 4).
-        table[:, :8].reshape(-1, 2, 4)[...] += gain[:, :, None] * innovation[:, None]
-        spread[:, 2] -= gain[:, 1] * spread[:, 1]
-        spread[:, :2] *= 1 - gain[:, :1]
-        self._table[rows] = table
+        # One number of all tracks after another: numpy is quickest along what lies together.
+        table = self._table[rows].T
+        variance, covariance = table[8], table[9]
+        total = variance + self._noise.measured**2
+        gain, gain_velocity = variance / total, covariance / total
+        innovation = measured.T - table[:4]
+        table[:4] += gain * innovation
+        table[4:8] += gain_velocity * innovation
+        table[10] -= gain_velocity * covariance
+        gain -= 1.0
+        table[8:10] *= -gain
+        self._table[rows] = table.T
 
     def add(self, measured: NDArray[np.float64]) -> None:
         """Append tracks that begin at detections, states float64 (k, 4)."""

@@ -165,10 +165,14 @@ class LineCounter:
     before and the far side is held after. Where the path passes beyond the ends of the segment nothing is counted.
     """
 
-    def __init__(self, line: Line, *, confirm_s: float = 0.1, anchor: Anchor = "bottom") -> None:
+    def __init__(
+        self, line: Line, *, confirm_s: float = 0.1, anchor: Anchor = "bottom", most: int | None = None
+    ) -> None:
+        """Count crossings of `line`; all are counted, and the last `most` of them are held (None: all)."""
         self.line, self._confirm_s, self._anchor = line, confirm_s, anchor
         self._sides: dict[int, _Side] = {}
-        self.crossings: list[Crossing] = []
+        self.crossings: deque[Crossing] = deque(maxlen=most)
+        self._totals: Counter[tuple[str, int]] = Counter()
 
     def update(
         self,
@@ -198,16 +202,21 @@ class LineCounter:
                 way: Literal["in", "out"] = "in" if side.held > 0 else "out"
                 found.append(Crossing(self.line.name, way, track, label, first.time_s, first.frame))
         self.crossings += found
+        self._totals.update((c.direction, c.label_id) for c in found)
         return found
+
+    def forget(self, *, before_s: float) -> None:
+        """Forget the sides of tracks that were last seen before a time; what was counted stays."""
+        self._sides = {track: side for track, side in self._sides.items() if side.last_s >= before_s}
 
     def counts(self, labels: tuple[str, ...]) -> dict[str, Any]:
         """Return how many crossed in and out, in all and by class."""
-        ways = Counter(c.direction for c in self.crossings)
+        ways = {"in": 0, "out": 0}
         by_class: dict[str, dict[str, int]] = {}
-        for c in self.crossings:
-            own = by_class.setdefault(_name(labels, c.label_id), {"in": 0, "out": 0})
-            own[c.direction] += 1
-        return {"in": ways["in"], "out": ways["out"], "classes": dict(sorted(by_class.items()))}
+        for (direction, label_id), n in self._totals.items():
+            ways[direction] += n
+            by_class.setdefault(_name(labels, label_id), {"in": 0, "out": 0})[direction] += n
+        return {**ways, "classes": dict(sorted(by_class.items()))}
 
 
 class ZoneCounter:
@@ -217,12 +226,22 @@ class ZoneCounter:
     it was last seen. So `entered - left` is always the number inside.
     """
 
-    def __init__(self, zone: Zone, *, confirm_s: float = 0.1, anchor: Anchor = "bottom", gone_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        zone: Zone,
+        *,
+        confirm_s: float = 0.1,
+        anchor: Anchor = "bottom",
+        gone_s: float = 2.0,
+        most: int | None = None,
+    ) -> None:
+        """Count visits of `zone`; all are counted, and the last `most` of them are held (None: all)."""
         self.zone, self._confirm_s, self._anchor, self._gone_s = zone, confirm_s, anchor, gone_s
         self._points = np.array(zone.points, np.float64)
         self._sides: dict[int, _Side] = {}
         self._open: dict[int, Visit] = {}
-        self.visits: list[Visit] = []
+        self.visits: deque[Visit] = deque(maxlen=most)
+        self._entered = 0
         self._time_s = 0.0
 
     def update(
@@ -250,8 +269,13 @@ class ZoneCounter:
             if side.held > 0:
                 visit = self._open[track] = Visit(self.zone.name, track, label, side.run[0].time_s)
                 self.visits.append(visit)
+                self._entered += 1
             elif track in self._open:
                 self._open.pop(track).left_s = side.run[0].time_s
+
+    def forget(self, *, before_s: float) -> None:
+        """Forget the sides of tracks that were last seen before a time and are not inside; visits stay counted."""
+        self._sides = {t: side for t, side in self._sides.items() if side.last_s >= before_s or t in self._open}
 
     def counts(self, labels: tuple[str, ...]) -> dict[str, Any]:
         """Return who is inside, how many entered and left, and how long they stayed (those inside: until now)."""
@@ -259,8 +283,8 @@ class ZoneCounter:
         names = Counter(_name(labels, v.label_id) for v in self._open.values())
         return {
             "now": len(self._open),
-            "entered": len(self.visits),
-            "left": len(self.visits) - len(self._open),
+            "entered": self._entered,
+            "left": self._entered - len(self._open),
             "classes_now": dict(sorted(names.items())),
             "dwell": {
                 "n": len(stays),

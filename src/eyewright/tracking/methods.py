@@ -2,15 +2,13 @@
 
 __all__ = ["METHODS", "method_of"]
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.installed import import_own, what_was_raised
 from eyewright.tracking.tracker import Tracker, TrackerSettings, TrackingMethod
 
 METHODS = MappingProxyType(
@@ -39,22 +37,16 @@ def method_of(name: str, settings: TrackerSettings | None = None) -> TrackingMet
     settings = settings or TrackerSettings()
     if name in METHODS:
         return Tracker(replace(settings, stages=METHODS[name][0]))
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise UsageError(f"unknown method {name!r}", fix=spelling_hint(name, METHODS), code="unknown_method")
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        # An installed command does not look in the folder it is called in, where the user's own module usually lies.
-        sys.path.insert(0, here)
+    build: Callable[[], Any] = import_own(name, "method")
     try:
-        build: Callable[[], Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"cannot import the method {name!r}: {error}", fix="use package.module:function") from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    made: TrackingMethod = build()
+        made: TrackingMethod = build()
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{name!r} cannot be called without arguments: {what_was_raised(error)}",
+            fix="see docs/concepts/tracking.md",
+        ) from error
     missing = [m for m in _NEEDED if not callable(getattr(made, m, None))]
     if missing:
         raise UsageError(

@@ -13,6 +13,9 @@ from eyewright.core.tracks import Tracks
 from eyewright.tracking.lines import Anchor, Crossing, Line, LineCounter, Zone, ZoneCounter
 from eyewright.tracking.tracker import TrackPrediction
 
+_MOST_EVENTS = 1000
+_FORGET_EVERY = 100
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -36,16 +39,29 @@ class _Span:
 class Recorder:
     """Take a tracker's frames one after another and hold what was received of them.
 
-    With `keep_rows` every box is held, for files; a stream without an end is followed without.
+    With `keep_rows` every box is held, for files; a stream without an end is followed without. With `forget_s` its
+    memory is bounded: a track that is not seen for so long is only counted, and of crossings and visits the last 1,000
+    are held.
     """
 
-    def __init__(self, labels: Sequence[str], watch: Watch | None = None, *, keep_rows: bool = True) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        watch: Watch | None = None,
+        *,
+        keep_rows: bool = True,
+        forget_s: float | None = None,
+    ) -> None:
         self.labels = tuple(labels)
         self._watch = watch or Watch()
         w = self._watch
-        self.lines = [LineCounter(line, confirm_s=w.confirm_s, anchor=w.anchor) for line in w.lines]
-        self.zones = [ZoneCounter(z, confirm_s=w.confirm_s, anchor=w.anchor, gone_s=w.gone_s) for z in w.zones]
-        self._keep = keep_rows
+        most = None if forget_s is None else _MOST_EVENTS
+        self.lines = [LineCounter(line, confirm_s=w.confirm_s, anchor=w.anchor, most=most) for line in w.lines]
+        self.zones = [
+            ZoneCounter(z, confirm_s=w.confirm_s, anchor=w.anchor, gone_s=w.gone_s, most=most) for z in w.zones
+        ]
+        self._keep, self._forget_s = keep_rows, forget_s
+        self._forgotten = 0
         self._spans: dict[int, _Span] = {}
         self._ids: dict[int, int] = {}
         self._rows: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], int, float]] = []
@@ -87,7 +103,31 @@ class Recorder:
             crossings += line.update(track_ids, boxes_xyxy, label_ids, time_s=time_s, frame=frame)
         for zone in self.zones:
             zone.update(track_ids, boxes_xyxy, label_ids, time_s=time_s, frame=frame)
+        if self._forget_s is not None and self.n_frames % _FORGET_EVERY == 0:
+            self._forget(time_s - self._forget_s)
         return crossings
+
+    def _forget(self, before_s: float) -> None:
+        kept = {i: s for i, s in self._spans.items() if s.last_s >= before_s}
+        self._forgotten += len(self._spans) - len(kept)
+        self._spans = kept
+        for line in self.lines:
+            line.forget(before_s=before_s)
+        for zone in self.zones:
+            zone.forget(before_s=before_s)
+
+    @property
+    def n_tracks(self) -> int:
+        """How many tracks there have been."""
+        return self._forgotten + len(self._spans)
+
+    def first_seen_s(self, track_id: int) -> float:
+        """Return when a track was first seen."""
+        return self._spans[track_id].first_s
+
+    def is_new(self, track_id: int) -> bool:
+        """Return whether a track has been seen in one frame only."""
+        return self._spans[track_id].frames == 1
 
     def tracks(self, *, early: bool = False) -> Tracks:
         """Return the boxes of all confirmed tracks; with `early` those too that came before their confirmation."""
@@ -121,7 +161,8 @@ class Recorder:
         times = np.zeros(len(t)) if t.times_s is None else t.times_s
         # Frames without boxes, of which a file may state millions, change nothing but the time.
         numbers, starts = np.unique(t.frames, return_index=True)
-        for number, a, b in zip(numbers.tolist(), starts.tolist(), [*starts[1:].tolist(), len(t)], strict=True):
+        ends = np.append(starts, len(t))[1:]
+        for number, a, b in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
             at = slice(a, b)
             recorder.watch(t.ids[at], t.boxes_xyxy[at], t.label_ids[at], time_s=float(times[a]), frame=number)
         none = np.zeros(0, np.int64)

@@ -7,20 +7,25 @@ searched for in the whole frame by matching the first crop at a few sizes, and i
 
 __all__ = ["SINGLE_METHODS", "SinglePrediction", "SingleTracker"]
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.errors import BundleError, InputError, UsageError, spelling_hint
 from eyewright.core.extras import import_extra
 
 SINGLE_METHODS = MappingProxyType(
     {
         "csrt": "discriminative correlation filter (Lukežič et al. 2017): reliable, about 40 frames a CPU-second",
         "kcf": "kernelised correlation filter (Henriques et al. 2015): fast, loses objects that change their size",
+        "mosse": "correlation filter of grey values (Bolme et al. 2010): fastest, its box keeps its size",
+        "onnx:FILE": "a Siamese transformer in the form of OpenCV's VitTrack (inputs template and search), from a file",
     }
 )
 """The methods and what they are."""
@@ -47,10 +52,14 @@ class SingleTracker:
     """Follow one object through frames; `start` once, then `update` with every frame."""
 
     def __init__(self, method: str = "csrt") -> None:
-        if method not in SINGLE_METHODS:
+        self._model = Path(method[5:]) if method.startswith("onnx:") else None
+        if method not in SINGLE_METHODS and self._model is None:
             raise UsageError(f"unknown method {method!r}", fix=spelling_hint(method, SINGLE_METHODS))
         self._cv2: Any = import_extra("cv2", extra="pixels", what="tracking one object")
         self._method = method
+        if self._model is not None:
+            # Opened once now, so that a file that is no such model is refused before the source is read.
+            self._made()
         self._filter: Any = None
         self._first: NDArray[np.uint8] | None = None
         self._look: _Look | None = None
@@ -87,7 +96,8 @@ class SingleTracker:
         self._frames += 1
         if self._lost:
             return self._search(image)
-        good, (x, y, w, h) = self._filter.update(image)
+        with self._refusing():
+            good, (x, y, w, h) = self._filter.update(image)
         box = np.array([x, y, x + w, y + h], np.float64)
         likeness = self._likeness(image, box) if good else 0.0
         if likeness < _HELD:
@@ -101,11 +111,50 @@ class SingleTracker:
 
     def _restart(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> None:
         cv2 = self._cv2
-        self._filter = cv2.TrackerCSRT_create() if self._method == "csrt" else cv2.TrackerKCF_create()
+        self._filter = self._made()
         x0, y0, x1, y1 = (round(v) for v in box.tolist())
         # Its own generator: the same frames, the same answers.
         cv2.setRNGSeed(0)
-        self._filter.init(image, (x0, y0, max(1, x1 - x0), max(1, y1 - y0)))
+        # The file is asked for the first time here: one that is a network of another kind fails now.
+        with self._refusing():
+            self._filter.init(image, (x0, y0, max(1, x1 - x0), max(1, y1 - y0)))
+            if self._model is not None:
+                self._filter.update(image)
+                self._filter.init(image, (x0, y0, max(1, x1 - x0), max(1, y1 - y0)))
+
+    def _made(self) -> Any:
+        cv2 = self._cv2
+        if self._model is None:
+            make = {
+                "csrt": cv2.TrackerCSRT_create, "kcf": cv2.TrackerKCF_create, "mosse": cv2.legacy.TrackerMOSSE_create,
+            }  # fmt: skip
+            return make[self._method]()
+        if not self._model.is_file():
+            raise InputError(f"expected a model at {str(self._model)!r}, found none", fix="check --method onnx:FILE")
+        parameters = cv2.TrackerVit_Params()
+        parameters.net = str(self._model)
+        try:
+            return cv2.TrackerVit_create(parameters)
+        except cv2.error as error:
+            raise self._refused(error) from None
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turn what a model in a file does wrong into one line."""
+        if self._model is None:
+            yield
+            return
+        try:
+            yield
+        except self._cv2.error as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> BundleError:
+        reason = str(error).strip().splitlines()[0][:200]
+        return BundleError(
+            f"{str(self._model)!r} cannot be used to track one object: {reason}",
+            fix="pass a model in the form of OpenCV's VitTrack: inputs template and search",
+        )
 
     def _look_of(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> "_Look":
         crop = self._cv2.resize(_crop(image, box), (_SIDE, _SIDE), interpolation=self._cv2.INTER_AREA)

@@ -2,6 +2,8 @@
 
 __all__ = ["Tracker", "TrackPrediction", "TrackingMethod", "TrackerSettings"]
 
+import math
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +17,7 @@ from eyewright.tracking.filters import BoxFilter, FilterNoise, corners_of, state
 _LARGEST = 1e7
 _MOMENT_S = 1e-9
 _MOST_MARGIN = 0.6
+_STEPS, _LEAST_EASE = 16, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +81,9 @@ class TrackerSettings:
         patience_s: how long an unconfirmed track that is not seen is kept.
         high: detections from this score on begin tracks, and are associated first.
         low: detections below this score are left out.
-        overlap: IoU, times the score, at which a detection belongs where a track is expected.
-        low_overlap: IoU at which a detection with a low score belongs to a track of the last frame.
+        overlap: IoU, times the score, at which a detection belongs where a track is expected; after a step that is
+            longer than usual, as where frames are dropped, down to half of it.
+        low_overlap: IoU at which a detection with a low score belongs to a track of the last frame; likewise.
         seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`.
         seen_margin: part of its size by which a box is grown on every side.
         seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
@@ -137,6 +141,8 @@ class Tracker:
         self._filter = BoxFilter(self.settings.noise)
         self._time_s: float | None = None
         self._next_id = self._next_key = 1
+        self._steps: deque[float] = deque(maxlen=_STEPS)
+        self._usual_s, self._ease = math.inf, 1.0
         # One row a track: the rows of these and of the filter belong together.
         self._keys = np.zeros(0, np.int64)
         self._ids = np.zeros(0, np.int64)
@@ -173,12 +179,11 @@ class Tracker:
         Raises:
             UsageError: arrays that do not belong together, or a time before that of the last frame.
         """
-        boxes, scores, labels, given = _checked(boxes_xyxy, scores, label_ids)
+        boxes, scores, labels, given, states, least = _checked(boxes_xyxy, scores, label_ids)
         first = self._time_s is None
         before = self._advance(time_s)
-        owner = self._associate(boxes, scores, labels, before)
+        owner = self._associate(boxes, scores, labels, before, least)
         taken = (owner >= 0).nonzero()[0]
-        states = states_of(boxes)
         if len(taken):
             rows = owner[taken]
             self._filter.correct(rows, states[taken])
@@ -196,11 +201,12 @@ class Tracker:
         if labels is not None:
             self._vote(rows, labels[taken], scores[taken])
         ids, keys = self._ids[rows], self._keys[rows]
-        if not ids.all():
+        # Counted and not asked by `all`, which numpy does in Python.
+        if np.count_nonzero(ids) < len(ids):
             self._confirm(rows[ids == 0], time_s, first=first)
             ids = self._ids[rows]
         named = np.zeros(len(rows), np.int64) if labels is None else self._winners(rows)
-        if ids.all():
+        if np.count_nonzero(ids) == len(ids):
             # So it is in almost every frame.
             whole = len(taken) == len(boxes)
             own_boxes, own_scores = (boxes, scores) if whole else (boxes[taken], scores[taken])
@@ -227,13 +233,14 @@ class Tracker:
                 fix="give frames in order, or call reset() before another source",
             )
         self._time_s = float(time_s)
+        self._ease = self._eased(time_s - before)
         last = self._last_s
         if not len(last):
             return before
         if np.minimum.reduce(last) < before:
             wait = np.where(self._ids > 0, self.settings.lost_s, self.settings.patience_s)
             kept = (time_s - last <= wait + _MOMENT_S) | (last >= before)
-            if not kept.all():
+            if np.count_nonzero(kept) < len(kept):
                 self._filter.keep(kept)
                 self._keys, self._ids = self._keys[kept], self._ids[kept]
                 self._first_s, self._last_s, self._seen = self._first_s[kept], last[kept], self._seen[kept]
@@ -242,14 +249,26 @@ class Tracker:
         self._filter.predict(min(time_s - before, max(self.settings.lost_s, 10.0)))
         return before
 
+    def _eased(self, step_s: float) -> float:
+        """Return by how much overlaps may be smaller after this step, 0.5 to 1: in a longer step things move further.
+
+        What is usual is the shortest quarter of the last steps, so that it is known where frames are dropped.
+        """
+        self._steps.append(step_s)
+        if not 0.99 * self._usual_s <= step_s <= 1.01 * self._usual_s:
+            self._usual_s = sorted(self._steps)[len(self._steps) // 4]
+        return 1.0 if step_s <= 1.01 * self._usual_s else max(_LEAST_EASE, self._usual_s / step_s)
+
     def _associate(
         self,
         boxes: NDArray[np.float64],
         scores: NDArray[np.float64],
         labels: NDArray[np.int64] | None,
         before: float,
+        least: float,
     ) -> NDArray[np.int64]:
-        """Return the row of the track that each detection belongs to, -1 for none, int64 (n,)."""
+        """Return the row of the track that each detection belongs to, -1 for none, int64 (n,); `least` is the lowest
+        score."""
         o = self.settings
         owner = np.empty(len(boxes), np.int64)
         owner.fill(-1)
@@ -260,8 +279,8 @@ class Tracker:
         if o.per_class and labels is not None:
             same = self._winners(np.arange(n))[:, None] == labels
         expected = corners_of(self._filter.state)
-        if np.minimum.reduce(scores) >= o.high:
-            rows, columns = associate(expected, boxes, o.overlap, weights=scores, allowed=same)
+        if least >= o.high:
+            rows, columns = associate(expected, boxes, o.overlap * self._ease, weights=scores, allowed=same)
             owner[columns] = rows
             if len(rows) == len(boxes) or len(rows) == n:
                 return owner
@@ -271,13 +290,15 @@ class Tracker:
             high, free = scores >= o.high, np.ones(n, bool)
             strong = high.nonzero()[0]
             allowed = None if same is None else same[:, strong]
-            rows, columns = associate(expected, boxes[strong], o.overlap, weights=scores[strong], allowed=allowed)
+            rows, columns = associate(
+                expected, boxes[strong], o.overlap * self._ease, weights=scores[strong], allowed=allowed
+            )
             owner[strong[columns]] = rows
             free[rows] = False
             weak = ((scores >= o.low) & ~high & (o.stages > 1)).nonzero()[0]
             waiting = (free & (self._last_s >= before)).nonzero()[0]
             allowed = None if same is None else same[waiting[:, None], weak]
-            rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap, allowed=allowed)
+            rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap * self._ease, allowed=allowed)
             owner[weak[columns]] = waiting[rows]
             free[waiting[rows]] = False
             new = (high & (owner < 0)).nonzero()[0]
@@ -337,13 +358,21 @@ class Tracker:
         return winners
 
 
-_Arrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64] | None, NDArray[np.int64] | None]
+_Arrays = tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int64] | None,
+    NDArray[np.int64] | None,
+    NDArray[np.float64],
+    float,
+]
 
 
 def _checked(
     boxes_xyxy: NDArray[np.float64], scores: NDArray[np.float64] | None, label_ids: NDArray[np.int64] | None
 ) -> _Arrays:
-    """Return boxes, scores and labels of detections that can be followed, and their places if some cannot."""
+    """Return boxes, scores and labels of detections that can be followed, their places if some cannot, their states,
+    and the lowest score."""
     boxes = np.asarray(boxes_xyxy, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         if boxes.size:
@@ -357,17 +386,22 @@ def _checked(
     if labels is not None and n and (labels.dtype.kind not in "iu" or labels.min() < 0):
         raise UsageError("expected labels as numbers of classes, from 0, found others")
     if not n:
-        return boxes, scores, labels, None
-    if not np.minimum.reduce(scores) >= 0:
+        return boxes, scores, labels, None, states_of(boxes), 1.0
+    least = np.minimum.reduce(scores)
+    if not least >= 0:
         # NaN fails every comparison.
         scores = np.where(np.isnan(scores), 1.0, scores)
-    size = boxes[:, 2:] - boxes[:, :2]
-    lowest, highest = np.minimum.reduce(boxes, axis=None), np.maximum.reduce(boxes, axis=None)
-    if np.minimum.reduce(size, axis=None) > 0 and lowest > -_LARGEST and highest < _LARGEST:
-        return boxes, scores, labels, None
+        least = np.minimum.reduce(scores)
+    if np.minimum.reduce(boxes, axis=None) > -_LARGEST and np.maximum.reduce(boxes, axis=None) < _LARGEST:
+        states = states_of(boxes)
+        if np.minimum.reduce(states[:, 2:], axis=None) > 0:
+            return boxes, scores, labels, None, states, least
     with np.errstate(invalid="ignore"):
+        size = boxes[:, 2:] - boxes[:, :2]
         given = np.flatnonzero((size > 0).all(1) & (abs(boxes) < _LARGEST).all(1))
-    return boxes[given], scores[given], None if labels is None else labels[given], given
+    kept, own = boxes[given], scores[given]
+    least = own.min() if len(own) else 1.0
+    return kept, own, None if labels is None else labels[given], given, states_of(kept), least
 
 
 def _outer(rows: NDArray[np.int64], given: NDArray[np.int64] | None) -> NDArray[np.int64]:

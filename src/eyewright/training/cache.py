@@ -48,6 +48,7 @@ def build_cache(
         UnreadableImageError: an image cannot be decoded; its name is given.
         OutputError: the cache folder cannot be written.
     """
+    dataset = dataset.seen_by(preparation)
     shape = (len(dataset), *preparation.size_hw, preparation.channels)
     key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
 

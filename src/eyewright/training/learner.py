@@ -1,6 +1,6 @@
 """The seam between the one training loop and the tasks: how each is learnt, found by the task's name."""
 
-__all__ = ["Learner", "Learning", "learner_of", "thresholds_of"]
+__all__ = ["Baseline", "Learner", "Learning", "TextSide", "learner_of", "thresholds_of"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
+from eyewright.core.ngrams import TextPreparation
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
@@ -68,6 +69,30 @@ class AnswersOf(Protocol):
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A simpler net that a trained one is compared with, of the same data and preparation.
+
+    `model` is its name in the catalogue; `start(trained, new)` copies the weights that both have. `lacks` completes the
+    sentence "it cannot ...".
+    """
+
+    model: str
+    start: Callable[[PixelNet, PixelNet], None]
+    lacks: str
+
+
+@dataclass(frozen=True)
+class TextSide:
+    """How a net embeds texts: their preparation, the module from prepared texts to vectors (N, D) in the space of its
+    images, and what turns a dot product into a logit."""
+
+    preparation: TextPreparation
+    module: torch.nn.Module
+    scale: float
+    bias: float
+
+
+@dataclass(frozen=True)
 class Learner:
     """What a task means to training: the torch half of `core.task.Task`, as values and functions.
 
@@ -84,7 +109,9 @@ class Learner:
         decoding: `(net)` to what decoding must know in addition to the arrays, as `Predictor.decoding` holds it.
         outgoing: `(training images)` to "centre" and "spread" of the net's outputs, as `nets.PixelNet` takes them, so
             that what is learnt has mean 0 and deviation 1; none where answers have no unit.
+        baseline: `(recipe)` to the simpler net that the trained one is compared with in its report, if there is one.
         students: nets of the catalogue that compression tries instead of the one that was trained.
+        text: `(net)` to how it embeds texts, a second graph of its bundle; None where it reads images only.
         mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
     """
 
@@ -99,7 +126,9 @@ class Learner:
     hub: HubKind | None = None
     decoding: Callable[[PixelNet], dict[str, Any]] = lambda net: {}
     outgoing: Callable[[Dataset], dict[str, list[float]]] = lambda train: {}
+    baseline: Callable[[Recipe], Baseline | None] = lambda recipe: None
     students: tuple[str, ...] = ()
+    text: Callable[[PixelNet], TextSide] | None = None
     mean: MeanOf = mean_of_distributions
 
 

@@ -21,10 +21,11 @@ from torch import Tensor
 from eyewright.core.errors import CheckpointError, RefusedError
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.rng import generator
-from eyewright.nets.pixels import PixelNet
+from eyewright.nets.pixels import PixelNet, memory_format_of
 from eyewright.training.augment import mix_batch
 from eyewright.training.checkpoints import CheckpointState, load_newest, read_tensors, save_best, save_last
 from eyewright.training.distributed import World
+from eyewright.training.lines import by_length
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import above_body, build_optimiser
 from eyewright.training.precision import cpu_has_bfloat16, trains_in_bfloat16
@@ -86,7 +87,7 @@ class Loop:
         main_metric: str,
         world: World,
     ) -> None:
-        self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.to(device=device, memory_format=memory_format_of(net))  # type: ignore[call-overload]
         self.data, self.recipe, self.folder, self.device, self.world = data, recipe, folder, device, world
         self.main_metric = main_metric
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -147,7 +148,12 @@ class Loop:
     def indices(self) -> Iterator[NDArray[np.int64]]:
         """Return the images of every update that is left of this epoch."""
         epoch, size = self.epoch, self.images_a_step
-        order = generator(self.recipe.seed, "order", epoch - 1).permutation(len(self.data.train_targets))
+        rng = generator(self.recipe.seed, "order", epoch - 1)
+        order = rng.permutation(len(self.data.train_targets))
+        lengths = getattr(self.data.train_targets, "lengths", None)
+        if lengths is not None:
+            # Where images have a length, a batch costs what its longest costs.
+            order = by_length(order, lengths, size, rng)
         first = self.preview_steps + (epoch - 1) * self.steps_an_epoch if epoch else 0
         for i in range(self.step - first, self.steps_an_epoch if epoch else self.preview_steps):
             yield order[i * size : (i + 1) * size]

@@ -63,11 +63,13 @@ class RunPlan:
         resume: continue from the last checkpoint of the run folder.
         weights: those to begin with: a safetensors file of the same net, pruned or not, a run or a bundle.
         preparation: that of another model, where both must see the same pixels; None for one that suits the data.
+        start: called with the net that was just built, to put weights into it.
         workers: processes that decode images; None for one a core.
         step: what is done with a batch; None for a plain gradient step.
         probe: a second validation, whose main metric chooses the epoch; None for the task's own alone.
         log: "tensorboard" or "mlflow", which get every epoch's numbers too.
         observe: called with every epoch's row; what it raises ends training.
+        baseline: also train what the learner compares its nets with (`Learner.baseline`), if the recipe wants it.
         notes: written into `run.json`.
         quiet: no progress bars.
         say: called with every line of progress.
@@ -77,11 +79,13 @@ class RunPlan:
     resume: bool = False
     weights: Path | None = None
     preparation: "Preparation | None" = None
+    start: "Callable[[PixelNet], None] | None" = None
     workers: int | None = None
     step: "Step | None" = None
     probe: Probe | None = None
     log: str | None = None
     observe: Callable[[Mapping[str, str]], None] | None = None
+    baseline: bool = False
     notes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     quiet: bool = True
     say: Callable[[str], None] = _silent

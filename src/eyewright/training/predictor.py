@@ -27,10 +27,11 @@ from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import predict_everything
 from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation, image_preparation
-from eyewright.nets.pixels import PixelNet
+from eyewright.nets.pixels import PixelNet, memory_format_of
 from eyewright.training.learner import learner_of
 
 _BATCH = 256
+_TEXTS = 64
 _MOST_PIXELS = 4_000_000
 
 
@@ -52,7 +53,7 @@ class TorchPredictor:
         device: torch.device | None = None,
     ) -> None:
         self.device = device or torch.device("cpu")
-        self.net = net.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.net = net.to(device=self.device, memory_format=memory_format_of(net)).eval()  # type: ignore[call-overload]
         self.labels = labels
         self.task_name = task_name
         self.temperature = temperature
@@ -61,6 +62,8 @@ class TorchPredictor:
         learner = learner_of(task_name)
         self._answers = learner.answers(self.net, temperature=temperature).eval()
         self.decoding: Mapping[str, Any] = learner.decoding(net)
+        # Standard deviations of what was learnt, by which errors in several units are measured.
+        self.spread = net.spread.cpu().numpy().astype(np.float64) if net.scaled else None
 
     @property
     def preparation(self) -> Preparation:
@@ -94,6 +97,23 @@ class TorchPredictor:
         names = task_of(self.task_name).output_names
         arrays = {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(names)}
         return {name: array[:n] for name, array in arrays.items()} if named else arrays
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of texts, float32 (N, D), in the space of the images' embeddings.
+
+        Raises:
+            UsageError: the model reads images only, or a text is empty.
+        """
+        make = learner_of(self.task_name).text
+        if make is None:
+            raise UsageError(f"texts are not supported for {task_of(self.task_name).words.noun}", fix="pass images")
+        side = make(self.net)
+        parts = [np.zeros((0, 1), np.float32)] if not texts else []
+        with torch.inference_mode():
+            for start in range(0, len(texts), _TEXTS):
+                given, _ = side.preparation.batch(texts[start : start + _TEXTS])
+                parts.append(side.module(torch.from_numpy(given).to(self.device)).cpu().numpy())
+        return np.concatenate(parts)
 
     def predict_images(self, images: Sequence[Example]) -> Sequence[Prediction]:
         """Return one prediction an image, uint8 (H, W, 3) RGB of any size; of other inputs one an example: a mapping

@@ -30,10 +30,11 @@ Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Literal["auto", "none", "light", "strong"]
 Flip = Literal["auto", "none", "horizontal", "both"]
 Amp = Literal["auto", "on", "off"]
+Baselines = Literal["auto", "none"]
 StepName = Literal["plain", "adversarial", "trades", "fast", "augmix", "noise"]
 NormName = Literal["linf", "l2"]
 
-_MOST = {"imgsz": 16_384, "seed": 2**32 - 1}
+_MOST = {"imgsz": 16_384, "frames": 256, "span": 3600, "seed": 2**32 - 1}
 
 SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 """The losses whose truth can be softened (`label_smoothing`)."""
@@ -68,12 +69,20 @@ class Recipe:
     and equal answers under attack by `beta`, "noise" adds Gaussian noise of `sigma`, "augmix" asks for equal answers
     to mixed augmentations.
 
+    `frames` is how many frames of a clip a net sees, and `span` over how many seconds around the middle of the clip;
+    without it over all of the clip.
+
+    `baseline` "auto" also trains the simpler net that a model is compared with, where its learner has one
+    (`Learner.baseline`), in a fifth of the budget or a quarter of the epochs.
+
     `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
     """
 
     task: str = "auto"
     model: str = "auto"
     imgsz: int | None = None
+    frames: int | None = None
+    span: float | None = None
     steps: str = ""
     epochs: int | None = None
     budget_s: float | None = None
@@ -107,6 +116,7 @@ class Recipe:
     layer_decay: float | None = None
     ema: float | None = None
     patience: int | None = None
+    baseline: Baselines = "auto"
     device: str = "auto"
     amp: Amp = "auto"
     seed: int = 0
@@ -115,7 +125,17 @@ class Recipe:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), hints[field.name])
-        at_least = {"imgsz": 4, "epochs": 1, "batch": 1, "accumulate": 1, "patience": 1, "seed": 0, "attack_steps": 1}
+        at_least = {
+            "imgsz": 4,
+            "frames": 2,
+            "span": 0.05,
+            "epochs": 1,
+            "batch": 1,
+            "accumulate": 1,
+            "patience": 1,
+            "seed": 0,
+            "attack_steps": 1,
+        }
         for name, least in at_least.items():
             value, most = getattr(self, name), _MOST.get(name, 1_000_000)
             if value is not None and value < least:
@@ -145,6 +165,8 @@ class Recipe:
             task = task_of(self.task)
             if self.mixup or self.cutmix:
                 task.require("mixing")
+            if self.frames is not None or self.span is not None:
+                task.require("frames")
         for wrong, found, fix in (
             (self.epochs is not None and self.budget_s is not None, "epochs or a budget, found both", "leave one out"),
             (

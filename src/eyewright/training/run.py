@@ -6,6 +6,7 @@ __all__ = [
     "Run",
     "begin_with",
     "build_net",
+    "labels_at",
     "open_run_folder",
     "outgoing_of",
     "read_run",
@@ -24,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from eyewright.core.errors import CheckpointError, UsageError
+from eyewright.core.errors import CheckpointError, EyewrightError, UsageError
 from eyewright.core.files import held_lock
+from eyewright.core.installed import what_was_raised
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import ensemble_builder
@@ -134,8 +136,19 @@ def build_net(
         options["frames"] = preparation.clip.frames
     try:
         body = build(len(labels), channels=preparation.channels, size_hw=preparation.size_hw, **options)
-    except TypeError as error:
-        raise UsageError(f"the model {recipe.model!r} cannot be built: {error}", fix="see eyewright models") from error
+    except EyewrightError:
+        raise
+    except Exception as error:
+        # A builder of the user's own may raise anything; one of ours that does is a fault and is reported as such.
+        if not isinstance(error, TypeError) and ":" not in recipe.model:
+            raise
+        said = f"the model {recipe.model!r} cannot be built: {what_was_raised(error)}"
+        raise UsageError(said, fix="see eyewright models") from error
+    if not isinstance(body, nn.Module):
+        raise UsageError(
+            f"expected the model {recipe.model!r} to be a torch.nn.Module, found {type(body).__name__}",
+            fix="see docs/how-to/add-a-task.md",
+        )
     outgoing = {k: scaling[k] for k in ("centre", "spread") if k in scaling}
     return PixelNet(body, mean=scaling["mean"], std=scaling["std"], **outgoing)
 
@@ -161,6 +174,20 @@ def begin_with(net: PixelNet, path: Path) -> None:
             f"the weights in {str(path)!r} are of another net", fix="train with the same model, classes and imgsz"
         ) from error
     net.has_learnt = True
+
+
+def labels_at(place: Path) -> tuple[str, ...] | None:
+    """Return the labels of the run or bundle whose weights lie there; None where a file of weights stands alone."""
+    for folder in (place, place.parent, *list(place.parents)[1:3]):
+        for name in ("run.json", "bundle.json"):
+            try:
+                found = json.loads((folder / name).read_text("utf-8"))["labels"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            return tuple(str(n) for n in found)
+        if folder == place.parent.parent.parent:
+            break
+    return None
 
 
 def outgoing_of(path: Path) -> dict[str, list[float]]:
@@ -197,8 +224,13 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
             build=build,
         )
     except (OSError, ValueError, KeyError) as error:
+        if not (folder / "run.json").exists() and (folder / "bundle.json").exists():
+            raise CheckpointError(
+                f"expected a finished run in {str(folder)!r}, found a bundle", fix="pass the run that it was made of"
+            ) from None
+        missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
-            f"expected a finished run in {str(folder)!r}, found none ({error})",
+            f"expected a finished run in {str(folder)!r}, found {'none' if missing else f'a damaged one: {error}'}",
             fix="train first, or continue with --resume",
         ) from error
 

@@ -102,6 +102,8 @@ def train_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(resolved.seed)
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
+        if plan.start is not None:
+            plan.start(net)
         if plan.weights is not None:
             begin_with(net, plan.weights)
             # The weights bring the scaling that they were learnt under.

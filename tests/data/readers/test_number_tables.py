@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import DatasetError
-from eyewright.data import Dataset, audit_dataset, fold_datasets, open_dataset, scan_dataset, split_dataset
+from eyewright.data import (
+    Dataset,
+    audit_dataset,
+    find_groups,
+    fold_datasets,
+    open_dataset,
+    scan_dataset,
+    split_dataset,
+)
 from eyewright.imaging import encode_image
 
 pytestmark = pytest.mark.usefixtures("other_tasks")
@@ -104,7 +112,7 @@ def test_rows_without_a_number_are_left_out_and_counted(tmp_path: Path) -> None:
     ("lines", "text", "fix"),
     [
         (("path,value", "0.png,1", "1.png,heavy", "2.png,3"), "column 'value', found 'heavy'", "correct it"),
-        (("path;value", "0.png;1", "1.png;1,5", "2.png;3"), "found '1,5'", "write it with a point"),
+        (("path,value", "0.png,1", '1.png,"1,5"', "2.png,3"), "found '1,5'", "write it with a point"),
         (("path,value", "0.png,1", "1.png,inf", "2.png,3"), "found 'inf'", "correct it"),
         (
             ("path,value", "0.png,1", "1.png,NaN", "2.png,3"),
@@ -172,7 +180,7 @@ def test_copies_with_other_numbers_are_a_finding(tmp_path: Path) -> None:
     [
         (("path,weight_g", '0.png,"1,234.5"', '1.png,"2,345.6"'), "found '1,234.5' ('values.csv' line 2)"),
         (("path,value", "0.png,2021-01-01", "1.png,2021-01-02"), "found '2021-01-01' ('values.csv' line 2)"),
-        (("path;weight_g", "0.png;0,5", "1.png;1,5"), "found '0,5' ('values.csv' line 2)"),
+        (("path,weight_g", '0.png,"0,5"', '1.png,"1,5"'), "found '0,5' ('values.csv' line 2)"),
         (("path,value", "0.png", "1.png,2"), "line 2 has another number of columns"),
         (("path,value,value", "0.png,1,2", "1.png,2,3"), "two columns called 'value'"),
         (("path,value", "0.png," + "9" * 200_000, "1.png,2"), "field larger than field limit"),
@@ -206,3 +214,41 @@ def test_metadata_that_no_file_can_hold_is_refused_with_its_line(tmp_path: Path,
         open_dataset(tmp_path, task="measure")
     assert text in raised.value.message
     assert "'metadata.jsonl' line 1" in raised.value.message
+
+
+def gauges(folder: Path) -> Path:
+    """Write readings of one drawn gauge, whose pictures differ in a few pixels of the needle only."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(1)
+    face = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8).repeat(12, 0).repeat(12, 1)
+    for i in range(12):
+        picture = face.copy()
+        picture[40:46, 20 + 3 * i : 23 + 3 * i] = 0
+        (folder / f"{i}.png").write_bytes(encode_image(picture))
+    return table(folder, "path,value", *(f"{i}.png,{i}" for i in range(12)))
+
+
+def test_near_equal_images_with_different_values_are_no_copies_and_no_conflict(tmp_path: Path) -> None:
+    data = open_dataset(gauges(tmp_path), task="measure")
+    scan = scan_dataset(data, quiet=True)
+    assert scan.near_pairs
+    found = audit_dataset(data, scan)
+    assert not {f.code for f in found} & {"conflicting_labels", "near_duplicate", "leak"}
+    assert {g.kind for g in find_groups(data, scan).groups} == {"object"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "fix"),
+    [
+        ('"0,5"', "write it with a point: 0.5"),
+        ("12%", "write 12, and the unit into the name of the column, as in 'weight [%]'"),
+        ("12 g", "write 12, and the unit into the name of the column, as in 'weight [g]'"),
+        ("heavy", "correct it"),
+        ("1e300", "correct it: numbers go up to 1e+18"),
+    ],
+)
+def test_a_table_of_cells_that_are_no_numbers_names_the_first(tmp_path: Path, cell: str, fix: str) -> None:
+    table(images(tmp_path, 2), "path,Gewicht [kg]", f"0.png,{cell}", f"1.png,{cell}")
+    with pytest.raises(DatasetError, match=r"expected a number in the column 'Gewicht \[kg\]'.*line 2") as met:
+        open_dataset(tmp_path, task="measure")
+    assert str(met.value.fix).startswith(fix)

@@ -1,5 +1,6 @@
 """Files of tracks: what is read, what is refused by line, and what is written."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,82 @@ def test_a_damaged_seqinfo_is_none(tmp_path: Path) -> None:
     _file(tmp_path / "det", "1,-1,1,1,5,5,1\n", "det.txt")
     (tmp_path / "seqinfo.ini").write_bytes(b"[Sequence\nframeRate=\xff")
     assert find_sequences(tmp_path, "detections")[0].fps is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept", "code"),
+    [
+        ("a.txt", "1,1,1,1,5,5,1\n2,-1,,1,5,5,9,9\n", 1, "row"),
+        ("a.txt", "1,1,1,1,5,5,1\n2,,1,1,5,5\n", 1, "row"),
+        ("a.txt", "1;1;1;1;5;5;1\n2;;1;1;5;5\n", 1, "row"),
+        ("a.txt", "1,1,1,1,5,5,1\n2,1,1_0,1,5,5\n", 1, "row"),
+        ("a.txt", "1,1,1,1,5,5,1\n2,1,1\u0663,1,5,5\n", 1, "row"),
+        ("a.csv", "frame;id;x0;y0;x1;y1;label\n1;1;1;1;5;5;a\n2;1;1;1;5;5;a,b\n", 2, None),
+        ("a.csv", 'frame,id,x0,y0,x1,y1,label\n1,1,1,1,5,5,"a\n2,1,1,1,5,5,"b,c"\n', 1, "row"),
+        ("a.csv", "frame,id,x0,y0,x1,y1,time_s\n1,1,1,1,5,5,0\n2,1,1,1,5,5,inf\n", 2, "time"),
+        ("a.csv", "frame,id,x0,y0,x1,y1,time_s\n1,1,1,1,5,5,0\n2,1,1,1,5,5,\n", 2, "time"),
+        ("a.csv", "frame,id,x0,y0,x1,y1,time_s\n1,1,1,1,5,5,5\n2,1,1,1,5,5,3\n", 2, "time"),
+    ],
+)
+def test_what_a_row_does_not_say_is_neither_guessed_nor_dropped_in_silence(
+    tmp_path: Path, name: str, text: str, kept: int, code: str | None
+) -> None:
+    found = read_tracks(_file(tmp_path, text, name), "tracks")
+    assert len(found.tracks) == kept
+    assert [f.code for f in found.findings] == ([] if code is None else [code])
+    assert found.rows == kept + found.left_out
+    if code == "time":
+        assert found.tracks.times_s is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "objects"),
+    [
+        ('"frame": 9' + "0" * 400, '[{"id": 1, "box_xyxy": [1, 2, 30, 40]}]'),
+        ('"frame": 200000000', '[{"id": 1, "box_xyxy": [1, 2, 30, 40]}]'),
+        ('"frame": -1', '[{"id": 1, "box_xyxy": [1, 2, 30, 40]}]'),
+        ('"frame": true', '[{"id": 1, "box_xyxy": [1, 2, 30, 40]}]'),
+        ('"frame": 2', '[{"id": 1, "box_xyxy": [1' + "0" * 400 + ", 2, 30, 40]}]"),
+        ('"frame": 2', '[{"id": 1, "box_xyxy": "1234"}]'),
+        ('"frame": 2', '[{"id": 1, "label": ["a"], "box_xyxy": [1, 2, 30, 40]}]'),
+        ('"frame": 2', '[{"id": 1, "box_xyxy": [1, 2, NaN, 40]}]'),
+        ('"frame": 2', "{}"),
+    ],
+)
+def test_a_bad_object_of_json_is_a_finding_and_is_counted(tmp_path: Path, frame: str, objects: str) -> None:
+    good = '{"frame": 1, "objects": [{"id": 1, "box_xyxy": ["1", 2, 30, 40]}]}'
+    text = f'{{"frames": [{good}, {{{frame}, "objects": {objects}}}]}}'
+    found = read_tracks(_file(tmp_path, text, "a.json"), "tracks")
+    assert (len(found.tracks), found.rows, found.left_out) == (1, 2, 1)
+    assert len(found.findings) == 1
+    assert "frames[1]" in found.findings[0].message
+
+
+def test_stated_numbers_that_are_none_are_findings(tmp_path: Path) -> None:
+    start = '"frames": [{"frame": 1, "objects": [{"id": 1, "label": "\\ud800", "box_xyxy": [1, 2, 30, 40]}]}]'
+    for stated in ('"fps": true', '"fps": "x"', '"fps": -1', '"n_frames": 1' + "0" * 30, '"n_frames": 2.5'):
+        found = read_tracks(_file(tmp_path, f"{{{stated}, {start}}}", "a.json"), "tracks")
+        assert (found.fps, found.n_frames, len(found.findings)) == (None, None, 1), stated
+    # A lone surrogate can be written to no file.
+    tracks_to_csv(found.tracks).encode()
+
+
+def test_a_header_that_is_damaged_or_says_a_column_twice_is_refused(tmp_path: Path) -> None:
+    for text in (
+        "frame,id,x0,y0,x1,y1," + '"z' * 100_000 + "\n1,1,1,1,5,5\n",
+        "frame,frame,id,x0,y0,x1,y1\n1,1,1,1,1,5,5\n",
+    ):
+        with pytest.raises(InputError, match="column"):
+            read_tracks(_file(tmp_path, text, "a.csv"), "tracks")
+
+
+def test_many_class_names_take_linear_time(tmp_path: Path) -> None:
+    rows = "".join(f"{k},1,1,1,5,5,l{k}\n" for k in range(1, 40_000))
+    found = read_tracks(_file(tmp_path, f"frame,id,x0,y0,x1,y1,label\n{rows}", "a.csv"), "tracks")
+    assert len(found.tracks.labels) == 39_999
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(InputError, match="FIFO"):
+        read_tracks(tmp_path / "a.txt", "tracks")

@@ -32,7 +32,7 @@ ANNOTATED_FORMATS = MappingProxyType(
         "via": "VGG Image Annotator 1 and 2: JSON or CSV; rectangles, polygons, circles, ellipses",
         "createml": "Create ML's JSON: a list of images with labels and coordinates",
         "csv-boxes": "a CSV of boxes, as TensorFlow, RetinaNet and Open Images have it, and tables like them",
-        "masks": "images/ and masks/ with pictures of class numbers, classes.txt beside them",
+        "masks": "images/ and masks/ with pictures of class numbers, classes.txt next to them",
         "cityscapes": "Cityscapes: leftImg8bit/ and gtFine/ with labelIds or labelTrainIds",
         "mot": "MOTChallenge: a folder a sequence with img1/ and gt/gt.txt",
     }
@@ -237,7 +237,7 @@ def _read_tables(tree: Tree, names: Sequence[str], files: Sequence[str], images:
 
 
 def _has_labels(tree: Tree, names: Sequence[str], images: Images) -> bool:
-    """Return whether text files beside the images are YOLO's, by what the first few hold: a class and fractions."""
+    """Return whether text files next to the images are YOLO's, by what the first few hold: a class and fractions."""
     stems = {posixpath.splitext(n)[0] for n in images.names}
     beside = [n for n in names if n.lower().endswith(".txt") and posixpath.splitext(n)[0] in stems]
     rows = [line.split() for n in beside[:_LOOKED_AT] for line in head_text(_bytes_of(tree, n), 4096).splitlines()[:5]]
@@ -254,6 +254,6 @@ def _is_label(words: Sequence[str]) -> bool:
 
 
 def _one_each(files: Sequence[str]) -> list[str]:
-    """Leave out what COCO's own folder has beside the objects' boxes: key points of the same images."""
+    """Leave out what COCO's own folder has next to the objects' boxes: key points of the same images."""
     kept = [f for f in files if "keypoints" not in posixpath.basename(f).lower()]
     return kept or list(files)

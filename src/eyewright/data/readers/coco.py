@@ -109,7 +109,7 @@ class _Reading:
 
 def read_coco(tree: Tree, files: Sequence[str], images: Images, *, outlines: bool, alone: bool = False) -> Found:
     """Read COCO files, one a part of the dataset or all in one; with `outlines` the shapes too. A file that is read
-    `alone` need not list all images beside it.
+    `alone` need not list all images next to it.
 
     Raises:
         DatasetError: not JSON, or images or categories that are not COCO's.
@@ -117,7 +117,7 @@ def read_coco(tree: Tree, files: Sequence[str], images: Images, *, outlines: boo
     reading = _Reading(images)
     notes, lists = reading.notes, reading.lists
     marked: list[Marked] = []
-    # A file of one part says more than one of all parts, which may lie beside it.
+    # A file of one part says more than one of all parts, which may lie next to it.
     for path in sorted(files, key=lambda f: split_of(f) is None):
         marked += _read_file(tree, path, reading, outlines=outlines)
     if len({frozenset(v) for v in lists.values()}) > 1:
@@ -548,7 +548,7 @@ def _check(
 
 
 def _leave_out_unlisted(marked: Sequence[Marked], images: Images, notes: Notes) -> None:
-    """Say which images beside the listed ones no file speaks of."""
+    """Say which images next to the listed ones no file speaks of."""
     listed = {i.name for i in marked}
     folders = {posixpath.dirname(n) for n in listed}
     for name in images.names:

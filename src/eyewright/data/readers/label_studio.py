@@ -411,7 +411,7 @@ def _classified(reading: _Reading, files: Sequence[str]) -> Found:
                     "use --task detect, which reads regions" if kind in REGIONS else "nothing",
                 )
             elif str(result.get("from_name")) != field_name:
-                reason, fix = f"choices beside those of {field_name!r}", "export one set of choices"
+                reason, fix = f"choices next to those of {field_name!r}", "export one set of choices"
             elif len(words) != 1:
                 reason, fix = f"{len(words)} choices for one image, where one is expected", "choose one an image"
             elif label is not None:

@@ -104,7 +104,7 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
         if name is None:
             inside = len(memoryview(content.imageData)) > 16
             why = "is not there as a file, only in imageData inside this one" if inside else "is not there"
-            fix = "save it beside this file, as labelme_export_json does" if inside else "add it, or remove the file"
+            fix = "save it next to this file, as labelme_export_json does" if inside else "add it, or remove the file"
             notes.miss(called or posixpath.basename(path), len(content.shapes), fix, path, why=why)
             continue
         if name in seen:

@@ -1,4 +1,4 @@
-"""Read masks: a picture of class numbers for every image, in `masks` beside `images` or by Cityscapes' names."""
+"""Read masks: a picture of class numbers for every image, in `masks` next to `images` or by Cityscapes' names."""
 
 __all__ = [
     "CITYSCAPES",
@@ -54,7 +54,7 @@ CITYSCAPES_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 
 
 
 def is_masks(names: Sequence[str], images: Images) -> bool:
-    """Return whether there is a folder of masks beside a folder of images."""
+    """Return whether there is a folder of masks next to a folder of images."""
     folders = {part.lower() for n in images.names for part in n.split("/")[:-1]}
     return bool(folders & {"images", "imgs", "image", "jpegimages", "img"}) and bool(folders & set(_FOLDERS))
 

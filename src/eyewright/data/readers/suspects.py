@@ -16,9 +16,13 @@ import msgspec
 from eyewright.core.errors import DatasetError, EyewrightError
 from eyewright.core.report import Finding
 from eyewright.data.readers.box_tables import box_table, columns_of, has_coordinates
+from eyewright.data.readers.createml import is_createml
+from eyewright.data.readers.label_studio import is_label_studio
+from eyewright.data.readers.labelme import is_labelme
 from eyewright.data.readers.listing import BAD_JSON, Images
 from eyewright.data.readers.markup import read_elements
 from eyewright.data.readers.plain import head_text
+from eyewright.data.readers.via import is_via
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Tree
 
@@ -96,7 +100,7 @@ _TEXTS = ("", ".txt", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".xml", ".l
 class Suspect:
     """A file that looks like annotations of a `kind` and was not read: why, in which line, and what to do.
 
-    `aside` is a file that is meant for something else, such as captions, and no fault beside annotations that are read.
+    `aside` is a file for something else, such as captions, and no fault where annotations are read.
     """
 
     path: str
@@ -318,11 +322,6 @@ _COCO_PARTS = {
 
 def _unless_known(name: str, kind: str, why: str, top: object, wanted: type | None) -> Suspect | None:
     """Say `why` of a file that its own reader does not take."""
-    from eyewright.data.readers.createml import is_createml
-    from eyewright.data.readers.label_studio import is_label_studio
-    from eyewright.data.readers.labelme import is_labelme
-    from eyewright.data.readers.via import is_via
-
     data = msgspec.json.encode(top)
     takes = {"LabelMe": is_labelme, "Label Studio": is_label_studio, "VIA 2": is_via, "Create ML": is_createml}
     if takes[kind](data):
@@ -384,8 +383,8 @@ def _text(name: str, data: bytes, paired: bool) -> Suspect | None:
     numbers = [_is_number(w) for w in words]
     export = "export the annotations as YOLO, COCO or Pascal VOC"
     if len(words) >= 5 and all(numbers):
-        why = "no image lies beside it or in 'images' where it is in 'labels'"
-        return Suspect(name, "YOLO", why, "put the images into images/ and the label files into labels/ beside it")
+        why = "no image lies next to it or in 'images' where it is in 'labels'"
+        return Suspect(name, "YOLO", why, "put the images into images/ and the label files into labels/ next to it")
     if len(words) in (15, 16) and not numbers[0] and all(numbers[1:]):
         return Suspect(name, "KITTI", "KITTI's format is not read", export)
     if (len(words) in (9, 10) and all(numbers[:8])) or line.startswith(("imagesource:", "gsd:")):

@@ -239,7 +239,7 @@ def _read_sets(tree: Tree, names: Sequence[str], notes: Notes) -> dict[str, Spli
         if stem not in SPLITS:
             continue
         for line in decode_text(tree.content(name), name).splitlines():
-            # The lists of one class say beside each name whether it is in the image.
+            # The lists of one class say next to each name whether it is in the image.
             called = re.sub(r"\s+[+-]?[01]$", "", line.strip())
             if not called:
                 continue

@@ -22,12 +22,12 @@ from eyewright.data.tree import Tree
 
 _LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels", "predefined_classes.txt")
 _MOST_YAML = 4 * 2**20
-# What Label Studio's export of YOLO has beside classes.txt.
+# What Label Studio's export of YOLO has next to classes.txt.
 _CATEGORIES = "notes.json"
 
 
 def is_yolo(names: Sequence[str], images: Images) -> bool:
-    """Return whether there are label files beside the images, or in `labels` where those are in `images`."""
+    """Return whether there are label files next to the images, or in `labels` where those are in `images`."""
     labels = [n for n in names if n.lower().endswith(".txt") and posixpath.basename(n) not in _LISTS]
     if any("labels" in n.lower().split("/")[:-1] for n in labels):
         return any("images" in n.lower().split("/")[:-1] for n in images.names) or bool(_yaml_of(names))
@@ -345,7 +345,7 @@ class _Labels:
             self._images_of[_stem(name)] = self._images_of.get(_stem(name), 0) + 1
 
     def of(self, name: str) -> str | None:
-        """Return the label file of an image: in `labels` where it is in `images`, beside it, or the only one of its
+        """Return the label file of an image: in `labels` where it is in `images`, next to it, or the only one of its
         name anywhere; without regard to case, to how accents are coded and to percent codes where that is clear."""
         beside = posixpath.splitext(name)[0] + ".txt"
         ways = (_expected(name), beside)

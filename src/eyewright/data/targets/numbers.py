@@ -1,9 +1,10 @@
 """The target of regression: one or several numbers of an image, each with a name and a unit."""
 
-__all__ = ["NUMBERS", "NUMBER_CODES", "Numbers", "Quantity", "quantity_of"]
+__all__ = ["NUMBERS", "NUMBER_CODES", "Numbers", "Quantity", "quantity_named", "quantity_of", "short_names"]
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
@@ -25,6 +26,7 @@ NUMBER_CODES = MappingProxyType(
     {
         "number_constant": "a number that is the same for every image",
         "number_outlier": "a number far from all others, as a slip of the point or another unit makes it",
+        "number_implausible": "a number a million deviations from all others; its row is left out",
         "number_missing": "a row of a table without a number, which is left out",
         "number_unreadable": "a cell of a table that holds something else than a number; its row is left out",
         "number_classes": "numbers of which there are few different ones, as of classes",
@@ -36,18 +38,26 @@ _BINS = 10
 _A_BIN = 10
 _FAR = 20.0
 _FEW = 20
+# Values that differ by less of their spread are read as one.
+_SAME = 0.01
 _DIGITS = 9
 # What follows the last underscore of a column's name where that is a unit.
 _AS_WRITTEN = "g kg mg t nm mm cm m km ml l s ms min h days weeks months years px rad bar psi ha mph rpm ppm"
 _UNITS = MappingProxyType(
     {
         **{unit: unit for unit in _AS_WRITTEN.split()},
-        "um": "µm", "deg": "°", "degc": "°C", "celsius": "°C", "degf": "°F", "kelvin": "K", "hz": "Hz", "khz": "kHz",
+        "um": "µm", "µm": "µm", "μm": "µm", "°": "°", "°c": "°C", "°f": "°F", "%": "%", "µl": "µl", "ul": "µl",
+        "ug": "µg", "µg": "µg", "mpa": "MPa", "kn": "kN", "kw": "kW", "kwh": "kWh", "ft": "ft", "yd": "yd",
+        "lb": "lb", "lbs": "lb", "oz": "oz", "inch": "in", "inches": "in", "grams": "g", "litres": "l", "dm": "dm",
+        "um2": "µm²", "µm2": "µm²", "mm²": "mm²", "cm²": "cm²", "m²": "m²", "mm³": "mm³", "cm³": "cm³", "m³": "m³",
+        "deg": "°", "degc": "°C", "celsius": "°C", "degf": "°F", "kelvin": "K", "hz": "Hz", "khz": "kHz",
         "pct": "%", "percent": "%", "pa": "Pa", "kpa": "kPa", "mm2": "mm²", "cm2": "cm²", "m2": "m²", "mm3": "mm³",
         "cm3": "cm³", "m3": "m³", "kmh": "km/h", "usd": "USD", "eur": "EUR", "gbp": "GBP", "lux": "lx", "db": "dB",
         "mv": "mV", "ma": "mA",
     }
 )  # fmt: skip
+# "Length / mm", as ISO 80000 writes it, and "length, mm": only units that are known, since names have these too.
+_AFTER_A_SIGN = re.compile(r"^(?P<name>.*\S)\s*[/,]\s*(?P<unit>[^\s/,]+)$")
 _IN_BRACKETS = re.compile(r"^(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]+)[\])]$")
 _A_NUMBER = re.compile(r"^(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>[^\d\s.,+\-][^\d]*)?$")
 
@@ -68,17 +78,43 @@ class Quantity:
 
 
 def quantity_of(column: str) -> Quantity:
-    """Return what a column of a table holds: its unit stands in brackets, or after the last underscore.
+    """Return what a column of a table holds: its unit stands in brackets, after the last underscore, or after a slash.
 
-    >>> [str(quantity_of(c)) for c in ("weight [g]", "Height (cm)", "temp_degc", "plan_b")]
-    ['weight [g]', 'Height [cm]', 'temp [°C]', 'plan_b']
+    >>> [str(quantity_of(c)) for c in ("weight [g]", "Height (cm)", "temp_degc", "gap_µm", "l / mm", "plan_b")]
+    ['weight [g]', 'Height [cm]', 'temp [°C]', 'gap [µm]', 'l [mm]', 'plan_b']
     """
-    plain = column.strip()
+    plain = unicodedata.normalize("NFC", column.strip())
     if (bracketed := _IN_BRACKETS.match(plain)) and bracketed["name"]:
-        return Quantity(bracketed["name"], bracketed["unit"].strip())
+        unit = bracketed["unit"].strip()
+        return Quantity(bracketed["name"], _UNITS.get(unit, unit))
+    if (signed := _AFTER_A_SIGN.match(plain)) and signed["unit"].lower() in _UNITS:
+        return Quantity(signed["name"], _UNITS[signed["unit"].lower()])
     name, _, last = plain.rpartition("_")
     unit = _UNITS.get(last.lower()) if name else None
     return Quantity(plain) if unit is None else Quantity(name, unit)
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of quantities without their units; with them where two differ only in the unit.
+
+    >>> short_names(("weight [g]", "size [mm]", "size [px]"))
+    ('weight', 'size [mm]', 'size [px]')
+    """
+    plain = [quantity_of(name).name for name in names]
+    return tuple(p if plain.count(p) == 1 else name for p, name in zip(plain, names, strict=True))
+
+
+def quantity_named(name: str, names: Sequence[str]) -> str:
+    """Return which of `names` is meant, with or without its unit; `name` itself if it is none of them.
+
+    >>> [quantity_named(n, ("weight [g]", "count")) for n in ("weight", "weight_g", "count", "height")]
+    ['weight [g]', 'weight [g]', 'count', 'height']
+    """
+    written = str(quantity_of(name))
+    if name in names or written in names:
+        return name if name in names else written
+    short = short_names(names)
+    return names[short.index(name)] if name in short else name
 
 
 @dataclass(frozen=True)
@@ -178,6 +214,15 @@ def _sides(targets: Sequence[Numbers], names: Sequence[str]) -> list[Side]:
     return [(t.values[0], t.cell(names)) for t in targets]
 
 
+def _apart(targets: Sequence[Numbers]) -> Callable[[Numbers, Numbers], bool]:
+    """Return whether two targets differ by more than a small fraction of the spread of any of their numbers."""
+    columns = _columns(targets)
+    table = np.stack([values for _, values in columns]) if columns else np.zeros((0, 1))
+    spread = np.subtract(*np.quantile(table, (0.95, 0.05), axis=1))
+    least = _SAME * np.where(spread > 0, spread, np.ptp(table, axis=1))
+    return lambda a, b: bool((np.abs(np.subtract(a.values, b.values)) > least).any())
+
+
 def _edges(targets: Sequence[Numbers]) -> NDArray[np.float64]:
     """Return where the first number is cut into ranges that hold about as many images each."""
     first = np.array([t.values[0] for t in targets], np.float64)
@@ -222,6 +267,8 @@ NUMBERS = TargetKind(
     made_from=MappingProxyType({LABEL: _from_labels}),
     audit=_audit,
     sides=_sides,
+    by_degree=True,
+    apart=_apart,
     strata=_strata,
     stratum=_stratum,
     describe=_describe,

@@ -135,6 +135,10 @@ def _no_cell(cell: str, names: Sequence[str]) -> None:
     return None
 
 
+def _never_apart(targets: Sequence[Any]) -> Callable[[Any, Any], bool]:
+    return lambda a, b: False
+
+
 @dataclass(frozen=True, eq=False)
 class TargetKind:
     """A kind of target: what can be asked of all targets of a dataset together, as values and functions.
@@ -152,6 +156,8 @@ class TargetKind:
         audit: `(dataset, scan)` to what is wrong with the targets, and what was wrong while they were read.
         sides: `(targets, names)` to the `Side` of each.
         differ: `(dataset, overlay)` to how the marks of two copies differ, in a phrase; None where sides tell all.
+        by_degree: whether targets differ by degree, so that near-equal images may well have different ones.
+        apart: `(targets)` to whether two of them differ so much that near-equal images of them are no copies.
         strata: `(targets, background)` to what a split keeps the shares of, some numbers a target.
         stratum: `(targets, number, names)` to what such a number is called.
         describe: `(targets, names)` to what there is, in a few words.
@@ -159,6 +165,8 @@ class TargetKind:
         backgrounds: `(dataset, candidates, weak)` to those classes of no label that are the background in fact; `weak`
             are those whose names only say that nobody has labelled them.
         border: `(dataset)` to the class that stands for `IGNORE`, if there is one.
+        open: samples may hold classes that a model does not know, which then count as its errors, and no class is
+            looked at by itself: the characters of texts.
         of_cell: `(cell, names)` to the target of which `Target.cell` said so; None where a cell does not tell.
     """
 
@@ -172,6 +180,8 @@ class TargetKind:
     audit: "Callable[[Dataset, Scan], list[Finding]]" = _as_read
     sides: Callable[[Sequence[Any], Sequence[str]], Sequence[Side]] = _one_side
     differ: "Callable[[Dataset, Overlay], str | None] | None" = None
+    by_degree: bool = False
+    apart: Callable[[Sequence[Any]], Callable[[Any, Any], bool]] = _never_apart
     strata: Callable[[Sequence[Any], frozenset[int]], Sequence[tuple[int, ...]]] = _of_each
     stratum: Callable[[Sequence[Any], int, Sequence[str]], str] = _class_name
     describe: Callable[[Sequence[Any], Sequence[str]], str] = _in_classes
@@ -179,6 +189,7 @@ class TargetKind:
     backgrounds: "Callable[[Dataset, Sequence[int], Sequence[int]], set[int]]" = _no_background
     border: "Callable[[Dataset], int | None]" = _no_class
     of_cell: Callable[[str, Sequence[str]], Target | None] = _no_cell
+    open: bool = False
 
     def __str__(self) -> str:
         return self.name

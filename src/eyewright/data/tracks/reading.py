@@ -3,17 +3,18 @@
 __all__ = ["TrackFile", "TrackKind", "read_tracks"]
 
 import csv
-import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
+from eyewright.core.regular import read_regular
 from eyewright.core.report import Finding
 from eyewright.core.tracks import Tracks
 from eyewright.data.readers.mot import MOT_CLASSES
@@ -29,7 +30,21 @@ _PEDESTRIAN = 1
 # person on vehicle, static person, distractor, reflection: a tracker may lie on these (MOT16, section 4.1.3).
 _DISTRACTORS = frozenset({2, 7, 8, 12})
 _NOT_MOT_VEHICLE = 6
-_Row = tuple[int, int, tuple[float, float, float, float], float, int, int, float]
+_LATEST_S = 1e9
+_LONGEST_CELL = 2_000
+
+
+class _Row(NamedTuple):
+    """A row as it was read: MOT text and CSV have lines, JSON has a place."""
+
+    frame: int
+    identity: int
+    box: tuple[float, float, float, float]
+    score: float
+    label: int
+    line: int | None
+    time_s: float = math.nan
+    place: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +55,7 @@ class TrackFile:
         tracks: its rows, by frame; of MOT text, boxes count from 0 here.
         findings: rows that were left out or changed, each with its line.
         rows: how many rows the file holds, those that were left out included.
+        left_out: how many of them are left out.
         protocol: of truth, how it is measured: "mot15", or "mot16" (and "mot20") with distractors.
         fps: the frame rate that the file itself states, as our JSON does.
         n_frames: the number of frames that the file itself states.
@@ -48,6 +64,7 @@ class TrackFile:
     tracks: Tracks
     findings: tuple[Finding, ...]
     rows: int
+    left_out: int = 0
     protocol: str = "mot15"
     fps: float | None = None
     n_frames: int | None = None
@@ -55,10 +72,15 @@ class TrackFile:
 
 class _Findings:
     def __init__(self, path: Path) -> None:
-        self.path, self.all = str(path), list[Finding]()
+        self.path, self.all, self.left_out = str(path), list[Finding](), 0
 
     def add(self, code: str, line: int | None, message: str, fix: str = "correct the row") -> None:
         self.all.append(Finding(code, message, fix, self.path, line))
+
+    def leave_out(self, code: str, line: int | None, message: str) -> None:
+        """Note a row that is not used."""
+        self.left_out += 1
+        self.add(code, line, message)
 
 
 def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
@@ -70,12 +92,7 @@ def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
     Raises:
         InputError: the file cannot be read, or it has rows and none can be used.
     """
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"expected a file of up to 2 GB, found {str(path)!r} larger", fix="split it by sequence")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
+    data = read_regular(path, most=_LARGEST_FILE, fix="split it by sequence, or check the path", follow=True)
     text = decode_text(data, str(path))
     findings = _Findings(path)
     start = text.lstrip()[:1]
@@ -92,7 +109,9 @@ def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
         rows, protocol = _mot_rows(text, kind, findings)
         if "MOT20" in path.as_posix() and protocol == "mot16":
             protocol = "mot20"
-    tracks, n_rows = _tracks(rows, kind, protocol, names, findings)
+    unread = findings.left_out
+    tracks = _tracks(rows, kind, protocol, names, findings)
+    n_rows = len(rows) + unread
     if n_rows and not len(tracks):
         first = findings.all[0]
         where = "" if first.line is None else f", line {first.line}"
@@ -101,42 +120,85 @@ def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
             fix="each row is frame,id,x,y,width,height,score; see docs/concepts/tracking.md",
             code="unreadable_tracks",
         )
-    fps, n_frames = stated.get("fps"), stated.get("n_frames")
-    return TrackFile(
-        tracks,
-        tuple(findings.all),
-        n_rows,
-        protocol,
-        float(fps) if isinstance(fps, int | float) and 0 < fps < 1e5 else None,
-        int(n_frames) if isinstance(n_frames, int) and 0 < n_frames <= _LAST_FRAME else None,
+    fps, frames = _stated(stated, findings)
+    return TrackFile(tracks, tuple(findings.all), n_rows, findings.left_out, protocol, fps, frames)
+
+
+def _stated(about: Mapping[str, Any], findings: _Findings) -> tuple[float | None, int | None]:
+    """Return the frame rate and number of frames that a file states; one that is none is a finding."""
+    fps, n_frames = about.get("fps"), about.get("n_frames")
+    good_fps = fps if isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < 1e5 else None
+    whole = isinstance(n_frames, int) and not isinstance(n_frames, bool)
+    good_n = n_frames if isinstance(n_frames, int) and whole and 0 <= n_frames <= _LAST_FRAME else None
+    for name, given, good in (("fps", fps, good_fps), ("n_frames", n_frames, good_n)):
+        if given is not None and good is None:
+            findings.add(
+                name, None, f"expected a number for {name}, found {_short(given)}; it is not used", "correct it"
+            )
+    return None if good_fps is None else float(good_fps), good_n or None
+
+
+def _short(value: object) -> str:
+    shown = (
+        repr(value) if not isinstance(value, int) or abs(value) < 1e30 else f"about 1e{value.bit_length() // 3.33:.0f}"
     )
+    return shown if len(shown) <= 60 else shown[:59] + "…"
 
 
 def _mot_rows(text: str, kind: TrackKind, findings: _Findings) -> tuple[list[_Row], str]:
     rows: list[_Row] = []
     classed = 0
-    for line, own in enumerate(text.splitlines(), 1):
+    for line, own in enumerate(_lines(text), 1):
         if not own.strip():
             continue
         try:
-            values = [float(v) for v in own.replace(";", ",").replace("\t", ",").replace(" ", ",").split(",") if v]
+            values = [_number(v) for v in _mot_cells(own)]
             frame, identity, x, y, w, h = values[:6]
         except ValueError:
             shown = own if len(own) <= 60 else own[:59] + "…"
-            findings.add("row", line, f"expected frame,id,x,y,width,height in numbers, found {shown!r}")
-            rows.append((-1, 0, (0, 0, 0, 0), 0, 0, line, 0))
+            findings.leave_out("row", line, f"expected frame,id,x,y,width,height in numbers, found {shown!r}")
             continue
         score = values[6] if len(values) > 6 else math.nan
         number = values[7] if len(values) in (8, 9) else -1.0
         classed += kind == "truth" and len(values) in (8, 9) and number >= 1
         whole = _whole(frame, identity)
         if whole is None:
-            findings.add("row", line, f"expected whole numbers for frame and id, found {frame:g} and {identity:g}")
-            rows.append((-1, 0, (0, 0, 0, 0), 0, 0, line, 0))
+            text = f"expected whole numbers for frame and id, found {frame:g} and {identity:g}"
+            findings.leave_out("row", line, text)
             continue
         label = int(number) if number >= 1 and number == number // 1 and number < 1e6 else 0
-        rows.append((*whole, (x - 1, y - 1, x - 1 + w, y - 1 + h), score, label, line, math.nan))
-    return rows, "mot16" if classed and classed * 2 > len(rows) else "mot15"
+        rows.append(_Row(*whole, (x - 1, y - 1, x - 1 + w, y - 1 + h), score, label, line))
+    return rows, "mot16" if classed and classed * 2 > len(rows) + findings.left_out else "mot15"
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines as editors count them; `splitlines` ends them at other characters too."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _mot_cells(line: str) -> list[str]:
+    """Return the cells of a row. An empty one is kept: what follows it must not move to the left."""
+    mark = next((m for m in ",;\t" if m in line), None)
+    cells = line.split(mark)
+    while cells and not cells[-1].strip():
+        cells.pop()
+    return cells
+
+
+def _number(value: object) -> float:
+    """Return a number, or a text of one as people write it.
+
+    Raises:
+        ValueError: it is none, or larger than a float.
+    """
+    if isinstance(value, str) and ("_" in value or len(value) > _LONGEST_CELL or not value.isascii()):
+        raise ValueError(value[:60])
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(type(value).__name__)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("too large") from None
 
 
 def _whole(frame: float, identity: float) -> tuple[int, int] | None:
@@ -148,58 +210,93 @@ def _whole(frame: float, identity: float) -> tuple[int, int] | None:
 
 
 def _has_header(text: str) -> bool:
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    return any(c.isalpha() for c in first.split(",")[0]) and first.split(",")[0].strip().lower() not in ("nan", "inf")
+    first = next((line for line in _lines(text) if line.strip()), "")
+    cell = _mot_cells(first)[0].strip().strip('"').lower() if first else ""
+    return any(c.isalpha() for c in cell) and cell not in ("nan", "inf", "-nan", "-inf")
+
+
+def _csv_cells(line: str, mark: str) -> list[str]:
+    """Return the cells of one line. A quote that is not closed is an error: it would take the lines below with it.
+
+    Raises:
+        csv.Error: the line is not CSV.
+    """
+    if '"' not in line:
+        return line.split(mark)
+    return next(csv.reader([line], delimiter=mark, strict=True))
+
+
+class _Names:
+    """Class names in the order in which they come, with their numbers."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.numbers: dict[str, int] = {}
+        for name in names:
+            self.of(name)
+
+    def of(self, name: str) -> int:
+        # A surrogate from an escape of JSON cannot be written to any file.
+        whole = name.encode("utf-8", "replace").decode("utf-8")
+        return self.numbers.setdefault(whole, len(self.numbers))
+
+    def all(self) -> tuple[str, ...]:
+        return tuple(self.numbers)
 
 
 def _csv_rows(text: str, path: Path, findings: _Findings) -> tuple[list[_Row], tuple[str, ...]]:
-    reader = csv.reader(io.StringIO(text))
-    header = [c.strip().lower() for c in next(reader)]
-    at = {name: i for i, name in reversed(list(enumerate(header)))}
-    corners = next((c for c in (("x0", "y0", "x1", "y1"), ("x1", "y1", "x2", "y2")) if all(n in at for n in c)), None)
-    sides = next((c for c in (("x", "y", "w", "h"), ("x", "y", "width", "height")) if all(n in at for n in c)), None)
-    identity = next((at[n] for n in ("id", "track_id", "identity") if n in at), None)
+    lines = [(line, own) for line, own in enumerate(_lines(text), 1) if own.strip()]
+    first = lines[0][1]
+    mark = next((m for m in ",;\t" if m in first), ",")
+    try:
+        header = [c.strip().lower() for c in _csv_cells(first, mark)]
+    except csv.Error as error:
+        header = [f"a line that is not CSV ({error})"]
+    corners = next((c for c in (("x0", "y0", "x1", "y1"), ("x1", "y1", "x2", "y2")) if set(c) <= set(header)), None)
+    sides = next((c for c in (("x", "y", "w", "h"), ("x", "y", "width", "height")) if set(c) <= set(header)), None)
     places = corners or sides
-    if "frame" not in at or places is None:
+    if "frame" not in header or places is None:
         raise InputError(
             f"expected the columns frame, id, x0, y0, x1, y1 in {str(path)!r}, found {', '.join(header)[:120]}",
             fix="rename the columns, or write MOT text",
             code="unreadable_tracks",
         )
-    names: list[str] = []
+    identity = next((header.index(n) for n in ("id", "track_id", "identity") if n in header), None)
+    used = {"frame", *places, "score", "time_s", "label"}
+    twice = next((n for n in header if n in used and header.count(n) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"the column {twice!r} is there twice in {str(path)!r}", fix="remove one", code="unreadable_tracks"
+        )
+    at = {name: i for i, name in enumerate(header)}
+    known = _Names([])
     rows: list[_Row] = []
 
     def cell(values: list[str], column: int | None, missing: float) -> float:
         if column is None or column >= len(values) or not values[column].strip():
             return missing
-        return float(values[column])
+        return _number(values[column])
 
-    while True:
+    for line, own in lines[1:]:
         try:
-            values = next(reader)
-        except StopIteration:
-            return rows, tuple(names)
+            values = _csv_cells(own, mark)
         except csv.Error as error:
-            findings.add("row", reader.line_num, f"expected a row of CSV, found one that cannot be read: {error}")
+            findings.leave_out("row", line, f"expected a row of CSV, found one that cannot be read: {error}")
             continue
-        line = reader.line_num
         if not any(v.strip() for v in values):
             continue
         try:
-            a, b, c, d = (float(values[at[n]]) for n in places)
-            whole = _whole(float(values[at["frame"]]), cell(values, identity, -1))
+            a, b, c, d = (_number(values[at[n]]) for n in places)
+            whole = _whole(_number(values[at["frame"]]), cell(values, identity, -1))
             score, time_s = cell(values, at.get("score"), math.nan), cell(values, at.get("time_s"), math.nan)
             if whole is None:
                 raise ValueError
         except (ValueError, IndexError):
-            findings.add("row", line, f"expected numbers for frame, id and box, found {','.join(values)[:60]!r}")
-            rows.append((-1, 0, (0, 0, 0, 0), 0, 0, line, 0))
+            findings.leave_out("row", line, f"expected numbers for frame, id and box, found {own[:60]!r}")
             continue
         label = values[at["label"]].strip() if "label" in at and at["label"] < len(values) else ""
-        if label and label not in names:
-            names.append(label)
         box = (a, b, c, d) if corners else (a, b, a + c, b + d)
-        rows.append((*whole, box, score, names.index(label) if label else 0, line, time_s))
+        rows.append(_Row(*whole, box, score, known.of(label) if label else 0, line, time_s))
+    return rows, known.all()
 
 
 def _json_rows(text: str, path: Path, findings: _Findings) -> tuple[Mapping[str, Any], list[_Row], tuple[str, ...]]:
@@ -219,69 +316,70 @@ def _json_rows(text: str, path: Path, findings: _Findings) -> tuple[Mapping[str,
             code="unreadable_tracks",
         )
     labels = found.get("labels", [])
-    names = [str(v) for v in labels] if isinstance(labels, list) else []
-
-    def rows() -> Iterator[_Row]:
-        bad: _Row = (-1, 0, (0, 0, 0, 0), 0, 0, 0, 0)
-        for place, frame in enumerate(found["frames"]):
-            objects = frame.get("objects", []) if isinstance(frame, dict) else None
-            if not isinstance(objects, list):
-                findings.add("row", None, f"expected a list of objects in frames[{place}], found something else")
-                yield bad
-                continue
-            for k, item in enumerate(objects):
-                try:
-                    a, b, c, d = (float(v) for v in item["box_xyxy"])
-                    whole = _whole(float(frame["frame"]), float(item.get("id", -1)))
-                    score = item.get("score")
-                    time_s = frame.get("time_s")
-                    if whole is None:
-                        raise ValueError
-                    label = str(item.get("label", ""))
-                    if label and label not in names:
-                        names.append(label)
-                    yield (
-                        *whole, (a, b, c, d), math.nan if score is None else float(score),
-                        names.index(label) if label else 0, 0, math.nan if time_s is None else float(time_s),
-                    )  # fmt: skip
-                except (KeyError, TypeError, ValueError, AttributeError):
-                    findings.add("row", None, f"expected id, label, score and box_xyxy in frames[{place}].objects[{k}]")
-                    yield bad
-
-    every = list(rows())
-    return found, every, tuple(names)
+    known = _Names([v for v in labels if isinstance(v, str)] if isinstance(labels, list) else [])
+    rows: list[_Row] = []
+    for k, frame in enumerate(found["frames"]):
+        objects = frame.get("objects", []) if isinstance(frame, dict) else None
+        if not isinstance(objects, list):
+            findings.leave_out("row", None, f"expected a list of objects in frames[{k}], found something else")
+            continue
+        for n, item in enumerate(objects):
+            place = f"frames[{k}].objects[{n}]"
+            row = _json_row(frame, item, place, known)
+            if row is None:
+                findings.leave_out("row", None, f"expected id, label, score and box_xyxy in {place}")
+            else:
+                rows.append(row)
+    return found, rows, known.all()
 
 
-def _tracks(
-    rows: list[_Row], kind: TrackKind, protocol: str, names: tuple[str, ...], findings: _Findings
-) -> tuple[Tracks, int]:
+def _json_row(frame: Mapping[str, Any], item: Any, place: str, known: _Names) -> _Row | None:
+    try:
+        box = item["box_xyxy"]
+        if not isinstance(box, list):
+            return None
+        a, b, c, d = map(_number, box)
+        whole = _whole(_number(frame["frame"]), _number(item.get("id", -1)))
+        score, time_s, label = item.get("score"), frame.get("time_s"), item.get("label")
+        if whole is None or not (label is None or isinstance(label, str | int | float)):
+            return None
+        return _Row(
+            *whole, (a, b, c, d), math.nan if score is None else _number(score),
+            0 if label in (None, "") else known.of(str(label)), None,
+            math.nan if time_s is None else _number(time_s), place,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _tracks(rows: list[_Row], kind: TrackKind, protocol: str, names: tuple[str, ...], findings: _Findings) -> Tracks:
     kept: list[_Row] = []
     taken: set[tuple[int, int]] = set()
     for row in rows:
-        frame, identity, box, _, _, line, _ = row
-        where = line or None
-        if frame < 0 or frame > _LAST_FRAME:
-            if line and box != (0, 0, 0, 0):
-                findings.add("frame", where, f"expected a frame from 1 to {_LAST_FRAME:,}, found {frame}")
-            continue
-        if not all(map(math.isfinite, box)) or max(map(abs, box)) > _LARGEST:
-            findings.add("box", where, f"expected a box in finite numbers, found {_shown(box)}")
+        where = f" in {row.place}" if row.place else ""
+        key, box = (row.frame, row.identity), row.box
+        if not 0 <= row.frame <= _LAST_FRAME:
+            frame = row.frame if abs(row.frame) < 10**20 else f"{row.frame:.3g}"
+            findings.leave_out("frame", row.line, f"expected a frame from 1 to {_LAST_FRAME:,}, found {frame}{where}")
+        elif not all(map(math.isfinite, box)) or max(map(abs, box)) > _LARGEST:
+            findings.leave_out("box", row.line, f"expected a box in finite numbers, found {_shown(box)}{where}")
         elif box[2] <= box[0] or box[3] <= box[1]:
-            findings.add("box", where, f"expected a box with an area, found {_shown(box)}")
-        elif kind != "detections" and identity < 0:
-            findings.add("identity", where, f"expected an identity from 0 on, found {identity}")
-        elif kind != "detections" and (frame, identity) in taken:
-            findings.add("identity", where, f"identity {identity} is there twice in frame {frame}; the first is used")
+            findings.leave_out("box", row.line, f"expected a box with an area, found {_shown(box)}{where}")
+        elif kind != "detections" and row.identity < 0:
+            findings.leave_out("identity", row.line, f"expected an identity from 0 on, found {row.identity}{where}")
+        elif kind != "detections" and key in taken:
+            text = f"identity {row.identity} is there twice in frame {row.frame}; the first is used{where}"
+            findings.leave_out("identity", row.line, text)
         else:
-            taken.add((frame, identity))
+            taken.add(key)
             kept.append(row)
-    if any(r[0] == 0 for r in kept):
+    if any(r.frame == 0 for r in kept):
         findings.add("frame", None, "frames count from 0; they are read as from 1", "count frames from 1")
-        kept = [(r[0] + 1, *r[1:]) for r in kept]
+        kept = [r._replace(frame=r.frame + 1) for r in kept]
     n = len(kept)
-    scores = np.array([r[3] for r in kept], np.float64).reshape(n)
-    numbers = np.array([r[4] for r in kept], np.int64).reshape(n)
-    times = np.array([r[6] for r in kept], np.float64).reshape(n)
+    scores = np.array([r.score for r in kept], np.float64).reshape(n)
+    numbers = np.array([r.label for r in kept], np.int64).reshape(n)
+    times = _times(kept, findings)
     ignored = distractor = None
     if kind == "truth" and protocol in ("mot15", "mot16", "mot20"):
         ignored = scores == 0
@@ -297,19 +395,38 @@ def _tracks(
         labels = tuple(MOT_CLASSES[k - 1] if 1 <= k <= len(MOT_CLASSES) else f"class {k}" for k in known.tolist())
         numbers = np.searchsorted(known, numbers)
     tracks = Tracks(
-        np.array([r[0] for r in kept], np.int64).reshape(n),
-        np.array([-1 if kind == "detections" else r[1] for r in kept], np.int64).reshape(n),
-        np.array([r[2] for r in kept], np.float64).reshape(n, 4),
+        np.array([r.frame for r in kept], np.int64).reshape(n),
+        np.array([-1 if kind == "detections" else r.identity for r in kept], np.int64).reshape(n),
+        np.array([r.box for r in kept], np.float64).reshape(n, 4),
         scores,
         numbers,
         labels,
-        None if not n or np.isnan(times).any() else times,
+        times,
         ignored,
         distractor,
     ).ordered()
     if kind == "detections":
         tracks = _with_scores(tracks, findings)
-    return tracks, len(rows)
+    return tracks
+
+
+def _times(rows: list[_Row], findings: _Findings) -> NDArray[np.float64] | None:
+    """Return the time of each row, or None where frames have none, or not all of them a time that can be used."""
+    times: NDArray[np.float64] = np.array([r.time_s for r in rows], np.float64).reshape(len(rows))
+    if np.isnan(times).all():
+        return None
+    bad = [r for r in rows if not 0 <= r.time_s <= _LATEST_S]
+    if not bad:
+        order = np.argsort([r.frame for r in rows], kind="stable")
+        back = np.flatnonzero(np.diff(times[order]) < 0)
+        if not len(back):
+            return times
+        bad = [rows[order[back[0] + 1]]]
+        text = f"the time {bad[0].time_s:g} s of frame {bad[0].frame} is before that of an earlier frame"
+    else:
+        text = f"expected a time in seconds from 0, found {bad[0].time_s:g} in frame {bad[0].frame}"
+    findings.add("time", bad[0].line, f"{text}; times are computed from the frame rate", "correct the times")
+    return None
 
 
 def _with_scores(tracks: Tracks, findings: _Findings) -> Tracks:

@@ -6,7 +6,10 @@ import configparser
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyewright.core.errors import InputError, UsageError
+from eyewright.core.errors import EyewrightError, InputError, UsageError
+from eyewright.core.regular import read_regular
+from eyewright.core.report import Finding
+from eyewright.data.texts import decode_text
 from eyewright.data.tracks.reading import TrackKind
 
 _INSIDE = {
@@ -15,6 +18,7 @@ _INSIDE = {
     "tracks": ("tracks.txt", "tracks.json", "tracks.csv", "gt/gt.txt"),
 }
 _ENDINGS = (".txt", ".json", ".csv")
+_LARGEST_INFO = 1 << 20
 _OUR_FILES = frozenset({"report.json", "seqmap.txt"})
 
 
@@ -27,6 +31,7 @@ class Sequence:
     fps: float | None = None
     n_frames: int | None = None
     size_hw: tuple[int, int] | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
@@ -41,7 +46,7 @@ def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
     if source.is_file():
         home = source.parent.parent if source.parent.name in ("det", "gt") else source.parent
         inner = source.parent.name in ("det", "gt")
-        return [_with_info(home.name if inner else source.stem, source, home)]
+        return [_with_info(home.resolve().name if inner else source.stem, source, home)]
     if not source.is_dir():
         raise InputError(
             f"expected {_named(kind)}, found nothing at {str(source)!r}", fix="check the path", code="not_found"
@@ -87,11 +92,16 @@ def _with_info(name: str, path: Path, home: Path) -> Sequence:
     info = home / "seqinfo.ini"
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        if not info.is_file() or not parser.read(info, encoding="utf-8-sig"):
+        if not info.is_file():
             return Sequence(name, path)
+        parser.read_string(decode_text(read_regular(info, most=_LARGEST_INFO, follow=True), str(info)))
         rows = parser["Sequence"]
         size = (rows.getint("imHeight", 0), rows.getint("imWidth", 0))
         fps, n = rows.getfloat("frameRate", 0.0), rows.getint("seqLength", 0)
-    except (configparser.Error, KeyError, ValueError, UnicodeDecodeError, OSError):
-        return Sequence(name, path)
-    return Sequence(name, path, fps if 0 < fps < 1e5 else None, n if n > 0 else None, size if min(size) > 0 else None)
+    except (configparser.Error, KeyError, ValueError, OverflowError, OSError, EyewrightError):
+        text = f"{str(info)!r} does not state frame rate, length and size in numbers, and is not used"
+        found = Finding("seqinfo", text, "correct it", str(info), severity="note")
+        return Sequence(name, path, findings=(found,))
+    return Sequence(
+        name, path, fps if 0 < fps < 1e5 else None, n if 0 < n <= 100_000_000 else None, size if min(size) > 0 else None
+    )

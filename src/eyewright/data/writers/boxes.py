@@ -18,7 +18,7 @@ from eyewright.imaging.rasters import encode_counts, pack_counts, trace_outlines
 
 
 def write_coco(work: Work, objects_of: ObjectsOf = Work.marks) -> None:
-    """Write COCO as its own download lies: `annotations/instances_PART.json` beside `images/PART/`.
+    """Write COCO as its own download lies: `annotations/instances_PART.json` next to `images/PART/`.
 
     Images are named from the folder of their part, which is what pycocotools, Datumaro, FiftyOne and supervision join
     names with.

@@ -1,4 +1,4 @@
-"""Write a CSV beside the images: their paths, what is learnt from each, and their part of the dataset."""
+"""Write a CSV next to the images: their paths, what is learnt from each, and their part of the dataset."""
 
 __all__ = ["TABLE", "write_number_table"]
 

@@ -1,4 +1,4 @@
-"""Write a table of tags beside the images."""
+"""Write a table of tags next to the images."""
 
 __all__ = ["write_tag_table"]
 
@@ -19,7 +19,7 @@ _ANSWERS = frozenset(
 
 
 def write_tag_table(work: Work) -> None:
-    """Write `tags.csv` with `path,tags` beside `images/PART/`, and the columns `split` and `group` where needed.
+    """Write `tags.csv` with `path,tags` next to `images/PART/`, and the columns `split` and `group` where needed.
 
     A cell holds `cat|dog|?grass`, where nobody has judged `grass`; a list in JSON where the name of a tag would make
     that ambiguous.

@@ -19,7 +19,7 @@ _BRUSH_WORD, _BRUSH_WIDTHS = 8, (3, 4, 8, 16)
 
 
 def write_labelme(work: Work, objects_of: ObjectsOf = Work.marks) -> None:
-    """Write a JSON file beside every image; ignore regions are called `__ignore__`."""
+    """Write a JSON file next to every image; ignore regions are called `__ignore__`."""
     names = work.dataset.labels.names
     for i, sample, size in work.each():
         name = work.image(i, part_of(sample))

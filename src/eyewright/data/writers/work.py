@@ -127,7 +127,7 @@ class Work:
 
 
 def whole_image(data: bytes) -> ImageInfo:
-    """Return what `probe_image` does, of an image that was decoded whole, as the doctor does it: a file that is damaged
+    """Return what `probe_image` does, of an image that was decoded whole, as `doctor` does it: a file that is damaged
     behind its header is not handed on.
 
     Raises:

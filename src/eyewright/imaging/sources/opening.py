@@ -1,10 +1,11 @@
 """Open any source: what a name means, and stride, limits, latest-frame mode and reconnection for all of them."""
 
-__all__ = ["is_stream", "open_source"]
+__all__ = ["is_endless", "is_stream", "open_source"]
 
 import contextlib
 import functools
 import glob
+import logging
 import os
 import re
 import threading
@@ -15,12 +16,27 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.core.report import Finding
 from eyewright.imaging.decode import name_unreadable, read_frames
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_files, read_named
 from eyewright.imaging.sources.frames import Frame, Source
 
+_LOG = logging.getLogger(__name__)
+_Note = Callable[[Finding], None] | None
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+
+def is_endless(source: str | Path | int) -> bool:
+    """Return whether a source is a camera, stream or scanner, which has no last frame.
+
+    >>> is_endless("rtsp://camera/1"), is_endless("0"), is_endless("clip.mp4")
+    (True, True, False)
+    """
+    text = str(source)
+    if re.match(r"^(rtsps?|https?|sane):", text, re.IGNORECASE):
+        return True
+    return text.isascii() and text.isdecimal() and (isinstance(source, int) or not Path(text).exists())
 
 
 def is_stream(source: Any) -> bool:
@@ -33,12 +49,10 @@ def is_stream(source: Any) -> bool:
         return True
     if not isinstance(source, str | Path):
         return False
+    if is_endless(source):
+        return True
     text = os.fspath(source)
-    if re.match(r"^(rtsps?|https?|sane):", text, re.IGNORECASE):
-        return True
     path = Path(text)
-    if text.isdecimal() and not path.exists():
-        return True
     return path.suffix.lower() in VIDEO_EXTENSIONS and (path.exists() or not glob.has_magic(text))
 
 
@@ -52,6 +66,7 @@ def open_source(
     timeout_s: float = 10.0,
     pages: bool = False,
     limits: Limits | None = None,
+    note: Callable[[Finding], None] | None = None,
 ) -> Source:
     """Open a file, folder, glob, video, camera number, `rtsp://`, `http://` MJPEG, `sane:DEVICE` or `-`.
 
@@ -59,6 +74,9 @@ def open_source(
     last one is worked on are dropped, so that each is as new as can be. A stream that breaks is opened again,
     `reconnect` times in a row (None: 10), after pauses of 0.5 s doubling to 30 s; time and index continue. `timeout_s`
     bounds how long a stream may take to answer or to give its next frame.
+
+    With `note`, an image of a folder that cannot be read is left out and noted, and so is a video that breaks off;
+    without, the first is an error and the second a warning of the log.
 
     With `pages`, every page of a document and every picture of an animation is a frame, not the first alone.
 
@@ -86,8 +104,8 @@ def open_source(
         again = functools.partial(_open_stream, text, timeout_s, limits)
         opened = again()
     else:
-        opened = _open_local(source, text, timeout_s, pages, limits)
-    return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect)
+        opened = _open_local(source, text, timeout_s, pages, limits, note)
+    return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect, note)
 
 
 def _open_stream(address: str, timeout_s: float, limits: Limits) -> "_Frames":
@@ -101,13 +119,15 @@ def _open_stream(address: str, timeout_s: float, limits: Limits) -> "_Frames":
     return MjpegStream(address, timeout_s=timeout_s, limits=limits)
 
 
-def _open_local(source: str | Path | int, text: str, timeout_s: float, pages: bool, limits: Limits) -> "_Frames":
+def _open_local(
+    source: str | Path | int, text: str, timeout_s: float, pages: bool, limits: Limits, note: _Note
+) -> "_Frames":
     if text.lower().startswith("sane:"):
         from eyewright.imaging.sources.scanner import Scanner
 
         return Scanner(text[5:], limits=limits)
     if not is_stream(source):
-        return _Files(text, pages, limits)
+        return _Files(text, pages, limits, note)
     from eyewright.imaging.sources.video import Camera, VideoFile
 
     return Camera(int(text), timeout_s=timeout_s) if text.isdecimal() else VideoFile(Path(text), limits=limits)
@@ -128,27 +148,38 @@ class _Files:
 
     live = False
 
-    def __init__(self, text: str, pages: bool, limits: Limits) -> None:
+    def __init__(self, text: str, pages: bool, limits: Limits, note: _Note) -> None:
         self._items, self._pages, self._limits = list_sources(text), pages, limits
+        self._note = note if len(self._items) > 1 else None
 
     def frames(self) -> Iterator[Frame]:
-        index = 0
-        if not self._pages:
-            for index, (item, found) in enumerate(read_files(self._items)):
-                if isinstance(found, UnreadableImageError):
+        # One that cannot be read has its time, and the frames after it keep theirs.
+        for index, (item, found) in enumerate(self._found()):
+            origin = "-" if item == "-" else str(Path(item).resolve())
+            if isinstance(found, UnreadableImageError):
+                if self._note is None:
                     raise found
-                yield Frame(found, "-" if item == "-" else str(Path(item).resolve()), index)
+                self._note(Finding(found.code, found.message, found.fix or "", origin))
+            else:
+                image, shown_at = found
+                yield Frame(image, origin, index, shown_at)
+
+    def _found(self) -> Iterator[tuple[Path | str, tuple[Any, float | None] | UnreadableImageError]]:
+        """Yield each image with when it is shown, or why it cannot be read."""
+        if not self._pages:
+            for item, found in read_files(self._items, limits=self._limits):
+                yield item, found if isinstance(found, UnreadableImageError) else (found, None)
             return
         for item in self._items:
-            origin = "-" if item == "-" else str(Path(item).resolve())
-            if item == "-":
-                yield Frame(read_named(item), origin, index)
-                index += 1
-                continue
-            with name_unreadable(str(item)):
-                for image, shown_at in read_frames(Path(item), limits=self._limits):
-                    yield Frame(image, origin, index, shown_at)
-                    index += 1
+            try:
+                if item == "-":
+                    yield item, (read_named(item), None)
+                    continue
+                with name_unreadable(str(item)):
+                    for page in read_frames(Path(item), limits=self._limits):
+                        yield item, page
+            except UnreadableImageError as error:
+                yield item, error
 
     def close(self) -> None:
         """Hold nothing."""
@@ -159,9 +190,9 @@ class _Opened:
 
     def __init__(
         self, opened: _Frames, again: Callable[[], _Frames] | None, stride: int, max_frames: int | None, latest: bool,
-        reconnect: int,
+        reconnect: int, note: _Note = None,
     ) -> None:  # fmt: skip
-        self.live = opened.live
+        self.live, self._note = opened.live, note
         self._opened, self._again = opened, again
         self._stride, self._max_frames, self._latest, self._reconnect = stride, max_frames, latest, reconnect
         self._closed = threading.Event()
@@ -176,6 +207,11 @@ class _Opened:
             given += 1
             if self._max_frames is not None and given >= self._max_frames:
                 return
+        short: Finding | None = getattr(self._opened, "short", None)
+        if short is not None and self._note is not None:
+            self._note(short)
+        elif short is not None:
+            _LOG.warning("%s", short)
 
     def _unbroken(self) -> Iterator[Frame]:
         """Yield frames across breaks, index and time continuing."""

@@ -6,6 +6,7 @@ OpenCV's wheel holds an LGPL build of FFmpeg; PyAV's holds x264 and x265, which 
 __all__ = ["Camera", "RtspStream", "VideoFile"]
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 
 from eyewright.core.errors import InputError, LimitError
 from eyewright.core.extras import import_extra
+from eyewright.core.regular import open_regular
+from eyewright.core.report import Finding
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.frames import Frame
 
@@ -24,26 +27,37 @@ _CONTAINERS = (
     (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (0, b"FLV\x01"),
     (0, b"OggS"), (0, b"\0\0\1\xba"), (0, b"\0\0\1\xb3"), (0, b"G"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
 )  # fmt: skip
+_LARGE = 640 * 360
+
+
+# A file that gives fewer than this part of the frames that it states breaks off; some state one or two too many.
+_WHOLE, _FEW = 0.9, 3
 
 
 class VideoFile:
-    """The frames of a video file, upright, with their times."""
+    """The frames of a video file, upright, with their times. After the last one `short` is a finding where the file
+    states many more frames than it gives."""
 
     live = False
+    short: Finding | None = None
 
     def __init__(self, path: Path, *, limits: Limits) -> None:
-        try:
-            with path.open("rb") as file:
-                start = file.read(16)
-        except OSError as error:
-            raise InputError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
+        # FFmpeg would wait for a FIFO, and so would a plain open.
+        with open_regular(path, most=sys.maxsize, follow=True) as file:
+            start = file.read(16)
         if not any(start[at : at + len(mark)] == mark for at, mark in _CONTAINERS):
             raise InputError(
                 f"{str(path)!r} is not a video that is read", fix="convert it to MP4 or MKV", code="not_a_video"
             )
         self._path, self._limits = path, limits
         cv2 = _opencv()
-        self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
+        name = str(path.resolve())
+        self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        area = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) * self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if area >= _LARGE:
+            # Of small frames, a second thread costs more than it gains.
+            self._capture.release()
+            self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
         if not self._capture.isOpened():
             raise InputError(f"{str(path)!r} cannot be opened as a video", fix="copy it again", code="unreadable_video")
         _check_size(self._capture, str(path), limits)
@@ -51,6 +65,7 @@ class VideoFile:
     def frames(self) -> Iterator[Frame]:
         cv2, origin = _opencv(), str(self._path.resolve())
         index = 0
+        last_s = longest_s = 0.0
         while True:
             # Before the read, this is the time of the frame that comes.
             when = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -67,10 +82,23 @@ class VideoFile:
                     raise InputError(
                         f"{origin!r} holds no frame that can be read", fix="copy it again", code="unreadable_video"
                     )
+                self._note_end(index, last_s + longest_s)
                 return
             shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            yield Frame(_rgb(picture), origin, index, max(when, shown) if index else 0.0)
+            time_s = max(when, shown) if index else 0.0
+            last_s, longest_s = time_s, max(longest_s, time_s - last_s)
+            yield Frame(_rgb(cv2, picture), origin, index, time_s)
             index += 1
+
+    def _note_end(self, given: int, end_s: float) -> None:
+        cv2 = _opencv()
+        stated, fps = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+        if not 0 < stated < 1e9 or given >= min(_WHOLE * stated, stated - _FEW):
+            return
+        # Of WebM and Matroska the number is the length times a rate, which uneven frames do not have.
+        if not 0 < fps < 1e9 or end_s < _WHOLE * stated / fps:
+            text = f"the video breaks off: {given:,} of about {stated:,.0f} frames can be read"
+            self.short = Finding("video_breaks_off", text, "copy it again", str(self._path))
 
     def close(self) -> None:
         """Close the file."""
@@ -104,14 +132,14 @@ class Camera:
             )
 
     def frames(self) -> Iterator[Frame]:
-        started, index = time.monotonic(), 0
+        cv2, started, index = _opencv(), time.monotonic(), 0
         while True:
             good, picture = self._capture.read()
             if not good:
                 raise InputError(
                     f"camera {self._number} gives no more pictures", fix="plug it in again", code="no_camera"
                 )
-            yield Frame(_rgb(picture), f"camera {self._number}", index, time.monotonic() - started)
+            yield Frame(_rgb(cv2, picture), f"camera {self._number}", index, time.monotonic() - started)
             index += 1
 
     def close(self) -> None:
@@ -152,12 +180,12 @@ class RtspStream:
             ) from error
 
     def frames(self) -> Iterator[Frame]:
-        started, index = time.monotonic(), 0
+        cv2, started, index = _opencv(), time.monotonic(), 0
         while True:
             good, picture = self._capture.read()
             if not good:
                 raise InputError(f"{self._shown!r} stopped", fix="check the camera", code="stream_ended")
-            yield Frame(_rgb(picture), self._shown, index, time.monotonic() - started)
+            yield Frame(_rgb(cv2, picture), self._shown, index, time.monotonic() - started)
             index += 1
 
     def close(self) -> None:
@@ -181,13 +209,9 @@ def _check_size(capture: Any, name: str, limits: Limits) -> None:
         raise LimitError(f"{name!r} has frames of {width}x{height} pixels, over the limit", fix="shrink it")
 
 
-def _rgb(picture: Any) -> Any:
+def _rgb(cv2: Any, picture: Any) -> Any:
     # Reversed in memory and not by a view: everything after expects whole arrays.
-    return (
-        _opencv().cvtColor(picture, _opencv().COLOR_BGR2RGB)
-        if picture.ndim == 3
-        else np.repeat(picture[..., None], 3, 2)
-    )
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
 
 
 def _opencv() -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyewright.serving.exchange import Request, Response
+from eyewright.tracking.viewer import VIEWER_FILES
 
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -36,7 +37,7 @@ class Asset:
 def read_page() -> dict[tuple[str, ...], Asset]:
     """Return the files by the path they are served at."""
     found: dict[tuple[str, ...], Asset] = {}
-    for path in sorted(Path(__file__).parent.iterdir()):
+    for path in sorted([*Path(__file__).parent.iterdir(), *VIEWER_FILES]):
         if path.suffix in _KINDS:
             data = path.read_bytes()
             tag = b'"' + hashlib.sha256(data).hexdigest()[:20].encode() + b'"'

@@ -128,6 +128,7 @@ function remember(shot) {
 
 function headline(a) {
   if (a.values) return amountsOf(a).map((v) => `${v.name} ${v.text}`).join(", ");
+  if (hasText(a)) return a.text || "no text";
   if (isOneLabel(a)) return a.labels[0];
   if (hasAreas(a)) return a.labels.filter((l) => !isBackground(l)).join(", ") || "nothing";
   const rows = shownRows(a, threshold(), model(a.model) && model(a.model).thresholds);
@@ -164,7 +165,7 @@ function render() {
     $("caption-" + letter).textContent = second ? `${name}: ${words}` : "";
   }
   const a = shot.answers[first];
-  const filtered = a && !isOneLabel(a) && !a.values;
+  const filtered = a && !isOneLabel(a) && !a.values && !hasText(a);
   $("threshold-row").hidden = !filtered; $("usual").hidden = !filtered;
   $("explain").disabled = !a;
   $("heat-row").hidden = !shot.heats[first];
@@ -176,6 +177,7 @@ function render() {
 
 function describe(a, rows) {
   if (a.values) return headline(a);
+  if (hasText(a)) return a.text ? `${a.text}, ${percent(a.probability)}` : headline(a);
   if (isOneLabel(a)) return `${a.labels[0]}, ${percent(a.scores[0])}`;
   if (hasAreas(a)) {
     const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
@@ -208,6 +210,12 @@ function answerCard(a, second = false) {
     const held = amountsOf(a).map((v) => make("li", {}, make("span", { class: "name", text: v.name }),
       make("span", { class: "value", text: v.text }), make("span", { class: "sub", text: v.interval ? `90 % interval ${v.interval}` : `no interval: ${a.intervals || "none"}` })));
     parts.push(make("ul", { class: "bars" }, ...held));
+  }
+  if (hasText(a)) {
+    const each = a.characters.slice(0, 80).map((c) => make("li", {}, make("span", { class: "name", text: c.character === " " ? "space" : c.character }),
+      make("span", { class: "value", text: percent(c.score) }),
+      make("meter", { min: "0", max: "1", value: String(c.score), "aria-label": `${c.character} ${percent(c.score)}` })));
+    parts.push(make("ul", { class: "bars" }, ...each));
   }
   const list = make("ul", { class: "bars" });
   const order = isOneLabel(a) ? rows.slice(0, 5) : rows.filter((k) => !hasAreas(a) || !isBackground(a.labels[k])).slice(0, 40);
@@ -257,8 +265,10 @@ async function explain() {
 function code() {
   const name = $("model").value, address = `${location.origin}/v1/models/${encodeURIComponent(name)}/predict`;
   const bearer = token() ? ` -H "Authorization: Bearer $EYEWRIGHT_TOKEN"` : "";
+  const a = state.shot && state.shot.answers[name];
+  const printed = a && a.values ? `answer["values"]` : a && a.present ? `answer["present"]` : `answer["labels"], answer["scores"]`;
   state.curl = `curl${bearer} --data-binary @image.jpg "${address}"`;
-  state.python = `import json, os\nfrom urllib import request\n\nasked = request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "application/octet-stream"${token() ? `,\n             "Authorization": "Bearer " + os.environ["EYEWRIGHT_TOKEN"]` : ""}},\n)\nanswer = json.load(request.urlopen(asked, timeout=60))\nprint(answer["labels"], answer["scores"])`;
+  state.python = `import json, os\nfrom urllib import request\n\nasked = request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "application/octet-stream"${token() ? `,\n             "Authorization": "Bearer " + os.environ["EYEWRIGHT_TOKEN"]` : ""}},\n)\nanswer = json.load(request.urlopen(asked, timeout=60))\nprint(${printed})`;
   if (!$("code-text").textContent) $("code-text").textContent = state.curl;
 }
 
@@ -324,101 +334,6 @@ async function live() {
   }
 }
 
-// ---- watching
-
-async function watch() {
-  let found;
-  try { found = await (await call("/v1/watch")).json(); } catch (error) {
-    $("watch").replaceChildren(make("p", { text: error.message }));
-    return;
-  }
-  const parts = [];
-  if (found.trouble) parts.push(make("p", {}, make("span", { class: "chip warn", text: found.trouble })));
-  for (const [name, m] of Object.entries(found.models)) {
-    if (!m.predictions) { parts.push(make("h2", { text: name }), make("p", { class: "sub", text: "nothing has been predicted yet" })); continue; }
-    const cards = make("div", { class: "cards" });
-    const said = m.feedback;
-    cards.append(
-      card("Predictions", make("p", { class: "number", text: m.predictions.toLocaleString() }), make("p", { class: "sub", text: m.last ? `the last ${ago(m.now - m.last)}` : "none yet" })),
-      card("Right, by feedback", make("p", { class: "number", text: said.n ? percent(said.right) : "–" }), make("p", { class: "sub", text: said.n ? `95 % interval ${percent(said.low)} to ${percent(said.high)}, n = ${said.n}; of answers somebody looked at` : "nobody has said anything yet" })),
-      card("Unfamiliar images", make("p", { class: "number", text: m.unfamiliar ? percent(m.unfamiliar.share) : "–" }), make("p", { class: "sub", text: m.unfamiliar ? `of the last ${m.unfamiliar.n}; 1 % is usual` : m.predictions ? "the bundle holds too few reference images to tell" : "" })),
-      card("Time", make("p", { class: "number", text: m.latency_ms ? `${m.latency_ms.p50} ms` : "–" }), make("p", { class: "sub", text: m.latency_ms ? `half are sooner; 99 % within ${m.latency_ms.p99} ms` : "" })),
-    );
-    const windows = card("Drift", driftChart(m.windows), make("p", { class: "sub", text: driftWords(m.windows) }));
-    const last = m.windows[m.windows.length - 1];
-    if (last && last.examples.length) windows.append(await examples(last));
-    windows.classList.add("wide");
-    cards.append(windows, card("Labels given", bars(Object.entries(m.labels))),
-      card("Scores", columns(m.confidence.map((n, i) => [(i / 10).toFixed(1), n]))));
-    for (const [trait, t] of Object.entries(m.traits)) cards.append(card(trait[0].toUpperCase() + trait.slice(1), traitChart(t), make("p", { class: "sub", text: t.usual ? "band: 90 % of the validation images" : "" })));
-    parts.push(make("h2", { text: name }), cards);
-  }
-  $("watch").replaceChildren(...(parts.length ? parts : [make("p", { text: "Nothing has been logged yet." })]));
-}
-
-function card(title, ...content) { return make("div", { class: "card" }, make("h2", { text: title }), ...content); }
-
-function ago(s) { return s < 90 ? `${Math.max(0, Math.round(s))} s ago` : s < 5400 ? `${Math.round(s / 60)} min ago` : s < 172800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86400)} days ago`; }
-
-async function examples(last) {
-  const row = make("div", { class: "row wrap examples" });
-  for (const name of last.examples) {
-    try {
-      const blob = await (await call(`/v1/images/${name}`)).blob();
-      row.append(make("img", { src: URL.createObjectURL(blob), alt: `an image of the last window, unusual in ${last.moved[0]}` }));
-    } catch (_) { /* gone meanwhile */ }
-  }
-  return row;
-}
-
-function driftWords(windows) {
-  if (!windows.length) return "No window of predictions is full yet.";
-  const last = windows[windows.length - 1], alarms = windows.filter((w) => w.alarm).length;
-  const moved = last.moved.length ? `; moved: ${last.moved.join(", ")}` : "";
-  return `${windows.length} windows, ${alarms} alarm${alarms === 1 ? "" : "s"}; the last: p = ${last.p.toPrecision(2)}${moved}. Low p means that what comes in has changed.`;
-}
-
-function driftChart(windows) {
-  const w = 1200, h = 150, left = 46, chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": driftWords(windows) });
-  const y = (p) => 10 + (h - 34) * (Math.min(3, -Math.log10(Math.max(p, 0.001))) / 3);
-  for (const p of [1, 0.1, 0.01, 0.001]) chart.append(draw("line", { class: "axis", x1: left, x2: w, y1: y(p), y2: y(p) }), draw("text", { x: 0, y: y(p) + 4, text: String(p) }));
-  windows.forEach((v, i) => chart.append(draw("circle", { class: v.alarm ? "dot alarm" : "dot", cx: left + 10 + (w - left - 20) * (windows.length > 1 ? i / (windows.length - 1) : 0.5), cy: y(v.p), r: v.alarm ? 6 : 4 })));
-  return chart;
-}
-
-function bars(rows) {
-  const total = rows.reduce((sum, r) => sum + r[1], 0) || 1;
-  return make("ul", { class: "bars" }, ...rows.map(([name, n]) => make("li", {}, make("span", { class: "name", text: name }), make("span", { class: "value", text: n.toLocaleString() }),
-    make("meter", { min: "0", max: "1", value: String(n / total), "aria-label": `${name} ${n}` }))));
-}
-
-function columns(rows) {
-  const w = 300, h = 120, most = Math.max(1, ...rows.map((r) => r[1]));
-  const chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": rows.map((r) => `${r[0]}: ${r[1]}`).join(", ") });
-  const wide = w / Math.max(1, rows.length);
-  rows.forEach(([name, n], i) => {
-    const tall = (h - 34) * n / most;
-    chart.append(draw("rect", { class: "column", x: i * wide + 2, y: h - 18 - tall, width: Math.max(1, wide - 4), height: tall, rx: 2 }));
-    const most_letters = Math.max(2, Math.floor(wide / 6.2));
-    const label = draw("text", { x: i * wide + wide / 2, y: h - 4, "text-anchor": "middle", text: name.length > most_letters ? name.slice(0, most_letters - 1) + "…" : name });
-    label.append(draw("title", { text: `${name}: ${n}` }));
-    chart.append(label);
-    if (n) chart.append(draw("text", { x: i * wide + wide / 2, y: h - 22 - tall, "text-anchor": "middle", text: String(n) }));
-  });
-  return chart;
-}
-
-function traitChart(t) {
-  const w = 300, h = 110, values = [...t.recent, ...(t.usual || [])];
-  const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
-  const y = (v) => h - 8 - (h - 22) * (v - low) / span;
-  const chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": `recent medians ${t.recent.join(", ")}` });
-  if (t.usual) chart.append(draw("rect", { class: "band", x: 0, width: w, y: y(t.usual[2]), height: Math.max(1, y(t.usual[0]) - y(t.usual[2])) }));
-  if (t.recent.length > 1) chart.append(draw("polyline", { class: "curve", points: t.recent.map((v, i) => `${(w * i / (t.recent.length - 1)).toFixed(1)},${y(v).toFixed(1)}`).join(" ") }));
-  else for (const v of t.recent) chart.append(draw("circle", { class: "dot", cx: w / 2, cy: y(v), r: 4 }));
-  return chart;
-}
-
 // ---- about the model
 
 function about() {
@@ -428,7 +343,7 @@ function about() {
   for (const [name, v] of Object.entries(m.metrics)) {
     if (!v || v.value == null) continue;
     const interval = v.low == null ? "" : `${v.low.toFixed(3)} to ${v.high.toFixed(3)}`;
-    rows.append(make("tr", {}, make("td", { text: name }), make("td", { class: "n", text: v.value.toFixed(3) }), make("td", { class: "n", text: interval }), make("td", { class: "n", text: String(v.n) })));
+    rows.append(make("tr", {}, make("td", { text: name }), make("td", { class: "n", text: [v.value.toFixed(3), m.units[name]].filter(Boolean).join(" ") }), make("td", { class: "n", text: interval }), make("td", { class: "n", text: String(v.n) })));
   }
   const head = make("thead", {}, make("tr", {}, make("th", { text: "measure" }), make("th", { class: "n", text: "value" }), make("th", { class: "n", text: "95 % interval" }), make("th", { class: "n", text: "n" })));
   const facts = make("table", {}, make("tbody", {}, ...[["task", m.task], ["takes", takes(m)], ["exported", m.exported || "unknown"], ["calibration", m.calibration || "none"], ["policy", Object.entries(m.policy).map(([k, v]) => `${k} = ${v}`).join(", ") || "none"], ["bundle", m.digest]].map(([k, v]) => make("tr", {}, make("th", { text: k }), make("td", { text: v })))));
@@ -440,7 +355,7 @@ function about() {
   $("about").replaceChildren(make("div", { class: "cards" },
     card(m.title, facts, links),
     card("Measured before it was exported", make("table", {}, head, rows)),
-    card(`${m.labels.length} classes`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))));
+    card(`${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))));
 }
 
 function takes(m) {
@@ -462,11 +377,13 @@ async function openPage(name, kind) {
 // ---- wiring
 
 function view(name) {
-  for (const v of ["look", "watch", "about"]) {
+  for (const v of ["look", "live", "watch", "about"]) {
     $("view-" + v).hidden = v !== name;
     $("tab-" + v).setAttribute("aria-pressed", String(v === name));
   }
   clearInterval(state.watching);
+  leaveLive();
+  if (name === "live") enterLive();
   if (name === "watch") { watch(); state.watching = setInterval(watch, 5000); }
   if (name === "about") about();
 }
@@ -488,6 +405,7 @@ async function begin() {
   }
   $("second-pick").hidden = state.models.length < 2;
   fillLabels();
+  beginLive();
 }
 
 function fillLabels() {
@@ -536,6 +454,6 @@ document.addEventListener("DOMContentLoaded", () => {
   wireBoxes();
   $("copy-curl").addEventListener("click", () => copy(state.curl, "The curl line"));
   $("copy-python").addEventListener("click", () => copy(state.python, "The Python"));
-  for (const v of ["look", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));
+  for (const v of ["look", "live", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));
   begin();
 });

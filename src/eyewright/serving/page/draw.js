@@ -7,7 +7,8 @@ function colourOf(id) { return COLOURS[((id % COLOURS.length) + COLOURS.length) 
 
 // What sort of answer it is, its own fields say.
 function hasAreas(a) { return Boolean(a.areas); }
-function isOneLabel(a) { return !(a.boxes_xyxy || a.areas || a.values || a.present); }
+function isOneLabel(a) { return !(a.boxes_xyxy || a.areas || a.values || a.present || hasText(a)); }
+function hasText(a) { return typeof a.text === "string"; }
 
 // COCO's compressed run lengths (pycocotools' LEB128 with differences), column by column.
 function parseCounts(text) {
@@ -48,7 +49,7 @@ function isBackground(label) { return label.toLowerCase().replace(/^_+|_+$/g, ""
 
 // Which rows of an answer reach the threshold; null stands for each class's stored point.
 function shownRows(answer, threshold, points) {
-  if (answer.values) return [];
+  if (answer.values || hasText(answer)) return [];
   return answer.labels.map((_, k) => k).filter((k) => {
     const least = threshold === null ? (points && points[answer.labels[k]] != null ? points[answer.labels[k]] : 0) : threshold;
     return answer.scores[k] >= least;

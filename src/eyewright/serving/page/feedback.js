@@ -165,6 +165,16 @@ function amountsContent(a) {
   return same ? { correct: true } : { values };
 }
 
+function textRow(a) {
+  const field = make("input", { type: "text", value: a.text, "aria-label": "True text" });
+  return make("li", {}, make("span", { class: "name", text: "text" }), field);
+}
+
+function textContent(a) {
+  const text = $("rows").querySelector("input").value.trim();
+  return text === a.text ? { correct: true } : { text };
+}
+
 function offerFeedback(a) {
   const classes = isOneLabel(a), masks = hasAreas(a), boxes = Boolean(a.boxes_xyxy);
   $("say-label").hidden = !classes; $("say-rows").hidden = classes; $("say-mask").hidden = !masks;
@@ -176,6 +186,13 @@ function offerFeedback(a) {
     $("rows").replaceChildren(...amountsOf(a).map((v) => amountRow(v)));
     $("send-rows").hidden = false;
     $("rows-note").textContent = "Write the true value of each; what you leave is taken as right.";
+    showEditor(null);
+    return;
+  }
+  if (hasText(a)) {
+    $("rows").replaceChildren(textRow(a));
+    $("send-rows").hidden = false;
+    $("rows-note").textContent = "Write what the line says.";
     showEditor(null);
     return;
   }
@@ -198,6 +215,7 @@ function correcting(a) {
 
 function rowsContent(a) {
   if (a.values) return amountsContent(a);
+  if (hasText(a)) return textContent(a);
   if (a.present) return tagsContent(a);
   if (hasAreas(a)) {
     const rows = judgedRows(a), held = saidOf(a);
@@ -244,7 +262,7 @@ async function choseLabel() {
 function sayRight() {
   const a = currentAnswer();
   if (!a) return;
-  if (isOneLabel(a) || a.values) { feedback({ correct: true }); return; }
+  if (isOneLabel(a) || a.values || hasText(a)) { feedback({ correct: true }); return; }
   const held = saidOf(a);
   held.rows = {}; held.added = []; held.chosen = null;
   offerFeedback(a);

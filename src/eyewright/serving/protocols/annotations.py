@@ -22,7 +22,7 @@ def feedback_of(
     """Return pairs of a prediction's id and what is said of it; empty where the event answers no prediction of ours.
 
     Regions that began as ours carry the prediction's id; those that were drawn belong to the same prediction. Where
-    every region was removed or drawn anew the prediction is found by the annotation's own copy of it, or by
+    every region was removed or drawn again the prediction is found by the annotation's own copy of it, or by
     `prediction_id` in the task's meta or data, where `monitor select` writes it. All that is marked is what is there.
 
     `task_of` returns the task of the model that made a prediction: None if there is none of this id, "" if the model

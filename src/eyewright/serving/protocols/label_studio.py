@@ -20,6 +20,7 @@ from eyewright.core.errors import EyewrightError, UsageError
 from eyewright.core.task import task_of
 from eyewright.imaging.rasters import decode_counts, parse_counts
 from eyewright.serving.base64text import decode_base64
+from eyewright.serving.brush import brush_rle
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.models import Model
 from eyewright.serving.parsing import parse_apart
@@ -72,15 +73,9 @@ def _tags(model: Model) -> Sequence[str]:
     """Return the control tags that hold answers of the model's task, the best one first.
 
     Raises:
-        UsageError: Label Studio has none for them.
+        UsageError: Label Studio has none for the task.
     """
-    tags = task_of(model.task).foreign.get("label-studio", "").split()
-    if not tags:
-        raise UsageError(
-            f"predictions of {model.name!r} ({model.task}) have no form in Label Studio",
-            fix="serve a model of another task to it",
-        )
-    return tags
+    return task_of(model.task).require_foreign("label-studio").split()
 
 
 def _listed(folder: Path) -> dict[str, Path]:
@@ -102,6 +97,7 @@ async def health(service: Service, request: Request, name: str | None = None) ->
 async def setup(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /setup: the labelling configuration must have a place for what the model finds."""
     model = _model(service, name)
+    _tags(model)
     content = await parse_apart(len(request.body), parse_json, request.body, service.settings, type=LabelStudioSetup)
     schema = content.schema or content.label_config or ""
     if schema.strip():
@@ -128,6 +124,7 @@ async def webhook(service: Service, request: Request, name: str | None = None) -
 async def predict(service: Service, request: Request, name: str | None = None) -> Response:
     """POST /predict: results for tasks, in percent of the image, in the form the configuration asks for."""
     model = _model(service, name)
+    _tags(model)
     content = await parse_apart(len(request.body), parse_json, request.body, service.settings, type=LabelStudioTasks)
     schema = content.label_config or ""
     place = await parse_apart(len(schema), _place_of, schema, model) if schema.strip() else None
@@ -186,8 +183,6 @@ def _results(
             row = {**about, "image_rotation": 0, "type": "rectanglelabels", "value": value, "score": score}
             rows.append({**row, "id": f"{prediction_id}.{k}"})
         return rows
-    from eyewright.serving.brush import brush_rle
-
     for k, (label, score, mask) in enumerate(
         zip(found["labels"], found["scores"], found["segmentations"], strict=True)
     ):

@@ -95,7 +95,8 @@ async def page_of(service: Service, request: Request, name: str, kind: str) -> R
 
 
 async def feedback(service: Service, request: Request) -> Response:
-    """POST /v1/feedback: {"prediction_id", "label" or "correct" or "objects" or "classes" or "tags", "comment",
+    """POST /v1/feedback: {"prediction_id", "label" or "correct" or "objects" or "classes" or "tags" or "text",
+    "comment",
     "new_classes"}; or a PNG of class ids as the body, the corrected mask of ?prediction_id=…"""
     if service.recorder is None:
         raise HttpError(
@@ -129,9 +130,9 @@ def _said(request: Request, settings: Settings) -> tuple[str, dict[str, Any]]:
     if isinstance(content.get("objects"), list):
         content["objects"] = [{k: v for k, v in one.items() if v is not None} for one in content["objects"]]
     prediction_id = content.pop("prediction_id")
-    if not {"label", "correct", "objects", "classes", "values", "tags"} & set(content):
+    if not {"label", "correct", "objects", "classes", "values", "tags", "text"} & set(content):
         raise HttpError(
-            400, "feedback", "expected label, correct, objects, classes, values or tags", fix="say what is right"
+            400, "feedback", "expected label, correct, objects, classes, values, tags or text", fix="say what is right"
         )
     return prediction_id, content
 

@@ -390,7 +390,7 @@ def _has_surrogates(text: str) -> bool:
 def _classified(values: NDArray[Any], top: int, names: Sequence[str]) -> NDArray[Any]:
     """Return the `top` classes of each row as Triton writes them: "score:index:label"."""
     if values.ndim != 2 or values.shape[1] != len(names):
-        raise UsageError("expected classification of an output with one number a class", fix="ask for it as it is")
+        raise UsageError("expected classification of an output with one number per class", fix="ask for it as it is")
     order = np.argsort(-values, axis=1, kind="stable")[:, :top]
     rows = [[f"{values[i, k]:f}:{k}:{names[k]}".encode() for k in row] for i, row in enumerate(order)]
     out = np.empty(order.shape, object)

@@ -1,0 +1,258 @@
+"""The verb predict: images one by one, and the frames of a video or stream with a drawn video of them."""
+
+__all__ = ["add_predict", "predict"]
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.cli.clips import add_windows, predict_clips
+from eyewright.cli.following_one import draws
+from eyewright.cli.numbers import Number
+from eyewright.cli.pictures import add_stream
+from eyewright.cli.scenes import only_classes
+from eyewright.cli.terminal import Result, noting, plain_stem, printable, stream_stem, warn
+from eyewright.core.errors import LimitError, UnreadableImageError, UsageError, spelling_hint
+
+if TYPE_CHECKING:
+    from eyewright.core.prediction import Prediction
+
+_SAVED = ("json", "images", "video")
+# A picture of 20,000x20,000.
+_TILED_PIXELS = 500_000_000
+
+
+def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of predict."""
+    p = verb("predict")
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument(
+        "--source",
+        metavar="S",
+        required=True,
+        help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin",
+    )
+    add_stream(p)
+    p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
+    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
+    p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images, or a drawn video, there")
+    p.add_argument(
+        "--save",
+        metavar="A,B",
+        help="of json, images, video (default json,images; for a video, camera or stream json,video)",
+    )
+    p.add_argument(
+        "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
+    )
+    p.add_argument(
+        "--conf",
+        type=Number(0, 1, whole=False),
+        metavar="P",
+        help="show what reaches this score (default: stored for each class)",
+    )
+    p.add_argument(
+        "--iou",
+        type=Number(0, 1, whole=False),
+        metavar="P",
+        help="IoU above which two boxes of one class count as duplicates",
+    )
+    add_windows(p)
+    p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
+    p.add_argument(
+        "--tile",
+        type=Number(32, 100_000),
+        metavar="N",
+        help="cut images into tiles of N pixels: small objects, large images",
+    )
+    p.add_argument(
+        "--overlap",
+        type=Number(0, 0.9, whole=False),
+        default=0.2,
+        metavar="P",
+        help="share that tiles overlap by (default 0.2)",
+    )
+    p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
+
+
+def predict(o: argparse.Namespace) -> Result:
+    """Predict images, or the frames of a video or stream."""
+    from dataclasses import replace
+
+    from eyewright import lifecycle
+    from eyewright.core.task import task_of
+    from eyewright.imaging.sources import is_stream
+
+    streamed = is_stream(o.source)
+    # The pages of a scanner come by themselves too, and are pictures that have no time.
+    moving = streamed and not str(o.source).lower().startswith("sane:")
+    saved = _saved(o, moving)
+    bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
+    if o.top is not None:
+        task_of(bundle.task_name).require("top")
+    views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
+    shown_of = {} if o.top is None else {"top": o.top}
+    findings: list[dict[str, Any]] = []
+    clip = bundle.preparation.clip
+    if clip is not None:
+        if o.save is not None:
+            raise UsageError(
+                f"--save is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out; pass --out"
+            )
+        return predict_clips(o, bundle, clip)
+    if o.window is not None:
+        raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
+    frames = _frames(o, findings) if streamed else _files(o, findings)
+    n = 0
+    with _Output(o, saved, keep=o.json or not moving) as output:
+        for index, (item, name, image, time_s) in enumerate(frames):
+            found = only_classes(bundle.predict_images([image], **views)[0], bundle.task_name, o.classes)
+            prediction = replace(found, source=name, index=index, image=image)
+            row = prediction.to_json(**shown_of)
+            output.add(row if time_s is None else {**row, "time_s": round(time_s, 4)}, prediction, item, time_s)
+            n += 1
+            if o.json or o.quiet:
+                continue
+            # A long folder is shown as it goes; nothing is held back to the end.
+            shown = prediction.line()
+            print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
+    if not n:
+        raise UnreadableImageError("none of the images can be read", fix="see the lines above")
+    return {
+        "task": bundle.task_name,
+        "out": output.paths,
+        "predictions": output.rows,
+        "findings": findings,
+        "exit": 1 if findings else 0,
+    }
+
+
+def _saved(o: argparse.Namespace, moving: bool) -> tuple[str, ...]:
+    if o.save is None:
+        return () if o.out is None else ("json", "video" if moving else "images")
+    if o.out is None:
+        raise UsageError("--save needs a folder to write to", fix="pass --out DIR")
+    names = tuple(part.strip().lower() for part in o.save.split(",") if part.strip())
+    for name in names:
+        if name not in _SAVED:
+            raise UsageError(f"unknown --save {name!r}", fix=spelling_hint(name, _SAVED))
+    if not names:
+        raise UsageError("expected what to write in --save, found nothing", fix=f"pass some of {', '.join(_SAVED)}")
+    if draws(names) and not moving:
+        raise UsageError(
+            f"--save video needs a video, camera or stream, found {str(o.source)!r}", fix="pass --save images"
+        )
+    return names
+
+
+class _Output:
+    """What is written while frames are predicted: of a stream nothing is held, and a frame that is done is on disk."""
+
+    def __init__(self, o: argparse.Namespace, saved: tuple[str, ...], *, keep: bool) -> None:
+        self._saved, self._keep = saved, keep
+        self._folder = None if o.out is None else Path(o.out).resolve()
+        self._stem = stream_stem(o.source)
+        self._lines: Any = None
+        self._video: Any = None
+        self.paths: dict[str, Path] = {}
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "_Output":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._video is not None:
+            self._video.close()
+        if self._lines is not None:
+            self._lines.close()
+        if self._folder is None or "json" not in self._saved or (kind is not None and self._lines is None):
+            return
+        if self._lines is not None:
+            self._join()
+        elif self.rows:
+            from eyewright.core.files import write_json
+
+            write_json(self.paths.setdefault("predictions", self._folder / "predictions.json"), self.rows)
+
+    def add(self, row: Mapping[str, Any], prediction: "Prediction", item: Any, time_s: float | None) -> None:
+        """Write one image or frame."""
+        if self._keep:
+            self.rows.append(dict(row))
+        if self._folder is None:
+            return
+        if "json" in self._saved and time_s is not None:
+            self._add_line(row)
+        if "images" in self._saved:
+            prediction.save(self._folder / f"{prediction.index:05d}-{plain_stem(item)}.png")
+            self.paths["images"] = self._folder
+        if draws(self._saved):
+            if self._video is None:
+                from eyewright.imaging.webm import WebmWriter
+
+                self.paths["video"] = self._folder / f"{self._stem}.webm"
+                self._video = WebmWriter(self.paths["video"])
+            from eyewright.tasks.drawn import video_frame
+
+            self._video.add(video_frame(prediction), time_s or 0.0)
+
+    def _add_line(self, row: Mapping[str, Any]) -> None:
+        from eyewright.core.files import checked_output
+        from eyewright.core.jsonable import dumps_json
+
+        assert self._folder is not None
+        with checked_output(self._folder):
+            if self._lines is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._lines = open(self._folder / "predictions.jsonl", "wb", buffering=0)
+            self._lines.write(dumps_json(row).encode() + b"\n")
+
+    def _join(self) -> None:
+        """Make one JSON list of the lines, which are what a killed process leaves."""
+        from eyewright.core.files import write_parts
+
+        assert self._folder is not None
+        lines = self._folder / "predictions.jsonl"
+
+        def parts() -> Iterator[bytes]:
+            start = b"[\n"
+            with open(lines, "rb") as file:
+                for line in file:
+                    yield start + line.rstrip(b"\n")
+                    start = b",\n"
+            yield b"\n]\n"
+
+        self.paths["predictions"] = self._folder / "predictions.json"
+        write_parts(self.paths["predictions"], parts())
+        lines.unlink()
+
+
+def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
+    from eyewright.imaging.headers import Limits
+    from eyewright.imaging.sources import list_sources, read_files
+
+    items = list_sources(o.source)
+    # Whoever asks for tiles has large images, and they are this user's own files.
+    limits = Limits(pixels=_TILED_PIXELS) if o.tile is not None else None
+    for item, found in read_files(items, limits=limits):
+        name = "-" if item == "-" else str(Path(item).resolve())
+        if isinstance(found, UnreadableImageError):
+            error = found
+            if error.code == LimitError.code and o.tile is None:
+                fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
+                error = UnreadableImageError(error.message, fix=fix, code=error.code)
+            if len(items) == 1:
+                raise error from None
+            findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
+            warn(f"left out: {error}")
+            continue
+        yield item, name, found, None
+
+
+def _frames(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
+    from eyewright.imaging.sources import open_source
+
+    with open_source(
+        o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
+    ) as source:
+        for frame in source:
+            yield f"frame-{frame.index}", frame.origin, frame.image, frame.time_s

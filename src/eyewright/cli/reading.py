@@ -1,0 +1,101 @@
+"""The verbs of text in images: read a page, and make lines to learn from."""
+
+__all__ = ["add_reading", "generate", "read"]
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from eyewright.cli.numbers import Number
+from eyewright.cli.terminal import Result, is_quiet, printable, shown_path, warn
+
+_FRACTION = Number(0, 1, whole=False)
+
+
+def add_reading(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of these verbs."""
+    p = verb("read")
+    p.add_argument("model", metavar="RUN|BUNDLE", help="a model of --task read")
+    p.add_argument("image", metavar="IMAGE", help="a page, a receipt, or with --lines whole one line")
+    p.add_argument(
+        "--lines",
+        metavar="BOXES|auto|whole",
+        default="auto",
+        help="a file of x0,y0,x1,y1 a line (or four corners), auto to find them, whole for one line (default auto)",
+    )
+    p.add_argument(
+        "--beam", type=Number(1, 1000), metavar="N", help="prefix beam search over N texts (default: greedy)"
+    )
+    p.add_argument("--conf", type=_FRACTION, metavar="P", help="least probability of a text that is shown")
+    p.add_argument("--out", metavar="DIR", help="write page.png, page.json and page.txt there")
+
+    p = verb("generate-lines")
+    p.add_argument("--out", metavar="DIR", required=True, help="where to write lines.csv and images/")
+    p.add_argument("-n", type=Number(1, 1_000_000), default=20_000, metavar="N", help="how many lines (default 20,000)")
+    p.add_argument("--alphabet", metavar="FILE", help="a text file; its characters are used")
+    p.add_argument("--texts", metavar="FILE|DATA", help="texts a line, or a dataset of lines, whose texts are followed")
+    p.add_argument(
+        "--fonts", metavar="DIR", action="append", default=[], help="fonts (repeatable; default: the system's)"
+    )
+    p.add_argument(
+        "--case", metavar="C", default="keep", help="keep, or upper or lower: texts are written down in that case"
+    )
+    p.add_argument("--wear", type=_FRACTION, default=1.0, metavar="F", help="noise, blur, worn ink, 0 to 1 (default 1)")
+    p.add_argument(
+        "--dots", type=_FRACTION, default=0.15, metavar="F", help="fraction of dot-matrix print (default 0.15)"
+    )
+
+
+def read(o: argparse.Namespace) -> Result:
+    """Read the lines of a page."""
+    from eyewright import lifecycle
+    from eyewright.core.files import write_bytes, write_json, write_text
+    from eyewright.imaging import encode_image
+
+    page = lifecycle.read_text(o.model, o.image, lines=o.lines, beam=o.beam, conf=o.conf)
+    out: dict[str, Path] = {}
+    if o.out is not None:
+        folder = Path(o.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "page.png", encode_image(page.plot(), png_level=6))
+        write_json(folder / "page.json", page.to_json())
+        write_text(folder / "page.txt", page.text + "\n")
+        out = {k: (folder / f"page.{k}").resolve() for k in ("png", "json", "txt")}
+    if not page.lines and not o.json:
+        warn("no line was found; give boxes by --lines, or --lines whole if the image is one line")
+    text = [printable(row) for row in page.text.splitlines()]
+    text += [f"page     {shown_path(out['png'])}"] if out else []
+    return {"out": out, **page.to_json(), "text": text, "exit": 0 if page.lines else 1}
+
+
+def generate(o: argparse.Namespace) -> Result:
+    """Draw lines of text to learn from."""
+    from eyewright import lifecycle
+
+    made = lifecycle.generate_lines(
+        o.out,
+        n=o.n,
+        alphabet=o.alphabet,
+        texts=o.texts,
+        fonts=o.fonts,
+        case=o.case,
+        wear=o.wear,
+        dots=o.dots,
+        seed=o.seed or 0,
+        quiet=is_quiet(o),
+    )
+    folder = shown_path(made["folder"])
+    text = [
+        f"{made['lines']:,} lines of {made['characters']} characters in {len(made['fonts'])} fonts, in {folder}",
+        f"train    eyewright train {folder} --task read --group-by none --leaks allow --augment none",
+    ]
+    if made["without_font"]:
+        warn(f"no font holds {' '.join(made['without_font'][:20])}; these characters are on no line")
+    return {
+        "out": {"data": made["folder"].resolve()},
+        "counts": {"lines": made["lines"], "characters": made["characters"]},
+        "fonts": made["fonts"],
+        "without_font": made["without_font"],
+        "text": text,
+        "exit": 1 if made["without_font"] else 0,
+    }

@@ -1,0 +1,377 @@
+"""Learning to embed images and texts: contrastive losses over pairs, over images of one caption, or over two views."""
+
+__all__ = ["LEARNER"]
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.ngrams import TextPreparation
+from eyewright.data.dataset import Dataset
+from eyewright.data.scan import Scan
+from eyewright.data.targets.captions import Captions
+from eyewright.imaging.preparation import Preparation
+from eyewright.learners.pair_ridge import fit_ridge
+from eyewright.metrics.retrieval import AT, Ranks, ranks_of
+from eyewright.nets.pairs import BUCKETS, FIXED, LEARNT, PairBody, PairOutputs
+from eyewright.nets.pixels import PixelNet
+from eyewright.training.augment import Augmentation, plan_augmentation
+from eyewright.training.defaults import choose_preparation
+from eyewright.training.learner import Learner, TextSide
+from eyewright.training.loop import FitData
+from eyewright.training.recipe import Recipe, unknown_loss
+from eyewright.training.soft_answers import Parts, SoftAnswers
+
+_SIDE, _LARGE_SIDE, _STEP = 48, 96, 8
+_SHOWN = 60_000
+_MOST_MEASURED = 2000
+_MIX_STEPS = 20
+_CUT = 0.12
+_VIEW_SCALE = 10.0
+TEXTS = TextPreparation(buckets=BUCKETS)
+
+
+class PairAnswers(nn.Module):
+    """The image side as a bundle runs it: the embedding (N, D), and how typical the image is (N, 1)."""
+
+    names: tuple[str, ...] = ("embedding", "typicality")
+
+    def __init__(self, net: PixelNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        body: Any = self.net.body
+        fixed, learnt, near = body.parts(self.net.scale(image))
+        return body.join(fixed, learnt), near
+
+
+class TextAnswers(nn.Module):
+    """The text side as a bundle runs it: bucket numbers (N, L) to embeddings (N, D)."""
+
+    names: tuple[str, ...] = ("embedding",)
+
+    def __init__(self, net: PixelNet) -> None:
+        super().__init__()
+        self.body: Any = net.body
+
+    def forward(self, text: Tensor) -> Tensor:
+        found: Tensor = self.body.join(*self.body.text_parts(text))
+        return found
+
+
+class PairTargets:
+    """Captions of N images: `[rows]` is the bucket numbers, int32 (n, K, L), and the number of each caption, int64
+    (n, K), the same for the same text; -1 where an image has fewer than K. An image without any has its own number.
+    """
+
+    def __init__(self, captions: Sequence[Captions], known: dict[str, int]) -> None:
+        self.numbers = [[np.asarray(TEXTS.batch([t])[0][0]) for t in c.texts] for c in captions]
+        self.ids = [[known.setdefault(t, len(known)) for t in c.plain] for c in captions]
+        self.most = max([1, *(len(n) for n in self.numbers)])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        numbers = np.zeros((len(rows), self.most, TEXTS.length), np.int32)
+        ids = np.full((len(rows), self.most), -1, np.int64)
+        for k, i in enumerate(rows):
+            for j, (own, name) in enumerate(zip(self.numbers[int(i)], self.ids[int(i)], strict=True)):
+                numbers[k, j], ids[k, j] = own, name
+            if not self.ids[int(i)]:
+                ids[k, 0] = -2 - int(i)
+        return numbers, ids
+
+
+@dataclass(frozen=True)
+class PairAugmentation:
+    """What may be done to a training image, once or for each of two views; one of its captions is drawn."""
+
+    plan: Augmentation
+    views: int
+
+    def apply(self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0) -> tuple[Tensor, Any]:
+        """Return the augmented batch, uint8 (N, H, W, C * views), bucket numbers (N, L) and caption numbers (N,)."""
+        numbers, ids = targets
+        count = (ids != -1).sum(1).clamp(min=1).cpu()
+        drawn = (torch.rand(len(ids), generator=rng) * count).long().clamp(max=ids.shape[1] - 1).to(ids.device)
+        rows = torch.arange(len(ids), device=ids.device)
+        seen = [self.plan.apply(pixels, None, rng=rng)[0] for _ in range(self.views)]
+        return torch.cat(seen, 3), (numbers[rows, drawn], ids[rows, drawn])
+
+    def describe(self) -> str:
+        """Say it in a few words, for the console and the report."""
+        return f"{self.plan.describe()}{'; two views of each image' if self.views == 2 else ''}"
+
+
+def check(dataset: Dataset) -> None:
+    """Refuse captions that are all the same, and captions of which training has none.
+
+    Raises:
+        DatasetError: it is so.
+    """
+    every = [s.marked(Captions).plain for s in dataset.train.samples]
+    if any(s.marked(Captions).texts for s in dataset.samples) and not any(every):
+        raise DatasetError("expected captions of training images, found none", fix="add some to the train part")
+    told = {text for own in every for text in own}
+    if len(told) == 1:
+        raise DatasetError(
+            f"every caption is {next(iter(told))[:60]!r}: there is nothing to distinguish",
+            fix="write what is different in each image, or remove the captions to learn from the images alone",
+        )
+
+
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+    """Choose how images become pixels: squares of 48 pixels, of 96 where the images are large, or of `imgsz`."""
+    if published is not None:
+        raise UsageError("Hugging Face models are not trained for this task", fix="use --model pair_net or pair_ridge")
+    usual = float(np.median(scan.sizes_hw.min(1)))
+    side = recipe.imgsz or (_SIDE if usual <= 128 else _LARGE_SIDE)
+    if side % _STEP or side < 16:
+        raise UsageError(f"expected imgsz of 16 or more in steps of {_STEP}, found {side}", fix="change --imgsz")
+    return choose_preparation(scan, replace(recipe, imgsz=side), published)
+
+
+def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
+    """Fill in what the recipe leaves open: epochs, batch, optimiser and rate."""
+    model = "pair_net" if recipe.model == "auto" else recipe.model
+    epochs = recipe.epochs
+    if epochs is None and recipe.budget_s is None:
+        epochs = 1 if model == "pair_ridge" else int(np.clip(round(_SHOWN / max(n_train, 1)), 4, 60))
+    return replace(
+        recipe,
+        model=model,
+        preview=recipe.preview or 0.0,
+        optimizer=recipe.optimizer or "adamw",
+        freeze=recipe.freeze or 0.0,
+        layer_decay=recipe.layer_decay if recipe.layer_decay is not None else 1.0,
+        imgsz=min(preparation.size_hw),
+        epochs=epochs,
+        # Every other image of a batch is a wrong answer to learn from.
+        batch=min(recipe.batch or 128, max(1, n_train)),
+        lr=recipe.lr if recipe.lr is not None else 2e-3,
+        loss=recipe.loss or "infonce",
+        label_smoothing=0.0,
+        ema=recipe.ema if recipe.ema is not None else 0.98,
+        clip_norm=recipe.clip_norm or 1.0,
+        dropout=recipe.dropout or 0.3,
+    )
+
+
+def targets(part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> PairTargets:
+    """Return the captions of each image as bucket numbers."""
+    return PairTargets([s.marked(Captions) for s in part.samples], {})
+
+
+def answers(net: PixelNet, *, temperature: float = 1.0) -> PairAnswers:
+    """Return the net with its embeddings for outputs."""
+    return PairAnswers(net)
+
+
+def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> "PairLearning":
+    """Fit what has a closed form, and return what the loop asks while the rest is learnt."""
+    train: Any = data.train_targets
+    val: Any = data.val_targets
+    about = {}
+    if not net.has_learnt and recipe.model in ("pair_ridge", "pair_net"):
+        about = fit_ridge(net, data.train_pixels, train.numbers, data.val_pixels, val.numbers, seed=recipe.seed)
+    return PairLearning(net, train, recipe, preparation, about)
+
+
+class PairLearning:
+    """How pairs are learnt.
+
+    "infonce" is the symmetric softmax over a batch (Oord et al. 2018, CLIP), "sigmoid" asks of each pair whether it is
+    one (SigLIP; its bias starts at log(1 / (B - 1))). The same caption twice in a batch is no wrong answer. Where
+    captions name classes, images of one are drawn together as well (supervised contrastive, Khosla et al. 2020); where
+    there are none, the two views of an image are (SimCLR, Chen et al. 2020).
+    """
+
+    main_metric = "recall"
+
+    def __init__(
+        self, net: PixelNet, train: PairTargets, recipe: Recipe, preparation: Preparation, about: Mapping[str, Any]
+    ) -> None:
+        self.body: PairBody = net.body  # type: ignore[assignment]
+        self.loss, self.about = recipe.loss or "infonce", dict(about)
+        if self.loss not in ("infonce", "sigmoid"):
+            raise unknown_loss(self.loss)
+        said = [i for own in train.ids for i in own]
+        self.captioned = bool(said)
+        # Classes: captions that several images share.
+        self.classes = self.captioned and len(set(said)) * 2 <= len(said)
+        plan = plan_augmentation(recipe, grey=preparation.channels == 1, n_train=len(train))
+        views = 2 if self.body.learns and (self.classes or not self.captioned) else 1
+        if views == 2 and recipe.augment == "auto":
+            plan = replace(plan, zoom=0.25, light=0.0 if preparation.channels == 1 else 0.4, shift=_CUT)
+        self.augmentation = PairAugmentation(plan, views)
+        self.most = train.most
+        self._looked: PairBody | None = None
+        self._floor = self._best = 0.0
+        if not net.has_learnt:
+            with torch.no_grad():
+                batch = max(2, recipe.batch or 128)
+                self.body.bias.fill_(math.log(1 / (batch - 1)) if self.loss == "sigmoid" else 0.0)
+
+    def objective(self, outputs: PairOutputs, targets: Any) -> Tensor:
+        ids = targets[1]
+        found = outputs.learnt
+        total = found.new_zeros(())
+        same = ids[:, None] == ids[None]
+        if self.captioned:
+            assert outputs.texts is not None
+            with_text = ids >= 0
+            total = total + self._paired(outputs, with_text, same)
+        if outputs.views is not None:
+            total = total + _drawn_together(found, outputs.views, same)
+        # The floor alone has nothing to learn where there is no caption.
+        return total + 0.0 * (outputs.body.log_scale + outputs.body.bias)
+
+    def _paired(self, outputs: PairOutputs, told: Tensor, same: Tensor) -> Tensor:
+        images, texts = outputs.learnt[told], outputs.texts[told]  # type: ignore[index]
+        if len(images) < 2:
+            return images.new_zeros(())
+        right = same[told][:, told]
+        logits = outputs.body.scale * images @ texts.T
+        eye = torch.eye(len(images), dtype=torch.bool, device=images.device)
+        if self.loss == "sigmoid":
+            sign = right.to(logits.dtype) * 2 - 1
+            return -functional.logsigmoid(sign * (logits + outputs.body.bias)).sum() / len(images)
+        # What is right by another image's caption neither counts for nor against.
+        logits = logits.masked_fill(right & ~eye, float("-inf"))
+        own = torch.arange(len(images), device=images.device)
+        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+
+    def condense(self, outputs: PairOutputs, targets: Any) -> NDArray[np.float32]:
+        """Keep both parts of each image, of its captions, and where there are none of another view of it."""
+        body = self._looked = outputs.body
+        numbers, ids = targets
+        rows = [outputs.fixed, outputs.learnt]
+        if self.captioned:
+            for j in range(numbers.shape[1]):
+                fixed, learnt = body.text_parts(numbers[:, j])
+                gone = (ids[:, j] < 0)[:, None]
+                rows += [fixed.masked_fill(gone, float("nan")), learnt.masked_fill(gone, float("nan"))]
+        else:
+            rows += list(body.parts(other_view(outputs.pixels))[:2])
+        kept: NDArray[np.float32] = torch.cat(rows, 1).float().cpu().numpy()
+        return kept
+
+    def measure(self, kept: NDArray[np.float32], targets: Any) -> Mapping[str, float]:
+        """Measure recall for every weight of the learnt part, and set the best; of equals the smallest."""
+        kept = kept[:_MOST_MEASURED]
+        blocks = kept.reshape(len(kept), -1, FIXED + LEARNT)
+        learns = self.body.learns
+        found = []
+        queries = np.concatenate([blocks[:, j] for j in range(1, blocks.shape[1])])
+        items = np.tile(np.arange(len(kept)), blocks.shape[1] - 1)
+        there = np.isfinite(queries).all(1)
+        queries, items = queries[there], items[there]
+        right = self._right(targets, items, len(kept))
+        for step in range(_MIX_STEPS + 1) if learns else (0,):
+            share = step / _MIX_STEPS
+            weights = np.sqrt(np.repeat([1 - share, share], [FIXED, LEARNT])).astype(np.float32)
+            measured = Ranks(ranks_of(queries * weights, blocks[:, 0] * weights, right), items, len(kept))
+            values = measured(np.ones((1, len(kept))))
+            found.append(float(np.mean([float(values[f"recall_at_{k}"][0]) for k in AT])) if len(items) else 0.0)
+        best = int(np.argmax(found))
+        if self._looked is not None:
+            with torch.no_grad():
+                self._looked.mix.fill_(best)
+        self._floor, self._best = found[0], found[best]
+        return {"recall": found[best], "floor": found[0], "loss": 1 - found[best]}
+
+    def _right(self, targets: Any, items: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
+        """Return which images are right for each query: those that share its caption, or the one it is a view of."""
+        if not self.captioned:
+            return [np.array([i]) for i in items]
+        _, ids = targets[np.arange(n)]
+        holders: dict[int, list[int]] = {}
+        for i, own in enumerate(ids):
+            for name in own[own >= 0].tolist():
+                holders.setdefault(name, []).append(i)
+        columns = [(i, j) for j in range(ids.shape[1]) for i in range(n) if ids[i, j] >= 0]
+        assert [i for i, _ in columns] == items.tolist()
+        return [np.array(holders[int(ids[i, j])]) for i, j in columns]
+
+    def conclude(
+        self, kept: NDArray[np.float32], targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
+    ) -> dict[str, dict[str, Any]]:
+        """Say which parts were chosen on the validation images, and how much better than the floor they are."""
+        looked = self._looked
+        weight = 0.0 if looked is None else float(looked.weight)
+        scale = 1.0 if looked is None else float(looked.scale.detach())
+        self.measure(kept, targets)
+        return {
+            "calibration": {
+                "method": "validation",
+                "n": len(kept),
+                "groups": len(np.unique(groups)),
+                "learnt_weight": weight,
+                "recall": self._best,
+                "floor_recall": self._floor,
+                "scale": scale,
+                "chosen": "fixed part alone" if weight == 0 else "both parts" if weight < 1 else "learnt part alone",
+                **self.about,
+            },
+            "thresholds": {},
+        }
+
+
+def other_view(x: Tensor) -> Tensor:
+    """Return each image, (N, C, H, W), without its border and mirrored, enlarged to the same size."""
+    height, width = x.shape[-2:]
+    top, left = round(height * _CUT), round(width * _CUT)
+    inner = x[..., top : height - top, left : width - left].flip(-1)
+    return functional.interpolate(inner, (height, width), mode="bilinear", align_corners=False)
+
+
+def _drawn_together(first: Tensor, second: Tensor, same: Tensor) -> Tensor:
+    """Return the supervised contrastive loss of two views; each image's own other view is right as well."""
+    both = torch.cat([first, second])
+    logits = _VIEW_SCALE * both @ both.T
+    itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
+    right = same.repeat(2, 2) & ~itself
+    log_p = logits.masked_fill(itself, float("-inf")).log_softmax(1)
+    mean = log_p.masked_fill(~right, 0.0).sum(1) / right.sum(1).clamp(min=1)
+    return -mean.mean()
+
+
+def _of_net(outputs: PairOutputs) -> Parts:
+    return outputs.body.join(outputs.fixed, outputs.learnt), None
+
+
+def _of_raw(raw: Mapping[str, NDArray[np.float32]], order: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    return torch.from_numpy(raw["embedding"])
+
+
+def _apart(found: Parts, wanted: Parts, softness: float) -> Tensor:
+    return (1 - (found[0] * wanted[0]).sum(1)).mean()
+
+
+def text_side(net: PixelNet) -> TextSide:
+    """Return how texts are embedded by this net, and what its scores are multiplied by to be logits."""
+    body: Any = net.body
+    return TextSide(TEXTS, TextAnswers(net).eval(), float(body.scale.detach()), float(body.bias.detach()))
+
+
+LEARNER = Learner(
+    task="embed",
+    check=check,
+    preparation=preparation,
+    resolve=resolve,
+    targets=targets,
+    learn=learn,
+    answers=answers,
+    soft=SoftAnswers(_of_net, _of_raw, _apart),
+    text=text_side,
+)

@@ -1,0 +1,40 @@
+"""Text as numbers of buckets: the same on every machine, whatever the text."""
+
+import numpy as np
+import pytest
+
+from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.ngrams import TextPreparation, plain_text
+
+
+def test_buckets_are_those_of_crc32() -> None:
+    # By hand: zlib.crc32(b"cat") = 2656977832, modulo 16,383, plus 1.
+    assert TextPreparation(characters=0).numbers("Cat") == [2656977832 % 16383 + 1]
+
+
+def test_case_spaces_and_forms_of_letters_do_not_count() -> None:
+    prepare = TextPreparation()
+    assert prepare.numbers("CAFÉ  au\nlait") == prepare.numbers("cafe\u0301 au lait")
+    assert plain_text("ﬁsh") == "fish"
+
+
+@pytest.mark.parametrize("text", ["🙂", "שלום", "x" * 100_000, "a " * 50_000, "\ud800 x"])
+def test_any_text_with_a_sign_becomes_numbers(text: str) -> None:
+    array, _ = TextPreparation().batch([text])
+    assert array.dtype == np.int32
+    assert array[0, 0] > 0
+    assert array.max() < 16_384
+
+
+@pytest.mark.parametrize("text", ["", "  \n", 3, None])
+def test_an_empty_text_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a text"):
+        TextPreparation().batch([text])
+
+
+def test_it_travels_as_json_and_is_checked() -> None:
+    own = TextPreparation(buckets=100, words=1, characters=4, length=7)
+    assert TextPreparation.from_json(own.to_json()) == own
+    for wrong in ({"buckets": 2**40}, {"length": "long"}, {"code": "x"}):
+        with pytest.raises(BundleError):
+            TextPreparation.from_json({**own.to_json(), **wrong})

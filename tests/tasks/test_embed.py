@@ -1,0 +1,102 @@
+"""Embedding as a task: vectors of length 1, which query is right for which image, and how that is reported."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eyewright.core.errors import BundleError
+from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import Answers
+from eyewright.core.task import task_of
+from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.targets.captions import Captions
+from eyewright.tasks.corrections import NotUsableError
+from eyewright.tasks.embed_ranks import both_ways
+from eyewright.tasks.embed_report import REPORTING
+from eyewright.tasks.embed_results import EmbedResults
+from eyewright.testing import check_reporting, check_task
+
+TASK = task_of("embed")
+NAMES = LabelSpace(("typicality",))
+PLACES: Any = [None, None]
+RAW = {"embedding": np.array([[0.6, 0.8], [1, 0]], np.float32), "typicality": np.array([[1], [0.5]], np.float32)}
+
+
+def results(seed: int = 0, n: int = 16) -> EmbedResults:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n, 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    # Half of the queries lie where their image does.
+    queries = np.where(np.arange(n)[:, None] % 2, rng.normal(size=(n, 8)), vectors)
+    samples = tuple(Sample(f"{i}.png", Captions((f"image {i}",)), group=f"g{i // 2}") for i in range(n))
+    tree: Any = SimpleNamespace(root=None)
+    return EmbedResults(
+        Dataset(tree, samples, NAMES, "csv", "embed"), vectors.astype("f4"), np.ones((n, 1), "f4"),
+        queries.astype("f4"), np.arange(n), tuple(f"image {i}" for i in range(n)), np.zeros(n, np.int64),
+    )  # fmt: skip
+
+
+def test_the_task_is_complete() -> None:
+    check_task(TASK)
+
+
+def test_the_reporting_is_complete() -> None:
+    check_reporting(results())
+
+
+def test_the_vector_travels_as_base64_of_float32() -> None:
+    import base64
+
+    first = TASK.decode(RAW, PLACES, NAMES)[0]
+    told = first.to_json()
+    assert np.frombuffer(base64.b64decode(told["embedding"]), "<f4").tolist() == pytest.approx([0.6, 0.8])
+    assert (told["dimensions"], told["values"]) == (2, {"typicality": 1.0})
+
+
+def test_vectors_of_another_length_are_refused() -> None:
+    for wrong in ({**RAW, "embedding": RAW["embedding"] * 2}, {"embedding": RAW["embedding"]}):
+        with pytest.raises(BundleError, match="expected"):
+            TASK.decode(wrong, PLACES, NAMES)
+
+
+def test_runtimes_agree_by_their_cosine() -> None:
+    def answers(vectors: np.ndarray[Any, Any]) -> Answers:
+        near = RAW["typicality"]
+        return Answers(SimpleNamespace(labels=NAMES), {"embedding": vectors, "typicality": near}, PLACES)  # type: ignore[arg-type]
+
+    other = np.array([[0.6, 0.8], [0.8, 0.6]], np.float32)
+    found = TASK.agree(answers(RAW["embedding"]), answers(other), TASK.limits["float32"])
+    assert (found.worst, found.changed) == (pytest.approx(0.2, abs=1e-6), 1)
+
+
+def test_images_of_one_caption_are_all_right_for_it() -> None:
+    images = np.eye(3)
+    queries = np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    there, back = both_ways(images, queries, np.array([0, 1, 2]), ["cat", "cat", "dog"])
+    assert there.ranks.tolist() == [1, 1, 1], "the image of the other cat answers the question"
+    assert back.ranks.tolist() == [2, 1, 1], "of two queries both score 0 for the first image"
+
+
+def test_nets_of_a_cross_validation_are_compared_each_by_itself() -> None:
+    whole = results()
+    even, odd = (np.arange(16) % 2 == k for k in (0, 1))
+
+    def part(rows: np.ndarray[Any, Any], turned: int) -> EmbedResults:
+        return EmbedResults(
+            whole.dataset.with_samples(s for s, r in zip(whole.dataset.samples, rows, strict=True) if r),
+            np.roll(whole.vectors[rows], turned, 1), whole.typicality[rows], np.roll(whole.queries[rows], turned, 1),
+            np.arange(8), tuple(np.array(whole.texts)[rows]), np.zeros(8, np.int64),
+        )  # fmt: skip
+
+    joined = REPORTING.together([part(even, 0), part(odd, 3)], 2, whole.dataset)
+    for rows, k in ((even, 0), (odd, 3)):
+        alone = part(rows, k).ranks[0]
+        inside = np.isin(joined.ranks[0].items, np.flatnonzero(rows))
+        assert sorted(joined.ranks[0].ranks[inside]) == sorted(alone.ranks)
+
+
+def test_feedback_says_nothing_of_a_vector() -> None:
+    with pytest.raises(NotUsableError, match="captions"):
+        TASK.feedback.corrected(SimpleNamespace())
