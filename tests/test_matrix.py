@@ -230,6 +230,32 @@ def _explain(of: Subject, out: Path) -> object:
     return ew.explain(of.made.bundle, of.image, method="occlusion", out=out)
 
 
+@verb("attack")
+def _attack(of: Subject, out: Path) -> object:
+    given: dict[str, Any] = {"eps": "8/255", "steps": 2, "queries": 10, "n": 6}
+    report = ew.attack(of.made.run, out=out, **given)
+    assert report.metric == ("accuracy" if "certify" in of.task.options else of.main)
+    assert report.verdict in ("evidence", "upper bound", "not evidence")
+    if "certify" in of.task.options:
+        assert ew.attack(of.made.bundle, of.data, allow_leaks=True, **given).access == "scores"
+        return ew.certify(of.made.run, samples=20, n0=5, n=4, out=out).smoothed
+    with pytest.raises(UsageError, match="expected a run to attack"):
+        ew.attack(of.made.bundle, of.data, allow_leaks=True, **given)
+    with of.refuses():
+        ew.certify(of.made.run)
+    return (out / "robustness.json").is_file()
+
+
+@verb("harden")
+def _harden(of: Subject, out: Path) -> object:
+    given: dict[str, Any] = {"task": of.task.name, "epochs": 1, "batch": 16, "attack_steps": 1, "out": out}
+    if "harden" not in of.task.options:
+        with of.refuses():
+            ew.harden(of.data, **given)
+        return not (out / "run.json").exists()
+    return f"val_robust_{of.task.chosen_by}" in ew.harden(of.data, **given).history()[-1]
+
+
 @verb("compress")
 def _compress(of: Subject, out: Path) -> object:
     small = ew.compress(of.made.bundle.folder if "data" in of.compress else of.made.run, out=out, **of.compress).bundle

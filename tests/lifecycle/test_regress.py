@@ -1,10 +1,12 @@
 """Numbers from a table of a folder of images to a bundle that answers in its units."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.drawn_attacks import check_falls
 
 from eyewright import lifecycle
 from eyewright.bundle.load import load_bundle
@@ -87,3 +89,7 @@ def test_the_card_tells_each_error_in_its_unit_and_names_no_foreign_pipeline(rea
     for row in read.report.per_class:
         (line,) = [one for one in card.splitlines() if one.startswith(f"| {row['label']} | ")]
         assert f" {row['unit']} " in line.removeprefix(f"| {row['label']} |") or row["unit"] == "%"
+
+
+def test_the_main_metric_falls_under_attack(read: Any, tmp_path: Path) -> None:
+    check_falls(read.run, tmp_path)

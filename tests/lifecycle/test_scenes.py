@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.drawn_attacks import check_falls
 
 import eyewright as ew
 from eyewright.core.errors import UsageError
@@ -182,3 +183,16 @@ def test_a_resumed_detector_ends_with_the_same_weights(
     assert any(line.startswith("resumed at step") for line in said)
     a, b = (read_tensors(r.folder / "checkpoints/best/model.safetensors")[0] for r in (whole, again))
     assert all(np.array_equal(a[k].numpy(), b[k].numpy()) for k in a)
+
+
+def test_the_main_metric_falls_under_attack(done, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    check_falls(done.run, tmp_path)
+
+
+def test_an_attack_on_scenes_needs_the_run_and_is_one(painted, scenes: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="expected a run to attack"):
+        ew.attack(painted.paths["bundle"], scenes, allow_leaks=True)
+    with pytest.raises(UsageError, match="expected pgd alone"):
+        ew.attack(painted.run.folder, attacks=["square"])
+    with pytest.raises(UsageError, match="certify is not supported for"):
+        ew.certify(painted.run.folder)

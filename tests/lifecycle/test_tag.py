@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import TAGS
+from tests.drawn_attacks import check_falls
 
 import eyewright as ew
 from eyewright import lifecycle
@@ -77,3 +78,7 @@ def test_data_without_a_tag_to_learn_are_refused(tags: Path, tmp_path: Path) -> 
     (folder / "tags.csv").write_text("path,tags\n" + "\n".join(f"{i}.png,a" for i in range(12)))
     with pytest.raises(DatasetError, match="there is nothing to distinguish"):
         ew.run(folder, task="tag", out=tmp_path / "run", epochs=1)
+
+
+def test_the_main_metric_falls_under_attack(tagged: Any, tmp_path: Path) -> None:
+    check_falls(tagged.run, tmp_path)

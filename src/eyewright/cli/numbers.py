@@ -1,6 +1,6 @@
 """Numbers on the command line: every option says from where to where it goes, and refuses the rest in one line."""
 
-__all__ = ["SEED", "Checked", "Number", "Numbers"]
+__all__ = ["SEED", "Checked", "Fraction", "Number", "Numbers"]
 
 import argparse
 import math
@@ -68,6 +68,21 @@ class Number:
         plain = not (self.open_low or self.open_high)
         joined = f"{low} to {_shown(self.high)}" if plain else f"{low} and {high}"
         return f"{kind} {joined}" + (f", or {self.word!r}" if self.word else "")
+
+
+class Fraction(Number):
+    """A number that may be written as a fraction.
+
+    >>> Fraction(0, 255, whole=False)("51/255")
+    0.2
+    """
+
+    def _value(self, text: str) -> int | float | None:
+        above, slash, below = text.partition("/")
+        if not slash:
+            return super()._value(text)
+        over, under = super()._value(above), super()._value(below)
+        return None if over is None or not under else over / under
 
 
 class Numbers:

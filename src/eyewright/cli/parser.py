@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast
 
 from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
+from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
@@ -129,40 +130,20 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
 
-    p = verb("train")
-    _add_data(p)
-    p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
-    p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
-    p.add_argument(
-        "--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER in addition to the labels"
-    )
-    p.add_argument(
-        "--folds",
-        type=Number(2, 1000, word="groups"),
-        metavar="K|groups",
-        help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
-    )
-    p.add_argument(
-        "--repeats",
-        type=Number(1, 1000),
-        metavar="R",
-        help="repeat cross-validation R times with new folds (default 1)",
-    )
-    p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
-    p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
-    p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
-    _add_recipe(p)
+    _add_train(verb("train"))
+    p = verb("harden")
+    _add_train(p)
+    p.set_defaults(step="adversarial")
 
     p = verb("evaluate")
     p.add_argument("model", metavar="RUN|BUNDLE")
     p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md there")
-    _add_measured(p)
+    _add_measured(p, tracks=True)
 
     p = verb("compare")
     p.add_argument("a", metavar="A", help="run or bundle")
     p.add_argument("b", metavar="B", help="run or bundle; exit 1 if it is significantly worse")
-    _add_measured(p)
+    _add_measured(p, tracks=True)
 
     p = verb("explain")
     p.add_argument("model", metavar="RUN|BUNDLE")
@@ -236,6 +217,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
     add_sign(p)
 
+    add_attacking(verb, _add_measured)
     add_attend(verb)
     add_search(verb)
     add_reading(verb)
@@ -247,6 +229,32 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     verb("formats")
     verb("info")
     return top
+
+
+def _add_train(p: argparse.ArgumentParser) -> None:
+    _add_data(p)
+    p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
+    p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
+    p.add_argument(
+        "--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER in addition to the labels"
+    )
+    p.add_argument(
+        "--folds",
+        type=Number(2, 1000, word="groups"),
+        metavar="K|groups",
+        help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
+    )
+    p.add_argument(
+        "--repeats",
+        type=Number(1, 1000),
+        metavar="R",
+        help="repeat cross-validation R times with new folds (default 1)",
+    )
+    p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
+    p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
+    p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
+    _add_recipe(p)
 
 
 def _add_data(p: argparse.ArgumentParser) -> None:
@@ -270,11 +278,11 @@ def add_leaks(p: argparse.ArgumentParser) -> None:
     p.add_argument("--allow-leaks", action="store_true", help="the same as --leaks allow")
 
 
-def _add_measured(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "data", metavar="DATA", nargs="?", help="default: the run's own test part; for tracks: the ground truth"
-    )
-    p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
+def _add_measured(p: argparse.ArgumentParser, *, tracks: bool = False) -> None:
+    truth = "; for tracks: the ground truth" if tracks else ""
+    p.add_argument("data", metavar="DATA", nargs="?", help=f"default: the run's own test part{truth}")
+    if tracks:
+        p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument(
         "--group-by",

@@ -150,7 +150,7 @@ _ISOLATED = frozenset(
     {
         "quickstart", "run", "doctor", "train", "evaluate", "compare", "explain", "predict", "convert", "compress",
         "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
-        "read", "restore", "inpaint",
+        "read", "restore", "inpaint", "attack", "certify", "harden",
     }
 )  # fmt: skip
 """The verbs that read images which nobody may have looked at."""

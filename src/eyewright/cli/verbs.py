@@ -9,6 +9,7 @@ from typing import Any
 
 from eyewright.cli import (
     anywhere,
+    attacking,
     attending,
     doctoring,
     field,
@@ -20,7 +21,7 @@ from eyewright.cli import (
     scenes,
     searching,
 )
-from eyewright.cli.numbers import Number
+from eyewright.cli.numbers import Fraction, Number
 from eyewright.cli.signing import key_password
 from eyewright.cli.tables import task_table
 from eyewright.cli.terminal import (
@@ -61,10 +62,15 @@ NUMBERS: Mapping[str, Number] = {
     "cutmix": _WEIGHT,
     "freeze": _SHARE,
     "layer_decay": Number(0, 1, whole=False, open_low=True),
+    "eps": Fraction(0, 255, whole=False),
+    "attack_steps": _COUNT,
+    "beta": _WEIGHT,
+    "sigma": Number(0, 100, whole=False, open_low=True),
 }
 
 WORDS = (
     "optimizer", "loss", "schedule", "augment", "flip", "baseline", "activation", "device", "amp", "steps", "degrade",
+    "step", "norm",
 )  # fmt: skip
 
 
@@ -433,9 +439,16 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "doctor photos/ --out audit",
     ),
     "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
+    "harden": (_train, "train against attacks (--step adversarial)", "harden photos/ --eps 8/255 --epochs 20"),
     "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "attack": (
+        attacking.attack,
+        "how much accuracy is left when images are changed on purpose",
+        "attack runs/classify/photos --eps 2/255,8/255",
+    ),
+    "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (
         attending.attend,
         "attention weights of a transformer, per layer and head",

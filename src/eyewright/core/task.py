@@ -39,13 +39,16 @@ Raw = Mapping[str, NDArray[np.float32]]
 
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
+        "attack": "attack",
         "iou": "--iou",
         "tile": "--tile",
+        "certify": "certify",
         "classes": "--classes",
         "conf": "--conf",
         "coverage": "coverage",
         "ensemble": "--ensemble",
         "frames": "--frames or --span",
+        "harden": "--step",
         "import": "importing a model",
         "label_check": "--labels",
         "mask": "a mask as feedback",

@@ -236,14 +236,21 @@ def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
         Span("validation", "key s1"),
         Span(" (training includes augmentation)"),
     ]
+    # Hardened runs validate under attack or noise as well, and choose the epoch by that.
+    harder = [
+        (Series(points(f"val_{kind}_{main.name}"), said, "s2"), said)
+        for kind, said in (("robust", "under attack"), ("noisy", "under noise"))
+        if f"val_{kind}_{main.name}" in rows[0]
+    ]
     score = line_chart(
-        [Series(points(f"val_{main.name}"), "validation", "s1")],
+        [Series(points(f"val_{main.name}"), "validation", "s1"), *(s for s, _ in harder)],
         title=main.title,
         x_label="epoch",
         y_label=main.title,
         y_percent=is_rate(main.name),
     )
-    return [Chart("Loss", key, loss), Chart(f"Validation {main.title}", [Span(note)], score)]
+    lines = [x for _, said in harder for x in (Span("clean", "key s1"), Span(", "), Span(said, "key s2"), Span("; "))]
+    return [Chart("Loss", key, loss), Chart(f"Validation {main.title}", [*lines, Span(note)], score)]
 
 
 def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:
@@ -306,10 +313,10 @@ def style_sheet() -> str:
 
 @lru_cache(maxsize=8)
 def template(name: str, folder: Path | None = None) -> Any:
-    """Return a page's template by its file name, of this room or of the one in `folder`."""
+    """Return a page's template by its file name, of this room or of `folder`; both can import this room's."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(folder or Path(__file__).parent)
+    loader = FileSystemLoader([*([folder] if folder else []), Path(__file__).parent])
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
     env.filters["shown"] = lambda v, name, unit="": show_number(name, v, unit)

@@ -45,6 +45,7 @@ from eyewright.exporting.attention_model import export_attention
 from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
+from eyewright.exporting.robust import robustness_of
 from eyewright.exporting.stream_model import export_stream, streams
 from eyewright.exporting.text_model import export_texts
 from eyewright.imaging.appearance import appearance
@@ -89,8 +90,11 @@ def export_bundle(
         raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
     predictor = run.predictor
     labels = run.labels
+    robust = robustness_of(run.folder)
     validation = validation.seen_by(*inputs_of(predictor).values())
     provenance = {**_provenance(run), "measured": measured_of(report)}
+    if robust.about is not None:
+        provenance["robustness"] = robust.about
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()
         export_onnx(
@@ -126,10 +130,10 @@ def export_bundle(
         split = _split_csv(run)
         if split:
             write_text(stage / "split.csv", split)
-        for file, data in (report_files or {}).items():
+        for file, data in {**(report_files or {}), **robust.files}.items():
             write_bytes(stage / file, data)
         title = name or f"{provenance['dataset']['name']}-{run.recipe.model_name}"
-        metrics = {} if report is None else report.to_json()["metrics"]
+        metrics = {**({} if report is None else report.to_json()["metrics"]), **robust.metrics}
         manifest = Manifest(
             name=title,
             task=run.task_name,
@@ -350,6 +354,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "commit",
         "parameters",
         "augmentation",
+        *(["threat"] if run.about.get("threat") else []),
     )
     return {
         "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

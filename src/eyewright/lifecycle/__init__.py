@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eyewright.lifecycle.attacking import attack, certify, harden
     from eyewright.lifecycle.attending import attend
     from eyewright.lifecycle.compressing import CompressResult, compress
     from eyewright.lifecycle.datasets import load_dataset
@@ -56,8 +57,10 @@ _HOMES = {
     "RunResult": "whole",
     "TARGETS": "delivering",
     "TuneResult": "tuning",
+    "attack": "attacking",
     "attend": "attending",
     "bench": "delivering",
+    "certify": "attacking",
     "challenge": "field",
     "compare": "stages",
     "compress": "compressing",
@@ -78,6 +81,7 @@ _HOMES = {
     "find_duplicates": "duplicates",
     "formats": "opening",
     "generate_lines": "reading",
+    "harden": "attacking",
     "history": "field",
     "import_onnx": "exchange",
     "index_folder": "searching",
@@ -123,8 +127,10 @@ __all__ = [
     "RunResult",
     "TARGETS",
     "TuneResult",
+    "attack",
     "attend",
     "bench",
+    "certify",
     "challenge",
     "compare",
     "compress",
@@ -145,6 +151,7 @@ __all__ = [
     "find_duplicates",
     "formats",
     "generate_lines",
+    "harden",
     "history",
     "import_onnx",
     "index_folder",

@@ -91,6 +91,8 @@ def train(
 ) -> "Run":
     """Train a model and write a run folder, `runs/<task>/<name>` unless `out` names another.
 
+    `step` is the name of a training step ("adversarial", …: see `Recipe`) or a function of your own.
+
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
     annealed when the time is over, counted from this call. `weights` are those to begin with,
@@ -107,6 +109,9 @@ def train(
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
     need_torch()
+    if isinstance(step, str):
+        # The name of a step is a part of the recipe; a function is not.
+        options, step = {**options, "step": step}, None
     resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options)
     if resolved.task != "auto":
         check_model(resolved.model, resolved.task)
@@ -176,6 +181,14 @@ def train_on(
     assert found is not None
     if plan.deadline is not None and plan.deadline - time.monotonic() < 2:
         raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
+    if recipe.step != "plain":
+        from eyewright.robustness.hardening import hardened
+
+        if plan.step is not None:
+            raise UsageError(
+                f"expected one step, found {recipe.step!r} and another", fix="leave --step or --teacher out"
+            )
+        plan = hardened(recipe, dataset.task, plan)
     plan.say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
     if dataset.grouping is not None and (dataset.grouping.groups or dataset.grouping.rule != "auto"):
         plan.say(dataset.grouping.describe())

@@ -101,7 +101,7 @@ def tune(
                     break
                 end, own = time.monotonic() + share, replace(resolved, budget_s=share)
             _one_trial(study, dataset, own, folder, end, workers, quiet, say)
-        return _result(study, folder, dataset.task, say)
+        return _result(study, folder, resolved.chosen_by + task_of(dataset.task).chosen_by, say)
 
 
 def _one_trial(
@@ -116,7 +116,7 @@ def _one_trial(
 ) -> None:
     import optuna
 
-    metric = task_of(dataset.task).chosen_by
+    metric = recipe.chosen_by + task_of(dataset.task).chosen_by
     trial = study.ask()
     own = _suggest(trial, recipe, first=trial.number == 0)
     changed = {k: v for k, v in own.to_json().items() if v != recipe.to_json()[k]}
@@ -232,8 +232,7 @@ def _finished(study: Any) -> int:
     return len(study.get_trials(deepcopy=False, states=states))
 
 
-def _result(study: Any, folder: Path, task: str, say: Say) -> TuneResult:
-    metric = task_of(task).chosen_by
+def _result(study: Any, folder: Path, metric: str, say: Say) -> TuneResult:
     rows = [
         {
             "trial": t.number + 1,

@@ -51,6 +51,19 @@ class PixelNet(nn.Module):
         # In place and without a division a pixel: for small nets this is a share of the whole that can be felt.
         return pixels.permute(0, 3, 1, 2).to(torch.float32).sub_(255 * self.mean).mul_(1 / (255 * self.std))
 
+    def of_unit(self, images: Tensor) -> Any:
+        """Return the body's outputs for float32 (N, C, H, W) in [0, 1]: `forward`, with a gradient in the images.
+
+        Of whole 8-bit values divided by 255 it returns what `forward` does, bit for bit.
+
+        >>> pixels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1)
+        >>> net = PixelNet(nn.Flatten(), mean=(0.4,), std=(0.2,))
+        >>> torch.equal(net(pixels), net.of_unit(pixels.permute(0, 3, 1, 2) / 255))
+        True
+        """
+        found = self.body((images * 255 - 255 * self.mean) * (1 / (255 * self.std)))
+        return found * self.spread + self.centre if self.scaled else found
+
     def forward(self, pixels: Tensor, targets: Any = None) -> Any:
         """Return the body's outputs; a body with `takes_targets` gets the targets of a training batch."""
         if targets is not None and getattr(self.body, "takes_targets", False):

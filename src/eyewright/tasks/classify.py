@@ -317,7 +317,21 @@ TASK = Task(
         MetricInfo("brier", "Brier score", "", False, tile=False, paired=True, bounds=(0.0, 2.0), kind="plain"),
     ),
     options=frozenset(
-        {"conf", "top", "coverage", "ensemble", "gradients", "import", "label_check", "mixing", "unlabelled", "web"}
+        {
+            "attack",
+            "certify",
+            "conf",
+            "coverage",
+            "ensemble",
+            "gradients",
+            "harden",
+            "import",
+            "label_check",
+            "mixing",
+            "top",
+            "unlabelled",
+            "web",
+        }
     ),
     losses=("cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"),
     columns=("precision", "recall", "f1"),

@@ -366,7 +366,7 @@ TASK = Task(
     ),
     outputs=(Output("boxes", ("A", 4)), Output("scores", ("A", "C"))),
     metrics=METRICS,
-    options=frozenset({"conf", "top", "classes", "import", "iou", "tile", "unlabelled", "web"}),
+    options=frozenset({"attack", "classes", "conf", "import", "iou", "tile", "top", "unlabelled", "web"}),
     losses=("varifocal",),
     columns=("ap50", "ap", "precision", "recall", "f1"),
     foreign=MappingProxyType({"hub": "object-detection", "openvino": "YOLOv8", "label-studio": "RectangleLabels"}),

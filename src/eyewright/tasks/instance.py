@@ -97,7 +97,7 @@ TASK = replace(
         Output("coefficients", ("A", "K")),
         Output("prototypes", ("K", "h", "w")),
     ),
-    options=frozenset({"conf", "top", "classes", "iou", "tile"}),
+    options=frozenset({"attack", "classes", "conf", "iou", "tile", "top"}),
     foreign={"hub": "image-segmentation", "label-studio": "BrushLabels RectangleLabels"},
     contracts=(),
     decode=decode,

@@ -321,7 +321,7 @@ TASK = Task(
         ),
         MetricInfo("coverage", "coverage", "true values inside their 90% prediction interval", kind="share"),
     ),
-    options=frozenset(),
+    options=frozenset({"attack"}),
     losses=("huber", "mse", "mae"),
     columns=("mae", "rmse", "r2"),
     foreign=MappingProxyType({"problem_type": "regression", "label-studio": "Number"}),

@@ -342,7 +342,7 @@ TASK = Task(
         MetricInfo("false_alarms", "false alarms", "clean images with a false detection", False),
         MetricInfo("pixel_accuracy", "pixel accuracy", "", tile=False, paired=True),
     ),
-    options=frozenset({"conf", "top", "mask", "ensemble", "import", "tile", "unlabelled", "web"}),
+    options=frozenset({"attack", "conf", "ensemble", "import", "mask", "tile", "top", "unlabelled", "web"}),
     losses=("dice_cross_entropy", "cross_entropy", "focal", "dice", "boundary"),
     columns=("iou", "dice", "boundary_f"),
     foreign=MappingProxyType({"hub": "image-segmentation", "openvino": "Segmentation", "label-studio": "BrushLabels"}),

@@ -266,7 +266,7 @@ TASK = Task(
         MetricInfo("ece", "calibration error", "mean gap between probability and frequency, 0% is best", False,
                    paired=True, kind="plain"),
     ),
-    options=frozenset({"conf", "top", "ensemble", "gradients", "import", "mixing", "unlabelled"}),
+    options=frozenset({"attack", "conf", "ensemble", "gradients", "harden", "import", "mixing", "top", "unlabelled"}),
     losses=("binary_cross_entropy", "focal"),
     columns=("average_precision", "precision", "recall", "f1"),
     foreign=MappingProxyType(

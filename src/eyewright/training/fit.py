@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from eyewright.training.distributed import join_world
 from eyewright.training.loop import Augmenter, Condense, FitData, Loop, not_a_number
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import schedule_factor
+from eyewright.training.plan import Learnt, Probe
 from eyewright.training.precision import cpu_has_bfloat16
 from eyewright.training.recipe import Recipe
 from eyewright.training.steps import Batch, Step, TrainState, plain_step
@@ -75,6 +77,8 @@ def fit(
     quiet: bool = False,
     say: Callable[[str], None] = lambda text: None,
     observe: Callable[[Mapping[str, str]], None] = lambda row: None,
+    probe: Probe | None = None,
+    learnt: Learnt | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> FitResult:
     """Train `net` in place and leave the best weights in it.
@@ -83,8 +87,8 @@ def fit(
     schedule follows the clock, so that it always ends annealed. `condense(outputs, targets)` keeps of each validation
     batch what counts, and `measure(kept, targets)` gives the numbers, of which `main_metric` (higher is better) chooses
     the best epoch; both see the averaged weights. `observe`
-    is called with every row of the history; what it raises ends training. Started by `torchrun`, the processes share
-    every batch.
+    is called with every row of the history; what it raises ends training. `probe` adds numbers of its own, of what is
+    `learnt`, after every epoch. Started by `torchrun`, the processes share every batch.
 
     Every random draw is a function of (seed, step): training that was cut off and resumed ends with the same weights.
 
@@ -107,6 +111,8 @@ def fit(
         )
         if resume:
             loop.restore(say)
+        if probe is not None:
+            probe.begin(loop.history, main_metric)
         if loop.state.low_precision:
             say("forward and loss are computed in bfloat16, which is faster here (--amp off for float32)")
         # A resumed run has the whole budget as its span and goes on where it was: the time before the stop counts.
@@ -122,7 +128,10 @@ def fit(
             stopped = _why_ended(loop, clock) if loop.history else ""
             while not stopped:
                 done = len(loop.history)
-                stopped = _one_epoch(loop, augmentation, measure, condense, step, clock, pending, say)
+                more = (
+                    None if probe is None or learnt is None else partial(probe, data=data, learnt=learnt, device=device)
+                )
+                stopped = _one_epoch(loop, augmentation, measure, condense, step, clock, pending, say, more)
                 if len(loop.history) > done:
                     observe(loop.history[-1])
             _end_if_asked(loop, clock, pending, say)
@@ -153,6 +162,7 @@ def _one_epoch(
     clock: "_Clock",
     pending: "list[int]",
     say: Callable[[str], None],
+    probe: Callable[[PixelNet], Mapping[str, float]] | None,
 ) -> str:
     """Train to the end of an epoch and validate; give why training ends here, or nothing."""
     recipe, world = loop.recipe, loop.world
@@ -169,6 +179,7 @@ def _one_epoch(
             out_of_time = True
             break
         loop.freeze(progress)
+        loop.state.progress = progress
         factor = schedule_factor(recipe, progress)
         for group, peak in zip(loop.state.optimiser.param_groups, loop.peak_lr, strict=True):
             group["lr"] = peak * factor
@@ -191,7 +202,9 @@ def _one_epoch(
     speed = seen / max(1e-9, clock.now() - begun)
     if not recipe.ema:
         loop.update_average()
-    numbers = measure(loop.validate(condense), loop.data.val_targets)
+    numbers = dict(measure(loop.validate(condense), loop.data.val_targets))
+    if probe is not None:
+        numbers |= probe(loop.average)
     better = loop.note_score(numbers[loop.main_metric], epoch)
     row = {
         "epoch": str(epoch),

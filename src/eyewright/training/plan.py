@@ -1,21 +1,57 @@
 """How a training is carried out, as one value: what a recipe says is learnt, a plan says by when and from where."""
 
-__all__ = ["RunPlan"]
+__all__ = ["Learnt", "Probe", "RunPlan"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
     from eyewright.imaging.preparation import Preparation
     from eyewright.nets.pixels import PixelNet
+    from eyewright.training.loop import FitData
     from eyewright.training.steps import Step
 
 
 def _silent(text: str) -> None:
     pass
+
+
+class Learnt(Protocol):
+    """What a probe asks of how a dataset is learnt (`training.learner.Learning`)."""
+
+    main_metric: str
+
+    def objective(self, outputs: Any, targets: Any) -> "torch.Tensor": ...
+
+    def condense(self, outputs: Any, targets: Any) -> Any: ...
+
+    def measure(self, kept: Any, targets: Any) -> Mapping[str, float]: ...
+
+
+class Probe(Protocol):
+    """A second validation after every epoch, such as one under attack; its main metric chooses the best epoch."""
+
+    prefix: str
+    """What the task's main metric is called here begins with."""
+
+    def rows(self, n: int) -> "NDArray[np.int64]":
+        """Return which of n validation images are measured."""
+        ...
+
+    def begin(self, history: "Sequence[Mapping[str, str]]", metric: str) -> None:
+        """Take notice of the epochs that are done, where training is resumed."""
+        ...
+
+    def __call__(self, net: "PixelNet", data: "FitData", learnt: Learnt, device: "torch.device") -> Mapping[str, float]:
+        """Return numbers by name, among them the prefix and the main metric in one word."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,6 +67,7 @@ class RunPlan:
         start: called with the net that was just built, to put weights into it.
         workers: processes that decode images; None for one a core.
         step: what is done with a batch; None for a plain gradient step.
+        probe: a second validation, whose main metric chooses the epoch; None for the task's own alone.
         log: "tensorboard" or "mlflow", which get every epoch's numbers too.
         observe: called with every epoch's row; what it raises ends training.
         baseline: also train what the learner compares its nets with (`Learner.baseline`), if the recipe wants it.
@@ -47,6 +84,7 @@ class RunPlan:
     start: "Callable[[PixelNet], None] | None" = None
     workers: int | None = None
     step: "Step | None" = None
+    probe: Probe | None = None
     log: str | None = None
     observe: Callable[[Mapping[str, str]], None] | None = None
     baseline: bool = False

@@ -31,6 +31,8 @@ Augment = Literal["auto", "none", "light", "strong"]
 Flip = Literal["auto", "none", "horizontal", "both"]
 Amp = Literal["auto", "on", "off"]
 Baselines = Literal["auto", "none"]
+StepName = Literal["plain", "adversarial", "trades", "fast", "augmix", "noise"]
+NormName = Literal["linf", "l2"]
 
 _MOST = {"imgsz": 16_384, "frames": 256, "span": 3600, "seed": 2**32 - 1}
 
@@ -61,6 +63,11 @@ class Recipe:
     or of amounts in standard deviations of the training values.
 
     `loss` is one of `Task.losses`: the task decides which there are.
+
+    `step` is what is learnt from a batch: "adversarial" trains on images that `attack_steps` gradient steps have
+    changed by at most `eps` in `norm` (pixels from 0 to 1), "fast" on those of one step, "trades" weighs clean labels
+    and equal answers under attack by `beta`, "noise" adds Gaussian noise of `sigma`, "augmix" asks for equal answers
+    to mixed augmentations.
 
     `frames` is how many frames of a clip a net sees, and `span` over how many seconds around the middle of the clip;
     without it over all of the clip.
@@ -103,6 +110,12 @@ class Recipe:
     flip: Flip = "auto"
     mixup: float = 0.0
     cutmix: float = 0.0
+    step: StepName = "plain"
+    eps: float | None = None
+    norm: NormName = "linf"
+    attack_steps: int | None = None
+    beta: float | None = None
+    sigma: float | None = None
     freeze: float | None = None
     layer_decay: float | None = None
     ema: float | None = None
@@ -125,6 +138,7 @@ class Recipe:
             "accumulate": 1,
             "patience": 1,
             "seed": 0,
+            "attack_steps": 1,
         }
         for name, least in at_least.items():
             value, most = getattr(self, name), _MOST.get(name, 1_000_000)
@@ -135,7 +149,7 @@ class Recipe:
         for name in ("warmup", "label_smoothing", "dropout", "ema", "freeze", "preview"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise UsageError(f"expected {name} in [0, 1), found {getattr(self, name)}", fix=f"change {name}")
-        for name in ("lr", "weight_decay", "l1", "clip_norm", "mixup", "cutmix"):
+        for name in ("lr", "weight_decay", "l1", "clip_norm", "mixup", "cutmix", "eps", "beta", "sigma"):
             value = getattr(self, name)
             if value is not None and not (0 <= value < math.inf):
                 raise UsageError(f"expected {name} of 0 or more, found {value}", fix=f"change {name}")
@@ -148,6 +162,7 @@ class Recipe:
     def _check_contradictions(self) -> None:
         """Refuse options that cannot both be meant; which of them is, only the user knows."""
         own = ":" in self.model
+        attacked = self.step in ("adversarial", "trades", "fast")
         if self.loss is not None:
             _check_loss(self.loss, self.task)
         if self.task != "auto":
@@ -177,6 +192,31 @@ class Recipe:
                 self.optimizer == "muon" and self.layer_decay not in (None, 1.0),
                 "another optimizer with layer_decay, found 'muon', whose steps do not follow the gradient's size",
                 "use --optimizer adamw, or leave layer_decay out",
+            ),
+            (
+                (self.eps is not None or self.norm != "linf") and not attacked,
+                f"step adversarial, trades or fast with eps and norm, found {self.step!r}",
+                "set step, or leave eps and norm out",
+            ),
+            (
+                self.attack_steps is not None and self.step not in ("adversarial", "trades"),
+                f"step adversarial or trades with attack_steps, found {self.step!r}",
+                "set step, or leave attack_steps out",
+            ),
+            (
+                self.beta is not None and self.step != "trades",
+                f"step trades with beta, found {self.step!r}",
+                "set step to trades, or leave beta out",
+            ),
+            (
+                self.sigma is not None and self.step != "noise",
+                f"step noise with sigma, found {self.step!r}",
+                "set step to noise, or leave sigma out",
+            ),
+            (
+                attacked and self.norm == "linf" and (self.eps or 0) > 1,
+                f"eps in [0, 1], a fraction of the pixel range, found {self.eps:g}" if self.eps else "",
+                f"did you mean {self.eps:g}/255?" if self.eps else "",
             ),
             (
                 bool(self.freeze) and not own,
@@ -213,6 +253,16 @@ class Recipe:
         kind, colon, place = self.model.partition(":")
         is_folder = kind == "hf" and (place.count("/") != 1 or place.startswith((".", "/", "~")))
         return f"hf:{Path(place).name}" if colon and is_folder else self.model
+
+    @property
+    def chosen_by(self) -> str:
+        """What the name of the metric begins with that epochs are chosen by: "robust_" where they are validated under
+        attack, "noisy_" under noise.
+
+        >>> Recipe(step="trades").chosen_by, Recipe().chosen_by
+        ('robust_', '')
+        """
+        return {"adversarial": "robust_", "trades": "robust_", "fast": "robust_", "noise": "noisy_"}.get(self.step, "")
 
     def without_places(self) -> "Recipe":
         """Return the recipe with `model_name` for its model."""

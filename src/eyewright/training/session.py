@@ -35,7 +35,7 @@ from eyewright.training.fit import fit
 from eyewright.training.learner import learner_of
 from eyewright.training.looks import Looks, looks_of, write_looks
 from eyewright.training.loop import FitData, run_through
-from eyewright.training.plan import RunPlan
+from eyewright.training.plan import Probe, RunPlan
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, changed_options, read_recipe, write_recipe
 from eyewright.training.run import SPLIT_COLUMNS, Builder, Run, begin_with, build_net, open_run_folder
@@ -123,6 +123,7 @@ def train_model(
                 published.write(folder / "hub", net.body)
             write_recipe(folder / "recipe.toml", resolved)
             _write_split(folder, dataset, scan)
+        main_metric = learning.main_metric if plan.probe is None else plan.probe.prefix + learning.main_metric
         started = time.monotonic()
         result = fit(
             net,
@@ -132,7 +133,9 @@ def train_model(
             augmentation=augmentation,
             measure=learning.measure,
             condense=learning.condense,
-            main_metric=learning.main_metric,
+            main_metric=main_metric,
+            probe=plan.probe,
+            learnt=learning,
             folder=folder / "checkpoints",
             device=device,
             step=plan.step or plain_step,
@@ -153,13 +156,14 @@ def train_model(
             "scaling": scaling,
             "augmentation": augmentation.describe(),
             **learning.conclude(kept, data.val_targets, groups=val_groups, rng=generator(resolved.seed, "points")),
+            **_chosen_on(plan.probe, val_groups),
             "training": {
                 "best_epoch": result.best_epoch,
                 "epochs": len(result.history),
                 "steps": result.steps,
-                "metric": learning.main_metric,
-                f"val_{learning.main_metric}": result.best_score,
-                "optimism": history_optimism(result.history, learning.main_metric),
+                "metric": main_metric,
+                f"val_{main_metric}": result.best_score,
+                "optimism": history_optimism(result.history, main_metric),
                 "stopped": result.stopped,
                 "seconds": round(time.monotonic() - started, 1),
                 "precision": result.precision,
@@ -202,6 +206,14 @@ def _deadline(plan: RunPlan, net: PixelNet, pixels: NDArray[np.uint8], device: t
     now = time.monotonic()
     earlier = plan.deadline - plan.reserve((now - began) / len(few))
     return min(plan.deadline, max(earlier, now + (plan.deadline - now) / 4))
+
+
+def _chosen_on(probe: Probe | None, groups: NDArray[np.int64]) -> dict[str, Any]:
+    """Return which validation images chose the epoch, where a probe measured some of them."""
+    if probe is None:
+        return {}
+    rows = probe.rows(len(groups))
+    return {"chosen_on": {"images": len(rows), "groups": len(np.unique(groups[rows]))}}
 
 
 def _groups_of(dataset: Dataset, split: str) -> int:

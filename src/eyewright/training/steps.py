@@ -37,7 +37,8 @@ class Batch:
 
 @dataclass
 class TrainState:
-    """What an update reads and changes. `low_precision` asks for bfloat16 in forward and loss."""
+    """What an update reads and changes. `low_precision` asks for bfloat16 in forward and loss; `progress` is how far
+    the run is, in [0, 1]."""
 
     net: PixelNet
     optimiser: Optimiser
@@ -45,6 +46,7 @@ class TrainState:
     recipe: Recipe
     world: World = field(default_factory=World)
     low_precision: bool = False
+    progress: float = 0.0
 
 
 class Step(Protocol):
