@@ -15,7 +15,8 @@ from eyewright.imaging.tiles import cut_region, grain_level, tile_starts, with_l
 
 # Enlarging looks this far.
 _CUBIC_REACH = 2
-_BATCH_PIXELS = 1_000_000
+# What a net holds of a tile is many times the tile; more at once are no quicker.
+_BATCH_PIXELS = 300_000
 
 RunTiles = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Prepared tiles, uint8 (N, T, T, C + 1), to what is to be added to them, float32 (N, sT, sT, C)."""
@@ -87,11 +88,12 @@ def restore_pixels(
     out = np.empty((height * scale, width * scale, colours), image.dtype)
     top_value = np.float32(np.iinfo(image.dtype).max)
     changed = 0.0
-    at_once = max(1, _BATCH_PIXELS // (side * side * max(1, colours // preparation.channels)))
+    at_once = max(1, _BATCH_PIXELS // (side * side))
     for places in _in_groups(_places(height, width, kept, cut.reach), at_once):
         parts = [cut_region(planes, top, left, (side, side)) for top, left, *_ in places]
         fed, colour_of = _fed(parts, preparation.channels, grey=grey)
-        found = run(np.stack([with_level(p, sigma) for p in fed]))
+        tiles = np.stack([with_level(p, sigma) for p in fed])
+        found = np.concatenate([run(tiles[i : i + at_once]) for i in range(0, len(tiles), at_once)])
         for k, (top, left, y0, y1, x0, x1) in enumerate(places):
             own = _kept(found, k, len(places), colour_of, mean=grey or colours == 1)
             rows = slice((y0 - top) * scale, (y1 - top) * scale)

@@ -31,7 +31,7 @@ from eyewright.training.optimisers import default_lr
 from eyewright.training.recipe import Recipe, unknown_loss
 from eyewright.training.soft_answers import Parts, SoftAnswers
 
-_LARGEST, _SMALLEST = 512, 96
+_LARGEST, _SMALLEST = 640, 96
 _PATCH = 96
 _VALIDATED = 256
 # Parts of images that make an epoch, where there are fewer images.
@@ -64,7 +64,7 @@ def check(dataset: Dataset) -> None:
 
 
 def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
-    """Return tiles as large as the usual image, of 96 to 512 pixels, with what the net is to undo.
+    """Return tiles as large as the usual image, of 96 to 640 pixels, with what the net is to undo.
 
     Raises:
         UsageError: it is not said what to undo, or it contradicts the data.

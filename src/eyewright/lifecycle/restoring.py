@@ -140,7 +140,7 @@ def _format_named(to: str | None) -> str | None:
 
 
 def _planned(sources: Sequence[PathLike], folder: Path, format: str | None) -> Iterator[tuple[Path, Path]]:
-    """Yield which file becomes which; names that several folders share get their folder's name in addition."""
+    """Yield which file becomes which; names that several folders share get the name of their folder in front."""
     taken: dict[Path, Path] = {}
     for source in sources:
         for item in list_sources(source):
