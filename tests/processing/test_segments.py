@@ -62,9 +62,9 @@ def test_what_was_taken_for_the_ground_is_said(
     assert segment_file(picture, method="slic", values={"regions": 4}).dark is None
     assert segment_file(picture, method="watershed", values={"markers": "25 30/65 30"}).dark is None
     assert main(["segment", str(picture)]) == 0
-    assert "bright things on a dark ground, decided from the picture; --set dark=true" in capsys.readouterr().out
+    assert "bright objects on a dark background, decided from the picture; --set dark=true" in capsys.readouterr().out
     assert main(["segment", str(picture), "--set", "dark=true"]) == 0
-    assert "dark things on a bright ground, as given" in capsys.readouterr().out
+    assert "dark objects on a bright background, as given" in capsys.readouterr().out
 
 
 def test_outputs_that_exist_are_kept(picture: Path, tmp_path: Path) -> None:

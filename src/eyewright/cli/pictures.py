@@ -66,7 +66,7 @@ def segment(o: argparse.Namespace) -> Result:
     )
     text = [f"{len(done.regions):,} region{'s' * (len(done.regions) != 1)} by {o.method}"]
     if done.dark is not None:
-        sides = "dark things on a bright ground" if done.dark else "bright things on a dark ground"
+        sides = "dark objects on a bright background" if done.dark else "bright objects on a dark background"
         how = "as given" if "dark" in values and values["dark"] != "auto" else "decided from the picture"
         other = "" if how == "as given" else f"; --set dark={str(not done.dark).lower()} for the other way"
         text.append(f"{sides}, {how}{other}")
@@ -249,8 +249,9 @@ def add_pictures(verb: Any) -> None:
         action="append",
         metavar="NAME=VALUE",
         help="a parameter of the method, such as regions=300; "
-        "dark=auto|true|false: otsu, adaptive and watershed label dark things on a bright ground (true) or bright "
-        "things on a dark one (false); by default (auto) the ground is what reaches the border most and varies least",
+        "dark=auto|true|false: otsu, adaptive and watershed label dark objects on a bright background (true) or bright "
+        "objects on a dark one (false); by default (auto) the background is what touches the border most and varies "
+        "least",
     )
     p.add_argument("--box", metavar="'X Y W H'", help="for grabcut")
     p.add_argument("--points", metavar="'X Y/X Y'", help="for flood")

@@ -385,7 +385,8 @@ def _models(o: argparse.Namespace) -> Result:
     from eyewright.tasks.table import tasks as all_tasks
 
     found, tasks = lifecycle.models(), all_tasks()
-    text = [*task_table(tasks), "", *(f"{name:12} {about}" for name, about in found.items())]
+    wide = max(map(len, found))
+    text = [*task_table(tasks), "", *(f"{name:{wide}} {about}" for name, about in found.items())]
     return {"tasks": tasks, "models": found, "text": text}
 
 

@@ -42,7 +42,7 @@ _BURST_S = 0.25
 
 
 def _nothing(waits: bool) -> None:
-    """Stand in for a server that does not ask which connections wait."""
+    """Ignore it: the server does not ask which connections wait."""
 
 
 class App:

@@ -1,4 +1,4 @@
-"""How fast large bodies and answers move: while small requests are answered, no faster than leaves them their time."""
+"""The rate of large bodies and of large answers, which leaves small requests their time."""
 
 __all__ = ["Pace"]
 

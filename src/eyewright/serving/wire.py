@@ -31,7 +31,7 @@ _OWN_FILES = 128
 _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
 _PENALTY_S = 0.02
-# Of the bytes that wait, this many must leave in each `write_s`; then the connection may go on.
+# Of the bytes that wait, this many must leave in each `write_s`, or the connection is ended.
 _LEAST_TAKEN = 2**16
 
 
