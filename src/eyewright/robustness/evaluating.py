@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from eyewright.core.errors import BudgetError, DatasetError, MissingExtraError
 from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
+from eyewright.core.report import Metric
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
+from eyewright.metrics.bootstrap import resample
 from eyewright.metrics.points import group_numbers
 from eyewright.robustness.attacks import attacks_in
 from eyewright.robustness.checks import run_checks, settle_randomness
@@ -255,11 +257,8 @@ def _with_other_changes(
     return replace(report, extra=extra, corrupted=corrupted, warnings=warnings)
 
 
-def _mean_metric(values: NDArray[np.float64], groups: NDArray[np.int64]) -> Any:
+def _mean_metric(values: NDArray[np.float64], groups: NDArray[np.int64]) -> Metric:
     """Return the mean of a number from 0 to 1 per image, with its interval over groups or images."""
-    from eyewright.core.report import Metric
-    from eyewright.metrics.bootstrap import resample
-
     way = resample(len(values), replicates=1000, rng=generator(0, "corruptions"), groups=groups)
     drawn = np.concatenate([w @ values / w.sum(1) for w in way.weights()])
     low, high = way.bounded(float(values.mean()), drawn)
