@@ -17,7 +17,7 @@ from eyewright.tasks.classify import ClassPrediction
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from eyewright.core.predictor import Example
+    from eyewright.core.inputs import Example
 
 
 class WordedLabels:
