@@ -25,7 +25,7 @@ class ServedIndexes:
     """A `serving.searching.Searcher` over folders of indexes, each `DIR` or `NAME=DIR`.
 
     Raises:
-        UsageError: two of one name, or a name that cannot stand in an address.
+        UsageError: two of one name, or a name that an address cannot hold.
         InputError: there is no index, or it is damaged.
     """
 
