@@ -3,7 +3,7 @@
 __all__ = ["fit_ridge"]
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eyewright.core.rng import generator
-from eyewright.nets.pairs import BUCKETS, CENTRES, FIXED, PairBody
+from eyewright.nets.pairs import BUCKETS, CENTRES, FIXED, PairBody, unit
 from eyewright.nets.pixels import PixelNet
 
-_DIRECTIONS_FROM = 3072
+_DIRECTIONS_FROM, _DIRECTIONS = 3072, 1200
 _BATCH = 256
 _PENALTIES = (0.02, 0.05, 0.15, 0.5)
 _WIDTHS = (0.5, 1.0, 2.0)
@@ -40,7 +40,8 @@ def fit_ridge(
     body.features.fit(described)
     z = (described - body.features.centre) * body.features.scale
     captioned = any(own for own in texts)
-    wanted = _captions(body, texts, seed) if captioned else _main_directions(z, z)
+    space = _captions(body, texts, seed) if captioned else None
+    wanted = _main_directions(z, z) if space is None else space.wanted
     val_z = torch.cat([body.features(x) for x in _batches(net, val_pixels)])
     n = len(z)
     chosen = torch.arange(n)
@@ -49,13 +50,13 @@ def fit_ridge(
     centres = z[chosen]
     body.centres.zero_()
     body.centres[: len(centres)] = centres
-    distances, val_distances = _squares(z, centres), _squares(val_z, centres)
-    usual = float(distances[distances > 1e-9].median()) if bool((distances > 1e-9).any()) else 1.0
-    judged = _judge(body, val_texts) if captioned else None
-    best: tuple[float, float, float, Tensor] | None = None
+    apart, val_apart = body.features.squares(z, centres), body.features.squares(val_z, centres)
+    usual = torch.stack([own[own > 1e-9].median() if bool((own > 1e-9).any()) else torch.ones(()) for own in apart])
+    judged = None if space is None else _judge(space, val_texts)
+    best: tuple[float, Tensor, float, Tensor] | None = None
     for width in _WIDTHS if judged is not None else (1.0,):
-        gamma = width / max(usual, 1e-9)
-        kernel, val_kernel = torch.exp(-gamma * distances).double(), torch.exp(-gamma * val_distances).double()
+        gamma = width / usual.clamp(min=1e-9)
+        kernel, val_kernel = _kernel(apart, gamma), _kernel(val_apart, gamma)
         for penalty in _PENALTIES if judged is not None else (0.05,):
             alpha = _solve(kernel, chosen, wanted.double(), penalty)
             score = 0.0 if judged is None else judged((val_kernel @ alpha).float())
@@ -63,10 +64,17 @@ def fit_ridge(
                 best = score, gamma, penalty, alpha.float()
     assert best is not None
     score, gamma, penalty, alpha = best
-    body.gamma.fill_(gamma)
+    body.gamma.copy_(gamma)
     body.alpha.zero_()
+    if space is not None:
+        alpha = _reduced(body, space, _kernel(apart, gamma).float() @ alpha, alpha)
     body.alpha[: len(alpha)] = alpha
-    return {"penalty": penalty, "gamma": gamma, "centres": len(centres), "captions": sum(len(t) for t in texts)}
+    return {
+        "penalty": penalty,
+        "gamma": [round(float(g), 6) for g in gamma],
+        "centres": len(centres),
+        "captions": sum(len(t) for t in texts),
+    }
 
 
 def _batches(net: PixelNet, pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
@@ -74,8 +82,43 @@ def _batches(net: PixelNet, pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
         yield net.scale(torch.from_numpy(np.ascontiguousarray(pixels[start : start + _BATCH])))
 
 
-def _squares(a: Tensor, b: Tensor) -> Tensor:
-    return ((a * a).sum(1, keepdim=True) + (b * b).sum(1) - 2 * a @ b.T).clamp(min=0)
+def _kernel(apart: Sequence[Tensor], gamma: Tensor) -> Tensor:
+    """Return the mean of one kernel for each block of features, float64 (N, M), from squared distances in each."""
+    kernels = [torch.exp(-g * own) for g, own in zip(gamma, apart, strict=True)]
+    return torch.stack(kernels).mean(0).double()
+
+
+class _Space(NamedTuple):
+    """The tf-idf space of the captions along its K main directions: what each bucket adds, (BUCKETS, K), the squared
+    weight of each bucket, the mean of the captions, (K,), and the coordinates of each image's captions, (N, K)."""
+
+    table: Tensor
+    squares: Tensor
+    middle: Tensor
+    wanted: Tensor
+
+    def vectors(self, numbers: Tensor) -> Tensor:
+        """Return texts at length 1, (N, K), from bucket numbers (N, L)."""
+        ids = numbers.long()
+        length = self.squares[ids].sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+        return unit(torch.stack([self.table[own].sum(0) for own in ids]) / length - self.middle)
+
+
+def _reduced(body: PairBody, space: _Space, fitted: Tensor, alpha: Tensor) -> Tensor:
+    """Keep the FIXED directions in which the answers for training images differ most (reduced-rank regression, Izenman
+    1975), in place: words that no image tells of need no room. Return the weights of the centres in these directions.
+    """
+    _, vectors = torch.linalg.eigh((fitted.T @ fitted).double())
+    kept = vectors.flip(1)[:, :FIXED].float()
+    kept = kept * torch.sign(kept[kept.abs().argmax(0), torch.arange(kept.shape[1])])
+    rank = kept.shape[1]
+    body.table.zero_()
+    body.table[:, :rank] = space.table @ kept
+    body.middle.zero_()
+    body.middle[:rank] = space.middle @ kept
+    result = torch.zeros(len(alpha), FIXED)
+    result[:, :rank] = alpha @ kept
+    return result
 
 
 def _solve(kernel: Tensor, chosen: Tensor, wanted: Tensor, penalty: float) -> Tensor:
@@ -89,8 +132,8 @@ def _solve(kernel: Tensor, chosen: Tensor, wanted: Tensor, penalty: float) -> Te
     return found
 
 
-def _captions(body: PairBody, texts: Sequence[Sequence[NDArray[np.int32]]], seed: int) -> Tensor:
-    """Fit the text side; return for each image the mean of its captions' coordinates, (N, FIXED); zeros without one."""
+def _captions(body: PairBody, texts: Sequence[Sequence[NDArray[np.int32]]], seed: int) -> _Space:
+    """Fit the text side; what each image should give is the mean of its captions' coordinates, zeros without one."""
     flat = [numbers[numbers > 0] for own in texts for numbers in own]
     counts = np.zeros(BUCKETS)
     for numbers in flat:
@@ -107,29 +150,28 @@ def _captions(body: PairBody, texts: Sequence[Sequence[NDArray[np.int32]]], seed
         row[place[numbers]] = weight[numbers]
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     directions = _directions(torch.from_numpy(rows))
-    table = torch.zeros(BUCKETS, FIXED)
-    table[torch.from_numpy(used), : directions.shape[1]] = directions * torch.from_numpy(weight[used]).float()[:, None]
-    body.table.copy_(table)
+    table = torch.zeros(BUCKETS, directions.shape[1])
+    table[torch.from_numpy(used)] = directions * torch.from_numpy(weight[used]).float()[:, None]
     body.squares.copy_(torch.from_numpy(weight**2).float())
     body.squares[0] = 0
-    body.middle.zero_()
-    coordinates = torch.zeros(len(texts), FIXED)
+    coordinates = torch.zeros(len(texts), table.shape[1])
     for i, own in enumerate(texts):
         for numbers in own:
             ids = torch.from_numpy(numbers[numbers > 0]).long()
-            coordinates[i] += body.table[ids].sum(0) / body.squares[ids].sum().sqrt() / len(own)
+            coordinates[i] += table[ids].sum(0) / body.squares[ids].sum().sqrt() / len(own)
     told = torch.tensor([bool(own) for own in texts])
     middle = coordinates[told].mean(0)
     # Where all captions are one, the middle would leave nothing of them.
-    if float((coordinates[told] - middle).abs().max()) > 1e-4:
-        body.middle.copy_(middle)
-    return torch.where(told[:, None], coordinates - body.middle, torch.zeros(()))
+    if float((coordinates[told] - middle).abs().max()) <= 1e-4:
+        middle = torch.zeros_like(middle)
+    wanted = torch.where(told[:, None], coordinates - middle, torch.zeros(()))
+    return _Space(table, body.squares.clone(), middle, wanted)
 
 
 def _directions(rows: Tensor) -> Tensor:
-    """Return the main directions of rows (n, V), (V, at most FIXED), their signs fixed."""
+    """Return the main directions of rows (n, V), (V, at most 1,200), their signs fixed."""
     values, vectors = torch.linalg.eigh((rows @ rows.T).double())
-    keep = min(FIXED, int((values > 1e-6 * values.max()).sum()))
+    keep = min(_DIRECTIONS, int((values > 1e-6 * values.max()).sum()))
     values, vectors = values.flip(0)[:keep], vectors.flip(1)[:, :keep]
     found = (rows.double().T @ (vectors / values.sqrt())).float()
     signed: Tensor = found * torch.sign(found[found.abs().argmax(0), torch.arange(keep)])
@@ -147,13 +189,13 @@ def _main_directions(z: Tensor, rows: Tensor) -> Tensor:
     return found
 
 
-def _judge(body: PairBody, texts: Sequence[Sequence[NDArray[np.int32]]]) -> Any:
+def _judge(space: _Space, texts: Sequence[Sequence[NDArray[np.int32]]]) -> Any:
     """Return how predicted coordinates of the validation images are judged: the mean recall at 1, 5 and 10."""
     told = [i for i, own in enumerate(texts) if own]
     if not told:
         return None
     numbers = torch.from_numpy(np.stack([texts[i][0] for i in told]))
-    wanted = body.text_parts(numbers)[0]
+    wanted = space.vectors(numbers)
 
     def score(found: Tensor) -> float:
         own = found[told]

@@ -1,9 +1,9 @@
 """Two towers in one space: images and texts as vectors of length 1 whose dot product says how well they fit.
 
 A vector has two parts. The fixed part is kernel ridge regression from fixed features of colours and edges into the
-space of the captions' tf-idf vectors, solved in closed form. The learnt part comes from a net and a table of n-grams.
-A weight joins them, chosen on validation images, so that the dot product is the weighted mean of both parts' cosines:
-with weight 0 the model is the ridge alone.
+space of the captions' tf-idf vectors, solved in closed form; its kernel is the mean of one for each kind of feature.
+The learnt part comes from a net and a table of n-grams. A weight joins them, chosen on validation images, so that the
+dot product is the weighted mean of both parts' cosines: with weight 0 the model is the ridge alone.
 """
 
 __all__ = ["BUCKETS", "CENTRES", "FIXED", "LEARNT", "PairBody", "PairOutputs", "pair_net", "pair_ridge"]
@@ -96,6 +96,11 @@ class FixedFeatures(nn.Module):
         joint = red[:, :, None, None] * green[:, None, :, None] * blue[:, None, None]
         return joint.flatten(1, 3)
 
+    def squares(self, a: Tensor, b: Tensor) -> list[Tensor]:
+        """Return the squared distances of features (N, F) and (M, F) in each block, (N, M)."""
+        parts = zip(a.split(self.blocks, 1), b.split(self.blocks, 1), strict=True)  # type: ignore[no-untyped-call]
+        return [((x * x).sum(1, keepdim=True) + (y * y).sum(1) - 2 * x @ y.T).clamp(min=0) for x, y in parts]
+
     @torch.no_grad()
     def fit(self, described: Tensor) -> None:
         """Standardise by features of training images, (N, F): each block has the same weight."""
@@ -151,7 +156,7 @@ class PairBody(nn.Module):
         self.features = FixedFeatures(channels, side)
         self.register_buffer("centres", torch.zeros(CENTRES, self.features.size))
         self.register_buffer("alpha", torch.zeros(CENTRES, FIXED))
-        self.register_buffer("gamma", torch.ones(()))
+        self.register_buffer("gamma", torch.ones(len(self.features.blocks)))
         self.register_buffer("table", torch.zeros(BUCKETS, FIXED))
         self.register_buffer("squares", torch.zeros(BUCKETS))
         self.register_buffer("middle", torch.zeros(FIXED))
@@ -185,8 +190,8 @@ class PairBody(nn.Module):
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return both parts of the images' vectors, and how near the nearest training image is, in [0, 1]."""
         z = self.features(x)
-        square = (z * z).sum(1, keepdim=True) + (self.centres * self.centres).sum(1) - 2 * z @ self.centres.T
-        kernel = torch.exp(-self.gamma * square.clamp(min=0))
+        apart = self.features.squares(z, self.centres)
+        kernel = torch.stack([torch.exp(-self.gamma[k] * own) for k, own in enumerate(apart)]).mean(0)
         fixed = unit(kernel @ self.alpha)
         return fixed, self._learnt(x, z), kernel.amax(1, keepdim=True)
 
