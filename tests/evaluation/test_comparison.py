@@ -8,8 +8,10 @@ import eyewright as ew
 from eyewright.core.errors import LeakError, UsageError
 from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
+from eyewright.evaluation.comparison import _p_value
 from eyewright.evaluation.slices import slice_accuracy
 from eyewright.metrics import fisher_less, mcnemar_exact, paired_differences
+from eyewright.metrics.bootstrap import resample
 from eyewright.tasks.class_results import compare_scores
 
 
@@ -56,6 +58,16 @@ def test_a_real_difference_is_found_and_has_the_right_sign() -> None:
     assert compare_scores(np.zeros(1000, int), scores_of(b), scores_of(a)).better == "a"
 
 
+@pytest.mark.parametrize(("above", "p"), [(1.0, 0.0), (0.98, 0.04), (0.5, 1.0), (0.02, 0.04), (0.0, 0.0)])
+def test_a_bootstraps_p_value_is_twice_its_smaller_tail(above: float, p: float) -> None:
+    plan = resample(50, replicates=100, rng=np.random.default_rng(0), groups=None)
+    samples = np.where(np.arange(100) < round(100 * above), 0.3, -0.2)
+    assert _p_value(plan, 0.1, samples) == pytest.approx(p)
+    # What could not be computed says nothing, and a difference of exactly 0 belongs to both tails.
+    assert _p_value(plan, 0.1, np.append(samples, np.nan)) == pytest.approx(p)
+    assert _p_value(plan, 0.0, np.zeros(10)) == _p_value(plan, 0.0, np.full(3, np.nan)) == 1.0
+
+
 def test_pairing_narrows_the_interval() -> None:
     rng = np.random.default_rng(1)
     a = rng.random(800) < 0.8
@@ -99,6 +111,7 @@ def test_a_weak_slice_is_found_by_its_metadata_and_by_its_folder() -> None:
     weak = {(r["slice"], r["value"]) for r in rows if r["weaker"]}
     assert weak == {("site", "north"), ("folder", "night")}
     assert rows[0]["accuracy"] == pytest.approx(right[bad].mean())
+    assert [r["rest"] for r in rows if r["weaker"]] == pytest.approx([right[~bad].mean()] * 2)
 
 
 def test_slices_of_a_model_that_errs_at_random_are_rarely_marked() -> None:

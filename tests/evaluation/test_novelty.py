@@ -40,7 +40,9 @@ def test_a_model_that_is_weak_on_new_things_says_so_in_the_headline(task: str) -
     assert f"{table['thirds'][-1]['value']:.1%}" in text
     page, lines = render_html(report, title="t"), render_markdown(report, title="t")
     assert 'class="band s0"' in page
-    assert "least like any training image" in lines.split("## How new")[1]
+    shown = lines.split("## How new")[1]
+    assert "least like any training image" in shown
+    assert shown.count("\n| 0.") >= len(table["curve"]) // 2 > 3, "the curve is a table too"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -61,6 +63,17 @@ def test_images_without_a_sibling_are_told_apart() -> None:
     report = answers("classify", N, skill=skill).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, N), ratio)))
     assert report.tables["novelty"]["lower_without"]
     assert "On the 30 of 90 test images without a near copy or sibling" in summarise(report)
+
+
+@pytest.mark.parametrize(
+    ("alone", "siblings", "measured"), [(8, 82, "both"), (7, 83, ""), (82, 8, "both"), (83, 7, "alone")]
+)
+def test_a_part_is_measured_from_eight_images_on(alone: int, siblings: int, measured: str) -> None:
+    ratio = np.r_[np.full(alone, 0.9), np.full(siblings, 0.1)]
+    report = answers("classify", N).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, N), ratio)))
+    table = report.tables["novelty"]
+    assert (table["without_sibling"] is None) == (measured == "")
+    assert (table["sibling_difference"] is None) == (measured != "both")
 
 
 @pytest.mark.parametrize("task", TASKS)
