@@ -342,7 +342,7 @@ def _monitor(of: Subject, out: Path) -> object:
     made = lifecycle.retrain(of.data, out=out / "again", home=out / "home", bundle=bundle.folder, epochs=1)
     if of.feeds:
         table = (out / "again" / "feedback" / of.table).read_text().splitlines()
-        assert tuple(table[: len(of.feeds)]) == of.feeds
+        assert (table[0], set(table[1:]) >= set(of.feeds[1:])) == (of.feeds[0], True)
     return made.new_images == 2
 
 
