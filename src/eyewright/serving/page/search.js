@@ -89,7 +89,7 @@ function showHits(found) {
 function hitItem(hit) {
   const frame = make("div", { class: "frame" });
   picture(hit.image).then((address) => frame.replaceChildren(make("img", { src: address, alt: hit.path })), (error) => { frame.textContent = error.message; });
-  const p = hit.p === null ? "" : ` · p ${hit.p < 0.001 ? "< 0.001" : hit.p.toFixed(3)}`;
+  const p = hit.p === null ? "" : ` · p\u00a0${hit.p < 0.001 ? "<\u00a00.001" : hit.p.toFixed(3)}`;
   const refine = (kind, other, text) => {
     const button = make("button", { type: "button", text, "aria-label": `${text}: ${hit.path}` });
     button.addEventListener("click", () => {
