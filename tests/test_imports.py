@@ -13,6 +13,7 @@ SOURCE = Path(eyewright.__file__).parent
 LATE_ROOMS = ("cli", "lifecycle", "tasks")
 """Every command loads these, and each needs a small part of what they import."""
 LATE_MODULES = {
+    "eyewright.__main__",
     "eyewright.data.readers.annotated",
     "eyewright.delivery.target",
     "eyewright.imaging.clips",
@@ -20,7 +21,7 @@ LATE_MODULES = {
     "eyewright.imaging.sources.opening",
     "eyewright.imaging.tiles",
 }
-"""Every prediction loads them, and few need what they import late."""
+"""Every command or prediction loads them, and they do something before, or seldom, what they import late."""
 
 
 class Imports:

@@ -6,8 +6,6 @@ import os
 import signal
 from typing import Any
 
-from eyewright.cli import main
-
 
 def run() -> int:
     """Run the command line. A signal that comes while modules are imported ends the process in one line, too."""
@@ -20,6 +18,8 @@ def run() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
+    from eyewright.cli import main
+
     return main()
 
 

@@ -147,9 +147,10 @@ def test_a_manifest_that_is_no_manifest_is_refused(bundle_copy: Path, text: str)
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(BundleError, match="expected a bundle"):
-            ew.verify(path)
+    with pytest.raises(BundleError, match="expected a bundle"):
+        ew.verify(tmp_path)
+    with pytest.raises(InputError, match="expected a bundle, found nothing at"):
+        ew.verify(tmp_path / "none")
 
 
 def test_a_run_folder_stands_for_the_bundle_in_it(finished) -> None:  # type: ignore[no-untyped-def]

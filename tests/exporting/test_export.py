@@ -23,6 +23,7 @@ from eyewright.core.task import task_of
 from eyewright.exporting import check_parity
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.imaging import Preparation, encode_image, read_image
+from eyewright.imaging.tiles import TileCut
 from eyewright.nets import PixelNet
 from eyewright.testing import check_predictor
 from eyewright.training.cache import build_cache
@@ -136,16 +137,19 @@ def test_every_net_is_exported_with_equal_answers_for_every_batch_size(name: str
         task = tasks_of_net(name)[0]
         # A strip of a clip is 32 frames high.
         size = (32, 32) if task_of(task).reads == "image" else (32 * 16, 16)
-        body = build_of(name, task)(4, channels=3, size_hw=size)
-    net = PixelNet(body, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.25]).eval()
+        preparation = Preparation(size)
+        if MODELS[name][0] == "image":
+            preparation = Preparation((64, 64), fit="crop", tile=TileCut(4, "noise:5-50"))
+        body = build_of(name, task)(4, channels=3, size_hw=preparation.size_hw)
+    planes = preparation.shape[2]
+    net = PixelNet(body, mean=[0.4, 0.5, 0.6, 0.5][:planes], std=[0.2, 0.3, 0.25, 0.3][:planes]).eval()
     path = tmp_path / "model.onnx"
-    export_onnx(net, path, temperature=0.7, task=task, inputs={"image": Preparation(size)}, metadata={"task": task})
+    export_onnx(net, path, temperature=0.7, task=task, inputs={"image": preparation}, metadata={"task": task})
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     labels = LabelSpace(tuple("abcd"))
-    preparation = Preparation(size)
     trained = TorchPredictor(net, labels=labels, preparation=preparation, task_name=task, temperature=0.7)
     for n in (1, 2, 7):
-        pixels = np.random.default_rng(n).integers(0, 256, (n, *size, 3)).astype(np.uint8)
+        pixels = np.random.default_rng(n).integers(0, 256, (n, *preparation.shape)).astype(np.uint8)
         names = list(task_of(task).output_names)
         expected = trained.raw(pixels)
         for output, found in zip(names, session.run(names, {"image": pixels}), strict=True):

@@ -303,9 +303,9 @@ def test_a_bundle_without_boxes_is_refused(video: Path) -> None:
 def test_the_command_follows_a_video_and_writes_all_forms(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, extra: list[str]
 ) -> None:
-    from eyewright.lifecycle import delivering
+    from eyewright.lifecycle import following
 
-    monkeypatch.setattr(delivering, "open_any", lambda path, **_: Finder())
+    monkeypatch.setattr(following, "open_any", lambda path, **_: Finder())
     out = tmp_path / "out"
     found = _json(
         capsys,

@@ -109,7 +109,7 @@ def test_objects_that_a_bundle_finds_are_removed_by_box_or_by_mask(
     )
     for given, pixels in ((None, 24 * 21), (crops, int(disc.sum()))):
         model = Finder(given)
-        monkeypatch.setattr("eyewright.lifecycle.delivering.open_any", lambda path, model=model: model)
+        monkeypatch.setattr("eyewright.lifecycle.loading.open_any", lambda path, model=model: model)
         done = lifecycle.inpaint(
             wall, tmp_path / "out.png", label="cat", model="det", conf=0.5, grow=0, feather=0, overwrite=True
         )

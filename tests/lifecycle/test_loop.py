@@ -239,7 +239,7 @@ def test_rolling_back_to_a_bundle_that_is_gone_changes_nothing(bundle: Path, bun
     lifecycle.promote(bundle_copy, home=home)
     last = lifecycle.promote(bundle, home=home, force=True)
     shutil.rmtree(bundle_copy)
-    with pytest.raises(RefusedError):
+    with pytest.raises(InputError, match="found nothing at"):
         lifecycle.rollback(home=home)
     assert [e.action for e in lifecycle.history(home=home)] == ["promote", "promote"]
     assert lifecycle.history(home=home)[-1].digest == last.digest

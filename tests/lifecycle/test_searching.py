@@ -13,7 +13,7 @@ import pytest
 
 import eyewright as ew
 from eyewright.cli import main
-from eyewright.core.errors import BundleError, InputError, RefusedError, UsageError
+from eyewright.core.errors import InputError, RefusedError, UsageError
 from eyewright.nets.texts import open_published
 from eyewright.retrieval import open_index
 
@@ -207,7 +207,7 @@ def test_what_cannot_be_indexed_is_refused_in_one_line(photos: Path, models, tmp
     ):
         with pytest.raises(kind, match=said):
             ew.index_folder(folder, model=models[model], out=out)
-    with pytest.raises(BundleError, match="expected a bundle or hf:FOLDER"):
+    with pytest.raises(InputError, match="expected a bundle or hf:FOLDER, found nothing"):
         ew.index_folder(photos, model="nothing", out=out)
     (empty / "a.png").write_bytes(b"x")
     with pytest.raises(InputError, match="images that can be read, found none"):

@@ -92,12 +92,12 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The report of a video in which two things cross a line, written by the command."""
     pytest.importorskip("cv2")
     from eyewright.imaging.webm import WebmWriter
-    from eyewright.lifecycle import delivering
+    from eyewright.lifecycle import following
 
     with WebmWriter(tmp_path / "street.webm", quality=90) as video:
         for k in range(30):
             video.add(draw(k), k / 10)
-    monkeypatch.setattr(delivering, "open_any", lambda path, **_: Finder())
+    monkeypatch.setattr(following, "open_any", lambda path, **_: Finder())
     done = main(
         ["track", "any", "--source", str(tmp_path / "street.webm"), "--out", str(tmp_path / "out"), "--quiet",
          "--line", "middle=0,60,160,60", "--zone", "room=0,0", "159,0", "159,95", "0,95"]

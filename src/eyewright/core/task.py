@@ -353,9 +353,18 @@ class Task:
         """
         if option not in self.options:
             asked = _OPTIONS[option]
-            supported = [task_of(n).words.noun for n in task_names() if option in task_of(n).options]
-            only = f"; it is supported for {' and '.join(supported)}" if supported else ""
+            nouns = dict.fromkeys(task_of(n).words.noun for n in task_names() if option in task_of(n).options)
+            only = f"; it is supported for {_listed(list(nouns))}" if nouns else ""
             raise UsageError(f"{asked} is not supported for {self.words.noun}{only}", fix=f"leave {asked} out")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them.
+
+    >>> _listed(["detection", "segmentation", "tagging"]), _listed(["tagging"])
+    ('detection, segmentation and tagging', 'tagging')
+    """
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def option_names() -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.extras import import_extra
+from eyewright.imaging.decode import read_picture
 
 SELF = "self"
 """The degradation of images that are noisy already and have no clean counterpart."""
@@ -54,7 +55,7 @@ def _jpeg(image: NDArray[np.uint8], quality: float, rng: np.random.Generator) ->
     buffer = io.BytesIO()
     picture = Image.fromarray(image)
     picture.save(buffer, format="JPEG", quality=round(quality))
-    return np.asarray(Image.open(buffer).convert(picture.mode))
+    return np.asarray(read_picture(buffer.getvalue()).convert(picture.mode))
 
 
 def _down(image: NDArray[np.uint8], factor: float, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -31,6 +31,8 @@ class FineNet(nn.Module):
         super().__init__()
         self.head_names = ("draw",)
         self.channels = channels
+        # What it takes: the image, and the level of its noise.
+        self.n_given = channels + 1
         self.fold = _FOLD if scale == 1 else 1
         out = channels * (self.fold * scale) ** 2
         # The level is the same everywhere: folding it would only repeat it.

@@ -111,7 +111,8 @@ def check_net(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = builder(n_classes, channels=channels, size_hw=size_hw)
-        x = torch.randn(4, channels, *size_hw)
+        # A net may take planes in addition to the channels of the image.
+        x = torch.randn(4, getattr(net, "n_given", channels), *size_hw)
         outputs = several(net(x))
         sizes: dict[str | int, int] = {"C": n_classes, "H": size_hw[0], "W": size_hw[1]}
         expected = next(((4, *(sizes.get(s, 0) for s in o.shape)) for o in task_of(task).outputs if o.sums), None)

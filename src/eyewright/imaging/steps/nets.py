@@ -44,6 +44,7 @@ def denoise(image: Pixels, *, net: str = "", method: str = classical.METHODS[0],
 def upscale(image: Pixels, *, factor: int = 2, method: str = METHODS[0], net: str = "") -> Pixels:
     """Enlarge by OpenCV's bicubic or Lanczos filter, or by a bundle that was trained to.
 
+    >>> import numpy as np
     >>> upscale(np.full((2, 3), 7, np.uint8), factor=2).shape
     (4, 6)
 
