@@ -9,6 +9,7 @@ import pytest
 
 from eyewright.core.errors import DatasetError
 from eyewright.data import Dataset, open_dataset
+from eyewright.data.tree import FolderTree
 from eyewright.imaging import encode_image
 
 PNG = encode_image(np.zeros((4, 4, 3), np.uint8))
@@ -255,3 +256,11 @@ def test_a_zip_whose_names_begin_with_a_dot_or_have_backslashes(tmp_path: Path) 
     data = open_dataset(tmp_path / "x.zip")
     assert by_class(data) == {"a": ["set/a/1.png", "set/a/2.png"], "b": ["set/b/3.png", "set/b/4.png"]}
     assert data.image(1).mean() == 40
+
+
+def test_what_lies_next_to_a_missing_path_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.xyz").write_text("x")
+    monkeypatch.setattr(FolderTree, "names", lambda self: pytest.fail(f"listed {self.root}"))
+    for name in ("missing", "missing.csv", "a.xyz"):
+        with pytest.raises(DatasetError):
+            open_dataset(tmp_path / name)

@@ -94,6 +94,7 @@ _OUTLINED = frozenset({"yolo", "labelme", "cvat", "via"})
 """Formats whose outlines are there on purpose: without a task their datasets are read with them."""
 _OF_TABLES = frozenset({"csv", "csv-boxes", "hf-imagefolder"})
 _TABLES_TRIED = 20
+_TABLE_ENDINGS = (".csv", ".tsv", "metadata.jsonl")
 _TEXTS = (".txt", ".md", ".json", ".yaml", ".yml", ".xml", ".csv", ".html", "")
 
 
@@ -139,6 +140,9 @@ def open_dataset(
 def _other_table(path: Path, task: str | None) -> str:
     """Say which task would read the first table of a folder, or the table itself, that holds numbers or tags and not
     what the asked task learns from; "" where there is none."""
+    # Next to a missing or another file there may be a whole disk.
+    if not path.is_dir() and not (path.is_file() and path.name.lower().endswith(_TABLE_ENDINGS)):
+        return ""
     own = LABEL if task is None else kind_of(task)
     folder = path if path.is_dir() else path.parent
     try:
@@ -147,7 +151,7 @@ def _other_table(path: Path, task: str | None) -> str:
     except (DatasetError, OSError):
         return ""
     tables = [path.name] if path.is_file() else names
-    tables = [n for n in tables if n.lower().endswith((".csv", ".tsv", "metadata.jsonl"))]
+    tables = [n for n in tables if n.lower().endswith(_TABLE_ENDINGS)]
     images = Images(names)
     for table in tables[:_TABLES_TRIED]:
         if own in _TABLES and _TABLES[own][1](tree, table, images) and own is not LABEL:
