@@ -15,6 +15,7 @@ Targets: at most 25 % of a core, lag at most a hop, memory flat for an hour; at 
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,7 @@ from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.sources import open_source
 from eyewright.imaging.sources.frames import Frame
 
-DATA = Path("/work/shared/data/overhead_actions")
+DATA = Path(os.environ.get("EYEWRIGHT_DATA", "../shared/data")) / "overhead_actions"
 FPS, WINDOW_S, HOP_S = 12, 2.0, 0.5
 MB = 2**20
 

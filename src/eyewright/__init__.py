@@ -11,8 +11,7 @@
 Nothing is imported until it is used: `import eyewright` is quick, and a bundle predicts without torch.
 """
 
-from importlib import import_module
-
+from eyewright.core.late import late_names
 from eyewright.core.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
@@ -20,62 +19,24 @@ switch_off_telemetry()
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Bundle": "eyewright.bundle",
-    "Dataset": "eyewright.data",
-    "EyewrightError": "eyewright.core.errors",
-    "FORMATS": "eyewright.imaging",
-    "LabelSpace": "eyewright.core",
-    "Limits": "eyewright.imaging",
-    "Preparation": "eyewright.imaging",
-    "Recipe": "eyewright.training",
-    "Report": "eyewright.core",
-    "Tracker": "eyewright.tracking",
-    "TrackerSettings": "eyewright.tracking",
-    "attack": "eyewright.lifecycle",
-    "attend": "eyewright.lifecycle",
-    "bench": "eyewright.lifecycle",
-    "certify": "eyewright.lifecycle",
-    "compare": "eyewright.lifecycle",
-    "compress": "eyewright.lifecycle",
-    "convert": "eyewright.lifecycle",
-    "cross_validate": "eyewright.lifecycle",
-    "deliver": "eyewright.lifecycle",
-    "doctor": "eyewright.lifecycle",
-    "evaluate": "eyewright.lifecycle",
-    "explain": "eyewright.lifecycle",
-    "export": "eyewright.lifecycle",
-    "find_duplicates": "eyewright.lifecycle",
-    "formats": "eyewright.lifecycle",
-    "generate_lines": "eyewright.lifecycle",
-    "harden": "eyewright.lifecycle",
-    "import_onnx": "eyewright.lifecycle",
-    "index_folder": "eyewright.lifecycle",
-    "info": "eyewright.lifecycle",
-    "inpaint": "eyewright.lifecycle",
-    "label_images": "eyewright.lifecycle",
-    "load_bundle": "eyewright.bundle",
-    "load_dataset": "eyewright.lifecycle",
-    "load_run": "eyewright.lifecycle",
-    "models": "eyewright.lifecycle",
-    "open_source": "eyewright.imaging.sources",
-    "predict": "eyewright.lifecycle",
-    "probe_image": "eyewright.imaging",
-    "process": "eyewright.imaging.steps",
-    "quickstart": "eyewright.lifecycle",
-    "read_image": "eyewright.imaging",
-    "read_text": "eyewright.lifecycle",
-    "restore": "eyewright.lifecycle",
-    "run": "eyewright.lifecycle",
-    "search": "eyewright.lifecycle",
-    "serve": "eyewright.lifecycle",
-    "tasks": "eyewright.tasks.table",
-    "track": "eyewright.lifecycle.following",
-    "track_detections": "eyewright.lifecycle.following",
-    "train": "eyewright.lifecycle",
-    "tune": "eyewright.lifecycle",
-    "verify": "eyewright.lifecycle",
-    "write_image": "eyewright.imaging",
-}
+    "bundle": ("Bundle", "load_bundle"),
+    "core": ("LabelSpace", "Report"),
+    "core.errors": ("EyewrightError",),
+    "data": ("Dataset",),
+    "imaging": ("FORMATS", "Limits", "Preparation", "probe_image", "read_image", "write_image"),
+    "imaging.sources": ("open_source",),
+    "imaging.steps": ("process",),
+    "lifecycle": (
+        "attack", "attend", "bench", "certify", "compare", "compress", "convert", "cross_validate", "deliver",
+        "doctor", "evaluate", "explain", "export", "find_duplicates", "formats", "generate_lines", "harden",
+        "import_onnx", "index_folder", "info", "inpaint", "label_images", "load_dataset", "load_run", "models",
+        "predict", "quickstart", "read_text", "restore", "run", "search", "serve", "train", "tune", "verify",
+    ),
+    "lifecycle.following": ("track", "track_detections"),
+    "tasks.table": ("tasks",),
+    "tracking": ("Tracker", "TrackerSettings"),
+    "training": ("Recipe",),
+}  # fmt: skip
 
 __all__ = [
     "Bundle",
@@ -188,13 +149,7 @@ if TYPE_CHECKING:
     from eyewright.training import Recipe
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'eyewright' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+__getattr__ = late_names("eyewright", _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -1,16 +1,16 @@
 """Lines of text on pages that are drawn here, and on real receipts where they are there."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from tests.conftest import SHARED
 
 from eyewright.imaging.runs import components_of
 from eyewright.imaging.text_lines import find_lines, page_angle
 
-SROIE = Path("/work/shared/data/sroie_receipts")
+SROIE = SHARED / "sroie_receipts"
 FONT = ImageFont.load_default(24)
 
 

@@ -1,13 +1,13 @@
 """Datasets to other formats and back, and strangers' models as bundles."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.conftest import SHARED
 
 import eyewright as ew
 from eyewright.bundle import CONTRACTS, Contract
@@ -15,8 +15,6 @@ from eyewright.cli import main
 from eyewright.core.errors import BundleError, DatasetError, OutputError, UsageError
 from eyewright.data import open_dataset
 from eyewright.data.writers.masks import encode_classes
-
-SHARED = Path(os.environ.get("EYEWRIGHT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def marks(folder: Path, task: str) -> list[tuple[str, list[tuple[str, tuple[float, ...]]]]]:

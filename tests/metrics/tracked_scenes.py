@@ -3,14 +3,12 @@
 Its numbers by TrackEval 1.3.0 are in `trackeval-1.3.0.json`, made by `benchmarks/peers/trackeval_numbers.py`.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
+from tests.conftest import SHARED
 
 from eyewright.core.tracks import Tracks
 
-MOT15 = Path(os.environ.get("EYEWRIGHT_DATA", Path(__file__).parents[3] / "shared/data")) / "mot15_mini"
+MOT15 = SHARED / "mot15_mini"
 
 
 def scene(seed: int) -> tuple[Tracks, Tracks]:

@@ -3,7 +3,7 @@
 Names are imported when they are used: the command line needs `errors` at once, and numpy only with work to do.
 """
 
-from importlib import import_module
+from eyewright.core.late import late_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,10 +51,4 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    home = next((module for module, names in _HOMES.items() if name in names), None)
-    if home is None:
-        raise AttributeError(f"module 'eyewright.core' has no attribute {name!r}")
-    value = getattr(import_module(f"eyewright.core.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = late_names("eyewright.core", _HOMES)

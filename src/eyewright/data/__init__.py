@@ -3,8 +3,9 @@
 A module is imported when one of its names is used: a task needs the targets alone.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
     from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, ordered
@@ -19,28 +20,17 @@ if TYPE_CHECKING:
     from eyewright.data.splits import fold_datasets, split_dataset
 
 _HOMES = {
-    "DATASET_FORMATS": "formats",
-    "Dataset": "dataset",
-    "FINDING_CODES": "audit",
-    "Group": "grouping",
-    "Grouping": "grouping",
-    "Proposal": "grouping",
-    "Sample": "dataset",
-    "Scan": "scan",
-    "audit_dataset": "audit",
-    "dataset_fingerprint": "scan",
-    "find_groups": "grouped",
-    "find_leaks": "audit",
-    "fold_datasets": "splits",
-    "ignore_classes": "ignoring",
-    "leak_rule": "leaks",
-    "open_dataset": "formats",
-    "ordered": "audit",
-    "scan_dataset": "scan",
-    "settle_leaks": "leaks",
-    "split_dataset": "splits",
-    "write_digits": "embedded",
-}
+    "audit": ("FINDING_CODES", "audit_dataset", "find_leaks", "ordered"),
+    "dataset": ("Dataset", "Sample"),
+    "embedded": ("write_digits",),
+    "formats": ("DATASET_FORMATS", "open_dataset"),
+    "grouped": ("find_groups",),
+    "grouping": ("Group", "Grouping", "Proposal"),
+    "ignoring": ("ignore_classes",),
+    "leaks": ("leak_rule", "settle_leaks"),
+    "scan": ("Scan", "dataset_fingerprint", "scan_dataset"),
+    "splits": ("fold_datasets", "split_dataset"),
+}  # fmt: skip
 
 __all__ = [
     "DATASET_FORMATS",
@@ -67,13 +57,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'eyewright.data' has no attribute {name!r}")
-    value = getattr(import_module(f"eyewright.data.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = late_names("eyewright.data", _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -3,8 +3,9 @@
 A module is imported when one of its names is used: whoever predicts needs no data sets.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
     from eyewright.lifecycle.attacking import attack, certify, harden
@@ -43,74 +44,31 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 _HOMES = {
-    "CompressResult": "compressing",
-    "Delivered": "delivering",
-    "FoldsResult": "folds",
-    "Indexed": "searching",
-    "Inpainting": "inpainting",
-    "Labelled": "searching",
-    "Page": "reading",
-    "PageLine": "reading",
-    "Restoration": "restoring",
-    "RestoredFile": "restoring",
-    "Retrained": "retraining",
-    "RunResult": "whole",
-    "TARGETS": "delivering",
-    "TuneResult": "tuning",
-    "attack": "attacking",
-    "attend": "attending",
-    "bench": "delivering",
-    "certify": "attacking",
-    "challenge": "field",
-    "compare": "stages",
-    "compress": "compressing",
-    "convert": "exchange",
-    "cross_validate": "folds",
-    "deliver": "delivering",
-    "doctor": "doctoring",
-    "drift": "field",
-    "errors_in": "stages",
-    "evaluate": "stages",
-    "explain": "explaining",
-    "export": "stages",
-    "export_checked": "stages",
-    "feedback_add": "field",
-    "feedback_export": "field",
-    "feedback_import": "field",
-    "feedback_list": "field",
-    "find_duplicates": "duplicates",
-    "formats": "opening",
-    "generate_lines": "reading",
-    "harden": "attacking",
-    "history": "field",
-    "import_onnx": "exchange",
-    "index_folder": "searching",
-    "info": "opening",
-    "inpaint": "inpainting",
-    "label_images": "searching",
-    "load_dataset": "datasets",
-    "load_model": "opening",
-    "load_run": "opening",
-    "models": "opening",
-    "monitor_status": "field",
-    "open_any": "loading",
-    "predict": "stages",
-    "promote": "field",
-    "quickstart": "whole",
-    "read_text": "reading",
-    "restore": "restoring",
-    "retrain": "retraining",
-    "rollback": "field",
-    "run": "whole",
-    "search": "searching",
-    "select": "field",
-    "serve": "field",
-    "sign": "delivering",
-    "sign_copy": "delivering",
-    "train": "stages",
-    "tune": "tuning",
-    "verify": "stages",
-}
+    "attacking": ("attack", "certify", "harden"),
+    "attending": ("attend",),
+    "compressing": ("CompressResult", "compress"),
+    "datasets": ("load_dataset",),
+    "delivering": ("Delivered", "TARGETS", "bench", "deliver", "sign", "sign_copy"),
+    "doctoring": ("doctor",),
+    "duplicates": ("find_duplicates",),
+    "exchange": ("convert", "import_onnx"),
+    "explaining": ("explain",),
+    "field": (
+        "challenge", "drift", "feedback_add", "feedback_export", "feedback_import", "feedback_list", "history",
+        "monitor_status", "promote", "rollback", "select", "serve",
+    ),
+    "folds": ("FoldsResult", "cross_validate"),
+    "inpainting": ("Inpainting", "inpaint"),
+    "loading": ("open_any",),
+    "opening": ("formats", "info", "load_model", "load_run", "models"),
+    "reading": ("Page", "PageLine", "generate_lines", "read_text"),
+    "restoring": ("Restoration", "RestoredFile", "restore"),
+    "retraining": ("Retrained", "retrain"),
+    "searching": ("Indexed", "Labelled", "index_folder", "label_images", "search"),
+    "stages": ("compare", "errors_in", "evaluate", "export", "export_checked", "predict", "train", "verify"),
+    "tuning": ("TuneResult", "tune"),
+    "whole": ("RunResult", "quickstart", "run"),
+}  # fmt: skip
 
 __all__ = [
     "CompressResult",
@@ -183,13 +141,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'eyewright.lifecycle' has no attribute {name!r}")
-    value = getattr(import_module(f"eyewright.lifecycle.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = late_names("eyewright.lifecycle", _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -46,7 +46,8 @@ class Entry:
 class Recorder(Protocol):
     """Where answers are logged and feedback goes; `monitoring` has one."""
 
-    keep_share: float
+    @property
+    def keep_share(self) -> float: ...
 
     def note(self, entry: Entry) -> None: ...
 

@@ -1,9 +1,10 @@
 """What a model of each task answers: how raw arrays are read, how good they are, how they look; one file per task."""
 
 import sys
-from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
+
+from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
     from eyewright.tasks.classify import ClassPrediction
@@ -27,10 +28,9 @@ TASKS = MappingProxyType(
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""
 
 _HOMES = {
-    "BoxPrediction": "eyewright.tasks.detect",
-    "ClassPrediction": "eyewright.tasks.classify",
-    "MaskCrop": "eyewright.tasks.detect",
-    "MaskPrediction": "eyewright.tasks.segment",
+    "classify": ("ClassPrediction",),
+    "detect": ("BoxPrediction", "MaskCrop"),
+    "segment": ("MaskPrediction",),
 }
 
 __all__ = ["TASKS", "BoxPrediction", "ClassPrediction", "MaskCrop", "MaskPrediction"]
@@ -48,7 +48,4 @@ class _Callable(ModuleType):
 sys.modules[__name__].__class__ = _Callable
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = late_names("eyewright.tasks", _HOMES)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import SHARED
 
 from eyewright import lifecycle
 from eyewright.core.errors import DatasetError
@@ -12,7 +13,7 @@ from eyewright.data import open_dataset
 from eyewright.data.targets.text import Text, line_text
 from eyewright.imaging import encode_image
 
-SROIE = Path("/work/shared/data/sroie_receipts")
+SROIE = SHARED / "sroie_receipts"
 
 
 def _image(path: Path, size: tuple[int, int] = (20, 60), value: int = 200) -> None:
