@@ -338,21 +338,26 @@ def _from_annotations(path: Path, task: str | None) -> Dataset:
     tree: Tree = FolderTree(root)
     kind = None if task is None else kind_of(task)
     if kind is CAPTIONS and task is not None:
-        if not Images(tree.names()).names and root.resolve().parent != root.resolve():
-            # As in COCO's own layout, annotations/ and images/ may be siblings.
-            tree = FolderTree(root.resolve().parent)
+        if not Images(tree.names()).names and (above := _folder_above(root)):
+            tree = FolderTree(above)
             return read_coco_captions(tree, tree.names(), [f"{root.resolve().name}/{path.name}"], task)
         return read_coco_captions(tree, tree.names(), [path.name], task)
     whole = kind if kind in _TABLES else None
     found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=path.name)
-    if found is not None and not found.images and root.resolve().parent != root.resolve():
-        # As in COCO's own layout, annotations/ and images/ may be siblings.
-        tree = FolderTree(root.resolve().parent)
+    if found is not None and not found.images and (above := _folder_above(root)):
+        tree = FolderTree(above)
         only = f"{root.resolve().name}/{path.name}"
         found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=only)
     if found is None:
         raise DatasetError(f"{str(path)!r} is no annotation file that is known", fix="see eyewright formats")
     return _of_found(tree, tree.names(), found, task)
+
+
+def _folder_above(folder: Path) -> Path | None:
+    """Return where images of annotations may lie that have none: as in COCO's own layout, annotations/ and images/ may
+    be siblings. Of the root of a disk nothing is listed."""
+    above = folder.resolve().parent
+    return None if above == above.parent else above
 
 
 def _refuse_suspects(tree: Tree, names: Sequence[str], task: str | None) -> None:

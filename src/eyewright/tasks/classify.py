@@ -18,6 +18,7 @@ from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricIn
 from eyewright.data.targets.label import Label
 from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.metrics.bootstrap import classification_metrics
+from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import corrected_label
 from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
@@ -146,10 +147,7 @@ def decode(
     Raises:
         BundleError: the array does not have the promised name, shape or range.
     """
-    found = raw.get("probabilities")
-    if found is None or found.shape != (len(placements), len(labels)):
-        shape = None if found is None else found.shape
-        raise BundleError(f"expected probabilities ({len(placements)}, {len(labels)}), found {shape}")
+    found = array_of(raw, "probabilities", len(placements), len(labels))
     if not np.isfinite(found).all() or (len(found) and np.abs(found.sum(1) - 1).max() > 1e-3):
         raise BundleError("expected probabilities that sum to 1, found others", fix="export the model again")
     return [ClassPrediction(row, labels) for row in found]

@@ -18,6 +18,7 @@ from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.data.targets.captions import Captions
 from eyewright.imaging.overlay import caption
+from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
@@ -88,15 +89,8 @@ def decode(
     Raises:
         BundleError: an array does not have the promised name or shape, or vectors are not finite or of length 1.
     """
-    vectors, near = raw.get("embedding"), raw.get("typicality")
-    if vectors is None or vectors.ndim != 2 or len(vectors) != len(placements):
-        shape = None if vectors is None else vectors.shape
-        raise BundleError(f"expected embedding ({len(placements)}, D), found {shape}", fix="export the model again")
-    if near is None or near.shape != (len(placements), len(labels)):
-        raise BundleError(
-            f"expected typicality ({len(placements)}, {len(labels)}), found {None if near is None else near.shape}",
-            fix="export the model again",
-        )
+    vectors = array_of(raw, "embedding", len(placements), "D")
+    near = array_of(raw, "typicality", len(placements), len(labels))
     lengths = np.sqrt((vectors.astype(np.float64) ** 2).sum(1))
     if not (np.isfinite(near).all() and (np.abs(lengths - 1) <= _OFF_UNIT).all()):
         raise BundleError("expected finite vectors of length 1, found others", fix="export the model again")

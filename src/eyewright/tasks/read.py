@@ -18,6 +18,7 @@ from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricIn
 from eyewright.data.targets.text import texts_of
 from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.imaging.preparation import LINE_STRIDE
+from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.ctc import BLANK, Reading, read_beam, read_greedy
 from eyewright.tasks.drawn import Drawn, kept_image
@@ -129,10 +130,7 @@ def read_lines(
     Raises:
         BundleError: the array does not have the promised name, shape or range.
     """
-    found = raw.get("probabilities")
-    wanted = f"({len(placements)}, steps, {1 + len(labels)})"
-    if found is None or found.ndim != 3 or (len(found), found.shape[2]) != (len(placements), 1 + len(labels)):
-        raise BundleError(f"expected probabilities {wanted}, found {None if found is None else found.shape}")
+    found = array_of(raw, "probabilities", len(placements), "steps", 1 + len(labels))
     longest = max((_steps_of(p) for p in placements), default=0)
     if found.shape[1] < longest:
         raise BundleError(f"expected {longest} steps or more for the longest line, found {found.shape[1]}")

@@ -17,6 +17,7 @@ from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.data.targets.numbers import NUMBERS, Numbers, quantity_named, quantity_of, short_names
 from eyewright.imaging.overlay import caption, caption_rows
+from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
@@ -116,10 +117,7 @@ def decode(
     Raises:
         BundleError: the array does not have the promised name or shape, or is not finite.
     """
-    found = raw.get("values")
-    if found is None or found.shape != (len(placements), len(labels)):
-        shape = None if found is None else found.shape
-        raise BundleError(f"expected values ({len(placements)}, {len(labels)}), found {shape}")
+    found = array_of(raw, "values", len(placements), len(labels))
     if not np.isfinite(found).all():
         raise BundleError("expected finite values, found others", fix="export the model again")
     return [NumberPrediction(row, labels) for row in found]

@@ -16,6 +16,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.tasks.arrays import array_of
 from eyewright.tasks.drawn import Drawn
 
 if TYPE_CHECKING:
@@ -110,10 +111,7 @@ def decode(
     Raises:
         BundleError: the array does not have the promised name or shape, or is not finite.
     """
-    found = raw.get("residual")
-    if found is None or found.ndim != 4 or len(found) != len(placements):
-        shape = None if found is None else found.shape
-        raise BundleError(f"expected residual ({len(placements)}, H, W, C), found {shape}")
+    found = array_of(raw, "residual", len(placements), "H", "W", "C")
     if not np.isfinite(found).all():
         raise BundleError("expected finite values, found others", fix="export the model again")
     kept = [_inside(own, place) for own, place in zip(found, placements, strict=True)]

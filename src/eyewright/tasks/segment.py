@@ -16,6 +16,7 @@ from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.imaging.rasters import encode_counts, pack_counts
+from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import corrected_mask
 from eyewright.tasks.drawn import Drawn, kept_image, mask_png
 from eyewright.tasks.mask_explained import explained
@@ -174,11 +175,7 @@ def decode(
     Raises:
         BundleError: the array does not have the promised name, shape or range.
     """
-    found = raw.get("probabilities")
-    if found is None or found.ndim != 4 or found.shape[:2] != (len(placements), len(labels)):
-        shape = None if found is None else found.shape
-        expected = f"({len(placements)}, {len(labels)}, H, W)"
-        raise BundleError(f"expected probabilities {expected}, found {shape}", fix="export again")
+    found = array_of(raw, "probabilities", len(placements), len(labels), "H", "W")
     if not np.isfinite(found).all() or (found.size and np.abs(found.sum(1) - 1).max() > 1e-2):
         raise BundleError("expected probabilities that sum to 1 at every pixel, found others", fix="export again")
     return [paint(one, placement, labels) for one, placement in zip(found, placements, strict=True)]

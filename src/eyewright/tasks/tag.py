@@ -17,6 +17,7 @@ from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.data.targets.tags import Tags
 from eyewright.imaging.overlay import caption, caption_rows
+from eyewright.tasks.arrays import array_of
 from eyewright.tasks.classify import ClassTarget
 from eyewright.tasks.drawn import Drawn, kept_image
 from eyewright.tasks.tiling import mirrored
@@ -128,10 +129,7 @@ def decode(
     Raises:
         BundleError: the array does not have the promised name, shape or range.
     """
-    found = raw.get("probabilities")
-    if found is None or found.shape != (len(placements), len(labels)):
-        shape = None if found is None else found.shape
-        raise BundleError(f"expected probabilities ({len(placements)}, {len(labels)}), found {shape}")
+    found = array_of(raw, "probabilities", len(placements), len(labels))
     if not ((found >= -1e-6) & (found <= 1 + 1e-6)).all():
         raise BundleError("expected probabilities from 0 to 1, found others", fix="export the model again")
     return [TagPrediction(row, labels) for row in found]

@@ -2,7 +2,7 @@
 
 __all__ = ["Climb", "apgd", "apgd_t", "climb", "targeted_dlr", "targets_of"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -51,84 +51,82 @@ def climb(
     def loss_at(at: Tensor) -> Loss:
         return class_loss(labels[at]) if target is None else targeted_dlr(labels[at], target[at])
 
-    # What is kept of each image that is still attacked, one row each; `cut` drops those that are done.
-    clean = images
     changed = images.clone() if from_clean else random_start(images, threat, rng)
     gradient, losses, logits = grad_of(white, changed, loss_at(rows))
     first[:] = losses.double()
-    top, top_images, top_gradient = losses.double(), changed.clone(), gradient.clone()
-    before = changed.clone()
-    size = torch.full((n, 1, 1, 1), 2.0 * threat.eps)
-    rises = torch.zeros(n)
-    reduced = torch.ones(n, dtype=torch.bool)
-    top_then = top.clone()
+    left = _Left(
+        rows, images, changed, changed.clone(), gradient, losses, losses.double(), changed.clone(), gradient.clone(),
+        losses.double(), torch.full((n, 1, 1, 1), 2.0 * threat.eps), torch.zeros(n), torch.ones(n, dtype=torch.bool),
+    )  # fmt: skip
     window, least, shrink = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1), max(int(0.03 * steps), 1)
     since = 0
 
     for k in range(steps + 1):
-        done = logits.argmax(1) != labels[rows]
+        done = logits.argmax(1) != labels[left.rows]
         if done.any():
-            at = rows[done]
-            found[at], fooled[at], best[at] = changed[done], True, torch.maximum(top, losses.double())[done]
-            left = ~done
-            (
-                rows,
-                clean,
-                changed,
-                gradient,
-                losses,
-                top,
-                top_images,
-                top_gradient,
-                before,
-                size,
-                rises,
-                reduced,
-                top_then,
-            ) = (
-                v[left]
-                for v in (
-                    rows,
-                    clean,
-                    changed,
-                    gradient,
-                    losses,
-                    top,
-                    top_images,
-                    top_gradient,
-                    before,
-                    size,
-                    rises,
-                    reduced,
-                    top_then,
-                )
-            )
-        if not len(rows) or k == steps:
+            at, their_best = left.rows[done], torch.maximum(left.top, left.losses.double())
+            found[at], fooled[at], best[at] = left.changed[done], True, their_best[done]
+            left = left.only(~done)
+        if not len(left.rows) or k == steps:
             break
-        momentum = changed - before
-        before = changed
-        moved = project(changed + size * ascent(gradient, threat.norm), clean, threat)
+        momentum = left.changed - left.before
+        left.before = left.changed
+        moved = project(left.changed + left.size * ascent(left.gradient, threat.norm), left.clean, threat)
         share = _MOMENTUM if k else 1.0
-        changed = project(changed + (moved - changed) * share + momentum * (1 - share), clean, threat)
-        last = losses
-        gradient, losses, logits = grad_of(white, changed, loss_at(rows))
-        rises += (losses > last).float()
-        better = losses.double() > top
-        top = torch.where(better, losses.double(), top)
-        mask = better.view(-1, 1, 1, 1)
-        top_images, top_gradient = torch.where(mask, changed, top_images), torch.where(mask, gradient, top_gradient)
+        onward = left.changed + (moved - left.changed) * share + momentum * (1 - share)
+        left.changed = project(onward, left.clean, threat)
+        last = left.losses
+        left.gradient, left.losses, logits = grad_of(white, left.changed, loss_at(left.rows))
+        left.note(left.losses > last)
         since += 1
         if since == window:
-            slow = rises <= window * _RISING
-            stuck = ~reduced & (top_then >= top)
-            reduced, top_then = slow | stuck, top.clone()
-            again = reduced.view(-1, 1, 1, 1)
-            size = torch.where(again, size / 2, size)
-            changed, gradient = torch.where(again, top_images, changed), torch.where(again, top_gradient, gradient)
-            losses = torch.where(reduced, top.to(losses.dtype), losses)
-            rises, since, window = torch.zeros_like(rises), 0, max(window - shrink, least)
-    found[rows], best[rows] = top_images, top
+            left.halve(window)
+            since, window = 0, max(window - shrink, least)
+    found[left.rows], best[left.rows] = left.top_images, left.top
     return Climb(found, fooled, first, best)
+
+
+@dataclass
+class _Left:
+    """The images that are still attacked, one row each: where each is, its best so far, and its step size."""
+
+    rows: Tensor
+    clean: Tensor
+    changed: Tensor
+    before: Tensor
+    gradient: Tensor
+    losses: Tensor
+    top: Tensor
+    top_images: Tensor
+    top_gradient: Tensor
+    top_then: Tensor
+    size: Tensor
+    rises: Tensor
+    reduced: Tensor
+
+    def only(self, kept: Tensor) -> "_Left":
+        return _Left(*(getattr(self, f.name)[kept] for f in fields(self)))
+
+    def note(self, rose: Tensor) -> None:
+        """Count a step that raised the loss, and keep the best image."""
+        self.rises = self.rises + rose.float()
+        better = self.losses.double() > self.top
+        mask = better.view(-1, 1, 1, 1)
+        self.top = torch.where(better, self.losses.double(), self.top)
+        self.top_images = torch.where(mask, self.changed, self.top_images)
+        self.top_gradient = torch.where(mask, self.gradient, self.top_gradient)
+
+    def halve(self, window: int) -> None:
+        """Halve the steps of images whose loss rose too seldom in `window` steps, or whose best did not, and return
+        them to their best."""
+        stuck = ~self.reduced & (self.top_then >= self.top)
+        self.reduced, self.top_then = (self.rises <= window * _RISING) | stuck, self.top.clone()
+        again = self.reduced.view(-1, 1, 1, 1)
+        self.size = torch.where(again, self.size / 2, self.size)
+        self.changed = torch.where(again, self.top_images, self.changed)
+        self.gradient = torch.where(again, self.top_gradient, self.gradient)
+        self.losses = torch.where(self.reduced, self.top.to(self.losses.dtype), self.losses)
+        self.rises = torch.zeros_like(self.rises)
 
 
 def apgd(
