@@ -239,7 +239,7 @@ def _status(o: argparse.Namespace) -> Result:
 
 
 def _judged(said: Mapping[str, Any]) -> list[str]:
-    """Return lines on what feedback says of boxes, numbers and tags."""
+    """Return lines on feedback about boxes, numbers and tags."""
     text = []
     if said.get("boxes"):
         text.append("  boxes     " + ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in said["boxes"].items()))

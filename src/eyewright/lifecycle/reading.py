@@ -117,7 +117,7 @@ def read_text(
     """Return the lines of a page and what a model of lines reads on them.
 
     `lines` are their corners: "auto" finds them (`imaging.text_lines.find_lines`), "whole" takes the image for one
-    line; or a file of boxes, or rows of four numbers (x0, y0, x1, y1) or eight. `beam` is the width of a prefix beam
+    line; or a file with boxes, or rows of four numbers (x0, y0, x1, y1) or eight. `beam` is the width of a prefix beam
     search; without it the greedy search is used. With `conf` lines whose probability is below it have no text.
 
     Raises:
