@@ -69,6 +69,17 @@ def test_a_file_that_changed_since_is_an_error_and_not_drawn_on(finished, folder
         first.plot()
 
 
+def test_a_link_is_named_by_the_file_that_it_shows(finished, folder: Path, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    links = tmp_path_factory.mktemp("links")
+    (links / "one.png").symlink_to(folder / "00.png")
+    (links / "inner").symlink_to(folder, target_is_directory=True)
+    items = [links / "one.png", links / "inner" / "01.png"]
+    assert [p.source for _, p in finished.bundle.predict_files(items)] == [
+        str(folder / "00.png"),
+        str(folder / "01.png"),
+    ]
+
+
 def test_an_option_that_the_task_has_not_is_refused_before_anything_is_read(finished, folder: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=r"iou|IoU"):
         list(finished.bundle.predict_files([folder / "missing.png"], iou=0.5))

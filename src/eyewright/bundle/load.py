@@ -309,12 +309,13 @@ class Bundle:
         if iou is not None:
             task.require("iou")
         index = 0
+        folders: dict[Path, Path] = {}
         for chunk in _chunks(read_prepared_files(items, self.preparation), self._at_once(), _source_bytes):
             good = [found for _, found in chunk if isinstance(found, Prepared)]
             predictions = iter(self._of_prepared(good, conf=conf, iou=iou))
             for item, found in chunk:
                 if isinstance(found, Prepared):
-                    yield item, self._with_source(next(predictions), item, index)
+                    yield item, _with_source(next(predictions), item, index, folders)
                 else:
                     yield item, found
                 index += 1
@@ -326,14 +327,6 @@ class Bundle:
             return []
         placements = [self.preparation.place(image.source_hw) for image in images]
         return self.read(self.raw(np.stack([image.pixels for image in images])), placements, conf=conf, iou=iou)
-
-    @staticmethod
-    def _with_source(prediction: Prediction, item: Path | str, index: int) -> Prediction:
-        if item == "-":
-            return replace(prediction, source="-", index=index)
-        path = Path(item).resolve()
-        again = partial(reread_file, path, file_stamp(path), read_named)
-        return replace(prediction, source=str(path), index=index, image=again)
 
     def _task_with(self, conf: float | None) -> Task:
         """Return the task, which supports a score to show from if one is given.
@@ -424,6 +417,21 @@ class Bundle:
                     else:
                         kept += frame.image.nbytes
                 yield replace(prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=image)
+
+
+def _with_source(prediction: Prediction, item: Path | str, index: int, folders: dict[Path, Path]) -> Prediction:
+    if item == "-":
+        return replace(prediction, source="-", index=index)
+    path = Path(item)
+    if path.is_symlink():
+        path = path.resolve()
+    else:
+        # Resolving takes as long as predicting a small image, and files share their folders.
+        if path.parent not in folders:
+            folders[path.parent] = path.parent.resolve()
+        path = folders[path.parent] / path.name
+    again = partial(reread_file, path, file_stamp(path), read_named)
+    return replace(prediction, source=str(path), index=index, image=again)
 
 
 def _names_files(source: Any) -> bool:
