@@ -37,7 +37,7 @@ def folder(shapes: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("at_once", [1, 7, 32])
 def test_each_file_gets_its_own_prediction_or_its_error(finished, folder, at_once: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     bundle: Bundle = finished.bundle
-    monkeypatch.setattr(Bundle, "_at_once", lambda self: at_once)
+    monkeypatch.setattr(Bundle, "at_once", at_once)
     items = list_sources(folder)
     found = list(bundle.predict_files(items))
     assert [item for item, _ in found] == items

@@ -10,12 +10,12 @@ __all__ = [
 ]
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.contract import Contract
+from eyewright.bundle.files import in_chunks, names_files, predict_files
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
@@ -40,7 +41,6 @@ from eyewright.core.inputs import (
     fits_model,
     largest_area,
     name_inputs,
-    say_inputs,
     slice_rows,
     trim,
     widen,
@@ -51,14 +51,10 @@ from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
-from eyewright.imaging.ahead import MOST_HELD, Prepared
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.imaging.sources import Frame, Source, is_stream, list_sources, open_source
-from eyewright.imaging.sources.files import file_stamp, read_named, read_prepared_files, reread_file
 from eyewright.tasks.tiling import predict_views
-
-_T = TypeVar("_T")
 
 _BATCH = 32
 _MOST_HELD = 400_000
@@ -300,33 +296,7 @@ class Bundle:
             UsageError: the model takes something else than one image (`reads_prepared`), or `conf` or `iou` is not
                 supported by its task or out of its range.
         """
-        if not self.reads_prepared:
-            raise UsageError(
-                f"this is supported for models of whole images only; this one takes {say_inputs(self.inputs)}",
-                fix="predict with Bundle.predict_images",
-            )
-        task = self._task_with(conf)
-        if iou is not None:
-            task.require("iou")
-        index = 0
-        folders: dict[Path, Path] = {}
-        for chunk in _chunks(read_prepared_files(items, self.preparation), self._at_once(), _source_bytes):
-            good = [found for _, found in chunk if isinstance(found, Prepared)]
-            predictions = iter(self._of_prepared(good, conf=conf, iou=iou))
-            for item, found in chunk:
-                if isinstance(found, Prepared):
-                    yield item, _with_source(next(predictions), item, index, folders)
-                else:
-                    yield item, found
-                index += 1
-
-    def _of_prepared(
-        self, images: Sequence[Prepared], *, conf: float | None, iou: float | None
-    ) -> Sequence[Prediction]:
-        if not images:
-            return []
-        placements = [self.preparation.place(image.source_hw) for image in images]
-        return self.read(self.raw(np.stack([image.pixels for image in images])), placements, conf=conf, iou=iou)
+        return predict_files(self, items, conf=conf, iou=iou)
 
     def _task_with(self, conf: float | None) -> Task:
         """Return the task, which supports a score to show from if one is given.
@@ -367,10 +337,10 @@ class Bundle:
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
         if stream:
-            if set(options) <= {"conf", "iou"} and self.reads_prepared and _names_files(source):
+            if set(options) <= {"conf", "iou"} and self.reads_prepared and names_files(source):
                 return self._streamed(source, **options)
             return self._stream(source, at_once=1, most_kept=None, options=options)
-        several = list(self._stream(source, at_once=self._at_once(), most_kept=_MOST_KEPT, options=options))
+        several = list(self._stream(source, at_once=self.at_once, most_kept=_MOST_KEPT, options=options))
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
 
@@ -380,8 +350,9 @@ class Bundle:
                 raise found
             yield found
 
-    def _at_once(self) -> int:
-        """Return how many images are decoded and held together: fewer where the model looks at large ones."""
+    @property
+    def at_once(self) -> int:
+        """How many images are decoded and held together: fewer where the model looks at large ones."""
         return max(1, min(_BATCH, _MOST_HELD // largest_area(self.inputs)))
 
     def _watch(self, source: Any, *, stream: bool, options: Mapping[str, Any]) -> Iterator[Prediction]:
@@ -407,7 +378,7 @@ class Bundle:
         """Yield predictions that keep their images until those of files hold `most_kept` bytes; the others read theirs
         again when it is asked for."""
         kept = 0
-        for chunk in _chunks(frames, at_once, lambda frame: frame.image.nbytes):
+        for chunk in in_chunks(frames, at_once, lambda frame: frame.image.nbytes):
             for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):
                 image: Any = frame.image
                 if most_kept is not None and frame.reread is not None:
@@ -417,46 +388,6 @@ class Bundle:
                     else:
                         kept += frame.image.nbytes
                 yield replace(prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=image)
-
-
-def _with_source(prediction: Prediction, item: Path | str, index: int, folders: dict[Path, Path]) -> Prediction:
-    if item == "-":
-        return replace(prediction, source="-", index=index)
-    path = Path(item)
-    if path.is_symlink():
-        path = path.resolve()
-    else:
-        # Resolving takes as long as predicting a small image, and files share their folders.
-        if path.parent not in folders:
-            folders[path.parent] = path.parent.resolve()
-        path = folders[path.parent] / path.name
-    again = partial(reread_file, path, file_stamp(path), read_named)
-    return replace(prediction, source=str(path), index=index, image=again)
-
-
-def _names_files(source: Any) -> bool:
-    """Return whether a source is a folder or glob: of one file the image is at hand, and kept."""
-    return isinstance(source, str | Path) and str(source) != "-" and not Path(source).is_file()
-
-
-def _chunks(frames: Iterable[_T], at_once: int, pixels_of: Callable[[_T], int]) -> Iterator[list[_T]]:
-    """Yield at most `at_once` frames together, and fewer where they are large."""
-    chunk: list[_T] = []
-    held = 0
-    for frame in frames:
-        chunk.append(frame)
-        held += pixels_of(frame)
-        if len(chunk) == at_once or held > MOST_HELD:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
-
-
-def _source_bytes(entry: tuple[Path | str, Prepared | UnreadableImageError]) -> int:
-    """Return the bytes of the pixels that were decoded: what takes long to read is not waited for by others."""
-    found = entry[1]
-    return 3 * found.source_hw[0] * found.source_hw[1] if isinstance(found, Prepared) else 0
 
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:

@@ -287,7 +287,7 @@ def _predicted_files(
 def _left_out(
     o: argparse.Namespace, item: Any, error: UnreadableImageError, findings: list[dict[str, Any]], *, alone: bool
 ) -> None:
-    """Note a file that cannot be read, and go on; one that is alone ends the command."""
+    """Note a file that cannot be read and continue; one that is alone ends the command."""
     if error.code == LimitError.code and o.tile is None:
         fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
         error = UnreadableImageError(error.message, fix=fix, code=error.code)

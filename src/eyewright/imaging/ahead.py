@@ -152,12 +152,13 @@ def read_ahead(
     *,
     size_of: Callable[[T], int],
     threads: int | None = None,
+    extra: int = 1,
 ) -> Iterator[R]:
     """Yield what `read` returns for each item, in order: an image, say, or why it cannot be read.
 
     `read` gets several consecutive items, as many as have few `size_of` bytes together, and returns the images of the
-    first of them, at least one; it is asked for the others when they are needed. At most one part more than there are
-    `threads` is read ahead, so memory does not grow with the number of items.
+    first of them, at least one; it is asked for the others when they are needed. At most `extra` parts more than there
+    are `threads` are read ahead, so memory does not grow with the number of items.
 
     >>> import numpy as np
     >>> found = read_ahead([3, 4], lambda part: [np.zeros((n, n, 3), np.uint8) for n in part], size_of=int)
@@ -185,7 +186,7 @@ def read_ahead(
     try:
         for part in _parts(items, size_of):
             waiting.append((part, pool.submit(read, part)))
-            if len(waiting) > threads:
+            if len(waiting) >= threads + extra:
                 yield from oldest()
         while waiting:
             yield from oldest()

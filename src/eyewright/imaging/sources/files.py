@@ -158,11 +158,14 @@ def read_prepared_files(
     def read(part: Sequence[Path | str | bytes]) -> list[Prepared | EyewrightError]:
         return read_prepared(part, preparation)
 
-    return _each(items, read)
+    # Prepared images are small: no thread waits until a model has answered.
+    return _each(items, read, extra=4)
 
 
 def _each(
-    items: Sequence[Path | str], read: Callable[[Sequence[Path | str | bytes]], list[_T | EyewrightError]]
+    items: Sequence[Path | str],
+    read: Callable[[Sequence[Path | str | bytes]], list[_T | EyewrightError]],
+    extra: int = 1,
 ) -> Iterator[tuple[Path | str, _T | UnreadableImageError]]:
     def named(part: Sequence[Path | str]) -> list[_T | EyewrightError]:
         return read([Path(item) for item in part])
@@ -170,7 +173,7 @@ def _each(
     if list(items) == ["-"]:
         found: Iterable[_T | EyewrightError] = read([sys.stdin.buffer.read(Limits().bytes + 1)])
     else:
-        found = read_ahead(items, named, size_of=_bytes_of)
+        found = read_ahead(items, named, size_of=_bytes_of, extra=extra)
     for item, one in zip(items, found, strict=True):
         if not isinstance(one, EyewrightError):
             yield item, one
