@@ -45,6 +45,10 @@ MEMORY = 8 << 30
 WARM = ("numpy", "PIL.Image", "pytest", "scipy.stats", "scipy.ndimage", "sklearn.metrics", "cv2", "skimage")
 
 WORK_SIZES: dict[str, tuple[str, ...]] = {
+    "evaluation/novelty.py": (
+        "rounds = int(np.clip(_CURVE_ROWS // (_POINTS * max(1, self.followed.cost)), 60, _REPLICATES // 2))",
+    ),
+    "evaluation/parity.py": ("chunk = max(1, min(_CHUNK, _PIXELS // largest_area(inputs_of(trained))))",),
     "metrics/bootstrap.py": ("_CHUNK_CELLS = 4_000_000",),
     "metrics/groups.py": ("rows = max(1, 4_000_000 // len(values))",),
     "metrics/novelty.py": ("_BLOCK = 4_000_000",),

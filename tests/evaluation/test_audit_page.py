@@ -77,3 +77,28 @@ def test_the_page_is_utf_8_whatever_bytes_a_name_holds(photos: Path, tmp_path: P
     found = [Finding("unreadable", "damaged 'b\udcff.jpg'", "remove it", "b\udcff.jpg", severity="error")]
     write_audit(tmp_path / "out", data, scan_dataset(data, quiet=True), Grouping(), found)
     assert "b\ufffd.jpg" in (tmp_path / "out" / "doctor.html").read_bytes().decode("utf-8")
+
+
+@pytest.mark.parametrize(("codes", "shown"), [(("blank",), 8), (("blank", "truncated", "mask_full", "box_huge"), 24)])
+def test_the_worst_images_of_every_kind_are_shown_a_third_of_the_places_each(
+    photos: Path, tmp_path: Path, codes: tuple[str, ...], shown: int
+) -> None:
+    data = open_dataset(photos)
+    names = [s.id for s in data.samples if "bad" not in s.id]
+    found = [Finding(code, f"{code} {n}", "look at it", n, severity="warning") for code in codes for n in names]
+    write_audit(tmp_path / "out", data, scan_dataset(data, quiet=True), Grouping(), found)
+    html = (tmp_path / "out" / "doctor.html").read_text("utf-8")
+    assert html.count("data:image/webp") == shown
+
+
+@pytest.mark.parametrize(("extra", "shown"), [(0, "{id}"), (1, "…{end}")])
+def test_long_names_keep_their_end_and_short_ones_everything(
+    photos: Path, tmp_path: Path, extra: int, shown: str
+) -> None:
+    # With the folder 32 characters, and one more.
+    name = "c/" + "s" * (26 + extra) + ".png"
+    (photos / "c" / "0.png").rename(photos / name)
+    data = open_dataset(photos)
+    at = min([s.id for s in data.samples].index(name), len(data) - 2)
+    html, _ = page(photos, tmp_path / "out", Grouping(groups=(Group("copy", (at, at + 1), "resized"),)))
+    assert f">{shown.format(id=name, end=name[-31:])}</figcaption>" in html

@@ -55,7 +55,9 @@ def test_a_real_difference_is_found_and_has_the_right_sign() -> None:
     difference = found.differences["accuracy"]
     assert difference.low > 0  # type: ignore[operator]
     assert difference.value == pytest.approx(b.mean() - a.mean())
-    assert compare_scores(np.zeros(1000, int), scores_of(b), scores_of(a)).better == "a"
+    assert found.lead == found.only_b - found.only_a
+    other = compare_scores(np.zeros(1000, int), scores_of(b), scores_of(a))
+    assert (other.better, other.lead) == ("a", pytest.approx(-found.lead))
 
 
 @pytest.mark.parametrize(("above", "p"), [(1.0, 0.0), (0.98, 0.04), (0.5, 1.0), (0.02, 0.04), (0.0, 0.0)])

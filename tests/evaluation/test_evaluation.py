@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import subprocess
+from contextlib import nullcontext
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,6 +24,24 @@ def test_a_run_and_its_bundle_are_measured_alike(finished) -> None:  # type: ign
     ours, theirs = ew.evaluate(finished.run, test), ew.evaluate(finished.bundle, test)
     for name, metric in ours.metrics.items():
         assert theirs.metrics[name].value == pytest.approx(metric.value, abs=1e-5), name
+
+
+def test_progress_is_shown_unless_it_is_not_wanted(finished, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from eyewright.evaluation import results
+    from eyewright.evaluation.evaluator import evaluate_predictor
+
+    told = []
+
+    def track(title: str, total: int, *, quiet: bool):  # type: ignore[no-untyped-def]
+        told.append((title, total, quiet))
+        return nullcontext(lambda n, shown: None)
+
+    monkeypatch.setattr(results, "track_progress", track)
+    test = ew.load_dataset(finished.run.about["data_path"]).test
+    evaluate_predictor(finished.bundle, test)
+    evaluate_predictor(finished.bundle, test, quiet=True)
+    assert [quiet for _, _, quiet in told] == [False, True]
+    assert {total for _, total, _ in told} == {len(test)}
 
 
 def test_the_numbers_are_scikit_learns(finished, shapes: Path) -> None:  # type: ignore[no-untyped-def]

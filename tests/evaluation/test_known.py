@@ -23,3 +23,25 @@ def test_more_images_than_fit_are_sampled_evenly_from_first_to_last(
     assert (found.features[:, 0] - 5).tolist() == kept
     assert (found.of, found.features.shape[1]) == (10, 3)
     assert ("nearest of" in found.note) == (len(kept) < 10)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        np.zeros(4, np.float32),
+        np.zeros((2, 3, 4), np.float32),
+        np.zeros((2, 3), np.float64),
+        np.zeros((0, 3), np.float32),
+    ],
+    ids=["one axis", "three axes", "another type", "none"],
+)
+def test_features_that_are_no_table_are_as_good_as_none(features: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / FEATURES_FILE, features=features, of=np.array(2), space=np.array("pixels"))
+    assert read_features(tmp_path) is None
+
+
+def test_a_table_of_features_is_read_as_it_was_written(tmp_path: Path) -> None:
+    np.savez(tmp_path / FEATURES_FILE, features=np.eye(3, dtype=np.float32), of=np.array(7), space=np.array("pixels"))
+    found = read_features(tmp_path)
+    assert found is not None
+    assert (found.features.tolist(), found.of, found.space) == (np.eye(3).tolist(), 7, "pixels")

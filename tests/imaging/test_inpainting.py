@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import MissingExtraError, UsageError
 from eyewright.imaging.inpainting import choose_method, grown, inpaint_pixels
+from eyewright.imaging.steps.arrays import opencv
 
 
 def bricks(height: int = 120, width: int = 140) -> NDArray[np.uint8]:
@@ -34,8 +35,10 @@ def hole_in(image: NDArray[np.uint8], top: int, left: int, height: int, width: i
     return hole
 
 
-@pytest.mark.parametrize("method", ["ns", "biharmonic", "exemplar"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("method", "dtype"),
+    [("fsr", np.uint8), *((m, d) for m in ("ns", "biharmonic", "exemplar") for d in (np.uint8, np.uint16))],
+)
 @pytest.mark.parametrize("colours", [1, 3])
 def test_no_pixel_outside_the_mask_is_changed(method: str, dtype: type, colours: int) -> None:
     image = bricks().astype(dtype) * (257 if dtype is np.uint16 else 1)
@@ -71,7 +74,43 @@ def test_biharmonic_continues_a_ramp_and_is_chosen_for_scratches_in_it() -> None
     found = inpaint_pixels(broken, scratch)
     assert (found.method, psnr_in(found.image, image, scratch) > 45) == ("biharmonic", True)
     noisy = np.random.default_rng(0).integers(0, 256, image.shape).astype(np.uint8)
-    assert choose_method(noisy, scratch) == "ns"
+    assert choose_method(noisy, scratch) == "fsr"
+    assert choose_method(noisy.astype(np.uint16) * 257, scratch) == "ns"
+
+
+def test_frequencies_continue_waves_that_navier_stokes_flattens() -> None:
+    y, x = np.mgrid[:96, :112]
+    wave = 128 + 60 * np.sin(x / 2.5) + 40 * np.cos((x + y) / 4)
+    image = np.stack([wave, 255 - wave, np.full_like(wave, 90)], 2).clip(0, 255).astype(np.uint8)
+    scratch = hole_in(image, 10, 40, 70, 9) | hole_in(image, 50, 0, 5, 112)
+    broken = image.copy()
+    broken[scratch] = 255
+    found = {m: psnr_in(inpaint_pixels(broken, scratch, method=m).image, image, scratch) for m in ("fsr", "ns")}
+    assert found["fsr"] > found["ns"] + 6
+    black = image.copy()
+    black[scratch] = 0
+    one, other = (inpaint_pixels(b, scratch, method="fsr").image for b in (broken, black))
+    assert np.array_equal(one, other), "what was under the mask plays no part"
+
+
+@pytest.mark.parametrize("size_hw", [(1, 9), (5, 3), (17, 40), (33, 65)])
+def test_frequencies_fill_images_smaller_than_their_blocks(size_hw: tuple[int, int]) -> None:
+    image = np.full((*size_hw, 3), (200, 30, 90), np.uint8)
+    hole = hole_in(image, 0, 1, 1, 1) | hole_in(image, size_hw[0] - 1, size_hw[1] - 2, 1, 2)
+    broken = image.copy()
+    broken[hole] = 0
+    assert np.abs(inpaint_pixels(broken, hole, method="fsr").image.astype(int) - image).max() <= 3
+
+
+def test_frequencies_are_refused_in_words_where_they_are_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = bricks()
+    hole = hole_in(image, 40, 50, 3, 30)
+    with pytest.raises(UsageError, match="fills images of 8 bits, found 16"):
+        inpaint_pixels(image.astype(np.uint16), hole, method="fsr")
+    monkeypatch.delattr(opencv(), "xphoto")
+    with pytest.raises(MissingExtraError, match="contributed modules"):
+        inpaint_pixels(image, hole, method="fsr")
+    assert inpaint_pixels(image, hole).method == "ns"
 
 
 def test_holes_at_the_left_and_top_edge_keep_their_colours() -> None:

@@ -58,6 +58,7 @@ def test_two_models_that_undo_different_things_are_not_compared(tmp_path: Path) 
     better = REPORTING.compare(a, results(tmp_path, 1.5), 0)
     assert better.better == "b"
     assert better.differences["psnr"].value == pytest.approx(0.5, abs=1e-6)
+    assert better.lead == pytest.approx(0.5, abs=1e-6)
 
 
 def test_a_tile_larger_than_the_image_is_cut_to_it_and_one_of_twice_the_size_too() -> None:
