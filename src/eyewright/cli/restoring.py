@@ -141,7 +141,7 @@ def add_restoring(verb: Any) -> None:
     p.add_argument("--object", metavar="NAME", help="fill every object of this class that --with finds")
     p.add_argument("--with", metavar="BUNDLE", help="a bundle that finds boxes or masks")
     p.add_argument("--conf", type=Number(0, 1, whole=False), metavar="P", help="the score from which an object counts")
-    p.add_argument("--method", default="auto", metavar="NAME", help="auto, ns, biharmonic or exemplar")
+    p.add_argument("--method", default="auto", metavar="NAME", help="auto, fsr, ns, biharmonic or exemplar")
     p.add_argument("--grow", type=Number(0, 256), metavar="N", help="fill N pixels around it (default 3 for objects)")
     p.add_argument(
         "--feather", type=Number(0, 256), metavar="N", help="of these, N fade into the image (default 2 for objects)"
