@@ -25,7 +25,7 @@ from eyewright.imaging.decode import Pixels, read_picture
 from eyewright.imaging.headers import FORMATS, Limits
 
 _IGNORED = frozenset(
-    {"__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
+    {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 )
 # COCO's largest annotation file has 0.5 GB and that of LVIS 1.1 GB; of an image the decoder's own limit holds.
 _MOST_BYTES = 2**31

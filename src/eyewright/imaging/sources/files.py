@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.core.regular import open_regular
 from eyewright.imaging.ahead import caught, read_ahead, read_images
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.headers import FORMATS, Limits
@@ -69,6 +70,9 @@ def list_sources(source: str | Path) -> list[Path | str]:
     videos = [p for p in matches if p.suffix.lower() in VIDEO_EXTENSIONS]
     if videos:
         raise UsageError(f"{str(videos[0])!r} is a video, not an image", fix="open videos one by one")
+    if not matches and os.path.lexists(text):
+        # A FIFO, a device, a link to nothing: what it is, is said in the words of all commands.
+        open_regular(path, most=0, follow=True).close()
     if not matches:
         raise InputError(f"expected an image, found nothing at {text!r}", fix="check the path", code="not_found")
     return list(matches)
