@@ -1,4 +1,4 @@
-"""Requests that are sent before the answers to those in front: all are answered in order, and only they wait."""
+"""Requests that are sent before the answers to those in front, and what comes around a body: bounded, and in order."""
 
 import asyncio
 import contextlib
@@ -190,3 +190,33 @@ def test_turns_are_taken_in_order_and_one_at_a_time_while_others_are_answered() 
     assert seconds > 10 * 0.004
     taken, _ = asyncio.run(main(Pace(1e9)))
     assert taken == list(range(10))
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nX-End: 1\r\n\r\n", b"0;end\r\n\r\n"])
+def test_extensions_of_chunks_and_trailers_are_dropped(loop_of: Any, end: bytes) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"".join(b'3;name="va\xfflue"\r\nabc\r\n' for _ in range(100))
+    assert _paths(_answer_to(loop_of, head + chunks + end)) == [b"/a 300"]
+
+
+@pytest.mark.parametrize("around", [b"3;" + b"a" * 2**21 + b"\r\nabc\r\n", b"0\r\nX: " + b"a" * 2**21])
+def test_more_around_a_body_than_in_it_is_refused(loop_of: Any, around: bytes) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert _answer_to(loop_of, head + around).startswith(b"HTTP/1.1 400 ")
+
+
+def _answer_to(loop_of: Any, data: bytes) -> bytes:
+    """Return all that the server sends before it ends the connection."""
+
+    async def main() -> bytes:
+        async with _listening(Pace(1e9)) as (port, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.suppress(ConnectionError):
+                for at in range(0, len(data), 2**16):
+                    writer.write(data[at : at + 2**16])
+                    await writer.drain()
+            got = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            return got
+
+    return bytes(loop_of(main()))

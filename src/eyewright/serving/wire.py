@@ -27,6 +27,8 @@ _LINGER_S = 2.0
 _MOST_PIPELINED = 16
 _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
+# Extensions of chunks and trailers are read and dropped: this many bytes of them beside as many as the body has.
+_FREE_OVERHEAD = 2**18
 _PENALTY_S = 0.02
 _BLANK = b"\r\n\r\n"
 _WITHOUT_BODY = (b"GET ", b"HEAD ")
@@ -124,6 +126,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         _in_headers = True
         _chunks = 0
         _body_bytes = 0
+        _raw_bytes = 0
         _refused: tuple[int, bytes, bytes] | None = None
         _timer: asyncio.TimerHandle | None = None
         _no_more = False
@@ -240,6 +243,9 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                         return
                 super().data_received(data[:end])
                 data = data[end:]
+                self._raw_bytes += end
+                if self._raw_bytes > 2 * self._body_bytes + _FREE_OVERHEAD and self._in_body() and not self._deaf():
+                    self.send_400_response("more around the body than in it")
                 if self._waiting() and not self.cycle.more_body:
                     break
             if data and not self._deaf():
@@ -266,7 +272,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
 
         def on_message_begin(self) -> None:
             self.transport.unread = True
-            self._chunks = self._body_bytes = 0
+            self._chunks = self._body_bytes = self._raw_bytes = 0
             if len(self.pipeline) >= _MOST_PIPELINED:
                 # An answer now would be taken for that of another request.
                 self.transport.end()
@@ -310,6 +316,9 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             done = self._no_more and not self._waiting() and not self._in_turn
             if done and not self.transport.is_closing():
                 self.transport.close()
+
+        def _in_body(self) -> bool:
+            return self._waiting() and not self._in_headers and bool(self.cycle.more_body)
 
         def _waiting(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete
