@@ -168,6 +168,8 @@ def test_if_no_mask_can_be_used_the_reason_is_said(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("background\ncat\n")
     with pytest.raises(DatasetError, match=r"masks cannot be used \(3\), such as 'images/0.png'"):
         ew.convert(tmp_path, to="coco", out=tmp_path.parent / "out")
+    with pytest.raises(DatasetError, match=r"first, 'masks/0.png': the mask is 20x20, its image 'images/0.png' 40x40"):
+        ew.train(tmp_path, out=tmp_path.parent / "run")
 
 
 def test_other_numbers_of_labels_and_images_are_said_as_numbers(tmp_path: Path) -> None:
