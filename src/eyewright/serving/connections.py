@@ -4,12 +4,16 @@ __all__ = ["Connection", "Connections", "room", "unread"]
 
 import array
 import fcntl
+import itertools
 import resource
 import termios
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 # Files and sockets that are no client's: the log, the workers, the nursery.
 _OWN_FILES = 128
+# Of a crowd these are asked first: to ask all for each new connection would take longer than to answer it.
+_ASKED_FIRST = 16
 
 
 class Connection(Protocol):
@@ -38,12 +42,11 @@ class Connections:
             # Whoever has most gives way.
             crowded = max(self._of.values(), key=len)
         if crowded is not None:
-            idle = next((c for c in crowded if not c.answering()), None)
-            idle = idle or next((c for c in crowded if c.stalled()), None)
-            if idle is None:
+            gives_way = _giving_way(itertools.islice(crowded, _ASKED_FIRST)) or _giving_way(crowded)
+            if gives_way is None:
                 return False
-            self.discard(idle)
-            idle.evict()
+            self.discard(gives_way)
+            gives_way.evict()
         self._all[one] = client
         self._of.setdefault(client, {})[one] = None
         return True
@@ -62,6 +65,17 @@ class Connections:
             left.pop(one, None)
             if not left:
                 del self._of[client]
+
+
+def _giving_way(connections: Iterable[Connection]) -> Connection | None:
+    """Return the first idle connection, else the first that waits for its client or its turn; None if all answer."""
+    waits: Connection | None = None
+    for one in connections:
+        if not one.answering():
+            return one
+        if waits is None and one.stalled():
+            waits = one
+    return waits
 
 
 def unread(transport: Any) -> bool:

@@ -27,7 +27,7 @@ _LINGER_S = 2.0
 _MOST_PIPELINED = 16
 _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
-# Extensions of chunks and trailers are read and dropped: this many bytes of them beside as many as the body has.
+# Extensions of chunks and trailers are read and dropped: this many bytes of them in addition to as many as the body has.
 _FREE_OVERHEAD = 2**18
 _PENALTY_S = 0.02
 _BLANK = b"\r\n\r\n"
