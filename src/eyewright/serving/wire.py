@@ -27,7 +27,7 @@ _LINGER_S = 2.0
 _MOST_PIPELINED = 16
 _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
-# Extensions of chunks and trailers are read and dropped: this many bytes of them in addition to as many as the body has.
+# Extensions of chunks and trailers are read and dropped: as many bytes as the body has, and this many more.
 _FREE_OVERHEAD = 2**18
 _PENALTY_S = 0.02
 _BLANK = b"\r\n\r\n"
@@ -214,7 +214,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             return bool(self.transport.is_closing()) or self._refused is not None
 
         def _keep(self, data: bytes) -> None:
-            """Keep what came before its turn, and read no more than one head of it."""
+            """Keep bytes of requests whose turn has not come, and stop reading where they exceed a head."""
             self._ahead += data
             if len(self._ahead) > settings.header_bytes:
                 self.transport.held = True
