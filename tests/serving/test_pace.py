@@ -10,13 +10,13 @@ import pytest
 
 from eyewright.core.errors import UsageError
 from eyewright.serving import jsontext
+from eyewright.serving.connections import unread
 from eyewright.serving.crew import _PIECE, Crew, _Waiting, _Worker
 from eyewright.serving.jsontext import check_json
 from eyewright.serving.messages import BATCH, FRAME, Job
 from eyewright.serving.pace import Pace
 from eyewright.serving.refusals import HttpError
 from eyewright.serving.settings import Settings
-from eyewright.serving.wire import _unread
 
 
 def test_a_large_body_is_not_slowed_down_on_an_idle_server() -> None:
@@ -119,10 +119,10 @@ def test_a_connection_whose_request_waits_to_be_read_is_not_idle() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         transport = SimpleNamespace(get_extra_info=lambda name: ours)
-        assert not _unread(transport)
+        assert not unread(transport)
         theirs.send(b"GET ")
-        assert _unread(transport)
-    assert not _unread(transport)
+        assert unread(transport)
+    assert not unread(transport)
 
 
 def test_a_pace_of_nothing_is_refused() -> None:

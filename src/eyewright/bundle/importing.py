@@ -33,6 +33,7 @@ from eyewright.core.task import Task, task_of
 from eyewright.imaging.preparation import Preparation
 
 _GOLDEN = 2
+_LARGEST_CONTRACT = 2**22
 _NO_REFERENCE = "the model was imported, so the images that it was trained and validated on are not known"
 
 
@@ -130,12 +131,12 @@ def read_contract(named: str | None, options: Mapping[str, Any]) -> Contract:
         content = dict(CONTRACTS[str(named)])
     elif named is not None:
         path = Path(named)
-        try:
-            text = path.read_text("utf-8")
-            content = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-        except OSError:
+        if not path.exists():
             known = ", ".join(CONTRACTS)
-            raise UsageError(f"expected a contract file or one of {known}, found {named!r}", fix="check it") from None
+            raise UsageError(f"expected a contract file or one of {known}, found {named!r}", fix="check it")
+        try:
+            text = read_regular(path, most=_LARGEST_CONTRACT, error=UsageError, follow=True).decode("utf-8-sig")
+            content = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"the contract {named!r} cannot be read: {error}", fix="correct it") from None
         if not isinstance(content, dict):

@@ -16,6 +16,7 @@ from eyewright.cli.terminal import Result, finding, print_json, printable, shown
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
+_LARGEST_TOKEN = 2**16
 _HOME = "eyewright-monitor"
 _TAGS_SHOWN = 12
 
@@ -489,7 +490,9 @@ def _token(file: str | None, variable: str) -> str | None:
     if file is None:
         return os.environ.get(variable) or None
     try:
-        text = Path(file).read_text("utf-8").strip()
+        # Not a regular file only: a password manager hands a secret on in a pipe.
+        with open(file, "rb") as opened:
+            text = opened.read(_LARGEST_TOKEN).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the token in {file!r}: {error}", fix="check the file") from None
     if not text:

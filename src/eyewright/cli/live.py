@@ -13,6 +13,7 @@ from eyewright.core.errors import UsageError
 if TYPE_CHECKING:
     from eyewright.serving.live import LiveSource
 
+_LARGEST_ADDRESS = 2**16
 _NAME = "letters, digits, - and _"
 
 
@@ -126,7 +127,8 @@ def _of_source(
 def _address_in(path: Path) -> str:
     """Return the address in a file: what is on the command line can be read by every user of the machine."""
     try:
-        return path.expanduser().read_text("utf-8").strip()
+        with path.expanduser().open("rb") as file:
+            return file.read(_LARGEST_ADDRESS).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise UsageError(f"cannot read {str(path)!r}: {reason}", fix="pass NAME=@FILE with the address in it") from None

@@ -96,7 +96,8 @@ def audit_dataset(
     if others:
         kinds = Counter(posixpath.splitext(n)[1].lower() or "no extension" for n in others)
         shown = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
-        text = f"{len(others)} files are no images by their name ({shown})"
+        are = "file is no image" if len(others) == 1 else "files are no images"
+        text = f"{len(others)} {are} by {'its' if len(others) == 1 else 'their'} name ({shown})"
         found.append(Finding("skipped", text, "convert or remove them", severity="note"))
     return ordered(found, most=most)
 

@@ -163,7 +163,9 @@ def _judge(pool: _Pool, native: tuple[str, str, str]) -> Finding | None:
     wrong = {
         w: _wrong(corners, pool.sizes_wh)
         for w, corners in read.items()
-        if w[1] == unit or (corners[:, 2:] / pool.sizes_wh).max(0).min() >= _REACH
+        if w[1] == unit
+        or (corners[:, 2:] / pool.sizes_wh).max(0).min() >= _REACH
+        or (w[1] == "fractions" and unit == "pixels" and pool.numbers.max() <= 1)
     }
     n = len(pool.numbers)
     bad = wrong[order, unit]

@@ -156,6 +156,8 @@ def _other_table(path: Path, task: str | None) -> str:
     for table in tables[:_TABLES_TRIED]:
         if own in _TABLES and _TABLES[own][1](tree, table, images) and own is not LABEL:
             continue
+        if own is LABEL and is_label_table(tree, table):
+            continue
         for kind, (_, fits) in _TABLES.items():
             if kind not in (own, LABEL) and fits(tree, table, images):
                 return f"use --task {_usual(kind)} to learn the {kind} in {table!r}"
@@ -190,6 +192,8 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
             f"expected a folder, a .zip, .csv, .json, .xml, .yaml or idx files, found {path.name!r}",
             fix="pass the folder that holds it",
         )
+    elif not path.is_dir():
+        raise DatasetError(f"expected a folder or a file at {str(path)!r}, found something else", fix="check the path")
     else:
         tree = FolderTree(path)
     try:

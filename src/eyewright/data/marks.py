@@ -297,5 +297,6 @@ def _ignored(dataset: "Dataset") -> list[Finding]:
     if not total:
         return []
     first = next(s.id for s in dataset.samples if s.target.ignored)
-    text = f"{total} ignore regions (crowd, difficult), such as in {first!r}: nothing is learnt or counted in them"
+    regions = f"{total} ignore region{'s' * (total != 1)}"
+    text = f"{regions} (crowd, difficult), such as in {first!r}: nothing is learnt or counted in them"
     return [Finding("ignore_region", text, "nothing, if they are meant", first, severity="note")]

@@ -11,6 +11,7 @@ __all__ = [
     "encoding_of",
     "is_text",
     "json_problem",
+    "json_reason",
     "plain_json",
     "truth",
     "word",
@@ -46,6 +47,11 @@ _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,400}\?>")
 # A string is passed over whole, whether or not it is closed, so that no text makes this slower than its length.
 _JSON_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[-+]?(?:NaN|Infinity)', re.DOTALL)
 _BYTE_OF_ERROR = re.compile(r"\(byte (\d+)\)")
+_OTHER_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$?\.?([^`]*)`)?")
+_TYPES = {
+    "array": "a list", "object": "an object", "str": "text", "int": "a whole number", "float": "a number",
+    "bool": "true or false", "null": "nothing",
+}  # fmt: skip
 
 
 def decode_text(data: bytes, name: str | None = None, *, declared: str | None = None) -> str:
@@ -148,8 +154,30 @@ def plain_json(data: bytes) -> PlainJson:
     return PlainJson(plain, tuple(odd))
 
 
+def json_reason(error: Exception) -> str:
+    """Return in plain words why a decoder of JSON refused a value.
+
+    >>> json_reason(ValueError("Expected `array`, got `null` - at `$.images`"))
+    'expected a list, found nothing, at images'
+    """
+    if isinstance(error, RecursionError):
+        return "lists and objects are nested too deeply"
+    text = str(error)
+    found = _OTHER_TYPE.fullmatch(text)
+    if found is not None:
+        wanted = " or ".join(_TYPES.get(t.strip(), t.strip()) for t in found[1].split("|"))
+        place = f", at {found[3]}" if found[3] else ""
+        return f"expected {wanted}, found {_TYPES.get(found[2], found[2])}{place}"
+    if text.startswith("Number out of range"):
+        place = text.partition("`$")[2].strip("`.")
+        return f"a number is too large, at {place}" if place else "a number is too large"
+    return text.replace(" - at `$", " at `")
+
+
 def json_problem(error: Exception, data: bytes) -> tuple[str, int | None]:
     """Return what is wrong with JSON that a decoder refused, and the line where it can be known."""
+    if isinstance(error, RecursionError):
+        return json_reason(error), None
     text = str(error)
     if "UTF-8" in text or isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8", _bad_line(data)

@@ -4,7 +4,6 @@ __all__ = ["ArrayTree", "Encoded", "FolderTree", "JoinedTree", "Tree", "ZipTree"
 
 import contextlib
 import lzma
-import os
 import re
 import struct
 import zipfile
@@ -19,14 +18,12 @@ from PIL import Image
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.core.regular import open_regular, read_regular
+from eyewright.core.walking import is_wanted, walk_files
 from eyewright.data.texts import encoding_of
 from eyewright.imaging.ahead import caught, first_images, read_ahead, read_images
 from eyewright.imaging.decode import Pixels, read_picture
 from eyewright.imaging.headers import FORMATS, Limits
 
-_IGNORED = frozenset(
-    {"__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
-)
 # COCO's largest annotation file has 0.5 GB and that of LVIS 1.1 GB; of an image the decoder's own limit holds.
 _MOST_BYTES = 2**31
 _IMAGES = tuple(e for endings in FORMATS.values() for e in endings)
@@ -104,26 +101,11 @@ class FolderTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._empty: list[str] = []
+        self._empty: tuple[str, ...] = ()
 
     def names(self) -> tuple[str, ...]:
-        found, seen = [], set()
-        self._empty = []
-        kernels = _kernel_devices()
-        for folder, below, files in os.walk(self.root, followlinks=True, onerror=_raise):
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen or status.st_dev in kernels:
-                below.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            below[:] = sorted(b for b in below if not b.startswith(".") and b not in _IGNORED)
-            relative = os.path.relpath(folder, self.root).replace(os.sep, "/")
-            prefix = "" if relative == "." else relative + "/"
-            kept = [prefix + f for f in files if not f.startswith(".") and f not in _IGNORED]
-            if not kept and not below and prefix:
-                self._empty.append(relative)
-            found += kept
-        return tuple(sorted(found))
+        found, self._empty = walk_files(self.root)
+        return found
 
     def content(self, name: str) -> bytes:
         most = Limits().bytes if name.lower().endswith(_IMAGES) else _MOST_BYTES
@@ -138,7 +120,7 @@ class FolderTree:
         return encoded_file(self.root / name)
 
     def folders(self) -> tuple[str, ...]:
-        return tuple(sorted(self._empty))
+        return self._empty
 
 
 # What a damaged or unsupported member raises: each compression of the zip format has errors of its own.
@@ -167,7 +149,7 @@ class ZipTree:
         # A member that is named as it should be comes last, and wins over one whose name was corrected.
         for member in sorted(members, key=lambda m: _member_name(m.filename) == m.filename):
             name = _member_name(member.filename)
-            if name and not name.endswith("/") and _wanted(name):
+            if name and not name.endswith("/") and is_wanted(name):
                 self._members[name] = member
 
     def names(self) -> tuple[str, ...]:
@@ -292,23 +274,3 @@ def _check_text(path: Path, name: str) -> None:
     if zero >= 0:
         line = head.count(b"\n", 0, zero) + 1
         raise UnreadableImageError(f"expected text in {name!r} line {line}, found a zero byte", fix="save it as UTF-8")
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _kernel_devices() -> frozenset[int]:
-    """Return the devices of `/proc` and `/sys`, whose folders have no end and are no images."""
-    found = set()
-    for folder in ("/proc", "/sys"):
-        try:
-            found.add(os.stat(folder).st_dev)
-        except OSError:
-            continue
-    return frozenset(found - {os.stat("/").st_dev})
-
-
-def _wanted(name: str) -> bool:
-    parts = name.split("/")
-    return not any(p.startswith(".") or p in _IGNORED for p in parts)

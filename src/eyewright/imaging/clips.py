@@ -40,7 +40,7 @@ from eyewright.core.errors import InputError, UnreadableImageError, UsageError
 from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.sampling import ClipSampling
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp, iter_images, reread_file
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp, files_below, iter_images, reread_file
 from eyewright.imaging.sources.frames import Frame
 
 _MOST_KEPT = 8
@@ -266,8 +266,11 @@ def list_clips(source: str | Path) -> list[Path]:
     path = Path(text)
     if path.is_file():
         return [path]
-    places = path.rglob("*") if path.is_dir() else (Path(p) for p in glob.glob(text, recursive=True))
-    found = sorted(p for p in places if p.suffix.lower() in VIDEO_EXTENSIONS and p.is_file())
+    if path.is_dir():
+        found = sorted(files_below(path, VIDEO_EXTENSIONS))
+    else:
+        places = (Path(p) for p in glob.glob(text, recursive=True))
+        found = sorted(p for p in places if p.suffix.lower() in VIDEO_EXTENSIONS and p.is_file())
     if not found:
         raise InputError(f"expected videos at {text!r}, found none", fix="check the path", code="not_found")
     return found

@@ -248,6 +248,7 @@ def _looks_like(data: bytes) -> str:
         b"SIMPLE  =": "a FITS file",
         b"<!DOC": "an HTML page",
         b"<html": "an HTML page",
+        b"version https://git-lfs": "a Git LFS pointer, whose content git lfs pull fetches",
     }
     for magic, name in known.items():
         if start[: len(magic)].lower() == magic.lower():

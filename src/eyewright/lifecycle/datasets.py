@@ -34,7 +34,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eyewright.core.errors import DatasetError, UsageError
-from eyewright.data import dataset_fingerprint, leak_rule, open_dataset, scan_dataset, settle_leaks, split_dataset
+from eyewright.data import (
+    audit_dataset,
+    dataset_fingerprint,
+    leak_rule,
+    open_dataset,
+    scan_dataset,
+    settle_leaks,
+    split_dataset,
+)
 from eyewright.data.account import Reason
 from eyewright.data.grouped import find_groups, with_groups
 from eyewright.data.marks import UNUSABLE_BOXES, UNUSABLE_OUTLINES, unusable_marks
@@ -124,7 +132,10 @@ def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = si
     if not readable.any():
         first = next((r.error for r in scan.records if r.error is not None), None)
         if first is None:
-            raise DatasetError("none of the masks can be used", fix="see eyewright doctor")
+            problem = next((f for f in audit_dataset(dataset, scan) if f.severity == "error"), None)
+            why = "" if problem is None else f"; the first, {problem.path!r}: {problem.message}"
+            fix = "see eyewright doctor" if problem is None else problem.fix
+            raise DatasetError(f"none of the {len(dataset)} masks can be used{why}", fix=fix)
         raise DatasetError(
             f"none of the {len(dataset)} images can be read; the first, {dataset.samples[0].id!r}: {first.message}",
             fix=first.fix,

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, OutputError, UnreadableImageError, UsageError
+from eyewright.core.regular import read_regular
 from eyewright.core.task import task_of
 from eyewright.data import open_dataset
 from eyewright.data.account import Account, Reason
 from eyewright.data.targets import MASK, OBJECTS
 from eyewright.data.targets.target import tasks_of
+from eyewright.data.texts import decode_text
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import PathLike, Say, silent
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from eyewright.bundle import Bundle
     from eyewright.data import Dataset
     from eyewright.data.writers import Written
+
+_LARGEST_LABELS = 2**24
 
 
 def convert(
@@ -106,7 +110,11 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
     if not left_out:
         raise error
     if not kept:
-        raise DatasetError("none of the images and masks can be used", fix="see eyewright doctor")
+        reason, names = next(iter(left_out.items()))
+        raise DatasetError(
+            f"none of the images and masks can be used: {reason} ({len(names):,}), such as {names[0]!r}",
+            fix="see eyewright doctor",
+        )
     account = dataset.account
     for reason, names in left_out.items():
         account = account.with_left_out(Reason(reason, len(names), names[0]))
@@ -125,6 +133,17 @@ def _check_outlines(dataset: "Dataset", to: str) -> None:
             f"expected outlines to write {to!r}, found boxes only",
             fix=f"choose a format of boxes ({boxes}), or export polygons",
         )
+
+
+def _text_of(labels: str) -> str:
+    """Return the text of a file of class names; `labels` itself where no file is called so."""
+    try:
+        if not Path(labels).is_file():
+            return labels
+    except (OSError, ValueError):
+        # A list of many names is longer than any file's name.
+        return labels
+    return decode_text(read_regular(Path(labels), most=_LARGEST_LABELS, follow=True), labels)
 
 
 def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
@@ -180,11 +199,7 @@ def import_onnx(
     """
     from eyewright.bundle.importing import import_model, read_contract, read_label_file
 
-    if isinstance(labels, str):
-        path = Path(labels)
-        names = read_label_file(path.read_text("utf-8-sig") if path.is_file() else labels)
-    else:
-        names = tuple(labels)
+    names = read_label_file(_text_of(labels)) if isinstance(labels, str) else tuple(labels)
     if not names:
         raise UsageError("expected class names, found none", fix="name a file with one a line, or a,b,c")
     images = []

@@ -18,6 +18,7 @@ from eyewright.core.files import checked_output, staged_folder, write_staged
 from eyewright.core.inputs import prepare
 from eyewright.core.predictor import inputs_of
 from eyewright.core.progress import track_progress
+from eyewright.core.regular import read_regular
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.data import open_dataset
@@ -40,6 +41,7 @@ PathLike = str | Path
 _VALIDATED = 0.05
 _MOST_LINES = 1_000_000
 _BATCH = 32
+_LARGEST_TEXT = 2**28
 
 
 @dataclass(frozen=True)
@@ -165,10 +167,7 @@ def read_boxes(path: Path) -> list[list[float]]:
     Raises:
         InputError: the file cannot be read, or a line holds no box.
     """
-    try:
-        text = decode_text(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}", fix="check --lines") from error
+    text = decode_text(read_regular(path, most=_LARGEST_TEXT, fix="check --lines", follow=True), str(path))
     if path.suffix.lower() == ".json":
         try:
             rows = json.loads(text)
@@ -302,10 +301,7 @@ def _drawable(source: Any, setter: Any, rng: np.random.Generator) -> tuple[str, 
 
 
 def _content(path: Path) -> str:
-    try:
-        return decode_text(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
+    return decode_text(read_regular(path, most=_LARGEST_TEXT, follow=True), str(path))
 
 
 def _corpus(path: Path) -> list[str]:

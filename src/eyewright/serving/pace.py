@@ -1,15 +1,17 @@
-"""The rate of large bodies and of large answers, which leaves small requests their time."""
+"""The rate of large bodies, of large answers and of requests sent ahead, which leaves small requests their time."""
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "Turns"]
 
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 _SMALL = 2**18
 _BUSY_S = 0.25
 _LEAST_S = 0.001
+_TURN_S = 0.004
 
 
 class Pace:
@@ -63,3 +65,33 @@ class Pace:
         seconds = self.delay(before, n)
         if seconds:
             await asyncio.sleep(seconds)
+
+
+class Turns:
+    """The order in which requests are parsed that were sent before the answer to the one in front of them.
+
+    Alone on the server each has its turn at once. While others are answered, one has it every 4 ms: whoever sends many
+    requests without waiting makes only its own wait.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._queue: deque[Callable[[], None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a turn has to be waited for."""
+        return self._timer is not None or self._pace.busy
+
+    def add(self, turn: Callable[[], None]) -> None:
+        """Call `turn` later, after those added before it."""
+        self._queue.append(turn)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TURN_S if self._pace.busy else 0, self._next)
+
+    def _next(self) -> None:
+        turn = self._queue.popleft()
+        later = _TURN_S if self._pace.busy else 0
+        self._timer = asyncio.get_running_loop().call_later(later, self._next) if self._queue else None
+        turn()

@@ -5,19 +5,18 @@ where there are too many, the one that has been idle longest makes room for a ne
 whole request was read reaches its client: closing a socket that holds unread bytes makes the kernel reset the
 connection, and the answer with it (RFC 9112, section 9.6), so such a connection is half closed and what still comes is
 thrown away, for a moment. A client that asks and does not read is disconnected: a transport that is closed waits
-until what it holds has been sent, so such a connection would never end by itself.
+until what it holds has been sent, so such a connection would never end by itself. Of requests that are sent before the
+answer to the one in front, only the bytes are kept: each is parsed when its turn comes, and while others are answered
+there are few such turns in a second.
 """
 
 __all__ = ["bounded_protocol"]
 
-import array
 import asyncio
-import fcntl
-import resource
-import termios
-from typing import Any, Protocol
+from typing import Any
 
-from eyewright.serving.pace import Pace
+from eyewright.serving.connections import Connections, room, unread
+from eyewright.serving.pace import Pace, Turns
 from eyewright.serving.settings import Settings
 
 _REFUSAL = (
@@ -26,11 +25,13 @@ _REFUSAL = (
 )
 _LINGER_S = 2.0
 _MOST_PIPELINED = 16
-# Files and sockets that are no client's: the log, the workers, the nursery.
-_OWN_FILES = 128
 _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
+# Extensions of chunks and trailers are read and dropped: as many bytes as the body has, and this many more.
+_FREE_OVERHEAD = 2**18
 _PENALTY_S = 0.02
+_BLANK = b"\r\n\r\n"
+_WITHOUT_BODY = (b"GET ", b"HEAD ")
 # Of the bytes that wait, this many must leave in each `write_s`, or the connection is ended.
 _LEAST_TAKEN = 2**16
 
@@ -46,6 +47,8 @@ class _Lingering:
         self._transport, self._loop, self._write_s = transport, loop, write_s
         self.unread = False
         self.closing = False
+        # While requests wait that were sent ahead, nobody else resumes reading.
+        self.held = False
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._written = 0
@@ -61,6 +64,10 @@ class _Lingering:
         if not self.is_closing():
             self._written += len(data)
             self._transport.write(data)
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            self._transport.resume_reading()
 
     @property
     def waiting(self) -> int:
@@ -103,81 +110,6 @@ class _Lingering:
         self.watch()
 
 
-class _Connection(Protocol):
-    """What the table of connections asks of one."""
-
-    def answering(self) -> bool: ...
-    def stalled(self) -> bool: ...
-    def evict(self) -> None: ...
-
-
-class _Connections:
-    """The open connections, the one that has been quiet longest first, in all and by client."""
-
-    def __init__(self, most: int, most_of_client: int) -> None:
-        self.most, self.most_of_client = most, most_of_client
-        self._all: dict[_Connection, str] = {}
-        self._of: dict[str, dict[_Connection, None]] = {}
-
-    def add(self, one: _Connection, client: str) -> bool:
-        """Take a connection up; return whether there is room for it, if need be that of an idle or a stalled one."""
-        of_client = self._of.get(client, {})
-        crowded: dict[_Connection, Any] | None = None
-        if len(of_client) >= self.most_of_client:
-            crowded = of_client
-        elif len(self._all) >= self.most:
-            # Whoever has most gives way.
-            crowded = max(self._of.values(), key=len)
-        if crowded is not None:
-            idle = next((c for c in crowded if not c.answering()), None)
-            idle = idle or next((c for c in crowded if c.stalled()), None)
-            if idle is None:
-                return False
-            self.discard(idle)
-            idle.evict()
-        self._all[one] = client
-        self._of.setdefault(client, {})[one] = None
-        return True
-
-    def moved(self, one: _Connection) -> None:
-        """Note that a request began or was answered: the connection is idle from now."""
-        client = self._all.get(one)
-        if client is not None:
-            self._of[client].pop(one, None)
-            self._of[client][one] = None
-
-    def discard(self, one: _Connection) -> None:
-        client = self._all.pop(one, None)
-        if client is not None:
-            left = self._of[client]
-            left.pop(one, None)
-            if not left:
-                del self._of[client]
-
-
-def _unread(transport: Any) -> bool:
-    """Return whether bytes wait in a connection's socket: many connections may be taken up before the first is read."""
-    door = transport.get_extra_info("socket")
-    if door is None:
-        return False
-    size = array.array("i", [0])
-    try:
-        fcntl.ioctl(door.fileno(), termios.FIONREAD, size)
-    except (OSError, ValueError):
-        return False
-    return size[0] > 0
-
-
-def _room(connections: int) -> int:
-    """Return how many connections there is room for, after raising the soft limit of open files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + _OWN_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return connections if soft == resource.RLIM_INFINITY else max(16, min(connections, soft - _OWN_FILES))
-
-
 def bounded_protocol(settings: Settings, pace: Pace) -> type:
     """Return a protocol class for uvicorn that ends connections whose headers are too slow or too large.
 
@@ -186,17 +118,22 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    table = _Connections(_room(settings.connections), settings.client_connections)
+    table = Connections(room(settings.connections), settings.client_connections)
+    turns = Turns(pace)
 
     class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         _header_bytes = 0
         _in_headers = True
         _chunks = 0
         _body_bytes = 0
+        _raw_bytes = 0
         _refused: tuple[int, bytes, bytes] | None = None
         _timer: asyncio.TimerHandle | None = None
         _no_more = False
         _waits = False
+        # Bytes of requests behind the one that is answered.
+        _ahead = b""
+        _in_turn = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(_Lingering(transport, self.loop, settings.write_s))
@@ -209,11 +146,11 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             """Whether a whole head has come and its answer has not gone, or what came has not been read yet."""
             if self._refused is not None or self.transport is None or self.transport.is_closing():
                 return False
-            return (self.cycle is not None and not self.cycle.response_complete) or _unread(self.transport)
+            return self._in_turn or self._waiting() or unread(self.transport)
 
         def stalled(self) -> bool:
-            """Whether an answer waits: because its client does not read, or for its turn."""
-            return self._waits or (self.flow is not None and bool(self.flow.write_paused))
+            """Whether a request or an answer waits: because its client does not read, or for its turn."""
+            return self._waits or self._in_turn or (self.flow is not None and bool(self.flow.write_paused))
 
         def _waits_for_turn(self, waits: bool) -> None:
             self._waits = waits
@@ -266,24 +203,76 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 self.loop.call_later(_PENALTY_S, self._refuse, *words)
 
         def data_received(self, data: bytes) -> None:
-            if self.transport.is_closing():
+            if self._deaf():
                 return
-            if self._refused is not None:
+            if self._in_turn or (self._waiting() and not self.cycle.more_body):
+                self._keep(data)
+            else:
+                self._feed(data)
+
+        def _deaf(self) -> bool:
+            return bool(self.transport.is_closing()) or self._refused is not None
+
+        def _keep(self, data: bytes) -> None:
+            """Keep bytes of requests whose turn has not come, and stop reading where they exceed a head."""
+            self._ahead += data
+            if len(self._ahead) > settings.header_bytes:
+                self.transport.held = True
+                self.transport.pause_reading()
+
+        def _feed(self, data: bytes) -> None:
+            """Parse one request; what follows it waits for its answer."""
+            while data and not self._deaf():
+                end = len(data)
+                if self._in_headers:
+                    blank = data.find(_BLANK)
+                    end = blank + len(_BLANK) if blank >= 0 else end
+                    ahead = end < len(data) and not self._header_bytes and data.startswith(_WITHOUT_BODY)
+                    if ahead and not self._in_turn and turns.crowded:
+                        # Whoever sends several requests at once can wait for the first, too.
+                        self._keep(data)
+                        self._take_turn()
+                        return
+                    if not self._header_bytes:
+                        # Between two requests uvicorn's own, longer patience counts.
+                        self._begin_timer()
+                    self._header_bytes += max(0, blank) or end
+                    if self._header_bytes > settings.header_bytes:
+                        self.transport.unread = True
+                        self._refuse(431, b"Request Header Fields Too Large", b"the headers are too large")
+                        return
+                super().data_received(data[:end])
+                data = data[end:]
+                self._raw_bytes += end
+                if self._raw_bytes > 2 * self._body_bytes + _FREE_OVERHEAD and self._in_body() and not self._deaf():
+                    self.send_400_response("more around the body than in it")
+                if self._waiting() and not self.cycle.more_body:
+                    break
+            if data and not self._deaf():
+                self._keep(data)
+
+        def _take_turn(self) -> None:
+            self._in_turn = True
+            self._unset_keepalive_if_required()
+            turns.add(self._turn)
+
+        def _turn(self) -> None:
+            """Parse the next of the requests that were sent ahead."""
+            data, self._ahead = self._ahead, b""
+            if self.transport is None or self._deaf():
+                self._in_turn = False
                 return
-            if self._in_headers:
-                if not self._header_bytes:
-                    # Between two requests uvicorn's own, longer patience counts.
-                    self._begin_timer()
-                self._header_bytes += min(len(data), max(0, data.find(b"\r\n\r\n")) or len(data))
-                if self._header_bytes > settings.header_bytes:
-                    self.transport.unread = True
-                    self._refuse(431, b"Request Header Fields Too Large", b"the headers are too large")
-                    return
-            super().data_received(data)
+            self._feed(data)
+            self._in_turn = False
+            if self.transport.held and len(self._ahead) <= settings.header_bytes:
+                self.transport.held = False
+                if not self.flow.read_paused:
+                    self.transport.resume_reading()
+            self._end_if_all_is_answered()
 
         def on_message_begin(self) -> None:
             self.transport.unread = True
-            self._chunks = self._body_bytes = 0
+            self._chunks = self._body_bytes = self._raw_bytes = 0
             if len(self.pipeline) >= _MOST_PIPELINED:
                 # An answer now would be taken for that of another request.
                 self.transport.end()
@@ -319,8 +308,17 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             super().on_response_complete()
             table.moved(self)
             self._in_headers, self._header_bytes = True, 0
-            if self._no_more and not self._waiting() and not self.transport.is_closing():
+            if self._ahead and not self._waiting() and not self._deaf():
+                self._take_turn()
+            self._end_if_all_is_answered()
+
+        def _end_if_all_is_answered(self) -> None:
+            done = self._no_more and not self._waiting() and not self._in_turn
+            if done and not self.transport.is_closing():
                 self.transport.close()
+
+        def _in_body(self) -> bool:
+            return self._waiting() and not self._in_headers and bool(self.cycle.more_body)
 
         def _waiting(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete
@@ -333,7 +331,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             if self.transport.is_closing() or self._refused is not None:
                 return False
             waiting = self._waiting()
-            if waiting and not self.cycle.more_body:
+            if self._in_turn or (waiting and not self.cycle.more_body):
                 # The beginning of a further request, which has no end, is dropped.
                 self.transport.unread = False
                 self._no_more = True

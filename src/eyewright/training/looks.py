@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.errors import CheckpointError
 from eyewright.core.files import write_bytes
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import LOOK, appearance
@@ -69,12 +70,19 @@ def write_looks(folder: Path, looks: Looks) -> None:
 
 
 def read_looks(folder: Path) -> Looks | None:
-    """Return what `write_looks` wrote; None where a run has none, as those of earlier versions."""
+    """Return what `write_looks` wrote; None where a run has none, as those of earlier versions.
+
+    Raises:
+        CheckpointError: it is damaged: a bundle without it would not notice unfamiliar images.
+    """
+    path = folder / LOOKS_FILE
+    if not path.exists():
+        return None
     try:
-        with np.load(folder / LOOKS_FILE, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             values, groups = arrays["values"], arrays["groups"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{str(path)!r} is damaged: {error}", fix="copy the run again") from None
     if values.ndim != 2 or values.shape[1] != LOOK or len(groups) != len(values):
-        return None
+        raise CheckpointError(f"{str(path)!r} is damaged: its arrays do not match", fix="copy the run again")
     return Looks(np.asarray(values, np.float32), tuple(str(g) or None for g in groups))

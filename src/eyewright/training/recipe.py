@@ -23,6 +23,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
+from eyewright.core.regular import read_regular
 from eyewright.core.task import task_names, task_of
 
 OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
@@ -34,6 +35,7 @@ Baselines = Literal["auto", "none"]
 StepName = Literal["plain", "adversarial", "trades", "fast", "augmix", "noise"]
 NormName = Literal["linf", "l2"]
 
+_LARGEST = 2**22
 _MOST = {"imgsz": 16_384, "frames": 256, "span": 3600, "seed": 2**32 - 1}
 
 SMOOTHED = ("cross_entropy", "binary_cross_entropy")
@@ -322,10 +324,11 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         UsageError: missing, not TOML, or an option that is unknown or out of range.
     """
+    if not path.exists():
+        raise UsageError(f"cannot read the recipe {str(path)!r}: there is no such file", fix="check the path")
+    content = read_regular(path, most=_LARGEST, error=UsageError, follow=True)
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the recipe {str(path)!r}: {error.strerror}", fix="check the path") from error
+        data = tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the recipe {str(path)!r} is not TOML: {error}", fix="fix the line") from error
     return Recipe.from_mapping(data)

@@ -45,6 +45,8 @@ SPLIT_COLUMNS = ("id", "split", "label", "sha256", "group", "novelty", "novelty_
 """The columns of `split.csv`. Of images that are not trained on, `novelty` is the distance to the nearest training
 image and `novelty_ratio` that distance divided by the one to the tenth nearest."""
 
+_SPLIT_NEEDED = ("id", "split")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -102,14 +104,39 @@ class Run:
         )
 
     def split_rows(self) -> tuple[Mapping[str, str], ...]:
-        """Return the rows of `split.csv`, one per image that the run knew; earlier runs have fewer columns."""
-        with open(self.folder / "split.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return tuple(csv.DictReader(file))
+        """Return the rows of `split.csv`, one per image that the run knew; earlier runs have fewer columns.
+
+        Raises:
+            CheckpointError: it is damaged: without it nobody knows which images were trained on.
+        """
+        path = self.folder / "split.csv"
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                reader = csv.DictReader(file)
+                rows, columns = tuple(reader), set(reader.fieldnames or ())
+        except csv.Error as error:
+            raise CheckpointError(f"{str(path)!r} is damaged: {error}", fix="copy the run again") from None
+        if not columns.issuperset(_SPLIT_NEEDED) or any(
+            None in row or row[name] is None for row in rows for name in _SPLIT_NEEDED
+        ):
+            raise CheckpointError(
+                f"{str(path)!r} is damaged: expected the columns {', '.join(_SPLIT_NEEDED)}, found others",
+                fix="copy the run again",
+            )
+        return rows
 
     def history(self) -> tuple[Mapping[str, str], ...]:
-        """Return the rows of `metrics.csv`."""
-        with open(self.folder / "metrics.csv", encoding="utf-8", newline="") as file:
-            return tuple(csv.DictReader(file))
+        """Return the rows of `metrics.csv`.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        path = self.folder / "metrics.csv"
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                return tuple(csv.DictReader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{str(path)!r} is damaged: {error}", fix="copy the run again") from None
 
 
 class BundledRun(Run):

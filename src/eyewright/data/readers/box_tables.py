@@ -65,6 +65,7 @@ _SPLITS = ("split", "subset", "set", "partition", "usage", "dataset")
 # Google's AutoML: SET,path,label,x0,y0,x1,y0,x1,y1,x0,y1.
 _AUTOML = ("train", "training", "validate", "validation", "test", "unassigned", "")
 _GROUP_OF = "isgroupof"
+_MOSTLY = 0.9
 _COORDINATE = re.compile(r"^(x|y)(min|max|1|2|0|tl|br|center|centre)$|^(?:min|max|center|c)(x|y)$")
 _BOX = re.compile(r"^(bbox|boundingbox|bndbox|bboxes|boxes)")
 _SPECIAL = re.compile(r"[^a-z0-9]+")
@@ -189,10 +190,10 @@ class _Boxes:
 def read_box_tables(tree: Tree, files: Sequence[str], names: Sequence[str], images: Images) -> Found:
     """Read tables of boxes, an image by its path, its name or its name without an extension.
 
-    Corners are in pixels, or in fractions of the sides where no number of a table is above 1. A line of an image
-    without numbers is of an image that shows nothing. Open Images' groups are ignore regions, and its codes of classes
-    are replaced by their names where a table of them is there. Of tables that list the same image one that is of a
-    part of the dataset (train, val, test) comes first.
+    Corners are in pixels, or in fractions of the sides where nine of ten boxes of a table have no number above 1. A
+    line of an image without numbers is of an image that shows nothing. Open Images' groups are ignore regions, and its
+    codes of classes are replaced by their names where a table of them is there. Of tables that list the same image one
+    that is of a part of the dataset (train, val, test) comes first.
 
     Raises:
         DatasetError: a table that is not UTF-8 or not CSV.
@@ -248,7 +249,7 @@ def _read(
     text: str, table: BoxTable, gathered: Gathered, path: str, codes: Mapping[str, tuple[str, str]]
 ) -> tuple[dict[str, _Boxes], bool]:
     found: dict[str, _Boxes] = {}
-    largest = 0.0
+    within: list[bool] = []
     for line, row in _lines(text, table):
         called = _cell(row, table.path)
         if not called:
@@ -273,10 +274,11 @@ def _read(
         except DatasetError as error:
             gathered.leave_out(f"box of {called!r}", error.message, "fix or remove the line", path, line)
             continue
-        largest = max(largest, used)
+        within.append(used <= 1.0001)
         label = codes[label][1] if label in codes else label
         own.rows.append((box, gathered.label(label), _cell(row, table.crowd) == "1", None, line))
-    return found, 0 < largest <= 1.0001
+    # One that is wrong must not make pixels of the others, which would all be specks in a corner.
+    return found, bool(within) and sum(within) >= _MOSTLY * len(within)
 
 
 def _lines(text: str, table: BoxTable) -> Iterator[tuple[int, list[str]]]:

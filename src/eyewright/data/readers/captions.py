@@ -19,7 +19,7 @@ from eyewright.core.report import Finding
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images, split_of
-from eyewright.data.tables import LABEL_COLUMNS, TableRow, TableRows, column_of, json_rows, path_column
+from eyewright.data.tables import LABEL_COLUMNS, TableRow, TableRows, column_of, head_columns, json_rows, path_column
 from eyewright.data.targets.captions import NUMBER_NAMES, Captions
 from eyewright.data.texts import decode_text, plain_json
 from eyewright.data.tree import Tree
@@ -237,6 +237,9 @@ def _is_table(tree: Tree, table: str, *, strict: bool = False) -> bool:
     path = path_column(cells)
     rest = [c for c in cells if c != path]
     if strict and column_of(rest, LABEL_COLUMNS) is not None:
+        return False
+    if strict and any(posixpath.splitext(c)[1].lower() in EXTENSIONS for c in head_columns(tree, table)):
+        # Without a header nobody says that the second column is a caption and no class.
         return False
     wanted = ("caption", "captions", "text") if strict else _TEXT_COLUMNS
     return path is not None and column_of(rest, wanted) is not None

@@ -19,7 +19,7 @@ from eyewright.data.readers.coco_outlines import box_of, key_point_box, outline_
 from eyewright.data.readers.listing import BAD_JSON, LARGEST, Found, Images, Marked, Notes, number, split_of
 from eyewright.data.readers.yolo_lines import named_ids
 from eyewright.data.targets.objects import Objects, Outline, no_objects
-from eyewright.data.texts import json_problem, plain_json, truth, word
+from eyewright.data.texts import json_problem, json_reason, plain_json, truth, word
 from eyewright.data.tree import Tree
 
 Key = int | str
@@ -53,6 +53,7 @@ class _Loose(msgspec.Struct):
     area: Any = None
     keypoints: Any = None
     segmentation: msgspec.Raw = msgspec.Raw()
+    segments_info: msgspec.Raw = msgspec.Raw()
 
 
 _KEY_POINTS = re.compile(rb'"keypoints"\s*:\s*\[\s*[\d"\-]')
@@ -173,7 +174,7 @@ def _decode(part: Any, data: bytes, kind: Any, path: str, expected: str) -> Any:
     try:
         return msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=kind)
     except msgspec.ValidationError as error:
-        raise DatasetError(f"expected {expected} in {path!r}, found otherwise: {error}", fix="correct it") from None
+        raise DatasetError(f"{path!r} does not hold {expected}: {json_reason(error)}", fix="correct it") from None
     except BAD_JSON as error:
         text, line = json_problem(error, data)
         where = f" line {line}" if line is not None else ""
@@ -337,14 +338,16 @@ def _loose_rows(part: Any, path: str, where: CocoLines, notes: Notes, *, keep: b
     try:
         each = msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=list[msgspec.Raw])
     except BAD_JSON as error:
-        raise DatasetError(f"expected a list of annotations in {path!r}: {error}", fix="correct it") from None
+        raise DatasetError(
+            f"{path!r} does not hold a list of annotations: {json_reason(error)}", fix="write [] if there are none"
+        ) from None
     rows: list[_Row] = []
     entries: list[int] = []
     for entry, raw in enumerate(each):
         try:
             rows.append(_loose_row(raw, path, partial(where.line, entry), notes, keep=keep))
         except BAD_JSON as error:
-            reason = str(error).replace(" - at `$", " at `")
+            reason = json_reason(error)
             message = f"annotation {entry} is left out: {reason}"
             notes.drop(reason, "fix or remove it", path, where.line(entry), message=message)
             continue
@@ -375,6 +378,8 @@ def _loose_row(raw: msgspec.Raw, path: str, line: Any, notes: Notes, *, keep: bo
     image, category = _key(one.image_id), _key(one.category_id)
     if category is None and one.category_id is None:
         category = word(one.category_name) or word(one.category)
+    if category is None and len(memoryview(one.segments_info)):
+        raise ValueError("it is panoptic (segments_info), which is not read")
     if image is None or category is None:
         raise ValueError(f"it has no {'image_id' if image is None else 'category_id'}")
     box = box_of(one.bbox)
@@ -471,7 +476,7 @@ def _group(
             continue
         first, theirs = reading.listed[name]
         reading.again[path, first] = reading.again.get((path, first), 0) + 1
-        if len(objects) == len(theirs) and np.array_equal(objects.boxes_xyxy, theirs.boxes_xyxy):
+        if _same(objects, theirs):
             notes.read += len(objects)
         elif len(objects):
             text = f"{len(objects)} annotations of {name!r}, which {first!r} lists too, are left out"
@@ -479,6 +484,12 @@ def _group(
             line = where.line(int(columns.entries[own[0]]))
             notes.drop("their image is listed in another file too", fix, path, line, message=text, n=len(objects))
     return marked
+
+
+def _same(one: Objects, other: Objects) -> bool:
+    """Return whether two files mark the same objects in an image."""
+    pairs = ((one.boxes_xyxy, other.boxes_xyxy), (one.label_ids, other.label_ids), (one.crowd, other.crowd))
+    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in pairs)
 
 
 def _of_size(

@@ -11,6 +11,7 @@ import numpy as np
 from eyewright.core.errors import DatasetError
 from eyewright.data.readers.gathering import Gathered
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, number
+from eyewright.data.texts import json_reason
 from eyewright.data.tree import Tree
 
 _LOOKED_AT = 50
@@ -60,7 +61,8 @@ def read_createml(tree: Tree, files: Sequence[str], images: Images) -> Found:
         try:
             each = msgspec.json.decode(data, type=list[msgspec.Raw])
         except BAD_JSON as error:
-            raise DatasetError(f"expected a list of images in {path!r}: {error}", fix="export it again") from None
+            reason = json_reason(error)
+            raise DatasetError(f"{path!r} does not hold a list of images: {reason}", fix="export it again") from None
         start = np.frombuffer(data, np.uint8).ctypes.data
         newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
         kept: list[tuple[str, list[Row], int]] = []

@@ -49,7 +49,9 @@ def read_cvat(tree: Tree, files: Sequence[str], images: Images) -> Found:
         reading.finish()
         gathered.listed += [n for n in reading.names if n not in gathered.listed]
         if reading.tracks:
-            notes.append(f"{path!r} has {reading.tracks} tracks; their identities over time are not kept")
+            notes.append(
+                f"{path!r} has {reading.tracks} track{'s' * (reading.tracks != 1)}; identities over time are not kept"
+            )
     return gathered.found(files, notes=notes, unlabelled="list it in the XML file, or remove it")
 
 

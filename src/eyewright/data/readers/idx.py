@@ -65,7 +65,8 @@ def read_idx(tree: Tree, pairs: dict[SplitName, tuple[str, str]], task: str) -> 
         targets[split] = _read_file(tree, labels)
         if arrays[split].ndim not in (3, 4) or targets[split].ndim != 1 or len(arrays[split]) != len(targets[split]):
             raise DatasetError(
-                f"expected as many labels as images, found {arrays[split].shape} and {targets[split].shape}",
+                f"expected as many labels as images, found {_shape(targets[split])} labels and images in an array of "
+                f"{_shape(arrays[split])}",
                 fix=f"check {images!r} and {labels!r}",
             )
     ids = sorted({int(t) for values in targets.values() for t in np.unique(values)})
@@ -104,3 +105,7 @@ def _read_file(tree: Tree, name: str) -> NDArray[np.uint8]:
 
 
 _IDX_MOST = 4 * 2**30
+
+
+def _shape(array: NDArray[np.uint8]) -> str:
+    return " x ".join(f"{n:,}" for n in array.shape)

@@ -177,6 +177,12 @@ def _take(reading: _Reading, task: _Task, entry: int, path: str, lines: _TaskLin
         return
     seen.add(name)
     reading.several += len(valid) > 1
+    others = [a.get("result") for a in valid if a is not done[0]]
+    unread = sum(len(r) for r in others if isinstance(r, list))
+    if unread:
+        text = f"{unread} results of {name!r}, by further annotators or attempts, are left out"
+        notes.drop("a further annotation of their task, of which one counts", "keep the annotation that counts", path,
+                   line, message=text, n=unread, severity="note")  # fmt: skip
     reading.done.append(_Done(name, split_of(path) or split_of(name), results, entry, lines))
 
 

@@ -55,7 +55,8 @@ def read_mot(tree: Tree, names: Sequence[str], images: Images) -> Found:
         rows, tracks = _read_rows(tree.content(path), path, classes, notes)
         absent = sorted(set(rows) - set(frames))
         for number in absent:
-            text = f"frame {number} with {len(rows[number])} annotations is not there"
+            n = len(rows[number])
+            text = f"frame {number} with {n} annotation{'s' * (n != 1)} is not there"
             fix = "add it, or remove its rows"
             notes.drop("their frame is not there", fix, path, rows[number][0][4], message=text, n=len(rows[number]),
                        code="missing_image")  # fmt: skip

@@ -23,7 +23,7 @@ from eyewright.data.readers.listing import BAD_JSON, Images
 from eyewright.data.readers.markup import read_elements
 from eyewright.data.readers.plain import head_text
 from eyewright.data.readers.via import is_via
-from eyewright.data.texts import decode_text
+from eyewright.data.texts import decode_text, json_reason
 from eyewright.data.tree import Tree
 
 _MOST_FILES = 32
@@ -219,7 +219,7 @@ def _json_fault(data: bytes) -> tuple[int | None, str, str] | None:
         at = re.search(r"byte (\d+)", str(error))
         encoded = text.encode("utf-8", "replace")
         if at is None:
-            why = "it ends too early" if "truncated" in str(error) else str(error)
+            why = "it ends too early" if "truncated" in str(error) else json_reason(error)
             return encoded.count(b"\n") + 1, why, "export the annotations again"
         byte = int(at[1])
         line = encoded.count(b"\n", 0, byte) + 1

@@ -18,7 +18,7 @@ from eyewright.core.errors import DatasetError
 from eyewright.data.readers.gathering import Gathered, rotated
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, number
 from eyewright.data.targets.objects import Outline
-from eyewright.data.texts import decode_text
+from eyewright.data.texts import decode_text, json_reason
 from eyewright.data.tree import Tree
 
 _TURN_POINTS = 64
@@ -73,7 +73,9 @@ def read_via(tree: Tree, files: Sequence[str], images: Images) -> Found:
         try:
             entries = list(_rows(decode_text(data)) if path.lower().endswith((".csv", ".tsv")) else _entries(data))
         except BAD_JSON as error:
-            raise DatasetError(f"{path!r} is not JSON: {error}", fix="export the annotations again") from None
+            raise DatasetError(
+                f"{path!r} is not JSON: {json_reason(error)}", fix="export the annotations again"
+            ) from None
         except (DatasetError, csv.Error) as error:
             raise DatasetError(f"{path!r}: {error}", fix="export the annotations again") from None
         read.append((path, entries))

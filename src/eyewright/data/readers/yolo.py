@@ -154,6 +154,17 @@ def _read_yaml(tree: Tree, path: str) -> Mapping[str, Any]:
     class Words(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            words = [key for key, _ in node.value if isinstance(key.value, str)]
+            for key in words:
+                if key.value in seen:
+                    problem = f"the key {key.value[:40]!r} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
     data = tree.content(path)
     if len(data) > _MOST_YAML:
         raise DatasetError(f"{path!r} is larger than {_MOST_YAML} bytes", fix="check the file")

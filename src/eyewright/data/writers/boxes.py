@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from eyewright.core.files import write_staged
 from eyewright.core.jsonable import dumps_json
 from eyewright.data.targets.objects import Objects
-from eyewright.data.writers.work import ObjectsOf, Work, part_of, short
+from eyewright.data.writers.work import ObjectsOf, Work, part_of, printable_names, short
 from eyewright.imaging.rasters import encode_counts, pack_counts, trace_outlines
 
 
@@ -134,7 +134,7 @@ def _polygon_area(points: NDArray[np.float64]) -> float:
 
 def write_voc(work: Work) -> None:
     """Write VOC's standard folders, and Datumaro's `labelmap.txt`; images without a part are in `default.txt`."""
-    names = work.dataset.labels.names
+    names = printable_names(work)
     sets: dict[str, list[str]] = {}
     for i, sample, size in work.each():
         name = work.image(i, "JPEGImages")

@@ -16,7 +16,7 @@ from eyewright.data.readers.masks import CITYSCAPES, CITYSCAPES_TRAINED
 from eyewright.data.targets.label import Label
 from eyewright.data.targets.mask import Painted
 from eyewright.data.writers.class_folders import folder_names
-from eyewright.data.writers.work import IGNORED, PNG_LEVEL, Work, part_of
+from eyewright.data.writers.work import IGNORED, PNG_LEVEL, Work, part_of, printable_names
 from eyewright.imaging.encode import encode_image
 
 # A city, a sequence and a frame, as Cityscapes names its files.
@@ -36,7 +36,7 @@ def write_masks(work: Work) -> None:
                 work.lost["which object of a class a pixel belongs to"] += 1
         data = encode_classes(mask)
         write_staged(work.root / f"{part}masks" / f"{posixpath.splitext(name)[0]}.png", data)
-    lines = [f"{i} {n}" for i, n in enumerate(dataset.labels.names)]
+    lines = [f"{i} {n}" for i, n in enumerate(printable_names(work))]
     write_staged(work.root / "classes.txt", "\n".join(lines) + "\n")
 
 

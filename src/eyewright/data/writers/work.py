@@ -1,8 +1,20 @@
 """A conversion on its way: what every writer does alike, and what was lost so far."""
 
-__all__ = ["IGNORED", "PNG_LEVEL", "ObjectsOf", "Work", "Written", "objects_of_mask", "part_of", "short", "whole_image"]
+__all__ = [
+    "IGNORED",
+    "PNG_LEVEL",
+    "ObjectsOf",
+    "Work",
+    "Written",
+    "objects_of_mask",
+    "part_of",
+    "printable_names",
+    "short",
+    "whole_image",
+]
 
 import posixpath
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -134,6 +146,24 @@ def whole_image(data: bytes) -> ImageInfo:
         UnreadableImageError: it cannot be decoded.
     """
     return read_thumbnail(data, _SEEN)[0]
+
+
+def printable_names(work: Work) -> tuple[str, ...]:
+    """Return the names of the classes as a line of text or XML can hold them; what is replaced counts as lost.
+
+    No XML 1.0 holds a control character, and a line break would make two classes of one.
+    """
+    given = work.dataset.labels.names
+    found: list[str] = []
+    for name in given:
+        plain = free = "".join("_" if unicodedata.category(c) in ("Cc", "Cs") else c for c in name)
+        number = 2
+        while free != name and (free in given or free in found):
+            free, number = f"{plain}_{number}", number + 1
+        found.append(free)
+    if changed := sum(a != b for a, b in zip(given, found, strict=True)):
+        work.lost["control characters in the names of classes: they are replaced"] += changed
+    return tuple(found)
 
 
 ObjectsOf = Callable[[Work, int, tuple[int, int]], Objects]

@@ -16,7 +16,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.core.regular import open_regular
+from eyewright.core.walking import walk_files
 from eyewright.imaging.ahead import Prepared, read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.headers import FORMATS, Limits
@@ -41,6 +43,20 @@ VIDEO_EXTENSIONS = frozenset(
 """What a video file is called; what it is, its first bytes say."""
 
 _NOT_FILES = re.compile(r"^((rtsps?|https?|sane):|\d{1,3}$)", re.IGNORECASE)
+
+
+def files_below(folder: Path, extensions: Container[str]) -> list[Path]:
+    """Return the files below a folder whose names end so, whatever they are: reading says what cannot be read.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    try:
+        names, _ = walk_files(folder)
+    except OSError as error:
+        shown = error.filename if isinstance(error.filename, str) else str(folder)
+        raise InputError(f"cannot list {shown[:300]!r}: {error.strerror}", fix="check its permissions") from error
+    return [folder / name for name in names if os.path.splitext(name)[1].lower() in extensions]
 
 
 def list_sources(source: str | Path) -> list[Path | str]:
@@ -62,7 +78,7 @@ def list_sources(source: str | Path) -> list[Path | str]:
             raise UsageError(f"{path.name!r} is a video, not an image", fix="open it with eyewright.open_source")
         return [path]
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _EXTENSIONS and p.is_file())
+        found = sorted(files_below(path, _EXTENSIONS))
         if not found:
             raise InputError(f"expected images in {text!r}, found none", fix="check the folder", code="no_images")
         return list(found)
@@ -73,6 +89,9 @@ def list_sources(source: str | Path) -> list[Path | str]:
     videos = [p for p in matches if p.suffix.lower() in VIDEO_EXTENSIONS]
     if videos:
         raise UsageError(f"{str(videos[0])!r} is a video, not an image", fix="open videos one by one")
+    if not matches and os.path.lexists(text):
+        # A FIFO, a device, a link to nothing: what it is, is said in the words of all commands.
+        open_regular(path, most=0, follow=True).close()
     if not matches:
         raise InputError(f"expected an image, found nothing at {text!r}", fix="check the path", code="not_found")
     return list(matches)
