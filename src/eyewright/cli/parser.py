@@ -127,6 +127,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     )
     _add_target(p)
     p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
+    _add_edits(p)
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
 
@@ -197,6 +198,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     )
     p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
     p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: what the data is for)")
+    _add_edits(p)
     _add_ignore(p)
 
     p = verb("import")
@@ -322,8 +324,15 @@ def _add_ignore(p: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_edits(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--edits", metavar="FILE", help="apply the corrected labels and left-out images that eyewright browse wrote"
+    )
+
+
 def _add_recipe(p: argparse.ArgumentParser) -> None:
     p.add_argument("--task", metavar="T", help=_TASK_HELP)
+    _add_edits(p)
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")

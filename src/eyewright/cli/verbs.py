@@ -409,7 +409,7 @@ def _info(o: argparse.Namespace) -> Result:
 def recipe_options(o: argparse.Namespace) -> dict[str, Any]:
     from eyewright.training.recipe import read_recipe
 
-    found = {name: getattr(o, name) for name in (*NUMBERS, *WORDS, "seed") if getattr(o, name) is not None}
+    found = {name: getattr(o, name) for name in (*NUMBERS, *WORDS, "edits", "seed") if getattr(o, name) is not None}
     return {
         **found,
         "task": o.task,

@@ -18,6 +18,7 @@ from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.data.account import Account
 from eyewright.data.copies import Leaks
+from eyewright.data.edits import Applied
 from eyewright.data.grouping import Grouping
 from eyewright.data.targets.label import Label
 from eyewright.data.targets.target import BACKGROUND, Target, TargetKind, kind_of
@@ -76,7 +77,7 @@ class Dataset:
     `problems` are what was wrong in the annotations while they were read. `grouping` says what belongs together, once
     that was looked for; `Sample.group` is then the group of every sample that is in one.
     `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were. `leaks` says what was done
-    about copies between the parts, once it was (`settle_leaks`).
+    about copies between the parts, once it was (`settle_leaks`). `edits` are those that were applied (`apply_edits`).
     """
 
     tree: Tree
@@ -93,6 +94,7 @@ class Dataset:
     ignored: tuple[str, ...] = ()
     account: Account = field(default_factory=Account)
     leaks: Leaks | None = None
+    edits: Applied | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
