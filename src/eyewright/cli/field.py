@@ -1,6 +1,6 @@
 """The verbs of the field: serve and monitor."""
 
-__all__ = ["add_field", "monitor", "serve"]
+__all__ = ["add_field", "monitor", "read_token", "serve"]
 
 import argparse
 import logging
@@ -149,8 +149,8 @@ def serve(o: argparse.Namespace) -> Result:
     settings = Settings(
         host=o.host,
         port=o.port,
-        token=_token(o.token_file, "EYEWRIGHT_TOKEN"),
-        admin_token=_token(o.admin_token_file, "EYEWRIGHT_ADMIN_TOKEN"),
+        token=read_token(o.token_file, "EYEWRIGHT_TOKEN"),
+        admin_token=read_token(o.admin_token_file, "EYEWRIGHT_ADMIN_TOKEN"),
         hosts=tuple(o.allow_host),
         origins=tuple(o.allow_origin),
         workers=o.workers or 0,
@@ -484,7 +484,7 @@ _MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
 }
 
 
-def _token(file: str | None, variable: str) -> str | None:
+def read_token(file: str | None, variable: str) -> str | None:
     """Read a token; a command line is seen by everybody on the machine, so it is never given there."""
     if file is None:
         return os.environ.get(variable) or None

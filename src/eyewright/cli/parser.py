@@ -12,6 +12,7 @@ from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
+from eyewright.cli.browsing import add_browse
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
@@ -130,6 +131,8 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     _add_edits(p)
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
+
+    add_browse(verb, _add_target, _add_ignore, _TASK_HELP)
 
     _add_train(verb("train"))
     p = verb("harden")

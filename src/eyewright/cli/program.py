@@ -148,8 +148,8 @@ def _logged() -> Iterator[None]:
 
 _ISOLATED = frozenset(
     {
-        "quickstart", "run", "doctor", "train", "evaluate", "compare", "explain", "predict", "convert", "compress",
-        "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
+        "quickstart", "run", "doctor", "browse", "train", "evaluate", "compare", "explain", "predict", "convert",
+        "compress", "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
         "read", "restore", "inpaint", "attack", "certify", "harden",
     }
 )  # fmt: skip
