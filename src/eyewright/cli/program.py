@@ -149,8 +149,8 @@ def _logged() -> Iterator[None]:
 _ISOLATED = frozenset(
     {
         "quickstart", "run", "doctor", "browse", "train", "evaluate", "compare", "explain", "predict", "convert",
-        "compress", "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
-        "read", "restore", "inpaint", "attack", "certify", "harden",
+        "compress", "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend",
+        "index", "search", "read", "restore", "inpaint", "attack", "certify", "harden",
     }
 )  # fmt: skip
 """The verbs that read images which nobody may have looked at."""

@@ -33,7 +33,7 @@ def project_plane(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     plane = plane * np.where(plane[np.abs(plane).argmax(0), np.arange(plane.shape[1])] < 0, -1.0, 1.0)
     result = np.zeros((n, 2), np.float32)
     for start in range(0, n, _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        result[part, : plane.shape[1]] = (np.asarray(vectors[part], np.float64) - centre) @ plane
-    result[~np.isfinite(result).all(1)] = 0
+        part = np.asarray(vectors[start : start + _AT_ONCE], np.float64)
+        good = np.isfinite(part).all(1)
+        result[start : start + len(part), : plane.shape[1]][good] = (part[good] - centre) @ plane
     return result

@@ -61,7 +61,7 @@ class Pictures:
             return small
 
     def _read(self, row: int, side: int) -> tuple[tuple[int, int], NDArray[np.uint8]]:
-        """Return an image's size, and its pixels at no less than `side` where that is sooner."""
+        """Return an image's size, and its pixels at no less than `side` where that is faster."""
         name = self._dataset.samples[row].id
         with name_unreadable(name):
             file = self._dataset.tree.encoded(name)

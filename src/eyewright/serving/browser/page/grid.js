@@ -1,5 +1,5 @@
 // A list of any length as a grid: only what is on screen exists. Rows of data come in pages from the server.
-import { $, json, make, picture } from "./net.js";
+import { $, call, json, make, picture } from "./net.js";
 
 const PAGE = 200, GAP = 6, CAPTION = 40, PAGES_KEPT = 60;
 
@@ -35,11 +35,9 @@ export class Grid {
       const generation = this.generation;
       found = json(`/v1/browse/rows?${this.query({ offset: k * PAGE, n: PAGE })}`);
       this.pages.set(k, found);
-      found.catch(() => { if (this.pages.get(k) === found) this.pages.delete(k); });
-      found.then(() => { if (generation === this.generation) this.draw(); }, () => {});
+      found.then((content) => { found.content = content; if (generation === this.generation) this.draw(); }, () => { if (this.pages.get(k) === found) this.pages.delete(k); });
       if (this.pages.size > PAGES_KEPT) this.pages.delete(this.pages.keys().next().value);
     }
-    found.then((content) => { found.content = content; }, () => {});
     return found;
   }
 
@@ -56,7 +54,6 @@ export class Grid {
   async allNumbers() {
     if (!this.numbers) {
       const generation = this.generation;
-      const { call } = await import("./net.js");
       const found = new Uint32Array(await (await call(`/v1/browse/numbers?${this.query({})}`)).arrayBuffer());
       if (generation === this.generation) this.numbers = found;
       return found;
