@@ -178,7 +178,9 @@ def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) ->
 
         if summary := Account.from_json(result["account"]).summary():
             warn(summary)
-    if not o.json and (not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps", "monitor")):
+    if not o.json and (
+        not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps", "monitor", "completion")
+    ):
         for line in text:
             print(printable(line))
     sys.stdout.flush()

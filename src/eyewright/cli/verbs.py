@@ -12,6 +12,7 @@ from eyewright.cli import (
     attacking,
     attending,
     browsing,
+    completion,
     doctoring,
     field,
     following,
@@ -551,6 +552,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "steps": (pictures.steps, "the processing steps there are", "steps --out steps"),
     "models": (_models, "the networks there are", "models"),
     "formats": (_formats, "the dataset and image formats that are read", "formats"),
+    "completion": (
+        completion.completion,
+        "print a script that completes commands and options in a shell",
+        "completion bash > ~/.local/share/bash-completion/completions/eyewright",
+    ),
     "info": (_info, "versions and hardware", "info --json"),
 }
 """Every verb: what it calls, what it is, an example."""
