@@ -30,17 +30,18 @@ class Verb:
     takes_files: bool = False
 
 
-def add_completion(verb: Callable[[str], argparse.ArgumentParser]) -> None:
-    """Add the options of completion."""
+def add_completion(
+    verb: Callable[[str], argparse.ArgumentParser], build: Callable[[], argparse.ArgumentParser]
+) -> None:
+    """Add the options of completion; `build` makes the parser of all verbs."""
     p = verb("completion")
+    p.set_defaults(build=build)
     p.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or fish")
 
 
 def completion(o: argparse.Namespace) -> Result:
     """Print the script of a shell."""
-    from eyewright.cli.parser import build_parser
-
-    script = completion_script(build_parser(), o.shell)
+    script = completion_script(o.build(), o.shell)
     return {"script": script} if o.json else {"text": script.splitlines()}
 
 

@@ -235,7 +235,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     verb("models")
     verb("formats")
     verb("info")
-    add_completion(verb)
+    add_completion(verb, build_parser)
     return top
 
 
