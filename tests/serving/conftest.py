@@ -85,9 +85,11 @@ def _children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, cwd: Path, environment: dict[str, str] | None = None, port: int = 0) -> Iterator[Served]:
-    """Start `eyewright serve` on a port, a free one by default, and wait until it answers."""
-    command = (sys.executable, "-m", "eyewright", "serve", *arguments, "--port", str(port), "--json")
+def serving(
+    *arguments: str, cwd: Path, environment: dict[str, str] | None = None, port: int = 0, verb: str = "serve"
+) -> Iterator[Served]:
+    """Start `eyewright serve`, or another verb, on a port, a free one by default, and wait until it answers."""
+    command = (sys.executable, "-m", "eyewright", verb, *arguments, "--port", str(port), "--json")
     with open(cwd / "serve.err", "ab") as err:
         process = subprocess.Popen(
             command, cwd=cwd, stdout=subprocess.PIPE, stderr=err, text=True, env={**os.environ, **(environment or {})}

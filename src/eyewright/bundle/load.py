@@ -46,12 +46,14 @@ from eyewright.core.inputs import (
     widen,
 )
 from eyewright.core.labels import LabelSpace
+from eyewright.core.notebook import html_card, joined
 from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.clips import iter_examples
+from eyewright.imaging.given import given_source
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.imaging.sources import Frame, Source, is_stream, list_sources, open_source
 from eyewright.tasks.tiling import predict_views
@@ -92,6 +94,26 @@ class Bundle:
                 raise BundleError(
                     f"the bundle's contract is not valid: {error}", fix="import the model again"
                 ) from None
+
+    def __call__(self, source: Any, **options: Any) -> Any:
+        """Predict; see `predict`."""
+        return self.predict(source, **options)
+
+    def __repr__(self) -> str:
+        main = task_of(self.task_name).main_metric
+        value = self.manifest.metrics.get(main, {}).get("value")
+        shown = "" if value is None else f", {main} {value:.3f}"
+        words = task_of(self.task_name).words.count(len(self.labels))
+        return f"<Bundle {self.manifest.name!r}: {self.task_name}, {words}{shown}>"
+
+    def _repr_html_(self) -> str:
+        """Return what the bundle predicts and how it was measured, for notebooks."""
+        rows = [(task_of(self.task_name).words.label[1], joined(self.labels.names, 8)), ("folder", str(self.folder))]
+        for name, m in self.manifest.metrics.items():
+            if m.get("value") is not None:
+                interval = "" if m.get("low") is None else f" [{m['low']:.3f}, {m['high']:.3f}]"
+                rows.append((name, f"{m['value']:.3f}{interval} n={m.get('n', 0)}"))
+        return html_card(f"Bundle {self.manifest.name}: {self.task_name}", rows)
 
     @property
     def preparation(self) -> Preparation:
@@ -320,9 +342,10 @@ class Bundle:
     def predict(self, source: Any, *, stream: bool = False, **options: Any) -> Any:
         """Predict an image, several, a folder, a glob, a video, a camera, a stream or a scanner.
 
-        `source` is a path, encoded bytes, an array uint8 (H, W, 3) RGB, a list of these, a folder, a glob, or what
-        else `open_source` opens. One image gives one prediction, everything else a list; with `stream` a generator,
-        one image at a time in memory. `options` are those of `predict_images`: conf, iou, flip, tile, overlap.
+        `source` is a path, a `file://` address, encoded bytes, an array uint8 (H, W, 3) RGB, a Pillow image, a list of
+        these, a folder, a glob, or what else `open_source` opens. One image gives one prediction, everything else a
+        list; with `stream` a generator, one image at a time in memory. `options` are those of `predict_images`: conf,
+        iou, flip, tile, overlap.
 
         The predictions of a list keep their images up to 64 MB; `image`, `plot` and `save` of the others read the file
         again, which must not have changed.
@@ -333,6 +356,7 @@ class Bundle:
                 one image (`predict_images`).
         """
         image_preparation(self.inputs)
+        source = given_source(source)
         if self.preparation.clip is None and is_stream(source):
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)

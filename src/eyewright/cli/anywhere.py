@@ -17,7 +17,7 @@ from eyewright.core.sizes import parse_bytes
 def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of compress and bench."""
     p = verb("compress")
-    p.add_argument("model", metavar="RUN|BUNDLE")
+    p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
     p.add_argument("--data", metavar="DATA", help="the images it was trained on (a run knows its own)")
     p.add_argument("--ignore", metavar="NAME", action="append", default=[], help="a class of --data to ignore")
     p.add_argument("--out", metavar="DIR", help="bundle, report and search (default runs/compressed/NAME)")
@@ -53,7 +53,7 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--resume", action="store_true", help="continue the search in --out, or reuse it for another budget")
 
     p = verb("bench")
-    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("bundle", metavar="BUNDLE", help="a bundle, or the run folder that holds it")
     p.add_argument(
         "--batch", type=Numbers(Number(1, 4096)), default=(1, 8), metavar="N,N", help="images at once (default 1,8)"
     )

@@ -17,7 +17,7 @@ _IMAGES = Number(1, 1_000_000)
 def add_attacking(verb: Callable[[str], argparse.ArgumentParser], add_measured: Callable[..., None]) -> None:
     """Add the options of attack and certify."""
     p = verb("attack")
-    p.add_argument("model", metavar="RUN|BUNDLE")
+    p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
     add_measured(p)
     p.add_argument(
         "--eps", metavar="E,E", help="bounds of pixels from 0 to 1, such as 8/255,0.3 (default: by the images)"
@@ -46,7 +46,7 @@ def add_attacking(verb: Callable[[str], argparse.ArgumentParser], add_measured: 
     p.add_argument("--resume", action="store_true", help="continue with the images that are not attacked yet")
 
     p = verb("certify")
-    p.add_argument("model", metavar="RUN|BUNDLE")
+    p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
     add_measured(p)
     p.add_argument(
         "--sigma",

@@ -34,6 +34,7 @@ def doctor(o: argparse.Namespace) -> Result:
         task=o.task,
         ignore=tuple(o.ignore),
         target=o.target,
+        edits=o.edits,
         seed=o.seed or 0,
         observe=seen.append,
         **talk(o),

@@ -1,6 +1,6 @@
 """The verbs of the field: serve and monitor."""
 
-__all__ = ["add_field", "monitor", "serve"]
+__all__ = ["add_field", "monitor", "read_token", "serve"]
 
 import argparse
 import logging
@@ -19,6 +19,7 @@ from eyewright.core.errors import UsageError
 _LARGEST_TOKEN = 2**16
 _HOME = "eyewright-monitor"
 _TAGS_SHOWN = 12
+_COMMON = {"--json": "one JSON object on stdout, nothing else", "--quiet": "no progress, no lines between"}
 
 
 def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
@@ -122,8 +123,8 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         one = below.add_parser(name, help=about, description=about + ".")
         # The same words may stand before or after WHAT.
         for flag in ("--json", "--quiet"):
-            one.add_argument(flag, action="store_true", default=argparse.SUPPRESS)
-        one.add_argument("--seed", type=SEED, default=argparse.SUPPRESS)
+            one.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=_COMMON[flag])
+        one.add_argument("--seed", type=SEED, default=argparse.SUPPRESS, help="seed of every random choice (default 0)")
         _add_home(one)
         if name in _OPTIONS:
             _OPTIONS[name](one)
@@ -150,8 +151,8 @@ def serve(o: argparse.Namespace) -> Result:
     settings = Settings(
         host=o.host,
         port=o.port,
-        token=_token(o.token_file, "EYEWRIGHT_TOKEN"),
-        admin_token=_token(o.admin_token_file, "EYEWRIGHT_ADMIN_TOKEN"),
+        token=read_token(o.token_file, "EYEWRIGHT_TOKEN"),
+        admin_token=read_token(o.admin_token_file, "EYEWRIGHT_ADMIN_TOKEN"),
         hosts=tuple(o.allow_host),
         origins=tuple(o.allow_origin),
         workers=o.workers or 0,
@@ -401,7 +402,7 @@ def _event(event: Any) -> Result:
 
 
 def _options_drift(p: argparse.ArgumentParser) -> None:
-    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("bundle", metavar="BUNDLE", help="the bundle")
     p.add_argument("--source", metavar="S", help="test these images instead of the log")
     p.add_argument("--model", metavar="NAME", help="the name it was served by (default: any)")
     p.add_argument(
@@ -417,7 +418,7 @@ def _options_drift(p: argparse.ArgumentParser) -> None:
 
 
 def _options_feedback(p: argparse.ArgumentParser) -> None:
-    p.add_argument("way", choices=("list", "import", "export"))
+    p.add_argument("way", choices=("list", "import", "export"), help="show feedback, read a CSV of it, or write one")
     p.add_argument("file", metavar="FILE", nargs="?", help=".csv or .jsonl, for import and export")
     p.add_argument("--model", metavar="NAME", help="list, export: only feedback on this model")
     p.add_argument(
@@ -428,36 +429,40 @@ def _options_feedback(p: argparse.ArgumentParser) -> None:
 
 def _options_select(p: argparse.ArgumentParser) -> None:
     p.add_argument("-n", type=Number(1, 1_000_000), default=50, metavar="N", help="how many (default 50)")
-    p.add_argument("--model", metavar="NAME")
+    p.add_argument("--model", metavar="NAME", help="the name it is served by (default: the only one)")
     p.add_argument("--out", metavar="DIR", help="copy them there, with tasks.json for Label Studio")
 
 
 def _options_retrain(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", metavar="DATA", help="the earlier data; its test part judges")
-    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--out", required=True, metavar="DIR", help="where to write (required)")
     p.add_argument("--bundle", metavar="BUNDLE", help="continue from this model (default: the champion)")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 10m")
-    p.add_argument("--epochs", type=Number(1, 1_000_000), metavar="N")
+    p.add_argument(
+        "--epochs", type=Number(1, 1_000_000), metavar="N", help="passes over the images (default: by --budget)"
+    )
     p.add_argument("--leaks", metavar="RULE", help="as for train: drop (default), refuse or allow")
     p.add_argument("--allow-leaks", action="store_true", help="the same as --leaks allow")
     p.add_argument("--no-promote", action="store_true", help="only make and compare it")
 
 
 def _options_promote(p: argparse.ArgumentParser) -> None:
-    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("bundle", metavar="BUNDLE", help="the bundle")
     p.add_argument("--data", metavar="DATA", help="compare with the champion on these images first")
     p.add_argument("--force", action="store_true", help="without comparing; the history says so")
     _add_signature(p)
 
 
 def _options_challenge(p: argparse.ArgumentParser) -> None:
-    p.add_argument("bundle", metavar="BUNDLE", nargs="?")
+    p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="the bundle")
     p.add_argument("--clear", action="store_true", help="remove the challenger")
     _add_signature(p)
 
 
 def _options_dashboard(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--out", default="eyewright-dashboard.json", metavar="FILE")
+    p.add_argument(
+        "--out", default="eyewright-dashboard.json", metavar="FILE", help="the file (default eyewright-dashboard.json)"
+    )
 
 
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -485,7 +490,7 @@ _MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
 }
 
 
-def _token(file: str | None, variable: str) -> str | None:
+def read_token(file: str | None, variable: str) -> str | None:
     """Read a token; a command line is seen by everybody on the machine, so it is never given there."""
     if file is None:
         return os.environ.get(variable) or None

@@ -12,12 +12,15 @@ from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
+from eyewright.cli.browsing import add_browse
+from eyewright.cli.completion import add_completion
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
 from eyewright.cli.predicting import add_predict
 from eyewright.cli.reading import add_reading
+from eyewright.cli.recipe_help import RECIPE_HELP
 from eyewright.cli.restoring import add_restoring
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
@@ -115,7 +118,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     _add_recipe(p)
 
     p = verb("doctor")
-    p.add_argument("data", metavar="DATA")
+    p.add_argument("data", metavar="DATA", help="folder, .zip, .csv, annotation file or idx files")
     p.add_argument(
         "--labels", action="store_true", help="doubt labels by nets that have not seen them (trains; needs torch)"
     )
@@ -127,8 +130,11 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     )
     _add_target(p)
     p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
+    _add_edits(p)
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
+
+    add_browse(verb, _add_target, _add_ignore, _TASK_HELP)
 
     _add_train(verb("train"))
     p = verb("harden")
@@ -136,7 +142,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.set_defaults(step="adversarial")
 
     p = verb("evaluate")
-    p.add_argument("model", metavar="RUN|BUNDLE")
+    p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
     p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md there")
     _add_measured(p, tracks=True)
 
@@ -146,8 +152,8 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     _add_measured(p, tracks=True)
 
     p = verb("explain")
-    p.add_argument("model", metavar="RUN|BUNDLE")
-    p.add_argument("images", metavar="IMAGE", nargs="+")
+    p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
+    p.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders or globs")
     p.add_argument(
         "--method",
         metavar="NAME",
@@ -157,8 +163,8 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
 
     p = verb("export")
-    p.add_argument("run", metavar="RUN|BUNDLE")
-    p.add_argument("--out", metavar="BUNDLE|DIR", required=True)
+    p.add_argument("run", metavar="RUN|BUNDLE", help="a run folder; for another target, also a bundle")
+    p.add_argument("--out", metavar="BUNDLE|DIR", required=True, help="the folder of the bundle or target (required)")
     p.add_argument(
         "--to",
         default="onnx",
@@ -180,14 +186,14 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_sign(p)
 
     p = verb("verify")
-    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("bundle", metavar="BUNDLE", help="a bundle, a target of export, or a run folder")
     p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
 
     add_predict(verb)
     add_track(verb)
 
     p = verb("convert")
-    p.add_argument("data", metavar="DATA")
+    p.add_argument("data", metavar="DATA", help="folder, .zip, .csv, annotation file or idx files")
     p.add_argument(
         "--to",
         required=True,
@@ -197,15 +203,16 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     )
     p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
     p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: what the data is for)")
+    _add_edits(p)
     _add_ignore(p)
 
     p = verb("import")
-    p.add_argument("model", metavar="MODEL.onnx")
+    p.add_argument("model", metavar="MODEL.onnx", help="the ONNX file")
     p.add_argument("--task", required=True, metavar="T", help="classify, detect or segment")
     p.add_argument(
         "--labels", required=True, metavar="FILE", help="class names: a file (a name a line, or JSON), or a,b,c"
     )
-    p.add_argument("--out", required=True, metavar="BUNDLE")
+    p.add_argument("--out", required=True, metavar="BUNDLE", help="the bundle to write (required)")
     p.add_argument(
         "--contract", metavar="NAME|FILE", help="fastestdet, ultraface, yolov5, yolov8, detr, or a TOML file"
     )
@@ -228,6 +235,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     verb("models")
     verb("formats")
     verb("info")
+    add_completion(verb, build_parser)
     return top
 
 
@@ -322,12 +330,19 @@ def _add_ignore(p: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_edits(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--edits", metavar="FILE", help="apply the corrected labels and left-out images that eyewright browse wrote"
+    )
+
+
 def _add_recipe(p: argparse.ArgumentParser) -> None:
     p.add_argument("--task", metavar="T", help=_TASK_HELP)
+    _add_edits(p)
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")
     for name, kind in NUMBERS.items():
-        p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N")
+        p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N", help=RECIPE_HELP[name])
     for name in WORDS:
-        p.add_argument("--" + name.replace("_", "-"), metavar="NAME")
+        p.add_argument("--" + name.replace("_", "-"), metavar="NAME", help=RECIPE_HELP[name])

@@ -218,7 +218,7 @@ def add_pictures(verb: Any) -> None:
     p = verb("process")
     p.add_argument("source", metavar="SOURCE", help="file, folder, glob, video, camera number, stream or scanner")
     p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise | clahe:clip=2 | resize:640'")
-    p.add_argument("--out", metavar="DIR", required=True)
+    p.add_argument("--out", metavar="DIR", required=True, help="where to write (required)")
     p.add_argument("--to", metavar="FORMAT", help="jpeg, png, webp, avif, tiff, ... (default: as it came)")
     p.add_argument(
         "--quality",
@@ -236,7 +236,7 @@ def add_pictures(verb: Any) -> None:
     add_stream(p)
 
     p = verb("segment")
-    p.add_argument("image", metavar="IMAGE")
+    p.add_argument("image", metavar="IMAGE", help="the image file")
     p.add_argument(
         "--method",
         default="otsu",
@@ -262,7 +262,7 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
 
     p = verb("encode")
-    p.add_argument("images", metavar="IMAGE", nargs="*")
+    p.add_argument("images", metavar="IMAGE", nargs="*", help="files, folders or globs")
     p.add_argument("--out", metavar="DIR", default="encoded", help="default: encoded")
     p.add_argument(
         "--to",

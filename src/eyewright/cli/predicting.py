@@ -28,7 +28,7 @@ _TILED_PIXELS = 500_000_000
 def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of predict."""
     p = verb("predict")
-    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("bundle", metavar="BUNDLE", help="a bundle, or the run folder that holds it")
     p.add_argument(
         "--source",
         metavar="S",

@@ -148,9 +148,9 @@ def _logged() -> Iterator[None]:
 
 _ISOLATED = frozenset(
     {
-        "quickstart", "run", "doctor", "train", "evaluate", "compare", "explain", "predict", "convert", "compress",
-        "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend", "index", "search",
-        "read", "restore", "inpaint", "attack", "certify", "harden",
+        "quickstart", "run", "doctor", "browse", "train", "evaluate", "compare", "explain", "predict", "convert",
+        "compress", "export", "import", "monitor", "process", "segment", "encode", "steps", "track", "attend",
+        "index", "search", "read", "restore", "inpaint", "attack", "certify", "harden",
     }
 )  # fmt: skip
 """The verbs that read images which nobody may have looked at."""
@@ -178,7 +178,9 @@ def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) ->
 
         if summary := Account.from_json(result["account"]).summary():
             warn(summary)
-    if not o.json and (not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps", "monitor")):
+    if not o.json and (
+        not is_quiet(o) or verb in ("doctor", "models", "formats", "info", "steps", "monitor", "completion")
+    ):
         for line in text:
             print(printable(line))
     sys.stdout.flush()

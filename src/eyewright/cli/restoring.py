@@ -118,7 +118,7 @@ def add_restoring(verb: Any) -> None:
     p = verb("restore")
     p.add_argument("bundle", metavar="BUNDLE", help="one that was trained with --task restore")
     p.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders or globs")
-    p.add_argument("--out", metavar="DIR", required=True)
+    p.add_argument("--out", metavar="DIR", required=True, help="where to write (required)")
     p.add_argument(
         "--strength", type=Number(0, 1, whole=False), default=1.0, metavar="P", help="share of the change that is made"
     )
@@ -135,7 +135,7 @@ def add_restoring(verb: Any) -> None:
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
 
     p = verb("inpaint")
-    p.add_argument("image", metavar="IMAGE")
+    p.add_argument("image", metavar="IMAGE", help="the image file")
     p.add_argument("--mask", metavar="FILE", help="an image of the same size, white where to fill")
     p.add_argument("--box", type=Checked(_box), metavar="X,Y,W,H", help="fill this box, in pixels")
     p.add_argument("--object", metavar="NAME", help="fill every object of this class that --with finds")

@@ -34,7 +34,7 @@ def convert(o: argparse.Namespace) -> Result:
     """Write a dataset in another format."""
     from eyewright import lifecycle
 
-    found = lifecycle.convert(o.data, to=o.to, out=o.out, task=o.task, ignore=tuple(o.ignore), **talk(o))
+    found = lifecycle.convert(o.data, to=o.to, out=o.out, task=o.task, ignore=tuple(o.ignore), edits=o.edits, **talk(o))
     text = [f"wrote    {found.images} images, {found.objects} objects to {shown_path(found.folder)}"]
     text += [f"lost     {line}" for line in found.lost]
     return {

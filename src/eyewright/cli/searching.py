@@ -31,7 +31,7 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     )
 
     p = verb("search")
-    p.add_argument("index", metavar="INDEX")
+    p.add_argument("index", metavar="INDEX", help="what eyewright index wrote")
     p.add_argument("query", metavar='"WORDS"|IMAGE', nargs="?", help="what to look for")
     p.add_argument("-n", type=Number(1, 100_000), default=20, metavar="N", help="how many hits (default 20)")
     p.add_argument("--like", action="append", default=[], metavar="IMAGE", help="and like this one (repeatable)")

@@ -11,6 +11,8 @@ from eyewright.cli import (
     anywhere,
     attacking,
     attending,
+    browsing,
+    completion,
     doctoring,
     field,
     following,
@@ -409,7 +411,7 @@ def _info(o: argparse.Namespace) -> Result:
 def recipe_options(o: argparse.Namespace) -> dict[str, Any]:
     from eyewright.training.recipe import read_recipe
 
-    found = {name: getattr(o, name) for name in (*NUMBERS, *WORDS, "seed") if getattr(o, name) is not None}
+    found = {name: getattr(o, name) for name in (*NUMBERS, *WORDS, "edits", "seed") if getattr(o, name) is not None}
     return {
         **found,
         "task": o.task,
@@ -438,6 +440,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         doctoring.doctor,
         "audit a dataset: unreadable, duplicate, leaking, misnamed",
         "doctor photos/ --out audit",
+    ),
+    "browse": (
+        browsing.browse,
+        "look at a dataset in the browser: filter, select, correct labels",
+        "browse photos/ --run runs/classify/photos",
     ),
     "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
     "harden": (_train, "train against attacks (--step adversarial)", "harden photos/ --eps 8/255 --epochs 20"),
@@ -545,6 +552,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     "steps": (pictures.steps, "the processing steps there are", "steps --out steps"),
     "models": (_models, "the networks there are", "models"),
     "formats": (_formats, "the dataset and image formats that are read", "formats"),
+    "completion": (
+        completion.completion,
+        "print a script that completes commands and options in a shell",
+        "completion bash > ~/.local/share/bash-completion/completions/eyewright",
+    ),
     "info": (_info, "versions and hardware", "info --json"),
 }
 """Every verb: what it calls, what it is, an example."""

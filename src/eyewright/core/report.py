@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from eyewright.core.jsonable import to_jsonable
+from eyewright.core.notebook import html_card
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,25 @@ class Report:
     sections: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {metric}" for name, metric in list(self.metrics.items())[:1])
+        return f"<Report: {self.task}, {shown or f'n={self.n}'}>"
+
+    def _repr_html_(self) -> str:
+        """Return the metrics as a table, for notebooks."""
+        rows = [(name, *_cells(m)) for name, m in self.metrics.items()]
+        head = ("metric", "value", "95 % interval", "n")
+        return html_card(f"Report: {self.task}, {self.n:,} images", rows, head=head)
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON types, without NaN."""
         result: dict[str, Any] = to_jsonable(self)
         return result
+
+
+def _cells(metric: Metric) -> tuple[str, str, str]:
+    if metric.value is None:
+        return "not defined", "", str(metric.n)
+    bounded = metric.low is not None and metric.high is not None
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{metric.value:.3f}{unit}", f"{metric.low:.3f} to {metric.high:.3f}" if bounded else "", f"{metric.n:,}"

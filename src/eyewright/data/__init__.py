@@ -10,6 +10,7 @@ from eyewright.core.late import late_names
 if TYPE_CHECKING:
     from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, ordered
     from eyewright.data.dataset import Dataset, Sample
+    from eyewright.data.edits import Edit, apply_edits, read_edits
     from eyewright.data.embedded import write_digits
     from eyewright.data.formats import DATASET_FORMATS, open_dataset
     from eyewright.data.grouped import find_groups
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "audit": ("FINDING_CODES", "audit_dataset", "find_leaks", "ordered"),
     "dataset": ("Dataset", "Sample"),
+    "edits": ("Edit", "apply_edits", "read_edits"),
     "embedded": ("write_digits",),
     "formats": ("DATASET_FORMATS", "open_dataset"),
     "grouped": ("find_groups",),
@@ -36,11 +38,13 @@ __all__ = [
     "DATASET_FORMATS",
     "FINDING_CODES",
     "Dataset",
+    "Edit",
     "Group",
     "Grouping",
     "Proposal",
     "Sample",
     "Scan",
+    "apply_edits",
     "audit_dataset",
     "dataset_fingerprint",
     "find_groups",
@@ -50,6 +54,7 @@ __all__ = [
     "leak_rule",
     "open_dataset",
     "ordered",
+    "read_edits",
     "scan_dataset",
     "settle_leaks",
     "split_dataset",

@@ -2,6 +2,7 @@
 
 __all__ = ["BACKGROUND", "Dataset", "Sample", "SplitName"]
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +15,19 @@ from PIL import Image
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.notebook import html_card
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.data.account import Account
 from eyewright.data.copies import Leaks
+from eyewright.data.edits import Applied
 from eyewright.data.grouping import Grouping
 from eyewright.data.targets.label import Label
 from eyewright.data.targets.target import BACKGROUND, Target, TargetKind, kind_of
 from eyewright.data.tree import Tree, images_of
 from eyewright.imaging.decode import name_unreadable
+from eyewright.imaging.encode import data_uri
+from eyewright.imaging.overlay import shrink
 
 if TYPE_CHECKING:
     from eyewright.data.clip_tree import ClipTree
@@ -33,6 +38,7 @@ T = TypeVar("T")
 SplitName = Literal["train", "val", "test"]
 
 _ENOUGH = 10
+_PICTURES, _SIDE, _CLASSES = 8, 96, 12
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Dataset:
     `problems` are what was wrong in the annotations while they were read. `grouping` says what belongs together, once
     that was looked for; `Sample.group` is then the group of every sample that is in one.
     `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were. `leaks` says what was done
-    about copies between the parts, once it was (`settle_leaks`).
+    about copies between the parts, once it was (`settle_leaks`). `edits` are those that were applied (`apply_edits`).
     """
 
     tree: Tree
@@ -93,9 +99,27 @@ class Dataset:
     ignored: tuple[str, ...] = ()
     account: Account = field(default_factory=Account)
     leaks: Leaks | None = None
+    edits: Applied | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name!r}: {self.task}, {self.describe()}>"
+
+    def _repr_html_(self) -> str:
+        """Return the samples of each class and split as a table, with a few images, for notebooks."""
+        pictures = {}
+        for index in range(0, len(self), max(1, len(self) // _PICTURES)):
+            # One that cannot be read is what `doctor` is for.
+            with contextlib.suppress(EyewrightError):
+                pictures[self.samples[index].id] = data_uri(shrink(self.shown(index), _SIDE))
+            if len(pictures) == _PICTURES:
+                break
+        counts = [] if self.kind.open else sorted(self.counts().items(), key=lambda item: (-item[1], item[0]))
+        rows = [(name, f"{n:,}") for name, n in counts[:_CLASSES]]
+        rows += [(f"and {len(counts) - _CLASSES:,} more", "")] if len(counts) > _CLASSES else []
+        return html_card(f"{self.name}: {self.describe()}", rows, pictures=pictures)
 
     @property
     def root(self) -> Path:

@@ -18,6 +18,7 @@ from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
 from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.edits import apply_edits
 from eyewright.data.ignoring import ignore_classes
 from eyewright.data.readers.annotated import ANNOTATED_FORMATS, ANNOTATED_KINDS, has_boxes, read_annotated
 from eyewright.data.readers.captions import (
@@ -105,6 +106,7 @@ def open_dataset(
     task: str | None = None,
     ignore: Sequence[str] = (),
     target: Sequence[str] = (),
+    edits: str | Path | None = None,
 ) -> Dataset:
     """Find out what `path` holds and list its samples; no image is decoded yet.
 
@@ -115,10 +117,12 @@ def open_dataset(
     folder levels (from 1) make the class name. A folder of `train`, `val` or `test` above the classes is a split.
 
     Classes named in `ignore`, and those that are no class by their name ("void", "unlabelled", "DontCare"), are
-    ignored; see `ignore_classes`. `target` names the columns of a table of numbers that are learnt.
+    ignored; see `ignore_classes`. `target` names the columns of a table of numbers that are learnt. `edits` is a file
+    of other labels and of images to leave out, which `eyewright browse` writes; see `apply_edits`.
 
     Raises:
-        DatasetError: missing, empty, without labels, of no known format, or not of this task.
+        DatasetError: missing, empty, without labels, of no known format, or not of this task; or the edits are of
+            other data.
         UsageError: an unknown task, or `target` for one that learns no columns of numbers.
     """
     if target and (task is None or kind_of(task) is not NUMBERS):
@@ -134,6 +138,8 @@ def open_dataset(
         raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None
     if dataset.format not in _OF_TABLES and (hint := _other_table(Path(path), task)):
         dataset = replace(dataset, notes=(*dataset.notes, f"a table is not used: {hint}"))
+    if edits:
+        dataset = apply_edits(dataset, edits)
     return ignore_classes(dataset, ignore)
 
 

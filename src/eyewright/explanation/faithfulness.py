@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from eyewright.core.notebook import html_card
 from eyewright.core.predictor import Predictor
 from eyewright.core.rng import generator
 from eyewright.core.task import Explained
 from eyewright.imaging.clips import contact_sheet
 from eyewright.imaging.drawing import draw_objects
-from eyewright.imaging.overlay import overlay_heatmap
+from eyewright.imaging.encode import data_uri
+from eyewright.imaging.overlay import overlay_heatmap, shrink
 
 _STEPS = 8
 # Maps of one image by unrelated nets share its edges and its centre; above this they are one map.
@@ -74,6 +76,15 @@ class Explanation:
     task: str = ""
     shown: str = ""
     frames: int = 1
+
+    def __repr__(self) -> str:
+        where = f" in {self.source!r}" if self.source else ""
+        return f"<Explanation: {self.said} by {self.method}, {self.verdict}{where}>"
+
+    def _repr_html_(self) -> str:
+        """Return the heat over the image, with the verdict, for notebooks."""
+        picture = {f"{self.method}: {self.verdict}": data_uri(shrink(self.overlay(), 320))}
+        return html_card(f"{self.said}", pictures=picture)
 
     @property
     def said(self) -> str:

@@ -10,6 +10,7 @@ from eyewright.core.late import late_names
 if TYPE_CHECKING:
     from eyewright.lifecycle.attacking import attack, certify, harden
     from eyewright.lifecycle.attending import attend
+    from eyewright.lifecycle.browsing import browse
     from eyewright.lifecycle.compressing import CompressResult, compress
     from eyewright.lifecycle.datasets import load_dataset
     from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, sign, sign_copy
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "attacking": ("attack", "certify", "harden"),
     "attending": ("attend",),
+    "browsing": ("browse",),
     "compressing": ("CompressResult", "compress"),
     "datasets": ("load_dataset",),
     "delivering": ("Delivered", "TARGETS", "bench", "deliver", "sign", "sign_copy"),
@@ -88,6 +90,7 @@ __all__ = [
     "attack",
     "attend",
     "bench",
+    "browse",
     "certify",
     "challenge",
     "compare",

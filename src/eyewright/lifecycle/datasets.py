@@ -44,6 +44,7 @@ from eyewright.data import (
     split_dataset,
 )
 from eyewright.data.account import Reason
+from eyewright.data.edits import apply_edits
 from eyewright.data.grouped import find_groups, with_groups
 from eyewright.data.marks import UNUSABLE_BOXES, UNUSABLE_OUTLINES, unusable_marks
 from eyewright.data.targets import OBJECTS, Objects
@@ -82,6 +83,7 @@ def load_dataset(
     task: str | None = None,
     ignore: Sequence[str] = (),
     target: Sequence[str] = (),
+    edits: PathLike | None = None,
     quiet: bool = True,
     say: Say = silent,
 ) -> "Dataset":
@@ -89,13 +91,14 @@ def load_dataset(
 
     A split that comes with the data is kept. Images that cannot be read are left out, and so are marks that cannot be
     used; `notes` says so. `ignore` names classes that are neither learnt nor scored. `task` is the name of a task;
-    without it the data decides. `target` names the columns of a table of numbers that are learnt.
+    without it the data decides. `target` names the columns of a table of numbers that are learnt. `edits` is a file of
+    corrected labels and of images to leave out, as `eyewright browse` writes it.
 
     Raises:
-        DatasetError: nothing there, of no known format, or too small to split.
+        DatasetError: nothing there, of no known format, too small to split, or edits of other data.
     """
     dataset = open_readable(
-        path, label_depth=label_depth, task=task, ignore=ignore, target=target, quiet=quiet, say=say
+        path, label_depth=label_depth, task=task, ignore=ignore, target=target, edits=edits, quiet=quiet, say=say
     )
     return split_dataset(dataset, scan=scan_of(dataset), seed=seed, group_by=group_by)
 
@@ -107,15 +110,18 @@ def open_readable(
     task: str | None = None,
     ignore: Sequence[str] = (),
     target: Sequence[str] = (),
+    edits: PathLike | None = None,
     quiet: bool,
     say: Say,
 ) -> "Dataset":
-    """Read a dataset unchanged, without the images that cannot be read.
+    """Read a dataset unchanged except for `edits`, without the images that cannot be read.
 
     Raises:
         DatasetError: nothing there, of no known format, or nothing that can be read.
     """
-    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore, target=target)
+    dataset = open_dataset(
+        path, label_depth=label_depth, task=known_task(task), ignore=ignore, target=target, edits=edits
+    )
     say(f"found {dataset.describe()}")
     dataset = _without_unreadable(dataset, quiet=quiet, say=say)
     if summary := dataset.account.summary():
@@ -238,6 +244,8 @@ def dataset_of(data: "Dataset | PathLike", **options: Any) -> "Dataset":
         raise UsageError(
             f"expected a dataset for {options['task']!r}, found one for {data.task!r}", fix="change the task"
         )
+    if options.get("edits"):
+        data = apply_edits(data, options["edits"])
     if not {"train", "val"} <= set(data.splits):
         raise DatasetError("expected a dataset with train and val", fix="load it with eyewright.load_dataset")
     return data

@@ -37,6 +37,7 @@ def doctor(
     task: str | None = None,
     ignore: Sequence[str] = (),
     target: Sequence[str] = (),
+    edits: PathLike | None = None,
     seed: int = 0,
     quiet: bool = True,
     say: Say = silent,
@@ -46,7 +47,7 @@ def doctor(
 
     With `out`, `doctor.html` and `findings.json` are written there: the page shows the groups, classes, sizes and the
     worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. Where images look
-    as if they came in sessions, `groups.csv` has these for `--group-by`. `group_by` says what belongs together, as for
+    as if they came in sessions, `groups.csv` has these for `--group-by`. `group_by` and `edits` are as for
     `load_dataset`. `features`, a bundle or `hf:FOLDER`, says which images are similar. `observe` is called with the
     dataset. With `labels` nets are trained on parts of it, and labels that they doubt without having seen them are
     found too.
@@ -56,7 +57,9 @@ def doctor(
         BundleError, CheckpointError: `features` names nothing that can be used.
         OutputError: `out` cannot be written.
     """
-    dataset = open_dataset(path, label_depth=label_depth, task=known_task(task), ignore=ignore, target=target)
+    dataset = open_dataset(
+        path, label_depth=label_depth, task=known_task(task), ignore=ignore, target=target, edits=edits
+    )
     say(f"found {dataset.describe()}" + "".join(f"; {n}" for n in dataset.notes))
     if labels:
         task_of(dataset.task).require("label_check")

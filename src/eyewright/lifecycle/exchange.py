@@ -13,6 +13,7 @@ from eyewright.core.regular import read_regular
 from eyewright.core.task import task_of
 from eyewright.data import open_dataset
 from eyewright.data.account import Account, Reason
+from eyewright.data.edits import apply_edits
 from eyewright.data.targets import MASK, OBJECTS
 from eyewright.data.targets.target import tasks_of
 from eyewright.data.texts import decode_text
@@ -35,13 +36,15 @@ def convert(
     out: PathLike,
     task: str | None = None,
     ignore: Sequence[str] = (),
+    edits: PathLike | None = None,
     quiet: bool = True,
     say: Say = silent,
 ) -> "Written":
     """Write a dataset in another format ("coco", "yolo", "voc", "masks", "imagefolder", "clips"), and say what is lost.
 
     Marks that cannot be read or used are left out; `eyewright doctor` names them. Without `task` a dataset that has
-    outlines is read with them where the format can hold them.
+    outlines is read with them where the format can hold them. `edits` is a file of corrected labels and of images to
+    leave out, which are then in what is written.
 
     Raises:
         UsageError: an unknown format, or one that cannot hold such a dataset.
@@ -59,7 +62,10 @@ def convert(
             f"{str(out)!r} lies inside the dataset {str(data)!r}, which would hold its images twice",
             fix="choose another --out",
         )
-    dataset = _open(data, to, task, ignore) if isinstance(data, str | Path) else data
+    if isinstance(data, str | Path):
+        dataset = _open(data, to, task, ignore, edits)
+    else:
+        dataset = data if edits is None else apply_edits(data, edits)
     say(f"found {dataset.describe()}")
     for note in dataset.notes:
         say(note)
@@ -146,13 +152,13 @@ def _text_of(labels: str) -> str:
     return decode_text(read_regular(Path(labels), most=_LARGEST_LABELS, follow=True), labels)
 
 
-def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str]) -> "Dataset":
+def _open(data: PathLike, to: str, task: str | None, ignore: Sequence[str], edits: PathLike | None = None) -> "Dataset":
     if task is not None:
-        return open_dataset(data, task=task, ignore=ignore)
-    dataset = open_dataset(data, ignore=ignore)
+        return open_dataset(data, task=task, ignore=ignore, edits=edits)
+    dataset = open_dataset(data, ignore=ignore, edits=edits)
     for wanted in _richer(dataset, to):
         try:
-            return open_dataset(data, task=wanted, ignore=ignore)
+            return open_dataset(data, task=wanted, ignore=ignore, edits=edits)
         except DatasetError as error:
             # There are boxes and no outlines, which is well unless there were some that cannot be used.
             told = error.details.get("account")

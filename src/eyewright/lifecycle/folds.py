@@ -19,6 +19,7 @@ from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, fold_datasets
+from eyewright.data.edits import apply_edits
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent, without_copies
 from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.loading import need_torch
@@ -96,8 +97,11 @@ def cross_validate(
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     if isinstance(data, str | Path):
         data = open_readable(
-            data, label_depth=label_depth, task=resolved.task, ignore=ignore, target=target, quiet=quiet, say=say
-        )
+            data, label_depth=label_depth, task=resolved.task, ignore=ignore, target=target,
+            edits=resolved.edits or None, quiet=quiet, say=say,
+        )  # fmt: skip
+    elif resolved.edits:
+        data = apply_edits(data, resolved.edits)
     check_model(resolved.model, data.task)
     if ensemble:
         task_of(data.task).require("ensemble")

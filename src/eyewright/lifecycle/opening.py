@@ -123,7 +123,7 @@ def recipe_of(
 
 def asked_of(recipe: "Recipe") -> dict[str, Any]:
     """Return what a recipe says of how the data is to be read."""
-    return {"task": recipe.task, "seed": recipe.seed}
+    return {"task": recipe.task, "seed": recipe.seed, "edits": recipe.edits or None}
 
 
 def check_model(name: str, task: str) -> None:

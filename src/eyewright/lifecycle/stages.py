@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 from eyewright.catalog import build_of
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, RefusedError, UsageError
+from eyewright.core.files import write_text
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, leak_rule, open_dataset
+from eyewright.data.edits import show_edits
 from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
 from eyewright.lifecycle.datasets import (
     PathLike,
@@ -214,6 +216,8 @@ def train_on(
         own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
         own = replace(own, deadline=deadline_before_baseline(recipe, plan, dataset.task))
         run = train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
+    if dataset.edits is not None and first:
+        write_text(folder / "edits.csv", show_edits(dataset.edits.edits))
     train_baseline(run, dataset, scan, plan)
     return run
 
@@ -517,6 +521,8 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
     left_out = ((about.get("dataset") or {}).get("leaks") or {}).get("said")
     if left_out:
         facts["left out of training"] = left_out
+    if edits := (about.get("dataset") or {}).get("edits"):
+        facts["edits"] = f"{edits['file']}: {edits['relabelled']:,} relabelled, {edits['left_out']:,} left out"
     if "words" in grouping:
         facts["what belongs together"] = f"{grouping['words']} (rule: {grouping['rule']})"
     if dataset.grouping is not None and dataset.grouping.to_json() != _found_of(grouping):

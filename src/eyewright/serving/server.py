@@ -7,28 +7,24 @@ import contextlib
 import gc
 import logging
 import signal
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.core.errors import EyewrightError
 from eyewright.core.extras import import_extra
 from eyewright.serving.app import App
 from eyewright.serving.crew import Crew
+from eyewright.serving.listening import open_port, quiet_server, run_loop, uvicorn_config
 from eyewright.serving.live import LiveSources
 from eyewright.serving.models import Model, load_table
-from eyewright.serving.parsing import end_parsing, short_turns
+from eyewright.serving.parsing import end_parsing
 from eyewright.serving.protocols.label_studio import Files
 from eyewright.serving.searching import Searcher
 from eyewright.serving.service import Recorder, Service
-from eyewright.serving.settings import Settings, is_loopback
-from eyewright.serving.wire import bounded_protocol
+from eyewright.serving.settings import Settings
 
 _log = logging.getLogger("eyewright.serving")
-
-# Where a burst of connections fills it, the kernel drops the next, whose client tries again a second later.
-_BACKLOG = 4096
 
 Table = Callable[[], tuple[Mapping[str, Model], Mapping[str, str]]]
 
@@ -76,12 +72,9 @@ class Server:
             UsageError: the port is in use or may not be opened.
             BundleError, PolicyError: a model is refused.
         """
-        uvicorn = import_extra("uvicorn", extra="serve", what="serving")
-        import_extra("httptools", extra="serve", what="serving")
-        import_extra("python_multipart", extra="serve", what="serving")
-        # A client's malformed request is no event of the server's; it is counted and answered.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        door = _open_port(self.settings)
+        for name in ("uvicorn", "httptools", "python_multipart"):
+            import_extra(name, extra="serve", what="serving")
+        door = open_port(self.settings)
         self._port = door.getsockname()[1]
         crew = Crew(self.settings)
         try:
@@ -94,20 +87,8 @@ class Server:
             app = App(service, self.settings, reload=self.reload)
             await crew.start([m.place for m in models.values()])
             self._live.use(models)
-            config = uvicorn.Config(
-                app,
-                http=bounded_protocol(self.settings, app.pace),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                date_header=False,
-                timeout_keep_alive=self.settings.idle_s,
-                backlog=_BACKLOG,
-            )
-            inner = _Quiet(uvicorn)(config)
+            uvicorn, config = uvicorn_config(app, self.settings, app.pace)
+            inner = quiet_server(uvicorn)(config)
             serving = asyncio.create_task(inner.serve(sockets=[door]))
             while not inner.started and not serving.done():
                 await asyncio.sleep(0.002)
@@ -182,16 +163,7 @@ def run_server(
         loop.add_signal_handler(signal.SIGHUP, again)
         await server.serve(ready=ready)
 
-    _run(main)
-
-
-def _run(main: Callable[[], Any]) -> None:
-    try:
-        from uvloop import run
-    except ImportError:
-        from asyncio import run
-    with short_turns():
-        run(main())
+    run_loop(main)
 
 
 async def _reload_quietly(server: Server) -> None:
@@ -199,45 +171,3 @@ async def _reload_quietly(server: Server) -> None:
         await server.reload()
     except (EyewrightError, OSError) as error:
         _log.error("the models could not be read again; those before continue: %s", error)
-
-
-def _Quiet(uvicorn: Any) -> Any:  # noqa: N802 - gives a class
-    """Return uvicorn's server without its signal handlers: when to end is decided here."""
-
-    class Quiet(uvicorn.Server):  # type: ignore[misc]
-        @contextlib.contextmanager
-        def capture_signals(self) -> Any:
-            yield
-
-    return Quiet
-
-
-def _open_port(settings: Settings) -> socket.socket:
-    """Bind before anything else is started: a port in use is known at once.
-
-    Raises:
-        UsageError: it cannot be opened.
-    """
-    host = settings.host.strip("[]")
-    if host == "localhost":
-        host = "127.0.0.1"
-    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # Connections inherit it: what the kernel holds for a client that is gone or does not read is given up as well.
-        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * settings.write_s))
-    try:
-        door.bind((host, settings.port))
-        # Two sockets may be bound to one port; only one may listen.
-        door.listen(_BACKLOG)
-    except OSError as error:
-        door.close()
-        reason = {98: "it is in use", 13: "only root may open it", 99: "this machine has no such address"}
-        raise UsageError(
-            f"cannot listen on {settings.host}:{settings.port}: {reason.get(error.errno or 0, error.strerror)}",
-            fix="choose another --port, or end what uses it",
-            code="port",
-        ) from None
-    if not is_loopback(settings.host):
-        _log.warning("listening on %s: other machines can reach this server; requests need the token", settings.host)
-    return door

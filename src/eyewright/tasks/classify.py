@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from eyewright.tasks.corrections import Correction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassPrediction(Drawn):
     """What a classifier says of one image or clip.
 

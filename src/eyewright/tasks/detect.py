@@ -36,7 +36,7 @@ _MOST = 300
 _SHOWN = 6
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoxPrediction(Drawn):
     """The objects found in one image, sorted by confidence.
 

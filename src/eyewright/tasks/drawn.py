@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import BundleError
-from eyewright.imaging.encode import write_image
-from eyewright.imaging.overlay import NARROWEST
+from eyewright.core.errors import BundleError, EyewrightError
+from eyewright.core.notebook import html_card
+from eyewright.imaging.encode import data_uri, write_image
+from eyewright.imaging.overlay import NARROWEST, shrink
 
 if TYPE_CHECKING:
     from eyewright.core.prediction import Prediction
+
+
+_SHOWN_SIDE = 480
 
 
 class _KeptImage:
@@ -56,6 +60,24 @@ class Drawn(ABC):
     """A prediction of an image, uint8 (H, W, 3), which may not have been kept."""
 
     image: NDArray[np.uint8] | None
+
+    source: str
+
+    def __repr__(self) -> str:
+        where = f" in {self.source!r}" if self.source else ""
+        return f"<{type(self).__name__}: {self.line()}{where}>"
+
+    def _repr_html_(self) -> str:
+        """Return the image with the prediction drawn on it, for notebooks; the prediction alone if it was not kept."""
+        try:
+            pictures = {self.source or "image": data_uri(shrink(self.plot(), _SHOWN_SIDE))}
+        except EyewrightError:
+            pictures = {}
+        return html_card(self.line(), pictures=pictures)
+
+    @abstractmethod
+    def line(self) -> str:
+        """Say in a line what was predicted."""
 
     @abstractmethod
     def drawn_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _OFF_UNIT = 1e-2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EmbedPrediction(Drawn):
     """The vector of an image, float32 (D,) of length 1, and how near the nearest training image is, (C,) in [0, 1]."""
 

@@ -32,7 +32,7 @@ _NO_SCORES = np.zeros(0, np.float32)
 _NO_SPANS = np.zeros((0, 2), np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TextPrediction(Drawn):
     """What a model reads on one line.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from eyewright.tasks.corrections import Correction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NumberPrediction(Drawn):
     """What a model reads off one image.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LEVEL = 1 / 255
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RestoredImage(Drawn):
     """What a model makes of one image.
 

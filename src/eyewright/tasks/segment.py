@@ -32,7 +32,7 @@ _SURE_LEAST = 9
 _SHOWN = 6
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MaskPrediction(Drawn):
     """The class of every pixel of one image: `mask` uint8 (H, W), class ids.
 

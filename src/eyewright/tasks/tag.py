@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _POINT = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TagPrediction(Drawn):
     """Which tags a model sees in one image.
 

@@ -79,6 +79,8 @@ class Recipe:
 
     `steps` are applied to every image first, here and wherever the model is used, such as "denoise | clahe".
 
+    `edits` is a file of corrected labels and of images to leave out, which is applied to the data (`data.edits`).
+
     `degrade` is what a net learns to undo (`imaging.degrade`), such as "noise:5-50"; only tasks that answer with images
     read it.
     """
@@ -89,6 +91,7 @@ class Recipe:
     frames: int | None = None
     span: float | None = None
     steps: str = ""
+    edits: str = ""
     degrade: str = ""
     epochs: int | None = None
     budget_s: float | None = None
@@ -267,8 +270,8 @@ class Recipe:
         return {"adversarial": "robust_", "trades": "robust_", "fast": "robust_", "noise": "noisy_"}.get(self.step, "")
 
     def without_places(self) -> "Recipe":
-        """Return the recipe with `model_name` for its model."""
-        return dataclasses.replace(self, model=self.model_name)
+        """Return the recipe with `model_name` for its model, and the name of its file of edits."""
+        return dataclasses.replace(self, model=self.model_name, edits=Path(self.edits).name)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""

@@ -29,6 +29,8 @@ from eyewright.core.errors import CheckpointError, EyewrightError, UsageError
 from eyewright.core.files import held_lock
 from eyewright.core.installed import what_was_raised
 from eyewright.core.labels import LabelSpace
+from eyewright.core.notebook import html_card, joined
+from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import ensemble_builder
 from eyewright.nets.pixels import PixelNet
@@ -58,6 +60,30 @@ class Run:
     preparation: Preparation
     about: Mapping[str, Any]
     build: Builder
+
+    def __repr__(self) -> str:
+        metric, value = self._best
+        return f"<Run {str(self.folder)!r}: {self.recipe.task}, {self.recipe.model_name}, val_{metric} {value:.3f}>"
+
+    def _repr_html_(self) -> str:
+        """Return what was trained and how it validates, for notebooks."""
+        metric, value = self._best
+        training = self.about["training"]
+        rows = [
+            ("model", self.recipe.model_name),
+            (f"{task_of(self.recipe.task).words.label[1]}", joined(self.labels.names, 8)),
+            (f"validation {metric}", f"{value:.3f}"),
+            ("best epoch", f"{training.get('best_epoch')} of {training.get('epochs')}"),
+            ("data", self.about["dataset"]["name"]),
+            ("folder", str(self.folder)),
+        ]
+        return html_card(f"Run: {self.recipe.task}", rows)
+
+    @property
+    def _best(self) -> tuple[str, float]:
+        training = self.about.get("training", {})
+        metric = training.get("metric", "score")
+        return metric, float(training.get(f"val_{metric}") or "nan")
 
     @property
     def task_name(self) -> str:

@@ -176,6 +176,7 @@ def train_model(
                 "groups": {s: _groups_of(dataset, s) for s in dataset.splits},
                 "notes": list(dataset.notes),
                 "account": dataset.account.to_json(),
+                "edits": None if dataset.edits is None else dataset.edits.to_json(),
                 "leaks": None if dataset.leaks is None else dataset.leaks.to_json(),
             },
             "grouping": None if dataset.grouping is None else _grouping(dataset, dataset.grouping),

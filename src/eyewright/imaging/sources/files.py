@@ -30,6 +30,7 @@ from eyewright.core.regular import open_regular
 from eyewright.core.walking import walk_files
 from eyewright.imaging.ahead import Prepared, read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
+from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sources.frames import Frame
@@ -100,7 +101,8 @@ def list_sources(source: str | Path) -> list[Path | str]:
 def iter_images(source: Any) -> Iterator[Frame]:
     """Yield the images of a source in order, one in memory at a time.
 
-    `source` is a path, folder, glob or "-", encoded bytes, an array uint8 (H, W, 3), or a list of these.
+    `source` is a path, folder, glob, `file://` address or "-", encoded bytes, an array uint8 (H, W, 3), a Pillow image,
+    or a list of these.
 
     >>> [f.image.shape for f in iter_images([np.zeros((2, 3, 3), np.uint8)])]
     [(2, 3, 3)]
@@ -108,6 +110,7 @@ def iter_images(source: Any) -> Iterator[Frame]:
     Raises:
         InputError: nothing there, or an image cannot be read; the file is named.
     """
+    source = given_source(source)
     if isinstance(source, np.ndarray):
         yield Frame(source, "array")
         return
@@ -120,7 +123,9 @@ def iter_images(source: Any) -> Iterator[Frame]:
                 yield replace(frame, index=index)
         return
     if not isinstance(source, str | Path):
-        raise UsageError(f"expected a path, bytes, an array or a list of them, found {type(source).__name__}")
+        raise UsageError(
+            f"expected a path, bytes, an array, a Pillow image or a list of them, found {type(source).__name__}"
+        )
     for index, (item, found) in enumerate(read_files(list_sources(source))):
         if isinstance(found, UnreadableImageError):
             raise found

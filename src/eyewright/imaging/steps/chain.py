@@ -11,6 +11,7 @@ import numpy as np
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.rng import generator
+from eyewright.imaging.given import read_image
 from eyewright.imaging.steps.arrays import Pixels
 from eyewright.imaging.steps.catalogue import step_kind
 from eyewright.imaging.steps.kinds import Kind, Value
@@ -176,8 +177,8 @@ def parse_steps(text: str | Sequence[Mapping[str, Any]]) -> Steps:
     return Steps(tuple(found))
 
 
-def process(image: Pixels, steps: str | Steps | Sequence[Mapping[str, Any]], *, seed: int = 0) -> Pixels:
-    """Apply steps to one image, uint8 or uint16, (H, W) grey or (H, W, 3) RGB.
+def process(image: Any, steps: str | Steps | Sequence[Mapping[str, Any]], *, seed: int = 0) -> Pixels:
+    """Apply steps to one image, uint8 or uint16, (H, W) grey or (H, W, 3) RGB; or what `eyewright.read_image` reads.
 
     >>> process(np.full((4, 6, 3), 64, np.uint8), "invert | resize:3x2").tolist()[0][0]
     [191, 191, 191]
@@ -186,7 +187,7 @@ def process(image: Pixels, steps: str | Steps | Sequence[Mapping[str, Any]], *, 
         UsageError: as `parse_steps`, or an image that a step cannot take.
     """
     chain = steps if isinstance(steps, Steps) else parse_steps(steps)
-    return chain(image, seed=seed)
+    return chain(image if isinstance(image, np.ndarray) else read_image(image), seed=seed)
 
 
 def _kind(name: str) -> Kind:

@@ -1,8 +1,9 @@
 """The page for people: files that are served as they are, read once; no build step, no third-party host."""
 
-__all__ = ["Asset", "read_page"]
+__all__ = ["Asset", "read_assets", "read_page"]
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +35,19 @@ class Asset:
         return Response(self.data, 200, self.media_type, headers)
 
 
-def read_page() -> dict[tuple[str, ...], Asset]:
-    """Return the files by the path they are served at."""
-    found: dict[tuple[str, ...], Asset] = {}
-    for path in sorted([*Path(__file__).parent.iterdir(), *VIEWER_FILES]):
+def read_assets(paths: Iterable[Path]) -> Iterator[tuple[Path, Asset]]:
+    """Yield the files that a browser reads, each with its path; others, such as Python, are left out."""
+    for path in paths:
         if path.suffix in _KINDS:
             data = path.read_bytes()
             tag = b'"' + hashlib.sha256(data).hexdigest()[:20].encode() + b'"'
-            found["page", path.name] = Asset(data, _KINDS[path.suffix], tag)
+            yield path, Asset(data, _KINDS[path.suffix], tag)
+
+
+def read_page() -> dict[tuple[str, ...], Asset]:
+    """Return the files by the path they are served at."""
+    own = read_assets(sorted([*Path(__file__).parent.iterdir(), *VIEWER_FILES]))
+    found: dict[tuple[str, ...], Asset] = {("page", path.name): asset for path, asset in own}
     found[("",)] = found["page", "index.html"]
     found["favicon.ico",] = found["page", "eye.svg"]
     return found
