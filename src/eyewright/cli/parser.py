@@ -327,6 +327,13 @@ def _add_recipe(p: argparse.ArgumentParser) -> None:
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")
+    p.add_argument(
+        "--private",
+        nargs="+",
+        metavar="K=V",
+        help="train with differential privacy: epsilon=3 [delta=1e-5 clip=1 noise=N physical-batch=N "
+        "validation=private|public noise-from=system|seed]",
+    )
     for name, kind in NUMBERS.items():
         p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N")
     for name in WORDS:

@@ -410,6 +410,8 @@ def recipe_options(o: argparse.Namespace) -> dict[str, Any]:
     from eyewright.training.recipe import read_recipe
 
     found = {name: getattr(o, name) for name in (*NUMBERS, *WORDS, "seed") if getattr(o, name) is not None}
+    if o.private is not None:
+        found["private"] = " ".join(o.private)
     return {
         **found,
         "task": o.task,

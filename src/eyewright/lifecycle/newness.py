@@ -1,6 +1,6 @@
 """What is added to the metrics of a measured run: how new the images are, and how they differ from validation."""
 
-__all__ = ["novelty_of", "novelty_of_folds", "novelty_of_rows", "with_findings", "with_validation"]
+__all__ = ["novelty_of", "novelty_of_folds", "novelty_of_rows", "unsaid_novelty", "with_findings", "with_validation"]
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -42,6 +42,13 @@ def novelty_of(owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -
     if known.space != feature_space(scan):
         return Novelty(reason="the run's training images were described by another version: train it again")
     return Novelty(nearness(scan.features, known.features), note=known.note)
+
+
+def unsaid_novelty() -> "Novelty":
+    """Return that of a private run: how near an image is to the training images tells of them."""
+    from eyewright.evaluation.novelty import Novelty
+
+    return Novelty(reason="distances to the training images of a private run are not told")
 
 
 def novelty_of_rows(rows: "Iterable[Mapping[str, str]]") -> "Novelty":

@@ -48,7 +48,7 @@ from eyewright.lifecycle.datasets import (
     untouched,
 )
 from eyewright.lifecycle.loading import need_torch, open_any
-from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
+from eyewright.lifecycle.newness import novelty_of, unsaid_novelty, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.metrics.points import group_numbers
@@ -189,6 +189,10 @@ def train_on(
                 f"expected one step, found {recipe.step!r} and another", fix="leave --step or --teacher out"
             )
         plan = hardened(recipe, dataset.task, plan)
+    if recipe.private:
+        from eyewright.privacy.guarding import guarded
+
+        recipe, plan = guarded(recipe, dataset, scan, folder, plan, build_of)
     plan.say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
     if dataset.grouping is not None and (dataset.grouping.groups or dataset.grouping.rule != "auto"):
         plan.say(dataset.grouping.describe())
@@ -314,7 +318,10 @@ def evaluate(
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
     dataset = dataset.seen_by(*inputs_of(predictor).values())
-    novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
+    private = bool(about.get("privacy"))
+    novelty = unsaid_novelty() if private else novelty_of(owner, dataset, quiet=quiet)
+    if not private:
+        novelty = with_validation(novelty, owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,
         dataset,
@@ -329,9 +336,12 @@ def evaluate(
         novelty=novelty,
         quiet=quiet,
     )
-    report = with_findings(report, owner, dataset, novelty, seed=seed)
+    report = with_findings(report, None if private else owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
     if out is not None:
+        if private:
+            # Pictures show people; a private run shows none.
+            pictures = {}
         if pictures is None:
             pictures = reporting_of(report.task).pictures(report, dataset, lambda _: predictor)
         write_report(report, Path(out), title=title_of(predictor, owner), pictures=pictures)
@@ -499,7 +509,10 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
             "history": owner.history(),
             "recipe": owner.recipe.without_places().to_json(),
             "thresholds": about.get("thresholds", {}),
-            "audit": [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
+            # What was found in training images names them.
+            "audit": []
+            if about.get("privacy")
+            else [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
         }
         training = about["training"]
         facts |= {
@@ -514,6 +527,8 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
     elif (about.get("training") or {}).get("epochs"):
         training = about["training"]
         facts["training"] = f"{training['epochs']} epochs; best epoch {training['best_epoch']}, {say_validated(about)}"
+    if about.get("privacy"):
+        facts |= private_facts(about["privacy"])
     left_out = ((about.get("dataset") or {}).get("leaks") or {}).get("said")
     if left_out:
         facts["left out of training"] = left_out
@@ -523,6 +538,17 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
         found = dataset.grouping
         facts["groups of these images"] = f"{found.describe()} (rule: {found.rule})"
     return {**sections, "facts": facts}
+
+
+def private_facts(claim: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a report says of a private run."""
+    return {
+        "privacy": f"epsilon {claim['epsilon']:.3f} at delta {claim['delta']:.1e}; unit: one {claim['unit']}; "
+        f"{claim['adjacency']}; sampling: {claim['sampling']}",
+        "counted in epsilon": "; ".join(claim["counted"]),
+        "declared public": "; ".join(claim["public"]),
+        "left out for privacy": "; ".join(claim["left_out"]),
+    }
 
 
 def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
