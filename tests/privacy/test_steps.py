@@ -1,5 +1,7 @@
 """Clipped sums are exact, noise follows from the secret and the step, and a run keeps what it promises."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -122,7 +124,7 @@ def test_an_update_in_parts_is_the_update_of_the_whole_with_its_noise_once() -> 
         torch.manual_seed(0)
         net = _net(nn.Sequential(nn.Flatten(), nn.Linear(400, 3)))
         step, state = private_step(Clipping(0.5, 1.3, 8.0, SECRET)), _state(net)
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in itertools.pairwise(cuts):
             step(state, Batch(pixels[a:b], targets[a:b], opens=a == 0, closes=b == 6))
         weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-6, atol=1e-7)

@@ -9,6 +9,7 @@ __all__ = [
     "load_model",
     "load_run",
     "models",
+    "once_if_private",
     "recipe_of",
     "run_in",
 ]
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.catalog import MODELS, build_of
 from eyewright.core.durations import parse_duration_s
-from eyewright.core.errors import CheckpointError, EyewrightError
+from eyewright.core.errors import CheckpointError, EyewrightError, UsageError
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
 from eyewright.core.provenance import describe_machine
@@ -119,6 +120,19 @@ def recipe_of(
     if "budget_s" in named and "epochs" not in named:
         given.pop("epochs", None)
     return Recipe.from_mapping({**given, **named})
+
+
+def once_if_private(recipe: "Recipe", option: str) -> None:
+    """Refuse to train privately several times on the same images: every net would cost epsilon again.
+
+    Raises:
+        UsageError: the recipe asks for privacy.
+    """
+    if recipe.private:
+        raise UsageError(
+            f"expected no {option} with --private, whose epsilon is that of one net on these images",
+            fix="choose settings on public images, and train once",
+        )
 
 
 def asked_of(recipe: "Recipe") -> dict[str, Any]:

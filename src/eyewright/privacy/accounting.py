@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UsageError
 
 _ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(11, 64), *range(64, 513, 16), 1024)
+_FEW_ORDERS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 _POINTS = 2**17
 _MOST_POINTS = 2**21
 _TAIL = 1e-4
@@ -35,6 +36,7 @@ _TAIL = 1e-4
 
 _ROUNDING = 1e-15
 _LEAST_NOISE, _MOST_NOISE = 1e-2, 1e6
+_PRECISION = 1e-4
 
 Array = NDArray[np.float64]
 
@@ -108,34 +110,63 @@ def noise_for(epsilon: float, delta: float, *, rate: float, steps: int, beside: 
     def spent(noise: float) -> float:
         return epsilon_of([*beside, Steps(noise, rate, steps)], delta)
 
-    # The closed form comes near; the exact search starts around it.
-    def bounded(noise: float) -> float:
-        return renyi_epsilon([*beside, Steps(noise, rate, steps)], delta)
+    # The closed form comes near, from above; the exact search starts around it.
+    high = _least(lambda noise: renyi_epsilon([*beside, Steps(noise, rate, steps)], delta, orders=_FEW_ORDERS), epsilon)
+    return _rounded_up(_crossing(spent, epsilon, high), spent, epsilon)
 
-    high = _least(bounded, epsilon, _LEAST_NOISE, _MOST_NOISE, 1e-2)
-    low = high
-    while low > _LEAST_NOISE and spent(low) <= epsilon:
-        high, low = low, low * 0.9
-    found = _least(spent, epsilon, low, high, 5e-5)
-    return _rounded_up(found, spent, epsilon)
+
+def _least(bounded: Callable[[float], float], epsilon: float) -> float:
+    """Return about the smallest noise at which a bound is epsilon or less, by bisection of its logarithm.
+
+    Raises:
+        UsageError: there is none.
+    """
+    low, high = _LEAST_NOISE, _MOST_NOISE
+    if bounded(high) > epsilon:
+        raise UsageError(f"no noise keeps epsilon below {epsilon:g}", fix="give a larger epsilon or fewer steps")
+    while high / low > 1.02:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if bounded(middle) <= epsilon else (middle, high)
+    return high
+
+
+def _crossing(spent: Callable[[float], float], epsilon: float, high: float) -> float:
+    """Return the noise at which epsilon is spent, by the Illinois method on logarithms, in which the curve is almost a
+    straight line; `high` spends no more."""
+
+    def over(noise: float) -> float:
+        return math.log(max(spent(noise), 1e-300) / epsilon)
+
+    above = over(high)
+    low, below = high, above
+    while below <= 0 and low > _LEAST_NOISE:
+        high, above = low, below
+        low *= 0.9
+        below = over(low)
+    a, b = math.log(low), math.log(high)
+    for _ in range(50):
+        if b - a < _PRECISION or above == 0:
+            break
+        c = b - above * (b - a) / (above - below)
+        # A step that ends on the border would leave the other side where it is.
+        c = min(max(c, a + 0.01 * (b - a)), b - 0.01 * (b - a))
+        found = over(math.exp(c))
+        if found <= 0:
+            b, above, below = c, found, below / 2
+            if -found < _PRECISION:
+                break
+        else:
+            a, below, above = c, found, above / 2
+    return math.exp(b)
 
 
 def _rounded_up(noise: float, spent: Callable[[float], float], epsilon: float) -> float:
+    """Return noise rounded up to 4 digits, and more where that is needed."""
     digits = 4 - math.floor(math.log10(noise)) - 1
     rounded = math.ceil(noise * 10**digits) / 10**digits
     while spent(rounded) > epsilon:
         rounded = round(rounded + 10.0**-digits, max(digits, 0))
     return rounded
-
-
-def _least(spent: Callable[[float], float], epsilon: float, low: float, high: float, precision: float) -> float:
-    """Return the smallest noise in [low, high] that spends at most epsilon, by bisection of its logarithm."""
-    if spent(high) > epsilon:
-        raise UsageError(f"no noise keeps epsilon below {epsilon:g}", fix="give a larger epsilon or fewer steps")
-    while high / low > 1 + precision:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if spent(middle) <= epsilon else (middle, high)
-    return high
 
 
 # Exact: every record in every step.
@@ -179,7 +210,7 @@ def _mu_of(done: Sequence[Steps]) -> float:
 # Rényi: an independent bound.
 
 
-def renyi_epsilon(done: Sequence[Steps], delta: float) -> float:
+def renyi_epsilon(done: Sequence[Steps], delta: float, *, orders: Sequence[float] = _ORDERS) -> float:
     """Return a bound on epsilon by Rényi differential privacy, which sums over steps.
 
     The moments of the sampled Gaussian are those of Mironov et al. 2019 (sections 3.3), the conversion that of Canonne,
@@ -190,7 +221,7 @@ def renyi_epsilon(done: Sequence[Steps], delta: float) -> float:
     done = [s for s in done if s.steps]
     if not done:
         return 0.0
-    for order in _ORDERS:
+    for order in orders:
         divergence = sum(s.steps * _renyi(s.noise, s.rate, order) for s in done)
         epsilon = divergence + math.log1p(-1 / order) - (math.log(delta) + math.log(order)) / (order - 1)
         best = min(best, max(0.0, epsilon))
@@ -284,13 +315,18 @@ class _Losses:
             return math.inf
         if self.delta(0.0) <= delta:
             return 0.0
-        low, high = 0.0, float(max(self.losses()[-1], self.grid))
-        for _ in range(100):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.delta(middle) <= delta else (middle, high)
-            if high - low < 1e-10 * high:
-                break
-        return high
+        losses = self.losses()
+        positive = losses > 0
+        losses, masses = losses[positive], self.masses[positive]
+        # Between two points of the grid the divergence is P(loss > epsilon) - exp(epsilon) Q(loss > epsilon).
+        upper = np.append(np.cumsum(masses[::-1])[::-1], 0.0) + self.infinite
+        lower = np.append(np.cumsum((masses * np.exp(-losses))[::-1])[::-1], 0.0)
+        at_points = upper[1:] - np.exp(losses) * lower[1:]
+        first = int(np.argmax(at_points <= delta))
+        left = lower[first]
+        found = math.log((upper[first] - delta) / left) if left > 0 else float(losses[first])
+        # Rounding up by what the sums may have lost.
+        return min(max(found, 0.0), float(losses[first])) * (1 + 1e-9)
 
 
 def _composed(done: Sequence[Steps], delta: float, removed: bool) -> _Losses:

@@ -72,7 +72,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
     delta = asked.delta if asked.delta is not None else 10.0 ** -(math.floor(math.log10(n)) + 1)
     if delta >= 1 / n:
         raise UsageError(
-            f"expected delta below 1 / {n:,} = {1 / n:.2g}, found {delta:g}: it would allow whole images to be shown",
+            f"expected delta below 1 / {n:,} = {1 / n:.2g}, found {delta:g}: whole images might be shown at that",
             fix="lower delta",
         )
     expected = recipe.batch or (n if usual["whole"] else min(n, max(256, n // 30)))
