@@ -77,12 +77,12 @@ def test_the_noise_found_spends_almost_all_of_epsilon_and_no_more(rate: float, s
     assert 2.995 < epsilon_of([Steps(noise, rate, steps)], 1e-5) <= 3.0
 
 
-def test_the_noise_makes_room_for_what_is_counted_beside_it() -> None:
-    beside = [Steps(8.0, 1.0, 1)]
-    noise = noise_for(1.0, 1e-5, rate=0.05, steps=100, beside=beside)
-    assert 0.99 < epsilon_of([*beside, Steps(noise, 0.05, 100)], 1e-5) <= 1.0
+def test_the_noise_makes_room_for_what_else_is_counted() -> None:
+    others = [Steps(8.0, 1.0, 1)]
+    noise = noise_for(1.0, 1e-5, rate=0.05, steps=100, others=others)
+    assert 0.99 < epsilon_of([*others, Steps(noise, 0.05, 100)], 1e-5) <= 1.0
     with pytest.raises(UsageError, match="already costs"):
-        noise_for(0.1, 1e-5, rate=0.05, steps=100, beside=beside)
+        noise_for(0.1, 1e-5, rate=0.05, steps=100, others=others)
 
 
 def test_nothing_done_costs_nothing() -> None:

@@ -30,7 +30,7 @@ def private_claim(run: Run) -> dict[str, Any] | None:
         claim = dict(about or {})
         _, state, _ = load_newest(run.folder / "checkpoints")
         counted = dict(state.guard or {})
-        done = [Steps(**s) for s in claim["beside"]] + [Steps(claim["noise"], claim["rate"], claim["steps"])]
+        done = [Steps(**s) for s in claim["released"]] + [Steps(claim["noise"], claim["rate"], claim["steps"])]
         spent = epsilon_of(done, claim["delta"])
         same = (
             all(counted[k] == claim[k] for k in ("noise", "rate", "delta")) and counted["noise_steps"] == claim["steps"]

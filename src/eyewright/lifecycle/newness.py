@@ -1,6 +1,6 @@
 """What is added to the metrics of a measured run: how new the images are, and how they differ from validation."""
 
-__all__ = ["novelty_of", "novelty_of_folds", "novelty_of_rows", "unsaid_novelty", "with_findings", "with_validation"]
+__all__ = ["novelty_of", "novelty_of_folds", "novelty_of_rows", "with_findings", "with_validation"]
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +29,9 @@ def novelty_of(owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -
 
     if owner is None:
         return Novelty(reason="a bundle does not hold its training images: evaluate the run it came from")
+    if owner.about.get("privacy"):
+        # How near an image is to the training images tells of them.
+        return Novelty(reason="distances to the training images of a private run are left out")
     if str(dataset.root.resolve()) == owner.about.get("data_path"):
         rows = {r["id"]: r for r in owner.split_rows() if r["split"] != "train"}
         if all(s.id in rows for s in dataset.samples):
@@ -42,13 +45,6 @@ def novelty_of(owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -
     if known.space != feature_space(scan):
         return Novelty(reason="the run's training images were described by another version: train it again")
     return Novelty(nearness(scan.features, known.features), note=known.note)
-
-
-def unsaid_novelty() -> "Novelty":
-    """Return that of a private run: how near an image is to the training images tells of them."""
-    from eyewright.evaluation.novelty import Novelty
-
-    return Novelty(reason="distances to the training images of a private run are not told")
 
 
 def novelty_of_rows(rows: "Iterable[Mapping[str, str]]") -> "Novelty":
@@ -76,7 +72,9 @@ def with_validation(novelty: "Novelty", owner: "Run | None", dataset: "Dataset",
     """Return the novelty with the run's validation images also measured, where `dataset` is of its own test part."""
     from eyewright.evaluation.validation import measure_validation
 
-    if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):
+    if owner is None or owner.about.get("privacy"):
+        return novelty
+    if str(dataset.root.resolve()) != owner.about.get("data_path"):
         return novelty
     rows = {r["id"]: r for r in owner.split_rows()}
     validated = [i for i, r in rows.items() if r["split"] == "val"]

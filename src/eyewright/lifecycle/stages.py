@@ -48,7 +48,7 @@ from eyewright.lifecycle.datasets import (
     untouched,
 )
 from eyewright.lifecycle.loading import need_torch, open_any
-from eyewright.lifecycle.newness import novelty_of, unsaid_novelty, with_findings, with_validation
+from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.metrics.points import group_numbers
@@ -318,10 +318,7 @@ def evaluate(
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
     dataset = dataset.seen_by(*inputs_of(predictor).values())
-    private = bool(about.get("privacy"))
-    novelty = unsaid_novelty() if private else novelty_of(owner, dataset, quiet=quiet)
-    if not private:
-        novelty = with_validation(novelty, owner, dataset, quiet=quiet)
+    novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,
         dataset,
@@ -336,11 +333,10 @@ def evaluate(
         novelty=novelty,
         quiet=quiet,
     )
-    report = with_findings(report, None if private else owner, dataset, novelty, seed=seed)
+    report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
     if out is not None:
-        if private:
-            # Pictures show people; a private run shows none.
+        if about.get("privacy"):
             pictures = {}
         if pictures is None:
             pictures = reporting_of(report.task).pictures(report, dataset, lambda _: predictor)
@@ -499,6 +495,7 @@ def errors_in(report: Report | None) -> list[Finding]:
 
 def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
     """Return what a report says in addition to its metrics; `about` is the run's, or a bundle's provenance."""
+    from eyewright.evaluation.private import private_facts
     from eyewright.evaluation.validation import say_validated
 
     grouping = about.get("grouping") or {}
@@ -538,17 +535,6 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
         found = dataset.grouping
         facts["groups of these images"] = f"{found.describe()} (rule: {found.rule})"
     return {**sections, "facts": facts}
-
-
-def private_facts(claim: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a report says of a private run."""
-    return {
-        "privacy": f"epsilon {claim['epsilon']:.3f} at delta {claim['delta']:.1e}; unit: one {claim['unit']}; "
-        f"{claim['adjacency']}; sampling: {claim['sampling']}",
-        "counted in epsilon": "; ".join(claim["counted"]),
-        "declared public": "; ".join(claim["public"]),
-        "left out for privacy": "; ".join(claim["left_out"]),
-    }
 
 
 def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:

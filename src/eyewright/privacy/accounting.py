@@ -91,8 +91,8 @@ def delta_of(done: Sequence[Steps], epsilon: float) -> float:
     return max(_composed(done, 1e-9, removed).delta(epsilon) for removed in (True, False))
 
 
-def noise_for(epsilon: float, delta: float, *, rate: float, steps: int, beside: Sequence[Steps] = ()) -> float:
-    """Return the smallest noise multiplier, to 4 digits, with which so many steps and those `beside` stay within
+def noise_for(epsilon: float, delta: float, *, rate: float, steps: int, others: Sequence[Steps] = ()) -> float:
+    """Return the smallest noise multiplier, to 4 digits, with which so many steps and the `others` stay within
     epsilon.
 
     >>> noise = noise_for(3.0, 1e-5, rate=0.01, steps=1000)
@@ -104,14 +104,14 @@ def noise_for(epsilon: float, delta: float, *, rate: float, steps: int, beside: 
     """
     if not 0 < epsilon < math.inf:
         raise UsageError(f"expected epsilon above 0, found {epsilon}", fix="change epsilon")
-    if beside and epsilon_of(beside, delta) >= epsilon:
+    if others and epsilon_of(others, delta) >= epsilon:
         raise UsageError("what was counted already costs all of epsilon", fix="give a larger epsilon")
 
     def spent(noise: float) -> float:
-        return epsilon_of([*beside, Steps(noise, rate, steps)], delta)
+        return epsilon_of([*others, Steps(noise, rate, steps)], delta)
 
     # The closed form comes near, from above; the exact search starts around it.
-    high = _least(lambda noise: renyi_epsilon([*beside, Steps(noise, rate, steps)], delta, orders=_FEW_ORDERS), epsilon)
+    high = _least(lambda noise: renyi_epsilon([*others, Steps(noise, rate, steps)], delta, orders=_FEW_ORDERS), epsilon)
     return _rounded_up(_crossing(spent, epsilon, high), spent, epsilon)
 
 
@@ -413,7 +413,7 @@ def _single(s: Steps, removed: bool, reach: float, *, grid: float) -> _Losses:
 
 
 def _range_of(parts: Sequence[tuple[int, _Losses]], tail: float) -> tuple[float, float]:
-    """Return where the sum of the losses lies but for `tail` on each side, by Chernoff's bound."""
+    """Return where the sum of the losses lies, except for `tail` on each side, by Chernoff's bound."""
     spread = math.sqrt(sum(n * float((p.masses * (p.losses() - _mean(p)) ** 2).sum()) for n, p in parts))
     centre = sum(n * _mean(p) for n, p in parts)
     ends = []

@@ -80,15 +80,16 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
         raise UsageError(f"expected a batch of at most {n:,} images, found {expected:,}", fix="lower --batch")
     epochs = recipe.epochs or int(usual["epochs"])
     steps = epochs * max(1, n // expected)
-    beside = _beside(body, n)
+    released = _releases(body, n)
     found = replace(asked, delta=delta, clip=asked.clip or float(usual["clip"]))
     if asked.noise is None:
-        noise = noise_for(asked.epsilon, delta, rate=expected / n, steps=steps, beside=beside)
+        noise = noise_for(asked.epsilon, delta, rate=expected / n, steps=steps, others=released)
         found = replace(found, noise=noise)
-    spent = epsilon_of([*beside, Steps(found.noise or 0.0, expected / n, steps)], delta)
+    spent = epsilon_of([*released, Steps(found.noise or 0.0, expected / n, steps)], delta)
     if spent > asked.epsilon:
         raise UsageError(
-            f"expected noise that keeps epsilon at {asked.epsilon:g} or below, found noise={found.noise:g}, which costs "
+            f"expected noise that keeps epsilon at {asked.epsilon:g} or below, found noise={found.noise:g}, which "
+            f"costs "
             f"{spent:.4g}",
             fix="leave noise out, or raise epsilon",
         )
@@ -111,14 +112,14 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
     )
 
 
-def _beside(body: nn.Module, n: int) -> tuple[Steps, ...]:
+def _releases(body: nn.Module, n: int) -> tuple[Steps, ...]:
     return planned_releases(n, body.head.in_features) if isinstance(body, FeatureNet) else ()
 
 
 class PrivateGuard:
     """Poisson samples, last weights, and the account of what they cost (`training.plan.Guard`)."""
 
-    def __init__(self, recipe: Recipe, n: int, secret: bytes, beside: tuple[Steps, ...] = ()) -> None:
+    def __init__(self, recipe: Recipe, n: int, secret: bytes, released: tuple[Steps, ...] = ()) -> None:
         asked = parse_private(recipe.private)
         if asked.noise is None or asked.delta is None or asked.clip is None or recipe.batch is None:
             raise ValueError("the recipe is not resolved")
@@ -129,7 +130,7 @@ class PrivateGuard:
         self.keeps_last = asked.validation == "private"
         self.scaling: Mapping[str, Sequence[float]] = {"mean": [0.5] * 3, "std": [0.25] * 3}
         self.steps = (recipe.epochs or 0) * max(1, n // recipe.batch)
-        self.beside = beside
+        self.released = released
         self.clipping = Clipping(asked.clip, asked.noise, self.expected, secret)
         self._secret = secret
         self._val: torch.Tensor | None = None
@@ -154,7 +155,7 @@ class PrivateGuard:
             return
         self.clipping.features = self._features(net, data.train_pixels, device)
         self._val = self._features(net, data.val_pixels, device)
-        release_statistics(body, self.clipping.features, self._secret, self.beside)
+        release_statistics(body, self.clipping.features, self._secret, self.released)
 
     def _features(self, net: PixelNet, pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
         """Return the features of images, (N, F) in half precision, always computed in the same parts."""
@@ -184,9 +185,9 @@ class PrivateGuard:
         return poisson_rows(self._secret, step, n=self.n, rate=self.rate)
 
     def spent(self, steps: int) -> float:
-        """Return the epsilon of so many steps, and of what was released beside them."""
+        """Return the epsilon of so many steps, and of what was released in addition."""
         if steps not in self._spent:
-            done = [*self.beside, Steps(self.clipping.noise, self.rate, steps)]
+            done = [*self.released, Steps(self.clipping.noise, self.rate, steps)]
             self._spent[steps] = epsilon_of(done, self.options.delta or 0.0)
         return self._spent[steps]
 
@@ -212,8 +213,8 @@ class PrivateGuard:
     def about(self, steps: int) -> dict[str, Any]:
         """Return what is written into `run.json`, the report, the card and `bundle.json`."""
         counted = [f"{steps:,} steps of clipped gradients with noise"]
-        released = RELEASED[: len(self.beside)]
-        counted += [f"the {name} of the fixed features, released once with noise" for name in released]
+        names = RELEASED[: len(self.released)]
+        counted += [f"the {name} of the fixed features, released once with noise" for name in names]
         public = [*NOT_PROTECTED]
         kept_out = [
             "training loss", "reference statistics of the training images", "digests of the training images",
@@ -237,7 +238,7 @@ class PrivateGuard:
             "clip": self.clipping.clip,
             "rate": self.rate,
             "steps": steps,
-            "beside": [{"noise": s.noise, "rate": s.rate, "steps": s.steps} for s in self.beside],
+            "released": [{"noise": s.noise, "rate": s.rate, "steps": s.steps} for s in self.released],
             "noise_from": self.options.noise_from,
             "counted": counted,
             "public": public,
@@ -265,7 +266,7 @@ def guarded(
     asked = parse_private(resolved.private)
     seed = resolved.seed if asked.noise_from == "seed" else None
     secret = secret_of(folder, resume=plan.resume, seed=seed)
-    guard = PrivateGuard(resolved, n, secret, _beside(body, n))
+    guard = PrivateGuard(resolved, n, secret, _releases(body, n))
     about = guard.about(guard.steps)
     plan.say(
         f"private: epsilon {about['epsilon']:.4g} at delta {about['delta']:.2g} for {n:,} training images, noise "

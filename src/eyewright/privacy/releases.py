@@ -21,8 +21,8 @@ _BLOCK = 4096
 def planned_releases(n: int, size: int) -> tuple[Steps, ...]:
     """Return what is released of n vectors of `size` features: nothing, the mean, or the mean and the second moments.
 
-    Decided by the two numbers alone: a release is left out where its noise would be too large beside vectors of length
-    1.
+    Decided by the two numbers alone: a release is left out where its noise would be too large for vectors of
+    length 1.
     """
     if _MEAN_NOISE * size**0.5 / n > _MOST_ERROR:
         return ()
