@@ -12,6 +12,7 @@ from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
+from eyewright.cli.auditing import add_auditing
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.numbers import SEED, Checked, Number
@@ -218,6 +219,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_sign(p)
 
     add_attacking(verb, _add_measured)
+    add_auditing(verb)
     add_attend(verb)
     add_search(verb)
     add_reading(verb)

@@ -11,6 +11,7 @@ from eyewright.cli import (
     anywhere,
     attacking,
     attending,
+    auditing,
     doctoring,
     field,
     following,
@@ -450,6 +451,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         attacking.attack,
         "how much accuracy is left when images are changed on purpose",
         "attack runs/classify/photos --eps 2/255,8/255",
+    ),
+    "audit-privacy": (
+        auditing.audit_privacy,
+        "can training images be told from others, and does epsilon hold?",
+        "audit-privacy runs/classify/photos",
     ),
     "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (

@@ -10,6 +10,7 @@ from eyewright.core.late import late_names
 if TYPE_CHECKING:
     from eyewright.lifecycle.attacking import attack, certify, harden
     from eyewright.lifecycle.attending import attend
+    from eyewright.lifecycle.auditing import audit_privacy
     from eyewright.lifecycle.compressing import CompressResult, compress
     from eyewright.lifecycle.datasets import load_dataset
     from eyewright.lifecycle.delivering import TARGETS, Delivered, bench, deliver, sign, sign_copy
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "attacking": ("attack", "certify", "harden"),
+    "auditing": ("audit_privacy",),
     "attending": ("attend",),
     "compressing": ("CompressResult", "compress"),
     "datasets": ("load_dataset",),
@@ -86,6 +88,7 @@ __all__ = [
     "TARGETS",
     "TuneResult",
     "attack",
+    "audit_privacy",
     "attend",
     "bench",
     "certify",

@@ -131,7 +131,9 @@ class FeatureNet(nn.Module):
     centre: Tensor
     basis: Tensor
     gains: Tensor
-    usual = MappingProxyType({"clip": 0.5, "lr": 150.0, "epochs": 60, "whole": True})
+    usual = MappingProxyType(
+        {"clip": 0.03, "lr": 2000.0, "epochs": 200, "whole": True, "schedule": "constant", "ema": 0.95}
+    )
 
     def __init__(self, features: nn.Module, size: int, n_classes: int) -> None:
         super().__init__()

@@ -164,7 +164,7 @@ def guesses_of(scores: NDArray[np.float64], inside: NDArray[np.bool_], share: tu
 
 
 def _best_share(scores: NDArray[np.float64], inside: NDArray[np.bool_], plan: CanaryPlan) -> tuple[float, float]:
-    """Return how many guesses, as fractions, give the best bound on these canaries: on both sides, or high ones only."""
+    """Return how many guesses, as fractions, give the best bound on these canaries: on both sides, or high ones."""
     shares = [(high, factor * high) for high in _HIGH for factor in _LOW]
     bounds = []
     for share in shares:

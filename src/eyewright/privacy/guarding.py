@@ -41,7 +41,7 @@ _FEATURE_BATCH = 256
 _STEADY = 0.4
 """The learning rate times the sum of the noise over all steps, in the units of a mean gradient, is at most this."""
 
-_USUAL = MappingProxyType({"clip": 0.1, "lr": 1.0, "epochs": 40, "whole": False})
+_USUAL = MappingProxyType({"clip": 0.1, "lr": 1.0, "epochs": 40, "whole": False, "schedule": "one_cycle", "ema": 0.99})
 
 RELEASED = ("mean", "second moments")
 NOT_PROTECTED = (
@@ -89,8 +89,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
     if spent > asked.epsilon:
         raise UsageError(
             f"expected noise that keeps epsilon at {asked.epsilon:g} or below, found noise={found.noise:g}, which "
-            f"costs "
-            f"{spent:.4g}",
+            f"costs {spent:.4g}",
             fix="leave noise out, or raise epsilon",
         )
     # What noise adds up to in a logit is bounded: few images bear small steps only.
@@ -103,6 +102,8 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
         epochs=epochs,
         lr=recipe.lr if recipe.lr is not None else rate,
         optimizer=recipe.optimizer or "momentum",
+        schedule=usual["schedule"] if recipe.schedule == Recipe.schedule else recipe.schedule,  # type: ignore[arg-type]
+        ema=recipe.ema if recipe.ema is not None else float(usual["ema"]),
         weight_decay=0.0 if recipe.weight_decay == Recipe.weight_decay else recipe.weight_decay,
         label_smoothing=recipe.label_smoothing or 0.0,
         augment="none" if recipe.augment == "auto" else recipe.augment,
