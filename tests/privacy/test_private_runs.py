@@ -191,3 +191,8 @@ def test_the_recipe_that_was_written_is_read_again(run: Any) -> None:
     assert about["privacy"]["epsilon"] == run.about["privacy"]["epsilon"]
     assert "epsilon=8" in run.recipe.private
     assert "noise=" in run.recipe.private
+
+
+def test_a_private_model_is_not_compressed(run: Any, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="does not count"):
+        ew.compress(run, out=tmp_path / "small", budget="20s")

@@ -41,7 +41,7 @@ def audit_privacy(
     quiet: bool = True,
     say: Say = silent,
 ) -> "PrivacyAudit":
-    """Attack a run that stands in its folder with the data that it was trained on, and return what was found.
+    """Attack a run, with the data that it was trained on, and return what was found.
 
     `attacks` are some of "lira", "rmia", "threshold" and "canary"; without them all that apply: canaries need a run
     that was trained with `private`. `models` nets like the run are trained at once on random halves of up to `n`

@@ -11,17 +11,18 @@ __all__ = [
     "models",
     "once_if_private",
     "recipe_of",
+    "refuse_private",
     "run_in",
 ]
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.catalog import MODELS, build_of
 from eyewright.core.durations import parse_duration_s
-from eyewright.core.errors import CheckpointError, EyewrightError, UsageError
+from eyewright.core.errors import CheckpointError, EyewrightError, RefusedError, UsageError
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
 from eyewright.core.provenance import describe_machine
@@ -132,6 +133,19 @@ def once_if_private(recipe: "Recipe", option: str) -> None:
         raise UsageError(
             f"expected no {option} with --private, whose epsilon is that of one net on these images",
             fix="choose settings on public images, and train once",
+        )
+
+
+def refuse_private(provenance: Mapping[str, Any], verb: str) -> None:
+    """Refuse to let a verb look at images for a private model once more: its epsilon would no longer hold.
+
+    Raises:
+        RefusedError: the model was trained with `--private`.
+    """
+    if provenance.get("privacy"):
+        raise RefusedError(
+            f"{verb} would learn from images again, which the model's epsilon does not count",
+            fix="use the model as it is, or train another one with --private",
         )
 
 

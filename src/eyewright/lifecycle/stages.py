@@ -506,7 +506,6 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
             "history": owner.history(),
             "recipe": owner.recipe.without_places().to_json(),
             "thresholds": about.get("thresholds", {}),
-            # What was found in training images names them.
             "audit": []
             if about.get("privacy")
             else [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],

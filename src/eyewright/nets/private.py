@@ -132,7 +132,7 @@ class FeatureNet(nn.Module):
     basis: Tensor
     gains: Tensor
     usual = MappingProxyType(
-        {"clip": 0.03, "lr": 2000.0, "epochs": 200, "whole": True, "schedule": "constant", "ema": 0.95}
+        {"clip": 0.03, "lr": 2000.0, "epochs": 200, "whole": True, "schedule": "constant", "warmup": 0.0, "ema": 0.95}
     )
 
     def __init__(self, features: nn.Module, size: int, n_classes: int) -> None:

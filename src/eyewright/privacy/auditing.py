@@ -34,7 +34,7 @@ _RATIO = 5.0
 
 @dataclass(frozen=True)
 class Exposed:
-    """A training image that an attack is surest of: its row among those that were attacked, and the score."""
+    """A training image with one of the highest attack scores: its row among those that were attacked, and the score."""
 
     row: int
     id: str

@@ -37,11 +37,13 @@ from eyewright.training.run import Builder
 DEFAULT_MODEL = "scatter_linear"
 LEAST_IMAGES = 100
 _GRADIENT_BYTES = 2**25
-_FEATURE_BATCH = 256
+_FEATURE_BATCH, _AT_ONCE = 256, 2048
 _STEADY = 0.4
 """The learning rate times the sum of the noise over all steps, in the units of a mean gradient, is at most this."""
 
-_USUAL = MappingProxyType({"clip": 0.1, "lr": 1.0, "epochs": 40, "whole": False, "schedule": "one_cycle", "ema": 0.99})
+_USUAL = MappingProxyType(
+    {"clip": 0.1, "lr": 1.0, "epochs": 40, "whole": False, "schedule": "one_cycle", "warmup": 0.2, "ema": 0.99}
+)
 
 RELEASED = ("mean", "second moments")
 NOT_PROTECTED = (
@@ -103,6 +105,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
         lr=recipe.lr if recipe.lr is not None else rate,
         optimizer=recipe.optimizer or "momentum",
         schedule=usual["schedule"] if recipe.schedule == Recipe.schedule else recipe.schedule,  # type: ignore[arg-type]
+        warmup=float(usual["warmup"]) if recipe.warmup == Recipe.warmup else recipe.warmup,
         ema=recipe.ema if recipe.ema is not None else float(usual["ema"]),
         weight_decay=0.0 if recipe.weight_decay == Recipe.weight_decay else recipe.weight_decay,
         label_smoothing=recipe.label_smoothing or 0.0,
@@ -154,9 +157,17 @@ class PrivateGuard:
             raise UsageError("expected no batch normalisation with --private", fix="use --model private_net")
         if not isinstance(body, FeatureNet):
             return
-        self.clipping.features = self._features(net, data.train_pixels, device)
+        features = self._features(net, data.train_pixels, device)
         self._val = self._features(net, data.val_pixels, device)
-        release_statistics(body, self.clipping.features, self._secret, self.released)
+        release_statistics(body, features, self._secret, self.released)
+        # What is released does not change again: features are kept as the linear layer takes them.
+        for kept in (features, self._val):
+            for start in range(0, len(kept), _AT_ONCE):
+                part = kept[start : start + _AT_ONCE]
+                part.copy_(body.centred(part.float()))
+        self.clipping.features = features
+        if self.options.physical_batch is None:
+            self.physical = _AT_ONCE
 
     def _features(self, net: PixelNet, pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
         """Return the features of images, (N, F) in half precision, always computed in the same parts."""
@@ -175,9 +186,9 @@ class PrivateGuard:
         body: Any = net.body
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(self._val), 4096):
-                rows = np.arange(start, min(start + 4096, len(self._val)))
-                outputs = body.head(body.centred(self._val[rows[0] : rows[-1] + 1].float()))
+            for start in range(0, len(self._val), _AT_ONCE):
+                rows = np.arange(start, min(start + _AT_ONCE, len(self._val)))
+                outputs = body.head(self._val[rows[0] : rows[-1] + 1].float())
                 parts.append(condense(outputs, tensors_of(data.val_targets[rows], device)))
         return np.concatenate(parts)
 

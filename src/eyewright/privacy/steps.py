@@ -20,7 +20,7 @@ class Clipping:
     """What a private step does: noise of `noise` × `clip` on the sum of gradients of at most `clip`, divided by the
     batch that is expected. `most` images pass through the net at once.
 
-    `features` are those of all training images, where they are fixed and known beforehand.
+    `features` are what the head of a net with fixed features takes of all training images, (n, F).
     """
 
     clip: float
@@ -74,4 +74,4 @@ def _call(clipping: Clipping, net: PixelNet, batch: Batch) -> Callable[[], Any]:
     if features is None or batch.rows is None:
         return lambda: net(batch.pixels)
     rows = torch.from_numpy(batch.rows)
-    return lambda: body.head(body.centred(features[rows].float()))
+    return lambda: body.head(features[rows].float())
