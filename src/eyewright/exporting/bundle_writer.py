@@ -40,12 +40,13 @@ from eyewright.core.task import Task, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import say_novelty
 from eyewright.evaluation.parity import Parity, check_parity
+from eyewright.evaluation.private import told
 from eyewright.evaluation.together import say_groups
 from eyewright.exporting.attention_model import export_attention
 from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
-from eyewright.exporting.private import noise_images, private_claim, public_dataset
+from eyewright.exporting.private import noise_images, private_claim
 from eyewright.exporting.robust import robustness_of
 from eyewright.exporting.stream_model import export_stream, streams
 from eyewright.exporting.text_model import export_texts
@@ -101,7 +102,7 @@ def export_bundle(
     # Validation images are shown and described only where they may be seen.
     hides = claim is not None and run.about["calibration"].get("method") == "none"
     if claim is not None:
-        provenance |= {"privacy": claim, "dataset": public_dataset(run.about["dataset"])}
+        provenance = told({**provenance, "privacy": claim})
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()
         export_onnx(

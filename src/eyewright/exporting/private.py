@@ -1,6 +1,6 @@
 """What a bundle of a private run holds, and what it does not: checked against the checkpoint before it is claimed."""
 
-__all__ = ["noise_images", "private_claim", "public_dataset", "say_private"]
+__all__ = ["noise_images", "private_claim", "say_private"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +13,6 @@ from eyewright.core.rng import generator
 from eyewright.privacy.accounting import Steps, epsilon_of
 from eyewright.training.checkpoints import load_newest
 from eyewright.training.run import Run
-
-_PUBLIC = ("name", "format", "images", "groups")
 
 
 def private_claim(run: Run) -> dict[str, Any] | None:
@@ -44,12 +42,6 @@ def private_claim(run: Run) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(f"the run's claim of privacy is damaged: {error!r}", fix="train it again") from error
     return claim
-
-
-def public_dataset(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the bundle of a private run says of its data: no fingerprint, which is a function of every image, and
-    no names of files."""
-    return {k: dataset[k] for k in _PUBLIC if k in dataset}
 
 
 def noise_images(size_hw: tuple[int, int], n: int) -> list[NDArray[np.uint8]]:

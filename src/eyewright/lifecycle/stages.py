@@ -279,13 +279,13 @@ def evaluate(
         LeakError: some of the images were trained on.
         DatasetError: the data holds a class that the model does not know.
     """
-    from eyewright.evaluation import evaluate_predictor, reporting_of, write_report
+    from eyewright.evaluation import evaluate_predictor, reporting_of, told, write_report
 
     if isinstance(model, str) and model.startswith("hf:"):
         predictor, owner = _as_published(model, data, label_depth), None
     else:
         predictor, owner = load_model(model)
-    about = owner.about if owner is not None else _provenance_of(predictor)
+    about = told(owner.about if owner is not None else _provenance_of(predictor))
     warnings = list(about.get("warnings") or [])
     left_out, own = "", data is None
     if data is None:
@@ -327,9 +327,9 @@ def evaluate(
         sections={
             "thresholds": _points_of(predictor),
             **_sections(owner, about, warnings, dataset),
-            "account": owner.about["dataset"].get("account", {}) if owner and own else dataset.account.to_json(),
+            "account": about["dataset"].get("account", {}) if owner and own else dataset.account.to_json(),
         },
-        provenance={**_report_provenance(predictor, owner), "measured_on": _measured_on(dataset)},
+        provenance={**_report_provenance(about), "measured_on": _measured_on(dataset)},
         novelty=novelty,
         quiet=quiet,
     )
@@ -559,8 +559,7 @@ def _temperature(predictor: "Predictor") -> float | None:
     return getattr(predictor, "temperature", None)
 
 
-def _report_provenance(predictor: "Predictor", owner: "Run | None") -> dict[str, Any]:
-    about = owner.about if owner is not None else _provenance_of(predictor)
+def _report_provenance(about: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("dataset", "grouping", "seed", "versions", "hardware", "commit")
     return {k: about[k] for k in keys if about.get(k) is not None}
 

@@ -162,11 +162,11 @@ def _crossing(spent: Callable[[float], float], epsilon: float, high: float) -> f
 
 def _rounded_up(noise: float, spent: Callable[[float], float], epsilon: float) -> float:
     """Return noise rounded up to 4 digits, and more where that is needed."""
-    digits = 4 - math.floor(math.log10(noise)) - 1
-    rounded = math.ceil(noise * 10**digits) / 10**digits
+    unit = 10.0 ** (math.floor(math.log10(noise)) - 3)
+    rounded = math.ceil(noise / unit) * unit
     while spent(rounded) > epsilon:
-        rounded = round(rounded + 10.0**-digits, max(digits, 0))
-    return rounded
+        rounded += unit
+    return float(f"{rounded:.6g}")
 
 
 # Exact: every record in every step.
@@ -301,7 +301,7 @@ class _Losses:
     infinite: float
 
     def losses(self) -> Array:
-        return self.grid * (self.first + np.arange(len(self.masses)))
+        return (self.grid * (self.first + np.arange(len(self.masses)))).astype(np.float64)
 
     def delta(self, epsilon: float) -> float:
         """Return the hockey-stick divergence at epsilon."""
@@ -390,8 +390,7 @@ def _single(s: Steps, removed: bool, reach: float, *, grid: float) -> _Losses:
             inner = np.exp(np.minimum(at, 700)) - (1 - s.rate)
             logs = np.where(at > 30, at, np.log(np.maximum(inner, 0)))
             x = variance * (logs - math.log(s.rate)) + 0.5
-    base = _masses(x / s.noise)
-    shifted = _masses((x - 1) / s.noise)
+    base, shifted = (_masses(np.asarray((x - mean) / s.noise, np.float64)) for mean in (0.0, 1.0))
     mixture = (1 - s.rate) * base + s.rate * shifted
     # Below the first point and above the last one.
     outer_base = np.array([_lower(x[0] / s.noise), _lower(-x[-1] / s.noise)])
@@ -441,8 +440,7 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 def _masses(z: Array) -> Array:
     """Return the probability of N(0, 1) between neighbouring values, from the tail that is the smaller one."""
-    upper = 0.5 * _erfc(z / math.sqrt(2)).astype(np.float64)
-    lower = 0.5 * _erfc(-z / math.sqrt(2)).astype(np.float64)
+    upper, lower = (0.5 * np.asarray(_erfc(side / math.sqrt(2)), np.float64) for side in (z, -z))
     between: Array = np.where(z[:-1] > 0, upper[:-1] - upper[1:], lower[1:] - lower[:-1])
     return np.maximum(between, 0)
 

@@ -40,6 +40,7 @@ def render_audit(audit: PrivacyAudit, *, title: str, images: Images) -> str:
         style=style_sheet(),
         audit=audit,
         sentence=audit.sentence(),
+        warnings=[f"{w[0].upper()}{w[1:]}." for w in audit.warnings],
         run=[_row(a) for a in audit.run],
         recipe=[_row(a) for a in audit.recipe],
         chart="" if audit.canaries is None else _canary_chart(audit.canaries),

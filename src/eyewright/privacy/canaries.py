@@ -119,7 +119,7 @@ def _trained(
     """Return the weights (2, m) of a linear layer that was trained on the canaries that take part."""
     m = plan.canaries
     net = PixelNet(nn.Sequential(nn.Flatten(), nn.Linear(m, 2, bias=False)), mean=[0.0], std=[1 / _BRIGHT])
-    nn.init.zeros_(net.body[1].weight)  # type: ignore[index, arg-type]
+    nn.init.zeros_(net.body[1].weight)  # type: ignore[index]
     recipe = Recipe(optimizer="sgd", lr=1.0, weight_decay=0.0)
     state = TrainState(net, build_optimiser(net, recipe), _loss, recipe)
     expected = max(1.0, plan.rate * len(members))
@@ -141,7 +141,7 @@ def _trained(
             pixels[torch.arange(len(part)), 0, torch.from_numpy(part), 0] = 255
             last = start + _PHYSICAL >= len(chosen)
             do(state, Batch(pixels, torch.ones(len(part), dtype=torch.long), opens=start == 0, closes=last))
-    weights: Any = net.body[1].weight.detach().double().numpy()  # type: ignore[index, union-attr]
+    weights: Any = net.body[1].weight.detach().double().numpy()  # type: ignore[index]
     found: NDArray[np.float64] = weights
     return found
 

@@ -183,13 +183,8 @@ class _OwnGradients:
             self._keep(bias, lambda: g.sum(1))
         elif isinstance(module, nn.Conv2d):
             g = grad.flatten(2)
-            patches = functional.unfold(
-                given,
-                module.kernel_size,
-                module.dilation,
-                module.padding,
-                module.stride,  # type: ignore[arg-type]
-            )
+            padding: Any = module.padding
+            patches = functional.unfold(given, module.kernel_size, module.dilation, padding, module.stride)
             self._keep(weight, lambda: g @ patches.transpose(1, 2))
             self._keep(bias, lambda: g.sum(2))
         elif isinstance(module, nn.GroupNorm):

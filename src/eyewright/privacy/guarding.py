@@ -70,7 +70,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
             fix="add images, or leave --private out",
         )
     asked = parse_private(recipe.private)
-    usual = getattr(body, "usual", _USUAL)
+    usual: Mapping[str, Any] = getattr(body, "usual", _USUAL)
     delta = asked.delta if asked.delta is not None else 10.0 ** -(math.floor(math.log10(n)) + 1)
     if delta >= 1 / n:
         raise UsageError(
@@ -104,7 +104,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
         epochs=epochs,
         lr=recipe.lr if recipe.lr is not None else rate,
         optimizer=recipe.optimizer or "momentum",
-        schedule=usual["schedule"] if recipe.schedule == Recipe.schedule else recipe.schedule,  # type: ignore[arg-type]
+        schedule=usual["schedule"] if recipe.schedule == Recipe.schedule else recipe.schedule,
         warmup=float(usual["warmup"]) if recipe.warmup == Recipe.warmup else recipe.warmup,
         ema=recipe.ema if recipe.ema is not None else float(usual["ema"]),
         weight_decay=0.0 if recipe.weight_decay == Recipe.weight_decay else recipe.weight_decay,

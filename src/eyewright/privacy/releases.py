@@ -2,6 +2,8 @@
 
 __all__ = ["planned_releases", "release_statistics"]
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -65,7 +67,7 @@ def release_statistics(body: FeatureNet, features: Tensor, secret: bytes, planne
 
 def _edge(n: int, size: int) -> float:
     """Return the largest eigenvalue that the noise alone has (Wigner's semicircle)."""
-    return 2 * size**0.5 * _MOMENT_NOISE / n
+    return 2 * math.sqrt(size) * _MOMENT_NOISE / n
 
 
 def _leading(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,4 +88,5 @@ def _leading(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 def _at_most_unit(x: Tensor) -> Tensor:
     """Return vectors cut to length 1, which holds whatever rounding did."""
-    return x / x.norm(dim=1, keepdim=True).clamp(min=1.0)
+    found: Tensor = x / x.norm(dim=1, keepdim=True).clamp(min=1.0)
+    return found

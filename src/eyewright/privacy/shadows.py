@@ -54,7 +54,7 @@ def train_shadows(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         nets = [build().eval() for _ in range(count)]
-        weights, buffers = torch.func.stack_module_state(nets)  # type: ignore[arg-type]
+        weights, buffers = torch.func.stack_module_state(nets)
         shape: Any = nets[0]
         # One net without memory of its own: the weights come from the stack.
         learnt = {k: v.detach().requires_grad_(True) for k, v in weights.items()}
