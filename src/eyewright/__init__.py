@@ -27,8 +27,9 @@ _HOMES = {
     "imaging.sources": ("open_source",),
     "imaging.steps": ("process",),
     "lifecycle": (
-        "attack", "attend", "bench", "browse", "certify", "compare", "compress", "convert", "cross_validate", "deliver",
-        "doctor", "evaluate", "explain", "export", "find_duplicates", "formats", "generate_lines", "harden",
+        "attack", "attend", "audit_privacy", "bench", "browse", "certify", "compare", "compress", "convert",
+        "cross_validate", "deliver", "doctor", "evaluate", "explain", "export", "find_duplicates", "formats",
+        "generate_lines", "harden",
         "import_onnx", "index_folder", "info", "inpaint", "label_images", "load_dataset", "load_run", "models",
         "predict", "quickstart", "read_text", "restore", "run", "search", "serve", "train", "tune", "verify",
     ),
@@ -53,6 +54,7 @@ __all__ = [
     "__version__",
     "attack",
     "attend",
+    "audit_privacy",
     "bench",
     "browse",
     "certify",
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle import (
         attack,
         attend,
+        audit_privacy,
         bench,
         browse,
         certify,

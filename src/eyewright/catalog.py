@@ -25,6 +25,12 @@ MODELS = MappingProxyType(
         "vit": (
             "vector", "eyewright.nets:vit", "small vision transformer whose attention can be read, ~0.8 M weights",
         ),
+        "private_net": (
+            "vector", "eyewright.nets.private:private_net", "for --private: tempered sigmoids, group norm, ~0.03 M",
+        ),
+        "scatter_linear": (
+            "vector", "eyewright.nets.private:scatter_linear", "default for --private: linear on scattering",
+        ),
         "gru_net": (
             "vector over time", "eyewright.nets.clips:gru_net", "default for clips: frame encoder, GRU, 0.3 M weights",
         ),

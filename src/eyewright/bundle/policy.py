@@ -12,6 +12,7 @@ from eyewright.bundle.manifest import Manifest
 from eyewright.core.errors import PolicyError, UsageError
 from eyewright.core.regular import read_regular
 
+_CLAIMED = "epsilon"
 _MOST_REPORT = 256 * 2**20
 
 
@@ -67,6 +68,9 @@ def check_policy(folder: Path, manifest: Manifest, more: Mapping[str, float] | N
 def _evidence(folder: Path, manifest: Manifest, name: str) -> float | None:
     metric, _, label = name.partition(".")
     if not label:
+        if metric == _CLAIMED and not (manifest.provenance.get("privacy") or {}).get("steps"):
+            # A number without the noise and the steps that it was computed from is a claim, no evidence.
+            return None
         return _number(manifest.metrics.get(metric))
     for row in _class_rows(folder, manifest):
         if row.get("label") == label:

@@ -12,6 +12,7 @@ from eyewright import __version__
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
+from eyewright.cli.auditing import add_auditing
 from eyewright.cli.browsing import add_browse
 from eyewright.cli.completion import add_completion
 from eyewright.cli.field import add_field
@@ -225,6 +226,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_sign(p)
 
     add_attacking(verb, _add_measured)
+    add_auditing(verb)
     add_attend(verb)
     add_search(verb)
     add_reading(verb)
@@ -342,6 +344,13 @@ def _add_recipe(p: argparse.ArgumentParser) -> None:
     p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
     p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")
+    p.add_argument(
+        "--private",
+        nargs="+",
+        metavar="K=V",
+        help="train with differential privacy: epsilon=3 [delta=1e-5 clip=1 noise=N physical-batch=N "
+        "validation=private|public noise-from=system|seed]",
+    )
     for name, kind in NUMBERS.items():
         p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N", help=RECIPE_HELP[name])
     for name in WORDS:

@@ -11,6 +11,7 @@ from eyewright.cli import (
     anywhere,
     attacking,
     attending,
+    auditing,
     browsing,
     completion,
     doctoring,
@@ -412,6 +413,8 @@ def recipe_options(o: argparse.Namespace) -> dict[str, Any]:
     from eyewright.training.recipe import read_recipe
 
     found = {name: getattr(o, name) for name in (*NUMBERS, *WORDS, "edits", "seed") if getattr(o, name) is not None}
+    if o.private is not None:
+        found["private"] = " ".join(o.private)
     return {
         **found,
         "task": o.task,
@@ -455,6 +458,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         attacking.attack,
         "how much accuracy is left when images are changed on purpose",
         "attack runs/classify/photos --eps 2/255,8/255",
+    ),
+    "audit-privacy": (
+        auditing.audit_privacy,
+        "can training images be told from others, and does epsilon hold?",
+        "audit-privacy runs/classify/photos",
     ),
     "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (

@@ -53,6 +53,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "label_check": "--labels",
         "mask": "a mask as feedback",
         "mixing": "--mixup or --cutmix",
+        "private": "--private",
         "top": "--top",
         "gradients": "an explanation by gradients",
         "unlabelled": "--unlabelled",

@@ -3,6 +3,7 @@
 from eyewright.evaluation.comparison import Comparison, compare_predictors
 from eyewright.evaluation.evaluator import evaluate_predictor
 from eyewright.evaluation.pages import render_html, render_markdown, said_findings, summarise, write_report
+from eyewright.evaluation.private import told
 from eyewright.evaluation.reporting import Pictures, reporting_of
 from eyewright.evaluation.results import gather_results, predict_dataset
 from eyewright.evaluation.units import show_metric, show_number
@@ -21,5 +22,6 @@ __all__ = [
     "show_metric",
     "show_number",
     "summarise",
+    "told",
     "write_report",
 ]

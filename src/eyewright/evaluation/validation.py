@@ -93,6 +93,9 @@ def validation_facts(about: Mapping[str, Any]) -> dict[str, Any] | None:
     n = int((data.get("images") or {}).get("val", (about.get("calibration") or {}).get("n", 0)))
     n, groups = chosen_on.get("images", n), chosen_on.get("groups", (data.get("groups") or {}).get("val"))
     epochs, optimism = int(training.get("epochs", 0)), training.get("optimism")
+    if training.get("chosen") == "last":
+        # No validation image chose among the epochs.
+        epochs, optimism = 1, None
     task = about.get("task")
     unit = task_of(task).unit(about.get("labels") or (), metric) if task else ""
     said = say_choice(metric, score, epochs, n, groups=groups, optimism=optimism, unit=unit)

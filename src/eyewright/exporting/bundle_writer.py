@@ -40,11 +40,13 @@ from eyewright.core.task import Task, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import say_novelty
 from eyewright.evaluation.parity import Parity, check_parity
+from eyewright.evaluation.private import told
 from eyewright.evaluation.together import say_groups
 from eyewright.exporting.attention_model import export_attention
 from eyewright.exporting.card import model_card
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.exporting.onnx_model import export_onnx
+from eyewright.exporting.private import noise_images, private_claim
 from eyewright.exporting.robust import robustness_of
 from eyewright.exporting.stream_model import export_stream, streams
 from eyewright.exporting.text_model import export_texts
@@ -62,6 +64,7 @@ _GOLDEN = 4
 _GOLDEN_SIDE = 256
 _GOLDEN_FRAME = 48
 _STREAMED = 8
+_NO_IMAGES = {"images": 0, "groups": 0, "validation_images": 0, "training_images": 0}
 
 
 def export_bundle(
@@ -95,6 +98,11 @@ def export_bundle(
     provenance = {**_provenance(run), "measured": measured_of(report)}
     if robust.about is not None:
         provenance["robustness"] = robust.about
+    claim = private_claim(run)
+    # Validation images are shown and described only where they may be seen.
+    hides = claim is not None and run.about["calibration"].get("method") == "none"
+    if claim is not None:
+        provenance = told({**provenance, "privacy": claim})
     with staged_folder(out) as stage, checked_output(out):
         (stage / "onnx").mkdir()
         export_onnx(
@@ -119,21 +127,33 @@ def export_bundle(
             export_stream(run.net, stage / STREAM_MODEL, temperature=run.temperature, strips=given)
         export_texts(run.net, stage, run.task_name, predictor, validation)
         _write_weights(run.net, stage / "model.safetensors")
-        write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
-        reference = reference_numbers(predictor, validation)
-        familiar, familiarity = familiarity_of(validation_looks(reference, validation), read_looks(run.folder))
-        write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
+        if claim is None:
+            write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
+        else:
+            size = image_preparation(predictor.inputs).size_hw
+            write_bytes(stage / "golden.npz", golden_of(predictor, noise_images(size, _GOLDEN)))
+        familiarity: Mapping[str, Any]
+        if hides:
+            familiarity = {"method": "none", "reason": "the images of a private run are not described", **_NO_IMAGES}
+        else:
+            reference = reference_numbers(predictor, validation)
+            looks = validation_looks(reference, validation)
+            familiar, familiarity = familiarity_of(looks, None if claim is not None else read_looks(run.folder))
+            write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
         write_json(stage / "config.json", _hugging_face_config(labels, run))
         if only_image(predictor.inputs):
             write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(run.preparation, run))
         write_recipe(stage / "recipe.toml", run.recipe.without_places())
-        split = _split_csv(run)
+        # The digest of an image tells whether it was trained on.
+        split = _split_csv(run) if claim is None else ""
         if split:
             write_text(stage / "split.csv", split)
         for file, data in {**(report_files or {}), **robust.files}.items():
             write_bytes(stage / file, data)
         title = name or f"{provenance['dataset']['name']}-{run.recipe.model_name}"
         metrics = {**({} if report is None else report.to_json()["metrics"]), **robust.metrics}
+        if claim is not None:
+            metrics["epsilon"] = {"value": claim["epsilon"], "low": None, "high": None, "n": claim["n"]}
         manifest = Manifest(
             name=title,
             task=run.task_name,
@@ -194,6 +214,12 @@ def golden_pairs(predictor: Predictor, dataset: Dataset) -> bytes:
             images.append(_at_most(image, _GOLDEN_SIDE))
         else:
             images.append(np.asarray(join_strip(_at_most(f, _GOLDEN_FRAME) for f in cut_strip(image, clip.frames))))
+    return golden_of(predictor, images)
+
+
+def golden_of(predictor: Predictor, images: Sequence[NDArray[np.uint8]]) -> bytes:
+    """Store images with the pixels and answers they must give."""
+    inputs = inputs_of(predictor)
     return pack_arrays({**golden_arrays(inputs, images), **predictor.raw(prepare(inputs, images)[0])})
 
 
@@ -236,6 +262,9 @@ def evidence_of(
     """
     calibration, thresholds = about.get("calibration", {}), about.get("thresholds", {})
     measured = {} if report is None else report.provenance.get("measured_on", {})
+    if calibration.get("method") == "none":
+        # Where validation images may not choose, nothing rests on them.
+        calibration = {}
     found = {
         "metrics": (measured.get("images", None if report is None else report.n), measured.get("groups")),
         "calibration": (calibration.get("n"), calibration.get("groups")),

@@ -14,6 +14,7 @@ from eyewright.core.task import metric_named, task_of
 from eyewright.evaluation.changes import change_unit, say_change
 from eyewright.evaluation.units import show_interval, show_number
 from eyewright.evaluation.validation import say_validated
+from eyewright.exporting.private import say_private
 from eyewright.exporting.robust import say_robust
 
 _MOST_POINTS = 20
@@ -152,6 +153,7 @@ def _cautions(manifest: Manifest) -> str:
     if said:
         lines.append(f"In training: {said}.")
     lines += say_robust(about)
+    lines += say_private(about)
     return "".join(f"- {_cell(line)}\n" for line in lines) + ("\n" if lines else "")
 
 

@@ -10,6 +10,7 @@ from eyewright.core.late import late_names
 if TYPE_CHECKING:
     from eyewright.lifecycle.attacking import attack, certify, harden
     from eyewright.lifecycle.attending import attend
+    from eyewright.lifecycle.auditing import audit_privacy
     from eyewright.lifecycle.browsing import browse
     from eyewright.lifecycle.compressing import CompressResult, compress
     from eyewright.lifecycle.datasets import load_dataset
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "attacking": ("attack", "certify", "harden"),
+    "auditing": ("audit_privacy",),
     "attending": ("attend",),
     "browsing": ("browse",),
     "compressing": ("CompressResult", "compress"),
@@ -88,6 +90,7 @@ __all__ = [
     "TARGETS",
     "TuneResult",
     "attack",
+    "audit_privacy",
     "attend",
     "bench",
     "browse",

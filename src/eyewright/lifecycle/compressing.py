@@ -28,7 +28,7 @@ from eyewright.lifecycle.datasets import (
     target_of,
 )
 from eyewright.lifecycle.loading import need_torch
-from eyewright.lifecycle.opening import free_folder, load_run, run_in
+from eyewright.lifecycle.opening import free_folder, load_run, refuse_private, run_in
 from eyewright.lifecycle.stages import evaluate, export_checked
 from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
 
@@ -107,6 +107,7 @@ def compress(
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     parent = _parent_of(model, data, folder, ignore=ignore, seed=seed, quiet=quiet, say=say)
     task = parent.bundle.task_name
+    refuse_private(parent.bundle.manifest.provenance, "compress")
     bounds = parse_budget(
         task, max_drop, min_speedup=min_speedup, max_bytes=max_bytes, labels=parent.bundle.labels.names
     )

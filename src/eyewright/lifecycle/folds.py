@@ -24,7 +24,7 @@ from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, 
 from eyewright.lifecycle.group_folds import group_folds, with_groups
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.newness import novelty_of_folds
-from eyewright.lifecycle.opening import check_model, free_folder, load_run, recipe_of
+from eyewright.lifecycle.opening import check_model, free_folder, load_run, once_if_private, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.metrics import corrected_interval
 from eyewright.training.plan import RunPlan
@@ -91,6 +91,7 @@ def cross_validate(
     if repeats < 1:
         raise UsageError(f"expected 1 repeat or more, found {repeats}", fix="change --repeats")
     resolved = recipe_of(recipe, budget=budget, **options)
+    once_if_private(resolved, "--folds")
     if resolved.task != "auto":
         check_model(resolved.model, resolved.task)
     if resume and out is None:

@@ -29,6 +29,9 @@ def novelty_of(owner: "Run | None", dataset: "Dataset", *, quiet: bool = True) -
 
     if owner is None:
         return Novelty(reason="a bundle does not hold its training images: evaluate the run it came from")
+    if owner.about.get("privacy"):
+        # How near an image is to the training images tells of them.
+        return Novelty(reason="distances to the training images of a private run are left out")
     if str(dataset.root.resolve()) == owner.about.get("data_path"):
         rows = {r["id"]: r for r in owner.split_rows() if r["split"] != "train"}
         if all(s.id in rows for s in dataset.samples):
@@ -69,7 +72,9 @@ def with_validation(novelty: "Novelty", owner: "Run | None", dataset: "Dataset",
     """Return the novelty with the run's validation images also measured, where `dataset` is of its own test part."""
     from eyewright.evaluation.validation import measure_validation
 
-    if owner is None or str(dataset.root.resolve()) != owner.about.get("data_path"):
+    if owner is None or owner.about.get("privacy"):
+        return novelty
+    if str(dataset.root.resolve()) != owner.about.get("data_path"):
         return novelty
     rows = {r["id"]: r for r in owner.split_rows()}
     validated = [i for i, r in rows.items() if r["split"] == "val"]

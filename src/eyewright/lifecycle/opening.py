@@ -9,18 +9,20 @@ __all__ = [
     "load_model",
     "load_run",
     "models",
+    "once_if_private",
     "recipe_of",
+    "refuse_private",
     "run_in",
 ]
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.catalog import MODELS, build_of
 from eyewright.core.durations import parse_duration_s
-from eyewright.core.errors import CheckpointError, EyewrightError
+from eyewright.core.errors import CheckpointError, EyewrightError, RefusedError, UsageError
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
 from eyewright.core.provenance import describe_machine
@@ -119,6 +121,32 @@ def recipe_of(
     if "budget_s" in named and "epochs" not in named:
         given.pop("epochs", None)
     return Recipe.from_mapping({**given, **named})
+
+
+def once_if_private(recipe: "Recipe", option: str) -> None:
+    """Refuse to train privately several times on the same images: every net would cost epsilon again.
+
+    Raises:
+        UsageError: the recipe asks for privacy.
+    """
+    if recipe.private:
+        raise UsageError(
+            f"expected no {option} with --private, whose epsilon is that of one net on these images",
+            fix="choose settings on public images, and train once",
+        )
+
+
+def refuse_private(provenance: Mapping[str, Any], verb: str) -> None:
+    """Refuse to let a verb look at images for a private model once more: its epsilon would no longer hold.
+
+    Raises:
+        RefusedError: the model was trained with `--private`.
+    """
+    if provenance.get("privacy"):
+        raise RefusedError(
+            f"{verb} would learn from images again, which the model's epsilon does not count",
+            fix="use the model as it is, or train another one with --private",
+        )
 
 
 def asked_of(recipe: "Recipe") -> dict[str, Any]:

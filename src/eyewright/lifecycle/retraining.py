@@ -31,7 +31,7 @@ from eyewright.lifecycle.field import DEFAULT_HOME
 from eyewright.lifecycle.field import promote as promote_bundle
 from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, learnable_feedback, tally
 from eyewright.lifecycle.loading import need_torch
-from eyewright.lifecycle.opening import recipe_of
+from eyewright.lifecycle.opening import recipe_of, refuse_private
 from eyewright.lifecycle.stages import compare, evaluate, export, train_on
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import read_recipe
@@ -209,6 +209,7 @@ def _recipe_of(parent: "Bundle", options: Mapping[str, Any]) -> "Recipe":
             f"expected no {fixed[0]} for retraining, which keeps the net and the preparation of the bundle",
             fix="leave it out, or train again",
         )
+    refuse_private(parent.manifest.provenance, "retrain")
     recipe = read_recipe(parent.folder / "recipe.toml")
     if {k for k in ("budget", "epochs") if options.get(k) is not None}:
         recipe = replace(recipe, epochs=None, budget_s=None)

@@ -191,6 +191,10 @@ def train_on(
                 f"expected one step, found {recipe.step!r} and another", fix="leave --step or --teacher out"
             )
         plan = hardened(recipe, dataset.task, plan)
+    if recipe.private:
+        from eyewright.privacy.guarding import guarded
+
+        recipe, plan = guarded(recipe, dataset, scan, folder, plan, build_of)
     plan.say(dataset.describe() + "".join(f"; {n}" for n in dataset.notes))
     if dataset.grouping is not None and (dataset.grouping.groups or dataset.grouping.rule != "auto"):
         plan.say(dataset.grouping.describe())
@@ -279,13 +283,13 @@ def evaluate(
         LeakError: some of the images were trained on.
         DatasetError: the data holds a class that the model does not know.
     """
-    from eyewright.evaluation import evaluate_predictor, reporting_of, write_report
+    from eyewright.evaluation import evaluate_predictor, reporting_of, told, write_report
 
     if isinstance(model, str) and model.startswith("hf:"):
         predictor, owner = _as_published(model, data, label_depth), None
     else:
         predictor, owner = load_model(model)
-    about = owner.about if owner is not None else _provenance_of(predictor)
+    about = told(owner.about if owner is not None else _provenance_of(predictor))
     warnings = list(about.get("warnings") or [])
     left_out, own = "", data is None
     if data is None:
@@ -327,15 +331,17 @@ def evaluate(
         sections={
             "thresholds": _points_of(predictor),
             **_sections(owner, about, warnings, dataset),
-            "account": owner.about["dataset"].get("account", {}) if owner and own else dataset.account.to_json(),
+            "account": about["dataset"].get("account", {}) if owner and own else dataset.account.to_json(),
         },
-        provenance={**_report_provenance(predictor, owner), "measured_on": _measured_on(dataset)},
+        provenance={**_report_provenance(about), "measured_on": _measured_on(dataset)},
         novelty=novelty,
         quiet=quiet,
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
     if out is not None:
+        if about.get("privacy"):
+            pictures = {}
         if pictures is None:
             pictures = reporting_of(report.task).pictures(report, dataset, lambda _: predictor)
         write_report(report, Path(out), title=title_of(predictor, owner), pictures=pictures)
@@ -493,6 +499,7 @@ def errors_in(report: Report | None) -> list[Finding]:
 
 def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
     """Return what a report says in addition to its metrics; `about` is the run's, or a bundle's provenance."""
+    from eyewright.evaluation.private import private_facts
     from eyewright.evaluation.validation import say_validated
 
     grouping = about.get("grouping") or {}
@@ -503,7 +510,9 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
             "history": owner.history(),
             "recipe": owner.recipe.without_places().to_json(),
             "thresholds": about.get("thresholds", {}),
-            "audit": [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
+            "audit": []
+            if about.get("privacy")
+            else [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
         }
         training = about["training"]
         facts |= {
@@ -518,6 +527,8 @@ def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str]
     elif (about.get("training") or {}).get("epochs"):
         training = about["training"]
         facts["training"] = f"{training['epochs']} epochs; best epoch {training['best_epoch']}, {say_validated(about)}"
+    if about.get("privacy"):
+        facts |= private_facts(about["privacy"])
     left_out = ((about.get("dataset") or {}).get("leaks") or {}).get("said")
     if left_out:
         facts["left out of training"] = left_out
@@ -554,8 +565,7 @@ def _temperature(predictor: "Predictor") -> float | None:
     return getattr(predictor, "temperature", None)
 
 
-def _report_provenance(predictor: "Predictor", owner: "Run | None") -> dict[str, Any]:
-    about = owner.about if owner is not None else _provenance_of(predictor)
+def _report_provenance(about: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("dataset", "grouping", "seed", "versions", "hardware", "commit")
     return {k: about[k] for k in keys if about.get(k) is not None}
 

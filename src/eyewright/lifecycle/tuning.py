@@ -16,7 +16,7 @@ from eyewright.core.task import task_of
 from eyewright.data import leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.loading import need_torch
-from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, recipe_of
+from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, once_if_private, recipe_of
 from eyewright.lifecycle.stages import train_on
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import Recipe
@@ -82,6 +82,7 @@ def tune(
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     resolved = recipe_of(recipe, budget=budget, **options)
+    once_if_private(resolved, "--tune")
     given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)

@@ -186,6 +186,8 @@ def _report_of_run(owner: "Run", dataset: "Dataset", *, quiet: bool) -> tuple[Re
     test = dataset.test.seen_by(owner.preparation)
     report = evaluate(owner, test, quiet=quiet)
     reporting = reporting_of(report.task)
+    if owner.about.get("privacy"):
+        return report, write_report(report, owner.folder, title=title_of(owner.predictor, owner), pictures={})
     pictures = reporting.pictures(report, test, lambda _: owner.predictor)
 
     def explain(

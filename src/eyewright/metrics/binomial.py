@@ -1,6 +1,6 @@
 """Bounds of a probability that hold exactly, from how often something happened (Clopper and Pearson 1934)."""
 
-__all__ = ["clopper_pearson_lower", "fewest_samples"]
+__all__ = ["clopper_pearson", "clopper_pearson_lower", "fewest_samples"]
 
 import math
 
@@ -27,6 +27,16 @@ def clopper_pearson_lower(successes: int, n: int, alpha: float) -> float:
         else:
             high = middle
     return low
+
+
+def clopper_pearson(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """Return the two-sided interval of a probability that was hit `successes` of n times.
+
+    >>> [round(v, 4) for v in clopper_pearson(5, 100, 0.95)]  # scipy.stats.binomtest(5, 100).proportion_ci()
+    [0.0164, 0.1128]
+    """
+    half = (1 - confidence) / 2
+    return clopper_pearson_lower(successes, n, half), 1 - clopper_pearson_lower(n - successes, n, half)
 
 
 def fewest_samples(alpha: float) -> int:

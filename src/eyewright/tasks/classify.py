@@ -326,6 +326,7 @@ TASK = Task(
             "import",
             "label_check",
             "mixing",
+            "private",
             "top",
             "unlabelled",
             "web",

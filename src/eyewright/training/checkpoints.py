@@ -23,7 +23,7 @@ from eyewright.core.jsonable import dumps_json
 @dataclass(frozen=True)
 class CheckpointState:
     """Where training stands: steps done, the best score so far, seconds spent, whose recipe it is, and whether it is
-    computed in bfloat16.
+    computed in bfloat16; `guard` is what keeps the training images private (`plan.Guard.state`).
 
     Every random draw is a function of (seed, step), so no generator's state needs to be kept.
     """
@@ -36,6 +36,7 @@ class CheckpointState:
     recipe_digest: str
     history: tuple[Mapping[str, str], ...] = ()
     low_precision: bool = False
+    guard: Mapping[str, Any] | None = None
 
 
 def save_last(folder: Path, tensors: Mapping[str, Tensor], state: CheckpointState) -> None:

@@ -27,7 +27,7 @@ from eyewright.training.distributed import join_world
 from eyewright.training.loop import Augmenter, Condense, FitData, Loop, not_a_number
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import schedule_factor
-from eyewright.training.plan import Learnt, Probe
+from eyewright.training.plan import Guard, Learnt, Probe
 from eyewright.training.precision import cpu_has_bfloat16
 from eyewright.training.recipe import Recipe
 from eyewright.training.steps import Batch, Step, TrainState, plain_step
@@ -78,6 +78,7 @@ def fit(
     say: Callable[[str], None] = lambda text: None,
     observe: Callable[[Mapping[str, str]], None] = lambda row: None,
     probe: Probe | None = None,
+    guard: Guard | None = None,
     learnt: Learnt | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> FitResult:
@@ -88,7 +89,8 @@ def fit(
     batch what counts, and `measure(kept, targets)` gives the numbers, of which `main_metric` (higher is better) chooses
     the best epoch; both see the averaged weights. `observe`
     is called with every row of the history; what it raises ends training. `probe` adds numbers of its own, of what is
-    `learnt`, after every epoch. Started by `torchrun`, the processes share every batch.
+    `learnt`, after every epoch. A `guard` chooses the images of every update. Started by `torchrun`, the processes
+    share every batch.
 
     Every random draw is a function of (seed, step): training that was cut off and resumed ends with the same weights.
 
@@ -108,6 +110,7 @@ def fit(
             device=device,
             main_metric=main_metric,
             world=world,
+            guard=guard,
         )
         if resume:
             loop.restore(say)
@@ -179,7 +182,7 @@ def _one_epoch(
             out_of_time = True
             break
         loop.freeze(progress)
-        loop.state.progress = progress
+        loop.state.progress, loop.state.step = progress, loop.step
         factor = schedule_factor(recipe, progress)
         for group, peak in zip(loop.state.optimiser.param_groups, loop.peak_lr, strict=True):
             group["lr"] = peak * factor
@@ -187,7 +190,8 @@ def _one_epoch(
         for part, batch in loop.batches(chosen, augmentation, progress):
             losses.add(step(loop.state, batch), part, batch.share)
         loop.step += 1
-        seen += len(chosen)
+        # How many images a random sample holds is not told.
+        seen += len(chosen) if loop.guard is None else loop.images_a_step
         if recipe.ema:
             loop.update_average()
         speed = seen / max(1e-9, clock.now() - begun)
@@ -210,7 +214,8 @@ def _one_epoch(
         "epoch": str(epoch),
         "seconds": f"{clock.elapsed_s:.1f}",
         "lr": f"{lr:.5f}",
-        "train_loss": f"{mean_loss:.4f}" if seen else "",
+        # The loss of private images is theirs.
+        "train_loss": f"{mean_loss:.4f}" if seen and loop.guard is None else "",
         **{f"val_{k}": f"{v:.4f}" for k, v in numbers.items()},
         "images_per_s": f"{speed:.0f}",
         "best": "*" if better else "",
@@ -277,7 +282,7 @@ class _Losses:
         shares = torch.tensor(self._shares)
         sums = [float((torch.stack(self._all).cpu() * shares).sum()), float(shares.sum())]
         weighted, whole = self._loop.world.agree(sums)
-        return weighted / whole
+        return weighted / whole if whole else math.nan
 
 
 class _Clock:

@@ -28,6 +28,7 @@ from eyewright.training.distributed import World
 from eyewright.training.lines import by_length
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import above_body, build_optimiser
+from eyewright.training.plan import Guard
 from eyewright.training.precision import cpu_has_bfloat16, trains_in_bfloat16
 from eyewright.training.recipe import Recipe
 from eyewright.training.steps import Batch, TrainState
@@ -86,10 +87,11 @@ class Loop:
         device: torch.device,
         main_metric: str,
         world: World,
+        guard: Guard | None = None,
     ) -> None:
         self.net = net.to(device=device, memory_format=memory_format_of(net))  # type: ignore[call-overload]
-        self.data, self.recipe, self.folder, self.device, self.world = data, recipe, folder, device, world
-        self.main_metric = main_metric
+        self.data, self.recipe, self.folder, self.device = data, recipe, folder, device
+        self.world, self.main_metric, self.guard = world, main_metric, guard
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.state = TrainState(
             self.net,
@@ -100,10 +102,11 @@ class Loop:
             trains_in_bfloat16(recipe, device, net, processes=world.size),
         )
         self.peak_lr = [g["lr"] for g in self.state.optimiser.param_groups]
-        self.batch = recipe.batch or 64
+        self.batch = guard.physical if guard is not None else recipe.batch or 64
         n = len(data.train_targets)
         # A last batch of one sample breaks batch normalisation; what is left over is seen in another epoch.
-        self.images_a_step = n if recipe.optimizer == "gd" else min(n, self.batch * recipe.accumulate)
+        one_step = self.batch * recipe.accumulate if guard is None else round(guard.expected)
+        self.images_a_step = n if recipe.optimizer == "gd" else min(n, one_step)
         self.steps_an_epoch = max(1, n // self.images_a_step)
         # The preview is epoch 0 and shorter than the others.
         self.preview_steps = round((recipe.preview or 0.0) * self.steps_an_epoch)
@@ -114,7 +117,10 @@ class Loop:
         self.frozen = False
         self._pending_best: dict[str, Tensor] | None = None
         self._saved_at = time.monotonic()
-        if hasattr(net.body, "fit_patches") and not net.has_learnt:
+        if guard is not None:
+            guard.begin(self.net, data, device)
+            self.average.load_state_dict(self.net.state_dict())
+        elif hasattr(net.body, "fit_patches") and not net.has_learnt:
             some = int(np.clip(_MOST_PIXELS // int(np.prod(data.train_pixels.shape[1:3])), 64, 2048))
             chosen = np.sort(generator(recipe.seed, "stem").permutation(n)[:some])
             with torch.no_grad():
@@ -147,6 +153,10 @@ class Loop:
 
     def indices(self) -> Iterator[NDArray[np.int64]]:
         """Return the images of every update that is left of this epoch."""
+        if self.guard is not None:
+            for step in range(self.step, self.epoch * self.steps_an_epoch):
+                yield self.guard.rows(step)
+            return
         epoch, size = self.epoch, self.images_a_step
         rng = generator(self.recipe.seed, "order", epoch - 1)
         order = rng.permutation(len(self.data.train_targets))
@@ -162,8 +172,9 @@ class Loop:
         self, chosen: NDArray[np.int64], augmentation: Augmenter, progress: float = 0.0
     ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """Return the batches of one update, with the images that each is made of; only this process's share of them."""
-        starts = list(range(0, len(chosen), self.batch))
-        if len(starts) > 1 and len(chosen) - starts[-1] == 1:
+        # A random sample may be empty; the update takes place all the same.
+        starts = list(range(0, len(chosen), self.batch)) or [0]
+        if self.guard is None and len(starts) > 1 and len(chosen) - starts[-1] == 1:
             starts.pop()
         ends = [*starts[1:], len(chosen)]
         for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -191,7 +202,8 @@ class Loop:
                 Batch(
                     mine,
                     _rows(targets, own),
-                    share=len(mine) / len(chosen),
+                    share=len(mine) / max(1, len(chosen)),
+                    rows=part[own] if self.guard is not None else None,
                     opens=k == 0,
                     closes=end == len(chosen),
                     others=None if others is None else others[own],
@@ -233,11 +245,14 @@ class Loop:
 
     def validate(self, condense: Condense) -> NDArray[Any]:
         """Return what `condense(outputs, targets)` keeps of the averaged net's outputs for the validation images."""
-        return run_through(self.average, self.data.val_pixels, self.data.val_targets, condense, self.device)
+        data, device = self.data, self.device
+        if self.guard is not None:
+            return self.guard.validate(self.average, data, condense, device)
+        return run_through(self.average, data.val_pixels, data.val_targets, condense, device)
 
     def note_score(self, score: float, epoch: int) -> bool:
         """Keep the weights of the best epoch; of equals the later one, whose learning rate has come down further."""
-        if score < self.best_score:
+        if score < self.best_score and not (self.guard is not None and self.guard.keeps_last):
             return False
         if score > self.best_score:
             self.improved_epoch = epoch
@@ -280,6 +295,7 @@ class Loop:
                 digest,
                 tuple(self.history),
                 self.state.low_precision,
+                None if self.guard is None else self.guard.state(self.step),
             ),
         )
         self._saved_at = time.monotonic()
@@ -298,6 +314,9 @@ class Loop:
                 "the checkpoint was made by another recipe",
                 fix="resume with the same options, or train without --resume",
             )
+
+        if self.guard is not None:
+            self.guard.resume(state.guard)
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,6 +1,6 @@
 """How a training is carried out, as one value: what a recipe says is learnt, a plan says by when and from where."""
 
-__all__ = ["Learnt", "Probe", "RunPlan"]
+__all__ = ["Guard", "Learnt", "Probe", "RunPlan"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +54,43 @@ class Probe(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """What a run whose training images must stay private does otherwise: nothing is taken from them but by its step."""
+
+    expected: float
+    """How many images an update is expected to learn from."""
+    physical: int
+    """How many images pass through the net at once."""
+    keeps_last: bool
+    """Whether the last weights are taken, so that no validation image chooses among them."""
+    scaling: Mapping[str, Sequence[float]]
+    """Mean and std of pixels, which are known beforehand."""
+
+    def begin(self, net: "PixelNet", data: "FitData", device: "torch.device") -> None:
+        """Do once, before the first update and before a checkpoint is read, what needs all training images."""
+        ...
+
+    def validate(self, net: "PixelNet", data: "FitData", condense: Any, device: "torch.device") -> "NDArray[Any]":
+        """Return what `condense(outputs, targets)` keeps of the outputs for the validation images."""
+        ...
+
+    def rows(self, step: int) -> "NDArray[np.int64]":
+        """Return the images of an update; there may be none."""
+        ...
+
+    def state(self, steps: int) -> Mapping[str, Any]:
+        """Return what a checkpoint holds of it after so many updates."""
+        ...
+
+    def resume(self, state: Mapping[str, Any] | None) -> None:
+        """Check what a checkpoint holds of it.
+
+        Raises:
+            CheckpointError: it is of another guard, and what was spent cannot be known.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """What a recipe does not repeat.
@@ -67,6 +104,7 @@ class RunPlan:
         start: called with the net that was just built, to put weights into it.
         workers: processes that decode images; None for one a core.
         step: what is done with a batch; None for a plain gradient step.
+        guard: what keeps training images private; None where they need not be.
         probe: a second validation, whose main metric chooses the epoch; None for the task's own alone.
         log: "tensorboard" or "mlflow", which get every epoch's numbers too.
         observe: called with every epoch's row; what it raises ends training.
@@ -84,6 +122,7 @@ class RunPlan:
     start: "Callable[[PixelNet], None] | None" = None
     workers: int | None = None
     step: "Step | None" = None
+    guard: Guard | None = None
     probe: Probe | None = None
     log: str | None = None
     observe: Callable[[Mapping[str, str]], None] | None = None

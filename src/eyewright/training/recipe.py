@@ -25,6 +25,7 @@ from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
 from eyewright.core.regular import read_regular
 from eyewright.core.task import task_names, task_of
+from eyewright.training.private_options import parse_private
 
 OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
@@ -70,6 +71,8 @@ class Recipe:
     changed by at most `eps` in `norm` (pixels from 0 to 1), "fast" on those of one step, "trades" weighs clean labels
     and equal answers under attack by `beta`, "noise" adds Gaussian noise of `sigma`, "augmix" asks for equal answers
     to mixed augmentations.
+
+    `private` keeps training images private (`training.private_options`), such as "epsilon=3 delta=1e-5".
 
     `frames` is how many frames of a clip a net sees, and `span` over how many seconds around the middle of the clip;
     without it over all of the clip.
@@ -121,6 +124,7 @@ class Recipe:
     attack_steps: int | None = None
     beta: float | None = None
     sigma: float | None = None
+    private: str = ""
     freeze: float | None = None
     layer_decay: float | None = None
     ema: float | None = None
@@ -167,6 +171,8 @@ class Recipe:
     def _check_contradictions(self) -> None:
         """Refuse options that cannot both be meant; which of them is, only the user knows."""
         own = ":" in self.model
+        if self.private:
+            parse_private(self.private)
         attacked = self.step in ("adversarial", "trades", "fast")
         if self.loss is not None:
             _check_loss(self.loss, self.task)
@@ -232,6 +238,21 @@ class Recipe:
                 bool(self.preview) and self.budget_s is not None,
                 "no preview with a budget, which the whole run is fitted into",
                 "leave preview out",
+            ),
+            (
+                bool(self.private) and (self.step != "plain" or bool(self.accumulate > 1 or self.mixup or self.cutmix)),
+                "no step, accumulate, mixup or cutmix with --private, whose gradients are of single images",
+                "leave it out",
+            ),
+            (
+                bool(self.private) and (self.class_weights or self.patience is not None or self.budget_s is not None),
+                "no class_weights, patience or budget with --private: they follow the training images",
+                "set epochs, and leave it out",
+            ),
+            (
+                bool(self.private) and bool(self.l1 or self.clip_norm or self.freeze or self.amp == "on"),
+                "no l1, clip_norm, freeze or amp with --private, which has its own clipping in float32",
+                "leave it out",
             ),
             (
                 self.model.startswith("hf:") and self.activation is not None,

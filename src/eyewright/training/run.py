@@ -34,6 +34,7 @@ from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import ensemble_builder
 from eyewright.nets.pixels import PixelNet
+from eyewright.nets.private import without_batch_norm
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import read_tensors
 from eyewright.training.distributed import rank_of
@@ -204,6 +205,8 @@ def build_net(
             f"expected the model {recipe.model!r} to be a torch.nn.Module, found {type(body).__name__}",
             fix="see docs/how-to/add-a-task.md",
         )
+    if recipe.private:
+        without_batch_norm(body)
     outgoing = {k: scaling[k] for k in ("centre", "spread") if k in scaling}
     return PixelNet(body, mean=scaling["mean"], std=scaling["std"], **outgoing)
 

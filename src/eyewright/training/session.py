@@ -98,8 +98,11 @@ def train_model(
         train, val = dataset.train, dataset.val
         ids = tuple(s.id for s in train.samples)
         data = FitData(*learnt_from(train), *learnt_from(val), ids)
-        scaling = getattr(build, "scaling", None) or pixel_scaling(data.train_pixels)
-        scaling = {**scaling, **learner.outgoing(train)}
+        if plan.guard is not None:
+            scaling = {name: list(values)[: preparation.channels] for name, values in plan.guard.scaling.items()}
+        else:
+            scaling = getattr(build, "scaling", None) or pixel_scaling(data.train_pixels)
+            scaling = {**scaling, **learner.outgoing(train)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(resolved.seed)
             net = build_net(build, resolved, dataset.labels, preparation, scaling)
@@ -135,6 +138,7 @@ def train_model(
             condense=learning.condense,
             main_metric=main_metric,
             probe=plan.probe,
+            guard=plan.guard,
             learnt=learning,
             folder=folder / "checkpoints",
             device=device,
@@ -155,7 +159,13 @@ def train_model(
             "preparation": preparation.to_json(),
             "scaling": scaling,
             "augmentation": augmentation.describe(),
-            **learning.conclude(kept, data.val_targets, groups=val_groups, rng=generator(resolved.seed, "points")),
+            **(
+                _nothing_chosen(len(val), val_groups)
+                if plan.guard is not None and plan.guard.keeps_last
+                else learning.conclude(
+                    kept, data.val_targets, groups=val_groups, rng=generator(resolved.seed, "points")
+                )
+            ),
             **_chosen_on(plan.probe, val_groups),
             "training": {
                 "best_epoch": result.best_epoch,
@@ -165,6 +175,7 @@ def train_model(
                 f"val_{main_metric}": result.best_score,
                 "optimism": history_optimism(result.history, main_metric),
                 "stopped": result.stopped,
+                **({"chosen": "last"} if plan.guard is not None and plan.guard.keeps_last else {}),
                 "seconds": round(time.monotonic() - started, 1),
                 "precision": result.precision,
             },
@@ -207,6 +218,11 @@ def _deadline(plan: RunPlan, net: PixelNet, pixels: NDArray[np.uint8], device: t
     now = time.monotonic()
     earlier = plan.deadline - plan.reserve((now - began) / len(few))
     return min(plan.deadline, max(earlier, now + (plan.deadline - now) / 4))
+
+
+def _nothing_chosen(n: int, groups: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what a run says of calibration and thresholds where validation images may not choose any."""
+    return {"calibration": {"method": "none", "n": n, "groups": len(np.unique(groups))}, "thresholds": {}}
 
 
 def _chosen_on(probe: Probe | None, groups: NDArray[np.int64]) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eyewright.nets.pixels import PixelNet
@@ -22,13 +24,14 @@ class Batch:
     or what else the task learns from, a tensor or a tuple of tensors with one row per image.
 
     `share` is the part that they have in the update; `opens` and `closes` say whether the update begins and ends with
-    them. Where images are mixed, `others` are the class ids of what was mixed in, int64 (B,), and `kept` is the
-    fraction of an image that stayed its own.
+    them; `rows` are their rows among the training images, where there is a guard. Where images are mixed, `others` are
+    the class ids of what was mixed in, int64 (B,), and `kept` is the fraction of an image that stayed its own.
     """
 
     pixels: Tensor
     targets: Any
     share: float = 1.0
+    rows: NDArray[np.int64] | None = None
     opens: bool = True
     closes: bool = True
     others: Tensor | None = None
@@ -38,7 +41,7 @@ class Batch:
 @dataclass
 class TrainState:
     """What an update reads and changes. `low_precision` asks for bfloat16 in forward and loss; `progress` is how far
-    the run is, in [0, 1]."""
+    the run is, in [0, 1], and `step` how many updates were done."""
 
     net: PixelNet
     optimiser: Optimiser
@@ -47,6 +50,7 @@ class TrainState:
     world: World = field(default_factory=World)
     low_precision: bool = False
     progress: float = 0.0
+    step: int = 0
 
 
 class Step(Protocol):

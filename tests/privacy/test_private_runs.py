@@ -1,0 +1,207 @@
+"""`train --private` end to end: what is spent, what is left out, and that a killed run changes neither."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import eyewright as ew
+from eyewright.core.errors import CheckpointError, DatasetError, PolicyError, RefusedError, UsageError
+from eyewright.data import write_digits
+from eyewright.privacy.accounting import Steps, epsilon_of
+from eyewright.training import loop as training_loop
+from eyewright.training.checkpoints import load_newest
+
+FEW = "epsilon=8 noise-from=seed"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder / "all")
+    for label in sorted((folder / "all").iterdir())[:3]:
+        (folder / "few" / label.name).mkdir(parents=True)
+        for path in sorted(label.iterdir())[:70]:
+            path.rename(folder / "few" / label.name / path.name)
+    return folder / "few"
+
+
+@pytest.fixture(scope="module")
+def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("run") / "run"
+    return ew.train(digits, private=FEW, model="private_net", epochs=4, batch=40, imgsz=24, out=out)
+
+
+def test_epsilon_is_what_its_noise_costs_and_is_told_with_what_it_means(run: Any) -> None:
+    claim = run.about["privacy"]
+    done = [Steps(claim["noise"], claim["rate"], claim["steps"])]
+    assert epsilon_of(done, claim["delta"]) == pytest.approx(claim["epsilon"], rel=1e-12)
+    assert 7.9 < claim["epsilon"] <= 8.0
+    assert claim["rate"] == 40 / claim["n"]
+    assert claim["steps"] == 4 * (claim["n"] // 40)
+    assert claim["delta"] < 1 / claim["n"]
+    assert claim["unit"] == "image"
+    assert any("follow from the seed" in w for w in claim["warnings"])
+
+
+def test_nothing_that_follows_training_images_without_noise_is_told(run: Any) -> None:
+    history = run.history()
+    assert [row["train_loss"] for row in history] == [""] * 4
+    assert run.about["scaling"] == {"mean": [0.5], "std": [0.25]}
+    assert run.about["calibration"]["method"] == "none"
+    assert run.about["training"]["best_epoch"] == 4
+
+
+def test_a_run_that_was_killed_ends_with_the_same_weights_and_the_same_epsilon(
+    run: Any, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_loop, "_SAVE_EVERY_S", 0.0)
+
+    class Killed(Exception):
+        pass
+
+    steps = 0
+    rows = training_loop.Loop.update_average
+
+    def stop(self: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 7:
+            raise Killed
+        rows(self)
+
+    asked: dict[str, Any] = {"private": FEW, "model": "private_net", "epochs": 4, "batch": 40, "imgsz": 24}
+    with monkeypatch.context() as within:
+        within.setattr(training_loop.Loop, "update_average", stop)
+        with pytest.raises(Killed):
+            ew.train(digits, out=tmp_path / "run", **asked)
+    state = load_newest(tmp_path / "run" / "checkpoints")[1]
+    assert state.guard is not None
+    assert state.guard["noise_steps"] == state.step == 6
+    resumed = ew.train(digits, out=tmp_path / "run", resume=True, **asked)
+    assert abs(resumed.about["privacy"]["epsilon"] - run.about["privacy"]["epsilon"]) < 1e-9
+    for ours, theirs in zip(resumed.net.parameters(), run.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_run_is_not_resumed_with_other_noise(digits: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"private": "epsilon=8", "model": "private_net", "epochs": 1, "batch": 60}
+
+    def stop(row: Mapping[str, str]) -> None:
+        raise KeyboardInterrupt
+
+    ew.train(digits, out=tmp_path / "run", **asked)
+    key = tmp_path / "run" / "private.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.write_bytes(bytes(32))
+    with pytest.raises(CheckpointError, match="other noise"):
+        ew.train(digits, out=tmp_path / "run", resume=True, **asked)
+    key.unlink()
+    with pytest.raises(CheckpointError, match=r"expected the run's secret"):
+        ew.train(digits, out=tmp_path / "run", resume=True, **asked)
+
+
+def test_a_bundle_holds_epsilon_as_evidence_and_nothing_of_the_images(run: Any, tmp_path: Path) -> None:
+    report = ew.evaluate(run, out=run.folder)
+    page = (run.folder / "report.html").read_text()
+    assert "data:image/png" not in page
+    assert "data:image/jpeg" not in page
+    assert "counted in epsilon" in page
+    bundle = ew.export(run, tmp_path / "bundle", report=report, policy={"max_epsilon": 8.0})
+    held = bundle.manifest
+    assert held.metrics["epsilon"]["value"] == run.about["privacy"]["epsilon"]
+    assert set(held.provenance["dataset"]) == {"name", "format", "images", "groups"}
+    assert not {"split.csv", "reference.npz", "private.key"} & set(held.files)
+    text = (tmp_path / "bundle" / "README.md").read_text()
+    for words in ("epsilon 8.000", "Counted in epsilon", "Declared public", "Left out"):
+        assert words.replace("8.000", f"{held.metrics['epsilon']['value']:.3f}") in text
+    # No file tells the fingerprint of the data, or the name or digest of a training image.
+    trained = [r for r in run.split_rows() if r["split"] == "train"]
+    secrets = [run.about["dataset"]["fingerprint"], *(r[k] for r in trained for k in ("id", "sha256"))]
+    for path in (p for p in (tmp_path / "bundle").rglob("*") if p.suffix in (".json", ".md", ".html", ".toml")):
+        told = path.read_text()
+        assert not [s for s in secrets if s in told], path
+    with np.load(tmp_path / "bundle" / "golden.npz") as golden:
+        shown = next(v for v in golden.values() if v.dtype == np.uint8 and v.ndim >= 3)
+    # Noise: no two neighbouring pixels are alike.
+    assert np.abs(np.diff(shown.astype(int), axis=-2)).mean() > 40
+    with pytest.raises(PolicyError, match="max_epsilon"):
+        ew.export(run, tmp_path / "strict", policy={"max_epsilon": 1.0})
+
+
+def test_a_claim_that_the_checkpoint_does_not_bear_out_is_not_exported(run: Any, tmp_path: Path) -> None:
+    import dataclasses
+
+    claim = {**run.about["privacy"], "epsilon": 1.0}
+    false = dataclasses.replace(run, about={**run.about, "privacy": claim})
+    with pytest.raises(RefusedError, match="claims epsilon"):
+        ew.export(false, tmp_path / "bundle")
+
+
+def test_public_validation_images_choose_the_epoch_and_are_declared(digits: Path, tmp_path: Path) -> None:
+    run = ew.train(
+        digits, private=f"{FEW} validation=public", model="private_net", epochs=2, batch=60, out=tmp_path / "run"
+    )
+    assert run.about["calibration"]["method"] == "temperature"
+    assert any("validation images" in p for p in run.about["privacy"]["public"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"private": "delta=1e-5"}, "expected epsilon"),
+        ({"private": "epsilon=0"}, "epsilon"),
+        ({"private": "epsilon=-1"}, "epsilon"),
+        ({"private": "epsilon=nan"}, "epsilon"),
+        ({"private": "epsilon=3 delta=0.5"}, "delta below 1"),
+        ({"private": "epsilon=3 delta=2"}, "delta"),
+        ({"private": "epsilon=3 epsilon=4"}, "once"),
+        ({"private": "epsilom=3"}, "epsilon"),
+        ({"private": "epsilon=3 validation=maybe"}, "private or public"),
+        ({"private": "epsilon=3 physical-batch=1.5"}, "whole number"),
+        ({"private": "epsilon=1 noise=0.3"}, "which costs"),
+        ({"private": "epsilon=3", "mixup": 0.2}, "mixup"),
+        ({"private": "epsilon=3", "cutmix": 0.2}, "mixup"),
+        ({"private": "epsilon=3", "class_weights": True}, "class_weights"),
+        ({"private": "epsilon=3", "patience": 3}, "patience"),
+        ({"private": "epsilon=3", "budget": "1m", "epochs": None}, "budget"),
+        ({"private": "epsilon=3", "step": "adversarial"}, "step"),
+        ({"private": "epsilon=3", "model": "quick_net"}, "look at training images"),
+    ],
+)
+def test_what_cannot_be_private_is_refused_in_one_line(
+    digits: Path, tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as met:
+        ew.train(digits, out=tmp_path / "run", **{"epochs": 2, **options})
+    assert "\n" not in str(met.value)
+
+
+def test_too_few_images_and_too_many_nets_are_refused(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--private"):
+        ew.cross_validate(digits, folds=2, private="epsilon=3", out=tmp_path / "folds")
+    with pytest.raises(UsageError, match="--private"):
+        ew.tune(digits, trials=2, private="epsilon=3", out=tmp_path / "tune")
+    few = tmp_path / "few"
+    for label in digits.iterdir():
+        (few / label.name).mkdir(parents=True)
+        for path in sorted(label.iterdir())[:30]:
+            (few / label.name / path.name).write_bytes(path.read_bytes())
+    with pytest.raises((UsageError, DatasetError), match="100 training images"):
+        ew.train(few, private="epsilon=3", epochs=1, out=tmp_path / "run")
+
+
+def test_the_recipe_that_was_written_is_read_again(run: Any) -> None:
+    about = json.loads((run.folder / "run.json").read_text())
+    assert about["privacy"]["epsilon"] == run.about["privacy"]["epsilon"]
+    assert "epsilon=8" in run.recipe.private
+    assert "noise=" in run.recipe.private
+
+
+def test_a_private_model_is_not_compressed(run: Any, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="does not count"):
+        ew.compress(run, out=tmp_path / "small", budget="20s")
