@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from eyewright.imaging.fingerprint import (
     quarters,
     turned,
 )
+from eyewright.imaging.margins import without_frames
 
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
@@ -100,19 +101,60 @@ def find_links(
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
     the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
     """
+    n = len(thumbnails)
+    few = np.zeros(n, bool) if small is None else small
     contrast = _has_contrast(thumbnails)
-    faint = np.flatnonzero(usable & ~contrast) if small is None else np.flatnonzero(usable & ~contrast & ~small)
-    equal = _equal_faint(thumbnails, colours, faint)
+    equal = _equal_faint(thumbnails, colours, np.flatnonzero(usable & ~contrast & ~few))
     rows = np.flatnonzero(usable & contrast)
     if len(rows) < 2:
         return equal
-    space = _Space(thumbnails, rows, seed)
-    found = _search(thumbnails, rows, space)
+    # A picture in a frame is looked for without its frame too, as another picture behind all of them.
+    inside = without_frames(thumbnails, colours)
+    good = usable[inside.rows] & ~few[inside.rows] & _has_contrast(inside.thumbnails)
+    grey = _Pictures(thumbnails, inside.thumbnails[good])
+    whose = np.concatenate([np.arange(n), inside.rows[good]])
+    rows = np.concatenate([rows, np.arange(n, len(whose))])
+    space = _Space(grey, rows, seed)
+    found = _search(grey, rows, space)
     if not len(found.query):
         return equal
-    limits = _background(thumbnails, rows, space, seed)
-    few = np.zeros(len(thumbnails), bool) if small is None else small
-    return sorted(equal + _verified(thumbnails, colours, rows, space, found, limits, few), key=lambda x: (x.i, x.j))
+    limits = _background(grey, rows, space, seed)
+    tints = _Pictures(colours, inside.colours[good])
+    few = few[whose]
+    return _of_files(equal + _verified(grey, tints, rows, space, found, limits, few), whose, n)
+
+
+class _Pictures:
+    """Pictures and, numbered after them, further ones: read by their numbers, never copied into one array."""
+
+    def __init__(self, first: NDArray[np.uint8], further: NDArray[np.uint8]) -> None:
+        self._first, self._further = first, further
+
+    def __getitem__(self, rows: _Int) -> NDArray[np.uint8]:
+        n = len(self._first)
+        later = rows >= n
+        if not later.any():
+            return self._first[rows]
+        found = self._first[np.where(later, 0, rows)]
+        found[later] = self._further[rows[later] - n]
+        return found
+
+
+def _of_files(links: list[Link], whose: _Int, n: int) -> list[Link]:
+    """Return the links among files, the best of each pair, of links in which places from `n` on are insides of frames:
+    those of `whose`."""
+    best: dict[tuple[int, int], Link] = {}
+    for link in links:
+        i, j = sorted((int(whose[link.i]), int(whose[link.j])))
+        if i == j:
+            continue
+        how = link.how
+        if link.j >= n:
+            how = "the same view but for a border" if how == "the same view" else f"{how}, but for a border"
+        held = best.get((i, j))
+        if held is None or (link.exact, link.likeness) > (held.exact, held.likeness):
+            best[i, j] = replace(link, i=i, j=j, how=how)
+    return [best[pair] for pair in sorted(best)]
 
 
 def _equal_faint(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], rows: _Int) -> list[Link]:
@@ -153,7 +195,7 @@ class _Space:
     share (a dark rim, a white ground) counts little. Holds the canonical vectors of all pictures, their turns, and the
     pictures reduced to 16x16."""
 
-    def __init__(self, thumbnails: NDArray[np.uint8], rows: _Int, seed: int) -> None:
+    def __init__(self, thumbnails: _Pictures, rows: _Int, seed: int) -> None:
         n = len(rows)
         flat = np.empty((n, flat_frequencies(np.zeros((1, 8, 8), np.float32)).shape[1]), np.float32)
         self.turns = np.empty(n, np.int8)
@@ -205,7 +247,7 @@ def _directed(vectors: _Float) -> _Float:
     return vectors
 
 
-def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candidates:
+def _search(thumbnails: _Pictures, rows: _Int, space: _Space) -> _Candidates:
     """Return the likely pairs, as places in `rows`: at most six a query, each pair once with its best crop and turn."""
     density = space.density
     index = _Index(space.vectors)
@@ -349,7 +391,7 @@ class _Limits(NamedTuple):
     density: _Float
 
 
-def _background(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space, seed: int) -> _Limits:
+def _background(thumbnails: _Pictures, rows: _Int, space: _Space, seed: int) -> _Limits:
     """Measure strangers: sampled pictures against one of a crowd around each, compared as candidates are."""
     density, stranger = space.density, space.stranger
     some = generator(seed, "background").permutation(len(rows))[:_SAMPLE]
@@ -380,8 +422,8 @@ def _background(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space, seed: 
 
 
 def _verified(
-    thumbnails: NDArray[np.uint8],
-    colours: NDArray[np.uint8],
+    thumbnails: _Pictures,
+    colours: _Pictures,
     rows: _Int,
     space: _Space,
     found: _Candidates,
@@ -418,8 +460,8 @@ def _verified(
 
 
 def _compared(
-    thumbnails: NDArray[np.uint8],
-    colours: NDArray[np.uint8],
+    thumbnails: _Pictures,
+    colours: _Pictures,
     rows: _Int,
     space: _Space,
     pairs: _Candidates,
