@@ -71,3 +71,15 @@ def test_strangers_in_equal_frames_are_not_linked() -> None:
     pictures = [ImageOps.expand(p, 24, "white") for p in photographs(60)]
     small = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BOX)) for p in pictures])
     assert find_links(*thumbnails_of(small), np.ones(len(small), bool)) == []
+
+
+def test_many_copies_of_one_picture_are_connected() -> None:
+    pictures = photographs(40)
+    pictures += [coded(pictures[0].resize((160 - 2 * k, 160 - 2 * k)), "JPEG", 92 - k) for k in range(40)]
+    small = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BOX)) for p in pictures])
+    owner = list(range(len(pictures)))
+    for link in find_links(*thumbnails_of(small), np.ones(len(small), bool)):
+        a, b = owner[link.i], owner[link.j]
+        owner = [a if k == b else k for k in owner]
+    assert owner[40:] == [owner[0]] * 40
+    assert len(set(owner)) == 40

@@ -39,7 +39,9 @@ _ROUGH_PAIRS = 768
 _ROUGHLY, _NEAR, _CLEARLY = 0.3, 0.7, 0.35
 _BRUTE = 3000
 _PROBES = 4
-_NEAREST = 6
+_NEAREST, _FURTHER = 6, (11, 23, 47)
+_CROWD = 64
+_FEW, _HIGHEST_OF_FEW, _HIGHEST = 1000, 0.85, 0.97
 _FLOOR = 0.6
 _LEAST_SPREAD = 2.0
 _SUBSETS = 5
@@ -248,8 +250,8 @@ def _directed(vectors: _Float) -> _Float:
 
 
 def _search(thumbnails: _Pictures, rows: _Int, space: _Space) -> _Candidates:
-    """Return the likely pairs, as places in `rows`: at most six a query, each pair once with its best crop and turn."""
-    density = space.density
+    """Return the likely pairs, as places in `rows`: few a picture, each pair once with its best crop and turn."""
+    density, few = space.density, len(rows) <= _FEW
     index = _Index(space.vectors)
 
     def asked(first: int) -> tuple[_Int, NDArray[np.int8], NDArray[np.int8], _Float]:
@@ -267,9 +269,9 @@ def _search(thumbnails: _Pictures, rows: _Int, space: _Space) -> _Candidates:
         found: list[_Candidates] = []
         # The queries of many pictures all at once: few large products of matrices instead of many small ones.
         queries, crops, turns, vectors = asked(first)
-        for q, i, likeness in index.near(vectors, _bar(density[queries])):
+        for q, i, likeness in index.near(vectors, _bar(density[queries], few)):
             own = queries[q]
-            good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
+            good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i]), few))
             found.append(_Candidates(own[good], i[good], likeness[good], crops[q[good]], turns[q[good]]))
         return found
 
@@ -280,14 +282,19 @@ def _search(thumbnails: _Pictures, rows: _Int, space: _Space) -> _Candidates:
     return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
 
 
-def _bar(density: _Float) -> _Float:
-    """Return the similarity above which a pair is worth verifying, where strangers are as near as `density`."""
-    bar: _Float = np.maximum(_FLOOR, 1 - 0.75 * (1 - density)).astype(np.float32)
+def _bar(density: _Float, few: bool) -> _Float:
+    """Return the similarity above which a pair is worth verifying, where strangers are as near as `density`.
+
+    Where most pictures are copies of each other, what is taken for strangers are copies too, and rounding would decide
+    which pairs are compared. Among `few` pictures the pixels of such pairs can all decide instead.
+    """
+    highest = _HIGHEST_OF_FEW if few else _HIGHEST
+    bar: _Float = np.clip(1 - 0.75 * (1 - density), _FLOOR, highest).astype(np.float32)
     return bar
 
 
 def _thinned(found: _Candidates, n: int) -> _Candidates:
-    """Keep the best crop and turn of every pair, and of every picture its nearest pairs."""
+    """Keep the best crop and turn of every pair, and of every picture its nearest pairs and a few less near ones."""
     low, high = np.minimum(found.query, found.match), np.maximum(found.query, found.match)
     order = np.lexsort((-found.likeness, low * n + high))
     key = (low * n + high)[order]
@@ -297,7 +304,8 @@ def _thinned(found: _Candidates, n: int) -> _Candidates:
         rank = np.lexsort((-found.likeness[order], ends))
         first = np.r_[0, np.flatnonzero(np.diff(ends[rank])) + 1]
         place = np.arange(len(rank)) - np.repeat(first, np.diff(np.r_[first, len(rank)]))
-        keep[rank] |= place < _NEAREST
+        # Of many copies of one picture, the nearest alone would be several groups without a link between them.
+        keep[rank] |= (place < _NEAREST) | np.isin(place, _FURTHER)
     order = order[keep]
     return _Candidates._make(part[order] for part in found)
 
@@ -332,10 +340,8 @@ class _Index:
             step = max(1, 4_000_000 // len(self._vectors))
             for start in range(0, len(queries), step):
                 likeness = queries[start : start + step] @ self._vectors.T
-                # Most queries are near nothing: only the rows that are near something are looked through.
-                some = np.flatnonzero(likeness.max(1) >= bar[start : start + step])
-                q, i = np.nonzero(likeness[some] >= bar[start + some, None])
-                yield some[q] + start, i, likeness[some[q], i]
+                q, i = _nearest(likeness, bar[start : start + step])
+                yield q + start, i, likeness[q, i]
             return
         nearest = np.empty((len(queries), _PROBES), np.int64)
         for start in range(0, len(queries), _CHUNK):
@@ -353,9 +359,20 @@ class _Index:
             own = asked[order[starts[c] : starts[c + 1]]]
             if len(own) and len(members):
                 likeness = queries[own] @ self._vectors[members].T
-                some = np.flatnonzero(likeness.max(1) >= bar[own])
-                q, i = np.nonzero(likeness[some] >= bar[own[some], None])
-                yield own[some[q]], members[i], likeness[some[q], i]
+                q, i = _nearest(likeness, bar[own])
+                yield own[q], members[i], likeness[q, i]
+
+
+def _nearest(likeness: _Float, bar: _Float) -> tuple[_Int, _Int]:
+    """Return row and column where a row's similarity, (M, K), reaches its `bar`: in a crowd, only the highest 64."""
+    # Most queries are near nothing: only the rows that are near something are looked through.
+    some = np.flatnonzero(likeness.max(1) >= bar)
+    near, least = likeness[some], bar[some]
+    many = np.flatnonzero((near >= least[:, None]).sum(1) > _CROWD)
+    if len(many):
+        least[many] = np.partition(near[many], -_CROWD, axis=1)[:, -_CROWD]
+    rows, columns = np.nonzero(near >= least[:, None])
+    return some[rows], columns
 
 
 def _density(vectors: _Float, seed: int = 0) -> tuple[_Float, _Int]:
