@@ -108,7 +108,9 @@ ALTERED: dict[str, Change] = {
     "text over it": lambda im, r: written(im, False),
     "text below it": lambda im, r: written(im, True),
     **{f"border of {s:.0%}": lambda im, r, s=s: ImageOps.expand(im, round(s * im.width), "white")
-       for s in (0.03, 0.06, 0.1)},
+       for s in (0.03, 0.06, 0.1, 0.2)},
+    "black frame of 10%": lambda im, r: ImageOps.expand(im, round(0.1 * im.width), "black"),
+    "letterbox bars": lambda im, r: ImageOps.expand(im, (0, round(0.15 * im.height)), "black"),
 }  # fmt: skip
 
 PEER = """

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from eyewright.data.links import find_links
 from eyewright.imaging.fingerprint import thumbnails_of
@@ -46,3 +46,40 @@ def test_copies_of_drawings_are_found_and_look_alikes_are_not(change: str) -> No
     right = {(k, 120 + k) for k in range(40)}
     assert len(found & right) >= 38
     assert not found - right
+
+
+def photographs(n: int) -> list[Image.Image]:
+    rng = np.random.default_rng(1)
+    coarse = (Image.fromarray(rng.integers(0, 200, (12, 12, 3)).astype(np.uint8)) for _ in range(n))
+    return [im.resize((160, 160), Image.Resampling.BICUBIC) for im in coarse]
+
+
+@pytest.mark.parametrize("border", [(16, 16), (0, 24)])
+def test_copies_in_a_frame_are_found_and_say_so(border: tuple[int, int]) -> None:
+    pictures = photographs(60)
+    pictures += [ImageOps.expand(p, border, "black") for p in pictures[:20]]
+    small = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BOX)) for p in pictures])
+    links = find_links(*thumbnails_of(small), np.ones(len(small), bool))
+    found = {(k.i, k.j) for k in links}
+    right = {(k, 60 + k) for k in range(20)}
+    assert len(found & right) >= 18
+    assert not found - right
+    assert any("but for a border" in k.how for k in links)
+
+
+def test_strangers_in_equal_frames_are_not_linked() -> None:
+    pictures = [ImageOps.expand(p, 24, "white") for p in photographs(60)]
+    small = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BOX)) for p in pictures])
+    assert find_links(*thumbnails_of(small), np.ones(len(small), bool)) == []
+
+
+def test_many_copies_of_one_picture_are_connected() -> None:
+    pictures = photographs(40)
+    pictures += [coded(pictures[0].resize((160 - 2 * k, 160 - 2 * k)), "JPEG", 92 - k) for k in range(40)]
+    small = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BOX)) for p in pictures])
+    owner = list(range(len(pictures)))
+    for link in find_links(*thumbnails_of(small), np.ones(len(small), bool)):
+        a, b = owner[link.i], owner[link.j]
+        owner = [a if k == b else k for k in owner]
+    assert owner[40:] == [owner[0]] * 40
+    assert len(set(owner)) == 40

@@ -82,10 +82,13 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         keys, remarks = _keys_of(dataset, group_by)
         sets.join_keys(keys, "rule")
     if scan is not None:
-        _join_links(sets, scan.links, similar_links(dataset, scan))
         captures = [r.info.capture if r.info is not None else None for r in scan.records]
-        for i, j, likeness in burst_pairs(captures, dataset.strata, scan.features):
-            sets.join(i, j, "series", likeness, _BURST)
+        bursts = burst_pairs(captures, dataset.strata, scan.features)
+        times = [c.time_s if c is not None else 0.0 for c in captures]
+        # What was taken at two times is no copy, however similar; an edited copy has the time of its original.
+        _join_bursts(sets, [b for b in bursts if times[b[0]] != times[b[1]]])
+        _join_links(sets, scan.links, similar_links(dataset, scan))
+        _join_bursts(sets, [b for b in bursts if times[b[0]] == times[b[1]]])
         if by_name and group_by is None and not any(s.group for s in dataset.samples):
             names = [s.id for s in dataset.samples]
             proposals += _join_mosaics(sets, names, scan)
@@ -197,6 +200,11 @@ def _join_links(sets: _Sets, links: Sequence[Link], similar: frozenset[tuple[int
             if between[a, b] >= 2 or sets.size[a] + sets.size[b] <= 4:
                 sets.join(link.i, link.j, "object", link.likeness, link.how)
                 changed = True
+
+
+def _join_bursts(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:
+    for i, j, likeness in pairs:
+        sets.join(i, j, "series", likeness, _BURST)
 
 
 def _join_counted(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:

@@ -15,7 +15,7 @@ from eyewright.core.errors import OutputError
 from eyewright.core.files import cache_folder, write_json
 from eyewright.data import links
 from eyewright.data.links import Link, find_links
-from eyewright.imaging import alignment, fingerprint
+from eyewright.imaging import alignment, fingerprint, margins
 
 _FEWEST = 1000
 _MOST_FILES = 40
@@ -61,7 +61,7 @@ def _place(
     """Return the file for the links of these pictures; None where the program's sources cannot be read."""
     key = hashlib.sha256()
     try:
-        for module in (links, alignment, fingerprint):
+        for module in (links, alignment, fingerprint, margins):
             key.update(inspect.getsource(module).encode())
     except OSError:
         return None

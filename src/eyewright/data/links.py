@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from eyewright.imaging.fingerprint import (
     quarters,
     turned,
 )
+from eyewright.imaging.margins import without_frames
 
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
@@ -38,7 +39,9 @@ _ROUGH_PAIRS = 768
 _ROUGHLY, _NEAR, _CLEARLY = 0.3, 0.7, 0.35
 _BRUTE = 3000
 _PROBES = 4
-_NEAREST = 6
+_NEAREST, _FURTHER = 6, (11, 23, 47)
+_CROWD = 64
+_FEW, _HIGHEST_OF_FEW, _HIGHEST = 1000, 0.85, 0.97
 _FLOOR = 0.6
 _LEAST_SPREAD = 2.0
 _SUBSETS = 5
@@ -100,19 +103,60 @@ def find_links(
     where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
     the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
     """
+    n = len(thumbnails)
+    few = np.zeros(n, bool) if small is None else small
     contrast = _has_contrast(thumbnails)
-    faint = np.flatnonzero(usable & ~contrast) if small is None else np.flatnonzero(usable & ~contrast & ~small)
-    equal = _equal_faint(thumbnails, colours, faint)
+    equal = _equal_faint(thumbnails, colours, np.flatnonzero(usable & ~contrast & ~few))
     rows = np.flatnonzero(usable & contrast)
     if len(rows) < 2:
         return equal
-    space = _Space(thumbnails, rows, seed)
-    found = _search(thumbnails, rows, space)
+    # A picture in a frame is looked for without its frame too, as another picture behind all of them.
+    inside = without_frames(thumbnails, colours)
+    good = usable[inside.rows] & ~few[inside.rows] & _has_contrast(inside.thumbnails)
+    grey = _Pictures(thumbnails, inside.thumbnails[good])
+    whose = np.concatenate([np.arange(n), inside.rows[good]])
+    rows = np.concatenate([rows, np.arange(n, len(whose))])
+    space = _Space(grey, rows, seed)
+    found = _search(grey, rows, space)
     if not len(found.query):
         return equal
-    limits = _background(thumbnails, rows, space, seed)
-    few = np.zeros(len(thumbnails), bool) if small is None else small
-    return sorted(equal + _verified(thumbnails, colours, rows, space, found, limits, few), key=lambda x: (x.i, x.j))
+    limits = _background(grey, rows, space, seed)
+    tints = _Pictures(colours, inside.colours[good])
+    few = few[whose]
+    return _of_files(equal + _verified(grey, tints, rows, space, found, limits, few), whose, n)
+
+
+class _Pictures:
+    """Pictures and, numbered after them, further ones: read by their numbers, never copied into one array."""
+
+    def __init__(self, first: NDArray[np.uint8], further: NDArray[np.uint8]) -> None:
+        self._first, self._further = first, further
+
+    def __getitem__(self, rows: _Int) -> NDArray[np.uint8]:
+        n = len(self._first)
+        later = rows >= n
+        if not later.any():
+            return self._first[rows]
+        found = self._first[np.where(later, 0, rows)]
+        found[later] = self._further[rows[later] - n]
+        return found
+
+
+def _of_files(links: list[Link], whose: _Int, n: int) -> list[Link]:
+    """Return the links among files, the best of each pair, of links in which places from `n` on are insides of frames:
+    those of `whose`."""
+    best: dict[tuple[int, int], Link] = {}
+    for link in links:
+        i, j = sorted((int(whose[link.i]), int(whose[link.j])))
+        if i == j:
+            continue
+        how = link.how
+        if link.j >= n:
+            how = "the same view but for a border" if how == "the same view" else f"{how}, but for a border"
+        held = best.get((i, j))
+        if held is None or (link.exact, link.likeness) > (held.exact, held.likeness):
+            best[i, j] = replace(link, i=i, j=j, how=how)
+    return [best[pair] for pair in sorted(best)]
 
 
 def _equal_faint(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], rows: _Int) -> list[Link]:
@@ -153,7 +197,7 @@ class _Space:
     share (a dark rim, a white ground) counts little. Holds the canonical vectors of all pictures, their turns, and the
     pictures reduced to 16x16."""
 
-    def __init__(self, thumbnails: NDArray[np.uint8], rows: _Int, seed: int) -> None:
+    def __init__(self, thumbnails: _Pictures, rows: _Int, seed: int) -> None:
         n = len(rows)
         flat = np.empty((n, flat_frequencies(np.zeros((1, 8, 8), np.float32)).shape[1]), np.float32)
         self.turns = np.empty(n, np.int8)
@@ -205,9 +249,9 @@ def _directed(vectors: _Float) -> _Float:
     return vectors
 
 
-def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candidates:
-    """Return the likely pairs, as places in `rows`: at most six a query, each pair once with its best crop and turn."""
-    density = space.density
+def _search(thumbnails: _Pictures, rows: _Int, space: _Space) -> _Candidates:
+    """Return the likely pairs, as places in `rows`: few a picture, each pair once with its best crop and turn."""
+    density, few = space.density, len(rows) <= _FEW
     index = _Index(space.vectors)
 
     def asked(first: int) -> tuple[_Int, NDArray[np.int8], NDArray[np.int8], _Float]:
@@ -225,9 +269,9 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
         found: list[_Candidates] = []
         # The queries of many pictures all at once: few large products of matrices instead of many small ones.
         queries, crops, turns, vectors = asked(first)
-        for q, i, likeness in index.near(vectors, _bar(density[queries])):
+        for q, i, likeness in index.near(vectors, _bar(density[queries], few)):
             own = queries[q]
-            good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i])))
+            good = (own != i) & (likeness >= _bar(np.maximum(density[own], density[i]), few))
             found.append(_Candidates(own[good], i[good], likeness[good], crops[q[good]], turns[q[good]]))
         return found
 
@@ -238,14 +282,19 @@ def _search(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space) -> _Candid
     return _thinned(_Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
 
 
-def _bar(density: _Float) -> _Float:
-    """Return the similarity above which a pair is worth verifying, where strangers are as near as `density`."""
-    bar: _Float = np.maximum(_FLOOR, 1 - 0.75 * (1 - density)).astype(np.float32)
+def _bar(density: _Float, few: bool) -> _Float:
+    """Return the similarity above which a pair is worth verifying, where strangers are as near as `density`.
+
+    Where most pictures are copies of each other, what is taken for strangers are copies too, and rounding would decide
+    which pairs are compared. Among `few` pictures the pixels of such pairs can all decide instead.
+    """
+    highest = _HIGHEST_OF_FEW if few else _HIGHEST
+    bar: _Float = np.clip(1 - 0.75 * (1 - density), _FLOOR, highest).astype(np.float32)
     return bar
 
 
 def _thinned(found: _Candidates, n: int) -> _Candidates:
-    """Keep the best crop and turn of every pair, and of every picture its nearest pairs."""
+    """Keep the best crop and turn of every pair, and of every picture its nearest pairs and a few less near ones."""
     low, high = np.minimum(found.query, found.match), np.maximum(found.query, found.match)
     order = np.lexsort((-found.likeness, low * n + high))
     key = (low * n + high)[order]
@@ -255,7 +304,8 @@ def _thinned(found: _Candidates, n: int) -> _Candidates:
         rank = np.lexsort((-found.likeness[order], ends))
         first = np.r_[0, np.flatnonzero(np.diff(ends[rank])) + 1]
         place = np.arange(len(rank)) - np.repeat(first, np.diff(np.r_[first, len(rank)]))
-        keep[rank] |= place < _NEAREST
+        # Of many copies of one picture, the nearest alone would be several groups without a link between them.
+        keep[rank] |= (place < _NEAREST) | np.isin(place, _FURTHER)
     order = order[keep]
     return _Candidates._make(part[order] for part in found)
 
@@ -290,10 +340,8 @@ class _Index:
             step = max(1, 4_000_000 // len(self._vectors))
             for start in range(0, len(queries), step):
                 likeness = queries[start : start + step] @ self._vectors.T
-                # Most queries are near nothing: only the rows that are near something are looked through.
-                some = np.flatnonzero(likeness.max(1) >= bar[start : start + step])
-                q, i = np.nonzero(likeness[some] >= bar[start + some, None])
-                yield some[q] + start, i, likeness[some[q], i]
+                q, i = _nearest(likeness, bar[start : start + step])
+                yield q + start, i, likeness[q, i]
             return
         nearest = np.empty((len(queries), _PROBES), np.int64)
         for start in range(0, len(queries), _CHUNK):
@@ -311,9 +359,20 @@ class _Index:
             own = asked[order[starts[c] : starts[c + 1]]]
             if len(own) and len(members):
                 likeness = queries[own] @ self._vectors[members].T
-                some = np.flatnonzero(likeness.max(1) >= bar[own])
-                q, i = np.nonzero(likeness[some] >= bar[own[some], None])
-                yield own[some[q]], members[i], likeness[some[q], i]
+                q, i = _nearest(likeness, bar[own])
+                yield own[q], members[i], likeness[q, i]
+
+
+def _nearest(likeness: _Float, bar: _Float) -> tuple[_Int, _Int]:
+    """Return row and column where a row's similarity, (M, K), reaches its `bar`: in a crowd, only the highest 64."""
+    # Most queries are near nothing: only the rows that are near something are looked through.
+    some = np.flatnonzero(likeness.max(1) >= bar)
+    near, least = likeness[some], bar[some]
+    many = np.flatnonzero((near >= least[:, None]).sum(1) > _CROWD)
+    if len(many):
+        least[many] = np.partition(near[many], -_CROWD, axis=1)[:, -_CROWD]
+    rows, columns = np.nonzero(near >= least[:, None])
+    return some[rows], columns
 
 
 def _density(vectors: _Float, seed: int = 0) -> tuple[_Float, _Int]:
@@ -349,7 +408,7 @@ class _Limits(NamedTuple):
     density: _Float
 
 
-def _background(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space, seed: int) -> _Limits:
+def _background(thumbnails: _Pictures, rows: _Int, space: _Space, seed: int) -> _Limits:
     """Measure strangers: sampled pictures against one of a crowd around each, compared as candidates are."""
     density, stranger = space.density, space.stranger
     some = generator(seed, "background").permutation(len(rows))[:_SAMPLE]
@@ -380,8 +439,8 @@ def _background(thumbnails: NDArray[np.uint8], rows: _Int, space: _Space, seed: 
 
 
 def _verified(
-    thumbnails: NDArray[np.uint8],
-    colours: NDArray[np.uint8],
+    thumbnails: _Pictures,
+    colours: _Pictures,
     rows: _Int,
     space: _Space,
     found: _Candidates,
@@ -418,8 +477,8 @@ def _verified(
 
 
 def _compared(
-    thumbnails: NDArray[np.uint8],
-    colours: NDArray[np.uint8],
+    thumbnails: _Pictures,
+    colours: _Pictures,
     rows: _Int,
     space: _Space,
     pairs: _Candidates,
