@@ -5,7 +5,7 @@ BIN := .venv/bin
 export UV_FIND_LINKS := $(if $(UV_FIND_LINKS),$(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt
 
-.PHONY: demo test check suite bench clean clients mutation
+.PHONY: demo test test-all check suite bench clean clients mutation
 
 demo: .venv/.train
 	$(BIN)/eyewright quickstart
@@ -21,6 +21,11 @@ check: .venv/.dev
 suite: .venv/.dev
 	-$(MAKE) --no-print-directory clients
 	$(BIN)/python -m pytest -n 2
+
+# With the slow tests too: further models and targets of tests that also run in a short form.
+test-all: check .venv/.dev
+	-$(MAKE) --no-print-directory clients
+	$(BIN)/python -m pytest -n 2 -m ''
 
 bench: .venv/.dev
 	-$(MAKE) --no-print-directory mutation

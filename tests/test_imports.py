@@ -97,4 +97,5 @@ def test_an_import_inside_a_function_has_a_reason() -> None:
 
 def test_what_chooses_late_still_does() -> None:
     # An exception that is no longer needed would hide the next needless import.
-    assert all(Imports().late[name] for name in LATE_MODULES)
+    late = Imports().late
+    assert all(late[name] for name in LATE_MODULES)

@@ -325,7 +325,10 @@ def test_a_student_learns_from_images_that_nobody_labelled(finished, tmp_path: P
 
 @pytest.mark.parametrize(
     ("task", "metric", "methods", "limit"),
-    [("found", "map", ("int8", "prune"), 700_000), ("painted", "miou", ("int8",), 2_000_000)],
+    [
+        ("found", "map", ("int8", "prune"), 700_000),
+        pytest.param("painted", "miou", ("int8",), 2_000_000, marks=pytest.mark.slow),
+    ],
 )
 def test_boxes_and_masks_are_compressed_alike(
     task: str, metric: str, methods: tuple[str, ...], limit: int, request: pytest.FixtureRequest, tmp_path: Path

@@ -13,10 +13,11 @@ from PIL import Image
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.data import open_dataset, scan_dataset
 from eyewright.imaging import ahead, decode, encode_image, isolation
-from eyewright.imaging.ahead import caught, read_ahead, read_images
+from eyewright.imaging.ahead import caught, read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import read_thumbnail
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.isolation import LookPool
+from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sources import read_named
 from eyewright.imaging.workers import Worker
 
@@ -162,6 +163,53 @@ def test_files_read_together_are_those_read_alone_whatever_one_of_them_does(isol
     assert (found[4].code, found[-1].code) == ("decoder_crashed", "decode_memory")
     isolation.decode_here()
     assert [_told(f) for f in read_images(files)] == [_told(f) for f in together]
+
+
+def _all_kinds() -> list[bytes]:
+    """Return images that Pillow opens in every mode that is converted: deep, palette, alpha, CMYK, turned, grey."""
+    rng = np.random.default_rng(4)
+    colour = Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8))
+    deep = Image.fromarray(rng.integers(0, 65535, (20, 30), np.uint16))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    saved: list[tuple[Image.Image, str, dict[str, object]]] = [
+        (colour, "PNG", {}),
+        (colour, "JPEG", {"exif": turned.tobytes()}),
+        (colour.convert("CMYK"), "JPEG", {}),
+        (colour.convert("P"), "PNG", {"transparency": 3}),
+        (colour.convert("LA"), "PNG", {}),
+        (colour.convert("L"), "JPEG", {}),
+        (deep, "PNG", {}),
+    ]
+    files = []
+    for image, kind, options in saved:
+        out = io.BytesIO()
+        image.save(out, kind, **options)
+        files.append(out.getvalue())
+    return files
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_prepared_where_it_is_decoded_has_the_same_bits(isolated, killing, fit, channels: int) -> None:
+    prepare = Preparation((8, 12), fit=fit, channels=channels)
+    files = _all_kinds()
+    files[2:2] = [b"no image", killing(picture(1)), files[0][:80]]
+    apart = read_prepared(files, prepare)
+    isolation.decode_here()
+    here = read_prepared([f if k != 3 else b"crash" for k, f in enumerate(files)], prepare)
+    assert (apart[3].code, len(apart)) == ("decoder_crashed", len(files))
+    for k, (one, other) in enumerate(zip(apart, here, strict=True)):
+        if k == 3:
+            continue
+        if isinstance(other, EyewrightError):
+            assert _told(one) == _told(other)
+            continue
+        pixels, placement = prepare(decode.read_image(files[k]))
+        for found in (one, other):
+            assert found.pixels.tobytes() == pixels.tobytes()
+            assert found.pixels.shape == pixels.shape
+            assert prepare.place(found.source_hw) == placement
 
 
 @pytest.mark.parametrize("apart", [True, False])

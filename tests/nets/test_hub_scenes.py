@@ -145,10 +145,10 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("segformer", "segment"),
         ("d-fine", "detect"),
-        ("rt-detr", "detect"),
+        pytest.param("rt-detr", "detect", marks=pytest.mark.slow),
         ("detr", "detect"),
         ("yolos", "detect"),
-        ("mask2former", "segment"),
+        pytest.param("mask2former", "segment", marks=pytest.mark.slow),
         ("mask2former", "instance"),
         ("maskformer", "instance"),
         ("eomt", "segment"),

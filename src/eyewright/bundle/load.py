@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.contract import Contract
+from eyewright.bundle.files import in_chunks, names_files, predict_files
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.texts import TextTower, has_texts, open_texts
 from eyewright.bundle.verify import read_sealed, read_verified
-from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.errors import BundleError, UnreadableImageError, UsageError
 from eyewright.core.inputs import (
     IMAGE,
     Example,
@@ -50,10 +51,9 @@ from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
 from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
-from eyewright.imaging.ahead import MOST_HELD
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
-from eyewright.imaging.sources import Frame, Source, is_stream, open_source
+from eyewright.imaging.sources import Frame, Source, is_stream, list_sources, open_source
 from eyewright.tasks.tiling import predict_views
 
 _BATCH = 32
@@ -275,6 +275,29 @@ class Bundle:
         found = decode_everything(self, raw, placements, least=self._least(conf), iou=iou)
         return [task.settle(p, self.thresholds, conf) for p in found]
 
+    @property
+    def reads_prepared(self) -> bool:
+        """Whether the model is asked with prepared images alone: it takes one image, and no task's whole of it."""
+        return (
+            tuple(self.inputs) == (IMAGE,) and task_of(self.task_name).whole is None and self.preparation.clip is None
+        )
+
+    def predict_files(
+        self, items: Sequence[Path | str], *, conf: float | None = None, iou: float | None = None
+    ) -> Iterator[tuple[Path | str, Prediction | UnreadableImageError]]:
+        """Yield each file, an entry of `list_sources`, with its prediction as `predict_images` gives it, or with an
+        error that names the file.
+
+        Files are read ahead on every core and prepared where they are decoded, so that neither large photographs nor
+        many small ones wait for one thread. `image`, `plot` and `save` of a prediction read the file again, which must
+        not have changed.
+
+        Raises:
+            UsageError: the model takes something else than one image (`reads_prepared`), or `conf` or `iou` is not
+                supported by its task or out of its range.
+        """
+        return predict_files(self, items, conf=conf, iou=iou)
+
     def _task_with(self, conf: float | None) -> Task:
         """Return the task, which supports a score to show from if one is given.
 
@@ -314,13 +337,22 @@ class Bundle:
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
         if stream:
+            if set(options) <= {"conf", "iou"} and self.reads_prepared and names_files(source):
+                return self._streamed(source, **options)
             return self._stream(source, at_once=1, most_kept=None, options=options)
-        several = list(self._stream(source, at_once=self._at_once(), most_kept=_MOST_KEPT, options=options))
+        several = list(self._stream(source, at_once=self.at_once, most_kept=_MOST_KEPT, options=options))
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
 
-    def _at_once(self) -> int:
-        """Return how many images are decoded and held together: fewer where the model looks at large ones."""
+    def _streamed(self, source: str | Path, **options: Any) -> Iterator[Prediction]:
+        for _, found in self.predict_files(list_sources(source), **options):
+            if isinstance(found, UnreadableImageError):
+                raise found
+            yield found
+
+    @property
+    def at_once(self) -> int:
+        """How many images are decoded and held together: fewer where the model looks at large ones."""
         return max(1, min(_BATCH, _MOST_HELD // largest_area(self.inputs)))
 
     def _watch(self, source: Any, *, stream: bool, options: Mapping[str, Any]) -> Iterator[Prediction]:
@@ -346,7 +378,7 @@ class Bundle:
         """Yield predictions that keep their images until those of files hold `most_kept` bytes; the others read theirs
         again when it is asked for."""
         kept = 0
-        for chunk in _chunks(frames, at_once):
+        for chunk in in_chunks(frames, at_once, lambda frame: frame.image.nbytes):
             for frame, prediction in zip(chunk, self.predict_images([f.image for f in chunk], **options), strict=True):
                 image: Any = frame.image
                 if most_kept is not None and frame.reread is not None:
@@ -356,20 +388,6 @@ class Bundle:
                     else:
                         kept += frame.image.nbytes
                 yield replace(prediction, source=frame.origin, index=frame.index, time_s=frame.time_s, image=image)
-
-
-def _chunks(frames: Iterator[Frame], at_once: int) -> Iterator[list[Frame]]:
-    """Yield at most `at_once` frames together, and fewer where they are large."""
-    chunk: list[Frame] = []
-    held = 0
-    for frame in frames:
-        chunk.append(frame)
-        held += frame.image.nbytes
-        if len(chunk) == at_once or held > MOST_HELD:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
 
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from eyewright.cli.terminal import Result, noting, plain_stem, printable, stream
 from eyewright.core.errors import LimitError, UnreadableImageError, UsageError, spelling_hint
 
 if TYPE_CHECKING:
+    from eyewright.bundle.load import Bundle
     from eyewright.core.prediction import Prediction
 
 _SAVED = ("json", "csv", "images", "video")
@@ -114,12 +115,22 @@ def predict(o: argparse.Namespace) -> Result:
         return predict_clips(o, bundle, clip)
     if o.window is not None:
         raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
-    frames = _frames(o, findings) if streamed else _files(o, findings)
+    looked: Iterator[tuple[Any, Prediction, float | None]]
+    plain = o.labels is None and not o.test_time_flip and o.tile is None
+    if not streamed and plain and "images" not in saved and bundle.reads_prepared and _several(o.source):
+        looked = _predicted_files(o, bundle, findings)
+    else:
+
+        def each() -> "Iterator[tuple[Any, Prediction, float | None]]":
+            frames = _frames(o, findings) if streamed else _files(o, findings)
+            for item, name, image, time_s in frames:
+                yield item, replace(predictor.predict_images([image], **views)[0], source=name, image=image), time_s
+
+        looked = each()
     n = 0
     with _Output(o, saved, keep=o.json or not moving) as output:
-        for index, (item, name, image, time_s) in enumerate(frames):
-            found = only_classes(predictor.predict_images([image], **views)[0], bundle.task_name, o.classes)
-            prediction = replace(found, source=name, index=index, image=image)
+        for index, (item, found, time_s) in enumerate(looked):
+            prediction = replace(only_classes(found, bundle.task_name, o.classes), index=index)
             row = prediction.to_json(**shown_of)
             output.add(row if time_s is None else {**row, "time_s": round(time_s, 4)}, prediction, item, time_s)
             n += 1
@@ -255,6 +266,38 @@ class _Output:
         lines.unlink()
 
 
+def _several(source: str) -> bool:
+    """Return whether a source may be more than one file: of one, another process would only start later."""
+    return source != "-" and not Path(source).is_file()
+
+
+def _predicted_files(
+    o: argparse.Namespace, bundle: "Bundle", findings: list[dict[str, Any]]
+) -> Iterator[tuple[Any, "Prediction", float | None]]:
+    from eyewright.imaging.sources import list_sources
+
+    items = list_sources(o.source)
+    for item, found in bundle.predict_files(items, conf=o.conf, iou=o.iou):
+        if isinstance(found, UnreadableImageError):
+            _left_out(o, item, found, findings, alone=len(items) == 1)
+        else:
+            yield item, found, None
+
+
+def _left_out(
+    o: argparse.Namespace, item: Any, error: UnreadableImageError, findings: list[dict[str, Any]], *, alone: bool
+) -> None:
+    """Note a file that cannot be read and continue; one that is alone ends the command."""
+    if error.code == LimitError.code and o.tile is None:
+        fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
+        error = UnreadableImageError(error.message, fix=fix, code=error.code)
+    if alone:
+        raise error from None
+    path = "-" if item == "-" else str(Path(item).resolve())
+    findings.append({"code": error.code, "path": path, "message": error.message, "fix": error.fix})
+    warn(f"left out: {error}")
+
+
 def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
     from eyewright.imaging.headers import Limits
     from eyewright.imaging.sources import list_sources, read_files
@@ -263,17 +306,10 @@ def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tu
     # Whoever asks for tiles has large images, and they are this user's own files.
     limits = Limits(pixels=_TILED_PIXELS) if o.tile is not None else None
     for item, found in read_files(items, limits=limits):
-        name = "-" if item == "-" else str(Path(item).resolve())
         if isinstance(found, UnreadableImageError):
-            error = found
-            if error.code == LimitError.code and o.tile is None:
-                fix = f"cut it into tiles: --tile 640 reads up to {_TILED_PIXELS:,} pixels; or shrink it"
-                error = UnreadableImageError(error.message, fix=fix, code=error.code)
-            if len(items) == 1:
-                raise error from None
-            findings.append({"code": error.code, "path": name, "message": error.message, "fix": error.fix})
-            warn(f"left out: {error}")
+            _left_out(o, item, found, findings, alone=len(items) == 1)
             continue
+        name = "-" if item == "-" else str(Path(item).resolve())
         yield item, name, found, None
 
 

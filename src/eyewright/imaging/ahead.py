@@ -1,18 +1,20 @@
 """Read many images in order, the next ones while one is used: several small files a message, on every core."""
 
-__all__ = ["MOST_HELD", "caught", "first_images", "read_ahead", "read_images"]
+__all__ = ["MOST_HELD", "Prepared", "caught", "first_images", "read_ahead", "read_images", "read_prepared"]
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
 from eyewright.core.errors import EyewrightError
-from eyewright.imaging.decode import Pixels, elsewhere, file_bytes, read_image
+from eyewright.imaging.decode import Pixels, elsewhere, file_bytes, read_image, read_picture
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.preparation import Preparation
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -41,6 +43,19 @@ def caught(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | Eyewr
         return error
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image as a net takes it: `pixels` of a `Preparation`'s shape, and the height and width of its source."""
+
+    pixels: Pixels
+    source_hw: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held."""
+        return self.pixels.nbytes
+
+
 def read_images(
     sources: Sequence[str | Path | bytes | EyewrightError], *, limits: Limits | None = None
 ) -> list[Pixels | EyewrightError]:
@@ -59,14 +74,48 @@ def read_images(
     def pixels(source: str | Path | bytes) -> Pixels:
         return np.asarray(read_image(source, limits=limits), np.uint8)
 
-    other = elsewhere()
-    if other is None or len(sources) == 1:
+    if elsewhere() is None or len(sources) == 1:
         return first_images(s if isinstance(s, EyewrightError) else caught(pixels, s) for s in sources)
+    return _read_elsewhere("read_images", sources, limits, {})
+
+
+def read_prepared(
+    sources: Sequence[str | Path | bytes | EyewrightError],
+    preparation: Preparation,
+    *,
+    limits: Limits | None = None,
+) -> list[Prepared | EyewrightError]:
+    """Read several images as `read_images` does, each prepared where it is decoded, with the same bits.
+
+    A photograph of 12 megapixels is 36 MB, and what a net takes of it a few thousand bytes: only these leave the
+    process that decodes, and every core resizes its own.
+
+    >>> from eyewright.imaging import encode_image
+    >>> file = encode_image(np.zeros((6, 9, 3), np.uint8))
+    >>> found = read_prepared([file, b""], Preparation((2, 3)))
+    >>> found[0].pixels.shape, found[0].source_hw, found[1].code
+    ((2, 3, 3), (6, 9), 'unreadable_image')
+    """
+
+    def prepared(source: str | Path | bytes) -> Prepared:
+        picture = read_picture(source, limits=limits)
+        return Prepared(preparation.apply(picture)[0], (picture.height, picture.width))
+
+    if elsewhere() is None:
+        return first_images(s if isinstance(s, EyewrightError) else caught(prepared, s) for s in sources)
+    return _read_elsewhere("read_prepared", sources, limits, {"preparation": preparation.to_json()})
+
+
+def _read_elsewhere(
+    name: str, sources: Sequence[str | Path | bytes | EyewrightError], limits: Limits | None, more: Mapping[str, Any]
+) -> list[Any]:
+    other = elsewhere()
+    assert other is not None
     files = [s if isinstance(s, EyewrightError) else caught(file_bytes, s, limits or Limits()) for s in sources]
     given = [f for f in files if isinstance(f, bytes)]
-    options = {} if limits is None else {"limits": limits}
-    read = iter(other("read_images", b"".join(given), {"sizes": [len(f) for f in given], **options}) if given else [])
-    found: list[Pixels | EyewrightError] = []
+    options = {**more} if limits is None else {**more, "limits": limits}
+    read = iter(other(name, b"".join(given), {"sizes": [len(f) for f in given], **options}) if given else [])
+    found: list[Any] = []
     for file in files:
         one = next(read, None) if isinstance(file, bytes) else file
         if one is None:
@@ -75,9 +124,19 @@ def read_images(
     return found
 
 
-def first_images(images: Iterable[Pixels | EyewrightError]) -> list[Pixels | EyewrightError]:
+class _Held(Protocol):
+    """What holds bytes."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+H = TypeVar("H", bound=_Held)
+
+
+def first_images(images: Iterable[H | EyewrightError]) -> list[H | EyewrightError]:
     """Return the first of some images: at least one, and no more once they hold `MOST_HELD` bytes together."""
-    found: list[Pixels | EyewrightError] = []
+    found: list[H | EyewrightError] = []
     held = 0
     for image in images:
         found.append(image)
@@ -89,16 +148,17 @@ def first_images(images: Iterable[Pixels | EyewrightError]) -> list[Pixels | Eye
 
 def read_ahead(
     items: Sequence[T],
-    read: Callable[[Sequence[T]], list[Pixels | EyewrightError]],
+    read: Callable[[Sequence[T]], list[R]],
     *,
     size_of: Callable[[T], int],
     threads: int | None = None,
-) -> Iterator[Pixels | EyewrightError]:
-    """Yield what `read` returns for each item, in order: an image, or why it cannot be read.
+    extra: int = 1,
+) -> Iterator[R]:
+    """Yield what `read` returns for each item, in order: an image, say, or why it cannot be read.
 
     `read` gets several consecutive items, as many as have few `size_of` bytes together, and returns the images of the
-    first of them, at least one; it is asked for the others when they are needed. At most one part more than there are
-    `threads` is read ahead, so memory does not grow with the number of items.
+    first of them, at least one; it is asked for the others when they are needed. At most `extra` parts more than there
+    are `threads` are read ahead, so memory does not grow with the number of items.
 
     >>> import numpy as np
     >>> found = read_ahead([3, 4], lambda part: [np.zeros((n, n, 3), np.uint8) for n in part], size_of=int)
@@ -112,10 +172,10 @@ def read_ahead(
     from concurrent.futures import ThreadPoolExecutor
 
     threads = threads or min(_THREADS, os.cpu_count() or 1)
-    waiting: deque[tuple[Sequence[T], Future[list[Pixels | EyewrightError]]]] = deque()
+    waiting: deque[tuple[Sequence[T], Future[list[R]]]] = deque()
     pool = ThreadPoolExecutor(threads)
 
-    def oldest() -> Iterator[Pixels | EyewrightError]:
+    def oldest() -> Iterator[R]:
         part, reading = waiting.popleft()
         found = reading.result()
         yield from found
@@ -126,7 +186,7 @@ def read_ahead(
     try:
         for part in _parts(items, size_of):
             waiting.append((part, pool.submit(read, part)))
-            if len(waiting) > threads:
+            if len(waiting) >= threads + extra:
                 yield from oldest()
         while waiting:
             yield from oldest()

@@ -23,11 +23,12 @@ from PIL import Image
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.imaging import decode
-from eyewright.imaging.ahead import caught, first_images, read_images
+from eyewright.imaging.ahead import Prepared, caught, first_images, read_images, read_prepared
 from eyewright.imaging.capture import Capture
 from eyewright.imaging.clips import read_clip
 from eyewright.imaging.decode import ImageInfo, Pixels, read_thumbnail
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.workers import Bounds, Worker, error_from, told
 
@@ -82,8 +83,8 @@ class _Readers:
     def __call__(self, name: str, data: bytes, given: Mapping[str, Any]) -> Any:
         if name == "read_frames":
             return _frames(data, given)
-        if name == "read_images":
-            return self._several(data, dict(given))
+        if name in _SEVERAL:
+            return self._several(name, data, dict(given))
         request = _request(name, given)
         answer, array = self._ask(request, data)
         return _RESULTS[name](answer, array)
@@ -99,19 +100,23 @@ class _Readers:
             finally:
                 self._idle.put(worker)
 
-    def _several(self, data: bytes, given: dict[str, Any]) -> list[Pixels | EyewrightError]:
-        """Read the first of several files in one message; what one of them breaks, each does again on its own."""
+    def _several(self, name: str, data: bytes, given: dict[str, Any]) -> list[Any]:
+        """Do the first of several files in one message; what one of them breaks, each does again on its own."""
         try:
-            answer, array = self._ask(_request("read_images", given), data)
-            return _parted(answer["rows"], array)
+            return _SEVERAL[name](*self._ask(_request(name, given), data))
         except EyewrightError:
             # A worker that died or was too slow does not say at which file.
             sizes: list[int] = given.pop("sizes")
+            if len(sizes) == 1:
+                return [caught(self._one, name, data, given)]
             ends = itertools.pairwise(itertools.accumulate(sizes, initial=0))
-            return first_images(caught(self._one, data[a:b], given) for a, b in ends)
+            return first_images(caught(self._one, name, data[a:b], given) for a, b in ends)
 
-    def _one(self, data: bytes, given: Mapping[str, Any]) -> Pixels:
-        return _pixels(*self._ask(_request("read_image", given), data))
+    def _one(self, name: str, data: bytes, given: Mapping[str, Any]) -> Any:
+        (found,) = _SEVERAL[name](*self._ask(_request(name, {**given, "sizes": [len(data)]}), data))
+        if isinstance(found, EyewrightError):
+            raise found
+        return found
 
     def start(self) -> None:
         """Start a process, and do not wait for it."""
@@ -172,17 +177,29 @@ def _next_frame() -> Answer:
 
 
 def _read_images(data: bytes, given: dict[str, Any]) -> Answer:
-    ends = itertools.pairwise(itertools.accumulate(given.pop("sizes"), initial=0))
-    found = read_images([data[a:b] for a, b in ends], **given)
-    rows = [{"error": told(f)} if isinstance(f, EyewrightError) else {"shape": f.shape} for f in found]
-    pixels = [f.reshape(-1) for f in found if not isinstance(f, EyewrightError)]
+    return _joined([f if isinstance(f, EyewrightError) else ({}, f) for f in read_images(_cut(data, given), **given)])
+
+
+def _read_prepared(data: bytes, given: dict[str, Any]) -> Answer:
+    preparation = Preparation.from_json(given.pop("preparation"))
+    found = read_prepared(_cut(data, given), preparation, **given)
+    return _joined([f if isinstance(f, EyewrightError) else ({"source_hw": f.source_hw}, f.pixels) for f in found])
+
+
+def _cut(data: bytes, given: dict[str, Any]) -> list[bytes]:
+    return [data[a:b] for a, b in itertools.pairwise(itertools.accumulate(given.pop("sizes"), initial=0))]
+
+
+def _joined(found: Sequence[tuple[dict[str, Any], Pixels] | EyewrightError]) -> Answer:
+    rows = [{"error": told(f)} if isinstance(f, EyewrightError) else {**f[0], "shape": f[1].shape} for f in found]
+    pixels = [f[1].reshape(-1) for f in found if not isinstance(f, EyewrightError)]
     return {"rows": rows}, np.concatenate(pixels) if pixels else None
 
 
-def _parted(rows: Sequence[Mapping[str, Any]], array: NDArray[Any] | None) -> list[Pixels | EyewrightError]:
+def _parted(answer: Mapping[str, Any], array: NDArray[Any] | None) -> list[Pixels | EyewrightError]:
     found: list[Pixels | EyewrightError] = []
     at = 0
-    for row in rows:
+    for row in answer["rows"]:
         if "error" in row:
             found.append(error_from(row["error"]))
             continue
@@ -190,6 +207,19 @@ def _parted(rows: Sequence[Mapping[str, Any]], array: NDArray[Any] | None) -> li
         found.append(_pixels(row, array)[at : at + math.prod(shape)].reshape(shape))
         at += math.prod(shape)
     return found
+
+
+def _parted_prepared(answer: Mapping[str, Any], array: NDArray[Any] | None) -> list[Prepared | EyewrightError]:
+    return [
+        found if isinstance(found, EyewrightError) else Prepared(found, (row["source_hw"][0], row["source_hw"][1]))
+        for row, found in zip(answer["rows"], _parted(answer, array), strict=True)
+    ]
+
+
+_SEVERAL: Mapping[str, Callable[[Mapping[str, Any], NDArray[Any] | None], list[Any]]] = {
+    "read_images": _parted,
+    "read_prepared": _parted_prepared,
+}
 
 
 def _read_profile(data: bytes, given: dict[str, Any]) -> Answer:
@@ -211,6 +241,7 @@ def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
 _JOBS: Mapping[str, Callable[[bytes, dict[str, Any]], Answer]] = {
     "read_image": lambda data, given: ({}, decode.read_image(data, **given)),
     "read_images": _read_images,
+    "read_prepared": _read_prepared,
     "read_clear": lambda data, given: ({}, decode.read_clear(data, **given)),
     "read_picture": lambda data, given: ({}, np.asarray(decode.read_picture(data, **given))),
     "read_labels": lambda data, given: ({}, decode.read_labels(data, **given)),

@@ -7,6 +7,7 @@ __all__ = [
     "list_sources",
     "read_files",
     "read_named",
+    "read_prepared_files",
     "reread_file",
 ]
 
@@ -15,11 +16,11 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,13 @@ from numpy.typing import NDArray
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
 from eyewright.core.regular import open_regular
 from eyewright.core.walking import walk_files
-from eyewright.imaging.ahead import caught, read_ahead, read_images
+from eyewright.imaging.ahead import Prepared, read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sources.frames import Frame
+
+_T = TypeVar("_T")
 
 _EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
 VIDEO_EXTENSIONS = frozenset(
@@ -158,23 +162,47 @@ def read_files(
     """Yield the entries of `list_sources` with their pixels, or with an error that names the file; the next ones are
     read while one is used. `limits` are those of decoding."""
 
-    def read(part: Sequence[Path | str]) -> list[Pixels | EyewrightError]:
-        return read_images([Path(item) for item in part], limits=limits)
+    def read(part: Sequence[Path | str | bytes]) -> list[Pixels | EyewrightError]:
+        return read_images(part, limits=limits)
 
-    def piped() -> Pixels:
-        return _rgb(sys.stdin.buffer.read(Limits().bytes + 1))
+    return _each(items, read)
 
-    found = [caught(piped)] if list(items) == ["-"] else read_ahead(items, read, size_of=_bytes_of)
-    for item, pixels in zip(items, found, strict=True):
-        if not isinstance(pixels, EyewrightError):
-            yield item, pixels
+
+def read_prepared_files(
+    items: Sequence[Path | str], preparation: Preparation
+) -> Iterator[tuple[Path | str, Prepared | UnreadableImageError]]:
+    """Yield the entries of `list_sources` as a net takes them, or with an error that names the file; the next ones are
+    read while one is used, and each is prepared where it is decoded."""
+
+    def read(part: Sequence[Path | str | bytes]) -> list[Prepared | EyewrightError]:
+        return read_prepared(part, preparation)
+
+    # Prepared images are small: no thread waits until a model has answered.
+    return _each(items, read, extra=4)
+
+
+def _each(
+    items: Sequence[Path | str],
+    read: Callable[[Sequence[Path | str | bytes]], list[_T | EyewrightError]],
+    extra: int = 1,
+) -> Iterator[tuple[Path | str, _T | UnreadableImageError]]:
+    def named(part: Sequence[Path | str]) -> list[_T | EyewrightError]:
+        return read([Path(item) for item in part])
+
+    if list(items) == ["-"]:
+        found: Iterable[_T | EyewrightError] = read([sys.stdin.buffer.read(Limits().bytes + 1)])
+    else:
+        found = read_ahead(items, named, size_of=_bytes_of, extra=extra)
+    for item, one in zip(items, found, strict=True):
+        if not isinstance(one, EyewrightError):
+            yield item, one
             continue
         try:
             with name_unreadable("standard input" if item == "-" else str(item)):
-                raise pixels
+                raise one
         except UnreadableImageError as error:
-            named = error
-        yield item, named
+            unread = error
+        yield item, unread
 
 
 def _bytes_of(item: Path | str) -> int:
