@@ -36,7 +36,7 @@ def main() -> int:
             if "fault" in answer:
                 faults.append(f"{name}: {answer['fault']}")
             else:
-                counts["read by some door" if "read" in answer["said"].values() else "refused by every door"] += 1
+                counts["read by some door" if "decoded" in answer["said"].values() else "refused by every door"] += 1
     worker.close()
     print(f"{o.files} files, {9 * o.files} readings in {time.monotonic() - began:.0f} s, seed {o.seed}")
     print(f"crashes {len(crashes)}, exceptions let through {len(faults)}; {dict(counts)}")
