@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 project = "Eyewright"
 author = "The Eyewright authors"
-copyright = "The Eyewright authors, Apache-2.0"  # noqa: A001 - Sphinx's name
+copyright = "The Eyewright authors, Apache-2.0"
 release = next(
     line.split('"')[1] for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("version = ")
 )
