@@ -35,6 +35,7 @@ SORTS = {
 _NO_SPLIT = "none"
 _MOST_CLASSES = 2000
 _MOST_FOUND = 20
+_MOST_NAMED = 4
 _Mask = NDArray[np.bool_]
 
 
@@ -352,7 +353,12 @@ class Table:
 
     def caption(self, i: int) -> str:
         """Return what an image is labelled as, in a few words."""
-        return reporting_of(self.dataset.task).audit.caption(self.dataset, i)
+        said = reporting_of(self.dataset.task).audit.caption(self.dataset, i)
+        ids = getattr(self.dataset.samples[i].target, "label_ids", None)
+        if said or ids is None:
+            return said
+        counts = Counter(self.dataset.labels.names[c] for c in ids.tolist())
+        return ", ".join(f"{n} {name}" for name, n in counts.most_common(_MOST_NAMED)) or "nothing marked"
 
     def details(self, i: int) -> dict[str, Any]:
         """Return everything that is known of one image."""
