@@ -129,10 +129,10 @@ class Table:
         of_row: dict[int, list[int]] = defaultdict(list)
         for number, f in enumerate(findings):
             for name in f.paths or ((f.path,) if f.path else ()):
-                i = place.get(name)
-                if i is not None:
-                    rows[f.code].add(i)
-                    of_row[i].append(number)
+                row = place.get(name)
+                if row is not None:
+                    rows[f.code].add(row)
+                    of_row[row].append(number)
         with self._lock:
             self.findings = tuple(findings)
             self.found = {code: np.array(sorted(own), np.int64) for code, own in rows.items()}
@@ -228,8 +228,8 @@ class Table:
         for name, own in (("split", self._split), ("label", self._label), ("finding", self._finding)):
             if value := getattr(asked, name):
                 mask &= own(value)
-        for own in (self._group, self._answered, self._scored, self._placed, self._named):
-            mask &= own(asked)
+        for keeps in (self._group, self._answered, self._scored, self._placed, self._named):
+            mask &= keeps(asked)
         if asked.edit:
             _check("edit", asked.edit, ("yes", "no"))
             has = np.zeros(len(self), bool)
