@@ -5,7 +5,7 @@ BIN := .venv/bin
 export UV_FIND_LINKS := $(if $(UV_FIND_LINKS),$(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt
 
-.PHONY: demo test test-all check suite bench clean clients mutation
+.PHONY: demo test test-all check suite bench clean clients docs mutation
 
 demo: .venv/.train
 	$(BIN)/eyewright quickstart
@@ -30,6 +30,15 @@ test-all: check .venv/.dev
 bench: .venv/.dev
 	-$(MAKE) --no-print-directory mutation
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+# The site, in build/docs; open build/docs/index.html. A warning is an error.
+docs: .docs/.done
+	.docs/bin/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+.docs/.done: docs/requirements.txt pyproject.toml | .venv/bin/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .docs
+	$(BIN)/uv pip install --quiet --python .docs/bin/python -r docs/requirements.txt -c constraints.txt -e .
+	touch $@
 
 .venv/bin/uv:
 	$(PYTHON) -m venv .venv
@@ -61,4 +70,4 @@ mutation: .mutation/.done
 	touch $@
 
 clean:
-	rm -rf .venv .clients .mutation build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs
+	rm -rf .venv .clients .mutation .docs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs

@@ -28,7 +28,7 @@ def test_a_run_scores_every_image_and_gives_its_splits(finished, shapes: Path) -
     assert counts == {s: sum(r["split"] == s for r in finished.run.split_rows()) for s in ("train", "val", "test")}
     found = finished.run.predictor.predict_images([table.dataset.image(i) for i in range(len(table))])
     assert table.scores is not None
-    assert list(table.scores.predicted) == [p.label for p in found]
+    assert list(table.scores.predicted) == [p.top1 for p in found]
     truth = [table.dataset.labels.names[int(s.target)] for s in table.dataset.samples]
     wrong = [i for i, (p, t) in enumerate(zip(table.scores.predicted, truth, strict=True)) if p != t]
     if wrong:

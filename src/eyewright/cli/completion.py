@@ -60,9 +60,9 @@ def _verbs(parser: argparse.ArgumentParser, above: str = "", about: str = "") ->
     below: list[tuple[str, argparse.ArgumentParser, str]] = []
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            words = {a.dest: a.help or "" for a in action._choices_actions}
+            told = {a.dest: a.help or "" for a in action._choices_actions}
             own.below = tuple(action.choices)
-            below = [(name, p, words.get(name, "")) for name, p in action.choices.items()]
+            below = [(name, p, told.get(name, "")) for name, p in action.choices.items()]
         elif action.option_strings:
             for name in action.option_strings:
                 own.options[name] = _values(action)

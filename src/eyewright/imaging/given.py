@@ -4,7 +4,7 @@ __all__ = ["given_source", "read_image"]
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -57,13 +57,15 @@ def read_image(
     depth: decode.Depth = "8",
     limits: Limits | None = None,
     at_least: tuple[int, int] | None = None,
+    colour: Literal["srgb", "file"] = "srgb",
 ) -> NDArray[Any]:
     """Return one image as uint8 (H, W, 3) sRGB, upright, without metadata.
 
     `source` is a path, a `file://` address, encoded bytes, a Pillow image, or pixels already, uint8 (H, W) or
     (H, W, 3). EXIF orientation is applied, an ICC profile is carried out, transparency is laid over white; see
     `eyewright.imaging.decode.read_image`. With `depth="native"` files of 16 bits keep uint16, float files float32.
-    `at_least` (height, width) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size.
+    `at_least` (height, width) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size; with `colour="file"` the profile
+    of a file is not carried out.
 
     Raises:
         UnreadableImageError: missing, empty, damaged, cut off, or of a format that is not read.
@@ -82,4 +84,4 @@ def read_image(
             f"expected a path, a file:// address, bytes, an array or a Pillow image, found {type(source).__name__}",
             fix="pass one of these",
         )
-    return np.asarray(decode.read_image(plain, depth=depth, limits=limits, at_least=at_least))
+    return np.asarray(decode.read_image(plain, depth=depth, limits=limits, at_least=at_least, colour=colour))

@@ -35,6 +35,7 @@ SORTS = {
 _NO_SPLIT = "none"
 _MOST_CLASSES = 2000
 _MOST_FOUND = 20
+_MOST_NAMED = 4
 _Mask = NDArray[np.bool_]
 
 
@@ -128,10 +129,10 @@ class Table:
         of_row: dict[int, list[int]] = defaultdict(list)
         for number, f in enumerate(findings):
             for name in f.paths or ((f.path,) if f.path else ()):
-                i = place.get(name)
-                if i is not None:
-                    rows[f.code].add(i)
-                    of_row[i].append(number)
+                row = place.get(name)
+                if row is not None:
+                    rows[f.code].add(row)
+                    of_row[row].append(number)
         with self._lock:
             self.findings = tuple(findings)
             self.found = {code: np.array(sorted(own), np.int64) for code, own in rows.items()}
@@ -227,8 +228,8 @@ class Table:
         for name, own in (("split", self._split), ("label", self._label), ("finding", self._finding)):
             if value := getattr(asked, name):
                 mask &= own(value)
-        for own in (self._group, self._answered, self._scored, self._placed, self._named):
-            mask &= own(asked)
+        for keeps in (self._group, self._answered, self._scored, self._placed, self._named):
+            mask &= keeps(asked)
         if asked.edit:
             _check("edit", asked.edit, ("yes", "no"))
             has = np.zeros(len(self), bool)
@@ -352,7 +353,12 @@ class Table:
 
     def caption(self, i: int) -> str:
         """Return what an image is labelled as, in a few words."""
-        return reporting_of(self.dataset.task).audit.caption(self.dataset, i)
+        said = reporting_of(self.dataset.task).audit.caption(self.dataset, i)
+        ids = getattr(self.dataset.samples[i].target, "label_ids", None)
+        if said or ids is None:
+            return said
+        counts = Counter(self.dataset.labels.names[c] for c in ids.tolist())
+        return ", ".join(f"{n} {name}" for name, n in counts.most_common(_MOST_NAMED)) or "nothing marked"
 
     def details(self, i: int) -> dict[str, Any]:
         """Return everything that is known of one image."""

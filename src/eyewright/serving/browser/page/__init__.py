@@ -13,7 +13,7 @@ def read_browser_page() -> dict[tuple[str, ...], Asset]:
     """Return the files of the page by the path they are served at; its style begins with that of `serve`'s page."""
     here = Path(__file__).parent
     server = here.parents[1] / "page"
-    found = {
+    found: dict[tuple[str, ...], Asset] = {
         ("page", path.name): asset
         for path, asset in read_assets([*sorted(here.iterdir()), *(server / name for name in _SHARED)])
     }

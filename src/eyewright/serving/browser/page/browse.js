@@ -160,7 +160,7 @@ async function showDetails(i) {
 }
 
 function editing(i, d) {
-  const { choices, relabels } = state.facts.edits, box = make("div", {}, make("h3", { text: d.edit ? "Edited" : "Is the label wrong?" }));
+  const { choices, relabels } = state.facts.edits, box = make("div", {}, make("h3", { text: d.edit ? "Edited" : relabels ? "Is the label wrong?" : "Is something marked wrongly?" }));
   const buttons = make("div", { class: "classes" });
   if (choices.length && choices.length <= 30) {
     choices.forEach((name, k) => {
