@@ -76,17 +76,16 @@ def clipped_sum(
     grads = torch.autograd.grad(loss * n, layers.outputs, allow_unused=True) if layers.outputs else ()
     with torch.no_grad():
         own = [
-            _OwnGradients(module, given, grad)
+            one
             for module, given, grad in zip(layers.modules, layers.inputs, grads, strict=True)
             if grad is not None
+            for one in _own_gradients(module, given, grad)
         ]
         squares = sum((g.squares() for g in own), start=torch.zeros(n))
         lengths = squares.sqrt()
         factors = _factors(lengths, clip)
-        found: dict[int, Tensor] = {}
-        for g in own:
-            for p, total in g.weighted(factors):
-                found[id(p)] = total
+        finite = bool(torch.isfinite(lengths).all())
+        found = {id(g.p): g.weighted(factors, finite=finite) for g in own}
         learnt = [p for p in net.parameters() if p.requires_grad]
         sums = tuple(found.get(id(p), torch.zeros_like(p)) for p in learnt)
     return ClippedSum(sums, loss.detach(), lengths)
@@ -164,57 +163,91 @@ class _Recording:
             p.requires_grad_(True)
 
 
-class _OwnGradients:
-    """The gradients of each image in one layer's weights, whole or as the factors that they are the product of."""
+def _patches(conv: nn.Conv2d, given: Tensor) -> Tensor:
+    """Return what each place of a convolution's output sees, (N, places, kernel height x width x channels)."""
+    (kh, kw), (sh, sw), (dh, dw) = conv.kernel_size, conv.stride, conv.dilation
+    padding: Any = conv.padding
+    x = given.permute(0, 2, 3, 1)
+    if any(padding):
+        x = functional.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    x = x.contiguous()
+    n, height, width, channels = x.shape
+    rows, columns = (height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1
+    a, b, c, d = x.stride()
+    seen = x.as_strided((n, rows, columns, kh, kw, channels), (a, b * sh, c * sw, b * dh, c * dw, d))
+    return seen.reshape(n, rows * columns, kh * kw * channels)
 
-    def __init__(self, module: nn.Module, given: Tensor, grad: Tensor) -> None:
-        self.module, self.n = module, len(grad)
-        self.whole: list[tuple[nn.Parameter, Tensor]] = []
-        self.left: Tensor | None = None
-        self.right: Tensor | None = None
-        weight: Any = module.weight
-        bias: Any = getattr(module, "bias", None)
-        if isinstance(module, nn.Linear):
-            if grad.ndim == 2:
-                self.left, self.right = grad, given
-                return
-            g, a = grad.flatten(1, -2), given.flatten(1, -2)
-            self._keep(weight, lambda: g.transpose(1, 2) @ a)
-            self._keep(bias, lambda: g.sum(1))
-        elif isinstance(module, nn.Conv2d):
-            g = grad.flatten(2)
-            padding: Any = module.padding
-            patches = functional.unfold(given, module.kernel_size, module.dilation, padding, module.stride)
-            self._keep(weight, lambda: g @ patches.transpose(1, 2))
-            self._keep(bias, lambda: g.sum(2))
-        elif isinstance(module, nn.GroupNorm):
-            normal = functional.group_norm(given, module.num_groups, eps=module.eps)
-            self._keep(weight, lambda: (grad * normal).flatten(2).sum(2))
-            self._keep(bias, lambda: grad.flatten(2).sum(2))
-        elif isinstance(module, nn.LayerNorm):
-            normal = functional.layer_norm(given, module.normalized_shape, eps=module.eps)
-            own = weight.ndim
-            self._keep(weight, lambda: (grad * normal).reshape(self.n, -1, *grad.shape[-own:]).sum(1))
-            self._keep(bias, lambda: grad.reshape(self.n, -1, *grad.shape[-own:]).sum(1))
 
-    def _keep(self, p: Any, gradient: Callable[[], Tensor]) -> None:
-        if p is not None:
-            self.whole.append((p, gradient().flatten(1)))
+def _own_gradients(module: nn.Module, given: Tensor, grad: Tensor) -> "list[_Rows | _Product]":
+    """Return the gradients of each image in the weights of a layer, from its inputs and its output's gradient."""
+    weight: Any = module.weight
+    bias: Any = getattr(module, "bias", None)
+    found: list[_Rows | _Product] = []
+    if isinstance(module, nn.Linear):
+        g, a = (grad[:, None], given[:, None]) if grad.ndim == 2 else (grad.flatten(1, -2), given.flatten(1, -2))
+        found.append(_product(weight, g, a, lambda total: total))
+    elif isinstance(module, nn.Conv2d):
+        # Channels last, as nets compute here: then a patch is a few long runs of memory.
+        g, a, kernel = grad.permute(0, 2, 3, 1).flatten(1, 2), _patches(module, given), weight.permute(0, 2, 3, 1).shape
+        found.append(_product(weight, g, a, lambda total: total.view(kernel).permute(0, 3, 1, 2)))
+    elif isinstance(module, nn.GroupNorm):
+        g = grad.flatten(2).transpose(1, 2)
+        normal = functional.group_norm(given, module.num_groups, eps=module.eps).flatten(2).transpose(1, 2)
+        found.append(_Rows(weight, (g * normal).sum(1)))
+    else:
+        shape = weight.shape
+        normal = functional.layer_norm(given, list(shape), eps=float(module.eps))  # type: ignore[arg-type]
+        g = grad.reshape(len(grad), -1, weight.numel())
+        found.append(_Rows(weight, (g * normal.reshape(g.shape)).sum(1)))
+    return found if bias is None else [*found, _Rows(bias, g.sum(1))]
+
+
+def _product(p: nn.Parameter, left: Tensor, right: Tensor, back: Callable[[Tensor], Tensor]) -> "_Rows | _Product":
+    """Return gradients that are products of `left` (N, L, O) and `right` (N, L, I), whole where that costs less than
+    their length from the factors (Bu et al. 2023, section 4)."""
+    places, outward, inward = left.shape[1], left.shape[2], right.shape[2]
+    if places * (outward + inward) < outward * inward:
+        return _Product(p, left, right, back)
+    return _Rows(p, (left.transpose(1, 2) @ right).flatten(1), back)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Each image's gradient in a weight, as a row (N, P); `back` brings a sum of rows into the order of the weight."""
+
+    p: nn.Parameter
+    rows: Tensor
+    back: Callable[[Tensor], Tensor] | None = None
 
     def squares(self) -> Tensor:
         """Return each image's squared length, (N,)."""
-        if self.left is not None and self.right is not None:
-            # |g aᵀ|² = |g|² |a|², and the bias is one more input that is 1.
-            ones = float(self.module.bias is not None)
-            return self.left.pow(2).sum(1) * (self.right.pow(2).sum(1) + ones)
-        return torch.stack([g.pow(2).sum(1) for _, g in self.whole]).sum(0)
+        return torch.linalg.vector_norm(self.rows, dim=1).pow(2)
 
-    def weighted(self, factors: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
-        """Return the sum of all images' gradients, each times its factor, for every weight of the layer."""
-        if self.left is not None and self.right is not None:
-            scaled = torch.nan_to_num(self.left) * factors[:, None]
-            weight: Any = self.module.weight
-            found = [(weight, scaled.T @ torch.nan_to_num(self.right))]
-            bias: Any = self.module.bias
-            return found if bias is None else [*found, (bias, scaled.sum(0))]
-        return [(p, (factors @ torch.nan_to_num(g)).view_as(p)) for p, g in self.whole]
+    def weighted(self, factors: Tensor, *, finite: bool) -> Tensor:
+        """Return the sum of all gradients, each times its factor, which is 0 where a gradient is not `finite`."""
+        total = factors @ (self.rows if finite else torch.nan_to_num(self.rows))
+        return total.view_as(self.p) if self.back is None else self.back(total)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Each image's gradient in a weight as the product of what a layer's places sent and were given, never formed."""
+
+    p: nn.Parameter
+    left: Tensor
+    right: Tensor
+    back: Callable[[Tensor], Tensor]
+
+    def squares(self) -> Tensor:
+        """Return each image's squared length, (N,): |Σ g aᵀ|² is the sum of (g gᵀ) (a aᵀ) over pairs of places."""
+        if self.left.shape[1] == 1:
+            return self.left.pow(2).sum((1, 2)) * self.right.pow(2).sum((1, 2))
+        pairs = (self.left @ self.left.transpose(1, 2)) * (self.right @ self.right.transpose(1, 2))
+        return pairs.sum((1, 2)).clamp(min=0)
+
+    def weighted(self, factors: Tensor, *, finite: bool) -> Tensor:
+        """Return the sum of all gradients, each times its factor, which is 0 where a gradient is not `finite`."""
+        left, right = self.left * factors[:, None, None], self.right
+        if not finite:
+            left, right = torch.nan_to_num(self.left) * factors[:, None, None], torch.nan_to_num(right)
+        return self.back(left.flatten(0, 1).T @ right.flatten(0, 1))
