@@ -221,7 +221,8 @@ class _Rows:
 
     def squares(self) -> Tensor:
         """Return each image's squared length, (N,)."""
-        return torch.linalg.vector_norm(self.rows, dim=1).pow(2)
+        lengths: Tensor = torch.linalg.vector_norm(self.rows, dim=1)
+        return lengths.pow(2)
 
     def weighted(self, factors: Tensor, *, finite: bool) -> Tensor:
         """Return the sum of all gradients, each times its factor, which is 0 where a gradient is not `finite`."""
