@@ -24,6 +24,7 @@ from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.contract import Contract
 from eyewright.bundle.golden import run_golden
+from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.bundle.signature import PublicKey, read_public_key
@@ -209,6 +210,23 @@ class Bundle:
             raise BundleError(
                 f"the model cannot be run on this input: {first_line(error)}", fix="use another model"
             ) from error
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """What measures images that a generator draws (`bundle.judge.Judge`); None for bundles without one.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        if f"{FOLDER}/{ABOUT}" not in self.manifest.files:
+            return None
+
+        def check(name: str, data: bytes) -> None:
+            listed = self.manifest.files.get(f"{FOLDER}/{name}", {}).get("sha256")
+            if hashlib.sha256(data).hexdigest() != listed:
+                raise BundleError(f"'{FOLDER}/{name}' has been changed since it was exported", fix="copy it again")
+
+        return open_judge(self.folder / FOLDER, open_session, check)
 
     @cached_property
     def texts(self) -> TextTower:

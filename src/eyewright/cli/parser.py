@@ -14,6 +14,7 @@ from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
+from eyewright.cli.generating import add_generating
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
 from eyewright.cli.predicting import add_predict
@@ -225,6 +226,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_field(verb)
     add_pictures(verb)
     add_restoring(verb)
+    add_generating(verb)
     verb("models")
     verb("formats")
     verb("info")

@@ -259,6 +259,8 @@ class Task:
         inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
         whole: `(predictor, examples)` to one prediction each, where a model is run several times an example, as on the
             tiles of an image; None where it is run once.
+        asked: class ids of images to what a model that takes no image is run on in their place; None where it takes
+            the images.
     """
 
     name: str
@@ -299,6 +301,7 @@ class Task:
         default_factory=lambda: MappingProxyType({"image": "eyewright.imaging.preparation:Preparation"})
     )
     whole: "Callable[[Predictor, Sequence[Example]], Sequence[Prediction]] | None" = None
+    asked: "Callable[[Sequence[int]], Sequence[Example]] | None" = None
 
     @property
     def main_metric(self) -> str:
