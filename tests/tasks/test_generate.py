@@ -1,6 +1,6 @@
 """What a generator's arrays mean, how its images are measured, and which faults are found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,13 @@ def test_a_planted_collapse_is_an_error_and_so_is_that_of_one_class(folder: Path
     assert whole.severity == "error"
     (part,) = [f for f in find_faults(REPORTING.report(results(folder, one_class))) if f.code == "collapse"]
     assert "coverage of dog" in part.message
+
+
+def test_a_weak_judge_is_said(folder: Path) -> None:
+    report = REPORTING.report(results(folder))
+    judge = {**report.tables["judge"], "accuracy": {"value": 0.1, "low": 0.09, "high": 0.11, "n": 100.0}}
+    weak = replace(report, tables={**report.tables, "judge": judge})
+    assert "weak_judge" in [f.code for f in find_faults(weak)]
 
 
 def test_generators_with_other_judges_are_not_compared(folder: Path) -> None:

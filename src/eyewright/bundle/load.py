@@ -327,6 +327,7 @@ class Bundle:
             UsageError: a camera or stream, which has no end, without `stream`; or the model takes something else than
                 one image (`predict_images`).
         """
+        task_of(self.task_name).require("predict")
         image_preparation(self.inputs)
         if self.preparation.clip is None and is_stream(source):
             frames = self._watch(source, stream=stream, options=options)

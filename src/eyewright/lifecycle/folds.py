@@ -99,6 +99,7 @@ def cross_validate(
             data, label_depth=label_depth, task=resolved.task, ignore=ignore, target=target, quiet=quiet, say=say
         )
     check_model(resolved.model, data.task)
+    task_of(data.task).require("folds")
     if ensemble:
         task_of(data.task).require("ensemble")
     folder = Path(out) if out is not None else free_folder(Path("runs") / data.task, f"{data.name}-folds")

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from eyewright.data import Dataset, Scan
     from eyewright.training import Recipe
 
-_SHARE, _LONGEST_S, _EPOCHS = 0.15, 60.0, 3
+# Images that the judge is trained on in all: a few seconds' worth where the budget is short.
+_SEEN, _SEEN_A_SECOND, _EPOCHS = 120_000, 250, 60
 
 
 def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Path", plan: RunPlan) -> None:
     """Train and write the judge of a generator into the run folder, if its learner names one and it is not there yet.
 
-    It takes 15 % of a budget, at most a minute, or a few epochs.
+    It is trained for at most 60 epochs and 120,000 images, fewer where the budget is short.
     """
     from eyewright.bundle.judge import FOLDER, judge_in, open_judge
     from eyewright.bundle.load import open_session
@@ -36,14 +37,13 @@ def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Pat
     from eyewright.exporting.judge import export_judge
 
     learner.check(dataset)
-    now = time.monotonic()
-    deadline = None if plan.deadline is None else now + min(_LONGEST_S, _SHARE * (plan.deadline - now))
-    few = max(_EPOCHS, round(30_000 / max(1, len(dataset.train))))
+    left = None if plan.deadline is None else plan.deadline - time.monotonic()
+    seen = _SEEN if left is None else min(_SEEN, _SEEN_A_SECOND * left)
     own = type(recipe)(
         task=learner.judge,
         model="quick_net",
-        epochs=min(few, 60) if deadline is None else None,
-        budget_s=None if deadline is None else max(1.0, deadline - now),
+        # By epochs and not by time: preparing the images first may take longer than a short budget for training.
+        epochs=int(min(_EPOCHS, max(1, round(seen / max(1, len(dataset.train)))))),
         device=recipe.device,
         seed=recipe.seed,
     )
@@ -54,7 +54,6 @@ def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Pat
         folder=place,
         build_of=build_of,
         plan=RunPlan(
-            deadline=deadline,
             preparation=learner.preparation(dataset, scan, recipe, None),
             workers=plan.workers,
             resume=plan.resume and (place / "checkpoints").is_dir(),

@@ -126,6 +126,7 @@ def train(
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     if teacher is not None:
+        task_of(dataset.task).require("teacher")
         from eyewright.compression.distilling import distil_step
 
         if step is not None:

@@ -188,7 +188,7 @@ def measure_features(
 
 
 def share_metric(hits: NDArray[np.bool_]) -> Metric:
-    """Return a share of images with Wilson's interval; not defined without images."""
+    """Return the fraction of images with Wilson's interval; not defined without images."""
     n = len(hits)
     if not n:
         return Metric(None, n=0)

@@ -252,6 +252,7 @@ TASK = Task(
         MetricInfo("coverage_floor", "coverage by real images", "", tile=False, kind="share"),
     ),
     options=frozenset(),
+    refuses=frozenset({"compress", "explain", "folds", "predict", "serve", "teacher", "tune"}),
     losses=("softplus", "relativistic", "mse"),
     columns=("coverage", "label_agreement"),
     foreign=MappingProxyType({}),

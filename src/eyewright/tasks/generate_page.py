@@ -20,6 +20,7 @@ from eyewright.imaging.encode import data_uri
 _GRID, _PER_CLASS, _CLASSES = 64, 8, 12
 _COPIES, _COLLAPSED = 0.02, 0.5
 _SHOWN = 16
+_WEAK = 0.8
 
 
 def find_faults(report: Report) -> list[Finding]:
@@ -57,6 +58,10 @@ def find_faults(report: Report) -> list[Finding]:
                 shown = ", ".join(few[:4])
                 text = f"coverage of {shown} is less than half of that of real images: these classes have collapsed"
                 found.append(Finding("collapse", text, "add images of them, or train longer", severity="error"))
+    accuracy = report.tables["judge"]["accuracy"]
+    if accuracy["value"] < _WEAK:
+        text = f"the judge has an accuracy of {accuracy['value']:.1%} only: its features and classes say little"
+        found.append(Finding("weak_judge", text, "give a larger --budget, or clean the labels", severity="warning"))
     if report.tables["training_images"] < 500:
         text = f"{report.tables['training_images']} training images are few: generators copy them or collapse"
         found.append(Finding("few_images", text, "add images", severity="warning"))
