@@ -61,10 +61,10 @@ MODELS = MappingProxyType(
             "image", "eyewright.nets:fine_net", "default restorer: at half resolution, told the noise, ~0.4 M weights",
         ),
         "gan_net": (
-            "drawn image", "eyewright.nets:gan_net", "default generator: conditional GAN, one pass, ~1 M weights",
+            "drawn image", "eyewright.nets:gan_net", "generator against a discriminator (GAN): one pass, 1.2 M weights",
         ),
         "flow_net": (
-            "drawn image", "eyewright.nets:flow_net", "generator by rectified flow: 8 passes, ~1.3 M weights",
+            "drawn image", "eyewright.nets:flow_net", "default generator: rectified flow, 8 passes, 1.4 M weights",
         ),
         "spot_mask_net": (
             "boxes and masks",

@@ -40,7 +40,7 @@ def trained(request: pytest.FixtureRequest, drawings: Path, tmp_path_factory: py
         patch.setattr(generators, "_GAN_WIDTHS", (8, 8, 8))
         patch.setattr(generators, "_FLOW_WIDTHS", (8, 8))
         patch.setattr("eyewright.learners.generate._VIEWS", 1)
-        patch.setattr("eyewright.lifecycle.judging._SEEN", 600)
+        patch.setattr("eyewright.lifecycle.judging._EPOCHS", 6)
         said: list[str] = []
         made = ew.run(
             drawings, task="generate", model=request.param, out=place / "run", epochs=2, batch=16, say=said.append

@@ -1,4 +1,4 @@
-"""The doctor on where images come from: files that say that a model made them."""
+"""What `doctor` finds about where images come from: files that say that a model made them."""
 
 __all__ = ["GENERATED_CODES", "audit_generated"]
 

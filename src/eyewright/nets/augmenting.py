@@ -1,4 +1,4 @@
-"""Augmentation that a gradient passes: of real and generated images alike, in front of a discriminator."""
+"""Augmentation that a gradient passes: of real and generated images in front of a discriminator."""
 
 __all__ = ["augment_images"]
 
