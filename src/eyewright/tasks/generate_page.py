@@ -90,7 +90,7 @@ def summarise(report: Report) -> str:
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of the page: a grid, real and generated images by class, the images nearest to training images."""
+    """Return the blocks of the page: a grid, both by class, and what is nearest to training images."""
     blocks: list[Block] = []
     if pictures.get("grid"):
         shot = Shot([(pictures["grid"], "64 generated images")], [[Span("seeds 0 to 63, classes in turn")]])
