@@ -60,7 +60,8 @@ class NoiseInput:
         return np.array(rows, np.float32).reshape(len(rows), *self.sizes), [None] * len(rows)
 
     def pack(self, value: Any) -> NDArray[np.float32]:
-        return self.batch([value])[0][0]
+        packed: NDArray[np.float32] = self.batch([value])[0][0]
+        return packed
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
         return "" if shape == self.sizes and dtype == np.float32 else f"is no noise of the shape {self.sizes}"
@@ -78,7 +79,7 @@ class NoiseInput:
         Raises:
             BundleError: it is no shape.
         """
-        sizes = data.get("shape")
+        sizes: Any = data.get("shape")
         fits = isinstance(sizes, list) and 1 <= len(sizes) <= 4 and all(type(s) is int and s > 0 for s in sizes)
         if not fits or set(data) != {"shape"} or int(np.prod(sizes, dtype=np.int64)) > _MOST:
             raise BundleError("expected the shape of the noise as whole numbers", fix="export the model again")

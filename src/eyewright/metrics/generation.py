@@ -299,7 +299,8 @@ def _frechet(mean: Floats, cov: Floats, other_mean: Floats, other_cov: Floats) -
 
 
 def _cut(values: Floats) -> Floats:
-    return np.where(values > _CUT * max(float(values.max(initial=0.0)), 0.0), values, 0.0)
+    found: Floats = np.where(values > _CUT * max(float(values.max(initial=0.0)), 0.0), values, 0.0)
+    return found
 
 
 def _radii(x: Floats, k: int) -> Floats:
