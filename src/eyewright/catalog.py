@@ -66,6 +66,12 @@ MODELS = MappingProxyType(
         "fine_net": (
             "image", "eyewright.nets:fine_net", "default restorer: at half resolution, told the noise, ~0.4 M weights",
         ),
+        "gan_net": (
+            "drawn image", "eyewright.nets:gan_net", "generator against a discriminator (GAN): one pass, 1.2 M weights",
+        ),
+        "flow_net": (
+            "drawn image", "eyewright.nets:flow_net", "default generator: rectified flow, 8 passes, 1.4 M weights",
+        ),
         "spot_mask_net": (
             "boxes and masks",
             "eyewright.nets:spot_mask_net",

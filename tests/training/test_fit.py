@@ -541,3 +541,14 @@ def test_bfloat16_is_refused_where_it_takes_many_times_as_long(tmp_path: Path, m
     monkeypatch.setattr("eyewright.training.fit.cpu_has_bfloat16", lambda: False)
     with pytest.raises(UsageError, match="AVX512-BF16"):
         train(tmp_path, Recipe(epochs=1, amp="on"))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "momentum"])
+def test_other_optimisers_resume_to_the_same_weights_too(tmp_path: Path, optimizer: str) -> None:
+    # A fused update of weights in channels-last order went wrong when its moments came back in another order.
+    recipe = Recipe(epochs=3, batch=8, ema=0.9, optimizer=optimizer)  # type: ignore[arg-type]
+    whole, _ = train(tmp_path / "whole", recipe)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "cut", recipe, step=stop_after(5))
+    resumed, _ = train(tmp_path / "cut", recipe, resume=True)
+    assert digest(resumed) == digest(whole)

@@ -25,6 +25,7 @@ from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.contract import Contract
 from eyewright.bundle.files import in_chunks, names_files, predict_files
 from eyewright.bundle.golden import run_golden
+from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge
 from eyewright.bundle.manifest import Manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.bundle.signature import PublicKey, read_public_key
@@ -233,6 +234,23 @@ class Bundle:
             ) from error
 
     @cached_property
+    def judge(self) -> Judge | None:
+        """What measures images that a generator draws (`bundle.judge.Judge`); None for bundles without one.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        if f"{FOLDER}/{ABOUT}" not in self.manifest.files:
+            return None
+
+        def check(name: str, data: bytes) -> None:
+            listed = self.manifest.files.get(f"{FOLDER}/{name}", {}).get("sha256")
+            if hashlib.sha256(data).hexdigest() != listed:
+                raise BundleError(f"'{FOLDER}/{name}' has been changed since it was exported", fix="copy it again")
+
+        return open_judge(self.folder / FOLDER, open_session, check)
+
+    @cached_property
     def texts(self) -> TextTower:
         """How the bundle embeds texts; its golden pairs are run when it is opened.
 
@@ -355,6 +373,7 @@ class Bundle:
             UsageError: a camera or stream, which has no end, without `stream`; or the model takes something else than
                 one image (`predict_images`).
         """
+        task_of(self.task_name).require("predict")
         image_preparation(self.inputs)
         source = given_source(source)
         if self.preparation.clip is None and is_stream(source):

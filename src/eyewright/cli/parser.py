@@ -17,6 +17,7 @@ from eyewright.cli.browsing import add_browse
 from eyewright.cli.completion import add_completion
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
+from eyewright.cli.generating import add_generating
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
 from eyewright.cli.predicting import add_predict
@@ -234,6 +235,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_field(verb)
     add_pictures(verb)
     add_restoring(verb)
+    add_generating(verb)
     verb("models")
     verb("formats")
     verb("info")

@@ -95,6 +95,7 @@ def predict(o: argparse.Namespace) -> Result:
     moving = streamed and not str(o.source).lower().startswith("sane:")
     saved = _saved(o, moving)
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
+    task_of(bundle.task_name).require("predict")
     if o.labels is not None:
         from eyewright.lifecycle.labelling import WordedLabels
 

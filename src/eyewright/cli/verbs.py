@@ -17,6 +17,7 @@ from eyewright.cli import (
     doctoring,
     field,
     following,
+    generating,
     pictures,
     predicting,
     reading,
@@ -546,6 +547,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         restoring.inpaint,
         "fill scratches, boxes or objects from what surrounds them",
         "inpaint street.jpg --object person --with det.bundle --out empty.png",
+    ),
+    "generate": (
+        generating.generate,
+        "draw new images by a bundle, marked as generated",
+        "generate digits.bundle -n 64 --class 7 --grid --out new",
     ),
     "segment": (
         pictures.segment,

@@ -62,6 +62,19 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
 )
 """What a task may or may not support, and how a person asked for it."""
 
+_VERBS: Mapping[str, str] = MappingProxyType(
+    {
+        "compress": "compress",
+        "explain": "explain",
+        "folds": "--folds",
+        "predict": "predict",
+        "serve": "serve",
+        "teacher": "--teacher",
+        "tune": "--tune",
+    }
+)
+"""What every task supports unless it says that it does not (`Task.refuses`), and how a person asks for it."""
+
 _TOOLS: Mapping[str, str] = MappingProxyType({"hub": "Hugging Face's task JSON", "label-studio": "Label Studio"})
 """Other tools that a task may have a counterpart in, as a person calls them."""
 
@@ -221,6 +234,7 @@ class Task:
         outputs: the arrays a model answers, in order.
         metrics: the main one first.
         options: what it supports of `_OPTIONS`; anything else is refused by `require`.
+        refuses: what it does not support of `_VERBS`, which others do.
         losses: the names of the losses it can be trained with, the usual one first.
         columns: the keys of `Report.per_class` rows that a table shows.
         foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces). A
@@ -260,6 +274,8 @@ class Task:
         inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
         whole: `(predictor, examples)` to one prediction each, where a model is run several times an example, as on the
             tiles of an image; None where it is run once.
+        asked: class ids of images to what a model that takes no image is run on in their place; None where it takes
+            the images.
     """
 
     name: str
@@ -300,6 +316,8 @@ class Task:
         default_factory=lambda: MappingProxyType({"image": "eyewright.imaging.preparation:Preparation"})
     )
     whole: "Callable[[Predictor, Sequence[Example]], Sequence[Prediction]] | None" = None
+    refuses: frozenset[str] = frozenset()
+    asked: "Callable[[Sequence[int]], Sequence[Example]] | None" = None
 
     @property
     def main_metric(self) -> str:
@@ -352,6 +370,11 @@ class Task:
         Raises:
             UsageError: the task does not support it.
         """
+        if option in _VERBS:
+            if option in self.refuses:
+                asked = _VERBS[option]
+                raise UsageError(f"{asked} is not supported for {self.words.noun}", fix="see eyewright models")
+            return
         if option not in self.options:
             asked = _OPTIONS[option]
             nouns = dict.fromkeys(task_of(n).words.noun for n in task_names() if option in task_of(n).options)

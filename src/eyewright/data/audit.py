@@ -14,6 +14,7 @@ import numpy as np
 
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
+from eyewright.data.audit_generated import GENERATED_CODES, audit_generated
 from eyewright.data.audit_groups import GROUP_CODES, audit_groups
 from eyewright.data.audit_masks import MASK_CODES
 from eyewright.data.audit_pixels import PIXEL_CODES, audit_pixels
@@ -41,6 +42,7 @@ FINDING_CODES = MappingProxyType(
         **CAPTION_CODES,
         **GROUP_CODES,
         **PIXEL_CODES,
+        **GENERATED_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
         "mislabelled": "a label that nets which have not seen the image deny (--labels)",
         "one_class": "fewer than two classes",
@@ -81,6 +83,7 @@ def audit_dataset(
         *_files(dataset, scan),
         *audit_targets(dataset, scan),
         *pixels,
+        *audit_generated(dataset, scan),
         *audit_groups(dataset, scan, grouping, leave=blank),
         *_classes(dataset),
         *_typos(dataset),

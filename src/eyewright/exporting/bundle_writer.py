@@ -24,6 +24,8 @@ from safetensors.torch import save
 
 from eyewright.bundle.golden import golden_arrays
 from eyewright.bundle.inputs import only_image, write_inputs
+from eyewright.bundle.judge import FOLDER as JUDGE
+from eyewright.bundle.judge import JUDGE_FILES, judge_in
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
 from eyewright.bundle.policy import check_policy
@@ -31,7 +33,7 @@ from eyewright.bundle.streams import STREAM_MODEL
 from eyewright.bundle.verify import digest_folder
 from eyewright.core.errors import OutputError
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_json, write_page, write_text
-from eyewright.core.inputs import IMAGE, Inputs, blank_inputs, prepare
+from eyewright.core.inputs import IMAGE, Example, Inputs, blank_inputs, prepare
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor, decode_everything, inputs_of
@@ -39,7 +41,7 @@ from eyewright.core.report import Report
 from eyewright.core.task import Task, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.novelty import say_novelty
-from eyewright.evaluation.parity import Parity, check_parity
+from eyewright.evaluation.parity import Images, Parity, check_parity
 from eyewright.evaluation.private import told
 from eyewright.evaluation.together import say_groups
 from eyewright.exporting.attention_model import export_attention
@@ -65,6 +67,7 @@ _GOLDEN_SIDE = 256
 _GOLDEN_FRAME = 48
 _STREAMED = 8
 _NO_IMAGES = {"images": 0, "groups": 0, "validation_images": 0, "training_images": 0}
+_MOST_ASKED = 500
 
 
 def export_bundle(
@@ -95,6 +98,7 @@ def export_bundle(
     labels = run.labels
     robust = robustness_of(run.folder)
     validation = validation.seen_by(*inputs_of(predictor).values())
+    tried: Images = validation if task_of(run.task_name).asked is None else _Asked(validation, run.task_name)
     provenance = {**_provenance(run), "measured": measured_of(report)}
     if robust.about is not None:
         provenance["robustness"] = robust.about
@@ -125,21 +129,28 @@ def export_bundle(
             few = [validation.image(i) for i in range(min(_STREAMED, len(validation)))]
             given = run.preparation.batch(few)[0]
             export_stream(run.net, stage / STREAM_MODEL, temperature=run.temperature, strips=given)
+        if judge_in(run.folder / JUDGE):
+            (stage / JUDGE).mkdir()
+            for file in JUDGE_FILES:
+                write_bytes(stage / JUDGE / file, (run.folder / JUDGE / file).read_bytes())
         export_texts(run.net, stage, run.task_name, predictor, validation)
         _write_weights(run.net, stage / "model.safetensors")
         if claim is None:
-            write_bytes(stage / "golden.npz", golden_pairs(predictor, validation))
+            write_bytes(stage / "golden.npz", golden_pairs(predictor, tried))
         else:
             size = image_preparation(predictor.inputs).size_hw
             write_bytes(stage / "golden.npz", golden_of(predictor, noise_images(size, _GOLDEN)))
-        familiarity: Mapping[str, Any]
+        familiar: Mapping[str, NDArray[Any]] = {}
+        familiarity: Mapping[str, Any] = {}
         if hides:
             familiarity = {"method": "none", "reason": "the images of a private run are not described", **_NO_IMAGES}
-        else:
+        elif tried is validation:
             reference = reference_numbers(predictor, validation)
             looks = validation_looks(reference, validation)
             familiar, familiarity = familiarity_of(looks, None if claim is not None else read_looks(run.folder))
             write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
+        else:
+            write_bytes(stage / "reference.npz", pack_arrays(_numbers_of_asked(predictor, tried)))
         write_json(stage / "config.json", _hugging_face_config(labels, run))
         if only_image(predictor.inputs):
             write_json(stage / "preprocessor_config.json", _hugging_face_preprocessor(run.preparation, run))
@@ -175,7 +186,7 @@ def export_bundle(
         )
         write_page(stage / "README.md", model_card(manifest, () if report is None else report.per_class))
         seal(stage, manifest, {})
-        parity = check_parity(predictor, load_bundle(stage, self_test=False), validation)
+        parity = check_parity(predictor, load_bundle(stage, self_test=False), tried)
         found = parity.to_json()
         seal(stage, manifest, found)
         # What the bundle asks of itself it must have shown already.
@@ -201,16 +212,40 @@ def _write_weights(net: PixelNet, path: Path) -> None:
     write_bytes(path, save(unshared(net.state_dict()), metadata={"format": "pt"}))
 
 
-def golden_pairs(predictor: Predictor, dataset: Dataset) -> bytes:
+class _Asked:
+    """What a model that takes no image is run on, in place of the first images of a dataset."""
+
+    def __init__(self, dataset: Dataset, task: str) -> None:
+        make = task_of(task).asked
+        assert make is not None
+        self._examples = make([int(t) for t in dataset.targets[:_MOST_ASKED]])
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def image(self, index: int) -> Example:
+        """Return one example."""
+        return self._examples[index]
+
+
+def _numbers_of_asked(predictor: Predictor, tried: Images) -> dict[str, NDArray[Any]]:
+    given, placements = prepare(inputs_of(predictor), [tried.image(i) for i in range(len(tried))])
+    found = decode_everything(predictor, predictor.raw(given), placements)
+    return _summed(np.array([one.numbers() for one in found], np.float32), task_of(predictor.task_name))
+
+
+def golden_pairs(predictor: Predictor, dataset: Images) -> bytes:
     """Store a few real images with the pixels and answers they must give, larger ones reduced to 256 pixels, frames of
     clips to 48."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, _GOLDEN).astype(int))
     inputs = inputs_of(predictor)
     clip = next((c for one in inputs.values() if (c := getattr(one, "clip", None)) is not None), None)
-    images = []
+    images: list[Example] = []
     for i in chosen:
-        image = dataset.image(int(i))
-        if clip is None:
+        image: Any = dataset.image(int(i))
+        if isinstance(image, Mapping):
+            images.append(image)
+        elif clip is None:
             images.append(_at_most(image, _GOLDEN_SIDE))
         else:
             images.append(np.asarray(join_strip(_at_most(f, _GOLDEN_FRAME) for f in cut_strip(image, clip.frames))))
@@ -269,7 +304,7 @@ def evidence_of(
         "metrics": (measured.get("images", None if report is None else report.n), measured.get("groups")),
         "calibration": (calibration.get("n"), calibration.get("groups")),
         "thresholds": (thresholds.get("images", calibration.get("n")), thresholds.get("groups")),
-        "familiarity": (familiarity["images"], familiarity["groups"]),
+        "familiarity": (familiarity.get("images"), familiarity.get("groups")),
     }
     return {k: {"images": images, "groups": groups} for k, (images, groups) in found.items() if images is not None}
 
@@ -326,7 +361,10 @@ def _tensors(predictor: Predictor) -> dict[str, Any]:
         "prototypes": {"layout": "masks are sums of these in logits, at a quarter of the prepared size"},
     }
     names = task_of(predictor.task_name).output_names
-    out = [{"name": n, "dtype": "float32", "shape": ["N", *blank[n].shape[1:]], **about.get(n, {})} for n in names]
+    out = [
+        {"name": n, "dtype": str(blank[n].dtype), "shape": ["N", *blank[n].shape[1:]], **about.get(n, {})}
+        for n in names
+    ]
     return {"inputs": taken, "outputs": out}
 
 

@@ -1,6 +1,6 @@
 """The features of a bundle: what its net knows of an image before it decides on a class."""
 
-__all__ = ["bundle_features"]
+__all__ = ["bundle_features", "with_features"]
 
 from collections.abc import Iterable
 from typing import Any
@@ -27,20 +27,8 @@ def bundle_features(bundle: Bundle, images: Iterable[Any]) -> NDArray[np.float32
     Raises:
         BundleError: the net has no such layer.
     """
-    import onnx
-
-    model = onnx.load_from_string((bundle.folder / bundle.manifest.model).read_bytes())
-    constants = {tensor.name for tensor in model.graph.initializer}
-    last = next(
-        (n for n in reversed(model.graph.node) if n.op_type in _WEIGHING and n.input[0] not in constants),
-        None,
-    )
-    if last is None:
-        raise BundleError("the bundle's net has no layer with weights to take features from", fix="use another model")
-    name = last.input[0]
-    if name not in {o.name for o in model.graph.output}:
-        model.graph.output.extend([onnx.ValueInfoProto(name=name)])
-    session = open_session(model.SerializeToString())
+    data, name = with_features((bundle.folder / bundle.manifest.model).read_bytes())
+    session = open_session(data)
     given = bundle.manifest.decoding.get("contract")
     contract = None if given is None else Contract.from_json(given)
     size = _BATCH if contract is None or contract.batched else 1
@@ -61,6 +49,28 @@ def bundle_features(bundle: Bundle, images: Iterable[Any]) -> NDArray[np.float32
             flush()
     flush()
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def with_features(model: bytes) -> tuple[bytes, str]:
+    """Return an ONNX model that also gives what goes into its last layer with weights, and the name of that output.
+
+    Raises:
+        BundleError: the net has no such layer.
+    """
+    import onnx
+
+    proto = onnx.load_from_string(model)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    last = next(
+        (n for n in reversed(proto.graph.node) if n.op_type in _WEIGHING and n.input[0] not in constants),
+        None,
+    )
+    if last is None:
+        raise BundleError("the bundle's net has no layer with weights to take features from", fix="use another model")
+    name: str = last.input[0]
+    if name not in {o.name for o in proto.graph.output}:
+        proto.graph.output.extend([onnx.ValueInfoProto(name=name)])
+    return proto.SerializeToString(), name
 
 
 def _flat(found: NDArray[Any]) -> NDArray[np.float32]:

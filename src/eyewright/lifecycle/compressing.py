@@ -14,6 +14,7 @@ from eyewright.catalog import build_of
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
 from eyewright.core.report import Report
+from eyewright.core.task import task_of
 from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import (
     PathLike,
@@ -28,7 +29,7 @@ from eyewright.lifecycle.datasets import (
     target_of,
 )
 from eyewright.lifecycle.loading import need_torch
-from eyewright.lifecycle.opening import free_folder, load_run, refuse_private, run_in
+from eyewright.lifecycle.opening import free_folder, load_model, load_run, refuse_private, run_in
 from eyewright.lifecycle.stages import evaluate, export_checked
 from eyewright.lifecycle.teaching import teacher_for, with_unlabelled
 
@@ -105,6 +106,7 @@ def compress(
     folder = Path(out) if out is not None else free_folder(Path("runs") / "compressed", name)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
+    task_of(load_model(model)[0].task_name).require("compress")
     parent = _parent_of(model, data, folder, ignore=ignore, seed=seed, quiet=quiet, say=say)
     task = parent.bundle.task_name
     refuse_private(parent.bundle.manifest.provenance, "compress")

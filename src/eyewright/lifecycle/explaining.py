@@ -43,6 +43,7 @@ def explain(
     from eyewright.explanation import explain_images
 
     predictor, owner = load_model(model)
+    task_of(predictor.task_name).require("explain")
     frames = list(iter_examples(source, predictor.preparation.clip))
     found = explain_images(
         predictor,

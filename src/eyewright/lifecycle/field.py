@@ -29,6 +29,7 @@ from eyewright.core.errors import BundleError, DatasetError, InputError, UsageEr
 from eyewright.core.files import write_json
 from eyewright.core.report import Finding
 from eyewright.core.rng import generator
+from eyewright.core.task import task_of
 from eyewright.imaging.clips import iter_examples
 from eyewright.lifecycle.datasets import known_images, part_of_path, scan_of, target_of
 from eyewright.lifecycle.stages import compare
@@ -91,6 +92,8 @@ def serve(
 
     def table() -> tuple[dict[str, Model], dict[str, str]]:
         found, beside = (load_table(bundles, policy, key=key), {}) if bundles else _aliased(place, policy, key)
+        for one in found.values():
+            task_of(one.manifest.task).require("serve")
         current[0] = found
         return found, beside
 

@@ -104,6 +104,7 @@ def cross_validate(
     elif resolved.edits:
         data = apply_edits(data, resolved.edits)
     check_model(resolved.model, data.task)
+    task_of(data.task).require("folds")
     if ensemble:
         task_of(data.task).require("ensemble")
     folder = Path(out) if out is not None else free_folder(Path("runs") / data.task, f"{data.name}-folds")

@@ -49,6 +49,7 @@ from eyewright.lifecycle.datasets import (
     target_of,
     untouched,
 )
+from eyewright.lifecycle.judging import train_judge
 from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
@@ -127,6 +128,7 @@ def train(
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
     if teacher is not None:
+        task_of(dataset.task).require("teacher")
         from eyewright.compression.distilling import distil_step
 
         if step is not None:
@@ -218,6 +220,7 @@ def train_on(
         }
         weights = None if plan.weights is None else _weights_in(plan.weights)
         own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
+        train_judge(dataset, scan, recipe, folder, own)
         own = replace(own, deadline=deadline_before_baseline(recipe, plan, dataset.task))
         run = train_model(dataset, scan, recipe, folder=folder, build_of=build_of, plan=own)
     if dataset.edits is not None and first:

@@ -86,6 +86,7 @@ def tune(
     given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
+    task_of(dataset.task).require("tune")
     dataset = settled(dataset, leaks, quiet=quiet)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, f"{dataset.name}-tune")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0

@@ -23,6 +23,7 @@ TASKS = MappingProxyType(
         "read": "eyewright.tasks.read:TASK",
         "embed": "eyewright.tasks.embed:TASK",
         "restore": "eyewright.tasks.restore:TASK",
+        "generate": "eyewright.tasks.generate:TASK",
     }
 )
 """Where each task lies, by the name that bundles and `--task` use; `core.task.task_of` opens it late."""

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
+from eyewright.core.inputs import Inputs
 from eyewright.core.ngrams import TextPreparation
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
@@ -25,6 +26,7 @@ from eyewright.nets.pixels import PixelNet
 from eyewright.training.loop import FitData
 from eyewright.training.recipe import Recipe
 from eyewright.training.soft_answers import SoftAnswers
+from eyewright.training.steps import Step, plain_step
 
 
 class Learning(Protocol):
@@ -113,6 +115,10 @@ class Learner:
         fed: `(data, recipe, dataset, preparation)` to what the loop is fed, where that is not what was prepared.
         students: nets of the catalogue that compression tries instead of the one that was trained.
         text: `(net)` to how it embeds texts, a second graph of its bundle; None where it reads images only.
+        step: `(net)` to how a batch of it is learnt from, where that is not a plain update.
+        inputs: `(net, preparation of the images)` to what a trained net takes, where that is not an image.
+        judge: the task of the classifier that measures what a generator draws; empty where answers are compared with
+            what is true of an image.
         mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
     """
 
@@ -131,6 +137,9 @@ class Learner:
     fed: Callable[[FitData, Recipe, Dataset, Preparation], FitData] = lambda data, recipe, dataset, preparation: data
     students: tuple[str, ...] = ()
     text: Callable[[PixelNet], TextSide] | None = None
+    step: Callable[[PixelNet], Step] = lambda net: plain_step
+    inputs: Callable[[PixelNet, Preparation], Preparation | Inputs] = lambda net, preparation: preparation
+    judge: str = ""
     mean: MeanOf = mean_of_distributions
 
 

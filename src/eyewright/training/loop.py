@@ -324,9 +324,10 @@ class Loop:
         self.net.load_state_dict(part("net."))
         self.average.load_state_dict(part("average."))
         own = self.state.optimiser.state_dict()
+        weights = [p for group in self.state.optimiser.param_groups for p in group["params"]]
         for key, value in part("optimiser.").items():
             i, _, name = key.partition(".")
-            own["state"].setdefault(int(i), {})[name] = value
+            own["state"].setdefault(int(i), {})[name] = _laid_out_as(weights[int(i)], value)
         self.state.optimiser.load_state_dict(own)
         if state.low_precision != self.state.low_precision:
             self._continue_in(state.low_precision, say)
@@ -372,6 +373,11 @@ def tensors_of(values: Any, device: torch.device | None = None) -> Any:
     if isinstance(values, tuple):
         return tuple(tensors_of(v, device) for v in values)
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def _laid_out_as(weight: Tensor, value: Tensor) -> Tensor:
+    """Return a value of an optimiser in the order of memory of its weight: fused updates go by memory, not by index."""
+    return torch.empty_like(weight, dtype=value.dtype).copy_(value) if value.shape == weight.shape else value
 
 
 def _rows(targets: Any, own: Any) -> Any:

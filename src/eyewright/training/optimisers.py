@@ -1,10 +1,19 @@
 """Optimisers by name, and the learning-rate schedules."""
 
-__all__ = ["Muon", "Optimiser", "above_body", "build_optimiser", "default_lr", "layer_depths", "schedule_factor"]
+__all__ = [
+    "Joined",
+    "Muon",
+    "Optimiser",
+    "above_body",
+    "build_optimiser",
+    "default_lr",
+    "layer_depths",
+    "schedule_factor",
+]
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -129,6 +138,59 @@ class Muon:
         torch._foreach_addcdiv_(params, means, roots, [rate / (1 - 0.9**t) for t in counts])
 
 
+class Joined:
+    """Several optimisers as one: parts of a net that are learnt apart, each by its own, in one state.
+
+    `parts` are the optimisers by the name of what they update. Groups and state are those of all, one after the other,
+    so that schedules and checkpoints need not know how many there are.
+    """
+
+    def __init__(self, parts: Mapping[str, Optimiser]) -> None:
+        self.parts = dict(parts)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts."""
+        return [group for part in self.parts.values() for group in part.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parts."""
+        for part in self.parts.values():
+            part.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Update all parts."""
+        for part in self.parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of all parts, whose weights are numbered through."""
+        state: dict[int, Any] = {}
+        groups: list[dict[str, Any]] = []
+        first = 0
+        for part in self.parts.values():
+            own = part.state_dict()
+            state |= {first + i: values for i, values in own["state"].items()}
+            groups += [{**g, "params": [first + i for i in g["params"]]} for g in own["param_groups"]]
+            first += _count(own)
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave, for the same parts."""
+        first, groups = 0, list(state_dict["param_groups"])
+        for part in self.parts.values():
+            own = part.state_dict()
+            n = _count(own)
+            state = {i - first: v for i, v in state_dict["state"].items() if first <= i < first + n}
+            mine = [{**groups.pop(0), "params": g["params"]} for g in own["param_groups"]]
+            part.load_state_dict({"state": state, "param_groups": mine})
+            first += n
+
+
+def _count(state: Mapping[str, Any]) -> int:
+    return sum(len(g["params"]) for g in state["param_groups"])
+
+
 def _orthogonalise(matrix: Tensor, *, steps: int = 5) -> Tensor:
     """Push every singular value of `matrix` towards 1 by the quintic Newton-Schulz iteration.
 
@@ -187,11 +249,17 @@ def build_optimiser(net: nn.Module, recipe: Recipe) -> Optimiser:
     """Build the recipe's optimiser over the weights of `net` that are learnt.
 
     Weight decay is for weights of two and more dimensions; biases and norms are left out (He et al. 2019). With
-    `layer_decay` every layer's rate is that much of the one above it (Clark et al. 2020, "ELECTRA"). "gd" and "sgd"
-    are the same rule, w -= lr * gradient; they differ in the images that the gradient is taken over.
+    `layer_decay` every layer's rate is that much of the one above it (Clark et al. 2020, "ELECTRA"). A body that names
+    parts that are `learnt_apart` gets an Adam for each of them (`Joined`), whatever the recipe's optimiser. "gd" and
+    "sgd" are the same rule, w -= lr * gradient; they differ in the images that the gradient is taken over.
     """
     name = recipe.optimizer or "muon"
     lr = recipe.lr if recipe.lr is not None else default_lr(name)
+    apart: tuple[str, ...] = getattr(getattr(net, "body", None), "learnt_apart", ())
+    if apart:
+        # Nets that play against each other: no momentum, whose memory of the other's past moves would make them circle.
+        parts = {part: [p for p in getattr(net.body, part).parameters() if p.requires_grad] for part in apart}
+        return Joined({k: torch.optim.Adam(own, lr=lr, betas=(0.0, 0.99), fused=True) for k, own in parts.items()})
     decay = recipe.layer_decay or 1.0
     learnt = [(p, d) for p, d in zip(net.parameters(), layer_depths(net), strict=True) if p.requires_grad]
     if name == "muon":

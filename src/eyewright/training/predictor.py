@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eyewright.bundle.judge import Judge
 from eyewright.core.errors import UsageError
 from eyewright.core.inputs import (
     IMAGE,
@@ -51,6 +52,7 @@ class TorchPredictor:
         temperature: float = 1.0,
         thresholds: NDArray[np.float64] | None = None,
         device: torch.device | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.net = net.to(device=self.device, memory_format=memory_format_of(net)).eval()  # type: ignore[call-overload]
@@ -58,6 +60,8 @@ class TorchPredictor:
         self.task_name = task_name
         self.temperature = temperature
         self.thresholds = thresholds
+        # Measures what a generator draws.
+        self.judge = judge
         self.inputs: Inputs = preparation if isinstance(preparation, Mapping) else {IMAGE: preparation}
         learner = learner_of(task_name)
         self._answers = learner.answers(self.net, temperature=temperature).eval()

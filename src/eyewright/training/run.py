@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from eyewright.bundle.judge import FOLDER, judge_in, open_judge
+from eyewright.bundle.load import open_session
 from eyewright.core.errors import CheckpointError, EyewrightError, UsageError
 from eyewright.core.files import held_lock
 from eyewright.core.installed import what_was_raised
@@ -124,10 +126,11 @@ class Run:
         return TorchPredictor(
             self.net,
             labels=self.labels,
-            preparation=self.preparation,
+            preparation=learner_of(self.recipe.task).inputs(self.net, self.preparation),
             task_name=self.recipe.task,
             temperature=self.temperature,
             thresholds=self.thresholds,
+            judge=open_judge(self.folder / FOLDER, open_session) if judge_in(self.folder / FOLDER) else None,
         )
 
     def split_rows(self) -> tuple[Mapping[str, str], ...]:

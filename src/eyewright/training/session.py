@@ -39,7 +39,6 @@ from eyewright.training.plan import Probe, RunPlan
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, changed_options, read_recipe, write_recipe
 from eyewright.training.run import SPLIT_COLUMNS, Builder, Run, begin_with, build_net, open_run_folder
-from eyewright.training.steps import plain_step
 
 _SCALING_IMAGES = 4096
 _TIMED_IMAGES = 16
@@ -142,7 +141,7 @@ def train_model(
             learnt=learning,
             folder=folder / "checkpoints",
             device=device,
-            step=plan.step or plain_step,
+            step=plan.step or learner.step(net),
             deadline=_deadline(plan, net, data.val_pixels, device),
             resume=plan.resume,
             quiet=plan.quiet,

@@ -1,10 +1,10 @@
 """One update of a net, as a function that can be exchanged for another."""
 
-__all__ = ["Batch", "Step", "TrainState", "own_loss", "plain_step", "update"]
+__all__ = ["Batch", "Step", "TrainState", "alternating_step", "own_loss", "plain_step", "update"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.distributed import World
 from eyewright.training.objectives import Objective
-from eyewright.training.optimisers import Optimiser
+from eyewright.training.optimisers import Joined, Optimiser
 from eyewright.training.recipe import Recipe
 
 
@@ -75,6 +75,34 @@ def in_float32(outputs: Any) -> Any:
 def plain_step(state: TrainState, batch: Batch) -> Tensor:
     """Do the usual update: forward, loss, backward, and where an update closes, penalty, clip, step."""
     return update(state, batch, lambda outputs: own_loss(state, batch, outputs))
+
+
+def alternating_step(state: TrainState, batch: Batch) -> Tensor:
+    """Update the parts of a body that are learnt apart (`learnt_apart`), one after the other, each against the others
+    as they are then; return the loss of the first.
+
+    The objective gets `(name of the part, body, images float32 (N, C, H, W))` and the targets. A body's `note_update`
+    is called at the end: what it counts is part of its state.
+    """
+    body: Any = state.net.body
+    optimisers = cast("Joined", state.optimiser).parts
+    images = state.net.scale(batch.pixels)
+    losses = []
+    for name in body.learnt_apart:
+        for other in body.learnt_apart:
+            getattr(body, other).requires_grad_(other == name)
+        optimisers[name].zero_grad(set_to_none=True)
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=state.low_precision):
+            loss = state.objective((name, body, images), batch.targets)
+        (loss * batch.share).backward()  # type: ignore[no-untyped-call]
+        learnt = list(getattr(body, name).parameters())
+        state.world.sum_gradients(learnt)
+        optimisers[name].step()
+        losses.append(loss.detach())
+    for name in body.learnt_apart:
+        getattr(body, name).requires_grad_(True)
+    body.note_update(len(images))
+    return losses[0]
 
 
 def own_loss(state: TrainState, batch: Batch, outputs: Any) -> Tensor:

@@ -1,0 +1,66 @@
+"""The verb that draws images by a bundle or a run."""
+
+__all__ = ["add_generating", "generate"]
+
+import argparse
+from typing import Any
+
+from eyewright.cli.numbers import Number
+from eyewright.cli.terminal import Result, finding, is_quiet, shown_path, warn
+
+
+def generate(o: argparse.Namespace) -> Result:
+    """Draw images."""
+    from eyewright import lifecycle
+
+    done = lifecycle.generate(
+        o.model,
+        o.out,
+        n=o.n,
+        label=getattr(o, "class"),
+        seed=o.seed or 0,
+        steps=o.steps,
+        guidance=o.guidance,
+        truncation=o.truncation,
+        grid=o.grid,
+        interpolate=None if o.interpolate is None else tuple(o.interpolate),
+        overwrite=o.overwrite,
+        quiet=is_quiet(o),
+    )
+    n = len(done.files)
+    text = [f"{n:,} image{'s' * (n != 1)} drawn: {shown_path(done.folder)}; each file says that a model made it"]
+    if done.copies is not None:
+        text.append(f"{done.copies:.1%} are nearer to a training image than 99% of held-out images")
+    if not o.json:
+        for one in done.findings:
+            warn(f"{one.message}; {one.fix}")
+    out = {"images": done.folder.resolve(), **({} if done.grid is None else {"grid": done.grid.resolve()})}
+    return {
+        "out": out,
+        "model_digest": done.digest,
+        "counts": {"images": n},
+        "copies": done.copies,
+        "files": [{"out": f.out.resolve(), "label": f.label, "seed": f.seed} for f in done.files],
+        "findings": [finding(f) for f in done.findings],
+        "text": text,
+        "exit": 1 if done.findings else 0,
+    }
+
+
+def add_generating(verb: Any) -> None:
+    """Declare the options of the verb."""
+    p = verb("generate")
+    p.add_argument("model", metavar="BUNDLE|RUN", help="one that was trained with --task generate")
+    p.add_argument("-n", type=Number(1, 100_000), default=64, metavar="N", help="how many images (default 64)")
+    p.add_argument("--class", metavar="NAME", help="draw this class (default: all in turn)")
+    p.add_argument("--steps", type=Number(1, 1000), metavar="N", help="steps of a flow; for runs (default 8)")
+    p.add_argument(
+        "--guidance", type=Number(0, 20, whole=False), metavar="G", help="how strongly a flow follows the class; runs"
+    )
+    p.add_argument(
+        "--truncation", type=Number(0.01, 1, whole=False), default=1.0, metavar="P", help="below 1: less varied"
+    )
+    p.add_argument("--grid", action="store_true", help="also write grid.png, all images side by side")
+    p.add_argument("--interpolate", nargs=2, metavar=("A", "B"), help="draw the way from class A to class B")
+    p.add_argument("--out", metavar="DIR", required=True)
+    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")

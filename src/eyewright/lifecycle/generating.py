@@ -1,0 +1,228 @@
+"""Draw images by a bundle or a run of the task generate: marked as generated, tested for copies and collapse."""
+
+__all__ = ["GeneratedFile", "Generation", "generate"]
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.drawing import CLASS, NOISE, noise_of
+from eyewright.core.errors import UsageError
+from eyewright.core.files import checked_output, write_bytes
+from eyewright.core.inputs import prepare
+from eyewright.core.predictor import inputs_of
+from eyewright.core.progress import track_progress
+from eyewright.core.report import Finding
+
+if TYPE_CHECKING:
+    from eyewright.bundle.judge import Judge
+    from eyewright.core.predictor import Predictor
+
+PathLike = str | Path
+
+_AT_ONCE, _MOST = 250, 100_000
+_COPIES, _COLLAPSED, _ENOUGH = 0.02, 0.5, 100
+
+
+@dataclass(frozen=True)
+class GeneratedFile:
+    """One image: where it lies, its class and the seed of its noise; None for one between two classes."""
+
+    out: Path
+    label: str
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What `generate` made, and what was found: copies of training images, a collapse."""
+
+    folder: Path
+    files: tuple[GeneratedFile, ...]
+    grid: Path | None
+    findings: tuple[Finding, ...]
+    digest: str
+    copies: float | None
+
+
+def generate(
+    model: PathLike,
+    out: PathLike,
+    *,
+    n: int = 64,
+    label: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    truncation: float = 1.0,
+    grid: bool = False,
+    interpolate: tuple[str, str] | None = None,
+    overwrite: bool = False,
+    quiet: bool = True,
+) -> Generation:
+    """Draw `n` images, of one class or of all in turn, and write them to a folder as PNG files that say so.
+
+    Image k has the noise of the seed `seed + k`: the same on every machine. Each file holds IPTC's digital source type
+    `trainedAlgorithmicMedia`, the model's digest and its seed.
+
+    Args:
+        steps: the steps of a flow; only a run can take others than it was exported with.
+        guidance: how strongly a flow follows the class, 1 as it learnt; only a run can.
+        truncation: the noise is multiplied by it, in (0, 1]: smaller values give more usual and less varied images.
+        grid: also write `grid.png`, all images side by side.
+        interpolate: two classes: the images lie between two noises of theirs; `label` is not accepted.
+
+    Raises:
+        UsageError: a class that is not there, a model of another task, a value out of its range, outputs that exist.
+    """
+    from eyewright.lifecycle.opening import load_model
+
+    if not 1 <= n <= _MOST:
+        raise UsageError(f"expected -n from 1 to {_MOST:,}, found {n:,}", fix="change -n")
+    if not 0 < truncation <= 1:
+        raise UsageError(f"expected a truncation above 0 and up to 1, found {truncation:g}", fix="change --truncation")
+    if label is not None and interpolate is not None:
+        raise UsageError("expected --class or --interpolate, found both", fix="leave one out")
+    predictor, owner = load_model(model)
+    inputs = inputs_of(predictor)
+    if set(inputs) != {NOISE, CLASS}:
+        raise UsageError(
+            f"expected a model that draws images, found one of the task {predictor.task_name!r}",
+            fix="train one with --task generate",
+        )
+    draw = _drawing(predictor, owner, steps, guidance)
+    folder = Path(out)
+    ids = [_class_id(predictor, name) for name in (interpolate or (() if label is None else (label,)))]
+    noise, classes, seeds = _asked(inputs[NOISE].shape, len(predictor.labels), ids, n, seed, interpolate is not None)
+    names = predictor.labels.names
+    paths = [folder / f"{k:0{len(str(n - 1))}d}-{_safe(names[c])}.png" for k, c in enumerate(classes.tolist())]
+    sheet = folder / "grid.png" if grid else None
+    wanted = [*paths, *([] if sheet is None else [sheet])]
+    if not overwrite and (there := next((p for p in wanted if p.exists()), None)) is not None:
+        raise UsageError(f"{str(there)!r} exists", fix="pass --overwrite, or another --out", code="exists")
+    parts = []
+    with track_progress("drawing", n, quiet=quiet) as advance:
+        for start in range(0, n, _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            parts.append(draw(noise[part] * np.float32(truncation), classes[part]))
+            advance(len(parts[-1]), "")
+    images = np.concatenate(parts)
+    digest = _digest_of(predictor, owner)
+    with checked_output(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    files = _write(images, paths, [names[c] for c in classes], seeds, digest, sheet)
+    judge = getattr(predictor, "judge", None)
+    findings, copies = ([], None) if judge is None else _found(judge, images, whole=not ids, truncated=truncation < 1)
+    return Generation(folder, tuple(files), sheet, tuple(findings), digest, copies)
+
+
+def _asked(
+    shape: Sequence[int], n_classes: int, ids: Sequence[int], n: int, seed: int, between: bool
+) -> tuple[NDArray[np.float32], NDArray[np.int64], list[int | None]]:
+    """Return the noise (n, *shape), the classes (n,) and the seeds; between two noises along the arc, on which all
+    points are as far from 0 as noise is."""
+    if not between:
+        classes = np.array([ids[0] if ids else k % n_classes for k in range(n)], np.int64)
+        return np.stack([noise_of(seed + k, shape) for k in range(n)]), classes, [seed + k for k in range(n)]
+    first, last = noise_of(seed, shape), noise_of(seed + 1, shape)
+    cosine = float((first * last).sum() / np.sqrt((first**2).sum() * (last**2).sum()))
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    at = np.linspace(0, 1, n) if n > 1 else np.zeros(1)
+    rows = [(np.sin((1 - t) * angle) * first + np.sin(t * angle) * last) / np.sin(angle) for t in at]
+    classes = np.array([ids[0] if t < 0.5 else ids[1] for t in at], np.int64)
+    return np.array(rows, np.float32), classes, [seed if t == 0 else seed + 1 if t == 1 else None for t in at]
+
+
+def _class_id(predictor: "Predictor", name: str) -> int:
+    from eyewright.core.task import task_of
+
+    return task_of(predictor.task_name).label_id(name, predictor.labels.names)
+
+
+def _drawing(predictor: Any, owner: Any, steps: int | None, guidance: float | None) -> Any:
+    """Return noise and classes to images, uint8 (N, H, W, C): of a run with the steps and the guidance.
+
+    Raises:
+        UsageError: a bundle, or a net of one pass, is asked for others.
+    """
+    if steps is None and guidance is None:
+
+        def as_exported(noise: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.uint8]:
+            examples = [{NOISE: z, CLASS: int(c)} for z, c in zip(noise, classes, strict=True)]
+            found = np.asarray(predictor.raw(prepare(inputs_of(predictor), examples)[0])["image"])
+            return np.clip(np.rint(found), 0, 255).astype(np.uint8)
+
+        return as_exported
+    asked = "--steps" if steps is not None else "--guidance"
+    if owner is None:
+        raise UsageError(f"{asked} needs the run: the steps of a bundle are part of its model", fix="pass the run")
+    body = owner.net.body
+    if not body.guided:
+        raise UsageError(f"{asked} is for flow_net, found {owner.recipe.model_name!r}", fix=f"leave {asked} out")
+    from eyewright.learners.generate import draw_levels
+
+    return lambda noise, classes: draw_levels(body, noise, classes, steps=steps, guidance=guidance)
+
+
+def _write(
+    images: NDArray[np.uint8],
+    paths: Sequence[Path],
+    labels: Sequence[str],
+    seeds: Sequence[int | None],
+    digest: str,
+    sheet: Path | None,
+) -> list[GeneratedFile]:
+    from eyewright.imaging.marking import marked_png
+    from eyewright.tasks.generate_page import grid_of
+
+    files = []
+    for image, path, label, seed in zip(images, paths, labels, seeds, strict=True):
+        about = {"model": digest, "class": label, **({} if seed is None else {"seed": str(seed)})}
+        write_bytes(path, marked_png(image, about))
+        files.append(GeneratedFile(path, label, seed))
+    if sheet is not None:
+        write_bytes(sheet, marked_png(grid_of(images, max(1, round(len(images) ** 0.5))), {"model": digest}))
+    return files
+
+
+def _found(
+    judge: "Judge", images: NDArray[np.uint8], *, whole: bool, truncated: bool
+) -> tuple[list[Finding], float | None]:
+    """Return what is wrong with the images that were drawn, and the share that is near to training images."""
+    from eyewright.metrics.bootstrap import wilson_interval
+    from eyewright.metrics.generation import copy_test, neighbourhoods
+
+    features, _ = judge(images)
+    found = []
+    test = copy_test(judge.train, judge.held_out, features)
+    low, high = wilson_interval(float(test.near.sum()), len(images))
+    if low > _COPIES:
+        text = f"{test.share:.1%} [{low:.1%}, {high:.1%}] of the images are nearer to a training image than 99% of "
+        text += "held-out images: copies"
+        found.append(Finding("copies", text, "train on more images, or shorter", severity="error"))
+    # Fewer images, or those of one class, cover little whatever they look like; so do truncated ones.
+    if whole and not truncated and min(len(images), len(judge.held_out), len(judge.train)) >= _ENOUGH:
+        others = judge.train[np.linspace(0, len(judge.train) - 1, len(images)).astype(int)]
+        ours, floor = (float(neighbourhoods(judge.held_out, x).covered.mean()) for x in (features, others))
+        if ours < _COLLAPSED * floor:
+            text = f"the images cover {ours:.1%} of held-out images, as many real ones {floor:.1%}: collapse"
+            found.append(Finding("collapse", text, "train longer, or with the other --model", severity="error"))
+    return found, test.share
+
+
+def _digest_of(predictor: Any, owner: Any) -> str:
+    """Return the SHA-256 that names the model: of the bundle's manifest, or of a run's weights."""
+    if owner is None:
+        from eyewright.bundle.verify import bundle_digest
+
+        return bundle_digest(predictor.folder)
+    return hashlib.sha256((owner.folder / "checkpoints/best/model.safetensors").read_bytes()).hexdigest()
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:40] or "class"

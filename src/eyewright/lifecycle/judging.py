@@ -1,0 +1,69 @@
+"""The judge of a generator: trained before it, on the same real images, and never used to train it."""
+
+__all__ = ["train_judge"]
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from eyewright.catalog import build_of
+from eyewright.training.plan import RunPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eyewright.data import Dataset, Scan
+    from eyewright.training import Recipe
+
+# Images that the judge is trained on in all: a few seconds' worth where the budget is short.
+_SEEN, _SEEN_A_SECOND, _EPOCHS = 120_000, 250, 60
+
+
+def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Path", plan: RunPlan) -> None:
+    """Train and write the judge of a generator into the run folder, if its learner names one and it is not there yet.
+
+    It is trained for at most 60 epochs and 120,000 images, fewer where the budget is short.
+    """
+    from eyewright.bundle.judge import FOLDER, judge_in, open_judge
+    from eyewright.bundle.load import open_session
+    from eyewright.training.distributed import rank_of
+    from eyewright.training.learner import learner_of
+    from eyewright.training.session import train_model
+
+    learner = learner_of(dataset.task)
+    place = folder / FOLDER
+    if not learner.judge or rank_of() > 0 or judge_in(place):
+        return
+    from eyewright.exporting.judge import export_judge
+
+    learner.check(dataset)
+    left = None if plan.deadline is None else plan.deadline - time.monotonic()
+    seen = _SEEN if left is None else min(_SEEN, _SEEN_A_SECOND * left)
+    own = type(recipe)(
+        task=learner.judge,
+        model="quick_net",
+        # By epochs and not by time: preparing the images first may take longer than a short budget for training.
+        epochs=int(min(_EPOCHS, max(1, round(seen / max(1, len(dataset.train)))))),
+        device=recipe.device,
+        seed=recipe.seed,
+    )
+    run = train_model(
+        replace(dataset, task=learner.judge),
+        scan,
+        own,
+        folder=place,
+        build_of=build_of,
+        plan=RunPlan(
+            preparation=learner.preparation(dataset, scan, recipe, None),
+            workers=plan.workers,
+            resume=plan.resume and (place / "checkpoints").is_dir(),
+            notes={"data_path": plan.notes.get("data_path", "")},
+        ),
+    )
+    export_judge(run, dataset, place)
+    judge = open_judge(place, open_session)
+    a = judge.accuracy
+    plan.say(
+        f"judge of the images: {judge.digest[:12]}, accuracy {a['value']:.1%} [{a['low']:.1%}, {a['high']:.1%}] "
+        f"on {a['n']:.0f} images; it has no part in what follows"
+    )

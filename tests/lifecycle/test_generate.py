@@ -1,0 +1,177 @@
+"""Generation from a folder of images to files that a bundle has drawn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import draw_shape
+
+import eyewright as ew
+from eyewright import lifecycle
+from eyewright.cli.program import main
+from eyewright.core.errors import BundleError, DatasetError, UsageError
+from eyewright.core.predictor import predict_everything
+from eyewright.data import open_dataset
+from eyewright.exporting.bundle_writer import export_bundle
+from eyewright.imaging import write_image
+from eyewright.lifecycle.generating import _found
+from eyewright.nets import generators
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawings")
+    for part, n in (("train", 30), ("val", 12), ("test", 12)):
+        for kind in ("cross", "disc"):
+            (folder / part / kind).mkdir(parents=True)
+            for k in range(n):
+                image = draw_shape(kind, np.random.default_rng([k, len(kind), len(part)]))
+                write_image(folder / part / kind / f"{k:03d}.png", image)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["gan_net"])
+def trained(request: pytest.FixtureRequest, drawings: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run, and its bundle: after two epochs of a tiny net it has collapsed, so `run` writes none by itself."""
+    place = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generators, "_GAN_WIDTHS", (8, 8, 8))
+        patch.setattr(generators, "_FLOW_WIDTHS", (8, 8))
+        patch.setattr("eyewright.learners.generate._VIEWS", 1)
+        patch.setattr("eyewright.lifecycle.judging._EPOCHS", 6)
+        said: list[str] = []
+        made = ew.run(
+            drawings, task="generate", model=request.param, out=place / "run", epochs=2, batch=16, say=said.append
+        )
+        bundle, parity = export_bundle(
+            made.run, place / "bundle", validation=ew.load_dataset(drawings, task="generate").val
+        )
+        yield made, bundle, parity, said
+
+
+def test_a_collapse_is_found_and_no_bundle_is_written(trained: Any) -> None:
+    made, _, _, said = trained
+    assert made.bundle is None
+    assert {f.code for f in made.report.sections["findings"]} >= {"collapse", "few_images"}
+    assert any("it has no part in what follows" in line for line in said), "the judge's digest and accuracy are said"
+    judge = made.report.tables["judge"]
+    assert any(judge["digest"][:12] in line for line in said)
+    page = made.paths["report"].read_text()
+    assert "Real and generated" in page
+    assert "Nearest to a training image" in page
+    assert "fid_floor" in made.report.metrics
+
+
+def test_the_bundle_takes_noise_and_a_class_and_draws_as_the_run_does(trained: Any) -> None:
+    made, bundle, parity, _ = trained
+    (image,) = bundle.manifest.tensors["outputs"]
+    assert (image["dtype"], image["shape"]) == ("uint8", ["N", 32, 32, 3])
+    assert list(bundle.inputs) == ["noise", "class"]
+    assert parity.amounts["levels of pixels"] <= 2
+    # Neither the discriminator nor a picture of the data is in the model that is run.
+    assert (bundle.folder / "onnx" / "model.onnx").stat().st_size < 400_000
+    asked = [{"noise": k, "class": k % 2} for k in range(6)]
+    ours, theirs = (predict_everything(p, asked) for p in (made.run.predictor, bundle))
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.abs(a.pixels.astype(int) - b.pixels).max() <= 2  # type: ignore[attr-defined]
+        assert a.label == b.label  # type: ignore[attr-defined]
+    assert ew.load_bundle(bundle.folder).judge.digest == made.run.predictor.judge.digest
+    report = ew.evaluate(bundle, made.run.about["data_path"], split="test", allow_leaks=True)
+    assert report.metrics["coverage"].n == 24
+
+
+def test_a_changed_judge_is_noticed(trained: Any, tmp_path: Path) -> None:
+    import shutil
+
+    _, bundle, _, _ = trained
+    copy = Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
+    about = copy / "judge" / "judge.json"
+    about.write_bytes(about.read_bytes().replace(b"0.", b"1.", 1))
+    with pytest.raises(BundleError, match="changed"):
+        ew.load_bundle(copy)
+
+
+def test_drawn_files_say_that_they_are_and_doctor_finds_them(trained: Any, tmp_path: Path) -> None:
+    _, bundle, _, _ = trained
+    done = lifecycle.generate(bundle.folder, tmp_path / "new", n=12, grid=True, seed=5)
+    assert [f.seed for f in done.files] == list(range(5, 17))
+    assert [f.label for f in done.files[:3]] == ["cross", "disc", "cross"]
+    again = lifecycle.generate(bundle.folder, tmp_path / "again", n=1, seed=7)
+    assert again.files[0].out.read_bytes() == done.files[2].out.read_bytes(), "a seed and a class are one image"
+    with pytest.raises(UsageError, match="exists"):
+        lifecycle.generate(bundle.folder, tmp_path / "new", n=12)
+    for file in done.files:
+        place = tmp_path / "data" / file.label / file.out.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.out.read_bytes())
+    (found,) = [f for f in ew.doctor(tmp_path / "data") if f.code == "generated"]
+    assert "12 images say that a trained model made them" in found.message
+    assert done.grid is not None
+    assert ew.read_image(done.grid).shape[2] == 3
+
+
+def test_the_command_line_draws_interpolates_and_refuses(
+    trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, bundle, _, _ = trained
+    name = str(bundle.folder)
+    code = main(["generate", name, "-n", "5", "--interpolate", "disc", "cross", "--out", str(tmp_path / "a"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert code == (1 if told["findings"] else 0)
+    assert [f["label"] for f in told["files"]] == ["disc", "disc", "cross", "cross", "cross"]
+    assert told["files"][1]["seed"] is None
+    for wrong in (["--class", "disk"], ["--steps", "4"], ["--guidance", "2"]):
+        assert main(["generate", name, "-n", "2", *wrong, "--out", str(tmp_path / "b")]) == 2
+        capsys.readouterr()
+    steps = ["generate", str(made.run.folder), "-n", "2", "--steps", "4", "--guidance", "1.5", "--out"]
+    assert main([*steps, str(tmp_path / "c")]) == (0 if made.run.recipe.model == "flow_net" else 2)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_makes_no_sense_without_images_is_a_declared_refusal(trained: Any, drawings: Path, tmp_path: Path) -> None:
+    made, bundle, _, _ = trained
+    image = drawings / "test" / "disc" / "000.png"
+    calls = (
+        lambda: bundle.predict(image),
+        lambda: ew.explain(bundle, image),
+        lambda: ew.explain(made.run, image),
+        lambda: ew.serve([bundle.folder]),
+        lambda: ew.cross_validate(drawings, folds=2, task="generate", out=tmp_path / "folds"),
+        lambda: ew.tune(drawings, trials=2, task="generate", out=tmp_path / "tune"),
+        lambda: ew.compress(made.run, data=drawings, max_drop=["coverage=1%"], out=tmp_path / "small"),
+    )
+    for call in calls:
+        with pytest.raises(UsageError, match="not supported for generation"):
+            call()
+
+
+def test_images_with_planted_copies_or_a_collapse_are_findings_of_what_was_drawn() -> None:
+    class Known:
+        rng = np.random.default_rng(0)
+        train = rng.normal(size=(600, 8)).astype(np.float32)
+        held_out = rng.normal(size=(300, 8)).astype(np.float32)
+
+        def __call__(self, pixels: Any) -> Any:
+            return pixels, None
+
+    judge: Any = Known()
+    new = np.random.default_rng(1).normal(size=(200, 8))
+    assert _found(judge, new, whole=True, truncated=False)[0] == []
+    copied = np.concatenate([new[:170], judge.train[:30]])
+    (copies,), share = _found(judge, copied, whole=True, truncated=False)
+    assert copies.code == "copies"
+    assert share is not None
+    assert share >= 0.15
+    codes = [f.code for f in _found(judge, np.tile(new[:1], (200, 1)), whole=True, truncated=False)[0]]
+    assert "collapse" in codes
+
+
+def test_few_images_are_refused(tmp_path: Path) -> None:
+    for kind in ("cross", "disc"):
+        for k in range(6):
+            write_image(tmp_path / kind / f"{k}.png", draw_shape(kind, np.random.default_rng(k)))
+    with pytest.raises(DatasetError, match="at least 20 training images"):
+        ew.train(tmp_path, task="generate", epochs=1, out=tmp_path / "run")
+    assert open_dataset(tmp_path).task == "classify", "labels mean classification unless generation is asked for"
