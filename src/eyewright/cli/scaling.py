@@ -1,13 +1,15 @@
-"""Jobs of shards on the command line: predict --on local, --plan, --verify, --resume."""
+"""Jobs of shards on the command line: predict --on local, --plan, --verify, --resume; and what they cost."""
 
-__all__ = ["add_job", "is_job", "predict_job"]
+__all__ = ["add_cost", "add_job", "cost", "is_job", "predict_job"]
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eyewright.cli.numbers import Number
+from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, shown_program
+from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
 _ENGINES = ("local",)
@@ -111,3 +113,59 @@ def _verified(o: argparse.Namespace, folder: Path) -> Result:
         "text": text,
         "exit": 1 if found else 0,
     }
+
+
+def add_cost(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of cost."""
+    p = verb("cost")
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument(
+        "--source", metavar="SAMPLE", required=True, help="images like those to predict: folder, glob, @LIST"
+    )
+    p.add_argument(
+        "--images",
+        type=Number(1, 1e15, whole=False),
+        required=True,
+        metavar="N",
+        help="how many there are, such as 1e6",
+    )
+    p.add_argument(
+        "--target", type=Checked(parse_duration_s), default="24h", metavar="TIME", help="when it has to be done (24h)"
+    )
+    p.add_argument("--machines", type=Number(1, 1_000_000), metavar="N", help="how many (default: what --target needs)")
+    p.add_argument(
+        "--price", type=Number(0, 1e6, whole=False), metavar="P", help="of a machine and hour, in any currency"
+    )
+    p.add_argument("--watts", type=Number(0, 1e6, whole=False), metavar="W", help="power of a machine under load")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: one a core)")
+    p.add_argument(
+        "--seconds", type=Number(1, 3600, whole=False), default=10.0, metavar="S", help="how long to measure (10)"
+    )
+
+
+def cost(o: argparse.Namespace) -> Result:
+    """Estimate machines, hours, money and energy from a job that is measured on a sample."""
+    from dataclasses import asdict
+
+    from eyewright.scaling import estimate_cost, measure_rate
+
+    measured = measure_rate(o.bundle, o.source, workers=o.workers, seconds=o.seconds)
+    found = estimate_cost(
+        measured, round(o.images), target_h=parse_duration_s(o.target) / 3600, price=o.price, watts=o.watts,
+        machines=o.machines,
+    )  # fmt: skip
+    n = measured.workers
+    text = [
+        f"measured {measured.images:,} images in {measured.shards:,} shards: {measured.rate * n:,.1f} images/s "
+        f"[{measured.low * n:,.1f}, {measured.high * n:,.1f}] with {n} workers, {measured.start_s:.1f} s to start",
+        f"time     {found.images:,} images on {found.machines:,} machine{'s' * (found.machines > 1)}: "
+        f"{found.hours:,.2f} h [{found.hours_low:,.2f}, {found.hours_high:,.2f}]",
+        f"reads    {found.total_bytes / 1e9:,.2f} GB, {found.bytes_per_s / 1e6:,.1f} MB/s",
+    ]
+    text += [] if found.money is None else [f"money    {found.money:,.2f} at {o.price:g} per machine and hour"]
+    text += [] if found.kwh is None else [f"energy   {found.kwh:,.2f} kWh at {o.watts:g} W per machine"]
+    text += [
+        f"advice   {found.advice}",
+        "assumed  the same machine and load, images like the sample, and storage with that MB/s",
+    ]
+    return {"measured": asdict(measured), "cost": asdict(found), "text": text}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
+    from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
     from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder
     from eyewright.scaling.leases import Leases
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from eyewright.scaling.verifying import verify_job
 
 _HOMES = {
+    "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
     "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder"),
     "leases": ("Leases",),
@@ -24,6 +26,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Cost",
+    "Measured",
+    "estimate_cost",
+    "measure_rate",
     "Crew",
     "Job",
     "Leases",

@@ -178,12 +178,12 @@ class _Run:
     def _fresh(self, shards: Iterator[Shard]) -> Iterator[Task]:
         """Yield tasks of whole shards that nobody has done or is doing."""
         for shard in shards:
-            if self._ledger.is_done(shard):
+            if self._ledger.is_done(shard.shard):
                 continue
             if not self._leases.take(shard.shard):
                 self._elsewhere.append(shard)
                 continue
-            if self._ledger.is_done(shard):
+            if self._ledger.is_done(shard.shard):
                 # Between the look and the lease.
                 self._leases.release(shard.shard)
                 continue

@@ -127,6 +127,7 @@ def run_job(
     ledger.prepare()
     leases = Leases(plan.folder / "leases", ttl_s=lease_s)
     redone = ledger.recover(leases.is_held)
+    leases.sweep(ledger.is_done)
     n = min(workers or usable_cores(), plan.n_shards)
     crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s)
     with track_progress("predicting", plan.n_images, quiet=quiet) as advance:

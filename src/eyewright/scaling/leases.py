@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -98,16 +99,25 @@ class Leases:
                 os.replace(temporary, place)
 
     def release(self, number: int) -> None:
-        """Give a lease back."""
+        """Return a lease, so that another process can take it."""
         if number in self._held:
             self._held.discard(number)
             with contextlib.suppress(OSError):
                 self._place(number).unlink()
 
     def release_all(self) -> None:
-        """Give every lease back."""
+        """Return every lease."""
         for number in sorted(self._held):
             self.release(number)
+
+    def sweep(self, is_done: Callable[[int], bool]) -> None:
+        """Remove the leases of shards that are done, which processes have left that were killed after their commit."""
+        with os.scandir(self.folder) as entries:
+            numbers = [int(name) for e in entries if (name := e.name.removesuffix(".json")).isdecimal()]
+        for number in numbers:
+            if is_done(number):
+                with contextlib.suppress(OSError):
+                    self._place(number).unlink()
 
     def _place(self, number: int) -> Path:
         return self.folder / f"{number:08d}.json"

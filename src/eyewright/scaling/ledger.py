@@ -69,9 +69,9 @@ class Ledger:
         """Return a new name for rows of a shard that are not committed yet."""
         return self.staging / f"{shard.shard:08d}-{secrets.token_hex(8)}.{format}"
 
-    def is_done(self, shard: Shard) -> bool:
+    def is_done(self, number: int) -> bool:
         """Return whether a shard is committed."""
-        return self._record(shard.shard).exists()
+        return self._record(number).exists()
 
     def commit(self, shard: Shard, staged: Path, part: Part, *, crashed: int, seconds: float) -> bool:
         """Make a staged file, which is on disk, the result of a shard; return False, and remove the file, where another

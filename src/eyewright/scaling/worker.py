@@ -1,6 +1,6 @@
 """A worker process: it prepares itself once, then does the ranges of images that its driver names.
 
-Messages are lines of JSON: a range in, signs of life and what came of it out. It ends with its driver.
+Messages are lines of JSON: a range in, signs of life and the result out. It ends with its driver.
 """
 
 __all__ = ["main"]
