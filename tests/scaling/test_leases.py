@@ -1,4 +1,4 @@
-"""A lease has one holder, and passes on when that one has died: seen at once on one machine, by its silence on another."""
+"""A lease has one holder, and passes on when that one has died: at once on one machine, by its silence on another."""
 
 import json
 import os
