@@ -33,8 +33,9 @@ from pathlib import Path
 from eyewright.scaling import write_plan
 begin = time.perf_counter()
 plan = write_plan(Path(sys.argv[2]), sys.argv[1], verb="predict", options={})
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(plan.n_images, plan.n_shards, time.perf_counter() - begin, peak)
+used = resource.getrusage(resource.RUSAGE_SELF)
+cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+print(plan.n_images, plan.n_shards, time.perf_counter() - begin, cpu, peak)
 """
 
 
@@ -83,10 +84,10 @@ def measure_plan(work: Path, n: int) -> None:
     done = subprocess.run(
         (sys.executable, "-c", PLAN, str(folder), str(work / "plan-job")), capture_output=True, text=True, check=True
     )
-    images, shards, seconds, memory = map(float, done.stdout.split())
+    images, shards, seconds, cpu, memory = map(float, done.stdout.split())
     size = sum(p.stat().st_size for p in (work / "plan-job" / "plan").iterdir()) / 1e6
     print(
-        f"plan: {images:,.0f} images, {shards:,.0f} shards in {seconds:.1f} s, {memory:.0f} MB, {size:.0f} MB on disk"
+        f"plan: {images:,.0f} images, {shards:,.0f} shards in {seconds:.1f} s ({cpu:.1f} CPU-s), {memory:.0f} MB, {size:.0f} MB on disk"
     )
 
 
@@ -120,14 +121,17 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
             driver = subprocess.Popen(
                 (*predict, str(folder), *job, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            if sum(killed.values()) < kills:
+            undisturbed = sum(killed.values()) >= kills
+            while sum(killed.values()) < kills and driver.poll() is None:
                 time.sleep(rng.uniform(0.1, 2.0))
                 who = rng.choice(("driver", "worker"))
                 pids = [driver.pid] if who == "driver" else workers_of(driver.pid)
                 if pids and driver.poll() is None:
                     os.kill(rng.choice(pids), signal.SIGKILL)
                     killed[who] += 1
-            elif more:
+                    if who == "driver":
+                        break
+            if undisturbed and more:
                 while driver.poll() is None and len(list(folder.glob("results/*"))) <= done_before:
                     time.sleep(0.01)
                 restarts.append(time.perf_counter() - begin)

@@ -22,6 +22,8 @@ Value: TypeAlias = str | int | float | bool | None
 
 _FORMAT = 1
 _MOST_ABOUT = 2**20
+# Made once: json.dumps makes one for each call that has separators.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _cut(found: Iterable[Item], file: BinaryIO, most_images: int, most_bytes: in
         if lines and (len(lines) == most_images or held + size > most_bytes):
             yield end()
         # ASCII with escapes: a name that is not UTF-8 comes back as it was.
-        lines.append(json.dumps(item, separators=(",", ":")).encode() + b"\n")
+        lines.append(_encode(item).encode() + b"\n")
         held += size
     if lines:
         yield end()
