@@ -87,7 +87,8 @@ def measure_plan(work: Path, n: int) -> None:
     images, shards, seconds, cpu, memory = map(float, done.stdout.split())
     size = sum(p.stat().st_size for p in (work / "plan-job" / "plan").iterdir()) / 1e6
     print(
-        f"plan: {images:,.0f} images, {shards:,.0f} shards in {seconds:.1f} s ({cpu:.1f} CPU-s), {memory:.0f} MB, {size:.0f} MB on disk"
+        f"plan: {images:,.0f} images, {shards:,.0f} shards in {seconds:.1f} s ({cpu:.1f} CPU-s), "
+        f"{memory:.0f} MB, {size:.0f} MB on disk"
     )
 
 
