@@ -32,13 +32,14 @@ def add_windows(p: argparse.ArgumentParser) -> None:
         ("on", 0, 1, 0.6, "confidence at which a segment begins"),
         ("off", 0, 1, 0.4, "confidence below which a segment ends"),
     ):
-        metavar = "S" if name == "hop" else "P"
+        metavar = {"hop": "S", "on": "P|local", "off": "P"}[name]
+        engine = "; local: run as a job of shards in --out that survives kill -9" if name == "on" else ""
         p.add_argument(
             f"--{name}",
-            type=Number(least, most, whole=False),
+            type=Number(least, most, whole=False, word="local" if name == "on" else ""),
             default=usual,
             metavar=metavar,
-            help=f"with --window: {what} (default {usual})",
+            help=f"with --window: {what} (default {usual}){engine}",
         )
 
 

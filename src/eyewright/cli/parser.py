@@ -24,6 +24,7 @@ from eyewright.cli.predicting import add_predict
 from eyewright.cli.reading import add_reading
 from eyewright.cli.recipe_help import RECIPE_HELP
 from eyewright.cli.restoring import add_restoring
+from eyewright.cli.scaling import add_cost
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
@@ -192,6 +193,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
 
     add_predict(verb)
+    add_cost(verb)
     add_track(verb)
 
     p = verb("convert")

@@ -12,6 +12,7 @@ from eyewright.cli.following_one import draws
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
 from eyewright.cli.prediction_table import PredictionTable
+from eyewright.cli.scaling import add_job, is_job, predict_job
 from eyewright.cli.scenes import only_classes
 from eyewright.cli.terminal import Result, noting, plain_stem, printable, stream_stem, warn
 from eyewright.core.errors import LimitError, UnreadableImageError, UsageError, spelling_hint
@@ -33,7 +34,8 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--source",
         metavar="S",
         required=True,
-        help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin",
+        help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin; "
+        "of a job also @LIST, a file with a path a line",
     )
     add_stream(p)
     p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
@@ -80,10 +82,13 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         help="share that tiles overlap by (default 0.2)",
     )
     p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
+    add_job(p)
 
 
 def predict(o: argparse.Namespace) -> Result:
     """Predict images, or the frames of a video or stream."""
+    if is_job(o):
+        return predict_job(o)
     from dataclasses import replace
 
     from eyewright import lifecycle

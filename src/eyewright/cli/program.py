@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from eyewright.cli.parser import build_parser
 from eyewright.cli.places import check_texts, claimed_by, naming_option
+from eyewright.cli.scaling import is_job
 from eyewright.cli.streams import STDOUT_CODE, drop_stdout, own_streams
 from eyewright.cli.terminal import Result, is_quiet, print_json, printable, warn
 from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError
@@ -60,7 +61,8 @@ def _main(argv: Sequence[str] | None) -> int:
                     # Imported here: help and models need no numpy.
                     from eyewright.imaging.isolation import isolate_decoding
 
-                    isolate_decoding(at_once=verb in _LOADS_FIRST)
+                    # The driver of a job decodes nothing.
+                    isolate_decoding(at_once=verb in _LOADS_FIRST and not is_job(options))
                 if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
                     signal.signal(signal.SIGINT, _interrupt)
                 exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130}, again=(_terminate, _interrupt))

@@ -22,6 +22,7 @@ from eyewright.cli import (
     predicting,
     reading,
     restoring,
+    scaling,
     scenes,
     searching,
 )
@@ -497,6 +498,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         predicting.predict,
         "predict images, videos, cameras, streams, scanners",
         "predict photos.bundle --source cat.jpg",
+    ),
+    "cost": (
+        scaling.cost,
+        "machines, hours, money and energy to predict many images, from a measured sample",
+        "cost photos.bundle --source sample/ --images 1e6 --price 0.10 --watts 65",
     ),
     "track": (
         following.track,

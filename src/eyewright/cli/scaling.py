@@ -1,0 +1,171 @@
+"""Jobs of shards on the command line: predict --on local, --plan, --verify, --resume; and what they cost."""
+
+__all__ = ["add_cost", "add_job", "cost", "is_job", "predict_job"]
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eyewright.cli.numbers import Checked, Number
+from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, shown_program
+from eyewright.core.durations import parse_duration_s
+from eyewright.core.errors import UsageError
+
+_ENGINES = ("local",)
+# What a job does not do, with the value of each where it is not given.
+_NOT_WITH = {
+    "save": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False, "window": None,
+    "latest": False, "stride": 1, "max_frames": None,
+}  # fmt: skip
+_JOB_ONLY = ("workers", "shard_size", "format")
+
+
+def add_job(p: argparse.ArgumentParser) -> None:
+    """Add the options of a job to a verb that reads a source and writes to `--out`; `--on` is the verb's own."""
+    p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
+    p.add_argument("--verify", action="store_true", help="of a job: check that each planned image has exactly one row")
+    p.add_argument("--resume", action="store_true", help="continue the job in --out")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="of a job: processes (default: one a core)")
+    p.add_argument(
+        "--shard-size", type=Number(1, 1_000_000), metavar="N", help="of a job: images a shard (default 512)"
+    )
+    p.add_argument("--format", choices=("jsonl", "parquet"), help="of a job: format of results (default jsonl)")
+
+
+def is_job(o: argparse.Namespace) -> bool:
+    """Return whether a command is about a job.
+
+    Raises:
+        UsageError: it has options of a job, and is not.
+    """
+    if getattr(o, "on", None) in _ENGINES or getattr(o, "plan", False) or getattr(o, "verify", False):
+        return True
+    if o.verb != "predict":
+        return False
+    if o.resume:
+        return True
+    for name in _JOB_ONLY:
+        if getattr(o, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} needs a job", fix="pass --on local")
+    return False
+
+
+def predict_job(o: argparse.Namespace) -> Result:
+    """Plan, run, continue or verify the job of predicting a source."""
+    from eyewright.scaling import plan_predict, run_job
+
+    if o.out is None:
+        raise UsageError("a job needs a folder for its plan and results", fix="pass --out JOB")
+    for name, usual in _NOT_WITH.items():
+        if getattr(o, name) != usual:
+            raise UsageError(f"--{name.replace('_', '-')} is not supported with --on", fix="leave it out")
+    folder = Path(o.out)
+    if o.verify:
+        return _verified(o, folder)
+    plan = plan_predict(
+        o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
+        shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
+    )  # fmt: skip
+    planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
+    out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
+    text = [f"planned  {plan.n_images:,} images, {plan.n_bytes / 1e6:,.1f} MB, {plan.n_shards:,} shards"]
+    text += [f"digest   {plan.digest}"]
+    if o.plan:
+        run = (
+            f"{shown_program('eyewright')} predict {o.bundle} --source {o.source} --out {shown_path(folder)} --on local"
+        )
+        return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
+    job = run_job(plan, workers=o.workers, quiet=is_quiet(o))
+    totals, counts = job.totals, dict(job.counts)
+    rate = totals.images / job.seconds if job.seconds else 0.0
+    text += [
+        f"done     {counts['images']:,} rows, {counts['failed']:,} without a result "
+        f"({counts['crashed']:,} crashed their worker)",
+        f"now      {totals.images:,} images in {totals.shards:,} shards, {job.seconds:.1f} s, {rate:,.1f} images/s",
+    ]
+    text += [f"no result {printable(f.path)}: {printable(f.message)}" for f in job.findings[:20]]
+    if job.redone:
+        text.append(f"{job.redone:,} shards were done again, since their files in results/ were gone")
+    text.append(f"results  {shown_path(folder / 'results')}")
+    now: dict[str, Any] = {"images": totals.images, "shards": totals.shards, "failed_attempts": totals.attempts_failed}
+    return {
+        "out": {**out, "results": (folder / "results").resolve(), "manifest": (folder / "manifest.json").resolve()},
+        "plan": planned,
+        "counts": counts,
+        "rate": {"images_per_s": round(rate, 3), "seconds": round(job.seconds, 3), **now},
+        "findings": [finding(f) for f in job.findings],
+        "text": text,
+        "exit": 1 if counts["failed"] else 0,
+    }
+
+
+def _verified(o: argparse.Namespace, folder: Path) -> Result:
+    from eyewright.scaling import verify_folder
+
+    plan, found = verify_folder(folder)
+    text = [f"{'damaged' if found else 'verified'} {plan.n_images:,} images in {plan.n_shards:,} shards"]
+    text += [printable(str(f)) for f in found[:20]]
+    return {
+        "out": {"job": folder.resolve()},
+        "plan": {"images": plan.n_images, "shards": plan.n_shards, "digest": plan.digest},
+        "findings": [finding(f) for f in found],
+        "text": text,
+        "exit": 1 if found else 0,
+    }
+
+
+def add_cost(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of cost."""
+    p = verb("cost")
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument(
+        "--source", metavar="SAMPLE", required=True, help="images like those to predict: folder, glob, @LIST"
+    )
+    p.add_argument(
+        "--images",
+        type=Number(1, 1e15, whole=False),
+        required=True,
+        metavar="N",
+        help="how many there are, such as 1e6",
+    )
+    p.add_argument(
+        "--target", type=Checked(parse_duration_s), default="24h", metavar="TIME", help="when it has to be done (24h)"
+    )
+    p.add_argument("--machines", type=Number(1, 1_000_000), metavar="N", help="how many (default: what --target needs)")
+    p.add_argument(
+        "--price", type=Number(0, 1e6, whole=False), metavar="P", help="of a machine and hour, in any currency"
+    )
+    p.add_argument("--watts", type=Number(0, 1e6, whole=False), metavar="W", help="power of a machine under load")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: one a core)")
+    p.add_argument(
+        "--seconds", type=Number(1, 3600, whole=False), default=10.0, metavar="S", help="how long to measure (10)"
+    )
+
+
+def cost(o: argparse.Namespace) -> Result:
+    """Estimate machines, hours, money and energy from a job that is measured on a sample."""
+    from dataclasses import asdict
+
+    from eyewright.scaling import estimate_cost, measure_rate
+
+    measured = measure_rate(o.bundle, o.source, workers=o.workers, seconds=o.seconds)
+    found = estimate_cost(
+        measured, round(o.images), target_h=parse_duration_s(o.target) / 3600, price=o.price, watts=o.watts,
+        machines=o.machines,
+    )  # fmt: skip
+    n = measured.workers
+    text = [
+        f"measured {measured.images:,} images in {measured.shards:,} shards: {measured.rate * n:,.1f} images/s "
+        f"[{measured.low * n:,.1f}, {measured.high * n:,.1f}] with {n} workers, {measured.start_s:.1f} s to start",
+        f"time     {found.images:,} images on {found.machines:,} machine{'s' * (found.machines > 1)}: "
+        f"{found.hours:,.2f} h [{found.hours_low:,.2f}, {found.hours_high:,.2f}]",
+        f"reads    {found.total_bytes / 1e9:,.2f} GB, {found.bytes_per_s / 1e6:,.1f} MB/s",
+    ]
+    text += [] if found.money is None else [f"money    {found.money:,.2f} at {o.price:g} per machine and hour"]
+    text += [] if found.kwh is None else [f"energy   {found.kwh:,.2f} kWh at {o.watts:g} W per machine"]
+    text += [
+        f"advice   {found.advice}",
+        "assumed  the same machine and load, images like the sample, and storage with that MB/s",
+    ]
+    return {"measured": asdict(measured), "cost": asdict(found), "text": text}

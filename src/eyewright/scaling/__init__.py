@@ -1,0 +1,55 @@
+"""Work in shards that is never lost or doubled: a frozen plan, worker processes, commits, resume. No torch."""
+
+from typing import TYPE_CHECKING
+
+from eyewright.core.late import late_names
+
+if TYPE_CHECKING:
+    from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
+    from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
+    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder
+    from eyewright.scaling.leases import Leases
+    from eyewright.scaling.ledger import Ledger, Record
+    from eyewright.scaling.local import LocalCrew
+    from eyewright.scaling.plan import Plan, Shard, open_plan, write_plan
+    from eyewright.scaling.verifying import verify_job
+
+_HOMES = {
+    "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
+    "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
+    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder"),
+    "leases": ("Leases",),
+    "ledger": ("Ledger", "Record"),
+    "local": ("LocalCrew",),
+    "plan": ("Plan", "Shard", "open_plan", "write_plan"),
+    "verifying": ("verify_job",),
+}
+
+__all__ = [
+    "Cost",
+    "Measured",
+    "estimate_cost",
+    "measure_rate",
+    "Crew",
+    "Job",
+    "Leases",
+    "Ledger",
+    "LocalCrew",
+    "Outcome",
+    "Plan",
+    "Record",
+    "Settings",
+    "Shard",
+    "Task",
+    "Totals",
+    "open_job",
+    "open_plan",
+    "plan_predict",
+    "run_job",
+    "run_shards",
+    "verify_folder",
+    "verify_job",
+    "write_plan",
+]
+
+__getattr__ = late_names(__name__, _HOMES)

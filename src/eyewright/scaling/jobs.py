@@ -1,0 +1,180 @@
+"""A job from its plan to its manifest: planned, run, resumed and verified in one folder."""
+
+__all__ = ["Job", "open_job", "plan_predict", "run_job", "usable_cores", "verify_folder"]
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eyewright.bundle.signature import PublicKey, read_public_key
+from eyewright.bundle.verify import read_sealed
+from eyewright.core.errors import RefusedError, UsageError
+from eyewright.core.progress import track_progress
+from eyewright.core.report import Finding
+from eyewright.scaling.engine import Settings, Totals, run_shards
+from eyewright.scaling.leases import Leases
+from eyewright.scaling.ledger import Ledger
+from eyewright.scaling.local import LocalCrew
+from eyewright.scaling.plan import Plan, Value, has_plan, open_plan, write_plan
+from eyewright.scaling.predicting import check_model
+from eyewright.scaling.rows import check_format
+from eyewright.scaling.verifying import list_errors, verify_job
+
+SHARD_IMAGES = 512
+_SHOWN_ERRORS = 200
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is done: its plan, what this run did (`totals`), the sums over all of its results (`images`, `failed`,
+    `crashed`, `bytes`), the first images with errors, and the seconds of this run."""
+
+    plan: Plan
+    totals: Totals
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    redone: int
+    seconds: float
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the job."""
+        return self.plan.folder
+
+
+def plan_predict(
+    bundle: str | Path,
+    source: str,
+    out: str | Path,
+    *,
+    conf: float | None = None,
+    iou: float | None = None,
+    top: int | None = None,
+    format: str = "jsonl",
+    shard_size: int | None = None,
+    key: PublicKey | str | Path | None = None,
+    resume: bool = False,
+) -> Plan:
+    """Return the plan of predicting a folder, glob or `@LIST` with a bundle: a new one written to `out`, or the one
+    that is there if it was not started, or with `resume` any that is there.
+
+    Raises:
+        InputError: nothing is there, or there are no images.
+        UsageError: the options are not supported, or `out` has a job that was started.
+        RefusedError: the job in `out` is another one; both digests are named.
+    """
+    check_format(format)
+    folder = Path(out)
+    manifest, _, digest = read_sealed(Path(bundle), key=read_public_key(key) if isinstance(key, str | Path) else key)
+    options: dict[str, Value] = {"conf": conf, "iou": iou, "top": top, "format": format}
+    check_model(manifest, options)
+    model = str(Path(bundle).resolve())
+    if has_plan(folder):
+        if (folder / "commits").exists() and not resume:
+            raise UsageError(
+                f"{str(folder)!r} has a job already",
+                fix="continue it with --resume, or choose another --out",
+                code="job",
+            )
+        plan = open_plan(folder)
+        _refuse_other(plan, source, options, digest, shard_size)
+        return replace(plan, model=model)
+    if resume:
+        raise UsageError(f"there is no job in {str(folder)!r} to continue", fix="leave --resume out", code="job")
+    if any((folder / name).exists() for name in ("commits", "results", "plan")):
+        raise UsageError(f"{str(folder)!r} has files of something else", fix="choose another --out", code="job")
+    return write_plan(
+        folder,
+        source,
+        verb="predict",
+        options=options,
+        model=model,
+        model_digest=digest,
+        shard_images=shard_size or SHARD_IMAGES,
+    )
+
+
+def open_job(folder: str | Path) -> Ledger:
+    """Return what a job has done.
+
+    Raises:
+        InputError: there is no job.
+        RefusedError: its plan was changed.
+    """
+    plan = open_plan(Path(folder))
+    return Ledger(plan, str(plan.options.get("format", "jsonl")))
+
+
+def run_job(
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    timeout_s: float = 300.0,
+    lease_s: float = 60.0,
+    settings: Settings | None = None,
+    quiet: bool = True,
+) -> Job:
+    """Do what is left of a job with worker processes on this machine, by default one per core that may be used, and
+    write its manifest. A process that is killed leaves a job that can be run again.
+
+    Raises:
+        EyewrightError: the model is refused, the disk is full, or workers cannot be started.
+    """
+    began = time.monotonic()
+    ledger = Ledger(plan, str(plan.options.get("format", "jsonl")))
+    ledger.prepare()
+    leases = Leases(plan.folder / "leases", ttl_s=lease_s)
+    redone = ledger.recover(leases.is_held)
+    leases.sweep(ledger.is_done)
+    n = min(workers or usable_cores(), plan.n_shards)
+    crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s)
+    with track_progress("predicting", plan.n_images, quiet=quiet) as advance:
+        totals = run_shards(ledger, leases, crew, advance=advance, settings=settings)
+    counts = ledger.write_manifest()
+    findings = tuple(list_errors(ledger, _SHOWN_ERRORS)) if counts["failed"] else ()
+    return Job(plan, totals, counts, findings, redone, time.monotonic() - began)
+
+
+def verify_folder(folder: str | Path) -> tuple[Plan, list[Finding]]:
+    """Return the plan of a job and what is wrong with its results: see `verify_job`.
+
+    Raises:
+        InputError: there is no job.
+        RefusedError: its plan was changed.
+    """
+    ledger = open_job(folder)
+    ledger.prepare()
+    return ledger.plan, verify_job(ledger)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _refuse_other(plan: Plan, source: str, options: Mapping[str, Value], digest: str, shard_size: int | None) -> None:
+    fix = "use what it was planned with, or choose another --out"
+    if plan.verb != "predict":
+        raise RefusedError(f"the job in {str(plan.folder)!r} is of {plan.verb}", fix=fix, code="job")
+    if plan.model_digest != digest:
+        raise RefusedError(
+            f"the job in {str(plan.folder)!r} was planned with the bundle {plan.model_digest[:16]}, this one is "
+            f"{digest[:16]}",
+            fix=fix,
+            code="job",
+        )
+    wanted = source if source.startswith("@") else os.path.abspath(source)
+    wanted = "@" + os.path.abspath(source[1:]) if source.startswith("@") and source != "@-" else wanted
+    for name, found, expected in (
+        ("source", wanted, plan.source),
+        *((name, options[name], plan.options.get(name)) for name in options),
+        ("shard-size", shard_size or plan.shard_images, plan.shard_images),
+    ):
+        if found != expected:
+            raise RefusedError(
+                f"the job in {str(plan.folder)!r} was planned with --{name} {expected}, found {found}",
+                fix=fix,
+                code="job",
+            )

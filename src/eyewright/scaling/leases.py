@@ -1,0 +1,143 @@
+"""Who works on which shard: leases that are renewed while a process lives, and that others take when it has died.
+
+A lease saves double work; it does not make results unique, which the commits do. Clocks of machines need not agree: a
+process that wants a lease watches by its own clock whether the holder still renews it. On the machine of the holder it
+is enough that the process is gone.
+"""
+
+__all__ = ["Leases"]
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from eyewright.core.files import checked_output
+from eyewright.core.once import write_new
+
+
+class Leases:
+    """The leases that this process holds of a job, in files of `folder`; call `renew` at least every `ttl_s` / 3."""
+
+    def __init__(self, folder: Path, *, ttl_s: float = 60.0) -> None:
+        self.folder, self.ttl_s = folder, ttl_s
+        self._me = {
+            "token": secrets.token_hex(8), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())
+        }  # fmt: skip
+        self._held: set[int] = set()
+        self._seen: dict[int, tuple[bytes, float]] = {}
+        self._renewed = time.monotonic()
+        self._beats = 0
+        with checked_output(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, number: int) -> bool:
+        """Take the lease of a shard; return False where another process, which may live, holds it.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        if number in self._held:
+            return True
+        place = self._place(number)
+        if not write_new(place, self._content(), sync=False):
+            if self.is_held(number):
+                return False
+            self._seen.pop(number, None)
+            # Moved away first: of several that see it expired, each removes what it has moved and takes a new one.
+            expired = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(place, expired)
+                expired.unlink()
+            if not write_new(place, self._content(), sync=False):
+                return False
+        self._held.add(number)
+        return True
+
+    def is_held(self, number: int) -> bool:
+        """Return whether another process holds the lease of a shard, or may hold it."""
+        if number in self._held:
+            return False
+        try:
+            content = self._place(number).read_bytes()
+        except FileNotFoundError:
+            return False
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            holder = json.loads(content)
+            if holder["boot"] == self._me["boot"] and _started(int(holder["pid"])) != holder["started"]:
+                return False
+        now = time.monotonic()
+        before = self._seen.get(number)
+        if before is None or before[0] != content:
+            self._seen[number] = (content, now)
+            return True
+        return now - before[1] < self.ttl_s
+
+    def renew(self) -> None:
+        """Renew the leases that are held, if it is time to. One that another process has taken is given up: its work
+        is done twice, and committed once."""
+        now = time.monotonic()
+        if now - self._renewed < self.ttl_s / 4:
+            return
+        self._renewed, self._beats = now, self._beats + 1
+        for number in sorted(self._held):
+            place = self._place(number)
+            try:
+                mine = json.loads(place.read_bytes())["token"] == self._me["token"]
+            except (OSError, ValueError, KeyError, TypeError):
+                mine = False
+            if not mine:
+                self._held.discard(number)
+                continue
+            temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+            with checked_output(place):
+                temporary.write_bytes(self._content())
+                os.replace(temporary, place)
+
+    def release(self, number: int) -> None:
+        """Return a lease, so that another process can take it."""
+        if number in self._held:
+            self._held.discard(number)
+            with contextlib.suppress(OSError):
+                self._place(number).unlink()
+
+    def release_all(self) -> None:
+        """Return every lease."""
+        for number in sorted(self._held):
+            self.release(number)
+
+    def sweep(self, is_done: Callable[[int], bool]) -> None:
+        """Remove the leases of shards that are done, which processes have left that were killed after their commit."""
+        with os.scandir(self.folder) as entries:
+            numbers = [int(name) for e in entries if (name := e.name.removesuffix(".json")).isdecimal()]
+        for number in numbers:
+            if is_done(number):
+                with contextlib.suppress(OSError):
+                    self._place(number).unlink()
+
+    def _place(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.json"
+
+    def _content(self) -> bytes:
+        return json.dumps({**self._me, "beats": self._beats}).encode()
+
+
+@cache
+def _boot() -> str:
+    """Name this start of this machine: process ids mean something only there. A container has its own ids."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return secrets.token_hex(8)
+
+
+def _started(pid: int) -> str:
+    """Return when a process was started, in clock ticks since the machine was; "" where it is gone or a zombie."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    return ""

@@ -1,0 +1,189 @@
+"""A crew of worker processes on this machine."""
+
+__all__ = ["LocalCrew"]
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from eyewright.core.errors import LostError, OutputError, UsageError
+from eyewright.core.lifeline import lifeline, lifeline_environment
+from eyewright.imaging.workers import error_from
+from eyewright.scaling.engine import Outcome, Task
+from eyewright.scaling.plan import Plan
+from eyewright.scaling.rows import Part
+
+# Processes that end before they are ready, one after another, until that is no accident.
+_MOST_FAILED_STARTS = 5
+_START_S = 300.0
+
+
+class _Member:
+    """One worker process, and the task that it has."""
+
+    def __init__(self, folder: Path, model: str, threads: int) -> None:
+        environment = {**os.environ, **lifeline_environment(), "OMP_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            (sys.executable, "-m", "eyewright.scaling.worker", str(folder), str(threads), model),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Libraries print what a file tells them to print; nobody reads it.
+            stderr=subprocess.DEVNULL,
+            pass_fds=(lifeline(),),
+            env=environment,
+            start_new_session=True,
+        )
+        self.task: Task | None = None
+        self.ready = False
+        self.alive_s = time.monotonic()
+        self._text = b""
+
+    def fileno(self) -> int:
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def give(self, task: Task) -> None:
+        request = {
+            "shard": asdict(task.shard), "begin": task.begin, "end": task.end, "out": str(task.out),
+            "careful": task.careful,
+        }  # fmt: skip
+        self.task, self.alive_s = task, time.monotonic()
+        assert self.process.stdin is not None
+        # One that is dead is noticed where its messages are read.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def messages(self) -> list[dict[str, Any]] | None:
+        """Return what it said; None when it is dead."""
+        part = os.read(self.fileno(), 65_536)
+        if not part:
+            return None
+        *lines, self._text = (self._text + part).split(b"\n")
+        self.alive_s = time.monotonic()
+        return [json.loads(line) for line in lines]
+
+    def end(self) -> int:
+        """End it and everything that it started; return its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        return self.process.wait()
+
+
+class LocalCrew:
+    """So many worker processes of a job, each with `threads` threads; one that gives no sign of life for `timeout_s`
+    while it has a task is ended. Processes start when there is something to do, and are replaced when they die."""
+
+    def __init__(self, plan: Plan, *, workers: int, threads: int, timeout_s: float = 300.0) -> None:
+        self._plan, self._most, self._threads, self._timeout_s = plan, workers, threads, timeout_s
+        self._members: list[_Member] = []
+        self._selector = selectors.DefaultSelector()
+        self._failed_starts = 0
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """The process ids of the workers."""
+        return tuple(m.process.pid for m in self._members)
+
+    @property
+    def idle(self) -> int:
+        """How many more tasks can be given now."""
+        return self._most - sum(m.task is not None for m in self._members)
+
+    def give(self, task: Task) -> None:
+        """Have a task done by a process that has none."""
+        member = next((m for m in self._members if m.task is None), None)
+        if member is None:
+            member = _Member(self._plan.folder, self._plan.model, self._threads)
+            self._members.append(member)
+            self._selector.register(member, selectors.EVENT_READ, member)
+        member.give(task)
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """Return what has ended, at the latest after `timeout_s`.
+
+        Raises:
+            EyewrightError: the workers refuse the model, or cannot write.
+            LostError: no worker can be started.
+        """
+        found: list[Outcome] = []
+        for key, _ in self._selector.select(timeout_s):
+            member: _Member = key.data
+            messages = member.messages()
+            if messages is None:
+                found += self._died(member)
+                continue
+            for message in messages:
+                found += self._heard(member, message)
+        now = time.monotonic()
+        for member in list(self._members):
+            limit = self._timeout_s if member.ready else max(_START_S, self._timeout_s)
+            if member.task is not None and now - member.alive_s > limit:
+                found += self._died(member, f"no progress in {limit:g} s")
+        return found
+
+    def close(self) -> None:
+        """End every worker at once."""
+        for member in list(self._members):
+            self._drop(member)
+        self._selector.close()
+
+    def _heard(self, member: _Member, message: Mapping[str, Any]) -> list[Outcome]:
+        if "refused" in message:
+            raise error_from(message["refused"])
+        if "ready" in message:
+            member.ready, self._failed_starts = True, 0
+        task = member.task
+        if task is None or not ({"done", "failed"} & set(message)):
+            return []
+        member.task = None
+        if "done" in message:
+            return [Outcome(task, Part(**message["done"]))]
+        error = error_from(message["failed"])
+        if isinstance(error, OutputError | UsageError) or error.code == "job":
+            # No image is the reason.
+            raise error
+        return [Outcome(task, failure=error.message, code="crashed" if error.code == "fault" else error.code)]
+
+    def _died(self, member: _Member, why: str = "") -> list[Outcome]:
+        code = self._drop(member)
+        if not why:
+            # A worker is ended by the kernel with the signal 9 where memory runs out.
+            why = _name_of(-code) if code < 0 else f"exit {code}"
+        if not member.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _MOST_FAILED_STARTS:
+                raise LostError(
+                    f"{self._failed_starts} worker processes in a row ended before they were ready, the last: {why}",
+                    fix="check memory and the bundle (eyewright verify), then continue with --resume",
+                )
+        if member.task is None:
+            return []
+        failure = f"the image ended its worker process: {why}"
+        return [Outcome(member.task, failure=failure, lost=not member.ready)]
+
+    def _drop(self, member: _Member) -> int:
+        self._members.remove(member)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(member)
+        return member.end()
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,71 @@
+"""An estimate follows from what was measured, and says where one machine is enough."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eyewright.cli import main
+from eyewright.core.errors import BudgetError, InputError
+from eyewright.scaling import Measured, estimate_cost, measure_rate
+from eyewright.scaling.cost import wall_seconds
+
+AT = Measured(rate=100, low=80, high=125, workers=2, start_s=2, image_bytes=1e5, images=4000, shards=12, failed=0)
+
+
+def simulated(images: int, rate: float, workers: int, start_s: float, shard: int) -> float:
+    """Give each shard to the worker that is free first, as the engine does."""
+    free = [start_s] * workers
+    for begin in range(0, images, shard):
+        k = free.index(min(free))
+        free[k] += min(shard, images - begin) / rate
+    return max(free)
+
+
+@pytest.mark.parametrize("images", [1, 9, 10, 11, 20, 25, 30, 95, 1000, 1007])
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_wall_time_is_that_of_a_simulation(images: int, workers: int) -> None:
+    expected = simulated(images, 4.0, workers, 1.5, 10)
+    assert wall_seconds(images, 4.0, workers, 1.5, 10) == pytest.approx(expected)
+
+
+def test_one_machine_is_enough_where_it_meets_the_target() -> None:
+    cost = estimate_cost(AT, 10_000_000, target_h=24, price=0.5, watts=100)
+    # 10,000,000 images / 200 images/s = 13.9 h.
+    assert (cost.machines, cost.enough) == (1, True)
+    assert cost.hours == pytest.approx(13.89, abs=0.01)
+    assert (cost.hours_low, cost.hours_high) == pytest.approx((11.11, 17.36), abs=0.01)
+    assert cost.money == pytest.approx(6.94, abs=0.01)
+    assert cost.kwh == pytest.approx(1.389, abs=0.001)
+    assert "do not scale out" in cost.advice
+
+
+def test_as_many_machines_as_the_target_needs_and_no_more() -> None:
+    cost = estimate_cost(AT, 10**12, target_h=24)
+    assert cost.hours <= 24
+    assert estimate_cost(AT, 10**12, machines=round(cost.machines * 0.98)).hours > 24
+    assert cost.machines == pytest.approx(10**12 / 200 / 86_400, rel=0.02)
+    assert not cost.enough
+    assert cost.bytes_per_s == pytest.approx(cost.machines * 200 * 1e5)
+
+
+def test_a_target_below_one_shard_is_refused() -> None:
+    with pytest.raises(BudgetError, match="one shard takes"):
+        estimate_cost(AT, 10**6, target_h=1 / 3600)
+
+
+def test_a_sample_is_measured_by_a_job(bundle: Path, images: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    words = ["cost", str(bundle), "--source", str(images), "--images", "1e6", "--workers", "1", "--seconds", "1"]
+    assert main([*words, "--price", "2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    measured, cost = said["measured"], said["cost"]
+    assert 0 < measured["low"] <= measured["rate"] <= measured["high"]
+    # One of the 40 images, each predicted several times, cannot be read.
+    assert measured["failed"] >= 1
+    assert cost["hours"] == pytest.approx(1e6 / measured["rate"] / 3600, rel=0.02)
+    assert cost["money"] == pytest.approx(2 * cost["hours"], rel=1e-3)
+
+
+def test_a_sample_without_images_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found none"):
+        measure_rate(bundle, str(tmp_path))
