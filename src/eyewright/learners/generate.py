@@ -45,7 +45,7 @@ class GenerateAnswers(nn.Module):
 
     def __init__(self, net: PixelNet) -> None:
         super().__init__()
-        self.body = net.body
+        self.body: Any = net.body
 
     def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
         drawn: Tensor = self.body.draw(noise, classes, steps=self.body.steps_of_drawing)
@@ -274,7 +274,8 @@ class GenerateLearning:
             part = slice(start, start + _AT_ONCE)
             drawn = in_levels(outputs.draw(noise[part].to(device), targets[part]))
             rows.append(drawn.cpu().numpy().reshape(len(drawn), -1).astype(np.float64) / 255)
-        return (np.concatenate(rows) - self.centre) @ self.axes
+        kept: NDArray[np.float64] = (np.concatenate(rows) - self.centre) @ self.axes
+        return kept
 
     def measure(self, kept: NDArray[np.float64], targets: Any) -> Mapping[str, float]:
         """Return coverage and recall of the validation images and the Fréchet distance, in pixel components."""

@@ -155,7 +155,8 @@ def _drawing(predictor: Any, owner: Any, steps: int | None, guidance: float | No
         def as_exported(noise: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.uint8]:
             examples = [{NOISE: z, CLASS: int(c)} for z, c in zip(noise, classes, strict=True)]
             found = np.asarray(predictor.raw(prepare(inputs_of(predictor), examples)[0])["image"])
-            return np.clip(np.rint(found), 0, 255).astype(np.uint8)
+            levels: NDArray[np.uint8] = np.clip(np.rint(found), 0, 255).astype(np.uint8)
+            return levels
 
         return as_exported
     asked = "--steps" if steps is not None else "--guidance"

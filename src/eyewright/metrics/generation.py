@@ -247,7 +247,8 @@ class _KernelSums:
     def __call__(self, left: Floats, right: Floats) -> Floats:
         within = [self._within(k, w) for k, w in ((self.xx, left), (self.yy, right))]
         between = ((left @ self.xy) * right).sum(1) / (left.sum(1) * right.sum(1))
-        return within[0] + within[1] - 2 * between
+        found: Floats = within[0] + within[1] - 2 * between
+        return found
 
     @staticmethod
     def _within(kernel: Floats, weights: Floats) -> Floats:

@@ -143,7 +143,8 @@ def score(
 def _small(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     rows, columns = (np.linspace(0, n, 9).astype(int)[:-1] for n in pixels.shape[:2])
     summed = np.add.reduceat(np.add.reduceat(pixels.astype(np.float64), rows, 0), columns, 1)
-    return summed.mean(-1).ravel() / 255
+    found: NDArray[np.float64] = summed.mean(-1).ravel() / 255
+    return found
 
 
 def agree(ours: Answers, theirs: Answers, limits: Limits) -> Agreement:

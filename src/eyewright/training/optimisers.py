@@ -153,6 +153,13 @@ class Joined:
         """The groups of all parts."""
         return [group for part in self.parts.values() for group in part.param_groups]
 
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        left = list(groups)
+        for part in self.parts.values():
+            n = len(part.param_groups)
+            part.param_groups, left = left[:n], left[n:]
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parts."""
         for part in self.parts.values():
