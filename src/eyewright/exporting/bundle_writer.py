@@ -252,7 +252,7 @@ def golden_pairs(predictor: Predictor, dataset: Images) -> bytes:
     return golden_of(predictor, images)
 
 
-def golden_of(predictor: Predictor, images: Sequence[NDArray[np.uint8]]) -> bytes:
+def golden_of(predictor: Predictor, images: Sequence[Example]) -> bytes:
     """Store images with the pixels and answers they must give."""
     inputs = inputs_of(predictor)
     return pack_arrays({**golden_arrays(inputs, images), **predictor.raw(prepare(inputs, images)[0])})

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.catalog import build_of
-from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, RefusedError, UsageError
 from eyewright.core.files import write_text
 from eyewright.core.labels import LabelSpace
@@ -49,6 +48,7 @@ from eyewright.lifecycle.datasets import (
     target_of,
     untouched,
 )
+from eyewright.lifecycle.facts import sections_of
 from eyewright.lifecycle.judging import train_judge
 from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
@@ -333,7 +333,7 @@ def evaluate(
         temperature=_temperature(predictor),
         sections={
             "thresholds": _points_of(predictor),
-            **_sections(owner, about, warnings, dataset),
+            **sections_of(owner, about, warnings, dataset),
             "account": about["dataset"].get("account", {}) if owner and own else dataset.account.to_json(),
         },
         provenance={**_report_provenance(about), "measured_on": _measured_on(dataset)},
@@ -498,55 +498,6 @@ def errors_in(report: Report | None) -> list[Finding]:
     """Return what a report finds wrong with the model itself."""
     found = () if report is None else report.sections.get("findings", ())
     return [f for f in found if f.severity == "error"]
-
-
-def _sections(owner: "Run | None", about: Mapping[str, Any], warnings: list[str], dataset: "Dataset") -> dict[str, Any]:
-    """Return what a report says in addition to its metrics; `about` is the run's, or a bundle's provenance."""
-    from eyewright.evaluation.private import private_facts
-    from eyewright.evaluation.validation import say_validated
-
-    grouping = about.get("grouping") or {}
-    sections: dict[str, Any] = {"warnings": [*warnings, *grouping.get("warnings", ())]}
-    facts: dict[str, Any] = {"data": dataset.describe()}
-    if owner is not None:
-        sections |= {
-            "history": owner.history(),
-            "recipe": owner.recipe.without_places().to_json(),
-            "thresholds": about.get("thresholds", {}),
-            "audit": []
-            if about.get("privacy")
-            else [f if isinstance(f, Finding) else Finding(**f) for f in about.get("audit", [])],
-        }
-        training = about["training"]
-        facts |= {
-            "net": f"{about['model']}, {about['parameters']:,} weights",
-            "augmentation": about["augmentation"],
-            "training": f"{training['epochs']} epochs in {show_duration(training['seconds'])}; {training['stopped']}",
-            "best epoch": f"{training['best_epoch']}, {say_validated(about)}",
-        }
-        if "temperature" in about["calibration"]:
-            n = about["calibration"]["n"]
-            facts["temperature"] = f"{owner.temperature:.3f}, fitted on {n} validation images"
-    elif (about.get("training") or {}).get("epochs"):
-        training = about["training"]
-        facts["training"] = f"{training['epochs']} epochs; best epoch {training['best_epoch']}, {say_validated(about)}"
-    if about.get("privacy"):
-        facts |= private_facts(about["privacy"])
-    left_out = ((about.get("dataset") or {}).get("leaks") or {}).get("said")
-    if left_out:
-        facts["left out of training"] = left_out
-    if edits := (about.get("dataset") or {}).get("edits"):
-        facts["edits"] = f"{edits['file']}: {edits['relabelled']:,} relabelled, {edits['left_out']:,} left out"
-    if "words" in grouping:
-        facts["what belongs together"] = f"{grouping['words']} (rule: {grouping['rule']})"
-    if dataset.grouping is not None and dataset.grouping.to_json() != _found_of(grouping):
-        found = dataset.grouping
-        facts["groups of these images"] = f"{found.describe()} (rule: {found.rule})"
-    return {**sections, "facts": facts}
-
-
-def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in grouping.items() if k != "words"}
 
 
 def _as_published(model: str, data: "Dataset | PathLike | None", label_depth: int | None) -> Any:
