@@ -10,7 +10,7 @@ from eyewright.core.report import Finding
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
-    from eyewright.training import Run
+    from eyewright.training.run import Run
 
 
 def sections_of(
