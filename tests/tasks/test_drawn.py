@@ -15,6 +15,9 @@ class Negative(Drawn):
     def __init__(self, image: np.ndarray | None) -> None:
         self.image = image
 
+    def line(self) -> str:
+        return "negative"
+
     def drawn_on(self, image: np.ndarray) -> np.ndarray:
         return 255 - image
 

@@ -15,7 +15,7 @@ from eyewright.core.durations import parse_duration_s
 def add_auditing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of audit-privacy."""
     p = verb("audit-privacy")
-    p.add_argument("model", metavar="RUN")
+    p.add_argument("model", metavar="RUN", help="the run that is audited")
     p.add_argument(
         "--attack", metavar="NAMES", help="lira, rmia, threshold, canary; several with commas (default: all that apply)"
     )

@@ -62,5 +62,5 @@ def add_generating(verb: Any) -> None:
     )
     p.add_argument("--grid", action="store_true", help="also write grid.png, all images side by side")
     p.add_argument("--interpolate", nargs=2, metavar=("A", "B"), help="draw the way from class A to class B")
-    p.add_argument("--out", metavar="DIR", required=True)
+    p.add_argument("--out", metavar="DIR", required=True, help="folder for the images")
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")

@@ -118,7 +118,7 @@ def _verified(o: argparse.Namespace, folder: Path) -> Result:
 def add_cost(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of cost."""
     p = verb("cost")
-    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("bundle", metavar="BUNDLE", help="the bundle that is measured")
     p.add_argument(
         "--source", metavar="SAMPLE", required=True, help="images like those to predict: folder, glob, @LIST"
     )

@@ -1,6 +1,6 @@
 """List the files of a folder as every command does: links followed, each folder once, nothing passed over silently."""
 
-__all__ = ["is_wanted", "walk_files"]
+__all__ = ["is_wanted", "kernel_devices", "walk_files"]
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def walk_files(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     found: list[str] = []
     empty: list[str] = []
     seen: set[tuple[int, int]] = set()
-    kernels = _kernel_devices()
+    kernels = kernel_devices()
     for folder, below, files in os.walk(root, followlinks=True, onerror=_raise):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen or status.st_dev in kernels:
@@ -53,7 +53,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _kernel_devices() -> frozenset[int]:
+def kernel_devices() -> frozenset[int]:
     """Return the devices of `/proc` and `/sys`, whose folders have no end and are no images."""
     found = set()
     for folder in ("/proc", "/sys"):

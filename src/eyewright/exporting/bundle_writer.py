@@ -297,7 +297,7 @@ def evidence_of(
     """
     calibration, thresholds = about.get("calibration", {}), about.get("thresholds", {})
     measured = {} if report is None else report.provenance.get("measured_on", {})
-    if calibration.get("method") == "none":
+    if calibration.get("method") == "none" and not thresholds:
         # Where validation images may not choose, nothing rests on them.
         calibration = {}
     found = {

@@ -94,7 +94,7 @@ def read_prepared(
     >>> file = encode_image(np.zeros((6, 9, 3), np.uint8))
     >>> found = read_prepared([file, b""], Preparation((2, 3)))
     >>> found[0].pixels.shape, found[0].source_hw, found[1].code
-    ((2, 3, 3), (6, 9), 'unreadable_image')
+    ((2, 3, 3), (6, 9), 'empty')
     """
 
     def prepared(source: str | Path | bytes) -> Prepared:

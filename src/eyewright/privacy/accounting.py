@@ -66,7 +66,7 @@ def epsilon_of(done: Sequence[Steps], delta: float) -> float:
     """Return the epsilon of all steps together at `delta`; never below the true value, usually within 0.1 % of it.
 
     >>> round(epsilon_of([Steps(noise=1.0, rate=0.004, steps=15000)], 1e-5), 2)
-    2.73
+    2.72
 
     Raises:
         UsageError: delta is not in (0, 1).

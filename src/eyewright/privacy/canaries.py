@@ -181,7 +181,7 @@ def epsilon_lower_bound(*, m: int, guesses: int, correct: int, delta: float, con
     """Return the largest epsilon that so many right guesses disprove at this confidence, 0 where there is none.
 
     >>> round(epsilon_lower_bound(m=100, guesses=100, correct=100, delta=0.0, confidence=0.95), 3)
-    3.492
+    3.493
     """
     risk = 1 - confidence
     if p_value(m=m, guesses=guesses, correct=correct, epsilon=0.0, delta=delta) > risk:

@@ -123,7 +123,7 @@ def estimate_cost(
     >>> at = Measured(100.0, 90.0, 110.0, 2, 1.0, 1e5, 4000, 12, 0)
     >>> cost = estimate_cost(at, 1_000_000, price=0.5)
     >>> cost.machines, round(cost.hours, 2), round(cost.money, 2), cost.enough
-    (1, 1.39, 0.7, True)
+    (1, 1.39, 0.69, True)
 
     Raises:
         BudgetError: no number of machines meets the target.

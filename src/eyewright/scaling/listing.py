@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from eyewright.core.errors import InputError, UsageError
+from eyewright.core.walking import is_wanted, kernel_devices
 from eyewright.imaging.headers import FORMATS
 from eyewright.imaging.sources import is_stream
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
@@ -54,7 +55,7 @@ def list_items(source: str, spill: Path, *, at_once: int = _SORTED) -> Iterator[
         return _listed(source[1:])
     path = Path(source)
     if path.is_dir():
-        return _below(path.resolve(), "", spill, at_once)
+        return _below(path.resolve(), "", spill, at_once, set())
     if path.is_file() and path.suffix.lower() in VIDEO_EXTENSIONS:
         raise _not_files(source)
     if path.is_file():
@@ -102,23 +103,29 @@ def _globbed(pattern: str, spill: Path, at_once: int) -> Iterator[Item]:
         yield _stamped(name.replace("\0", "/"))
 
 
-def _below(root: Path, folder: str, spill: Path, at_once: int) -> Iterator[Item]:
-    """Yield the images below a folder; links to folders are not followed, as `list_sources` does it."""
+def _below(root: Path, folder: str, spill: Path, at_once: int, seen: set[tuple[int, int]]) -> Iterator[Item]:
+    """Yield the images below a folder as `core.walking.walk_files` lists them: links are followed, each folder once."""
     place = os.path.join(root, folder)
 
     def names() -> Iterator[str]:
         with os.scandir(place) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+                if not is_wanted(entry.name):
+                    continue
+                if entry.is_dir():
                     yield entry.name + "/"
-                elif os.path.splitext(entry.name)[1].lower() in _EXTENSIONS and entry.is_file():
+                elif os.path.splitext(entry.name)[1].lower() in _EXTENSIONS:
                     yield entry.name
 
     try:
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen or status.st_dev in kernel_devices():
+            return
+        seen.add((status.st_dev, status.st_ino))
         for name in _sorted(names(), spill, at_once):
             path = os.path.join(folder, name.rstrip("/"))
             if name.endswith("/"):
-                yield from _below(root, path, spill, at_once)
+                yield from _below(root, path, spill, at_once, seen)
             else:
                 yield _stamped(path, root)
     except OSError as error:
