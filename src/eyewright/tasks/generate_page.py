@@ -117,7 +117,7 @@ def take_pictures(report: Report, dataset: Dataset, predictor_of: Callable[[str]
     predictor = predictor_of(dataset.samples[0].id)
     n = len(predictor.labels)
     grid = _drawn(predictor, [(seed, seed % n) for seed in range(_GRID)])
-    found: dict[str, Any] = {"grid": data_uri(grid_of(grid, 16), format="PNG"), "classes": []}
+    found: dict[str, Any] = {"grid": data_uri(grid_of(grid, 8), format="PNG"), "classes": []}
     judge: Any = getattr(predictor, "judge", None)
     for label, name in list(enumerate(predictor.labels.names))[:_CLASSES]:
         rows = np.flatnonzero(dataset.relabelled(predictor.labels).targets == label)[:_PER_CLASS].tolist()
@@ -125,7 +125,9 @@ def take_pictures(report: Report, dataset: Dataset, predictor_of: Callable[[str]
             continue
         real = judge.prepared([dataset.image(i) for i in rows])
         drawn = _drawn(predictor, [(1000 + k, label) for k in range(len(rows))])
-        pair = {k: data_uri(grid_of(v, _PER_CLASS), format="PNG") for k, v in (("real", real), ("generated", drawn))}
+        pair = {
+            k: data_uri(grid_of(v, _PER_CLASS // 2), format="PNG") for k, v in (("real", real), ("generated", drawn))
+        }
         found["classes"].append({"label": name, **pair})
     return found
 
