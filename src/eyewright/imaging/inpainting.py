@@ -15,7 +15,8 @@ from eyewright.imaging.steps.arrays import extra, opencv
 METHODS = ("auto", "fsr", "ns", "biharmonic", "exemplar")
 """How a hole is filled: see `inpaint_pixels`."""
 
-_THIN = 8.0
+# Half the width up to which a hole is a stroke: two crossing strokes of 12 pixels reach 10.
+_THIN = 12.0
 _THIN_SHARE = np.float32(0.6)
 _THICK_SHARE = 0.1
 _SMOOTH = 4.0
@@ -46,7 +47,7 @@ def grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
 
 
 def choose_method(image: NDArray[Any], mask: NDArray[np.bool_]) -> str:
-    """Return the method that "auto" takes: "exemplar" for holes of which over a tenth is over 16 pixels across; for
+    """Return the method that "auto" takes: "exemplar" for holes of which over a tenth is over 24 pixels across; for
     strokes and scratches "biharmonic" where the surroundings are smooth, else "fsr", or "ns" where that takes long or
     is not supported."""
     cv2 = opencv()
@@ -177,6 +178,8 @@ def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int)
     first = _navier_stokes(planes, hole) / scale
     if thin.any() and _has_frequencies(planes, thin):
         first[thin] = _frequencies(planes, hole)[thin]
+        # Alone they are better in strokes than together with patches, which Navier-Stokes is not.
+        share = share / _THIN_SHARE
     found = fill_by_patches(_levels(planes), hole, first, rng=generator(seed, "patches"))
     mixed: NDArray[np.float32] = (share * first + (1 - share) * found) * scale
     return mixed
