@@ -89,18 +89,19 @@ def test_a_little_too_large_costs_a_few_channels_and_no_learning(finished, tmp_p
     plain = ew.compress(finished.run, out=tmp_path / "plain", **alone)
     limit = int(0.9 * plain.winner.bytes)
     found = ew.compress(finished.run, out=tmp_path / "few", **{**options, "max_bytes": limit})
-    assert found.winner.name == "few+int8"
+    # Which of several that fit wins is a question of measured speed, which is another on a busy machine.
     assert found.winner.bytes <= limit
-    assert "without fine-tuning" in found.winner.how
-    assert (found.bundle.folder / found.bundle.manifest.model).stat().st_size == found.winner.bytes
     rows = {r.name: r for r in found.search.rows}
-    assert rows["few"].state == "measured"
+    assert (rows["few"].state, rows["few+int8"].state) == ("measured", "measured")
+    assert rows["few+int8"].bytes <= limit
+    assert "without fine-tuning" in rows["few+int8"].how
+    assert (found.bundle.folder / found.bundle.manifest.model).stat().st_size == found.winner.bytes
     assert rows["few"].bytes < 0.95 * (finished.paths["bundle"] / "onnx" / "model.onnx").stat().st_size
     again = ew.compress(finished.run, out=tmp_path / "few", resume=True, **{**options, "max_bytes": limit})
-    assert again.winner.name == "few+int8"
-    assert again.bundle.manifest.compression["drops"] == found.bundle.manifest.compression["drops"]
+    assert {r.name: r.bytes for r in again.search.rows} == {r.name: r.bytes for r in found.search.rows}
     # Another budget needs other channels; those found for the first are none of its.
     less = int(0.8 * plain.winner.bytes)
     other = ew.compress(finished.run, out=tmp_path / "few", resume=True, **{**options, "max_bytes": less})
-    assert other.winner.name == "few-2+int8"
-    assert other.winner.bytes <= less < found.winner.bytes
+    assert other.winner.bytes <= less
+    fewer = {r.name: r for r in other.search.rows}["few-2+int8"]
+    assert fewer.bytes <= less < rows["few+int8"].bytes
