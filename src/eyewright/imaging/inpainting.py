@@ -176,7 +176,8 @@ def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int)
     share = _thin_share(hole)[..., None]
     thin = hole & (share[..., 0] > 0)
     first = _navier_stokes(planes, hole) / scale
-    if thin.any() and _has_frequencies(planes, thin):
+    # The rim of a thick hole is thin too, and not worth as much time as the whole of it.
+    if thin.sum() > _THICK_SHARE * hole.sum() and _has_frequencies(planes, hole):
         first[thin] = _frequencies(planes, hole)[thin]
         # Alone they are better in strokes than together with patches, which Navier-Stokes is not.
         share = share / _THIN_SHARE
