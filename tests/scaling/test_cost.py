@@ -14,7 +14,7 @@ AT = Measured(rate=100, low=80, high=125, workers=2, start_s=2, image_bytes=1e5,
 
 
 def simulated(images: int, rate: float, workers: int, start_s: float, shard: int) -> float:
-    """Give each shard to the worker that is free first, as the engine does."""
+    """Return the seconds that all images take: each shard goes to the first free worker, as in the engine."""
     free = [start_s] * workers
     for begin in range(0, images, shard):
         k = free.index(min(free))
