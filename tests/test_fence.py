@@ -26,8 +26,8 @@ CIRCLES: set[frozenset[str]] = set()
 
 
 def _places(path: Path) -> Iterator[str]:
-    """Yield where a file compares with a task's name, or has a table or group of them (in `cli/`, `__init__.py`
-    and `lifecycle/__init__.py`: of verbs)."""
+    """Yield where a file compares with a task's name, or has a table or group of them (in `cli/` and `__init__.py`: of
+    verbs)."""
     inside = path.relative_to(SOURCE)
     if inside.parts[0] in _OWN:
         return
@@ -35,8 +35,7 @@ def _places(path: Path) -> Iterator[str]:
     def named(node: ast.AST | None) -> bool:
         return isinstance(node, ast.Constant) and node.value in TASKS
 
-    # Verbs may be called as tasks are: `restore`, `generate`.
-    verbs = inside.parts[0] in ("cli", "__init__.py") or inside.parts == ("lifecycle", "__init__.py")
+    verbs = inside.parts[0] in ("cli", "__init__.py")
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Compare():

@@ -95,13 +95,13 @@ def test_a_changed_judge_is_noticed(trained: Any, tmp_path: Path) -> None:
 
 def test_drawn_files_say_that_they_are_and_doctor_finds_them(trained: Any, tmp_path: Path) -> None:
     _, bundle, _, _ = trained
-    done = lifecycle.generate(bundle.folder, tmp_path / "new", n=12, grid=True, seed=5)
+    done = lifecycle.generate_images(bundle.folder, tmp_path / "new", n=12, grid=True, seed=5)
     assert [f.seed for f in done.files] == list(range(5, 17))
     assert [f.label for f in done.files[:3]] == ["cross", "disc", "cross"]
-    again = lifecycle.generate(bundle.folder, tmp_path / "again", n=1, seed=7)
+    again = lifecycle.generate_images(bundle.folder, tmp_path / "again", n=1, seed=7)
     assert again.files[0].out.read_bytes() == done.files[2].out.read_bytes(), "a seed and a class are one image"
     with pytest.raises(UsageError, match="exists"):
-        lifecycle.generate(bundle.folder, tmp_path / "new", n=12)
+        lifecycle.generate_images(bundle.folder, tmp_path / "new", n=12)
     for file in done.files:
         place = tmp_path / "data" / file.label / file.out.name
         place.parent.mkdir(parents=True, exist_ok=True)

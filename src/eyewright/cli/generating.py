@@ -13,7 +13,7 @@ def generate(o: argparse.Namespace) -> Result:
     """Draw images."""
     from eyewright import lifecycle
 
-    done = lifecycle.generate(
+    done = lifecycle.generate_images(
         o.model,
         o.out,
         n=o.n,

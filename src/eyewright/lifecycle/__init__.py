@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         serve,
     )
     from eyewright.lifecycle.folds import FoldsResult, cross_validate
-    from eyewright.lifecycle.generating import GeneratedFile, Generation, generate
+    from eyewright.lifecycle.generating import GeneratedFile, Generation, generate_images
     from eyewright.lifecycle.inpainting import Inpainting, inpaint
     from eyewright.lifecycle.loading import open_any
     from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
@@ -63,7 +63,7 @@ _HOMES = {
         "monitor_status", "promote", "rollback", "select", "serve",
     ),
     "folds": ("FoldsResult", "cross_validate"),
-    "generating": ("GeneratedFile", "Generation", "generate"),
+    "generating": ("GeneratedFile", "Generation", "generate_images"),
     "inpainting": ("Inpainting", "inpaint"),
     "loading": ("open_any",),
     "opening": ("formats", "info", "load_model", "load_run", "models"),
@@ -118,7 +118,7 @@ __all__ = [
     "feedback_list",
     "find_duplicates",
     "formats",
-    "generate",
+    "generate_images",
     "generate_lines",
     "harden",
     "history",

@@ -1,6 +1,6 @@
 """Draw images by a bundle or a run of the task generate: marked as generated, tested for copies and collapse."""
 
-__all__ = ["GeneratedFile", "Generation", "generate"]
+__all__ = ["GeneratedFile", "Generation", "generate_images"]
 
 import hashlib
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Generation:
     copies: float | None
 
 
-def generate(
+def generate_images(
     model: PathLike,
     out: PathLike,
     *,
