@@ -40,6 +40,7 @@ from eyewright.tasks.box_results import (
     is_sure,
     mean_ap50,
 )
+from eyewright.tasks.item_scores import item_scores
 from eyewright.tasks.scene_blocks import explain_surest
 
 _CURVE_POINTS = 200
@@ -311,11 +312,12 @@ def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 
     An image without objects in which none was found went well.
     """
-    scores = np.full(len(items), np.nan)
-    for item in items:
+
+    def f1(item: Mapping[str, Any]) -> float:
         right, wrong = item["right"], len(item["false"]) + len(item["missed"])
-        scores[item["index"]] = 1.0 if right + wrong == 0 else 2 * right / (2 * right + wrong)
-    return scores
+        return 1.0 if right + wrong == 0 else 2 * right / (2 * right + wrong)
+
+    return item_scores(items, f1)
 
 
 def compare(a: BoxResults, b: BoxResults, seed: int) -> Comparison:

@@ -29,6 +29,7 @@ from eyewright.metrics import (
 from eyewright.metrics.bootstrap import resample, share_interval
 from eyewright.tasks.class_page import AUDIT, explain_mistakes, lay_out, summarise, take_pictures
 from eyewright.tasks.class_results import ClassResults, average_cuts, compare_classes, gather_classes
+from eyewright.tasks.item_scores import item_scores
 
 _CURVE_POINTS = 200
 _MOST_CURVES = 60
@@ -186,10 +187,7 @@ def list_items(results: ClassResults) -> list[dict[str, Any]]:
 
 def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     """Return 1 for each image that is right, else 0, (N,) by its index."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = float(item["right"])
-    return scores
+    return item_scores(items, lambda item: float(item["right"]))
 
 
 def changed(before: ClassResults, after: ClassResults) -> list[dict[str, Any]]:

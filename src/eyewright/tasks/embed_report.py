@@ -29,6 +29,7 @@ from eyewright.imaging.overlay import shrink
 from eyewright.metrics.retrieval import retrieval_metrics
 from eyewright.tasks.embed_ranks import DEFINITION, other_views
 from eyewright.tasks.embed_results import EmbedResults
+from eyewright.tasks.item_scores import item_scores
 
 _SHOWN, _HITS = 12, 4
 _SIDE, _CELL = 112, 56
@@ -173,14 +174,6 @@ def list_items(results: EmbedResults) -> list[dict[str, Any]]:
     ]
 
 
-def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return how well each image is found, (N,) by its index."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = item["score"]
-    return scores
-
-
 def compare(a: EmbedResults, b: EmbedResults, seed: int) -> Comparison:
     """Compare two models on the same images and queries."""
     first, second = a.each, b.each
@@ -298,7 +291,7 @@ REPORTING = Reporting(
     metrics=measure,
     report=report,
     items=list_items,
-    image_scores=image_scores,
+    image_scores=item_scores,
     compare=compare,
     changed=changed,
     replicates=400,

@@ -31,6 +31,7 @@ from eyewright.metrics.generation import (
     share_metric,
 )
 from eyewright.tasks.generate_page import explain_errors, find_faults, lay_out, summarise, take_pictures
+from eyewright.tasks.item_scores import item_scores
 
 _LEAST = 12
 _REPLICATES = 100
@@ -264,14 +265,6 @@ def list_items(results: GenerateResults) -> list[dict[str, Any]]:
     ]
 
 
-def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return whether each real image is covered, (N,) by its index."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = item["score"]
-    return scores
-
-
 def compare(a: GenerateResults, b: GenerateResults, seed: int) -> Comparison:
     """Compare two generators on the same real images.
 
@@ -308,7 +301,7 @@ REPORTING = Reporting(
     metrics=measure,
     report=report,
     items=list_items,
-    image_scores=image_scores,
+    image_scores=item_scores,
     compare=compare,
     changed=changed,
     replicates=200,

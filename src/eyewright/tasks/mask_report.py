@@ -17,6 +17,7 @@ from eyewright.evaluation.slices import SMALLEST_SLICE, thirds
 from eyewright.evaluation.together import count_groups, group_names
 from eyewright.metrics.masks import mask_metrics
 from eyewright.tasks.amounts import changed_amounts
+from eyewright.tasks.item_scores import item_scores
 from eyewright.tasks.mask_page import AUDIT, lay_out, summarise, take_pictures
 from eyewright.tasks.mask_results import MaskResults, first_cut, gather_masks, list_items
 from eyewright.tasks.scene_blocks import explain_surest
@@ -85,10 +86,7 @@ def _miou(confusions: NDArray[np.int64], fore: list[int]) -> float | None:
 
 def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     """Return the mean IoU of what is or was seen in each image, (N,) by its index; 1 where nothing is and was."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = 1.0 if item["miou"] is None else item["miou"]
-    return scores
+    return item_scores(items, lambda item: 1.0 if item["miou"] is None else item["miou"])
 
 
 def compare(a: MaskResults, b: MaskResults, seed: int) -> Comparison:

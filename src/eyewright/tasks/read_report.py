@@ -4,7 +4,7 @@ __all__ = ["REPORTING", "TextResults"]
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +25,7 @@ from eyewright.evaluation.together import count_groups, group_names
 from eyewright.evaluation.units import say_metric
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.reading import TextErrors, align_texts, measure_texts, plain_text
+from eyewright.tasks.item_scores import item_scores
 from eyewright.tasks.read_page import explain_errors, lay_out, take_pictures
 
 if TYPE_CHECKING:
@@ -283,14 +284,6 @@ def list_items(results: TextResults) -> list[dict[str, Any]]:
     ]
 
 
-def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return how well each line went, (N,) by its index."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = item["score"]
-    return scores
-
-
 def compare(a: TextResults, b: TextResults, seed: int) -> Comparison:
     """Compare two models on the same lines."""
     return compare_numbers(a, b, a.each, b.each, seed=seed)
@@ -331,7 +324,7 @@ REPORTING = Reporting(
     metrics=measure,
     report=report,
     items=list_items,
-    image_scores=image_scores,
+    image_scores=item_scores,
     compare=compare,
     changed=changed,
     replicates=1000,

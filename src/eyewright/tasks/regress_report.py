@@ -28,6 +28,7 @@ from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.regression import NumberErrors, errors_by_range, regression_metrics
+from eyewright.tasks.item_scores import item_scores
 
 if TYPE_CHECKING:
     from eyewright.tasks.regress import NumberPrediction
@@ -194,14 +195,6 @@ def list_items(results: NumberResults) -> list[dict[str, Any]]:
     ]
 
 
-def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return how well each image went, (N,) by its index."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = item["score"]
-    return scores
-
-
 def compare(a: NumberResults, b: NumberResults, seed: int) -> Comparison:
     """Compare two models on the same images; B may hold the numbers in another order."""
     order = a.dataset.labels.mapping_to(b.dataset.labels)
@@ -339,7 +332,7 @@ REPORTING = Reporting(
     metrics=measure,
     report=report,
     items=list_items,
-    image_scores=image_scores,
+    image_scores=item_scores,
     compare=compare,
     changed=changed,
     replicates=1000,

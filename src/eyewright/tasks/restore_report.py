@@ -23,6 +23,7 @@ from eyewright.evaluation.together import count_groups, group_names
 from eyewright.imaging.tiles import TileCut
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.restoration import HIGHEST_PSNR, mean_metrics, weighted_means
+from eyewright.tasks.item_scores import item_scores
 from eyewright.tasks.restore import UNITS
 from eyewright.tasks.restore_page import explain_errors, find_faults, lay_out, summarise, take_pictures
 from eyewright.tasks.restore_trials import COLUMNS, baseline_of, measured, try_image
@@ -182,10 +183,7 @@ def list_items(results: RestoreResults) -> list[dict[str, Any]]:
 
 def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     """Return how well each image went, (N,) by its index."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = min(1.0, max(0.0, item["score"]))
-    return scores
+    return item_scores(items, lambda item: min(1.0, max(0.0, item["score"])))
 
 
 def compare(a: RestoreResults, b: RestoreResults, seed: int) -> Comparison:

@@ -24,6 +24,7 @@ from eyewright.evaluation.together import count_groups, group_names
 from eyewright.metrics import calibration_bins, precision_recall_curve
 from eyewright.metrics.bootstrap import Resampling
 from eyewright.metrics.tagging import TagNumbers, measure_tags
+from eyewright.tasks.item_scores import item_scores
 from eyewright.tasks.tag_page import AUDIT, explain_worst, lay_out, summarise, take_pictures
 
 if TYPE_CHECKING:
@@ -266,14 +267,6 @@ def _scored(names: Sequence[str], scores: NDArray[np.float32], which: NDArray[np
     return [[names[k], float(scores[k])] for k in np.flatnonzero(which).tolist()]
 
 
-def image_scores(items: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return how well each image went, (N,) by its index."""
-    scores = np.full(len(items), np.nan)
-    for item in items:
-        scores[item["index"]] = item["score"]
-    return scores
-
-
 def _in_order(results: TagResults, of: TagResults) -> TagResults:
     """Return results with their tags in the order of another model's."""
     order = of.dataset.labels.mapping_to(results.dataset.labels)
@@ -308,7 +301,7 @@ REPORTING = Reporting(
     metrics=measure,
     report=report,
     items=list_items,
-    image_scores=image_scores,
+    image_scores=item_scores,
     compare=compare,
     changed=changed,
     replicates=400,
