@@ -4,31 +4,21 @@ __all__ = ["GENERATED_CODES", "audit_generated"]
 
 from types import MappingProxyType
 
-from eyewright.core.errors import EyewrightError
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
-from eyewright.imaging.marking import is_marked
 
 GENERATED_CODES = MappingProxyType({"generated": "images whose file says that a trained model made them"})
 """Every code that a finding about the origin of images can have, with its meaning."""
 
-_MARKED = frozenset({"PNG", "JPEG", "WEBP", "TIFF", "AVIF"})
-
 
 def audit_generated(dataset: Dataset, scan: Scan) -> list[Finding]:
-    """Return one finding for all images that are marked as made by a model, by the bytes of their files."""
-    marked = []
-    for i, (sample, record) in enumerate(zip(dataset.samples, scan.records, strict=True)):
-        if record.info is None or record.info.format not in _MARKED:
-            continue
-        try:
-            data = dataset.content(i)
-        except (EyewrightError, OSError):
-            # What cannot be read is a finding of its own.
-            continue
-        if is_marked(data):
-            marked.append((sample.id, sample.split))
+    """Return one finding for all images that are marked as made by a model, by what their files say."""
+    marked = [
+        (sample.id, sample.split)
+        for sample, record in zip(dataset.samples, scan.records, strict=True)
+        if record.generated and record.info is not None
+    ]
     if not marked:
         return []
     tested = sum(split in ("val", "test") for _, split in marked)

@@ -8,7 +8,7 @@ import itertools
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -33,6 +33,7 @@ from eyewright.imaging.fingerprint import (
     thumbnails_of,
 )
 from eyewright.imaging.isolation import LookPool, is_isolated
+from eyewright.imaging.marking import is_marked
 
 _IN_MEMORY = 10_000
 _CHUNK = 512
@@ -44,11 +45,15 @@ _NOTHING = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
 
 @dataclass(frozen=True)
 class Record:
-    """What one file holds: SHA-256 of its bytes, and what was read from it or why it could not be read."""
+    """What one file holds: SHA-256 of its bytes, and what was read from it or why it could not be read.
+
+    `generated` is True where the file says that a trained model made the image.
+    """
 
     digest: str
     info: ImageInfo | None
     error: UnreadableImageError | None = None
+    generated: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,12 +177,12 @@ def _look_at(dataset: Dataset, part: range, isolated: LookPool | None) -> list[t
             continue
         files.append(data)
         # Its place; what it holds comes with the others.
-        found.append((Record(hashlib.sha256(data).hexdigest(), None), None))
+        found.append((Record(hashlib.sha256(data).hexdigest(), None, generated=is_marked(data)), None))
     looks = iter(isolated.look(files) if files else [])
     for k, (record, _) in enumerate(found):
         if record.error is None:
             look = next(looks)
-            found[k] = Record(record.digest, look.info, look.error), look.picture
+            found[k] = replace(record, info=look.info, error=look.error), look.picture
     return found
 
 
@@ -192,7 +197,7 @@ def _look(dataset: Dataset, index: int) -> tuple[Record, NDArray[np.uint8] | Non
         data = dataset.content(index)
         digest = hashlib.sha256(data).hexdigest()
         info, thumbnail = read_thumbnail(data, THUMBNAIL_SIDE)
-        return Record(digest, info), thumbnail
+        return Record(digest, info, generated=is_marked(data)), thumbnail
     except UnreadableImageError as error:
         return Record(digest, None, error), None
 
