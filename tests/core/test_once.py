@@ -36,6 +36,16 @@ def test_the_first_writer_succeeds_and_nothing_else_is_left(tmp_path: Path, sync
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.usefixtures("way")
+def test_paths_below_the_working_folder_are_written_and_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("job/tmp").mkdir(parents=True)
+    Path("job/done").mkdir()
+    assert write_new(Path("job/tmp/a"), b"one")
+    assert move_new(Path("job/tmp/a"), Path("job/done/a"))
+    assert (os.listdir("job/tmp"), Path("job/done/a").read_bytes()) == ([], b"one")
+
+
 def test_a_file_is_moved_only_to_a_free_name(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)

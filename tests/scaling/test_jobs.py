@@ -54,6 +54,14 @@ def test_rows_are_the_predictions_of_one_process(bundle: Path, images: Path, tmp
     assert [p["rows"] for p in manifest["parts"]] == [7, 7, 7, 7, 7, 5]
 
 
+def test_a_job_in_the_working_folder_is_done_and_verified(
+    bundle: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = run_job(plan_predict(bundle, str(images), Path("job")), workers=1)
+    assert job.counts["images"] == len(checked(Path("job"), 40))
+
+
 @pytest.mark.usefixtures("poison")
 def test_images_that_kill_their_worker_are_found_and_the_others_have_results(bundle, images, tmp_path) -> None:  # type: ignore[no-untyped-def]
     for name in ("kill-1", "segv-2"):

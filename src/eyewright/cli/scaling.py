@@ -69,7 +69,7 @@ def predict_job(o: argparse.Namespace) -> Result:
     )  # fmt: skip
     planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
     out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
-    text = [f"planned  {plan.n_images:,} images, {plan.n_bytes / 1e6:,.1f} MB, {plan.n_shards:,} shards"]
+    text = [f"planned  {_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"]
     text += [f"digest   {plan.digest}"]
     if o.plan:
         run = (
@@ -80,13 +80,14 @@ def predict_job(o: argparse.Namespace) -> Result:
     totals, counts = job.totals, dict(job.counts)
     rate = totals.images / job.seconds if job.seconds else 0.0
     text += [
-        f"done     {counts['images']:,} rows, {counts['failed']:,} without a result "
+        f"done     {_many(counts['images'], 'row')}, {counts['failed']:,} without a result "
         f"({counts['crashed']:,} crashed their worker)",
-        f"now      {totals.images:,} images in {totals.shards:,} shards, {job.seconds:.1f} s, {rate:,.1f} images/s",
+        f"now      {_many(totals.images, 'image')} in {_many(totals.shards, 'shard')}, "
+        f"{job.seconds:.1f} s, {rate:,.1f} images/s",
     ]
     text += [f"no result {printable(f.path)}: {printable(f.message)}" for f in job.findings[:20]]
     if job.redone:
-        text.append(f"{job.redone:,} shards were done again, since their files in results/ were gone")
+        text.append(f"done again: {_many(job.redone, 'shard')}, since the files in results/ were gone")
     text.append(f"results  {shown_path(folder / 'results')}")
     now: dict[str, Any] = {"images": totals.images, "shards": totals.shards, "failed_attempts": totals.attempts_failed}
     return {
@@ -100,11 +101,15 @@ def predict_job(o: argparse.Namespace) -> Result:
     }
 
 
+def _many(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def _verified(o: argparse.Namespace, folder: Path) -> Result:
     from eyewright.scaling import verify_folder
 
     plan, found = verify_folder(folder)
-    text = [f"{'damaged' if found else 'verified'} {plan.n_images:,} images in {plan.n_shards:,} shards"]
+    text = [f"{'damaged' if found else 'verified'} {_many(plan.n_images, 'image')} in {_many(plan.n_shards, 'shard')}"]
     text += [printable(str(f)) for f in found[:20]]
     return {
         "out": {"job": folder.resolve()},
@@ -156,9 +161,10 @@ def cost(o: argparse.Namespace) -> Result:
     )  # fmt: skip
     n = measured.workers
     text = [
-        f"measured {measured.images:,} images in {measured.shards:,} shards: {measured.rate * n:,.1f} images/s "
-        f"[{measured.low * n:,.1f}, {measured.high * n:,.1f}] with {n} workers, {measured.start_s:.1f} s to start",
-        f"time     {found.images:,} images on {found.machines:,} machine{'s' * (found.machines > 1)}: "
+        f"measured {_many(measured.images, 'image')} in {_many(measured.shards, 'shard')}: "
+        f"{measured.rate * n:,.1f} images/s [{measured.low * n:,.1f}, {measured.high * n:,.1f}] "
+        f"with {_many(n, 'worker')}, {measured.start_s:.1f} s to start",
+        f"time     {_many(found.images, 'image')} on {_many(found.machines, 'machine')}: "
         f"{found.hours:,.2f} h [{found.hours_low:,.2f}, {found.hours_high:,.2f}]",
         f"reads    {found.total_bytes / 1e9:,.2f} GB, {found.bytes_per_s / 1e6:,.1f} MB/s",
     ]

@@ -87,7 +87,8 @@ def _link(source: Path, path: Path, *, sync: bool = True) -> bool:
     # Python calls linkat, which follows the link that /proc has in place of a name.
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.link(source, path, src_dir_fd=folder, follow_symlinks=True)
+        # Absolute, or the descriptor would be what a relative source begins at.
+        os.link(os.path.abspath(source), path, src_dir_fd=folder, follow_symlinks=True)
         if sync:
             os.fsync(folder)
     except FileExistsError:
