@@ -21,7 +21,8 @@ import onnx
 from onnx import numpy_helper
 
 import eyewright as ew
-from eyewright.bundle.load import Bundle, load_bundle, open_session
+from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.session import open_session
 from eyewright.compression.measuring import Judge, paired_speedup
 from eyewright.compression.trials import calibration_pixels
 from eyewright.core.task import task_of

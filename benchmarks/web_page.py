@@ -22,7 +22,8 @@ from playwright.sync_api import sync_playwright
 
 import eyewright as ew
 from eyewright import lifecycle
-from eyewright.bundle.load import Bundle, open_session
+from eyewright.bundle.load import Bundle
+from eyewright.bundle.session import open_session
 from eyewright.imaging.sources import list_sources
 
 ASK = """async (text) => {

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from eyewright.bundle.golden import golden_arrays
-from eyewright.bundle.load import open_session
 from eyewright.bundle.manifest import Manifest, write_manifest
+from eyewright.bundle.session import open_session
 from eyewright.bundle.verify import digest_folder
 from eyewright.core import task as tasks
 from eyewright.core.labels import LabelSpace

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import eyewright as ew
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 from eyewright.catalog import build_of
 from eyewright.compression.pixels import straight_from_pixels
 from eyewright.compression.quantising import (

@@ -10,12 +10,12 @@ from tests.conftest import write_shapes
 
 import eyewright as ew
 from eyewright.bundle import Bundle
+from eyewright.bundle.trust import familiarity_in
 from eyewright.compression.quantising import quantise_weights
 from eyewright.compression.trials import Precise
 from eyewright.compression.writer import write_compressed
 from eyewright.exporting.familiarity import familiarity_of
 from eyewright.imaging.appearance import LOOK
-from eyewright.serving.trust import familiarity_in
 from eyewright.training.looks import Looks, read_looks
 
 
@@ -56,7 +56,7 @@ def test_validation_images_unlike_training_are_the_reference_alone() -> None:
     assert about["validation_flagged"] > 0.05
     known, _ = familiarity_in(arrays, about)
     assert known is not None
-    assert np.mean([known(v) <= 0.01 for v in drawn(300, seed=7, shift=4.0).values]) <= 0.03
+    assert np.mean([known.p(v) <= 0.01 for v in drawn(300, seed=7, shift=4.0).values]) <= 0.03
     # Too few of them cannot stand alone; what was found is written down.
     _, about = familiarity_of(drawn(50, seed=1, shift=4.0), drawn(900, seed=2))
     assert (about["training_images"], about["validation_images"]) == (900, 50)
@@ -115,7 +115,7 @@ def test_a_bundle_of_enough_images_flags_strangers_and_keeps_no_name_of_a_group(
 
     rng = np.random.default_rng(0)
     pixels, placements = knowing.preparation.batch([rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)] * 4)
-    assert all(known(appearance(p, q)) <= 0.01 for p, q in zip(pixels, placements, strict=True))
+    assert all(known.p(appearance(p, q)) <= 0.01 for p, q in zip(pixels, placements, strict=True))
 
 
 def test_a_compressed_bundle_takes_its_parents_test_over(knowing: Bundle, finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -173,7 +173,7 @@ def test_bundles_of_earlier_versions_are_asked_as_they_were(finished, bundle_cop
     known, reason = familiarity_in(reference, {})
     assert known is not None
     assert reason == ""
-    found = [round(known(v), 4) for v in drawn(6, seed=12, shift=0.5).values]
+    found = [round(known.p(v), 4) for v in drawn(6, seed=12, shift=0.5).values]
     assert found == OLD
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 from eyewright.bundle.streams import STATES, Carried
 from eyewright.core.errors import BundleError, ParityError
 from eyewright.exporting.stream_model import export_stream, streams

@@ -7,6 +7,9 @@ from eyewright.metrics.familiarity import (
     FLAGGED,
     LEAST_GROUPS,
     CrossConformal,
+    NearestConformal,
+    joined_p,
+    look_share,
     spread_over_groups,
     why_too_few,
 )
@@ -137,3 +140,56 @@ def test_drawn_rows_differ_with_the_generator_and_are_as_many_as_asked() -> None
         assert sorted(np.bincount(groups[rows]).tolist()) == [2, 2, 2, 3, 3]
     assert spread_over_groups(groups, 99, np.random.default_rng(0)).shape == (99,)
     assert spread_over_groups(groups, 0, np.random.default_rng(0)).shape == (0,)
+
+
+def test_the_nearest_features_are_those_of_a_plain_loop_over_folds_and_groups() -> None:
+    rng = np.random.default_rng(8)
+    features, groups = rng.normal(size=(60, 5)), rng.permutation(np.repeat(np.arange(20), 3))
+    new = np.concatenate([features[:2] * 3, rng.normal(size=(7, 5))])
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    expected = np.ones(9)
+    for g in range(20):
+        kept = features[groups % 10 != g % 10]
+
+        def far(x: np.ndarray, kept: np.ndarray = kept) -> float:
+            return 1 - max(cosine(x, y) for y in kept)
+
+        own = np.array([far(x) for x in features[groups == g]])
+        # Float32 inside: what is equal in theory may differ by rounding.
+        expected += [float((own >= far(x) - 1e-6).mean()) for x in new]
+    np.testing.assert_allclose(NearestConformal(features, groups).p(new), expected / 21, atol=1e-9)
+
+
+def test_two_tests_together_keep_the_promise_and_find_what_one_alone_does_not() -> None:
+    rng = np.random.default_rng(9)
+    there = np.array([4.0, 0, 0, 0, 0, 0])
+    share = look_share(600, 130)
+    assert share is not None
+    flagged = []
+    for _ in range(30):
+        look = CrossConformal(rng.normal(size=(600, 4)), np.arange(600))
+        near = NearestConformal(rng.normal(size=(130, 6)) + there, np.arange(130))
+        p = joined_p(look.p(rng.normal(size=(100, 4))), near.p(rng.normal(size=(100, 6)) + there), share)
+        flagged += (p <= FLAGGED).tolist()
+        usual, strange = np.zeros((5, 4)), np.tile(-there, (5, 1))
+        assert (joined_p(look.p(usual), near.p(strange), share) <= FLAGGED).all()
+        assert (joined_p(look.p(usual + 9), near.p(-strange), share) <= FLAGGED).all()
+    # 3,000 draws at a rate of at most 0.01, the references drawn 30 times.
+    assert np.mean(flagged) < 0.0165
+
+
+def test_a_test_that_cannot_flag_by_itself_gets_no_share() -> None:
+    assert look_share(575, 120) is None
+    assert look_share(576, 120) == pytest.approx(100 / 577)
+    assert look_share(599, 120) == pytest.approx(1 / 6)
+    assert look_share(250, 250) == pytest.approx(100 / 251)
+    assert look_share(198, 198) is None
+    assert look_share(10_000, 99) is None
+    for looks, features in ((599, 120), (250, 250), (199, 199), (5000, 102)):
+        share = look_share(looks, features)
+        assert share is not None
+        assert 1 / (looks + 1) / share <= FLAGGED + 1e-12
+        assert 1 / (features + 1) / (1 - share) <= FLAGGED + 1e-12

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
+from eyewright.metrics.conformal import least_for_coverage
 from eyewright.metrics.regression import (
     NumberErrors,
     conformal_reach,
     errors_by_range,
-    least_for_intervals,
     regression_metrics,
 )
 
@@ -75,7 +75,7 @@ def test_too_few_images_or_groups_have_no_interval() -> None:
     assert conformal_reach(np.arange(9.0)[:, None]).tolist() == [8.0]  # type: ignore[union-attr]
     assert conformal_reach(np.ones((80, 1)), groups=np.repeat(np.arange(8), 10)) is None
     assert conformal_reach(np.ones((0, 2))) is None
-    assert least_for_intervals(0.9) == 9
+    assert least_for_coverage(0.9) == 9
 
 
 def test_intervals_cover_images_of_a_new_group() -> None:

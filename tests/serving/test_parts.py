@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from eyewright.bundle.trust import FLAGGED, Familiarity
 from eyewright.core.errors import UsageError
 from eyewright.imaging import Preparation
 from eyewright.imaging.appearance import LOOK, TRAITS, appearance, covered
@@ -10,7 +11,6 @@ from eyewright.imaging.steps.corrupt import corrupt
 from eyewright.serving.exchange import HttpError, Request, parse_json
 from eyewright.serving.guards import Guard
 from eyewright.serving.settings import Settings, is_loopback
-from eyewright.serving.trust import FLAGGED, Familiarity, conformal_threshold
 
 
 def test_familiar_images_are_flagged_as_often_as_is_said_and_strange_ones_always() -> None:
@@ -28,21 +28,6 @@ def test_familiar_images_are_flagged_as_often_as_is_said_and_strange_ones_always
     assert Familiarity.of({}) is None
     # What never differs is no reason to fail.
     assert Familiarity(np.ones((300, LOOK), np.float32)).p(np.ones(LOOK, np.float32)) == 1.0
-
-
-@pytest.mark.parametrize("coverage", [0.8, 0.95])
-def test_sets_cover_as_often_as_is_promised(coverage: float) -> None:
-    rng = np.random.default_rng(1)
-    covered_by = []
-    for _ in range(60):
-        p = rng.dirichlet(np.ones(6) * 0.4, 400)
-        truth = np.array([rng.choice(6, p=row) for row in p])
-        own = p[np.arange(400), truth]
-        least = conformal_threshold(1 - own[:150], coverage)
-        assert least is not None
-        covered_by.append((own[150:] >= least - 1e-12).mean())
-    assert np.mean(covered_by) == pytest.approx(coverage, abs=0.02)
-    assert conformal_threshold(np.zeros(5), 0.99) is None
 
 
 def test_traits_move_with_what_they_are_named_after() -> None:

@@ -2,9 +2,7 @@
 
 __all__ = [
     "Bundle",
-    "first_line",
     "load_bundle",
-    "open_session",
     "read_and_test",
     "read_reference",
 ]
@@ -27,8 +25,9 @@ from eyewright.bundle.files import in_chunks, names_files, predict_files
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge
 from eyewright.bundle.manifest import Manifest
-from eyewright.bundle.onnx_scan import refuse_outside_data
+from eyewright.bundle.session import first_line, open_session, run_options
 from eyewright.bundle.signature import PublicKey, read_public_key
+from eyewright.bundle.tap import with_output
 from eyewright.bundle.texts import TextTower, has_texts, open_texts
 from eyewright.bundle.verify import read_sealed, read_verified
 from eyewright.core.errors import BundleError, UnreadableImageError, UsageError
@@ -74,8 +73,17 @@ class Bundle:
     `preparation` is what happens to the image first, for a model that takes nothing else.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, session: Any, *, reference: bytes | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        session: Any,
+        *,
+        reference: bytes | None = None,
+        tensor: str | None = None,
+    ) -> None:
         self.folder = folder
+        self._tensor = tensor
         self._reference = reference
         self.manifest = manifest
         self.task_name = manifest.task
@@ -180,12 +188,25 @@ class Bundle:
         Raises:
             UsageError: other inputs, or arrays of another shape or type.
         """
+        return self._raw(given, run_options, self._outputs)
+
+    def raw_with_features(
+        self, given: Given, *, run_options: Any = None
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
+        """Return `raw`, and what the net knows of each example before it decides, float32 (N, D): None for a bundle
+        that does not compare it, or that was loaded without `features`."""
+        if self._tensor is None:
+            return self.raw(given, run_options=run_options), None
+        found = self._raw(given, run_options, [*self._outputs, self._tensor])
+        return found, found.pop(self._tensor)
+
+    def _raw(self, given: Given, run_options: Any, outputs: list[str]) -> dict[str, NDArray[np.float32]]:
         named = name_inputs(self.inputs, given)
         n = count_rows(named)
         # No examples give no rows, whose shape one blank example tells.
         fed = named if n else blank_inputs(self.inputs)
         parts = [
-            self._run(slice_rows(fed, i, i + self._at_a_time), run_options)
+            self._run(slice_rows(fed, i, i + self._at_a_time), run_options, outputs)
             for i in range(0, max(1, n), self._at_a_time)
         ]
         found = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
@@ -198,7 +219,9 @@ class Bundle:
             return 1
         return max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
 
-    def _run(self, named: Mapping[str, NDArray[Any]], options: Any) -> dict[str, NDArray[np.float32]]:
+    def _run(
+        self, named: Mapping[str, NDArray[Any]], options: Any, outputs: list[str]
+    ) -> dict[str, NDArray[np.float32]]:
         contract = self._contract
         wide = {name: array.shape for name, array in named.items()}
         named = trim(self.inputs, named)
@@ -208,26 +231,26 @@ class Bundle:
         }
         # Whoever gives options of a run ends it, and reads its errors, himself.
         given = options is not None
-        found = self._session.run(self._outputs, feeds, options) if given else self._run_stoppable(feeds)
+        found = self._session.run(outputs, feeds, options) if given else self._run_stoppable(feeds, outputs)
         if contract is not None:
             return contract.answers(found, self.preparation.size_hw)
-        answers = dict(zip(self._outputs, found, strict=True))
+        answers = dict(zip(outputs, found, strict=True))
         return answers if wide == {n: a.shape for n, a in named.items()} else widen(self.inputs, answers, named)
 
-    def _run_stoppable(self, feeds: Mapping[str, NDArray[Any]]) -> Any:
+    def _run_stoppable(self, feeds: Mapping[str, NDArray[Any]], outputs: list[str]) -> Any:
         """Run so that a signal can end it.
 
         Raises:
             BundleError: the model fails on this input.
         """
-        options = _run_options()
+        options = run_options()
 
         def end() -> None:
             options.terminate = True
 
         try:
             with native_call(end):
-                return self._session.run(self._outputs, feeds, options)
+                return self._session.run(outputs, feeds, options)
         except Exception as error:  # runtimes raise many types of their own, none of them documented
             raise BundleError(
                 f"the model cannot be run on this input: {first_line(error)}", fix="use another model"
@@ -461,13 +484,15 @@ def load_bundle(
     threads: int | None = None,
     key: PublicKey | str | Path | None = None,
     digest: str | None = None,
+    features: bool = False,
 ) -> Bundle:
     """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
 
     Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so. `threads` are
     those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
     as there are cores. With `key`, a public key or its file, the bundle must be signed by it; with `digest` its
-    `bundle.json` must have this SHA-256. Both are checked before ONNX Runtime is given anything.
+    `bundle.json` must have this SHA-256. Both are checked before ONNX Runtime is given anything. With `features` the
+    model also answers with what its familiarity test compares, where that is more than the look of the image.
 
     Raises:
         BundleError: damaged, changed, of a newer format, not signed by `key`, not the one of `digest`, or giving other
@@ -482,7 +507,7 @@ def load_bundle(
     if not known:
         size = len(content[manifest.model])
         trial.try_folder(_CHECK, folder, size=size, digest=digest, threads=threads)
-    bundle = _opened(folder, sealed, threads)
+    bundle = _opened(folder, sealed, threads, features=features)
     # The first run was the self-test, a moment ago.
     if self_test and known:
         run_golden(bundle, content["golden.npz"], precision=manifest.precision)
@@ -506,11 +531,15 @@ def read_and_test(folder: Path, *, digest: str, threads: int | None) -> None:
         bundle.embed_texts(["a"])
 
 
-def _opened(folder: Path, sealed: tuple[Manifest, Mapping[str, bytes], str], threads: int | None) -> Bundle:
+def _opened(
+    folder: Path, sealed: tuple[Manifest, Mapping[str, bytes], str], threads: int | None, *, features: bool = False
+) -> Bundle:
     manifest, content, _ = sealed
     advised = _advice(manifest) if threads is None else {}
-    session = open_session(content[manifest.model], **({"threads": threads} if threads is not None else advised))
-    bundle = Bundle(folder, manifest, session, reference=content.get("reference.npz"))
+    tensor = (manifest.familiarity.get("features") or {}).get("tensor") if features else None
+    model = content[manifest.model] if tensor is None else with_output(content[manifest.model], tensor)
+    session = open_session(model, **({"threads": threads} if threads is not None else advised))
+    bundle = Bundle(folder, manifest, session, reference=content.get("reference.npz"), tensor=tensor)
     _check_tensors(bundle)
     return bundle
 
@@ -534,43 +563,6 @@ def read_reference(folder: Path) -> Mapping[str, NDArray[Any]]:
     """
     _, content = read_verified(folder)
     return _reference(content["reference.npz"]) if "reference.npz" in content else {}
-
-
-def open_session(model: bytes, *, threads: int | None = None, provider: str = "CPUExecutionProvider") -> Any:
-    """Open an ONNX model on ONNX Runtime, with so many threads or as many as there are cores.
-
-    Where `provider` is another than the processor, what it does not have is computed there.
-
-    Raises:
-        BundleError: it cannot be opened, or keeps values in another file.
-    """
-    refuse_outside_data(model)
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-    # Threads that spin while they wait cost whoever else runs here; one image gains nothing from it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        providers = list(dict.fromkeys([provider, "CPUExecutionProvider"]))
-        return ort.InferenceSession(model, options, providers=providers)
-    except Exception as error:  # ONNX Runtime raises many types of its own, none of them documented
-        reason = first_line(error)
-        raise BundleError(f"ONNX Runtime cannot open the model: {reason}", fix="export the model again") from error
-
-
-def _run_options() -> Any:
-    import onnxruntime as ort
-
-    return ort.RunOptions()
-
-
-def first_line(error: Exception) -> str:
-    """Return what a runtime says of an error, without the lines and paths that follow."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def _check_tensors(bundle: Bundle) -> None:

@@ -205,6 +205,14 @@ class _Advice(Struct):
     batch: Annotated[int, Meta(ge=1, le=65_536)] | None = None
 
 
+class _Features(Struct):
+    tensor: _Word
+    dimensions: _Count
+    images: _Count
+    groups: _Count
+    look_share: Annotated[float, Meta(gt=0, lt=1)]
+
+
 class _Familiarity(Struct):
     method: Literal["none", "cross-conformal"] | None = None
     reason: _Word = ""
@@ -215,6 +223,7 @@ class _Familiarity(Struct):
     validation_images: _Count = 0
     training_images: _Count = 0
     validation_flagged: _Fraction | None = None
+    features: _Features | None = None
 
 
 class _Evidence(Struct, forbid_unknown_fields=True):

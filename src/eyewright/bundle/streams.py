@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.bundle.load import Bundle, first_line, open_session
+from eyewright.bundle.load import Bundle
+from eyewright.bundle.session import first_line, open_session
 from eyewright.core.errors import BundleError
 
 STREAM_MODEL = "onnx/stream.onnx"

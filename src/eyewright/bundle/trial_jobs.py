@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from eyewright.bundle.load import first_line, open_session, read_and_test
+from eyewright.bundle.load import read_and_test
+from eyewright.bundle.session import first_line, open_session
 from eyewright.core.errors import BundleError
 
 Answer = tuple[dict[str, Any], list[bytes]]

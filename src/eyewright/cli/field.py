@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli.live import add_sources, sources_of
-from eyewright.cli.numbers import SEED, Checked, Number
+from eyewright.cli.numbers import SEED, Checked, Fraction, Number
 from eyewright.cli.terminal import Result, finding, print_json, printable, shown_path, talk, warn
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
@@ -103,6 +103,18 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         metavar="N",
         help="predictions of a drift test (default 200)",
     )
+    p.add_argument(
+        "--refuse",
+        choices=("unfamiliar", "ambiguous", "both"),
+        help="accept no label for images unlike those that the model knows, or where several labels are possible",
+    )
+    p.add_argument(
+        "--coverage",
+        type=Fraction(0.01, 0.999, whole=False),
+        default=0.9,
+        metavar="FRACTION",
+        help="how often the labels that are possible hold the true one (default 0.9)",
+    )
     p.add_argument("--label-studio-files", metavar="DIR", help="the images that Label Studio's tasks name")
     p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
     p.add_argument("--alert-email", metavar="ADDRESS", help="who gets alarms by mail")
@@ -163,6 +175,8 @@ def serve(o: argparse.Namespace) -> Result:
         deadline_s=o.deadline,
         body_bytes=body,
         scaled_decode=o.scaled_decode,
+        refuse=("unfamiliar", "ambiguous") if o.refuse == "both" else (o.refuse,) if o.refuse else (),
+        coverage=o.coverage,
         limits=Limits(pixels=int(o.max_pixels), side=16_384, bytes=body),
     )
     logging.basicConfig(stream=sys.stderr, format="eyewright: %(message)s", level=logging.WARNING)

@@ -262,12 +262,16 @@ def _evaluate(o: argparse.Namespace) -> Result:
         ignore=tuple(o.ignore),
         seed=o.seed or 0,
         quiet=is_quiet(o),
+        coverage=o.coverage,
+        coverage_by=o.coverage_by,
+        sets=o.sets,
+        unfamiliar=o.unfamiliar,
     )
     from eyewright.data.account import Account
-    from eyewright.evaluation import said_findings, show_metric, summarise
+    from eyewright.evaluation import said_findings, say_trust, show_metric, summarise
 
     out = {} if o.out is None else {"report": Path(o.out, "report.html").resolve()}
-    text = [summarise(report), *said_findings(report), ""]
+    text = [summarise(report), *said_findings(report), *say_trust(report), ""]
     text += [f"{name:20} {show_metric(name, metric)}" for name, metric in report.metrics.items()]
     text += [f"report   {shown_path(p)}" for p in out.values()]
     findings = [finding(f) for f in report.sections.get("findings", ())]

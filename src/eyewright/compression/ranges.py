@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 
 METHODS = ("minmax", "percentile", "mse", "entropy")
 """How a range is chosen from what was seen: all of it; all but the outermost 0.01 %; where the mean squared error of

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eyewright.bundle.load import Bundle, load_bundle, open_session
+from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.session import open_session
 from eyewright.compression.allotting import allot_or_none, what_may_stay
 from eyewright.compression.budget import Budget
 from eyewright.compression.distilling import Teacher

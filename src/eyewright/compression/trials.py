@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
-from eyewright.bundle.load import Bundle, load_bundle, open_session
+from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.session import open_session
 from eyewright.compression.distilling import Teacher, distil_step, net_teacher
 from eyewright.compression.measuring import paired_speedup
 from eyewright.compression.pruning import prune_channels, set_zeros, sparse_step

@@ -27,7 +27,9 @@ from eyewright.exporting.bundle_writer import (
     validation_looks,
 )
 from eyewright.exporting.card import model_card
-from eyewright.exporting.familiarity import FAMILIAR, familiarity_of
+from eyewright.exporting.familiarity import FAMILIAR, familiarity_of, with_features
+from eyewright.exporting.features import FeatureReader
+from eyewright.training.looks import Looks
 
 # What a model of fewer bits shares with the one it was made from.
 _SHARED = ("config.json", "preprocessor_config.json", "recipe.toml", "split.csv", *TEXT_FILES)
@@ -65,8 +67,11 @@ def write_compressed(
         model_file, computed, _ = PRECISIONS[precise.precision]
         manifest = replace(manifest, model=model_file, precision=computed)
     candidate = candidate_bundle(base, precise)
-    reference = reference_numbers(candidate, validation)
-    arrays, familiarity = _familiarity(familiar, manifest, reference, validation)
+    reader = FeatureReader(precise.model)
+    reference = reference_numbers(candidate, validation, reader)
+    looks = validation_looks(reference, validation)
+    # What images look like stays; what the net knows of them changes with the net, and is measured again.
+    arrays, familiarity = with_features(*_familiarity(familiar, manifest, looks), reader.found(), looks.groups)
     evidence = evidence_of(
         {"calibration": manifest.calibration, "thresholds": manifest.thresholds}, familiarity, report
     )
@@ -102,11 +107,11 @@ def write_compressed(
 
 
 def _familiarity(
-    familiar: Bundle | None, manifest: Manifest, reference: Mapping[str, NDArray[Any]], validation: Dataset
+    familiar: Bundle | None, manifest: Manifest, validation: Looks
 ) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
     """Return the arrays and the facts of the familiarity test: those of another bundle, else of validation images."""
     if familiar is not None and familiar.preparation == manifest.preparation:
         known = {k: familiar.reference[k] for k in FAMILIAR if k in familiar.reference}
         if len(known) == len(FAMILIAR) and familiar.manifest.familiarity:
-            return known, familiar.manifest.familiarity
-    return familiarity_of(validation_looks(reference, validation))
+            return known, {k: v for k, v in familiar.manifest.familiarity.items() if k != "features"}
+    return familiarity_of(validation)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle import trial
-from eyewright.bundle.load import Bundle, load_bundle, open_session
+from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.manifest import Manifest, read_manifest, write_manifest
+from eyewright.bundle.session import open_session
 from eyewright.bundle.verify import bundle_digest, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.files import write_json, write_text

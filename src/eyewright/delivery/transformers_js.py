@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.bundle.load import Bundle, open_session
+from eyewright.bundle.load import Bundle
+from eyewright.bundle.session import open_session
 from eyewright.core.errors import UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.task import task_of

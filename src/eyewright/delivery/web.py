@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eyewright.bundle.load import Bundle, open_session
+from eyewright.bundle.load import Bundle
+from eyewright.bundle.session import open_session
 from eyewright.core.errors import MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.task import task_of

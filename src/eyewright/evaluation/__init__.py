@@ -6,6 +6,7 @@ from eyewright.evaluation.pages import render_html, render_markdown, said_findin
 from eyewright.evaluation.private import told
 from eyewright.evaluation.reporting import Pictures, reporting_of
 from eyewright.evaluation.results import gather_results, predict_dataset
+from eyewright.evaluation.trust_pages import say_trust
 from eyewright.evaluation.units import show_metric, show_number
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "render_markdown",
     "reporting_of",
     "said_findings",
+    "say_trust",
     "show_metric",
     "show_number",
     "summarise",

@@ -28,6 +28,7 @@ from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
 from eyewright.evaluation.reporting import Pictures, reporting_of
 from eyewright.evaluation.together import say_groups, say_look_alikes, say_untested
+from eyewright.evaluation.trust_pages import trust_lines, trust_view
 from eyewright.evaluation.units import is_rate, show_change, show_count, show_interval, show_metric, show_number
 
 
@@ -88,6 +89,7 @@ def _origins(report: Report) -> dict[str, Any]:
         "warnings": sections.get("warnings") or (),
         "findings": shown_findings(report),
         "novelty": novelty_view(report),
+        "trust": trust_view(report),
         "validation": _validation_rows(report),
         "provenance": _provenance(report),
         "thresholds": _accepting(sections.get("thresholds") or {}),
@@ -163,6 +165,7 @@ def render_markdown(report: Report, *, title: str) -> str:
         for k, m in report.metrics.items()
     ]
     lines += novelty_lines(report)
+    lines += trust_lines(report)
     columns = task_of(report.task).columns
     lines += ["", f"| class | n | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for row in report.per_class:

@@ -46,7 +46,8 @@ from eyewright.evaluation.private import told
 from eyewright.evaluation.together import say_groups
 from eyewright.exporting.attention_model import export_attention
 from eyewright.exporting.card import model_card
-from eyewright.exporting.familiarity import familiarity_of
+from eyewright.exporting.familiarity import familiarity_of, with_features
+from eyewright.exporting.features import FeatureReader
 from eyewright.exporting.onnx_model import export_onnx
 from eyewright.exporting.private import noise_images, private_claim
 from eyewright.exporting.robust import robustness_of
@@ -56,6 +57,8 @@ from eyewright.imaging.appearance import appearance
 from eyewright.imaging.clips import cut_strip, join_strip
 from eyewright.imaging.overlay import shrink
 from eyewright.imaging.preparation import Preparation, image_preparation
+from eyewright.metrics.conformal import nonconformity
+from eyewright.metrics.points import group_numbers
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.checkpoints import unshared
 from eyewright.training.looks import Looks, read_looks
@@ -145,9 +148,11 @@ def export_bundle(
         if hides:
             familiarity = {"method": "none", "reason": "the images of a private run are not described", **_NO_IMAGES}
         elif tried is validation:
-            reference = reference_numbers(predictor, validation)
+            reader = FeatureReader((stage / "onnx" / "model.onnx").read_bytes())
+            reference = reference_numbers(predictor, validation, reader)
             looks = validation_looks(reference, validation)
-            familiar, familiarity = familiarity_of(looks, None if claim is not None else read_looks(run.folder))
+            trained_on = None if claim is not None else read_looks(run.folder)
+            familiar, familiarity = with_features(*familiarity_of(looks, trained_on), reader.found(), looks.groups)
             write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
         else:
             write_bytes(stage / "reference.npz", pack_arrays(_numbers_of_asked(predictor, tried)))
@@ -262,8 +267,13 @@ def _at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return shrink(image, side) if max(image.shape[:2]) > side else image
 
 
-def reference_numbers(predictor: Predictor, dataset: Dataset) -> dict[str, NDArray[Any]]:
-    """Return what validation images look like to the model: what drift is measured against."""
+def reference_numbers(
+    predictor: Predictor, dataset: Dataset, reader: FeatureReader | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return what validation images look like to the model: what drift is measured against.
+
+    `reader` reads the features of the same prepared images.
+    """
     inputs = inputs_of(predictor)
     channels = image_preparation(inputs).channels
     histogram = np.zeros((channels, 32), np.int64)
@@ -275,11 +285,17 @@ def reference_numbers(predictor: Predictor, dataset: Dataset) -> dict[str, NDArr
             histogram[c] += np.bincount(pixels[..., c].ravel() >> 3, minlength=32)
         looks += [appearance(p, q) for p, q in zip(pixels, placements, strict=True)]
         answers.append(_answered(predictor, pixels, placements))
+        if reader is not None:
+            reader.take(pixels)
     seen: dict[str, NDArray[Any]] = {"pixel_histogram": histogram, "appearance": np.array(looks, np.float32)}
     found = np.concatenate(answers)
     if "coverage" in task_of(predictor.task_name).options:
-        # What split conformal prediction needs: how far each image's true class was from certain.
-        seen["nonconformity"] = 1 - found[np.arange(len(found)), dataset.targets]
+        # What conformal sets need: how far each image's true class was from being the answer, and which it was.
+        rows = np.arange(len(found))
+        seen["nonconformity"] = 1 - found[rows, dataset.targets]
+        seen["set_above"] = nonconformity(found, "adaptive")[rows, dataset.targets].astype(np.float32)
+        seen["set_labels"] = np.asarray(dataset.targets, np.int32)
+        seen["set_groups"] = group_numbers([s.group for s in dataset.samples]).astype(np.int32)
     return seen | _summed(found, task_of(predictor.task_name))
 
 

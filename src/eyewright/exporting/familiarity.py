@@ -1,22 +1,37 @@
 """What a bundle needs to recognise images unlike those it knows: reference images as numbers, and what they rest on."""
 
-__all__ = ["FAMILIAR", "familiarity_of"]
+__all__ = ["FAMILIAR", "NEAR", "familiarity_of", "with_features"]
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
-from eyewright.metrics.familiarity import FLAGGED, FOLDS, LEAST_GROUPS, CrossConformal, spread_over_groups, why_too_few
+from eyewright.exporting.features import Features
+from eyewright.metrics.familiarity import (
+    FLAGGED,
+    FOLDS,
+    LEAST_GROUPS,
+    CrossConformal,
+    look_share,
+    spread_over_groups,
+    why_too_few,
+)
+from eyewright.metrics.points import group_numbers
 from eyewright.training.looks import Looks, join_looks
 
 FAMILIAR = ("familiar", "familiar_groups")
 """The arrays of the familiarity test in `reference.npz`: reference images as numbers, and the group of each."""
 
+NEAR = ("familiar_features", "familiar_feature_groups")
+"""Two more where the net's features are compared as well: those of validation images, and the group of each."""
+
 _MOST = 2000
+_MOST_FEATURES = 1000
+_MOST_NUMBERS = 500_000
 _CHANCE = 0.001
 
 
@@ -50,6 +65,40 @@ def familiarity_of(
     about = {"method": "cross-conformal", "level": FLAGGED, "folds": FOLDS, **facts, "validation_flagged": share}
     arrays = (values.astype(np.float32), _shuffled(groups).astype(np.int32))
     return dict(zip(FAMILIAR, arrays, strict=True)), about
+
+
+def with_features(
+    arrays: Mapping[str, NDArray[Any]],
+    about: Mapping[str, Any],
+    features: Features | None,
+    groups: Sequence[str | None],
+) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
+    """Return a familiarity test, as `familiarity_of` gives it, that also compares the net's features.
+
+    `features` are those of validation images, `groups` what each of them belongs to. The test stays as it was where the
+    net has none, or where the groups are too few for two tests.
+    """
+    if features is None or about.get("method") != "cross-conformal":
+        return dict(arrays), about
+    values, own = features.values, group_numbers(groups)
+    finite = np.isfinite(values).all(1)
+    values, own = values[finite], own[finite]
+    most = min(_MOST_FEATURES, max(2 * LEAST_GROUPS, _MOST_NUMBERS // values.shape[1]))
+    rows = spread_over_groups(own, most, generator(0, "familiarity", "features"))
+    values, own = values[rows], own[rows]
+    n_groups = len(np.unique(own))
+    share = look_share(about["groups"], n_groups)
+    if share is None:
+        return dict(arrays), about
+    said = {
+        "tensor": features.tensor,
+        "dimensions": values.shape[1],
+        "images": len(own),
+        "groups": n_groups,
+        "look_share": share,
+    }
+    near = (values.astype(np.float32), _shuffled(own).astype(np.int32))
+    return {**arrays, **dict(zip(NEAR, near, strict=True))}, {**about, "features": said}
 
 
 def _facts(groups: NDArray[np.int64], own: NDArray[np.bool_]) -> dict[str, Any]:

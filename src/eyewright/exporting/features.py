@@ -1,8 +1,9 @@
 """The features of a bundle: what its net knows of an image before it decides on a class."""
 
-__all__ = ["bundle_features", "with_features"]
+__all__ = ["Features", "FeatureReader", "bundle_features", "with_features"]
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,56 @@ from numpy.typing import NDArray
 
 from eyewright.bundle import Bundle
 from eyewright.bundle.contract import Contract
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 from eyewright.core.errors import BundleError
 
 _WEIGHING = frozenset(
     {"Gemm", "MatMul", "Conv", "FusedGemm", "FusedMatMul", "FusedConv", "QGemm", "QLinearMatMul", "QLinearConv"}
 )
 _BATCH = 16
+# Wider than this is no description but the image again.
+_WIDEST = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a net knows of images before it decides: the name of the `tensor`, and its `values`, float32 (N, D)."""
+
+    tensor: str
+    values: NDArray[np.float32]
+
+
+class FeatureReader:
+    """Reads what goes into the last layer with weights of an ONNX model, from prepared pixels, batch by batch.
+
+    `take` is called with each batch, `found` returns what was read: None for a model whose last such layer
+    takes a map of places, several inputs or more than 4,096 numbers, and so has no one vector an image.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self._parts: list[NDArray[np.float32]] | None = None
+        try:
+            data, self._tensor = with_features(model)
+        except BundleError:
+            return
+        self._session = open_session(data)
+        if len(self._session.get_inputs()) == 1:
+            self._parts = []
+
+    def take(self, pixels: NDArray[np.uint8]) -> None:
+        """Read the features of prepared images, uint8 (N, H, W, C)."""
+        if self._parts is None:
+            return
+        feed = {self._session.get_inputs()[0].name: np.ascontiguousarray(pixels)}
+        values = np.asarray(self._session.run([self._tensor], feed)[0], np.float32)
+        if values.ndim != 2 or len(values) != len(pixels) or values.shape[1] > _WIDEST:
+            self._parts = None
+        else:
+            self._parts.append(values)
+
+    def found(self) -> Features | None:
+        """Return the features of all images that were read."""
+        return Features(self._tensor, np.concatenate(self._parts)) if self._parts else None
 
 
 def bundle_features(bundle: Bundle, images: Iterable[Any]) -> NDArray[np.float32]:

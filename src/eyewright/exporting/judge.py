@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.judge import run_judge, write_judge
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 from eyewright.core.inputs import IMAGE
 from eyewright.data.dataset import Dataset
 from eyewright.exporting.features import with_features

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 from eyewright.bundle.streams import STATES, Carried
 from eyewright.core.errors import ParityError, RefusedError
 from eyewright.imaging.clips import cut_strip

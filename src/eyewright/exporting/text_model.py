@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 from eyewright.bundle.texts import MODEL, TextTower, write_texts
 from eyewright.core.errors import ParityError
 from eyewright.core.files import write_bytes

@@ -18,8 +18,9 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.data.targets.numbers import Numbers
 from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.conformal import least_for_coverage
 from eyewright.metrics.points import group_numbers
-from eyewright.metrics.regression import NumberErrors, conformal_reach, least_for_intervals
+from eyewright.metrics.regression import NumberErrors, conformal_reach
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation, resolve_recipe
@@ -110,7 +111,7 @@ def choosing_half(groups: Sequence[str | None], seed: int) -> NDArray[np.bool_]:
     """
     ids = group_numbers(groups)
     names = np.unique(ids)
-    held = max(least_for_intervals(_LEVEL), len(names) // 2)
+    held = max(least_for_coverage(_LEVEL), len(names) // 2)
     if len(names) - held < _LEAST_CHOOSING:
         return np.ones(len(ids), bool)
     order = generator(seed, "calibration").permutation(names)
@@ -175,7 +176,7 @@ class NumberLearning:
         n, n_groups = int(held.sum()), len(np.unique(groups[held]))
         reach = conformal_reach(errors, level=_LEVEL, groups=groups[held])
         if reach is None:
-            least = least_for_intervals(_LEVEL) + _LEAST_CHOOSING
+            least = least_for_coverage(_LEVEL) + _LEAST_CHOOSING
             every = len(np.unique(groups))
             what = "images" if every == len(kept) else "groups of images"
             reason = f"{every} validation {what} are too few for prediction intervals, which need {least}"

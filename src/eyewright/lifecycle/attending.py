@@ -196,7 +196,7 @@ def _of_bundle(bundle: "Bundle", name: str, sources: list[Source]) -> "list[Atte
     """Return the attention of images by the model that `export --with-attention` has put into a bundle; no torch."""
     from PIL import Image
 
-    from eyewright.bundle.load import open_session
+    from eyewright.bundle.session import open_session
     from eyewright.explanation.attention_maps import Attention, rolled
     from eyewright.explanation.outside import explain_prepared
     from eyewright.imaging.patches import image_tokens, patch_boxes

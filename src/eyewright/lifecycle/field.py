@@ -94,6 +94,8 @@ def serve(
         found, beside = (load_table(bundles, policy, key=key), {}) if bundles else _aliased(place, policy, key)
         for one in found.values():
             task_of(one.manifest.task).require("serve")
+            if settings is not None and "ambiguous" in settings.refuse:
+                task_of(one.manifest.task).require("coverage")
         current[0] = found
         return found, beside
 

@@ -25,7 +25,7 @@ def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Pat
     It is trained for at most 60 epochs and 120,000 images, fewer where the budget is short.
     """
     from eyewright.bundle.judge import FOLDER, judge_in, open_judge
-    from eyewright.bundle.load import open_session
+    from eyewright.bundle.session import open_session
     from eyewright.training.distributed import rank_of
     from eyewright.training.learner import learner_of
     from eyewright.training.session import train_model

@@ -54,6 +54,8 @@ from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
+from eyewright.lifecycle.trusting import TrustAsked, with_trust
+from eyewright.metrics.conformal import By, Method
 from eyewright.metrics.points import group_numbers
 from eyewright.training.plan import RunPlan
 
@@ -273,6 +275,10 @@ def evaluate(
     seed: int = 0,
     quiet: bool = True,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
+    coverage: float | None = None,
+    coverage_by: By = "all",
+    sets: Method = "threshold",
+    unfamiliar: PathLike | None = None,
 ) -> Report:
     """Measure a run, a bundle, or `hf:` and a published model as it is; with `out` the report is written there as HTML,
     JSON and Markdown.
@@ -281,6 +287,9 @@ def evaluate(
     is used, else its test part, else all of it. Images that the run was trained on are refused, and so is the very
     data that a bundle was made from (`allow_leaks`). What belongs together in other data than the run's own is looked
     for as a split does, by the rule `group_by` if there is one; intervals are over these groups.
+
+    Of a bundle, `coverage` also measures its conformal sets (`coverage_by` "all" or "class", `sets` "threshold" or
+    "adaptive"), and `unfamiliar`, a folder of images that it was not made for, how well it recognises them.
 
     Raises:
         LeakError: some of the images were trained on.
@@ -342,6 +351,9 @@ def evaluate(
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
+    asked = TrustAsked(coverage, coverage_by, sets, None if unfamiliar is None else Path(unfamiliar))
+    if asked:
+        report = with_trust(report, predictor, dataset, asked, seed=seed, quiet=quiet)
     if out is not None:
         if about.get("privacy"):
             pictures = {}

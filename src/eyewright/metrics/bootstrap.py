@@ -9,6 +9,7 @@ __all__ = [
     "mcnemar_exact",
     "paired_differences",
     "percentile_interval",
+    "rate_metric",
     "resample",
     "share_interval",
     "wilson_interval",
@@ -162,6 +163,19 @@ def share_interval(
     if clusters is None:
         return wilson_interval(float(np.sum(hits)), int(np.sum(counts)), confidence=confidence)
     return grouped_share(hits, counts, clusters, confidence=confidence)
+
+
+def rate_metric(hits: NDArray[Any], *, groups: NDArray[Any] | None = None) -> Metric:
+    """Return the mean of `hits`, (n,) of 0 and 1, with Wilson's interval, or with `groups`, (n,), that over groups.
+
+    >>> print(rate_metric(np.array([True, True, False, True])))
+    0.750 [0.301, 0.954] n=4
+    """
+    clusters = clusters_of(groups)
+    low, high = share_interval(hits, np.ones(len(hits)), clusters)
+    if clusters is None:
+        return Metric(float(np.mean(hits)), low, high, len(hits), method="wilson")
+    return Metric(float(np.mean(hits)), low, high, len(hits), method="t over groups", groups=clusters.count)
 
 
 def classification_metrics(

@@ -1,6 +1,16 @@
 """How unlike the images that a model knows an image is, as a conformal p-value that few images are enough for."""
 
-__all__ = ["FLAGGED", "FOLDS", "LEAST_GROUPS", "CrossConformal", "spread_over_groups", "why_too_few"]
+__all__ = [
+    "FLAGGED",
+    "FOLDS",
+    "LEAST_GROUPS",
+    "CrossConformal",
+    "NearestConformal",
+    "joined_p",
+    "look_share",
+    "spread_over_groups",
+    "why_too_few",
+]
 
 from typing import Any
 
@@ -16,6 +26,7 @@ LEAST_GROUPS = 100
 """With fewer groups no p-value can be as small as `FLAGGED`."""
 
 _OWN_COVARIANCE = 0.8
+_LOOK_SHARE = 1 / 6
 
 
 class CrossConformal:
@@ -38,41 +49,136 @@ class CrossConformal:
 
     def __init__(self, reference: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]]) -> None:
         values = np.asarray(reference, np.float64)
-        own, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
-        self.groups = len(sizes)
-        weights = 1.0 / sizes[own]
-        folds = own % FOLDS
-        self._members = [np.flatnonzero(folds == k) for k in range(min(FOLDS, self.groups))]
-        self._fits = [_fit(np.delete(values, rows, 0)) for rows in self._members]
-        self._held_out = np.empty(len(values))
-        self._ranked: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-        for rows, fit in zip(self._members, self._fits, strict=True):
-            far = _distance(values[rows], fit)
-            order = np.argsort(far, kind="stable")
-            # From each distance on: how many groups lie there. The last is beyond all of them.
-            beyond = np.append(np.cumsum(weights[rows][order][::-1])[::-1], 0.0)
-            self._ranked.append((far[order], beyond))
-            self._held_out[rows] = far
+        own = np.unique(groups, return_inverse=True)[1].reshape(-1)
+        folds = _folds(own)
+        self._fits = [_fit(values[folds != k]) for k in range(int(folds.max()) + 1)]
+        held_out = np.empty(len(values))
+        for k, fit in enumerate(self._fits):
+            held_out[folds == k] = _distance(values[folds == k], fit)
+        self._ranked = _Ranked(held_out, own, folds)
+
+    @property
+    def groups(self) -> int:
+        """The number of groups in the reference."""
+        return self._ranked.groups
 
     def p(self, looks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the p-value of each image's numbers, (n, D)."""
         values = np.asarray(looks, np.float64)
-        further = np.zeros(len(values))
-        for (far, beyond), fit in zip(self._ranked, self._fits, strict=True):
-            further += beyond[np.searchsorted(far, _distance(values, fit), "left")]
+        return self._ranked.p(np.array([_distance(values, fit) for fit in self._fits]))
+
+    def held_out(self) -> NDArray[np.float64]:
+        """Return the p-value of every reference image among the others, (N,): its distance by its own fold's fit."""
+        return self._ranked.held_out()
+
+
+class NearestConformal:
+    """How unlike the reference what a net knows of an image is, as a cross-conformal p-value.
+
+    The distance is one minus the cosine to the nearest of the reference's features, (N, D), that are not of the fold
+    (deep nearest neighbours: Sun et al. 2022): it finds a new class among images that look like the others. The net
+    must not have been trained on the reference, whose features would be too near to those of its class. Groups and
+    folds are those of `CrossConformal`.
+
+    >>> rng = np.random.default_rng(0)
+    >>> known = NearestConformal(rng.normal(size=(120, 3)) + [9, 0, 0], np.arange(120))
+    >>> float(known.p(np.array([[-9.0, 0, 0]]))[0]) < 0.01 < float(known.p(np.array([[9.0, 0, 0]]))[0])
+    True
+    """
+
+    def __init__(self, features: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]]) -> None:
+        own = np.unique(groups, return_inverse=True)[1].reshape(-1)
+        folds = _folds(own)
+        # In the order of the folds, so that the largest of each is one reduction.
+        self._order = np.argsort(folds, kind="stable")
+        self._directions = _directions(features)[self._order]
+        self._starts = np.searchsorted(folds[self._order], np.arange(int(folds.max()) + 1))
+        held_out = np.empty(len(own))
+        held_out[self._order] = self._distances(self._directions)[folds[self._order], np.arange(len(own))]
+        self._ranked = _Ranked(held_out, own, folds)
+
+    @property
+    def groups(self) -> int:
+        """The number of groups in the reference."""
+        return self._ranked.groups
+
+    def p(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the p-value of each image's features, (n, D)."""
+        return self._ranked.p(self._distances(_directions(features)))
+
+    def _distances(self, directions: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the distance of images, (n, D), from what is outside each fold, float64 (K, n)."""
+        if len(self._starts) == 1:
+            return np.ones((1, len(directions)))
+        cosines = directions @ self._directions.T
+        in_fold = np.maximum.reduceat(cosines, self._starts, axis=1).T.astype(np.float64)
+        # The largest outside a fold is the largest of all, or the second where that lies in the fold.
+        first, second = np.argsort(-in_fold, axis=0, kind="stable")[:2]
+        images = np.arange(len(directions))
+        outside = np.where(np.arange(len(in_fold))[:, None] == first, in_fold[second, images], in_fold[first, images])
+        found: NDArray[np.float64] = 1.0 - outside
+        return found
+
+
+class _Ranked:
+    """The distances of a reference, (N,), each measured without its own fold, against which others are ranked.
+
+    `own` are the numbers of the groups from 0 on, `folds` the fold of each image. Every group counts once.
+    """
+
+    def __init__(self, held_out: NDArray[np.float64], own: NDArray[np.int64], folds: NDArray[np.int64]) -> None:
+        weights = 1.0 / np.bincount(own)[own]
+        self.groups = int(own.max()) + 1
+        self._held_out, self._folds = held_out, folds
+        self._by_fold: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        for k in range(int(folds.max()) + 1):
+            far, share = held_out[folds == k], weights[folds == k]
+            order = np.argsort(far, kind="stable")
+            # From each distance on: how many groups lie there. The last is beyond all of them.
+            beyond = np.append(np.cumsum(share[order][::-1])[::-1], 0.0)
+            self._by_fold.append((far[order], beyond))
+
+    def p(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the p-values of images, (n,), from their distances in terms of each fold, (K, n)."""
+        further = np.zeros(distances.shape[1])
+        for (far, beyond), apart in zip(self._by_fold, distances, strict=True):
+            further += beyond[np.searchsorted(far, apart, "left")]
         found: NDArray[np.float64] = (1 + further) / (self.groups + 1)
         return found
 
     def held_out(self) -> NDArray[np.float64]:
-        """Return the p-value of every reference image among the others, (N,): its distance by its own fold's fit."""
-        found = np.empty(len(self._held_out))
-        for rows in self._members:
-            further = np.zeros(len(rows))
-            for far, beyond in self._ranked:
-                further += beyond[np.searchsorted(far, self._held_out[rows], "left")]
-            # The image itself is among those that are at least as far.
-            found[rows] = further / self.groups
+        further = np.zeros(len(self._held_out))
+        for far, beyond in self._by_fold:
+            further += beyond[np.searchsorted(far, self._held_out, "left")]
+        # The image itself is among those that are at least as far.
+        found: NDArray[np.float64] = further / self.groups
         return found
+
+
+def look_share(look_groups: int, feature_groups: int) -> float | None:
+    """Return which share of the false flags the test of the look may raise where features are tested as well; None
+    where the groups are too few for two tests.
+
+    Each test must be able to flag by itself: with a share s the smallest p-value of a test, one over one more than its
+    groups, must not exceed s * FLAGGED. Within this the look gets a sixth: what it finds is far from the reference, and
+    its reference is larger.
+
+    >>> look_share(1400, 120), look_share(150, 150)
+    (0.16666666666666666, None)
+    """
+    least, most = 1 / FLAGGED / (look_groups + 1), 1 - 1 / FLAGGED / (feature_groups + 1)
+    return None if least > most else min(max(_LOOK_SHARE, least), most)
+
+
+def joined_p(look: NDArray[np.float64], features: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return one p-value of two tests, (n,) each: the smaller by the weighted Bonferroni correction (Holm 1979).
+
+    `share` is that of the look. Of images like the reference at most a fraction p have a value of p or less.
+
+    >>> joined_p(np.array([0.001, 0.5]), np.array([0.5, 0.004]), 0.2).tolist()
+    [0.005, 0.005]
+    """
+    return np.minimum(1.0, np.minimum(look / share, features / (1 - share)))
 
 
 def why_too_few(groups: int, images: int) -> str:
@@ -109,6 +215,17 @@ def spread_over_groups(groups: NDArray[np.integer[Any]], most: int, rng: np.rand
     turn = np.empty(n, np.int64)
     turn[by_group] = np.arange(n) - starts
     return np.sort(order[np.argsort(turn, kind="stable")[:most]])
+
+
+def _folds(own: NDArray[np.int64]) -> NDArray[np.int64]:
+    folds: NDArray[np.int64] = own % FOLDS
+    return folds
+
+
+def _directions(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    values = np.asarray(features, np.float32)
+    found: NDArray[np.float32] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return found
 
 
 def _fit(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,7 +5,6 @@ __all__ = [
     "conformal_reach",
     "deviations",
     "errors_by_range",
-    "least_for_intervals",
     "regression_metrics",
 ]
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.report import Metric
 from eyewright.metrics.bootstrap import resample, share_interval
+from eyewright.metrics.conformal import conformal_quantile
 from eyewright.metrics.groups import clusters_of
 
 _FREE = (-math.inf, math.inf)
@@ -130,38 +130,17 @@ def conformal_reach(
     """Return half the width of a split conformal interval, (K,), from absolute errors (N, K) of images that neither
     were trained on nor chose anything; None where there are too few for `level`.
 
-    It is the ceil((N + 1) level)-th smallest error (Vovk et al. 2005; Lei et al. 2018): a new image of the same kind
-    lies inside with at least `level`. With `groups` (N,) that holds for an image of a new group: each of G groups has
-    weight 1 / (G + 1) among its images together, and the rest is beyond all errors (Lee, Barber & Willett 2023).
+    It is the `conformal_quantile` of each number's errors: a new image of the same kind, with `groups` (N,) one of a
+    new group, lies inside with at least `level`.
 
     >>> conformal_reach(np.arange(1.0, 20.0)[:, None]).tolist()
     [18.0]
     >>> conformal_reach(np.ones((8, 1))) is None
     True
     """
-    ids = np.arange(len(errors)) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
-    if not len(ids):
-        return None
-    sizes = np.bincount(ids)
-    n = len(sizes)
-    if math.ceil((n + 1) * level - 1e-9) > n:
-        return None
-    mass = 1 / (sizes[ids] * (n + 1))
-    reach = np.empty(errors.shape[1])
-    for k in range(errors.shape[1]):
-        order = np.argsort(errors[:, k], kind="stable")
-        reached = np.cumsum(mass[order]) >= level - 1e-9
-        reach[k] = errors[order[int(reached.argmax())], k]
-    return reach
-
-
-def least_for_intervals(level: float = 0.9) -> int:
-    """Return how many images or groups `conformal_reach` needs.
-
-    >>> least_for_intervals(0.9), least_for_intervals(0.95)
-    (9, 19)
-    """
-    return math.ceil(level / (1 - level) - 1e-9)
+    found = [conformal_quantile(errors[:, k], level, groups) for k in range(errors.shape[1])]
+    known = [q for q in found if q is not None]
+    return np.array(known) if known else None
 
 
 def errors_by_range(

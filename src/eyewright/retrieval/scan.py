@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 
 _UINT8, _INT8, _INT32 = 2, 3, 6
 

@@ -60,6 +60,7 @@ class App:
             lambda: [*([] if recorder is None else recorder.gauges()), *service.live.gauges()],
         )
         service.served.append(self.counters.predicted)
+        service.refused.append(self.counters.refused)
         self._document: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], bytes] | None = None
         self.pages = read_page()
         self.routes = build_table(self)

@@ -11,7 +11,7 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 class Counters:
-    """Requests by route and status, seconds of a prediction, what waits and runs, workers that were replaced."""
+    """Requests by route and status, seconds of a prediction, refused predictions, what waits and runs, new workers."""
 
     def __init__(self, crew: Any, gauges: Callable[[], Iterable[tuple[str, str, Mapping[str, str], float]]]) -> None:
         import_extra("prometheus_client", extra="serve", what="counting requests")
@@ -26,6 +26,9 @@ class Counters:
             "eyewright_prediction_seconds", "Seconds from the body's end to the answer", ("model",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self._refused = Counter(
+            "eyewright_refused", "Predictions that were refused (--refuse)", ("model", "reason"), registry=self.registry
+        )
         for name, about, value in (
             ("eyewright_waiting_requests", "Requests that wait for a worker", lambda: crew.waiting),
             ("eyewright_running_requests", "Requests that workers are at", lambda: crew.running),
@@ -58,6 +61,9 @@ class Counters:
         if child is None:
             child = self._of_model[model] = self._seconds.labels(model)
         child.observe(seconds)
+
+    def refused(self, model: str, reason: str) -> None:
+        self._refused.labels(model, reason).inc()
 
     def text(self) -> bytes:
         """Return what a Prometheus server reads."""

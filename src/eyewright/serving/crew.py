@@ -294,6 +294,8 @@ class Crew:
                 "threads": s.threads,
                 "memory": s.worker_memory,
                 "scaled_decode": s.scaled_decode,
+                "refuse": list(s.refuse),
+                "coverage": s.coverage,
                 "limits": asdict(s.limits),
             }
         )

@@ -6,6 +6,8 @@ import struct
 
 import msgspec
 
+from eyewright.metrics.conformal import By, Method
+
 FRAME = struct.Struct("<I")
 """The length of the message that follows, in bytes."""
 
@@ -45,6 +47,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     top: int | None = None
     coverage: float | None = None
     label: str | None = None
+    coverage_by: By = "all"
+    sets: Method = "threshold"
     follows: int = 0
 
 
@@ -85,6 +89,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
     seen: Seen | None = None
     picture: bytes = b""
     timing_ms: tuple[float, float] = (0.0, 0.0)
+    refused: tuple[str, ...] = ()
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True):

@@ -50,7 +50,7 @@ def read_options(
 
     >>> from eyewright.serving.schemas import Options
     >>> read_options(Options, {"conf": "0.5", "explain": "true"}, {"conf": 1, "top": 3})
-    Options(conf=0.5, iou=None, top=3, coverage=None, label=None, explain=True)
+    Options(conf=0.5, iou=None, top=3, coverage=None, coverage_by=None, sets=None, label=None, explain=True)
 
     Raises:
         UsageError: a value that is not of its kind or range.
@@ -98,6 +98,8 @@ def _wanted(kind: type[msgspec.Struct]) -> dict[str, str]:
         (one,) = [t for t in _alternatives(field.type) if not isinstance(t, inspect.NoneType)]
         if isinstance(one, inspect.BoolType):
             words[field.encode_name] = "as true or false"
+        elif isinstance(one, inspect.LiteralType):
+            words[field.encode_name] = "as one of " + ", ".join(str(v) for v in one.values)
         elif isinstance(one, inspect.IntType | inspect.FloatType):
             number = "as a whole number in" if isinstance(one, inspect.IntType) else "in"
             words[field.encode_name] = f"{number} [{one.ge or 0:g}, {one.le or 0:g}]"

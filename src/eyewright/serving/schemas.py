@@ -48,6 +48,8 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from eyewright.core.task import task_names
+from eyewright.metrics.conformal import By, Method
+from eyewright.serving.settings import Reason
 from eyewright.tasks.feedback import Verdict
 
 MOST_OBJECTS = 2000
@@ -66,6 +68,13 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
     iou: Annotated[float, Meta(ge=0.01, le=1, description="IoU above which two boxes are one object")] | None = None
     top: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
     coverage: Annotated[float, Meta(ge=0.01, le=0.999, description="Conformal sets: their coverage")] | None = None
+    coverage_by: (
+        Annotated[By, Meta(description="Conformal sets: whether they keep their coverage over all images, or by class")]
+        | None
+    ) = None
+    sets: (
+        Annotated[Method, Meta(description="Conformal sets: one threshold of probability, or sets that adapt")] | None
+    ) = None
     label: Annotated[str, Meta(max_length=200, description="The label to explain")] | None = None
     explain: Annotated[bool, Meta(description="Whether to add a heatmap")] | None = None
 
@@ -257,6 +266,27 @@ class Unfamiliar(Struct):
     flagged: Annotated[bool, Meta(description="p is 0.01 or less")]
 
 
+class LabelSet(Struct):
+    """Labels among which the true one is with the stated coverage; `n` validation images in so many `groups` say so.
+
+    `open` are classes with too few of them: they are in every set by class."""
+
+    labels: list[str]
+    coverage: Fraction
+    n: int
+    groups: int
+    by: By
+    method: Method
+    open: list[str] | UnsetType = UNSET
+
+
+class Refused(Struct):
+    """Why a prediction is not accepted."""
+
+    reason: Reason
+    text: str
+
+
 class Timing(Struct):
     """Milliseconds."""
 
@@ -282,6 +312,14 @@ class Prediction(Struct):
     ] = None
     unfamiliar_reason: (
         Annotated[str, Meta(description="Why `unfamiliar` is null, in words; absent where it is not")] | UnsetType
+    ) = UNSET
+    set: Annotated[LabelSet, Meta(description="The conformal set, where `coverage` is given")] | UnsetType = UNSET
+    accepted: (
+        Annotated[list[str], Meta(description="With `serve --refuse`: the label, or none if the prediction is refused")]
+        | UnsetType
+    ) = UNSET
+    refused: (
+        Annotated[list[Refused], Meta(description="With `serve --refuse`: why nothing is accepted")] | UnsetType
     ) = UNSET
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core import errors
-from eyewright.core.errors import EyewrightError
+from eyewright.core.errors import EyewrightError, UsageError
 from eyewright.core.task import task_of
 from eyewright.serving.crew import Crew
 from eyewright.serving.exchange import HttpError
@@ -114,6 +114,7 @@ class Service:
         self.search_turn = asyncio.Lock()
         self.draining = False
         self.served: list[Callable[[str, float], None]] = []
+        self.refused: list[Callable[[str, str], None]] = []
         self._numbers = itertools.count(1)
         self._shadows: set[asyncio.Task[None]] = set()
         self._rng = random.Random(os.urandom(8))  # noqa: S311 - which images are kept is no secret
@@ -160,6 +161,9 @@ class Service:
         self._note(told)
         for heard in self.served:
             heard(model.name, total)
+        for reason in answer.refused:
+            for noted in self.refused:
+                noted(model.name, reason)
         challenger = self.challengers.get(model.name)
         if challenger is not None and not self.crew.waiting:
             task = asyncio.get_running_loop().create_task(self._shadow(challenger, told.id, data))
@@ -235,6 +239,11 @@ class Service:
         for option in ("conf", "iou", "top", "coverage"):
             if getattr(options, option) is not None:
                 task.require(option)
+        if options.coverage is None and (options.coverage_by is not None or options.sets is not None):
+            raise UsageError("expected coverage with coverage_by and sets, found none", fix="add coverage=0.9")
+        coverage = options.coverage
+        if coverage is None and "ambiguous" in self.settings.refuse:
+            coverage = self.settings.coverage
         job = Job(
             next(self._numbers),
             data,
@@ -244,8 +253,10 @@ class Service:
             options.conf,
             options.iou,
             options.top,
-            options.coverage,
+            coverage,
             options.label,
+            options.coverage_by or "all",
+            options.sets or "threshold",
         )
         return _whole(await self.crew.ask(model, job))
 

@@ -1,13 +1,17 @@
 """How a server is asked to behave: one frozen value, every bound in it."""
 
-__all__ = ["Settings", "is_loopback"]
+__all__ = ["Reason", "Settings", "is_loopback"]
 
 import ipaddress
 import os
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from eyewright.core.errors import UsageError
 from eyewright.imaging.headers import Limits
+
+Reason = Literal["unfamiliar", "ambiguous"]
+"""Why a server refuses a prediction."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class Settings:
     its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as no fewer pixels are left
     than the model takes: sooner, and not the same bits as decoding it whole. `busy_bytes_per_s` is the rate of all
     bodies above 256 KB together while smaller ones are answered.
+
+    Predictions are refused for the reasons in `refuse`: an image unlike those that the model knows, or a conformal set
+    of `coverage` that holds more than one label.
 
     There are at most `connections` in all and `client_connections` of one address; a connection that sends nothing
     for `idle_s` is closed, and so is one that takes less than 64 KB of its waiting answers in `write_s`. Where a limit
@@ -61,6 +68,8 @@ class Settings:
     parts: int = 8
     worker_memory: int = 320 * 2**20
     scaled_decode: bool = False
+    refuse: tuple[Reason, ...] = ()
+    coverage: float = 0.9
     limits: Limits = field(default_factory=lambda: Limits(pixels=40_000_000, side=16_384, bytes=32 * 2**20))
 
     def __post_init__(self) -> None:
@@ -79,6 +88,12 @@ class Settings:
         ):
             if not getattr(self, name) > 0:
                 raise UsageError(f"expected {name} above 0, found {getattr(self, name)}", fix="change it")
+        for reason in self.refuse:
+            if reason not in get_args(Reason):
+                known = " or ".join(get_args(Reason))
+                raise UsageError(f"expected {known} to refuse predictions for, found {reason!r}", fix="change --refuse")
+        if not 0.01 <= self.coverage <= 0.999:
+            raise UsageError(f"expected a coverage of 0.01 to 0.999, found {self.coverage}", fix="change --coverage")
         if not 0 <= self.max_wait_ms <= 1000:
             raise UsageError(f"expected max_wait_ms of 0 to 1000, found {self.max_wait_ms}", fix="change it")
         if not 0 <= self.port <= 65_535:

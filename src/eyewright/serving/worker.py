@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,7 +28,8 @@ from PIL import Image
 from eyewright.bundle.inputs import only_image
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.texts import has_texts
-from eyewright.core.errors import EyewrightError, LateError, LimitError, UsageError
+from eyewright.bundle.trust import FLAGGED, familiarity_in, sets_in
+from eyewright.core.errors import EyewrightError, LateError, LimitError, RefusedError, UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.prediction import Prediction
@@ -40,15 +41,14 @@ from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_counts, pack_counts
+from eyewright.metrics.conformal import By, LabelSets, Method
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
-from eyewright.serving.trust import FLAGGED, conformal_threshold, familiarity_in
-
-if TYPE_CHECKING:
-    from eyewright.tasks.classify import ClassPrediction
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
 _IGNORED = 255
+_MOST_SETS = 64
+_NAMED = 5
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -58,6 +58,8 @@ class Orders(msgspec.Struct, frozen=True):
     threads: int
     memory: int
     scaled_decode: bool
+    refuse: list[str]
+    coverage: float
     limits: dict[str, int]
 
 
@@ -144,13 +146,21 @@ class _Served:
 
     def __init__(self, place: ModelPlace, orders: Orders) -> None:
         # A worker that starts later must not open another bundle than the one whose signature and policy were checked.
-        self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads, digest=place.digest)
+        self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads, digest=place.digest, features=True)
         self.limits = Limits(**orders.limits)
         images = only_image(self.bundle.inputs)
         self.scaled = orders.scaled_decode and images and not self.bundle.preparation.steps
         reference = self.bundle.reference
-        self.familiarity, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
-        self.nonconformity = reference.get("nonconformity")
+        self.known, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
+        self._label_sets: dict[tuple[float, Method, By], LabelSets] = {}
+        self.refuse = orders.refuse
+        if "unfamiliar" in self.refuse and self.known is None:
+            raise RefusedError(
+                f"{place.name!r} cannot refuse unfamiliar images: {self.unfamiliar_reason}", fix="change --refuse"
+            )
+        if "ambiguous" in self.refuse:
+            # Whether there are images enough for this coverage is known before the first request.
+            self._sets_of(orders.coverage, "threshold", "all")
         if has_texts(self.bundle.manifest.files):
             # Opened and tested before the process has its limit of memory.
             self.bundle.embed_texts(["words"])
@@ -185,7 +195,7 @@ class _Served:
             given = {name: np.concatenate([own[name] for _, own, *_ in taken]) for name in self.bundle.inputs}
         try:
             with watch.over(until) as options:
-                raw = self.bundle.raw(given, run_options=options)
+                raw, features = self.bundle.raw_with_features(given, run_options=options)
         except EyewrightError as error:
             return answers + [_failed(job, error) for job, *_ in taken]
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises types of its own
@@ -196,9 +206,10 @@ class _Served:
         for job, own, placements, picture in taken:
             # A model without inputs gives every job all of its rows.
             rows = slice_rows(raw, at, at + count_rows(own)) if own else raw
+            inner = None if features is None else features[at]
             at += count_rows(own)
             try:
-                told = self._told(job, own, placements, rows, watch, (round(waited, 2), round(spent, 2)))
+                told = self._told(job, own, placements, rows, inner, watch, (round(waited, 2), round(spent, 2)))
                 answers.append(msgspec.structs.replace(told, picture=picture) if picture else told)
             except EyewrightError as error:
                 answers.append(_failed(job, error))
@@ -279,6 +290,7 @@ class _Served:
         given: Mapping[str, NDArray[Any]],
         placements: list[Placement],
         raw: Mapping[str, NDArray[np.float32]],
+        features: NDArray[np.float32] | None,
         watch: _Watch,
         timing: tuple[float, float],
     ) -> Answer:
@@ -294,39 +306,68 @@ class _Served:
             told = shown.to_json(top=job.top)
             del told["source"], told["index"]
         look = appearance(pixels[0], placements[0])
-        p = None if self.familiarity is None else round(self.familiarity(look), 4)
+        p = None if self.known is None else round(self.known.p(look, features), 4)
         told["unfamiliar"] = None if p is None else {"p": p, "flagged": p <= FLAGGED}
         if p is None:
             told["unfamiliar_reason"] = self.unfamiliar_reason
         if job.coverage is not None:
-            told["set"] = self._set(shown, job.coverage)
+            told["set"] = self._set(shown, job.coverage, job)
         if "explain" in job.wants:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
         label, score = shown.headline()
+        refused = self._refusals(told)
+        if self.refuse:
+            told["accepted"] = [label] if label and not refused else []
+            if refused:
+                told["refused"] = refused
         # What is logged is the answer at the model's own operating points, whatever this client asked to see.
         usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
         seen = Seen(look.tobytes(), usual.numbers().tobytes(), placements[0].source_hw, label, score, p)
         # Hugging Face's form is the whole answer, so that the server can hand on the bytes as they are.
-        said = _as_json(shown.to_hub(top=job.top) if "hub" in job.wants else told)
-        return Answer(job.id, None, said, arrays, seen, b"", timing)
+        rows: list[dict[str, Any]] = [] if refused else shown.to_hub(top=job.top)
+        said = _as_json(rows if "hub" in job.wants else told)
+        reasons = tuple(one["reason"] for one in refused)
+        return Answer(job.id, None, said, arrays, seen, b"", timing, reasons)
 
-    def _set(self, shown: Prediction, coverage: float) -> dict[str, Any]:
+    def _refusals(self, told: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Return why the server does not stand behind an answer, each reason in a word and in a sentence."""
+        found = []
+        if "unfamiliar" in self.refuse and told["unfamiliar"]["flagged"]:
+            text = f"the image is unlike those that the model knows (p = {told['unfamiliar']['p']})"
+            found.append({"reason": "unfamiliar", "text": text})
+        if "ambiguous" in self.refuse and len(told["set"]["labels"]) > 1:
+            several = ", ".join(told["set"]["labels"][:_NAMED])
+            more = len(told["set"]["labels"]) - _NAMED
+            several += f" and {more} more" if more > 0 else ""
+            text = f"several labels are possible at a coverage of {told['set']['coverage']}: {several}"
+            found.append({"reason": "ambiguous", "text": text})
+        return found
+
+    def _sets_of(self, coverage: float, method: Method, by: By) -> LabelSets:
         task_of(self.bundle.task_name).require("coverage")
-        if self.nonconformity is None:
-            raise UsageError(
-                "expected a bundle with the numbers that prediction sets need, found none in this one",
-                fix="leave coverage out, or export the run again",
+        asked = (coverage, method, by)
+        if asked not in self._label_sets:
+            if len(self._label_sets) >= _MOST_SETS:
+                self._label_sets.clear()
+            self._label_sets[asked] = sets_in(
+                self.bundle.reference, len(self.bundle.labels), coverage=coverage, method=method, by=by
             )
-        least = conformal_threshold(self.nonconformity, coverage)
-        if least is None:
-            raise UsageError(
-                f"{len(self.nonconformity)} validation images are too few for a coverage of {coverage}",
-                fix="ask for less coverage",
-            )
-        ranked = cast("ClassPrediction", shown)
-        # A set is never empty: the first label can only add to its coverage.
-        labels = [n for k, (n, s) in enumerate(zip(ranked.labels, ranked.scores, strict=True)) if k == 0 or s >= least]
-        return {"labels": labels, "coverage": coverage, "n": len(self.nonconformity)}
+        return self._label_sets[asked]
+
+    def _set(self, shown: Prediction, coverage: float, job: Job) -> dict[str, Any]:
+        sets = self._sets_of(coverage, job.sets, job.coverage_by)
+        scores = shown.numbers()
+        inside = sets.of(scores[None])[0]
+        names = self.bundle.labels.names
+        told = {
+            "labels": [names[k] for k in np.argsort(-scores, kind="stable") if inside[k]],
+            "coverage": coverage,
+            "n": sets.n,
+            "groups": sets.groups,
+            "by": sets.by,
+            "method": sets.method,
+        }
+        return told | ({"open": [names[k] for k in sets.open_classes]} if sets.open_classes else {})
 
     def _explained(
         self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Prediction, watch: _Watch

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from eyewright.bundle.judge import FOLDER, judge_in, open_judge
-from eyewright.bundle.load import open_session
+from eyewright.bundle.session import open_session
 from eyewright.core.errors import CheckpointError, EyewrightError, UsageError
 from eyewright.core.files import held_lock
 from eyewright.core.installed import what_was_raised

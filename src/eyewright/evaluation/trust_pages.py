@@ -1,0 +1,94 @@
+"""How far single answers can be trusted, as a part of a page, of Markdown and of the terminal."""
+
+__all__ = ["say_trust", "trust_lines", "trust_view"]
+
+from collections.abc import Mapping
+from typing import Any
+
+from eyewright.core.report import Metric, Report
+
+_TITLE = "How far single predictions can be trusted"
+
+
+def say_trust(report: Report) -> list[str]:
+    """Return sentences on the conformal sets and on unfamiliar images; none where they were not measured."""
+    table, said = report.tables.get("trust") or {}, []
+    sets, other = table.get("sets"), table.get("unfamiliar")
+    if sets:
+        of = _behind(sets)
+        each = ", each class for itself" if sets["by"] == "class" else ""
+        said.append(
+            f"Sets of labels that should hold the true one in {sets['coverage']:.1%} of cases{each} ({of}) hold it in "
+            f"{_rate(report.metrics['set_coverage'])}. They hold {sets['mean_size']:.2f} labels on average; "
+            f"{sets['single']:.1%} of them hold a single one."
+        )
+        few = [row["label"] for row in sets["classes"] if row["open"]]
+        if few:
+            several = "Class" if len(few) == 1 else "Classes"
+            said.append(
+                f"{several} {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} had too few validation images "
+                "of their own: sets always hold them."
+            )
+    if other:
+        m = report.metrics
+        how = "by its look and by the net's features" if other["features"] else "by its look alone"
+        said.append(
+            f"Of {other['n']:,} unfamiliar images {_rate(m['unfamiliar_flagged'])} are flagged, of the test images "
+            f"{_rate(m['familiar_flagged'])}: an image is judged {how}, AUROC {_rate(m['unfamiliar_auroc'])}. The "
+            f"confidence of the prediction alone has an AUROC of {other['by_confidence']:.1%}."
+        )
+    return said
+
+
+def trust_view(report: Report) -> dict[str, Any] | None:
+    """Return what the page shows: sentences, and rows of the classes' sets; None where nothing was measured."""
+    table = report.tables.get("trust")
+    if not table:
+        return None
+    sets = table.get("sets") or {}
+    rows = [
+        {
+            "label": row["label"],
+            "n": row["n"],
+            "value": f"{row['coverage']['value']:.1%}",
+            "interval": _interval(row["coverage"]["low"], row["coverage"]["high"]).strip(),
+            "raw": row["coverage"],
+            "size": f"{row['size']:.2f}",
+        }
+        for row in sorted(sets.get("classes", ()), key=lambda r: (r["coverage"]["value"], r["label"]))
+    ]
+    passed = (table.get("unfamiliar") or {}).get("passed", ())
+    return {
+        "title": _TITLE,
+        "said": say_trust(report),
+        "rows": rows,
+        "coverage": f"{sets['coverage']:.1%}" if sets else "",
+        "passed": [path.replace("\\", "/").rsplit("/", 1)[-1] for path in passed],
+    }
+
+
+def trust_lines(report: Report) -> list[str]:
+    """Return the same as lines of Markdown; none where nothing was measured."""
+    view = trust_view(report)
+    if view is None:
+        return []
+    lines = ["", f"## {view['title']}", ""]
+    for sentence in view["said"]:
+        lines += [sentence, ""]
+    if view["rows"]:
+        lines += ["| class | n | sets with the true label [95% interval] | mean size |", "|---|---|---|---|"]
+        lines += [f"| {r['label']} | {r['n']} | {r['value']} {r['interval']} | {r['size']} |" for r in view["rows"]]
+    return lines
+
+
+def _behind(sets: Mapping[str, Any]) -> str:
+    images = f"from {sets['images']:,} validation images"
+    return images if sets["groups"] == sets["images"] else f"{images} in {sets['groups']:,} groups"
+
+
+def _rate(metric: Metric) -> str:
+    return f"{metric.value:.1%}{_interval(metric.low, metric.high)}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
