@@ -7,7 +7,7 @@ from eyewright.bundle.trust import familiarity_in, sets_in
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.imaging.appearance import LOOK
 
-ABOUT = {"method": "cross-conformal", "features": {"tensor": "x", "dimensions": 3, "look_share": 0.4}}
+ABOUT = {"method": "cross-conformal", "features": {"tensor": "x", "dimensions": 3, "appearance_share": 0.4}}
 
 
 def reference() -> dict[str, np.ndarray]:

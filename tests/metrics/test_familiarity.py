@@ -8,8 +8,8 @@ from eyewright.metrics.familiarity import (
     LEAST_GROUPS,
     CrossConformal,
     NearestConformal,
+    appearance_share,
     joined_p,
-    look_share,
     spread_over_groups,
     why_too_few,
 )
@@ -166,7 +166,7 @@ def test_the_nearest_features_are_those_of_a_plain_loop_over_folds_and_groups() 
 def test_two_tests_together_keep_the_promise_and_find_what_one_alone_does_not() -> None:
     rng = np.random.default_rng(9)
     there = np.array([4.0, 0, 0, 0, 0, 0])
-    share = look_share(600, 130)
+    share = appearance_share(600, 130)
     assert share is not None
     flagged = []
     for _ in range(30):
@@ -182,14 +182,14 @@ def test_two_tests_together_keep_the_promise_and_find_what_one_alone_does_not() 
 
 
 def test_a_test_that_cannot_flag_by_itself_gets_no_share() -> None:
-    assert look_share(575, 120) is None
-    assert look_share(576, 120) == pytest.approx(100 / 577)
-    assert look_share(599, 120) == pytest.approx(1 / 6)
-    assert look_share(250, 250) == pytest.approx(100 / 251)
-    assert look_share(198, 198) is None
-    assert look_share(10_000, 99) is None
+    assert appearance_share(575, 120) is None
+    assert appearance_share(576, 120) == pytest.approx(100 / 577)
+    assert appearance_share(599, 120) == pytest.approx(1 / 6)
+    assert appearance_share(250, 250) == pytest.approx(100 / 251)
+    assert appearance_share(198, 198) is None
+    assert appearance_share(10_000, 99) is None
     for looks, features in ((599, 120), (250, 250), (199, 199), (5000, 102)):
-        share = look_share(looks, features)
+        share = appearance_share(looks, features)
         assert share is not None
         assert 1 / (looks + 1) / share <= FLAGGED + 1e-12
         assert 1 / (features + 1) / (1 - share) <= FLAGGED + 1e-12

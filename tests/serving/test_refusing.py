@@ -1,5 +1,7 @@
 """`serve --refuse`, and the sets that a client may ask for: over HTTP, with a bundle that compares features too."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.conftest import run_cli, write_shapes
+from tests.conftest import write_shapes
 from tests.serving.conftest import Served, serving
 
 import eyewright as ew
@@ -49,7 +51,7 @@ def test_the_bundle_compares_what_the_net_knows(wide: Bundle) -> None:
     assert features is not None
     assert features.shape == (1, about["dimensions"])
     np.testing.assert_array_equal(raw["probabilities"], again.raw(pixels)["probabilities"])
-    assert "net knows" in (wide.folder / "README.md").read_text()
+    assert "by their appearance and what the net knows of them" in (wide.folder / "README.md").read_text()
 
 
 def test_an_unfamiliar_image_is_refused_in_every_form_and_counted(refusing: Served, shapes: Path) -> None:
@@ -117,7 +119,8 @@ def test_what_a_bundle_cannot_tell_is_refused_before_the_first_request(
     name: str, refuse: str, words: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     bundle = request.getfixturevalue(name).paths["bundle"]
-    done = run_cli("serve", bundle, "--refuse", refuse, "--coverage", "0.99", "--port", "0", cwd=tmp_path)
+    command = [sys.executable, "-m", "eyewright", "serve", str(bundle), "--refuse", refuse, "--coverage", "0.99"]
+    done = subprocess.run([*command, "--port", "0"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode in (2, 4)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2

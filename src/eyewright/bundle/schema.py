@@ -210,7 +210,7 @@ class _Features(Struct):
     dimensions: _Count
     images: _Count
     groups: _Count
-    look_share: Annotated[float, Meta(gt=0, lt=1)]
+    appearance_share: Annotated[float, Meta(gt=0, lt=1)]
 
 
 class _Familiarity(Struct):

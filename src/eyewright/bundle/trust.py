@@ -86,7 +86,7 @@ def familiarity_in(reference: Mapping[str, NDArray[Any]], about: Mapping[str, An
         or not np.isfinite(features).all()
     ):
         raise _invalid()
-    return Known(CrossConformal(looks, groups), NearestConformal(features, own), share=near["look_share"]), ""
+    return Known(CrossConformal(looks, groups), NearestConformal(features, own), share=near["appearance_share"]), ""
 
 
 def _invalid() -> BundleError:

@@ -285,6 +285,7 @@ def _evaluate(o: argparse.Namespace) -> Result:
         **per_label(report),
         "account": account,
         "findings": findings,
+        **({"trust": report.tables["trust"]} if "trust" in report.tables else {}),
         "text": text,
         "exit": 1 if lifecycle.errors_in(report) else 0,
     }

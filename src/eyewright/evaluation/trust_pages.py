@@ -31,7 +31,7 @@ def say_trust(report: Report) -> list[str]:
             )
     if other:
         m = report.metrics
-        how = "by its look and by the net's features" if other["features"] else "by its look alone"
+        how = "by its appearance and the net's features" if other["features"] else "by its appearance alone"
         said.append(
             f"Of {other['n']:,} unfamiliar images {_rate(m['unfamiliar_flagged'])} are flagged, of the test images "
             f"{_rate(m['familiar_flagged'])}: an image is judged {how}, AUROC {_rate(m['unfamiliar_auroc'])}. The "

@@ -233,7 +233,9 @@ def _evidence(manifest: Manifest) -> str:
         return table
     if about.get("method") == "none":
         return f"{table}\nUnfamiliar images are not recognised: {about['reason']}.\n"
-    return f"{table}\nImages unlike the reference are flagged as unfamiliar: of those like it, 1 in 100 is.\n"
+    compared = "their appearance and what the net knows of them" if about.get("features") else "their appearance"
+    flagged = f"Images unlike the reference are flagged as unfamiliar, by {compared}"
+    return f"{table}\n{flagged}: of those like it, 1 in 100 is.\n"
 
 
 def _cell(text: str) -> str:

@@ -16,7 +16,7 @@ from eyewright.metrics.familiarity import (
     FOLDS,
     LEAST_GROUPS,
     CrossConformal,
-    look_share,
+    appearance_share,
     spread_over_groups,
     why_too_few,
 )
@@ -87,7 +87,7 @@ def with_features(
     rows = spread_over_groups(own, most, generator(0, "familiarity", "features"))
     values, own = values[rows], own[rows]
     n_groups = len(np.unique(own))
-    share = look_share(about["groups"], n_groups)
+    share = appearance_share(about["groups"], n_groups)
     if share is None:
         return dict(arrays), about
     said = {
@@ -95,7 +95,7 @@ def with_features(
         "dimensions": values.shape[1],
         "images": len(own),
         "groups": n_groups,
-        "look_share": share,
+        "appearance_share": share,
     }
     near = (values.astype(np.float32), _shuffled(own).astype(np.int32))
     return {**arrays, **dict(zip(NEAR, near, strict=True))}, {**about, "features": said}

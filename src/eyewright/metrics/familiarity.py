@@ -7,7 +7,7 @@ __all__ = [
     "CrossConformal",
     "NearestConformal",
     "joined_p",
-    "look_share",
+    "appearance_share",
     "spread_over_groups",
     "why_too_few",
 ]
@@ -155,15 +155,15 @@ class _Ranked:
         return found
 
 
-def look_share(look_groups: int, feature_groups: int) -> float | None:
-    """Return which share of the false flags the test of the look may raise where features are tested as well; None
-    where the groups are too few for two tests.
+def appearance_share(look_groups: int, feature_groups: int) -> float | None:
+    """Return the fraction of the false flags that the test of the appearance may raise where features are tested too;
+    None where the groups are too few for two tests.
 
     Each test must be able to flag by itself: with a share s the smallest p-value of a test, one over one more than its
-    groups, must not exceed s * FLAGGED. Within this the look gets a sixth: what it finds is far from the reference, and
-    its reference is larger.
+    groups, must not exceed s * FLAGGED. Within this the appearance gets a sixth: what it finds is far from the
+    reference, and its reference is larger.
 
-    >>> look_share(1400, 120), look_share(150, 150)
+    >>> appearance_share(1400, 120), appearance_share(150, 150)
     (0.16666666666666666, None)
     """
     least, most = 1 / FLAGGED / (look_groups + 1), 1 - 1 / FLAGGED / (feature_groups + 1)
@@ -173,7 +173,7 @@ def look_share(look_groups: int, feature_groups: int) -> float | None:
 def joined_p(look: NDArray[np.float64], features: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     """Return one p-value of two tests, (n,) each: the smaller by the weighted Bonferroni correction (Holm 1979).
 
-    `share` is that of the look. Of images like the reference at most a fraction p have a value of p or less.
+    `share` is that of the appearance. Of images like the reference at most a fraction p have a value of p or less.
 
     >>> joined_p(np.array([0.001, 0.5]), np.array([0.5, 0.004]), 0.2).tolist()
     [0.005, 0.005]

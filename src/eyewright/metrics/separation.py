@@ -59,7 +59,7 @@ def missed_at(known: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]
 
 
 def _auroc(weights: NDArray[np.float64], steps: NDArray[np.int64], own: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the area under weights (R, n); `steps` are the ranks of the scores, equal ones alike."""
+    """Return the area under weights (R, n); `steps` (n,) are the ranks of the scores, one rank for equal ones."""
     n = int(steps.max()) + 1
     found = np.empty(len(weights))
     for r, row in enumerate(weights):
