@@ -1,7 +1,7 @@
 """How often `unfamiliar` flags images like the reference, and strangers: over many splits, from few images.
 
     python benchmarks/familiarity.py [DATA] [--images 100,120,164] [--splits 100]
-    python benchmarks/familiarity.py [DATA] --leave-one-out [--budget 60s] [--work DIR]
+    python benchmarks/familiarity.py [DATA] --leave-one-out [--epochs 15] [--work DIR]
 
 DATA is the folder of the shared sets, `../shared/data` by default. Of sign_digits, bccd and magnetic_tile some images
 are the reference, drawn anew for every split, and the others are new; the strangers are the other sets, photographs and
@@ -47,7 +47,7 @@ def measured(data: Path) -> dict[str, NDArray[np.float64]]:
     return {name: np.array([appearance(*prepare(i)) for i in some], np.float64) for name, some in images.items()}
 
 
-def leave_one_out(data: Path, work: Path, budget: str) -> None:
+def leave_one_out(data: Path, work: Path, epochs: int) -> None:
     """Train without each class in turn; print how well it, and the other sets, are told from test images."""
     places = {name: str(data / name / "**" / f"*.{kind}") for name, kind in FAR}
     rows = []
@@ -59,7 +59,7 @@ def leave_one_out(data: Path, work: Path, budget: str) -> None:
                 shutil.copytree(folder, target, dirs_exist_ok=True)
         bundle = work / f"bundle-{left}"
         if not bundle.exists():
-            ew.export(ew.train(own, budget=budget, out=work / f"run-{left}"), bundle)
+            ew.export(ew.train(own, epochs=epochs, out=work / f"run-{left}"), bundle)
         near, *far = (
             ew.evaluate(bundle, own, split="test", allow_leaks=True, unfamiliar=place)
             for place in (other / "**" / "*.jpg", *places.values())
@@ -88,11 +88,11 @@ def main() -> None:
     parser.add_argument("--images", default="100,120,164")
     parser.add_argument("--splits", type=int, default=100)
     parser.add_argument("--leave-one-out", action="store_true")
-    parser.add_argument("--budget", default="60s")
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--work", default="familiarity-work")
     options = parser.parse_args()
     if options.leave_one_out:
-        leave_one_out(Path(options.data), Path(options.work), options.budget)
+        leave_one_out(Path(options.data), Path(options.work), options.epochs)
         return
     looks = measured(Path(options.data))
     for name, _ in KNOWN:

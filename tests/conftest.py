@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,17 @@ def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory):
     import eyewright as ew
 
     return ew.run(shapes, out=tmp_path_factory.mktemp("runs") / "shapes", epochs=6, batch=16)
+
+
+@pytest.fixture(scope="session")
+def wide(finished, tmp_path_factory: pytest.TempPathFactory):
+    """The finished run exported with 252 validation images: enough for every test of trust. Do not write into it."""
+    import eyewright as ew
+
+    place = tmp_path_factory.mktemp("wide")
+    data = ew.load_dataset(write_shapes(place / "more", a_class=84, seed=3))
+    whole = replace(data, samples=tuple(replace(s, split="val") for s in data.samples))
+    return ew.export(finished.run, place / "wide", validation=whole)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`evaluate` with --coverage and --unfamiliar: metrics, the table, sentences, the page; and what is refused."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,6 @@ from eyewright.cli import main
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.evaluation import say_trust
 from eyewright.imaging import encode_image
-
-
-@pytest.fixture(scope="module")
-def wide(finished, tmp_path_factory: pytest.TempPathFactory) -> Bundle:  # type: ignore[no-untyped-def]
-    place = tmp_path_factory.mktemp("wide")
-    data = ew.load_dataset(write_shapes(place / "more", a_class=84, seed=3))
-    whole = replace(data, samples=tuple(replace(s, split="val") for s in data.samples))
-    return ew.export(finished.run, place / "wide", validation=whole)
 
 
 @pytest.fixture(scope="module")

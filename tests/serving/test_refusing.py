@@ -3,13 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.conftest import write_shapes
 from tests.serving.conftest import Served, serving
 
 import eyewright as ew
@@ -18,15 +16,6 @@ from eyewright.imaging import encode_image
 from eyewright.serving.worker import _Served
 
 PREDICT = "/v1/models/wide/predict"
-
-
-@pytest.fixture(scope="module")
-def wide(finished, tmp_path_factory: pytest.TempPathFactory) -> Bundle:  # type: ignore[no-untyped-def]
-    """The finished run exported with 252 validation images."""
-    place = tmp_path_factory.mktemp("wide")
-    data = ew.load_dataset(write_shapes(place / "more", a_class=84, seed=3))
-    whole = replace(data, samples=tuple(replace(s, split="val") for s in data.samples))
-    return ew.export(finished.run, place / "wide", validation=whole)
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ def say_trust(report: Report) -> list[str]:
         how = "by its appearance and the net's features" if other["features"] else "by its appearance alone"
         said.append(
             f"Of {other['n']:,} unfamiliar images {_rate(m['unfamiliar_flagged'])} are flagged, of the test images "
-            f"{_rate(m['familiar_flagged'])}: an image is judged {how}, AUROC {_rate(m['unfamiliar_auroc'])}. The "
-            f"confidence of the prediction alone has an AUROC of {other['by_confidence']:.1%}."
+            f"{_rate(m['familiar_flagged'])}. An image is judged {how}, which has an AUROC of "
+            f"{_rate(m['unfamiliar_auroc'])}; the confidence of the prediction alone has {other['by_confidence']:.1%}."
         )
     return said
 
