@@ -90,6 +90,13 @@ def test_negative_coordinates_are_values() -> None:
             ["predict", "b", "--source", "x", "--cofn", "0.5"],
             "unrecognized arguments: --cofn 0.5; did you mean '--conf'?",
         ),
+        # A part of an option is not taken for it: --n would be --norm.
+        (
+            ["attack", "b", "d", "--n", "4"],
+            "unrecognized arguments: --n 4; did you mean '--norm'? see eyewright attack",
+        ),
+        (["evaluate", "b", "--jsom"], "unrecognized arguments: --jsom; did you mean '--json'?"),
+        (["evaluate", "b", "--xyz"], "unrecognized arguments: --xyz; see eyewright evaluate --help"),
     ],
 )
 def test_a_misspelt_command_or_option_gets_the_nearest(arguments: list[str], said: str, capsys) -> None:  # type: ignore[no-untyped-def]

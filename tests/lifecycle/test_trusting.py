@@ -86,5 +86,8 @@ def test_what_cannot_be_measured_is_refused(finished, found, noise: Path, shapes
         ew.evaluate(finished.bundle, test, unfamiliar=noise)
     with pytest.raises(UsageError, match=r"too few for a coverage of 0\.99"):
         ew.evaluate(finished.bundle, test, coverage=0.99)
+    for option in ({"coverage_by": "class"}, {"sets": "adaptive"}):
+        with pytest.raises(UsageError, match="expected --coverage with"):
+            ew.evaluate(finished.bundle, test, **option)
     with pytest.raises(UsageError, match="not supported for detection"):
         ew.evaluate(found.bundle, found.run.about["data_path"], split="val", coverage=0.5, allow_leaks=True)

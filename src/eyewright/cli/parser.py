@@ -38,7 +38,8 @@ class _Parser(argparse.ArgumentParser):
     """An argparse whose complaint is one line, with the exit code of usage, and which takes -3,4 for a value."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+        # A part of an option is not the option: what it means would change with the next one that begins so.
+        super().__init__(*args, **{"allow_abbrev": False, **options})
         # Points of a zone or a box may lie outside of the picture; argparse knows single negative numbers only.
         self._negative_number_matcher = re.compile(r"-[.\d][\d.,eE+ -]*")
 
@@ -54,19 +55,26 @@ class _Parser(argparse.ArgumentParser):
             elif near:
                 fix = f"did you mean {near[0]!r}? {fix}"
         elif option is not None:
-            known = {o for p in _options(self) for o in p.option_strings if o.startswith("--")}
-            near = difflib.get_close_matches(option[1], sorted(known), n=1)
-            fix = f"did you mean {near[0]!r}? {fix}" if near else fix
+            known = {o[2:] for p in _options(self) for o in p.option_strings if o.startswith("--")}
+            begun = sorted(o for o in known if o.startswith(option[1][2:]))
+            near = begun if len(begun) == 1 else difflib.get_close_matches(option[1][2:], sorted(known), n=1)
+            asked = next((p.prog for p in _verbs(self)), self.prog)
+            fix = (f"did you mean '--{near[0]}'? " if near else "") + f"see {asked} --help"
         raise UsageError(message, fix=fix)
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """Yield the options of a parser and of its verbs."""
+    yield from parser._actions
+    for inner in _verbs(parser):
+        yield from _options(inner)
+
+
+def _verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parsers of a parser's verbs: the one that was asked for, unless nothing was."""
     for action in parser._actions:
-        yield action
         if isinstance(action, argparse._SubParsersAction):
-            for inner in action.choices.values():
-                yield from _options(inner)
+            yield from action.choices.values()
 
 
 # Names only, without opening a task or what is installed: `--help` must come at once.

@@ -40,6 +40,10 @@ class TrustAsked:
     method: Method = "threshold"
     unfamiliar: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.coverage is None and (self.by, self.method) != ("all", "threshold"):
+            raise UsageError("expected --coverage with --coverage-by and --sets, found none", fix="add --coverage 0.9")
+
     def __bool__(self) -> bool:
         return self.coverage is not None or self.unfamiliar is not None
 
