@@ -108,7 +108,7 @@ def verify_candidates(
         few = small[rows[part.query]] | small[rows[part.match]]
         bar = np.where(few, _EQUAL, np.clip(bar, _LEAST, _CERTAIN)).astype(np.float32)
         turns = part.turn, space.turns[part.match]
-        greys = cut_alike(space.rough[part.query], space.rough[part.match])
+        greys = cut_alike(space.reduced(part.query), space.reduced(part.match))
         first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
         alike, warps = align_roughly(first, second, _warps(boxes[part.crop], part.turn))
         likely = (part.likeness >= _NEAR) | (alike >= bar - _ROUGHLY)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
-from eyewright.data.link_space import Pictures, Space
-from eyewright.imaging.fingerprint import CROPS, canonical_turns, crop_frequencies, quarters
+from eyewright.data.link_space import Space
+from eyewright.imaging.fingerprint import CROPS, canonical_turns, crop_frequencies
 
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
@@ -39,16 +39,16 @@ class Candidates(NamedTuple):
     turn: NDArray[np.int8]
 
 
-def search_candidates(thumbnails: Pictures, rows: _Int, space: Space) -> Candidates:
-    """Return the likely pairs, as places in `rows`: few a picture, each pair once with its best crop and turn."""
-    density, few = space.density, len(rows) <= _FEW
+def search_candidates(space: Space) -> Candidates:
+    """Return the likely pairs, as places in the space: few a picture, each pair once with its best crop and turn."""
+    n, density = len(space.vectors), space.density
+    few = n <= _FEW
     index = _Index(space.vectors)
 
     def asked(first: int) -> tuple[_Int, NDArray[np.int8], NDArray[np.int8], _Float]:
         """Return place, crop, turn and vector of every query of some pictures."""
-        own = rows[first : first + _CHUNK]
-        parts = (own[start : start + _AT_ONCE] for start in range(0, len(own), _AT_ONCE))
-        waves = np.concatenate([crop_frequencies(quarters(thumbnails[part])[1]) for part in parts])
+        starts = range(first, min(first + _CHUNK, n), _AT_ONCE)
+        waves = np.concatenate([crop_frequencies(space.equalised(slice(s, s + _AT_ONCE))) for s in starts])
         waves = waves.reshape(-1, _WAVES, _WAVES)
         places, turns = (np.concatenate(part) for part in zip(*canonical_turns(waves), strict=True))
         vectors = space.of(waves[places], turns)
@@ -66,10 +66,10 @@ def search_candidates(thumbnails: Pictures, rows: _Int, space: Space) -> Candida
         return found
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        kept = [part for parts in pool.map(near, range(0, len(rows), _CHUNK)) for part in parts]
+        kept = [part for parts in pool.map(near, range(0, n, _CHUNK)) for part in parts]
     if not any(len(part.query) for part in kept):
         return Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
-    return _thinned(Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), len(rows))
+    return _thinned(Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), n)
 
 
 def _bar(density: _Float, few: bool) -> _Float:
@@ -129,9 +129,8 @@ class _Index:
         if len(self._members) == 1:
             step = max(1, 4_000_000 // len(self._vectors))
             for start in range(0, len(queries), step):
-                likeness = queries[start : start + step] @ self._vectors.T
-                q, i = _nearest(likeness, bar[start : start + step])
-                yield q + start, i, likeness[q, i]
+                q, i, likeness = _nearest(self._vectors, queries[start : start + step], bar[start : start + step])
+                yield q + start, i, likeness
             return
         nearest = np.empty((len(queries), _PROBES), np.int64)
         for start in range(0, len(queries), _CHUNK):
@@ -148,18 +147,20 @@ class _Index:
         for c, members in enumerate(self._members):
             own = asked[order[starts[c] : starts[c + 1]]]
             if len(own) and len(members):
-                likeness = queries[own] @ self._vectors[members].T
-                q, i = _nearest(likeness, bar[own])
-                yield own[q], members[i], likeness[q, i]
+                q, i, likeness = _nearest(self._vectors[members], queries[own], bar[own])
+                yield own[q], members[i], likeness
 
 
-def _nearest(likeness: _Float, bar: _Float) -> tuple[_Int, _Int]:
-    """Return row and column where a row's similarity, (M, K), reaches its `bar`: in a crowd, only the highest 64."""
-    # Most queries are near nothing: only the rows that are near something are looked through.
-    some = np.flatnonzero(likeness.max(1) >= bar)
-    near, least = likeness[some], bar[some]
+def _nearest(vectors: _Float, queries: _Float, bar: _Float) -> tuple[_Int, _Int, _Float]:
+    """Return places of queries, (M, D), and of vectors, (K, D), whose similarity reaches the query's `bar`, (M,), and
+    the similarity: in a crowd, only the highest 64."""
+    # A column a query: the highest of each are then found in steps over whole rows.
+    likeness = vectors @ queries.T
+    # Most queries are near nothing: only the columns of those that are near something are looked through.
+    some = np.flatnonzero(likeness.max(0) >= bar)
+    near, least = likeness[:, some].T, bar[some]
     many = np.flatnonzero((near >= least[:, None]).sum(1) > _CROWD)
     if len(many):
         least[many] = np.partition(near[many], -_CROWD, axis=1)[:, -_CROWD]
     rows, columns = np.nonzero(near >= least[:, None])
-    return some[rows], columns
+    return some[rows], columns, near[rows, columns]

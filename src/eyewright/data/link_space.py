@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
-from eyewright.imaging.fingerprint import canonical_turns, crop_frequencies, flat_frequencies, quarters, turned
+from eyewright.imaging.fingerprint import (
+    canonical_turns,
+    equalise,
+    flat_frequencies,
+    quarter_sums,
+    turned,
+    whole_frequencies,
+)
 
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
@@ -41,20 +48,18 @@ class Pictures:
 class Space:
     """The space in which fingerprints are compared: whitened by the data's own covariance, so that what all pictures
     share (a dark rim, a white ground) counts little. Holds the canonical vectors of all pictures, their turns, and the
-    pictures reduced to 16x16."""
+    pictures at a quarter of the size."""
 
     def __init__(self, thumbnails: Pictures, rows: _Int, seed: int) -> None:
         n = len(rows)
         flat = np.empty((n, flat_frequencies(np.zeros((1, 8, 8), np.float32)).shape[1]), np.float32)
         self.turns = np.empty(n, np.int8)
-        self.rough = np.empty((n, 16, 16), np.uint8)
+        self._sums = np.empty((n, 16, 16), np.uint16)
 
         def described(start: int) -> None:
             part = slice(start, start + _AT_ONCE)
-            quarter = quarters(thumbnails[rows[part]])[1]
-            self.rough[part] = np.rint(quarter)
-            # Computed as the queries are: where all pictures are nearly equal, rounding decides what is near.
-            waves = crop_frequencies(quarter)[:, 0]
+            self._sums[part] = quarter_sums(thumbnails[rows[part]])
+            waves = whole_frequencies(self.equalised(part))
             self.turns[part] = canonical_turns(waves)[0][1]
             flat[part] = flat_frequencies(turned(waves, self.turns[part], waves=True))
 
@@ -77,6 +82,14 @@ class Space:
         ]
         self.vectors = _directed(flat @ whitening - self._offset)
         self.density, self.stranger = _density(self.vectors)
+
+    def equalised(self, part: slice) -> _Float:
+        """Return some pictures, at a quarter of the size and equalised, float32 (M, 16, 16)."""
+        return equalise(self._sums[part])
+
+    def reduced(self, places: _Int) -> NDArray[np.uint8]:
+        """Return some pictures at a quarter of the size, uint8 (M, 16, 16)."""
+        return np.rint(self._sums[places] * np.float32(1 / 16)).astype(np.uint8)
 
     def of(self, waves: _Float, turns: NDArray[np.int8]) -> _Float:
         """Return unit vectors, float32 (M, D), of `frequencies`, (M, 8, 8), each in its turn."""

@@ -53,7 +53,7 @@ def find_links(
     whose = np.concatenate([np.arange(n), inside.rows[good]])
     rows = np.concatenate([rows, np.arange(n, len(whose))])
     space = Space(grey, rows, seed)
-    found = search_candidates(grey, rows, space)
+    found = search_candidates(space)
     if not len(found.query):
         return equal
     limits = measure_strangers(grey, rows, space, seed)
