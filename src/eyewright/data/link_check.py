@@ -21,7 +21,7 @@ _Int = NDArray[np.int64]
 
 _THREADS = min(4, os.cpu_count() or 1)
 _PAIRS = 64
-_ROUGH_PAIRS = 768
+_ROUGH_PAIRS = 384
 _ROUGHLY, _NEAR, _CLEARLY = 0.3, 0.7, 0.35
 _SAMPLE = 400
 _SIGMAS = 4.5
@@ -71,7 +71,7 @@ def measure_strangers(thumbnails: Pictures, rows: _Int, space: Space, seed: int)
     def likeness(start: int) -> _Float:
         a = some[start : start + _PAIRS]
         b = stranger[a]
-        first, second = (turned(equalise(thumbnails[rows[k]]), space.turns[k]) for k in (a, b))
+        first, second = (turned(thumbnails[rows[k]], space.turns[k]) for k in (a, b))
         return align_pictures(first, second, np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))).whole
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -109,7 +109,7 @@ def verify_candidates(
         bar = np.where(few, _EQUAL, np.clip(bar, _LEAST, _CERTAIN)).astype(np.float32)
         turns = part.turn, space.turns[part.match]
         greys = cut_alike(space.reduced(part.query), space.reduced(part.match))
-        first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
+        first, second = (equalise(turned(g, t)) for g, t in zip(greys, turns, strict=True))
         alike, warps = align_roughly(first, second, _warps(boxes[part.crop], part.turn))
         likely = (part.likeness >= _NEAR) | (alike >= bar - _ROUGHLY)
         clear = part.likeness >= np.maximum(_NEAR, 1 - _CLEARLY * (1 - density))
@@ -145,7 +145,7 @@ def _compared(
     ends = rows[pairs.query], rows[pairs.match]
     turns = pairs.turn, space.turns[pairs.match]
     greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
-    first, second = (turned(equalise(g), t) for g, t in zip(greys, turns, strict=True))
+    first, second = (turned(g, t) for g, t in zip(greys, turns, strict=True))
     begin = _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn)
     alike = align_pictures(first, second, begin, bar, rough_warp=rough_warp, again=clear)
     close = np.flatnonzero((alike.whole >= bar) | maybe_covered)

@@ -51,7 +51,7 @@ def search_candidates(space: Space) -> Candidates:
         waves = np.concatenate([crop_frequencies(space.equalised(slice(s, s + _AT_ONCE))) for s in starts])
         waves = waves.reshape(-1, _WAVES, _WAVES)
         places, turns = (np.concatenate(part) for part in zip(*canonical_turns(waves), strict=True))
-        vectors = space.of(waves[places], turns)
+        vectors = space.of(waves.take(places, 0), turns)
         return places // len(CROPS) + first, (places % len(CROPS)).astype(np.int8), turns, vectors
 
     def near(first: int) -> list[Candidates]:
@@ -132,7 +132,7 @@ class _Index:
                 q, i, likeness = _nearest(self._vectors, queries[start : start + step], bar[start : start + step])
                 yield q + start, i, likeness
             return
-        nearest = np.empty((len(queries), _PROBES), np.int64)
+        nearest = np.empty((len(queries), _PROBES), np.uint16)
         for start in range(0, len(queries), _CHUNK):
             at = queries[start : start + _CHUNK] @ self._centres.T
             # A few maxima cost less than a partition.
@@ -141,13 +141,14 @@ class _Index:
                 nearest[start : start + len(at), k] = best
                 at[np.arange(len(at)), best] = -np.inf
         asked = np.repeat(np.arange(len(queries)), _PROBES)
+        # Of numbers of 16 bits, the stable sort is linear.
         order = np.argsort(nearest.ravel(), kind="stable")
         cells = nearest.ravel()[order]
         starts = np.searchsorted(cells, np.arange(len(self._members) + 1))
         for c, members in enumerate(self._members):
             own = asked[order[starts[c] : starts[c + 1]]]
             if len(own) and len(members):
-                q, i, likeness = _nearest(self._vectors[members], queries[own], bar[own])
+                q, i, likeness = _nearest(self._vectors.take(members, 0), queries.take(own, 0), bar.take(own))
                 yield own[q], members[i], likeness
 
 
@@ -158,7 +159,7 @@ def _nearest(vectors: _Float, queries: _Float, bar: _Float) -> tuple[_Int, _Int,
     likeness = vectors @ queries.T
     # Most queries are near nothing: only the columns of those that are near something are looked through.
     some = np.flatnonzero(likeness.max(0) >= bar)
-    near, least = likeness[:, some].T, bar[some]
+    near, least = likeness.take(some, 1).T, bar[some]
     many = np.flatnonzero((near >= least[:, None]).sum(1) > _CROWD)
     if len(many):
         least[many] = np.partition(near[many], -_CROWD, axis=1)[:, -_CROWD]

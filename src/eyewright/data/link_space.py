@@ -97,7 +97,7 @@ class Space:
         flat = waves.reshape(len(waves), -1)
         for turn, weights in enumerate(self._maps):
             own = np.flatnonzero(turns == turn)
-            found[own] = flat[own] @ weights
+            found[own] = flat.take(own, 0) @ weights
         found -= self._offset
         return _directed(found)
 
