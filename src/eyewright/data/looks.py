@@ -195,22 +195,21 @@ def _nearest(vectors: _Vectors, queries: _Int, k: int) -> tuple[_Int, _Float]:
 
 
 def _lowest(values: _Vectors, k: int) -> _Int:
-    """Return the places of the k lowest values of every row, (M, k), in no order.
+    """Return the places of the k lowest values of every row, (M, k), the lowest first.
 
-    The k lowest are in the k blocks of columns whose lowest values are lowest: only these are looked through.
+    k of the blocks of columns hold a value up to some limit, so that the k lowest values are up to it too: only these
+    are looked through.
     """
     m, n = values.shape
     width = n // (4 * k)
     if width < 8:
-        return np.argpartition(values, k - 1, axis=1)[:, :k]
+        near = np.argpartition(values, k - 1, axis=1)[:, :k]
+        return np.take_along_axis(near, np.argsort(np.take_along_axis(values, near, 1), axis=1), 1)
     count = n // width
-    blocks = values[:, : count * width].reshape(m, count, width)
-    chosen = np.argpartition(blocks.min(2), k - 1, axis=1)[:, :k]
-    places = (chosen[:, :, None] * width + np.arange(width)).reshape(m, k * width)
-    rest = np.broadcast_to(np.arange(count * width, n), (m, n - count * width))
-    places = np.concatenate([places, rest], 1)
-    found = np.argpartition(np.take_along_axis(values, places, 1), k - 1, axis=1)[:, :k]
-    return np.asarray(np.take_along_axis(places, found, 1), np.int64)
+    lowest = values[:, : count * width].reshape(m, width, count).min(1)
+    rows, places = np.nonzero(values <= np.partition(lowest, k - 1, axis=1)[:, k - 1 : k])
+    places = places[np.lexsort((values[rows, places], rows))]
+    return places[np.searchsorted(rows, np.arange(m))[:, None] + np.arange(k)]
 
 
 def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float, float, float, float] | None:
