@@ -15,6 +15,7 @@ from eyewright.data.link_search import Candidates
 from eyewright.data.link_space import Pictures, Space
 from eyewright.imaging.alignment import align_pictures, align_roughly, align_uncovered, compare_drawings, same_colours
 from eyewright.imaging.fingerprint import CROPS, are_drawn, cut_alike, equalise, turned
+from eyewright.imaging.margins import soften_as_inside
 
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
@@ -144,7 +145,7 @@ def _compared(
     fingerprints of `clear` are so near that no rough alignment rules them out."""
     ends = rows[pairs.query], rows[pairs.match]
     turns = pairs.turn, space.turns[pairs.match]
-    greys = cut_alike(thumbnails[ends[0]], thumbnails[ends[1]])
+    greys = cut_alike(*_as_sharp(thumbnails, ends, (turns[0] ^ turns[1]) & 4 > 0))
     first, second = (turned(g, t) for g, t in zip(greys, turns, strict=True))
     begin = _warps(np.array(CROPS, np.float32)[pairs.crop], pairs.turn)
     alike = align_pictures(first, second, begin, bar, rough_warp=rough_warp, again=clear)
@@ -191,6 +192,18 @@ def _compared(
         exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
         links.append(Link(i, j, likeness, exact, how))
     return links
+
+
+def _as_sharp(
+    thumbnails: Pictures, ends: tuple[_Int, _Int], swapped: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return pairs of pictures, each as sharp as the other, which may show the inside of a frame; of pairs that are
+    `swapped`, (M,), the height of one is the width of the other."""
+    sides = [thumbnails.sides(e) for e in ends]
+    for own in sides:
+        own[swapped] = own[swapped][:, ::-1]
+    one, other = (thumbnails[e] for e in ends)
+    return soften_as_inside(one, sides[1]), soften_as_inside(other, sides[0])
 
 
 def _maybe_covered(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:

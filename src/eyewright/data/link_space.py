@@ -30,10 +30,13 @@ _SUBSET = 1000
 
 
 class Pictures:
-    """Pictures and, numbered after them, further ones: read by their numbers, never copied into one array."""
+    """Pictures and, numbered after them, further ones: read by their numbers, never copied into one array.
 
-    def __init__(self, first: NDArray[np.uint8], further: NDArray[np.uint8]) -> None:
-        self._first, self._further = first, further
+    Of the further ones, which are insides of frames, `sides` (B, 2) are the shares of height and width of the file.
+    """
+
+    def __init__(self, first: NDArray[np.uint8], further: NDArray[np.uint8], sides: _Float) -> None:
+        self._first, self._further, self._sides = first, further, sides
 
     def __getitem__(self, rows: _Int) -> NDArray[np.uint8]:
         n = len(self._first)
@@ -43,6 +46,13 @@ class Pictures:
         found = self._first[np.where(later, 0, rows)]
         found[later] = self._further[rows[later] - n]
         return found
+
+    def sides(self, rows: _Int) -> _Float:
+        """Return the shares of height and width of the file that pictures show, (M, 2): 1 but inside frames."""
+        result = np.ones((len(rows), 2), np.float32)
+        later = rows >= len(self._first)
+        result[later] = self._sides[rows[later] - len(self._first)]
+        return result
 
 
 class Space:

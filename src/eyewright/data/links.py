@@ -49,7 +49,7 @@ def find_links(
     # A picture in a frame is looked for without its frame too, as another picture behind all of them.
     inside = without_frames(thumbnails, colours)
     good = usable[inside.rows] & ~few[inside.rows] & _has_contrast(inside.thumbnails)
-    grey = Pictures(thumbnails, inside.thumbnails[good])
+    grey = Pictures(thumbnails, inside.thumbnails[good], inside.sides[good])
     whose = np.concatenate([np.arange(n), inside.rows[good]])
     rows = np.concatenate([rows, np.arange(n, len(whose))])
     space = Space(grey, rows, seed)
@@ -57,7 +57,7 @@ def find_links(
     if not len(found.query):
         return equal
     limits = measure_strangers(grey, rows, space, seed)
-    tints = Pictures(colours, inside.colours[good])
+    tints = Pictures(colours, inside.colours[good], inside.sides[good])
     few = few[whose]
     return _of_files(equal + verify_candidates(grey, tints, rows, space, found, limits, few), whose, n)
 
