@@ -17,7 +17,7 @@ _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
 
 _CHUNK = 2048
-_LEAST_SPREAD = 2.0
+_LEAST_SPREAD, _FAINT_SPREAD, _FAINT = 2.0, 1.0, 32
 _DIFFERENT = 256
 
 
@@ -101,7 +101,10 @@ def _has_contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     # The squares about a mean of a quarter of the rows are a part of all squares, and decide most pictures.
     result = _spreads(thumbnails[:, ::4]) >= 2 * _LEAST_SPREAD
     rest = np.flatnonzero(~result)
-    result[rest] = _spreads(thumbnails[rest]) >= _LEAST_SPREAD
+    spread = _spreads(thumbnails[rest])
+    # The values of 12 bits in files of 16 are few, but they are no noise around one value.
+    faint = (spread >= _FAINT_SPREAD) & (thumbnails[rest].max((1, 2), initial=0) < _FAINT)
+    result[rest] = (spread >= _LEAST_SPREAD) | faint
     return result
 
 

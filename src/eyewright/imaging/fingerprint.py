@@ -254,13 +254,16 @@ def are_drawn(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tell which grey thumbnails, uint8 (N, 64, 64), are of drawings: icons, symbols, characters, masks, diagrams.
 
     They are flat nearly everywhere, and where they are not background too. Two of them may have one shape and mean
-    different things, so that likeness says less than among photographs.
+    different things, so that likeness says less than among photographs. What is flat depends on the range of grey
+    values: a dark photograph has small steps too.
     """
     result = np.zeros(len(thumbnails), bool)
     for start in range(0, len(thumbnails), _DRAWN_AT_ONCE):
         part = thumbnails[start : start + _DRAWN_AT_ONCE].astype(np.int16)
         here = part[:, :-1, :-1]
-        level = (np.abs(part[:, 1:, :-1] - here) <= 1) & (np.abs(part[:, :-1, 1:] - here) <= 1)
+        # With less than half of the range, two values that differ by one would be further apart at the full range.
+        step = (np.ptp(part.reshape(len(part), -1), axis=1) >= _LEVELS // 2).astype(np.int16)[:, None, None]
+        level = (np.abs(part[:, 1:, :-1] - here) <= step) & (np.abs(part[:, :-1, 1:] - here) <= step)
         usual = np.median(here.reshape(len(here), -1), axis=1).astype(np.int16)
         # Of the background there are two guesses: the middle grey value and that of the corner.
         flat = level.mean((1, 2)) >= _FLAT
