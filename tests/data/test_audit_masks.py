@@ -71,3 +71,25 @@ def test_scenes_without_background_are_no_fault(tmp_path: Path) -> None:
     scene = np.zeros((64, 96), np.uint8)
     scene[:20] = 1
     assert audit(tmp_path, [scene] * 6, names="road\nsky\n") == []
+
+
+def test_a_set_of_which_one_class_of_several_is_used_can_be_inverted_too(tmp_path: Path) -> None:
+    (found,) = audit(tmp_path, [1 - m for m in marked(12)], "background\nscratch\ndent\n")
+    assert found.code == "mask_inverted"
+
+
+def test_masks_of_nothing_but_ignored_pixels_are_one_error(tmp_path: Path) -> None:
+    (found,) = audit(tmp_path, [EMPTY + 255] * 6)
+    assert (found.code, found.severity) == ("mask_empty", "error")
+    assert "all 6 masks is ignored" in found.message
+
+
+def test_a_mask_of_nothing_but_ignored_pixels_among_others_is_named(tmp_path: Path) -> None:
+    found = audit(tmp_path, [*marked(6), EMPTY + 255])
+    assert [(f.code, f.path) for f in found] == [("mask_value", "masks/06.png")]
+
+
+def test_objects_that_are_written_as_255_are_told_what_255_means(tmp_path: Path) -> None:
+    (found,) = audit(tmp_path, [m * 255 for m in marked(6)], "background\nscratch\ndent\n")
+    assert found.code == "mask_empty"
+    assert "255" in found.fix

@@ -1,5 +1,7 @@
 """The links of a set are searched once, and what is on disk is never believed of other pictures."""
 
+import ast
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +101,13 @@ def test_a_new_version_of_the_search_does_not_read_old_results(
     monkeypatch.setattr(link_cache.inspect, "getsource", lambda module: f"changed {module.__name__}")
     cached_links(*pictures())
     assert len(searches) == 2
+
+
+def test_every_module_of_the_search_decides_whether_old_results_are_read() -> None:
+    """Otherwise a new version of one of them would read the links that the old one found."""
+    kept = {module.__name__ for module in link_cache._SOURCES}
+    for module in link_cache._SOURCES:
+        tree = ast.parse(inspect.getsource(module))
+        used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        own = {name for name in used if name.startswith(("eyewright.data", "eyewright.imaging"))}
+        assert own <= kept, module.__name__

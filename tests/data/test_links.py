@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from eyewright.data.links import find_links
-from eyewright.imaging.fingerprint import thumbnails_of
+from eyewright.imaging.fingerprint import are_drawn, thumbnails_of
 
 
 def drawn(n: int) -> list[Image.Image]:
@@ -83,3 +83,26 @@ def test_many_copies_of_one_picture_are_connected() -> None:
         owner = [a if k == b else k for k in owner]
     assert owner[40:] == [owner[0]] * 40
     assert len(set(owner)) == 40
+
+
+def test_copies_of_few_faint_levels_are_found() -> None:
+    """12 bits in a file of 16 are 16 grey levels; a copy of another size has other ones, so that none are equal."""
+    pictures = photographs(60)
+    pictures += [p.resize((90, 90), Image.Resampling.BICUBIC) for p in pictures[:30]]
+    faint = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BOX)) // 24 for p in pictures])
+    grey, colours = thumbnails_of(faint)
+    assert grey.std((1, 2)).min() < 2
+    found = {(k.i, k.j) for k in find_links(grey, colours, np.ones(len(faint), bool))}
+    assert found == {(k, 60 + k) for k in range(30)}
+
+
+def test_a_dark_photograph_is_no_drawing() -> None:
+    """Its steps are small because its range is: read as a drawing, a copy in other light would be another drawing."""
+    rng = np.random.default_rng(5)
+    coarse = [Image.fromarray(rng.integers(60, 200, (6, 6, 3)).astype(np.uint8)) for _ in range(20)]
+    small = np.stack([np.asarray(c.resize((64, 64), Image.Resampling.BICUBIC)) for c in coarse])
+    dark = (small * 0.3).astype(np.uint8)
+    assert not are_drawn(thumbnails_of(small)[0]).any()
+    assert not are_drawn(thumbnails_of(dark)[0]).any()
+    found = {(k.i, k.j) for k in find_links(*thumbnails_of(np.concatenate([small, dark])), np.ones(40, bool))}
+    assert {(k, 20 + k) for k in range(20)} <= found

@@ -305,6 +305,11 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
     _add_ignore(p)
     add_leaks(p)
+    p.add_argument(
+        "--label-errors",
+        metavar="RULE",
+        help="labels that were not read as meant (boxes in another format, empty masks): refuse (the default) or allow",
+    )
     p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads that decode (default: all cores)")
 
 

@@ -439,6 +439,7 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
         "target": o.target,
         "leaks": o.leaks,
         "allow_leaks": o.allow_leaks,
+        "label_errors": o.label_errors,
         "workers": o.workers,
     }
 

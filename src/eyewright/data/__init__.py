@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
-    from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, ordered
+    from eyewright.data.audit import FINDING_CODES, audit_dataset, find_leaks, label_error_rule, ordered, refuse_misread
     from eyewright.data.dataset import Dataset, Sample
     from eyewright.data.edits import Edit, apply_edits, read_edits
     from eyewright.data.embedded import write_digits
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eyewright.data.splits import fold_datasets, split_dataset
 
 _HOMES = {
-    "audit": ("FINDING_CODES", "audit_dataset", "find_leaks", "ordered"),
+    "audit": ("FINDING_CODES", "audit_dataset", "find_leaks", "label_error_rule", "ordered", "refuse_misread"),
     "dataset": ("Dataset", "Sample"),
     "edits": ("Edit", "apply_edits", "read_edits"),
     "embedded": ("write_digits",),
@@ -51,10 +51,12 @@ __all__ = [
     "find_leaks",
     "fold_datasets",
     "ignore_classes",
+    "label_error_rule",
     "leak_rule",
     "open_dataset",
     "ordered",
     "read_edits",
+    "refuse_misread",
     "scan_dataset",
     "settle_leaks",
     "split_dataset",

@@ -1,6 +1,14 @@
 """The dataset doctor: what is wrong with a dataset, found before an hour of training and not after it."""
 
-__all__ = ["FINDING_CODES", "MOST_A_CODE", "audit_dataset", "find_leaks", "ordered"]
+__all__ = [
+    "FINDING_CODES",
+    "MOST_A_CODE",
+    "audit_dataset",
+    "find_leaks",
+    "label_error_rule",
+    "ordered",
+    "refuse_misread",
+]
 
 import difflib
 import itertools
@@ -12,6 +20,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.data.audit_generated import GENERATED_CODES, audit_generated
@@ -65,6 +74,7 @@ FINDING_CODES = MappingProxyType(
 _TINY = 10
 _IMAGES = frozenset(e for extensions in FORMATS.values() for e in extensions)
 MOST_A_CODE = 200
+_MISREAD = frozenset({"box_format", "empty_part", "mask_empty", "mask_full"})
 """How many findings of one code are listed, unless more are asked for."""
 
 
@@ -109,6 +119,36 @@ def ordered(found: Sequence[Finding], *, most: int = MOST_A_CODE) -> tuple[Findi
     """Return the most serious findings first, and of one severity those about most images; at most `most` a code."""
     order = {"error": 0, "warning": 1, "note": 2}
     return tuple(_bounded(sorted(found, key=lambda f: (order[f.severity], -len(f.paths))), most))
+
+
+def label_error_rule(rule: str | None) -> str:
+    """Return the rule of `--label-errors` for labels that were not read as they are meant; "refuse" by default.
+
+    Raises:
+        UsageError: an unknown rule.
+    """
+    if rule not in (None, "refuse", "allow"):
+        raise UsageError(f"expected refuse or allow for --label-errors, found {rule!r}", fix="use one of them")
+    return rule or "refuse"
+
+
+def refuse_misread(findings: Sequence[Finding], n: int) -> None:
+    """Raise for the first error that concerns all labels, or those of most of the n images: they were misread.
+
+    Errors of single files are no reason: what is wrong in them is left out and counted.
+
+    Raises:
+        DatasetError: with the code of the finding.
+    """
+    sizes = sum(f.code == "size_mismatch" for f in findings)
+    for one in findings:
+        misread = one.code in _MISREAD or (one.code == "size_mismatch" and sizes > min(n // 2, MOST_A_CODE - 1))
+        if one.severity == "error" and misread:
+            where = f"{one.path}: " if one.path else ""
+            fix = f"{one.fix} (eyewright doctor shows all findings), or train on them as they are: --label-errors allow"
+            raise DatasetError(
+                f"the labels were not read as they are meant: {where}{one.message}", fix=fix, code=one.code
+            )
 
 
 def find_leaks(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -56,6 +56,7 @@ def audit_masks(dataset: "Dataset", scan: "Scan", files: Sequence[tuple[int, "Ma
     """Return what is wrong with the masks of a dataset, each given with the number of its sample."""
     found: list[Finding] = []
     looks: list[_Look] = []
+    ignored: list[Finding] = []
     for i, file in files:
         info = scan.records[i].info
         if info is None:
@@ -73,9 +74,14 @@ def audit_masks(dataset: "Dataset", scan: "Scan", files: Sequence[tuple[int, "Ma
         ids = file.read()
         if bool((ids == IGNORE).all()):
             text = "every pixel is ignored: 255, or the value of an ignored class"
-            found.append(Finding("mask_value", text, "mark something in it, or remove it", file.name))
+            ignored.append(Finding("mask_value", text, "mark something in it, or remove it", file.name))
             continue
         looks.append(_Look(file, np.bincount(ids.ravel(), minlength=256), _edge_counts(ids)))
+    if len(ignored) > 1 and not looks:
+        text = f"every pixel of all {len(ignored):,} masks is ignored: 255, or the value of an ignored class"
+        fix = "export the masks again, with the numbers of the classes"
+        return [*found, Finding("mask_empty", text, fix, ignored[0].path, severity="error")]
+    found += ignored
     if looks:
         found += _nothing_marked(dataset, looks) or [*_one_class(dataset, looks), *_inverted(dataset, looks)]
     return found
@@ -109,6 +115,8 @@ def _nothing_marked(dataset: "Dataset", looks: Sequence[_Look]) -> list[Finding]
     if not set(dataset.foreground) & {k for look in looks for k in look.held}:
         text = f"nothing is marked in any of the {len(looks):,} masks: every pixel is {name!r} (value {shown})"
         fix = "export the masks again, with the number of a class where something is marked"
+        if any(look.counts[IGNORE] for look in looks):
+            fix += ", not 255, which means that nothing is known"
         return [Finding("mask_empty", text, fix, looks[0].file.name, severity="error")]
     text = f"all {len(looks):,} masks are {name!r} from edge to edge (value {shown})"
     return [Finding("mask_full", text, "export the masks again, with background", looks[0].file.name, severity="error")]
@@ -127,8 +135,10 @@ def _one_class(dataset: "Dataset", looks: Sequence[_Look]) -> Iterator[Finding]:
 
 def _inverted(dataset: "Dataset", looks: Sequence[_Look]) -> Iterator[Finding]:
     """Yield masks whose foreground lies where the background of the others does: over most, and along the edge."""
-    foreground = list(dataset.foreground)
-    if len(foreground) == len(dataset.labels):
+    # Of classes that are listed and never seen, nothing is known.
+    seen = {k for look in looks for k in look.held}
+    foreground = [k for k in dataset.foreground if k in seen]
+    if len(dataset.foreground) == len(dataset.labels):
         return
     partial = [look for look in looks if 0 < look.cover(foreground) < 1]
     if len(partial) < _FEW:

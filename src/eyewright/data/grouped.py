@@ -299,7 +299,7 @@ def _keys_of(dataset: Dataset, group_by: str) -> tuple[list[str | None], tuple[s
         )
     if len(held) == 1 and len(names) > 1 and None not in keys:
         raise UsageError(
-            f"--group-by '{group_by}' puts all {len(names)} images into one group, which cannot be split",
+            f"--group-by '{group_by}' puts all {len(names)} images into one group",
             fix="use a rule with several groups, or --group-by none",
         )
     if len(held) == len(keys) - keys.count(None):

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import OutputError
 from eyewright.core.files import cache_folder, write_json
-from eyewright.data import links
+from eyewright.data import link_check, link_search, link_space, links
 from eyewright.data.links import Link, find_links
 from eyewright.imaging import alignment, fingerprint, margins
 
 _FEWEST = 1000
 _MOST_FILES = 40
 _BLOCK = 4096
+_SOURCES = (links, link_search, link_space, link_check, alignment, fingerprint, margins)
 
 
 def cached_links(
@@ -61,7 +62,7 @@ def _place(
     """Return the file for the links of these pictures; None where the program's sources cannot be read."""
     key = hashlib.sha256()
     try:
-        for module in (links, alignment, fingerprint, margins):
+        for module in _SOURCES:
             key.update(inspect.getsource(module).encode())
     except OSError:
         return None

@@ -88,16 +88,16 @@ def look_spaces(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], *, se
     background, quantiles = np.empty((n, 3)), np.empty((n, len(_QUANTILES) * 3))
     noise = np.empty((n, 2))
     # Half a grey level of noise: equal values of few levels would look like clumps.
-    low, high = int(0.6 * count), int(0.9 * count)
+    lighter = slice(int(0.6 * count), int(0.9 * count))
     shaken = rng.random((n, count), np.float32) - np.float32(0.5)
 
     def described(start: int) -> None:
         own = slice(start, start + _AT_ONCE)
-        cells = colours[own].reshape(-1, count, 3) + shaken[own, :, None]
-        middle = np.argpartition(cells.sum(2), (low, high), axis=1)[:, low:high]
-        background[own] = np.take_along_axis(cells, middle[..., None], 1).mean(1)
-        values = np.sort(cells.transpose(0, 2, 1), axis=2)
-        quantiles[own] = _sorted_quantiles(values, _QUANTILES).transpose(0, 2, 1).reshape(len(cells), -1)
+        planes = colours[own].reshape(-1, count, 3).transpose(0, 2, 1) + shaken[own, None]
+        middle = np.argsort(planes[:, 0] + planes[:, 1] + planes[:, 2], axis=1)[:, None, lighter]
+        background[own] = np.take_along_axis(planes, middle, 2).mean(2)
+        planes.sort(axis=2)
+        quantiles[own] = _sorted_quantiles(planes, _QUANTILES).transpose(0, 2, 1).reshape(len(planes), -1)
         noise[own] = _noise(thumbnails[own])
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -178,7 +178,9 @@ def _nearest(vectors: _Vectors, queries: _Int, k: int) -> tuple[_Int, _Float]:
 
     def searched(start: int) -> None:
         own = queries[start : start + step]
-        rough = lengths - 2 * vectors[own] @ vectors.T
+        rough = vectors[own] @ vectors.T
+        rough *= -2
+        rough += lengths
         rough[np.arange(len(own)), own] = np.inf
         near = _lowest(rough, k)
         # The rough squares lose small distances in rounding; those of the nearest are taken exactly.
@@ -193,22 +195,21 @@ def _nearest(vectors: _Vectors, queries: _Int, k: int) -> tuple[_Int, _Float]:
 
 
 def _lowest(values: _Vectors, k: int) -> _Int:
-    """Return the places of the k lowest values of every row, (M, k), in no order.
+    """Return the places of the k lowest values of every row, (M, k), the lowest first.
 
-    The k lowest are in the k blocks of columns whose lowest values are lowest: only these are looked through.
+    k of the blocks of columns hold a value up to some limit, so that the k lowest values are up to it too: only these
+    are looked through.
     """
     m, n = values.shape
     width = n // (4 * k)
     if width < 8:
-        return np.argpartition(values, k - 1, axis=1)[:, :k]
+        near = np.argpartition(values, k - 1, axis=1)[:, :k]
+        return np.take_along_axis(near, np.argsort(np.take_along_axis(values, near, 1), axis=1), 1)
     count = n // width
-    blocks = values[:, : count * width].reshape(m, count, width)
-    chosen = np.argpartition(blocks.min(2), k - 1, axis=1)[:, :k]
-    places = (chosen[:, :, None] * width + np.arange(width)).reshape(m, k * width)
-    rest = np.broadcast_to(np.arange(count * width, n), (m, n - count * width))
-    places = np.concatenate([places, rest], 1)
-    found = np.argpartition(np.take_along_axis(values, places, 1), k - 1, axis=1)[:, :k]
-    return np.asarray(np.take_along_axis(places, found, 1), np.int64)
+    lowest = values[:, : count * width].reshape(m, width, count).min(1)
+    rows, places = np.nonzero(values <= np.partition(lowest, k - 1, axis=1)[:, k - 1 : k])
+    places = places[np.lexsort((values[rows, places], rows))]
+    return places[np.searchsorted(rows, np.arange(m))[:, None] + np.arange(k)]
 
 
 def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float, float, float, float] | None:
@@ -217,13 +218,10 @@ def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float,
     In an even cloud of D dimensions the logarithm of the ratio of the distances of two neighbours has the mean
     (digamma(k) - digamma(j)) / D, so far neighbours tell D and near ones whether it holds at small scale too.
     """
-    # scipy.stats has these under plainer names, and takes a second to import.
-    from scipy.special import bdtrc, digamma, ndtr
-
     logs = np.log(distance)
-    dimensions = float((digamma(far) - digamma(middle)) / max(np.mean(logs[:, far - 1] - logs[:, middle - 1]), 1e-6))
+    dimensions = (_digamma(far) - _digamma(middle)) / max(float(np.mean(logs[:, far - 1] - logs[:, middle - 1])), 1e-6)
     step = logs[:, middle - 1] - (logs[:, near - 1] + logs[:, near]) / 2
-    expected = float(digamma(middle) - (digamma(near) + digamma(near + 1)) / 2) / dimensions
+    expected = (_digamma(middle) - (_digamma(near) + _digamma(near + 1)) / 2) / dimensions
     # Neighbours see each other, so pictures count for half.
     error = float(step.std()) / math.sqrt(len(step) / 2)
     z = (float(step.mean()) - expected) / max(error, 1e-9)
@@ -232,8 +230,17 @@ def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float,
     if z < _Z or float(step.mean()) < _TIMES * expected or nearer < _NEARER:
         return None
     close = float((distance[:, near - 1] < 0.5 * distance[:, middle - 1]).mean())
-    even = float(bdtrc(near - 1, middle - 1, 0.5**dimensions))
-    return nearer, float(ndtr(-z)), close, even
+    chance, n = 0.5**dimensions, middle - 1
+    even = math.fsum(math.comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(near, n + 1))
+    return nearer, math.erfc(z / math.sqrt(2)) / 2, close, even
+
+
+def _digamma(n: int) -> float:
+    """Return digamma at a whole number but for a constant, which differences do not hold.
+
+    scipy.special has it, and takes a quarter of a second to import.
+    """
+    return math.fsum(1 / k for k in range(1, n))
 
 
 def _linked(order: _Int, distance: _Float, link: float) -> list[list[int]]:

@@ -52,26 +52,27 @@ def align_roughly(first: _Float, second: _Float, warp: _Float) -> tuple[_Float, 
 
 
 def align_pictures(
-    first: _Float,
-    second: _Float,
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
     warp: _Float,
     least: _Float | float = -1.0,
     *,
     rough_warp: _Float | None = None,
     again: NDArray[np.bool_] | None = None,
 ) -> Likeness:
-    """Align equalised pictures, float32 (M, 64, 64) each, beginning at `warp` (M, 4), and return how similar they are.
+    """Align pairs of grey thumbnails, uint8 (M, 64, 64) each, beginning at `warp` (M, 4), and return how similar
+    they are.
 
     A point (y, x) of the second is looked up in the first at (warp[0] * y + warp[1], warp[2] * x + warp[3]). Pairs that
-    are clearly less similar than `least`, (M,), at half the size are not looked at more closely. `rough_warp` is what
-    `align_roughly` found, from which fewer steps are left.
+    are clearly less similar than `least`, (M,), at half the size are not looked at more closely, and their `blocks` are
+    -1. `rough_warp` is what `align_roughly` found, from which fewer steps are left.
     """
-    small, other = _halved(first), _halved(second)
+    small, other = (equalise(_half_sums(p)) for p in (first, second))
     begin = warp.astype(np.float32)
     found = _refine(small, other, begin if rough_warp is None else rough_warp, rounds=5 if rough_warp is None else 2)
     # Steps may lead away from where a smooth picture lay already.
     sharp = _band(other, (0, 2))
-    rough = _better(_likeness(small, sharp, found, (0, 2)), _likeness(small, sharp, begin, (0, 2)))
+    rough = _better(_roughly(small, sharp, found), _roughly(small, sharp, begin))
     least = np.broadcast_to(np.asarray(least, np.float32), len(begin))
     if again is not None:
         _try_again(small, other, sharp, begin, np.flatnonzero(again & (rough.whole < least)), rough)
@@ -79,7 +80,7 @@ def align_pictures(
     close = np.flatnonzero(likely if again is None else likely | again)
     if not len(close):
         return rough
-    a, b = first[close], second[close]
+    a, b = equalise(first[close]), equalise(second[close])
     found = _refine(a, b, rough.warp[close], rounds=3)
     sharp = _band(b, (1, 5))
     near = _better(_likeness(a, sharp, found, (1, 5)), _likeness(a, sharp, rough.warp[close], (1, 5)))
@@ -101,16 +102,25 @@ def _try_again(
     if not len(which):
         return
     found = _refine(small[which], other[which], begin[which], rounds=5)
-    again = _likeness(small[which], sharp[which], found, (0, 2))
+    again = _roughly(small[which], sharp[which], found)
     better = _better(Likeness(*(part[which] for part in rough)), again)
     for whole, part in zip(rough, better, strict=True):
         whole[which] = part
 
 
-def _halved(pictures: _Float) -> _Float:
-    """Return pictures at half the size: the mean of every four pixels."""
-    rows = pictures[:, ::2] + pictures[:, 1::2]
-    return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25), np.float32)
+def _roughly(small: _Float, sharp: _Float, warp: _Float) -> Likeness:
+    """Compare pictures at half the size; what their weaker quarter says is left open, and costs as much."""
+    moved, weight = _moved(small, warp)
+    whole = _correlation(_band(moved, (0, 2)), sharp, weight)
+    return Likeness(whole, np.full(len(whole), -1, np.float32), warp.copy())
+
+
+def _half_sums(pictures: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return the sums of every four pixels: pictures at half the size."""
+    rows = pictures[:, ::2].astype(np.uint16)
+    rows += pictures[:, 1::2]
+    result: NDArray[np.uint16] = rows[:, :, ::2] + rows[:, :, 1::2]
+    return result
 
 
 def _band(pictures: _Float, radii: tuple[int, int]) -> _Float:
@@ -247,33 +257,44 @@ def same_colours(
 
 
 def _refine(first: _Float, second: _Float, warp: _Float, *, rounds: int) -> _Float:
-    """Improve the warps that bring each first picture onto its second, by Gauss-Newton steps on their difference."""
+    """Improve the warps that bring each first picture onto its second, by Gauss-Newton steps on their difference.
+
+    The slopes are those of the second picture, so that they are the same in every step (Hager and Belhumeur 1998).
+    """
     m, side, _ = first.shape
     at = ((np.arange(side) + 0.5) / side).astype(np.float32)
     found = warp.astype(np.float32).copy()
-    # Beside the four numbers of the warp a gain and an offset are fitted: light is no difference.
+    # Besides the four numbers of the warp a gain and an offset are fitted: light is no difference.
     terms = np.empty((m, 6, side, side), np.float32)
+    _slopes(second, terms[:, 1])
+    terms[:, 1] *= side
+    np.multiply(terms[:, 1], at[:, None], out=terms[:, 0])
+    _slopes(second.swapaxes(1, 2), terms[:, 3].swapaxes(1, 2))
+    terms[:, 3] *= side
+    np.multiply(terms[:, 3], at, out=terms[:, 2])
+    terms[:, 4] = second
+    terms[:, 5] = 1
     flat = terms.reshape(m, 6, side * side)
+    normal = np.empty((0, 6, 6), np.float32)
     for _ in range(rounds):
         down, across = found[:, 0:1] * at + found[:, 1:2], found[:, 2:3] * at + found[:, 3:4]
-        moved = terms[:, 4]
-        moved[:] = _hats(down * side - 0.5, side) @ first @ _hats(across * side - 0.5, side).transpose(0, 2, 1)
-        _slopes(moved, terms[:, 1])
-        terms[:, 1] *= (side / found[:, 0])[:, None, None]
-        np.multiply(terms[:, 1], at[:, None], out=terms[:, 0])
-        _slopes(moved.swapaxes(1, 2), terms[:, 3].swapaxes(1, 2))
-        terms[:, 3] *= (side / found[:, 2])[:, None, None]
-        np.multiply(terms[:, 3], at, out=terms[:, 2])
-        terms[:, 5] = 1
-        rest = (second - moved).reshape(m, side * side, 1)
+        rest = _hats(down * side - 0.5, side) @ first @ _hats(across * side - 0.5, side).transpose(0, 2, 1)
+        np.subtract(second, rest, out=rest)
         seen = [(axis > 0) & (axis < 1) for axis in (down, across)]
         partly = np.flatnonzero(~(seen[0].all(1) & seen[1].all(1)))
-        if len(partly):
-            terms[partly] *= (seen[0][partly, :, None] & seen[1][partly, None, :])[:, None]
-        normal = flat @ flat.transpose(0, 2, 1)
-        size = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-        normal += np.eye(6, dtype=np.float32) * (1e-3 / 6 * size + 1e-6)
-        step = np.linalg.solve(normal, flat @ rest)[:, :4, 0]
+        mask = (seen[0][partly, :, None] & seen[1][partly, None, :]).astype(np.float32)
+        rest[partly] *= mask
+        if not len(normal):
+            # Steps change little of what is seen, and the slopes nothing: what is solved is computed once.
+            shown = flat
+            if len(partly):
+                shown = flat.copy()
+                shown[partly] *= mask.reshape(len(partly), 1, side * side)
+            normal = shown @ flat.transpose(0, 2, 1)
+            size = np.trace(normal, axis1=1, axis2=2)[:, None, None]
+            normal += np.eye(6, dtype=np.float32) * (1e-3 / 6 * size + 1e-6)
+        step = np.linalg.solve(normal, flat @ rest.reshape(m, side * side, 1))[:, :4, 0]
+        step *= np.repeat(found[:, [0, 2]], 2, axis=1)
         found += np.clip(step, -0.05, 0.05)
         found[:, [0, 2]] = np.clip(found[:, [0, 2]], 0.8, 1.25)
         found[:, [1, 3]] = np.clip(found[:, [1, 3]], -0.25, 0.25)
@@ -318,7 +339,10 @@ def _unmixed(warp: _Float, side: int) -> _Float:
 
 def _hats(at: _Float, side: int) -> _Float:
     """Return the weights, (M, k, side), of linear interpolation at positions (M, k) in pixels."""
-    weights: _Float = np.clip(1 - np.abs(at[:, :, None] - np.arange(side, dtype=np.float32)), 0, None)
+    weights: _Float = at[:, :, None] - np.arange(side, dtype=np.float32)
+    np.abs(weights, out=weights)
+    np.subtract(1, weights, out=weights)
+    np.maximum(weights, 0, out=weights)
     return weights
 
 

@@ -19,9 +19,10 @@ __all__ = [
     "equalise",
     "flat_frequencies",
     "frequencies",
-    "quarters",
+    "quarter_sums",
     "thumbnails_of",
     "turned",
+    "whole_frequencies",
 ]
 
 from functools import cache
@@ -69,24 +70,26 @@ def describe_pictures(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8])
     that each group counts about a third as much among photographs.
     """
     n = len(thumbnails)
-    waves = flat_frequencies(_waves(quarters(thumbnails)[1]))
+    waves = flat_frequencies(whole_frequencies(equalise(quarter_sums(thumbnails))))
     whole = colours.astype(np.float32)
     chroma = np.stack([whole[..., 0] - whole[..., 1], whole[..., 2] - whole[..., 1]], -1) / 255
     thirds = _area_weights(COLOUR_SIDE, 3, 0.0, 1.0)
-    parts = np.stack([thirds @ chroma[..., c] @ thirds.T for c in range(2)], -1).reshape(n, 18)
-    grey = thumbnails.astype(np.float32)
-    spread = np.maximum(grey.std((1, 2)), 1.0)
-    scales, coarse = [], grey
+    parts_of_colour = np.stack([thirds @ chroma[..., c] @ thirds.T for c in range(2)], -1).reshape(n, 18)
+    scales, powers, coarse = [], [], thumbnails.astype(np.float32)
     for _ in range(5):
         fine = coarse
-        m, side, _ = fine.shape
-        rows = fine[:, ::2] + fine[:, 1::2]
-        coarse = (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
-        rest = fine.reshape(m, side // 2, 2, side // 2, 2) - coarse[:, :, None, :, None]
-        flat = rest.reshape(m, -1)
-        square = np.einsum("nk,nk->n", flat, flat) / flat.shape[1]
-        scales += [np.sqrt(square) / spread, np.abs(flat, out=flat).mean(1) / spread]
-    result: _Float = np.concatenate([waves, 1.2 * parts, 0.5 * np.stack(scales, 1)], 1).astype(np.float32)
+        # The four pixels of every cell in four arrays: steps of two would be slow in each of what follows.
+        parts = np.stack([fine[:, k >> 1 :: 2, k & 1 :: 2] for k in range(4)])
+        coarse = (parts[0] + parts[1] + parts[2] + parts[3]) * np.float32(0.25)
+        parts -= coarse
+        flat = parts.reshape(4, n, -1)
+        square = np.einsum("knp,knp->n", flat, flat) / (4 * flat.shape[2])
+        powers.append(square)
+        scales += [np.sqrt(square), np.abs(flat, out=flat).mean((0, 2))]
+    # What the scales hold and what is left of the coarsest is the variance of the whole.
+    variance = np.sum(powers, axis=0) + coarse.var((1, 2))
+    structure = np.stack(scales, 1) / np.maximum(np.sqrt(variance), 1.0)[:, None]
+    result: _Float = np.concatenate([waves, 1.2 * parts_of_colour, 0.5 * structure], 1).astype(np.float32)
     return result
 
 
@@ -149,35 +152,37 @@ def frequencies(thumbnails: NDArray[np.uint8], crop: tuple[float, float, float, 
     """
     rows = _area_weights(thumbnails.shape[1], _SMALL, crop[0], crop[1])
     columns = _area_weights(thumbnails.shape[2], _SMALL, crop[2], crop[3])
-    return _waves(rows @ thumbnails.astype(np.float32) @ columns.T)
+    return whole_frequencies(equalise(rows @ thumbnails.astype(np.float32) @ columns.T))
 
 
-def crop_frequencies(small: _Float) -> _Float:
-    """Return the `frequencies` of every crop of `CROPS`, float32 (N, crops, 8, 8), of grey pictures, (N, 16, 16).
+def whole_frequencies(equal: _Float) -> _Float:
+    """Return the `frequencies` of whole pictures, float32 (N, 8, 8), which are equalised, (N, 16, 16)."""
+    return _unit(equal.reshape(len(equal), _SMALL * _SMALL) @ _plane_cosines().T)
+
+
+def crop_frequencies(equal: _Float) -> _Float:
+    """Return the `frequencies` of every crop of `CROPS`, float32 (N, crops, 8, 8), of equalised pictures, (N, 16, 16).
 
     A picture is equalised once, as a whole, and its crops are read from its cosines: ranks within a crop are nearly the
     same, except for a gain and an offset.
     """
-    n = len(small)
-    found = equalise(small).reshape(n, _SMALL * _SMALL) @ _crop_cosines().T
-    return _unit(found.reshape(n * len(CROPS), _KEPT * _KEPT)).reshape(n, len(CROPS), _KEPT, _KEPT)
+    n, kept = len(equal), _KEPT * _KEPT
+    found = np.empty((n, len(CROPS), kept), np.float32)
+    # To the bit what `whole_frequencies` returns: of equal pictures, rounding decides which is taken to be near.
+    found[:, 0] = whole_frequencies(equal).reshape(n, kept)
+    cropped = equal.reshape(n, _SMALL * _SMALL) @ _crop_cosines().T
+    found[:, 1:] = _unit(cropped.reshape(-1, kept)).reshape(n, -1, kept)
+    return found.reshape(n, len(CROPS), _KEPT, _KEPT)
 
 
-def quarters(thumbnails: NDArray[np.uint8]) -> tuple[_Float, _Float]:
-    """Return grey thumbnails, uint8 (N, 64, 64), at a half and at a quarter of the size: means, float32."""
-    rows = thumbnails[:, ::2].astype(np.uint16)
-    rows += thumbnails[:, 1::2]
-    half = (rows[:, :, ::2] + rows[:, :, 1::2]).astype(np.float32)
-    quarter = half[:, ::2] + half[:, 1::2]
-    quarter = quarter[:, :, ::2] + quarter[:, :, 1::2]
-    half *= np.float32(1 / 4)
-    quarter *= np.float32(1 / 16)
-    return half, quarter
-
-
-def _waves(small: _Float) -> _Float:
-    """Return the low frequencies of grey pictures, (N, 16, 16), once equalised: unit vectors, float32 (N, 8, 8)."""
-    return _unit(equalise(small).reshape(len(small), _SMALL * _SMALL) @ _plane_cosines().T)
+def quarter_sums(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return the sums of every 4x4 pixels of grey thumbnails, uint8 (N, 64, 64), as uint16 (N, 16, 16)."""
+    rows = thumbnails[:, ::4].astype(np.uint16)
+    for k in range(1, 4):
+        rows += thumbnails[:, k::4]
+    pairs = rows[:, :, ::2] + rows[:, :, 1::2]
+    result: NDArray[np.uint16] = pairs[:, :, ::2] + pairs[:, :, 1::2]
+    return result
 
 
 def _unit(found: _Float) -> _Float:
@@ -249,13 +254,16 @@ def are_drawn(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tell which grey thumbnails, uint8 (N, 64, 64), are of drawings: icons, symbols, characters, masks, diagrams.
 
     They are flat nearly everywhere, and where they are not background too. Two of them may have one shape and mean
-    different things, so that likeness says less than among photographs.
+    different things, so that likeness says less than among photographs. What is flat depends on the range of grey
+    values: a dark photograph has small steps too.
     """
     result = np.zeros(len(thumbnails), bool)
     for start in range(0, len(thumbnails), _DRAWN_AT_ONCE):
         part = thumbnails[start : start + _DRAWN_AT_ONCE].astype(np.int16)
         here = part[:, :-1, :-1]
-        level = (np.abs(part[:, 1:, :-1] - here) <= 1) & (np.abs(part[:, :-1, 1:] - here) <= 1)
+        # With less than half of the range, two values that differ by one would be further apart at the full range.
+        step = (np.ptp(part.reshape(len(part), -1), axis=1) >= _LEVELS // 2).astype(np.int16)[:, None, None]
+        level = (np.abs(part[:, 1:, :-1] - here) <= step) & (np.abs(part[:, :-1, 1:] - here) <= step)
         usual = np.median(here.reshape(len(here), -1), axis=1).astype(np.int16)
         # Of the background there are two guesses: the middle grey value and that of the corner.
         flat = level.mean((1, 2)) >= _FLAT
@@ -304,7 +312,8 @@ def _plane_cosines() -> _Float:
 
 @cache
 def _crop_cosines() -> _Float:
-    """Return the weights, (crops * 64, 256), that take a picture of 16x16 to the low frequencies of each crop.
+    """Return the weights, (64 * crops, 256), that take a picture of 16x16 to the low frequencies of each crop but the
+    whole picture.
 
     The picture is taken for the sum of its cosines, which has a value between pixels too.
     """
@@ -317,7 +326,7 @@ def _crop_cosines() -> _Float:
         result: _Float = (basis @ values.T @ waves).astype(np.float32)
         return result
 
-    return np.concatenate([np.kron(cropped(*crop[:2]), cropped(*crop[2:])) for crop in CROPS])
+    return np.concatenate([np.kron(cropped(*crop[:2]), cropped(*crop[2:])) for crop in CROPS[1:]])
 
 
 def _cosines(n: int, kept: int) -> _Float:

@@ -18,7 +18,7 @@ from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.core.task import task_of
-from eyewright.data import audit_dataset, fold_datasets
+from eyewright.data import audit_dataset, fold_datasets, label_error_rule
 from eyewright.data.edits import apply_edits
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent, without_copies
 from eyewright.lifecycle.group_folds import group_folds, with_groups
@@ -64,6 +64,7 @@ def cross_validate(
     out: PathLike | None = None,
     recipe: "Recipe | None" = None,
     resume: bool = False,
+    label_errors: str | None = None,
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
@@ -80,13 +81,14 @@ def cross_validate(
     so the part that is measured is touched by nothing. A test part that comes with the data is kept out of all folds.
     `repeats` repeats it that many times with new folds. `budget` is for all folds together. With `resume` finished
     folds are kept. With `folds="groups"` every group is left out once (more than 20 are put into 10 folds of whole
-    groups), and `repeats` is not supported then.
+    groups), and `repeats` is not supported then. `label_errors` is as for `train`.
 
     Raises:
         DatasetError: a class has fewer distinct images than folds.
         UsageError: fewer than 2 folds, an ensemble of boxes, or an option that is unknown.
     """
     started = time.monotonic()
+    label_errors = label_error_rule(label_errors)
     need_torch()
     if repeats < 1:
         raise UsageError(f"expected 1 repeat or more, found {repeats}", fix="change --repeats")
@@ -131,7 +133,9 @@ def cross_validate(
         parts=own,
         repeats=repeats,
         group_by=group_by,
-        plan=RunPlan(deadline=deadline, resume=resume, workers=workers, quiet=quiet, say=say),
+        plan=RunPlan(
+            deadline=deadline, resume=resume, workers=workers, label_errors=label_errors, quiet=quiet, say=say
+        ),
     )
     return _together(
         data, parts, runs, folder, folds=folds, note=note, ensemble=ensemble, seed=resolved.seed, quiet=quiet, say=say

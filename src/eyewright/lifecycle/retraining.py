@@ -155,6 +155,8 @@ def retrain(
                 "retrained_from": parent.manifest.name,
                 "unused_feedback": [{"reason": u.reason, "count": u.count} for u in unused],
             },
+            # Whoever trained the parent has judged these labels, and feedback comes from the program's own pages.
+            label_errors="allow",
             quiet=quiet,
             say=say,
         ),

@@ -27,7 +27,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
-from eyewright.data import audit_dataset, leak_rule, open_dataset
+from eyewright.data import audit_dataset, label_error_rule, leak_rule, open_dataset, refuse_misread
 from eyewright.data.edits import show_edits
 from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
 from eyewright.lifecycle.datasets import (
@@ -81,6 +81,7 @@ def train(
     weights: "PathLike | None" = None,
     leaks: str | None = None,
     allow_leaks: bool = False,
+    label_errors: str | None = None,
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
@@ -105,7 +106,9 @@ def train(
     addition to the labels (`step` is not supported then). `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them. `leaks` says what becomes of training images that are
     copies of images in a given test or validation part: "drop" (the default) leaves up to 1 % of the training images
-    out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down.
+    out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down. `label_errors` says what is done
+    where the audit finds that labels were not read as they are meant (boxes in another format, empty masks): "refuse"
+    (the default) raises, "allow" trains on them.
 
     Raises:
         DatasetError, LeakError: the data cannot be trained on.
@@ -113,6 +116,7 @@ def train(
     """
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
+    label_errors = label_error_rule(label_errors)
     need_torch()
     if isinstance(step, str):
         # The name of a step is a part of the recipe; a function is not.
@@ -151,6 +155,7 @@ def train(
             log=log,
             observe=observe,
             baseline=True,
+            label_errors=label_errors,
             quiet=quiet,
             say=say,
         ),
@@ -172,6 +177,7 @@ def train_on(
 
     Raises:
         LeakError: too many images on both sides of the split, or any that `leaks` refuses.
+        DatasetError: the labels were not read as they are meant, and the plan does not allow it.
         BudgetError: the deadline is too near.
     """
     from eyewright.training.distributed import rank_of
@@ -181,6 +187,8 @@ def train_on(
     dataset = settled(dataset, leaks, quiet=plan.quiet)
     scan = scan_of(dataset, quiet=plan.quiet)
     findings = audit_dataset(dataset, scan)
+    if plan.label_errors != "allow":
+        refuse_misread(findings, len(dataset))
     if plan.weights is not None:
         dataset = _in_labels_of(plan.weights, dataset)
     found = dataset.leaks

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
 from eyewright.core.task import task_of
-from eyewright.data import leak_rule
+from eyewright.data import label_error_rule, leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, once_if_private, recipe_of
@@ -49,6 +49,7 @@ def tune(
     resume: bool = False,
     leaks: str | None = None,
     allow_leaks: bool = False,
+    label_errors: str | None = None,
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
@@ -63,7 +64,8 @@ def tune(
     Searched is what the recipe leaves at its default of: learning rate, optimiser, weight decay, label smoothing,
     dropout, augmentation. The first trial is the recipe as it is, so the result validates no worse. Trials that fall
     behind the median of the others are ended early. The study is `study.db` in the folder, an Optuna study in SQLite;
-    with `resume` it continues up to `trials` in all. `budget` is for all trials together. `leaks` is as for `train`.
+    with `resume` it continues up to `trials` in all. `budget` is for all trials together. `leaks` and
+    `label_errors` are as for `train`.
 
     The best validation score is the largest of many, so it is too good: only the test part says how good the run is.
 
@@ -74,6 +76,7 @@ def tune(
     """
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
+    label_errors = label_error_rule(label_errors)
     need_torch()
     if find_spec("optuna") is None:
         raise MissingExtraError("--tune needs optuna, which is not installed", fix="pip install 'eyewright[tune]'")
@@ -102,7 +105,7 @@ def tune(
                     say("the budget is used")
                     break
                 end, own = time.monotonic() + share, replace(resolved, budget_s=share)
-            _one_trial(study, dataset, own, folder, end, workers, quiet, say)
+            _one_trial(study, dataset, own, folder, end, workers, label_errors, quiet, say)
         return _result(study, folder, resolved.chosen_by + task_of(dataset.task).chosen_by, say)
 
 
@@ -113,6 +116,7 @@ def _one_trial(
     folder: Path,
     deadline: float | None,
     workers: int | None,
+    label_errors: str,
     quiet: bool,
     say: Say,
 ) -> None:
@@ -139,7 +143,9 @@ def _one_trial(
             dataset,
             own,
             place,
-            RunPlan(deadline=deadline, workers=workers, observe=observe, quiet=quiet, say=say),
+            RunPlan(
+                deadline=deadline, workers=workers, observe=observe, label_errors=label_errors, quiet=quiet, say=say
+            ),
         )
     except optuna.TrialPruned:
         say(f"trial {trial.number + 1} falls behind the others and is ended")

@@ -15,7 +15,7 @@ from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError
 from eyewright.core.report import Finding, Report
 from eyewright.core.task import task_of
-from eyewright.data import leak_rule, write_digits
+from eyewright.data import label_error_rule, leak_rule, write_digits
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, silent
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, recipe_of
@@ -65,6 +65,7 @@ def run(
     recipe: "Recipe | None" = None,
     leaks: str | None = None,
     allow_leaks: bool = False,
+    label_errors: str | None = None,
     group_by: str | None = None,
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
@@ -78,7 +79,8 @@ def run(
 
     `budget` is for all of it. A sixth of it, between 12 s and a minute, is kept for what follows training: more where
     there are many images to measure or the net is slow, and where the machine is busy, up to half of the budget.
-    `leaks` is as for `train`.
+    `leaks` and
+    `label_errors` are as for `train`.
 
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
@@ -87,6 +89,7 @@ def run(
 
     started, cpu_s = time.monotonic(), _cpu_seconds()
     leaks = leak_rule(leaks, allow_leaks)
+    label_errors = label_error_rule(label_errors)
     need_torch()
     resolved = recipe_of(recipe, budget=budget, task=task, **options)
     given: dict[str, Any] = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
@@ -116,7 +119,15 @@ def run(
         dataset,
         resolved,
         folder,
-        RunPlan(deadline=deadline, reserve=reserve, workers=workers, baseline=True, quiet=quiet, say=say),
+        RunPlan(
+            deadline=deadline,
+            reserve=reserve,
+            workers=workers,
+            baseline=True,
+            label_errors=label_errors,
+            quiet=quiet,
+            say=say,
+        ),
         leaks=leaks,
     )
     findings = tuple(owner.about["audit"])

@@ -109,6 +109,7 @@ class RunPlan:
         log: "tensorboard" or "mlflow", which get every epoch's numbers too.
         observe: called with every epoch's row; what it raises ends training.
         baseline: also train what the learner compares its nets with (`Learner.baseline`), if the recipe wants it.
+        label_errors: "refuse", or "allow" to train where the audit finds that labels were not read as meant.
         notes: written into `run.json`.
         quiet: no progress bars.
         say: called with every line of progress.
@@ -127,6 +128,7 @@ class RunPlan:
     log: str | None = None
     observe: Callable[[Mapping[str, str]], None] | None = None
     baseline: bool = False
+    label_errors: str = "refuse"
     notes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     quiet: bool = True
     say: Callable[[str], None] = _silent
