@@ -112,20 +112,20 @@ class ClipTree:
         return found.hexdigest()
 
     def picture(self, name: str) -> Image.Image:
-        return self.strip(name)[0]
+        return Image.fromarray(self.strip(name)[0])
 
     def encoded(self, name: str) -> Encoded | None:
         return None
 
-    def strip(self, name: str) -> tuple[Image.Image, ImageInfo]:
-        """Return the strip of a clip, and what it holds.
+    def strip(self, name: str) -> tuple[NDArray[np.uint8], ImageInfo]:
+        """Return the strip of a clip, uint8 (T * H, W, 3), and what it holds.
 
         Raises:
             UnreadableImageError: it cannot be read.
         """
         return self._read(name, self.sampling)
 
-    def _read(self, name: str, sampling: ClipSampling) -> tuple[Image.Image, ImageInfo]:
+    def _read(self, name: str, sampling: ClipSampling) -> tuple[NDArray[np.uint8], ImageInfo]:
         clip = self._clips[name]
         if clip.frames:
             return self._numbered(clip, sampling)
@@ -142,18 +142,18 @@ class ClipTree:
             strip, info = self._read(name, _WHOLE)
         except UnreadableImageError as error:
             return Look(None, None, error)
-        sheet = contact_sheet(_moving(np.asarray(strip), _WHOLE.frames), _WHOLE.frames)
+        sheet = contact_sheet(_moving(strip, _WHOLE.frames), _WHOLE.frames)
         small = Image.fromarray(sheet).resize((side, side), Image.Resampling.BOX)
         return Look(info, np.asarray(small))
 
     def sheet(self, name: str) -> NDArray[np.uint8]:
         """Return some frames as a grid, for people to look at."""
-        return contact_sheet(np.asarray(self.picture(name)), self.sampling.frames)
+        return contact_sheet(self.strip(name)[0], self.sampling.frames)
 
     def folders(self) -> tuple[str, ...]:
         return self._tree.folders()
 
-    def _numbered(self, clip: Clip, sampling: ClipSampling) -> tuple[Image.Image, ImageInfo]:
+    def _numbered(self, clip: Clip, sampling: ClipSampling) -> tuple[NDArray[np.uint8], ImageInfo]:
         if sampling.span_s is not None:
             raise UsageError(
                 f"expected no --span for numbered frames, which have no times, found one for {clip.id!r}",
