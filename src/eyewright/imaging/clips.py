@@ -26,7 +26,7 @@ import math
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.core.report import Finding
 from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.sampling import ClipSampling
@@ -280,11 +281,13 @@ def list_clips(source: str | Path) -> list[Path]:
     return found
 
 
-def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
+def iter_clips(
+    source: Any, sampling: ClipSampling, *, note: Callable[[Finding], None] | None = None
+) -> Iterator[Frame]:
     """Yield the strip of every clip of a source in order, one in memory at a time.
 
     `source` is a path, folder or glob of videos, the bytes of one, an array of frames uint8 (T, H, W, 3), a strip uint8
-    (H, W, 3), or a list of these.
+    (H, W, 3), or a list of these. `note` takes a finding for every file that breaks off, and is read as far as it goes.
 
     >>> [f.image.shape for f in iter_clips(np.zeros((5, 4, 6, 3), np.uint8), ClipSampling(3, 16))]
     [(12, 6, 3)]
@@ -300,14 +303,14 @@ def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
         return
     if isinstance(source, list | tuple):
         for index, item in enumerate(source):
-            for frame in iter_clips(item, sampling):
+            for frame in iter_clips(item, sampling, note=note):
                 yield replace(frame, index=index)
         return
     if not isinstance(source, str | Path):
         raise UsageError(f"expected a video's path or bytes, frames, or a list of them, found {type(source).__name__}")
     for index, path in enumerate(list_clips(source)):
-        read = partial(_strip_of_file, sampling=sampling)
-        strip, place = read(path), path.resolve()
+        read, place = partial(_strip_of_file, sampling=sampling), path.resolve()
+        strip = _strip_of_file(path, sampling, note)
         yield Frame(strip, str(place), index, reread=partial(reread_file, place, file_stamp(place), read))
 
 
@@ -315,9 +318,14 @@ def _strip_of_bytes(data: bytes, sampling: ClipSampling) -> NDArray[np.uint8]:
     return read_clip_bytes(data, sampling)
 
 
-def _strip_of_file(path: Path, sampling: ClipSampling) -> NDArray[np.uint8]:
+def _strip_of_file(
+    path: Path, sampling: ClipSampling, note: Callable[[Finding], None] | None = None
+) -> NDArray[np.uint8]:
     with name_unreadable(str(path)):
-        return read_clip(path, sampling)[0]
+        strip, info = read_clip(path, sampling)
+    if info.short and note is not None:
+        note(Finding("video_breaks_off", info.short, "copy it again", str(path)))
+    return strip
 
 
 def _strip_of(frames: NDArray[np.uint8], sampling: ClipSampling) -> NDArray[np.uint8]:

@@ -23,14 +23,10 @@ from eyewright.core.regular import open_regular
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import Pixels
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.sources.containers import no_video, unopened_video
 from eyewright.imaging.sources.files import file_stamp, reread_file
 from eyewright.imaging.sources.frames import Frame, resized
 
-# A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
-_CONTAINERS = (
-    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (0, b"FLV\x01"),
-    (0, b"OggS"), (0, b"\0\0\1\xba"), (0, b"\0\0\1\xb3"), (0, b"G"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
-)  # fmt: skip
 _LARGE = 640 * 360
 
 
@@ -50,10 +46,9 @@ class VideoFile:
         # FFmpeg would wait for a FIFO, and so would a plain open.
         with open_regular(path, most=sys.maxsize, follow=True) as file:
             start = file.read(16)
-        if not any(start[at : at + len(mark)] == mark for at, mark in _CONTAINERS):
-            raise InputError(
-                f"{str(path)!r} is not a video that is read", fix="convert it to MP4 or MKV", code="not_a_video"
-            )
+        wrong = no_video(path, start)
+        if wrong is not None:
+            raise wrong
         # An index tells how many frames there are; else their number is the length times the rate, and often one more.
         self.counted = start[4:8] == b"ftyp" or start[8:12] == b"AVI "
         self._path, self._limits = path, limits
@@ -66,7 +61,7 @@ class VideoFile:
             self._capture.release()
             self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
         if not self._capture.isOpened():
-            raise InputError(f"{str(path)!r} cannot be opened as a video", fix="copy it again", code="unreadable_video")
+            raise unopened_video(path)
         _check_size(self._capture, str(path), limits)
 
     @property
