@@ -61,7 +61,8 @@ class ClipTree:
         self.root, self.sampling = tree.root, sampling
         self.scanned: Tree = self
         self._tree, self._clips = tree, dict(clips)
-        self._digests: dict[str, bytes] = {}
+        # Of the whole clip, whatever part of it a model sees.
+        self._looked_at = _WHOLE
 
     def with_sampling(self, sampling: ClipSampling) -> "ClipTree":
         """Return the same clips with other frames chosen; a scan of one holds for the other."""
@@ -142,11 +143,10 @@ class ClipTree:
         Clips of a fixed camera show the same room, and are no copies for that.
         """
         try:
-            # Of the whole clip, whatever part of it a model sees.
-            strip, info = self._read(name, _WHOLE)
+            strip, info = self._read(name, self._looked_at)
         except UnreadableImageError as error:
             return Look(None, None, error)
-        sheet = contact_sheet(_moving(strip, _WHOLE.frames), _WHOLE.frames)
+        sheet = contact_sheet(_moving(strip, self._looked_at.frames), self._looked_at.frames)
         small = Image.fromarray(sheet).resize((side, side), Image.Resampling.BOX)
         return Look(info, np.asarray(small))
 
@@ -198,15 +198,19 @@ class ClipTree:
 
 
 class JoinedClips(ClipTree):
-    """Clips with others below them, each tree under a prefix; the frames of all are chosen in the same way."""
+    """Clips with others below them, each tree under a prefix; the frames of all are chosen in the same way.
+
+    They are also looked at by these frames: of strips that were kept there are no others, and copies must look alike.
+    """
 
     def __init__(self, first: ClipTree, others: Mapping[str, ClipTree]) -> None:
         super().__init__(first, {}, first.sampling)
+        self._looked_at = first.sampling
         self._first, self._others = first, {p: t.with_sampling(first.sampling) for p, t in others.items()}
 
     def with_sampling(self, sampling: ClipSampling) -> "JoinedClips":
         found = JoinedClips(self._first.with_sampling(sampling), self._others)
-        found.scanned = self.scanned
+        found.scanned, found._looked_at = self.scanned, self._looked_at
         return found
 
     def clip(self, name: str) -> Clip:

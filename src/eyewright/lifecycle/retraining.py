@@ -298,7 +298,7 @@ def _without_leaks(
     of theirs; what is left of the new ones; and what was left out."""
     tree: Tree
     if isinstance(old.tree, ClipTree) and isinstance(new.dataset.tree, ClipTree):
-        tree = JoinedClips(old.tree, {FEEDBACK: new.dataset.tree})
+        tree = JoinedClips(old.tree.with_sampling(new.dataset.tree.sampling), {FEEDBACK: new.dataset.tree})
     else:
         tree = JoinedTree(old.tree, {FEEDBACK: new.dataset.tree})
     if any(s.id.startswith(FEEDBACK) for s in old.samples):
