@@ -133,7 +133,7 @@ class _Reading:
         raise UnreadableImageError(f"{str(self._path)!r} changed while it was read", fix="read it again")
 
     def _guessed(self, video: VideoFile) -> list[int]:
-        """Return the numbers of the frames that may be chosen if what the file states is right; none if it states nothing."""
+        """Return the numbers of the frames that may be chosen if the file is right about itself."""
         count, fps = video.stated
         found: set[int] = set()
         for n in (count,) if video.counted else (count - 1, count):
