@@ -378,8 +378,22 @@ def test_a_sequence_without_detections_has_no_tracks(
 ) -> None:
     (tmp_path / "det.txt").write_text(content)
     for more in ([], ["--offline"], ["--line", "a=0,0,9,9", "--zone", "z=0,0", "9,0", "9,9"]):
-        found = _json(capsys, ["track", "--detections", str(tmp_path / "det.txt"), *more])
+        words = ["track", "--detections", str(tmp_path / "det.txt"), "--out", str(tmp_path / "out"), *more]
+        found = _json(capsys, words)
         assert found["tracks"] == []
+        assert "<html" in (tmp_path / "out" / "det.html").read_text()
+
+
+@pytest.mark.parametrize(("extra", "tracks"), [([], 0), (["--conf", "0.4"], 1), (["--method", "sort"], 0)])
+def test_scores_that_begin_no_track_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], tracks: int
+) -> None:
+    path = tmp_path / "det.txt"
+    path.write_text("".join(f"{k},-1,{k},1,20,20,0.5\n" for k in range(1, 9)))
+    found = _json(capsys, ["track", "--detections", str(path), "--fps", "10", *extra])
+    said = [f["message"] for f in found["findings"]]
+    assert len(found["tracks"]) == tracks
+    assert said == ([] if tracks else ["no box begins a track: the highest score is 0.50, and 0.65 is needed"])
 
 
 def test_every_verb_of_tracks_says_which_rows_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

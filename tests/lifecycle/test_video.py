@@ -103,6 +103,31 @@ def test_a_long_video_becomes_segments(run, tmp_path: Path, capsys: pytest.Captu
     assert told["segments"][-1]["label"] == "leftwards"
 
 
+def test_windows_of_several_files_name_theirs(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(7)
+    for name in ("a 1", "b"):
+        write_clip(tmp_path / f"{name}.avi", np.concatenate([draw_crossing(rng, rightwards=True)] * 2))
+    (tmp_path / "c.avi").write_bytes(b"")
+    argv = ["predict", str(run / "bundle"), "--source", str(tmp_path), "--window", "0.9", "--json"]
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [Path(s["source"]).name for s in told["segments"]] == ["a 1.avi", "b.avi"]
+    assert "is empty" in told["findings"][0]["message"]
+    with (tmp_path / "out/segments.csv").open() as file:
+        assert [Path(r["source"]).name for r in csv.DictReader(file)] == ["a 1.avi", "b.avi"]
+
+
+def test_a_clip_that_breaks_off_is_predicted_and_said(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_clip(
+        tmp_path / "a.avi", np.concatenate([draw_crossing(np.random.default_rng(1), rightwards=True)] * 4)
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert main(["predict", str(run / "bundle"), "--source", str(path), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [f["code"] for f in told["findings"]] == ["video_breaks_off"]
+    assert len(told["predictions"]) == 1
+
+
 @pytest.fixture(scope="module")
 def spanned(clips: Path, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("runs") / "spanned"

@@ -75,6 +75,28 @@ def test_another_object_in_its_place_is_not_it(seed: int) -> None:
     assert {p.state for p in _follow(frames, (20, 60, SIZE, SIZE), "csrt")[16:]} == {"lost"}
 
 
+@pytest.mark.parametrize("method", ["csrt", "kcf"])
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_an_object_of_one_colour_is_followed_and_lost_where_it_goes(method: str, noise: float) -> None:
+    rng = np.random.default_rng(0)
+    ground, frames = _ground(rng), []
+    path = [*((20 + 4 * k, 60 + k) for k in range(15)), *[None] * 8, *((200 - 3 * k, 150) for k in range(10))]
+    for place in path:
+        frame = ground.astype(np.float64)
+        if place is not None:
+            frame[place[1] : place[1] + 36, place[0] : place[0] + 30] = (200, 30, 40)
+        frames.append(np.clip(frame + rng.normal(0, noise, frame.shape), 0, 255).astype(np.uint8))
+    found = _follow(frames, (20, 60, 30, 36), method)
+    assert {p.state for p in found[:14]} == {"tracked"}
+    assert {p.state for p in found[15:22]} == {"lost"}
+    assert {p.state for p in found[24:]} == {"tracked"}
+    for k in (5, 12, 26, 30):
+        place, box = path[k + 1], found[k].box_xyxy
+        assert place is not None
+        assert box is not None
+        assert box[:2] == pytest.approx(place, abs=8)
+
+
 def test_an_object_that_grows_and_gets_darker_stays_the_same() -> None:
     import cv2
 

@@ -87,11 +87,11 @@ def bench(o: argparse.Namespace) -> Result:
         store=o.store,
         out=o.out,
     )
-    text = [f"{'provider':9}{'threads':>8}{'at once':>8}{'median ms':>22}{'p99 ms':>9}{'images/s':>10}"]
+    text = [f"{'provider':9}{'threads':>8}{'at once':>8}{'median ms':>26}{'p99 ms':>9}{'images/s':>10}"]
     for r in found.rows:
         median = f"{r.p50_ms:.2f} [{r.p50_low_ms:.2f}, {r.p50_high_ms:.2f}]"
         joules = "" if r.joules_per_image is None else f"  {1e3 * r.joules_per_image:.1f} mJ an image"
-        row = f"{r.provider:9}{r.threads:>8}{r.batch:>8}{median:>22}{r.p99_ms:>9.2f}{r.images_per_s:>10,.0f}"
+        row = f"{r.provider:9}{r.threads:>8}{r.batch:>8}{median:>26}{r.p99_ms:>9.2f}{r.images_per_s:>10,.0f}"
         text.append(row + joules)
     text.append(
         f"start    {found.start_s:.2f} s to the first answer, {found.memory_bytes / 1e6:.0f} MB, "
@@ -114,6 +114,7 @@ def bench(o: argparse.Namespace) -> Result:
 def compress(o: argparse.Namespace) -> Result:
     """Look for a smaller model within a budget."""
     from eyewright import lifecycle
+    from eyewright.core.task import task_of
 
     methods = None if o.methods is None else tuple(m.strip() for m in o.methods.split(",") if m.strip())
     found = lifecycle.compress(
@@ -150,7 +151,7 @@ def compress(o: argparse.Namespace) -> Result:
         f"answers  {about['changed_answers']} of {n} changed",
         f"bundle   {bundle}",
         f"report   {shown_path(found.paths['report'])}",
-        f"use it   {shown_program('eyewright')} predict {bundle} --source IMAGE",
+        f"use it   {shown_program('eyewright')} predict {bundle} --source {task_of(found.report.task).reads.upper()}",
     ]
     return {
         "task": found.report.task,

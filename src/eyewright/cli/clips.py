@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, noting, plain_stem, printable, warn
-from eyewright.core.errors import UnreadableImageError, UsageError
+from eyewright.core.errors import InputError, UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
     from eyewright.imaging.sampling import ClipSampling
@@ -93,6 +93,36 @@ def _say(o: argparse.Namespace, text: str) -> None:
 def _watch(
     o: argparse.Namespace, bundle: Any, window_s: float, rows: list[dict[str, Any]], findings: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
+    """Predict windows of one source, or of every video of a folder or glob; their segments then name their file."""
+    from eyewright.imaging.clips import list_clips
+    from eyewright.imaging.sources import is_endless
+
+    if is_endless(o.source) or Path(o.source).is_file():
+        return _watch_one(o, bundle, o.source, window_s, rows, findings)
+    segments: list[dict[str, Any]] = []
+    paths = list_clips(o.source)
+    for path in paths:
+        _say(o, f"{path}:")
+        try:
+            found = _watch_one(o, bundle, str(path), window_s, rows, findings)
+        except InputError as error:
+            if len(paths) == 1:
+                raise
+            findings.append({"code": error.code, "path": str(path), "message": error.message, "fix": error.fix})
+            warn(f"left out: {error}")
+            continue
+        segments += [{"source": str(path.resolve()), **segment} for segment in found]
+    return segments
+
+
+def _watch_one(
+    o: argparse.Namespace,
+    bundle: Any,
+    source: str,
+    window_s: float,
+    rows: list[dict[str, Any]],
+    findings: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
     from eyewright.bundle.clips import predict_windows
     from eyewright.imaging.sources import open_source
     from eyewright.tasks.segments import Segment, SegmentJoiner
@@ -105,9 +135,9 @@ def _watch(
 
     joiner = SegmentJoiner(on=o.on, off=o.off)
     with open_source(
-        o.source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
-    ) as source:
-        for p in predict_windows(bundle, source, window_s=window_s, hop_s=o.hop, conf=o.conf):
+        source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
+    ) as opened:
+        for p in predict_windows(bundle, opened, window_s=window_s, hop_s=o.hop, conf=o.conf):
             rows.append(p.to_json(**_shown_of(o)))
             for segment in joiner.add(cast("Windowed", p)):
                 note(segment)
@@ -135,7 +165,7 @@ def _each(
     clips = list_clips(o.source)
     for index, path in enumerate(clips):
         try:
-            (frame,) = iter_clips(path, sampling)
+            (frame,) = iter_clips(path, sampling, note=noting(findings))
         except UnreadableImageError as error:
             if len(clips) == 1:
                 raise
@@ -155,7 +185,8 @@ def _table(segments: Sequence[Mapping[str, Any]]) -> str:
     import csv
 
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    columns = [k for k in ("source", *_COLUMNS) if k != "source" or any(k in s for s in segments)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(segments)
     return text.getvalue()

@@ -36,7 +36,8 @@ def write_report(
     with Gathering(clips=False) as gathering:
         numbers, starts = np.unique(tracks.frames, return_index=True)
         times = tracks.times_s if tracks.times_s is not None else (tracks.frames - 1) / sequence.fps
-        for a, b in zip(starts.tolist(), [*starts[1:].tolist(), len(tracks)], strict=True):
+        ends = np.append(starts, len(tracks))[1:]
+        for a, b in zip(starts.tolist(), ends.tolist(), strict=True):
             gathering.add(float(times[a]), tracks.ids[a:b], tracks.boxes_xyxy[a:b], tracks.label_ids[a:b])
         none = np.zeros(0, np.int64)
         end_s = max((sequence.n_frames - 1) / sequence.fps, float(times[-1]) if len(numbers) else 0.0)

@@ -105,14 +105,15 @@ def _run_result(done: Any) -> Result:
     ]
     if done.bundle is not None:
         bundle = shown_path(done.paths["bundle"])
-        said = task_of(done.report.task).words.usage
-        use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('IMAGE').{said})"
+        task = task_of(done.report.task)
+        what = task.reads.upper()
+        use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('{what}').{task.words.usage})"
         text += [
             f"  bundle   {bundle}",
             "",
             "Use it:",
-            f"  {shown_program('eyewright')} predict {bundle} --source IMAGE",
-            f"  {shown_program('eyewright')} explain {bundle} IMAGE --out heatmaps",
+            f"  {shown_program('eyewright')} predict {bundle} --source {what}",
+            f"  {shown_program('eyewright')} explain {bundle} {what} --out heatmaps",
             f"  {shown_program('eyewright')} serve {bundle}",
             f'  {shown_program("python")} -c "{use}"',
         ]

@@ -65,6 +65,8 @@ FINDING_CODES = MappingProxyType(
         "unusual_mode": "an image stored in another pixel type than the others",
         "exif_rotated": "images that are turned by their EXIF tag",
         "animated": "an animated or multi-page file, of which the first frame is used",
+        "breaks_off": "a clip that holds fewer frames than its file states",
+        "one_frame": "a clip of one frame",
         "skipped": "images without a label, and files that are no images by their name",
         "note": "what was noticed while reading the list of files",
     }
@@ -105,7 +107,8 @@ def audit_dataset(
         text = f"{len(unused)} images have no label and are left out, such as {unused[0]!r}"
         fix = "put them into the folder of a class, list them in the table, or remove them"
         found.append(Finding("skipped", text, fix, unused[0]))
-    others = sorted(set(dataset.skipped) - set(unused))
+    # Of clips, a note names the videos without a class.
+    others = [] if task_of(dataset.task).reads == "clip" else sorted(set(dataset.skipped) - set(unused))
     if others:
         kinds = Counter(posixpath.splitext(n)[1].lower() or "no extension" for n in others)
         shown = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
@@ -164,6 +167,11 @@ def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
             found.append(Finding("unreadable", record.error.message, fix, sample.id, severity="error"))
             continue
         info = record.info
+        if info is not None and info.short:
+            found.append(Finding("breaks_off", info.short, "copy it again, or remove it", sample.id))
+        if info is not None and info.seconds is not None and info.frames == 1:
+            text = "the clip holds one frame, in which nothing happens"
+            found.append(Finding("one_frame", text, "copy it again, or remove it", sample.id))
         extension = posixpath.splitext(sample.id)[1].lower()
         if info is None or info.format not in FORMATS:
             continue

@@ -1,13 +1,13 @@
 """Clips among a dataset's files: each sample is a video file, a part of one, or a folder of numbered frames."""
 
-__all__ = ["CLIP_EXTENSIONS", "Clip", "ClipTree"]
+__all__ = ["CLIP_EXTENSIONS", "Clip", "ClipTree", "JoinedClips"]
 
 import contextlib
 import hashlib
 import posixpath
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 
 from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.data.tree import Encoded, FolderTree, Tree
-from eyewright.imaging.clips import StripMaker, contact_sheet, cut_strip, read_clip
+from eyewright.imaging.clips import StripMaker, contact_sheet, cut_strip, join_strip, read_clip
 from eyewright.imaging.decode import ImageInfo
 from eyewright.imaging.isolation import Look
 from eyewright.imaging.sampling import ClipSampling
@@ -32,12 +32,14 @@ _WHOLE = ClipSampling()
 
 @dataclass(frozen=True)
 class Clip:
-    """Where a clip lies: a file, or a part of it in seconds from its first frame, or the files of its frames."""
+    """Where a clip lies: a file, or a part of it in seconds from its first frame, or the files of its frames, or a
+    picture that holds `strip` frames, one below the other, which were chosen for a model before."""
 
     file: str
     start_s: float | None = None
     end_s: float | None = None
     frames: tuple[str, ...] = ()
+    strip: int = 0
 
     @property
     def id(self) -> str:
@@ -59,7 +61,8 @@ class ClipTree:
         self.root, self.sampling = tree.root, sampling
         self.scanned: Tree = self
         self._tree, self._clips = tree, dict(clips)
-        self._digests: dict[str, bytes] = {}
+        # Of the whole clip, whatever part of it a model sees.
+        self._looked_at = _WHOLE
 
     def with_sampling(self, sampling: ClipSampling) -> "ClipTree":
         """Return the same clips with other frames chosen; a scan of one holds for the other."""
@@ -112,23 +115,25 @@ class ClipTree:
         return found.hexdigest()
 
     def picture(self, name: str) -> Image.Image:
-        return self.strip(name)[0]
+        return Image.fromarray(self.strip(name)[0])
 
     def encoded(self, name: str) -> Encoded | None:
         return None
 
-    def strip(self, name: str) -> tuple[Image.Image, ImageInfo]:
-        """Return the strip of a clip, and what it holds.
+    def strip(self, name: str) -> tuple[NDArray[np.uint8], ImageInfo]:
+        """Return the strip of a clip, uint8 (T * H, W, 3), and what it holds.
 
         Raises:
             UnreadableImageError: it cannot be read.
         """
         return self._read(name, self.sampling)
 
-    def _read(self, name: str, sampling: ClipSampling) -> tuple[Image.Image, ImageInfo]:
+    def _read(self, name: str, sampling: ClipSampling) -> tuple[NDArray[np.uint8], ImageInfo]:
         clip = self._clips[name]
         if clip.frames:
             return self._numbered(clip, sampling)
+        if clip.strip:
+            return self._chosen_before(clip, sampling)
         with self._on_disk(clip.file) as path:
             return read_clip(path, sampling, start_s=clip.start_s, end_s=clip.end_s)
 
@@ -138,22 +143,21 @@ class ClipTree:
         Clips of a fixed camera show the same room, and are no copies for that.
         """
         try:
-            # Of the whole clip, whatever part of it a model sees.
-            strip, info = self._read(name, _WHOLE)
+            strip, info = self._read(name, self._looked_at)
         except UnreadableImageError as error:
             return Look(None, None, error)
-        sheet = contact_sheet(_moving(np.asarray(strip), _WHOLE.frames), _WHOLE.frames)
+        sheet = contact_sheet(_moving(strip, self._looked_at.frames), self._looked_at.frames)
         small = Image.fromarray(sheet).resize((side, side), Image.Resampling.BOX)
         return Look(info, np.asarray(small))
 
     def sheet(self, name: str) -> NDArray[np.uint8]:
         """Return some frames as a grid, for people to look at."""
-        return contact_sheet(np.asarray(self.picture(name)), self.sampling.frames)
+        return contact_sheet(self.strip(name)[0], self.sampling.frames)
 
     def folders(self) -> tuple[str, ...]:
         return self._tree.folders()
 
-    def _numbered(self, clip: Clip, sampling: ClipSampling) -> tuple[Image.Image, ImageInfo]:
+    def _numbered(self, clip: Clip, sampling: ClipSampling) -> tuple[NDArray[np.uint8], ImageInfo]:
         if sampling.span_s is not None:
             raise UsageError(
                 f"expected no --span for numbered frames, which have no times, found one for {clip.id!r}",
@@ -166,6 +170,21 @@ class ClipTree:
             maker.add(Frame(np.asarray(self._tree.picture(clip.frames[i])), clip.frames[i], i, float(i)))
         return maker.done()
 
+    def _chosen_before(self, clip: Clip, sampling: ClipSampling) -> tuple[NDArray[np.uint8], ImageInfo]:
+        strip = np.asarray(self._tree.picture(clip.file))
+        if strip.shape[0] % clip.strip:
+            raise UnreadableImageError(
+                f"{clip.file!r} is no picture of {clip.strip} frames: its height is {strip.shape[0]}",
+                fix="leave it out",
+            )
+        frames = cut_strip(strip, clip.strip)
+        # A span was applied when they were chosen.
+        chosen = replace(sampling, span_s=None).chosen(list(range(clip.strip)))
+        info = ImageInfo(
+            "clip", (frames.shape[1], frames.shape[2]), "RGB", 1, clip.strip, seconds=float(clip.strip - 1)
+        )
+        return join_strip(frames[chosen]), info
+
     @contextlib.contextmanager
     def _on_disk(self, name: str) -> Iterator[Path]:
         if isinstance(self._tree, FolderTree):
@@ -176,6 +195,58 @@ class ClipTree:
             file.write(self._tree.content(name))
             file.flush()
             yield Path(file.name)
+
+
+class JoinedClips(ClipTree):
+    """Clips with others below them, each tree under a prefix; the frames of all are chosen in the same way.
+
+    They are also looked at by these frames: of strips that were kept there are no others, and copies must look alike.
+    """
+
+    def __init__(self, first: ClipTree, others: Mapping[str, ClipTree]) -> None:
+        super().__init__(first, {}, first.sampling)
+        self._looked_at = first.sampling
+        self._first, self._others = first, {p: t.with_sampling(first.sampling) for p, t in others.items()}
+
+    def with_sampling(self, sampling: ClipSampling) -> "JoinedClips":
+        found = JoinedClips(self._first.with_sampling(sampling), self._others)
+        found.scanned, found._looked_at = self.scanned, self._looked_at
+        return found
+
+    def clip(self, name: str) -> Clip:
+        tree, own, prefix = self._of(name)
+        clip = tree.clip(own)
+        return replace(clip, file=prefix + clip.file, frames=tuple(prefix + f for f in clip.frames))
+
+    def frame(self, name: str) -> Image.Image:
+        tree, own, _ = self._of(name)
+        return tree.frame(own)
+
+    def file(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        tree, own, _ = self._of(name)
+        return tree.file(own)
+
+    def names(self) -> tuple[str, ...]:
+        below = [prefix + name for prefix, tree in self._others.items() for name in tree.names()]
+        return tuple(sorted([*self._first.names(), *below]))
+
+    def content(self, name: str) -> bytes:
+        tree, own, _ = self._of(name)
+        return tree.content(own)
+
+    def digest(self, name: str) -> str:
+        tree, own, _ = self._of(name)
+        return tree.digest(own)
+
+    def _read(self, name: str, sampling: ClipSampling) -> tuple[NDArray[np.uint8], ImageInfo]:
+        tree, own, _ = self._of(name)
+        return tree.with_sampling(sampling).strip(own)
+
+    def _of(self, name: str) -> tuple[ClipTree, str, str]:
+        for prefix, tree in self._others.items():
+            if name.startswith(prefix):
+                return tree, name[len(prefix) :], prefix
+        return self._first, name, ""
 
 
 def _moving(strip: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:

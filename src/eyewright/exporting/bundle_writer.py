@@ -253,7 +253,7 @@ def golden_pairs(predictor: Predictor, dataset: Images) -> bytes:
         elif clip is None:
             images.append(_at_most(image, _GOLDEN_SIDE))
         else:
-            images.append(np.asarray(join_strip(_at_most(f, _GOLDEN_FRAME) for f in cut_strip(image, clip.frames))))
+            images.append(join_strip(_at_most(f, _GOLDEN_FRAME) for f in cut_strip(image, clip.frames)))
     return golden_of(predictor, images)
 
 

@@ -26,7 +26,7 @@ import math
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,23 +34,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.core.report import Finding
 from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp, files_below, iter_images, reread_file
-from eyewright.imaging.sources.frames import Frame
+from eyewright.imaging.sources.frames import Frame, reduced_size, resized
 
 _MOST_KEPT = 8
 _SAME_S = 1e-4
 _ANIMATED = frozenset({".gif", ".webp", ".apng", ".avif"})
 
 
-def join_strip(frames: Iterable[NDArray[np.uint8]]) -> Image.Image:
-    """Return frames of one size, uint8 (H, W, 3), as a strip: a picture of size (T * H, W)."""
-    return Image.fromarray(np.concatenate(list(frames)))
+def join_strip(frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return frames of one size, uint8 (H, W, 3), as a strip, uint8 (T * H, W, 3)."""
+    return np.concatenate(list(frames))
 
 
 def cut_strip(strip: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:
@@ -98,7 +98,7 @@ class StripMaker:
             time_s = max(time_s, self._last.time_s)
         if self._last is None:
             self._size_hw = (frame.image.shape[0], frame.image.shape[1])
-            self._size = _small_size(frame.image, self._sampling.side)
+            self._size = reduced_size(frame.image, self._sampling.side)
         self._last = Frame(frame.image, frame.origin, frame.index, time_s)
         if self._seen % self._every == 0:
             if len(self._kept) >= _MOST_KEPT * self._sampling.frames:
@@ -108,7 +108,7 @@ class StripMaker:
                 self._kept.append((time_s, self._reduced(frame.image)))
         self._seen += 1
 
-    def done(self) -> tuple[Image.Image, ImageInfo]:
+    def done(self) -> tuple[NDArray[np.uint8], ImageInfo]:
         """Return the strip, and what was seen: frames, seconds from the first to the last, their size.
 
         Raises:
@@ -126,7 +126,7 @@ class StripMaker:
         return join_strip(frames), info
 
     def _reduced(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return _resized(image, self._size)
+        return resized(image, self._size)
 
 
 def read_clip(
@@ -136,12 +136,12 @@ def read_clip(
     start_s: float | None = None,
     end_s: float | None = None,
     limits: Limits | None = None,
-) -> tuple[Image.Image, ImageInfo]:
-    """Return the strip of a video file, an animation or a part of one, and what it holds.
+) -> tuple[NDArray[np.uint8], ImageInfo]:
+    """Return the strip of a video file, an animation or a part of one, uint8 (T * H, W, 3), and what it holds.
 
     `start_s` and `end_s` are seconds from the first frame; both ends belong to the clip. A file that breaks off is
-    read as far as it goes. Where `sampling` has a span and the clip is much longer, it is decoded twice, because only
-    its end tells where its middle is.
+    read as far as it goes, and `short` of what it holds says so. A file that is wrong about how many frames it holds or
+    about their times, and a long animation of which a span is seen, are decoded twice.
 
     Raises:
         UnreadableImageError: there is no frame, or the file is no video.
@@ -150,8 +150,13 @@ def read_clip(
     where = elsewhere()
     if where is not None:
         given = {"path": os.fspath(path), "sampling": sampling.to_json(), "start_s": start_s, "end_s": end_s}
-        found: tuple[Image.Image, ImageInfo] = where("read_clip", b"", {**given, "limits": limits})
+        found: tuple[NDArray[np.uint8], ImageInfo] = where("read_clip", b"", {**given, "limits": limits})
         return found
+    if Path(path).suffix.lower() not in _ANIMATED:
+        # Not at the top: whoever works on arrays or images needs no OpenCV.
+        from eyewright.imaging.choosing import read_chosen
+
+        return read_chosen(Path(path), sampling, start_s=start_s, end_s=end_s, limits=limits)
     maker = _collected(path, sampling, start_s, end_s, limits)
     strip, info = maker.done()
     span_s = sampling.span_s
@@ -193,15 +198,15 @@ def iter_clip_frames(
             yield Frame(frame.image, frame.origin, frame.index, since)
 
 
-def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> Image.Image:
-    """Return the strip of a video that came as bytes, or of a picture that is a strip already.
+def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> NDArray[np.uint8]:
+    """Return the strip of a video that came as bytes, or of a picture that is a strip already, uint8 (T * H, W, 3).
 
     Raises:
         UnreadableImageError: it is neither.
     """
     if _is_picture(data):
-        strip = read_picture(data, limits=limits)
-        cut_strip(np.asarray(strip), sampling.frames)
+        strip = np.asarray(read_picture(data, limits=limits))
+        cut_strip(strip, sampling.frames)
         return strip
     # FFmpeg reads from files; this one has no name that another process could know.
     with tempfile.NamedTemporaryFile() as file:
@@ -276,11 +281,13 @@ def list_clips(source: str | Path) -> list[Path]:
     return found
 
 
-def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
+def iter_clips(
+    source: Any, sampling: ClipSampling, *, note: Callable[[Finding], None] | None = None
+) -> Iterator[Frame]:
     """Yield the strip of every clip of a source in order, one in memory at a time.
 
     `source` is a path, folder or glob of videos, the bytes of one, an array of frames uint8 (T, H, W, 3), a strip uint8
-    (H, W, 3), or a list of these.
+    (H, W, 3), or a list of these. `note` takes a finding for every file that breaks off, and is read as far as it goes.
 
     >>> [f.image.shape for f in iter_clips(np.zeros((5, 4, 6, 3), np.uint8), ClipSampling(3, 16))]
     [(12, 6, 3)]
@@ -296,24 +303,29 @@ def iter_clips(source: Any, sampling: ClipSampling) -> Iterator[Frame]:
         return
     if isinstance(source, list | tuple):
         for index, item in enumerate(source):
-            for frame in iter_clips(item, sampling):
+            for frame in iter_clips(item, sampling, note=note):
                 yield replace(frame, index=index)
         return
     if not isinstance(source, str | Path):
         raise UsageError(f"expected a video's path or bytes, frames, or a list of them, found {type(source).__name__}")
     for index, path in enumerate(list_clips(source)):
-        read = partial(_strip_of_file, sampling=sampling)
-        strip, place = read(path), path.resolve()
+        read, place = partial(_strip_of_file, sampling=sampling), path.resolve()
+        strip = _strip_of_file(path, sampling, note)
         yield Frame(strip, str(place), index, reread=partial(reread_file, place, file_stamp(place), read))
 
 
 def _strip_of_bytes(data: bytes, sampling: ClipSampling) -> NDArray[np.uint8]:
-    return np.asarray(read_clip_bytes(data, sampling))
+    return read_clip_bytes(data, sampling)
 
 
-def _strip_of_file(path: Path, sampling: ClipSampling) -> NDArray[np.uint8]:
+def _strip_of_file(
+    path: Path, sampling: ClipSampling, note: Callable[[Finding], None] | None = None
+) -> NDArray[np.uint8]:
     with name_unreadable(str(path)):
-        return np.asarray(read_clip(path, sampling)[0])
+        strip, info = read_clip(path, sampling)
+    if info.short and note is not None:
+        note(Finding("video_breaks_off", info.short, "copy it again", str(path)))
+    return strip
 
 
 def _strip_of(frames: NDArray[np.uint8], sampling: ClipSampling) -> NDArray[np.uint8]:
@@ -329,7 +341,7 @@ def _strip_of(frames: NDArray[np.uint8], sampling: ClipSampling) -> NDArray[np.u
     maker = StripMaker(replace(sampling, span_s=None))
     for index, image in enumerate(frames):
         maker.add(Frame(image, "array", index, float(index)))
-    return np.asarray(maker.done()[0])
+    return maker.done()[0]
 
 
 @dataclass(frozen=True)
@@ -377,10 +389,10 @@ def sliding_windows(
     for frame in frames:
         now = frame.time_s if frame.time_s is not None else float(frame.index)
         if size is None:
-            first_s, size = now, _small_size(frame.image, sampling.side)
+            first_s, size = now, reduced_size(frame.image, sampling.side)
             due_s = first_s + window_s
         now = max(now, held[-1][0]) if held else now
-        held.append((now, _resized(frame.image, size)))
+        held.append((now, resized(frame.image, size)))
         if now + 1e-9 < due_s:
             continue
         while held[0][0] < now - window_s - 1e-9 and len(held) > 1:
@@ -407,28 +419,14 @@ def paced_frames(frames: Iterable[Frame], sampling: ClipSampling, *, step_s: flo
     for frame in frames:
         now = frame.time_s if frame.time_s is not None else float(frame.index)
         if size is None:
-            size, due_s, last_s = _small_size(frame.image, sampling.side), now, now
+            size, due_s, last_s = reduced_size(frame.image, sampling.side), now, now
         now = last_s = max(now, last_s)
         count = max(0, math.floor((now - due_s) / step_s + 1e-6) + 1)
         due_s += count * step_s
-        image = _resized(frame.image, size) if count else frame.image
+        image = resized(frame.image, size) if count else frame.image
         yield replace(frame, image=image, time_s=now), min(count, sampling.frames)
 
 
 def _from_held(held: "deque[tuple[float, NDArray[np.uint8]]]", sampling: ClipSampling) -> NDArray[np.uint8]:
     pictures = [p for _, p in held]
     return np.concatenate([pictures[i] for i in sampling.chosen([t for t, _ in held])])
-
-
-def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    # A stream may change its size; a strip cannot.
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-
-
-def _small_size(image: NDArray[np.uint8], side: int) -> tuple[int, int]:
-    """Return (width, height) of an image whose longer side is reduced to `side`."""
-    height, width = image.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -74,7 +74,7 @@ class ImageInfo:
     `size_hw` is (height, width) in pixels as a viewer shows it, after EXIF `orientation` (1-8, 1 is upright); `mode`
     is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file; `capture` is
     when and by which camera it was taken, where that is known. `seconds` is the time from the first frame of a clip to
-    its last.
+    its last; `short` says that a clip breaks off, and is empty where it does not.
     """
 
     format: str
@@ -84,6 +84,7 @@ class ImageInfo:
     frames: int
     capture: Capture | None = field(default=None, repr=False)
     seconds: float | None = field(default=None, repr=False)
+    short: str = field(default="", repr=False)
 
 
 @contextlib.contextmanager

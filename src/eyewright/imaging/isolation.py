@@ -235,7 +235,7 @@ def _read_thumbnail(data: bytes, given: dict[str, Any]) -> Answer:
 def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
     sampling = ClipSampling.from_json(given.pop("sampling"))
     strip, info = read_clip(given.pop("path"), sampling, **given)
-    return {"info": dataclasses.asdict(info)}, np.asarray(strip)
+    return {"info": dataclasses.asdict(info)}, strip
 
 
 _JOBS: Mapping[str, Callable[[bytes, dict[str, Any]], Answer]] = {
@@ -266,7 +266,7 @@ _RESULTS: Mapping[str, Callable[[Mapping[str, Any], NDArray[Any] | None], Any]] 
     "read_profile": lambda answer, array: None if array is None else array.tobytes(),
     "probe_image": lambda answer, array: _info_of(answer["info"]),
     "read_thumbnail": lambda answer, array: (_info_of(answer["info"]), _pixels(answer, array)),
-    "read_clip": lambda answer, array: (Image.fromarray(_pixels(answer, array)), _info_of(answer["info"])),
+    "read_clip": lambda answer, array: (_pixels(answer, array), _info_of(answer["info"])),
 }
 
 

@@ -42,16 +42,35 @@ class ClipSampling:
     def chosen(self, times_s: "NDArray[np.float64] | list[float]") -> list[int]:
         """Return the indices of the frames, at these times in order, that are nearest to evenly spaced times."""
         times = np.asarray(times_s, np.float64)
+        if len(times) == 1:
+            return [0] * self.frames
+        wanted, after = self._between(times)
+        nearer = after - (wanted - times[after - 1] <= times[after] - wanted)
+        return [int(i) for i in nearer]
+
+    def candidates(self, times_s: "NDArray[np.float64] | list[float]", tolerance_s: float) -> list[int]:
+        """Return the indices, ascending, of all frames that may be chosen where a difference of two times is wrong by
+        up to `tolerance_s`: of two frames that are about equally near, both.
+
+        >>> ClipSampling(3).candidates([0.0, 0.1, 0.2, 0.3], 0.001)
+        [0, 1, 2, 3]
+        """
+        times = np.asarray(times_s, np.float64)
+        if len(times) == 1:
+            return [0]
+        wanted, after = self._between(times)
+        farther = (times[after] - wanted) - (wanted - times[after - 1])
+        both = np.concatenate([(after - 1)[farther >= -tolerance_s], after[farther <= tolerance_s]])
+        return [int(i) for i in np.unique(both)]
+
+    def _between(self, times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the evenly spaced times, and of each the index of the frame that comes after it."""
         first, last = float(times[0]), float(times[-1])
         if self.span_s is not None:
             middle = (first + last) / 2
             first, last = middle - self.span_s / 2, middle + self.span_s / 2
         wanted = even_times(first, last, self.frames)
-        after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1)) if len(times) > 1 else None
-        if after is None:
-            return [0] * self.frames
-        nearer = after - (wanted - times[after - 1] <= times[after] - wanted)
-        return [int(i) for i in nearer]
+        return wanted, np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
 
     def to_json(self) -> dict[str, int | float]:
         """Return the value as plain JSON types; without a span as bundles were before there was one."""

@@ -175,6 +175,11 @@ def _track_file(
         found = tracker.update(boxes, scores, None if labels is None else labels[a:b], time_s=when)
         recorder.take(found, boxes, scores, frame=number)
     spent = time.process_time() - started
+    # Without a score a box counts as certain.
+    best = float(np.nan_to_num(rows.scores, nan=1.0).max(initial=0.0))
+    if len(rows) and ":" not in method and best < settings.high:
+        text = f"no box begins a track: the highest score is {best:.2f}, and {settings.high:g} is needed"
+        findings.append(Finding("low_scores", text, "pass a lower --conf", str(sequence.path), severity="note"))
     tracks = recorder.tracks(early=offline)
     if offline:
         tracks = fill_tracks(tracks, seconds_per_frame=1 / rate, n_frames=n_frames, settings=fill)

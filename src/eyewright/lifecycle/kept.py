@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_of
+from eyewright.data.clip_tree import Clip, ClipTree
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.targets.mask import MaskFile
-from eyewright.data.tree import Encoded, encoded_file
+from eyewright.data.tree import Encoded, Tree, encoded_file
 from eyewright.imaging.decode import probe_image, read_image, read_picture
 from eyewright.tasks.corrections import Correction, NotUsableError, labels_in
 
@@ -130,10 +131,13 @@ def learnable_feedback(
         samples.append(sample)
         ids.append(row.id)
     kind = task_of(bundle.task_name).feedback.layout
-    dataset = Dataset(tree, tuple(samples), LabelSpace(own), kind, task=bundle.task_name)
+    found: Tree = tree
+    if bundle.preparation.clip is not None:
+        found = ClipTree(tree, reader.clips, bundle.preparation.clip)
+    dataset = Dataset(found, tuple(samples), LabelSpace(own), kind, task=bundle.task_name)
     declared = None
     if strange:
-        declared = Dataset(tree, tuple(strange), LabelSpace((*own, *named)), kind, task=bundle.task_name)
+        declared = Dataset(found, tuple(strange), LabelSpace((*own, *named)), kind, task=bundle.task_name)
     return Learnable(dataset, tuple(ids), kind, declared), out
 
 
@@ -180,6 +184,7 @@ class _Reader:
 
         self.bundle, self.tree, self.names = bundle, tree, names
         self.others = dict(others)
+        self.clips: dict[str, Clip] = {}
         self._loaded: dict[str, Bundle | None] = {bundle_digest(bundle.folder): bundle}
 
     def sample(self, row: "Row", content: Mapping[str, Any], path: Path) -> "Sample":
@@ -200,6 +205,8 @@ class _Reader:
         target = task_of(self.bundle.task_name).feedback.corrected(said)
         name = f"train/feedback-{row.id}{path.suffix}"
         self.tree.paths[name] = path
+        if self.bundle.preparation.clip is not None:
+            self.clips[name] = Clip(name, strip=self._frames_of(row, size_hw))
         return Sample(name, target, split="train")
 
     def _keep(self, mask: NDArray[np.uint8], name: str) -> "MaskFile":
@@ -223,6 +230,14 @@ class _Reader:
         except EyewrightError:
             raise NotUsableError("the kept image cannot be read") from None
         return found, np.array([self.bundle.labels.id(n) for n in found.label_space.names], np.int64)
+
+    def _frames_of(self, row: "Row", size_hw: tuple[int, int]) -> int:
+        """Return how many frames the kept picture of a clip holds: as many as the model that was judged takes."""
+        model = self._model(row.digest)
+        clip = None if model is None else model.preparation.clip
+        if clip is None or size_hw[0] % clip.frames:
+            raise NotUsableError("its clip was kept for a model that is not there any more")
+        return clip.frames
 
     def _model(self, digest: str) -> "Bundle | None":
         from eyewright.bundle import bundle_digest, load_bundle

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageError
 from eyewright.data import leak_rule
+from eyewright.data.clip_tree import ClipTree, JoinedClips
 from eyewright.data.grouped import find_groups
 from eyewright.data.likeness import equal_links
-from eyewright.data.tree import JoinedTree
+from eyewright.data.tree import JoinedTree, Tree
 from eyewright.lifecycle.datasets import (
     FEEDBACK,
     Say,
@@ -297,7 +298,11 @@ def _without_leaks(
 ) -> "tuple[Dataset, Learnable, list[Unusable]]":
     """Return old and new data as one, without new images that belong to a test or validation image or contradict a copy
     of theirs; what is left of the new ones; and what was left out."""
-    tree = JoinedTree(old.tree, {FEEDBACK: new.dataset.tree})
+    tree: Tree
+    if isinstance(old.tree, ClipTree) and isinstance(new.dataset.tree, ClipTree):
+        tree = JoinedClips(old.tree.with_sampling(new.dataset.tree.sampling), {FEEDBACK: new.dataset.tree})
+    else:
+        tree = JoinedTree(old.tree, {FEEDBACK: new.dataset.tree})
     if any(s.id.startswith(FEEDBACK) for s in old.samples):
         raise DatasetError(
             f"the data holds a folder {FEEDBACK!r}, which retraining needs for its own", fix="rename the folder"

@@ -47,6 +47,7 @@ class Model:
             "name": self.name,
             "title": m.name,
             "task": m.task,
+            "reads": task_of(m.task).reads,
             "options": sorted(task_of(m.task).options),
             "digest": self.digest,
             "labels": list(m.labels.names),

@@ -333,12 +333,14 @@ class InputShown(Struct):
 
 
 class ModelShown(Struct):
-    """What a client may know of a model; `size_hw` and `channels` are of one that takes one image. `label_words` are
-    what one label is called, and several; `units` are those of its metrics that have one."""
+    """What a client may know of a model; `size_hw` and `channels` are of one that takes one image. `reads` is "image"
+    or "clip". `label_words` are what one label is called, and several; `units` are those of its metrics that have
+    one."""
 
     name: str
     title: str
     task: str
+    reads: str
     options: list[str]
     digest: str
     labels: list[str]

@@ -224,7 +224,7 @@ class _Served:
             return name_inputs(self.bundle.inputs, arrays), [], b""
         preparation = self.bundle.preparation
         if preparation.clip is not None:
-            strip = read_clip_bytes(job.data, preparation.clip, limits=self.limits)
+            strip = Image.fromarray(read_clip_bytes(job.data, preparation.clip, limits=self.limits))
             one, placement = preparation.apply(strip)
             kept = kept_form(strip, preparation, lossy=True) if "picture" in job.wants else b""
             return {IMAGE: one[None]}, [placement], kept

@@ -29,5 +29,6 @@ TASK = replace(
     learner="eyewright.learners.video:LEARNER",
     reporting="eyewright.tasks.video_report:REPORTING",
     reads="clip",
+    feedback=replace(CLASSIFY.feedback, layout="clips"),
 )
 """One label a clip."""

@@ -99,15 +99,12 @@ class BoxFilter:
         """Correct the tracks `rows` by their detections, states float64 (k, 4)."""
         # One number of all tracks after another: numpy is quickest along what lies together.
         table = self._table[rows].T
-        variance, covariance = table[8], table[9]
-        total = variance + self._noise.measured**2
-        gain, gain_velocity = variance / total, covariance / total
-        innovation = measured.T - table[:4]
-        table[:4] += gain * innovation
-        table[4:8] += gain_velocity * innovation
-        table[10] -= gain_velocity * covariance
-        gain -= 1.0
-        table[8:10] *= -gain
+        uncertain = table[8:10]
+        # Of the place and of the velocity, (2, k).
+        gains = uncertain / (table[8] + self._noise.measured**2)
+        table[:8] += (gains[:, None] * (measured.T - table[:4])).reshape(8, -1)
+        table[10] -= gains[1] * table[9]
+        uncertain *= 1.0 - gains[0]
         self._table[rows] = table.T
 
     def add(self, measured: NDArray[np.float64]) -> None:

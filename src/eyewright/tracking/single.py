@@ -34,8 +34,11 @@ _SIDE = 16
 _BINS = 6
 # Calibrated by tests/tracking/test_single.py, which takes the object away and brings it back.
 _HELD, _FOUND = 0.54, 0.66
+# Grey levels that compression and a camera change by themselves, and below which share of more an object is flat.
+_NOISE, _FLAT, _HELD_FLAT = 4.0, 0.5, 0.85
 _SEARCH_SIDE = 320
-_SCALES = (0.8, 1.0, 1.25)
+# The largest first: a small part of an object of one colour is as like it as the whole.
+_SCALES, _MORE_LIKE = (1.25, 1.0, 0.8), 0.02
 _LEARN = 0.05
 
 
@@ -100,7 +103,8 @@ class SingleTracker:
             good, (x, y, w, h) = self._filter.update(image)
         box = np.array([x, y, x + w, y + h], np.float64)
         likeness = self._likeness(image, box) if good else 0.0
-        if likeness < _HELD:
+        # A filter slides along an object of one colour, and the colours tell by how much.
+        if likeness < (_HELD_FLAT if self._look.pattern < _FLAT else _HELD):
             self._lost = True
             return self._search(image)
         if likeness > _FOUND and self._recent is not None:
@@ -162,7 +166,8 @@ class SingleTracker:
         # The light changes from frame to frame: colours are compared at one mean brightness.
         colours = _histogram(crop.reshape(-1, 3) * (110.0 / max(float(grey.mean()), 8.0)))
         grey -= grey.mean()
-        return _Look(grey / max(float(np.linalg.norm(grey)), 1e-9), colours)
+        variance = float((grey * grey).mean())
+        return _Look(grey / max(float(np.linalg.norm(grey)), 1e-9), colours, variance / (variance + _NOISE**2))
 
     def _likeness(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> float:
         height, width = image.shape[:2]
@@ -186,11 +191,15 @@ class SingleTracker:
             if w >= small.shape[1] or h >= small.shape[0]:
                 continue
             template = cv2.resize(first, (w, h), interpolation=cv2.INTER_AREA)
-            scores = cv2.matchTemplate(small, template, cv2.TM_CCOEFF_NORMED)
+            if self._look is not None and self._look.pattern < _FLAT:
+                # Of one colour: a correlation has nothing to go by, the difference has.
+                scores = -cv2.matchTemplate(small, template, cv2.TM_SQDIFF)
+            else:
+                scores = cv2.matchTemplate(small, template, cv2.TM_CCOEFF_NORMED)
             y, x = np.unravel_index(int(np.argmax(scores)), scores.shape)
             box = np.array([x, y, x + w, y + h], np.float64) / shrink
             likeness = self._likeness(image, box)
-            if likeness > best:
+            if likeness > best + _MORE_LIKE:
                 best, best_box = likeness, box
         if best_box is None or best < _FOUND:
             return SinglePrediction("lost", None, best)
@@ -201,20 +210,28 @@ class SingleTracker:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """What an object looks like: grey values, float64 (16, 16), of mean 0 and norm 1, and shares of its colours."""
+    """What an object looks like: grey values, float64 (16, 16), of mean 0 and norm 1, and shares of its colours.
+
+    `pattern`, 0 to 1, is how much of the grey values is more than noise: about 0 for an object of one colour.
+    """
 
     grey: NDArray[np.float64]
     colours: NDArray[np.float64]
+    pattern: float
 
     def like(self, other: "_Look") -> float:
-        """Return the likeness of two looks, 0 to 1: half by the pattern, half by the colours that both have."""
+        """Return the likeness of two looks, 0 to 1: half by the pattern, half by the colours that both have; of objects
+        of one colour, which have no pattern, by the colours alone."""
+        # A pattern that only one of the two has is a difference.
+        weight = 0.5 * max(self.pattern, other.pattern)
         pattern = max(0.0, float((self.grey * other.grey).sum()))
-        return 0.5 * pattern + 0.5 * float(np.minimum(self.colours, other.colours).sum())
+        return weight * pattern + (1 - weight) * float(np.minimum(self.colours, other.colours).sum())
 
     def towards(self, other: "_Look", share: float) -> "_Look":
         grey = (1 - share) * self.grey + share * other.grey
         grey /= max(float(np.linalg.norm(grey)), 1e-9)
-        return _Look(grey, (1 - share) * self.colours + share * other.colours)
+        kept = (1 - share) * self.pattern + share * other.pattern
+        return _Look(grey, (1 - share) * self.colours + share * other.colours, kept)
 
 
 def _histogram(colours: NDArray[np.float64]) -> NDArray[np.float64]:

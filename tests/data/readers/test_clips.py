@@ -8,6 +8,7 @@ import pytest
 from tests.drawn_clips import write_clip
 
 from eyewright.core.errors import DatasetError
+from eyewright.data.audit import audit_dataset
 from eyewright.data.clip_tree import ClipTree
 from eyewright.data.formats import open_dataset
 from eyewright.data.scan import scan_dataset
@@ -114,6 +115,50 @@ def test_the_lists_of_mmaction(tmp_path: Path) -> None:
         ("videos/b.avi", "sit", "train"),
         ("videos/c.avi", "sit", "val"),
     ]
+
+
+def test_a_flat_list_without_names_of_classes_has_numbers(tmp_path: Path) -> None:
+    put(tmp_path, "videos_train/a b.avi", "videos_train/c.avi", "videos_val/d 1.avi")
+    (tmp_path / "hmdb51_train_split_1_videos.txt").write_text("a b.avi 0\nc.avi 7\n")
+    (tmp_path / "hmdb51_val_split_1_videos.txt").write_text("d 1.avi 7\n")
+    assert [(i, label, split) for i, label, split, _ in told(tmp_path)] == [
+        ("videos_train/a b.avi", "class 0", "train"),
+        ("videos_train/c.avi", "class 7", "train"),
+        ("videos_val/d 1.avi", "class 7", "val"),
+    ]
+
+
+def test_a_list_of_folders_of_frames(tmp_path: Path) -> None:
+    for name in ("walk/one", "walk/two", "sit/three"):
+        for k in range(5):
+            place = tmp_path / "rawframes" / name / f"img_{k:05d}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(encode_image(np.full((16, 16, 3), 8 * k, np.uint8)))
+    (tmp_path / "train_list_rawframes.txt").write_text("walk/one 5 1\nsit/three 5 0\n")
+    (tmp_path / "val_list_rawframes.txt").write_text("walk/two 5 1\n")
+    data = open_dataset(tmp_path, task="video")
+    assert data.format == "clips-list"
+    assert {(i, label, split) for i, label, split, _ in told(tmp_path, task="video")} == {
+        ("rawframes/walk/one", "walk", "train"),
+        ("rawframes/sit/three", "sit", "train"),
+        ("rawframes/walk/two", "walk", "val"),
+    }
+    assert data.tree.picture("rawframes/walk/one").height == 16 * 32
+
+
+def test_doctor_names_clips_that_break_off_or_are_one_frame(tmp_path: Path) -> None:
+    put(tmp_path, "walk/a.avi", "sit/b.avi")
+    write_clip(tmp_path / "sit/c.avi", still()[:1])
+    path = write_clip(tmp_path / "walk/d.avi", np.random.default_rng(0).integers(0, 255, (40, 48, 48, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (tmp_path / "labels.csv").write_text("file,class\nwalk/a.avi,walk\nsit/c.avi,sit\nwalk/d.avi,walk\n")
+    data = open_dataset(tmp_path)
+    found = audit_dataset(data, scan_dataset(data, quiet=True))
+    assert [f.path for f in found if f.code == "one_frame"] == ["sit/c.avi"]
+    assert [f.path for f in found if f.code == "breaks_off"] == ["walk/d.avi"]
+    # A video without a class is named once, and is no image by its name anyway.
+    assert not [f for f in found if f.code == "skipped"]
+    assert [f for f in found if "1 video has no class and is left out" in f.message]
 
 
 def test_folders_of_numbered_frames(tmp_path: Path) -> None:

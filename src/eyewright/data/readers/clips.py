@@ -72,11 +72,13 @@ def read_clips(tree: Tree, names: Sequence[str], task: str, *, table: str | None
     videos = [n for n in names if posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS]
     notes = _Notes()
     tables = [table] if table else [n for n in names if n.lower().endswith((".csv", ".tsv")) and _is_table(tree, n)]
-    lists = [n for n in names if n.lower().endswith(".txt") and _is_list(tree, n, videos)]
+    texts = [n for n in names if n.lower().endswith(".txt")]
+    known, folders = _Videos(videos), _frame_folders(names) if texts else {}
+    lists = [n for n in texts if _is_list(tree, n, known, folders)]
     if tables:
         rows, form = _from_tables(tree, tables, videos, notes), "clips-csv"
     elif lists:
-        rows, form = _from_lists(tree, names, lists, videos, notes), "clips-list"
+        rows, form = _from_lists(tree, names, lists, known, folders, notes), "clips-list"
     elif videos:
         rows, form = _from_folders(videos, notes), "clips"
     else:
@@ -129,7 +131,10 @@ def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task
     used = {c.file for c in clips.values()} | {f for c in clips.values() for f in c.frames}
     unused = [n for n in names if n not in used and posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS]
     if unused:
-        notes.notes.append(f"{len(unused)} videos have no class and are left out, such as {unused[0]!r}")
+        have = "video has" if len(unused) == 1 else "videos have"
+        notes.notes.append(
+            f"{len(unused)} {have} no class and {'is' if len(unused) == 1 else 'are'} left out, such as {unused[0]!r}"
+        )
     return Dataset(
         ClipTree(tree, clips, ClipSampling()),
         tuple(samples),
@@ -183,21 +188,29 @@ def _from_folders(videos: Sequence[str], notes: _Notes) -> list[_Row]:
     return rows
 
 
-def _from_frames(names: Sequence[str]) -> list[_Row]:
+def _frame_folders(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the folders of numbered images, each with its images in order."""
     frames: dict[str, list[str]] = defaultdict(list)
     for name in names:
         stem, extension = posixpath.splitext(posixpath.basename(name))
         if extension.lower() in EXTENSIONS and _FRAME.search(stem):
             frames[posixpath.dirname(name)].append(name)
+    return {
+        folder: sorted(files, key=lambda f: (_number(f), f))
+        for folder, files in frames.items()
+        if len(files) >= _FEWEST_FRAMES
+    }
+
+
+def _from_frames(names: Sequence[str]) -> list[_Row]:
     rows = []
-    for folder, files in frames.items():
+    for folder, files in _frame_folders(names).items():
         parts = folder.split("/")
-        if len(files) < _FEWEST_FRAMES or len(parts) < 2:
+        if len(parts) < 2:
             continue
         split = SPLITS.get(parts[0].lower()) if len(parts) > 2 else None
         label = "/".join(parts[1 if split else 0 : -1])
-        ordered = sorted(files, key=lambda f: (_number(f), f))
-        rows.append(_Row(Clip(folder, frames=tuple(ordered)), label, split, None))
+        rows.append(_Row(Clip(folder, frames=tuple(files)), label, split, None))
     return rows
 
 
@@ -294,45 +307,87 @@ def _of_kinetics(called: str, start: object, end: object) -> str:
     return f"{called}_{int(start):06d}_{int(end):06d}"
 
 
-def _is_list(tree: Tree, name: str, videos: Sequence[str]) -> bool:
-    known = _Videos(videos)
+def _is_list(tree: Tree, name: str, known: "_Videos", folders: Mapping[str, Sequence[str]]) -> bool:
     try:
         lines = decode_text(tree.content(name), name).splitlines()[:20]
     except DatasetError:
         return False
-    return any(line.split() and known.find(line.split()[0]) is not None for line in lines)
+    near = posixpath.dirname(name)
+    return any(line.split() and _listed(line, known, folders, near)[0] is not None for line in lines)
+
+
+def _listed(
+    line: str, known: "_Videos", folders: Mapping[str, Sequence[str]], near: str
+) -> tuple[Clip | None, str, list[int]]:
+    """Return what a line of a list names, the name, and the numbers after it: `path`, `path class`,
+    `path frames class`; a name may hold spaces."""
+    words = line.split()
+    for n in range(min(2, len(words) - 1), -1, -1):
+        numbers = words[len(words) - n :]
+        if not all(w.isdecimal() for w in numbers):
+            continue
+        called = line.strip()
+        for word in reversed(numbers):
+            called = called[: -len(word)].rstrip()
+        file = known.find(called, near)
+        if file is not None:
+            return Clip(file), called, [int(w) for w in numbers]
+        folder = _folder_of(called, folders, near)
+        if folder is not None:
+            return Clip(folder, frames=tuple(folders[folder])), called, [int(w) for w in numbers]
+    return None, words[0], []
+
+
+def _folder_of(called: str, folders: Mapping[str, Sequence[str]], near: str) -> str | None:
+    plain = called.strip().replace("\\", "/").strip("/")
+    for name in (posixpath.normpath(posixpath.join(near, plain)), plain):
+        if name in folders:
+            return name
+    tails = [f for f in folders if f.endswith("/" + plain)]
+    return tails[0] if len(tails) == 1 else None
 
 
 def _from_lists(
-    tree: Tree, names: Sequence[str], lists: Sequence[str], videos: Sequence[str], notes: _Notes
+    tree: Tree,
+    names: Sequence[str],
+    lists: Sequence[str],
+    known: "_Videos",
+    folders: Mapping[str, Sequence[str]],
+    notes: _Notes,
 ) -> list[_Row]:
     """Read UCF101's lists (the class is the folder's name) and mmaction's (the last word is a class number)."""
-    known, rows = _Videos(videos), []
     classes = _class_names(tree, names)
+    found: list[tuple[Clip, str, int | None, SplitName | None, str, int]] = []
     seen: set[str] = set()
     for path in sorted(lists):
-        split = split_of(path) or next(
-            (SPLITS[w] for w in SPLITS if posixpath.basename(path).lower().startswith(w)), None
-        )
+        base = posixpath.basename(path).lower()
+        split = split_of(path) or next((SPLITS[w] for w in SPLITS if base.startswith(w) or f"_{w}_" in base), None)
         for line, text in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
-            words = text.split()
-            if not words:
+            if not text.strip():
                 continue
-            file = known.find(words[0], posixpath.dirname(path))
-            if file is None:
-                notes.drop("the file is missing", f"{words[0]!r} is not there", "add it", path, line)
+            clip, called, numbers = _listed(text, known, folders, posixpath.dirname(path))
+            if clip is None:
+                notes.drop("the file is missing", f"{called!r} is not there", "add it", path, line)
                 continue
-            number = words[-1] if len(words) > 1 and words[-1].isdecimal() else None
-            folder = posixpath.basename(posixpath.dirname(words[0])) or posixpath.basename(posixpath.dirname(file))
-            label = folder if not number or classes.get(int(number), folder) == folder else classes[int(number)]
-            label = label if label or number is None else f"class {number}"
-            if not label:
-                notes.drop("no class", f"no class for {words[0]!r}", "add its number", path, line)
-                continue
-            if file in seen:
+            folder = posixpath.basename(posixpath.dirname(called)) or posixpath.basename(posixpath.dirname(clip.file))
+            if clip.file in seen:
                 continue  # UCF101 comes with three splits of the same clips; the first is read.
-            seen.add(file)
-            rows.append(_Row(Clip(file), label, split, None))
+            seen.add(clip.file)
+            found.append((clip, folder, numbers[-1] if numbers else None, split, path, line))
+    # A folder is a class where each has one number of its own; flat folders of videos share many.
+    pairs = {(folder, number) for _, folder, number, _, _, _ in found if number is not None}
+    folders_are_classes = len(pairs) == len({f for f, _ in pairs}) == len({n for _, n in pairs})
+    rows = []
+    for clip, folder, number, split, path, line in found:
+        label = folder
+        if number is not None and classes.get(number, folder) != folder:
+            label = classes[number]
+        elif number is not None and number not in classes and not (folder and folders_are_classes):
+            label = f"class {number}"
+        if not label:
+            notes.drop("no class", f"no class for {clip.file!r}", "add its number", path, line)
+            continue
+        rows.append(_Row(clip, label, split, None))
     return rows
 
 

@@ -19,7 +19,7 @@ from eyewright.data.dataset import Sample
 from eyewright.data.targets.label import Label
 from eyewright.data.writers.class_folders import folder_names
 from eyewright.data.writers.work import Work
-from eyewright.imaging.clips import iter_clip_frames
+from eyewright.imaging.clips import cut_strip, iter_clip_frames
 from eyewright.imaging.sources.frames import Frame
 from eyewright.imaging.webm import WebmWriter
 
@@ -132,13 +132,13 @@ def _note_recording(work: Work, sample: Sample, name: str) -> None:
 
 def _put(work: Work, sample: Sample, clip: Clip, folder: str, *, plain: bool = False) -> str:
     """Write one clip to `folder`, under a name that no other has; return the name."""
-    copied = not clip.frames and clip.start_s is None and clip.end_s is None
+    copied = not clip.frames and not clip.strip and clip.start_s is None and clip.end_s is None
     stem, extension = posixpath.splitext(posixpath.basename(clip.file))
     if clip.frames:
         stem, extension = posixpath.basename(clip.file), ""
     if not copied:
         extension = ".webm"
-        if not clip.frames:
+        if not clip.frames and not clip.strip:
             stem = f"{stem}_{_seconds(clip.start_s) or 0}_{_seconds(clip.end_s) or 'end'}"
         work.lost[_AGAIN] += 1
     if plain:
@@ -169,6 +169,13 @@ def _frames(work: Work, clip: Clip) -> Iterator[Frame]:
     if clip.frames:
         for k, name in enumerate(clip.frames):
             yield Frame(np.asarray(tree.frame(name)), name, k, k * _STEP_S)
+        return
+    if clip.strip:
+        # As far apart as the frames that a model of so many seconds sees.
+        span_s, n = tree.sampling.span_s, tree.sampling.frames
+        step_s = _STEP_S if span_s is None else span_s / (n - 1)
+        for k, image in enumerate(cut_strip(tree.strip(clip.id)[0], n)):
+            yield Frame(image, clip.file, k, k * step_s)
         return
     with tree.file(clip.file) as path:
         begun_s: float | None = None

@@ -1,6 +1,6 @@
 """What a source gives: frames, each with where and when it was taken."""
 
-__all__ = ["Frame", "Source"]
+__all__ = ["Frame", "Source", "reduced_size", "resized"]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,18 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None: ...
+
+
+def reduced_size(image: NDArray[np.uint8], side: int) -> tuple[int, int]:
+    """Return (width, height) of an image whose longer side is reduced to `side`."""
+    height, width = image.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an image, uint8 (H, W) or (H, W, 3), at a size (width, height), by linear interpolation with smoothing;
+    the same array where it has that size."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

@@ -23,14 +23,10 @@ from eyewright.core.regular import open_regular
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import Pixels
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.sources.containers import no_video, unopened_video
 from eyewright.imaging.sources.files import file_stamp, reread_file
-from eyewright.imaging.sources.frames import Frame
+from eyewright.imaging.sources.frames import Frame, resized
 
-# A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
-_CONTAINERS = (
-    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (0, b"FLV\x01"),
-    (0, b"OggS"), (0, b"\0\0\1\xba"), (0, b"\0\0\1\xb3"), (0, b"G"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
-)  # fmt: skip
 _LARGE = 640 * 360
 
 
@@ -44,17 +40,19 @@ class VideoFile:
 
     live = False
     short: Finding | None = None
+    _index = 0
 
     def __init__(self, path: Path, *, limits: Limits) -> None:
         # FFmpeg would wait for a FIFO, and so would a plain open.
         with open_regular(path, most=sys.maxsize, follow=True) as file:
             start = file.read(16)
-        if not any(start[at : at + len(mark)] == mark for at, mark in _CONTAINERS):
-            raise InputError(
-                f"{str(path)!r} is not a video that is read", fix="convert it to MP4 or MKV", code="not_a_video"
-            )
+        wrong = no_video(path, start)
+        if wrong is not None:
+            raise wrong
+        # An index tells how many frames there are; else their number is the length times the rate, and often one more.
+        self.counted = start[4:8] == b"ftyp" or start[8:12] == b"AVI "
         self._path, self._limits = path, limits
-        cv2 = _opencv()
+        self._cv2 = cv2 = _opencv()
         name = str(path.resolve())
         self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         area = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) * self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
@@ -63,25 +61,43 @@ class VideoFile:
             self._capture.release()
             self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
         if not self._capture.isOpened():
-            raise InputError(f"{str(path)!r} cannot be opened as a video", fix="copy it again", code="unreadable_video")
+            raise unopened_video(path)
         _check_size(self._capture, str(path), limits)
 
+    @property
+    def stated(self) -> tuple[int, float]:
+        """How many frames the file states that it holds, and how many of them are shown a second; 0 where it does not.
+
+        Files may be wrong about both."""
+        cv2 = self._cv2
+        count, fps = (float(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+        return (int(count) if 0 < count < 1e9 else 0), (fps if 0 < fps < 1e9 else 0.0)
+
     def frames(self) -> Iterator[Frame]:
-        cv2, path = _opencv(), self._path.resolve()
+        path = self._path.resolve()
         origin, second = str(path), _SecondReading(path, self._limits)
+        for index, time_s in self.moments():
+            yield Frame(self.picture(), origin, index, time_s, partial(second.frame, index))
+
+    def moments(self) -> Iterator[tuple[int, float]]:
+        """Yield index and time of one frame after another; `picture` gives the pixels of the last one.
+
+        A frame whose pixels nobody asks for is decoded and not converted.
+
+        Raises:
+            InputError: there is no frame, or the file breaks off in a way that the decoder does not survive.
+        """
+        cv2, origin = self._cv2, str(self._path.resolve())
+        get, grab, position = self._capture.get, self._capture.grab, cv2.CAP_PROP_POS_MSEC
         index = 0
         last_s = longest_s = 0.0
         while True:
-            # Before the read, this is the time of the frame that comes.
-            when = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            # Before the frame is taken, this is the time of the frame that comes.
+            when = get(position) / 1000
             try:
-                good, picture = self._capture.read()
+                good = grab()
             except Exception as error:
-                raise InputError(
-                    f"{origin!r} cannot be decoded after {index} frames: {type(error).__name__}",
-                    fix="copy it again",
-                    code="unreadable_video",
-                ) from error
+                raise self._undecodable(index, error) from error
             if not good:
                 if index == 0:
                     raise InputError(
@@ -89,19 +105,53 @@ class VideoFile:
                     )
                 self._note_end(index, last_s + longest_s)
                 return
-            shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            time_s = max(when, shown) if index else 0.0
+            time_s = max(when, get(position) / 1000) if index else 0.0
             last_s, longest_s = time_s, max(longest_s, time_s - last_s)
-            yield Frame(_rgb(cv2, picture), origin, index, time_s, partial(second.frame, index))
+            self._index = index
+            yield index, time_s
             index += 1
 
+    def picture(self, into: Pixels | None = None) -> Pixels:
+        """Return the pixels of the frame that `moments` came to, uint8 (H, W, 3); with `into`, an array of that form,
+        reduced to its size and written there.
+
+        Raises:
+            InputError: the frame cannot be converted.
+        """
+        try:
+            good, picture = self._capture.retrieve()
+        except Exception as error:
+            raise self._undecodable(self._index, error) from error
+        if not good:
+            raise InputError(
+                f"frame {self._index} of {str(self._path)!r} cannot be read",
+                fix="copy it again",
+                code="unreadable_video",
+            )
+        cv2 = self._cv2
+        if into is None:
+            return _rgb(cv2, picture)
+        # Reduced before the channels are put in order: that is the same, and less to do.
+        picture = resized(picture, (into.shape[1], into.shape[0]))
+        if picture.ndim == 3:
+            cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=into)
+        else:
+            into[:] = picture[..., None]
+        return into
+
+    def _undecodable(self, index: int, error: Exception) -> InputError:
+        return InputError(
+            f"{str(self._path.resolve())!r} cannot be decoded after {index} frames: {type(error).__name__}",
+            fix="copy it again",
+            code="unreadable_video",
+        )
+
     def _note_end(self, given: int, end_s: float) -> None:
-        cv2 = _opencv()
-        stated, fps = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
-        if not 0 < stated < 1e9 or given >= min(_WHOLE * stated, stated - _FEW):
+        stated, fps = self.stated
+        if not stated or given >= min(_WHOLE * stated, stated - _FEW):
             return
         # Of WebM and Matroska the number is the length times a rate, which uneven frames do not have.
-        if not 0 < fps < 1e9 or end_s < _WHOLE * stated / fps:
+        if not fps or end_s < _WHOLE * stated / fps:
             text = f"the video breaks off: {given:,} of about {stated:,.0f} frames can be read"
             self.short = Finding("video_breaks_off", text, "copy it again", str(self._path))
 

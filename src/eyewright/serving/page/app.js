@@ -87,15 +87,16 @@ async function ask(name, blob, more) {
 }
 
 async function look(blob, title) {
-  const shot = { blob, title, address: URL.createObjectURL(blob), answers: {}, heats: {} };
-  try { shot.image = await loadImage(shot.address); } catch (_) { shot.image = null; }
+  const shot = { blob, title, address: URL.createObjectURL(blob), answers: {}, heats: {}, clip: readsClips(), unplayable: false };
+  if (shot.clip) shot.image = null;
+  else try { shot.image = await loadImage(shot.address); } catch (_) { shot.image = null; }
   await show(shot);
   remember(shot);
 }
 
 async function show(shot) {
   state.shot = shot;
-  $("invite").hidden = true; $("canvases").hidden = false; $("controls").hidden = false; $("stage").classList.add("full");
+  $("invite").hidden = true; stageFor(shot); $("controls").hidden = false; $("stage").classList.add("full");
   const names = [$("model").value, $("second").value].filter(Boolean);
   say("Looking …");
   render();
@@ -104,7 +105,7 @@ async function show(shot) {
     if (state.shot !== shot) return;
     render();
     const a = shot.answers[names[0]];
-    say(shot.image ? `Answered in ${Math.round(a.timing_ms.total)} ms.` : "Answered. Your browser cannot show this kind of image.");
+    say(shot.image || shot.clip ? `Answered in ${Math.round(a.timing_ms.total)} ms.` : "Answered. Your browser cannot show this kind of image.");
   } catch (error) {
     if (state.shot === shot) { say(error.message, true); render(); }
   }
@@ -199,10 +200,10 @@ function answerCard(a, second = false) {
   const calibrated = a.values || isVector(a) ? "" : a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
   parts.push(make("p", { class: "sub", text: calibrated ? `${a.model}; scores ${calibrated}` : a.model }));
   if (a.unfamiliar && a.unfamiliar.flagged) {
-    parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the images it was validated on (p = ${a.unfamiliar.p}): doubt the answer` })));
+    parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the ${model(a.model) ? model(a.model).reads : "image"}s it was validated on (p = ${a.unfamiliar.p}): doubt the answer` })));
   }
   if (a.unfamiliar === null && a.unfamiliar_reason) {
-    parts.push(make("p", { class: "sub", text: `Not checked for unfamiliar images: ${a.unfamiliar_reason}` }));
+    parts.push(make("p", { class: "sub", text: `Not checked for unfamiliar ${model(a.model) ? model(a.model).reads : "image"}s: ${a.unfamiliar_reason}` }));
   }
   if (isOneLabel(a) && a.accepted && !a.accepted.length) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: "No class reaches its operating point" })));
@@ -271,8 +272,9 @@ function code() {
   const bearer = token() ? ` -H "Authorization: Bearer $EYEWRIGHT_TOKEN"` : "";
   const a = state.shot && state.shot.answers[name];
   const printed = a && isVector(a) ? `answer["embedding"]` : a && a.values ? `answer["values"]` : a && a.present ? `answer["present"]` : `answer["labels"], answer["scores"]`;
-  state.curl = `curl${bearer} --data-binary @image.jpg "${address}"`;
-  state.python = `import json, os\nfrom urllib import request\n\nasked = request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "application/octet-stream"${token() ? `,\n             "Authorization": "Bearer " + os.environ["EYEWRIGHT_TOKEN"]` : ""}},\n)\nanswer = json.load(request.urlopen(asked, timeout=60))\nprint(${printed})`;
+  const file = readsClips() ? "clip.mp4" : "image.jpg";
+  state.curl = `curl${bearer} --data-binary @${file} "${address}"`;
+  state.python = `import json, os\nfrom urllib import request\n\nasked = request.Request(\n    "${address}",\n    data=open("${file}", "rb").read(),\n    headers={"Content-Type": "application/octet-stream"${token() ? `,\n             "Authorization": "Bearer " + os.environ["EYEWRIGHT_TOKEN"]` : ""}},\n)\nanswer = json.load(request.urlopen(asked, timeout=60))\nprint(${printed})`;
   if (!$("code-text").textContent) $("code-text").textContent = state.curl;
 }
 
@@ -304,7 +306,8 @@ function cameraOff() {
   state.stream = null;
   $("video").hidden = true; $("video").srcObject = null;
   for (const id of ["snap", "live", "stop-camera"]) $(id).hidden = true;
-  $("canvases").hidden = !state.shot; $("invite").hidden = Boolean(state.shot); $("controls").hidden = !state.shot;
+  if (state.shot) stageFor(state.shot); else $("canvases").hidden = true;
+  $("invite").hidden = Boolean(state.shot); $("controls").hidden = !state.shot;
 }
 
 function frame() {
@@ -393,11 +396,13 @@ function view(name) {
 }
 
 function takeFiles(files) {
-  const file = [...files].find((f) => f.type.startsWith("image/") || /\.(tiff?|hei[cf]|jxl|jp2|tga|pnm|ppm|pgm|avif|webp)$/i.test(f.name));
-  if (!file) { say("This is no image.", true); return; }
+  const clips = readsClips() && $("view-search").hidden;
+  const isImage = (f) => f.type.startsWith("image/") || /\.(tiff?|hei[cf]|jxl|jp2|tga|pnm|ppm|pgm|avif|webp)$/i.test(f.name);
+  const file = [...files].find(clips ? isVideo : isImage);
+  if (!file) { say(clips ? "This is no video: the model takes clips." : "This is no image.", true); return; }
   if (!$("view-search").hidden) { searchImage(file, file.name || "pasted image"); return; }
   if (state.stream) cameraOff();
-  look(file, file.name || "pasted image");
+  look(file, file.name || (clips ? "clip" : "pasted image"));
 }
 
 async function begin() {
@@ -416,6 +421,7 @@ async function begin() {
 
 function fillLabels() {
   const m = model($("model").value);
+  inviteFor();
   fillChoice(m.labels);
   // Half the widths of intervals are no scores, and nothing is filtered by them.
   const points = Object.values(m.thresholds).filter((v) => v != null);
@@ -445,7 +451,7 @@ document.addEventListener("DOMContentLoaded", () => {
   $("usual").addEventListener("click", () => { fillLabels(); render(); });
   $("heat").addEventListener("input", () => { $("heat-value").textContent = Number($("heat").value).toFixed(2); render(); });
   $("explain").addEventListener("click", explain);
-  $("model").addEventListener("change", () => { fillLabels(); if (state.shot) show(state.shot); if (!$("view-about").hidden) about(); });
+  $("model").addEventListener("change", () => { fillLabels(); showAgain(); if (!$("view-about").hidden) about(); });
   $("second").addEventListener("change", () => { if (state.shot) show(state.shot); });
   $("is-right").addEventListener("click", sayRight);
   $("wrong").addEventListener("submit", (e) => {

@@ -1,0 +1,79 @@
+"""What a file that is meant to be a video holds, by its first bytes and boxes: why no picture can be read from it."""
+
+__all__ = ["CONTAINERS", "no_video", "unopened_video"]
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from eyewright.core.errors import InputError
+
+# A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
+CONTAINERS = (
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (0, b"FLV\x01"),
+    (0, b"OggS"), (0, b"\0\0\1\xba"), (0, b"\0\0\1\xb3"), (0, b"G"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+)  # fmt: skip
+_SOUNDS = ((8, b"WAVE"), (0, b"ID3"), (0, b"fLaC"), (8, b"AIFF"))
+_PICTURES = re.compile(rb"hdlr.{8}vide", re.DOTALL)
+_MOST_INDEX = 64 * 2**20
+
+
+def no_video(path: Path, start: bytes) -> InputError | None:
+    """Return why a file that begins with `start`, 16 bytes or all, is no container of pictures; None if it is one."""
+    if any(start[at : at + len(mark)] == mark for at, mark in CONTAINERS):
+        return None
+    if not start:
+        return InputError(f"{str(path)!r} is empty", fix="copy it again", code="not_a_video")
+    if any(start[at : at + len(mark)] == mark for at, mark in _SOUNDS):
+        return InputError(f"{str(path)!r} holds sound, no pictures", fix="pass a video", code="not_a_video")
+    return InputError(
+        f"{str(path)!r} is not a video that is read, by its content", fix="convert it to MP4 or MKV", code="not_a_video"
+    )
+
+
+def unopened_video(path: Path) -> InputError:
+    """Return why no pictures can be decoded from a container.
+
+    Of MP4 and MOV the boxes tell (ISO/IEC 14496-12): the index is written last, so that a recording or a copy that was
+    cut off has none; and a file may hold sound only.
+    """
+    with open(path, "rb") as file:
+        boxes = dict(_boxes(file))
+        if boxes and "moov" not in boxes:
+            return InputError(
+                f"{str(path)!r} is incomplete: its index (moov), which is written last, is missing",
+                fix="copy it again, or record it again to its end",
+                code="unreadable_video",
+            )
+        if "moov" in boxes:
+            at, size = boxes["moov"]
+            file.seek(at)
+            index = file.read(min(size, _MOST_INDEX))
+            if len(index) == size and not _PICTURES.search(index):
+                return InputError(
+                    f"{str(path)!r} holds no pictures, only sound", fix="pass a video", code="not_a_video"
+                )
+    return InputError(
+        f"{str(path)!r} holds no pictures that can be decoded",
+        fix="copy it again, or convert it to MP4",
+        code="unreadable_video",
+    )
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the names of the boxes of an MP4 or MOV file, with where the content of each begins and how long it is."""
+    at = file.seek(0)
+    end = file.seek(0, 2)
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        size, name, begin = int.from_bytes(head[:4], "big"), head[4:8], 8
+        if size == 1 and len(head) == 16:
+            size, begin = int.from_bytes(head[8:], "big"), 16
+        elif size == 0:
+            size = end - at
+        if size < begin or not (name.isascii() and name.isalnum()):
+            return
+        yield name.decode(), (at + begin, size - begin)
+        at += size

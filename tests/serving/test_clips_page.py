@@ -1,0 +1,159 @@
+"""A clip on the page: played, predicted, corrected, and learnt from."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.drawn_clips import draw_crossing, write_clip
+from tests.serving.conftest import Served, serving
+
+import eyewright as ew
+from eyewright.data.clip_tree import ClipTree, JoinedClips
+from eyewright.imaging.clips import iter_clips
+from eyewright.imaging.sampling import ClipSampling
+from eyewright.imaging.webm import WebmWriter
+from eyewright.lifecycle import promote, retrain
+from eyewright.lifecycle.kept import learnable_feedback
+from eyewright.monitoring import open_store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CLASSES = ("leftwards", "rightwards")
+
+
+def drawn(folder: Path, n: int, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    for label in CLASSES:
+        for k in range(n):
+            clip = draw_crossing(rng, rightwards=label == "rightwards")
+            write_clip(folder / label / f"{seed}-{chr(97 + k)}.avi", clip)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for seed, (part, n) in enumerate((("train", 6), ("val", 3), ("test", 3))):
+        drawn(folder / part, n, seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "clips"
+    options: dict[str, Any] = {"epochs": 1, "imgsz": 24, "frames": 8, "baseline": "none"}
+    run = ew.train(data, out=out, leaks="allow", group_by="none", **options)
+    return ew.export(run, out / "bundle").folder
+
+
+@pytest.fixture(scope="module")
+def served(bundle: Path, finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    cwd = tmp_path_factory.mktemp("page")
+    promote(bundle, home=cwd / "eyewright-monitor", force=True)
+    arguments = (f"clips={bundle}", f"shapes={finished.paths['bundle']}", "--keep", "images=100%")
+    with serving(*arguments, cwd=cwd) as found:
+        found.cwd = cwd  # type: ignore[attr-defined]
+        yield found
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn(tmp_path_factory.mktemp("new"), 3, 77)
+
+
+def said(served: Served, n: int) -> None:
+    """Wait until the log holds feedback on `n` predictions."""
+    for _ in range(80):
+        store = open_store(served.cwd / "eyewright-monitor" / "monitor.db")  # type: ignore[attr-defined]
+        rows = store.feedback()
+        store.close()
+        if len(rows) >= n:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the feedback is not in the log")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_clip_is_played_predicted_and_corrected_on_the_page(served: Served, new: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    film = tmp_path / "a film.webm"
+    with WebmWriter(film) as video:
+        for k, frame in enumerate(draw_crossing(np.random.default_rng(9), rightwards=True)):
+            video.add(frame, k / 12)
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = opened.new_page(viewport={"width": 1280, "height": 850})
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(served.address)
+        expect(page.locator("#invite-what")).to_have_text("Drop a video clip here")
+        expect(page.locator("#webcam")).to_be_hidden()
+        page.set_input_files("#file", str(film))
+        expect(page.locator("#status")).to_contain_text("Answered", timeout=20_000)
+        expect(page.locator("#clip")).to_be_visible()
+        assert page.evaluate("() => document.getElementById('clip').videoWidth") == 48
+        expect(page.locator("#explain")).to_be_hidden()
+        page.select_option("#true-label", "rightwards")
+        page.click("#wrong button[type=submit]")
+        expect(page.locator("#status")).to_contain_text("Thank you")
+        # No browser plays AVI of JPEG pictures; the server reads it.
+        page.set_input_files("#file", str(new / "leftwards" / "77-a.avi"))
+        expect(page.locator("#clip-note")).to_be_visible(timeout=20_000)
+        expect(page.locator("#answer .top")).to_have_text(re.compile("wards"))
+        page.click("#is-right")
+        expect(page.locator("#status")).to_contain_text("Thank you")
+        page.select_option("#model", "shapes")
+        expect(page.locator("#invite-what")).to_have_text("Drop an image here")
+        expect(page.locator("#status")).to_have_text("This model takes images.")
+        opened.close()
+    assert faults == []
+    said(served, 2)
+
+
+def test_feedback_on_clips_is_learnt_from(
+    served: Served, bundle: Path, data: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = served.cwd / "eyewright-monitor"  # type: ignore[attr-defined]
+    before = 2 if CHROMIUM else 0
+    asked = [(new / label / f"77-{c}.avi", label) for label in CLASSES for c in "bc"]
+    asked.append((data / "test" / "leftwards" / "2-a.avi", "leftwards"))
+    ids = []
+    for path, label in asked:
+        ids.append(served.post("/v1/models/clips/predict", path.read_bytes()).json["prediction_id"])
+        told = served.post("/v1/feedback", {"prediction_id": ids[-1], "label": label})
+        assert (told.status, told.json) == (201, {"stored": True, "image_kept": True})
+    said(served, before + len(asked))
+    # A clip is learnt from as the model saw it.
+    store = open_store(home / "monitor.db")
+    learnable, left_out = learnable_feedback(store, ew.load_bundle(bundle), home, {})
+    store.close()
+    assert not left_out
+    tree = learnable.dataset.tree
+    assert isinstance(tree, ClipTree)
+    name = f"train/feedback-{ids[0]}.jpg"
+    kept = np.asarray(tree.picture(name)).astype(int)
+    assert np.abs(kept - next(iter_clips(asked[0][0], ClipSampling(8))).image).mean() < 2
+    joined = JoinedClips(tree, {"more/": tree})
+    assert np.array_equal(np.asarray(joined.picture(f"more/{name}")), kept)
+    assert joined.clip(f"more/{name}").file == f"more/{name}"
+    assert joined.with_sampling(ClipSampling(4)).strip(name)[0].shape[0] == kept.shape[0] // 2
+    done = retrain(
+        data, out="again", home=home, bundle=bundle, epochs=1, promote=False, leaks="allow"
+    )  # fmt: skip
+    # Drawn clips are alike, so that others may count as copies too.
+    (unused,) = done.unused
+    assert unused.reason.startswith("it is a copy of a test image")
+    assert ids[-1] in unused.examples
+    assert done.new_images == before + len(asked) - unused.count
+    used = {f"feedback-{i}.webm" for i in ids} - {f"feedback-{i}.webm" for i in unused.examples}
+    written = {label: {p.name for p in Path("again/feedback/train", label).iterdir()} for label in CLASSES}
+    assert used <= written["leftwards"] | written["rightwards"]
+    assert len(written["leftwards"] | written["rightwards"]) == done.new_images
+    assert ew.load_bundle("again/bundle").preparation.clip == ClipSampling(8)
