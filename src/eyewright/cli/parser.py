@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
 from eyewright import __version__
+from eyewright.cli.anonymizing import add_anonymizing
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
@@ -230,6 +231,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     add_attacking(verb, _add_measured)
     add_auditing(verb)
+    add_anonymizing(verb)
     add_attend(verb)
     add_search(verb)
     add_reading(verb)

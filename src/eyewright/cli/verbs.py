@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli import (
+    anonymizing,
     anywhere,
     attacking,
     attending,
@@ -465,6 +466,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         auditing.audit_privacy,
         "can training images be told from others, and does epsilon hold?",
         "audit-privacy runs/classify/photos",
+    ),
+    "anonymize": (
+        anonymizing.anonymize,
+        "hide faces, heads, plates and text in images and videos, and remove metadata",
+        "anonymize photos/ --find faces,plates --detector faces.bundle --out anonymous",
     ),
     "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (

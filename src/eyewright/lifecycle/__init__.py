@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
+    from eyewright.lifecycle.anonymizing import Anonymized, anonymize
     from eyewright.lifecycle.attacking import attack, certify, harden
     from eyewright.lifecycle.attending import attend
     from eyewright.lifecycle.auditing import audit_privacy
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 _HOMES = {
+    "anonymizing": ("Anonymized", "anonymize"),
     "attacking": ("attack", "certify", "harden"),
     "auditing": ("audit_privacy",),
     "attending": ("attend",),
@@ -77,6 +79,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "Anonymized",
     "CompressResult",
     "Delivered",
     "FoldsResult",
@@ -93,6 +96,7 @@ __all__ = [
     "RunResult",
     "TARGETS",
     "TuneResult",
+    "anonymize",
     "attack",
     "audit_privacy",
     "attend",
