@@ -36,7 +36,7 @@ def add_anonymizing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--how", default="fill", choices=("fill", "blur", "pixelate"), help="how boxes are hidden (default fill)"
     )
     p.add_argument(
-        "--conf", type=Number(0, 1, whole=False), default=0.2, metavar="P", help="score of a detection (default 0.2)"
+        "--conf", type=Number(0, 1, whole=False), default=0.3, metavar="P", help="score of a detection (default 0.3)"
     )
     p.add_argument(
         "--tile", type=Number(0, 16_384), metavar="N", help="side of tiles; 0: none (default: half of the shorter side)"

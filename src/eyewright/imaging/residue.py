@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 _LEAST, _LEAST_OF_WHOLE = 6, 12
 _DISTINCT = 5
-_PIECE = 32
+_PIECE = 8
 _MOST_TEXTS = 50_000
 _MOST_INFLATED = 4 * 2**20
 _ASCII = re.compile(rb"[\x20-\x7e]{%d,}" % _LEAST)
@@ -60,14 +60,15 @@ def hidden_parts(data: bytes) -> list[Part]:
 
 def texts_in(data: bytes) -> frozenset[bytes]:
     """Return the texts in the hidden parts of a file, as ASCII: runs of 6 printable characters or more, also in UTF-16
-    and inside compressed parts, cut into pieces of at most 32."""
+    and inside compressed parts, cut into pieces of 8: a copy need not hold the whole run to be found."""
     found: set[bytes] = set()
     for part in hidden_parts(data):
         least = _LEAST_OF_WHOLE if part.name == "file" else _LEAST
         for text in _runs(part.data + _inflated(part)):
-            if len(text) < least or len(set(text)) < _DISTINCT or text in _STANDARD:
+            if len(text) < least:
                 continue
-            found.update(p for p in (text[i : i + _PIECE] for i in range(0, len(text), _PIECE)) if len(p) >= _LEAST)
+            pieces = (text[i : i + _PIECE] for i in range(0, len(text), _PIECE))
+            found.update(p for p in pieces if len(p) >= _LEAST and len(set(p)) >= _DISTINCT and p not in _STANDARD)
             if len(found) > _MOST_TEXTS:
                 return frozenset(found)
     return frozenset(found)

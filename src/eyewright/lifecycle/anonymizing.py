@@ -129,7 +129,7 @@ def anonymize(
     detector: Sequence[PathLike] = (),
     boxes: PathLike | None = None,
     how: How = "fill",
-    conf: float = 0.2,
+    conf: float = 0.3,
     tile: int | None = None,
     flip: bool = True,
     margin: float = 0.1,

@@ -42,6 +42,8 @@ _OF_CLASS = {
 _OVERLAP = 0.3
 _LEAST_TILE = 128
 _SMALLEST = 16
+_TILE_COST = 0.2
+_HIGHEST_LINE = 0.05
 # Detections of two classical detectors have no comparable scores.
 _CERTAIN = 1.0
 
@@ -100,8 +102,9 @@ def predictor_finder(
     """Return what finds a kind by a model of boxes; None where none of its classes is of that kind.
 
     Every view counts: the whole image, overlapping tiles, their mirror images. Nothing is suppressed between views: a
-    box too many hides a few pixels, one too few shows a person. `tile` is the side of the tiles in pixels; without it
-    half of the shorter side, 0 for none.
+    box too many hides a few pixels, one too few shows a person. A detection counts from the score `least`, in a tile
+    from 0.2 more: there are many tiles, and in each a part of something can look like a person. `tile` is the side of
+    the tiles in pixels; without it half of the shorter side, 0 for none.
 
     Raises:
         BundleError: the model finds no boxes.
@@ -114,6 +117,7 @@ def predictor_finder(
 
     def find(image: NDArray[np.uint8]) -> Boxes:
         rows: list[Boxes] = []
+        whole = (0, 0, image.shape[0], image.shape[1])
         for view in _views(image.shape[:2], tile):
             top, left, _, right = view
             for turned in (False, True) if flip else (False,):
@@ -127,6 +131,7 @@ def predictor_finder(
                 boxes += [left, top, left, top]
                 part = np.concatenate([boxes, np.asarray(told.scores, np.float64)[:, None]], 1)
                 labels = np.asarray(told.label_ids)
+                part[:, 4] -= 0.0 if view == whole else _TILE_COST
                 # What an edge cuts off is no whole person: its upper part need not be a head.
                 cut = (boxes[:, 1] <= top + 1) & (top > 0)
                 rows += [part[np.isin(labels, list(own))], heads_of(part[np.isin(labels, list(persons)) & ~cut])]
@@ -221,4 +226,6 @@ def _people(image: NDArray[np.uint8]) -> Boxes:
 
 
 def _text(image: NDArray[np.uint8]) -> Boxes:
-    return np.array([[*line.box_xyxy, _CERTAIN] for line in find_lines(image)], np.float64).reshape(-1, 5)
+    found = np.array([[*line.box_xyxy, _CERTAIN] for line in find_lines(image)], np.float64).reshape(-1, 5)
+    # In photographs, edges of large things look like one huge line.
+    return found[found[:, 3] - found[:, 1] <= _HIGHEST_LINE * max(image.shape[:2])]
