@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.processing.hiding_places import PIXELS, PLACES, SECRET
+from tests.tasks.predictors import Told
 
+from eyewright.core import LabelSpace
 from eyewright.core.errors import InputError, OutputError, UsageError
 from eyewright.imaging import encode_image, read_image, write_image
 from eyewright.imaging.webm import WebmWriter
@@ -16,6 +18,7 @@ from eyewright.lifecycle.anonymizing import anonymize
 from eyewright.processing import anonymous
 from eyewright.processing.anonymous import HiddenFile, measure_recall
 from eyewright.processing.box_lists import BoxList, NamedBoxes, read_box_list
+from eyewright.processing.finders import predictor_finder
 from eyewright.processing.hiding import CELLS, grown_boxes, hide_boxes
 from eyewright.processing.remembering import Memory, remembered
 
@@ -291,19 +294,31 @@ def test_labels_move_along_with_new_names(format: str, tmp_path: Path, monkeypat
     assert b"jane" not in all_bytes(Path("out"))
 
 
-def test_a_detector_of_the_users_own_hides_what_its_classes_name(tmp_path: Path) -> None:
-    from eyewright.processing.finders import predictor_finder
+def white_box(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """Find the box around what is white, of the first class."""
+    boxes, scores = np.zeros((len(pixels), 1, 4), np.float32), np.zeros((len(pixels), 1, 2), np.float32)
+    for i, one in enumerate(pixels):
+        rows, columns = np.nonzero(one[..., 0] > 200)
+        if len(rows):
+            boxes[i, 0] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            scores[i, 0, 0] = 0.6
+    return {"boxes": boxes, "scores": scores}
 
-    class Detector:
-        """Finds the bright square, as the person whose head is its upper part."""
 
-        task_name = "detect"
-
-        class labels:
-            names = ("person", "dog")
-
-    assert predictor_finder(Detector(), "plates", name="x", least=0.1) is None  # type: ignore[arg-type]
-    assert predictor_finder(Detector(), "heads", name="x", least=0.1) is not None  # type: ignore[arg-type]
+def test_a_detector_of_the_users_own_finds_heads_of_its_persons_in_every_view() -> None:
+    image = np.full((160, 320, 3), 20, np.uint8)
+    image[20:120, 40:60] = 255
+    detector = Told("detect", white_box, size_hw=(160, 320))
+    detector.labels = LabelSpace(("person", "dog"))
+    assert predictor_finder(detector, "plates", name="x", least=0.3) is None
+    finder = predictor_finder(detector, "heads", name="x", least=0.3, tile=0)
+    assert finder is not None
+    found = finder.find(image)
+    # Once in the image and once in its mirror image, back at the same place; the upper 30 of 100 rows.
+    assert np.allclose(found, [[40, 20, 60, 50, 0.6]] * 2, atol=0.6)
+    strict = predictor_finder(detector, "heads", name="x", least=0.7, tile=0)
+    assert strict is not None
+    assert len(strict.find(image)) == 0
 
 
 def test_the_report_is_one_file_without_the_original(tmp_path: Path) -> None:
