@@ -193,6 +193,8 @@ def train_on(
                 f"expected one step, found {recipe.step!r} and another", fix="leave --step or --teacher out"
             )
         plan = hardened(recipe, dataset.task, plan)
+    if recipe.federated and plan.guard is None:
+        raise UsageError("expected a recipe of one place, found that of a federation", fix="use eyewright federate")
     if recipe.private:
         from eyewright.privacy.guarding import guarded
 

@@ -63,7 +63,8 @@ def grouped_shares(owners: Sequence[str], *, least: int) -> tuple[list[NDArray[n
     small = min(range(len(names)), key=lambda k: len(shares[k]))
     if len(shares[small]) < least:
         raise DatasetError(
-            f"expected {least} training images or more for each client, found {len(shares[small])} for {names[small]!r}",
+            f"expected {least} training images or more for each client, found {len(shares[small])} for "
+            f"{names[small]!r}",
             fix="leave this client out",
         )
     return shares, names
