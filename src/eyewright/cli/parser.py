@@ -16,6 +16,7 @@ from eyewright.cli.attending import add_attend
 from eyewright.cli.auditing import add_auditing
 from eyewright.cli.browsing import add_browse
 from eyewright.cli.completion import add_completion
+from eyewright.cli.federating import add_federating
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.generating import add_generating
@@ -232,6 +233,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_attacking(verb, _add_measured)
     add_auditing(verb)
     add_anonymizing(verb)
+    add_federating(verb)
     add_attend(verb)
     add_search(verb)
     add_reading(verb)

@@ -16,6 +16,7 @@ from eyewright.cli import (
     browsing,
     completion,
     doctoring,
+    federating,
     field,
     following,
     generating,
@@ -471,6 +472,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         anonymizing.anonymize,
         "hide faces, heads, plates and text in images and videos, and remove metadata",
         "anonymize photos/ --find faces,plates --detector faces.bundle --out anonymous",
+    ),
+    "federate": (
+        federating.federate,
+        "train on the images of several clients, which stay where they are (simulated)",
+        "federate photos/ --clients 10 --alpha 0.5 --rounds 20 --strategy median",
     ),
     "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.duplicates import find_duplicates
     from eyewright.lifecycle.exchange import convert, import_onnx
     from eyewright.lifecycle.explaining import explain
+    from eyewright.lifecycle.federating import Federated, federate
     from eyewright.lifecycle.field import (
         challenge,
         drift,
@@ -60,6 +61,7 @@ _HOMES = {
     "duplicates": ("find_duplicates",),
     "exchange": ("convert", "import_onnx"),
     "explaining": ("explain",),
+    "federating": ("Federated", "federate"),
     "field": (
         "challenge", "drift", "feedback_add", "feedback_export", "feedback_import", "feedback_list", "history",
         "monitor_status", "promote", "rollback", "select", "serve",
@@ -82,6 +84,7 @@ __all__ = [
     "Anonymized",
     "CompressResult",
     "Delivered",
+    "Federated",
     "FoldsResult",
     "GeneratedFile",
     "Generation",
@@ -120,6 +123,7 @@ __all__ = [
     "feedback_export",
     "feedback_import",
     "feedback_list",
+    "federate",
     "find_duplicates",
     "formats",
     "generate_images",

@@ -136,7 +136,8 @@ def federate(
     stored = json.loads((run.folder / "run.json").read_text("utf-8"))
     write_json(run.folder / "run.json", {**stored, "federated": about})
     finished = load_run(run.folder)
-    report = write_federated(run.folder, about, history=finished.history(), labels=finished.labels.names)
+    metric = str(finished.about["training"]["metric"])
+    report = write_federated(run.folder, about, history=finished.history(), metric=metric, labels=finished.labels.names)
     return Federated(finished, about, tuple(_findings(about)), report)
 
 

@@ -15,21 +15,30 @@ _MOST_CLIENTS = 100
 
 
 def write_federated(
-    folder: Path, about: Mapping[str, Any], *, history: Sequence[Mapping[str, str]], labels: Sequence[str]
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    history: Sequence[Mapping[str, str]],
+    metric: str,
+    labels: Sequence[str],
 ) -> Path:
     """Write `federated.html` to a run folder; return its path."""
     path = folder / PAGE
-    write_page(path, render_federated(about, history=history, labels=labels, title=folder.name))
+    write_page(path, render_federated(about, history=history, metric=metric, labels=labels, title=folder.name))
     return path
 
 
 def render_federated(
-    about: Mapping[str, Any], *, history: Sequence[Mapping[str, str]], labels: Sequence[str], title: str
+    about: Mapping[str, Any],
+    *,
+    history: Sequence[Mapping[str, str]],
+    metric: str,
+    labels: Sequence[str],
+    title: str,
 ) -> str:
-    """Return the page as one HTML file that needs nothing else."""
-    name = next(k for k in history[0] if k.startswith("val_"))
-    points = [(float(row["epoch"]), float(row[name])) for row in history if row[name]]
-    metric = name.removeprefix("val_").replace("_", " ")
+    """Return the page as one HTML file that needs nothing else; `metric` is drawn by round."""
+    points = [(float(row["epoch"]), float(row[f"val_{metric}"])) for row in history if row[f"val_{metric}"]]
+    metric = metric.replace("_", " ")
     chart = line_chart(
         [Series(points, f"{metric} on the server's validation images", "s0")],
         title=f"{metric} by round", x_label="round", y_label=metric, width=520,
