@@ -19,6 +19,7 @@ from eyewright.cli.completion import add_completion
 from eyewright.cli.federating import add_federating
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
+from eyewright.cli.forgetting import add_forgetting
 from eyewright.cli.generating import add_generating
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
@@ -234,6 +235,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_auditing(verb)
     add_anonymizing(verb)
     add_federating(verb)
+    add_forgetting(verb)
     add_attend(verb)
     add_search(verb)
     add_reading(verb)
@@ -268,6 +270,12 @@ def _add_train(p: argparse.ArgumentParser) -> None:
         type=Number(1, 1000),
         metavar="R",
         help="repeat cross-validation R times with new folds (default 1)",
+    )
+    p.add_argument(
+        "--shards",
+        type=Number(2, 1000),
+        metavar="S",
+        help="train a net for each of S parts of the training images, so that forget trains one part again",
     )
     p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
     p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")

@@ -19,6 +19,7 @@ from eyewright.cli import (
     federating,
     field,
     following,
+    forgetting,
     generating,
     pictures,
     predicting,
@@ -136,6 +137,8 @@ def _train(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.evaluation.validation import say_validated, validation_facts
 
+    if o.shards is not None and (o.folds is not None or o.tune is not None):
+        raise UsageError("expected --shards without --folds and --tune, found them", fix="leave one out")
     if o.folds is not None or o.repeats is not None or o.ensemble:
         return _train_folds(o)
     if o.tune is not None:
@@ -146,6 +149,7 @@ def _train(o: argparse.Namespace) -> Result:
         resume=o.resume,
         weights=o.weights,
         teacher=o.teacher,
+        shards=o.shards,
         log=o.log,
         **talk(o),
         **data_options(o),
@@ -477,6 +481,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         federating.federate,
         "train on the images of several clients, which stay where they are (simulated)",
         "federate photos/ --clients 10 --alpha 0.5 --rounds 20 --strategy median",
+    ),
+    "forget": (
+        forgetting.forget,
+        "train again without some images, and prove that they were not read",
+        "forget runs/classify/photos cat/3.jpg --out runs/classify/without",
     ),
     "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         serve,
     )
     from eyewright.lifecycle.folds import FoldsResult, cross_validate
+    from eyewright.lifecycle.forgetting import Forgotten, forget
     from eyewright.lifecycle.generating import GeneratedFile, Generation, generate_images
     from eyewright.lifecycle.inpainting import Inpainting, inpaint
     from eyewright.lifecycle.loading import open_any
@@ -67,6 +68,7 @@ _HOMES = {
         "monitor_status", "promote", "rollback", "select", "serve",
     ),
     "folds": ("FoldsResult", "cross_validate"),
+    "forgetting": ("Forgotten", "forget"),
     "generating": ("GeneratedFile", "Generation", "generate_images"),
     "inpainting": ("Inpainting", "inpaint"),
     "loading": ("open_any",),
@@ -86,6 +88,7 @@ __all__ = [
     "Delivered",
     "Federated",
     "FoldsResult",
+    "Forgotten",
     "GeneratedFile",
     "Generation",
     "Indexed",
@@ -125,6 +128,7 @@ __all__ = [
     "feedback_list",
     "federate",
     "find_duplicates",
+    "forget",
     "formats",
     "generate_images",
     "generate_lines",

@@ -86,6 +86,7 @@ def train(
     workers: int | None = None,
     step: Any = None,
     teacher: Any = None,
+    shards: int | None = None,
     log: str | None = None,
     observe: "Callable[[Mapping[str, str]], None] | None" = None,
     quiet: bool = True,
@@ -101,9 +102,11 @@ def train(
     annealed when the time is over, counted from this call. `weights` are those to begin with,
     of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is also learnt from, in
     addition to the labels (`step` is not supported then). `log` ("tensorboard" or "mlflow") writes every epoch's
-    numbers for that too, and `observe` is called with them. `leaks` says what becomes of training images that are
-    copies of images in a given test or validation part: "drop" (the default) leaves up to 1 % of the training images
-    out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down.
+    numbers for that too, and `observe` is called with them. `shards` trains a net for each of so many parts of the
+    training images and joins them to one run, from which `forget` removes images by training one shard again.
+    `leaks` says what becomes of training images that are copies of images in a given test or validation part:
+    "drop" (the default) leaves up to 1 % of the training images out, "refuse" raises, "allow" (or `allow_leaks`)
+    trains on them and writes it down.
 
     Raises:
         DatasetError, LeakError: the data cannot be trained on.
@@ -136,24 +139,23 @@ def train(
         step = distil_step(teacher_for(teacher, dataset.task, dataset.labels)[1])
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
-    return train_on(
-        dataset,
-        resolved,
-        folder,
-        RunPlan(
-            deadline=deadline,
-            resume=resume,
-            weights=None if weights is None else Path(weights),
-            workers=workers,
-            step=step,
-            log=log,
-            observe=observe,
-            baseline=True,
-            quiet=quiet,
-            say=say,
-        ),
-        leaks=leaks,
+    plan = RunPlan(
+        deadline=deadline,
+        resume=resume,
+        weights=None if weights is None else Path(weights),
+        workers=workers,
+        step=step,
+        log=log,
+        observe=observe,
+        baseline=True,
+        quiet=quiet,
+        say=say,
     )
+    if shards is None:
+        return train_on(dataset, resolved, folder, plan, leaks=leaks)
+    from eyewright.lifecycle.sharding import train_shards
+
+    return train_shards(settled(dataset, leaks, quiet=quiet), resolved, folder, plan, count=shards)
 
 
 def train_on(
