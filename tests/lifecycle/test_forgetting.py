@@ -30,13 +30,12 @@ def trained_on(run) -> dict[str, str]:
     return {r["id"]: r["sha256"] for r in run.split_rows() if r["split"] == "train"}
 
 
-def test_shards_share_no_training_image_and_are_one_run(sharded, tmp_path: Path) -> None:
+def test_shards_share_no_training_image_and_are_one_run(sharded) -> None:
     shards = [trained_on(ew.load_run(sharded.folder / name)) for name in sharded.about["shards"]]
     assert len(shards) == 2
     assert not set(shards[0]) & set(shards[1])
     assert {**shards[0], **shards[1]} == trained_on(sharded)
     assert ew.evaluate(sharded).metrics["accuracy"].value is not None
-    assert ew.export(sharded, out=tmp_path / "b.bundle").labels.names == ("cross", "disc", "square")
 
 
 def test_one_shard_is_trained_again_and_the_other_stays_the_same_bytes(
@@ -63,7 +62,7 @@ def test_one_shard_is_trained_again_and_the_other_stays_the_same_bytes(
 
 
 def test_a_whole_run_forgets_copies_too_and_an_attack_measures_it(tmp_path: Path) -> None:
-    data = write_shapes(tmp_path / "shapes", a_class=24)
+    data = write_shapes(tmp_path / "shapes", a_class=24, side=16)
     shutil.copy(data / "disc" / "003.png", data / "disc" / "twin.png")
     run = ew.train(data, **FAST, out=tmp_path / "run", allow_leaks=True, leaks="allow")
     known = trained_on(run)

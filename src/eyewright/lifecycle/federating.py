@@ -15,8 +15,9 @@ from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.data.formats import open_dataset
+from eyewright.data.splits import split_dataset
 from eyewright.data.tree import JoinedTree
-from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, silent
+from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, scan_of, silent
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, recipe_of
 from eyewright.lifecycle.stages import train_on
@@ -25,6 +26,7 @@ from eyewright.training.plan import RunPlan
 from eyewright.training.private_options import parse_private
 
 if TYPE_CHECKING:
+    from eyewright.training.recipe import Recipe
     from eyewright.training.run import Run
 
 
@@ -107,7 +109,7 @@ def federate(
     if isinstance(data, Dataset):
         given: Any = data
     elif several:
-        given = _joined(list(data), asked_of(recipe)["task"])  # type: ignore[arg-type]
+        given = _joined(list(data), recipe, group_by)  # type: ignore[arg-type]
     else:
         given = data if isinstance(data, str | Path) else next(iter(data))
     dataset = dataset_of(
@@ -152,9 +154,9 @@ def _private(text: str) -> dict[str, Any]:
     return {"epsilon": asked.epsilon, "delta": asked.delta, "clip": asked.clip, "noise_from": asked.noise_from}
 
 
-def _joined(places: Sequence[PathLike], task: str | None) -> Dataset:
-    """Return several datasets as one; the names of samples begin with the number of their folder."""
-    wanted = None if task in (None, "auto") else task
+def _joined(places: Sequence[PathLike], recipe: "Recipe", group_by: str | None) -> Dataset:
+    """Return several datasets as one, split; the names of samples begin with the number of their folder."""
+    wanted = None if recipe.task == "auto" else recipe.task
     parts = [open_dataset(p, task=wanted) for p in places]
     first = parts[0]
     if len({p.task for p in parts}) > 1:
@@ -171,7 +173,10 @@ def _joined(places: Sequence[PathLike], task: str | None) -> Dataset:
                         meta={**s.meta, "client": Path(part.root).name})
             )  # fmt: skip
     tree = JoinedTree(first.tree, {p: d.tree for p, d in zip(prefixes[1:], parts[1:], strict=True)})
-    return replace(first, tree=tree, samples=tuple(samples), labels=labels)
+    whole = replace(first, tree=tree, samples=tuple(samples), labels=labels)
+    if any(s.split is not None for s in samples):
+        return whole
+    return split_dataset(whole, scan=scan_of(whole), seed=recipe.seed, group_by=group_by)
 
 
 def _owners(dataset: Dataset, *, several: bool, by_groups: bool) -> dict[str, str] | None:

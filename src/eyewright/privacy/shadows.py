@@ -56,6 +56,8 @@ def train_shadows(
     are and how long it will take.
     """
     began = told = now()
+    # Group normalisation has no batched form for channels-last memory.
+    inputs = inputs.contiguous()
     count = len(inside)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -89,7 +91,7 @@ def train_shadows(
             if now() - told >= _SAID_EVERY_S:
                 told = now()
                 left = (told - began) / (step + 1) * (steps - step - 1)
-                say(f"step {step + 1:,} of {steps:,}, loss {float(loss) / count:.3f}, {left:.0f} s left")
+                say(f"step {step + 1:,} of {steps:,}, loss {float(loss.detach()) / count:.3f}, {left:.0f} s left")
         parts = []
         with torch.no_grad():
             for start in range(0, len(inputs), _FORWARD):
