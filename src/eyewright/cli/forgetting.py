@@ -45,7 +45,7 @@ def forget(o: argparse.Namespace) -> Result:
         "forgotten": {
             "images": dict(done.images),
             "retrained": list(done.retrained),
-            "read": len(done.read),
+            "files_read": len(done.read),
             "lira_before": None if done.before is None else vars(done.before),
             "lira_after": None if done.after is None else vars(done.after),
         },

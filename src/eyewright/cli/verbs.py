@@ -540,16 +540,8 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "lines of text to learn from, drawn in the fonts that are there",
         "generate-lines --texts receipts/ --case upper -n 20000 --out lines",
     ),
-    "serve": (
-        field.serve,
-        "server and web page for one or many bundles",
-        "serve photos.bundle --port 8000",
-    ),
-    "monitor": (
-        field.monitor,
-        "what happened to the served model, and which one is in use",
-        "monitor status",
-    ),
+    "serve": (field.serve, "server and web page for one or many bundles", "serve photos.bundle --port 8000"),
+    "monitor": (field.monitor, "what happened to the served model, and which one is in use", "monitor status"),
     "convert": (
         _convert,
         "write a dataset in another format, saying what is lost",

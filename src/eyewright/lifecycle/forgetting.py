@@ -155,7 +155,7 @@ def forget(
         {
             "forgotten": [{"id": i, "sha256": digests[i]} for i in sorted(gone)],
             "retrained": list(retrained),
-            "read": sorted(tree.read),
+            "files_read": sorted(tree.read),
             "checked": "no digest of a forgotten image is among those that were read, or in split.csv of the new run",
             "lira_before": None if before is None else vars(before),
             "lira_after": None if after is None else vars(after),

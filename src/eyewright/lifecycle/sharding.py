@@ -4,7 +4,7 @@ __all__ = ["join_shards", "shard_of", "train_shards"]
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from eyewright.core.task import task_of
 from eyewright.lifecycle.datasets import scan_of
 from eyewright.lifecycle.joining import write_ensemble
 from eyewright.lifecycle.opening import load_run
-from eyewright.lifecycle.stages import train_on
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -62,10 +61,13 @@ def shard_of(dataset: "Dataset", count: int, seed: int) -> Mapping[str, int]:
     return found
 
 
-def train_shards(dataset: "Dataset", recipe: "Recipe", folder: Path, plan: RunPlan, *, count: int) -> "Run":
+def train_shards(
+    dataset: "Dataset", recipe: "Recipe", folder: Path, plan: RunPlan, *, count: int, train: Callable[..., "Run"]
+) -> "Run":
     """Train a net for each shard into `folder/shard-K`, and write all of them as one run to `folder`.
 
-    With `plan.resume` finished shards are kept. The deadline of `plan` is for all of them together.
+    `train` is what trains one (`stages.train_on`). With `plan.resume` finished shards are kept. The deadline of `plan`
+    is for all of them together.
 
     Raises:
         UsageError: a task or an option that has no shards.
@@ -91,7 +93,7 @@ def train_shards(dataset: "Dataset", recipe: "Recipe", folder: Path, plan: RunPl
         part = dataset.select(lambda s, k=k: s.split != "train" or place[s.id] == k)  # type: ignore[misc]
         begun = plan.resume and (own / "checkpoints" / "last").exists()
         given = replace(plan, deadline=end, resume=begun, baseline=False)
-        runs.append(train_on(part, shard, own, given, leaks="allow"))
+        runs.append(train(part, shard, own, given, leaks="allow"))
     return join_shards(dataset, runs, folder)
 
 

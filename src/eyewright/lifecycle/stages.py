@@ -53,6 +53,7 @@ from eyewright.lifecycle.judging import train_judge
 from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
+from eyewright.lifecycle.sharding import train_shards
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.metrics.points import group_numbers
 from eyewright.training.plan import RunPlan
@@ -153,9 +154,8 @@ def train(
     )
     if shards is None:
         return train_on(dataset, resolved, folder, plan, leaks=leaks)
-    from eyewright.lifecycle.sharding import train_shards
-
-    return train_shards(settled(dataset, leaks, quiet=quiet), resolved, folder, plan, count=shards)
+    dataset = settled(dataset, leaks, quiet=quiet)
+    return train_shards(dataset, resolved, folder, plan, count=shards, train=train_on)
 
 
 def train_on(

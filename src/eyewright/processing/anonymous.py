@@ -1,4 +1,4 @@
-"""Anonymous copies of images and videos: hide what was found, write nothing but pixels, and read it back."""
+"""Anonymous copies of images and videos: hide what was found, write only pixels, and read it back."""
 
 __all__ = [
     "AnonymousImage",

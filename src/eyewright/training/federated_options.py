@@ -129,7 +129,7 @@ def parse_faults(text: str) -> dict[str, int]:
     {'lie': 3, 'die': 1}
 
     Raises:
-        UsageError: an unknown fault, or a number that is none.
+        UsageError: an unknown fault, or no number.
     """
     found: dict[str, int] = {}
     for word in filter(None, (w.strip() for w in text.split(","))):
