@@ -63,6 +63,14 @@ def _clear() -> bytes:
     return buffer.getvalue()
 
 
+def _pictures() -> bytes:
+    """A multi-picture JPEG, as telephones write their depth and gain maps."""
+    buffer = io.BytesIO()
+    second = Image.fromarray(255 - PIXELS)
+    Image.fromarray(PIXELS).save(buffer, "MPO", save_all=True, append_images=[second])
+    return buffer.getvalue() + SECRET
+
+
 def _texts() -> bytes:
     info = PngImagePlugin.PngInfo()
     info.add_text("Author", SECRET.decode())
@@ -94,5 +102,6 @@ PLACES: dict[str, tuple[str, bytes]] = {
     "bytes after the end": ("trailing.png", _saved("PNG") + b"\0" * 8 + SECRET),
     "motion photo": ("motion.jpg", _saved("JPEG") + b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + SECRET),
     "depth map in a second picture": ("depth.jpg", _saved("JPEG") + _saved("JPEG", comment=SECRET)),
+    "multi-picture JPEG": ("pictures.jpg", _pictures()),
     "invisible pixels": ("clear.png", _clear()),
 }

@@ -117,7 +117,8 @@ def anonymize_bytes(data: bytes, name: str, hiding: Hiding) -> AnonymousImage:
         UnreadableImageError: it cannot be read, is animated, has floating-point pixels, or `boxes` do not name it.
     """
     info = probe_image(data, limits=hiding.limits)
-    if info.frames > 1:
+    # Of a JPEG, further pictures are depth maps, gain maps and previews of the first: they go with the metadata.
+    if info.frames > 1 and info.format != "JPEG":
         raise UnreadableImageError(
             f"expected one picture, found {info.frames} frames: the others would be lost",
             fix="write them as images with eyewright process --pages, or convert it to a video",
