@@ -27,9 +27,9 @@ _HOMES = {
     "imaging.sources": ("open_source",),
     "imaging.steps": ("process",),
     "lifecycle": (
-        "attack", "attend", "audit_privacy", "bench", "browse", "certify", "compare", "compress", "convert",
-        "cross_validate", "deliver", "doctor", "evaluate", "explain", "export", "find_duplicates", "formats",
-        "generate_images", "generate_lines", "harden",
+        "anonymize", "attack", "attend", "audit_privacy", "bench", "browse", "certify", "compare", "compress",
+        "convert", "cross_validate", "deliver", "doctor", "evaluate", "explain", "export", "federate",
+        "find_duplicates", "forget", "formats", "generate_images", "generate_lines", "harden",
         "import_onnx", "index_folder", "info", "inpaint", "label_images", "load_dataset", "load_run", "models",
         "predict", "quickstart", "read_text", "restore", "run", "search", "serve", "train", "tune", "verify",
     ),
@@ -52,6 +52,7 @@ __all__ = [
     "Tracker",
     "TrackerSettings",
     "__version__",
+    "anonymize",
     "attack",
     "attend",
     "audit_privacy",
@@ -67,7 +68,9 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "federate",
     "find_duplicates",
+    "forget",
     "formats",
     "generate_images",
     "generate_lines",
@@ -111,6 +114,7 @@ if TYPE_CHECKING:
     from eyewright.imaging.sources import open_source
     from eyewright.imaging.steps import process
     from eyewright.lifecycle import (
+        anonymize,
         attack,
         attend,
         audit_privacy,
@@ -126,7 +130,9 @@ if TYPE_CHECKING:
         evaluate,
         explain,
         export,
+        federate,
         find_duplicates,
+        forget,
         formats,
         generate_images,
         generate_lines,

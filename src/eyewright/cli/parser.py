@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
 from eyewright import __version__
+from eyewright.cli.anonymizing import add_anonymizing
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
 from eyewright.cli.auditing import add_auditing
 from eyewright.cli.browsing import add_browse
 from eyewright.cli.completion import add_completion
+from eyewright.cli.federating import add_federating
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
+from eyewright.cli.forgetting import add_forgetting
 from eyewright.cli.generating import add_generating
 from eyewright.cli.numbers import SEED, Checked, Fraction, Number
 from eyewright.cli.pictures import add_pictures
@@ -255,6 +258,9 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     add_attacking(verb, _add_measured)
     add_auditing(verb)
+    add_anonymizing(verb)
+    add_federating(verb)
+    add_forgetting(verb)
     add_attend(verb)
     add_search(verb)
     add_reading(verb)
@@ -289,6 +295,12 @@ def _add_train(p: argparse.ArgumentParser) -> None:
         type=Number(1, 1000),
         metavar="R",
         help="repeat cross-validation R times with new folds (default 1)",
+    )
+    p.add_argument(
+        "--shards",
+        type=Number(2, 1000),
+        metavar="S",
+        help="train a net for each of S parts of the training images, so that forget trains one part again",
     )
     p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
     p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli import (
+    anonymizing,
     anywhere,
     attacking,
     attending,
@@ -15,8 +16,10 @@ from eyewright.cli import (
     browsing,
     completion,
     doctoring,
+    federating,
     field,
     following,
+    forgetting,
     generating,
     pictures,
     predicting,
@@ -135,6 +138,8 @@ def _train(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.evaluation.validation import say_validated, validation_facts
 
+    if o.shards is not None and (o.folds is not None or o.tune is not None):
+        raise UsageError("expected --shards without --folds and --tune, found them", fix="leave one out")
     if o.folds is not None or o.repeats is not None or o.ensemble:
         return _train_folds(o)
     if o.tune is not None:
@@ -145,6 +150,7 @@ def _train(o: argparse.Namespace) -> Result:
         resume=o.resume,
         weights=o.weights,
         teacher=o.teacher,
+        shards=o.shards,
         log=o.log,
         **talk(o),
         **data_options(o),
@@ -473,6 +479,21 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "can training images be told from others, and does epsilon hold?",
         "audit-privacy runs/classify/photos",
     ),
+    "anonymize": (
+        anonymizing.anonymize,
+        "hide faces, heads, plates and text in images and videos, and remove metadata",
+        "anonymize photos/ --find faces,plates --detector faces.bundle --out anonymous",
+    ),
+    "federate": (
+        federating.federate,
+        "train on the images of several clients, which stay where they are (simulated)",
+        "federate photos/ --clients 10 --alpha 0.5 --rounds 20 --strategy median",
+    ),
+    "forget": (
+        forgetting.forget,
+        "train again without some images, and prove that they were not read",
+        "forget runs/classify/photos cat/3.jpg --out runs/classify/without",
+    ),
     "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
     "attend": (
         attending.attend,
@@ -526,16 +547,8 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         "lines of text to learn from, drawn in the fonts that are there",
         "generate-lines --texts receipts/ --case upper -n 20000 --out lines",
     ),
-    "serve": (
-        field.serve,
-        "server and web page for one or many bundles",
-        "serve photos.bundle --port 8000",
-    ),
-    "monitor": (
-        field.monitor,
-        "what happened to the served model, and which one is in use",
-        "monitor status",
-    ),
+    "serve": (field.serve, "server and web page for one or many bundles", "serve photos.bundle --port 8000"),
+    "monitor": (field.monitor, "what happened to the served model, and which one is in use", "monitor status"),
     "convert": (
         _convert,
         "write a dataset in another format, saying what is lost",

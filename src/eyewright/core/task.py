@@ -47,6 +47,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "conf": "--conf",
         "coverage": "coverage",
         "ensemble": "--ensemble",
+        "federate": "federate",
         "frames": "--frames or --span",
         "harden": "--step",
         "import": "importing a model",

@@ -37,6 +37,7 @@ DEEP_FORMATS = ("PNG", "TIFF", "PNM", "JPEG2000")
 CLEAR_FORMATS = ("PNG", "TIFF", "WEBP")
 """Those of them that are written with transparency; WebP in 8 bits only."""
 
+_EXIF = b"Exif\0\0"
 _BY_EXTENSION = {ext: name for name in WRITTEN for ext in FORMATS[name]}
 
 
@@ -47,6 +48,7 @@ def encode_image(
     quality: float = 90,
     chroma: str = "auto",
     icc: bytes | None = None,
+    exif: bytes | None = None,
     png_level: int = 9,
 ) -> bytes:
     """Encode uint8 or uint16, (H, W, 3) RGB or (H, W) grey; in `CLEAR_FORMATS` also (H, W, 4), RGB and opacity.
@@ -54,8 +56,9 @@ def encode_image(
     `quality` is 1-100 for JPEG, WebP and AVIF as their libraries mean it, for JPEG XL 100 minus ten times the
     Butteraugli distance, for JPEG 2000 the PSNR aimed at, 20 to 60 dB mapped to 1-100; 100 is lossless where the
     format can be (WebP, JPEG XL, JPEG 2000). JPEG takes fractions. `chroma` is "420", "444" or "auto"
-    (420 below 90) for JPEG and AVIF. `icc` is the only metadata that can be written. 16 bits need a format of
-    `DEEP_FORMATS`. `png_level` is zlib's compression level of 8-bit PNG, 1 (fastest) to 9 (smallest).
+    (420 below 90) for JPEG and AVIF. `icc` and `exif`, a block with or without its header, are the only metadata that
+    can be written, `exif` in 8 bits. 16 bits need a format of `DEEP_FORMATS`. `png_level` is zlib's compression level
+    of 8-bit PNG, 1 (fastest) to 9 (smallest).
 
     >>> encode_image(np.zeros((2, 2, 3), np.uint8))[:4]
     b'\\x89PNG'
@@ -84,9 +87,11 @@ def encode_image(
     options = _options(format, quality, chroma)
     if format == "PNG" and png_level < 9:
         options = {"compress_level": png_level}
-    Image.fromarray(np.ascontiguousarray(image)).save(
-        buffer, "PPM" if format == "PNM" else format, **options, **({} if icc is None else {"icc_profile": icc})
-    )
+    if icc is not None:
+        options["icc_profile"] = icc
+    if exif:
+        options["exif"] = exif if exif.startswith(_EXIF) else _EXIF + exif
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PPM" if format == "PNM" else format, **options)
     return buffer.getvalue()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
+    from eyewright.lifecycle.anonymizing import Anonymized, anonymize
     from eyewright.lifecycle.attacking import attack, certify, harden
     from eyewright.lifecycle.attending import attend
     from eyewright.lifecycle.auditing import audit_privacy
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.duplicates import find_duplicates
     from eyewright.lifecycle.exchange import convert, import_onnx
     from eyewright.lifecycle.explaining import explain
+    from eyewright.lifecycle.federating import Federated, federate
     from eyewright.lifecycle.field import (
         challenge,
         drift,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         serve,
     )
     from eyewright.lifecycle.folds import FoldsResult, cross_validate
+    from eyewright.lifecycle.forgetting import Forgotten, forget
     from eyewright.lifecycle.generating import GeneratedFile, Generation, generate_images
     from eyewright.lifecycle.inpainting import Inpainting, inpaint
     from eyewright.lifecycle.loading import open_any
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 _HOMES = {
+    "anonymizing": ("Anonymized", "anonymize"),
     "attacking": ("attack", "certify", "harden"),
     "auditing": ("audit_privacy",),
     "attending": ("attend",),
@@ -58,11 +62,13 @@ _HOMES = {
     "duplicates": ("find_duplicates",),
     "exchange": ("convert", "import_onnx"),
     "explaining": ("explain",),
+    "federating": ("Federated", "federate"),
     "field": (
         "challenge", "drift", "feedback_add", "feedback_export", "feedback_import", "feedback_list", "history",
         "monitor_status", "promote", "rollback", "select", "serve",
     ),
     "folds": ("FoldsResult", "cross_validate"),
+    "forgetting": ("Forgotten", "forget"),
     "generating": ("GeneratedFile", "Generation", "generate_images"),
     "inpainting": ("Inpainting", "inpaint"),
     "loading": ("open_any",),
@@ -77,9 +83,12 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "Anonymized",
     "CompressResult",
     "Delivered",
+    "Federated",
     "FoldsResult",
+    "Forgotten",
     "GeneratedFile",
     "Generation",
     "Indexed",
@@ -93,6 +102,7 @@ __all__ = [
     "RunResult",
     "TARGETS",
     "TuneResult",
+    "anonymize",
     "attack",
     "audit_privacy",
     "attend",
@@ -116,7 +126,9 @@ __all__ = [
     "feedback_export",
     "feedback_import",
     "feedback_list",
+    "federate",
     "find_duplicates",
+    "forget",
     "formats",
     "generate_images",
     "generate_lines",

@@ -4,7 +4,6 @@ __all__ = ["FoldsResult", "cross_validate", "train_folds"]
 
 import csv
 import io
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from eyewright.core.errors import CheckpointError, UsageError
-from eyewright.core.files import write_bytes, write_json, write_text
+from eyewright.core.files import write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.report import Metric, Report
 from eyewright.core.task import task_of
@@ -22,13 +21,13 @@ from eyewright.data import audit_dataset, fold_datasets, label_error_rule
 from eyewright.data.edits import apply_edits
 from eyewright.lifecycle.datasets import PathLike, Say, open_readable, scan_of, silent, without_copies
 from eyewright.lifecycle.group_folds import group_folds, with_groups
+from eyewright.lifecycle.joining import write_ensemble
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, once_if_private, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.metrics import corrected_interval
 from eyewright.training.plan import RunPlan
-from eyewright.training.recipe import write_recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -316,58 +315,16 @@ def _predictions_csv(results: "Results", fold_of: Mapping[str, int]) -> str:
 
 def _join(runs: Sequence["Run"], parts: Sequence["Dataset"], folder: Path, dataset: "Dataset") -> "Run":
     """Write the folds' nets as one run. Every image but the test part's was learnt from by some member."""
-    from eyewright.evaluation.known import FEATURES_FILE, pack_features
-    from eyewright.nets.ensemble import Ensemble
-    from eyewright.nets.pixels import PixelNet
-    from eyewright.training.checkpoints import save_best
-    from eyewright.training.learner import learner_of
-    from eyewright.training.looks import LOOKS_FILE
-    from eyewright.training.run import SPLIT_COLUMNS
-
-    first = runs[0]
-    net = PixelNet(
-        Ensemble([r.net for r in runs], [r.temperature for r in runs], learner_of(first.task_name).mean),
-        mean=[0.0] * first.preparation.channels,
-        std=[1.0] * first.preparation.channels,
-    )
-    save_best(folder / "checkpoints", net.state_dict(), {"epoch": 0, "score": 0.0})
-    write_recipe(folder / "recipe.toml", first.recipe)
-    if (first.folder / "hub").is_dir():
-        write_json(folder / "hub" / "config.json", _read_json(first.folder / "hub" / "config.json"))
     # How near an image is to the first fold's training images says nothing of those of all folds.
     rows = {
         r["id"]: {**r, "split": "val" if r["split"] == "test" else "train", "novelty": "", "novelty_ratio": ""}
-        for r in first.split_rows()
+        for r in runs[0].split_rows()
     }
     scan = scan_of(dataset)
     learnt = np.array([i for i, s in enumerate(dataset.samples) if s.id in rows])
-    write_bytes(folder / FEATURES_FILE, pack_features(scan, learnt))
     for sample, record in zip(dataset.samples, scan.records, strict=True):
         if sample.id not in rows:
             label = sample.target.cell(dataset.labels.names)
             rows[sample.id] = {"id": sample.id, "split": "test", "label": label, "sha256": record.digest}
             rows[sample.id]["group"] = sample.group or ""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, SPLIT_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows.values())
-    write_text(folder / "split.csv", buffer.getvalue())
-    if (first.folder / LOOKS_FILE).is_file():
-        write_bytes(folder / LOOKS_FILE, (first.folder / LOOKS_FILE).read_bytes())
-    write_text(folder / "metrics.csv", (first.folder / "metrics.csv").read_text("utf-8"))
-    n = sum(r.about["calibration"]["n"] for r in runs)
-    own = str(first.about["calibration"]["method"])
-    calibrated = own if own == "none" else f"{own}, each member"
-    about = {
-        **first.about,
-        "members": len(runs),
-        "parameters": sum(r.about["parameters"] for r in runs),
-        "scaling": {"mean": [0.0] * first.preparation.channels, "std": [1.0] * first.preparation.channels},
-        "calibration": {**first.about["calibration"], "method": calibrated, "temperature": 1.0, "n": n},
-    }
-    write_json(folder / "run.json", to_jsonable(about))
-    return load_run(folder)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
+    return write_ensemble(runs, folder, rows=list(rows.values()), scan=scan, learnt=learnt)

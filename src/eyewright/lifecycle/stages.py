@@ -53,6 +53,7 @@ from eyewright.lifecycle.judging import train_judge
 from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
+from eyewright.lifecycle.sharding import train_shards
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.lifecycle.trusting import TrustAsked, with_trust
 from eyewright.metrics.conformal import By, Method
@@ -89,6 +90,7 @@ def train(
     workers: int | None = None,
     step: Any = None,
     teacher: Any = None,
+    shards: int | None = None,
     log: str | None = None,
     observe: "Callable[[Mapping[str, str]], None] | None" = None,
     quiet: bool = True,
@@ -104,11 +106,12 @@ def train(
     annealed when the time is over, counted from this call. `weights` are those to begin with,
     of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is also learnt from, in
     addition to the labels (`step` is not supported then). `log` ("tensorboard" or "mlflow") writes every epoch's
-    numbers for that too, and `observe` is called with them. `leaks` says what becomes of training images that are
-    copies of images in a given test or validation part: "drop" (the default) leaves up to 1 % of the training images
-    out, "refuse" raises, "allow" (or `allow_leaks`) trains on them and writes it down. `label_errors` says what is done
-    where the audit finds that labels were not read as they are meant (boxes in another format, empty masks): "refuse"
-    (the default) raises, "allow" trains on them.
+    numbers for that too, and `observe` is called with them. `shards` trains a net for each of so many parts of the
+    training images and joins them to one run, from which `forget` removes images by training one shard again.
+    `leaks` says what becomes of training images that are copies of images in a given test or validation part:
+    "drop" (the default) leaves up to 1 % of the training images out, "refuse" raises, "allow" (or `allow_leaks`)
+    trains on them and writes it down. `label_errors` says what is done where the audit finds that labels were not read
+    as they are meant (boxes in another format, empty masks): "refuse" (the default) raises, "allow" trains on them.
 
     Raises:
         DatasetError, LeakError: the data cannot be trained on.
@@ -142,25 +145,23 @@ def train(
         step = distil_step(teacher_for(teacher, dataset.task, dataset.labels)[1])
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 1.0
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, dataset.name)
-    return train_on(
-        dataset,
-        resolved,
-        folder,
-        RunPlan(
-            deadline=deadline,
-            resume=resume,
-            weights=None if weights is None else Path(weights),
-            workers=workers,
-            step=step,
-            log=log,
-            observe=observe,
-            baseline=True,
-            label_errors=label_errors,
-            quiet=quiet,
-            say=say,
-        ),
-        leaks=leaks,
+    plan = RunPlan(
+        deadline=deadline,
+        resume=resume,
+        weights=None if weights is None else Path(weights),
+        workers=workers,
+        step=step,
+        log=log,
+        observe=observe,
+        baseline=True,
+        label_errors=label_errors,
+        quiet=quiet,
+        say=say,
     )
+    if shards is None:
+        return train_on(dataset, resolved, folder, plan, leaks=leaks)
+    dataset = settled(dataset, leaks, quiet=quiet)
+    return train_shards(dataset, resolved, folder, plan, count=shards, train=train_on)
 
 
 def train_on(
@@ -203,6 +204,8 @@ def train_on(
                 f"expected one step, found {recipe.step!r} and another", fix="leave --step or --teacher out"
             )
         plan = hardened(recipe, dataset.task, plan)
+    if recipe.federated and plan.guard is None:
+        raise UsageError("expected a recipe of one place, found that of a federation", fix="use eyewright federate")
     if recipe.private:
         from eyewright.privacy.guarding import guarded
 

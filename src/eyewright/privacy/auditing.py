@@ -181,7 +181,9 @@ def audit_membership(
     steps = min(_MOST_STEPS, max(_LEAST_STEPS, int(run.about["training"]["steps"])))
     say(f"training {models} nets at once, each on half of {len(labels):,} images, for up to {steps:,} steps")
     known = log_odds(
-        train_shadows(build, inputs, labels, inside, steps=steps, batch=_BATCH, lr=_LR, seed=seed, goes_on=goes_on),
+        train_shadows(
+            build, inputs, labels, inside, steps=steps, batch=_BATCH, lr=_LR, seed=seed, goes_on=goes_on, say=say
+        ),
         labels,
     )
     attacked = log_odds(own, labels)
@@ -212,6 +214,34 @@ def audit_membership(
         round(time.monotonic() - began, 1),
         {"images": len(labels), "shadow_accuracy": _accuracies(known, inside)},
     )
+
+
+def lira_of(
+    runs: Sequence[Run],
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    members: NDArray[np.bool_],
+    measured: NDArray[np.bool_],
+    *,
+    models: int,
+    seed: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Metric]:
+    """Return the AUC with which LiRA tells `members` from other images by each of several runs of one kind.
+
+    Only the images `measured` (N,) count; nets to compare with are trained once, on random halves of all (N, H, W, C).
+    """
+    build, inputs, _ = _parts(runs[0], pixels)
+    inside = halves(len(labels), models, seed)
+    steps = min(_MOST_STEPS, max(_LEAST_STEPS, int(runs[0].about["training"]["steps"])))
+    say(f"training {models} nets at once, each on half of {len(labels):,} images, for up to {steps:,} steps")
+    shadows = train_shadows(build, inputs, labels, inside, steps=steps, batch=_BATCH, lr=_LR, seed=seed, say=say)
+    known = log_odds(shadows, labels)
+    found = []
+    for run in runs:
+        scores = lira_scores(log_odds(_parts(run, pixels)[2], labels), known, inside)
+        found.append(measure_attack("lira", scores[measured], members[measured]).auc)
+    return found
 
 
 def _scores(

@@ -2,6 +2,7 @@
 
 __all__ = ["halves", "train_shadows"]
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from eyewright.core.errors import UsageError
 from eyewright.core.rng import generator
 
 _FORWARD = 2048
+_SAID_EVERY_S = 10.0
 
 
 def halves(n: int, count: int, seed: int) -> NDArray[np.bool_]:
@@ -44,12 +46,18 @@ def train_shadows(
     lr: float,
     seed: int,
     goes_on: Callable[[], bool] = lambda: True,
+    say: Callable[[str], None] = lambda text: None,
+    now: Callable[[], float] = time.monotonic,
 ) -> NDArray[np.float32]:
     """Return the logits (K, N, C) of K nets for all inputs (N, ...), each trained on its rows of `inside` (K, N).
 
     `build` makes one net; its initial weights differ between the nets. They are trained by Adam with a rate that falls
-    to 0, for `steps` updates of `batch` images or until `goes_on` says no.
+    to 0, for `steps` updates of `batch` images or until `goes_on` says no. `say` is told every 10 seconds how far they
+    are and how long it will take.
     """
+    began = told = now()
+    # Group normalisation has no batched form for channels-last memory.
+    inputs = inputs.contiguous()
     count = len(inside)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -80,6 +88,10 @@ def train_shadows(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            if now() - told >= _SAID_EVERY_S:
+                told = now()
+                left = (told - began) / (step + 1) * (steps - step - 1)
+                say(f"step {step + 1:,} of {steps:,}, loss {float(loss.detach()) / count:.3f}, {left:.0f} s left")
         parts = []
         with torch.no_grad():
             for start in range(0, len(inputs), _FORWARD):

@@ -321,6 +321,7 @@ TASK = Task(
             "conf",
             "coverage",
             "ensemble",
+            "federate",
             "gradients",
             "harden",
             "import",

@@ -25,6 +25,7 @@ from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
 from eyewright.core.regular import read_regular
 from eyewright.core.task import task_names, task_of
+from eyewright.training.federated_options import parse_federated
 from eyewright.training.private_options import parse_private
 
 OptimizerName = Literal["muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"]
@@ -73,6 +74,8 @@ class Recipe:
     to mixed augmentations.
 
     `private` keeps training images private (`training.private_options`), such as "epsilon=3 delta=1e-5".
+
+    `federated` divides training among simulated clients (`training.federated_options`); `federate` writes it.
 
     `frames` is how many frames of a clip a net sees, and `span` over how many seconds around the middle of the clip;
     without it over all of the clip.
@@ -125,6 +128,7 @@ class Recipe:
     beta: float | None = None
     sigma: float | None = None
     private: str = ""
+    federated: str = ""
     freeze: float | None = None
     layer_decay: float | None = None
     ema: float | None = None
@@ -173,6 +177,8 @@ class Recipe:
         own = ":" in self.model
         if self.private:
             parse_private(self.private)
+        if self.federated:
+            parse_federated(self.federated)
         attacked = self.step in ("adversarial", "trades", "fast")
         if self.loss is not None:
             _check_loss(self.loss, self.task)
@@ -252,6 +258,12 @@ class Recipe:
             (
                 bool(self.private) and bool(self.l1 or self.clip_norm or self.freeze or self.amp == "on"),
                 "no l1, clip_norm, freeze or amp with --private, which has its own clipping in float32",
+                "leave it out",
+            ),
+            (
+                bool(self.federated)
+                and bool(self.accumulate > 1 or self.mixup or self.cutmix or self.private or self.budget_s is not None),
+                "no accumulate, mixup, cutmix, private or budget in a federated recipe",
                 "leave it out",
             ),
             (

@@ -40,6 +40,7 @@ from eyewright.nets.private import without_batch_norm
 from eyewright.nets.shapes import take_shapes
 from eyewright.training.checkpoints import read_tensors
 from eyewright.training.distributed import rank_of
+from eyewright.training.federated_options import parse_federated
 from eyewright.training.learner import learner_of
 from eyewright.training.predictor import TorchPredictor
 from eyewright.training.recipe import Recipe, read_recipe
@@ -208,7 +209,7 @@ def build_net(
             f"expected the model {recipe.model!r} to be a torch.nn.Module, found {type(body).__name__}",
             fix="see docs/how-to/add-a-task.md",
         )
-    if recipe.private:
+    if recipe.private or (recipe.federated and parse_federated(recipe.federated).norm == "group"):
         without_batch_norm(body)
     outgoing = {k: scaling[k] for k in ("centre", "spread") if k in scaling}
     return PixelNet(body, mean=scaling["mean"], std=scaling["std"], **outgoing)

@@ -1,0 +1,129 @@
+"""The verb that makes images anonymous."""
+
+__all__ = ["add_anonymizing", "anonymize"]
+
+import argparse
+from collections.abc import Callable
+
+from eyewright.cli.numbers import Number
+from eyewright.cli.terminal import Result, finding, shown_path, talk, warn
+
+_MOST = 20
+
+
+def add_anonymizing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of anonymize."""
+    p = verb("anonymize")
+    p.add_argument("source", metavar="SOURCE", help="an image, a video, a folder or a glob")
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the copies (required)")
+    p.add_argument(
+        "--find", metavar="KINDS", help="faces, heads, plates, text or all; several with commas (default faces)"
+    )
+    p.add_argument(
+        "--detector",
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="a bundle that finds boxes of faces, heads, persons, plates or text (repeatable; default: OpenCV's "
+        "classical detectors, which miss many)",
+    )
+    p.add_argument(
+        "--boxes",
+        metavar="FILE",
+        help="hide these boxes: COCO JSON, CSV, predictions.json, a dataset; of a video: tracks",
+    )
+    p.add_argument(
+        "--how", default="fill", choices=("fill", "blur", "pixelate"), help="how boxes are hidden (default fill)"
+    )
+    p.add_argument(
+        "--conf", type=Number(0, 1, whole=False), default=0.3, metavar="P", help="score of a detection (default 0.3)"
+    )
+    p.add_argument(
+        "--tile", type=Number(0, 16_384), metavar="N", help="side of tiles; 0: none (default: half of the shorter side)"
+    )
+    p.add_argument("--no-flip", action="store_true", help="do not look at mirror images too")
+    p.add_argument(
+        "--margin",
+        type=Number(0, 10, whole=False),
+        default=0.1,
+        metavar="F",
+        help="enlarge boxes by this part (default 0.1)",
+    )
+    p.add_argument(
+        "--hold", type=Number(0, 10_000), default=5, metavar="N", help="of videos: frames before and after (default 5)"
+    )
+    p.add_argument(
+        "--gap",
+        type=Number(0, 3600, whole=False),
+        default=2.0,
+        metavar="S",
+        help="of videos: longest gap of a track (default 2)",
+    )
+    p.add_argument(
+        "--to", metavar="FORMAT", help="jpeg, png or webp (default: JPEG and WebP stay, all others go to PNG)"
+    )
+    p.add_argument("--quality", type=Number(1, 100), default=92, metavar="Q", help="of JPEG and WebP (default 92)")
+    p.add_argument(
+        "--keep-metadata", metavar="NAMES", help="copyright, artist, gps; several with commas (default none)"
+    )
+    p.add_argument("--names", default="keep", choices=("keep", "hash"), help="hash: call files by their new content")
+    p.add_argument(
+        "--labels",
+        default="auto",
+        metavar="FORMAT",
+        help="auto (COCO, YOLO and VOC move along), none, or coco, yolo, voc",
+    )
+    p.add_argument("--check", metavar="BOXES", help="boxes that had to be hidden: gives recall with its interval")
+    p.add_argument("--model", metavar="BUNDLE", help="measure this bundle or run before and after")
+    p.add_argument("--report", metavar="DIR", help="write anonymize.html and anonymize.json there")
+    p.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+
+
+def anonymize(o: argparse.Namespace) -> Result:
+    """Write anonymous copies, and print how much of what had to be hidden is."""
+    from eyewright import lifecycle
+
+    options = talk(o)
+    options.pop("seed", None)
+    done = lifecycle.anonymize(
+        o.source,
+        o.out,
+        find=o.find,
+        detector=o.detector,
+        boxes=o.boxes,
+        how=o.how,
+        conf=o.conf,
+        tile=o.tile,
+        flip=not o.no_flip,
+        margin=o.margin,
+        hold=o.hold,
+        gap_s=o.gap,
+        to=o.to,
+        quality=o.quality,
+        keep_metadata=[t.strip() for t in (o.keep_metadata or "").split(",") if t.strip()],
+        names=o.names,
+        labels=o.labels,
+        check=o.check,
+        model=o.model,
+        report=o.report,
+        overwrite=o.overwrite,
+        **options,
+    )
+    text = [done.headline()]
+    if done.utility is not None:
+        text.append(f"{done.utility.name}: before {done.utility.before}, after {done.utility.after}")
+    text.append(f"copies       {shown_path(done.folder)}")
+    text += [f"report       {shown_path(done.pages['report'])}"] if done.pages else []
+    if not o.json:
+        for f in done.findings[:_MOST]:
+            warn(f"{f.path}: {f.message}; {f.fix}")
+        if len(done.findings) > _MOST:
+            warn(f"and {len(done.findings) - _MOST:,} more, see --json")
+    return {
+        "out": {"images": done.folder.resolve(), **{k: p.resolve() for k, p in done.pages.items()}},
+        "anonymize": done.to_json(),
+        "counts": {"written": len(done.files), "failed": len(done.failed)},
+        "findings": [finding(f) for f in done.findings],
+        "text": text,
+        "exit": int(bool(done.failed)),
+    }

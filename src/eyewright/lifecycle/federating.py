@@ -1,0 +1,215 @@
+"""Federated learning, simulated on this machine: clients, rounds, a report, and a run as every other."""
+
+__all__ = ["Federated", "federate"]
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.files import write_json
+from eyewright.core.labels import LabelSpace
+from eyewright.core.report import Finding
+from eyewright.core.task import task_of
+from eyewright.data.dataset import Dataset
+from eyewright.data.formats import open_dataset
+from eyewright.data.splits import split_dataset
+from eyewright.data.tree import JoinedTree
+from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, scan_of, silent
+from eyewright.lifecycle.loading import need_torch
+from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, recipe_of
+from eyewright.lifecycle.stages import train_on
+from eyewright.training.federated_options import FederatedOptions, parse_faults
+from eyewright.training.plan import RunPlan
+from eyewright.training.private_options import parse_private
+
+if TYPE_CHECKING:
+    from eyewright.training.recipe import Recipe
+    from eyewright.training.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Federated:
+    """What `federate` made: the run, what `run.json` says of the federation, findings, and the report's path."""
+
+    run: "Run"
+    about: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+    report: Path
+
+
+def federate(
+    data: "Dataset | PathLike | Sequence[PathLike]",
+    *,
+    clients: int | str = 10,
+    alpha: float = 0.5,
+    rounds: int = 20,
+    strategy: str = "fedavg",
+    local_epochs: int = 1,
+    faulty: int | None = None,
+    mu: float = 0.01,
+    server_lr: float = 0.01,
+    norm: str = "group",
+    secure: bool = False,
+    secure_range: float = 4.0,
+    least: float = 0.5,
+    private: str = "",
+    faults: str = "",
+    out: PathLike | None = None,
+    group_by: str | None = None,
+    label_depth: int | None = None,
+    ignore: Sequence[str] = (),
+    leaks: str | None = None,
+    workers: int | None = None,
+    quiet: bool = True,
+    say: Say = silent,
+    **options: Any,
+) -> Federated:
+    """Train one model on the images of several clients, which never leave them, in a deterministic simulation.
+
+    Each of several folders in `data` is a client. Of one, the training part is divided among `clients`, class by class
+    by a Dirichlet distribution of `alpha`; with "groups" each group of images (`group_by`) is a client. Validation and
+    test images are the server's. The result is a run folder, with `federated.html`.
+
+    Args:
+        rounds: how often all clients learn and the server joins their updates.
+        strategy: "fedavg", "fedprox" (`mu`), "fedadam" (`server_lr`), "median", "trimmed", "krum" or "bulyan".
+        local_epochs: how often a client sees its images in a round.
+        faulty: how many wrong updates a robust strategy allows for; by default the number of `faults`, or as many as
+            it withstands up to 3 of 10.
+        norm: "group": batch normalisation becomes group normalisation; "average": its statistics are averaged.
+        secure: the server sees the sum of masked updates only; values outside `secure_range` end training.
+        least: the fraction of the clients that a round needs; with fewer it changes nothing.
+        private: differential privacy of each client's images, such as "epsilon=3 delta=1e-5 clip=1".
+        faults: clients that do something wrong, such as "lie:3,die:1" (`training.federated_options.FAULTS`).
+        options: fields of `Recipe`, such as model, lr, batch (of a client), imgsz, seed.
+
+    Raises:
+        UsageError: options that do not belong together.
+        DatasetError: the data cannot be read, or a client has too few images.
+        RefusedError: an update outside the public range with `secure`.
+    """
+    need_torch()
+    from eyewright.privacy.aggregation import ROBUST, most_faulty
+    from eyewright.privacy.federated_pages import write_federated
+    from eyewright.privacy.federating import Federation, federated_step, resolved_recipe
+
+    by_groups = clients == "groups"
+    several = isinstance(data, Sequence) and not isinstance(data, str) and len(data) > 1
+    count = len(data) if several and isinstance(data, Sequence) else 0 if by_groups else int(clients)
+    wrong = parse_faults(faults)
+    settings = FederatedOptions(
+        clients=0 if several else count, alpha=alpha, strategy=strategy, local_epochs=local_epochs, mu=mu,
+        server_lr=server_lr, norm=norm, secure=secure, secure_range=secure_range, least=least, faults=wrong,
+        **_private(private),
+    )  # fmt: skip
+    recipe = recipe_of(None, epochs=rounds, **options)
+    if isinstance(data, Dataset):
+        given: Any = data
+    elif several:
+        given = _joined(list(data), recipe, group_by)  # type: ignore[arg-type]
+    else:
+        given = data if isinstance(data, str | Path) else next(iter(data))
+    dataset = dataset_of(
+        given, **asked_of(recipe), group_by=group_by, label_depth=label_depth, ignore=ignore, quiet=quiet, say=say
+    )
+    task_of(dataset.task).require("federate")
+    owners = _owners(dataset, several=several, by_groups=by_groups)
+    n = len(set(owners.values())) if owners is not None else count
+    most = most_faulty(strategy, n) if strategy in ROBUST else 0
+    expected = sum(wrong.values()) if wrong else min(most, 3 * n // 10)
+    chosen = expected if faulty is None else faulty
+    if strategy in ROBUST and chosen > most:
+        raise UsageError(
+            f"expected at most {most} faulty of {n} clients with {strategy}, found {chosen}",
+            fix="lower --faulty, or use --strategy median",
+        )
+    settings = replace(settings, faulty=chosen if strategy in ROBUST else 0)
+    resolved = resolved_recipe(recipe, settings)
+    check_model(resolved.model, dataset.task)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / "federated", dataset.name)
+    federation = Federation(resolved, settings, owners)
+    plan = RunPlan(guard=federation, step=federated_step(federation), workers=workers, quiet=quiet, say=say)
+    say(f"{n} clients, {rounds} rounds, {strategy}{', secure aggregation' if secure else ''}")
+    run = train_on(dataset, resolved, folder, plan, leaks=leaks)
+    about = federation.about()
+    stored = json.loads((run.folder / "run.json").read_text("utf-8"))
+    write_json(run.folder / "run.json", {**stored, "federated": about})
+    finished = load_run(run.folder)
+    metric = str(finished.about["training"]["metric"])
+    report = write_federated(run.folder, about, history=finished.history(), metric=metric, labels=finished.labels.names)
+    return Federated(finished, about, tuple(_findings(about)), report)
+
+
+def _private(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    asked = parse_private(text)
+    if asked.noise is not None or asked.physical_batch is not None:
+        raise UsageError(
+            "expected epsilon, delta and clip in --private of federate, found others", fix="leave them out"
+        )
+    return {"epsilon": asked.epsilon, "delta": asked.delta, "clip": asked.clip, "noise_from": asked.noise_from}
+
+
+def _joined(places: Sequence[PathLike], recipe: "Recipe", group_by: str | None) -> Dataset:
+    """Return several datasets as one, split; the names of samples begin with the number of their folder."""
+    wanted = None if recipe.task == "auto" else recipe.task
+    parts = [open_dataset(p, task=wanted) for p in places]
+    first = parts[0]
+    if len({p.task for p in parts}) > 1:
+        raise DatasetError(
+            f"expected data of one task for all clients, found {', '.join(p.task for p in parts)}", fix="pass --task"
+        )
+    labels = LabelSpace(tuple(dict.fromkeys(n for p in parts for n in p.labels.names)))
+    prefixes = ["", *(f"client-{k}/" for k in range(2, len(parts) + 1))]
+    samples = []
+    for prefix, part in zip(prefixes, parts, strict=True):
+        for s in part.relabelled(labels).samples:
+            samples.append(
+                replace(s, id=prefix + s.id, group=None if s.group is None else prefix + s.group,
+                        meta={**s.meta, "client": Path(part.root).name})
+            )  # fmt: skip
+    tree = JoinedTree(first.tree, {p: d.tree for p, d in zip(prefixes[1:], parts[1:], strict=True)})
+    whole = replace(first, tree=tree, samples=tuple(samples), labels=labels)
+    if any(s.split is not None for s in samples):
+        return whole
+    return split_dataset(whole, scan=scan_of(whole), seed=recipe.seed, group_by=group_by)
+
+
+def _owners(dataset: Dataset, *, several: bool, by_groups: bool) -> dict[str, str] | None:
+    """Return the name of the client that each training image is of; None where they are divided by chance."""
+    train = dataset.train.samples
+    if several:
+        # Folders of one name are different clients.
+        names = {s.id: (s.id.split("/")[0] if s.id.startswith("client-") else "client-1") for s in train}
+        shown = {n: s.meta.get("client", n) for s in train for n in [names[s.id]]}
+        unique = len(set(shown.values())) == len(shown)
+        return {i: shown[n] if unique else n for i, n in names.items()}
+    if not by_groups:
+        return None
+    if any(s.group is None for s in train):
+        raise DatasetError(
+            "expected a group for every training image with --clients groups, found images without one",
+            fix="say what a group is with --group-by",
+        )
+    return {s.id: str(s.group) for s in train}
+
+
+def _findings(about: Mapping[str, Any]) -> list[Finding]:
+    found = []
+    for client in about["clients"]:
+        reasons: dict[str, list[int]] = {}
+        for one in client["refused"]:
+            reasons.setdefault(one["why"], []).append(one["round"])
+        for why, rounds in reasons.items():
+            many = f"{len(rounds)} round{'s' * (len(rounds) != 1)}, the first {rounds[0]}"
+            found.append(
+                Finding("update_refused", f"{client['name']}: {why} ({many})", "look into this client", client["name"])
+            )
+    if about["aborted"]:
+        text = f"{len(about['aborted'])} of {about['rounds']} rounds had too few updates and changed nothing"
+        found.append(Finding("rounds_aborted", text, "lower --least, or use clients that stay", severity="error"))
+    return found

@@ -1,0 +1,334 @@
+"""Anonymous copies: nothing of the input is left, what was found is hidden for good, recall is measured exactly."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.processing.hiding_places import PIXELS, PLACES, SECRET
+from tests.tasks.predictors import Told
+
+from eyewright.core import LabelSpace
+from eyewright.core.errors import InputError, OutputError, UsageError
+from eyewright.imaging import encode_image, read_image, write_image
+from eyewright.imaging.webm import WebmWriter
+from eyewright.lifecycle.anonymizing import anonymize
+from eyewright.processing import anonymous
+from eyewright.processing.anonymous import HiddenFile, measure_recall
+from eyewright.processing.box_lists import BoxList, NamedBoxes, read_box_list
+from eyewright.processing.finders import predictor_finder
+from eyewright.processing.hiding import CELLS, grown_boxes, hide_boxes
+from eyewright.processing.remembering import Memory, remembered
+
+RNG = np.random.default_rng(0)
+
+
+def all_bytes(folder: Path) -> bytes:
+    return b"\n".join(p.read_bytes() + os.fsencode(p.name) for p in sorted(folder.rglob("*")) if p.is_file())
+
+
+def boxes_file(path: Path, **named: list[tuple[float, float, float, float]]) -> Path:
+    lines = ["image,x0,y0,x1,y1,label"]
+    for name, rows in named.items():
+        lines += [f"{name.replace('_', '.')},{','.join(map(str, r))},face" for r in rows] or [
+            f"{name.replace('_', '.')},,,,,"
+        ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_left_of_what_was_hidden_in_a_file(place: str, tmp_path: Path) -> None:
+    name, data = PLACES[place]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(data)
+    os.utime(tmp_path / "in" / name, (86_400, 86_400))
+    done = anonymize(tmp_path / "in", tmp_path / "out", find="text", report=tmp_path / "report")
+    assert [f for f in done.findings if f.severity == "error"] == []
+    (out,) = (p for p in (tmp_path / "out").rglob("*") if p.is_file())
+    found = all_bytes(tmp_path / "out") + all_bytes(tmp_path / "report")
+    assert SECRET not in found
+    assert SECRET.decode().encode("utf-16-le") not in found
+    assert out.stat().st_mtime > 86_400 * 2
+    with Image.open(out) as picture:
+        assert not picture.getexif()
+        own = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "progressive", "progression", "loop", "background"}
+        assert set(picture.info) <= own
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    with Image.open(tmp_path / "in" / name) as picture:
+        shown = np.asarray(picture.convert("RGBA"), int)
+    white = shown[..., :3] * (shown[..., 3:] / 255) + 255 * (1 - shown[..., 3:] / 255)
+    assert np.abs(pixels - white).max() <= 3
+
+
+def test_names_go_when_files_are_called_by_their_content(tmp_path: Path) -> None:
+    (tmp_path / "in" / "clinic").mkdir(parents=True)
+    write_image(tmp_path / "in/clinic/jane-doe.png", PIXELS)
+    write_image(tmp_path / "in/clinic/john-doe.png", PIXELS)
+    done = anonymize(tmp_path / "in", tmp_path / "out", find="text", names="hash", report=tmp_path / "report")
+    found = all_bytes(tmp_path / "out") + all_bytes(tmp_path / "report")
+    assert b"jane" not in found
+    assert b"john" not in found
+    # Two equal images keep two names.
+    assert len({f.name for f in done.files}) == 2
+    assert all(f.name.startswith("clinic/") for f in done.files)
+
+
+def test_a_writer_that_leaks_is_caught_and_the_file_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(PLACES["comment"][1])
+    (tmp_path / "in/b.png").write_bytes(encode_image(PIXELS))
+    monkeypatch.setattr(
+        anonymous,
+        "encode_image",
+        lambda image, **k: encode_image(image, format=k["format"]) + (SECRET if k["format"] == "JPEG" else b""),
+    )
+    done = anonymize(tmp_path / "in", tmp_path / "out", find="text")
+    assert [f.code for f in done.failed] == ["residue"]
+    assert "trailing bytes" in done.failed[0].message
+    assert os.listdir(tmp_path / "out") == ["b.png"]
+
+
+def test_a_copyright_is_kept_by_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(PLACES["EXIF, GPS, maker note, UTF-16"][1])
+    done = anonymize(tmp_path / "in", tmp_path / "out", find="text", keep_metadata=["copyright"])
+    assert not done.failed
+    with Image.open(tmp_path / "out/a.jpg") as picture:
+        assert dict(picture.getexif()) == {0x8298: "Copyright-Somebody"}
+    with pytest.raises(UsageError, match="unknown metadata"):
+        anonymize(tmp_path / "in", tmp_path / "out2", find="text", keep_metadata=["author"])
+    assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.parametrize("how", ["fill", "blur", "pixelate"])
+@pytest.mark.parametrize("shape", [(40, 50), (40, 50, 3)])
+def test_what_is_left_of_a_region_are_six_numbers_a_channel(how: str, shape: tuple[int, ...]) -> None:
+    """The rank of the map from a region to what is shown of it, by finite differences over all its pixels."""
+    image = RNG.integers(0, 255, shape).astype(np.float64)
+    base = (image * 256).astype(np.uint16)
+    box = np.array([[4, 3, 34, 33]])
+    first = hide_boxes(base, box, how)[3:33, 4:34].reshape(30 * 30, -1)[:, 0].astype(float)
+    rows = []
+    for k in range(60):
+        other = base.copy()
+        other[3:33, 4:34] = RNG.integers(0, 65535, (30, 30, *shape[2:]))
+        rows.append(hide_boxes(other, box, how)[3:33, 4:34].reshape(30 * 30, -1)[:, 0].astype(float) - first)
+        assert np.array_equal(hide_boxes(other, box, how)[33:], base[33:]), k
+    values = np.linalg.svd(np.array(rows), compute_uv=False)
+    # Rounding to whole numbers adds differences of less than one.
+    assert (values > 60).sum() <= (0 if how == "fill" else CELLS)
+
+
+def test_boxes_are_grown_outwards_and_kept_inside() -> None:
+    boxes = np.array([[-5.0, 2, 10, 12], [3, 3, 3, 9], [50, 50, 60, 60], [np.nan, 0, 1, 1]])
+    assert grown_boxes(boxes, (20, 20), margin=0.1).tolist() == [[0, 1, 12, 13]]
+
+
+def test_a_box_is_held_before_and_after_and_gaps_are_filled() -> None:
+    seen = [
+        np.array([[10.0 + 2 * i, 10, 30 + 2 * i, 30, 0.9]]) if i in (6, 7, 8, 14, 15) else np.zeros((0, 5))
+        for i in range(24)
+    ]
+    times = [i / 10 for i in range(24)]
+    found = remembered(seen, times, Memory(hold=2, gap_s=1.0))
+    assert [bool(len(b)) for b in found] == [4 <= i <= 17 for i in range(24)]
+    middle = found[11]
+    assert (np.abs(middle - np.array([32.0, 10, 52, 30])).max(1) < 1).any()
+    bare = remembered(seen, times, Memory(hold=0, gap_s=0.0))
+    assert [len(b) for b in bare] == [len(s) for s in seen]
+
+
+def write_video(path: Path) -> Path:
+    with WebmWriter(path) as video:
+        for i in range(12):
+            frame = np.full((48, 96, 3), 200, np.uint8)
+            frame[10:30, 10 + 2 * i : 30 + 2 * i] = 90
+            video.add(frame, i / 10)
+    return path
+
+
+def test_a_video_is_hidden_from_the_first_frame_to_the_last(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    from eyewright.imaging.sources import open_source
+
+    video = write_video(tmp_path / "walk.webm")
+    # MOT counts frames and pixels from 1; frames 5 to 8 were missed.
+    rows = [f"{i + 1},1,{11 + 2 * i},11,20,20,1,1,1" for i in range(12)]
+    (tmp_path / "gt.txt").write_text("\n".join(rows))
+    (tmp_path / "det.txt").write_text("\n".join(r for i, r in enumerate(rows) if not 4 <= i < 8))
+    done = anonymize(video, tmp_path / "out", boxes=tmp_path / "det.txt", check=tmp_path / "gt.txt", hold=0, margin=0.1)
+    assert done.recall is not None
+    assert (done.recall.hidden, done.recall.n) == (12, 12)
+    with open_source(tmp_path / "out/walk.webm") as frames:
+        shown = [f.image for f in frames]
+    assert len(shown) == 12
+    assert all(im[12:28, 12 + 2 * i : 28 + 2 * i].max() < 60 for i, im in enumerate(shown))
+    with pytest.raises(UsageError, match="fill"):
+        anonymize(video, tmp_path / "blurred", boxes=tmp_path / "det.txt", how="blur")
+
+
+def test_a_video_in_which_nothing_was_found_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    done = anonymize(write_video(tmp_path / "walk.webm"), tmp_path / "out", find="text", tile=0)
+    assert any("nothing was found" in f.message for f in done.findings)
+    assert "recall unknown" in done.headline()
+
+
+def test_recall_counts_what_is_hidden_to_nine_tenths() -> None:
+    files = [HiddenFile("a.png", "a.png", (100, 100), {}, 0.0, [np.array([[0, 0, 40, 40]])])]
+    wanted = np.array([[0.0, 0, 40, 40], [4, 0, 44, 40], [5, 0, 45, 40], [60, 60, 70, 70]])
+    truth = BoxList({"a.png": NamedBoxes(wanted, ("face",) * 4)}, {})
+    recall = measure_recall(files, truth, ("faces",))
+    assert (recall.hidden, recall.n, recall.hidden_large, recall.n_large) == (2, 4, 2, 3)
+    metric = recall.metric()
+    # scipy.stats.binomtest(2, 4).proportion_ci(method="exact")
+    assert (round(metric.low or 0, 4), round(metric.high or 0, 4)) == (0.0676, 0.9324)
+
+
+def test_boxes_of_one_list_are_read_from_csv_coco_and_predictions(tmp_path: Path) -> None:
+    csv_file = boxes_file(tmp_path / "a.csv", a_png=[(1, 2, 11, 22)], b_png=[])
+    coco = tmp_path / "a.json"
+    coco.write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}],
+        "annotations": [{"image_id": 1, "bbox": [1, 2, 10, 20], "category_id": 3}],
+        "categories": [{"id": 3, "name": "face"}],
+    }))  # fmt: skip
+    ours = tmp_path / "p.json"
+    ours.write_text(json.dumps({"predictions": [
+        {"source": "/x/a.png", "boxes_xyxy": [[1, 2, 11, 22]], "labels": ["face"]},
+        {"source": "/x/b.png", "boxes_xyxy": [], "labels": []},
+    ]}))  # fmt: skip
+    for path in (csv_file, coco, ours):
+        found = read_box_list(path)
+        a, b = found.of("a.png"), found.of("deep/b.png")
+        assert a is not None
+        assert b is not None
+        assert (a.boxes.tolist(), a.labels, len(b.boxes)) == ([[1, 2, 11, 22]], ("face",), 0)
+        assert found.of("c.png") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,x0\n",
+        "image,x0,y0,x1,y1\na,1,2,x,4\n",
+        "image,x0,y0,x1,y1\na,1,2,nan,4\n",
+        "{}",
+        "[[[",
+        '{"images": [], "annotations": [{}]}',
+    ],
+)
+def test_a_damaged_list_of_boxes_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes").write_text(text)
+    with pytest.raises(InputError):
+        read_box_list(tmp_path / "boxes")
+
+
+def test_bad_input_is_a_finding_or_one_clear_error(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    write_image(source / "a.png", PIXELS)
+    write_image(source / "deep.png", np.full((20, 30), 40_000, np.uint16))
+    frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
+    frames[0].save(source / "moving.gif", save_all=True, append_images=frames[1:])
+    (source / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    (source / "labels.txt").write_text("0 0.5 0.5 1 1")
+    boxes = boxes_file(tmp_path / "boxes.csv", a_png=[(2, 2, 20, 20), (5, 5, 5, 9)], deep_png=[(1, 1, 9, 9)])
+    done = anonymize(source, tmp_path / "out", boxes=boxes)
+    assert sorted(f.code for f in done.failed) == ["animated", "flat_boxes", "unreadable_image"]
+    assert any(f.code == "other_files" and f.severity == "warning" for f in done.findings)
+    deep = read_image(tmp_path / "out/deep.png", depth="native")
+    assert (deep.dtype, deep[0, 0, 0], deep[5, 5, 0]) == (np.dtype(np.uint16), 40_000, 0)
+    write_image(source / "new.png", PIXELS)
+    assert "not_in_boxes" in {f.code for f in anonymize(source, tmp_path / "out2", boxes=boxes).failed}
+    for options in (
+        {"find": "noses"}, {"how": "paint"}, {"to": "bmp"}, {"labels": "cocoa"},
+    ):  # fmt: skip
+        with pytest.raises(UsageError):
+            anonymize(source, tmp_path / "out3", **{"find": "text", **options})
+    with pytest.raises(UsageError, match="lie in one another"):
+        anonymize(source, source / "out", find="text")
+    with pytest.raises(OutputError, match="not empty"):
+        anonymize(source, tmp_path / "out", find="text")
+    with pytest.raises(InputError):
+        anonymize(tmp_path / "absent", tmp_path / "out3", find="text")
+    assert not (tmp_path / "out3").exists()
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo", "voc"])
+def test_labels_move_along_with_new_names(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eyewright.data.formats import open_dataset
+    from eyewright.lifecycle.exchange import convert
+
+    monkeypatch.chdir(tmp_path)
+    Path("raw").mkdir()
+    rows = {}
+    for k in range(4):
+        write_image(f"raw/jane{k}.jpg", RNG.integers(0, 255, (40, 60, 3)).astype(np.uint8))
+        rows[f"jane{k}.jpg"] = (3 + k, 4, 23 + k, 24)
+    images = [{"id": k, "file_name": n, "width": 60, "height": 40} for k, n in enumerate(rows)]
+    marks = [
+        {"id": k, "image_id": k, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0], "area": 400, "iscrowd": 0}
+        for k, (x0, y0, x1, y1) in enumerate(rows.values())
+    ]
+    Path("raw/instances.json").write_text(
+        json.dumps({"images": images, "annotations": marks, "categories": [{"id": 1, "name": "cat"}]})
+    )
+    convert("raw", to=format, out="given")
+    done = anonymize("given", "out", find="text", names="hash")
+    assert done.labels == format
+    assert not done.failed
+    before, after = open_dataset("given", task="detect"), open_dataset("out", task="detect")
+    assert len(after) == 4
+    assert after.labels.names == before.labels.names
+
+    def boxes(data: object) -> list[list[float]]:
+        return sorted(np.round(data.objects(i, (40, 60)).boxes_xyxy[0]).tolist() for i in range(4))  # type: ignore[attr-defined]
+
+    assert boxes(after) == boxes(before)
+    assert b"jane" not in all_bytes(Path("out"))
+
+
+def white_box(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """Find the box around what is white, of the first class."""
+    boxes, scores = np.zeros((len(pixels), 1, 4), np.float32), np.zeros((len(pixels), 1, 2), np.float32)
+    for i, one in enumerate(pixels):
+        rows, columns = np.nonzero(one[..., 0] > 200)
+        if len(rows):
+            boxes[i, 0] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            scores[i, 0, 0] = 0.6
+    return {"boxes": boxes, "scores": scores}
+
+
+def test_a_detector_of_the_users_own_finds_heads_of_its_persons_in_every_view() -> None:
+    image = np.full((160, 320, 3), 20, np.uint8)
+    image[20:120, 40:60] = 255
+    detector = Told("detect", white_box, size_hw=(160, 320))
+    detector.labels = LabelSpace(("person", "dog"))
+    assert predictor_finder(detector, "plates", name="x", least=0.3) is None
+    finder = predictor_finder(detector, "heads", name="x", least=0.3, tile=0)
+    assert finder is not None
+    found = finder.find(image)
+    # Once in the image and once in its mirror image, back at the same place; the upper 30 of 100 rows.
+    assert np.allclose(found, [[40, 20, 60, 50, 0.6]] * 2, atol=0.6)
+    strict = predictor_finder(detector, "heads", name="x", least=0.7, tile=0)
+    assert strict is not None
+    assert len(strict.find(image)) == 0
+
+
+def test_the_report_is_one_file_without_the_original(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in/a.png", PIXELS)
+    boxes = boxes_file(tmp_path / "boxes.csv", a_png=[(2, 2, 20, 20)])
+    done = anonymize(tmp_path / "in", tmp_path / "out", boxes=boxes, check=boxes, report=tmp_path / "report")
+    page = done.pages["report"].read_text()
+    assert "Recall 100.0%" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert json.loads(done.pages["report_json"].read_text())["recall"]["all"]["n"] == 1
+    plain = anonymize(tmp_path / "in", tmp_path / "out2", boxes=boxes, report=tmp_path / "report2")
+    assert "Recall unknown" in plain.pages["report"].read_text()
