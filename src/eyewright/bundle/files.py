@@ -1,7 +1,8 @@
 """Predict many files: read ahead on every core, and prepared where they are decoded."""
 
-__all__ = ["in_chunks", "names_files", "predict_files"]
+__all__ = ["in_chunks", "is_pixels", "names_files", "predict_files", "predict_given"]
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,12 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from eyewright.core.errors import UnreadableImageError, UsageError
+from eyewright.core.errors import EyewrightError, UnreadableImageError, UsageError
 from eyewright.core.inputs import say_inputs
 from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
-from eyewright.imaging.ahead import MOST_HELD, Prepared
-from eyewright.imaging.sources.files import file_stamp, read_named, read_prepared_files, reread_file
+from eyewright.imaging.ahead import MOST_HELD, read_prepared
+from eyewright.imaging.decode import Pixels, file_bytes, name_unreadable, read_image
+from eyewright.imaging.given import given_source
+from eyewright.imaging.headers import Limits
+from eyewright.imaging.reduction import Prepared
+from eyewright.imaging.sources.files import (
+    file_stamp,
+    iter_images,
+    list_sources,
+    read_named,
+    read_prepared_files,
+    reread_file,
+)
 
 if TYPE_CHECKING:
     from eyewright.bundle.load import Bundle
@@ -53,6 +65,71 @@ def predict_files(
             index += 1
 
 
+def predict_given(
+    bundle: "Bundle", source: Any, *, conf: float | None = None, iou: float | None = None
+) -> Iterator[Prediction]:
+    """Yield a prediction for each image of a source of `iter_images`, files and bytes prepared where they are decoded.
+
+    `image`, `plot` and `save` of a prediction decode the file again: of one file from its bytes, which are kept, of
+    several from the file, which must not have changed.
+
+    Raises:
+        InputError: nothing there, or an image cannot be read.
+        UsageError: as `predict_files`, or something else than an image.
+    """
+    if isinstance(source, str | Path) and str(source) != "-" and Path(source).is_file():
+        (path,) = (Path(item) for item in list_sources(source))
+        with name_unreadable(str(path)):
+            data = file_bytes(path, Limits())
+            yield _of_bytes(bundle, data, str(path.resolve()), conf, iou)
+        return
+    for group, entries in itertools.groupby(_flat(source), key=lambda entry: _group(entry[1])):
+        if group == "files":
+            places, items = zip(*entries, strict=True)
+            found = predict_files(bundle, items, conf=conf, iou=iou)
+            for index, (_, one) in zip(places, found, strict=True):
+                if isinstance(one, UnreadableImageError):
+                    raise one
+                yield replace(one, index=index)
+            continue
+        for index, item in entries:
+            if isinstance(item, bytes):
+                yield replace(_of_bytes(bundle, item, "bytes", conf, iou), index=index)
+                continue
+            for frame in iter_images(item):
+                (one,) = bundle.predict_images([frame.image], conf=conf, iou=iou)
+                yield replace(one, source=frame.origin, index=index, image=frame.image)
+
+
+def _flat(source: Any, index: int | None = None) -> Iterator[tuple[int, Any]]:
+    """Yield the files, bytes and arrays of a source, each with its place: that in the list, if there is one."""
+    if isinstance(source, list | tuple):
+        for k, item in enumerate(source):
+            yield from _flat(given_source(item), k if index is None else index)
+    elif isinstance(source, str | Path):
+        for k, item in enumerate(list_sources(source)):
+            yield k if index is None else index, item
+    else:
+        yield index or 0, source
+
+
+def _group(item: Any) -> str:
+    """Return "files" for what is predicted together with its neighbours."""
+    return "files" if isinstance(item, str | Path) and item != "-" else "others"
+
+
+def _of_bytes(bundle: "Bundle", data: bytes, origin: str, conf: float | None, iou: float | None) -> Prediction:
+    (found,) = read_prepared([data], bundle.preparation)
+    if isinstance(found, EyewrightError):
+        raise found
+    (prediction,) = _of_prepared(bundle, [found], conf, iou)
+    return replace(prediction, source=origin, image=partial(_pixels, data))
+
+
+def _pixels(data: bytes) -> Pixels:
+    return np.asarray(read_image(data), np.uint8)
+
+
 def _of_prepared(
     bundle: "Bundle", images: Sequence[Prepared], conf: float | None, iou: float | None
 ) -> Sequence[Prediction]:
@@ -80,6 +157,13 @@ def _with_source(prediction: Prediction, item: Path | str, index: int, folders: 
 def names_files(source: Any) -> bool:
     """Return whether a source is a folder or glob: of one file the image is at hand, and kept."""
     return isinstance(source, str | Path) and str(source) != "-" and not Path(source).is_file()
+
+
+def is_pixels(source: Any) -> bool:
+    """Return whether a source is an array or a list of arrays, which nobody decodes."""
+    if isinstance(source, list | tuple):
+        return all(isinstance(item, np.ndarray) for item in source)
+    return isinstance(source, np.ndarray)
 
 
 def in_chunks(frames: Iterable[_T], at_once: int, pixels_of: Callable[[_T], int]) -> Iterator[list[_T]]:
