@@ -94,7 +94,10 @@ def accuracy(data: Path, imgsz: int, seeds: int, epochs: int | None) -> None:
                     predictor.inputs = {"image": replace(run.preparation, version=seen)}
                     metric = evaluate_predictor(predictor, test, quiet=True).metrics["accuracy"]
                     scores.setdefault((version, seen), []).append(metric.value)
-                    print(f"seed {seed}, trained with version {version}, measured with {seen}: {metric.value:.4f} ", end="")
+                    print(
+                        f"seed {seed}, trained with version {version}, measured with {seen}: {metric.value:.4f} ",
+                        end="",
+                    )
                     print(f"[{metric.low:.3f}, {metric.high:.3f}] n={metric.n}", flush=True)
     for (version, seen), values in scores.items():
         print(f"trained {version}, measured {seen}: mean {np.mean(values):.4f} ({min(values):.4f}-{max(values):.4f})")

@@ -36,9 +36,14 @@ _T = TypeVar("_T")
 
 
 def predict_files(
-    bundle: "Bundle", items: Sequence[Path | str], *, conf: float | None = None, iou: float | None = None
+    bundle: "Bundle",
+    items: Sequence[Path | str],
+    *,
+    conf: float | None = None,
+    iou: float | None = None,
+    places: Sequence[int] | None = None,
 ) -> Iterator[tuple[Path | str, Prediction | UnreadableImageError]]:
-    """Yield what `Bundle.predict_files` yields.
+    """Yield what `Bundle.predict_files` yields; `places` are the index of each prediction instead of 0, 1, ….
 
     Raises:
         UsageError: the model takes something else than one image, or `iou` is not supported by its task.
@@ -51,7 +56,7 @@ def predict_files(
     for name in ("conf", "iou"):
         if {"conf": conf, "iou": iou}[name] is not None:
             task_of(bundle.task_name).require(name)
-    index = 0
+    index = iter(range(len(items)) if places is None else places)
     folders: dict[Path, Path] = {}
     found = read_prepared_files(items, bundle.preparation)
     for chunk in in_chunks(found, bundle.at_once, _source_bytes):
@@ -59,10 +64,10 @@ def predict_files(
         predictions = iter(_of_prepared(bundle, good, conf, iou))
         for item, one in chunk:
             if isinstance(one, Prepared):
-                yield item, _with_source(next(predictions), item, index, folders)
+                yield item, _with_source(next(predictions), item, next(index), folders)
             else:
+                next(index)
                 yield item, one
-            index += 1
 
 
 def predict_given(
@@ -86,19 +91,18 @@ def predict_given(
     for group, entries in itertools.groupby(_flat(source), key=lambda entry: _group(entry[1])):
         if group == "files":
             places, items = zip(*entries, strict=True)
-            found = predict_files(bundle, items, conf=conf, iou=iou)
-            for index, (_, one) in zip(places, found, strict=True):
+            for _, one in predict_files(bundle, items, conf=conf, iou=iou, places=places):
                 if isinstance(one, UnreadableImageError):
                     raise one
-                yield replace(one, index=index)
+                yield one
             continue
         for index, item in entries:
             if isinstance(item, bytes):
-                yield replace(_of_bytes(bundle, item, "bytes", conf, iou), index=index)
+                yield _of_bytes(bundle, item, "bytes", conf, iou, index)
                 continue
             for frame in iter_images(item):
-                (one,) = bundle.predict_images([frame.image], conf=conf, iou=iou)
-                yield replace(one, source=frame.origin, index=index, image=frame.image)
+                (shown,) = bundle.predict_images([frame.image], conf=conf, iou=iou)
+                yield replace(shown, source=frame.origin, index=index, image=frame.image)
 
 
 def _flat(source: Any, index: int | None = None) -> Iterator[tuple[int, Any]]:
@@ -118,12 +122,14 @@ def _group(item: Any) -> str:
     return "files" if isinstance(item, str | Path) and item != "-" else "others"
 
 
-def _of_bytes(bundle: "Bundle", data: bytes, origin: str, conf: float | None, iou: float | None) -> Prediction:
+def _of_bytes(
+    bundle: "Bundle", data: bytes, origin: str, conf: float | None, iou: float | None, index: int = 0
+) -> Prediction:
     (found,) = read_prepared([data], bundle.preparation)
     if isinstance(found, EyewrightError):
         raise found
     (prediction,) = _of_prepared(bundle, [found], conf, iou)
-    return replace(prediction, source=origin, image=partial(_pixels, data))
+    return replace(prediction, source=origin, index=index, image=partial(_pixels, data))
 
 
 def _pixels(data: bytes) -> Pixels:

@@ -4,6 +4,7 @@ __all__ = ["gather_results", "predict_dataset"]
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,8 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = Fal
     predictions: list[Prediction] = []
     with track_progress("predicting", len(dataset), quiet=quiet) as advance:
         for rows, images in _read_ahead(dataset, _AT_ONCE, _reducing(predictor)):
-            predictions += predictor.predict_images(images)
+            seen: list[Any] = list(images)
+            predictions += predictor.predict_images(seen)
             advance(len(rows), "")
     return predictions
 
