@@ -181,6 +181,12 @@ def test_every_way_to_prepare_gives_pillows_bits(browser: Any, runtime: Path, fi
         for channels in (1, 3)
     ]
     ways += [Preparation((32, 32), fit="shorter", inner=40), Preparation((32, 32), fit="stretch", inner=36)]
+    new = [
+        Preparation((6, 9), fit=fit, channels=channels, fill=114, version=2)  # type: ignore[arg-type]
+        for fit in ("stretch", "crop", "letterbox")
+        for channels in (1, 3)
+    ]
+    new.append(Preparation((5, 5), fit="shorter", inner=6, channels=1, version=2))
     script = """async ([data, width, height, how]) => {
       const { prepare } = await import('./prepare.js');
       const found = prepare({ data: Uint8Array.from(data), width, height, channels: 3 }, how);
@@ -188,9 +194,10 @@ def test_every_way_to_prepare_gives_pillows_bits(browser: Any, runtime: Path, fi
     }"""
     with Site(tmp_path / "site") as site:
         page, _ = opened(browser, site.address)
-        for height, width in ((77, 50), (40, 56), (21, 90)):
+        # No factor divides the last two, so that a block at the edge is a part of one.
+        for height, width, chosen in ((77, 50, ways), (40, 56, ways), (21, 90, ways), (77, 131, new), (61, 43, new)):
             image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
-            for how in ways:
+            for how in chosen:
                 pixels, placement = how(image)
                 got, scale, offset = page.evaluate(script, [image.ravel().tolist(), width, height, how.to_json()])
                 assert got == pixels.ravel().tolist(), how

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.contract import Contract
-from eyewright.bundle.files import in_chunks, names_files, predict_files
+from eyewright.bundle.files import in_chunks, is_pixels, names_files, predict_files, predict_given
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge
 from eyewright.bundle.manifest import Manifest
@@ -402,11 +402,17 @@ class Bundle:
         if self.preparation.clip is None and is_stream(source):
             frames = self._watch(source, stream=stream, options=options)
             return frames if stream else list(frames)
+        plain = set(options) <= {"conf", "iou"} and self.reads_prepared
+        if plain and self.preparation.reduces and not is_pixels(source):
+            found = predict_given(self, source, **options)
+        elif stream and plain and names_files(source):
+            found = self._streamed(source, **options)
+        else:
+            kept = {"at_once": 1, "most_kept": None} if stream else {"at_once": self.at_once, "most_kept": _MOST_KEPT}
+            found = self._stream(source, **kept, options=options)
         if stream:
-            if set(options) <= {"conf", "iou"} and self.reads_prepared and names_files(source):
-                return self._streamed(source, **options)
-            return self._stream(source, at_once=1, most_kept=None, options=options)
-        several = list(self._stream(source, at_once=self.at_once, most_kept=_MOST_KEPT, options=options))
+            return found
+        several = list(found)
         single = isinstance(source, bytes | np.ndarray) or (isinstance(source, str | Path) and Path(source).is_file())
         return several[0] if single else several
 

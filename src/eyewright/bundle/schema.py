@@ -63,6 +63,7 @@ class _Preparation(Struct, forbid_unknown_fields=True):
     steps: Annotated[list[dict[str, Any]], Meta(max_length=64)] = []
     clip: _ClipSampling | None = None
     tile: _TileCut | None = None
+    version: Literal[1, 2] = 1
 
 
 class _Tensor(Struct):

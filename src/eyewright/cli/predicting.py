@@ -123,7 +123,8 @@ def predict(o: argparse.Namespace) -> Result:
         raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
     looked: Iterator[tuple[Any, Prediction, float | None]]
     plain = o.labels is None and not o.test_time_flip and o.tile is None
-    if not streamed and plain and "images" not in saved and bundle.reads_prepared and _several(o.source):
+    apart = bundle.preparation.reduces or ("images" not in saved and _several(o.source))
+    if not streamed and plain and bundle.reads_prepared and apart:
         looked = _predicted_files(o, bundle, findings)
     else:
 

@@ -21,6 +21,8 @@ from eyewright.evaluation.results import gather_results
 from eyewright.evaluation.together import group_names
 from eyewright.imaging.ahead import caught, first_images, read_ahead
 from eyewright.imaging.decode import Pixels
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.reduction import Prepared
 from eyewright.imaging.steps.corrupt import CORRUPTIONS, corrupt
 from eyewright.metrics.bootstrap import Resampling, percentile_interval, resample, share_interval
 
@@ -204,6 +206,27 @@ class _Held(Dataset):
                 raise found
             yield found
 
+    def examples(
+        self, preparation: object, rows: Sequence[int] | None = None, *, threads: int | None = None
+    ) -> Iterator[NDArray[np.uint8] | Prepared]:
+        """Yield what `Dataset.examples` yields, kept in memory as far as it fits."""
+        if not (isinstance(preparation, Preparation) and preparation.reduces):
+            yield from self.images(rows, threads=threads)
+            return
+        kept: dict[Any, Any] = self.__dict__.setdefault("_kept", {"bytes": 0})
+        wanted = range(len(self)) if rows is None else rows
+        missing = [i for i in wanted if (preparation, i) not in kept]
+        new = iter(super().examples(preparation, missing, threads=threads))
+        for i in wanted:
+            if (preparation, i) in kept:
+                yield kept[preparation, i]
+                continue
+            found = next(new)
+            if kept["bytes"] + found.nbytes <= _HELD_BYTES:
+                kept["bytes"] += found.nbytes
+                kept[preparation, i] = found
+            yield found
+
     def _made(self, index: int) -> NDArray[np.uint8]:
         return super().image(index)
 
@@ -216,6 +239,12 @@ class _Corrupted(_Held):
         made = cls(**{k: getattr(dataset, k) for k in dataset.__dataclass_fields__})
         made.__dict__["_source"], made.__dict__["_kind"] = dataset, kind
         return made
+
+    def examples(
+        self, preparation: object, rows: Sequence[int] | None = None, *, threads: int | None = None
+    ) -> Iterator[NDArray[np.uint8] | Prepared]:
+        """Yield damaged pixels: damage is done to whole images, not while they are decoded."""
+        yield from self.images(rows, threads=threads)
 
     def _made(self, index: int) -> NDArray[np.uint8]:
         source, kind = self.__dict__["_source"], self.__dict__["_kind"]

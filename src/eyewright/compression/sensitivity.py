@@ -48,9 +48,9 @@ def score_on_validation(parent: Parent) -> Callable[[PixelNet], float]:
     """Return a function that measures a net's main metric on at most 128 evenly chosen validation images."""
     data, preparation = parent.data.val, parent.bundle.preparation
     few = data.with_samples(data.samples[:: max(1, len(data) // 128)])
-    pixels, _ = preparation.batch([few.image(i) for i in range(len(few))])
+    pixels, placements = preparation.batch(list(few.examples(preparation)))
     learner = learner_of(data.task)
-    sizes = [few.image(i).shape[:2] for i in range(len(few))]
+    sizes = [place.source_hw for place in placements]
     targets = learner.targets(few, sizes, preparation, f"sensitivity {parent.digest}")
     recipe = parent.known_run.recipe
     seen = learner.fed(FitData(pixels, targets, pixels, targets), recipe, few, preparation)

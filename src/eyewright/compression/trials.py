@@ -322,8 +322,8 @@ def loss_on_training(parent: Parent) -> Callable[[PixelNet], Iterator[torch.Tens
     several = max(8, min(_LEARNT_FROM, _CALIBRATION_PIXELS // (parent.size_hw[0] * parent.size_hw[1])))
     chosen = np.unique(np.linspace(0, len(train) - 1, min(several, len(train))).astype(int))
     part = train.with_samples([train.samples[i] for i in chosen])
-    images = [part.image(i) for i in range(len(part))]
     preparation = parent.bundle.preparation
+    images = list(part.examples(preparation))
     pixels, _ = preparation.batch(images)
     learner = learner_of(part.task)
     sizes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
@@ -526,4 +526,4 @@ def calibration_pixels(dataset: Dataset, bundle: Bundle) -> NDArray[np.uint8]:
     height, width = bundle.preparation.size_hw
     most = max(16, min(_CALIBRATION, _CALIBRATION_PIXELS // (height * width)))
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int))
-    return bundle.preparation.batch([dataset.image(int(i)) for i in chosen])[0]
+    return bundle.preparation.batch(list(dataset.examples(bundle.preparation, [int(i) for i in chosen])))[0]

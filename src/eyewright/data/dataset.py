@@ -24,10 +24,12 @@ from eyewright.data.edits import Applied
 from eyewright.data.grouping import Grouping
 from eyewright.data.targets.label import Label
 from eyewright.data.targets.target import BACKGROUND, Target, TargetKind, kind_of
-from eyewright.data.tree import Tree, images_of
+from eyewright.data.tree import Tree, images_of, prepared_of
 from eyewright.imaging.decode import name_unreadable
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.reduction import Prepared
 
 if TYPE_CHECKING:
     from eyewright.data.clip_tree import ClipTree
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from eyewright.data.targets.objects import Objects
 
 T = TypeVar("T")
+_Read = TypeVar("_Read")
 SplitName = Literal["train", "val", "test"]
 
 _ENOUGH = 10
@@ -269,13 +272,30 @@ class Dataset:
         Raises:
             UnreadableImageError: an image cannot be read; its name is given.
         """
-        chosen = range(len(self)) if rows is None else rows
-        names = [self.samples[i].id for i in chosen]
-        for name, found in zip(names, images_of(self.tree, names, threads=threads), strict=True):
-            with name_unreadable(name):
-                if isinstance(found, EyewrightError):
-                    raise found
-                yield found
+        names = self._names(rows)
+        yield from _read(names, images_of(self.tree, names, threads=threads))
+
+    def examples(
+        self, preparation: object, rows: Sequence[int] | None = None, *, threads: int | None = None
+    ) -> Iterator[NDArray[np.uint8] | Prepared]:
+        """Yield some samples, or all, as a model takes them: their pixels as `images` does, or where its preparation
+        reduces large images (`Preparation.reduces`), `Prepared` where they are decoded.
+
+        Raises:
+            UnreadableImageError: an image cannot be read; its name is given.
+        """
+        if isinstance(preparation, Preparation) and preparation.reduces:
+            names = self._names(rows)
+            yield from _read(names, prepared_of(self.tree, names, preparation, threads=threads))
+        else:
+            yield from self.images(rows, threads=threads)
+
+    def example(self, index: int, preparation: object) -> NDArray[np.uint8] | Prepared:
+        """Return one sample as `examples` does."""
+        return next(iter(self.examples(preparation, [index], threads=1)))
+
+    def _names(self, rows: Sequence[int] | None) -> list[str]:
+        return [self.samples[i].id for i in (range(len(self)) if rows is None else rows)]
 
     def picture(self, index: int) -> Image.Image:
         """Return the pixels of one sample as a Pillow picture in mode RGB, for `Preparation.apply`."""
@@ -311,3 +331,12 @@ class Dataset:
         told = self.kind.describe([s.target for s in self.samples], self.labels.names)
         tail = f", {' + '.join(parts)}" if parts else ", no split"
         return f"{self.format}: {len(self)} {self.reads}{'s' * (len(self) != 1)}, {told}{tail}"
+
+
+def _read(names: Sequence[str], each: Iterable[_Read | EyewrightError]) -> Iterator[_Read]:
+    """Yield what was read, and raise what could not be, by its name."""
+    for name, found in zip(names, each, strict=True):
+        with name_unreadable(name):
+            if isinstance(found, EyewrightError):
+                raise found
+            yield found

@@ -1,6 +1,16 @@
 """Where a dataset's files lie: a folder, a zip or a pair of idx arrays, all read through the same three methods."""
 
-__all__ = ["ArrayTree", "Encoded", "FolderTree", "JoinedTree", "Tree", "ZipTree", "encoded_file", "images_of"]
+__all__ = [
+    "ArrayTree",
+    "Encoded",
+    "FolderTree",
+    "JoinedTree",
+    "Tree",
+    "ZipTree",
+    "encoded_file",
+    "images_of",
+    "prepared_of",
+]
 
 import contextlib
 import lzma
@@ -9,6 +19,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,9 +31,11 @@ from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageE
 from eyewright.core.regular import open_regular, read_regular
 from eyewright.core.walking import is_wanted, walk_files
 from eyewright.data.texts import encoding_of
-from eyewright.imaging.ahead import caught, first_images, read_ahead, read_images
+from eyewright.imaging.ahead import caught, first_images, read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import Pixels, read_picture
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.reduction import Prepared
 
 # COCO's largest annotation file has 0.5 GB and that of LVIS 1.1 GB; of an image the decoder's own limit holds.
 _MOST_BYTES = 2**31
@@ -86,11 +99,31 @@ def images_of(tree: Tree, names: Sequence[str], *, threads: int | None = None) -
             return first_images(caught(lambda name: np.asarray(tree.picture(name)), name) for name in part)
         return read_images([caught(file.load) for file in files])
 
-    def size_of(name: str) -> int:
-        file = tree.encoded(name)
-        return 0 if file is None else file.size
+    return read_ahead(names, read, size_of=partial(_size_of, tree), threads=threads)
 
-    return read_ahead(names, read, size_of=size_of, threads=threads)
+
+def prepared_of(
+    tree: Tree, names: Sequence[str], preparation: Preparation, *, threads: int | None = None
+) -> Iterator[Prepared | EyewrightError]:
+    """Yield files as a net takes them, in order, or why one cannot be read; each is prepared where it is decoded, and
+    the next are read ahead."""
+
+    def one(name: str) -> Prepared:
+        picture = tree.picture(name)
+        return Prepared(preparation.apply(picture)[0], (picture.height, picture.width))
+
+    def read(part: Sequence[str]) -> list[Prepared | EyewrightError]:
+        files = [file for file in map(tree.encoded, part) if file is not None]
+        if len(files) < len(part):
+            return first_images(caught(one, name) for name in part)
+        return read_prepared([caught(file.load) for file in files], preparation)
+
+    return read_ahead(names, read, size_of=partial(_size_of, tree), threads=threads)
+
+
+def _size_of(tree: Tree, name: str) -> int:
+    file = tree.encoded(name)
+    return 0 if file is None else file.size
 
 
 class FolderTree:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import ParityError
-from eyewright.core.inputs import Example, largest_area, prepare
+from eyewright.core.inputs import IMAGE, Example, largest_area, prepare
 from eyewright.core.predictor import Answers, Predictor, inputs_of
 from eyewright.core.task import Agreement, task_of
+from eyewright.data.dataset import Dataset
 
 _CHUNK = 128
 _PIXELS = 32_000_000
@@ -61,6 +62,15 @@ class Images(Protocol):
     def image(self, index: int) -> Example: ...
 
 
+def _examples(dataset: Images, rows: NDArray[np.int64], predictor: Predictor) -> list[Example]:
+    """Return examples as a model takes them: from the file again for a model that reduces images while they are
+    decoded, even if both take the same."""
+    if isinstance(dataset, Dataset):
+        found: list[Any] = list(dataset.examples(inputs_of(predictor).get(IMAGE), [int(i) for i in rows]))
+        return found
+    return [dataset.image(int(i)) for i in rows]
+
+
 def check_parity(
     trained: Predictor,
     exported: Predictor,
@@ -88,11 +98,10 @@ def check_parity(
     found = Agreement(0.0, 0)
     for start in range(0, len(dataset), chunk):
         chosen = np.arange(start, min(start + chunk, len(dataset)))
-        images = [dataset.image(int(i)) for i in chosen]
-        given, placements = prepare(inputs_of(trained), images)
+        given, placements = prepare(inputs_of(trained), _examples(dataset, chosen, trained))
         if trained_pixels is not None:
             given = trained_pixels(chosen)
-        theirs_given, theirs_placements = prepare(inputs_of(exported), images)
+        theirs_given, theirs_placements = prepare(inputs_of(exported), _examples(dataset, chosen, exported))
         ours = Answers(trained, trained.raw(given), placements)
         theirs = Answers(exported, exported.raw(theirs_given), theirs_placements)
         for name in task.output_names:

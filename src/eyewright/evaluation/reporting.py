@@ -16,6 +16,7 @@ from eyewright.core.predictor import Predictor
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
+from eyewright.imaging.reduction import Prepared
 
 if TYPE_CHECKING:
     from eyewright.data.scan import Scan
@@ -69,14 +70,17 @@ class Explain(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some images of a dataset, uint8 (H, W, 3), and their places in it; its marks are in the predictor's classes.
+    """Some images of a dataset and their places in it; its marks are in the predictor's classes.
+
+    Images are uint8 (H, W, 3), or `Prepared` for a model that reduces large ones while they are decoded; their `shape`
+    is that of the source.
 
     `looks` are each image's longer side in pixels and mean brightness, 0 to 255; NaN where no report needs them.
     """
 
     dataset: Dataset
     rows: Sequence[int]
-    images: Sequence[NDArray[np.uint8]]
+    images: Sequence[NDArray[np.uint8] | Prepared]
     looks: tuple[tuple[float, float], ...]
 
     @property

@@ -4,16 +4,21 @@ __all__ = ["gather_results", "predict_dataset"]
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.inputs import IMAGE
 from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import Predictor, inputs_of
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.reporting import Batch, Results, reporting_of
+from eyewright.imaging.appearance import covered
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.reduction import Prepared
 
 _AT_ONCE = 64
 # Bytes of pixels that are held at once; photographs of 12 megapixels are read two at a time.
@@ -42,8 +47,11 @@ def gather_results(
         if dataset.task != predictor.task_name:
             raise DatasetError(f"the model is for {predictor.task_name}, the dataset for {dataset.task}")
     views = [dataset.seen_by(*inputs_of(p).values()) for p in predictors]
-    if any(getattr(v.tree, "sampling", None) != getattr(views[0].tree, "sampling", None) for v in views):
-        # Models of clips may take other frames.
+    reducing = set(map(_reducing, predictors))
+    if len(reducing) > 1 or any(
+        getattr(v.tree, "sampling", None) != getattr(views[0].tree, "sampling", None) for v in views
+    ):
+        # Models of clips may take other frames, and others images that were reduced otherwise.
         each = [gather_results([p], v, looks=looks, quiet=quiet) for p, v in zip(predictors, views, strict=True)]
         return [one for (one,) in each]
     dataset = views[0]
@@ -51,8 +59,8 @@ def gather_results(
     marked = [dataset.relabelled(p.labels) for p in predictors]
     kept: list[list[Results]] = [[] for _ in predictors]
     with track_progress(doing, len(dataset), quiet=quiet) as advance:
-        for rows, images in _read_ahead(dataset, reporting.at_once):
-            seen = tuple(_look(i) if looks else _UNSEEN for i in images)
+        for rows, images in _read_ahead(dataset, reporting.at_once, *reducing):
+            seen = tuple(_look(i, *reducing) if looks else _UNSEEN for i in images)
             for own, predictor, part in zip(kept, predictors, marked, strict=True):
                 own.append(reporting.gather(predictor, Batch(part, rows, images, seen)))
             advance(len(rows), "")
@@ -70,17 +78,27 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = Fal
     dataset = dataset.seen_by(*inputs_of(predictor).values())
     predictions: list[Prediction] = []
     with track_progress("predicting", len(dataset), quiet=quiet) as advance:
-        for rows, images in _read_ahead(dataset, _AT_ONCE):
-            predictions += predictor.predict_images(images)
+        for rows, images in _read_ahead(dataset, _AT_ONCE, _reducing(predictor)):
+            seen: list[Any] = list(images)
+            predictions += predictor.predict_images(seen)
             advance(len(rows), "")
     return predictions
 
 
-def _read_ahead(dataset: Dataset, size: int) -> Iterator[tuple[range, list[NDArray[np.uint8]]]]:
+def _reducing(predictor: Predictor) -> Preparation | None:
+    """Return the preparation of a model of images that reduces large ones while they are decoded, if it has one."""
+    inputs = inputs_of(predictor)
+    found = inputs.get(IMAGE) if len(inputs) == 1 else None
+    return found if isinstance(found, Preparation) and found.reduces else None
+
+
+def _read_ahead(
+    dataset: Dataset, size: int, preparation: Preparation | None
+) -> Iterator[tuple[range, list[NDArray[np.uint8] | Prepared]]]:
     """Yield the images of a dataset in batches of `size`, or fewer where they are large: memory stays flat."""
-    images: list[NDArray[np.uint8]] = []
+    images: list[NDArray[np.uint8] | Prepared] = []
     start = held = 0
-    for image in dataset.images():
+    for image in dataset.examples(preparation):
         images.append(image)
         held += image.nbytes
         if len(images) == size or held > _MOST_HELD:
@@ -91,5 +109,8 @@ def _read_ahead(dataset: Dataset, size: int) -> Iterator[tuple[range, list[NDArr
         yield range(start, start + len(images)), images
 
 
-def _look(image: NDArray[np.uint8]) -> tuple[float, float]:
-    return float(max(image.shape[:2])), float(image.mean())
+def _look(image: NDArray[np.uint8] | Prepared, preparation: Preparation | None) -> tuple[float, float]:
+    pixels = image
+    if isinstance(image, Prepared) and preparation is not None:
+        pixels = covered(image.pixels, preparation.place(image.source_hw))
+    return float(max(image.shape[:2])), float(np.asarray(pixels).mean())

@@ -279,7 +279,7 @@ def reference_numbers(
     histogram = np.zeros((channels, 32), np.int64)
     looks, answers = [], []
     for start in range(0, len(dataset), 128):
-        images = [dataset.image(i) for i in range(start, min(start + 128, len(dataset)))]
+        images = list(dataset.examples(image_preparation(inputs), range(start, min(start + 128, len(dataset)))))
         pixels, placements = image_preparation(inputs).batch(images)
         for c in range(channels):
             histogram[c] += np.bincount(pixels[..., c].ravel() >> 3, minlength=32)

@@ -1,11 +1,10 @@
 """Read many images in order, the next ones while one is used: several small files a message, on every core."""
 
-__all__ = ["MOST_HELD", "Prepared", "caught", "first_images", "read_ahead", "read_images", "read_prepared"]
+__all__ = ["MOST_HELD", "caught", "first_images", "read_ahead", "read_images", "read_prepared"]
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -15,6 +14,7 @@ from eyewright.core.errors import EyewrightError
 from eyewright.imaging.decode import Pixels, elsewhere, file_bytes, read_image, read_picture
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.reduction import Prepared, read_reduced
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -41,19 +41,6 @@ def caught(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | Eyewr
         return read(*args, **kwargs)
     except EyewrightError as error:
         return error
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An image as a net takes it: `pixels` of a `Preparation`'s shape, and the height and width of its source."""
-
-    pixels: Pixels
-    source_hw: tuple[int, int]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that are held."""
-        return self.pixels.nbytes
 
 
 def read_images(
@@ -98,6 +85,9 @@ def read_prepared(
     """
 
     def prepared(source: str | Path | bytes) -> Prepared:
+        if preparation.reduces:
+            found = read_reduced(source, preparation.reduction, limits=limits)
+            return Prepared(preparation.apply_reduced(found), found.source_hw)
         picture = read_picture(source, limits=limits)
         return Prepared(preparation.apply(picture)[0], (picture.height, picture.width))
 

@@ -4,6 +4,7 @@ __all__ = [
     "DECODER_ERRORS",
     "clear_array",
     "deep_array",
+    "is_srgb",
     "orientation_of",
     "turn_array",
     "turn_upright",
@@ -148,9 +149,14 @@ def over_white(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return laid
 
 
+def is_srgb(profile: bytes) -> bool:
+    """Return whether an ICC profile names sRGB, in which pixels need no conversion."""
+    return b"sRGB" in profile or b"s\0R\0G\0B" in profile
+
+
 def _managed(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Map colours from the file's profile to sRGB; a profile that is damaged or of another space is left out."""
-    if not profile or b"sRGB" in profile or b"s\0R\0G\0B" in profile:
+    if not profile or is_srgb(profile):
         return image
     transform = _transform(profile, image.mode)
     if transform is None:

@@ -3,8 +3,11 @@
 __all__ = [
     "Depth",
     "ImageInfo",
+    "checked_header",
     "file_bytes",
     "name_unreadable",
+    "named_errors",
+    "open_picture",
     "probe_image",
     "read_clear",
     "read_encoded",
@@ -88,7 +91,7 @@ class ImageInfo:
 
 
 @contextlib.contextmanager
-def _named_errors() -> Iterator[None]:
+def named_errors() -> Iterator[None]:
     """Raise one clear error for every way in which a decoder fails.
 
     Decoders raise whatever their authors did not think of: OverflowError, struct.error, KeyError, SystemError. All of
@@ -116,7 +119,7 @@ def _guarded(read: Callable[_P, _R]) -> Callable[_P, _R]:
             data = file_bytes(source, kwargs.get("limits") or Limits())  # type: ignore[arg-type]
             found: _R = _elsewhere[-1](read.__name__, data, dict(given))
             return found
-        with _named_errors():
+        with named_errors():
             return read(*args, **kwargs)
 
     return guarded
@@ -189,19 +192,19 @@ def read_encoded(data: bytes, *, colour: Literal["srgb", "file"] = "srgb") -> ND
     Raises:
         UnreadableImageError: the encoder wrote what cannot be read.
     """
-    with _named_errors():
+    with named_errors():
         return np.asarray(_decoded(data, "8", Limits(), None, colour), np.uint8)
 
 
 def _decoded(
     data: bytes, depth: Depth, limits: Limits, at_least: tuple[int, int] | None, colour: Literal["srgb", "file"]
 ) -> Deep:
-    header = _checked_header(data, limits)
+    header = checked_header(data, limits)
     if _holds_deep_colour(header) and (depth == "native" or _only_deep(data, header)):
         deep = _deep_colour(data, header)
         return deep if depth == "native" else _high_byte(deep)
-    image = _open(data, header, limits)
-    with _named_errors():
+    image = open_picture(data, header, limits)
+    with named_errors():
         if at_least is not None and header.format == "JPEG":
             _draft(image, at_least)
         upright = turn_upright(image)
@@ -219,11 +222,11 @@ def read_clear(source: str | Path | bytes, *, limits: Limits | None = None) -> N
     image that is opaque by its type. Errors are those of `read_image`."""
     limits = limits or Limits()
     data = file_bytes(source, limits)
-    header = _checked_header(data, limits)
+    header = checked_header(data, limits)
     if _holds_deep_colour(header):
         deep = _deep_colour(data, header, flat=False)
         return deep[..., [0, -2, -2, -1] if deep.shape[2] == 2 else [0, 1, 2, 3]] if deep.shape[2] in (2, 4) else None
-    return clear_array(turn_upright(_open(data, header, limits)))
+    return clear_array(turn_upright(open_picture(data, header, limits)))
 
 
 @_guarded
@@ -238,10 +241,10 @@ def read_profile(source: str | Path | bytes, *, limits: Limits | None = None) ->
     """
     limits = limits or Limits()
     data = file_bytes(source, limits)
-    header = _checked_header(data, limits)
+    header = checked_header(data, limits)
     if _only_deep(data, header):
         return None
-    found = _open(data, header, limits).info.get("icc_profile")
+    found = open_picture(data, header, limits).info.get("icc_profile")
     return bytes(found) if found else None
 
 
@@ -258,11 +261,11 @@ def read_picture(
     """
     limits = limits or Limits()
     data = file_bytes(source, limits)
-    header = _checked_header(data, limits)
+    header = checked_header(data, limits)
     if header.bits > 8:
         return Image.fromarray(np.asarray(read_image(data, limits=limits)))
-    image = _open(data, header, limits)
-    with _named_errors():
+    image = open_picture(data, header, limits)
+    with named_errors():
         if at_least is not None and header.format == "JPEG":
             _draft(image, at_least)
         return to_rgb(turn_upright(image))
@@ -280,8 +283,8 @@ def read_labels(source: str | Path | bytes, *, limits: Limits | None = None) -> 
     """
     limits = limits or Limits()
     data = file_bytes(source, limits)
-    image = _open(data, _checked_header(data, limits), limits)
-    with _named_errors():
+    image = open_picture(data, checked_header(data, limits), limits)
+    with named_errors():
         if image.mode == "1":
             image = image.convert("L")
         values = np.asarray(turn_upright(image))
@@ -318,22 +321,22 @@ def read_frames(
     if _elsewhere:
         yield from _elsewhere[-1]("read_frames", file_bytes(source, limits), {"limits": limits})
         return
-    with _named_errors():
+    with named_errors():
         data = file_bytes(source, limits)
-        header = _checked_header(data, limits)
+        header = checked_header(data, limits)
         whole = header.format in ("HEIF", "JXL") or _only_deep(data, header)
     if whole:
         yield np.asarray(read_image(data, limits=limits)), None
         return
-    with _named_errors():
-        image = _open(data, header, limits)
+    with named_errors():
+        image = open_picture(data, header, limits)
     shown_at = 0.0
     for index in itertools.count():
         if index >= limits.frames:
             raise LimitError(
                 f"the file has more than {limits.frames} frames", fix="raise the limit: Limits(frames=...)"
             )
-        with _named_errors():
+        with named_errors():
             try:
                 image.seek(index)
             except EOFError:
@@ -360,12 +363,12 @@ def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> 
     """
     limits = limits or Limits()
     data = file_bytes(source, limits)
-    header = _checked_header(data, limits)
+    header = checked_header(data, limits)
     if _only_deep(data, header):
         height, width = header.size_hw or (0, 0)
         size_hw = (width, height) if header.orientation >= 5 else (height, width)
         return ImageInfo(header.format, size_hw, f"{header.channels}x{header.bits}-bit", header.orientation, 1)
-    return _info(_open(data, header, limits), header)
+    return _info(open_picture(data, header, limits), header)
 
 
 @_guarded
@@ -380,17 +383,17 @@ def read_thumbnail(data: bytes, side: int, *, limits: Limits | None = None) -> t
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
     """
     limits = limits or Limits()
-    header = _checked_header(data, limits)
+    header = checked_header(data, limits)
     if _holds_deep_colour(header) and _only_deep(data, header):
         shown = Image.fromarray(_high_byte(_deep_colour(data, header)))
         return probe_image(data, limits=limits), np.asarray(shown.convert("RGB").resize((side, side), _BOX))
-    image = _open(data, header, limits)
+    image = open_picture(data, header, limits)
     if header.format == "PNG":
         # Pillow decodes a PNG to look for its EXIF. What fails there would be taken for broken metadata, and the half
         # of the picture that was decoded for the whole.
         image.load()
     info = _info(image, header)
-    with _named_errors():
+    with named_errors():
         if header.format == "JPEG" and min(image.size) >= _REDUCED * 2 * side:
             image.draft(image.mode, (side * _REDUCED, side * _REDUCED))
         picture = turn_upright(image)
@@ -426,15 +429,17 @@ def file_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
     return data
 
 
-def _checked_header(data: bytes, limits: Limits) -> Header:
+def checked_header(data: bytes, limits: Limits) -> Header:
+    """Return what the first bytes of a file say, within the limits."""
     header = read_header(data)
     check_limits(header, len(data), limits)
     return header
 
 
-def _open(data: bytes, header: Header, limits: Limits) -> Image.Image:
+def open_picture(data: bytes, header: Header, limits: Limits) -> Image.Image:
+    """Open an image file with Pillow, not decoded yet, after its size was checked."""
     if header.format in ("HEIF", "JXL"):
-        with _named_errors():
+        with named_errors():
             image = _open_heif(data) if header.format == "HEIF" else _open_jxl(data)
         check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
         return image
@@ -505,7 +510,7 @@ def _only_deep(data: bytes, header: Header) -> bool:
 
 def _deep_colour(data: bytes, header: Header, *, flat: bool = True) -> NDArray[np.uint16] | NDArray[np.float32]:
     cv2 = import_extra("cv2", extra="pixels", what="reading 16-bit colour")
-    with _named_errors():
+    with named_errors():
         try:
             read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         except cv2.error as error:
@@ -567,14 +572,12 @@ def _eight_bits(upright: Image.Image, format: str) -> NDArray[np.uint8]:
 
 
 def _draft(image: Image.Image, at_least: tuple[int, int]) -> None:
-    height, width = at_least
-    if orientation_of(image) >= 5:
-        height, width = width, height
+    height, width = at_least[::-1] if orientation_of(image) >= 5 else at_least
     image.draft(None, (max(1, width), max(1, height)))
 
 
 def _info(image: Image.Image, header: Header) -> ImageInfo:
-    with _named_errors():
+    with named_errors():
         orientation = orientation_of(image)
         width, height = image.size
         # Pillow already swaps the sides of a turned TIFF.

@@ -23,12 +23,13 @@ from PIL import Image
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.imaging import decode
-from eyewright.imaging.ahead import Prepared, caught, first_images, read_images, read_prepared
+from eyewright.imaging.ahead import caught, first_images, read_images, read_prepared
 from eyewright.imaging.capture import Capture
 from eyewright.imaging.clips import read_clip
 from eyewright.imaging.decode import ImageInfo, Pixels, read_thumbnail
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.reduction import Prepared
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.workers import Bounds, Worker, error_from, told
 

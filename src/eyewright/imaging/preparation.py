@@ -1,6 +1,6 @@
 """From an image of any size to the pixels that a net takes: one implementation for training and for the field."""
 
-__all__ = ["LINE_STRIDE", "Placement", "Preparation", "image_preparation"]
+__all__ = ["LINE_STRIDE", "VERSIONS", "Placement", "Preparation", "image_preparation"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
 from eyewright.core.inputs import IMAGE, Inputs, say_inputs
+from eyewright.imaging.reduction import Prepared, Reduced, reduction, to_srgb
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.tiles import TileCut, cut_region, grain_level, with_level
 
@@ -32,6 +33,8 @@ _FILTERS = {
 }
 
 _MOST_SIDE = 16_384
+VERSIONS = (1, 2)
+"""The versions of a Preparation; new runs get the last one."""
 LINE_STRIDE = 4
 """The prepared width of a line is a multiple of this."""
 
@@ -79,6 +82,11 @@ class Preparation:
     With `tile`, nothing is resized: `size_hw` is cut from the centre of the image, mirrored at its edges where it is
     smaller, and the level of its noise is one more channel (`imaging.tiles`).
 
+    `version` 2 first reduces a large image by 2, 4 or 8, as long as twice the pixels that the net takes are left along
+    both sides (`imaging.reduction`): a JPEG file while it is decoded, other files and arrays by the mean of whole
+    blocks. A colour profile is applied after the resize. Version 1, that of bundles which name none, decodes the whole
+    image and applies its profile first. `steps`, clips and tiles are prepared in the same way by both.
+
     >>> prepare = Preparation((4, 4), fit="letterbox")
     >>> pixels, placement = prepare(np.full((2, 4, 3), 9, np.uint8))
     >>> pixels.shape, placement.offset_yx
@@ -96,9 +104,15 @@ class Preparation:
     steps: str = ""
     clip: ClipSampling | None = None
     tile: TileCut | None = None
+    version: int = 1
 
     def __post_init__(self) -> None:
         height, width = self.size_hw
+        if self.version not in VERSIONS:
+            raise UsageError(
+                f"expected a preparation of version {VERSIONS[0]} to {VERSIONS[-1]}, found {self.version!r}",
+                fix="update eyewright",
+            )
         if self.tile is not None and (self.clip is not None or self.fit != "crop" or self.inner or self.steps):
             raise UsageError(
                 f"expected tiles with fit 'crop' and nothing else, found {self.fit!r}", fix="leave --steps out"
@@ -212,26 +226,58 @@ class Preparation:
         if self.steps:
             done = _checked_steps(self.steps)(np.asarray(picture))
             picture = Image.fromarray(done).convert("RGB")
-        if self.channels == 1:
-            picture = picture.convert("L")
         if self.tile is not None:
-            return self._cut_tile(np.asarray(picture)), self.place(source_hw)
+            return self._cut_tile(np.asarray(self._in_channels(picture))), self.place(source_hw)
+        return self.apply_reduced(Reduced(picture, source_hw)), self.place(source_hw)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether large images are reduced before they are resized: version 2, without steps, clips and tiles."""
+        return self.version >= 2 and not self.steps and self.clip is None and self.tile is None
+
+    def reduction(self, source_hw: tuple[int, int]) -> int:
+        """Return 1, 2, 4 or 8, by which an image of this size is reduced before it is resized.
+
+        >>> Preparation((96, 96), version=2).reduction((1080, 1920)), Preparation((96, 96)).reduction((1080, 1920))
+        (4, 1)
+        """
+        return reduction(self.place(source_hw).scale_yx) if self.reduces else 1
+
+    def apply_reduced(self, found: Reduced) -> NDArray[np.uint8]:
+        """Return the prepared pixels of a picture, uint8 (*size_hw, channels), which may have been reduced while it was
+        decoded (`reduction.read_reduced`)."""
+        source_hw = found.source_hw
+        found = found.reduced_by(self.reduction(source_hw))
+        picture = found.picture
+        if found.profile is None and self.channels == 1:
+            picture = self._in_channels(picture)
         if self.inner is not None:
-            return self._cut_centre(picture)
-        inner_hw, offset_yx, box = self._geometry(source_hw)
-        if inner_hw != source_hw or box is not None:
-            picture = picture.resize(inner_hw[::-1], _FILTERS[self.filter], box=box)
-        pixels = np.asarray(picture)
+            resized_hw, (top, left) = self._centre(source_hw)
+            offset_yx, box = (-top, -left), None
+        else:
+            resized_hw, offset_yx, box = self._geometry(source_hw)
+        if found.factor > 1 or resized_hw != source_hw or box is not None:
+            picture = picture.resize(resized_hw[::-1], _FILTERS[self.filter], box=found.box(box))
+        if found.profile is not None:
+            picture = to_srgb(picture, found.profile)
+        pixels = np.asarray(self._in_channels(picture))
         if pixels.ndim == 2:
             pixels = pixels[..., None]
+        if self.inner is not None:
+            # In whole pixels, with the roundings of torchvision and transformers.
+            return np.ascontiguousarray(pixels[top : top + self.size_hw[0], left : left + self.size_hw[1]])
         if self.fit == "line":
             pixels = np.maximum(pixels, 1)
-        if inner_hw != self.size_hw:
+        if resized_hw != self.size_hw:
             canvas = np.full((*self.size_hw, self.channels), self.fill, dtype=np.uint8)
             y, x = offset_yx
-            canvas[y : y + inner_hw[0], x : x + inner_hw[1]] = pixels
+            canvas[y : y + resized_hw[0], x : x + resized_hw[1]] = pixels
             pixels = canvas
-        return pixels, self.place(source_hw)
+        return pixels
+
+    def _in_channels(self, picture: Image.Image) -> Image.Image:
+        mode = "L" if self.channels == 1 else "RGB"
+        return picture if picture.mode == mode else picture.convert(mode)
 
     def _strip(self, picture: Image.Image, frames: int) -> NDArray[np.uint8]:
         """Prepare each frame of a strip by itself, so that no pixel mixes two of them."""
@@ -254,7 +300,7 @@ class Preparation:
         if self.clip is None:
             raise UsageError("expected a preparation of clips, found one of images")
         frames = self.clip.frames
-        return dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None)
+        return dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None, version=1)
 
     def place(self, source_hw: tuple[int, int]) -> Placement:
         """Return where an image of this size comes to lie, without an image.
@@ -318,15 +364,6 @@ class Preparation:
             resized_hw = (self.inner, longer) if height <= width else (longer, self.inner)
         return resized_hw, ((resized_hw[0] - self.size_hw[0]) // 2, (resized_hw[1] - self.size_hw[1]) // 2)
 
-    def _cut_centre(self, picture: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
-        """Resize and cut in whole pixels, with the roundings of torchvision and transformers."""
-        source_hw = (picture.height, picture.width)
-        resized_hw, (top, left) = self._centre(source_hw)
-        if resized_hw != source_hw:
-            picture = picture.resize(resized_hw[::-1], _FILTERS[self.filter])
-        pixels = np.asarray(picture)[top : top + self.size_hw[0], left : left + self.size_hw[1]]
-        return np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]), self.place(source_hw)
-
     def _geometry(
         self, source_hw: tuple[int, int]
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float, float, float] | None]:
@@ -351,9 +388,13 @@ class Preparation:
         inner = (max(1, min(target_h, round(height * scale))), max(1, min(target_w, round(width * scale))))
         return inner, ((target_h - inner[0]) // 2, (target_w - inner[1]) // 2), None
 
-    def batch(self, images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], tuple[Placement, ...]]:
-        """Prepare images of any sizes to one uint8 (N, *size_hw, channels)."""
-        done = [self(image) for image in images]
+    def batch(self, images: Sequence[NDArray[np.uint8] | Prepared]) -> tuple[NDArray[np.uint8], tuple[Placement, ...]]:
+        """Prepare images of any sizes to one uint8 (N, *size_hw, channels); what was `Prepared` where it was decoded is
+        taken as it is."""
+        done = [
+            (image.pixels, self.place(image.source_hw)) if isinstance(image, Prepared) else self(image)
+            for image in images
+        ]
         empty = np.zeros((0, *self.shape), np.uint8)
         return np.stack([p for p, _ in done]) if done else empty, tuple(q for _, q in done)
 
@@ -361,6 +402,9 @@ class Preparation:
         """Return the value as plain JSON types."""
         found = {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
         del found["steps"], found["clip"], found["tile"]
+        if self.version == 1:
+            # Bundles and caches of version 1 stay what they were, to the byte.
+            del found["version"]
         if self.clip is not None:
             found["clip"] = self.clip.to_json()
         if self.tile is not None:
@@ -380,8 +424,8 @@ class Preparation:
             clip = ClipSampling.from_json(data["clip"]) if "clip" in data else None
             tile = TileCut.from_json(data["tile"]) if "tile" in data else None
             value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps, "clip": clip, "tile": tile})
-            if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0)):
-                raise TypeError("channels, fill and inner are whole numbers")
+            if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0, value.version)):
+                raise TypeError("channels, fill, inner and version are whole numbers")
             return value
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None

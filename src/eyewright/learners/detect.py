@@ -61,7 +61,7 @@ def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) ->
     longer = recipe.imgsz or _side_for(dataset, scan)
     grey = scan.is_grey()
     return Preparation(
-        usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=114, steps=recipe.steps
+        usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=114, steps=recipe.steps, version=2
     )
 
 

@@ -66,7 +66,7 @@ def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) ->
     longer = recipe.imgsz or int(np.clip(usual, _SMALLEST, _LARGEST))
     grey = scan.is_grey()
     return Preparation(
-        usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=0, steps=recipe.steps
+        usual_size(sizes, longer), fit="letterbox", channels=1 if grey else 3, fill=0, steps=recipe.steps, version=2
     )
 
 

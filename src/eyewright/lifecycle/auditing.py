@@ -85,7 +85,7 @@ def audit_privacy(
             )
         rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(side))[:each] for side in (inside, ~inside)]))
         part = replace(dataset, samples=tuple(dataset.samples[i] for i in rows))
-        images = [part.image(i) for i in range(len(part))]
+        images = list(part.examples(owner.preparation))
         pixels = np.concatenate([owner.preparation.batch(images[i : i + 256])[0] for i in range(0, len(images), 256)])
         found = audit_membership(
             owner,

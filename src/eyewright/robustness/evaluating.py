@@ -168,8 +168,8 @@ def pixels_of(predictor: Predictor, dataset: Dataset, rows: NDArray[np.int64]) -
     """Return some images of a dataset as the model takes them, uint8 (N, H, W, C)."""
     parts = []
     for start in range(0, len(rows), 128):
-        images = [np.asarray(dataset.image(int(i))) for i in rows[start : start + 128]]
-        parts.append(predictor.preparation.batch(images)[0])
+        images = dataset.examples(predictor.preparation, [int(i) for i in rows[start : start + 128]])
+        parts.append(predictor.preparation.batch(list(images))[0])
     return np.concatenate(parts)
 
 

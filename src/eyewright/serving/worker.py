@@ -41,6 +41,7 @@ from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_counts, pack_counts
+from eyewright.imaging.reduction import read_reduced
 from eyewright.metrics.conformal import By, LabelSets, Method
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
 
@@ -149,7 +150,8 @@ class _Served:
         self.bundle: Bundle = load_bundle(place.folder, threads=orders.threads, digest=place.digest, features=True)
         self.limits = Limits(**orders.limits)
         images = only_image(self.bundle.inputs)
-        self.scaled = orders.scaled_decode and images and not self.bundle.preparation.steps
+        first = images and not self.bundle.preparation.steps and not self.bundle.preparation.reduces
+        self.scaled = orders.scaled_decode and first
         reference = self.bundle.reference
         self.known, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
         self._label_sets: dict[tuple[float, Method, By], LabelSets] = {}
@@ -228,6 +230,9 @@ class _Served:
             one, placement = preparation.apply(strip)
             kept = kept_form(strip, preparation, lossy=True) if "picture" in job.wants else b""
             return {IMAGE: one[None]}, [placement], kept
+        if preparation.reduces and "picture" not in job.wants:
+            found = read_reduced(job.data, preparation.reduction, limits=self.limits)
+            return {IMAGE: preparation.apply_reduced(found)[None]}, [preparation.place(found.source_hw)], b""
         at_least = true_hw = None
         if self.scaled and job.data[:2] == b"\xff\xd8":
             header = read_header(job.data)
@@ -238,7 +243,12 @@ class _Served:
                 side = round(max(true_hw[0] * scale[0], true_hw[1] * scale[1]))
                 at_least = (min(side, *true_hw), min(side, *true_hw))
         picture = read_picture(job.data, limits=self.limits, at_least=at_least)
-        one, placement = preparation.apply(picture)
+        if preparation.reduces:
+            # What is kept is decoded whole; what the model sees is what it sees of every other file.
+            found = read_reduced(job.data, preparation.reduction, limits=self.limits)
+            one, placement = preparation.apply_reduced(found), preparation.place(found.source_hw)
+        else:
+            one, placement = preparation.apply(picture)
         if true_hw is not None and (picture.height > picture.width) == (true_hw[0] > true_hw[1]):
             placement = preparation.place(true_hw)
         elif true_hw is not None:

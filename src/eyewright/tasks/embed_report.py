@@ -26,6 +26,7 @@ from eyewright.evaluation.together import count_groups, group_names
 from eyewright.evaluation.units import say_metric, show_interval, show_number
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
+from eyewright.imaging.reduction import Prepared
 from eyewright.metrics.retrieval import retrieval_metrics
 from eyewright.tasks.embed_ranks import DEFINITION, other_views
 from eyewright.tasks.embed_results import EmbedResults
@@ -44,7 +45,7 @@ def gather(predictor: Predictor, batch: Batch) -> EmbedResults:
         UsageError: the images have captions, and the model reads images only.
     """
 
-    def embedded(images: Sequence[NDArray[np.uint8]]) -> list[Any]:
+    def embedded(images: Sequence[NDArray[np.uint8] | Prepared]) -> list[Any]:
         given, placements = prepare(inputs_of(predictor), images)
         return list(decode_everything(predictor, predictor.raw(given), placements))
 
@@ -57,7 +58,7 @@ def gather(predictor: Predictor, batch: Batch) -> EmbedResults:
         queries = texts_of(predictor, texts) if texts else np.zeros((0, width), np.float32)
     else:
         items, texts = np.arange(len(captions)), [""] * len(captions)
-        queries = np.stack([p.embedding for p in embedded(other_views(batch.images))])
+        queries = np.stack([p.embedding for p in embedded(other_views(list(batch.dataset.images(batch.rows))))])
     return EmbedResults(
         batch.part,
         np.stack([p.embedding for p in found]),

@@ -108,7 +108,8 @@ def _is_wrong(item: Mapping[str, Any]) -> bool:
 
 def _scene(item: Mapping[str, Any], dataset: Dataset, predictor: Predictor) -> dict[str, Any]:
     image = dataset.image(item["index"])
-    (prediction,) = cast("Sequence[MaskPrediction]", predictor.predict_images([image]))
+    seen = dataset.example(item["index"], predictor.preparation)
+    (prediction,) = cast("Sequence[MaskPrediction]", predictor.predict_images([seen]))
     names = predictor.labels.names
     mask = dataset.relabelled(predictor.labels).mask(item["index"], image.shape[:2])
     rows = [f"{name} {value:.2f}" for name, value in item["iou"].items()]

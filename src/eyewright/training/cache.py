@@ -53,6 +53,9 @@ def build_cache(
     key = "" if digests is None else "\n".join([*digests, dumps_json(preparation.to_json())])
 
     def several(out: NDArray[Any], rows: Sequence[int]) -> None:
+        if preparation.reduces:
+            out[list(rows)] = preparation.batch(list(dataset.examples(preparation, rows, threads=1)))[0]
+            return
         pictures: Iterator[Image.Image] = map(dataset.picture, rows)
         if is_isolated():
             # What another process decodes comes together; in this one a picture needs no copy as an array.

@@ -48,6 +48,7 @@ def choose_preparation(scan: Scan, recipe: Recipe, published: Any = None) -> Pre
         channels=1 if scan.is_grey() else 3,
         fill=0 if scan.is_grey() else 114,
         steps=recipe.steps,
+        version=2,
     )
 
 

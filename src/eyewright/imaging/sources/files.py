@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
 from eyewright.core.regular import open_regular
 from eyewright.core.walking import walk_files
-from eyewright.imaging.ahead import Prepared, read_ahead, read_images, read_prepared
+from eyewright.imaging.ahead import read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.reduction import Prepared
 from eyewright.imaging.sources.frames import Frame
 
 _T = TypeVar("_T")
