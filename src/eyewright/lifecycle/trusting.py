@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.trust import Known, familiarity_in, sets_in
-from eyewright.core.errors import RefusedError, UsageError
+from eyewright.core.errors import EyewrightError, RefusedError, UsageError
 from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Metric, Report
@@ -24,6 +24,7 @@ from eyewright.imaging.appearance import appearance
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import image_preparation
 from eyewright.imaging.sources import list_sources
+from eyewright.imaging.sources.files import read_prepared_files
 from eyewright.metrics.bootstrap import rate_metric
 from eyewright.metrics.conformal import By, LabelSets, Method, set_coverage
 from eyewright.metrics.familiarity import FLAGGED
@@ -93,7 +94,7 @@ def measure_trust(
         sets = sets_in(again.reference, len(bundle.labels), coverage=asked.coverage, method=asked.method, by=asked.by)
     groups = group_names(dataset)
     with track_progress("measuring trust", len(dataset), quiet=quiet) as advance:
-        seen = _look_at(again, known, _advancing(dataset.images(), advance))
+        seen = _look_at(again, known, _advancing(dataset.examples(image_preparation(again.inputs)), advance))
     metrics: dict[str, Metric] = {}
     table: dict[str, Any] = {}
     if sets is not None:
@@ -126,6 +127,12 @@ def _advancing(images: Iterable[Any], advance: Any) -> Iterable[Any]:
 
 
 def _opened(bundle: Bundle, paths: Any) -> Iterable[Any]:
+    if bundle.reads_prepared:
+        for _, found in read_prepared_files(paths, bundle.preparation):
+            if isinstance(found, EyewrightError):
+                raise found
+            yield found
+        return
     for path in paths:
         for frame in iter_examples(path, bundle.preparation.clip):
             yield frame.image
@@ -135,10 +142,10 @@ def _look_at(bundle: Bundle, known: Known | None, images: Iterable[Any]) -> _See
     prepare = image_preparation(bundle.inputs)
     p, confidence, answers = [], [], []
     for image in images:
-        pixels, placement = prepare(image)
-        raw, features = bundle.raw_with_features(pixels[None])
-        (shown,) = bundle.read(raw, [placement])
-        look = appearance(pixels, placement)
+        pixels, placements = prepare.batch([image])
+        raw, features = bundle.raw_with_features(pixels)
+        (shown,) = bundle.read(raw, placements)
+        look = appearance(pixels[0], placements[0])
         p.append(1.0 if known is None else known.p(look, None if features is None else features[0]))
         confidence.append(shown.headline()[1])
         answers.append(shown.numbers())
