@@ -223,3 +223,21 @@ def test_a_step_of_ones_own_is_audited_like_ours() -> None:
     small = dataclasses.replace(PLAN, canaries=200)
     assert not audit_canaries(small, secret=b"own".ljust(32), step=step).refuted
     assert canaries.__all__
+
+
+def test_nets_to_compare_with_say_how_long_they_will_take() -> None:
+    import itertools
+
+    lines: list[str] = []
+    clock = itertools.count(0.0, 4.0)
+    inputs = torch.zeros((8, 1, 4, 4)).to(memory_format=torch.channels_last)
+    inside = np.arange(8)[None].repeat(4, 0) % 2 == np.arange(4)[:, None] % 2
+    build = lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 2))  # noqa: E731
+    found = train_shadows(
+        build, inputs, np.zeros(8, np.int64), inside, steps=10, batch=4, lr=0.01, seed=0, say=lines.append,
+        now=lambda: next(clock),
+    )  # fmt: skip
+    assert found.shape == (4, 8, 2)
+    assert len(lines) == 3
+    assert lines[0].startswith("step 3 of 10, loss 0.")
+    assert lines[0].endswith("s left")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, OutputError, UsageError, spelling_hint
 from eyewright.core.files import staged_folder
@@ -359,4 +359,4 @@ def _utility(model: PathLike, source: PathLike, out: Path, quiet: bool) -> Utili
 
     before, after = (evaluate(model, place, allow_leaks=True, quiet=quiet) for place in (source, out))
     name = task_of(before.task).metrics[0].name
-    return Utility(name, cast(Metric, before.metrics[name]), cast(Metric, after.metrics[name]))
+    return Utility(name, before.metrics[name], after.metrics[name])

@@ -57,7 +57,7 @@ def train_shadows(
     """
     began = told = now()
     # Group normalisation has no batched form for channels-last memory.
-    inputs = inputs.contiguous()
+    inputs = torch.empty(inputs.shape, dtype=inputs.dtype).copy_(inputs)
     count = len(inside)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -124,7 +124,7 @@ def anonymize_bytes(data: bytes, name: str, hiding: Hiding) -> AnonymousImage:
             fix="write them as images with eyewright process --pages, or convert it to a video",
             code="animated",
         )
-    image = read_image(data, depth="native", limits=hiding.limits)
+    image: NDArray[Any] = read_image(data, depth="native", limits=hiding.limits)
     if image.dtype not in (np.uint8, np.uint16):
         raise UnreadableImageError(
             f"expected 8 or 16 bits a channel, found {image.dtype}", fix="save it with 16 bits", code="unknown_range"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +169,7 @@ def _video(
     return done, left, _small(shown)
 
 
-def _small(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _small(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     eight = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else np.asarray(pixels, np.uint8)
     colour = np.repeat(eight[..., None], 3, 2) if eight.ndim == 2 else eight
     return shrink(colour, _SHOWN_SIDE)

@@ -228,4 +228,5 @@ def _people(image: NDArray[np.uint8]) -> Boxes:
 def _text(image: NDArray[np.uint8]) -> Boxes:
     found = np.array([[*line.box_xyxy, _CERTAIN] for line in find_lines(image)], np.float64).reshape(-1, 5)
     # In photographs, edges of large things look like one huge line.
-    return found[found[:, 3] - found[:, 1] <= _HIGHEST_LINE * max(image.shape[:2])]
+    low: Boxes = found[found[:, 3] - found[:, 1] <= _HIGHEST_LINE * max(image.shape[:2])]
+    return low
