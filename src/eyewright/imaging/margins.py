@@ -38,7 +38,7 @@ def without_frames(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8]) ->
 
     `thumbnails` is grey, uint8 (N, 64, 64), `colours` uint8 (N, 16, 16, 3). A margin is plain to within eight grey
     levels, and what is inside differs from it along most of its edge: an object on a plain ground has no frame. Where
-    that holds for one of two opposite margins, the other may go over into a sky of its colour: it is as wide. At least
+    that holds for one of two opposite margins and the other merges with a sky of its colour, it is as wide. At least
     40 % of each side must be left.
 
     >>> picture = np.full((1, 64, 64), 255, np.uint8)
