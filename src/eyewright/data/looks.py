@@ -204,7 +204,9 @@ def _lowest(values: _Vectors, k: int) -> _Int:
     width = n // (4 * k)
     if width < 8:
         near = np.argpartition(values, k - 1, axis=1)[:, :k]
-        return np.take_along_axis(near, np.argsort(np.take_along_axis(values, near, 1), axis=1), 1)
+        return np.asarray(
+            np.take_along_axis(near, np.argsort(np.take_along_axis(values, near, 1), axis=1), 1), np.int64
+        )
     count = n // width
     lowest = values[:, : count * width].reshape(m, width, count).min(1)
     rows, places = np.nonzero(values <= np.partition(lowest, k - 1, axis=1)[:, k - 1 : k])

@@ -122,7 +122,7 @@ def _between(depths: _Int) -> NDArray[np.bool_]:
     at = np.arange(THUMBNAIL_SIDE)
     both = (depths.min(1) >= _LEAST) & (depths.sum(1) <= (1 - _LEFT) * THUMBNAIL_SIDE + 1)
     inside = (at >= depths[:, :1]) & (at < THUMBNAIL_SIDE - depths[:, 1:])
-    return inside | ~both[:, None]
+    return np.asarray(inside | ~both[:, None], bool)
 
 
 def _ends(pictures: NDArray[np.int16], counted: NDArray[np.bool_]) -> _Float:
