@@ -99,7 +99,8 @@ class Space:
 
     def reduced(self, places: _Int) -> NDArray[np.uint8]:
         """Return some pictures at a quarter of the size, uint8 (M, 16, 16)."""
-        return np.rint(self._sums[places] * np.float32(1 / 16)).astype(np.uint8)
+        result: NDArray[np.uint8] = np.rint(self._sums[places] * np.float32(1 / 16)).astype(np.uint8)
+        return result
 
     def of(self, waves: _Float, turns: NDArray[np.int8]) -> _Float:
         """Return unit vectors, float32 (M, D), of `frequencies`, (M, 8, 8), each in its turn."""

@@ -204,12 +204,14 @@ def _lowest(values: _Vectors, k: int) -> _Int:
     width = n // (4 * k)
     if width < 8:
         near = np.argpartition(values, k - 1, axis=1)[:, :k]
-        return np.take_along_axis(near, np.argsort(np.take_along_axis(values, near, 1), axis=1), 1)
+        return np.asarray(
+            np.take_along_axis(near, np.argsort(np.take_along_axis(values, near, 1), axis=1), 1), np.int64
+        )
     count = n // width
     lowest = values[:, : count * width].reshape(m, width, count).min(1)
     rows, places = np.nonzero(values <= np.partition(lowest, k - 1, axis=1)[:, k - 1 : k])
     places = places[np.lexsort((values[rows, places], rows))]
-    return places[np.searchsorted(rows, np.arange(m))[:, None] + np.arange(k)]
+    return np.asarray(places[np.searchsorted(rows, np.arange(m))[:, None] + np.arange(k)], np.int64)
 
 
 def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float, float, float, float] | None:

@@ -339,7 +339,7 @@ def _unmixed(warp: _Float, side: int) -> _Float:
 
 def _hats(at: _Float, side: int) -> _Float:
     """Return the weights, (M, k, side), of linear interpolation at positions (M, k) in pixels."""
-    weights: _Float = at[:, :, None] - np.arange(side, dtype=np.float32)
+    weights = np.asarray(at[:, :, None] - np.arange(side, dtype=np.float32), np.float32)
     np.abs(weights, out=weights)
     np.subtract(1, weights, out=weights)
     np.maximum(weights, 0, out=weights)

@@ -38,7 +38,7 @@ def without_frames(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8]) ->
 
     `thumbnails` is grey, uint8 (N, 64, 64), `colours` uint8 (N, 16, 16, 3). A margin is plain to within eight grey
     levels, and what is inside differs from it along most of its edge: an object on a plain ground has no frame. Where
-    that holds for one of two opposite margins, the other may go over into a sky of its colour: it is as wide. At least
+    that holds for one of two opposite margins and the other merges with a sky of its colour, it is as wide. At least
     40 % of each side must be left.
 
     >>> picture = np.full((1, 64, 64), 255, np.uint8)
@@ -122,7 +122,7 @@ def _between(depths: _Int) -> NDArray[np.bool_]:
     at = np.arange(THUMBNAIL_SIDE)
     both = (depths.min(1) >= _LEAST) & (depths.sum(1) <= (1 - _LEFT) * THUMBNAIL_SIDE + 1)
     inside = (at >= depths[:, :1]) & (at < THUMBNAIL_SIDE - depths[:, 1:])
-    return inside | ~both[:, None]
+    return np.asarray(inside | ~both[:, None], bool)
 
 
 def _ends(pictures: NDArray[np.int16], counted: NDArray[np.bool_]) -> _Float:
