@@ -117,6 +117,33 @@ def test_windows_of_several_files_name_theirs(run, tmp_path: Path, capsys: pytes
         assert [Path(r["source"]).name for r in csv.DictReader(file)] == ["a 1.avi", "b.avi"]
 
 
+def test_a_killed_command_has_every_window_and_segment(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import eyewright.bundle.clips as windows
+
+    rng = np.random.default_rng(7)
+    parts = [draw_crossing(rng, rightwards=r) for r in (True, True, False, False, True)]
+    path = write_clip(tmp_path / "long.avi", np.concatenate(parts))
+    whole, seen = windows.predict_windows, []
+
+    def watched(*given, **options):  # type: ignore[no-untyped-def]
+        for k, found in enumerate(whole(*given, **options)):
+            yield found
+            # What a process that is killed here leaves.
+            lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+            assert len(lines) == k + 1
+            seen.append((tmp_path / "out/segments.csv").exists())
+
+    monkeypatch.setattr(windows, "predict_windows", watched)
+    monkeypatch.chdir(tmp_path)
+    argv = ["predict", str(run / "bundle"), "--source", str(path), "--window", "0.9", "--hop", "0.25", "--quiet"]
+    assert main([*argv, "--out", "out"]) == 0
+    assert seen[-1]
+    assert not seen[0]
+    rows = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert len(rows) == len(seen)
+    assert not (tmp_path / "out/predictions.jsonl").exists()
+
+
 def test_a_clip_that_breaks_off_is_predicted_and_said(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_clip(
         tmp_path / "a.avi", np.concatenate([draw_crossing(np.random.default_rng(1), rightwards=True)] * 4)

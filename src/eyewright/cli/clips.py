@@ -3,11 +3,13 @@
 __all__ = ["add_windows", "predict_clips"]
 
 import argparse
+import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, noting, plain_stem, printable, warn
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
@@ -45,40 +47,82 @@ def add_windows(p: argparse.ArgumentParser) -> None:
 
 def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") -> Result:
     """Predict whole clips; with `--window`, tell what happens from when to when."""
-    from eyewright.core.files import write_json, write_text
     from eyewright.core.task import task_of
     from eyewright.imaging.sources import is_endless
 
     for name in ("iou", "tile", "classes"):
         if getattr(o, name) is not None:
             task_of(bundle.task_name).require(name)
-    rows: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
     window = o.window
     if window is None and sampling.span_s is not None and is_endless(o.source):
         # A model of so many seconds needs no other window.
         window = sampling.span_s
-    segments = _watch(o, bundle, window, rows, findings) if window is not None else None
-    if segments is None:
-        _each(o, bundle, sampling, rows, findings)
-    if not rows:
+    with _Output(o) as output:
+        segments = _watch(o, bundle, window, output, findings) if window is not None else None
+        if segments is None:
+            _each(o, bundle, sampling, output, findings)
+    if not output.n:
         raise UnreadableImageError("none of the clips can be read", fix="see the lines above")
-    out: dict[str, Path] = {}
-    if o.out is not None:
-        folder = Path(o.out).resolve()
-        out["predictions"] = folder / "predictions.json"
-        write_json(out["predictions"], rows)
-        if segments is not None:
-            out["segments"] = folder / "segments.csv"
-            write_text(out["segments"], _table(segments))
     return {
         "task": bundle.task_name,
-        "out": out,
-        "predictions": rows,
+        "out": output.paths,
+        "predictions": output.rows,
         **({} if segments is None else {"segments": segments}),
         "findings": findings,
         "exit": 1 if findings else 0,
     }
+
+
+class _Output:
+    """What is written while clips are predicted: each prediction and each segment is on disk when it is made, and of a
+    stream without an end predictions are held for `--json` only."""
+
+    def __init__(self, o: argparse.Namespace) -> None:
+        folder = Path() if o.out is None else Path(o.out).resolve()
+        self._writes, self._keeps = o.out is not None, bool(o.json)
+        self._lines, self._table = LinesFile(folder / "predictions.jsonl"), LinesFile(folder / "segments.csv")
+        self.rows: list[dict[str, Any]] = []
+        self.paths: dict[str, Path] = {}
+        self.n = 0
+
+    def __enter__(self) -> "_Output":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._table.close()
+        if self._lines.begun:
+            self.paths["predictions"] = join_lines(self._lines.path)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take the prediction of a clip or window."""
+        from eyewright.core.jsonable import dumps_json
+
+        self.n += 1
+        if self._keeps:
+            self.rows.append(row)
+        if self._writes:
+            self._lines.add(dumps_json(row) + "\n")
+
+    def add_segment(self, segment: Mapping[str, Any]) -> None:
+        """Take a segment that has ended; before the first, the columns."""
+        if not self._writes:
+            return
+        columns = [k for k in ("source", *_COLUMNS) if k in segment]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        if not self._table.begun:
+            writer.writeheader()
+        writer.writerow(segment)
+        self._table.add(text.getvalue())
+        self.paths["segments"] = self._table.path
+
+    def no_segments(self) -> None:
+        """Write a table without rows, where nothing happened."""
+        if self._writes and not self._table.begun:
+            self._table.add(",".join(_COLUMNS) + "\n")
+            self.paths["segments"] = self._table.path
 
 
 def _shown_of(o: argparse.Namespace) -> dict[str, Any]:
@@ -91,27 +135,29 @@ def _say(o: argparse.Namespace, text: str) -> None:
 
 
 def _watch(
-    o: argparse.Namespace, bundle: Any, window_s: float, rows: list[dict[str, Any]], findings: list[dict[str, Any]]
+    o: argparse.Namespace, bundle: Any, window_s: float, output: _Output, findings: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Predict windows of one source, or of every video of a folder or glob; their segments then name their file."""
     from eyewright.imaging.clips import list_clips
     from eyewright.imaging.sources import is_endless
 
     if is_endless(o.source) or Path(o.source).is_file():
-        return _watch_one(o, bundle, o.source, window_s, rows, findings)
-    segments: list[dict[str, Any]] = []
+        segments = _watch_one(o, bundle, o.source, {}, window_s, output, findings)
+        output.no_segments()
+        return segments
+    segments = []
     paths = list_clips(o.source)
     for path in paths:
         _say(o, f"{path}:")
         try:
-            found = _watch_one(o, bundle, str(path), window_s, rows, findings)
+            named = {"source": str(path.resolve())}
+            segments += _watch_one(o, bundle, str(path), named, window_s, output, findings)
         except InputError as error:
             if len(paths) == 1:
                 raise
             findings.append({"code": error.code, "path": str(path), "message": error.message, "fix": error.fix})
             warn(f"left out: {error}")
-            continue
-        segments += [{"source": str(path.resolve()), **segment} for segment in found]
+    output.no_segments()
     return segments
 
 
@@ -119,8 +165,9 @@ def _watch_one(
     o: argparse.Namespace,
     bundle: Any,
     source: str,
+    named: Mapping[str, str],
     window_s: float,
-    rows: list[dict[str, Any]],
+    output: _Output,
     findings: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     from eyewright.bundle.clips import predict_windows
@@ -130,7 +177,8 @@ def _watch_one(
     segments: list[dict[str, Any]] = []
 
     def note(segment: Segment) -> None:
-        segments.append(segment.to_json())
+        segments.append({**named, **segment.to_json()})
+        output.add_segment(segments[-1])
         _say(o, segment.line())
 
     joiner = SegmentJoiner(on=o.on, off=o.off)
@@ -138,7 +186,7 @@ def _watch_one(
         source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
     ) as opened:
         for p in predict_windows(bundle, opened, window_s=window_s, hop_s=o.hop, conf=o.conf):
-            rows.append(p.to_json(**_shown_of(o)))
+            output.add(p.to_json(**_shown_of(o)))
             for segment in joiner.add(cast("Windowed", p)):
                 note(segment)
         for segment in joiner.end():
@@ -150,7 +198,7 @@ def _each(
     o: argparse.Namespace,
     bundle: Any,
     sampling: "ClipSampling",
-    rows: list[dict[str, Any]],
+    output: _Output,
     findings: list[dict[str, Any]],
 ) -> None:
     from dataclasses import replace
@@ -175,18 +223,7 @@ def _each(
         (found,) = bundle.predict_images([frame.image], conf=o.conf, flip=o.test_time_flip)
         sheet = contact_sheet(frame.image, sampling.frames)
         p = replace(found, source=frame.origin, index=index, image=sheet)
-        rows.append(p.to_json(**_shown_of(o)))
+        output.add(p.to_json(**_shown_of(o)))
         if o.out is not None:
             p.save(Path(o.out) / f"{index:05d}-{plain_stem(path)}.png")
         _say(o, f"{path}: {p.line()}")
-
-
-def _table(segments: Sequence[Mapping[str, Any]]) -> str:
-    import csv
-
-    text = io.StringIO(newline="")
-    columns = [k for k in ("source", *_COLUMNS) if k != "source" or any(k in s for s in segments)]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(segments)
-    return text.getvalue()

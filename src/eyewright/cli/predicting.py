@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.clips import add_windows, predict_clips
 from eyewright.cli.following_one import draws
+from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
 from eyewright.cli.prediction_table import PredictionTable
@@ -182,9 +183,9 @@ class _Output:
         self._saved, self._keep = saved, keep
         self._folder = None if o.out is None else Path(o.out).resolve()
         self._stem = stream_stem(o.source)
-        self._lines: Any = None
+        folder = self._folder or Path()
+        self._lines, self._csv = LinesFile(folder / "predictions.jsonl"), LinesFile(folder / "predictions.csv")
         self._table, self._cells = PredictionTable(), ""
-        self._csv: Any = None
         self._video: Any = None
         self.paths: dict[str, Path] = {}
         self.rows: list[dict[str, Any]] = []
@@ -196,16 +197,15 @@ class _Output:
         if self._video is not None:
             self._video.close()
         for file in (self._lines, self._csv):
-            if file is not None:
-                file.close()
+            file.close()
         if self._cells and self._folder is not None:
             from eyewright.core.files import write_text
 
             write_text(self.paths.setdefault("table", self._folder / "predictions.csv"), self._cells)
-        if self._folder is None or "json" not in self._saved or (kind is not None and self._lines is None):
+        if self._folder is None or "json" not in self._saved or (kind is not None and not self._lines.begun):
             return
-        if self._lines is not None:
-            self._join()
+        if self._lines.begun:
+            self.paths["predictions"] = join_lines(self._lines.path)
         elif self.rows:
             from eyewright.core.files import write_json
 
@@ -220,14 +220,14 @@ class _Output:
         if self._folder is None:
             return
         if "json" in self._saved and time_s is not None:
-            self._lines = self._append(self._lines, "predictions.jsonl", dumps_json(row) + "\n")
+            self._lines.add(dumps_json(row) + "\n")
         if "csv" in self._saved:
             lines = self._table.lines(row)
             if time_s is None:
                 self._cells += lines
             else:
-                self.paths["table"] = self._folder / "predictions.csv"
-                self._csv = self._append(self._csv, "predictions.csv", lines)
+                self.paths["table"] = self._csv.path
+                self._csv.add(lines)
         if "images" in self._saved:
             prediction.save(self._folder / f"{prediction.index:05d}-{plain_stem(item)}.png")
             self.paths["images"] = self._folder
@@ -240,37 +240,6 @@ class _Output:
             from eyewright.tasks.drawn import video_frame
 
             self._video.add(video_frame(prediction), time_s or 0.0)
-
-    def _append(self, file: Any, name: str, lines: str) -> Any:
-        """Write whole lines at the end of a file of `--out`, which is opened at the first; return it."""
-        from eyewright.core.files import checked_output
-
-        assert self._folder is not None
-        with checked_output(self._folder):
-            if file is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                file = open(self._folder / name, "wb", buffering=0)
-            file.write(lines.encode("utf-8", "surrogateescape"))
-        return file
-
-    def _join(self) -> None:
-        """Make one JSON list of the lines, which are what a killed process leaves."""
-        from eyewright.core.files import write_parts
-
-        assert self._folder is not None
-        lines = self._folder / "predictions.jsonl"
-
-        def parts() -> Iterator[bytes]:
-            start = b"[\n"
-            with open(lines, "rb") as file:
-                for line in file:
-                    yield start + line.rstrip(b"\n")
-                    start = b",\n"
-            yield b"\n]\n"
-
-        self.paths["predictions"] = self._folder / "predictions.json"
-        write_parts(self.paths["predictions"], parts())
-        lines.unlink()
 
 
 def _several(source: str) -> bool:

@@ -34,7 +34,7 @@ function stageFor(shot) {
 function showAgain() {
   const shot = state.shot;
   if (!shot) return;
-  if (shot.clip === readsClips()) { show(shot); return; }
+  if (Boolean(shot.clip) === readsClips()) { show(shot); return; }
   state.shot = null;
   $("stage").classList.remove("full");
   for (const id of ["canvases", "clip", "clip-note", "controls", "wrong", "code", "edit-bar"]) $(id).hidden = true;
