@@ -1,11 +1,13 @@
 """Predict a folder of JPEG files, compared with a pool of threads that decodes with Pillow and runs ONNX Runtime.
 
-    python benchmarks/predict_folder.py [--images 2000] [--side 224] [--rounds 5]
+    python benchmarks/predict_folder.py [--images 2000] [--side 224] [--rounds 5] [--bundle BUNDLE] [--profile ICC]
     python benchmarks/predict_folder.py --images 24 --side 4000x3000
 
 The peer is what people write themselves: every thread decodes, resizes as the bundle's Preparation does and runs the
 model with one thread; as many threads as there are cores, which was its best setting among 1, 2 and 4 (`--threads`). It
-decodes in its own process; `program` decodes in one that can be killed, as the command line does, and `library` as
+decodes in its own process; `draft` is the same with libjpeg's reduced scales, down to no fewer pixels than the model
+takes, where ours leaves twice as many. `program` decodes in one that can be killed, as the command line does, and
+`library` as
 `bundle.predict(..., stream=True)` does. Wall seconds, alternating; peak memory is that of a process of its own.
 """
 
@@ -25,12 +27,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, onnxruntime
 from PIL import Image
-folder, model, height, width, channels, threads = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
+folder, model, height, width, channels, threads, draft = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:8])
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(model, options)
 def one(path):
     with Image.open(path) as image:
+        if draft:
+            image.draft(None, (width, height))
         small = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
     return session.run(None, {"image": np.asarray(small, np.uint8).reshape(1, height, width, channels)})[0].argmax()
 begin = time.perf_counter()
@@ -52,7 +56,7 @@ print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_m
 """
 
 
-def write_images(folder: Path, n: int, size_hw: tuple[int, int]) -> None:
+def write_images(folder: Path, n: int, size_hw: tuple[int, int], profile: bytes | None) -> None:
     """Write crops of scikit-learn's two photographs, enlarged where they are smaller, as JPEG of quality 88."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -66,7 +70,14 @@ def write_images(folder: Path, n: int, size_hw: tuple[int, int]) -> None:
         scale = max(1.0, height / whole.height, width / whole.width)
         large = whole.resize((round(whole.width * scale), round(whole.height * scale))) if scale > 1 else whole
         x, y = (int(rng.integers(0, max(1, a - b))) for a, b in ((large.width, width), (large.height, height)))
-        large.crop((x, y, x + width, y + height)).save(folder / f"{i:05d}.jpg", quality=88)
+        large.crop((x, y, x + width, y + height)).save(folder / f"{i:05d}.jpg", quality=88, icc_profile=profile)
+
+
+def quick_bundle(work: Path) -> Path:
+    """Train the bundle of the quick start for an epoch."""
+    quick = (sys.executable, "-m", "eyewright", "quickstart", "--out", str(work / "q"), "--epochs", "1", "--quiet")
+    subprocess.run(quick, check=True, stdout=subprocess.DEVNULL)
+    return work / "q" / "run" / "bundle"
 
 
 def main() -> None:
@@ -74,23 +85,25 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--side", default="224", help="width x height, or both")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bundle", type=Path, help="a bundle, in place of one that is trained first")
+    parser.add_argument("--profile", type=Path, help="an ICC profile that the images are saved with")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of the peer")
     args = parser.parse_args()
     width, _, height = args.side.partition("x")
     size_hw = (int(height or width), int(width))
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        write_images(work / "images", args.images, size_hw)
-        quick = (sys.executable, "-m", "eyewright", "quickstart", "--out", str(work / "q"), "--epochs", "1", "--quiet")
-        subprocess.run(quick, check=True, stdout=subprocess.DEVNULL)
-        folder = work / "q" / "run" / "bundle"
+        profile = None if args.profile is None else args.profile.read_bytes()
+        write_images(work / "images", args.images, size_hw, profile)
+        folder = args.bundle or quick_bundle(work)
         import eyewright
 
         shape = eyewright.load_bundle(folder).preparation.shape
         model = str(next(folder.rglob("*.onnx")))
         images = str(work / "images")
         commands = {
-            "peer": (PEER, images, model, *map(str, shape), str(args.threads)),
+            "peer": (PEER, images, model, *map(str, shape), str(args.threads), "0"),
+            "draft": (PEER, images, model, *map(str, shape), str(args.threads), "1"),
             "program": (OURS, images, str(folder), "program"),
             "library": (OURS, images, str(folder), "library"),
         }
@@ -104,9 +117,11 @@ def main() -> None:
                 memory[name] = max(memory[name], megabytes)
     print(f"{args.images} JPEG files of {args.side}, median of {args.rounds}; model {shape}")
     for name, values in times.items():
-        ratios = np.array(times["peer"]) / np.array(values)
-        print(f"{name:<8} {statistics.median(values):7.2f} s, {memory[name]:5.0f} MB, ", end="")
-        print(f"{np.median(ratios):.2f} times as fast as the peer ({ratios.min():.2f}-{ratios.max():.2f})")
+        print(f"{name:<8} {statistics.median(values):7.2f} s, {memory[name]:5.0f} MB", end="")
+        for peer in ("peer", "draft"):
+            ratios = np.array(times[peer]) / np.array(values)
+            print(f", {np.median(ratios):.2f} times as fast as {peer} ({ratios.min():.2f}-{ratios.max():.2f})", end="")
+        print()
 
 
 if __name__ == "__main__":

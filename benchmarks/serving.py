@@ -251,6 +251,7 @@ def main() -> None:
         bento = (str(tools / "bentoml"), "serve", "bentoml_app:Served", "--port", "{}")
         servers |= {
             "FastAPI + Pillow": (uvicorn, "/predict", "/ready", binary),
+            "FastAPI + draft": (("env", "PEER_DRAFT=1", *uvicorn), "/predict", "/ready", binary),
             "LitServe": (lit, "/predict", "/health", "application/json; litserve"),
             "BentoML": (bento, "/predict", "/readyz", form),
             "Ray Serve": (ray, "/predict", "/-/healthz", binary),

@@ -71,7 +71,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--scaled-decode",
         action="store_true",
-        help="decode large JPEG files at reduced scale: faster, but not bit-identical",
+        help="decode large JPEG files at reduced scale for older bundles: faster, but not bit-identical",
     )
     p.add_argument("--policy", action="append", metavar="RULE", help="such as min_accuracy=0.9: refuse what is below")
     _add_signature(p)

@@ -243,7 +243,7 @@ class _Corrupted(_Held):
     def examples(
         self, preparation: object, rows: Sequence[int] | None = None, *, threads: int | None = None
     ) -> Iterator[NDArray[np.uint8] | Prepared]:
-        """Yield damaged pixels: damage is done to whole images, not while they are decoded."""
+        """Yield corrupted pixels: a corruption is applied to whole images, not while they are decoded."""
         yield from self.images(rows, threads=threads)
 
     def _made(self, index: int) -> NDArray[np.uint8]:
