@@ -68,11 +68,12 @@ def line_chart(
         path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in edge)
         parts.append(f'<polygon class="band {band.style}" points="{path}"/>')
     for s, points in zip(series, finite, strict=True):
-        path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in points)
+        places = [(f"{px(x):.1f}", f"{py(min(max(y, y0), y1)):.1f}") for x, y in points]
+        path = " ".join(f"{x},{y}" for x, y in places)
         tip = f"<title>{escape(s.name)}</title>" if s.name else ""
         parts.append(f'<polyline class="line {s.style}" points="{path}">{tip}</polyline>')
         if s.dots:
-            parts += [f'<circle class="dot {s.style}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="3"/>' for x, y in points]
+            parts += [f'<circle class="dot {s.style}" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
     parts += frame.end(x_label, y_label)
     return "".join(parts)
 
