@@ -126,6 +126,16 @@ def test_a_chart_without_a_range_leaves_4_per_cent_above_and_below() -> None:
     assert re.findall(r'text-anchor="\w+">([\d.]+)<', empty) == ["0", "0.2", "0.4", "0.6", "0.8", "1"] * 2
 
 
+def test_a_band_is_inside_its_chart() -> None:
+    band = Band([(0, 0.0, 3.0), (1, 1.0, math.nan), (2, -1.0, 2.0)])
+    svg = line_chart([Series([(0, 1), (2, 1)])], bands=[band], title="t", x_label="x", y_label="y")
+    # From -1.16 to 3.16 on 226 pixels.
+    low, high = (f"{240 - (y + 1.16) / 4.32 * 226:.1f}" for y in (-1, 3))
+    assert (low, high) == ("231.6", "22.4")
+    assert f'points="56.0,{high} 406.0,' in svg
+    assert f" 406.0,{low} " in svg
+
+
 def test_a_scatter_chart_is_drawn_to_scale() -> None:
     """The frame is 100 × 100 pixels; x from -0.16 to 4.16 and y from -0.4 to 10.4, with 4 per cent on each side."""
     marks = [
