@@ -208,13 +208,14 @@ def test_the_page_shows_its_sections() -> None:
         tables={**made().tables, "validation": validated(), "novelty": {"reason": "no features"}},
         sections={
             "warnings": ["a warning"], "findings": [Finding("c", "a finding", "its fix")], "facts": {"fact": "of it"},
-            "audit": [Finding("blank", "an audit line", "f")], "recipe": {"epochs": 31}, "history": rows(("1", "2", "4", "0.5")),
+            "audit": [Finding("blank", "an audit line", "f")], "recipe": {"epochs": 31},
+            "history": rows(("1", "2", "4", "0.5")),
         },
         provenance={"seed": 1234567},
     )  # fmt: skip
     page = render_html(report, title="T&T")
     for part in (
-        "<title>T&amp;T</title>", "a warning", "a finding", "its fix", "of it", "an audit line", "31", "1234567",
+        "<title>T&amp;T</title>", "a warning", "A finding", "its fix", "of it", "an audit line", "31", "1234567",
         "Training history", "Validation and test differ significantly", "Not measured: no features", "20 test images",
     ):  # fmt: skip
         assert part in page, part
