@@ -156,6 +156,7 @@ def test_hugging_face_imagefolder_with_metadata(tmp_path: Path, kind: str) -> No
         ("path,label\n1.png,a\n1.png,b\n", "listed more than once"),
         ("path,label,split\n1.png,a,holdout\n", "unknown split 'holdout'"),
         ("path,label\n1.png\n", "another number of columns"),
+        ('path,label\n1.png,"a\n2.png,b\n3.png,c\n', "a quote is opened and never closed before 'metadata.csv' line 4"),
         ("name,kind\n1.png,a\n", "expected columns"),
         ("path,label\n../../etc/passwd,a\n", "none of the 1 listed files"),
     ],
@@ -179,6 +180,14 @@ def test_a_row_without_a_label_is_left_out_by_its_line(tmp_path: Path) -> None:
         ("label_empty", "labels.csv", 5, "error"),
     ]
     assert "'2.png' is left out" in data.problems[0].message
+
+
+def test_a_cell_of_several_lines_and_an_inch_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "2.png")
+    (tmp_path / "labels.csv").write_text('path,label,note\n1.png,a,"two\nlines"\n2.png,b,plain\n')
+    assert by_class(open_dataset(tmp_path)) == {"a": ["1.png"], "b": ["2.png"]}
+    (tmp_path / "labels.csv").write_text('path,label,note\n1.png,a,5" pipe\n2.png,b,plain\n')
+    assert by_class(open_dataset(tmp_path)) == {"a": ["1.png"], "b": ["2.png"]}
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -256,10 +256,16 @@ def json_rows(
     try:
         columns = [c.strip() for c in reader.fieldnames or ()]
         twice = next((c for c in columns if c and columns.count(c) > 1), None)
+        # A cell whose quote is not closed holds the rest of the file.
+        odd = text.count('"') % 2 == 1
         for row in reader:
             line = reader.line_num + skipped
             if None in row or None in row.values():
                 raise DatasetError(f"{table!r} line {line} has another number of columns", fix="correct the line")
+            if odd and any("\n" in v for v in row.values()):
+                raise DatasetError(
+                    f"a quote is opened and never closed before {table!r} line {line}", fix="close it, or remove it"
+                )
             yield line, {k.strip(): v.strip() for k, v in row.items()}
             if twice is not None:
                 # After the first line: by that line a table is recognised, and then refused instead of passed over.

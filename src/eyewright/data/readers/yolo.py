@@ -111,7 +111,8 @@ def _read_files(
             notes.leave_out("a label file that cannot be read", error.fix or "correct the file", label, message=message,
                             code="annotation", severity="error")  # fmt: skip
     if unread and not files:
-        raise DatasetError(notes.all()[0].path + ": " + notes.all()[0].message, fix="correct the label files")
+        first = next(f for f in notes.all() if f.path in unread)
+        raise DatasetError(f"{first.path}: {first.message}", fix="correct the label files")
     return files, unread
 
 
