@@ -5,6 +5,7 @@ import pytest
 
 from eyewright.core.errors import ParityError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.task import Agreement
 from eyewright.evaluation import parity
 from eyewright.evaluation.parity import Parity, check_parity
 from eyewright.imaging.preparation import Preparation
@@ -155,3 +156,13 @@ def test_parity_says_what_was_compared() -> None:
         "9 validation images have the same predictions, weight within 2.0e-06, age within 5.0e-01 of the trained net"
     )
     assert amounts.to_json()["amounts"] == {"weight": 2e-6, "age": 0.5}
+
+
+def test_what_is_not_a_number_in_one_batch_is_not_forgotten_in_the_next() -> None:
+    nan = float("nan")
+    for first, second in ((0.25, nan), (nan, 0.25)):
+        found = Agreement(first, 1, 2, {"age": first}).joined(Agreement(second, 3, 4, {"age": second, "mass": 0.5}))
+        assert np.isnan([found.worst, found.amounts["age"]]).all()
+        assert (found.changed, found.objects, found.amounts["mass"]) == (4, 6, 0.5)
+    both = Agreement(0.25, 0, amounts={"age": 2.0}).joined(Agreement(0.5, 0, amounts={"age": 1.0}))
+    assert (both.worst, dict(both.amounts)) == (0.5, {"age": 2.0})
