@@ -186,7 +186,7 @@ def test_a_cell_of_several_lines_and_an_inch_are_read(tmp_path: Path) -> None:
     write(tmp_path, "1.png", "2.png")
     (tmp_path / "labels.csv").write_text('path,label,note\n1.png,a,"two\nlines"\n2.png,b,plain\n')
     assert by_class(open_dataset(tmp_path)) == {"a": ["1.png"], "b": ["2.png"]}
-    (tmp_path / "labels.csv").write_text('path,label,note\n1.png,a,5" pipe\n2.png,b,plain\n')
+    (tmp_path / "labels.csv").write_text('path,label,note\n1.png,a,"5 or\n6 pipes"\n2.png,b,5" pipe\n')
     assert by_class(open_dataset(tmp_path)) == {"a": ["1.png"], "b": ["2.png"]}
 
 

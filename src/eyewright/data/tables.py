@@ -256,13 +256,12 @@ def json_rows(
     try:
         columns = [c.strip() for c in reader.fieldnames or ()]
         twice = next((c for c in columns if c and columns.count(c) > 1), None)
-        # A cell whose quote is not closed holds the rest of the file.
-        odd = text.count('"') % 2 == 1
+        unclosed = text.count('"') % 2 == 1 and _ends_in_a_quote(text, separator)
         for row in reader:
             line = reader.line_num + skipped
             if None in row or None in row.values():
                 raise DatasetError(f"{table!r} line {line} has another number of columns", fix="correct the line")
-            if odd and any("\n" in v for v in row.values()):
+            if unclosed and any("\n" in v for v in row.values()):
                 raise DatasetError(
                     f"a quote is opened and never closed before {table!r} line {line}", fix="close it, or remove it"
                 )
@@ -273,6 +272,16 @@ def json_rows(
     except csv.Error as error:
         line = reader.line_num + skipped
         raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="correct the line") from None
+
+
+def _ends_in_a_quote(text: str, separator: str) -> bool:
+    """Return whether a table's last cell is quoted and not closed: it holds what would be the rest of the rows."""
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+            pass
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
 
 
 def _check_characters(text: str, row: Mapping[str, object], table: str, line: int) -> None:
