@@ -288,7 +288,7 @@ def _parts_of(
             text = (
                 f"{split} names {'the same images as' if whole else f'{n} images of'} {first}; they are used in {first}"
             )
-            fix = f"name other images for {split}; it is cut from {first} else"
+            fix = f"name other images for {split}, or leave it out of the file: it is cut from {first} then"
             notes.add("same_part", text, fix, config, severity="warning")
     if not found:
         # Without a file that says which, all images; their folders may tell the part.
