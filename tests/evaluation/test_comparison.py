@@ -259,3 +259,18 @@ def test_models_that_cannot_be_compared_are_refused() -> None:
         compare_predictors(one, Told(("nut", "screw")), data)  # type: ignore[arg-type]
     with pytest.raises(DatasetError, match="two models of one task, found classify and tag"):
         compare_predictors(one, other, data)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("errors", [-1.0, 1.0, 2.5])
+def test_the_p_value_is_that_of_the_paired_differences(errors: float) -> None:
+    n, rng = 200, np.random.default_rng(4)
+    data = Dataset(
+        ArrayTree(Path("."), {}), tuple(Sample(f"{i}", 0) for i in range(n)), LabelSpace(("a", "b")), "made", "classify"
+    )
+    a, noise = rng.normal(10, 3, n), rng.normal(0, 0.5, n)
+    noise -= noise.mean()
+    b = a + noise + errors * noise.std() / np.sqrt(n)
+    found = compare_numbers(Means(data, a), Means(data, b), a, b, seed=0)  # type: ignore[arg-type]
+    # So many standard errors apart, whatever the numbers themselves scatter.
+    assert found.p_value == pytest.approx(2 * stats.norm.sf(abs(errors)), abs=0.07)
+    assert np.sign(found.lead) == np.sign(errors)
