@@ -151,11 +151,12 @@ def test_hugging_face_imagefolder_with_metadata(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("path,label\n1.png,\n", "label is empty in 'metadata.csv' line 2"),
+        ("path,label\n1.png,\n", r"found none; its label is empty \(1; metadata.csv:2\)"),
         ("path,label\nnone.png,a\n", "none of the 1 listed files"),
         ("path,label\n1.png,a\n1.png,b\n", "listed more than once"),
         ("path,label,split\n1.png,a,holdout\n", "unknown split 'holdout'"),
         ("path,label\n1.png\n", "another number of columns"),
+        ('path,label\n1.png,"a\n2.png,b\n3.png,c\n', "a quote is opened and never closed before 'metadata.csv' line 4"),
         ("name,kind\n1.png,a\n", "expected columns"),
         ("path,label\n../../etc/passwd,a\n", "none of the 1 listed files"),
     ],
@@ -165,6 +166,28 @@ def test_a_broken_table_names_its_line(tmp_path: Path, table: str, said: str) ->
     (tmp_path / "metadata.csv").write_text(table)
     with pytest.raises(DatasetError, match=said):
         open_dataset(tmp_path)
+
+
+def test_a_row_without_a_label_is_left_out_by_its_line(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "2.png", "3.png", "4.png")
+    (tmp_path / "labels.csv").write_text("path,label\n1.png,a\n2.png,\n3.png,b\n4.png,  \n")
+    data = open_dataset(tmp_path)
+    assert by_class(data) == {"a": ["1.png"], "b": ["3.png"]}
+    assert [str(r) for r in data.account.dropped] == ["its label is empty (2; labels.csv:3)"]
+    assert (data.account.read, data.account.present, data.account.left_out, data.skipped) == (2, 4, (), ())
+    assert [(f.code, f.path, f.line, f.severity) for f in data.problems] == [
+        ("label_empty", "labels.csv", 3, "error"),
+        ("label_empty", "labels.csv", 5, "error"),
+    ]
+    assert "'2.png' is left out" in data.problems[0].message
+
+
+def test_a_cell_of_several_lines_and_an_inch_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "2.png")
+    (tmp_path / "labels.csv").write_text('path,label,note\n1.png,a,"two\nlines"\n2.png,b,plain\n')
+    assert by_class(open_dataset(tmp_path)) == {"a": ["1.png"], "b": ["2.png"]}
+    (tmp_path / "labels.csv").write_text('path,label,note\n1.png,a,"5 or\n6 pipes"\n2.png,b,5" pipe\n')
+    assert by_class(open_dataset(tmp_path)) == {"a": ["1.png"], "b": ["2.png"]}
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eyewright.core.errors import DatasetError
 from eyewright.data import open_dataset
 
 pytest.importorskip("msgspec")
@@ -84,3 +85,15 @@ def test_a_text_in_another_encoding_beside_yolo_labels_is_no_label_file(tmp_path
         _yolo(tmp_path, k)
     (tmp_path / "LIESMICH.txt").write_bytes("Für Größe siehe unten".encode("latin-1"))
     assert len(open_dataset(tmp_path)) == 2
+
+
+def test_of_label_files_that_all_cannot_be_read_the_reason_is_said(tmp_path: Path) -> None:
+    # The first note is another one: that both parts are the same.
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "images" / f"{i}.png")
+        (tmp_path / "labels" / f"{i}.txt").write_bytes(b"\x00\x01\x02\xff\xfe")
+    (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [cat, dog]\n")
+    with pytest.raises(DatasetError, match=r"labels/0.txt: cannot be read: .*; correct the label files"):
+        open_dataset(tmp_path)

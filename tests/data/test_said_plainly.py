@@ -153,7 +153,7 @@ def test_a_table_of_classes_without_a_header_is_no_table_of_captions(tmp_path: P
 
 def test_the_advice_for_a_wrong_line_of_classes_is_no_other_task(tmp_path: Path) -> None:
     _images(tmp_path, [f"{i}.png" for i in range(8)])
-    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{i}.png,cat\n" for i in range(8)) + "1.png,\n")
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{i}.png,cat\n" for i in range(8)) + "1.png,[{}]\n")
     with pytest.raises(DatasetError) as refused:
         open_dataset(tmp_path)
     assert "--task" not in str(refused.value)

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -123,11 +124,31 @@ def test_a_member_of_a_zip_is_named_inside_it(tmp_path: Path, name: str) -> None
     assert len(open_dataset(tmp_path / "d.zip")) == 3
 
 
-def test_of_two_members_the_one_that_is_named_rightly_is_read(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
-        archive.writestr("cat/0.png", b"right")
-        archive.writestr("../cat/0.png", b"wrong")
-    assert ZipTree(tmp_path / "d.zip").content("cat/0.png") == b"right"
+@pytest.mark.parametrize("other", ["cat/0.png", "../cat/0.png", "cat\\\\0.png"])
+def test_two_members_of_one_name_are_refused_unless_they_are_copies(tmp_path: Path, other: str) -> None:
+    def packed(second: bytes) -> Path:
+        with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            archive.writestr("cat/0.png", b"one")
+            archive.writestr("dog/0.png", b"one")
+            archive.writestr(zipfile.ZipInfo(other), second)
+        return tmp_path / "d.zip"
+
+    with pytest.raises(DatasetError, match=r"the zip 'd.zip' holds 'cat/0.png' twice, with different content"):
+        ZipTree(packed(b"two"))
+    copies = ZipTree(packed(b"one"))
+    assert copies.names() == ("cat/0.png", "dog/0.png")
+    assert copies.content("cat/0.png") == b"one"
+
+
+def test_what_is_hidden_in_a_zip_may_be_there_twice(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for content in (b"one", b"two"):
+            archive.writestr("__MACOSX/cat/._0.png", content)
+            archive.writestr("cat/", b"")
+        archive.writestr("cat/0.png", b"a")
+    assert ZipTree(tmp_path / "d.zip").names() == ("cat/0.png",)
 
 
 def test_no_more_of_a_packed_idx_file_is_unpacked_than_it_states(tmp_path: Path) -> None:

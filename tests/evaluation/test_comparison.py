@@ -1,14 +1,20 @@
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import eyewright as ew
-from eyewright.core.errors import LeakError, UsageError
+from eyewright.core import LabelSpace
+from eyewright.core.errors import DatasetError, LeakError, UsageError
+from eyewright.core.report import Metric
+from eyewright.core.task import task_of
 from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
-from eyewright.evaluation.comparison import _p_value
+from eyewright.evaluation.comparison import Comparison, _p_value, compare_numbers, compare_predictors
 from eyewright.evaluation.slices import slice_accuracy
 from eyewright.metrics import fisher_less, mcnemar_exact, paired_differences
 from eyewright.metrics.bootstrap import resample
@@ -94,8 +100,6 @@ def test_images_that_one_of_the_two_was_trained_on_are_refused(finished, shapes:
 
 
 def sliced(right: np.ndarray, *, site: list[str], ids: list[str]) -> list[dict]:  # type: ignore[type-arg]
-    from eyewright.core import LabelSpace
-
     samples = tuple(Sample(i, 0, meta={"site": s}) for i, s in zip(ids, site, strict=True))
     data = Dataset(ArrayTree(Path("."), {}), samples, LabelSpace(("nut", "bolt")), "made", "classify")
     rng = np.random.default_rng(99)
@@ -125,3 +129,148 @@ def test_slices_of_a_model_that_errs_at_random_are_rarely_marked() -> None:
         marked += any(r["weaker"] for r in rows)
     # At most 5 in 100 by construction; more than 10 would happen about once in 100 times.
     assert marked <= 10
+
+
+def drawn(p_value: float, lead: float, **given: Any) -> Comparison:
+    metrics = {"accuracy": Metric(0.9, 0.8, 1.0, n=1200)}
+    differences = {"accuracy": Metric(-0.05, -0.1, 0.0, n=1200)}
+    return Comparison(metrics, metrics, differences, 3, 4, p_value, 1200, "classify", lead, **given)
+
+
+@pytest.mark.parametrize(
+    ("p_value", "lead", "better", "verdict"),
+    [
+        (0.05, 1.0, "neither", "no difference beyond chance"),
+        (0.0499, 1.0, "b", "B is significantly better"),
+        (0.0499, -1.0, "a", "A is significantly better"),
+        (0.0, 0.0, "a", "A is significantly better"),
+    ],
+)
+def test_the_verdict_needs_five_per_cent(p_value: float, lead: float, better: str, verdict: str) -> None:
+    found = drawn(p_value, lead)
+    assert found.better == better
+    assert str(found).startswith(
+        f"{verdict}: accuracy 0.9000 → 0.9000, difference -0.0500 [-0.1000, +0.0000] on 1200 im"
+    )
+    assert found.to_json()["better"] == better
+
+
+def test_a_comparison_says_its_groups_and_what_was_trained_on() -> None:
+    assert "on 1200 images; " in str(drawn(0.5, 1.0))
+    assert "on 1200 images in 1 group; " in str(drawn(0.5, 1.0, groups=1))
+    assert "on 1200 images in 0 groups; " in str(drawn(0.5, 1.0, groups=0))
+    assert str(drawn(0.25, 1.0, groups=2, trained_on=7)).endswith(
+        "on 1200 images in 2 groups; right alone: A 3, B 4; p = 0.25; 7 of these images were trained on by one of the "
+        "two (--allow-leaks)"
+    )
+    assert str(drawn(0.12345, 1.0)).endswith("A 3, B 4; p = 0.123")
+
+
+def test_amounts_of_a_comparison_have_their_unit() -> None:
+    one = {"mae": Metric(1234.56, 1.0, None, unit="g")}
+    found = Comparison(one, one, {"mae": Metric(None, -1e-6, 0.5, unit="g")}, 0, 0, 1.0, 9, "regress", 0.0)
+    assert "mae 1235 → 1235 g, difference +0 [-1e-06, +0.5] on 9 images" in str(found)
+    assert found.to_json()["differences"] == {"mae": {"value": None, "low": -1e-6, "high": 0.5, "unit": "g"}}
+    assert drawn(0.5, 0.1).to_json() == {
+        "better": "neither", "p_value": 0.5, "only_a": 3, "only_b": 4, "n": 1200, "groups": None, "trained_on": 0,
+        "differences": {"accuracy": {"value": -0.05, "low": -0.1, "high": 0.0}},
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Means:
+    """Results whose only number is the mean of some amounts."""
+
+    dataset: Dataset
+    values: np.ndarray
+
+    def numbers(self) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        name = task_of(self.dataset.task).main_metric
+
+        def means(weights: np.ndarray) -> dict[str, np.ndarray]:
+            total = weights.sum(1)
+            return {name: (weights @ self.values) / total, "empty": np.full(len(weights), np.nan)}
+
+        return means
+
+
+@pytest.mark.parametrize(("task", "sign"), [("classify", 1), ("regress", -1)])
+def test_numbers_are_compared_in_pairs_and_a_lead_is_what_is_better(task: str, sign: int) -> None:
+    rng = np.random.default_rng(0)
+    n = 60
+    samples = tuple(Sample(f"{i}", 0) for i in range(n))
+    data = Dataset(ArrayTree(Path("."), {}), samples, LabelSpace(("nut", "bolt")), "made", task)
+    low = rng.normal(10, 3, n)
+    high = low + rng.normal(1, 0.5, n)
+    each = np.arange(n) < 20, np.arange(n) < 25
+    main = task_of(task).main_metric
+    found = compare_numbers(
+        Means(data, low), Means(data, high), each[0].astype(float), each[1].astype(float), seed=3,  # type: ignore[arg-type]
+    )  # fmt: skip
+    gap = float(high.mean() - low.mean())
+    assert found.lead == pytest.approx(sign * gap)
+    assert found.better == ("b" if sign > 0 else "a")
+    assert (found.only_a, found.only_b, found.n, found.task, found.groups, found.p_value) == (0, 5, n, task, None, 0.0)
+    difference = found.differences[main]
+    assert difference.value == pytest.approx(gap)
+    # The same images are drawn for both: the interval is that of the pairs, 1.96 standard errors to either side.
+    error = (high - low).std() / np.sqrt(n)
+    assert (difference.low, difference.high) == pytest.approx((gap - 1.96 * error, gap + 1.96 * error), abs=0.5 * error)
+    assert (found.a[main].value, found.b[main].value) == pytest.approx((low.mean(), high.mean()))
+    wide = low.std() / np.sqrt(n)
+    assert found.a[main].high - found.a[main].low == pytest.approx(2 * 1.96 * wide, rel=0.25)  # type: ignore[operator]
+    assert found.a[main].method == "bootstrap"
+    empty = found.a["empty"]
+    assert (empty.value, empty.low, empty.high, empty.n) == (None, None, None, n)
+    same = compare_numbers(Means(data, low), Means(data, low), each[0], each[0], seed=3)  # type: ignore[arg-type]
+    assert (same.lead, same.p_value, same.better) == (0.0, 1.0, "neither")
+
+
+def test_few_groups_are_compared_by_students_t() -> None:
+    n = 60
+    samples = tuple(Sample(f"{i}", 0, group=f"g{i // 10}") for i in range(n))
+    data = Dataset(ArrayTree(Path("."), {}), samples, LabelSpace(("nut", "bolt")), "made", "classify")
+    rng = np.random.default_rng(1)
+    low = rng.random(n)
+    high = low + np.repeat(rng.normal(0.2, 0.2, 6), 10)
+    found = compare_numbers(Means(data, low), Means(data, high), low, high, seed=0)  # type: ignore[arg-type]
+    apart = (high - low).reshape(6, 10).mean(1)
+    # With groups of one size the jackknife over groups is the t test of their means.
+    assert found.p_value == pytest.approx(stats.ttest_1samp(apart, 0).pvalue)
+    assert (found.groups, found.a["accuracy"].method) == (6, "t over groups")
+    ends = stats.t.interval(0.95, 5, apart.mean(), stats.sem(apart))
+    difference = found.differences["accuracy"]
+    assert (difference.low, difference.high) == pytest.approx(ends)
+
+
+class Told:
+    """A model that is asked nothing, because it is refused before."""
+
+    def __init__(self, names: tuple[str, ...], task: str = "classify") -> None:
+        self.labels, self.task_name = LabelSpace(names), task
+
+
+def test_models_that_cannot_be_compared_are_refused() -> None:
+    data = Dataset(ArrayTree(Path("."), {}), (Sample("a", 0),), LabelSpace(("nut", "bolt")), "made", "classify")
+    one, other = Told(("nut", "bolt")), Told(("bolt", "nut"), "tag")
+    with pytest.raises(DatasetError, match="expected images to compare on, found none"):
+        compare_predictors(one, one, replace(data, samples=()))  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match="two models of the same classes"):
+        compare_predictors(one, Told(("nut", "screw")), data)  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match="two models of one task, found classify and tag"):
+        compare_predictors(one, other, data)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("errors", [-1.0, 1.0, 2.5])
+def test_the_p_value_is_that_of_the_paired_differences(errors: float) -> None:
+    n, rng = 200, np.random.default_rng(4)
+    data = Dataset(
+        ArrayTree(Path("."), {}), tuple(Sample(f"{i}", 0) for i in range(n)), LabelSpace(("a", "b")), "made", "classify"
+    )
+    a, noise = rng.normal(10, 3, n), rng.normal(0, 0.5, n)
+    noise -= noise.mean()
+    b = a + noise + errors * noise.std() / np.sqrt(n)
+    found = compare_numbers(Means(data, a), Means(data, b), a, b, seed=0)  # type: ignore[arg-type]
+    # So many standard errors apart, whatever the numbers themselves scatter.
+    assert found.p_value == pytest.approx(2 * stats.norm.sf(abs(errors)), abs=0.07)
+    assert np.sign(found.lead) == np.sign(errors)

@@ -100,3 +100,29 @@ def test_a_task_without_reports_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(reporting, "task_of", lambda name: mute)
     with pytest.raises(UsageError, match="a report is not supported for classification"):
         reporting_of.__wrapped__("mute")
+
+
+def test_images_are_predicted_in_their_order_in_batches_of_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Told(Bright):
+        def predict_images(self, images: list[np.ndarray]) -> list[int]:
+            self.asked.append(len(images))
+            return [int(i[0, 0, 0]) for i in images]
+
+    model = Told()
+    assert predict_dataset(model, counted(130), quiet=True) == list(range(130))  # type: ignore[arg-type, comparison-overlap]
+    assert model.asked == [64, 64, 2]
+    few = Told()
+    predict_dataset(few, counted(64), quiet=True)  # type: ignore[arg-type]
+    assert few.asked == [64]
+    # A batch ends with the image that passes the limit.
+    monkeypatch.setattr(results, "_MOST_HELD", 2 * 6 * 9 * 3)
+    held = Told()
+    assert predict_dataset(held, counted(7), quiet=True) == list(range(7))  # type: ignore[arg-type, comparison-overlap]
+    assert held.asked == [3, 3, 1]
+
+
+def test_the_longer_side_and_the_mean_of_an_image_are_its_looks() -> None:
+    image = np.zeros((5, 7, 3), np.uint8)
+    image[0] = 50
+    assert results._look(image) == (7.0, 10.0)
+    assert results._look(image.transpose(1, 0, 2)) == (7.0, 10.0)

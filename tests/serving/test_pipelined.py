@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import socket
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.serving.listener import listening
 
 from eyewright.serving.pace import Pace, Turns
-from eyewright.serving.settings import Settings
-from eyewright.serving.wire import bounded_protocol
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
@@ -23,26 +20,6 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
     body = b"%s %d\n" % (scope["raw_path"], size)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
-
-
-@contextlib.asynccontextmanager
-async def _listening(pace: Pace, **settings: Any) -> AsyncIterator[tuple[int, Any]]:
-    import uvicorn
-
-    door = socket.create_server(("127.0.0.1", 0))
-    protocol = bounded_protocol(Settings(**settings), pace)
-    config = uvicorn.Config(_app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
-    server = uvicorn.Server(config)
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[door])
-    try:
-        yield door.getsockname()[1], server.server_state.connections
-    finally:
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-        server.servers[0].close()
 
 
 class _Busy(Pace):
@@ -77,7 +54,7 @@ def test_many_requests_at_once_are_answered_in_order_also_after_the_end(loop_of:
     data = b"".join(_get(k) for k in range(n))
 
     async def main() -> bytes:
-        async with _listening(_PACES[busy]()) as (port, _):
+        async with listening(_app, _PACES[busy]()) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             for at in range(0, len(data), cut):
                 writer.write(data[at : at + cut])
@@ -97,7 +74,7 @@ def test_bodies_between_requests_sent_ahead_stay_their_own(loop_of: Any, busy: s
     chunked = b"POST /chunks HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 
     async def main() -> bytes:
-        async with _listening(_PACES[busy]()) as (port, _):
+        async with listening(_app, _PACES[busy]()) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(_get(0) + sent + _get(1) + chunked + sent + _get(2))
             writer.write_eof()
@@ -110,7 +87,7 @@ def test_bodies_between_requests_sent_ahead_stay_their_own(loop_of: Any, busy: s
 
 def test_a_body_in_one_piece_with_its_head_does_not_wait_behind_requests_sent_ahead(loop_of: Any) -> None:
     async def main() -> tuple[int, float]:
-        async with _listening(_Busy(1e9)) as (port, connections):
+        async with listening(_app, _Busy(1e9)) as (port, connections):
             lines = []
             for _ in range(100):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -140,7 +117,7 @@ def test_of_what_is_sent_ahead_no_more_than_a_piece_is_kept(loop_of: Any) -> Non
     data = b"".join(_get(k) for k in range(n))
 
     async def main() -> tuple[int, int]:
-        async with _listening(Pace(1e9)) as (port, connections):
+        async with listening(_app) as (port, connections):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(data)
             got, most = 0, 0
@@ -157,7 +134,7 @@ def test_of_what_is_sent_ahead_no_more_than_a_piece_is_kept(loop_of: Any) -> Non
 
 def test_connections_that_wait_for_a_turn_make_room_for_others(loop_of: Any) -> None:
     async def main() -> bytes:
-        async with _listening(_Busy(1e9), client_connections=4) as (port, connections):
+        async with listening(_app, _Busy(1e9), client_connections=4) as (port, connections):
             lines = []
             for _ in range(4):
                 lines.append(await asyncio.open_connection("127.0.0.1", port))
@@ -209,7 +186,7 @@ def _answer_to(loop_of: Any, data: bytes) -> bytes:
     """Return all that the server sends before it ends the connection."""
 
     async def main() -> bytes:
-        async with _listening(Pace(1e9)) as (port, _):
+        async with listening(_app) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.suppress(ConnectionError):
                 for at in range(0, len(data), 2**16):

@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.serving.listener import listening
 
 from eyewright.core.errors import UsageError
-from eyewright.serving.pace import Pace
 from eyewright.serving.settings import Settings
-from eyewright.serving.wire import bounded_protocol
 
 _ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _LARGE = 24 * 2**20
@@ -26,27 +24,6 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
     size = _LARGE if scope["path"] == "/" else 5
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
     await send({"type": "http.response.body", "body": bytes(size)})
-
-
-@contextlib.asynccontextmanager
-async def _listening(**settings: Any) -> AsyncIterator[tuple[int, Any]]:
-    """Listen with the product's protocol over an application of one large answer."""
-    import uvicorn
-
-    door = socket.create_server(("127.0.0.1", 0))
-    protocol = bounded_protocol(Settings(**settings), Pace(1e9))
-    config = uvicorn.Config(_app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
-    server = uvicorn.Server(config)
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[door])
-    try:
-        yield door.getsockname()[1], server.server_state.connections
-    finally:
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-        server.servers[0].close()
 
 
 def _asking(port: int, data: bytes = _ASKED) -> socket.socket:
@@ -77,7 +54,7 @@ def loop_of(request: pytest.FixtureRequest) -> Any:
 
 def test_a_client_that_never_reads_is_closed_after_the_time(loop_of: Any) -> None:
     async def main() -> float:
-        async with _listening(write_s=0.4) as (port, connections):
+        async with listening(_app, write_s=0.4) as (port, connections):
             with _asking(port):
                 return await _seconds_until_closed(connections, 5)
 
@@ -88,7 +65,7 @@ def test_an_answer_below_the_high_water_mark_does_not_stay_when_it_is_closed(loo
     """A closed transport waits for its buffer: without a deadline a client that stopped reading would keep it."""
 
     async def main() -> float:
-        async with _listening(write_s=0.4) as (port, connections):
+        async with listening(_app, write_s=0.4) as (port, connections):
             with _asking(port):
                 while not any(c.transport.waiting for c in connections):
                     await asyncio.sleep(0.005)
@@ -101,7 +78,7 @@ def test_an_answer_below_the_high_water_mark_does_not_stay_when_it_is_closed(loo
 
 def test_a_client_that_reads_a_few_bytes_at_a_time_is_closed(loop_of: Any) -> None:
     async def main() -> float:
-        async with _listening(write_s=0.4) as (port, connections):
+        async with listening(_app, write_s=0.4) as (port, connections):
             with _asking(port) as line:
                 line.setblocking(False)
                 began = time.monotonic()
@@ -119,7 +96,7 @@ def test_a_client_that_reads_a_few_bytes_at_a_time_is_closed(loop_of: Any) -> No
 def test_a_slow_client_that_keeps_reading_gets_everything(loop_of: Any) -> None:
     async def main() -> int:
         got = 0
-        async with _listening(write_s=0.4) as (port, _):
+        async with listening(_app, write_s=0.4) as (port, _):
             with _asking(port) as line:
                 line.setblocking(False)
                 loop = asyncio.get_running_loop()
@@ -140,7 +117,7 @@ def test_a_slow_client_that_keeps_reading_gets_everything(loop_of: Any) -> None:
 @pytest.mark.parametrize("path", [b" / ", b" /turn "])
 def test_connections_whose_answers_wait_make_room_for_others(loop_of: Any, path: bytes) -> None:
     async def main() -> bytes:
-        async with _listening(write_s=60, client_connections=4) as (port, connections):
+        async with listening(_app, write_s=60, client_connections=4) as (port, connections):
             with contextlib.ExitStack() as held:
                 for _ in range(4):
                     held.enter_context(_asking(port, _ASKED.replace(b" / ", path)))

@@ -1,10 +1,10 @@
 """What the rest of Eyewright asks of a prediction, whatever the task."""
 
-__all__ = ["Decode", "JoinViews", "Prediction", "Score", "Settle"]
+__all__ = ["Decode", "JoinViews", "Prediction", "Score", "Settle", "settle_nothing"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,14 @@ class Settle(Protocol):
     def __call__(
         self, prediction: Any, thresholds: NDArray[np.float64] | None, conf: float | None = None, /
     ) -> Prediction: ...
+
+
+_P = TypeVar("_P")
+
+
+def settle_nothing(prediction: _P, thresholds: NDArray[np.float64] | None, conf: float | None = None) -> _P:
+    """Return the prediction itself: the `Settle` of tasks in whose predictions nothing is accepted by its score."""
+    return prediction
 
 
 class Score(Protocol):

@@ -194,11 +194,12 @@ class Agreement:
     amounts: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def joined(self, other: "Agreement") -> "Agreement":
-        """Return what holds of both batches together."""
+        """Return what holds of both batches together; a difference that is not a number stays one."""
         names = {*self.amounts, *other.amounts}
-        amounts = {n: max(self.amounts.get(n, 0.0), other.amounts.get(n, 0.0)) for n in sorted(names)}
+        # Python's max() would drop a NaN, so that a model that answers NaN would pass.
+        amounts = {n: float(np.maximum(self.amounts.get(n, 0.0), other.amounts.get(n, 0.0))) for n in sorted(names)}
         counts = self.changed + other.changed, self.objects + other.objects
-        return Agreement(max(self.worst, other.worst), *counts, amounts)
+        return Agreement(float(np.maximum(self.worst, other.worst)), *counts, amounts)
 
 
 @dataclass(frozen=True)

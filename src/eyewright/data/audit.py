@@ -56,6 +56,7 @@ FINDING_CODES = MappingProxyType(
         "mislabelled": "a label that nets which have not seen the image deny (--labels)",
         "one_class": "fewer than two classes",
         "empty_class": "a class folder without images",
+        "label_empty": "a row of a table without a label, which is left out",
         "class_missing_in_split": "a class that a split does not hold",
         "tiny_class": "a class with fewer than 10 images",
         "imbalance": "the largest class is more than 10 times the smallest",

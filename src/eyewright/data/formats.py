@@ -404,7 +404,8 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
             fix=f"use --task {_either(able)}" if able else "see eyewright formats",
         )
     if not found.images:
-        one = found.problems[0] if found.problems else None
+        errors = [p for p in found.problems if p.severity == "error"]
+        one = next(iter(errors or found.problems), None)
         first = "none is listed" if one is None else f"{one.path}: {one.message}"
         raise DatasetError(
             f"no image of this {found.format} dataset can be used; {first}",

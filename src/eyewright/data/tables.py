@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 from eyewright.core.errors import DatasetError, UnreadableImageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.report import Finding
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Images
@@ -51,6 +52,7 @@ _OTHER_LABELS = (
     "category_name", "species", "breed", "diagnosis", "tag", "targets",
 )  # fmt: skip
 _TRIED = 50
+_UNLABELLED = "its label is empty"
 SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 GROUP_COLUMNS = ("group", "group_id", "patient", "video", "session", "source")
 
@@ -63,6 +65,7 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
     """
     listed = TableRows(tree, names)
     rows: list[tuple[str, str, SplitName | None, str | None, dict[str, str]]] = []
+    problems: list[Finding] = []
     for table in tables:
         for line, row in table_rows(tree, table):
             path_key, label_key = _columns(row)
@@ -72,21 +75,25 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
                     fix=f"name them {PATH_COLUMNS[0]!r} and {LABEL_COLUMNS[0]!r}",
                 )
             label = unicodedata.normalize("NFC", row[label_key])
-            if not label:
-                raise DatasetError(f"the label is empty in {table!r} line {line}", fix="fill it in or remove the line")
             if label.startswith(("[{", "[]", '{"')):
                 raise DatasetError(
                     f"expected a class in {table!r} line {line}, found JSON, as in Label Studio's CSV",
                     fix="export it as JSON",
                 )
             found = listed.read(table, line, row, path_key, label_key)
-            if found is not None:
-                rows.append((found.name, label, found.split, found.group, found.meta))
+            if found is None:
+                continue
+            if not label:
+                listed.drop(_UNLABELLED, table, line)
+                text = f"the row of {found.name!r} is left out: {_UNLABELLED}"
+                problems.append(Finding("label_empty", text, "fill it in, or remove the line", table, line, "error"))
+                continue
+            rows.append((found.name, label, found.split, found.group, found.meta))
     listed.check([r[0] for r in rows], tables, "path,label")
     labels = LabelSpace(tuple(sorted({r[1] for r in rows})))
     ids = {n: i for i, n in enumerate(labels.names)}
     samples = tuple(Sample(name, Label(ids[label]), split, group, meta) for name, label, split, group, meta in rows)
-    return listed.dataset(samples, labels, format, task, tables)
+    return replace(listed.dataset(samples, labels, format, task, tables), problems=tuple(problems))
 
 
 class TableRow(NamedTuple):
@@ -106,6 +113,7 @@ class TableRows:
         self._known, self._images = set(names), Images(names)
         self._folders = {posixpath.dirname(n) for n in names}
         self._missing: list[tuple[str, str, int]] = []
+        self._found: set[str] = set()
         self._dropped: dict[str, Reason] = {}
         self._reduced: dict[str, Reason] = {}
 
@@ -123,6 +131,7 @@ class TableRows:
         if name is None:
             self._missing.append((row[path], table, line))
             return None
+        self._found.add(name)
         split_key, group_key = column_of(row, SPLIT_COLUMNS), column_of(row, GROUP_COLUMNS)
         if split_key is not None and row[split_key]:
             split = SPLITS.get(row[split_key].lower())
@@ -173,7 +182,8 @@ class TableRows:
         said = [*notes]
         if missing:
             said.append("{} listed files are missing, such as {} ({} line {})".format(len(missing), *missing[0]))
-        listed = {s.id for s in samples} | set(tables)
+        # An image whose row is left out is counted by that row.
+        listed = {s.id for s in samples} | self._found | set(tables)
         skipped = tuple(n for n in self._names if n not in listed)
         gone = [Reason("their image is not there", len(missing), *missing[0][1:])] if missing else []
         account = Account(
@@ -246,10 +256,15 @@ def json_rows(
     try:
         columns = [c.strip() for c in reader.fieldnames or ()]
         twice = next((c for c in columns if c and columns.count(c) > 1), None)
+        unclosed = text.count('"') % 2 == 1 and _ends_in_a_quote(text, separator)
         for row in reader:
             line = reader.line_num + skipped
             if None in row or None in row.values():
                 raise DatasetError(f"{table!r} line {line} has another number of columns", fix="correct the line")
+            if unclosed and any("\n" in v for v in row.values()):
+                raise DatasetError(
+                    f"a quote is opened and never closed before {table!r} line {line}", fix="close it, or remove it"
+                )
             yield line, {k.strip(): v.strip() for k, v in row.items()}
             if twice is not None:
                 # After the first line: by that line a table is recognised, and then refused instead of passed over.
@@ -257,6 +272,16 @@ def json_rows(
     except csv.Error as error:
         line = reader.line_num + skipped
         raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="correct the line") from None
+
+
+def _ends_in_a_quote(text: str, separator: str) -> bool:
+    """Return whether a table's last cell is quoted and not closed: it holds what would be the rest of the rows."""
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+            pass
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
 
 
 def _check_characters(text: str, row: Mapping[str, object], table: str, line: int) -> None:

@@ -166,7 +166,7 @@ class ZipTree:
     """A zip archive, read in place: nothing is unpacked, so no member can be written anywhere.
 
     Raises:
-        DatasetError: not a zip, damaged, or encrypted.
+        DatasetError: not a zip, damaged, or encrypted; or two members have one name and differ in content.
     """
 
     def __init__(self, root: Path) -> None:
@@ -179,11 +179,17 @@ class ZipTree:
         if any(m.flag_bits & 1 for m in members):
             raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")
         self._members: dict[str, zipfile.ZipInfo] = {}
-        # A member that is named as it should be comes last, and wins over one whose name was corrected.
-        for member in sorted(members, key=lambda m: _member_name(m.filename) == m.filename):
+        for member in members:
             name = _member_name(member.filename)
-            if name and not name.endswith("/") and is_wanted(name):
-                self._members[name] = member
+            if not name or name.endswith("/") or not is_wanted(name):
+                continue
+            same = self._members.setdefault(name, member)
+            # Other tools take the first or the last of them. Of two copies either will do.
+            if (same.CRC, same.file_size) != (member.CRC, member.file_size):
+                raise DatasetError(
+                    f"the zip {root.name!r} holds {name!r} twice, with different content",
+                    fix="unpack it, keep one of the two, and make the archive again",
+                )
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._members))

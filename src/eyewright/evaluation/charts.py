@@ -53,6 +53,8 @@ def line_chart(
     finite = [[(x, y) for x, y in s.points if math.isfinite(x) and math.isfinite(y)] for s in series]
     xs = [x for points in finite for x, _ in points] or [0.0, 1.0]
     ys = [y for points in finite for _, y in points] or [0.0, 1.0]
+    known = [[p for p in band.points if all(map(math.isfinite, p))] for band in bands]
+    ys += [y for points in known for _, low, high in points for y in (low, high)]
     x0, x1 = x_range or (min(xs), max(xs))
     y0, y1 = y_range or _padded(min(ys), max(ys))
     if x1 <= x0:
@@ -62,17 +64,17 @@ def line_chart(
     px, py, left, right = frame.px, frame.py, frame.left, frame.right
     parts = [*frame.begin(title)]
     parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{py(y0):.1f}" y2="{py(y0):.1f}"/>')
-    for band in bands:
-        known = [p for p in band.points if all(map(math.isfinite, p))]
-        edge = [(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)]
+    for band, whole in zip(bands, known, strict=True):
+        edge = [(x, high) for x, _, high in whole] + [(x, low) for x, low, _ in reversed(whole)]
         path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in edge)
         parts.append(f'<polygon class="band {band.style}" points="{path}"/>')
     for s, points in zip(series, finite, strict=True):
-        path = " ".join(f"{px(x):.1f},{py(min(max(y, y0), y1)):.1f}" for x, y in points)
+        places = [(f"{px(x):.1f}", f"{py(min(max(y, y0), y1)):.1f}") for x, y in points]
+        path = " ".join(f"{x},{y}" for x, y in places)
         tip = f"<title>{escape(s.name)}</title>" if s.name else ""
         parts.append(f'<polyline class="line {s.style}" points="{path}">{tip}</polyline>')
         if s.dots:
-            parts += [f'<circle class="dot {s.style}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="3"/>' for x, y in points]
+            parts += [f'<circle class="dot {s.style}" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
     parts += frame.end(x_label, y_label)
     return "".join(parts)
 

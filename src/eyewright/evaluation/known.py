@@ -59,9 +59,10 @@ def pack_features(scan: Scan, rows: NDArray[Any]) -> bytes:
 def read_features(folder: Path) -> KnownImages | None:
     """Read what a run folder keeps of its training images; None where it has nothing, or a damaged file."""
     try:
-        with np.load(folder / FEATURES_FILE, allow_pickle=False) as file:
+        # Opened here: numpy leaves a damaged file open.
+        with (folder / FEATURES_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             features, of, space = file["features"], int(file["of"]), str(file["space"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     if features.ndim != 2 or features.dtype != np.float32 or not len(features):
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eyewright.core.report import Report
+from eyewright.core.task import metric_named
 from eyewright.evaluation.charts import Band, Series, line_chart
 from eyewright.evaluation.novelty import followed_metric
 from eyewright.evaluation.units import is_rate, show_interval, show_number
@@ -98,7 +99,7 @@ def _chart(table: Mapping[str, Any], key: str, name: str) -> str:
         title=f"{name} over the distance to the nearest training image",
         x_label="distance to the nearest training image",
         y_label=name,
-        y_range=(0.0, 1.02) if is_rate(key) else None,
+        y_range=(0.0, 1.02) if metric_named(key).bounds == (0.0, 1.0) else None,
         y_percent=is_rate(key),
         width=460,
         height=280,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import settle_nothing
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
@@ -95,13 +96,6 @@ def decode(
     if not (np.isfinite(near).all() and (np.abs(lengths - 1) <= _OFF_UNIT).all()):
         raise BundleError("expected finite vectors of length 1, found others", fix="export the model again")
     return [EmbedPrediction(v, t, labels) for v, t in zip(vectors, near, strict=True)]
-
-
-def settle(
-    prediction: EmbedPrediction, thresholds: NDArray[np.float64] | None, conf: float | None = None
-) -> EmbedPrediction:
-    """Return the prediction: nothing of it has an operating point."""
-    return prediction
 
 
 def score(
@@ -267,7 +261,7 @@ TASK = Task(
     foreign=MappingProxyType({"hub": "image-feature-extraction"}),
     contracts=(),
     decode=decode,
-    settle=settle,
+    settle=settle_nothing,
     score=score,
     limits=MappingProxyType({"float32": Limits(1e-4, 0.99), "float16": Limits(5e-3, 0.95), "int8": Limits(0.1, 0.9)}),
     agree=agree,

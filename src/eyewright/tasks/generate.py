@@ -14,6 +14,7 @@ from eyewright.core.drawing import CLASS, NOISE
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.inputs import Example
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import settle_nothing
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
@@ -113,13 +114,6 @@ def decode(
 def _class_of(placement: Any) -> int:
     known = placement.get(CLASS) if isinstance(placement, Mapping) else None
     return 0 if known is None else int(known)
-
-
-def settle(
-    prediction: GeneratedImage, thresholds: NDArray[np.float64] | None, conf: float | None = None
-) -> GeneratedImage:
-    """Return the image itself: there is nothing to accept."""
-    return prediction
 
 
 def score(
@@ -259,7 +253,7 @@ TASK = Task(
     foreign=MappingProxyType({}),
     contracts=(),
     decode=decode,
-    settle=settle,
+    settle=settle_nothing,
     score=score,
     limits=MappingProxyType({"float32": Limits(_LEVEL, 0.99), "float16": Limits(0.02, 0.95), "int8": Limits(0.1, 0.9)}),
     agree=agree,

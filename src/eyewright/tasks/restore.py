@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.inputs import IMAGE, Example
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import settle_nothing
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
@@ -134,13 +135,6 @@ def _inside(residual: NDArray[np.float32], place: "Placement") -> NDArray[np.flo
         if len(parts) == 2:
             return residual[tuple(parts)]
     raise BundleError(f"expected the residual of a tile, found {residual.shape}", fix="export the model again")
-
-
-def settle(
-    prediction: RestoredImage, thresholds: NDArray[np.float64] | None, conf: float | None = None
-) -> RestoredImage:
-    """Return the prediction itself: there is nothing to accept."""
-    return prediction
 
 
 def run_tiles(predictor: Predictor) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
@@ -310,7 +304,7 @@ TASK = Task(
     foreign=MappingProxyType({"hub": "image-to-image"}),
     contracts=(),
     decode=decode,
-    settle=settle,
+    settle=settle_nothing,
     score=score,
     limits=MappingProxyType({"float32": Limits(1e-3, 0.99), "float16": Limits(0.01, 0.95), "int8": Limits(0.1, 0.9)}),
     agree=agree,

@@ -155,12 +155,7 @@ def _accounted(dataset: Dataset, kept: _Gathered, empty: Sequence[str]) -> Datas
     """Return the dataset whose account counts captions, and names the images that have none."""
     account = replace(dataset.account, read=sum(len(t) for t in kept.texts.values()))
     if empty:
-        others = tuple(
-            r
-            for r in (replace(r, n=r.n - len(empty)) if "no table lists" in r.text else r for r in account.left_out)
-            if r.n > 0
-        )
-        account = replace(account, left_out=(*others, Reason("it has no caption", len(empty), empty[0])))
+        account = replace(account, left_out=(*account.left_out, Reason("it has no caption", len(empty), empty[0])))
     return replace(dataset, problems=(*dataset.problems, *kept.problems), account=account)
 
 

@@ -111,7 +111,8 @@ def _read_files(
             notes.leave_out("a label file that cannot be read", error.fix or "correct the file", label, message=message,
                             code="annotation", severity="error")  # fmt: skip
     if unread and not files:
-        raise DatasetError(notes.all()[0].path + ": " + notes.all()[0].message, fix="correct the label files")
+        first = next(f for f in notes.all() if f.path in unread)
+        raise DatasetError(f"{first.path}: {first.message}", fix="correct the label files")
     return files, unread
 
 
@@ -287,7 +288,7 @@ def _parts_of(
             text = (
                 f"{split} names {'the same images as' if whole else f'{n} images of'} {first}; they are used in {first}"
             )
-            fix = f"name other images for {split}; it is cut from {first} else"
+            fix = f"name other images for {split}, or leave it out of the file: it is cut from {first} then"
             notes.add("same_part", text, fix, config, severity="warning")
     if not found:
         # Without a file that says which, all images; their folders may tell the part.
