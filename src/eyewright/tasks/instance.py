@@ -12,7 +12,7 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
-from eyewright.core.task import Feedback, Output, Raw, Words
+from eyewright.core.task import OBJECT_FILES, Feedback, Output, Raw, Words
 from eyewright.metrics.matching import MaskCrop, crop_mask
 from eyewright.tasks import detect
 from eyewright.tasks.corrections import corrected_objects
@@ -97,7 +97,7 @@ TASK = replace(
         Output("coefficients", ("A", "K")),
         Output("prototypes", ("K", "h", "w")),
     ),
-    options=frozenset({"attack", "classes", "conf", "iou", "tile", "top"}),
+    options=frozenset({"attack", "classes", "conf", "iou", "tile", "top"}) | OBJECT_FILES,
     foreign={"hub": "image-segmentation", "label-studio": "BrushLabels RectangleLabels"},
     contracts=(),
     decode=decode,
