@@ -182,3 +182,21 @@ def test_review_without_a_place_and_of_numbers_is_one_line(finished, shapes: Pat
     assert "--review needs a folder" in capsys.readouterr().err
     with pytest.raises(UsageError, match="--review is not supported for regression"):
         task_of("regress").require("review")
+
+
+def test_pycocotools_scores_our_results_against_our_annotations_as_perfect(tmp_path: Path) -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    scoring = pytest.importorskip("pycocotools.cocoeval")
+    mask = np.zeros((8, 10), np.uint8)
+    mask[1:3, 2:5] = mask[6, 6] = 1
+    pixels = MaskPrediction(mask, np.array([0.9, 0.7], np.float32), LabelSpace(("background", "cat")))
+    for found, kind in ((BOXES, "bbox"), (pixels, "segm")):
+        rows = [coco_image(found, "a.png"), coco_image(found, "b.png")]
+        (tmp_path / "whole.json").write_text("".join(coco_parts(lambda rows=rows: rows, found.label_space.names)))
+        (tmp_path / "results.json").write_text("".join(coco_results(lambda rows=rows: rows)))
+        truth = coco.COCO(str(tmp_path / "whole.json"))
+        scored = scoring.COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), kind)
+        scored.evaluate()
+        scored.accumulate()
+        scored.summarize()
+        assert scored.stats[0] == pytest.approx(1)

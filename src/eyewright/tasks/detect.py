@@ -134,7 +134,7 @@ class BoxPrediction(Drawn):
         return rows
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
-        """Return the `top` objects (all with None) in the command line's form; masks as COCO's run lengths."""
+        """Return the `top` objects (all with None) in the command line's form; masks as COCO's run-length encoding."""
         rows = self.chosen(np.arange(len(self))[:top])
         result: dict[str, Any] = {
             "source": self.source,

@@ -27,8 +27,8 @@ _STRIDE = 4
 
 
 def decode(raw: Raw, placements: Sequence["Placement"], labels: LabelSpace, **options: Any) -> list[BoxPrediction]:
-    """Return one prediction an image with a mask an object: as `detect.decode`, with "coefficients", float32 (N, A, K),
-    of "prototypes", float32 (N, K, H/4, W/4), whose weighted sum is a mask in logits.
+    """Return one prediction per image with a mask per object: as `detect.decode`, with "coefficients", float32 (N, A,
+    K), of "prototypes", float32 (N, K, H/4, W/4), whose weighted sum is a mask in logits.
 
     Raises:
         BundleError: the arrays do not have the promised names, shapes or range.

@@ -39,8 +39,8 @@ _SHOWN = 6
 class MaskPrediction(Drawn):
     """The class of every pixel of one image: `mask` uint8 (H, W), class ids.
 
-    `sureness` is float32 (C,): how sure the surest few pixels of a class are, 0 for one that is nowhere. `second` is
-    what each pixel would be if its class were not accepted.
+    `sureness` is float32 (C,): the confidence of the few most confident pixels of a class, 0 for one that is nowhere.
+    `second` is what each pixel would be if its class were not accepted.
     """
 
     mask: NDArray[np.uint8]
@@ -91,7 +91,7 @@ class MaskPrediction(Drawn):
         return np.stack([self.mask == i for i in ids]) if len(ids) else np.zeros((0, *self.size_hw), np.bool_)
 
     def annotated(self) -> "tuple[Objects, NDArray[np.float32]]":
-        """Return the classes as a dataset has them, one object a class that is not background, and their scores."""
+        """Return the classes as a dataset has them, one object per class that is not background, and their scores."""
         names = self.label_space.names
         found = mask_objects(self.mask, [k for k, n in enumerate(names) if n.lower() not in BACKGROUND])
         return found, self.sureness[found.label_ids]
@@ -148,7 +148,7 @@ class MaskPrediction(Drawn):
         ]
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
-        """Return the classes that are there in the command line's form; masks as COCO's run lengths."""
+        """Return the classes that are there in the command line's form; masks as COCO's run-length encoding."""
         ids = self.label_ids[:top]
         result: dict[str, Any] = {
             "source": self.source,
