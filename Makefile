@@ -5,7 +5,7 @@ BIN := .venv/bin
 export UV_FIND_LINKS := $(if $(UV_FIND_LINKS),$(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt
 
-.PHONY: demo test test-all check suite bench clean clients docs mutation
+.PHONY: demo test test-all check suite bench clean clients docs mutation release
 
 demo: .venv/.train
 	$(BIN)/eyewright quickstart
@@ -69,5 +69,17 @@ mutation: .mutation/.done
 	$(BIN)/uv pip install --quiet --python .clients/bin/python -r tests/serving/clients.txt
 	touch $@
 
+# What a release consists of, in dist/: wheel, sdist, SBOM (CycloneDX) and licences of what the wheel installs with its
+# extras train, pixels and serve. EYEWRIGHT_TAG=vX.Y.Z also checks the tag.
+release: .venv/.dev
+	$(BIN)/uv build --quiet --clear --out-dir dist .
+	$(BIN)/python -m pytest -q -m '' tests/test_release.py
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .release/env
+	wheel=$$(ls dist/*.whl) && $(BIN)/uv pip install --quiet --python .release/env/bin/python -c constraints.txt "eyewright[train,pixels,serve] @ file://$(CURDIR)/$$wheel"
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .release/tools
+	$(BIN)/uv pip install --quiet --python .release/tools/bin/python 'cyclonedx-bom>=7,<8'
+	.release/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json .release/env/bin/python
+	$(BIN)/python .ci/licences.py dist/sbom.json dist/licences.csv
+
 clean:
-	rm -rf .venv .clients .mutation .docs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs
+	rm -rf .venv .clients .mutation .docs .release build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs

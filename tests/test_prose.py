@@ -92,12 +92,8 @@ RULES: dict[str, str] = {
 """Pattern (case is ignored) and what to write."""
 
 CEILINGS: dict[str, int] = {
-    "bundle": 22,
-    "data": 127,
-    "exporting": 4,
-    "learners": 8,
-    "serving": 21,
-    "tasks": 17,
+    "data": 119,
+    "tasks": 1,
     "CHANGELOG.md": 14,
 }
 """How many violations each package of the sources, and each page, may have. A number may only fall; what is not listed

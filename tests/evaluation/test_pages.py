@@ -31,7 +31,7 @@ def laid(block: object) -> str:
 def test_a_page_holds_its_tasks_blocks_in_their_order(task: str) -> None:
     page = render_html(answers(task, 90).report(), title="t")
     own = page.split('<section class="tiles">')[1]
-    places = [own.index(f"<h2>{title}</h2>") for title in TITLES[task]]
+    places = [own.index(f">{title}</h2>") for title in TITLES[task]]
     assert places == sorted(places)
 
 
@@ -93,7 +93,7 @@ def test_charts_stand_below_the_folds_and_blocks_above() -> None:
     folds = {"each": [{"accuracy": 0.5}, {"accuracy": 0.7}], "between": report.metrics, "spread": {}, "note": ""}
     folds = {**folds, "between": {"accuracy": report.metrics["accuracy"]}, "spread": {"accuracy": 0.1}}
     text = render_html(replace(report, sections={"folds": folds}), title="t")
-    titles = [text.index(f"<h2>{t}</h2>") for t in ("Classes", "Fold by fold", "Scores and thresholds")]
+    titles = [text.index(f">{t}</h2>") for t in ("Classes", "Fold by fold", "Scores and thresholds")]
     assert titles == sorted(titles)
     assert "images, each measured by a net that was not trained on it" in text
 

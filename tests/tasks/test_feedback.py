@@ -264,8 +264,8 @@ def test_what_marks_an_object_is_what_the_task_knows() -> None:
     ({"size": [0, 50], "counts": "1"}, "another size"), ({"size": [100, 2**20], "counts": "1"}, "another size"),
     ({"size": "ab", "counts": "1"}, "another size"),
     ({"size": [50, 100], "counts": pack_counts([0, 5000])}, "the image's size, 50x100, found 100x50"),
-    ({"size": [100, 50], "counts": pack_counts([0, 4999])}, "run lengths of 5000 pixels, found 4999"),
-    ({"size": [100, 50], "counts": pack_counts([0, 5001])}, "run lengths of 5000 pixels, found 5001"),
+    ({"size": [100, 50], "counts": pack_counts([0, 4999])}, "counts of 5000 pixels, found 4999"),
+    ({"size": [100, 50], "counts": pack_counts([0, 5001])}, "counts of 5000 pixels, found 5001"),
     ({"size": [100, 50], "counts": "~"}, "damaged"),
 ])  # fmt: skip
 def test_a_mask_of_another_form_or_size_is_refused(given: object, match: str) -> None:

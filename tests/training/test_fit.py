@@ -22,7 +22,7 @@ from eyewright.nets import PixelNet, mlp, quick_net
 from eyewright.training import loop, precision
 from eyewright.training.augment import Augmentation
 from eyewright.training.checkpoints import load_newest, read_tensors
-from eyewright.training.fit import FitResult, fit
+from eyewright.training.fit import FitResult, fit, show_row
 from eyewright.training.loop import FitData
 from eyewright.training.objectives import classification_objective
 from eyewright.training.recipe import Recipe
@@ -181,11 +181,31 @@ def test_metrics_csv_is_what_the_console_showed(tmp_path: Path) -> None:
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [dict(r) for r in result.history]
-    lines = [line for line in said if line.startswith("epoch")]
-    for row, line in zip(rows, lines, strict=True):
-        for name, value in row.items():
-            if name not in ("epoch", "best"):
-                assert f"{name} {value}" in line
+    table = "\n".join(said).splitlines()
+    start = next(k for k, line in enumerate(table) if line.startswith("epoch"))
+    names = table[start].split()
+    assert {"epoch", "train_loss", "val_accuracy"} <= set(names)
+    for row, line in zip(rows, table[start + 1 :], strict=False):
+        assert line.split()[1 : len(names)] == [row[name] for name in names[1:]]
+        assert len(line) <= 80
+
+
+def test_a_row_of_any_task_fits_80_columns_under_its_names() -> None:
+    numbers = {f"val_number_{k}": "0.1234" for k in range(9)}
+    row = {
+        "epoch": "7",
+        "seconds": "1.0",
+        "lr": "0.1",
+        "train_loss": "2.0",
+        **numbers,
+        "images_per_s": "99",
+        "best": "*",
+    }
+    head, line = show_row(row, 1000, headed=True).splitlines()
+    assert max(len(head), len(line)) <= 80
+    assert head.split()[:3] == ["epoch", "train_loss", "val_number_0"]
+    assert line.split()[:3] == ["7/1000", "2.0", "0.1234"]
+    assert show_row(row, None, headed=False).split()[0] == "7"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])

@@ -1,4 +1,4 @@
-"""What a stranger's model takes and gives, declared: from pixels to its tensors, from its tensors to a task's."""
+"""What a foreign model takes and gives, declared: from pixels to its tensors, from its tensors to a task's."""
 
 __all__ = ["CONTRACTS", "Contract"]
 
@@ -43,8 +43,8 @@ class Contract:
     `box_format`, `box_units` ("pixels" of the input, or "shares" of its sides) say what four numbers mean. A class
     `background` is left out. Scores are objectness^`objectness_power` * score^`score_power`. `boxes` and `scores` name
     the tensors; without them the only one, or the one whose last side is 4, is taken. `iou` is from where on two
-    boxes are one object; 1 for models that give each object once. `batched` tells whether several images may go at
-    once.
+    boxes are one object; 1 for models that give each object once. `batched` tells whether several images can
+    be passed at once. Logits of probabilities are divided by `temperature`, which `eyewright import --data` fits.
 
     >>> contract = Contract(outputs="joined", box_format="cxcywh")
     >>> contract.answers([np.zeros((1, 6, 8), np.float32)], (32, 32))["boxes"].shape
@@ -69,6 +69,7 @@ class Contract:
     scores: str | None = None
     iou: float = 0.5
     batched: bool = False
+    temperature: float = 1.0
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,6 +84,8 @@ class Contract:
                 raise UsageError(f"expected {name} as one number or one a channel, found {values.tolist()}")
             if name == "std" and (values == 0).any():
                 raise UsageError("expected std other than 0", fix="use 1 for no scaling")
+        if not 0.05 <= self.temperature <= 20:
+            raise UsageError(f"expected temperature in [0.05, 20], found {self.temperature}", fix="change it")
         if not 0 < self.iou <= 1:
             raise UsageError(f"expected iou in (0, 1], found {self.iou}", fix="change it")
 
@@ -107,7 +110,7 @@ class Contract:
                 values = values.transpose(0, 3, 1, 2)
             if self.activation != "none":
                 values = self._activated(values, 1)
-            return {"probabilities": values}
+            return {"probabilities": self._tempered(values)}
         if self.outputs == "grid":
             boxes, scores = self._from_grid(arrays[0], size_hw)
         elif self.outputs == "joined":
@@ -119,6 +122,15 @@ class Contract:
         if self.background is not None:
             scores = np.delete(scores, self.background, axis=2)
         return {"boxes": boxes, "scores": np.clip(scores, 0, 1).astype(np.float32)}
+
+    def _tempered(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return probabilities, (N, C, …), as they are with their logits divided by the temperature."""
+        if self.temperature == 1:
+            return values
+        # The logarithm of a probability is its logit up to a constant, which the softmax takes out.
+        logits = np.log(np.maximum(values.astype(np.float64), 1e-300)) / self.temperature
+        power = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(power / power.sum(1, keepdims=True), np.float32)
 
     def _from_pair(self, arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         by_name = dict(zip(self.names, arrays, strict=False))
@@ -217,7 +229,9 @@ class Contract:
 
     def to_json(self) -> dict[str, Any]:
         """Return the declaration as plain JSON types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        found = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        # Earlier versions do not know it, and read all contracts without it.
+        return found if self.temperature != 1 else {k: v for k, v in found.items() if k != "temperature"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Contract":

@@ -161,7 +161,7 @@ def _with_source(prediction: Prediction, item: Path | str, index: int, folders: 
 
 
 def names_files(source: Any) -> bool:
-    """Return whether a source is a folder or glob: of one file the image is at hand, and kept."""
+    """Return whether a source is a folder or glob: of one file the image is kept."""
     return isinstance(source, str | Path) and str(source) != "-" and not Path(source).is_file()
 
 

@@ -16,7 +16,7 @@ from eyewright.core.predictor import Predictor, inputs_of
 from eyewright.core.task import task_of
 
 GOLDEN_TOLERANCE = MappingProxyType({"float32": 1e-4, "float16": 5e-3, "int8": 2e-2})
-"""Largest difference of a probability between the golden pairs and this machine, by precision; of others a share of
+"""Largest difference of a probability between the golden pairs and this machine, by precision; of others a fraction of
 their range. Where numbers are rounded to 8 bits, a last bit that two machines compute differently can tip a step."""
 
 _MOST_GOLDEN = 64
@@ -24,8 +24,8 @@ _AGAIN = "export the model again"
 
 
 def golden_arrays(inputs: Inputs, examples: Sequence[Example]) -> dict[str, NDArray[Any]]:
-    """Return what `golden.npz` holds of some examples beside the answers: their number, the prepared arrays of every
-    input ("pixels" of an image alone, else "prepared_NAME"), and the examples as they were ("NAME_0", …)."""
+    """Return what `golden.npz` holds of some examples in addition to the answers: their number, the prepared arrays of
+    every input ("pixels" of an image alone, else "prepared_NAME"), and the examples as they were ("NAME_0", …)."""
     given, _ = prepare(inputs, examples)
     named = name_inputs(inputs, given)
     arrays: dict[str, NDArray[Any]] = {"n": np.array(len(examples))}
@@ -134,7 +134,7 @@ def _check_answers(bundle: Predictor, found: Mapping[str, NDArray[np.float32]], 
 def _in_order_of(
     expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the answers of each image in the order of the expected ones, each beside the nearest that is left."""
+    """Return the answers of each image in the order of the expected ones, each next to the nearest that is left."""
     if any(found[name].shape != wanted.shape for name, wanted in expected.items()):
         return dict(found)
     ordered = {name: array.copy() for name, array in found.items()}

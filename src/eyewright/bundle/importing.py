@@ -1,4 +1,4 @@
-"""Wrap a stranger's ONNX model as a bundle: no torch, no change to the model, its tensors declared by a contract."""
+"""Wrap a foreign ONNX model as a bundle: no torch, no change to the model, its tensors declared by a contract."""
 
 __all__ = ["import_model", "read_contract", "read_label_file"]
 
@@ -49,12 +49,17 @@ def import_model(
     images: Sequence[NDArray[np.uint8]] = (),
     name: str | None = None,
     about: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Any] | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Mapping[str, int]] | None = None,
+    fitted: str = "",
 ) -> Bundle:
     """Write a bundle around the ONNX file `model` at `out`, and give it, loaded and self-tested.
 
     `size_hw` is needed where the model leaves the size of its input open. `fit` is how images come to that size
     ("stretch" or "letterbox"). `images`, uint8 (H, W, 3), become the golden pairs; without any, noise does. The model
     is opened and run for the first time in a process of its own, which is killed after some seconds.
+    `calibration`, `thresholds` and `evidence` are the manifest's, where they were fitted; `fitted` says so in the card.
 
     Raises:
         InputError: the file cannot be read.
@@ -95,7 +100,9 @@ def import_model(
         inputs={IMAGE: preparation},
         tensors=tensors,
         files={},
-        calibration={"method": "none"},
+        calibration=dict(calibration or {"method": "none"}),
+        thresholds=dict(thresholds or {}),
+        evidence=dict(evidence or {}),
         decoding=decoding,
         familiarity={"method": "none", "reason": _NO_REFERENCE},
         provenance={
@@ -114,7 +121,7 @@ def import_model(
         write_bytes(stage / "golden.npz", buffer.getvalue())
         ids = {str(i): n for i, n in enumerate(manifest.labels.names)}
         write_json(stage / "config.json", {"model_type": "eyewright", "eyewright_task": task, "id2label": ids})
-        write_text(stage / "README.md", _card(manifest))
+        write_text(stage / "README.md", _card(manifest) + fitted)
         write_manifest(stage, replace(manifest, files=digest_folder(stage)))
         load_bundle(stage)
     return load_bundle(out)
@@ -209,7 +216,7 @@ def _check_labels(found: Mapping[str, NDArray[np.float32]], task: Task, n: int, 
         sums = array.sum(1)
         if np.abs(sums - 1).max() > 1e-2:
             raise BundleError(
-                "the model's answers do not sum to 1 over the classes, so they are no probabilities",
+                "the model's outputs do not sum to 1 over the classes, so they are no probabilities",
                 fix="declare activation softmax",
             )
 
@@ -235,6 +242,6 @@ tags: ["eyewright", "onnx"]
 {manifest.provenance["model"]}, wrapped by `eyewright import`. {does} {len(manifest.labels)} classes: {shown}.
 
 The file is unchanged (SHA-256 `{manifest.provenance["sha256"]}`). What its tensors mean was declared, not measured:
-see `decoding.contract` in `bundle.json`. Its licence is its maker's. How good it is on your images,
+see `decoding.contract` in `bundle.json`. Its licence is that of its authors. How good it is on your images,
 `eyewright evaluate . DATA` says (task {manifest.task}).
 """

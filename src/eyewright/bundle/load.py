@@ -308,7 +308,7 @@ class Bundle:
         with a value for each.
 
         What is shown reaches the stored operating point of its class, or `conf` for all classes; boxes of one class
-        that overlap by more than `iou` are one object. `flip` looks at each image's mirror too and joins both answers;
+        that overlap by more than `iou` are one object. `flip` is horizontal-flip test-time augmentation;
         `tile` cuts images into squares of so many pixels that overlap by the share `overlap`, for objects that are
         small in a large image.
 
@@ -463,7 +463,7 @@ class Bundle:
 
 
 def _decoding(manifest: Manifest) -> dict[str, Any]:
-    """Return what decoding must know beside the contract: the IoU threshold of suppression."""
+    """Return what decoding must know in addition to the contract: the IoU threshold of suppression."""
     found = {k: v for k, v in manifest.decoding.items() if k not in ("contract", "spread")}
     iou = found.get("iou", 1.0)
     known = "iou" in task_of(manifest.task).options
@@ -494,7 +494,7 @@ def load_bundle(
 ) -> Bundle:
     """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
 
-    Without `self_test` the golden pairs are not run; only the parity gate, which asks more, does so. `threads` are
+    Without `self_test` the golden pairs are not run; only the parity check, which asks more, does so. `threads` are
     those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
     as there are cores. With `key`, a public key or its file, the bundle must be signed by it; with `digest` its
     `bundle.json` must have this SHA-256. Both are checked before ONNX Runtime is given anything. With `features` the

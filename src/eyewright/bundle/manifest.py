@@ -46,7 +46,7 @@ class Manifest:
     model that takes nothing else.
     `tensors` names the ONNX inputs and outputs with type, shape, layout and range. `files` maps each relative name to
     its SHA-256 and size in bytes. `decoding` holds what is needed in addition to the tensors to read the model's
-    answers: the IoU threshold of suppression, the standard deviations of training values, for a model of others the
+    outputs: the IoU threshold of suppression, the standard deviations of training values, for a model of others the
     contract of its own tensors. `familiarity` says how unfamiliar images are recognised, or the `reason` why they are
     not; bundles of earlier versions have none.
     `evidence` holds the numbers of images and groups behind metrics, calibration, thresholds and familiarity.

@@ -43,7 +43,7 @@ def check_policy(folder: Path, manifest: Manifest, more: Mapping[str, float] | N
     """Refuse a bundle whose evidence is below its own policy, or below `more` rules.
 
     A rule names a metric of the manifest, or with a dot a number of one class in the bundle's report. The measured
-    value counts, as it stands there. What was never measured is no evidence.
+    value counts, unchanged. What was never measured is no evidence.
 
     Raises:
         PolicyError: a rule is not kept, or there is no evidence for it.

@@ -121,6 +121,7 @@ class _Contract(Struct, forbid_unknown_fields=True):
     scores: _Name | None = None
     iou: Annotated[float, Meta(gt=0, le=1)] = 0.5
     batched: bool = False
+    temperature: _Positive = 1.0
     names: Annotated[list[_Name], Meta(max_length=64)] = []
 
 

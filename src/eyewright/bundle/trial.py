@@ -118,7 +118,7 @@ def _place(digest: str) -> Path:
 
 @cache
 def _versions() -> str:
-    """Return what a first run depends on beside the bundle; the runtime by its file, which need not be imported."""
+    """Return what a first run depends on, apart from the bundle; the runtime by its file, without importing it."""
     own = getattr(sys.modules["eyewright"], "__version__", "")
     spec = importlib.util.find_spec("onnxruntime")
     origin = None if spec is None else spec.origin

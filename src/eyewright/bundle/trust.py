@@ -108,7 +108,7 @@ class Familiarity:
 
     The distance is Mahalanobis' in the numbers of `imaging.appearance`, with the covariance of one half of the
     reference shrunk towards its diagonal; the other half says which distances are usual, so that the
-    p-value is a conformal one (Laxhammar & Falkman 2010): of images like the reference, a share of at most p have a
+    p-value is a conformal one (Laxhammar & Falkman 2010): of images like the reference, a fraction of at most p have a
     p-value of p or less.
 
     >>> rng = np.random.default_rng(0)

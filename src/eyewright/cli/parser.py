@@ -252,6 +252,12 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--fit", default="stretch", metavar="HOW", help="stretch or letterbox (default stretch)")
     p.add_argument("--golden", metavar="SOURCE", help="images whose answers are kept for the self-test")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
+    p.add_argument(
+        "--data",
+        metavar="DATA",
+        help="labelled images to fit operating points on, and for classes the temperature of the probabilities",
+    )
+    p.add_argument("--group-by", metavar="RULE", help="of --data: which images belong together, as train takes it")
     for name, about in CONTRACT_OPTIONS.items():
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
     add_sign(p)

@@ -3,26 +3,23 @@
 __all__ = ["add_predict", "predict"]
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.clips import add_windows, predict_clips
-from eyewright.cli.following_one import draws
-from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
-from eyewright.cli.prediction_table import PredictionTable
+from eyewright.cli.prediction_files import PredictionFiles, add_saved, saved_names
 from eyewright.cli.scaling import add_job, is_job, predict_job
 from eyewright.cli.scenes import only_classes
-from eyewright.cli.terminal import Result, noting, plain_stem, printable, stream_stem, warn
-from eyewright.core.errors import LimitError, UnreadableImageError, UsageError, spelling_hint
+from eyewright.cli.terminal import Result, noting, printable, warn
+from eyewright.core.errors import LimitError, UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
     from eyewright.bundle.load import Bundle
     from eyewright.core.prediction import Prediction
 
-_SAVED = ("json", "csv", "images", "video")
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
 
@@ -41,12 +38,7 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     add_stream(p)
     p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
     p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
-    p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images, or a drawn video, there")
-    p.add_argument(
-        "--save",
-        metavar="A,B",
-        help="of json, csv, images, video (default json,images; for a video, camera or stream json,video)",
-    )
+    add_saved(p)
     p.add_argument(
         "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
     )
@@ -99,7 +91,7 @@ def predict(o: argparse.Namespace) -> Result:
     streamed = is_stream(o.source)
     # The pages of a scanner come by themselves too, and are pictures that have no time.
     moving = streamed and not str(o.source).lower().startswith("sane:")
-    saved = _saved(o, moving)
+    saved = saved_names(o, moving)
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
     task_of(bundle.task_name).require("predict")
     if o.labels is not None:
@@ -115,16 +107,16 @@ def predict(o: argparse.Namespace) -> Result:
     findings: list[dict[str, Any]] = []
     clip = bundle.preparation.clip
     if clip is not None:
-        if o.save is not None:
-            raise UsageError(
-                f"--save is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out; pass --out"
-            )
+        for asked in ("save", "review"):
+            if getattr(o, asked) is not None:
+                noun = task_of(bundle.task_name).words.noun
+                raise UsageError(f"--{asked} is not supported for {noun}", fix="leave it out; pass --out")
         return predict_clips(o, bundle, clip)
     if o.window is not None:
         raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
     looked: Iterator[tuple[Any, Prediction, float | None]]
     plain = o.labels is None and not o.test_time_flip and o.tile is None
-    apart = bundle.preparation.reduces or ("images" not in saved and _several(o.source))
+    apart = bundle.preparation.reduces or (not {"images", "crops"} & set(saved) and _several(o.source))
     if not streamed and plain and bundle.reads_prepared and apart:
         looked = _predicted_files(o, bundle, findings)
     else:
@@ -136,7 +128,8 @@ def predict(o: argparse.Namespace) -> Result:
 
         looked = each()
     n = 0
-    with _Output(o, saved, keep=o.json or not moving) as output:
+    keep = o.json or not moving
+    with PredictionFiles(o, saved, task_of(bundle.task_name), bundle.labels.names, keep=keep) as output:
         for index, (item, found, time_s) in enumerate(looked):
             prediction = replace(only_classes(found, bundle.task_name, o.classes), index=index)
             row = prediction.to_json(**shown_of)
@@ -153,93 +146,12 @@ def predict(o: argparse.Namespace) -> Result:
         "task": bundle.task_name,
         "out": output.paths,
         "predictions": output.rows,
+        "review": output.review,
+        "lost": [f"{reason} ({n})" for reason, n in output.lost.items()] or None,
+        "text": output.said(),
         "findings": findings,
         "exit": 1 if findings else 0,
     }
-
-
-def _saved(o: argparse.Namespace, moving: bool) -> tuple[str, ...]:
-    if o.save is None:
-        return () if o.out is None else ("json", "video" if moving else "images")
-    if o.out is None:
-        raise UsageError("--save needs a folder to write to", fix="pass --out DIR")
-    names = tuple(part.strip().lower() for part in o.save.split(",") if part.strip())
-    for name in names:
-        if name not in _SAVED:
-            raise UsageError(f"unknown --save {name!r}", fix=spelling_hint(name, _SAVED))
-    if not names:
-        raise UsageError("expected what to write in --save, found nothing", fix=f"pass some of {', '.join(_SAVED)}")
-    if draws(names) and not moving:
-        raise UsageError(
-            f"--save video needs a video, camera or stream, found {str(o.source)!r}", fix="pass --save images"
-        )
-    return names
-
-
-class _Output:
-    """What is written while frames are predicted: of a stream nothing is held, and a frame that is done is on disk."""
-
-    def __init__(self, o: argparse.Namespace, saved: tuple[str, ...], *, keep: bool) -> None:
-        self._saved, self._keep = saved, keep
-        self._folder = None if o.out is None else Path(o.out).resolve()
-        self._stem = stream_stem(o.source)
-        folder = self._folder or Path()
-        self._lines, self._csv = LinesFile(folder / "predictions.jsonl"), LinesFile(folder / "predictions.csv")
-        self._table, self._cells = PredictionTable(), ""
-        self._video: Any = None
-        self.paths: dict[str, Path] = {}
-        self.rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> "_Output":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._video is not None:
-            self._video.close()
-        for file in (self._lines, self._csv):
-            file.close()
-        if self._cells and self._folder is not None:
-            from eyewright.core.files import write_text
-
-            write_text(self.paths.setdefault("table", self._folder / "predictions.csv"), self._cells)
-        if self._folder is None or "json" not in self._saved or (kind is not None and not self._lines.begun):
-            return
-        if self._lines.begun:
-            self.paths["predictions"] = join_lines(self._lines.path)
-        elif self.rows:
-            from eyewright.core.files import write_json
-
-            write_json(self.paths.setdefault("predictions", self._folder / "predictions.json"), self.rows)
-
-    def add(self, row: Mapping[str, Any], prediction: "Prediction", item: Any, time_s: float | None) -> None:
-        """Write one image or frame."""
-        from eyewright.core.jsonable import dumps_json
-
-        if self._keep:
-            self.rows.append(dict(row))
-        if self._folder is None:
-            return
-        if "json" in self._saved and time_s is not None:
-            self._lines.add(dumps_json(row) + "\n")
-        if "csv" in self._saved:
-            lines = self._table.lines(row)
-            if time_s is None:
-                self._cells += lines
-            else:
-                self.paths["table"] = self._csv.path
-                self._csv.add(lines)
-        if "images" in self._saved:
-            prediction.save(self._folder / f"{prediction.index:05d}-{plain_stem(item)}.png")
-            self.paths["images"] = self._folder
-        if draws(self._saved):
-            if self._video is None:
-                from eyewright.imaging.webm import WebmWriter
-
-                self.paths["video"] = self._folder / f"{self._stem}.webm"
-                self._video = WebmWriter(self.paths["video"])
-            from eyewright.tasks.drawn import video_frame
-
-            self._video.add(video_frame(prediction), time_s or 0.0)
 
 
 def _several(source: str) -> bool:

@@ -15,8 +15,8 @@ from eyewright.core.errors import UsageError
 _ENGINES = ("local",)
 # What a job does not do, with the value of each where it is not given.
 _NOT_WITH = {
-    "save": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False, "window": None,
-    "latest": False, "stride": 1, "max_frames": None,
+    "save": None, "review": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False,
+    "window": None, "latest": False, "stride": 1, "max_frames": None,
 }  # fmt: skip
 _JOB_ONLY = ("workers", "shard_size", "format")
 

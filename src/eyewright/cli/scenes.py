@@ -66,6 +66,9 @@ def import_model(o: argparse.Namespace) -> Result:
         fit=o.fit,
         golden=o.golden,
         name=o.name,
+        data=o.data,
+        group_by=o.group_by,
+        seed=o.seed or 0,
         **options,
     )
     height, width = bundle.preparation.size_hw
@@ -73,11 +76,14 @@ def import_model(o: argparse.Namespace) -> Result:
         f"bundle   {shown_path(bundle.folder)}",
         f"{bundle.task_name}, {task_of(bundle.task_name).words.count(len(bundle.labels))}, {width}x{height}",
     ]
+    fitted = bundle.manifest.evidence.get("thresholds")
+    if fitted is not None:
+        text.append(f"fitted   on {fitted['images']:,} images in {fitted['groups']:,} groups (see README.md there)")
     out = {"bundle": bundle.folder.resolve()}
     if o.sign is not None:
         out["signature"] = lifecycle.sign(bundle.folder, o.sign, password=password).resolve()
         text.append(f"signed   {shown_path(out['signature'])}")
-    return {"task": bundle.task_name, "out": out, "text": text}
+    return {"task": bundle.task_name, "out": out, "fitted": fitted, "text": text}
 
 
 def _value(name: str, text: str) -> Any:

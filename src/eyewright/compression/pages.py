@@ -18,6 +18,7 @@ from eyewright.core.files import write_json, write_text
 from eyewright.core.task import metric_named, task_of
 from eyewright.evaluation.changes import change_unit, changed_by, is_amount, say_change
 from eyewright.evaluation.charts import Mark, bar_chart, scatter_chart
+from eyewright.evaluation.contents import with_contents
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.evaluation.units import show_number
 from eyewright.imaging import data_uri, shrink
@@ -73,7 +74,7 @@ def write_pages(
         n_changed=0 if judged is None else len(judged.changed),
         bundle="" if bundle is None else bundle.folder.name,
     )
-    write_text(folder / "report.html", page)
+    write_text(folder / "report.html", with_contents(page))
     return folder / "report.html"
 
 

@@ -41,6 +41,11 @@ class Prediction(Protocol):
     @property
     def image(self) -> NDArray[np.uint8] | None: ...
 
+    @property
+    def confidence(self) -> float | None:
+        """The lowest score that the prediction rests on, from 0 to 1; None where nothing was found, or has a score."""
+        ...
+
     def numbers(self) -> NDArray[np.float32]:
         """Return the prediction in C numbers, float32 (C,), as drift is tested on."""
         ...

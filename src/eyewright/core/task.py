@@ -1,6 +1,7 @@
 """A task as one value: what a model of it answers, how that is read, measured and said; found by its name."""
 
 __all__ = [
+    "OBJECT_FILES",
     "Agreement",
     "Explained",
     "Feedback",
@@ -43,6 +44,10 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "iou": "--iou",
         "tile": "--tile",
         "certify": "certify",
+        "coco": "--save coco",
+        "yolo": "--save yolo",
+        "crops": "--save crops",
+        "review": "--review",
         "classes": "--classes",
         "conf": "--conf",
         "coverage": "coverage",
@@ -62,6 +67,9 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a task may or may not support, and how a person asked for it."""
+
+OBJECT_FILES = frozenset({"coco", "crops", "review", "yolo"})
+"""The options that write objects with boxes for other tools."""
 
 _VERBS: Mapping[str, str] = MappingProxyType(
     {

@@ -19,6 +19,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan
 from eyewright.evaluation.charts import bar_chart, bin_values
+from eyewright.evaluation.contents import with_contents
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.evaluation.reporting import reporting_of
 from eyewright.imaging.encode import data_uri
@@ -92,7 +93,7 @@ def render_audit(dataset: Dataset, scan: Scan, grouping: Grouping, findings: Seq
         codes=[(code, _rank(own), own[:_ROWS_A_CODE], len(own)) for code, own in by_code.items()],
         notes=dataset.notes,
     )
-    return page
+    return with_contents(page)
 
 
 class _Pictures:

@@ -174,6 +174,8 @@ class Reporting(Generic[R]):
         explained: `(report, dataset, pictures, explain)` to the same pictures with explanations of some predictions.
         audit: how the page of `doctor` shows the marks.
         findings: what a report finds wrong with the model itself; with one that is an error `run` saves no bundle.
+        fit_points: `(results, number of each image's group, rng)` to "calibration" and "thresholds" as `bundle.json`
+            holds them, fitted on these images; None where that needs more than the results.
     """
 
     gather: Callable[[Predictor, Batch], R]
@@ -193,6 +195,7 @@ class Reporting(Generic[R]):
     explained: Callable[[Report, Dataset, Pictures, Explain], Pictures]
     audit: AuditView
     findings: Callable[[Report], Sequence[Finding]] = lambda report: ()
+    fit_points: Callable[[R, NDArray[np.int64], np.random.Generator], dict[str, Any]] | None = None
 
 
 @cache

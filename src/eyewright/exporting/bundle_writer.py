@@ -84,9 +84,9 @@ def export_bundle(
     policy: Mapping[str, float] | None = None,
     attention: bool = False,
 ) -> tuple[Bundle, Parity]:
-    """Export a run to the folder `out`, and give the bundle, loaded and self-tested, with what the parity gate saw.
+    """Export a run to the folder `out`, and give the bundle, loaded and self-tested, with what the parity check found.
 
-    The bundle is built beside `out`, checked there, and moved only when it has passed: parity with the trained net on
+    The bundle is built next to `out`, checked there, and moved only when it has passed: parity with the trained net on
     every image of `validation`, every digest, the golden pairs. A bundle that stood at `out` is replaced then. With
     `attention` the net's attention weights go in too, as `onnx/attention.onnx`.
 

@@ -1,6 +1,6 @@
 """The model card: README.md of a bundle, with the front matter that the Hugging Face hub reads."""
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "points_table"]
 
 import json
 import math
@@ -79,7 +79,7 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
 On {images.get("test", 0)} test images{"" if about.get("warnings") else " that training never saw"}:
 
 {measured}
-{each}{_cautions(manifest)}{_compressed(manifest)}{_calibrated(manifest)}{_points(manifest)}{_evidence(manifest)}
+{each}{_cautions(manifest)}{_compressed(manifest)}{_calibrated(manifest)}{points_table(manifest.thresholds)}{_evidence(manifest)}
 ## Use
 
 ```python
@@ -174,7 +174,7 @@ def _compressed(manifest: Manifest) -> str:
         f"{about['parent_bytes']:,} became {about['bytes']:,} bytes, {speed['value']:.2f} times as fast "
         f"[{speed['low']:.2f}, {speed['high']:.2f}] where it was made;\n"
         f"against that bundle on {_held_out(about['measured_on'])}: {lost}; "
-        f"{about['changed_answers']} answers changed.\n\n"
+        f"{about['changed_answers']} predictions changed.\n\n"
     )
 
 
@@ -194,13 +194,13 @@ def _calibrated(manifest: Manifest) -> str:
     return f"Confidence is calibrated by one temperature ({temperature:.3f}), fitted on validation\nimages. "
 
 
-def _points(manifest: Manifest) -> str:
+def points_table(thresholds: Mapping[str, Any]) -> str:
     """Return the operating points with their intervals, at most 20 of them."""
-    classes = {n: p for n, p in (manifest.thresholds.get("classes") or {}).items() if "f1" in p}
+    classes = {n: p for n, p in (thresholds.get("classes") or {}).items() if "f1" in p}
     if not classes:
         return ""
     if any("groups" not in p for p in classes.values()):
-        return "For every class, `thresholds` in `bundle.json` holds the score from which on it is accepted.\n"
+        return "For every class, `thresholds` in `bundle.json` holds the score above which it is accepted.\n"
     rows = []
     for name, p in list(classes.items())[:_MOST_POINTS]:
         interval = "not known" if p["low"] is None else f"{p['low']:.3f} to {p['high']:.3f}"

@@ -13,14 +13,13 @@ from eyewright.core.errors import DatasetError
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
-from eyewright.metrics.calibration import fit_temperature, operating_points, uncalibrated
-from eyewright.metrics.classification import expected_calibration_error
+from eyewright.metrics.calibration import fit_confidence
 from eyewright.nets.answers import ClassAnswers
 from eyewright.nets.hub_kinds import CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation, resolve_recipe
-from eyewright.training.learner import Learner, thresholds_of
+from eyewright.training.learner import Learner
 from eyewright.training.loop import FitData
 from eyewright.training.objectives.classify import classification_objective
 from eyewright.training.recipe import Recipe
@@ -31,7 +30,7 @@ def check(dataset: Dataset) -> None:
     """Refuse data with one class, or with a class that no training image is of.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: there is one class, or one without training images.
     """
     if len(dataset.labels) < 2:
         only = f": {dataset.labels.names[0]!r}" if len(dataset.labels) else ""
@@ -93,20 +92,7 @@ class ClassLearning:
         self, kept: NDArray[np.float32], targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
     ) -> dict[str, dict[str, Any]]:
         """Fit the temperature and every class's operating point."""
-        temperature = fit_temperature(kept, targets)
-        scaled = kept.astype(np.float64) / temperature
-        scaled = np.exp(scaled - scaled.max(1, keepdims=True))
-        after = scaled / scaled.sum(1, keepdims=True)
-        errors = {
-            f"ece_{when}": expected_calibration_error(p.max(1), p.argmax(1) == targets)
-            for when, p in (("before", uncalibrated(after, temperature)), ("after", after))
-        }
-        points = operating_points(targets, after, groups=groups, rng=rng)
-        rests_on = {"n": len(targets), "groups": len(np.unique(groups))}
-        return {
-            "calibration": {"method": "temperature", "temperature": temperature, **rests_on, **errors},
-            "thresholds": thresholds_of(self.names, points, "F1 of the class against the rest", groups),
-        }
+        return fit_confidence(kept, targets, self.names, groups=groups, rng=rng)
 
 
 def _class_weights(targets: NDArray[np.int64], n_classes: int) -> torch.Tensor:

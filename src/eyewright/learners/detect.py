@@ -14,14 +14,14 @@ from eyewright.data.marks import usable_objects
 from eyewright.data.scan import Scan
 from eyewright.data.targets.objects import Objects
 from eyewright.imaging.preparation import Preparation
-from eyewright.metrics.detection import best_points, detection_metrics
+from eyewright.metrics.detection import detection_metrics, fit_points
 from eyewright.metrics.matching import Detected, match_detections
 from eyewright.nets.answers import BoxAnswers
 from eyewright.nets.hub_kinds import DETECTORS
 from eyewright.nets.pixels import PixelNet
 from eyewright.tasks.boxes import choose_boxes
 from eyewright.training.defaults import published_preparation, resolve_scenes, usual_size
-from eyewright.training.learner import Learner, thresholds_of
+from eyewright.training.learner import Learner
 from eyewright.training.loop import FitData
 from eyewright.training.objectives.detect import CROWD, DetectionObjective
 from eyewright.training.recipe import Recipe
@@ -36,14 +36,14 @@ _KEPT = 100
 _IOU, _LEAST = 0.6, 0.01
 
 STRONG = SceneAugmentation(zoom=0.4, shift=0.1, mosaic=0.5, light=0.2, colour=0.2)
-"""What is done to images of objects unless the recipe says otherwise."""
+"""What is applied to images of objects unless the recipe says otherwise."""
 
 
 def check(dataset: Dataset) -> None:
     """Refuse a training or validation part in which nothing is marked.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: nothing is marked in one of them.
     """
     for split in ("train", "val"):
         part = dataset.part(split)
@@ -141,11 +141,7 @@ class BoxLearning:
     ) -> dict[str, dict[str, Any]]:
         found, truth = self._detected(kept, targets)
         matched = match_detections(found, truth, len(self.names), areas=("all",), thresholds=np.array([0.5]))
-        points = best_points(matched, groups=groups, rng=rng)
-        return {
-            "calibration": {"method": "none", "n": len(kept), "groups": len(np.unique(groups))},
-            "thresholds": thresholds_of(self.names, points, "F1 at an IoU of 0.5", groups),
-        }
+        return fit_points(matched, self.names, groups=groups, rng=rng)
 
     def _detected(self, kept: NDArray[np.float32], targets: Any) -> tuple[list[Detected], list[Detected]]:
         found, truth = [], []

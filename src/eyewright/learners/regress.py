@@ -57,7 +57,7 @@ def check(dataset: Dataset) -> None:
     """Refuse data without numbers, or with one that is the same for every training image.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: there are no numbers, or one never differs.
     """
     if not len(dataset.labels):
         raise DatasetError("expected a number for each image, found none", fix="list them in a CSV of path,value")

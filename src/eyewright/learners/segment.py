@@ -15,13 +15,13 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.masks import FOUND_IOU
-from eyewright.metrics.points import choose_point, unknown_point
+from eyewright.metrics.points import choose_point, thresholds_of, unknown_point
 from eyewright.nets.answers import MaskAnswers
 from eyewright.nets.hub_kinds import SEGMENTERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.cache import build_array
 from eyewright.training.defaults import published_preparation, resolve_scenes, usual_size
-from eyewright.training.learner import Learner, thresholds_of
+from eyewright.training.learner import Learner
 from eyewright.training.loop import FitData
 from eyewright.training.objectives.segment import IGNORE, class_balance, segmentation_objective
 from eyewright.training.recipe import Recipe
@@ -39,10 +39,10 @@ _SURE_SHARE, _SURE_LEAST = 0.0005, 9
 
 
 def check(dataset: Dataset) -> None:
-    """Refuse masks of one class, of too many, or with nothing but background in train.
+    """Refuse masks of one class, of too many, or with only background in train.
 
     Raises:
-        DatasetError: so it is.
+        DatasetError: they are such masks.
     """
     if len(dataset.labels) < 2:
         raise DatasetError(
@@ -157,7 +157,7 @@ class MaskLearning:
     def conclude(
         self, kept: NDArray[np.float64], targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
     ) -> dict[str, dict[str, Any]]:
-        """Choose the sureness from which a class is accepted in an image: most often found, least in vain.
+        """Choose the score above which a class is accepted in an image, for the largest F1 of finding it.
 
         A class that was never found is always accepted.
         """

@@ -17,12 +17,13 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.data.targets.tags import Tags
 from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.points import thresholds_of
 from eyewright.metrics.tagging import TagNumbers, fit_tag_temperature, tag_points
 from eyewright.nets.hub_kinds import CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation, resolve_recipe
-from eyewright.training.learner import Learner, thresholds_of
+from eyewright.training.learner import Learner
 from eyewright.training.loop import FitData
 from eyewright.training.recipe import Recipe, unknown_loss
 from eyewright.training.soft_answers import Parts, SoftAnswers

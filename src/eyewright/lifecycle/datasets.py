@@ -23,6 +23,7 @@ __all__ = [
     "without_copies",
     "usable_targets",
     "with_feedback",
+    "without_unreadable",
 ]
 
 import weakref
@@ -123,13 +124,13 @@ def open_readable(
         path, label_depth=label_depth, task=known_task(task), ignore=ignore, target=target, edits=edits
     )
     say(f"found {dataset.describe()}")
-    dataset = _without_unreadable(dataset, quiet=quiet, say=say)
+    dataset = without_unreadable(dataset, quiet=quiet, say=say)
     if summary := dataset.account.summary():
         say(summary)
     return dataset
 
 
-def _without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = silent) -> "Dataset":
+def without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = silent) -> "Dataset":
     """Return the dataset without the images and masks that cannot be read; its account says so."""
     scan = scan_of(dataset, quiet=quiet)
     dataset = _with_unusable_marks(dataset, scan)
@@ -263,7 +264,7 @@ def part_of_path(
     if split is not None and split not in ("train", "val", "test"):
         raise UsageError(f"unknown split {split!r}", fix="use train, val or test")
     chosen = split or ("test" if "test" in dataset.splits else None)
-    return _without_unreadable(dataset if chosen is None else dataset.part(chosen))  # type: ignore[arg-type]
+    return without_unreadable(dataset if chosen is None else dataset.part(chosen))  # type: ignore[arg-type]
 
 
 def part_of_run(owner: "Run", split: str) -> "Dataset":

@@ -2,8 +2,10 @@
 
 __all__ = ["convert", "import_onnx"]
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from eyewright.data.texts import decode_text
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import PathLike, Say, silent
+from eyewright.lifecycle.fitting import check_fits, fit_bundle
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -189,6 +192,9 @@ def import_onnx(
     fit: str = "stretch",
     golden: Any = None,
     name: str | None = None,
+    data: "Dataset | PathLike | None" = None,
+    group_by: str | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> "Bundle":
     """Wrap an imported ONNX model as a bundle, which predicts, evaluates and explains as our own do.
@@ -198,8 +204,13 @@ def import_onnx(
     needed where the model leaves its input's size open. `golden` names images whose answers are kept for the
     self-test.
 
+    With `data`, labelled images, operating points are fitted on its validation part, else on all of it but its test
+    part, and for classes the temperature of the probabilities. `group_by` says which images belong together, `seed`
+    draws the resamples of groups. The bundle and its card hold how many images and groups they rest on.
+
     Raises:
         InputError: the model cannot be read.
+        DatasetError: the data holds a class that the model does not know.
         UsageError: a contract that cannot be meant, or a wrong number of labels.
         BundleError: the model does not do what the contract says.
     """
@@ -212,14 +223,24 @@ def import_onnx(
     if golden is not None:
         images = [f.image for f in islice(iter_images(golden), 4)]
     size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
-    return import_model(
-        Path(model),
+    declared = read_contract(contract, options)
+    wrap = partial(
+        import_model, Path(model), task=task, labels=names, size_hw=size, fit=fit, images=images,
+        name=name or Path(model).stem,
+    )  # fmt: skip
+    if data is None:
+        return wrap(Path(out), contract=declared)
+    check_fits(task)
+    with tempfile.TemporaryDirectory(prefix="eyewright-import-") as folder:
+        # It predicts as declared first; what is fitted on that is then part of the bundle.
+        found = fit_bundle(wrap(Path(folder) / "bundle", contract=declared), data, group_by=group_by, seed=seed)
+    temperature = found.calibration.get("temperature", declared.temperature)
+    return wrap(
         Path(out),
-        task=task,
-        labels=names,
-        contract=read_contract(contract, options),
-        size_hw=size,
-        fit=fit,
-        images=images,
-        name=name,
+        contract=replace(declared, temperature=temperature),
+        about={"fitted": found.about},
+        calibration=found.calibration,
+        thresholds=found.thresholds,
+        evidence=found.evidence,
+        fitted=found.said,
     )

@@ -1,13 +1,15 @@
 """Make confidence mean what it says, and say from where on to act on it; both fitted on validation data."""
 
-__all__ = ["fit_temperature", "operating_points", "uncalibrated"]
+__all__ = ["fit_confidence", "fit_temperature", "operating_points", "uncalibrated"]
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.metrics.points import OperatingPoint, choose_point, unknown_point
+from eyewright.metrics.classification import expected_calibration_error
+from eyewright.metrics.points import OperatingPoint, choose_point, thresholds_of, unknown_point
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], true: NDArray[np.integer[Any]]) -> float:
@@ -85,3 +87,31 @@ def operating_points(
         everyone = np.arange(len(positive))
         points.append(choose_point(scores[:, k], positive, everyone, positive.astype(np.int64), groups=groups, rng=rng))
     return tuple(points)
+
+
+def fit_confidence(
+    logits: NDArray[np.floating[Any]],
+    true: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    groups: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> dict[str, dict[str, Any]]:
+    """Return the temperature and every class's operating point as "calibration" and "thresholds" of `bundle.json`.
+
+    `logits` is (N, C), `true` int (N,), `groups` the number of each image's group, (N,).
+    """
+    temperature = fit_temperature(logits, true)
+    scaled = logits.astype(np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(1, keepdims=True))
+    after = scaled / scaled.sum(1, keepdims=True)
+    errors = {
+        f"ece_{when}": expected_calibration_error(p.max(1), p.argmax(1) == true)
+        for when, p in (("before", uncalibrated(after, temperature)), ("after", after))
+    }
+    points = operating_points(true, after, groups=groups, rng=rng)
+    rests_on = {"n": len(true), "groups": len(np.unique(groups))}
+    return {
+        "calibration": {"method": "temperature", "temperature": temperature, **rests_on, **errors},
+        "thresholds": thresholds_of(names, points, "F1 of the class against the rest", groups),
+    }

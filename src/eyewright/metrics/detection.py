@@ -4,6 +4,7 @@ __all__ = [
     "COCO_METRICS",
     "average_precisions",
     "best_points",
+    "fit_points",
     "centred_interval",
     "detection_errors",
     "detection_metrics",
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from eyewright.core.report import Metric
 from eyewright.metrics.bootstrap import Resampling, percentile_interval, resample
 from eyewright.metrics.matching import Answers, Detected, Matched, match_detections, overlaps_of
-from eyewright.metrics.points import OperatingPoint, choose_point, unknown_point
+from eyewright.metrics.points import OperatingPoint, choose_point, thresholds_of, unknown_point
 
 COCO_METRICS = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
@@ -199,6 +200,17 @@ def best_points(
         else:
             points.append(unknown_point(0.25, truths, groups=groups))
     return tuple(points)
+
+
+def fit_points(
+    matched: Matched, names: Sequence[str], *, groups: NDArray[np.int64], rng: np.random.Generator
+) -> dict[str, dict[str, Any]]:
+    """Return `best_points` as "calibration" and "thresholds" of `bundle.json`; scores of boxes are not calibrated."""
+    points = best_points(matched, groups=groups, rng=rng)
+    return {
+        "calibration": {"method": "none", "n": len(groups), "groups": len(np.unique(groups))},
+        "thresholds": thresholds_of(names, points, "F1 at an IoU of 0.5", groups),
+    }
 
 
 def object_confusion(

@@ -1,9 +1,17 @@
 """Operating points: the score above which a prediction is accepted, and how certain that score itself is."""
 
-__all__ = ["PSEUDO_GROUPS", "OperatingPoint", "best_threshold", "choose_point", "group_numbers", "unknown_point"]
+__all__ = [
+    "PSEUDO_GROUPS",
+    "OperatingPoint",
+    "best_threshold",
+    "choose_point",
+    "group_numbers",
+    "thresholds_of",
+    "unknown_point",
+]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -133,6 +141,19 @@ def unknown_point(
     images = int(held.sum())
     within = images if groups is None else len(np.unique(groups[held]))
     return OperatingPoint(threshold, None, None, None, int(truths.sum()), images=images, groups=within)
+
+
+def thresholds_of(
+    names: Sequence[str], points: Sequence[OperatingPoint], method: str, groups: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return "thresholds" as `run.json` and `bundle.json` hold them: each class's point, and what they rest on."""
+    how = f"{method}, chosen on validation images by the bootstrap over groups and lowered where few hold the class"
+    return {
+        "method": how,
+        "images": len(groups),
+        "groups": len(np.unique(groups)),
+        "classes": {name: asdict(point) for name, point in zip(names, points, strict=True)},
+    }
 
 
 def _curve(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eyewright.core.files import write_json, write_page
 from eyewright.core.report import Metric
 from eyewright.evaluation.charts import Series, line_chart
+from eyewright.evaluation.contents import with_contents
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.imaging import data_uri, shrink
 from eyewright.privacy.auditing import PrivacyAudit
@@ -52,7 +53,7 @@ def render_audit(audit: PrivacyAudit, *, title: str, images: Images) -> str:
         ],
         claim=_claim(audit.claim),
     )
-    return page
+    return with_contents(page)
 
 
 def _row(a: AttackResult) -> dict[str, Any]:

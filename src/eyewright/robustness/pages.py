@@ -17,6 +17,7 @@ from eyewright.core.regular import read_regular
 from eyewright.core.report import Metric
 from eyewright.core.task import metric_named, task_of
 from eyewright.evaluation.charts import Band, Series, line_chart
+from eyewright.evaluation.contents import with_contents
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.evaluation.units import is_rate, show_metric
 from eyewright.imaging import data_uri, shrink
@@ -93,7 +94,7 @@ def render_page(
         eps=level.shown,
         metric=metric_named(report.metric).title,
     )
-    return page
+    return with_contents(page)
 
 
 def _tiles(report: RobustnessReport) -> list[tuple[str, str, Metric, str]]:

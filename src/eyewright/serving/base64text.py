@@ -20,7 +20,7 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 def decode_base64(given: str | bytes | memoryview | msgspec.Raw) -> bytes:
     """Decode base64, with or without the head of a data address, in pieces and in linear time.
 
-    A `msgspec.Raw` is the JSON text it stands in, with its quotes. Clean base64 is not copied before it is decoded.
+    A `msgspec.Raw` is the JSON text that holds it, with its quotes. Clean base64 is not copied before it is decoded.
 
     >>> decode_base64("data:text/plain;base64,aGk"), decode_base64(msgspec.Raw(b'"aGk\\\\u003d"'))
     (b'hi', b'hi')

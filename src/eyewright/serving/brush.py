@@ -1,4 +1,4 @@
-"""Label Studio's brush masks: run lengths of RGBA bytes, packed in bits, as label-studio-converter writes them."""
+"""Label Studio's brush masks: RGBA bytes in run-length encoding, packed in bits, as label-studio-converter writes."""
 
 __all__ = ["brush_rle"]
 

@@ -15,7 +15,7 @@ _NEEDED = {"www-authenticate": 'Bearer realm="eyewright", Basic realm="eyewright
 class Guard:
     """Checks that come before anything else, for every method.
 
-    The Host must be one the server answers to: a page that a stranger's name points at this machine is refused (DNS
+    The Host must be one the server answers to: a page whose foreign name points at this machine is refused (DNS
     rebinding). An Origin must be the server's own or allowed: no other page can ask in a user's name.
     """
 

@@ -1,4 +1,4 @@
-"""Large requests are parsed beside the event loop, so that small ones are answered meanwhile.
+"""Large requests are parsed outside the event loop, so that small ones are answered meanwhile.
 
 Python runs one thread at a time: every further thread that parses makes the loop wait for its turn once more. So there
 are two and no more: large bodies wait for each other, and do not hold up those of ordinary photographs.

@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Body:
-    """What a request may carry, a schema by media type; `form` holds the options of a form beside its one file.
+    """What a request may carry, a schema by media type; `form` holds the options of a form next to its one file.
 
     JSON must hold one of the fields `required_one_of`, and no other of them with `exclusive`.
     `most_bytes` is a limit of this route's own, `most_image_bytes` another for bodies that are images.
@@ -63,7 +63,7 @@ class Route:
     """One line of the table. `access`: "all" needs no token, "admin" the admin's.
 
     `query` is the struct of the query's parameters, `paths` the schemas of the path's that are not names of models;
-    `refusals` are statuses beside those that every route of its kind can answer with.
+    `refusals` are statuses in addition to those that every route of its kind can answer with.
     """
 
     pattern: str
@@ -89,7 +89,7 @@ class Route:
 
     @cached_property
     def known(self) -> tuple[str, ...]:
-        """What may stand in the query."""
+        """What the query may hold."""
         return () if self.query is None else self.query.__struct_fields__
 
     def most_bytes(self, request: Request) -> int | None:

@@ -1,7 +1,7 @@
 """What goes over HTTP, as msgspec structs: requests are parsed into them, and OpenAPI's schemas are made from them.
 
-A part of a request that may be large is `msgspec.Raw`, a view of the body, with its schema beside it. Answers are open:
-clients must accept further fields.
+A part of a request that may be large is `msgspec.Raw`, a view of the body, with its schema next to it. Answers are
+open: clients must accept further fields.
 """
 
 __all__ = [
@@ -130,7 +130,7 @@ class HubImageBody(Struct, forbid_unknown_fields=True):
 
 
 class Segmentation(Struct):
-    """A mask as COCO's compressed run lengths."""
+    """A mask as COCO's compressed run-length encoding."""
 
     size: Annotated[list[Annotated[int, Meta(ge=1, lt=2**20)]], Meta(min_length=2, max_length=2)]
     counts: str
@@ -546,7 +546,7 @@ class LabelStudioResult(Struct):
 
 
 class LabelStudioResults(Struct):
-    """One row a task."""
+    """One row per task."""
 
     results: list[LabelStudioResult]
 

@@ -30,7 +30,7 @@ Table = Callable[[], tuple[Mapping[str, Model], Mapping[str, str]]]
 
 
 class Server:
-    """One or many bundles behind HTTP. `table` gives the models by name and the challengers that answer beside them.
+    """One or many bundles behind HTTP. `table` gives the models by name and the challengers that also answer.
 
     >>> Server(lambda: ({}, {}), Settings()).address
     'http://127.0.0.1:8000'

@@ -31,7 +31,7 @@ from eyewright.serving.settings import Settings
 @dataclass(frozen=True)
 class Entry:
     """One line of the prediction log. `picture` is the image as it is kept, if it is; `shadow_of` the prediction
-    that a challenger answered beside."""
+    that a challenger answered as well."""
 
     id: str
     time: float
@@ -222,7 +222,7 @@ class Service:
         return self.models[name].manifest.labels.names if name in self.models else ()
 
     async def read_mask(self, model: Model, data: bytes) -> list[dict[str, Any]]:
-        """Read a mask of a model's class ids, an encoded image, as objects: a label and run lengths each.
+        """Read a mask of a model's class ids, an encoded image, as objects: a label and a run-length encoding each.
 
         Raises:
             EyewrightError: as `predict`; UsageError: a model without masks, or a number that is no class.

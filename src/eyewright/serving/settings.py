@@ -21,13 +21,13 @@ class Settings:
     `host` and `port` (0 takes a free one) are bound; anything but a loopback address needs a `token`, which every
     request then carries as `Authorization: Bearer …` (or as the password of Basic). Requests that load, unload or
     reload models need `admin_token` and are refused without one. `hosts` are names a client may call the server by
-    beside its own address, `origins` web pages of other origins that may call it.
+    in addition to its own address, `origins` web pages of other origins that may call it.
 
     `workers` processes (0: one a core, at most 8) run models with `threads` threads each. A worker takes up to
     `max_batch` requests at once, and waits up to `max_wait_ms` for more if fewer are there. `queue` requests may wait
     in all, with `pending_bytes` of body; a request ends after `deadline_s`, its header must arrive in `header_s` and
     its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as no fewer pixels are left
-    than the model takes: sooner, and not the same bits as decoding it whole. `busy_bytes_per_s` is the rate of all
+    than the model takes: faster, and not the same bits as decoding it whole. `busy_bytes_per_s` is the rate of all
     bodies above 256 KB together while smaller ones are answered.
 
     Predictions are refused for the reasons in `refuse`: an image unlike those that the model knows, or a conformal set

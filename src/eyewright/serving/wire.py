@@ -143,7 +143,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 self._refuse(503, b"Service Unavailable", b"too many connections; close some, or try again later")
 
         def answering(self) -> bool:
-            """Whether a whole head has come and its answer has not gone, or what came has not been read yet."""
+            """Whether a whole head has come and its answer has not gone, or what was received has not been read yet."""
             if self._refused is not None or self.transport is None or self.transport.is_closing():
                 return False
             return self._in_turn or self._waiting() or unread(self.transport)
@@ -324,7 +324,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             return self.cycle is not None and not self.cycle.response_complete
 
         def eof_received(self) -> bool:
-            """Answer what came whole: a client may end its side and still read (RFC 9112, section 9.6).
+            """Answer what was received whole: a client may end its side and still read (RFC 9112, section 9.6).
 
             Where this returns False, the event loop closes the connection, and an answer never reaches its client.
             """

@@ -327,9 +327,10 @@ class _Served:
         label, score = shown.headline()
         refused = self._refusals(told)
         if self.refuse:
-            told["accepted"] = [label] if label and not refused else []
+            # Classes that reach no operating point are not accepted either.
+            told.setdefault("accepted", [label] if label else [])
             if refused:
-                told["refused"] = refused
+                told["accepted"], told["refused"] = [], refused
         # What is logged is the answer at the model's own operating points, whatever this client asked to see.
         usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
         seen = Seen(look.tobytes(), usual.numbers().tobytes(), placements[0].source_hw, label, score, p)

@@ -27,7 +27,7 @@ _ALL = 5000
 def agree_on_boxes(ours: Answers, theirs: Answers, limits: Limits) -> Agreement:
     """Look for each box of one model in the other's answers.
 
-    Two boxes whose IoU is just at the threshold of suppression may go either way by their last bits. So what is not
+    Two boxes whose IoU is just at the threshold of suppression can be kept or not by their last bits. So what is not
     found is looked for once more with that threshold a hair lower and higher. And of two boxes of one object whose
     scores are level, either may be the one that stays: what is not found may be there, suppressed by its equal.
     """

@@ -1,4 +1,4 @@
-"""A detector's part of the report's page: errors, misses, false alarms, truth beside prediction; and its pictures."""
+"""A detector's part of the page: errors, misses, false alarms, ground truth next to prediction; and its pictures."""
 
 __all__ = ["AUDIT", "lay_out", "summarise", "take_pictures"]
 

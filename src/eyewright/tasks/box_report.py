@@ -22,6 +22,7 @@ from eyewright.metrics.detection import (
     average_precisions,
     detection_errors,
     detection_metrics,
+    fit_points,
     moved_interval,
     object_confusion,
     panoptic_quality,
@@ -344,7 +345,14 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def points_of(results: BoxResults, groups: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Any]:
+    """Return operating points, fitted on these images."""
+    matched = results.matched(np.array([0.5]))
+    return fit_points(matched, results.dataset.labels.names, groups=groups, rng=rng)
+
+
 REPORTING = Reporting(
+    fit_points=points_of,
     gather=gather_boxes,
     at_once=8,
     together=first_cut,

@@ -82,7 +82,7 @@ def choose_boxes(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose among the answers of one image, `boxes` (A, 4) and `scores` (A, C); return points and ids, each (k,).
 
-    Every class whose score reaches `least` makes a point a candidate; of more than 2,000 those of highest score go on.
+    Every class whose score reaches `least` makes a point a candidate; of more than 2,000 the highest are kept.
     Boxes of one class whose IoU is above `iou` are one object. At most `most` objects stay, sorted by confidence.
     """
     points, labels = np.nonzero(scores >= least)

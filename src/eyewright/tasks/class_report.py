@@ -27,6 +27,7 @@ from eyewright.metrics import (
     uncalibrated,
 )
 from eyewright.metrics.bootstrap import resample, share_interval
+from eyewright.metrics.calibration import fit_confidence
 from eyewright.tasks.class_page import AUDIT, explain_mistakes, lay_out, summarise, take_pictures
 from eyewright.tasks.class_results import ClassResults, average_cuts, compare_classes, gather_classes
 from eyewright.tasks.item_scores import item_scores
@@ -206,7 +207,14 @@ def changed(before: ClassResults, after: ClassResults) -> list[dict[str, Any]]:
     ]
 
 
+def fit_points(results: ClassResults, groups: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Any]:
+    """Return calibration and operating points, fitted on these images; logarithms of probabilities are logits."""
+    logits = np.log(np.maximum(results.scores.astype(np.float64), 1e-12))
+    return fit_confidence(logits, results.targets, results.dataset.labels.names, groups=groups, rng=rng)
+
+
 REPORTING = Reporting(
+    fit_points=fit_points,
     gather=gather_classes,
     at_once=64,
     together=average_cuts,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, MissingExtraError
+from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor, predict_everything
 from eyewright.core.report import Metric
@@ -20,7 +20,7 @@ from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.metrics.bootstrap import classification_metrics
 from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import corrected_label
-from eyewright.tasks.drawn import Drawn, kept_image
+from eyewright.tasks.drawn import Drawn, import_supervision, kept_image
 from eyewright.tasks.tiling import mirrored
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class ClassPrediction(Drawn):
 
     @property
     def confidence(self) -> float:
+        """The probability of the most likely label."""
         return float(self.probabilities.max())
 
     def numbers(self) -> NDArray[np.float32]:
@@ -126,11 +127,7 @@ class ClassPrediction(Drawn):
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        try:
-            import supervision
-        except ImportError as error:
-            raise MissingExtraError("supervision is not installed", fix="pip install supervision") from error
-        return supervision.Classifications(class_id=self.label_ids, confidence=self.scores)
+        return import_supervision().Classifications(class_id=self.label_ids, confidence=self.scores)
 
 
 def decode(
@@ -328,6 +325,7 @@ TASK = Task(
             "label_check",
             "mixing",
             "private",
+            "review",
             "top",
             "unlabelled",
             "web",

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, MissingExtraError
+from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor
 from eyewright.core.report import Metric
-from eyewright.core.task import Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.core.task import OBJECT_FILES, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.metrics.matching import Detected, MaskCrop, whole_masks
 from eyewright.tasks.box_agreement import agree_on_boxes
 from eyewright.tasks.boxes import DEFAULT_IOU, choose_boxes
 from eyewright.tasks.corrections import corrected_objects, taught_objects
-from eyewright.tasks.drawn import Drawn, kept_image, mask_png
+from eyewright.tasks.drawn import Drawn, import_supervision, kept_image, mask_png
 from eyewright.tasks.tiling import join_boxes
 
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class BoxPrediction(Drawn):
         return tuple(self.label_space.names[i] for i in self.label_ids)
 
     @property
+    def confidence(self) -> float | None:
+        """The lowest score of the objects; None without any."""
+        return float(self.scores.min()) if len(self) else None
+
+    @property
     def masks(self) -> NDArray[np.bool_] | None:
         """The pixels of each object, bool (n, H, W); None where only boxes are found."""
         return None if self.crops is None else whole_masks(self.crops, self.size_hw)
@@ -84,6 +89,10 @@ class BoxPrediction(Drawn):
             crops=None if self.crops is None else tuple(self.crops[i] for i in at),
             track_ids=None if self.track_ids is None else self.track_ids[at],
         )
+
+    def annotated(self) -> "tuple[Objects, NDArray[np.float32]]":
+        """Return the objects as a dataset has them, and their scores, float32 (n,)."""
+        return taught_objects(self, np.arange(len(self.label_space))), self.scores
 
     def detected(self) -> Detected:
         """Return the objects as they are measured."""
@@ -125,7 +134,7 @@ class BoxPrediction(Drawn):
         return rows
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
-        """Return the `top` objects (all with None) in the command line's form; masks as COCO's run lengths."""
+        """Return the `top` objects (all with None) in the command line's form; masks as COCO's run-length encoding."""
         rows = self.chosen(np.arange(len(self))[:top])
         result: dict[str, Any] = {
             "source": self.source,
@@ -153,11 +162,7 @@ class BoxPrediction(Drawn):
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        try:
-            import supervision
-        except ImportError as error:
-            raise MissingExtraError("supervision is not installed", fix="pip install supervision") from error
-        return supervision.Detections(
+        return import_supervision().Detections(
             xyxy=self.boxes_xyxy,
             mask=self.masks,
             confidence=self.scores,
@@ -366,7 +371,8 @@ TASK = Task(
     ),
     outputs=(Output("boxes", ("A", 4)), Output("scores", ("A", "C"))),
     metrics=METRICS,
-    options=frozenset({"attack", "classes", "conf", "import", "iou", "tile", "top", "unlabelled", "web"}),
+    options=frozenset({"attack", "classes", "conf", "import", "iou", "tile", "top", "unlabelled", "web"})
+    | OBJECT_FILES,
     losses=("varifocal",),
     columns=("ap50", "ap", "precision", "recall", "f1"),
     foreign=MappingProxyType({"hub": "object-detection", "openvino": "YOLOv8", "label-studio": "RectangleLabels"}),

@@ -1,6 +1,6 @@
 """What every prediction that kept its image can do: be drawn, and be written."""
 
-__all__ = ["Drawn", "kept_image", "mask_png", "video_frame"]
+__all__ = ["Drawn", "import_supervision", "kept_image", "mask_png", "video_frame"]
 
 import base64
 import io
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import BundleError, EyewrightError
+from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError
 from eyewright.core.notebook import html_card
 from eyewright.imaging.encode import data_uri, write_image
 from eyewright.imaging.overlay import NARROWEST, shrink
@@ -75,6 +75,11 @@ class Drawn(ABC):
             pictures = {}
         return html_card(self.line(), pictures=pictures)
 
+    @property
+    def confidence(self) -> float | None:
+        """The lowest score that the prediction rests on, from 0 to 1; None where nothing was found, or has a score."""
+        return None
+
     @abstractmethod
     def line(self) -> str:
         """Say in a line what was predicted."""
@@ -130,6 +135,19 @@ def _fitted(drawn: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     left = (width - kept.shape[1]) // 2
     frame[: len(kept), left : left + kept.shape[1]] = kept
     return frame
+
+
+def import_supervision() -> Any:
+    """Return the module `supervision`.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise MissingExtraError("supervision is not installed", fix="pip install supervision") from error
+    return supervision
 
 
 def mask_png(mask: NDArray[np.bool_]) -> str:

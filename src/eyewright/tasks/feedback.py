@@ -58,7 +58,7 @@ def check_feedback(
 
     Args:
         content: at least one of `label` (classification), `correct`, `objects` (everything that is in the image:
-            `label`, `box_xyxy` and, for masks, `segmentation` in COCO's run lengths; `verdict` is one of `VERDICTS`)
+            `label`, `box_xyxy` and, for masks, COCO's `segmentation`; `verdict` is one of `VERDICTS`)
             `classes` (segmentation: class name to whether its pixels are right), `tags` (tag to whether the image has
             it; of others nothing is said) and `text` (what a line says, or a caption); `comment` is kept, `new_classes`
             declares classes that the model does not know; all other keys are left out.
@@ -330,7 +330,7 @@ def _box(box: object, size_hw: tuple[int, int] | None) -> list[float]:
 
 
 def _segmentation(given: object, size_hw: tuple[int, int] | None) -> dict[str, Any]:
-    form = 'a mask as {"size": [height, width], "counts": "…"}, COCO\'s compressed run lengths'
+    form = 'a mask as {"size": [height, width], "counts": "…"}, COCO\'s compressed run-length encoding'
     if not isinstance(given, dict) or not isinstance(given.get("counts"), str):
         raise UsageError(f"expected {form}, found another form", fix="send segmentations as predictions hold them")
     size, counts = given.get("size"), given["counts"]
@@ -353,5 +353,5 @@ def _segmentation(given: object, size_hw: tuple[int, int] | None) -> dict[str, A
     except DatasetError as error:
         raise UsageError(error.message, fix="send segmentations as predictions hold them") from None
     if covered != height * width:
-        raise UsageError(f"expected run lengths of {height * width} pixels, found {covered}", fix="send the whole mask")
+        raise UsageError(f"expected counts of {height * width} pixels, found {covered}", fix="send the whole mask")
     return {"size": [height, width], "counts": counts}

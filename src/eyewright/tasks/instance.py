@@ -12,7 +12,7 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
-from eyewright.core.task import Feedback, Output, Raw, Words
+from eyewright.core.task import OBJECT_FILES, Feedback, Output, Raw, Words
 from eyewright.metrics.matching import MaskCrop, crop_mask
 from eyewright.tasks import detect
 from eyewright.tasks.corrections import corrected_objects
@@ -27,8 +27,8 @@ _STRIDE = 4
 
 
 def decode(raw: Raw, placements: Sequence["Placement"], labels: LabelSpace, **options: Any) -> list[BoxPrediction]:
-    """Return one prediction an image with a mask an object: as `detect.decode`, with "coefficients", float32 (N, A, K),
-    of "prototypes", float32 (N, K, H/4, W/4), whose weighted sum is a mask in logits.
+    """Return one prediction per image with a mask per object: as `detect.decode`, with "coefficients", float32 (N, A,
+    K), of "prototypes", float32 (N, K, H/4, W/4), whose weighted sum is a mask in logits.
 
     Raises:
         BundleError: the arrays do not have the promised names, shapes or range.
@@ -97,7 +97,7 @@ TASK = replace(
         Output("coefficients", ("A", "K")),
         Output("prototypes", ("K", "h", "w")),
     ),
-    options=frozenset({"attack", "classes", "conf", "iou", "tile", "top"}),
+    options=frozenset({"attack", "classes", "conf", "iou", "tile", "top"}) | OBJECT_FILES,
     foreign={"hub": "image-segmentation", "label-studio": "BrushLabels RectangleLabels"},
     contracts=(),
     decode=decode,

@@ -1,4 +1,4 @@
-"""A segmenter's part of the report's page: truth beside prediction, classes, confusion, slices; and its pictures."""
+"""A segmenter's part of the page: ground truth next to prediction, classes, confusion, slices; and its pictures."""
 
 __all__ = ["AUDIT", "lay_out", "summarise", "take_pictures"]
 

@@ -116,7 +116,7 @@ def first_cut(parts: Sequence[MaskResults], folds: int, dataset: Dataset) -> Mas
 
 
 def list_items(results: MaskResults) -> list[dict[str, Any]]:
-    """Return a row an image, the worst first by the pixels that are wrong in what is or should be marked."""
+    """Return a row per image, the worst first by the pixels that are wrong in what is or should be marked."""
     items, names, fore = [], results.dataset.labels.names, results.dataset.foreground
     for i, (sample, table) in enumerate(zip(results.dataset.samples, results.confusions, strict=True)):
         right, truth, found = np.diag(table), table.sum(1), table.sum(0)

@@ -54,6 +54,11 @@ class TextPrediction(Drawn):
     time_s: float | None = None
     image: NDArray[np.uint8] | None = kept_image()
 
+    @property
+    def confidence(self) -> float | None:
+        """The probability of the text; None where nothing was read."""
+        return float(self.probability) if self.text else None
+
     def numbers(self) -> NDArray[np.float32]:
         """Return how often each character was read, each weighted by its score, float32 (C,), as drift is tested on."""
         ids = {c: i for i, c in enumerate(self.label_space.names)}
@@ -317,7 +322,7 @@ TASK = Task(
             bounds=(float("-inf"), 1.0), kind="plain", rate=True,
         ),
     ),
-    options=frozenset(),
+    options=frozenset({"review"}),
     losses=("ctc",),
     columns=("recall", "precision"),
     foreign=MappingProxyType({"hub": "image-to-text"}),

@@ -1,4 +1,4 @@
-"""What the pages of boxes and of masks share: truth beside prediction, an explanation, weak slices."""
+"""What the pages of boxes and of masks share: ground truth next to prediction, an explanation, weak slices."""
 
 __all__ = ["SCENE_SIDE", "enlargement", "explain_surest", "explained_block", "larger", "slice_table", "worst_block"]
 
@@ -34,7 +34,7 @@ def larger(pixels: NDArray[Any], k: int) -> NDArray[Any]:
 
 
 def worst_block(pictures: Pictures, empty: str) -> Scenes:
-    """Return the images under "worst", truth beside prediction; `empty` is said where there are none."""
+    """Return the images under "worst", ground truth next to prediction; `empty` is said where there are none."""
     rows = [
         Scene(
             ((s["truth"], "truth", "truth"), (s["found"], "found", "prediction")),

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, MissingExtraError
+from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers, Predictor
 from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
+from eyewright.data.dataset import BACKGROUND
+from eyewright.data.targets.objects import mask_objects
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import corrected_mask
-from eyewright.tasks.drawn import Drawn, kept_image, mask_png
+from eyewright.tasks.drawn import Drawn, import_supervision, kept_image, mask_png
 from eyewright.tasks.mask_explained import explained
 from eyewright.tasks.tiling import cut_view, edge_distance, tile_places
 
 if TYPE_CHECKING:
     from eyewright.data.targets.mask import MaskFile
+    from eyewright.data.targets.objects import Objects
     from eyewright.imaging.preparation import Placement
     from eyewright.tasks.corrections import Correction
 
@@ -36,8 +39,8 @@ _SHOWN = 6
 class MaskPrediction(Drawn):
     """The class of every pixel of one image: `mask` uint8 (H, W), class ids.
 
-    `sureness` is float32 (C,): how sure the surest few pixels of a class are, 0 for one that is nowhere. `second` is
-    what each pixel would be if its class were not accepted.
+    `sureness` is float32 (C,): the confidence of the few most confident pixels of a class, 0 for one that is nowhere.
+    `second` is what each pixel would be if its class were not accepted.
     """
 
     mask: NDArray[np.uint8]
@@ -70,6 +73,11 @@ class MaskPrediction(Drawn):
         return self.sureness[self.label_ids]
 
     @property
+    def confidence(self) -> float:
+        """The lowest score of the classes in the image."""
+        return float(self.scores.min())
+
+    @property
     def areas(self) -> NDArray[np.float64]:
         """The fraction of the image that each of `labels` covers, float64 (k,)."""
         counts = np.bincount(self.mask.ravel(), minlength=len(self.label_space))
@@ -82,6 +90,12 @@ class MaskPrediction(Drawn):
         ids = self.label_ids
         return np.stack([self.mask == i for i in ids]) if len(ids) else np.zeros((0, *self.size_hw), np.bool_)
 
+    def annotated(self) -> "tuple[Objects, NDArray[np.float32]]":
+        """Return the classes as a dataset has them, one object per class that is not background, and their scores."""
+        names = self.label_space.names
+        found = mask_objects(self.mask, [k for k, n in enumerate(names) if n.lower() not in BACKGROUND])
+        return found, self.sureness[found.label_ids]
+
     def to_supervision(self) -> Any:
         """Return a `supervision.Detections`, one row per class in the image, in the order of `labels`.
 
@@ -90,10 +104,7 @@ class MaskPrediction(Drawn):
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        try:
-            import supervision
-        except ImportError as error:
-            raise MissingExtraError("supervision is not installed", fix="pip install supervision") from error
+        supervision = import_supervision()
         ids, masks = self.label_ids, self.masks
         return supervision.Detections(
             xyxy=np.array([_box_around(mask) for mask in masks], np.float32).reshape(-1, 4),
@@ -137,7 +148,7 @@ class MaskPrediction(Drawn):
         ]
 
     def to_json(self, *, top: int | None = None) -> dict[str, Any]:
-        """Return the classes that are there in the command line's form; masks as COCO's run lengths."""
+        """Return the classes that are there in the command line's form; masks as COCO's run-length encoding."""
         ids = self.label_ids[:top]
         result: dict[str, Any] = {
             "source": self.source,
@@ -339,7 +350,9 @@ TASK = Task(
         MetricInfo("false_alarms", "false alarms", "clean images with a false detection", False),
         MetricInfo("pixel_accuracy", "pixel accuracy", "", tile=False, paired=True),
     ),
-    options=frozenset({"attack", "conf", "ensemble", "import", "mask", "tile", "top", "unlabelled", "web"}),
+    options=frozenset(
+        {"attack", "coco", "conf", "ensemble", "import", "mask", "review", "tile", "top", "unlabelled", "web"}
+    ),
     losses=("dice_cross_entropy", "cross_entropy", "focal", "dice", "boundary"),
     columns=("iou", "dice", "boundary_f"),
     foreign=MappingProxyType({"hub": "image-segmentation", "openvino": "Segmentation", "label-studio": "BrushLabels"}),

@@ -74,6 +74,11 @@ class TagPrediction(Drawn):
         reached = self.reached
         return tuple(self.label_space.names[i] for i in self.label_ids if reached[i])
 
+    @property
+    def confidence(self) -> float:
+        """The lowest probability of what is said of a tag: that of one which is present, 1 minus that of another."""
+        return float(np.where(self.reached, self.probabilities, 1 - self.probabilities).min())
+
     def numbers(self) -> NDArray[np.float32]:
         """Return the probability of each tag, float32 (C,), as drift is tested on."""
         return np.asarray(self.probabilities, np.float32)
@@ -264,7 +269,8 @@ TASK = Task(
         MetricInfo("ece", "calibration error", "mean gap between probability and frequency, 0% is best", False,
                    paired=True, kind="plain"),
     ),
-    options=frozenset({"attack", "conf", "ensemble", "gradients", "harden", "import", "mixing", "top", "unlabelled"}),
+    options=frozenset({"attack", "conf", "ensemble", "gradients", "harden", "import", "mixing", "review", "top"})
+    | {"unlabelled"},
     losses=("binary_cross_entropy", "focal"),
     columns=("average_precision", "precision", "recall", "f1"),
     foreign=MappingProxyType(

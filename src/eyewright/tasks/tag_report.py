@@ -61,7 +61,7 @@ class TagResults:
 
     @property
     def each(self) -> NDArray[np.float64]:
-        """How well each image went, (N,) in (0, 1]: the geometric mean of what was given to the truth of each tag."""
+        """How well each image went, (N,) in (0, 1]: the geometric mean of what the right value of a tag was given."""
         true, p = self.true, np.clip(self.scores.astype(np.float64), 1e-6, 1 - 1e-6)
         judged = ~np.isnan(true)
         given = np.where(judged, np.log(np.where(true == 1, p, 1 - p)), 0.0)

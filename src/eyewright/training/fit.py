@@ -32,6 +32,7 @@ from eyewright.training.precision import cpu_has_bfloat16
 from eyewright.training.recipe import Recipe
 from eyewright.training.steps import Batch, Step, TrainState, plain_step
 
+_COLUMNS = 79
 _BAR = 1000
 # A look at a loss makes a GPU wait for it; on a CPU it is free.
 _LOOK_EVERY = {"cpu": 1}
@@ -223,7 +224,8 @@ def _one_epoch(
     loop.history.append(row)
     if world.leads:
         write_history(loop.folder.parent, loop.history)
-    say(show_row(row, recipe.epochs))
+    say(show_row(row, recipe.epochs, headed=not clock.shown_rows))
+    clock.shown_rows += 1
     return "the budget is used" if out_of_time else _why_ended(loop, clock)
 
 
@@ -289,6 +291,7 @@ class _Clock:
     """How far training is, by steps or by time, and the bar that shows it."""
 
     def __init__(self, now: Callable[[], float], started: float, span_s: float | None, advance: Progress) -> None:
+        self.shown_rows = 0
         self.now, self.started, self.span_s, self._advance = now, started, span_s, advance
         self._shown = 0
 
@@ -318,11 +321,28 @@ def write_history(folder: Path, history: list[Mapping[str, str]]) -> None:
     write_text(folder / "log.jsonl", "".join(dumps_json({"event": "epoch", **row}) + "\n" for row in history))
 
 
-def show_row(row: Mapping[str, str], epochs: int | None) -> str:
-    """Return one epoch as the line that the console shows."""
-    total = f"/{epochs}" if epochs else ""
-    rest = "  ".join(f"{k} {v}" for k, v in row.items() if k not in ("epoch", "best"))
-    return f"epoch {row['epoch']}{total}  {rest} {row['best']}".rstrip()
+def show_row(row: Mapping[str, str], epochs: int | None, *, headed: bool) -> str:
+    """Return one epoch as the line of a table that the console shows, at most 79 columns wide; `headed` with the names
+    of its columns above it.
+
+    Where a task has too many numbers for that, the seconds, the learning rate and the last numbers are in `metrics.csv`
+    alone.
+
+    >>> row = {"epoch": "3", "lr": "0.00100", "train_loss": "0.5", "val_accuracy": "0.9", "best": "*"}
+    >>> print(show_row(row, 12, headed=True))
+    epoch       lr  train_loss  val_accuracy
+     3/12  0.00100         0.5           0.9 *
+    """
+    epoch = f"{row['epoch']}/{epochs}" if epochs else row["epoch"]
+    cells = {"epoch": epoch} | {k: v for k, v in row.items() if k not in ("epoch", "best")}
+    # The name or the widest value that is usual: columns stay where they are from row to row.
+    wide = {k: max(len(k), len(f"{epochs}/{epochs}") if k == "epoch" else 7) for k in cells}
+    spare = [k for k in ("seconds", "lr", "images_per_s") if k in cells] + list(cells)[:4:-1]
+    while sum(w + 2 for w in wide.values()) > _COLUMNS and spare:
+        wide.pop(spare.pop(0), None)
+    lines = ["  ".join(k.rjust(w) for k, w in wide.items())] if headed else []
+    lines.append(f"{'  '.join(cells[k].rjust(w) for k, w in wide.items())} {row['best']}".rstrip())
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

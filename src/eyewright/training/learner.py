@@ -1,9 +1,9 @@
 """The seam between the one training loop and the tasks: how each is learnt, found by the task's name."""
 
-__all__ = ["Baseline", "Learner", "Learning", "TextSide", "learner_of", "thresholds_of"]
+__all__ = ["Baseline", "Learner", "Learning", "TextSide", "learner_of"]
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
@@ -19,7 +19,6 @@ from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
-from eyewright.metrics.points import OperatingPoint
 from eyewright.nets.ensemble import MeanOf, mean_of_distributions
 from eyewright.nets.hub_kinds import HubKind
 from eyewright.nets.pixels import PixelNet
@@ -156,16 +155,3 @@ def learner_of(task: str) -> Learner:
     module, _, attribute = place.partition(":")
     found: Learner = getattr(import_module(module), attribute)
     return found
-
-
-def thresholds_of(
-    names: Sequence[str], points: Sequence[OperatingPoint], method: str, groups: NDArray[np.int64]
-) -> dict[str, Any]:
-    """Return "thresholds" as `run.json` and `bundle.json` hold them: each class's point, and what they rest on."""
-    how = f"{method}, chosen on validation images by the bootstrap over groups and lowered where few hold the class"
-    return {
-        "method": how,
-        "images": len(groups),
-        "groups": len(np.unique(groups)),
-        "classes": {name: asdict(point) for name, point in zip(names, points, strict=True)},
-    }

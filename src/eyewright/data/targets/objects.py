@@ -1,8 +1,8 @@
 """What is marked in an image: boxes with classes, outlines, ignore regions, and the line that each was read from."""
 
-__all__ = ["OBJECTS", "Lines", "Objects", "Outline", "no_objects"]
+__all__ = ["OBJECTS", "Lines", "Objects", "Outline", "mask_objects", "no_objects"]
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -13,7 +13,9 @@ from eyewright.core.errors import DatasetError
 from eyewright.data.agreement import boxes_differ
 from eyewright.data.marks import audit_objects
 from eyewright.data.targets.target import TargetKind, count_classes
-from eyewright.imaging.rasters import decode_counts, fill_polygons, parse_counts, read_counts
+from eyewright.imaging.rasters import decode_counts, encode_counts, fill_polygons, parse_counts, read_counts
+
+_IGNORED = 255
 
 
 class Lines(Protocol):
@@ -203,6 +205,24 @@ class Objects:
         if self.lines is None or self.entries is None:
             return "", None
         return self.lines.path, self.lines.line(int(self.entries[index]))
+
+
+def mask_objects(mask: NDArray[np.uint8], foreground: Iterable[int]) -> Objects:
+    """Return the classes of a mask, uint8 (H, W), that are in `foreground` as objects, one a class; 255 is a crowd."""
+    rows: list[tuple[list[float], int, bool, Outline]] = []
+    fore = set(foreground)
+    for value in np.unique(mask).tolist():
+        if value != _IGNORED and value not in fore:
+            continue
+        inside = mask == value
+        rle = Outline(rle={"size": list(mask.shape), "counts": encode_counts(inside)})
+        rows.append((rle.box().tolist(), 0 if value == _IGNORED else value, value == _IGNORED, rle))
+    return Objects(
+        np.array([r[0] for r in rows], np.float64).reshape(-1, 4),
+        np.array([r[1] for r in rows], np.int64),
+        np.array([r[2] for r in rows], bool),
+        [r[3] for r in rows],
+    )
 
 
 def no_objects() -> Objects:

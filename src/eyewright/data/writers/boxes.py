@@ -1,9 +1,10 @@
 """Write COCO, YOLO and Pascal VOC."""
 
-__all__ = ["write_coco", "write_voc", "write_yolo"]
+__all__ = ["coco_row", "write_coco", "write_voc", "write_yolo", "yolo_head", "yolo_line"]
 
 import json
 import posixpath
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -32,31 +33,35 @@ def write_coco(work: Work, objects_of: ObjectsOf = Work.marks) -> None:
         part["images"].append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
         objects = objects_of(work, i, size)
         for k in range(len(objects)):
-            x0, y0, x1, y1 = (float(v) for v in objects.boxes_xyxy[k])
-            row: dict[str, Any] = {
-                "id": len(part["annotations"]) + 1,
-                "image_id": number,
-                "category_id": int(objects.label_ids[k]) + 1,
-                "bbox": [short(v) for v in (x0, y0, x1 - x0, y1 - y0)],
-                "area": short((x1 - x0) * (y1 - y0)),
-                "iscrowd": int(objects.crowd[k]),
-                # pycocotools looks it up whether or not there is an outline.
-                "segmentation": [],
-            }
-            outline = objects.outlines[k] if len(objects.outlines) else None
-            if outline:
-                mask = outline.mask(size)
-                row["area"] = int(mask.sum())
-                if outline.polygons and not objects.crowd[k]:
-                    row["segmentation"] = [[short(float(v)) for v in p.ravel()] for p in outline.polygons]
-                else:
-                    row["segmentation"] = {"size": list(size), "counts": pack_counts(encode_counts(mask))}
-            part["annotations"].append(row)
+            about = {"id": len(part["annotations"]) + 1, "image_id": number}
+            part["annotations"].append({**about, **coco_row(objects, k, size)})
     categories = [{"id": i + 1, "name": n, "supercategory": ""} for i, n in enumerate(names)]
     for split, part in parts.items():
         head = {"info": {"description": "Written by eyewright convert."}, "licenses": []}
         text = dumps_json({**head, "categories": categories, **part})
         write_staged(work.root / "annotations" / f"instances_{split}.json", text + "\n")
+
+
+def coco_row(objects: Objects, k: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Return object `k` as COCO annotates it, without `id` and `image_id`; categories are numbered from 1."""
+    x0, y0, x1, y1 = (float(v) for v in objects.boxes_xyxy[k])
+    row: dict[str, Any] = {
+        "category_id": int(objects.label_ids[k]) + 1,
+        "bbox": [short(v) for v in (x0, y0, x1 - x0, y1 - y0)],
+        "area": short((x1 - x0) * (y1 - y0)),
+        "iscrowd": int(objects.crowd[k]),
+        # pycocotools looks it up whether or not there is an outline.
+        "segmentation": [],
+    }
+    outline = objects.outlines[k] if len(objects.outlines) else None
+    if outline:
+        mask = outline.mask(size_hw)
+        row["area"] = int(mask.sum())
+        if outline.polygons and not objects.crowd[k]:
+            row["segmentation"] = [[short(float(v)) for v in p.ravel()] for p in outline.polygons]
+        else:
+            row["segmentation"] = {"size": list(size_hw), "counts": pack_counts(encode_counts(mask))}
+    return row
 
 
 def write_yolo(work: Work) -> None:
@@ -77,8 +82,7 @@ def write_yolo(work: Work) -> None:
             if objects.crowd[k]:
                 work.lost["ignore regions: YOLO has none, so nothing is written for them"] += 1
                 continue
-            outlines = len(objects.outlines) and work.outlined
-            lines.append(_yolo_line(work, objects, k, size) if outlines else _yolo_box(objects, k, size))
+            lines.append(yolo_line(objects, k, size, outlined=work.outlined, lost=_losing(work)))
         text = "".join(line + "\n" for line in lines)
         write_staged(work.root / "labels" / split / f"{posixpath.splitext(name)[0]}.txt", text)
     rows = ["# Written by eyewright convert.", *(f"{s}: images/{s}" for s in splits if s != "all")]
@@ -87,12 +91,45 @@ def write_yolo(work: Work) -> None:
         rows.append("train: images/all")
     if train and "val" not in splits:
         rows.append(f"val: images/{train}  # there is no other: YOLO's tools want one")
-    rows += [
+    write_staged(work.root / "data.yaml", "\n".join([*rows, *yolo_head(names)]) + "\n")
+
+
+def _losing(work: Work) -> Callable[[str], None]:
+    def lose(reason: str) -> None:
+        work.lost[reason] += 1
+
+    return lose
+
+
+def yolo_head(names: Sequence[str]) -> list[str]:
+    """Return the lines of `data.yaml` that name the classes."""
+    return [
         f"nc: {len(names)}",
         "names:",
         *(f"  {i}: {json.dumps(n, ensure_ascii=False)}" for i, n in enumerate(names)),
     ]
-    write_staged(work.root / "data.yaml", "\n".join(rows) + "\n")
+
+
+def yolo_line(
+    objects: Objects, k: int, size_hw: tuple[int, int], *, outlined: bool, lost: Callable[[str], None]
+) -> str:
+    """Return object `k` as a line of YOLO's label files: its box, or with `outlined` the largest part of its outline.
+
+    `lost` is called with the reason for each thing that the line cannot hold.
+    """
+    outline = objects.outlines[k] if outlined and len(objects.outlines) else None
+    if not outline:
+        return _yolo_box(objects, k, size_hw)
+    polygons = list(outline.polygons) or trace_outlines(outline.mask(size_hw))
+    if outline.rle is not None:
+        lost("holes of run lengths: polygons have none")
+    if len(polygons) > 1:
+        lost("all but the largest part of objects in parts")
+    if not polygons:
+        return _yolo_box(objects, k, size_hw)
+    largest = max(polygons, key=_polygon_area)
+    points = np.clip(largest / np.array([size_hw[1], size_hw[0]]), 0, 1)
+    return f"{int(objects.label_ids[k])} " + " ".join(_fraction(v) for v in points.ravel().tolist())
 
 
 def _yolo_box(objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
@@ -100,22 +137,6 @@ def _yolo_box(objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
     height, width = size_hw
     values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
     return f"{int(objects.label_ids[k])} " + " ".join(_fraction(v) for v in values)
-
-
-def _yolo_line(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) -> str:
-    outline = objects.outlines[k]
-    if not outline:
-        return _yolo_box(objects, k, size_hw)
-    polygons = list(outline.polygons) or trace_outlines(outline.mask(size_hw))
-    if outline.rle is not None:
-        work.lost["holes of run lengths: polygons have none"] += 1
-    if len(polygons) > 1:
-        work.lost["all but the largest part of objects in parts"] += 1
-    if not polygons:
-        return _yolo_box(objects, k, size_hw)
-    largest = max(polygons, key=_polygon_area)
-    points = np.clip(largest / np.array([size_hw[1], size_hw[0]]), 0, 1)
-    return f"{int(objects.label_ids[k])} " + " ".join(_fraction(v) for v in points.ravel().tolist())
 
 
 def _fraction(value: float) -> str:

@@ -20,17 +20,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from eyewright.core.files import write_staged
 from eyewright.core.progress import Progress
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.marks import UNUSABLE_BOXES, UNUSABLE_OUTLINES, usable_objects
-from eyewright.data.targets.objects import Objects, Outline
+from eyewright.data.targets.objects import Objects, mask_objects
 from eyewright.imaging.decode import ImageInfo, probe_image, read_image, read_thumbnail
 from eyewright.imaging.encode import encode_image
-from eyewright.imaging.rasters import encode_counts
 
 IGNORED = 255
 """The class id of pixels that count for nothing."""
@@ -177,22 +174,9 @@ def part_of(sample: Sample) -> str:
 
 def objects_of_mask(work: Work, index: int, size_hw: tuple[int, int]) -> Objects:
     """Return the classes of a mask as objects, one a class and image, with run lengths; 255 is a crowd."""
-    mask = work.dataset.mask(index, size_hw)
-    rows: list[tuple[list[float], int, bool, Outline]] = []
-    fore = set(work.dataset.foreground)
-    for value in np.unique(mask).tolist():
-        if value != IGNORED and value not in fore:
-            continue
-        inside = mask == value
-        rle = Outline(rle={"size": list(size_hw), "counts": encode_counts(inside)})
-        rows.append((rle.box().tolist(), 0 if value == IGNORED else value, value == IGNORED, rle))
-    work.objects += len(rows)
-    return Objects(
-        np.array([r[0] for r in rows], np.float64).reshape(-1, 4),
-        np.array([r[1] for r in rows], np.int64),
-        np.array([r[2] for r in rows], bool),
-        [r[3] for r in rows],
-    )
+    found = mask_objects(work.dataset.mask(index, size_hw), work.dataset.foreground)
+    work.objects += len(found)
+    return found
 
 
 def short(value: float) -> float | int:

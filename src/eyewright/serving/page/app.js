@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const state = { models: [], shots: [], shot: null, stream: null, live: false, watching: 0 };
-const HISTORY = 24;
+const HISTORY = 500;
 
 function token() { return sessionStorage.getItem("eyewright-token") || ""; }
 
@@ -100,6 +100,7 @@ async function show(shot) {
   const names = [$("model").value, $("second").value].filter(Boolean);
   say("Looking …");
   render();
+  if (state.shots.includes(shot)) listShots();
   try {
     await Promise.all(names.map(async (name) => { if (!shot.answers[name]) shot.answers[name] = await ask(name, shot.blob); }));
     if (state.shot !== shot) return;
@@ -111,15 +112,22 @@ async function show(shot) {
   }
 }
 
-function remember(shot) {
-  state.shots.unshift(shot);
+// The newest image comes first; those of a batch keep their order.
+function remember(shot, last = false) {
+  if (last) state.shots.push(shot); else state.shots.unshift(shot);
   for (const old of state.shots.splice(HISTORY)) URL.revokeObjectURL(old.address);
+  if (!state.listing) state.listing = setTimeout(listShots, last ? 100 : 0);
+}
+
+function listShots() {
+  state.listing = 0;
   const list = $("history");
   list.replaceChildren(...state.shots.map((s) => {
     const a = s.answers[$("model").value];
     const text = a ? headline(a) : s.title;
     const button = make("button", { type: "button", title: s.title, "aria-label": `Show again: ${s.title}, ${text}` });
-    if (s.image) button.append(make("img", { src: s.address, alt: "" }));
+    if (s === state.shot) button.setAttribute("aria-current", "true");
+    if (s.image) button.append(make("img", { src: s.address, alt: "", loading: "lazy" }));
     button.append(text);
     button.addEventListener("click", () => show(s));
     return make("li", {}, button);
@@ -172,6 +180,7 @@ function render() {
   $("explain").disabled = !a;
   $("heat-row").hidden = !shot.heats[first];
   $("wrong").hidden = !a; $("code").hidden = !a;
+  offerCoco();
   $("answer").replaceChildren(...(a ? answerCard(a) : []));
   if (second && shot.answers[second]) $("answer").append(...answerCard(shot.answers[second], true));
   if (a) { code(); offerFeedback(a); } else { showEditor(null); $("edit-bar").hidden = true; }
@@ -396,13 +405,14 @@ function view(name) {
 }
 
 function takeFiles(files) {
-  const clips = readsClips() && $("view-search").hidden;
-  const isImage = (f) => f.type.startsWith("image/") || /\.(tiff?|hei[cf]|jxl|jp2|tga|pnm|ppm|pgm|avif|webp)$/i.test(f.name);
-  const file = [...files].find(clips ? isVideo : isImage);
-  if (!file) { say(clips ? "This is no video: the model takes clips." : "This is no image.", true); return; }
-  if (!$("view-search").hidden) { searchImage(file, file.name || "pasted image"); return; }
+  if (!$("view-search").hidden) {
+    const file = [...files].find(isPicture);
+    if (!file) { say("This is no image.", true); return; }
+    searchImage(file, file.name || "pasted image");
+    return;
+  }
   if (state.stream) cameraOff();
-  look(file, file.name || (clips ? "clip" : "pasted image"));
+  if (readsClips()) takeClips([...files]); else takeMany([...files]);
 }
 
 async function begin() {
@@ -423,6 +433,7 @@ function fillLabels() {
   const m = model($("model").value);
   inviteFor();
   fillChoice(m.labels);
+  teach();
   // Half the widths of intervals are no scores, and nothing is filtered by them.
   const points = Object.values(m.thresholds).filter((v) => v != null);
   const usual = points.length ? points.reduce((a, b) => a + b, 0) / points.length : 0.5;
@@ -441,7 +452,7 @@ document.addEventListener("DOMContentLoaded", () => {
   stage.addEventListener("keydown", (e) => { if ((e.key === "Enter" || e.key === " ") && e.target === stage) { e.preventDefault(); $("file").click(); } });
   for (const kind of ["dragenter", "dragover"]) stage.addEventListener(kind, (e) => { e.preventDefault(); stage.classList.add("over"); });
   for (const kind of ["dragleave", "drop"]) stage.addEventListener(kind, () => stage.classList.remove("over"));
-  stage.addEventListener("drop", (e) => { e.preventDefault(); takeFiles(e.dataTransfer.files); });
+  stage.addEventListener("drop", async (e) => { e.preventDefault(); takeFiles(await droppedFiles(e.dataTransfer)); });
   document.addEventListener("paste", (e) => { if (e.clipboardData && e.clipboardData.files.length) takeFiles(e.clipboardData.files); });
   $("webcam").addEventListener("click", camera);
   $("snap").addEventListener("click", snap);
@@ -464,6 +475,7 @@ document.addEventListener("DOMContentLoaded", () => {
   $("save-mask").addEventListener("click", saveMask);
   $("mask-file").addEventListener("change", () => { sendMask($("mask-file").files[0]); $("mask-file").value = ""; });
   wireBoxes();
+  wireBatch();
   $("copy-curl").addEventListener("click", () => copy(state.curl, "The curl line"));
   $("copy-python").addEventListener("click", () => copy(state.python, "The Python"));
   for (const v of ["look", "live", "watch", "about"]) $("tab-" + v).addEventListener("click", () => view(v));

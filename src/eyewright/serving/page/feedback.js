@@ -306,7 +306,12 @@ function tell(text, bad = false) {
 
 async function feedback(content) {
   const a = currentAnswer();
-  if (a) await sendSaid("/v1/feedback", JSON.stringify({ prediction_id: a.prediction_id, ...content }), "application/json");
+  if (!a) return;
+  const shot = state.shot, body = JSON.stringify({ prediction_id: a.prediction_id, ...content });
+  if (await sendSaid("/v1/feedback", body, "application/json")) {
+    shot.sent = { ...shot.sent, [a.prediction_id]: content };
+    offerCoco();
+  }
 }
 
 async function sendSaid(path, body, kind) {
@@ -316,8 +321,10 @@ async function sendSaid(path, body, kind) {
     const told = await (await call(path, { method: "POST", headers: { "Content-Type": kind }, body })).json();
     tell(told.image_kept ? "Thank you: it is kept beside the prediction."
       : "Thank you: it is kept beside the prediction. The image itself is not kept, so nothing can be learnt from it (serve with --keep images=100%).");
+    return true;
   } catch (error) {
     tell(error.message, true);
+    return false;
   } finally {
     for (const b of buttons) b.disabled = false;
   }

@@ -33,7 +33,7 @@ async def predict(service: Service, request: Request, name: str) -> Response:
 async def image_of(
     request: Request, settings: Settings, body: type[ImageBody | HubImageBody], options: type[T]
 ) -> tuple[bytes, T]:
-    """Return the image a request carries, whatever form it came in, and the options beside it.
+    """Return the image a request carries, whatever form it came in, and the options next to it.
 
     The request's own body is dropped: it would be held twice while the request waits.
 
