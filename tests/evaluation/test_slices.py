@@ -95,7 +95,10 @@ def test_thirds_leave_out_what_is_not_known() -> None:
     ]  # fmt: skip
     assert [m[30] for _, m in found] == [False] * 3
     assert thirds(np.full(9, 3.0), "px") == thirds(np.full(3, np.nan), "px") == thirds(np.zeros(0), "px") == []
-    assert [name for name, _ in thirds(np.arange(4.0), "")] == ["up to 1", "1 to 2", "above 2"]
+    # A value on a bound is in the lower third alone.
+    assert [(name, np.flatnonzero(m).tolist()) for name, m in thirds(np.arange(4.0), "")] == [
+        ("up to 1", [0, 1]), ("1 to 2", [2]), ("above 2", [3]),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
