@@ -498,7 +498,7 @@ def load_bundle(
     those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
     as there are cores. With `key`, a public key or its file, the bundle must be signed by it; with `digest` its
     `bundle.json` must have this SHA-256. Both are checked before ONNX Runtime is given anything. With `features` the
-    model also answers with what its familiarity test compares, where that is more than the look of the image.
+    model also answers with what its familiarity test compares, where that is more than the appearance of the image.
 
     Raises:
         BundleError: damaged, changed, of a newer format, not signed by `key`, not the one of `digest`, or giving other

@@ -16,12 +16,13 @@ from eyewright.cli.attending import add_attend
 from eyewright.cli.auditing import add_auditing
 from eyewright.cli.browsing import add_browse
 from eyewright.cli.completion import add_completion
+from eyewright.cli.evaluating import add_trust
 from eyewright.cli.federating import add_federating
 from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.forgetting import add_forgetting
 from eyewright.cli.generating import add_generating
-from eyewright.cli.numbers import SEED, Checked, Fraction, Number
+from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
 from eyewright.cli.predicting import add_predict
 from eyewright.cli.reading import add_reading
@@ -159,23 +160,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
     p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md there")
     _add_measured(p, tracks=True)
-    p.add_argument(
-        "--coverage",
-        type=Fraction(0.01, 0.999, whole=False),
-        metavar="FRACTION",
-        help="of a bundle: measure sets of labels that hold the true one so often, such as 0.9",
-    )
-    p.add_argument(
-        "--coverage-by", choices=("all", "class"), default="all", help="whether each class keeps it for itself"
-    )
-    p.add_argument(
-        "--sets", choices=("threshold", "adaptive"), default="threshold", help="how a set is formed (default threshold)"
-    )
-    p.add_argument(
-        "--unfamiliar",
-        metavar="DIR",
-        help="of a bundle: measure how well these images, which it was not made for, are recognised as unfamiliar",
-    )
+    add_trust(p)
 
     p = verb("compare")
     p.add_argument("a", metavar="A", help="run or bundle")

@@ -16,6 +16,7 @@ from eyewright.cli import (
     browsing,
     completion,
     doctoring,
+    evaluating,
     federating,
     field,
     following,
@@ -253,51 +254,6 @@ def _tune(o: argparse.Namespace) -> Result:
     }
 
 
-def _evaluate(o: argparse.Namespace) -> Result:
-    if o.task is not None:
-        return following.evaluate_tracks(o)
-    from eyewright import lifecycle
-
-    report = lifecycle.evaluate(
-        o.model,
-        o.data,
-        out=o.out,
-        split=o.split,
-        allow_leaks=o.allow_leaks,
-        group_by=o.group_by,
-        label_depth=o.label_depth,
-        ignore=tuple(o.ignore),
-        seed=o.seed or 0,
-        quiet=is_quiet(o),
-        coverage=o.coverage,
-        coverage_by=o.coverage_by,
-        sets=o.sets,
-        unfamiliar=o.unfamiliar,
-    )
-    from eyewright.data.account import Account
-    from eyewright.evaluation import said_findings, say_trust, show_metric, summarise
-
-    out = {} if o.out is None else {"report": Path(o.out, "report.html").resolve()}
-    text = [summarise(report), *said_findings(report), *say_trust(report), ""]
-    text += [f"{name:20} {show_metric(name, metric)}" for name, metric in report.metrics.items()]
-    text += [f"report   {shown_path(p)}" for p in out.values()]
-    findings = [finding(f) for f in report.sections.get("findings", ())]
-    account = report.sections.get("account", {})
-    if summary := Account.from_json(account).summary():
-        text.insert(0, summary)
-    return {
-        "task": report.task,
-        "out": out,
-        "metrics": metrics(report),
-        **per_label(report),
-        "account": account,
-        "findings": findings,
-        **({"trust": report.tables["trust"]} if "trust" in report.tables else {}),
-        "text": text,
-        "exit": 1 if lifecycle.errors_in(report) else 0,
-    }
-
-
 def _compare(o: argparse.Namespace) -> Result:
     if o.task is not None:
         return following.compare_tracks(o)
@@ -466,7 +422,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     ),
     "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
     "harden": (_train, "train against attacks (--step adversarial)", "harden photos/ --eps 8/255 --epochs 20"),
-    "evaluate": (_evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
+    "evaluate": (evaluating.evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
     "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
     "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
     "attack": (

@@ -333,9 +333,8 @@ def read_frames(
     shown_at = 0.0
     for index in itertools.count():
         if index >= limits.frames:
-            raise LimitError(
-                f"the file has more than {limits.frames} frames", fix="raise the limit: Limits(frames=...)"
-            )
+            text = f"the file has more than {limits.frames} frames"
+            raise LimitError(text, fix="raise the limit: Limits(frames=...)")
         with named_errors():
             try:
                 image.seek(index)

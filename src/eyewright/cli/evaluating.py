@@ -1,0 +1,77 @@
+"""The verb evaluate: a report, and how far a bundle's single predictions can be trusted."""
+
+__all__ = ["add_trust", "evaluate"]
+
+import argparse
+from pathlib import Path
+
+from eyewright.cli import following
+from eyewright.cli.numbers import Fraction
+from eyewright.cli.terminal import Result, finding, is_quiet, metrics, per_label, shown_path
+
+
+def add_trust(p: argparse.ArgumentParser) -> None:
+    """Add the options that measure conformal sets and the test for unfamiliar images."""
+    p.add_argument(
+        "--coverage",
+        type=Fraction(0.01, 0.999, whole=False),
+        metavar="FRACTION",
+        help="of a bundle: measure sets of labels that hold the true one so often, such as 0.9",
+    )
+    p.add_argument(
+        "--coverage-by", choices=("all", "class"), default="all", help="whether each class keeps it for itself"
+    )
+    p.add_argument(
+        "--sets", choices=("threshold", "adaptive"), default="threshold", help="how a set is formed (default threshold)"
+    )
+    p.add_argument(
+        "--unfamiliar",
+        metavar="DIR",
+        help="of a bundle: measure how well these images, which it was not made for, are recognised as unfamiliar",
+    )
+
+
+def evaluate(o: argparse.Namespace) -> Result:
+    """Measure a run or a bundle, and say what was found."""
+    if o.task is not None:
+        return following.evaluate_tracks(o)
+    from eyewright import lifecycle
+
+    report = lifecycle.evaluate(
+        o.model,
+        o.data,
+        out=o.out,
+        split=o.split,
+        allow_leaks=o.allow_leaks,
+        group_by=o.group_by,
+        label_depth=o.label_depth,
+        ignore=tuple(o.ignore),
+        seed=o.seed or 0,
+        quiet=is_quiet(o),
+        coverage=o.coverage,
+        coverage_by=o.coverage_by,
+        sets=o.sets,
+        unfamiliar=o.unfamiliar,
+    )
+    from eyewright.data.account import Account
+    from eyewright.evaluation import said_findings, say_trust, show_metric, summarise
+
+    out = {} if o.out is None else {"report": Path(o.out, "report.html").resolve()}
+    text = [summarise(report), *said_findings(report), *say_trust(report), ""]
+    text += [f"{name:20} {show_metric(name, metric)}" for name, metric in report.metrics.items()]
+    text += [f"report   {shown_path(p)}" for p in out.values()]
+    findings = [finding(f) for f in report.sections.get("findings", ())]
+    account = report.sections.get("account", {})
+    if summary := Account.from_json(account).summary():
+        text.insert(0, summary)
+    return {
+        "task": report.task,
+        "out": out,
+        "metrics": metrics(report),
+        **per_label(report),
+        "account": account,
+        "findings": findings,
+        **({"trust": report.tables["trust"]} if "trust" in report.tables else {}),
+        "text": text,
+        "exit": 1 if lifecycle.errors_in(report) else 0,
+    }
