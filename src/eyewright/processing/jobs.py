@@ -3,6 +3,7 @@
 __all__ = ["process_file"]
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 
 def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], NDArray[Any] | None]:
-    """Process one file and write the result without metadata; return its size and the bytes in and out.
+    """Process one file and write the result without metadata; return its size, the bytes in and out, and the
+    SHA-256 of the result.
 
     The request holds `path`, `out`, `format`, `steps` (JSON), `quality`, `seed`, `draft` and `limits`.
     """
@@ -43,6 +45,7 @@ def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, 
         "after_hw": done.shape[:2],
         "bytes_in": source.stat().st_size,
         "bytes_out": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
     }
     return answer, None
 

@@ -7,7 +7,7 @@ from eyewright.core.late import late_names
 if TYPE_CHECKING:
     from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
-    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder
+    from eyewright.scaling.jobs import Job, open_job, plan_predict, plan_process, run_job, verify_folder
     from eyewright.scaling.leases import Leases
     from eyewright.scaling.ledger import Ledger, Record
     from eyewright.scaling.local import LocalCrew
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
-    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder"),
+    "jobs": ("Job", "open_job", "plan_predict", "plan_process", "run_job", "verify_folder"),
     "leases": ("Leases",),
     "ledger": ("Ledger", "Record"),
     "local": ("LocalCrew",),
@@ -45,6 +45,7 @@ __all__ = [
     "open_job",
     "open_plan",
     "plan_predict",
+    "plan_process",
     "run_job",
     "run_shards",
     "verify_folder",

@@ -1,8 +1,9 @@
 """A job from its plan to its manifest: planned, run, resumed and verified in one folder."""
 
-__all__ = ["Job", "open_job", "plan_predict", "run_job", "usable_cores", "verify_folder"]
+__all__ = ["Job", "open_job", "plan_predict", "plan_process", "run_job", "usable_cores", "verify_folder"]
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,17 +14,21 @@ from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Finding
+from eyewright.imaging.steps import Steps
+from eyewright.processing.batch import refuse_overlap
 from eyewright.scaling.engine import Settings, Totals, run_shards
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.local import LocalCrew
 from eyewright.scaling.plan import Plan, Value, has_plan, open_plan, write_plan
 from eyewright.scaling.predicting import check_model
+from eyewright.scaling.processing import OUTPUTS, check_targets, process_options
 from eyewright.scaling.rows import check_format
 from eyewright.scaling.verifying import list_errors, verify_job
 
 SHARD_IMAGES = 512
 _SHOWN_ERRORS = 200
+_DOING = {"predict": "predicting", "process": "processing"}
 
 
 @dataclass(frozen=True)
@@ -71,29 +76,46 @@ def plan_predict(
     options: dict[str, Value] = {"conf": conf, "iou": iou, "top": top, "format": format}
     check_model(manifest, options)
     model = str(Path(bundle).resolve())
-    if has_plan(folder):
-        if (folder / "commits").exists() and not resume:
-            raise UsageError(
-                f"{str(folder)!r} has a job already",
-                fix="continue it with --resume, or choose another --out",
-                code="job",
-            )
-        plan = open_plan(folder)
-        _refuse_other(plan, source, options, digest, shard_size)
-        return replace(plan, model=model)
-    if resume:
-        raise UsageError(f"there is no job in {str(folder)!r} to continue", fix="leave --resume out", code="job")
-    if any((folder / name).exists() for name in ("commits", "results", "plan")):
-        raise UsageError(f"{str(folder)!r} has files of something else", fix="choose another --out", code="job")
-    return write_plan(
-        folder,
-        source,
-        verb="predict",
-        options=options,
-        model=model,
-        model_digest=digest,
-        shard_images=shard_size or SHARD_IMAGES,
-    )
+    return _planned(folder, source, "predict", options, model, digest, shard_size, resume=resume)
+
+
+def plan_process(
+    source: str,
+    steps: str | Steps,
+    out: str | Path,
+    *,
+    to: str | None = None,
+    quality: float = 90,
+    draft: bool = False,
+    seed: int = 0,
+    format: str = "jsonl",
+    shard_size: int | None = None,
+    resume: bool = False,
+) -> Plan:
+    """Return the plan of applying steps to the images of a folder, glob or `@LIST`, as `plan_predict` does; the results
+    are written below `images/` of the job, with the paths that they have in the folder (of a glob or list: their
+    absolute paths), in the format they came in or in `to`. `format` is that of the rows.
+
+    Raises:
+        InputError: nothing is there, or there are no images.
+        UsageError: the options are not supported, two images would become one file, `out` lies in the source, or has a
+            job that was started.
+        RefusedError: the job in `out` is another one.
+    """
+    check_format(format)
+    folder = Path(out)
+    options = {**process_options(steps, to=to, quality=quality, seed=seed, draft=draft), "format": format}
+    refuse_overlap(source, folder)
+    fresh = not has_plan(folder)
+    plan = _planned(folder, source, "process", options, "", "", shard_size, resume=resume)
+    try:
+        if not (folder / "commits").exists():
+            check_targets(plan)
+    except UsageError:
+        if fresh:
+            shutil.rmtree(folder / "plan")
+        raise
+    return plan
 
 
 def open_job(folder: str | Path) -> Ledger:
@@ -130,7 +152,7 @@ def run_job(
     leases.sweep(ledger.is_done)
     n = min(workers or usable_cores(), plan.n_shards)
     crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s)
-    with track_progress("predicting", plan.n_images, quiet=quiet) as advance:
+    with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
         totals = run_shards(ledger, leases, crew, advance=advance, settings=settings)
     counts = ledger.write_manifest()
     findings = tuple(list_errors(ledger, _SHOWN_ERRORS)) if counts["failed"] else ()
@@ -154,9 +176,48 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _refuse_other(plan: Plan, source: str, options: Mapping[str, Value], digest: str, shard_size: int | None) -> None:
+def _planned(
+    folder: Path,
+    source: str,
+    verb: str,
+    options: Mapping[str, Value],
+    model: str,
+    digest: str,
+    shard_size: int | None,
+    *,
+    resume: bool,
+) -> Plan:
+    """Return the plan that is there, if it is of the same work and may be used; otherwise write one."""
+    if has_plan(folder):
+        if (folder / "commits").exists() and not resume:
+            raise UsageError(
+                f"{str(folder)!r} has a job already",
+                fix="continue it with --resume, or choose another --out",
+                code="job",
+            )
+        plan = open_plan(folder)
+        _refuse_other(plan, source, verb, options, digest, shard_size)
+        return replace(plan, model=model)
+    if resume:
+        raise UsageError(f"there is no job in {str(folder)!r} to continue", fix="leave --resume out", code="job")
+    if any((folder / name).exists() for name in ("commits", "results", "plan", OUTPUTS)):
+        raise UsageError(f"{str(folder)!r} has files of something else", fix="choose another --out", code="job")
+    return write_plan(
+        folder,
+        source,
+        verb=verb,
+        options=options,
+        model=model,
+        model_digest=digest,
+        shard_images=shard_size or SHARD_IMAGES,
+    )
+
+
+def _refuse_other(
+    plan: Plan, source: str, verb: str, options: Mapping[str, Value], digest: str, shard_size: int | None
+) -> None:
     fix = "use what it was planned with, or choose another --out"
-    if plan.verb != "predict":
+    if plan.verb != verb:
         raise RefusedError(f"the job in {str(plan.folder)!r} is of {plan.verb}", fix=fix, code="job")
     if plan.model_digest != digest:
         raise RefusedError(

@@ -13,6 +13,7 @@ from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
 from eyewright.scaling.ledger import Ledger, Record
 from eyewright.scaling.plan import Plan, Shard
+from eyewright.scaling.processing import wrong_outputs
 from eyewright.scaling.rows import read_errors, read_ids
 
 _MOST_FINDINGS = 1000
@@ -25,7 +26,8 @@ def verify_job(ledger: Ledger) -> list[Finding]:
     exactly one row, and plan, model, lists and parts have the digests of their commits.
 
     Codes: `not_done` (a shard without a commit), `part_missing`, `part_changed`, `rows` (missing, double or foreign
-    rows), `other_plan`, `unknown_part`, `job` (a damaged record or list).
+    rows), `other_plan`, `unknown_part`, `job` (a damaged record or list), and of processed images
+    `output_missing` and `output_changed`.
     """
     found: list[Finding] = []
     for one in _problems(ledger):
@@ -105,3 +107,5 @@ def _wrong_part(ledger: Ledger, shard: Shard, record: Record) -> Iterator[Findin
         double = len(rows) - len(set(rows))
         said = f"shard {shard.shard} has {missing} planned images without a row, {double} double rows, {foreign} others"
         yield Finding("rows", said, _AGAIN, str(place), severity="error")
+    elif ledger.plan.verb == "process":
+        yield from wrong_outputs(ledger.plan, place, ledger.format)

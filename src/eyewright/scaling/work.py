@@ -23,7 +23,10 @@ class Work(Protocol):
         ...
 
 
-WORKS: Mapping[str, str] = {"predict": "eyewright.scaling.predicting:open_predict"}
+WORKS: Mapping[str, str] = {
+    "predict": "eyewright.scaling.predicting:open_predict",
+    "process": "eyewright.scaling.processing:open_process",
+}
 """The function that prepares a worker, by verb. Only these names are imported: a plan is data and names no code."""
 
 
