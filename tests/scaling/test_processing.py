@@ -52,6 +52,7 @@ def test_the_image_that_kills_its_worker_is_a_row_and_the_others_are_written(ima
     plan = plan_process(str(images), STEPS, tmp_path / "job", shard_size=50)
     job = run_job(plan, workers=1, settings=Settings(tries=1))
     assert job.counts["crashed"] == 1
+    assert not os.listdir(tmp_path / "job" / "tmp")
     assert [r["error"] for r in rows_of(tmp_path / "job") if r["source"].endswith("kill.png")] == ["crashed"]
     assert files_of(tmp_path / "job" / "images") == expected
     assert verify_folder(tmp_path / "job")[1] == []

@@ -1,6 +1,6 @@
 """What one worker process does for a batch: read a file, apply steps, write the result."""
 
-__all__ = ["process_file"]
+__all__ = ["process_file", "processed_bytes"]
 
 import contextlib
 import hashlib
@@ -27,6 +27,13 @@ def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, 
 
     The request holds `path`, `out`, `format`, `steps` (JSON), `quality`, `seed`, `draft` and `limits`.
     """
+    answer, data = processed_bytes(request)
+    write_bytes(Path(request["out"]), data)
+    return answer, None
+
+
+def processed_bytes(request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Process one file; return what `process_file` returns, and the bytes of the result, which is not written."""
     # One thread of OpenCV for one worker: the batch already has a worker for every core.
     with contextlib.suppress(ImportError):
         import cv2
@@ -39,7 +46,6 @@ def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, 
     if done.dtype == np.uint16 and request["format"] not in DEEP_FORMATS:
         done = (done >> 8).astype(np.uint8)
     data = encode_image(done, format=request["format"], quality=float(request["quality"]))
-    write_bytes(Path(request["out"]), data)
     answer = {
         "before_hw": before,
         "after_hw": done.shape[:2],
@@ -47,7 +53,7 @@ def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, 
         "bytes_out": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    return answer, None
+    return answer, data
 
 
 def read_native(source: Path, steps: Steps, limits: Limits, *, draft: bool = False) -> NDArray[Any]:

@@ -7,21 +7,23 @@ from eyewright.core.late import late_names
 if TYPE_CHECKING:
     from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
-    from eyewright.scaling.jobs import Job, open_job, plan_predict, plan_process, run_job, verify_folder
+    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder
     from eyewright.scaling.leases import Leases
     from eyewright.scaling.ledger import Ledger, Record
     from eyewright.scaling.local import LocalCrew
     from eyewright.scaling.plan import Plan, Shard, open_plan, write_plan
+    from eyewright.scaling.process_plans import plan_process
     from eyewright.scaling.verifying import verify_job
 
 _HOMES = {
     "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
-    "jobs": ("Job", "open_job", "plan_predict", "plan_process", "run_job", "verify_folder"),
+    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder"),
     "leases": ("Leases",),
     "ledger": ("Ledger", "Record"),
     "local": ("LocalCrew",),
     "plan": ("Plan", "Shard", "open_plan", "write_plan"),
+    "process_plans": ("plan_process",),
     "verifying": ("verify_job",),
 }
 

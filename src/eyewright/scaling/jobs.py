@@ -1,9 +1,8 @@
 """A job from its plan to its manifest: planned, run, resumed and verified in one folder."""
 
-__all__ = ["Job", "open_job", "plan_predict", "plan_process", "run_job", "usable_cores", "verify_folder"]
+__all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "usable_cores", "verify_folder"]
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,15 +13,12 @@ from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Finding
-from eyewright.imaging.steps import Steps
-from eyewright.processing.batch import refuse_overlap
 from eyewright.scaling.engine import Settings, Totals, run_shards
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.local import LocalCrew
-from eyewright.scaling.plan import Plan, Value, has_plan, open_plan, write_plan
+from eyewright.scaling.plan import OUTPUTS, Plan, Value, has_plan, open_plan, write_plan
 from eyewright.scaling.predicting import check_model
-from eyewright.scaling.processing import OUTPUTS, check_targets, process_options
 from eyewright.scaling.rows import check_format
 from eyewright.scaling.verifying import list_errors, verify_job
 
@@ -76,46 +72,7 @@ def plan_predict(
     options: dict[str, Value] = {"conf": conf, "iou": iou, "top": top, "format": format}
     check_model(manifest, options)
     model = str(Path(bundle).resolve())
-    return _planned(folder, source, "predict", options, model, digest, shard_size, resume=resume)
-
-
-def plan_process(
-    source: str,
-    steps: str | Steps,
-    out: str | Path,
-    *,
-    to: str | None = None,
-    quality: float = 90,
-    draft: bool = False,
-    seed: int = 0,
-    format: str = "jsonl",
-    shard_size: int | None = None,
-    resume: bool = False,
-) -> Plan:
-    """Return the plan of applying steps to the images of a folder, glob or `@LIST`, as `plan_predict` does; the results
-    are written below `images/` of the job, with the paths that they have in the folder (of a glob or list: their
-    absolute paths), in the format they came in or in `to`. `format` is that of the rows.
-
-    Raises:
-        InputError: nothing is there, or there are no images.
-        UsageError: the options are not supported, two images would become one file, `out` lies in the source, or has a
-            job that was started.
-        RefusedError: the job in `out` is another one.
-    """
-    check_format(format)
-    folder = Path(out)
-    options = {**process_options(steps, to=to, quality=quality, seed=seed, draft=draft), "format": format}
-    refuse_overlap(source, folder)
-    fresh = not has_plan(folder)
-    plan = _planned(folder, source, "process", options, "", "", shard_size, resume=resume)
-    try:
-        if not (folder / "commits").exists():
-            check_targets(plan)
-    except UsageError:
-        if fresh:
-            shutil.rmtree(folder / "plan")
-        raise
-    return plan
+    return make_plan(folder, source, "predict", options, model, digest, shard_size, resume=resume)
 
 
 def open_job(folder: str | Path) -> Ledger:
@@ -154,6 +111,9 @@ def run_job(
     crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s)
     with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
         totals = run_shards(ledger, leases, crew, advance=advance, settings=settings)
+    if totals.attempts_failed:
+        # What workers had staged when they died.
+        ledger.recover(leases.is_held)
     counts = ledger.write_manifest()
     findings = tuple(list_errors(ledger, _SHOWN_ERRORS)) if counts["failed"] else ()
     return Job(plan, totals, counts, findings, redone, time.monotonic() - began)
@@ -176,7 +136,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _planned(
+def make_plan(
     folder: Path,
     source: str,
     verb: str,
@@ -187,7 +147,14 @@ def _planned(
     *,
     resume: bool,
 ) -> Plan:
-    """Return the plan that is there, if it is of the same work and may be used; otherwise write one."""
+    """Return the plan that is there, if it is of the same work and was not started or `resume` is set; otherwise write
+    one.
+
+    Raises:
+        InputError: nothing is there, or there are no images.
+        UsageError: the folder has a job that was started or something else, or none to resume.
+        RefusedError: it has another job.
+    """
     if has_plan(folder):
         if (folder / "commits").exists() and not resume:
             raise UsageError(

@@ -53,7 +53,7 @@ class _Predict:
     def __init__(self, bundle: Bundle, *, conf: float | None, iou: float | None, top: int | None) -> None:
         self._bundle, self._conf, self._iou, self._top = bundle, conf, iou, top
 
-    def rows(self, items: Sequence[Item], first: int) -> Iterator[Row]:
+    def rows(self, items: Sequence[Item], first: int, shard: int) -> Iterator[Row]:
         sound = [k for k, item in enumerate(items) if not has_changed(item)]
         found = self._found([Path(items[k].path) for k in sound])
         wanted = set(sound)
