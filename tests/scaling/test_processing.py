@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from eyewright.cli import main
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.processing import process_source
-from eyewright.scaling import Settings, plan_process, run_job, verify_folder
+from eyewright.scaling import Settings, open_job, plan_process, run_job, verify_folder
 
 STEPS = "denoise | resize:16"
 
@@ -130,10 +131,34 @@ def test_wrong_combinations_are_one_line(images, tmp_path, monkeypatch, capsys, 
 
 
 def test_the_plan_is_shown_with_the_command_that_runs_it(images, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
-    words = ["process", str(images), "--steps", STEPS, "--out", str(tmp_path / "job")]
+    words = [
+        "process",
+        str(images),
+        "--steps",
+        STEPS,
+        "--out",
+        str(tmp_path / "job"),
+        "--to",
+        "webp",
+        "--quality",
+        "70",
+    ]
     assert main([*words, "--plan"]) == 0
-    assert f"--steps '{STEPS}'" in capsys.readouterr().out
-    assert main([*words, "--on", "local", "--json", "--workers", "1"]) == 1
+    shown = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("run "))
+    again = shlex.split(shown)[2:]
+    assert main([*again, "--json", "--workers", "1"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["out"]["images"] == str(tmp_path / "job" / "images")
     assert told["counts"]["images"] == 40
+
+
+def test_images_that_a_living_process_has_staged_are_kept(images: Path, tmp_path: Path) -> None:
+    plan_process(str(images), STEPS, tmp_path / "job")
+    ledger = open_job(tmp_path / "job")
+    ledger.prepare()
+    staged = ledger.staging / "00000000-0123456789abcdef.image"
+    staged.write_bytes(b"half")
+    ledger.recover(lambda shard: True)
+    assert staged.exists()
+    ledger.recover(lambda shard: False)
+    assert not staged.exists()

@@ -89,7 +89,12 @@ def process_job(o: argparse.Namespace) -> Result:
         o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
         format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
     )  # fmt: skip
-    result = _done(o, plan, f"process {o.source} --steps {shlex.quote(o.steps)}")
+    # All that a resumed job is compared with: without it the command that is shown would be refused.
+    again = ["process", o.source, "--steps", o.steps]
+    for name, usual in (("to", None), ("quality", 90), ("seed", None), ("format", None)):
+        if getattr(o, name) != usual:
+            again += [f"--{name}", f"{getattr(o, name)}"]
+    result = _done(o, plan, shlex.join([*again, "--draft"] if o.draft else again))
     return result if o.plan else {**result, "out": {**result["out"], "images": (folder / "images").resolve()}}
 
 
