@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
+from eyewright.cli.scaling import add_job, is_job, process_job
 from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
 from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.core.sizes import parse_bytes
 
 
 def process(o: argparse.Namespace) -> Result:
+    if is_job(o):
+        return process_job(o)
     from eyewright.processing import process_source
 
     done = process_source(
@@ -233,6 +236,8 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--pages", action="store_true", help="every page of a document, every picture of an animation")
     p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")
     p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: all cores)")
+    p.add_argument("--on", choices=("local",), help="local: a job of shards with worker processes on this machine")
+    add_job(p, resumes=True)
     add_stream(p)
 
     p = verb("segment")

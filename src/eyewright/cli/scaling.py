@@ -1,16 +1,20 @@
 """Jobs of shards on the command line: predict --on local, --plan, --verify, --resume; and what they cost."""
 
-__all__ = ["add_cost", "add_job", "cost", "is_job", "predict_job"]
+__all__ = ["add_cost", "add_job", "cost", "is_job", "predict_job", "process_job"]
 
 import argparse
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, shown_program
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from eyewright.scaling import Plan
 
 _ENGINES = ("local",)
 # What a job does not do, with the value of each where it is not given.
@@ -18,15 +22,18 @@ _NOT_WITH = {
     "save": None, "review": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False,
     "window": None, "latest": False, "stride": 1, "max_frames": None,
 }  # fmt: skip
-_JOB_ONLY = ("workers", "shard_size", "format")
+_JOB_ONLY = {"predict": ("workers", "shard_size", "format"), "process": ("shard_size", "format")}
+_NOT_WITH_PROCESS = {"preview": False, "pages": False, "overwrite": False, "stride": 1, "max_frames": None}
 
 
-def add_job(p: argparse.ArgumentParser) -> None:
-    """Add the options of a job to a verb that reads a source and writes to `--out`; `--on` is the verb's own."""
+def add_job(p: argparse.ArgumentParser, *, resumes: bool = False) -> None:
+    """Add the options of a job to a verb that reads a source and writes to `--out`; `--on` is the verb's own, and where
+    it `resumes` without a job, `--resume` and `--workers` are too."""
     p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
     p.add_argument("--verify", action="store_true", help="of a job: check that each planned image has exactly one row")
-    p.add_argument("--resume", action="store_true", help="continue the job in --out")
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="of a job: processes (default: one a core)")
+    if not resumes:
+        p.add_argument("--resume", action="store_true", help="continue the job in --out")
+        p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="of a job: processes (default: one a core)")
     p.add_argument(
         "--shard-size", type=Number(1, 1_000_000), metavar="N", help="of a job: images a shard (default 512)"
     )
@@ -41,11 +48,12 @@ def is_job(o: argparse.Namespace) -> bool:
     """
     if getattr(o, "on", None) in _ENGINES or getattr(o, "plan", False) or getattr(o, "verify", False):
         return True
-    if o.verb != "predict":
+    if o.verb not in _JOB_ONLY:
         return False
-    if o.resume:
+    # A batch of process is resumed too: what lies in --out says which of both it is.
+    if o.resume and (o.verb == "predict" or (Path(o.out) / "plan" / "plan.json").is_file()):
         return True
-    for name in _JOB_ONLY:
+    for name in _JOB_ONLY[o.verb]:
         if getattr(o, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} needs a job", fix="pass --on local")
     return False
@@ -53,13 +61,11 @@ def is_job(o: argparse.Namespace) -> bool:
 
 def predict_job(o: argparse.Namespace) -> Result:
     """Plan, run, continue or verify the job of predicting a source."""
-    from eyewright.scaling import plan_predict, run_job
+    from eyewright.scaling import plan_predict
 
     if o.out is None:
         raise UsageError("a job needs a folder for its plan and results", fix="pass --out JOB")
-    for name, usual in _NOT_WITH.items():
-        if getattr(o, name) != usual:
-            raise UsageError(f"--{name.replace('_', '-')} is not supported with --on", fix="leave it out")
+    _refuse(o, _NOT_WITH)
     folder = Path(o.out)
     if o.verify:
         return _verified(o, folder)
@@ -67,14 +73,48 @@ def predict_job(o: argparse.Namespace) -> Result:
         o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
         shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
     )  # fmt: skip
+    again = f"predict {o.bundle} --source {o.source}"
+    return _done(o, plan, again)
+
+
+def process_job(o: argparse.Namespace) -> Result:
+    """Plan, run, continue or verify the job of applying steps to a source."""
+    from eyewright.scaling import plan_process
+
+    _refuse(o, _NOT_WITH_PROCESS)
+    folder = Path(o.out)
+    if o.verify:
+        return _verified(o, folder)
+    plan = plan_process(
+        o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
+        format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
+    )  # fmt: skip
+    # All that a resumed job is compared with: without it the command that is shown would be refused.
+    again = ["process", o.source, "--steps", o.steps]
+    for name, usual in (("to", None), ("quality", 90), ("seed", None), ("format", None)):
+        if getattr(o, name) != usual:
+            again += [f"--{name}", f"{getattr(o, name)}"]
+    result = _done(o, plan, shlex.join([*again, "--draft"] if o.draft else again))
+    return result if o.plan else {**result, "out": {**result["out"], "images": (folder / "images").resolve()}}
+
+
+def _refuse(o: argparse.Namespace, usual: Mapping[str, object]) -> None:
+    for name, value in usual.items():
+        if getattr(o, name) != value:
+            raise UsageError(f"--{name.replace('_', '-')} is not supported with --on", fix="leave it out")
+
+
+def _done(o: argparse.Namespace, plan: "Plan", again: str) -> Result:
+    """Show a plan with the command that runs it, or run it."""
+    from eyewright.scaling import run_job
+
+    folder = plan.folder
     planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
     out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
     text = [f"planned  {_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"]
     text += [f"digest   {plan.digest}"]
     if o.plan:
-        run = (
-            f"{shown_program('eyewright')} predict {o.bundle} --source {o.source} --out {shown_path(folder)} --on local"
-        )
+        run = f"{shown_program('eyewright')} {again} --out {shown_path(folder)} --on local"
         return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
     job = run_job(plan, workers=o.workers, quiet=is_quiet(o))
     totals, counts = job.totals, dict(job.counts)

@@ -1,6 +1,6 @@
 """Process any number of files with all cores, in bounded memory; every output is whole or absent."""
 
-__all__ = ["Processed", "process_source"]
+__all__ = ["Processed", "format_named", "process_source", "refuse_overlap", "target_of"]
 
 import contextlib
 import dataclasses
@@ -94,7 +94,7 @@ def process_source(
     if not 1 <= quality <= 100 or (workers is not None and workers < 1):
         raise UsageError(f"expected a quality of 1 to 100 and a worker, found {quality:g} and {workers}")
     folder = Path(out)
-    format = _format_named(to)
+    format = format_named(to)
     options = {"steps": str(chain), "to": format, "quality": quality, "seed": seed, "draft": draft}
     if is_stream(source) or pages:
         if resume or preview:
@@ -138,7 +138,12 @@ def process_source(
     return Processed(folder, chain, written, len(jobs) - len(left), tuple(findings), bytes_in, bytes_out, sheet)
 
 
-def _format_named(to: str | None) -> str | None:
+def format_named(to: str | None) -> str | None:
+    """Return the name of a format that is written; None, which keeps a file's own, for None.
+
+    Raises:
+        UsageError: it is not written.
+    """
     if to is None:
         return None
     name = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000"}.get(to.upper(), to.upper())
@@ -156,21 +161,14 @@ def _plan(source: str | Path, folder: Path, format: str | None) -> list[_Job]:
     root = Path(source)
     if not root.is_dir():
         root = Path(os.path.commonpath([p.parent.resolve() for p in paths]))
-    inside, own = folder.resolve(), root.resolve()
-    # Within a folder that is the input, outputs would be inputs of the next batch. A file may lie beside its output.
-    if Path(source).is_dir() and (inside == own or own in inside.parents or inside in own.parents):
-        raise UsageError(
-            f"the output {str(folder)!r} and the input {str(root)!r} lie in one another",
-            fix="choose another --out",
-            code="overlap",
-        )
+    own = root.resolve()
+    refuse_overlap(source, folder)
     inputs = {p.resolve() for p in paths}
     jobs, seen = [], dict[Path, Path]()
     for path in paths:
-        kept = format or _same_format(path)
         relative = path.resolve().relative_to(own) if path.resolve().is_relative_to(own) else Path(path.name)
-        same = path.suffix.lower() in FORMATS[kept]
-        target = folder / (relative if same else relative.with_suffix(extension_of(kept)))
+        name, kept = target_of(relative, format)
+        target = folder / name
         if target.resolve() in inputs:
             raise UsageError(f"{str(target)!r} is an input", fix="choose another --out", code="overlap")
         if target in seen:
@@ -182,6 +180,26 @@ def _plan(source: str | Path, folder: Path, format: str | None) -> list[_Job]:
         seen[target] = path
         jobs.append(_Job(path, target, kept))
     return jobs
+
+
+def refuse_overlap(source: str | Path, folder: Path) -> None:
+    """Raise `UsageError` if a folder of inputs and the folder of outputs lie in one another: outputs would be inputs of
+    the next batch. A single file may lie next to its output."""
+    inside, own = folder.resolve(), Path(source).resolve()
+    if Path(source).is_dir() and (inside == own or own in inside.parents or inside in own.parents):
+        raise UsageError(
+            f"the output {str(folder)!r} and the input {str(source)!r} lie in one another",
+            fix="choose another --out",
+            code="overlap",
+        )
+
+
+def target_of(relative: Path, format: str | None) -> tuple[Path, str]:
+    """Return the name that a processed file gets, relative to the folder of outputs, and the name of its format: with
+    None the one that it has, if that is written, and otherwise PNG."""
+    kept = format or _same_format(relative)
+    same = relative.suffix.lower() in FORMATS[kept]
+    return (relative if same else relative.with_suffix(extension_of(kept))), kept
 
 
 def _same_format(path: Path) -> str:

@@ -1,8 +1,9 @@
 """What one worker process does for a batch: read a file, apply steps, write the result."""
 
-__all__ = ["process_file"]
+__all__ = ["process_file", "processed_bytes"]
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,18 @@ _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 
 def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], NDArray[Any] | None]:
-    """Process one file and write the result without metadata; return its size and the bytes in and out.
+    """Process one file and write the result without metadata; return its size, the bytes in and out, and the
+    SHA-256 of the result.
 
     The request holds `path`, `out`, `format`, `steps` (JSON), `quality`, `seed`, `draft` and `limits`.
     """
+    answer, data = processed_bytes(request)
+    write_bytes(Path(request["out"]), data)
+    return answer, None
+
+
+def processed_bytes(request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Process one file; return what `process_file` returns, and the bytes of the result, which is not written."""
     # One thread of OpenCV for one worker: the batch already has a worker for every core.
     with contextlib.suppress(ImportError):
         import cv2
@@ -37,14 +46,14 @@ def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, 
     if done.dtype == np.uint16 and request["format"] not in DEEP_FORMATS:
         done = (done >> 8).astype(np.uint8)
     data = encode_image(done, format=request["format"], quality=float(request["quality"]))
-    write_bytes(Path(request["out"]), data)
     answer = {
         "before_hw": before,
         "after_hw": done.shape[:2],
         "bytes_in": source.stat().st_size,
         "bytes_out": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
     }
-    return answer, None
+    return answer, data
 
 
 def read_native(source: Path, steps: Steps, limits: Limits, *, draft: bool = False) -> NDArray[Any]:

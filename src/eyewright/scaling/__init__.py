@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from eyewright.scaling.ledger import Ledger, Record
     from eyewright.scaling.local import LocalCrew
     from eyewright.scaling.plan import Plan, Shard, open_plan, write_plan
+    from eyewright.scaling.process_plans import plan_process
     from eyewright.scaling.verifying import verify_job
 
 _HOMES = {
@@ -22,6 +23,7 @@ _HOMES = {
     "ledger": ("Ledger", "Record"),
     "local": ("LocalCrew",),
     "plan": ("Plan", "Shard", "open_plan", "write_plan"),
+    "process_plans": ("plan_process",),
     "verifying": ("verify_job",),
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "open_job",
     "open_plan",
     "plan_predict",
+    "plan_process",
     "run_job",
     "run_shards",
     "verify_folder",

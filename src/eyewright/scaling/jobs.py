@@ -1,6 +1,6 @@
 """A job from its plan to its manifest: planned, run, resumed and verified in one folder."""
 
-__all__ = ["Job", "open_job", "plan_predict", "run_job", "usable_cores", "verify_folder"]
+__all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "usable_cores", "verify_folder"]
 
 import os
 import time
@@ -17,13 +17,14 @@ from eyewright.scaling.engine import Settings, Totals, run_shards
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.local import LocalCrew
-from eyewright.scaling.plan import Plan, Value, has_plan, open_plan, write_plan
+from eyewright.scaling.plan import OUTPUTS, Plan, Value, has_plan, open_plan, write_plan
 from eyewright.scaling.predicting import check_model
 from eyewright.scaling.rows import check_format
 from eyewright.scaling.verifying import list_errors, verify_job
 
 SHARD_IMAGES = 512
 _SHOWN_ERRORS = 200
+_DOING = {"predict": "predicting", "process": "processing"}
 
 
 @dataclass(frozen=True)
@@ -71,29 +72,7 @@ def plan_predict(
     options: dict[str, Value] = {"conf": conf, "iou": iou, "top": top, "format": format}
     check_model(manifest, options)
     model = str(Path(bundle).resolve())
-    if has_plan(folder):
-        if (folder / "commits").exists() and not resume:
-            raise UsageError(
-                f"{str(folder)!r} has a job already",
-                fix="continue it with --resume, or choose another --out",
-                code="job",
-            )
-        plan = open_plan(folder)
-        _refuse_other(plan, source, options, digest, shard_size)
-        return replace(plan, model=model)
-    if resume:
-        raise UsageError(f"there is no job in {str(folder)!r} to continue", fix="leave --resume out", code="job")
-    if any((folder / name).exists() for name in ("commits", "results", "plan")):
-        raise UsageError(f"{str(folder)!r} has files of something else", fix="choose another --out", code="job")
-    return write_plan(
-        folder,
-        source,
-        verb="predict",
-        options=options,
-        model=model,
-        model_digest=digest,
-        shard_images=shard_size or SHARD_IMAGES,
-    )
+    return make_plan(folder, source, "predict", options, model, digest, shard_size, resume=resume)
 
 
 def open_job(folder: str | Path) -> Ledger:
@@ -130,8 +109,11 @@ def run_job(
     leases.sweep(ledger.is_done)
     n = min(workers or usable_cores(), plan.n_shards)
     crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s)
-    with track_progress("predicting", plan.n_images, quiet=quiet) as advance:
+    with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
         totals = run_shards(ledger, leases, crew, advance=advance, settings=settings)
+    if totals.attempts_failed:
+        # What workers had staged when they died.
+        ledger.recover(leases.is_held)
     counts = ledger.write_manifest()
     findings = tuple(list_errors(ledger, _SHOWN_ERRORS)) if counts["failed"] else ()
     return Job(plan, totals, counts, findings, redone, time.monotonic() - began)
@@ -154,9 +136,55 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _refuse_other(plan: Plan, source: str, options: Mapping[str, Value], digest: str, shard_size: int | None) -> None:
+def make_plan(
+    folder: Path,
+    source: str,
+    verb: str,
+    options: Mapping[str, Value],
+    model: str,
+    digest: str,
+    shard_size: int | None,
+    *,
+    resume: bool,
+) -> Plan:
+    """Return the plan that is there, if it is of the same work and was not started or `resume` is set; otherwise write
+    one.
+
+    Raises:
+        InputError: nothing is there, or there are no images.
+        UsageError: the folder has a job that was started or something else, or none to resume.
+        RefusedError: it has another job.
+    """
+    if has_plan(folder):
+        if (folder / "commits").exists() and not resume:
+            raise UsageError(
+                f"{str(folder)!r} has a job already",
+                fix="continue it with --resume, or choose another --out",
+                code="job",
+            )
+        plan = open_plan(folder)
+        _refuse_other(plan, source, verb, options, digest, shard_size)
+        return replace(plan, model=model)
+    if resume:
+        raise UsageError(f"there is no job in {str(folder)!r} to continue", fix="leave --resume out", code="job")
+    if any((folder / name).exists() for name in ("commits", "results", "plan", OUTPUTS)):
+        raise UsageError(f"{str(folder)!r} has files of something else", fix="choose another --out", code="job")
+    return write_plan(
+        folder,
+        source,
+        verb=verb,
+        options=options,
+        model=model,
+        model_digest=digest,
+        shard_images=shard_size or SHARD_IMAGES,
+    )
+
+
+def _refuse_other(
+    plan: Plan, source: str, verb: str, options: Mapping[str, Value], digest: str, shard_size: int | None
+) -> None:
     fix = "use what it was planned with, or choose another --out"
-    if plan.verb != "predict":
+    if plan.verb != verb:
         raise RefusedError(f"the job in {str(plan.folder)!r} is of {plan.verb}", fix=fix, code="job")
     if plan.model_digest != digest:
         raise RefusedError(

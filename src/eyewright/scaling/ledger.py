@@ -23,7 +23,7 @@ from eyewright.core.once import move_new, write_new
 from eyewright.scaling.plan import Plan, Shard
 from eyewright.scaling.rows import Part
 
-_STAGED = re.compile(r"(\d{8,})-[0-9a-f]+\.(jsonl|parquet)")
+_STAGED = re.compile(r"(\d{8,})-[0-9a-f]+\.(jsonl|parquet|image)")
 _RECORD = re.compile(r"(\d{8,})\.json")
 _PART = re.compile(r"part-(\d{8,})\.(jsonl|parquet)")
 _COMMITTED, _THERE = 1, 2
@@ -47,6 +47,11 @@ class Record:
     seconds: float
 
 
+def staged_name(shard: int, format: str) -> str:
+    """Return a new name in `tmp/` for a file of a shard that is not finished."""
+    return f"{shard:08d}-{secrets.token_hex(8)}.{format}"
+
+
 class Ledger:
     """The commits, staged files and results of a job."""
 
@@ -67,7 +72,7 @@ class Ledger:
 
     def stage(self, shard: Shard, format: str = "jsonl") -> Path:
         """Return a new name for rows of a shard that are not committed yet."""
-        return self.staging / f"{shard.shard:08d}-{secrets.token_hex(8)}.{format}"
+        return self.staging / staged_name(shard.shard, format)
 
     def is_done(self, number: int) -> bool:
         """Return whether a shard is committed."""

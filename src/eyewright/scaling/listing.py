@@ -1,6 +1,6 @@
 """The files that a source names, in the order of `list_sources`, streamed: a million names are never held together."""
 
-__all__ = ["Item", "list_items", "source_root"]
+__all__ = ["Item", "has_changed", "list_items", "source_root"]
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from eyewright.core.errors import InputError, UsageError
 from eyewright.core.walking import is_wanted, kernel_devices
 from eyewright.imaging.headers import FORMATS
 from eyewright.imaging.sources import is_stream
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp
 
 _EXTENSIONS = frozenset(extension for extensions in FORMATS.values() for extension in extensions)
 # Names that are sorted in memory; more of them in one folder go through sorted files.
@@ -33,6 +33,12 @@ class Item(NamedTuple):
     path: str
     size: int
     mtime_ns: int
+
+
+def has_changed(item: Item) -> bool:
+    """Return whether the file of an item is there and is not the planned one, by its size and time of change."""
+    # A file that is gone is reported by whoever reads it.
+    return file_stamp(Path(item.path)) not in (None, (item.size, item.mtime_ns))
 
 
 def source_root(source: str) -> Path:

@@ -4,7 +4,7 @@
 `items.jsonl` (a line per image). The digest in `plan.json` covers all of it, the model and the options.
 """
 
-__all__ = ["Plan", "Shard", "has_plan", "open_plan", "write_plan"]
+__all__ = ["OUTPUTS", "Plan", "Shard", "has_plan", "open_plan", "write_plan"]
 
 import hashlib
 import json
@@ -19,6 +19,9 @@ from eyewright.core.files import checked_output, staged_folder
 from eyewright.scaling.listing import Item, list_items, source_root
 
 Value: TypeAlias = str | int | float | bool | None
+
+OUTPUTS = "images"
+"""The folder of a job for files that its verb writes, such as processed images."""
 
 _FORMAT = 1
 _MOST_ABOUT = 2**20

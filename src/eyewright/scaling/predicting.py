@@ -10,10 +10,10 @@ from eyewright.bundle.manifest import Manifest
 from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
-from eyewright.imaging.sources.files import file_stamp, read_files
-from eyewright.scaling.listing import Item
+from eyewright.imaging.sources.files import read_files
+from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.plan import Plan, Value
-from eyewright.scaling.rows import Row, error_row
+from eyewright.scaling.rows import Row, changed_row, error_row
 
 _OPTIONS = ("conf", "iou", "top")
 
@@ -53,16 +53,13 @@ class _Predict:
     def __init__(self, bundle: Bundle, *, conf: float | None, iou: float | None, top: int | None) -> None:
         self._bundle, self._conf, self._iou, self._top = bundle, conf, iou, top
 
-    def rows(self, items: Sequence[Item], first: int) -> Iterator[Row]:
-        stamps = {k: file_stamp(Path(item.path)) for k, item in enumerate(items)}
-        # A file that is gone is reported by whoever reads it.
-        sound = [k for k, item in enumerate(items) if stamps[k] in (None, (item.size, item.mtime_ns))]
+    def rows(self, items: Sequence[Item], first: int, shard: int) -> Iterator[Row]:
+        sound = [k for k, item in enumerate(items) if not has_changed(item)]
         found = self._found([Path(items[k].path) for k in sound])
         wanted = set(sound)
         for k, item in enumerate(items):
             if k not in wanted:
-                said = f"{item.path!r} has changed since it was planned"
-                yield error_row(first + k, item.path, "changed", said)
+                yield changed_row(first + k, item.path)
                 continue
             one = next(found)
             if isinstance(one, UnreadableImageError):

@@ -1,6 +1,18 @@
 """The rows of results: one per planned image, a prediction or the reason why there is none; JSON Lines and Parquet."""
 
-__all__ = ["FORMATS", "Part", "Row", "check_format", "error_row", "read_errors", "read_ids", "write_part", "write_rows"]
+__all__ = [
+    "FORMATS",
+    "Part",
+    "Row",
+    "changed_row",
+    "check_format",
+    "error_row",
+    "read_errors",
+    "read_ids",
+    "read_results",
+    "write_part",
+    "write_rows",
+]
 
 import hashlib
 import json
@@ -37,6 +49,11 @@ def error_row(number: int, source: str, code: str, message: str) -> Row:
     """Return the row of an image without a result."""
     empty = {"label": None, "score": None, "result": None}
     return {"id": number, "source": source, "ok": False, "error": code, "message": message, **empty}
+
+
+def changed_row(number: int, source: str) -> Row:
+    """Return the row of an image whose file is not the planned one."""
+    return error_row(number, source, "changed", f"{source!r} has changed since it was planned")
 
 
 def check_format(name: str) -> None:
@@ -87,6 +104,24 @@ def write_part(pieces: Sequence[Path], path: Path, format: str) -> Part:
         os.fsync(file.fileno())
     data = path.read_bytes()
     return Part(len(rows), sum(not r["ok"] for r in rows), len(data), hashlib.sha256(data).hexdigest())
+
+
+def read_results(path: Path, format: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the source and the result of each row of a part that has one.
+
+    Raises:
+        ValueError: it is not a file of rows.
+    """
+    if format == "jsonl":
+        for row in _rows([path]):
+            if row["ok"]:
+                yield str(row["source"]), row["result"]
+        return
+    _, parquet = _pyarrow()
+    table = parquet.read_table(path, columns=["source", "result"])
+    for source, result in zip(table["source"].to_pylist(), table["result"].to_pylist(), strict=True):
+        if result is not None:
+            yield source, json.loads(result)
 
 
 def read_ids(path: Path, format: str) -> Iterator[tuple[int, str]]:

@@ -13,7 +13,7 @@ from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
 from eyewright.scaling.ledger import Ledger, Record
 from eyewright.scaling.plan import Plan, Shard
-from eyewright.scaling.rows import read_errors, read_ids
+from eyewright.scaling.rows import read_errors, read_ids, read_results
 
 _MOST_FINDINGS = 1000
 _MOST_BYTES = 2**40
@@ -25,7 +25,8 @@ def verify_job(ledger: Ledger) -> list[Finding]:
     exactly one row, and plan, model, lists and parts have the digests of their commits.
 
     Codes: `not_done` (a shard without a commit), `part_missing`, `part_changed`, `rows` (missing, double or foreign
-    rows), `other_plan`, `unknown_part`, `job` (a damaged record or list).
+    rows), `other_plan`, `unknown_part`, `job` (a damaged record or list), and of processed images
+    `output_missing` and `output_changed`.
     """
     found: list[Finding] = []
     for one in _problems(ledger):
@@ -105,3 +106,20 @@ def _wrong_part(ledger: Ledger, shard: Shard, record: Record) -> Iterator[Findin
         double = len(rows) - len(set(rows))
         said = f"shard {shard.shard} has {missing} planned images without a row, {double} double rows, {foreign} others"
         yield Finding("rows", said, _AGAIN, str(place), severity="error")
+    elif ledger.plan.verb == "process":
+        yield from _wrong_outputs(ledger.plan, place, ledger.format)
+
+
+def _wrong_outputs(plan: Plan, part: Path, format: str) -> Iterator[Finding]:
+    """Yield what is wrong with the files that the rows of a part name: `output_missing`, `output_changed`."""
+    for source, result in read_results(part, format):
+        place = plan.folder / str(result["output"])
+        fix = f"remove the commit record of {part.name} and continue with --resume"
+        try:
+            digest, _ = digest_of(place, most=_MOST_BYTES)
+        except InputError as error:
+            yield Finding("output_missing", f"{source!r}: {error.message}", fix, str(place), severity="error")
+            continue
+        if digest != result["sha256"]:
+            said = f"the processed image of {source!r} is not the one that was written"
+            yield Finding("output_changed", said, fix, str(place), severity="error")

@@ -14,16 +14,20 @@ from eyewright.scaling.rows import Row
 class Work(Protocol):
     """What a worker process has prepared, such as a model that it has loaded."""
 
-    def rows(self, items: Sequence[Item], first: int) -> Iterator[Row]:
-        """Yield one row per item, in order, numbered from `first`; an image that cannot be used is a row with its
-        error.
+    def rows(self, items: Sequence[Item], first: int, shard: int) -> Iterator[Row]:
+        """Yield one row per item of a shard, in order, numbered from `first`; an image that cannot be used is a row
+        with its error. Other files are staged under names of the shard (`ledger.staged_name`), so that those of a
+        process that died are removed.
 
         An error that is raised counts against all items: the engine does them again in smaller parts.
         """
         ...
 
 
-WORKS: Mapping[str, str] = {"predict": "eyewright.scaling.predicting:open_predict"}
+WORKS: Mapping[str, str] = {
+    "predict": "eyewright.scaling.predicting:open_predict",
+    "process": "eyewright.scaling.processing:open_process",
+}
 """The function that prepares a worker, by verb. Only these names are imported: a plan is data and names no code."""
 
 

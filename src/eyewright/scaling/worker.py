@@ -61,7 +61,7 @@ def _done(plan: Plan, work: Work, request: Mapping[str, Any], out: TextIO) -> di
         decode_here()
     try:
         items = plan.items(shard)[begin:end]
-        part = write_rows(Path(request["out"]), _showing(work.rows(items, shard.first + begin), out))
+        part = write_rows(Path(request["out"]), _showing(work.rows(items, shard.first + begin, shard.shard), out))
     except EyewrightError as error:
         return {"failed": told(error)}
     except Exception as fault:  # noqa: BLE001 - whatever an image causes is said with its name
