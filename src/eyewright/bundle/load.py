@@ -43,6 +43,7 @@ from eyewright.core.inputs import (
     name_inputs,
     slice_rows,
     trim,
+    whole_image,
     widen,
 )
 from eyewright.core.labels import LabelSpace
@@ -319,7 +320,7 @@ class Bundle:
         if tile is not None or flip:
             # Views are cut from the image of a model that takes nothing else.
             image_preparation(self.inputs)
-            whole = [e[IMAGE] if isinstance(e, Mapping) else e for e in images]
+            whole = [whole_image(e) for e in images]
             found: Sequence[Prediction] = predict_views(self, whole, flip=flip, tile=tile, overlap=overlap, iou=iou)
         else:
             found = predict_everything(self, images, least=self._least(conf), iou=iou)

@@ -12,9 +12,11 @@ __all__ = [
     "largest_area",
     "name_inputs",
     "prepare",
+    "PreparedImage",
     "say_inputs",
     "slice_rows",
     "trim",
+    "whole_image",
     "widen",
 ]
 
@@ -29,8 +31,20 @@ from eyewright.core.errors import UsageError
 IMAGE = "image"
 """The name of the input of a model that takes one image and nothing else."""
 
-Example = NDArray[np.uint8] | Mapping[str, Any]
-"""One example: a value for each input by name, or the image, uint8 (H, W, 3), of a model that takes nothing else."""
+
+class PreparedImage(Protocol):
+    """An image that was prepared for its input already, while it was decoded (`imaging.reduction.Prepared`)."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]: ...
+
+    @property
+    def source_hw(self) -> tuple[int, int]: ...
+
+
+Example = NDArray[np.uint8] | PreparedImage | Mapping[str, Any]
+"""One example: a value for each input by name, or the image, uint8 (H, W, 3) or prepared, of a model that takes nothing
+else."""
 
 Given = NDArray[Any] | Mapping[str, NDArray[Any]]
 """Prepared arrays by input name, first axis N; or those of "image", for a model that takes nothing else."""
@@ -202,6 +216,21 @@ def say_inputs(names: Iterable[str]) -> str:
     'image and text'
     """
     return " and ".join(str(name)[:60] for name in names) or "no input"
+
+
+def whole_image(example: Example) -> NDArray[np.uint8]:
+    """Return the image of an example of a model that takes nothing else, uint8 (H, W, 3), to be cut or turned.
+
+    >>> whole_image({"image": np.zeros((2, 3, 3), np.uint8)}).shape
+    (2, 3, 3)
+
+    Raises:
+        UsageError: the image was prepared already.
+    """
+    image: Any = example[IMAGE] if isinstance(example, Mapping) else example
+    if not isinstance(image, np.ndarray):
+        raise UsageError("expected an image as an array, found a prepared one", fix="read it with eyewright.read_image")
+    return image
 
 
 def _checked(inputs: Inputs, example: Example) -> Mapping[str, Any]:

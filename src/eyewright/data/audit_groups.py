@@ -1,4 +1,4 @@
-"""The doctor on images that belong together: one finding for a group, with the remedy that fits the case."""
+"""`doctor` on images that belong together: one finding for a group, with the remedy that fits the case."""
 
 __all__ = ["GROUP_CODES", "audit_groups"]
 

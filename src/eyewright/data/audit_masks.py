@@ -1,4 +1,4 @@
-"""The doctor on masks: wrong sizes, nothing marked, all of one class, foreground and background exchanged."""
+"""`doctor` on masks: wrong sizes, nothing marked, all of one class, foreground and background exchanged."""
 
 __all__ = ["MASK_CODES", "audit_masks"]
 

@@ -1,4 +1,4 @@
-"""The doctor on pixels: images of one colour, and images whose end was lost when they were copied."""
+"""`doctor` on pixels: images of one colour, and images whose end was lost when they were copied."""
 
 __all__ = ["PIXEL_CODES", "audit_pixels"]
 

@@ -91,7 +91,7 @@ def audit_box_formats(
 ) -> tuple[list[Finding], frozenset[int]]:
     """Return one finding for each file or folder whose boxes, or some of them, fit another format far better.
 
-    Beside it are its samples.
+    In addition to it are its samples.
 
     For those samples, single boxes need not be spoken of. `sizes` are (height, width) of the images.
     """

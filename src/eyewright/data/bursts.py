@@ -1,6 +1,7 @@
 """Bursts and runs of frames: neighbours in time or in counted names, checked on pixels.
 
-A capture time or a number alone proves nothing: neighbours must be more similar than strangers of their class are.
+A capture time or a number alone proves nothing: neighbours must be more similar than unrelated pictures of their class
+are.
 """
 
 __all__ = ["burst_pairs", "counted_pairs"]
@@ -42,9 +43,9 @@ def burst_pairs(
     """Return (i, j, similarity) of pictures that one camera took at most ten seconds apart and that look it.
 
     `captures` (N,) come from EXIF data, `strata` (N,) are classes, -1 for none, `features`, float32 (N, D), describe
-    the pictures. A pair counts where it is more similar than nearly all strangers of its class are to either picture
-    (quantile 0.95), and the pairs as a whole are more similar than pairs with the times exchanged within the classes
-    (permutation test, p <= 0.01). So a folder whose files all carry one false time is not joined.
+    the pictures. A pair counts where it is more similar than nearly all unrelated pictures of its class are to either
+    picture (quantile 0.95), and the pairs as a whole are more similar than pairs with the times exchanged within the
+    classes (permutation test, p <= 0.01). So a folder whose files all carry one false time is not joined.
     """
     near = _near([(c.camera, c.time_s, i) for i, c in enumerate(captures) if c is not None], _WINDOW_S)
     return _alike(near, np.asarray(strata), features, generator(seed, "bursts"), _QUANTILE, 0.0)
@@ -61,8 +62,8 @@ def counted_pairs(
 
     The last number of a name counts (`IMG_1234.JPG`, `cam2-000123.png`, `20200626_154313_00_f0012.jpg`), up to twice
     the usual step apart. As numbers say less than times, the bar is higher than in `burst_pairs`: quantile 0.98 of the
-    strangers, and neighbours as a whole 0.8 standard deviations more similar than exchanged ones. So a set of unrelated
-    photographs, which is numbered too, is not joined.
+    unrelated pictures, and neighbours as a whole 0.8 standard deviations more similar than exchanged ones. So a set of
+    unrelated photographs, which is numbered too, is not joined.
     """
     series: dict[tuple[str, str], list[tuple[int, str, int]]] = defaultdict(list)
     for i, name in enumerate(names):
@@ -91,7 +92,7 @@ def _alike(
     quantile: float,
     effect: float,
 ) -> list[tuple[int, int, float]]:
-    """Return the pairs that are more similar than strangers, if the pairs as a whole are."""
+    """Return the pairs that are more similar than unrelated pictures, if the pairs as a whole are."""
     if not near or len(features) < 4:
         return []
     vectors = features - features.mean(0)
@@ -151,7 +152,7 @@ def _bars(
     quantile: float,
     rng: np.random.Generator,
 ) -> dict[int, float]:
-    """Return for every picture the similarity that nearly no stranger of its class reaches."""
+    """Return for every picture the similarity that nearly no unrelated picture of its class reaches."""
     close: dict[int, set[int]] = {}
     for i, j in near:
         close.setdefault(i, {i}).add(j)
@@ -165,7 +166,7 @@ def _bars(
         if len(strangers) < _FEWEST_STRANGERS:
             strangers = np.setdiff1d(everything, list(close[i]), assume_unique=True)
         if len(strangers) < _FEWEST_STRANGERS:
-            # Too few to say what strangers look like.
+            # Too few to say what unrelated pictures look like.
             result[i] = 1.0
             continue
         if len(strangers) > _STRANGERS:

@@ -200,7 +200,7 @@ class ClipTree:
 class JoinedClips(ClipTree):
     """Clips with others below them, each tree under a prefix; the frames of all are chosen in the same way.
 
-    They are also looked at by these frames: of strips that were kept there are no others, and copies must look alike.
+    They are also looked at by these frames: of strips that were kept there are no others, and copies must look similar.
     """
 
     def __init__(self, first: ClipTree, others: Mapping[str, ClipTree]) -> None:

@@ -171,8 +171,8 @@ class Dataset:
 
     @property
     def strata(self) -> list[int]:
-        """What a split keeps the shares of: the class; of what is marked the rarest class that an image holds, of those
-        that ten images hold, else the most frequent; -1 where nothing is marked."""
+        """What a split keeps the fractions of: the class; of what is marked the rarest class that an image holds, of
+        those that ten images hold, else the most frequent; -1 where nothing is marked."""
         held = self.kind.strata([s.target for s in self.samples], self.background)
         counts = np.bincount(np.array([i for ids in held for i in ids], np.int64), minlength=len(self.labels))
         rarity = np.where(counts >= _ENOUGH, counts, counts.sum() + 1 - counts)

@@ -181,7 +181,7 @@ class _Sets:
 def _join_links(sets: _Sets, links: Sequence[Link], similar: frozenset[tuple[int, int]]) -> None:
     """Join copies, and near-equal images that are `similar` and no copies.
 
-    Views of one object are joined only where two links agree, so that no chain joins what is not alike.
+    Views of one object are joined only where two links agree, so that no chain joins what is not similar.
     """
     for link in links:
         if link.exact:
@@ -208,9 +208,9 @@ def _join_bursts(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:
 
 
 def _join_counted(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:
-    """Join neighbours by number, the most alike first, into runs of at most a quarter of the data.
+    """Join neighbours by number, the most similar first, into runs of at most a quarter of the data.
 
-    Two runs are one only where two links say so: where one recording ends, a single pair is alike now and then.
+    Two runs are one only where two links say so: where one recording ends, a single pair is similar now and then.
     """
     most = _LARGEST * len(sets.size)
     left = sorted(pairs, key=lambda p: -p[2])
@@ -229,7 +229,7 @@ def _join_counted(sets: _Sets, pairs: Sequence[tuple[int, int, float]]) -> None:
 
 
 def _join_looks(sets: _Sets, dataset: Dataset, scan: Scan, looks: Mapping[str, NDArray[np.float64]]) -> list[Proposal]:
-    """Join what is alike by look where that is very clear, else propose it."""
+    """Join what is similar in appearance where that is very clear, else propose it."""
     known = [sets.find(i) for i in range(len(dataset))]
     found = [find_sessions(scan.features, known, dataset.strata, STRUCTURE)] if looks else []
     found += [find_sessions(vectors, known, dataset.strata, name) for name, vectors in looks.items()]

@@ -42,7 +42,7 @@ def find_copies(dataset: Dataset, scan: Scan, among: frozenset[str] | None = Non
     copies of test images, in the order of the samples.
 
     Copies have the same bytes or were verified on pixels (`Link.exact`); copies of copies count. Frames of a series and
-    views of one object are none, nor are images of one colour. Where nothing but equal files was asked to be kept
+    views of one object are none, nor are images of one colour. Where only equal files was asked to be kept
     together (`--group-by none`) only those count. Verified copies count only where the grouping of the dataset keeps
     them together and, with `among`, where both are of these ids; identical files always.
     """

@@ -1,4 +1,4 @@
-"""The check on pixels that two pictures are one, against what is usual between strangers among these pictures."""
+"""The check on pixels that two pictures are one, against what is usual between unrelated ones of this set."""
 
 __all__ = ["Limits", "Link", "measure_strangers", "verify_candidates"]
 
@@ -41,7 +41,7 @@ _DRAWN, _DRAWN_GREY, _DRAWN_COLOURS = 0.955, 0.99, 20.0
 class Link:
     """Two pictures, indices i < j, that are one: `likeness` is the correlation of their structure once aligned.
 
-    `exact` says that nothing but light, size and compression differs; else they may show one object twice. `how` names
+    `exact` says that only light, size and compression differs; else they may show one object twice. `how` names
     the transformation that was found, such as "mirrored" or "cropped to about 91%".
     """
 
@@ -53,7 +53,7 @@ class Link:
 
 
 class Limits(NamedTuple):
-    """How alike strangers are once aligned, as Fisher's z: `base` + `slope` * density, with spread `sigma`."""
+    """How similar unrelated pictures are once aligned, as Fisher's z: `base` + `slope` * density, spread `sigma`."""
 
     base: float
     slope: float
@@ -62,7 +62,7 @@ class Limits(NamedTuple):
 
 
 def measure_strangers(thumbnails: Pictures, rows: _Int, space: Space, seed: int) -> Limits:
-    """Measure strangers: sampled pictures against one of a crowd around each, compared as candidates are."""
+    """Measure unrelated pictures: sampled pictures against one of a crowd around each, compared as candidates are."""
     density, stranger = space.density, space.stranger
     some = generator(seed, "background").permutation(len(rows))[:_SAMPLE]
     some = some[stranger[some] != some]
@@ -141,7 +141,7 @@ def _compared(
     few: NDArray[np.bool_],
     maybe_covered: NDArray[np.bool_],
 ) -> list[Link]:
-    """Return the links among pairs, each as alike as its `bar` asks for; `few` are of pictures of few pixels, and the
+    """Return the links among pairs, each as similar as its `bar` asks for; `few` are of pictures of few pixels, and the
     fingerprints of `clear` are so near that no rough alignment rules them out."""
     ends = rows[pairs.query], rows[pairs.match]
     turns = pairs.turn, space.turns[pairs.match]
@@ -163,7 +163,7 @@ def _compared(
             tinted = [turned(colours[e[some]], t[some]) for e, t in zip(ends, turns, strict=True)]
             tolerance = _DRAWN_COLOURS if drawn else _COLOURS
             good[some] = same_colours(tinted[0], tinted[1], alike.warp[some], tolerance=tolerance, light=not drawn)
-    # Of a symmetric drawing several turns are as near, so drawings are compared as they stand, whatever turn was found.
+    # Of a symmetric drawing several turns are as near, so drawings are compared unchanged, whatever turn was found.
     upright = np.flatnonzero(plain & ~good)
     stand = np.zeros(len(good), bool)
     if len(upright):

@@ -73,10 +73,10 @@ def search_candidates(space: Space) -> Candidates:
 
 
 def _bar(density: _Float, few: bool) -> _Float:
-    """Return the similarity above which a pair is worth verifying, where strangers are as near as `density`.
+    """Return the similarity above which a pair is worth verifying, where unrelated pictures are as near as `density`.
 
-    Where most pictures are copies of each other, what is taken for strangers are copies too, and rounding would decide
-    which pairs are compared. Among `few` pictures the pixels of such pairs can all decide instead.
+    Where most pictures are copies of each other, what is taken for unrelated pictures are copies too, and rounding
+    would decide which pairs are compared. Among `few` pictures the pixels of such pairs can all decide instead.
     """
     highest = _HIGHEST_OF_FEW if few else _HIGHEST
     bar: _Float = np.clip(1 - 0.75 * (1 - density), _FLOOR, highest).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The space in which fingerprints of pictures are compared, and how near strangers are in it."""
+"""The space in which fingerprints of pictures are compared, and how near unrelated pictures are in it."""
 
 __all__ = ["Pictures", "Space"]
 
@@ -32,7 +32,7 @@ _SUBSET = 1000
 class Pictures:
     """Pictures and, numbered after them, further ones: read by their numbers, never copied into one array.
 
-    Of the further ones, which are insides of frames, `sides` (B, 2) are the shares of height and width of the file.
+    Of the further ones, which are insides of frames, `sides` (B, 2) are the fractions of height and width of the file.
     """
 
     def __init__(self, first: NDArray[np.uint8], further: NDArray[np.uint8], sides: _Float) -> None:
@@ -48,7 +48,7 @@ class Pictures:
         return found
 
     def sides(self, rows: _Int) -> _Float:
-        """Return the shares of height and width of the file that pictures show, (M, 2): 1 but inside frames."""
+        """Return the fractions of height and width of the file that pictures show, (M, 2): 1 but inside frames."""
         result = np.ones((len(rows), 2), np.float32)
         later = rows >= len(self._first)
         result[later] = self._sides[rows[later] - len(self._first)]
@@ -120,7 +120,8 @@ def _directed(vectors: _Float) -> _Float:
 
 
 def _density(vectors: _Float, seed: int = 0) -> tuple[_Float, _Int]:
-    """Return how near strangers are to every vector, float32 (N,), and one such stranger of each, int64 (N,).
+    """Return how near unrelated pictures are to every vector, float32 (N,), and one such unrelated picture of each,
+    int64 (N,).
 
     It is the similarity of the nearest of a twentieth of all others, the second lowest of five such draws: a group of
     a few siblings does not count as surroundings, a crowd of look-alikes does.

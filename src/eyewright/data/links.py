@@ -32,12 +32,12 @@ def find_links(
     """Return the verified links among pictures: grey (N, 64, 64), colour (N, 16, 16, 3), of which `usable` (N,) count.
 
     Pictures that are `small`, (N,), hold too few pixels to tell one object from a look-alike: only all but equal ones
-    are linked. Drawings (icons, characters, masks) are linked only where they are all but equal as they stand, in the
+    are linked. Drawings (icons, characters, masks) are linked only where they are all but equal without a turn, in the
     same colours: mirrored, an arrow means something else.
 
-    A pair is proposed where its fingerprints are nearer than those of strangers in the same surroundings, and accepted
-    where the aligned pixels agree better than strangers do (the data's own background decides, not a constant), with
-    the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
+    A pair is proposed where its fingerprints are nearer than those of unrelated pictures in the same surroundings, and
+    accepted where the aligned pixels agree better than unrelated pictures do (the data's own background decides, not a
+    constant), with the same colours. Memory is linear in N; time is N log N up to the size of the cells of the index.
     """
     n = len(thumbnails)
     few = np.zeros(n, bool) if small is None else small
@@ -80,7 +80,7 @@ def _of_files(links: list[Link], whose: _Int, n: int) -> list[Link]:
 
 
 def _equal_faint(thumbnails: NDArray[np.uint8], colours: NDArray[np.uint8], rows: _Int) -> list[Link]:
-    """Return links between pictures of too little contrast to be aligned whose thumbnails are equal to the bit.
+    """Return links between pictures of too little contrast to be aligned whose thumbnails are bit-identical.
 
     Such are 12-bit images in files of 16 bits. Their few levels must differ in enough places, so that two pictures
     that show nothing, or one speck, are not said to be one.

@@ -51,8 +51,8 @@ class Sessions:
     """Pictures that lie in clumps of one space of looks.
 
     `members` are the clumps, as ascending indices, the largest first. `nearer` is how many times nearer the next
-    pictures are than among unrelated ones, and `p_value` how likely that is by chance. `close` is the share of pictures
-    whose second nearest is less than half as far as the tenth, `expected` that share among unrelated pictures.
+    pictures are than among unrelated ones, and `p_value` how likely that is by chance. `close` is the fraction of
+    pictures whose second nearest is less than half as far as the tenth, `expected` that share among unrelated pictures.
     """
 
     space: str
@@ -238,7 +238,7 @@ def _clumped(distance: _Float, near: int, middle: int, far: int) -> tuple[float,
 
 
 def _digamma(n: int) -> float:
-    """Return digamma at a whole number but for a constant, which differences do not hold.
+    """Return digamma at a whole number except for a constant, which differences do not hold.
 
     scipy.special has it, and takes a quarter of a second to import.
     """

@@ -1,4 +1,4 @@
-"""The doctor for boxes and masks: what is wrong with what is marked; and the marks that can be used all the same."""
+"""`doctor` for boxes and masks: what is wrong with what is marked; and the marks that can be used all the same."""
 
 __all__ = [
     "MARK_CODES",
@@ -95,8 +95,8 @@ def audit_objects(dataset: "Dataset", scan: "Scan") -> list[Finding]:
 
 def usable_objects(objects: "Objects", size_hw: tuple[int, int]) -> "Objects":
     """Return the objects that can be learnt from and measured against: corners in order, cut off at the image's edge,
-    without boxes that have no area and without those that are there twice. Run lengths of another size than the image's
-    are left out, and their box is kept.
+    without boxes that have no area and without those that are there twice. Run-length encoding of another size than the
+    image's are left out, and their box is kept.
 
     >>> from eyewright.data.targets.objects import Objects
     >>> boxes = np.array([[8.0, 2.0, 4.0, 9.0], [3.0, 3.0, 3.0, 8.0]])

@@ -1,7 +1,7 @@
 """Tiles of one large picture: names with positions propose neighbours, and their borders must fit in pixels.
 
-Tiles that overlap show the same pixels; tiles that only touch go on where their neighbour ends. Both are compared with
-tiles that are no neighbours, so a set in which every border looks like every other proves nothing.
+Tiles that overlap show the same pixels; tiles that only touch continue where their neighbour ends. Both are compared
+with tiles that are no neighbours, so a set in which every border looks like every other proves nothing.
 """
 
 __all__ = ["Mosaic", "find_mosaics"]
@@ -148,7 +148,8 @@ def _checked(
     result = []
     for number, tiles in enumerate(pictures):
         mine = own[pairs.picture == number]
-        # One border that fits may be chance where strangers' sometimes do; most of a picture's borders are not.
+        # One border that fits may be chance where unrelated pictures' sometimes do; most of a picture's borders are
+        # not.
         if len(mine) and (mine > bar).mean() > _AGREED and (len(mine) > 1 or mine[0] > float(others.max())):
             result.append(Mosaic(tuple(sorted(tiles.values())), float(mine.mean()), rule, p_value))
     return tuple(sorted(result, key=lambda m: (-len(m.members), m.members)))

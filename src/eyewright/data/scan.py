@@ -1,4 +1,4 @@
-"""One pass over every image: digest, what it holds, a thumbnail. The doctor, the grouping and the split read it."""
+"""One pass over every image: digest, what it holds, a thumbnail. `doctor`, the grouping and the split read it."""
 
 __all__ = ["Record", "Scan", "dataset_fingerprint", "scan_dataset", "shares", "target_text"]
 
@@ -73,7 +73,7 @@ class Scan:
         """A fixed description of every picture, float32 (N, D): no net, no training, the same for every dataset.
 
         It holds the low frequencies of the equalised picture, its colours and how much fine structure it has.
-        Euclidean distances between rows say how alike two pictures are; brightness and contrast count little.
+        Euclidean distances between rows say how similar two pictures are; brightness and contrast count little.
         """
 
         def described(start: int) -> NDArray[np.float32]:

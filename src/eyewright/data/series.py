@@ -1,4 +1,4 @@
-"""Groups that file names propose, checked against the pixels: members must be more similar than strangers are.
+"""Groups that file names propose, checked against the pixels: members must be more similar than unrelated pictures are.
 
 A name alone proves nothing. Every prefix, number and folder of the names is tried as a rule, and a rule counts where
 pictures of one class that share its key are more similar than pictures of that class that do not, beyond a
@@ -35,9 +35,9 @@ class NameRule:
     """A rule on names that splits images into groups tighter than chance.
 
     `pattern` is the regular expression for `--group-by`, `keys` the group of every image (None: in no group).
-    `effect` is how much more similar two images of a group are than two strangers of one class, in standard deviations;
-    `p_value` that of the permutation test. `look` is in what they are alike. A `pure` rule is held up by the labels
-    instead: every group is of one class, far beyond chance, and every class has several groups.
+    `effect` is how much more similar two images of a group are than two unrelated pictures of one class, in standard
+    deviations; `p_value` that of the permutation test. `look` is in what they are similar. A `pure` rule is held up by
+    the labels instead: every group is of one class, far beyond chance, and every class has several groups.
     """
 
     pattern: str

@@ -1,4 +1,4 @@
-"""Split a dataset so that a test result means something: stratified, and nothing alike on two sides."""
+"""Split a dataset so that a test result means something: stratified, and nothing similar on two sides."""
 
 __all__ = ["FRACTIONS", "fold_datasets", "group_samples", "split_dataset"]
 
@@ -108,7 +108,7 @@ def fold_datasets(
 
     Raises:
         UsageError: `k` is less than 2, or `group_by` is not a regular expression.
-        DatasetError: a class has fewer images that are not alike than folds, so it would vanish from one.
+        DatasetError: a class has fewer images that are not similar than folds, so it would vanish from one.
     """
     if k < 2:
         raise UsageError(f"expected 2 folds or more, found {k}", fix="use --folds 5")

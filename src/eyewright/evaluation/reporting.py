@@ -84,6 +84,18 @@ class Batch:
     looks: tuple[tuple[float, float], ...]
 
     @property
+    def arrays(self) -> list[NDArray[np.uint8]]:
+        """The images as uint8 (H, W, 3), for tasks whose models never reduce them.
+
+        Raises:
+            TypeError: the model reduces them.
+        """
+        found = [image for image in self.images if not isinstance(image, Prepared)]
+        if len(found) < len(self.images):
+            raise TypeError("expected images as they are in their files, found some that were prepared")
+        return found
+
+    @property
     def part(self) -> Dataset:
         """The dataset of these images alone."""
         return self.dataset.with_samples(self.dataset.samples[i] for i in self.rows)

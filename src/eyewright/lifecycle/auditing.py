@@ -18,6 +18,7 @@ from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import load_run
 
 if TYPE_CHECKING:
+    from eyewright.data.dataset import Dataset
     from eyewright.privacy.auditing import PrivacyAudit
     from eyewright.training.run import Run
 
@@ -71,7 +72,7 @@ def audit_privacy(
     deadline = None if budget is None else started + parse_duration_s(budget)
     plan = canary_plan(claim, canaries=canaries, seed=seed) if "canary" in chosen else None
     found = PrivacyAudit((), (), None, claim, 0, 0)
-    images = []
+    part: Dataset | None = None
     members_only = tuple(a for a in chosen if a != "canary")
     if members_only:
         dataset = data_of_run(owner)
@@ -105,5 +106,7 @@ def audit_privacy(
         secret = f"canaries {seed}".encode()
         found = replace(found, canaries=audit_canaries(plan, secret=secret))
     folder = Path(out) if out is not None else owner.folder / FOLDER
-    write_audit(folder, found, title=owner.folder.name, images={e.row: images[e.row] for e in found.exposed})
+    # Shown as they are in their files: what the net saw may have been reduced.
+    shown = {} if part is None else {e.row: part.image(e.row) for e in found.exposed}
+    write_audit(folder, found, title=owner.folder.name, images=shown)
     return replace(found, seconds=round(time.monotonic() - started, 1))

@@ -165,7 +165,7 @@ def gather(predictor: Predictor, batch: Batch) -> GenerateResults:
     """Return what is measured of a batch of real images, and of one image generated for each: of its class, by its row
     as the seed."""
     judge, part = judge_of(predictor), batch.part
-    real, _ = judge(judge.prepared(batch.images))
+    real, _ = judge(judge.prepared(batch.arrays))
     asked = [{NOISE: int(row), CLASS: int(label)} for row, label in zip(batch.rows, part.targets, strict=True)]
     drawn = np.asarray(predictor.raw(prepare(inputs_of(predictor), asked)[0])["image"])
     generated, seen = judge(np.clip(np.rint(drawn), 0, 255).astype(np.uint8))

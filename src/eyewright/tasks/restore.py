@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, UsageError
-from eyewright.core.inputs import IMAGE, Example
+from eyewright.core.inputs import Example, whole_image
 from eyewright.core.labels import LabelSpace
 from eyewright.core.prediction import settle_nothing
 from eyewright.core.predictor import Answers, Predictor
@@ -152,8 +152,7 @@ def restore_whole(predictor: Predictor, examples: Sequence[Example]) -> list[Res
 
     answers = []
     for example in examples:
-        image = example[IMAGE] if isinstance(example, Mapping) else example
-        done = restore_pixels(run_tiles(predictor), image, predictor.preparation)
+        done = restore_pixels(run_tiles(predictor), whole_image(example), predictor.preparation)
         answers.append(RestoredImage(done.changed, predictor.labels, restored=done.image, sigma=done.sigma))
     return answers
 

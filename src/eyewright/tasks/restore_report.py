@@ -98,8 +98,8 @@ class RestoreResults:
 def gather(predictor: Predictor, batch: Batch) -> RestoreResults:
     """Return what is measured of a batch of images."""
     part = batch.part
-    tried = [try_image(predictor, part, k, image) for k, image in enumerate(batch.images)]
-    values = [measured(t, image) for t, image in zip(tried, batch.images, strict=True)]
+    tried = [try_image(predictor, part, k, image) for k, image in enumerate(batch.arrays)]
+    values = [measured(t, image) for t, image in zip(tried, batch.arrays, strict=True)]
     return RestoreResults(
         part,
         np.array(values, np.float64).reshape(-1, len(COLUMNS)),

@@ -114,7 +114,7 @@ def gather(predictor: Predictor, batch: Batch) -> VideoResults:
     frames = predictor.preparation.clip.frames
     orders: dict[str, NDArray[np.float32]] = {}
     for name in _ORDERS:
-        images = [_reordered(image, frames, name, row) for image, row in zip(batch.images, batch.rows, strict=True)]
+        images = [_reordered(image, frames, name, row) for image, row in zip(batch.arrays, batch.rows, strict=True)]
         found = cast("Sequence[ClassPrediction]", predict_everything(predictor, images))
         orders[name] = np.stack([p.probabilities for p in found])
     return VideoResults(classes, orders)

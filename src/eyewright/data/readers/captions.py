@@ -116,7 +116,7 @@ def read_captions(tree: Tree, names: Sequence[str], task: str) -> Dataset | None
 
 
 def read_caption_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], format: str, task: str) -> Dataset:
-    """Read tables of captions: a row an image with one caption or a list, or a row a caption.
+    """Read tables of captions: a row per image with one caption or a list, or a row a caption.
 
     Columns: the path, and `caption`, `text`, `comment` or their plural; a list is JSON's, in a cell or in a line of
     JSON. `split` and `group` are read as in every table.

@@ -1,4 +1,4 @@
-"""Read COCO JSON: any category ids, any order, boxes, polygons and run lengths; classes are joined by name."""
+"""Read COCO JSON: any category ids, any order, boxes, polygons and run-length encoding; classes are joined by name."""
 
 __all__ = ["CocoLines", "is_coco", "read_coco"]
 
@@ -495,7 +495,7 @@ def _same(one: Objects, other: Objects) -> bool:
 def _of_size(
     columns: _Rows, own: Any, stated: tuple[int, int] | None, path: str, where: CocoLines, notes: Notes
 ) -> list[Outline]:
-    """Return the shapes of one image's annotations without run lengths of another size than the image's."""
+    """Return the shapes of one image's annotations without run-length encoding of another size than the image's."""
     shapes = [columns.shapes[i] for i in own]
     for k, (i, shape) in enumerate(zip(own.tolist(), shapes, strict=True)):
         if stated is not None and not shape.fits(stated):

@@ -1,4 +1,4 @@
-"""The shapes of COCO JSON: polygons in every form in which exporters write them, run lengths, key points."""
+"""The shapes of COCO JSON: polygons in every form in which exporters write them, run-length encoding, key points."""
 
 __all__ = ["box_of", "key_point_box", "outline_of", "shown_outlines"]
 
@@ -30,8 +30,9 @@ def shown_outlines(annotations: Any) -> bool:
 def outline_of(raw: msgspec.Raw, reduce: Note, repair: Note) -> Outline:
     """Return the shape of one annotation; what of it cannot be used is passed to `reduce`, the rest is kept.
 
-    COCO has a list of polygons, each a list of x, y, x, y; or run lengths. Read as well: one polygon without the list
-    round it (as VIA writes it), points as pairs or as x and y by name, numbers as text, run lengths in a list.
+    COCO has a list of polygons, each a list of x, y, x, y; or run-length encoding. Read as well: one polygon without
+    the list round it (as VIA writes it), points as pairs or as x and y by name, numbers as text, run-length encoding in
+    a list.
     """
     if bytes(memoryview(raw)[:1]) in (b"", b"n"):
         return Outline()

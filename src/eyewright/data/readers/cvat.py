@@ -191,7 +191,7 @@ def _points(text: str) -> NDArray[np.float64]:
 
 
 def _mask(given: Mapping[str, str], stated: Size | None) -> tuple[list[float], Outline]:
-    """Read run lengths of the rows of a mask's own rectangle; the first run is of pixels outside."""
+    """Read run-length encoding of the rows of a mask's own rectangle; the first run is of pixels outside."""
     left, top, width, height = (int(number(given[k])) for k in ("left", "top", "width", "height"))
     try:
         counts = np.array([int(v) for v in given["rle"].split(",") if v.strip()], np.int64)

@@ -1,4 +1,4 @@
-"""Read folders of images: a folder a class, with or without train, val and test above them."""
+"""Read folders of images: a folder per class, with or without train, val and test above them."""
 
 __all__ = ["read_folders"]
 

@@ -28,7 +28,7 @@ class _Entry:
 
 @dataclass
 class Gathered:
-    """The objects of a dataset while its files are read, one entry an image.
+    """The objects of a dataset while its files are read, one entry per image.
 
     Classes are named as they are met; `listed` names classes that a file lists, in its order.
     """

@@ -280,7 +280,7 @@ def _polygon(kind: str, points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mask(shape: _Shape, points: NDArray[np.float64], reading: _Reading) -> Outline:
-    """Return a mask shape, a picture of 0 and others that lies at its first point, as run lengths of the image."""
+    """Return a mask shape, a picture of 0 and others at its first point, as run-length encoding of the image."""
     if not isinstance(shape.mask, str) or len(points) < 1:
         raise DatasetError("a mask without its picture is no region")
     values = read_labels(_base64(shape.mask))

@@ -126,8 +126,8 @@ class Notes:
     ) -> None:
         """Note `n` annotations that are left out for a reason, which is the same text for all of its kind.
 
-        `message` is what the finding says; without it the reason. What a whole folder has wrong alike is noted
-        `together`: one finding a folder, with the number of times.
+        `message` is what the finding says; without it the reason. What a whole folder has wrong in the same way is
+        noted `together`: one finding a folder, with the number of times.
         """
         text = message or f"{reason}; it is left out"
         if together:
@@ -210,7 +210,7 @@ class Notes:
         return found
 
     def account(self) -> Account:
-        """Return what was read and what was not, as it stands now."""
+        """Return what was read and what was not, so far."""
         parts = {kind: tuple(reasons.values()) for kind, reasons in self._reasons.items()}
         return Account(self.read, **parts)
 

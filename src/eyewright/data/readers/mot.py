@@ -43,7 +43,7 @@ def read_mot(tree: Tree, names: Sequence[str], images: Images) -> Found:
 
     Rows whose flag is 0 are ignore regions, as in the challenge's own evaluation. Coordinates count from 1. A class
     is read where rows have nine columns (MOT16 and later); before, everything is a pedestrian. What only `det/det.txt`
-    says is a detector's word, not the truth, and is not read.
+    says is a detector's word, not the ground truth, and is not read.
     """
     notes = Notes()
     truths = [n for n in names if n == _TRUTH or n.endswith(f"/{_TRUTH}")]

@@ -1,4 +1,4 @@
-"""What is learnt from an image, one file a kind of target; a dataset asks them, and never which task it is for."""
+"""What is learnt from an image, one file per kind of target; a dataset asks them, and never which task it is for."""
 
 from eyewright.data.targets.captions import CAPTIONS, Captions
 from eyewright.data.targets.label import LABEL, Label

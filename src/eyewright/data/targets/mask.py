@@ -115,7 +115,7 @@ class MaskFile:
         return 0
 
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """The classes that a split keeps the shares of."""
+        """The classes that a split keeps the fractions of."""
         return tuple(i for i in self.held if i not in background)
 
     def marks(self) -> Sequence[int]:
@@ -166,7 +166,7 @@ class Painted:
         """Return class ids for an image of this size: the largest object first, so that what lies on another is seen.
 
         Raises:
-            DatasetError: run lengths that are not of this size.
+            DatasetError: run-length encoding that is not of this size.
         """
         objects = self.objects.in_pixels(size_hw)
         painted = np.zeros(size_hw, np.uint8)
@@ -200,7 +200,7 @@ class Painted:
         return self.objects.ignored
 
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """The classes that a split keeps the shares of."""
+        """The classes that a split keeps the fractions of."""
         return self.objects.strata(background)
 
     def marks(self) -> Sequence[int]:

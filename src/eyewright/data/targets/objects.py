@@ -31,7 +31,7 @@ class Lines(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """The shape of one object: polygons, each float64 (k, 2) in x, y, or COCO run lengths.
+    """The shape of one object: polygons, each float64 (k, 2) in x, y, or COCO run-length encoding.
 
     Several polygons are one object in parts. Points are in source pixels, or in shares of the sides if `relative`.
     """
@@ -47,7 +47,7 @@ class Outline:
         """Return the pixels whose centres lie in it, bool (H, W).
 
         Raises:
-            DatasetError: run lengths that are not of this size.
+            DatasetError: run-length encoding that is not of this size.
         """
         if self.rle is not None:
             counts = self._counts()
@@ -61,7 +61,7 @@ class Outline:
         return fill_polygons(self.in_pixels(size_hw).polygons, size_hw)
 
     def fits(self, size_hw: tuple[int, int]) -> bool:
-        """Return whether `mask` can be painted for an image of this size: run lengths are of one size alone."""
+        """Return whether `mask` can be painted for an image of this size: run-length encoding is of one size alone."""
         return self.rle is None or tuple(self.rle["size"]) == tuple(size_hw)
 
     def in_pixels(self, size_hw: tuple[int, int]) -> "Outline":
@@ -169,7 +169,7 @@ class Objects:
         return True
 
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """The classes that a split keeps the shares of."""
+        """The classes that a split keeps the fractions of."""
         return tuple(i for i in self.held if i not in background)
 
     def marks(self) -> Sequence[int]:

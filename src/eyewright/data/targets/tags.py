@@ -36,7 +36,7 @@ _MOSTLY = 0.5
 
 @dataclass(frozen=True)
 class Tags(WholeImage):
-    """The class ids of the tags that an image has; it has none of the others, but for those that are `unknown`.
+    """The class ids of the tags that an image has; it has none of the others, except for those that are `unknown`.
 
     Those that are `assumed` count as absent although nobody has said so: see `tag_sets`.
 
@@ -104,7 +104,7 @@ def tag_sets(
 
 
 def cell_parts(cell: str) -> list[str]:
-    """Return what bars part in a cell, but for those after a backslash; for `split_tags`.
+    """Return what bars part in a cell, except for those after a backslash; for `split_tags`.
 
     >>> cell_parts("cat|?dog|a\\\\|b")
     ['cat', '?dog', 'a\\\\|b']

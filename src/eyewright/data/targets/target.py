@@ -61,7 +61,7 @@ class Target(Protocol):
         ...
 
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """Return the classes that a split keeps the shares of."""
+        """Return the classes that a split keeps the fractions of."""
         ...
 
     def marks(self) -> Sequence[int]:
@@ -151,14 +151,14 @@ class TargetKind:
         holds: `(targets)` to what they hold of what they may hold or not (`Task.needs`): "outlines".
         least: the number of classes below which there is nothing to learn.
         side: what copies of one image can be under several of, one and many.
-        shares: what a split keeps the shares of.
+        shares: what a split keeps the fractions of.
         made_from: other kinds that it can be made from, and how: `(targets, names)` to targets and class names.
         audit: `(dataset, scan)` to what is wrong with the targets, and what was wrong while they were read.
         sides: `(targets, names)` to the `Side` of each.
         differ: `(dataset, overlay)` to how the marks of two copies differ, in a phrase; None where sides tell all.
         by_degree: whether targets differ by degree, so that near-equal images may well have different ones.
         apart: `(targets)` to whether two of them differ so much that near-equal images of them are no copies.
-        strata: `(targets, background)` to what a split keeps the shares of, some numbers a target.
+        strata: `(targets, background)` to what a split keeps the fractions of, some numbers a target.
         stratum: `(targets, number, names)` to what such a number is called.
         describe: `(targets, names)` to what there is, in a few words.
         ignoring: `(n classes, n images that are gone)` to what becomes of ignored classes.

@@ -36,7 +36,7 @@ class WholeImage(ABC):
         return True
 
     def strata(self, background: frozenset[int]) -> tuple[int, ...]:
-        """The ids that a split keeps the shares of."""
+        """The ids that a split keeps the fractions of."""
         return self.held
 
     def marks(self) -> Sequence[int]:

@@ -20,7 +20,7 @@ def write_mot(work: Work) -> None:
     """Write every folder of images as a sequence, in the order of their names.
 
     Boxes whose identity over time is known (those of MOT data) become `gt/gt.txt`. All others are written as
-    detections, `det/det.txt`, which trackers read: an invented identity would be taken for the truth.
+    detections, `det/det.txt`, which trackers read: an invented identity would be taken for the ground truth.
     """
     dataset = work.dataset
     sequences: dict[str, list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""A conversion on its way: what every writer does alike, and what was lost so far."""
+"""A conversion on its way: what every writer does in the same way, and what was lost so far."""
 
 __all__ = [
     "IGNORED",
@@ -173,7 +173,7 @@ def part_of(sample: Sample) -> str:
 
 
 def objects_of_mask(work: Work, index: int, size_hw: tuple[int, int]) -> Objects:
-    """Return the classes of a mask as objects, one a class and image, with run lengths; 255 is a crowd."""
+    """Return the classes of a mask as objects, one a class and image, with run-length encoding; 255 is a crowd."""
     found = mask_objects(work.dataset.mask(index, size_hw), work.dataset.foreground)
     work.objects += len(found)
     return found

@@ -130,7 +130,7 @@ class VideoFile:
             )
         cv2 = self._cv2
         if into is None:
-            return _rgb(cv2, picture)
+            return np.asarray(_rgb(cv2, picture), np.uint8)
         # Reduced before the channels are put in order: that is the same, and less to do.
         picture = resized(picture, (into.shape[1], into.shape[0]))
         if picture.ndim == 3:
