@@ -214,7 +214,10 @@ function answerCard(a, second = false) {
   if (a.unfamiliar === null && a.unfamiliar_reason) {
     parts.push(make("p", { class: "sub", text: `Not checked for unfamiliar ${model(a.model) ? model(a.model).reads : "image"}s: ${a.unfamiliar_reason}` }));
   }
-  if (isOneLabel(a) && a.accepted && !a.accepted.length) {
+  for (const one of a.refused || []) {
+    parts.push(make("p", {}, make("span", { class: "chip warn", text: `Refused as ${one.reason}: ${one.text}` })));
+  }
+  if (isOneLabel(a) && a.accepted && !a.accepted.length && !a.refused) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: "No class reaches its operating point" })));
   }
   if (isVector(a)) {
