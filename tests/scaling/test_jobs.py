@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -275,6 +276,15 @@ def test_the_plan_is_shown_and_then_run_unchanged(bundle: Path, images: Path, tm
     assert said["plan"] == planned
     assert said["counts"] | {"bytes": 0} == {"images": 40, "failed": 1, "crashed": 0, "bytes": 0}
     assert [f["code"] for f in said["findings"]] == ["unreadable_image"]
+
+
+def test_the_command_that_a_plan_shows_runs_it(bundle: Path, images: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    words = ["predict", str(bundle), "--source", str(images), "--out", str(tmp_path / "a job"), "--top", "2"]
+    assert main([*words, "--plan"]) == 0
+    shown = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("run "))
+    again = shlex.split(shown)[2:]
+    assert main([*again, "--json", "--workers", "1"]) in (0, 1)
+    assert json.loads(capsys.readouterr().out)["counts"]["images"] == 40
 
 
 @pytest.mark.parametrize(

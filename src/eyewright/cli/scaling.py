@@ -73,8 +73,8 @@ def predict_job(o: argparse.Namespace) -> Result:
         o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
         shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
     )  # fmt: skip
-    again = f"predict {o.bundle} --source {o.source}"
-    return _done(o, plan, again)
+    again = ["predict", o.bundle, "--source", o.source]
+    return _done(o, plan, _given(o, again, {"conf": None, "iou": None, "top": None, "format": None}))
 
 
 def process_job(o: argparse.Namespace) -> Result:
@@ -89,13 +89,16 @@ def process_job(o: argparse.Namespace) -> Result:
         o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
         format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
     )  # fmt: skip
-    # All that a resumed job is compared with: without it the command that is shown would be refused.
-    again = ["process", o.source, "--steps", o.steps]
-    for name, usual in (("to", None), ("quality", 90), ("seed", None), ("format", None)):
-        if getattr(o, name) != usual:
-            again += [f"--{name}", f"{getattr(o, name)}"]
-    result = _done(o, plan, shlex.join([*again, "--draft"] if o.draft else again))
+    again = ["process", o.source, "--steps", o.steps, *(["--draft"] if o.draft else [])]
+    usual = {"to": None, "quality": 90, "seed": None, "format": None}
+    result = _done(o, plan, _given(o, again, usual))
     return result if o.plan else {**result, "out": {**result["out"], "images": (folder / "images").resolve()}}
+
+
+def _given(o: argparse.Namespace, again: list[str], usual: Mapping[str, object]) -> str:
+    """Return a command with all that a resumed job is compared with: without it what is shown would be refused."""
+    given = [(name, getattr(o, name)) for name, value in usual.items() if getattr(o, name) != value]
+    return shlex.join([*again, *(text for name, value in given for text in (f"--{name}", str(value)))])
 
 
 def _refuse(o: argparse.Namespace, usual: Mapping[str, object]) -> None:
@@ -114,7 +117,7 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str) -> Result:
     text = [f"planned  {_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"]
     text += [f"digest   {plan.digest}"]
     if o.plan:
-        run = f"{shown_program('eyewright')} {again} --out {shown_path(folder)} --on local"
+        run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(folder))} --on local"
         return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
     job = run_job(plan, workers=o.workers, quiet=is_quiet(o))
     totals, counts = job.totals, dict(job.counts)
