@@ -124,5 +124,5 @@ def test_images_are_predicted_in_their_order_in_batches_of_64(monkeypatch: pytes
 def test_the_longer_side_and_the_mean_of_an_image_are_its_looks() -> None:
     image = np.zeros((5, 7, 3), np.uint8)
     image[0] = 50
-    assert results._look(image) == (7.0, 10.0)
-    assert results._look(image.transpose(1, 0, 2)) == (7.0, 10.0)
+    assert results._look(image, None) == (7.0, 10.0)
+    assert results._look(image.transpose(1, 0, 2), None) == (7.0, 10.0)

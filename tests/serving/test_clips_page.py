@@ -92,7 +92,7 @@ def test_a_clip_is_played_predicted_and_corrected_on_the_page(served: Served, ne
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(served.address)
-        expect(page.locator("#invite-what")).to_have_text("Drop a video clip here")
+        expect(page.locator("#invite-what")).to_have_text("Drop video clips here")
         expect(page.locator("#webcam")).to_be_hidden()
         page.set_input_files("#file", str(film))
         expect(page.locator("#status")).to_contain_text("Answered", timeout=20_000)
@@ -109,7 +109,7 @@ def test_a_clip_is_played_predicted_and_corrected_on_the_page(served: Served, ne
         page.click("#is-right")
         expect(page.locator("#status")).to_contain_text("Thank you")
         page.select_option("#model", "shapes")
-        expect(page.locator("#invite-what")).to_have_text("Drop an image here")
+        expect(page.locator("#invite-what")).to_have_text("Drop images, a folder or a video here")
         expect(page.locator("#status")).to_have_text("This model takes images.")
         opened.close()
     assert faults == []

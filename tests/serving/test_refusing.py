@@ -59,7 +59,8 @@ def test_an_unfamiliar_image_is_refused_in_every_form_and_counted(refusing: Serv
     kept = [a for a in accepted if a["accepted"]]
     assert len(kept) >= len(accepted) / 2
     for one in kept:
-        assert one["accepted"] == one["labels"][:1]
+        # Of a classifier those that reach their operating points.
+        assert set(one["accepted"]) <= set(one["labels"])
         assert "refused" not in one
         assert one["set"]["labels"] == one["labels"][:1]
 

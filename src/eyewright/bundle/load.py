@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,9 @@ class Bundle:
     Made by `load_bundle`. `labels` are class names, `inputs` how each input is prepared, `manifest` the rest;
     `preparation` is what happens to the image first, for a model that takes nothing else.
     """
+
+    takes_prepared: ClassVar[bool] = True
+    """`predict_images` also takes images that were prepared while they were decoded."""
 
     def __init__(
         self,

@@ -86,7 +86,13 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = Fal
 
 
 def _reducing(predictor: Predictor) -> Preparation | None:
-    """Return the preparation of a model of images that reduces large ones while they are decoded, if it has one."""
+    """Return the preparation of a model of images that reduces large ones while they are decoded, if it has one.
+
+    Only predictors that say so (`takes_prepared`) are asked with what was prepared already: those of other people take
+    arrays.
+    """
+    if not getattr(predictor, "takes_prepared", False):
+        return None
     inputs = inputs_of(predictor)
     found = inputs.get(IMAGE) if len(inputs) == 1 else None
     return found if isinstance(found, Preparation) and found.reduces else None

@@ -59,8 +59,8 @@ class Orders(msgspec.Struct, frozen=True):
     threads: int
     memory: int
     scaled_decode: bool
-    refuse: list[str]
-    coverage: float
+    refuse: list[str] = []
+    coverage: float = 0.9
     limits: dict[str, int]
 
 

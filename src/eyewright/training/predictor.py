@@ -4,7 +4,7 @@ __all__ = ["TorchPredictor", "choose_device"]
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ class TorchPredictor:
 
     The net is called with one tensor for each input, in their order.
     """
+
+    takes_prepared: ClassVar[bool] = True
+    """`predict_images` also takes images that were prepared while they were decoded."""
 
     def __init__(
         self,
