@@ -59,9 +59,9 @@ class Orders(msgspec.Struct, frozen=True):
     threads: int
     memory: int
     scaled_decode: bool
+    limits: dict[str, int]
     refuse: list[str] = []
     coverage: float = 0.9
-    limits: dict[str, int]
 
 
 def run_worker(channel: socket.socket, message: bytes) -> None:
