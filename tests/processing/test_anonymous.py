@@ -332,3 +332,16 @@ def test_the_report_is_one_file_without_the_original(tmp_path: Path) -> None:
     assert json.loads(done.pages["report_json"].read_text())["recall"]["all"]["n"] == 1
     plain = anonymize(tmp_path / "in", tmp_path / "out2", boxes=boxes, report=tmp_path / "report2")
     assert "Recall unknown" in plain.pages["report"].read_text()
+
+
+def test_detectors_that_miss_many_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "plain.png", RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    done = anonymize(tmp_path / "in", tmp_path / "out", find="faces", report=tmp_path / "report")
+    (weak,) = [f for f in done.findings if f.code == "weak_detector"]
+    assert weak.message == "many faces are missed by OpenCV's face cascades"
+    assert weak.severity == "warning"
+    assert "Many faces are missed by" in (tmp_path / "report" / "anonymize.html").read_text()
+    silent = anonymize(tmp_path / "in", tmp_path / "text", find="text")
+    assert not [f for f in silent.findings if f.code == "weak_detector"]

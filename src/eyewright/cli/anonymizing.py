@@ -116,7 +116,8 @@ def anonymize(o: argparse.Namespace) -> Result:
     text += [f"report       {shown_path(done.pages['report'])}"] if done.pages else []
     if not o.json:
         for f in done.findings[:_MOST]:
-            warn(f"{f.path}: {f.message}; {f.fix}")
+            where = f"{f.path}: " if f.path else ""
+            warn(f"{where}{f.message}; {f.fix}")
         if len(done.findings) > _MOST:
             warn(f"and {len(done.findings) - _MOST:,} more, see --json")
     return {

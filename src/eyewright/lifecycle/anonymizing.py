@@ -220,6 +220,12 @@ def anonymize(
                 severity="error",
             )
         )
+    weak = [f for f in finders if f.weak]
+    if weak:
+        names_of, kinds_of = (" and ".join(getattr(f, k) for f in weak) for k in ("name", "kind"))
+        text = f"many {kinds_of} are missed by {names_of}"
+        fix = "pass --detector BUNDLE, and look at the copies"
+        findings.append(Finding("weak_detector", text, fix, severity="warning"))
     result = Anonymized(
         place, kinds, tuple(f"{f.kind}: {f.name}" for f in finders), how, done.files, tuple(findings), done.others,
         None if dataset is None else _format_of(dataset, labels),

@@ -52,11 +52,15 @@ Boxes = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Finder:
-    """A detector for one kind of thing: `find` takes uint8 (H, W, 3) and returns x0 y0 x1 y1 score, float64 (n, 5)."""
+    """A detector for one kind of thing: `find` takes uint8 (H, W, 3) and returns x0 y0 x1 y1 score, float64 (n, 5).
+
+    `weak` is one that is known to miss many.
+    """
 
     kind: str
     name: str
     find: Callable[[NDArray[np.uint8]], Boxes]
+    weak: bool = False
 
 
 def kinds_named(text: str) -> tuple[str, ...]:
@@ -167,7 +171,7 @@ def built_in_finders(kinds: Sequence[str]) -> list[Finder]:
     }
     if set(kinds) - {"text"}:
         _opencv()
-    return [Finder(kind, name, find) for kind in kinds for name, find in made[kind]]
+    return [Finder(kind, name, find, weak=kind != "text") for kind in kinds for name, find in made[kind]]
 
 
 def _opencv() -> Any:
