@@ -34,6 +34,8 @@ def test_a_signal_while_the_program_is_imported_is_one_line(name: str, code: int
                 if name == {module!r}:
                     os.kill(os.getpid(), signal.{name})
 
+        # A program that was started in the background is told to ignore SIGINT, and so it does.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.meta_path.insert(0, Sender())
         sys.argv = ["eyewright", "models"]
         from eyewright.__main__ import run
