@@ -1,4 +1,4 @@
-"""How unfamiliar images are told apart; scikit-learn and plain counts are the oracles."""
+"""Separation of familiar and unfamiliar images; scikit-learn and plain counts are the oracles."""
 
 import numpy as np
 import pytest

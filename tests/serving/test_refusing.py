@@ -109,8 +109,16 @@ def test_what_a_bundle_cannot_tell_is_refused_before_the_first_request(
     name: str, refuse: str, words: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     bundle = request.getfixturevalue(name).paths["bundle"]
-    command = [sys.executable, "-m", "eyewright", "serve", str(bundle), "--refuse", refuse, "--coverage", "0.99"]
+    command = [sys.executable, "-m", "eyewright", "serve", str(bundle), "--refuse", refuse]
+    command += ["--coverage", "0.99"] if refuse == "ambiguous" else []
     done = subprocess.run([*command, "--port", "0"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode in (2, 4)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_a_coverage_that_nothing_uses_is_refused(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    command = [sys.executable, "-m", "eyewright", "serve", str(finished.paths["bundle"]), "--coverage", "0.8"]
+    done = subprocess.run([*command, "--port", "0"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "expected --refuse ambiguous with --coverage" in done.stderr

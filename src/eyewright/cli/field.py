@@ -111,9 +111,8 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--coverage",
         type=Fraction(0.01, 0.999, whole=False),
-        default=0.9,
         metavar="FRACTION",
-        help="how often the labels that are possible hold the true one (default 0.9)",
+        help="with --refuse ambiguous: how often the labels that are possible hold the true one (default 0.9)",
     )
     p.add_argument("--label-studio-files", metavar="DIR", help="the images that Label Studio's tasks name")
     p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
@@ -159,6 +158,10 @@ def serve(o: argparse.Namespace) -> Result:
     from eyewright.monitoring import RecorderSettings
     from eyewright.serving import Settings
 
+    if o.coverage is not None and o.refuse not in ("ambiguous", "both"):
+        raise UsageError(
+            "expected --refuse ambiguous with --coverage, found none", fix="add it, or leave --coverage out"
+        )
     body = _bytes(o.max_body)
     settings = Settings(
         host=o.host,
@@ -176,7 +179,7 @@ def serve(o: argparse.Namespace) -> Result:
         body_bytes=body,
         scaled_decode=o.scaled_decode,
         refuse=("unfamiliar", "ambiguous") if o.refuse == "both" else (o.refuse,) if o.refuse else (),
-        coverage=o.coverage,
+        coverage=0.9 if o.coverage is None else o.coverage,
         limits=Limits(pixels=int(o.max_pixels), side=16_384, bytes=body),
     )
     logging.basicConfig(stream=sys.stderr, format="eyewright: %(message)s", level=logging.WARNING)

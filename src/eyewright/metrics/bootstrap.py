@@ -166,11 +166,14 @@ def share_interval(
 
 
 def rate_metric(hits: NDArray[Any], *, groups: NDArray[Any] | None = None) -> Metric:
-    """Return the mean of `hits`, (n,) of 0 and 1, with Wilson's interval, or with `groups`, (n,), that over groups.
+    """Return the mean of `hits`, (n,) of 0 and 1, with Wilson's interval, or with `groups`, (n,), that over groups; not
+    defined without hits.
 
     >>> print(rate_metric(np.array([True, True, False, True])))
     0.750 [0.301, 0.954] n=4
     """
+    if not len(hits):
+        return Metric(None, n=0)
     clusters = clusters_of(groups)
     low, high = share_interval(hits, np.ones(len(hits)), clusters)
     if clusters is None:

@@ -14,7 +14,6 @@ __all__ = [
     "measure_features",
     "mean_metric",
     "neighbourhoods",
-    "share_metric",
 ]
 
 import math
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.core.report import Metric
-from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval, wilson_interval
+from eyewright.metrics.bootstrap import bootstrap_weights, percentile_interval, rate_metric
 from eyewright.metrics.novelty import nearness
 
 Floats = NDArray[np.float64]
@@ -180,20 +179,11 @@ def measure_features(
     few, fewer = _at_most(a, _MOST_KERNEL), _at_most(b, _MOST_KERNEL)
     found["kid"] = _distance_metric(_KernelSums(few, fewer), len(few), len(fewer), rng, replicates)
     near = neighbourhoods(a, b, k=k)
-    found["precision"] = share_metric(near.precise)
-    found["recall"] = share_metric(near.recalled)
+    found["precision"] = rate_metric(near.precise)
+    found["recall"] = rate_metric(near.recalled)
     found["density"] = mean_metric(near.dense, rng=rng, replicates=replicates)
-    found["coverage"] = share_metric(near.covered)
+    found["coverage"] = rate_metric(near.covered)
     return found, int((~kept).sum())
-
-
-def share_metric(hits: NDArray[np.bool_]) -> Metric:
-    """Return the fraction of images with Wilson's interval; not defined without images."""
-    n = len(hits)
-    if not n:
-        return Metric(None, n=0)
-    low, high = wilson_interval(float(hits.sum()), n)
-    return Metric(float(hits.mean()), low, high, n, method="wilson")
 
 
 def mean_metric(values: Floats, *, rng: np.random.Generator, replicates: int = 200) -> Metric:

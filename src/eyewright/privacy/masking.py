@@ -1,6 +1,7 @@
 """Secure aggregation: a server that learns the sum of its clients' updates and no single one.
 
-Each pair of clients shares a seed, from which one adds and the other subtracts the same mask (Bonawitz et al. 2017).
+Each pair of clients shares a seed and draws a mask with it; one client adds it, the other subtracts it (Bonawitz et al.
+2017).
 Updates are whole numbers modulo 2^64, so that masks cancel exactly. Here all parties are in one process: this computes
 what the server would see, and is no protocol against an attacker in it.
 """

@@ -20,7 +20,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.evaluation.comparison import Comparison, compare_numbers
 from eyewright.evaluation.novelty import Followed, Novelty
 from eyewright.evaluation.reporting import AuditView, Batch, Numbers, Reporting
-from eyewright.metrics.bootstrap import Resampling
+from eyewright.metrics.bootstrap import Resampling, rate_metric
 from eyewright.metrics.generation import (
     CopyTest,
     Neighbourhoods,
@@ -28,7 +28,6 @@ from eyewright.metrics.generation import (
     frechet_distance,
     measure_features,
     neighbourhoods,
-    share_metric,
 )
 from eyewright.tasks.generate_page import explain_errors, find_faults, lay_out, summarise, take_pictures
 from eyewright.tasks.item_scores import item_scores
@@ -195,15 +194,15 @@ def measure(results: GenerateResults, seed: int) -> dict[str, Metric]:
     found = {
         "coverage": found["coverage"],
         "fid": found["fid"],
-        "label_agreement": share_metric(results.agrees),
-        "copies": share_metric(results.copied.near),
+        "label_agreement": rate_metric(results.agrees),
+        "copies": rate_metric(results.copied.near),
         **{k: found[k] for k in ("precision", "recall", "density", "kid")},
     }
     others = real_sample(results, rng)
     if len(others) > 5:
         floor = neighbourhoods(results.real, others)
         found["fid_floor"] = Metric(frechet_distance(results.real, others).value, n=len(others))
-        found["coverage_floor"] = share_metric(floor.covered)
+        found["coverage_floor"] = rate_metric(floor.covered)
     return found
 
 
@@ -223,8 +222,8 @@ def report(
     for i, name in enumerate(dataset.labels.names):
         own = targets == i
         shown = {
-            "coverage": share_metric(results.near.covered[own]),
-            "label_agreement": share_metric(results.agrees[own]),
+            "coverage": rate_metric(results.near.covered[own]),
+            "label_agreement": rate_metric(results.agrees[own]),
         }
         told = {k: {"value": m.value, "low": m.low, "high": m.high} for k, m in shown.items()}
         rows.append({"label": name, "n": int(own.sum()), **told})
