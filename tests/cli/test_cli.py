@@ -165,6 +165,7 @@ def bad_inputs(tmp_path: Path) -> list[tuple[str, list[object], int, str]]:
         ("nothing readable", ["run", folder("dead", {"a/1.png": b"", "b/1.jpg": b"text"})], 3, "can be read"),
         ("a planted leak", ["train", folder("leak", leaking)], 3, "both sides of the split"),
         ("unknown option", ["train", fine, "--epoch-count", 3], 2, "unrecognized"),
+        ("wrong option, and another is missing", ["predict", fine, "--Sorce", "x"], 2, "did you mean '--source'"),
         ("no verb", ["trian", fine], 2, "did you mean 'train'?"),
         ("wrong model", ["train", fine, "--model", "conv_nett"], 2, "did you mean 'conv_net'"),
         ("wrong optimiser", ["train", fine, "--optimizer", "adamm"], 2, "did you mean 'adam'"),

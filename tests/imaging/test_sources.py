@@ -14,7 +14,7 @@ import pytest
 
 from eyewright.core.errors import InputError, MissingExtraError, UsageError
 from eyewright.imaging import encode_image, write_image
-from eyewright.imaging.sources import is_stream, iter_images, open_source, scanner
+from eyewright.imaging.sources import is_stream, iter_images, list_sources, open_source, scanner
 from eyewright.imaging.sources.opening import _Opened
 
 GST_PYTHON = "/usr/bin/python3"
@@ -55,6 +55,21 @@ def test_a_folder_a_glob_and_a_file_give_their_images_in_order(tmp_path: Path) -
         assert found[0].time_s is None
     with open_source(tmp_path, stride=2, max_frames=1) as frames:
         assert [f.index for f in frames] == [0]
+
+
+def test_a_file_address_names_one_file_or_folder_and_is_no_glob(tmp_path: Path) -> None:
+    folder = tmp_path / "a [1] ü"
+    folder.mkdir()
+    image = folder / "p[1].png"
+    write_image(image, numbered(3))
+    assert list_sources(image.as_uri()) == [image] == list_sources(folder.as_uri())
+    with open_source(image.as_uri()) as source:
+        assert [np.array_equal(frame.image, numbered(3)) for frame in source] == [True]
+    assert is_stream((folder / "clip%20.mp4").as_uri())
+    with pytest.raises(InputError, match="found nothing"):
+        list_sources((tmp_path / "*.png").as_uri())
+    with pytest.raises(UsageError, match="'elsewhere'"):
+        list_sources("file://elsewhere/p.png")
 
 
 def test_what_a_source_is_called_tells_what_it_is() -> None:

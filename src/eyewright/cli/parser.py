@@ -47,7 +47,17 @@ class _Parser(argparse.ArgumentParser):
         # Points of a zone or a box may lie outside of the picture; argparse knows single negative numbers only.
         self._negative_number_matcher = re.compile(r"-[.\d][\d.,eE+ -]*")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = [str(a) for a in args or ()]
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required"):
+            # An option that is written wrongly is the reason, more often than one that was forgotten.
+            own = {o for action in self._actions for o in action.option_strings}
+            named = (text.partition("=")[0] for text in self._given)
+            wrong = next((o for o in named if re.fullmatch(r"--[A-Za-z][\w-]*", o) and o not in own), None)
+            message = f"unrecognized arguments: {wrong}" if wrong else message
         fix = f"see {self.prog} --help"
         verb = re.match(r"argument VERB: invalid choice: '(.*?)' \(", message)
         option = re.match(r"unrecognized arguments: (--[\w-]+)", message)
@@ -60,8 +70,9 @@ class _Parser(argparse.ArgumentParser):
                 fix = f"did you mean {near[0]!r}? {fix}"
         elif option is not None:
             known = {o[2:] for p in _options(self) for o in p.option_strings if o.startswith("--")}
-            begun = sorted(o for o in known if o.startswith(option[1][2:]))
-            near = begun if len(begun) == 1 else difflib.get_close_matches(option[1][2:], sorted(known), n=1)
+            typed = option[1][2:].lower()
+            begun = sorted(o for o in known if o.startswith(typed))
+            near = begun if len(begun) == 1 else difflib.get_close_matches(typed, sorted(known), n=1)
             asked = next((p.prog for p in _verbs(self)), self.prog)
             fix = (f"did you mean '--{near[0]}'? " if near else "") + f"see {asked} --help"
         raise UsageError(message, fix=fix)

@@ -2,7 +2,6 @@
 
 __all__ = ["Limits", "Link", "measure_strangers", "verify_candidates"]
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
 from eyewright.data.link_search import Candidates
-from eyewright.data.link_space import Pictures, Space
+from eyewright.data.link_space import THREADS, Pictures, Space
 from eyewright.imaging.alignment import align_pictures, align_roughly, align_uncovered, compare_drawings, same_colours
 from eyewright.imaging.fingerprint import CROPS, are_drawn, cut_alike, equalise, turned
 from eyewright.imaging.margins import soften_as_inside
@@ -20,7 +19,6 @@ from eyewright.imaging.margins import soften_as_inside
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
 
-_THREADS = min(4, os.cpu_count() or 1)
 _PAIRS = 64
 _ROUGH_PAIRS = 384
 _ROUGHLY, _NEAR, _CLEARLY = 0.3, 0.7, 0.35
@@ -75,7 +73,7 @@ def measure_strangers(thumbnails: Pictures, rows: _Int, space: Space, seed: int)
         first, second = (turned(thumbnails[rows[k]], space.turns[k]) for k in (a, b))
         return align_pictures(first, second, np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))).whole
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         whole = list(pool.map(likeness, range(0, len(some), _PAIRS)))
     z = np.arctanh(np.clip(np.concatenate(whole), -0.999, 0.999))
     near = density[some]
@@ -125,7 +123,7 @@ def verify_candidates(
             links += _compared(thumbnails, colours, rows, space, pairs, warps[own], *near)
         return links
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         return [link for part in pool.map(judged, range(0, len(found.query), _ROUGH_PAIRS)) for link in part]
 
 

@@ -2,7 +2,6 @@
 
 __all__ = ["Candidates", "search_candidates"]
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -11,16 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.rng import generator
-from eyewright.data.link_space import Space
+from eyewright.data.link_space import AT_ONCE, CHUNK, THREADS, WAVES, Space
 from eyewright.imaging.fingerprint import CROPS, canonical_turns, crop_frequencies
 
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
 
-_THREADS = min(4, os.cpu_count() or 1)
-_CHUNK = 2048
-_AT_ONCE = 256
-_WAVES = 8
 _BRUTE = 3000
 _PROBES = 4
 _NEAREST, _FURTHER = 6, (11, 23, 47)
@@ -47,9 +42,9 @@ def search_candidates(space: Space) -> Candidates:
 
     def asked(first: int) -> tuple[_Int, NDArray[np.int8], NDArray[np.int8], _Float]:
         """Return place, crop, turn and vector of every query of some pictures."""
-        starts = range(first, min(first + _CHUNK, n), _AT_ONCE)
-        waves = np.concatenate([crop_frequencies(space.equalised(slice(s, s + _AT_ONCE))) for s in starts])
-        waves = waves.reshape(-1, _WAVES, _WAVES)
+        starts = range(first, min(first + CHUNK, n), AT_ONCE)
+        waves = np.concatenate([crop_frequencies(space.equalised(slice(s, s + AT_ONCE))) for s in starts])
+        waves = waves.reshape(-1, WAVES, WAVES)
         places, turns = (np.concatenate(part) for part in zip(*canonical_turns(waves), strict=True))
         vectors = space.of(waves.take(places, 0), turns)
         return places // len(CROPS) + first, (places % len(CROPS)).astype(np.int8), turns, vectors
@@ -65,8 +60,8 @@ def search_candidates(space: Space) -> Candidates:
             found.append(Candidates(own[good], i[good], likeness[good], crops[q[good]], turns[q[good]]))
         return found
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        kept = [part for parts in pool.map(near, range(0, n, _CHUNK)) for part in parts]
+    with ThreadPoolExecutor(THREADS) as pool:
+        kept = [part for parts in pool.map(near, range(0, n, CHUNK)) for part in parts]
     if not any(len(part.query) for part in kept):
         return Candidates._make(np.zeros(0, t) for t in (np.int64, np.int64, np.float32, np.int8, np.int8))
     return _thinned(Candidates._make(np.concatenate(part) for part in zip(*kept, strict=True)), n)
@@ -120,7 +115,7 @@ class _Index:
                 if len(own):
                     centres[c] = own.mean(0) / max(float(np.linalg.norm(own.mean(0))), 1e-6)
         self._centres = centres
-        owner = np.concatenate([(vectors[s : s + _CHUNK] @ centres.T).argmax(1) for s in range(0, n, _CHUNK)])
+        owner = np.concatenate([(vectors[s : s + CHUNK] @ centres.T).argmax(1) for s in range(0, n, CHUNK)])
         order = np.argsort(owner, kind="stable")
         self._members = np.split(order, np.searchsorted(owner[order], np.arange(1, count)))
 
@@ -133,8 +128,8 @@ class _Index:
                 yield q + start, i, likeness
             return
         nearest = np.empty((len(queries), _PROBES), np.uint16)
-        for start in range(0, len(queries), _CHUNK):
-            at = queries[start : start + _CHUNK] @ self._centres.T
+        for start in range(0, len(queries), CHUNK):
+            at = queries[start : start + CHUNK] @ self._centres.T
             # A few maxima cost less than a partition.
             for k in range(_PROBES):
                 best = at.argmax(1)

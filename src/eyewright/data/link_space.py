@@ -1,6 +1,6 @@
 """The space in which fingerprints of pictures are compared, and how near unrelated pictures are in it."""
 
-__all__ = ["Pictures", "Space"]
+__all__ = ["AT_ONCE", "CHUNK", "THREADS", "WAVES", "Pictures", "Space"]
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +21,11 @@ from eyewright.imaging.fingerprint import (
 _Float = NDArray[np.float32]
 _Int = NDArray[np.int64]
 
-_THREADS = min(4, os.cpu_count() or 1)
-_CHUNK = 2048
-_AT_ONCE = 256
-_WAVES = 8
+# Search and check work in parts of the same sizes.
+THREADS = min(4, os.cpu_count() or 1)
+CHUNK = 2048
+AT_ONCE = 256
+WAVES = 8
 _SUBSETS = 5
 _SUBSET = 1000
 
@@ -67,14 +68,14 @@ class Space:
         self._sums = np.empty((n, 16, 16), np.uint16)
 
         def described(start: int) -> None:
-            part = slice(start, start + _AT_ONCE)
+            part = slice(start, start + AT_ONCE)
             self._sums[part] = quarter_sums(thumbnails[rows[part]])
             waves = whole_frequencies(self.equalised(part))
             self.turns[part] = canonical_turns(waves)[0][1]
             flat[part] = flat_frequencies(turned(waves, self.turns[part], waves=True))
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(described, range(0, n, _AT_ONCE)))
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(described, range(0, n, AT_ONCE)))
         rng = generator(seed, "fingerprints")
         some = flat if n <= 5000 else flat[np.sort(rng.permutation(n)[:5000])]
         mean = some.mean(0)
@@ -83,7 +84,7 @@ class Space:
         power = np.maximum(power, 0)
         # Where there are few pictures their covariance says little: the floor keeps what is not known.
         whitening = (axes / np.sqrt(power + 0.3 * power.mean() + 1e-9)).astype(np.float32)
-        unit = np.eye(_WAVES * _WAVES, dtype=np.float32).reshape(-1, _WAVES, _WAVES)
+        unit = np.eye(WAVES * WAVES, dtype=np.float32).reshape(-1, WAVES, WAVES)
         self._offset = mean @ whitening
         # To turn frequencies, to keep the lower ones and to whiten them is one product.
         self._maps = [
@@ -132,13 +133,13 @@ def _density(vectors: _Float, seed: int = 0) -> tuple[_Float, _Int]:
     drawn = [np.sort(rng.permutation(n)[:size]) for _ in range(_SUBSETS)]
     best, who = np.empty((_SUBSETS, n), np.float32), np.empty((_SUBSETS, n), np.int64)
     for d, subset in enumerate(drawn):
-        for start in range(0, n, _CHUNK):
-            likeness = vectors[start : start + _CHUNK] @ vectors[subset].T
-            at = np.searchsorted(subset, np.arange(start, min(start + _CHUNK, n)))
-            own = (at < size) & (subset[np.minimum(at, size - 1)] == np.arange(start, min(start + _CHUNK, n)))
+        for start in range(0, n, CHUNK):
+            likeness = vectors[start : start + CHUNK] @ vectors[subset].T
+            at = np.searchsorted(subset, np.arange(start, min(start + CHUNK, n)))
+            own = (at < size) & (subset[np.minimum(at, size - 1)] == np.arange(start, min(start + CHUNK, n)))
             likeness[np.flatnonzero(own), at[own]] = -1
-            who[d, start : start + _CHUNK] = subset[likeness.argmax(1)]
-            best[d, start : start + _CHUNK] = likeness.max(1)
+            who[d, start : start + CHUNK] = subset[likeness.argmax(1)]
+            best[d, start : start + CHUNK] = likeness.max(1)
     order = np.argsort(best, axis=0)[1]
     everything = np.arange(n)
     return best[order, everything], who[order, everything]

@@ -64,11 +64,14 @@ def files_below(folder: Path, extensions: Container[str]) -> list[Path]:
 def list_sources(source: str | Path) -> list[Path | str]:
     """Return the files that a source names, sorted: a file, a folder's images, a glob's matches (`**` too), or "-".
 
+    `source` may be a `file://` address, whose letters such as %20 are decoded and which is no glob.
+
     Raises:
         InputError: nothing is there.
         UsageError: a camera, stream, scanner or video, whose frames `open_source` gives.
     """
-    text = os.fspath(source)
+    addressed = isinstance(source, str) and source[:7].lower() == "file://"
+    text = os.fspath(given_source(source))
     if not text:
         # As a path it would be the current folder.
         raise UsageError("expected a source, found an empty text", fix="pass a file, folder or glob")
@@ -87,7 +90,8 @@ def list_sources(source: str | Path) -> list[Path | str]:
     if _NOT_FILES.match(text):
         fix = "open it with eyewright.open_source"
         raise UsageError(f"{text!r} is a camera, stream or scanner, not a file", fix=fix)
-    matches = sorted(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
+    found_at = [] if addressed else glob.glob(text, recursive=True)
+    matches = sorted(Path(p) for p in found_at if Path(p).is_file())
     videos = [p for p in matches if p.suffix.lower() in VIDEO_EXTENSIONS]
     if videos:
         raise UsageError(f"{str(videos[0])!r} is a video, not an image", fix="open videos one by one")

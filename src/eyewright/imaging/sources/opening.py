@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import name_unreadable, read_frames
+from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_files, read_named
 from eyewright.imaging.sources.frames import Frame, Source
@@ -52,9 +53,11 @@ def is_stream(source: Any) -> bool:
         return False
     if is_endless(source):
         return True
-    text = os.fspath(source)
-    path = Path(text)
-    return path.suffix.lower() in VIDEO_EXTENSIONS and (path.exists() or not glob.has_magic(text))
+    named = given_source(source)
+    path = Path(named)
+    # An address is of one file, whatever its name looks like.
+    one = named is not source or path.exists() or not glob.has_magic(str(path))
+    return one and path.suffix.lower() in VIDEO_EXTENSIONS
 
 
 def open_source(
@@ -69,7 +72,7 @@ def open_source(
     limits: Limits | None = None,
     note: Callable[[Finding], None] | None = None,
 ) -> Source:
-    """Open a file, folder, glob, video, camera number, `rtsp://`, `http://` MJPEG, `sane:DEVICE` or `-`.
+    """Open a file, folder, glob, video, `file://`, camera number, `rtsp://`, `http://` MJPEG, `sane:DEVICE` or `-`.
 
     Every `stride`-th frame is given, `max_frames` at most. With `latest`, frames of a live source that come while the
     last one is worked on are dropped, so that each is as new as can be. A stream that breaks is opened again,
@@ -131,7 +134,9 @@ def _open_local(
         return _Files(text, pages, limits, note)
     from eyewright.imaging.sources.video import Camera, VideoFile
 
-    return Camera(int(text), timeout_s=timeout_s) if text.isdecimal() else VideoFile(Path(text), limits=limits)
+    if text.isdecimal():
+        return Camera(int(text), timeout_s=timeout_s)
+    return VideoFile(Path(given_source(text)), limits=limits)
 
 
 class _Frames(Protocol):
