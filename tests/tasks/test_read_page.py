@@ -100,7 +100,7 @@ def test_lines_show_where_both_texts_differ() -> None:
     first, second = scenes.rows
     assert list(first.figures) == [("data:0", "d/0.png", "")]
     assert list(second.figures) == [("data:1", "d/1.png", ""), ("data:h", "heat", "")]
-    assert [[s.text for s in line][0] for line in first.beside] == [
+    assert [next(s.text for s in line) for line in first.beside] == [
         "true ",
         "read ",
         "d/0.png: 1 edit, probability 50.0%",
