@@ -30,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), str(ROOT / ".mutation" / "bin")])
 KEPT = ("src", "tests", "docs", "benchmarks", "pyproject.toml", "conftest.py", "README.md")
 # Of the processor, so that other work on the machine does not count as a kill.
-TIMEOUT_S = 60
+TIMEOUT_S = 150
 _WALL_S = 900.0
 MEMORY = 8 << 30
 WARM = ("numpy", "PIL.Image", "pytest", "scipy.stats", "scipy.ndimage", "sklearn.metrics", "cv2", "skimage")
@@ -49,12 +49,26 @@ WORK_SIZES: dict[str, tuple[str, ...]] = {
         "rounds = int(np.clip(_CURVE_ROWS // (_POINTS * max(1, self.followed.cost)), 60, _REPLICATES // 2))",
     ),
     "evaluation/parity.py": ("chunk = max(1, min(_CHUNK, _PIXELS // largest_area(inputs_of(trained))))",),
+    "evaluation/results.py": ("_AT_ONCE = 64",),
     "metrics/bootstrap.py": ("_CHUNK_CELLS = 4_000_000",),
+    "metrics/generation.py": ("_BLOCK = 8_000_000", "size = max(1, _BLOCK // len(b))"),
     "metrics/groups.py": ("rows = max(1, 4_000_000 // len(values))",),
     "metrics/novelty.py": ("_BLOCK = 4_000_000",),
     "metrics/points.py": ("size = max(1, _CELLS // (8 * len(scores)))",),
+    "metrics/projection.py": ("_AT_ONCE = 4096",),
+    "metrics/retrieval.py": ("_CELLS = 4_000_000",),
+    "tasks/box_report.py": ("at_once=8,",),
     "tasks/boxes.py": ("_BLOCK = 128",),
+    "tasks/class_report.py": ("at_once=64,",),
+    "tasks/embed_report.py": ("at_once=64,",),
+    "tasks/generate_report.py": ("at_once=250,",),
+    "tasks/mask_report.py": ("at_once=8,",),
+    "tasks/read_report.py": ("at_once=64,",),
+    "tasks/regress_report.py": ("at_once=64,",),
+    "tasks/restore_report.py": ("at_once=8,",),
+    "tasks/tag_report.py": ("at_once=64,",),
     "tasks/tiling.py": ("_AT_ONCE = 8",),
+    "tasks/video_report.py": ("at_once=16,",),
 }
 """By module, the lines that say how much is computed at once."""
 
@@ -116,39 +130,47 @@ def _unseen(node: ast.AST) -> Iterator[tuple[ast.expr, int]]:
         yield from ((part, 0) for part in ast.walk(node) if isinstance(part, ast.JoinedStr))
 
 
-def draw(cosmic_ray: str, tree: Path, module: Path, share: int, rng: random.Random) -> list[Mutation]:
-    """Return a sample of the mutations of one module."""
-    session, config = tree / f"{module.stem}.sqlite", tree / f"{module.stem}.toml"
-    name = str(module.relative_to(tree))
+def draw(cosmic_ray: str, tree: Path, shares: Mapping[Path, int], rng: random.Random) -> list[tuple[Path, Mutation]]:
+    """Return a sample of the mutations of some modules, of each as many as its share; cosmic-ray starts once."""
+    session, config = tree / "session.sqlite", tree / "session.toml"
+    session.unlink(missing_ok=True)
+    names = {module: str(module.relative_to(tree)) for module in shares}
     config.write_text(
-        f'[cosmic-ray]\nmodule-path = {json.dumps(name)}\ntimeout = 1.0\nexcluded-modules = []\ntest-command = "true"\n'
-        '[cosmic-ray.distributor]\nname = "local"\n'
+        f"[cosmic-ray]\nmodule-path = {json.dumps(list(names.values()))}\ntimeout = 1.0\nexcluded-modules = []\n"
+        'test-command = "true"\n[cosmic-ray.distributor]\nname = "local"\n'
     )
     subprocess.run([cosmic_ray, "init", config, session], cwd=tree, check=True, capture_output=True)
+    every: dict[str, list[tuple[int, int, str, int]]] = {name: [] for name in names.values()}
     with sqlite3.connect(session) as db:
-        rows = db.execute(
-            "SELECT start_pos_row, start_pos_col, operator_name, occurrence FROM mutation_specs"
+        for name, *row in db.execute(
+            "SELECT module_path, start_pos_row, start_pos_col, operator_name, occurrence FROM mutation_specs"
             " ORDER BY start_pos_row, start_pos_col, operator_name, occurrence"
-        ).fetchall()
-    spared = left_out(module.read_text(), WORK_SIZES.get("/".join(module.parts[-2:]), ()))
-    usable = [r for r in rows if not any(first <= (r[0], r[1]) < last for first, last in spared)]
-    kept = sorted(rng.sample(usable, min(share, len(usable))))
+        ):
+            every[Path(name).as_posix()].append(tuple(row))
+    kept: list[tuple[Path, int, str, int]] = []
+    for module, share in shares.items():
+        spared = left_out(module.read_text(), WORK_SIZES.get("/".join(module.parts[-2:]), ()))
+        usable = [r for r in every[names[module]] if not any(first <= (r[0], r[1]) < last for first, last in spared)]
+        some = sorted(rng.sample(usable, min(share, len(usable))))
+        kept += [(module, line, operator, occurrence) for line, _, operator, occurrence in some]
     python = Path(cosmic_ray).with_name("python")
-    asked = json.dumps([(name, operator, occurrence) for _, _, operator, occurrence in kept])
+    asked = json.dumps([(names[module], operator, occurrence) for module, _, operator, occurrence in kept])
     said = subprocess.run(
         [python, "-c", _MUTATE], input=asked, cwd=tree, check=True, capture_output=True, text=True
     ).stdout
     return [
-        Mutation(name, source, line, operator)
-        for (line, _, operator, _), source in zip(kept, json.loads(said), strict=True)
+        (module, Mutation(names[module], source, line, operator))
+        for (module, line, operator, _), source in zip(kept, json.loads(said), strict=True)
+        if source is not None
     ]
 
 
-def survives(tree: Path, module: str, room: str, *, whole: bool = True) -> bool:
-    """Tell whether all tests of the module, and of its room if `whole`, pass in a process of their own."""
+def survives(tree: Path, module: str, room: str, *, doctests: Sequence[str] = ()) -> bool:
+    """Tell whether all tests of the module and of its room pass in a process of their own, and the `doctests` of other
+    modules."""
     child = os.fork()
     if not child:
-        _test(tree, module, room, whole)
+        _test(tree, module, room, doctests)
     until = time.monotonic() + _WALL_S
     while time.monotonic() < until:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -160,7 +182,7 @@ def survives(tree: Path, module: str, room: str, *, whole: bool = True) -> bool:
     return False
 
 
-def _test(tree: Path, module: str, room: str, whole: bool) -> None:
+def _test(tree: Path, module: str, room: str, doctests: Sequence[str]) -> None:
     code, spent = 1, int(time.process_time())
     try:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -183,8 +205,8 @@ def _test(tree: Path, module: str, room: str, whole: bool) -> None:
         code = int(pytest.main([*options, module, *near]))
         # 5: there was no test.
         code = 0 if code == 5 else code
-        if code == 0 and whole:
-            code = int(pytest.main([*options, *(str(p) for p in files if str(p) not in near)]))
+        if code == 0:
+            code = int(pytest.main([*options, *doctests, *(str(p) for p in files if str(p) not in near)]))
     finally:
         os._exit(code)
 
@@ -214,17 +236,12 @@ def main() -> None:
             modules = sorted(p for p in (tree / "src/eyewright" / room).glob("*.py") if p.stem != "__init__")
             modules = [p for p in modules if not options.modules or p.stem in options.modules]
             lines = {p: len(p.read_text().splitlines()) for p in modules}
-            for module in modules:
-                if not survives(tree, str(module.relative_to(tree)), room, whole=module == modules[0]):
-                    raise SystemExit(
-                        f"the tests of {room}/{module.name} fail without a mutation; run pytest tests/{room}"
-                    )
-            drawn = []
-            for module in modules:
-                # Long modules get more of the sample.
-                share = max(1, round(options.sample * lines[module] / sum(lines.values())))
-                found = draw(options.cosmic_ray, tree, module, share, rng)
-                drawn += [(module, one) for one in found if one.source is not None]
+            first, *others = (str(p.relative_to(tree)) for p in modules)
+            if not survives(tree, first, room, doctests=others):
+                raise SystemExit(f"the tests of {room} fail without a mutation; run pytest tests/{room}")
+            # Long modules get more of the sample.
+            shares = {p: max(1, round(options.sample * n / sum(lines.values()))) for p, n in lines.items()}
+            drawn = draw(options.cosmic_ray, tree, shares, rng)
             # What is left when the time is over is as good a sample as what was tested.
             rng.shuffle(drawn)
             began, killed, total = time.monotonic(), 0, 0

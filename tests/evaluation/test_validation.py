@@ -354,3 +354,19 @@ def test_the_unit_of_the_metric_is_kept() -> None:
     assert found["unit"] == "g"
     assert found["choice"] is None
     assert found["test"]["value"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("far", "said"),
+    [((0.01, 0.5), "(p = 0.02)"), ((0.5, 0.0125), None), ((0.0249, 0.5), "(p = 0.05)"), ((0.025, 0.5), None)],
+)
+def test_the_smaller_of_two_p_values_counts_twice(
+    far: tuple[float, float], said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = list(far)
+    monkeypatch.setattr(module, "two_sample_p_value", lambda *a, **k: values.pop(0))
+    # The test part lies farther from training; none of its images has a sibling there, nor of the other.
+    pair = (near(0.1, 0.2, 0), near(0.5, 0.6, 0))
+    found = _by_distance(True, pair, clusters(40, 40), np.random.default_rng(0))
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]

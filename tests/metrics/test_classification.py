@@ -208,3 +208,8 @@ def test_the_confusion_has_a_place_for_every_class() -> None:
     assert table.tolist() == [[1, 0, 0, 0], [0] * 4, [0, 1, 1, 0], [0] * 4]
     assert table.dtype == np.int64
     assert ours.confusion_matrix(np.zeros(0, int), np.zeros(0, int), 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_confidence_that_rounding_took_above_1_is_in_the_last_bin() -> None:
+    bins = ours.calibration_bins(np.array([1.0 + 1e-7, 0.05, 0.0]), np.array([True, True, False]), bins=10)
+    assert bins["count"].tolist() == [2, *[0] * 8, 1]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from eyewright.metrics import projection
 from eyewright.metrics.projection import project_plane
 
 sklearn = pytest.importorskip("sklearn.decomposition")
@@ -32,3 +33,19 @@ def test_vectors_that_are_not_finite_are_at_the_centre_and_change_nothing_else()
     found = project_plane(broken)
     assert np.allclose(found[:50], expected, atol=1e-5)
     assert (found[50:] == 0).all()
+
+
+@pytest.mark.parametrize(("n", "step"), [(40, 1), (41, 2), (80, 2), (81, 3)])
+def test_the_axes_are_those_of_evenly_spaced_vectors_where_there_are_many(
+    n: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection, "_FITTED", 40)
+    vectors = np.random.default_rng(n).normal(size=(n, 5))
+    fitted = sklearn.PCA(2, svd_solver="full").fit(vectors[::step])
+    axes = fitted.components_
+    axes = axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
+    assert np.allclose(project_plane(vectors), (vectors - fitted.mean_) @ axes.T, atol=1e-5)
+
+
+def test_where_no_vector_is_finite_all_are_at_the_centre() -> None:
+    assert project_plane(np.full((3, 4), np.nan)).tolist() == [[0, 0]] * 3

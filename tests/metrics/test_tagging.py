@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import special
 from sklearn import metrics as oracle
 
-from eyewright.metrics.bootstrap import wilson_interval
-from eyewright.metrics.tagging import TagNumbers, fit_tag_temperature, measure_tags, tag_points
+from eyewright.metrics.bootstrap import resample, wilson_interval
+from eyewright.metrics.tagging import TagNumbers, _ranked, fit_tag_temperature, measure_tags, tag_points
 
 RNG = np.random.default_rng
 
@@ -137,3 +138,22 @@ def test_calibration_knows_only_judged_tags() -> None:
     z[::2] = 50
     assert fit_tag_temperature(2 * z, hidden) == pytest.approx(2, rel=0.2)
     assert fit_tag_temperature(z[:0], true[:0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "nearest"),
+    # Half an image of those with the tag, half of what lies above or below the value, or a thousandth.
+    [(0.8, 9, 0.05), (0.8, 3, 0.1), (0.3, 1, 0.15), (0.999, 40, 1e-3), (0.5, 1999, 1e-3)],
+)
+def test_the_interval_of_an_average_precision_is_two_deviations_in_logits(value: float, n: int, nearest: float) -> None:
+    samples = np.array([0.6, 0.7, np.nan, 0.9, 1.0])
+    there = np.arange(n + 5) < n
+    plan = resample(n + 5, replicates=4, rng=RNG(0), groups=None)
+    low, high = _ranked(plan, value, samples, there)
+    logits = special.logit(np.clip(samples[np.isfinite(samples)], nearest, 1 - nearest))
+    middle = special.logit(np.clip(value, nearest, 1 - nearest))
+    ends = special.expit([middle - 1.96 * logits.std(), middle + 1.96 * logits.std()])
+    assert (low, high) == (pytest.approx(min(ends[0], value)), pytest.approx(max(ends[1], value)))
+    assert all(np.isnan(v) for v in _ranked(plan, np.nan, samples, there))
+    assert all(np.isnan(v) for v in _ranked(plan, value, samples * np.nan, there))
+    assert _ranked(plan, value, samples * 0 + 0.5, there) == wilson_interval(value * n, n)

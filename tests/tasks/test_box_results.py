@@ -13,8 +13,9 @@ from eyewright.data.targets.objects import Objects, Outline
 from eyewright.data.tree import ArrayTree
 from eyewright.evaluation import reporting_of
 from eyewright.evaluation.results import gather_results
+from eyewright.metrics.bootstrap import resample
 from eyewright.metrics.matching import Detected, box_overlaps
-from eyewright.tasks.box_results import BoxResults, Scene
+from eyewright.tasks.box_results import BoxResults, Scene, _moved_apart
 
 REPORTING = reporting_of("detect")
 NAMES = ("cross", "disc")
@@ -178,3 +179,12 @@ def test_pictures_show_what_the_report_counts() -> None:
         assert [m["label"] for m in pictures["misses"]] == (["disc"] if point == 0.5 else ["cross", "disc"])
     assert seen == ["x/000000"] * 2
     assert drawn[0.5] != drawn[0.95]
+
+
+def test_the_interval_of_a_difference_is_moved_by_how_far_off_its_bootstrap_is() -> None:
+    plan = resample(20, replicates=5, rng=np.random.default_rng(0), groups=None)
+    samples = np.linspace(0.0, 0.4, 41)
+    low, high = plan.interval(0.5, samples)
+    # The median of the samples is 0.2, the value 0.5.
+    assert _moved_apart(plan, 0.5, samples) == (pytest.approx(low + 0.3), pytest.approx(high + 0.3))
+    assert results_of(GOOD).followed().apart is _moved_apart

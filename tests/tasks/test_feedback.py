@@ -1,5 +1,6 @@
 """Feedback is checked in one place, whatever way it came in."""
 
+import math
 from typing import Any
 
 import pytest
@@ -318,6 +319,10 @@ def test_a_quantity_is_named_with_or_without_its_unit(names: tuple[str, str]) ->
     ({"pressure": 1.0}, "a number for every quantity, found none for 'count'"),
     ({"pressure": 1.0, "pressure [bar]": 1.0, "count": 2}, "one number for 'pressure .bar.', found two"),
     ({}, "expected values that say something"),
+    ({"pressure": True, "count": 2}, "expected a number for 'pressure', found True"),
+    ({"pressure": "1", "count": 2}, "expected a number for 'pressure', found '1'"),
+    ({"pressure": float("nan"), "count": 2}, "expected a number for 'pressure', found nan"),
+    ({"pressure": -math.inf, "count": 2}, "expected a number for 'pressure', found -inf"),
 ])  # fmt: skip
 def test_numbers_that_nothing_is_learnt_from_are_refused(values: dict[str, float], match: str) -> None:
     with pytest.raises(UsageError, match=match):

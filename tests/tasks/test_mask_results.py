@@ -105,3 +105,16 @@ def test_slices_are_by_the_share_of_the_pixels_that_is_marked() -> None:
     assert rows[0]["miou"] == pytest.approx((110 - 10) / 110)
     assert rows[1]["miou"] == 1.0
     assert rows[0]["rest"] == 1.0
+
+
+def test_mean_iou_of_one_class_is_its_iou_and_of_none_is_0() -> None:
+    truth = np.zeros((8, 8), np.uint8)
+    found = truth.copy()
+    truth[:4], found[2:6] = 1, 1
+    numbers = results_of((truth, found)).numbers()(np.ones((1, 1)))
+    # Two of six rows are in both.
+    assert numbers["miou"].tolist() == pytest.approx([1 / 3])
+    assert numbers["pixel_accuracy"].tolist() == pytest.approx([0.5])
+    none = results_of((np.zeros_like(truth), np.zeros_like(truth))).numbers()(np.array([[1.0], [0.0]]))
+    assert none["miou"].tolist() == [0, 0]
+    assert none["pixel_accuracy"].tolist() == [1, 0]

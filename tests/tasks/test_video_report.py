@@ -85,3 +85,30 @@ def test_parts_are_joined_with_their_orders() -> None:
     both = results({"shuffled": 3, "reversed": 1}).joined(results({"shuffled": 2}))
     assert len(both.dataset) == 80
     assert {k: v.shape for k, v in both.orders.items()} == {"shuffled": (80, 2)}
+
+
+def test_what_is_kept_of_clips_is_that_of_their_classes() -> None:
+    made = results({"shuffled": 3})
+    weights = np.ones((1, 40))
+    assert made.numbers()(weights).keys() == made.classes.numbers()(weights).keys()
+    assert made.followed().number(weights).tolist() == [1.0]
+    assert made.answers().tolist() == np.eye(2)[np.arange(40) % 2].tolist()
+    assert made.asked("accuracy").tolist() == [True] * 40
+    assert made.looks == ((64.0, 100.0),) * 40
+    assert list(made.rows()) == list(made.classes.rows())
+    assert len(list(made.rows())) == 41
+
+
+def test_frames_in_another_order_are_whole_frames() -> None:
+    from eyewright.core.rng import generator
+    from eyewright.tasks.video_report import _reordered
+
+    # Four frames of 2 x 3 pixels, one above the other.
+    strip = np.repeat(np.arange(4, dtype=np.uint8), 2)[:, None, None] * np.ones((1, 3, 3), np.uint8)
+    turned = _reordered(strip, 4, "reversed", 0)
+    assert turned.shape == strip.shape
+    for row in (0, 7):
+        order = generator(0, "shuffle", str(row)).permutation(4)
+        wanted = np.concatenate([strip[2 * k : 2 * k + 2] for k in order])
+        assert np.array_equal(_reordered(strip, 4, "shuffled", row), wanted)
+    assert turned[:, 0, 0].tolist() == [3, 3, 2, 2, 1, 1, 0, 0]

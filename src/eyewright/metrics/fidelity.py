@@ -161,7 +161,7 @@ _BIAS = np.float32(0.0037930732552754493)
 
 def _positive_xyb(linear: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return JPEG XL's XYB, shifted and scaled to be positive."""
-    mixed = np.cbrt(np.maximum(_opencv().transform(linear, _OPSIN) + _BIAS, 0)) - np.cbrt(_BIAS)
+    mixed = np.cbrt(_opencv().transform(linear, _OPSIN) + _BIAS) - np.cbrt(_BIAS)
     x, y, b = 0.5 * (mixed[..., 0] - mixed[..., 1]), 0.5 * (mixed[..., 0] + mixed[..., 1]), mixed[..., 2]
     return np.stack([x * np.float32(14) + np.float32(0.42), y + np.float32(0.01), b - y + np.float32(0.55)], 2)
 

@@ -30,7 +30,7 @@ def confident_errors(
     count = np.bincount(labels, minlength=n_classes)
     mean = np.bincount(labels, weights=own, minlength=n_classes) / np.maximum(count, 1)
     # A class that nobody carries a label of can be confused with none.
-    reached = (p >= np.where(count > 0, mean, np.inf)) & (p > 0)
+    reached = (p >= np.where(count, mean, np.inf)) & (p > 0)
     seems = np.where(reached, p, -1.0).argmax(1)
     doubtful = np.flatnonzero(reached.any(1) & (seems != labels) & (p.max(1) > own))
     margin = p[doubtful, seems[doubtful]] - own[doubtful]

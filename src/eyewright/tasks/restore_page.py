@@ -95,9 +95,9 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
     ]
     blocks.append(Table("Images that gained least", [Cell("image"), Cell("PSNR", "n"), Cell("gain", "n")], rows))
     each = report.tables["each"]
-    pairs = zip(np.asarray(each["psnr_input"], float), np.asarray(each["psnr"], float), strict=True)
+    pairs = np.stack([np.asarray(each[k], float) for k in ("psnr_input", "psnr")], 1)
     chart = scatter_chart(
-        [Mark(float(x), float(y), "") for x, y in pairs], title="PSNR before and after", x_label="input [dB]",
+        [Mark(x, y, "") for x, y in pairs.tolist()], title="PSNR before and after", x_label="input [dB]",
         y_label="restored [dB]", identity=True,
     )  # fmt: skip
     return Page(
