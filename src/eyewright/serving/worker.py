@@ -43,7 +43,8 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.imaging.reduction import read_reduced
 from eyewright.metrics.conformal import By, LabelSets, Method
-from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.serving.shelf import Shelf, receive_shelf
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
@@ -67,6 +68,7 @@ class Orders(msgspec.Struct, frozen=True):
 def run_worker(channel: socket.socket, message: bytes) -> None:
     """Load every model, say "ready", then answer batch after batch."""
     orders = msgspec.msgpack.decode(message, type=Orders)
+    shelf = receive_shelf(channel)
     stream = channel.makefile("rwb")
     try:
         served = {place.name: _Served(place, orders) for place in orders.models}
@@ -83,9 +85,22 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     while len(head := stream.read(FRAME.size)) == FRAME.size:
         (length,) = FRAME.unpack(head)
         batch = BATCH.decode(stream.read(length))
-        jobs = [msgspec.structs.replace(j, data=stream.read(j.follows)) if j.follows else j for j in batch.jobs]
+        jobs = _with_images(batch, stream, shelf)
         answers = served[batch.model].answer(jobs, watch, lambda: _say(stream, Progress("decoded")))
         _say(stream, Progress("done", answers))
+
+
+def _with_images(batch: Batch, stream: Any, shelf: Shelf | None) -> list[Job]:
+    """Return the jobs of a batch with their images."""
+    at = 0
+    jobs = []
+    for job in batch.jobs:
+        if job.follows:
+            data = shelf.read(at, job.follows) if batch.shelved and shelf is not None else stream.read(job.follows)
+            at += job.follows
+            job = msgspec.structs.replace(job, data=data)
+        jobs.append(job)
+    return jobs
 
 
 def _say(stream: Any, progress: Progress) -> None:
