@@ -43,6 +43,7 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.imaging.reduction import read_reduced
 from eyewright.metrics.conformal import By, LabelSets, Method
+from eyewright.serving.lazy import LazyModels
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
 from eyewright.serving.shelf import Shelf, receive_shelf
 
@@ -71,13 +72,15 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     shelf = receive_shelf(channel)
     stream = channel.makefile("rwb")
     try:
-        served = {place.name: _Served(place, orders) for place in orders.models}
+        # What --refuse needs of each model is known only once it is open.
+        served = LazyModels(orders.models, lambda place: _Served(place, orders), all_at_once=bool(orders.refuse))
     except EyewrightError as error:
         _say(stream, Progress("failed", text=str(error)))
         return
     limit = _data_bytes() + orders.memory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    most = limit + served.reserved
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
     watch = _Watch()
     # What is loaded stays; the collector need not look at it again and again.
     gc.freeze()
@@ -86,8 +89,29 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
         (length,) = FRAME.unpack(head)
         batch = BATCH.decode(stream.read(length))
         jobs = _with_images(batch, stream, shelf)
+        if served.waits(batch.model):
+            # The time to open it is not one of decoding.
+            _say(stream, Progress("decoded"))
+            failure = _open_late(served, batch.model, orders.memory, most)
+            if failure is not None:
+                _say(stream, Progress("done", [_failed(job, failure) for job in jobs]))
+                continue
         answers = served[batch.model].answer(jobs, watch, lambda: _say(stream, Progress("decoded")))
         _say(stream, Progress("done", answers))
+
+
+def _open_late(served: "LazyModels[_Served]", name: str, memory: int, most: int) -> EyewrightError | None:
+    """Open a model that has waited, with the memory that is reserved for it; return why it cannot be opened."""
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    try:
+        served[name]
+    except EyewrightError as error:
+        return error
+    except MemoryError:
+        return LimitError("the model needs more memory than allowed", fix="serve fewer models", code="model_memory")
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (min(most, _data_bytes() + memory), most))
+    return None
 
 
 def _with_images(batch: Batch, stream: Any, shelf: Shelf | None) -> list[Job]:

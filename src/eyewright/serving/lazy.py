@@ -1,0 +1,73 @@
+"""Many models in one worker: checked when it starts, opened when they are first asked."""
+
+__all__ = ["LazyModels"]
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from eyewright.bundle import trial
+from eyewright.bundle.texts import has_texts
+from eyewright.bundle.verify import read_sealed
+from eyewright.core.errors import BundleError
+from eyewright.serving.messages import ModelPlace
+
+_OPENED_AT_ONCE = 8
+# A larger model is opened at the start, however many there are: nobody waits seconds for the first answer.
+_MOST_BYTES = 16 * 2**20
+_OPEN_BYTES = 64 * 2**20
+_TIMES_ITS_FILE = 8
+
+T = TypeVar("T")
+
+
+class LazyModels(Generic[T]):
+    """Models by name. Up to eight are opened at once, as `load` does.
+
+    Of more, those wait for their first request whose self-test this machine has run before with the same files and
+    versions, and whose model has at most 16 MB. Their digests are checked at the start all the same, and `load` runs
+    the self-test again before the first answer.
+
+    Raises:
+        BundleError: as `load`; or a file of a model that waits is damaged.
+    """
+
+    def __init__(self, places: Sequence[ModelPlace], load: Callable[[ModelPlace], T], *, all_at_once: bool) -> None:
+        self._load = load
+        self._opened: dict[str, T] = {}
+        self._waiting: dict[str, ModelPlace] = {}
+        self.reserved = 0
+        """Bytes of memory that the models which wait may take."""
+        for k, place in enumerate(places):
+            needed = None if all_at_once or k < _OPENED_AT_ONCE else _needed(place)
+            if needed is None:
+                self._opened[place.name] = load(place)
+            else:
+                self._waiting[place.name] = place
+                self.reserved += needed
+
+    def waits(self, name: str) -> bool:
+        """Return whether a model has not been opened yet."""
+        return name in self._waiting
+
+    def __getitem__(self, name: str) -> T:
+        """Return a model, which is opened now if it has waited.
+
+        Raises:
+            BundleError: it cannot be opened any more; it is tried again at the next request.
+        """
+        if name in self._waiting:
+            self._opened[name] = self._load(self._waiting[name])
+            del self._waiting[name]
+        return self._opened[name]
+
+
+def _needed(place: ModelPlace) -> int | None:
+    """Return how much memory a model may take that can wait; None for one that is opened at once."""
+    manifest, content, digest = read_sealed(Path(place.folder))
+    if digest != place.digest:
+        raise BundleError(f"the bundle at {place.folder!r} has been replaced since it was checked", fix="try again")
+    size = len(content[manifest.model])
+    if size > _MOST_BYTES or has_texts(manifest.files) or not trial.is_known(digest):
+        return None
+    return _OPEN_BYTES + _TIMES_ITS_FILE * size
