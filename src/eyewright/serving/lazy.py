@@ -24,8 +24,8 @@ T = TypeVar("T")
 class LazyModels(Generic[T]):
     """Models by name. Up to eight are opened at once, as `load` does.
 
-    Of more, those wait for their first request whose self-test this machine has run before with the same files and
-    versions, and whose model has at most 16 MB. Their digests are checked at the start all the same, and `load` runs
+    Of more, all but the first wait for a request where this machine has run their self-test before with the same files
+    and versions, and where the model has at most 16 MB. Their digests are checked at the start all the same, and `load` runs
     the self-test again before the first answer.
 
     Raises:
@@ -38,8 +38,10 @@ class LazyModels(Generic[T]):
         self._waiting: dict[str, ModelPlace] = {}
         self.reserved = 0
         """Bytes of memory that the models which wait may take."""
+        many = len(places) > _OPENED_AT_ONCE and not all_at_once
         for k, place in enumerate(places):
-            needed = None if all_at_once or k < _OPENED_AT_ONCE else _needed(place)
+            # The first is the one that is meant where none is named.
+            needed = _needed(place) if many and k else None
             if needed is None:
                 self._opened[place.name] = load(place)
             else:
