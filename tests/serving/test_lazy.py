@@ -115,3 +115,15 @@ def test_a_model_that_has_waited_answers_as_the_others(bundle: Path, tmp_path: P
         assert str(tmp_path) not in str(refused.json)
         # The worker goes on.
         assert served.post("/v1/models/m0/predict", picture).status == 200
+
+
+@pytest.mark.usefixtures("known")
+def test_what_another_worker_has_checked_is_not_read_again(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    (copy / "README.md").write_text("changed")
+    places = [ModelPlace(p.name, str(copy), p.digest) for p in _places(bundle, 10)]
+    with pytest.raises(BundleError):
+        LazyModels(places, lambda place: place.name, all_at_once=False)
+    models = LazyModels(places, lambda place: place.name, all_at_once=False, checked=True)
+    assert models.waits("m9")

@@ -321,6 +321,7 @@ class Crew:
                 "refuse": list(s.refuse),
                 "coverage": s.coverage,
                 "limits": asdict(s.limits),
+                "checked": self.ready,
             }
         )
         async with self._asking:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from eyewright.bundle import trial
+from eyewright.bundle.manifest import read_sealed_manifest
 from eyewright.bundle.texts import has_texts
 from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import BundleError
@@ -25,14 +26,21 @@ class LazyModels(Generic[T]):
     """Models by name. Up to eight are opened at once, as `load` does.
 
     Of more, all but the first wait for a request where this machine has run their self-test before with the same files
-    and versions, and where the model has at most 16 MB. Their digests are checked at the start all the same, and `load` runs
-    the self-test again before the first answer.
+    and versions, and where the model has at most 16 MB. Their digests are checked at the start all the same (`checked`
+    says that another worker has done so), and `load` runs the self-test again before the first answer.
 
     Raises:
         BundleError: as `load`; or a file of a model that waits is damaged.
     """
 
-    def __init__(self, places: Sequence[ModelPlace], load: Callable[[ModelPlace], T], *, all_at_once: bool) -> None:
+    def __init__(
+        self,
+        places: Sequence[ModelPlace],
+        load: Callable[[ModelPlace], T],
+        *,
+        all_at_once: bool,
+        checked: bool = False,
+    ) -> None:
         self._load = load
         self._opened: dict[str, T] = {}
         self._waiting: dict[str, ModelPlace] = {}
@@ -41,7 +49,7 @@ class LazyModels(Generic[T]):
         many = len(places) > _OPENED_AT_ONCE and not all_at_once
         for k, place in enumerate(places):
             # The first is the one that is meant where none is named.
-            needed = _needed(place) if many and k else None
+            needed = _needed(place, checked=checked) if many and k else None
             if needed is None:
                 self._opened[place.name] = load(place)
             else:
@@ -64,12 +72,16 @@ class LazyModels(Generic[T]):
         return self._opened[name]
 
 
-def _needed(place: ModelPlace) -> int | None:
+def _needed(place: ModelPlace, *, checked: bool) -> int | None:
     """Return how much memory a model may take that can wait; None for one that is opened at once."""
-    manifest, content, digest = read_sealed(Path(place.folder))
+    folder = Path(place.folder)
+    if checked:
+        manifest, digest = read_sealed_manifest(folder)
+    else:
+        manifest, _, digest = read_sealed(folder)
     if digest != place.digest:
         raise BundleError(f"the bundle at {place.folder!r} has been replaced since it was checked", fix="try again")
-    size = len(content[manifest.model])
+    size = (folder / manifest.model).stat().st_size
     if size > _MOST_BYTES or has_texts(manifest.files) or not trial.is_known(digest):
         return None
     return _OPEN_BYTES + _TIMES_ITS_FILE * size

@@ -64,6 +64,7 @@ class Orders(msgspec.Struct, frozen=True):
     limits: dict[str, int]
     refuse: list[str] = []
     coverage: float = 0.9
+    checked: bool = False
 
 
 def run_worker(channel: socket.socket, message: bytes) -> None:
@@ -73,7 +74,12 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     stream = channel.makefile("rwb")
     try:
         # What --refuse needs of each model is known only once it is open.
-        served = LazyModels(orders.models, lambda place: _Served(place, orders), all_at_once=bool(orders.refuse))
+        served = LazyModels(
+            orders.models,
+            lambda place: _Served(place, orders),
+            all_at_once=bool(orders.refuse),
+            checked=orders.checked,
+        )
     except EyewrightError as error:
         _say(stream, Progress("failed", text=str(error)))
         return
