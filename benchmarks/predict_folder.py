@@ -1,14 +1,14 @@
 """Predict a folder of JPEG files, compared with a pool of threads that decodes with Pillow and runs ONNX Runtime.
 
     python benchmarks/predict_folder.py [--images 2000] [--side 224] [--rounds 5] [--bundle BUNDLE] [--profile ICC]
-    python benchmarks/predict_folder.py --images 24 --side 4000x3000
+    python benchmarks/predict_folder.py --images 48 --different 8 --side 4000x3000
 
 The peer is what people write themselves: every thread decodes, resizes as the bundle's Preparation does and runs the
 model with one thread; as many threads as there are cores, which was its best setting among 1, 2 and 4 (`--threads`). It
 decodes in its own process; `draft` is the same with libjpeg's reduced scales, down to no fewer pixels than the model
 takes, where ours leaves twice as many. `program` decodes in one that can be killed, as the command line does, and
 `library` as
-`bundle.predict(..., stream=True)` does. Wall seconds, alternating; peak memory is that of a process of its own.
+`bundle.predict(..., stream=True)` does. Wall seconds and CPU, alternating; peak memory is that of a process of its own.
 """
 
 import argparse
@@ -20,6 +20,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
+# CPU-seconds of this process and those below it: other work on the machine changes them less than the wall time.
+SPENT = """
+import psutil
+def spent():
+    me = psutil.Process()
+    times = [p.cpu_times() for p in (me, *me.children(recursive=True))]
+    return sum(t.user + t.system for t in times)
+"""
 
 PEER = """
 import sys, time, resource
@@ -37,10 +46,10 @@ def one(path):
             image.draft(None, (width, height))
         small = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
     return session.run(None, {"image": np.asarray(small, np.uint8).reshape(1, height, width, channels)})[0].argmax()
-begin = time.perf_counter()
+begin, cpu = time.perf_counter(), spent()
 with ThreadPoolExecutor(threads) as pool:
     found = list(pool.map(one, sorted(Path(folder).iterdir())))
-print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, spent() - cpu)
 """
 
 OURS = """
@@ -50,9 +59,9 @@ from eyewright.imaging.isolation import isolate_decoding
 if sys.argv[3] == "program":
     isolate_decoding(at_once=True)
 bundle = eyewright.load_bundle(sys.argv[2])
-begin = time.perf_counter()
+begin, cpu = time.perf_counter(), spent()
 n = sum(1 for _ in bundle.predict(sys.argv[1], stream=True))
-print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, spent() - cpu)
 """
 
 
@@ -83,6 +92,7 @@ def quick_bundle(work: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--different", type=int, help="how many of the files differ; the others are links to them")
     parser.add_argument("--side", default="224", help="width x height, or both")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bundle", type=Path, help="a bundle, in place of one that is trained first")
@@ -94,7 +104,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         profile = None if args.profile is None else args.profile.read_bytes()
-        write_images(work / "images", args.images, size_hw, profile)
+        different = min(args.images, args.different or args.images)
+        write_images(work / "images", different, size_hw, profile)
+        for i in range(different, args.images):
+            os.link(work / "images" / f"{i % different:05d}.jpg", work / "images" / f"{i:05d}.jpg")
         folder = args.bundle or quick_bundle(work)
         import eyewright
 
@@ -108,19 +121,27 @@ def main() -> None:
             "library": (OURS, images, str(folder), "library"),
         }
         times: dict[str, list[float]] = {name: [] for name in commands}
+        cpu: dict[str, list[float]] = {name: [] for name in commands}
         memory = dict.fromkeys(commands, 0.0)
         for _ in range(args.rounds):
             for name, (code, *given) in commands.items():
-                done = subprocess.run((sys.executable, "-c", code, *given), capture_output=True, text=True, check=True)
-                seconds, megabytes = map(float, done.stdout.split())
+                command = (sys.executable, "-c", SPENT + code, *given)
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                seconds, megabytes, own = map(float, done.stdout.split())
                 times[name].append(seconds)
+                cpu[name].append(own)
                 memory[name] = max(memory[name], megabytes)
     print(f"{args.images} JPEG files of {args.side}, median of {args.rounds}; model {shape}")
     for name, values in times.items():
-        print(f"{name:<8} {statistics.median(values):7.2f} s, {memory[name]:5.0f} MB", end="")
+        each = statistics.median(cpu[name]) / args.images * 1e3
+        print(
+            f"{name:<8} {statistics.median(values):7.2f} s, {each:.2f} CPU-ms an image, {memory[name]:.0f} MB", end=""
+        )
         for peer in ("peer", "draft"):
             ratios = np.array(times[peer]) / np.array(values)
+            less = np.median(np.array(cpu[peer]) / np.array(cpu[name]))
             print(f", {np.median(ratios):.2f} times as fast as {peer} ({ratios.min():.2f}-{ratios.max():.2f})", end="")
+            print(f", its CPU {less:.2f} times ours", end="")
         print()
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/serving.py --peers PYTHON [--mlserver PYTHON] [--bundle BUNDLE] [--images FOLDER] [--rounds 3]
         [--connections 8 64] [--only NAME …]
+    python benchmarks/serving.py --many 50 [--bundle BUNDLE] [--rounds 3]
 
 The same ONNX file, JPEGs, client (closed loop) and cores for all; each server is started, warmed, asked for some
 seconds with each number of connections and stopped, in turn, `rounds` times. CPU-ms are those of all its processes for
@@ -9,7 +10,9 @@ each request: other work on the machine changes them less than the rate, and the
 in an environment of their own, with
 `pip install fastapi uvicorn httptools uvloop litserve bentoml "ray[serve]" onnxruntime pillow` (and one with
 `mlserver "uvloop<0.22" onnxruntime pillow`). Prints medians, ratios over the best peer, the share of the bare rate of
-decoding and ONNX Runtime in two processes, start-up, and memory at rest.
+decoding and ONNX Runtime in two processes, start-up, and memory at rest. With `--many N` one server of N copies of the
+bundle: seconds and CPU-seconds until it is ready, memory before the first request, and the time of the first and the
+second request to each of the last ten.
 """
 
 import argparse
@@ -220,6 +223,32 @@ def cost_of_log(command: tuple[str, ...], images: Path, environment: dict[str, s
     return sorted(ratios)
 
 
+def many(command: tuple[str, ...], bundle: Path, n: int, image: bytes, environment: dict[str, str]) -> dict[str, float]:
+    """Return what a server of n copies of a bundle takes: to be ready, at rest, and for first and second requests."""
+    import shutil
+    import urllib.request
+
+    with tempfile.TemporaryDirectory() as place:
+        names = [f"m{k}" for k in range(n)]
+        for name in names:
+            shutil.copytree(bundle, Path(place, name))
+        port = free_port()
+        given = (*(f"{name}={Path(place, name)}" for name in names), "--port", str(port))
+        with running((*command, *given), port, "/readyz", environment, Path(place)) as (process, started):
+            found = {"ready": started, "cpu": sum(cpu_seconds(process.pid).values())}
+            # The second worker is started once the first is ready.
+            time.sleep(5)
+            found["memory"] = memory(process.pid)
+            times: list[list[float]] = [[], []]
+            for k, name in ((k, name) for name in names[-10:] for k in (0, 1)):
+                address = f"http://localhost:{port}/v1/models/{name}/predict"
+                began = time.perf_counter()
+                urllib.request.urlopen(urllib.request.Request(address, data=image)).read()
+                times[k].append(time.perf_counter() - began)
+            found |= {"first": statistics.median(times[0]), "second": statistics.median(times[1])}
+            return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers")
@@ -230,6 +259,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of servers")
     parser.add_argument("--log-pairs", type=int, default=11, help="measurements of the log's cost; 0 leaves them out")
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--many", type=int, help="one server of so many copies of the bundle, and nothing else")
     parser.add_argument("--rounds", type=int, default=3)
     o = parser.parse_args()
     bundle, images = the_bundle(o.bundle).resolve(), Path(o.images).resolve()
@@ -237,6 +267,15 @@ def main() -> None:
     paths = os.pathsep.join(filter(None, (str(PEERS), os.environ.get("PYTHONPATH"))))
     environment = {"PEER_BUNDLE": str(bundle), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     ours = (sys.executable, "-m", "eyewright", "serve", f"m={bundle}", "--workers", "2")
+    if o.many:
+        image = min(images.rglob("*.jpg")).read_bytes()
+        command = (sys.executable, "-m", "eyewright", "serve", "--workers", "2")
+        rows = [many(command, bundle, o.many, image, environment) for _ in range(o.rounds)]
+        middle_of = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        print(f"{o.many} bundles, two workers, median of {o.rounds}: ready after {middle_of['ready']:.2f} s", end="")
+        print(f" ({middle_of['cpu']:.2f} CPU-s), {middle_of['memory']:.0f} MB", end="")
+        print(f"; first request {middle_of['first'] * 1e3:.0f} ms, second {middle_of['second'] * 1e3:.0f} ms")
+        return
     binary, form = "application/octet-stream", "multipart/form-data; boundary=edge"
     servers: dict[str, tuple] = {
         "eyewright": ((*ours, "--port", "{}"), "/v1/models/m/predict", "/readyz", binary),

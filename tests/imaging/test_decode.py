@@ -412,3 +412,16 @@ def test_a_limit_that_was_asked_for_counts_and_not_pillows_guess(monkeypatch: py
     assert Image.MAX_IMAGE_PIXELS == 1000
     with pytest.raises(LimitError):
         read_image(data, limits=Limits(pixels=3000))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (900, 1100)])
+def test_a_jpeg_is_decoded_to_the_same_bits_in_one_piece_as_in_many(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=95, progressive=size[0] > 100)
+    data = buffer.getvalue()
+    with Image.open(io.BytesIO(data)) as plain:
+        assert np.array_equal(read_image(data), np.asarray(plain))
+    for cut in (len(data) // 2, len(data) - 10):
+        with pytest.raises(UnreadableImageError, match="cut off"):
+            read_image(data[:cut])

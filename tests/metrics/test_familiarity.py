@@ -193,3 +193,17 @@ def test_a_test_that_cannot_flag_by_itself_gets_no_share() -> None:
         assert share is not None
         assert 1 / (looks + 1) / share <= FLAGGED + 1e-12
         assert 1 / (features + 1) / (1 - share) <= FLAGGED + 1e-12
+
+
+def test_one_image_has_the_value_that_it_has_among_many() -> None:
+    rng = np.random.default_rng(5)
+    reference, groups = rng.normal(size=(150, 4)), np.arange(150) // 2
+    # Images of the reference as well, whose distance is equal to one of its own.
+    asked = np.vstack([rng.normal(size=(40, 4)) * 3, reference[:40]])
+    near = NearestConformal(reference, groups)
+    distances = near._distances(asked.astype(np.float32))
+    together = near._ranked.p(distances)
+    alone = np.array([near._ranked.p(distances[:, k : k + 1])[0] for k in range(len(asked))])
+    assert alone.tobytes() == together.tobytes()
+    nothing = np.full((len(distances), 1), np.nan)
+    assert near._ranked.p(nothing) == near._ranked.p(np.repeat(nothing, 2, axis=1))[0]

@@ -1,6 +1,5 @@
 """Large bodies are taken in at a pace while small requests are answered, and at full speed otherwise."""
 
-import asyncio
 import socket
 import threading
 import time
@@ -11,9 +10,7 @@ import pytest
 from eyewright.core.errors import UsageError
 from eyewright.serving import jsontext
 from eyewright.serving.connections import unread
-from eyewright.serving.crew import _PIECE, Crew, _Waiting, _Worker
 from eyewright.serving.jsontext import check_json
-from eyewright.serving.messages import BATCH, FRAME, Job
 from eyewright.serving.pace import Pace
 from eyewright.serving.refusals import HttpError
 from eyewright.serving.settings import Settings
@@ -83,36 +80,6 @@ def test_a_body_is_read_slowly_beside_small_requests(served, picture: bytes) -> 
         ended.set()
         beside.join()
     assert took >= 0.45
-
-
-@pytest.mark.parametrize("size", [_PIECE, _PIECE + 1, 3 * _PIECE + 5])
-def test_an_image_reaches_its_worker_whole_in_one_message_or_in_pieces(size: int) -> None:
-    image = bytes(range(256)) * (size // 256) + bytes(size % 256)
-
-    async def main() -> bytes:
-        ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=ours)
-        crew = Crew(Settings(workers=1))
-        worker = _Worker(0, reader, writer, 0, ready=True)
-        waiting = _Waiting("m", Job(1, image, 9.0, ()), asyncio.get_running_loop().create_future(), 0.0)
-        crew._give(worker, [waiting])
-
-        def read() -> bytes:
-            with theirs.makefile("rb") as stream:
-                (length,) = FRAME.unpack(stream.read(FRAME.size))
-                (job,) = BATCH.decode(stream.read(length)).jobs
-                assert (job.follows == 0) == (size <= _PIECE)
-                return job.data + stream.read(job.follows)
-
-        try:
-            return await asyncio.to_thread(read)
-        finally:
-            assert worker.timer is not None
-            worker.timer.cancel()
-            writer.close()
-            theirs.close()
-
-    assert asyncio.run(main()) == image
 
 
 def test_a_connection_whose_request_waits_to_be_read_is_not_idle() -> None:

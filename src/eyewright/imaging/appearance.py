@@ -55,14 +55,17 @@ def appearance(pixels: NDArray[np.uint8], placement: "Placement") -> NDArray[np.
     share = counts / counts.sum()
     mean = float(share @ _LEVELS)
     spread = float(np.sqrt(max(0.0, share @ (_LEVELS - mean) ** 2)))
-    grey = np.asarray(luma)
+    grey = np.frombuffer(luma.tobytes(), np.uint8).reshape(luma.height, luma.width)
     sharp, noise, fine, coarse, coarser = _grain(grey)
     saturation = warmth = 0.0
     if seen.shape[2] == 3:
         few = seen[::4, ::4].astype(np.float32)
-        high = few.max(2)
-        saturation = float(((high - few.min(2)) / np.maximum(high, 1)).mean())
-        warmth = float((few[..., 0] - few[..., 2]).mean())
+        red, green, blue = few[..., 0], few[..., 1], few[..., 2]
+        # A reduction along three values takes five times as long as two of these.
+        high = np.maximum(np.maximum(red, green), blue)
+        low = np.minimum(np.minimum(red, green), blue)
+        saturation = float(((high - low) / np.maximum(high, 1)).mean())
+        warmth = float((red - blue).mean())
     traits = [
         mean,
         spread,
@@ -122,7 +125,7 @@ def _grain(grey: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
 
 
 def _mean_size(values: NDArray[np.int16]) -> float:
-    return float(np.abs(values).sum(dtype=np.int64)) / values.size
+    return int(np.add.reduce(np.abs(values).ravel(), dtype=np.int64)) / values.size
 
 
 def _steepness(g: NDArray[np.int16]) -> float:

@@ -61,6 +61,7 @@ _R = TypeVar("_R")
 
 _PLUGINS = {"PNM": "PPM"}
 _OPENING = threading.Lock()
+_MOST_AT_ONCE = 16 * 2**20
 
 Pixels = NDArray[np.uint8]
 
@@ -447,6 +448,9 @@ def open_picture(data: bytes, header: Header, limits: Limits) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"the {header.format} is damaged", fix="copy it again or remove it") from error
+    if header.format == "JPEG":
+        # The bytes are in memory: in pieces of 64 KB, Pillow's default, they are copied and libjpeg is begun again.
+        image.decodermaxblock = max(image.decodermaxblock, min(len(data), _MOST_AT_ONCE))
     # The container may promise less than the frame inside it; what Pillow is about to decode counts.
     check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
     return image

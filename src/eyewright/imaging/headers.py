@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
+
 from eyewright.core.errors import LimitError, UnreadableImageError
 from eyewright.imaging import containers
 
@@ -183,6 +185,8 @@ def _png(data: bytes) -> Header:
     )
 
 
+# FF DA as a little-endian number.
+_SCAN = np.uint16(0xDAFF)
 _NEXT_MARKER = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])", re.DOTALL)
 
 
@@ -203,7 +207,7 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0xDA:
             # Within entropy-coded data FF is followed by 00 or a restart marker, so every FF DA from here on is a scan;
             # one inside a table between two scans would be counted too, which the limit's distance allows for.
-            scans = 1 + data.count(b"\xff\xda", position)
+            scans = 1 + _count_scans(data, position)
             break
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and position + 8 <= len(data):
             bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 2)
@@ -212,6 +216,16 @@ def _jpeg(data: bytes) -> Header:
     if size_hw is None:
         raise UnreadableImageError("the JPEG is cut off inside its header", fix="copy it again")
     return Header("JPEG", size_hw, max(scans, 1), bits=bits, channels=channels)
+
+
+def _count_scans(data: bytes, start: int) -> int:
+    """Return how often FF DA occurs from `start` on: `bytes.count` takes eight times as long for two bytes."""
+    found = 0
+    for first in (start, start + 1):
+        pairs = (len(data) - first) // 2
+        if pairs > 0:
+            found += int(np.count_nonzero(np.frombuffer(data, "<u2", pairs, first) == _SCAN))
+    return found
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -45,6 +45,10 @@ def _nothing(waits: bool) -> None:
     """Ignore it: the server does not ask which connections wait."""
 
 
+def _at_once() -> None:
+    """Do nothing: the server writes head and body separately."""
+
+
 class App:
     """An ASGI application over a `Service`."""
 
@@ -100,7 +104,11 @@ class App:
             await response.stream(send, receive, method=scope["method"], abort=scope["eyewright.abort"])
         else:
             await self._wait_to_answer(scope, 0 if scope["method"] == "HEAD" else len(response.body))
-            await response.send(send, method=scope["method"])
+            scope.get("eyewright.join", _at_once)()
+            try:
+                await response.send(send, method=scope["method"])
+            finally:
+                scope.get("eyewright.send_joined", _at_once)()
 
     async def _wait_to_answer(self, scope: Mapping[str, Any], size: int) -> None:
         """Let small answers go first; a connection that waits here gives way where there are too many."""

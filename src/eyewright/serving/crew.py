@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import msgspec
@@ -28,6 +28,7 @@ from eyewright.core.errors import (
 from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.serving.messages import ANSWERS, FRAME, Answer, Batch, Failure, Job, ModelPlace, Progress
 from eyewright.serving.settings import Settings
+from eyewright.serving.shelf import Shelf, open_shelf
 
 _LOAD_S = 60.0
 _MOST_ANSWER = 512 * 2**20
@@ -35,6 +36,8 @@ _MOST_ANSWER = 512 * 2**20
 _HEAVY_BYTES = 4 * 2**20
 _GRACE_S = 0.5
 _PIECE = 2**17
+# Images of a batch that are given to a worker in one go: a millisecond of the loop's time.
+_AT_ONCE = 2 * 2**20
 
 
 @dataclass(eq=False)
@@ -56,6 +59,7 @@ class _Worker:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     generation: int
+    shelf: Shelf | None = None
     ready: bool = False
     retired: bool = False
     decoded: bool = False
@@ -143,12 +147,11 @@ class Crew:
         waiting.alone = len(job.data) > _HEAVY_BYTES or "explain" in job.wants
         self._pending.append(waiting)
         self._dispatch()
+        late = loop.call_later(max(0.0, job.until - time.monotonic()) + _GRACE_S, _set_late, waiting.done)
         try:
-            async with asyncio.timeout(max(0.0, job.until - time.monotonic()) + _GRACE_S):
-                return await waiting.done
-        except TimeoutError:
-            raise LateError("there was no answer before the deadline", fix="try again later, or ask for less") from None
+            return await waiting.done
         finally:
+            late.cancel()
             if not waiting.done.done():
                 waiting.done.cancel()
             if waiting.queued:
@@ -188,18 +191,35 @@ class Crew:
 
     def _give(self, worker: _Worker, chosen: list[_Waiting]) -> None:
         worker.running, worker.decoded, worker.stopped_for = chosen, False, ""
-        jobs = [w.job for w in chosen]
-        image = jobs[0].data if len(jobs) == 1 and len(jobs[0].data) > _PIECE else b""
-        if image:
-            jobs = [msgspec.structs.replace(jobs[0], data=b"", follows=len(image))]
-        data = msgspec.msgpack.encode(Batch(chosen[0].model, jobs))
-        worker.writer.write(FRAME.pack(len(data)))
-        worker.writer.write(data)
-        if image:
-            self._keep(_in_pieces(worker.writer, image))
+        images = [w.job.data for w in chosen if w.job.data]
+        jobs = [msgspec.structs.replace(w.job, data=b"", follows=len(w.job.data)) for w in chosen]
+        batch = Batch(chosen[0].model, jobs)
+        if sum(map(len, images)) <= _AT_ONCE and all(_shelve(worker, images)):
+            worker.writer.write(_framed(batch, shelved=True))
+        else:
+            self._keep(self._hand_over(worker, batch, images))
         loop = asyncio.get_running_loop()
         # A batch of small images has one image's time for each of them, and is looked at again when that has passed.
         worker.timer = loop.call_later(self.settings.decode_s * len(chosen), self._stop, worker, "decode")
+
+    async def _hand_over(self, worker: _Worker, batch: Batch, images: list[bytes]) -> None:
+        """Send a worker large images without a copy of the whole; between two pieces the loop serves others."""
+        # The worker is gone: its watcher sees to the job.
+        with contextlib.suppress(ConnectionError):
+            for shelved in _shelve(worker, images):
+                if not shelved:
+                    break
+                await asyncio.sleep(0)
+                if worker not in self._workers:
+                    return
+            else:
+                worker.writer.write(_framed(batch, shelved=True))
+                return
+            worker.writer.write(_framed(batch, shelved=False))
+            for piece in _pieces(images):
+                worker.writer.write(piece)
+                await worker.writer.drain()
+                await asyncio.sleep(0)
 
     def _stop(self, worker: _Worker, why: str) -> None:
         worker.stopped_for = why
@@ -243,6 +263,8 @@ class Crew:
                         waiting.done.set_result(answer)
             self.answered += len(worker.running)
             worker.running = []
+            if worker.shelf is not None:
+                worker.shelf.clear()
             if worker.retired:
                 worker.writer.close()
         self._dispatch()
@@ -254,6 +276,8 @@ class Crew:
             worker.timer.cancel()
         if worker in self._workers:
             self._workers.remove(worker)
+        if worker.shelf is not None:
+            worker.shelf.close()
         left, worker.running = worker.running, []
         for waiting in reversed(left):
             if waiting.done.done():
@@ -297,14 +321,16 @@ class Crew:
                 "refuse": list(s.refuse),
                 "coverage": s.coverage,
                 "limits": asdict(s.limits),
+                "checked": self.ready,
             }
         )
         async with self._asking:
             with theirs:
                 pid = await asyncio.to_thread(self._fork, orders, theirs)
+        shelf = open_shelf(ours)
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
-        worker = _Worker(pid, reader, writer, self._generation)
+        worker = _Worker(pid, reader, writer, self._generation, shelf)
         self._workers.append(worker)
         self._keep(self._watch(worker))
         return worker
@@ -394,18 +420,44 @@ class Crew:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for worker in list(self._workers):
             worker.writer.close()
+            if worker.shelf is not None:
+                worker.shelf.close()
         await asyncio.to_thread(self._close_nursery)
 
 
-async def _in_pieces(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """Write what is large without a copy of the whole, and let the loop see to others between two pieces."""
-    view = memoryview(data)
-    # The worker is gone: its watcher sees to the job.
-    with contextlib.suppress(ConnectionError):
+def _set_late(done: "asyncio.Future[Answer]") -> None:
+    if not done.done():
+        error = LateError("there was no answer before the deadline", fix="try again later, or ask for less")
+        done.set_exception(error)
+
+
+def _framed(batch: Batch, *, shelved: bool) -> bytes:
+    data = msgspec.msgpack.encode(msgspec.structs.replace(batch, shelved=shelved))
+    return FRAME.pack(len(data)) + data
+
+
+def _pieces(images: list[bytes]) -> Iterator[memoryview]:
+    for image in images:
+        view = memoryview(image)
         for at in range(0, len(view), _PIECE):
-            writer.write(view[at : at + _PIECE])
-            await writer.drain()
-            await asyncio.sleep(0)
+            yield view[at : at + _PIECE]
+
+
+def _shelve(worker: _Worker, images: list[bytes]) -> Iterator[bool]:
+    """Put the images of a batch on a worker's shelf, piece by piece; yield whether it has one, and memory for them."""
+    at = 0
+    for piece in _pieces(images):
+        if worker.shelf is None:
+            yield False
+            return
+        try:
+            at = worker.shelf.write(at, piece)
+        except OSError:
+            worker.shelf.close()
+            worker.shelf = None
+            yield False
+            return
+        yield True
 
 
 def _blame(worker: _Worker, settings: Settings) -> Failure:

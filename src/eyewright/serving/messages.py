@@ -34,7 +34,7 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
     "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form, alone), "picture" (the image as it
     is kept); alone: "mask" (class ids), "words" (`data` is a text to embed), "thumbnail" (of `top` pixels a side).
-    Where `follows` is not 0, `data` is empty here and follows the batch, as that many bytes.
+    On its way `data` is empty, and lies or follows elsewhere (`Batch`) as so many bytes as `follows` says.
     """
 
     id: int
@@ -53,10 +53,14 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):
-    """Jobs of one model that are run together."""
+    """Jobs of one model that are run together.
+
+    Their images lie one after another on the worker's shelf, or without `shelved` follow the batch.
+    """
 
     model: str
     jobs: list[Job]
+    shelved: bool = False
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True):

@@ -32,6 +32,8 @@ _FREE_OVERHEAD = 2**18
 _PENALTY_S = 0.02
 _BLANK = b"\r\n\r\n"
 _WITHOUT_BODY = (b"GET ", b"HEAD ")
+# Of a body that nobody has asked for yet: the body of an ordinary photograph is read without a pause.
+_MOST_UNREAD = 2**18
 # Of the bytes that wait, this many must leave in each `write_s`, or the connection is ended.
 _LEAST_TAKEN = 2**16
 
@@ -52,6 +54,8 @@ class _Lingering:
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._written = 0
+        # What is written while an answer is joined.
+        self._joined: list[bytes] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -61,9 +65,22 @@ class _Lingering:
 
     def write(self, data: bytes) -> None:
         # A half-closed transport would raise where a closed one drops.
-        if not self.is_closing():
+        if self._joined is not None:
+            self._joined.append(data)
+        elif not self.is_closing():
             self._written += len(data)
             self._transport.write(data)
+
+    def join(self) -> None:
+        """Hold what is written until `send_joined`: head and body of an answer leave, and arrive, as one."""
+        if self._joined is None:
+            self._joined = []
+
+    def send_joined(self) -> None:
+        """Send what was held, and hold nothing further."""
+        held, self._joined = self._joined, None
+        if held:
+            self.write(b"".join(held))
 
     def resume_reading(self) -> None:
         if not self.held:
@@ -94,6 +111,7 @@ class _Lingering:
             self.watch()
 
     def close(self) -> None:
+        self.send_joined()
         if not self.unread or self._transport.is_closing() or not self._transport.can_write_eof():
             self.end()
         elif not self.closing:
@@ -104,6 +122,7 @@ class _Lingering:
             self.watch()
 
     def end(self) -> None:
+        self.send_joined()
         if self._timer is not None:
             self._timer.cancel()
         self._transport.close()
@@ -242,6 +261,10 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                         self._refuse(431, b"Request Header Fields Too Large", b"the headers are too large")
                         return
                 super().data_received(data[:end])
+                if end < len(data) and self._in_body() and not self._deaf():
+                    # The beginning of a body, behind its head, is handed on without a copy.
+                    super().data_received(memoryview(data)[end:])
+                    end = len(data)
                 data = data[end:]
                 self._raw_bytes += end
                 if self._raw_bytes > 2 * self._body_bytes + _FREE_OVERHEAD and self._in_body() and not self._deaf():
@@ -280,6 +303,8 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             super().on_message_begin()
             self.scope["eyewright.abort"] = self.transport.abort
             self.scope["eyewright.waits"] = self._waits_for_turn
+            self.scope["eyewright.join"] = self.transport.join
+            self.scope["eyewright.send_joined"] = self.transport.send_joined
 
         def on_headers_complete(self) -> None:
             self._in_headers = False
@@ -292,7 +317,14 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
 
         def on_body(self, body: bytes) -> None:
             self._body_bytes += len(body)
-            super().on_body(body)
+            if self.cycle.response_complete:
+                return
+            # As uvicorn does, with a limit of our own and without two copies: most bodies come in one or two pieces.
+            held = self.cycle.body
+            self.cycle.body = held + body if held else body
+            if len(self.cycle.body) > _MOST_UNREAD:
+                self.flow.pause_reading()
+            self.cycle.message_event.set()
 
         def on_chunk_header(self) -> None:
             # Chunks of a few bytes cost more to read than they carry.

@@ -43,7 +43,9 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_counts, pack_counts
 from eyewright.imaging.reduction import read_reduced
 from eyewright.metrics.conformal import By, LabelSets, Method
-from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.serving.lazy import LazyModels
+from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.serving.shelf import Shelf, receive_shelf
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
@@ -62,20 +64,29 @@ class Orders(msgspec.Struct, frozen=True):
     limits: dict[str, int]
     refuse: list[str] = []
     coverage: float = 0.9
+    checked: bool = False
 
 
 def run_worker(channel: socket.socket, message: bytes) -> None:
     """Load every model, say "ready", then answer batch after batch."""
     orders = msgspec.msgpack.decode(message, type=Orders)
+    shelf = receive_shelf(channel)
     stream = channel.makefile("rwb")
     try:
-        served = {place.name: _Served(place, orders) for place in orders.models}
+        # What --refuse needs of each model is known only once it is open.
+        served = LazyModels(
+            orders.models,
+            lambda place: _Served(place, orders),
+            all_at_once=bool(orders.refuse),
+            checked=orders.checked,
+        )
     except EyewrightError as error:
         _say(stream, Progress("failed", text=str(error)))
         return
     limit = _data_bytes() + orders.memory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    most = limit + served.reserved
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
     watch = _Watch()
     # What is loaded stays; the collector need not look at it again and again.
     gc.freeze()
@@ -83,9 +94,43 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     while len(head := stream.read(FRAME.size)) == FRAME.size:
         (length,) = FRAME.unpack(head)
         batch = BATCH.decode(stream.read(length))
-        jobs = [msgspec.structs.replace(j, data=stream.read(j.follows)) if j.follows else j for j in batch.jobs]
+        jobs = _with_images(batch, stream, shelf)
+        if served.waits(batch.model):
+            # The time to open it is not one of decoding.
+            _say(stream, Progress("decoded"))
+            failure = _open_late(served, batch.model, orders.memory, most)
+            if failure is not None:
+                _say(stream, Progress("done", [_failed(job, failure) for job in jobs]))
+                continue
         answers = served[batch.model].answer(jobs, watch, lambda: _say(stream, Progress("decoded")))
         _say(stream, Progress("done", answers))
+
+
+def _open_late(served: "LazyModels[_Served]", name: str, memory: int, most: int) -> EyewrightError | None:
+    """Open a model that has waited, with the memory that is reserved for it; return why it cannot be opened."""
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    try:
+        served[name]
+    except EyewrightError as error:
+        return error
+    except MemoryError:
+        return LimitError("the model needs more memory than allowed", fix="serve fewer models", code="model_memory")
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (min(most, _data_bytes() + memory), most))
+    return None
+
+
+def _with_images(batch: Batch, stream: Any, shelf: Shelf | None) -> list[Job]:
+    """Return the jobs of a batch with their images."""
+    at = 0
+    jobs = []
+    for job in batch.jobs:
+        if job.follows:
+            data = shelf.read(at, job.follows) if batch.shelved and shelf is not None else stream.read(job.follows)
+            at += job.follows
+            job = msgspec.structs.replace(job, data=data)
+        jobs.append(job)
+    return jobs
 
 
 def _say(stream: Any, progress: Progress) -> None:
