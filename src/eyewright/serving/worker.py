@@ -10,7 +10,6 @@ import contextlib
 import gc
 import io
 import math
-import resource
 import socket
 import threading
 import time
@@ -32,6 +31,7 @@ from eyewright.bundle.trust import FLAGGED, familiarity_in, sets_in
 from eyewright.core.errors import EyewrightError, LateError, LimitError, RefusedError, UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
+from eyewright.core.machine import limits
 from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
 from eyewright.explanation.outside import explain_prepared
@@ -73,9 +73,8 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     except EyewrightError as error:
         _say(stream, Progress("failed", text=str(error)))
         return
-    limit = _data_bytes() + orders.memory
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    limits.no_core_dump()
+    limits.limit_memory(orders.memory)
     watch = _Watch()
     # What is loaded stays; the collector need not look at it again and again.
     gc.freeze()
@@ -92,11 +91,6 @@ def _say(stream: Any, progress: Progress) -> None:
     data = msgspec.msgpack.encode(progress)
     stream.write(FRAME.pack(len(data)) + data)
     stream.flush()
-
-
-def _data_bytes() -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
 
 
 class _Watch:
