@@ -98,7 +98,7 @@ def remember(digest: str) -> None:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_own(place.parent):
             _prune(place.parent)
-            os.close(os.open(place, os.O_CREAT | os.O_WRONLY | disk.NOFOLLOW | disk.CLOEXEC, 0o600))
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY | disk.NOFOLLOW | disk.CLOEXEC | disk.BINARY, 0o600))
 
 
 def inherited(digest: str) -> dict[str, str]:

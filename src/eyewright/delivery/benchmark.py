@@ -24,6 +24,7 @@ from eyewright.core.inputs import name_inputs, prepare, slice_rows
 from eyewright.core.machine import children
 from eyewright.core.machine.limits import energy_counters
 from eyewright.core.provenance import describe_hardware
+from eyewright.core.sizes import say_memory
 from eyewright.delivery.target import GoldenImages
 from eyewright.evaluation.charts import Series, line_chart
 from eyewright.evaluation.pages import style_sheet
@@ -76,7 +77,7 @@ class Bench:
     quickest: Timed
     densest: Timed
     start_s: float
-    memory_bytes: int
+    memory_bytes: int | None
     model_bytes: int
     hardware: Mapping[str, Any]
     speedup: Mapping[str, float] | None = None
@@ -201,8 +202,9 @@ def _timed(provider: str, threads: int, batch: int, times: NDArray[np.float64], 
     )
 
 
-def whole_process(folder: Path) -> tuple[float, int]:
-    """Return the median seconds from the start of a process to its first answer, and the most memory in bytes it held.
+def whole_process(folder: Path) -> tuple[float, int | None]:
+    """Return the median seconds from the start of a process to its first answer, and the most memory in bytes it held,
+    None where the system does not tell.
 
     Raises:
         BundleError: a process of its own cannot run the bundle.
@@ -219,7 +221,7 @@ def whole_process(folder: Path) -> tuple[float, int]:
                 raise BundleError("a process of its own cannot run the bundle", fix="see eyewright verify")
             starts.append(time.perf_counter() - began)
             memory = max(memory, int(child.stdout.readline()))
-    return float(np.median(starts)), memory
+    return float(np.median(starts)), memory or None
 
 
 def _golden_inputs(manifest: Manifest, content: Mapping[str, bytes]) -> Mapping[str, NDArray[Any]]:
@@ -310,7 +312,7 @@ def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
     hardware = ", ".join(f"{k} {v}" for k, v in bench.hardware.items())
     lead = (
         f"{bench.model_bytes:,} bytes of model; {bench.start_s:.2f} s from the start of a process to its first answer, "
-        f"{bench.memory_bytes / 1e6:.0f} MB at most."
+        f"{say_memory(bench.memory_bytes)} at most."
     )
     if bench.speedup:
         s = bench.speedup
