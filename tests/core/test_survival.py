@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from eyewright.core import files
 from eyewright.core.errors import OutputError, UsageError
 from eyewright.core.files import append_line, claimed_output, recover_folder, staged_folder, write_text
+from eyewright.core.machine import disk
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ def test_a_torn_last_line_is_removed_by_the_next_append(tmp_path):
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_folder_is_whole_whatever_happens_while_it_is_replaced(tmp_path, monkeypatch, exchange, kill):
     if not exchange:
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(disk, "exchange", lambda one, other: False)
 
     def build(final: Path) -> None:
         with staged_folder(final) as stage:
@@ -121,7 +121,7 @@ def test_an_existing_folder_is_exchanged_in_one_step(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "1").touch()
-    if not files._exchange(tmp_path / "a", tmp_path / "b"):
+    if not disk.exchange(tmp_path / "a", tmp_path / "b"):
         pytest.skip("this file system cannot exchange")
     assert os.listdir(tmp_path / "b") == ["1"]
     assert os.listdir(tmp_path / "a") == []

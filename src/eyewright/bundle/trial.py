@@ -23,8 +23,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import select
-import signal
 import stat
 import struct
 import sys
@@ -34,17 +32,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core import errors
 from eyewright.core.errors import BundleError, EyewrightError, UsageError
-from eyewright.core.lifeline import lifeline, lifeline_environment
-
-if TYPE_CHECKING:
-    pass
+from eyewright.core.machine import children, disk, limits
 
 FRAME = struct.Struct(">II")
 """What precedes a message: the lengths of its JSON and of the bytes after it."""
@@ -85,7 +80,7 @@ def is_known(digest: str) -> bool:
     except OSError:
         return False
     # Somebody else's file, or one that somebody else could have put there, says nothing.
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and _is_own(_place(digest).parent)
+    return stat.S_ISREG(found.st_mode) and disk.is_only_mine(found) and _is_own(_place(digest).parent)
 
 
 def remember_here(digest: str) -> None:
@@ -103,7 +98,7 @@ def remember(digest: str) -> None:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_own(place.parent):
             _prune(place.parent)
-            os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY | disk.NOFOLLOW | disk.CLOEXEC | disk.BINARY, 0o600))
 
 
 def inherited(digest: str) -> dict[str, str]:
@@ -131,7 +126,7 @@ def _is_own(folder: Path) -> bool:
         found = os.lstat(folder)
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return stat.S_ISDIR(found.st_mode) and disk.is_only_mine(found)
 
 
 def _prune(folder: Path) -> None:
@@ -167,23 +162,13 @@ class Trial:
         path = os.pathsep.join(dict.fromkeys(os.path.abspath(p) for p in sys.path if p))
         environment = {
             **os.environ,
-            **lifeline_environment(),
             "PYTHONPATH": path,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        import subprocess
-
         try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                (sys.executable, "-P", "-c", _CHILD),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                # A model that never ends must not outlive the process that tries it.
-                pass_fds=(lifeline(),),
-                start_new_session=True,
-            )
+            # A model that never ends must not outlive the process that tries it.
+            self._process = children.start_child((sys.executable, "-P", "-c", _CHILD), environment=environment)
+            self._talk = children.Talk(self._process)
         except OSError as error:
             raise BundleError(f"no process could be started to try the model: {error}", fix="free memory") from error
 
@@ -194,18 +179,18 @@ class Trial:
             EyewrightError: what the job raised.
             BundleError: the time is over, or the process crashed; it is gone then.
         """
-        limits = {"memory": self._memory, "cpu_s": int(self._seconds * (os.cpu_count() or 1)) + 5}
-        text = json.dumps({"job": job, "limits": limits, **request}).encode()
+        bounds = {"memory": self._memory, "cpu_s": int(self._seconds * (os.cpu_count() or 1)) + 5}
+        text = json.dumps({"job": job, "limits": bounds, **request}).encode()
         size = sum(len(part) for part in payload)
         try:
             # Imports are ours and take as long as they take; the time of the model begins after them.
             starts = time.monotonic() + _START_S
-            self._send(FRAME.pack(len(text), size) + text, starts)
+            self._talk.send(FRAME.pack(len(text), size) + text, starts)
             self._receive(starts)
             began = time.monotonic()
             deadline = began + self._left
             for part in payload:
-                self._send(part, deadline)
+                self._talk.send(part, deadline)
             answer, data = self._receive(deadline)
             self._left = max(0.1, self._left - (time.monotonic() - began))
         except TimeoutError:
@@ -223,57 +208,23 @@ class Trial:
 
     def close(self) -> None:
         """Kill the process."""
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        self._process.wait()
+        children.end_child(self._process)
 
     def _crash(self) -> BundleError:
-        import subprocess
-
-        code = None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(1.0)
+        code = children.code_of(self._process, 1.0)
         self.close()
-        if code in (-signal.SIGKILL, -signal.SIGXCPU):
-            why = "it needed more memory or time than allowed"
-        else:
-            why = signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
+        kind, name = limits.reason_of(code)
+        why = name if kind == "crash" else "it needed more memory or time than allowed"
         return BundleError(f"the model's first run crashed: {why}", fix="do not use it", code="first_run_crash")
 
-    def _send(self, data: bytes, deadline: float) -> None:
-        assert self._process.stdin is not None
-        view, descriptor = memoryview(data), self._process.stdin.fileno()
-        os.set_blocking(descriptor, False)
-        while view:
-            _, writable, _ = select.select((), (descriptor,), (), max(0.0, deadline - time.monotonic()))
-            if not writable:
-                raise TimeoutError
-            view = view[os.write(descriptor, view) :]
-
     def _receive(self, deadline: float) -> tuple[dict[str, Any], bytes]:
-        length, size = FRAME.unpack(self._take(FRAME.size, deadline))
+        length, size = FRAME.unpack(self._talk.take(FRAME.size, deadline))
         if length > 2**24 or size > _MOST_ANSWER:
             raise ValueError("an answer that is too large")
-        answer = json.loads(self._take(length, deadline))
+        answer = json.loads(self._talk.take(length, deadline))
         if not isinstance(answer, dict):
             raise ValueError("an answer of another form")
-        return answer, self._take(size, deadline)
-
-    def _take(self, n: int, deadline: float) -> bytes:
-        assert self._process.stdout is not None
-        descriptor, parts = self._process.stdout.fileno(), bytearray()
-        while len(parts) < n:
-            readable, _, _ = select.select((descriptor,), (), (), max(0.0, deadline - time.monotonic()))
-            if not readable:
-                raise TimeoutError
-            part = os.read(descriptor, min(2**20, n - len(parts)))
-            if not part:
-                raise EOFError
-            parts += part
-        return bytes(parts)
+        return answer, self._talk.take(size, deadline)
 
     def __enter__(self) -> "Trial":
         return self

@@ -6,12 +6,12 @@ import contextlib
 import importlib
 import json
 import os
-import resource
 from typing import Any, BinaryIO
 
 from eyewright.bundle.trial import FRAME
 from eyewright.core.errors import EyewrightError
-from eyewright.core.lifeline import hold_lifeline
+from eyewright.core.machine import limits as bounds
+from eyewright.core.machine.lifeline import hold_lifeline
 
 
 def main() -> None:
@@ -24,8 +24,7 @@ def main() -> None:
     for descriptor in (0, 1):
         os.dup2(nowhere, descriptor)
     # When memory is short, this process goes first.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-        score.write("1000")
+    bounds.end_first(1000)
     limited = False
     while len(head := source.read(FRAME.size)) == FRAME.size:
         length, size = FRAME.unpack(head)
@@ -61,12 +60,10 @@ def _told(error: EyewrightError) -> dict[str, str]:
 
 
 def _limit(*, memory: int, cpu_s: int) -> None:
-    with open("/proc/self/status", encoding="ascii") as status:
-        held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bounds.no_core_dump()
     # Beyond the parent's own deadline: for a parent that is stopped rather than gone.
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-    resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory))
+    bounds.limit_seconds(cpu_s)
+    bounds.limit_memory(memory)
 
 
 def _say(stream: BinaryIO, answer: dict[str, Any], parts: list[bytes]) -> None:

@@ -11,7 +11,7 @@ from eyewright.cli.numbers import Checked, Number, Numbers
 from eyewright.cli.terminal import Result, metrics, per_label, shown_path, shown_program, talk
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
-from eyewright.core.sizes import parse_bytes
+from eyewright.core.sizes import parse_bytes, say_memory
 
 
 def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
@@ -94,7 +94,7 @@ def bench(o: argparse.Namespace) -> Result:
         row = f"{r.provider:9}{r.threads:>8}{r.batch:>8}{median:>26}{r.p99_ms:>9.2f}{r.images_per_s:>10,.0f}"
         text.append(row + joules)
     text.append(
-        f"start    {found.start_s:.2f} s to the first answer, {found.memory_bytes / 1e6:.0f} MB, "
+        f"start    {found.start_s:.2f} s to the first answer, {say_memory(found.memory_bytes)}, "
         f"{found.model_bytes:,} bytes of model"
     )
     best, dense = found.quickest, found.densest
@@ -146,8 +146,7 @@ def compress(o: argparse.Namespace) -> Result:
         f"speed    {speed['before_ms']:.2f} → {speed['after_ms']:.2f} ms, {speed['value']:.2f} times as fast "
         f"[{speed['low']:.2f}, {speed['high']:.2f}]",
         *(_loss(name, about["drops"][name], about["measured_on"]) for name in about["budget"]["max_drop"]),
-        f"memory   {found.process['before']['memory_bytes'] / 1e6:.0f} → "
-        f"{found.process['after']['memory_bytes'] / 1e6:.0f} MB of a whole process",
+        "memory   " + " → ".join(say_memory(found.process[k]["memory_bytes"]) for k in ("before", "after")),
         f"answers  {about['changed_answers']} of {n} changed",
         f"bundle   {bundle}",
         f"report   {shown_path(found.paths['report'])}",

@@ -2,10 +2,12 @@
 
 __all__ = ["STDOUT_CODE", "drop_stdout", "own_streams"]
 
+import codecs
 import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from eyewright.core.errors import OutputError
@@ -14,19 +16,25 @@ STDOUT_CODE = "stdout_not_writable"
 """The code of the error that says so."""
 
 _CLOSED = "it is closed"
+_PLAIN, _EXACT = "eyewright.plain", "eyewright.exact"
+# What our texts use and code pages such as cp1252 lack.
+_PLAINER = {"→": "->", "←": "<-", "≤": "<=", "≥": ">=", "≈": "~", "−": "-", "✓": "ok", "✗": "x", "│": "|", "─": "-"}
 
 
 def own_streams() -> None:
     """Make this process's streams safe to print to; for programs only, once, before anything else.
 
-    What an encoding cannot show becomes a replacement character; an output that cannot be written raises OutputError;
-    and only Python writes to stderr, since libtiff and others print lines there whose words come from the file.
+    What an encoding cannot show becomes a plainer sign (`->` for an arrow) or, on stdout, a replacement character, on
+    stderr an escape; an output that cannot be written raises OutputError; and only Python writes to stderr, since
+    libtiff and others print lines there whose words come from the file.
     """
     closed = _open_standard_descriptors()
     out = None if 1 in closed else sys.stdout
     raw: Any = _Closed() if out is None else out.buffer
     encoding = "utf-8" if out is None else out.encoding
-    sys.stdout = _Out(raw, encoding=encoding, errors="replace", line_buffering=out is not None and out.isatty())
+    codecs.register_error(_PLAIN, lambda error: _plainer(error, lambda c: "?"))
+    codecs.register_error(_EXACT, lambda error: _plainer(error, lambda c: ascii(c)[1:-1]))
+    sys.stdout = _Out(raw, encoding=encoding, errors=_PLAIN, line_buffering=out is not None and out.isatty())
     if out is not None:
         # The old one must not close the buffer, which is the new one's.
         _kept.append(out)
@@ -34,7 +42,7 @@ def own_streams() -> None:
         return
     ours = os.dup(2)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=encoding, errors=_EXACT)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
@@ -65,6 +73,14 @@ def _open_standard_descriptors() -> set[int]:
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
     return closed
+
+
+def _plainer(error: UnicodeError, otherwise: Callable[[str], str]) -> tuple[str, int]:
+    """Return what is written for characters that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAINER.get(c) or otherwise(c) for c in missing), error.end
 
 
 class _Out(io.TextIOWrapper):

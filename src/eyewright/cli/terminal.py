@@ -34,12 +34,11 @@ def print_json(value: Mapping[str, Any]) -> None:
 
     kept = {k: v for k, v in value.items() if v not in ({}, None) or k in ("ok",)}
     text = dumps_json(kept)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if not text.isascii() and encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         import json
 
-        # JSON has escapes of its own for what an encoding cannot hold: nothing is lost.
+        # JSON is UTF-8; its own escapes are ASCII, which every other encoding holds. Nothing is lost.
         text = json.dumps(json.loads(text))
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -35,7 +35,7 @@ def write_pages(
     judged: Judged | None,
     bundle: Bundle | None,
     *,
-    process: Mapping[str, Mapping[str, float]] | None = None,
+    process: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Path:
     """Write `report.html` and `report.json` into `folder`; give the page's path.
 
@@ -97,7 +97,7 @@ def _lead(found: SearchResult, budget: Budget, main: str) -> str:
 
 
 def _tiles(
-    parent: Parent, row: Row, judged: Judged, budget: Budget, process: Mapping[str, Mapping[str, float]] | None
+    parent: Parent, row: Row, judged: Judged, budget: Budget, process: Mapping[str, Mapping[str, float | None]] | None
 ) -> list[dict[str, str]]:
     before = (parent.bundle.folder / parent.bundle.manifest.model).stat().st_size
     speed = row.speedup
@@ -110,9 +110,10 @@ def _tiles(
         },
     ]
     if process:
-        first, second = (process[k]["memory_bytes"] / 1e6 for k in ("before", "after"))
-        about = f"of a whole process; {first:.0f} MB before"
-        tiles.append({"name": "memory", "value": f"{second:.0f} MB", "about": about})
+        first, second = (process[k]["memory_bytes"] for k in ("before", "after"))
+        if first is not None and second is not None:
+            about = f"of a whole process; {first / 1e6:.0f} MB before"
+            tiles.append({"name": "memory", "value": f"{second / 1e6:.0f} MB", "about": about})
     for name in budget.max_drop:
         drop, metric = judged.drops[name], judged.metrics[name]
         unit = change_unit(name, metric.unit)

@@ -21,9 +21,7 @@ __all__ = [
 ]
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -36,9 +34,8 @@ from typing import Any
 
 from eyewright.core.errors import EyewrightError, OutputError, UsageError
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.machine import disk
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 _claims: dict[Path, tuple[int, bool]] = {}
 _claims_lock = threading.Lock()
 
@@ -117,8 +114,8 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
                     file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
+            disk.replace_file(temporary, path)
+            disk.sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -180,10 +177,10 @@ def append_line(path: Path, line: bytes) -> None:
     with checked_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | disk.CLOEXEC | disk.BINARY, 0o666)
         try:
             if new:
-                _sync_folder(path.parent)
+                disk.sync_folder(path.parent)
             end = _end_of_lines(descriptor)
             try:
                 os.ftruncate(descriptor, end)
@@ -205,7 +202,7 @@ def _end_of_lines(descriptor: int) -> int:
     at = os.fstat(descriptor).st_size
     while at:
         begin = max(0, at - 65_536)
-        found = os.pread(descriptor, at - begin, begin).rfind(b"\n")
+        found = disk.read_at(descriptor, at - begin, begin).rfind(b"\n")
         if found >= 0:
             return begin + found + 1
         at = begin
@@ -256,11 +253,11 @@ def recover_folder(final: Path) -> None:
 def _replace_folder(stage: Path, final: Path, old: Path) -> None:
     if not os.path.lexists(final):
         os.rename(stage, final)
-        _sync_folder(final.parent)
+        disk.sync_folder(final.parent)
         return
-    if _exchange(stage, final):
+    if disk.exchange(stage, final):
         # The stage is the old folder now; it is removed when the exchange is on disk.
-        _sync_folder(final.parent)
+        disk.sync_folder(final.parent)
         return
     os.rename(final, old)
     try:
@@ -268,23 +265,8 @@ def _replace_folder(stage: Path, final: Path, old: Path) -> None:
     except BaseException:
         os.rename(old, final)
         raise
-    _sync_folder(final.parent)
+    disk.sync_folder(final.parent)
     _remove(old)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step (renameat2, Linux 3.15); return False where that cannot be done."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    done: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    if done == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
-        return False
-    raise OSError(number, os.strerror(number), str(other))
 
 
 def _leftovers(final: Path, kind: str) -> Iterator[Path]:
@@ -307,7 +289,7 @@ def _clear_leftovers(final: Path) -> None:
             _remove(old)
         else:
             os.rename(old, final)
-            _sync_folder(final.parent)
+            disk.sync_folder(final.parent)
     for stage in _leftovers(final, "tmp"):
         _remove(stage)
 
@@ -370,11 +352,7 @@ def claimed_output(out: Path) -> Iterator[bool]:
         yield descriptor >= 0
     finally:
         if descriptor >= 0:
-            # Removed while it is held: whoever has opened it meanwhile sees that and opens a new one.
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
-                    os.unlink(lock)
-            os.close(descriptor)
+            disk.give_up(descriptor, lock)
         for folder in reversed(made):
             # What was made for the lock alone goes with it.
             with contextlib.suppress(OSError):
@@ -408,14 +386,14 @@ def _locked(lock: Path, place: Path) -> int:
     while True:
         own = True
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | disk.CLOEXEC | disk.NOFOLLOW, 0o666)
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not place.is_dir():
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not disk.lockable(place):
                 raise
             # A folder that may be written in one that may not, such as a volume of a container.
-            descriptor, own = os.open(place, os.O_RDONLY | os.O_CLOEXEC), False
+            descriptor, own = os.open(place, os.O_RDONLY | disk.CLOEXEC), False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            disk.lock(descriptor)
             if not own or os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
                 return descriptor
         except BlockingIOError:
@@ -439,10 +417,10 @@ def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
     """
     with checked_output(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "w")
+        lock = open(path, "ab")
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            disk.lock(lock.fileno())
         except BlockingIOError:
             taken = UsageError(busy, fix="wait for it, or choose another --out", code=code)
             taken.path = str(path)
@@ -455,28 +433,11 @@ def reserve_space(descriptor: int, size: int) -> None:
 
     A memory-mapped file without them is killed by SIGBUS when the disk is full; this raises OSError instead.
     """
-    try:
-        os.posix_fallocate(descriptor, 0, max(1, size))
-    except OSError as error:
-        # Some network file systems cannot reserve; they can still be written.
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    disk.reserve(descriptor, size)
 
 
 def _sync_tree(root: Path) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
-            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        _sync_folder(Path(folder))
+            disk.sync_file(os.path.join(folder, name))
+        disk.sync_folder(folder)

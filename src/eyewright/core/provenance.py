@@ -5,8 +5,9 @@ __all__ = ["describe_hardware", "describe_machine"]
 import os
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
+
+from eyewright.core.machine.limits import memory_bytes, processor_name
 
 _PACKAGES = ("eyewright", "numpy", "pillow", "onnxruntime", "torch", "onnx", "scikit-learn")
 
@@ -27,23 +28,13 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_hardware() -> dict[str, Any]:
     """Return processor, cores, memory in GiB and the kind of system."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    memory = memory_bytes()
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
-        "memory_gib": None if memory is None else round(memory, 1),
+        "memory_gib": None if memory is None else round(memory / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
 
 
 def _commit() -> str | None:

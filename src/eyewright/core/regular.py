@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eyewright.core.errors import EyewrightError, InputError
+from eyewright.core.machine import disk
 
 _BLOCK = 2**20
 
@@ -48,9 +49,8 @@ def open_regular(
     Raises:
         EyewrightError: of the type `error`: no such file, not a regular one, or too large.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = disk.open_reading(path, follow=follow)
     except (OSError, ValueError) as met:
         if not follow and os.path.islink(path):
             raise error(f"expected a regular file at {str(path)!r}, found a link", fix=fix) from None

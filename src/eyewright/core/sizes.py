@@ -1,6 +1,6 @@
 """Sizes of files as people type them: `50k`, `1.5MB`, `2MiB`."""
 
-__all__ = ["parse_bytes"]
+__all__ = ["parse_bytes", "say_memory"]
 
 import math
 
@@ -37,3 +37,12 @@ def parse_bytes(text: str) -> float:
     if not math.isfinite(value) or value <= 0:
         raise UsageError(f"expected a number of bytes such as 50k, found {text!r}", fix="write it so")
     return value
+
+
+def say_memory(n: float | None) -> str:
+    """Return bytes in MB, or that nothing tells them.
+
+    >>> say_memory(57e6), say_memory(None)
+    ('57 MB', 'unknown memory (needs psutil)')
+    """
+    return "unknown memory (needs psutil)" if n is None else f"{n / 1e6:.0f} MB"

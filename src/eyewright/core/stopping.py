@@ -14,11 +14,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 from eyewright.core.errors import EyewrightError
+from eyewright.core.machine.signals import raise_again, wakeup_pipe
 
 _GRACE_S = 2.0
 _AGAIN_S = 5.0
 _in_flight: dict[object, Callable[[], None]] = {}
 _watching = False
+_kept: list[Any] = []
 
 
 @contextlib.contextmanager
@@ -51,9 +53,9 @@ def exit_when_stuck(
     if _watching or threading.current_thread() is not threading.main_thread():
         return
     _watching = True
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    reader, writer = wakeup_pipe()
+    _kept.append(writer)
+    signal.set_wakeup_fd(writer if isinstance(writer, int) else writer.fileno(), warn_on_full_buffer=False)
     given = (reader, dict(codes), grace_s, tuple(again), again_s)
     threading.Thread(target=_watch, args=given, daemon=True).start()
 
@@ -78,16 +80,16 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _watch(reader: int, codes: Mapping[int, int], grace_s: float, again: Collection[Any], again_s: float) -> None:
+def _watch(reader: Any, codes: Mapping[int, int], grace_s: float, again: Collection[Any], again_s: float) -> None:
     last: int | None = None
     while True:
         if not select.select([reader], [], [], None if last is None else again_s)[0]:
             ident = threading.main_thread().ident
             if last is not None and ident is not None and signal.getsignal(last) in again:
-                signal.pthread_kill(ident, last)
+                raise_again(last, ident)
             last = None
             continue
-        number = os.read(reader, 1)
+        number = os.read(reader, 1) if isinstance(reader, int) else reader.recv(1)
         if not number:
             return
         code = codes.get(number[0])

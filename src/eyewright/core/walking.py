@@ -1,9 +1,11 @@
 """List the files of a folder as every command does: links followed, each folder once, nothing passed over silently."""
 
-__all__ = ["is_wanted", "kernel_devices", "walk_files"]
+__all__ = ["is_wanted", "walk_files"]
 
 import os
 from pathlib import Path
+
+from eyewright.core.machine.limits import kernel_devices
 
 _IGNORED = frozenset(
     {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
@@ -51,14 +53,3 @@ def is_wanted(name: str) -> bool:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def kernel_devices() -> frozenset[int]:
-    """Return the devices of `/proc` and `/sys`, whose folders have no end and are no images."""
-    found = set()
-    for folder in ("/proc", "/sys"):
-        try:
-            found.add(os.stat(folder).st_dev)
-        except OSError:
-            continue
-    return frozenset(found - {os.stat("/").st_dev})

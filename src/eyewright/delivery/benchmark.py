@@ -3,7 +3,6 @@
 __all__ = ["Bench", "Timed", "bench_bundle", "store_advice", "whole_process", "write_bench"]
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,10 @@ from eyewright.bundle.verify import bundle_digest, read_verified
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.files import write_json, write_text
 from eyewright.core.inputs import name_inputs, prepare, slice_rows
-from eyewright.core.lifeline import lifeline, lifeline_environment
+from eyewright.core.machine import children
+from eyewright.core.machine.limits import energy_counters
 from eyewright.core.provenance import describe_hardware
+from eyewright.core.sizes import say_memory
 from eyewright.delivery.target import GoldenImages
 from eyewright.evaluation.charts import Series, line_chart
 from eyewright.evaluation.pages import style_sheet
@@ -33,10 +34,9 @@ _ROUNDS = 10
 _LEAST_RUNS = 50
 _STARTS = 3
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_RAPL = Path("/sys/class/powercap")
 _CHILD = """
-import resource, sys
-from eyewright.core.lifeline import hold_lifeline
+import sys
+from eyewright.core.machine.lifeline import hold_lifeline
 hold_lifeline()
 import eyewright
 bundle = eyewright.load_bundle(sys.argv[1], self_test=False)
@@ -46,13 +46,8 @@ bundle.raw(blank)
 print("answered", flush=True)
 for _ in range(20):
     bundle.raw(blank)
-# Not ru_maxrss where it can be helped: on Linux that begins with what the process that started this one held.
-try:
-    with open("/proc/self/status") as status:
-        most = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
-except (OSError, StopIteration):
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(most * 1024, flush=True)
+from eyewright.core.machine.limits import peak_bytes
+print(peak_bytes() or 0, flush=True)
 """
 
 
@@ -82,7 +77,7 @@ class Bench:
     quickest: Timed
     densest: Timed
     start_s: float
-    memory_bytes: int
+    memory_bytes: int | None
     model_bytes: int
     hardware: Mapping[str, Any]
     speedup: Mapping[str, float] | None = None
@@ -207,27 +202,26 @@ def _timed(provider: str, threads: int, batch: int, times: NDArray[np.float64], 
     )
 
 
-def whole_process(folder: Path) -> tuple[float, int]:
-    """Return the median seconds from the start of a process to its first answer, and the most memory in bytes it held.
+def whole_process(folder: Path) -> tuple[float, int | None]:
+    """Return the median seconds from the start of a process to its first answer, and the most memory in bytes it held,
+    None where the system does not tell.
 
     Raises:
         BundleError: a process of its own cannot run the bundle.
     """
     starts, memory = [], 0
     load_bundle(folder)
-    environment = {**trial.inherited(bundle_digest(folder)), **lifeline_environment()}
+    environment = trial.inherited(bundle_digest(folder))
     for _ in range(_STARTS):
         began = time.perf_counter()
         command = [sys.executable, "-c", _CHILD, str(folder)]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=environment, pass_fds=(lifeline(),)
-        ) as child:
+        with children.start_child(command, environment=environment, stdin=None, stderr=None, lead=False) as child:
             assert child.stdout is not None
-            if child.stdout.readline().strip() != "answered":
+            if child.stdout.readline().strip() != b"answered":
                 raise BundleError("a process of its own cannot run the bundle", fix="see eyewright verify")
             starts.append(time.perf_counter() - began)
             memory = max(memory, int(child.stdout.readline()))
-    return float(np.median(starts)), memory
+    return float(np.median(starts)), memory or None
 
 
 def _golden_inputs(manifest: Manifest, content: Mapping[str, bytes]) -> Mapping[str, NDArray[Any]]:
@@ -277,7 +271,7 @@ class _Meter:
 
     def __init__(self) -> None:
         # Packages only: their parts are counted in them.
-        self._files = sorted(_RAPL.glob("intel-rapl:[0-9]/energy_uj"))
+        self._files = energy_counters()
         self.works = bool(self._files)
         try:
             self.read()
@@ -285,7 +279,7 @@ class _Meter:
             self.works = False
 
     def read(self) -> float:
-        return sum(int(f.read_text()) for f in self._files) / 1e6 if self.works else 0.0
+        return sum(int(f.read_text("ascii")) for f in self._files) / 1e6 if self.works else 0.0
 
 
 def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
@@ -318,7 +312,7 @@ def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
     hardware = ", ".join(f"{k} {v}" for k, v in bench.hardware.items())
     lead = (
         f"{bench.model_bytes:,} bytes of model; {bench.start_s:.2f} s from the start of a process to its first answer, "
-        f"{bench.memory_bytes / 1e6:.0f} MB at most."
+        f"{say_memory(bench.memory_bytes)} at most."
     )
     if bench.speedup:
         s = bench.speedup

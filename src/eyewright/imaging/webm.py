@@ -20,6 +20,7 @@ from PIL import Image
 
 from eyewright.core.errors import OutputError, UsageError
 from eyewright.core.files import checked_output
+from eyewright.core.machine import disk
 
 _UNKNOWN = b"\x01\xff\xff\xff\xff\xff\xff\xff"
 _CLUSTER_MS = 5_000
@@ -151,7 +152,7 @@ class WebmWriter:
 
     def _patch(self, place: int, data: bytes) -> None:
         with checked_output(self.path):
-            os.pwrite(self._file.fileno(), data, place)
+            disk.write_at(self._file.fileno(), data, place)
 
 
 def _key_frame(picture: Image.Image, quality: int) -> bytes:

@@ -2,11 +2,9 @@
 
 __all__ = ["decode", "serve"]
 
-import contextlib
 import importlib
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, LimitError
-from eyewright.core.lifeline import hold_lifeline
+from eyewright.core.machine import disk, limits
+from eyewright.core.machine.lifeline import hold_lifeline
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.workers import FRAME, told
@@ -38,40 +37,43 @@ def decode(request: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], NDA
 
 def serve(job: Job, shared: int, memory: int, cpu_s: int, incoming: BinaryIO, outgoing: BinaryIO) -> None:
     """Answer until the other side is gone."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits.no_core_dump()
     # Where memory runs out, the kernel ends this process rather than its parent, which can name the file.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-        score.write("1000")
-    limit = _data_bytes() + memory
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    limits.end_first(1000)
+    limits.limit_memory(memory)
     _answer(outgoing, {"ready": True})
     while len(head := incoming.read(FRAME.size)) == FRAME.size:
         n_text, n_data = FRAME.unpack(head)
         request = json.loads(incoming.read(n_text))
-        _allow_seconds(cpu_s)
+        limits.allow_seconds(cpu_s)
+        pixels: NDArray[Any] | None = None
         try:
             # The bytes count too: what does not fit is refused like pixels that do not fit.
             answer, pixels = job(request, incoming.read(n_data))
             if pixels is not None:
                 pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
                 answer = {**answer, "shape": pixels.shape, "dtype": str(pixels.dtype)}
-                _write(shared, pixels)
+                if shared >= 0:
+                    _write(shared, pixels)
+                    pixels = None
         except EyewrightError as error:
-            answer = _refusal(error)
+            answer, pixels = _refusal(error), None
         except MemoryError:
+            pixels = None
             answer = _refusal(
                 LimitError("the image needs more memory than allowed", fix="shrink it", code="decode_memory")
             )
-        _answer(outgoing, answer)
+        _answer(outgoing, answer, b"" if pixels is None else pixels.reshape(-1).view(np.uint8).data)
 
 
 def _refusal(error: EyewrightError) -> dict[str, Any]:
     return {"error": told(error)}
 
 
-def _answer(outgoing: BinaryIO, answer: Mapping[str, Any]) -> None:
+def _answer(outgoing: BinaryIO, answer: Mapping[str, Any], payload: bytes | memoryview = b"") -> None:
     text = json.dumps(answer).encode()
-    outgoing.write(FRAME.pack(len(text), 0) + text)
+    outgoing.write(FRAME.pack(len(text), len(payload)) + text)
+    outgoing.write(payload)
     outgoing.flush()
 
 
@@ -79,22 +81,7 @@ def _write(shared: int, pixels: NDArray[Any]) -> None:
     view, position = memoryview(pixels.reshape(-1).view(np.uint8).data), 0
     os.ftruncate(shared, pixels.nbytes)
     while position < pixels.nbytes:
-        position += os.pwrite(shared, view[position:], position)
-
-
-def _allow_seconds(cpu_s: int) -> None:
-    """Let the next request use so much processor time; the kernel ends the process with SIGXCPU."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + cpu_s, hard))
-
-
-def _data_bytes() -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024
-    return 0
+        position += disk.write_at(shared, view[position:], position)
 
 
 def main(arguments: list[str]) -> None:

@@ -7,15 +7,11 @@ replaced, and the file gets a named reason. Files of one's own need none of this
 
 __all__ = ["Bounds", "DecodePool", "Worker", "error_from", "told"]
 
-import contextlib
 import dataclasses
 import json
 import os
 import queue
-import select
-import signal
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -29,7 +25,7 @@ from numpy.typing import NDArray
 
 from eyewright.core import errors
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
-from eyewright.core.lifeline import lifeline, lifeline_environment
+from eyewright.core.machine import children, limits
 from eyewright.imaging.decode import Deep, Depth
 from eyewright.imaging.headers import Limits
 
@@ -70,11 +66,12 @@ class Worker:
         self.job = job
         self.bounds = bounds or Bounds()
         self.replaced = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: children.Child | None = None
+        self._talk: children.Talk | None = None
         self._answered = 0
         # The worker writes arrays here and the parent reads them with pread: never mapped, since a worker that cuts
-        # the file short would then kill its parent by SIGBUS.
-        self._shared = os.memfd_create("eyewright")
+        # the file short would then kill its parent by SIGBUS. Without such files arrays come with the answer.
+        self._shared = children.SharedBytes()
 
     def start(self) -> None:
         """Start the process now rather than at the first request; `ask` waits until it is ready."""
@@ -82,18 +79,14 @@ class Worker:
             return
         # One that died by itself is cleared away first.
         self.close_process()
-        environment = {**os.environ, **lifeline_environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        arguments = (self.job, str(self._shared), str(self.bounds.memory), str(self.bounds.cpu_s))
-        self._process = subprocess.Popen(
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        arguments = (self.job, str(self._shared.descriptor), str(self.bounds.memory), str(self.bounds.cpu_s))
+        self._process = children.start_child(
             (sys.executable, "-m", "eyewright.imaging.worker_main", *arguments),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Libraries print what the file tells them to print; nobody reads it.
-            stderr=subprocess.DEVNULL,
-            pass_fds=(self._shared, lifeline()),
-            env=environment,
-            start_new_session=True,
+            environment=environment,
+            descriptors=self._shared.passed,
         )
+        self._talk = children.Talk(self._process)
         self._answered = -1
 
     def ask(self, request: Mapping[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], NDArray[Any] | None]:
@@ -107,22 +100,22 @@ class Worker:
         if self._answered >= self.bounds.answers:
             self.close_process()
         self.start()
-        process = self._process
-        if process is None or process.stdin is None or process.stdout is None:
+        talk = self._talk
+        if talk is None:
             raise RuntimeError("the worker has no process")
         started = time.monotonic()
         try:
             if self._answered < 0:
-                self._receive(process, started + 60.0)
+                self._receive(talk, started + 60.0)
                 self._answered = 0
                 started = time.monotonic()
             text = json.dumps(request).encode()
             deadline = started + self.bounds.wall_s
-            self._send(process, FRAME.pack(len(text), len(payload)) + text, deadline)
-            self._send(process, payload, deadline)
-            answer = self._receive(process, deadline)
-            pixels = self._array(answer)
-        except _OutOfTimeError:
+            talk.send(FRAME.pack(len(text), len(payload)) + text, deadline)
+            talk.send(payload, deadline)
+            answer, size = self._receive(talk, deadline)
+            pixels = self._array(answer, talk, size, deadline)
+        except TimeoutError:
             self._kill()
             raise LimitError(
                 f"the image took longer than {self.bounds.wall_s:g} s to decode",
@@ -143,94 +136,58 @@ class Worker:
     def close(self) -> None:
         """End the process and give back what it held."""
         self.close_process()
-        if self._shared >= 0:
-            os.close(self._shared)
-            self._shared = -1
+        self._shared.close()
 
     def close_process(self) -> None:
         """End the process; the next request starts a new one."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        # It holds nothing that is worth an orderly end, for which a loaded machine may take seconds.
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process.wait()
+        process, self._process, self._talk = self._process, None, None
+        if process is not None:
+            # It holds nothing that is worth an orderly end, for which a loaded machine may take seconds.
+            children.end_child(process)
 
     def _kill(self) -> None:
         if self._process is not None:
             self.replaced += 1
         self.close_process()
-        os.ftruncate(self._shared, 0)
+        self._shared.clear()
 
     def _crash(self) -> EyewrightError:
-        code = None
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(1.0)
+        code = None if self._process is None else children.code_of(self._process, 1.0)
         self._kill()
-        if code == -signal.SIGXCPU:
+        why, name = limits.reason_of(code)
+        if why == "time":
             return LimitError(
                 f"the image took more than {self.bounds.cpu_s} s of processor time",
                 fix="save it again",
                 code="decode_timeout",
             )
-        if code == -signal.SIGKILL:
+        if why == "memory":
             return LimitError("the image took more memory than there is", fix="shrink it", code="decode_memory")
-        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
         return UnreadableImageError(
-            f"the decoder crashed on the image ({how})", fix="save it again or remove it", code="decoder_crashed"
+            f"the decoder crashed on the image ({name})", fix="save it again or remove it", code="decoder_crashed"
         )
 
-    def _send(self, process: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
-        if process.stdin is None:
-            raise EOFError
-        view, descriptor = memoryview(data), process.stdin.fileno()
-        os.set_blocking(descriptor, False)
-        while view:
-            _, writable, _ = select.select((), (descriptor,), (), max(0.0, deadline - time.monotonic()))
-            if not writable:
-                raise _OutOfTimeError
-            view = view[os.write(descriptor, view) :]
-
-    def _receive(self, process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
-        length, _ = FRAME.unpack(self._take(process, FRAME.size, deadline))
+    def _receive(self, talk: children.Talk, deadline: float) -> tuple[dict[str, Any], int]:
+        length, size = FRAME.unpack(talk.take(FRAME.size, deadline))
         if length > _JSON_CAP:
             raise EOFError
-        answer = json.loads(self._take(process, length, deadline))
+        answer = json.loads(talk.take(length, deadline))
         if not isinstance(answer, dict):
             raise EOFError
-        return answer
+        return answer, size
 
-    def _take(self, process: subprocess.Popen[bytes], n: int, deadline: float) -> bytes:
-        if process.stdout is None:
-            raise EOFError
-        descriptor, parts = process.stdout.fileno(), bytearray()
-        while len(parts) < n:
-            readable, _, _ = select.select((descriptor,), (), (), max(0.0, deadline - time.monotonic()))
-            if not readable:
-                raise _OutOfTimeError
-            part = os.read(descriptor, n - len(parts))
-            if not part:
-                raise EOFError
-            parts += part
-        return bytes(parts)
-
-    def _array(self, answer: Mapping[str, Any]) -> NDArray[Any] | None:
+    def _array(self, answer: Mapping[str, Any], talk: children.Talk, size: int, deadline: float) -> NDArray[Any] | None:
         if "shape" not in answer:
             return None
         dtype = np.dtype(_DTYPES[answer["dtype"]])
         array = np.empty(tuple(int(n) for n in answer["shape"]), dtype)
-        view, position = memoryview(array.reshape(-1).view(np.uint8).data), 0
-        while position < array.nbytes:
-            n = os.preadv(self._shared, [view[position:]], position)
-            if n == 0:
+        view = memoryview(array.reshape(-1).view(np.uint8).data)
+        if self._shared.descriptor < 0:
+            if size != array.nbytes:
                 raise EOFError
-            position += n
-        os.ftruncate(self._shared, 0)
+            view[:] = talk.take(size, deadline)
+        else:
+            self._shared.read_into(view)
         return array
 
 
@@ -304,10 +261,6 @@ class DecodePool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-class _OutOfTimeError(Exception):
-    """The deadline of a request has passed."""
 
 
 def told(error: EyewrightError) -> dict[str, str]:

@@ -55,7 +55,7 @@ class CompressResult:
     winner: "Row"
     search: "SearchResult"
     paths: dict[str, Path]
-    process: dict[str, dict[str, float]]
+    process: dict[str, dict[str, float | None]]
 
 
 def compress(
@@ -207,7 +207,7 @@ def _finish(
         report_files={k: files["report"].with_name(k).read_bytes() for k in ("report.html", "report.json")},
         name=f"{parent.bundle.manifest.name}-{winner.name}",
     )
-    process = {}
+    process: dict[str, dict[str, float | None]] = {}
     for when, place in (("before", parent.bundle.folder), ("after", bundle.folder)):
         start_s, memory = whole_process(place)
         process[when] = {"start_s": round(start_s, 3), "memory_bytes": memory}

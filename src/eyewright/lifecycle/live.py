@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from eyewright.bundle import load_bundle
 from eyewright.bundle.trial import FRAME
 from eyewright.core.errors import EyewrightError, InputError
-from eyewright.core.lifeline import hold_lifeline
+from eyewright.core.machine.lifeline import hold_lifeline
+from eyewright.core.machine.limits import end_first
 from eyewright.imaging.sources import open_source
 from eyewright.imaging.trails import Trails
 from eyewright.lifecycle.following import Follower, draw_tracks, gives_boxes
@@ -53,8 +54,7 @@ def main() -> None:
     for descriptor in (0, 1) if os.environ.get("EYEWRIGHT_DEBUG") else (0, 1, 2):
         os.dup2(nowhere, descriptor)
     # When memory is short, this process ends before the server.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-        score.write("1000")
+    end_first(1000)
     given = b""
     while not given.endswith(b"\n"):
         piece = source.read(1)

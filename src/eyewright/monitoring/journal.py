@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 
+from eyewright.core.machine import disk
+
 _HEAD = Struct("<II")
 _MOST_ENTRY = 64 * 2**20
 
@@ -49,7 +51,8 @@ class Journal:
             if self._file < 0:
                 self._path = self.folder / f"journal-{self._number:012d}.log"
                 self._number += 1
-                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | disk.BINARY
+                self._file = os.open(self._path, flags, 0o600)
             data = _HEAD.pack(len(entry), zlib.crc32(entry)) + entry
             done = os.write(self._file, data)
             if done != len(data):

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BudgetError, InputError
+from eyewright.core.machine.limits import usable_cores
 from eyewright.metrics.bootstrap import percentile_interval
-from eyewright.scaling.jobs import SHARD_IMAGES, open_job, plan_predict, run_job, usable_cores
+from eyewright.scaling.jobs import SHARD_IMAGES, open_job, plan_predict, run_job
 from eyewright.scaling.listing import list_items, source_root
 
 _MOST_SAMPLE = 10_000

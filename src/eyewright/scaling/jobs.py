@@ -1,6 +1,6 @@
 """A job from its plan to its manifest: planned, run, resumed and verified in one folder."""
 
-__all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "usable_cores", "verify_folder"]
+__all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "verify_folder"]
 
 import os
 import time
@@ -11,6 +11,7 @@ from pathlib import Path
 from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import RefusedError, UsageError
+from eyewright.core.machine.limits import usable_cores
 from eyewright.core.progress import track_progress
 from eyewright.core.report import Finding
 from eyewright.scaling.engine import Settings, Totals, run_shards
@@ -129,11 +130,6 @@ def verify_folder(folder: str | Path) -> tuple[Plan, list[Finding]]:
     ledger = open_job(folder)
     ledger.prepare()
     return ledger.plan, verify_job(ledger)
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def make_plan(

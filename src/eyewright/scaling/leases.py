@@ -13,10 +13,11 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 from eyewright.core.files import checked_output
+from eyewright.core.machine import disk
+from eyewright.core.machine.limits import boot_name, started
 from eyewright.core.once import write_new
 
 
@@ -26,7 +27,7 @@ class Leases:
     def __init__(self, folder: Path, *, ttl_s: float = 60.0) -> None:
         self.folder, self.ttl_s = folder, ttl_s
         self._me = {
-            "token": secrets.token_hex(8), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())
+            "token": secrets.token_hex(8), "boot": boot_name(), "pid": os.getpid(), "started": started(os.getpid())
         }  # fmt: skip
         self._held: set[int] = set()
         self._seen: dict[int, tuple[bytes, float]] = {}
@@ -68,7 +69,7 @@ class Leases:
             return False
         with contextlib.suppress(ValueError, KeyError, TypeError):
             holder = json.loads(content)
-            if holder["boot"] == self._me["boot"] and _started(int(holder["pid"])) != holder["started"]:
+            if holder["boot"] == self._me["boot"] and started(int(holder["pid"])) != holder["started"]:
                 return False
         now = time.monotonic()
         before = self._seen.get(number)
@@ -96,7 +97,7 @@ class Leases:
             temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
             with checked_output(place):
                 temporary.write_bytes(self._content())
-                os.replace(temporary, place)
+                disk.replace_file(temporary, place)
 
     def release(self, number: int) -> None:
         """Return a lease, so that another process can take it."""
@@ -124,20 +125,3 @@ class Leases:
 
     def _content(self) -> bytes:
         return json.dumps({**self._me, "beats": self._beats}).encode()
-
-
-@cache
-def _boot() -> str:
-    """Name this start of this machine: process ids mean something only there. A container has its own ids."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    return secrets.token_hex(8)
-
-
-def _started(pid: int) -> str:
-    """Return when a process was started, in clock ticks since the machine was; "" where it is gone or a zombie."""
-    with contextlib.suppress(OSError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    return ""

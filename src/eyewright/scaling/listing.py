@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from eyewright.core.errors import InputError, UsageError
-from eyewright.core.walking import is_wanted, kernel_devices
+from eyewright.core.machine.limits import kernel_devices
+from eyewright.core.walking import is_wanted
 from eyewright.imaging.headers import FORMATS
 from eyewright.imaging.sources import is_stream
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp

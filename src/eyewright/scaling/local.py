@@ -5,9 +5,6 @@ __all__ = ["LocalCrew"]
 import contextlib
 import json
 import os
-import selectors
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.core.errors import LostError, OutputError, UsageError
-from eyewright.core.lifeline import lifeline, lifeline_environment
+from eyewright.core.machine import children
+from eyewright.core.machine.limits import reason_of
 from eyewright.imaging.workers import error_from
 from eyewright.scaling.engine import Outcome, Task
 from eyewright.scaling.plan import Plan
@@ -31,25 +29,14 @@ class _Member:
     """One worker process, and the task that it has."""
 
     def __init__(self, folder: Path, model: str, threads: int) -> None:
-        environment = {**os.environ, **lifeline_environment(), "OMP_NUM_THREADS": str(threads)}
-        self.process = subprocess.Popen(
+        self.process = children.start_child(
             (sys.executable, "-m", "eyewright.scaling.worker", str(folder), str(threads), model),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Libraries print what a file tells them to print; nobody reads it.
-            stderr=subprocess.DEVNULL,
-            pass_fds=(lifeline(),),
-            env=environment,
-            start_new_session=True,
+            environment={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
         self.task: Task | None = None
         self.ready = False
         self.alive_s = time.monotonic()
         self._text = b""
-
-    def fileno(self) -> int:
-        assert self.process.stdout is not None
-        return self.process.stdout.fileno()
 
     def give(self, task: Task) -> None:
         request = {
@@ -59,28 +46,19 @@ class _Member:
         self.task, self.alive_s = task, time.monotonic()
         assert self.process.stdin is not None
         # One that is dead is noticed where its messages are read.
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
 
-    def messages(self) -> list[dict[str, Any]] | None:
-        """Return what it said; None when it is dead."""
-        part = os.read(self.fileno(), 65_536)
-        if not part:
-            return None
+    def messages(self, part: bytes) -> list[dict[str, Any]]:
+        """Return what it said with the next bytes of its output."""
         *lines, self._text = (self._text + part).split(b"\n")
         self.alive_s = time.monotonic()
         return [json.loads(line) for line in lines]
 
     def end(self) -> int:
         """End it and everything that it started; return its exit code."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        return self.process.wait()
+        return children.end_child(self.process, group=True)
 
 
 class LocalCrew:
@@ -90,7 +68,7 @@ class LocalCrew:
     def __init__(self, plan: Plan, *, workers: int, threads: int, timeout_s: float = 300.0) -> None:
         self._plan, self._most, self._threads, self._timeout_s = plan, workers, threads, timeout_s
         self._members: list[_Member] = []
-        self._selector = selectors.DefaultSelector()
+        self._inbox = children.Inbox()
         self._failed_starts = 0
 
     @property
@@ -109,7 +87,8 @@ class LocalCrew:
         if member is None:
             member = _Member(self._plan.folder, self._plan.model, self._threads)
             self._members.append(member)
-            self._selector.register(member, selectors.EVENT_READ, member)
+            assert member.process.stdout is not None
+            self._inbox.add(member, member.process.stdout)
         member.give(task)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
@@ -120,13 +99,12 @@ class LocalCrew:
             LostError: no worker can be started.
         """
         found: list[Outcome] = []
-        for key, _ in self._selector.select(timeout_s):
-            member: _Member = key.data
-            messages = member.messages()
-            if messages is None:
+        member: _Member
+        for member, part in self._inbox.wait(timeout_s):
+            if not part:
                 found += self._died(member)
                 continue
-            for message in messages:
+            for message in member.messages(part):
                 found += self._heard(member, message)
         now = time.monotonic()
         for member in list(self._members):
@@ -139,7 +117,7 @@ class LocalCrew:
         """End every worker at once."""
         for member in list(self._members):
             self._drop(member)
-        self._selector.close()
+        self._inbox.close()
 
     def _heard(self, member: _Member, message: Mapping[str, Any]) -> list[Outcome]:
         if "refused" in message:
@@ -162,7 +140,7 @@ class LocalCrew:
         code = self._drop(member)
         if not why:
             # A worker is ended by the kernel with the signal 9 where memory runs out.
-            why = _name_of(-code) if code < 0 else f"exit {code}"
+            _, why = reason_of(code)
         if not member.ready:
             self._failed_starts += 1
             if self._failed_starts >= _MOST_FAILED_STARTS:
@@ -177,13 +155,5 @@ class LocalCrew:
 
     def _drop(self, member: _Member) -> int:
         self._members.remove(member)
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(member)
+        self._inbox.discard(member)
         return member.end()
-
-
-def _name_of(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -5,10 +5,8 @@ Messages are lines of JSON: a range in, signs of life and the result out. It end
 
 __all__ = ["main"]
 
-import contextlib
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -18,7 +16,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from eyewright.core.errors import EyewrightError
-from eyewright.core.lifeline import hold_lifeline
+from eyewright.core.machine import limits
+from eyewright.core.machine.lifeline import hold_lifeline
 from eyewright.imaging.isolation import decode_here, isolate_decoding
 from eyewright.imaging.workers import told
 from eyewright.scaling.plan import Plan, Shard, open_plan
@@ -34,10 +33,9 @@ def main(arguments: list[str]) -> None:
     hold_lifeline()
     # Ctrl-C reaches the driver, which decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits.no_core_dump()
     # Where memory runs out, the kernel ends this process rather than its driver, which finds the image.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-        score.write("900")
+    limits.end_first(900)
     # A print from a library must not land between messages.
     out = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -2,13 +2,11 @@
 
 __all__ = ["Connection", "Connections", "room", "unread"]
 
-import array
-import fcntl
 import itertools
-import resource
-import termios
 from collections.abc import Iterable
 from typing import Any, Protocol
+
+from eyewright.core.machine import limits
 
 # Files and sockets that are no client's: the log, the workers, the nursery.
 _OWN_FILES = 128
@@ -83,19 +81,10 @@ def unread(transport: Any) -> bool:
     door = transport.get_extra_info("socket")
     if door is None:
         return False
-    size = array.array("i", [0])
-    try:
-        fcntl.ioctl(door.fileno(), termios.FIONREAD, size)
-    except (OSError, ValueError):
-        return False
-    return size[0] > 0
+    return limits.unread(door.fileno())
 
 
 def room(connections: int) -> int:
     """Return how many connections there is room for, after raising the soft limit of open files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + _OWN_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return connections if soft == resource.RLIM_INFINITY else max(16, min(connections, soft - _OWN_FILES))
+    most = limits.open_files(connections + _OWN_FILES)
+    return connections if most is None else max(16, min(connections, most - _OWN_FILES))

@@ -5,9 +5,6 @@ __all__ = ["Crew"]
 import asyncio
 import contextlib
 import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections import deque
@@ -25,10 +22,11 @@ from eyewright.core.errors import (
     LostError,
     UnreadableImageError,
 )
-from eyewright.core.lifeline import lifeline, lifeline_environment
+from eyewright.core.machine.nursery import Nursery
+from eyewright.core.machine.nursery import Worker as Process
+from eyewright.core.machine.shelf import Shelf, open_shelf
 from eyewright.serving.messages import ANSWERS, FRAME, Answer, Batch, Failure, Job, ModelPlace, Progress
 from eyewright.serving.settings import Settings
-from eyewright.serving.shelf import Shelf, open_shelf
 
 _LOAD_S = 60.0
 _MOST_ANSWER = 512 * 2**20
@@ -55,7 +53,7 @@ class _Waiting:
 class _Worker:
     """One process and its socket; `running` is the batch it is at."""
 
-    pid: int
+    process: Process
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     generation: int
@@ -81,8 +79,9 @@ class Crew:
         self.restarts = 0
         self.answered = 0
         self._generation = 0
-        self._nursery: subprocess.Popen[bytes] | None = None
-        self._door: socket.socket | None = None
+        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        environment = {**os.environ, **one, "MALLOC_ARENA_MAX": "2"}
+        self._nursery = Nursery((sys.executable, "-m", "eyewright.serving.nursery"), environment, timeout_s=_LOAD_S)
         self._workers: list[_Worker] = []
         self._pending: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +108,7 @@ class Crew:
     @property
     def processes(self) -> tuple[int, ...]:
         """The process ids of the workers."""
-        return tuple(w.pid for w in self._workers)
+        return tuple(w.process.pid for w in self._workers)
 
     async def start(self, models: Sequence[ModelPlace]) -> None:
         """Start the workers with these models; those that ran before end when they are idle.
@@ -223,8 +222,7 @@ class Crew:
 
     def _stop(self, worker: _Worker, why: str) -> None:
         worker.stopped_for = why
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker.pid, signal.SIGKILL)
+        worker.process.kill()
 
     async def _watch(self, worker: _Worker) -> None:
         """Read what a worker says until it is gone, then see to what it was at."""
@@ -309,8 +307,7 @@ class Crew:
                 delay = min(2.0, delay * 2)
 
     async def _hire(self) -> _Worker:
-        """Have the nursery fork a worker."""
-        ours, theirs = socket.socketpair()
+        """Have the nursery start a worker."""
         s = self.settings
         orders = msgspec.msgpack.encode(
             {
@@ -325,59 +322,16 @@ class Crew:
             }
         )
         async with self._asking:
-            with theirs:
-                pid = await asyncio.to_thread(self._fork, orders, theirs)
-        shelf = open_shelf(ours)
-        ours.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
-        worker = _Worker(pid, reader, writer, self._generation, shelf)
+            process = await asyncio.to_thread(self._nursery.hire, orders)
+        if process is None:
+            raise BundleError("no worker process could be started", fix="see whether there is memory left")
+        shelf = await asyncio.to_thread(open_shelf, process.channel)
+        process.channel.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=process.channel, limit=2**20)
+        worker = _Worker(process, reader, writer, self._generation, shelf)
         self._workers.append(worker)
         self._keep(self._watch(worker))
         return worker
-
-    def _fork(self, orders: bytes, theirs: socket.socket) -> int:
-        for last in (False, True):
-            if self._door is None:
-                self._open_nursery()
-            assert self._door is not None
-            try:
-                socket.send_fds(self._door, [orders], [theirs.fileno()])
-                answer = self._door.recv(8)
-                if len(answer) == 8:
-                    return int.from_bytes(answer, "little")
-            except OSError:
-                pass
-            self._close_nursery()
-            if last:
-                break
-        raise BundleError("no worker process could be started", fix="see whether there is memory left")
-
-    def _open_nursery(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(_LOAD_S)
-        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        with theirs:
-            self._nursery = subprocess.Popen(
-                (sys.executable, "-m", "eyewright.serving.nursery", str(theirs.fileno())),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if os.environ.get("EYEWRIGHT_DEBUG") else subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), lifeline()),
-                env={**os.environ, **lifeline_environment(), **one, "MALLOC_ARENA_MAX": "2"},
-                start_new_session=True,
-            )
-        self._door = ours
-
-    def _close_nursery(self) -> None:
-        door, self._door = self._door, None
-        nursery, self._nursery = self._nursery, None
-        if door is not None:
-            door.close()
-        if nursery is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                nursery.wait(1.0)
-            nursery.kill()
-            nursery.wait()
 
     async def _until_ready(self, worker: _Worker) -> None:
         ends = time.monotonic() + _LOAD_S
@@ -422,7 +376,7 @@ class Crew:
             worker.writer.close()
             if worker.shelf is not None:
                 worker.shelf.close()
-        await asyncio.to_thread(self._close_nursery)
+        await asyncio.to_thread(self._nursery.close)
 
 
 def _set_late(done: "asyncio.Future[Answer]") -> None:

@@ -11,9 +11,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +20,7 @@ from typing import Any
 from eyewright.bundle.inputs import only_image
 from eyewright.bundle.trial import FRAME, inherited
 from eyewright.core.errors import BundleError, UsageError
-from eyewright.core.lifeline import lifeline, lifeline_environment
+from eyewright.core.machine import children
 from eyewright.serving.exchange import HttpError
 from eyewright.serving.models import Model
 
@@ -145,8 +142,8 @@ class Running:
         self.source, self._command, self._counted = source, command, counted
         self._model: Model | None = None
         self._task: asyncio.Task[None] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: asyncio.ReadTransport | None = None
+        self._process: children.Child | None = None
+        self._pipe: asyncio.BaseTransport | None = None
         self._status: dict[str, Any] = {"state": "starting", "message": ""}
         self._before: dict[str, Any] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
@@ -205,20 +202,16 @@ class Running:
         model = self._model
         assert model is not None
         # Not by the loop: uvloop's forks run Python's hooks, which close the lifeline.
-        self._process = process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
-            pass_fds=(lifeline(),), env={**inherited(model.digest), **lifeline_environment()}, start_new_session=True,
-        )  # fmt: skip
+        self._process = process = children.start_child(
+            self._command, environment=inherited(model.digest), stderr=None, buffered=False
+        )
         assert process.stdin is not None
         assert process.stdout is not None
-        os.set_blocking(process.stdin.fileno(), False)
-        loop = asyncio.get_running_loop()
-        answers = asyncio.StreamReader(limit=_BUFFER)
-        self._pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(answers), process.stdout)
+        answers, self._pipe = await children.open_stream(process.stdout, _BUFFER)
         # On its standard input and not as an argument, which every user of the machine can read.
         content = {**asdict(self.source), "folder": str(model.folder), "digest": model.digest}
         content["first_id"] = self._before.get("n_tracks", 0) + 1
-        process.stdin.write(json.dumps(content).encode() + b"\n")
+        children.write_some(process.stdin, json.dumps(content).encode() + b"\n")
         self._tell_watched()
         while True:
             async with asyncio.timeout(_SILENT_S):
@@ -290,7 +283,7 @@ class Running:
         process = self._process
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
-                process.stdin.write(b"w" if self.viewers else b"r")
+                children.write_some(process.stdin, b"w" if self.viewers else b"r")
 
     @property
     def closing(self) -> bool:
@@ -357,8 +350,7 @@ class Running:
     def _kill(self) -> None:
         process = self._process
         if process is not None and process.poll() is None:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
+            children.kill_group(process)
 
     async def _end(self) -> None:
         self._kill()

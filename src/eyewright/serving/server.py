@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from eyewright.core.errors import EyewrightError
 from eyewright.core.extras import import_extra
+from eyewright.core.machine import signals
 from eyewright.serving.app import App
 from eyewright.serving.crew import Crew
 from eyewright.serving.listening import open_port, quiet_server, run_loop, uvicorn_config
@@ -138,7 +138,7 @@ def run_server(
     searcher: Searcher | None = None,
     ready: Callable[[Server], None] | None = None,
 ) -> None:
-    """Serve bundles until SIGTERM or SIGINT; SIGHUP reads the models again. Blocks.
+    """Serve bundles until SIGTERM or SIGINT; SIGHUP, where it exists, reads the models again. Blocks.
 
     Raises:
         EyewrightError: as `Server.serve`.
@@ -151,8 +151,7 @@ def run_server(
     async def main() -> None:
         server = Server(table or given, chosen, recorder=recorder, files=files, live=live, searcher=searcher)
         loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, server.stop)
+        signals.on_stop(loop, server.stop)
         held: set[Any] = set()
 
         def again() -> None:
@@ -160,7 +159,7 @@ def run_server(
             held.add(task)
             task.add_done_callback(held.discard)
 
-        loop.add_signal_handler(signal.SIGHUP, again)
+        signals.on_reload(loop, again)
         await server.serve(ready=ready)
 
     run_loop(main)

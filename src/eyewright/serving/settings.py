@@ -3,11 +3,11 @@
 __all__ = ["Reason", "Settings", "is_loopback"]
 
 import ipaddress
-import os
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from eyewright.core.errors import UsageError
+from eyewright.core.machine.limits import usable_cores
 from eyewright.imaging.headers import Limits
 
 Reason = Literal["unfamiliar", "ambiguous"]
@@ -111,7 +111,7 @@ class Settings:
     @property
     def n_workers(self) -> int:
         """How many worker processes there are."""
-        return self.workers or min(8, len(os.sched_getaffinity(0)))
+        return self.workers or min(8, usable_cores())
 
 
 def is_loopback(host: str) -> bool:

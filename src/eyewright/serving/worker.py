@@ -10,7 +10,6 @@ import contextlib
 import gc
 import io
 import math
-import resource
 import socket
 import threading
 import time
@@ -32,6 +31,8 @@ from eyewright.bundle.trust import FLAGGED, familiarity_in, sets_in
 from eyewright.core.errors import EyewrightError, LateError, LimitError, RefusedError, UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
+from eyewright.core.machine import limits
+from eyewright.core.machine.shelf import Shelf, receive_shelf
 from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
 from eyewright.explanation.outside import explain_prepared
@@ -45,7 +46,6 @@ from eyewright.imaging.reduction import read_reduced
 from eyewright.metrics.conformal import By, LabelSets, Method
 from eyewright.serving.lazy import LazyModels
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
-from eyewright.serving.shelf import Shelf, receive_shelf
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
@@ -83,10 +83,8 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     except EyewrightError as error:
         _say(stream, Progress("failed", text=str(error)))
         return
-    limit = _data_bytes() + orders.memory
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    most = limit + served.reserved
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    limits.no_core_dump()
+    most = limits.limit_memory(orders.memory, reserved=served.reserved)
     watch = _Watch()
     # What is loaded stays; the collector need not look at it again and again.
     gc.freeze()
@@ -108,7 +106,7 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
 
 def _open_late(served: "LazyModels[_Served]", name: str, memory: int, most: int) -> EyewrightError | None:
     """Open a model that has waited, with the memory that is reserved for it; return why it cannot be opened."""
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    limits.move_memory_limit(most, most)
     try:
         served[name]
     except EyewrightError as error:
@@ -116,7 +114,7 @@ def _open_late(served: "LazyModels[_Served]", name: str, memory: int, most: int)
     except MemoryError:
         return LimitError("the model needs more memory than allowed", fix="serve fewer models", code="model_memory")
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (min(most, _data_bytes() + memory), most))
+        limits.move_memory_limit(limits.held_bytes() + memory, most)
     return None
 
 
@@ -137,11 +135,6 @@ def _say(stream: Any, progress: Progress) -> None:
     data = msgspec.msgpack.encode(progress)
     stream.write(FRAME.pack(len(data)) + data)
     stream.flush()
-
-
-def _data_bytes() -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
 
 
 class _Watch:

@@ -2,6 +2,7 @@
 
 __all__ = ["build_array", "build_cache", "cache_folder"]
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -18,6 +19,7 @@ from PIL import Image
 from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.core.files import cache_folder, checked_output, reserve_space
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.machine import disk
 from eyewright.core.progress import track_progress
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import shares
@@ -107,14 +109,18 @@ def _stored(
             path.parent.mkdir(parents=True, exist_ok=True)
             _make_room(path.parent, size)
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            mapped: NDArray[Any] | None = None
             try:
                 mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
                 with open(temporary, "rb+") as file:
                     reserve_space(file.fileno(), os.path.getsize(temporary))
                 _fill(mapped, fill, workers, quiet)
                 mapped.flush()
-                os.replace(temporary, path)
+                # Windows moves and removes no file that is mapped.
+                mapped = None
+                disk.replace_file(temporary, path)
             finally:
+                mapped = None
                 temporary.unlink(missing_ok=True)
     os.utime(path)
     stored: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -143,4 +149,6 @@ def _make_room(folder: Path, wanted: int) -> None:
         if total <= _MOST_ON_DISK:
             return
         total -= path.stat().st_size
-        path.unlink(missing_ok=True)
+        # Windows removes no file that another process has open.
+        with contextlib.suppress(PermissionError):
+            path.unlink(missing_ok=True)

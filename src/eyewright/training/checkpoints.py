@@ -105,7 +105,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # Copied: what is mapped keeps the file open, and Windows replaces no such file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"the checkpoint {str(path)!r} cannot be read: {error}", fix="train again") from error
     if about.get("sha256") != _digest(tensors, about.get("state", "")):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from eyewright.core.errors import UsageError
-from eyewright.core.lifeline import die_with_parent
+from eyewright.core.machine.lifeline import die_with_parent
 
 # A process that waits this long for another one has lost it.
 _PATIENCE = datetime.timedelta(minutes=10)

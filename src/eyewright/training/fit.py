@@ -224,7 +224,8 @@ def _one_epoch(
     loop.history.append(row)
     if world.leads:
         write_history(loop.folder.parent, loop.history)
-    say(show_row(row, recipe.epochs, headed=not clock.shown_rows))
+    for line in show_row(row, recipe.epochs, headed=not clock.shown_rows).splitlines():
+        say(line)
     clock.shown_rows += 1
     return "the budget is used" if out_of_time else _why_ended(loop, clock)
 

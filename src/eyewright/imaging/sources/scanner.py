@@ -2,12 +2,9 @@
 
 __all__ = ["Scanner"]
 
-import contextlib
-import os
 import re
 import select
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +16,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from eyewright.core.errors import InputError, MissingExtraError, UsageError
+from eyewright.core.machine import children
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.frames import Frame
@@ -69,7 +67,7 @@ class Scanner:
             feeder = feeder or (name == "source" and re.search(r"feeder|adf", value, re.IGNORECASE) is not None)
         self._feeder = feeder
         self._program = program
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: children.Child | None = None
 
     def frames(self) -> Iterator[Frame]:
         origin = f"sane:{self._device}"
@@ -77,13 +75,12 @@ class Scanner:
             # In a batch, one process feeds page after page and prints the name of each that is done.
             pages = ["--batch=page-%d.pnm", "--batch-print"] if self._feeder else ["--output-file=page-1.pnm"]
             device = ["-d", self._device] if self._device else []
-            self._process = subprocess.Popen(
+            self._process = children.start_child(
                 [self._program, "--format=pnm", *device, *pages, *self._options],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdin=children.DEVNULL,
                 stderr=said,
-                cwd=folder,
-                start_new_session=True,
+                folder=folder,
+                tied=False,
             )
             index, code = 0, None
             try:
@@ -146,8 +143,4 @@ class Scanner:
         if process is None:
             return
         # Its children too: a backend may read in a process of its own.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        children.end_child(process, group=True)

@@ -19,6 +19,7 @@ import numpy as np
 
 from eyewright.core.errors import InputError, LimitError
 from eyewright.core.extras import import_extra
+from eyewright.core.machine.limits import camera_file
 from eyewright.core.regular import open_regular
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import Pixels
@@ -206,10 +207,10 @@ class Camera:
 
     def __init__(self, number: int, *, timeout_s: float) -> None:
         self._number, self._timeout_s = number, timeout_s
-        device = Path(f"/dev/video{number}")
+        device = camera_file(number)
         # Asked first: OpenCV says nothing of use when there is none, and tries every backend.
-        if Path("/dev").is_dir() and not device.exists():
-            there = sorted(p.name for p in Path("/dev").glob("video*"))
+        if device is not None and not device.exists():
+            there = sorted(p.name for p in device.parent.glob("video*"))
             found = f"found {', '.join(there)}" if there else "found no camera"
             raise InputError(
                 f"expected camera {number} at {device}, {found}",

@@ -4,11 +4,11 @@ __all__ = ["Browser"]
 
 import asyncio
 import contextlib
-import signal
 import threading
 from collections.abc import Callable
 
 from eyewright.core.extras import import_extra
+from eyewright.core.machine import signals
 from eyewright.serving.browser.app import BrowserApp
 from eyewright.serving.browser.editor import Editor
 from eyewright.serving.browser.table import Table
@@ -53,9 +53,7 @@ class Browser:
         uvicorn, config = uvicorn_config(app, self.settings, app.pace)
         inner = quiet_server(uvicorn)(config)
         ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, ended.set)
+        signals.on_stop(asyncio.get_running_loop(), ended.set)
         serving = asyncio.create_task(inner.serve(sockets=[door]))
         while not inner.started and not serving.done():
             await asyncio.sleep(0.002)

@@ -41,7 +41,7 @@ def nursery():
     from eyewright.serving.settings import Settings
 
     crew = Crew(Settings(workers=1))
-    crew._open_nursery()
+    crew._nursery.open()
     print(crew._nursery.pid, flush=True)
     time.sleep(600)
 

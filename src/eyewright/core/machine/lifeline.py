@@ -3,24 +3,35 @@
 The parent holds the write end of a pipe that nobody writes to, and the kernel closes it when the parent dies. Each
 child has asked the kernel to send SIGKILL to it and to what it forked when that happens. Unlike PR_SET_PDEATHSIG this
 does not depend on the thread that started the child, and unlike a watching thread it needs no interpreter lock.
+
+Other kernels have no such signal: there a thread of the child waits for the end of the pipe. Windows passes no pipe on,
+and the thread waits for the end of a socket.
 """
 
-__all__ = ["die_with_parent", "hold_lifeline", "lifeline", "lifeline_environment"]
+__all__ = ["die_with_parent", "hold_lifeline", "lifeline", "lifeline_options"]
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import select
 import signal
+import sys
 import threading
+from typing import Any
+
+from eyewright.core.machine import find_module
+from eyewright.core.machine.loopback import Landing, reach
+
+fcntl = find_module("fcntl")
 
 _VARIABLE = "EYEWRIGHT_LIFELINE"
 # fcntl has no name for it before Python 3.13; include/uapi/asm-generic/fcntl.h.
 _F_SETSIG = 10
 _PR_SET_PDEATHSIG = 1
+_KILL = int(getattr(signal, "SIGKILL", signal.SIGTERM))
 _lock = threading.Lock()
 _ends: list[int] = []
+_landings: list[Any] = []
 
 
 def lifeline() -> int:
@@ -35,13 +46,35 @@ def lifeline() -> int:
         return _ends[0]
 
 
-def lifeline_environment() -> dict[str, str]:
-    """Return what tells the child which descriptor it is, for its environment.
+def lifeline_options() -> tuple[dict[str, str], list[int]]:
+    """Return what a child's environment needs, and the descriptors to pass to it (none on Windows).
 
-    >>> lifeline_environment() == {"EYEWRIGHT_LIFELINE": str(lifeline())}
+    >>> lifeline_options() == ({"EYEWRIGHT_LIFELINE": str(lifeline())}, [lifeline()])
     True
     """
-    return {_VARIABLE: str(lifeline())}
+    if fcntl is not None:
+        return {_VARIABLE: str(lifeline())}, [lifeline()]
+    with _lock:
+        if not _landings:
+            landing, held = Landing(), list[Any]()
+            _landings.append(landing)
+            threading.Thread(target=_hold_ends, args=(landing, held), name="eyewright-lifeline", daemon=True).start()
+        return {_VARIABLE: _landings[0].text}, []
+
+
+def _hold_ends(landing: Any, held: list[Any]) -> None:
+    """Take up the lifelines of children and hold them until this process ends."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            try:
+                held.append(landing.accept(None))
+            except OSError:
+                return
+        for channel in list(held):
+            # A child that has gone needs none.
+            if select.select([channel], [], [], 0)[0]:
+                held.remove(channel)
+                channel.close()
 
 
 def hold_lifeline() -> None:
@@ -51,6 +84,9 @@ def hold_lifeline() -> None:
     Without a lifeline nothing changes. Forks made after this call need not call it.
     """
     text = os.environ.pop(_VARIABLE, "")
+    if ":" in text:
+        _hold_socket(text)
+        return
     if not text.isdecimal():
         return
     given = int(text)
@@ -63,9 +99,12 @@ def hold_lifeline() -> None:
         os.close(given)
     os.set_inheritable(mine, False)
     try:
+        if sys.platform != "linux":
+            # Its number of F_SETSIG means something else to other kernels.
+            raise OSError("no such signal")
         leads = os.getpgrp() == os.getpid()
         fcntl.fcntl(mine, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
-        fcntl.fcntl(mine, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(mine, _F_SETSIG, _KILL)
         fcntl.fcntl(mine, fcntl.F_SETFL, fcntl.fcntl(mine, fcntl.F_GETFL) | os.O_ASYNC)
     except OSError:
         # Another kernel: a thread, which works as long as native code releases the interpreter lock.
@@ -76,14 +115,30 @@ def hold_lifeline() -> None:
         os._exit(1)
 
 
+def _hold_socket(text: str) -> None:
+    try:
+        channel = reach(text)
+    except (OSError, ValueError):
+        # The parent has gone already.
+        os._exit(1)
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while channel.recv(1):
+                pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="eyewright-lifeline", daemon=True).start()
+
+
 def die_with_parent() -> None:
     """Have the kernel end this process when the process that started it ends, where that one passed no lifeline.
 
     For programs whose parent starts them from its main thread, such as torchrun's: the kernel goes by the thread.
     """
     parent = os.getppid()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _KILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -97,7 +152,7 @@ def _is_closed(descriptor: int, timeout_ms: int | None) -> bool:
 def _watch(descriptor: int) -> None:
     while not _is_closed(descriptor, None):
         pass
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), _KILL)
 
 
 def _forget() -> None:
@@ -108,4 +163,5 @@ def _forget() -> None:
     _ends.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

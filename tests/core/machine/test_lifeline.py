@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eyewright.core.lifeline import hold_lifeline, lifeline, lifeline_environment
+from eyewright.core.machine.lifeline import hold_lifeline, lifeline, lifeline_options
 
 HERE = Path(__file__).parent
 NATIVE = "import ctypes; ctypes.PyDLL(None).sleep(600)"
@@ -45,12 +45,12 @@ def test_child_of_a_killed_parent_is_gone(start):
 
 def holder(then: str, *, session: bool = True) -> subprocess.Popen:
     """Start a parent of a child that holds its lifeline and then does `then`."""
-    child = f"from eyewright.core.lifeline import hold_lifeline; hold_lifeline(); import os; {then}"
+    child = f"from eyewright.core.machine.lifeline import hold_lifeline; hold_lifeline(); import os; {then}"
     parent = (
         "import os, subprocess, sys, time\n"
-        "from eyewright.core.lifeline import lifeline, lifeline_environment\n"
+        "from eyewright.core.machine.lifeline import lifeline, lifeline_options\n"
         f"subprocess.Popen((sys.executable, '-c', {child!r}), pass_fds=(lifeline(),),"
-        f" env={{**os.environ, **lifeline_environment()}}, start_new_session={session})\n"
+        f" env={{**os.environ, **lifeline_options()[0]}}, start_new_session={session})\n"
         "time.sleep(600)"
     )
     return subprocess.Popen((sys.executable, "-c", parent), stdout=subprocess.PIPE, text=True)
@@ -74,7 +74,7 @@ def test_child_in_its_parents_group_ends_alone():
 def test_without_a_lifeline_nothing_changes(monkeypatch):
     monkeypatch.delenv("EYEWRIGHT_LIFELINE", raising=False)
     hold_lifeline()
-    assert lifeline_environment() == {"EYEWRIGHT_LIFELINE": str(lifeline())}
+    assert lifeline_options()[0] == {"EYEWRIGHT_LIFELINE": str(lifeline())}
 
 
 def test_fork_does_not_keep_its_parents_children_alive():
@@ -91,7 +91,7 @@ def test_fork_does_not_keep_its_parents_children_alive():
 
 def test_torchrun_process_ends_with_its_launcher():
     child = (
-        "from eyewright.core.lifeline import die_with_parent; die_with_parent();"
+        "from eyewright.core.machine.lifeline import die_with_parent; die_with_parent();"
         f"import os; print(os.getpid(), flush=True); {NATIVE}"
     )
     parent = f"import subprocess, sys, time; subprocess.Popen((sys.executable, '-c', {child!r})); time.sleep(600)"

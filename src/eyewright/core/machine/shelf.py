@@ -73,7 +73,7 @@ class Shelf:
 def open_shelf(channel: socket.socket) -> Shelf | None:
     """Return a new shelf and hand it to the process at the other end of a socket, which takes it with `receive_shelf`;
     None where the system has no such files."""
-    if not hasattr(os, "memfd_create") or channel.family != socket.AF_UNIX:
+    if not hasattr(os, "memfd_create") or channel.family != getattr(socket, "AF_UNIX", None):
         channel.sendall(b"-")
         return None
     descriptor = os.memfd_create(_NAME)

@@ -1,0 +1,207 @@
+"""Worker processes that talk over a socket of their own: forked on Linux, started one by one elsewhere.
+
+On Linux a process holds what every worker needs, imported once, and forks a worker when it is asked to. It never runs a
+model and has one thread, so a fork of it is whole; a worker that died stands again in milliseconds and shares its
+memory. It is asked over a Unix socket that carries the worker's own socket with the request. Elsewhere each worker
+imports for itself and connects to its parent over loopback with a secret.
+"""
+
+__all__ = ["Nursery", "Worker", "serve_orders"]
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eyewright.core.machine import children
+from eyewright.core.machine.lifeline import hold_lifeline
+from eyewright.core.machine.loopback import Landing, reach
+
+_VARIABLE = "EYEWRIGHT_LANDING"
+_LENGTH = struct.Struct("<I")
+_MOST_ORDERS = 64 * 1024
+_FORKS = sys.platform == "linux" and hasattr(os, "fork") and hasattr(socket, "AF_UNIX")
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker process: its id, the socket to it, and how to kill it."""
+
+    pid: int
+    channel: socket.socket
+    _child: "children.Child | None" = None
+
+    def kill(self) -> None:
+        """End it, if it still runs."""
+        if self._child is not None:
+            self._child.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Wait for one that has gone, so that nothing is left of it. Forks are the nursery's children."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+
+
+class Nursery:
+    """Where workers come from: `command` starts a Python program that calls `serve_orders`."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, timeout_s: float) -> None:
+        self._command, self._environment, self._timeout_s = tuple(command), dict(environment), timeout_s
+        self._process: children.Child | None = None
+        self._door: socket.socket | None = None
+        self._started: list[Worker] = []
+
+    @property
+    def pid(self) -> int | None:
+        """The process that forks, where one does."""
+        return None if self._process is None else self._process.pid
+
+    def hire(self, orders: bytes) -> Worker | None:
+        """Return a worker that has these orders; None where no process can be started."""
+        if not _FORKS:
+            return self._start(orders)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            pid = self._fork(orders, theirs)
+        if pid is None:
+            ours.close()
+            return None
+        return Worker(pid, ours)
+
+    def open(self) -> None:
+        """Start the process that forks, before the first worker is wanted. Elsewhere nothing is to be done."""
+        if not _FORKS or self._door is not None:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(self._timeout_s)
+        with theirs:
+            self._process = children.start_child(
+                (*self._command, str(theirs.fileno())),
+                environment=self._environment,
+                stdin=children.DEVNULL,
+                stdout=children.DEVNULL,
+                stderr=_said(),
+                descriptors=(theirs.fileno(),),
+            )
+        self._door = ours
+
+    def close(self) -> None:
+        """End the process that forks, and whatever was started one by one. Forks end with their sockets."""
+        door, self._door = self._door, None
+        process, self._process = self._process, None
+        if door is not None:
+            door.close()
+        if process is not None:
+            children.code_of(process, 1.0)
+            children.end_child(process)
+        for worker in self._started:
+            worker.reap()
+        self._started.clear()
+
+    def _fork(self, orders: bytes, theirs: socket.socket) -> int | None:
+        for _ in range(2):
+            self.open()
+            assert self._door is not None
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._door, [orders], [theirs.fileno()])
+                answer = self._door.recv(8)
+                if len(answer) == 8:
+                    return int.from_bytes(answer, "little")
+            self.close()
+        return None
+
+    def _start(self, orders: bytes) -> Worker | None:
+        # Those that have ended by themselves.
+        for worker in [w for w in self._started if w._child is not None and w._child.poll() is not None]:
+            self._started.remove(worker)
+        try:
+            landing = Landing()
+        except OSError:
+            return None
+        child = None
+        try:
+            child = children.start_child(
+                self._command,
+                environment={**self._environment, _VARIABLE: landing.text},
+                stdin=children.DEVNULL,
+                stdout=children.DEVNULL,
+                stderr=_said(),
+            )
+            channel = _accepted(landing, child, self._timeout_s)
+            channel.sendall(_LENGTH.pack(len(orders)) + orders)
+        except OSError:
+            if child is not None:
+                children.end_child(child)
+            return None
+        finally:
+            landing.close()
+        worker = Worker(child.pid, channel, child)
+        self._started.append(worker)
+        return worker
+
+
+def serve_orders(arguments: Sequence[str], run: Callable[[socket.socket, bytes], None]) -> None:
+    """Be what `Nursery` starts: fork a worker for every socket that comes, until the parent is gone, or be one.
+
+    `run` is a worker's life: its socket and its orders. With an argument, the descriptor to be asked over, this forks.
+    """
+    hold_lifeline()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not arguments:
+        channel = reach(os.environ.pop(_VARIABLE, ""))
+        (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
+        run(channel, _exactly(channel, length))
+        return
+    door = socket.socket(fileno=int(arguments[0]))
+    # Nobody waits for a worker here: the server sees its socket close.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, sockets, _, _ = socket.recv_fds(door, _MOST_ORDERS, 1)
+        if not message or not sockets:
+            return
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                door.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                run(socket.socket(fileno=sockets[0]), message)
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(sockets[0])
+        door.sendall(pid.to_bytes(8, "little"))
+
+
+def _accepted(landing: Landing, child: "children.Child", timeout_s: float) -> socket.socket:
+    """Return the connection of a child; a child that ends is not waited for."""
+    ends = time.monotonic() + timeout_s
+    while True:
+        try:
+            return landing.accept(0.2)
+        except TimeoutError:
+            if child.poll() is not None or time.monotonic() > ends:
+                raise
+
+
+def _exactly(channel: socket.socket, n: int) -> bytes:
+    found = b""
+    while len(found) < n:
+        part = channel.recv(n - len(found))
+        if not part:
+            raise EOFError
+        found += part
+    return found
+
+
+def _said() -> int | None:
+    return None if os.environ.get("EYEWRIGHT_DEBUG") else children.DEVNULL
