@@ -1,6 +1,6 @@
 """Jobs of shards on the command line: predict --on local, --plan, --verify, --resume; and what they cost."""
 
-__all__ = ["add_cost", "add_job", "cost", "is_job", "predict_job", "process_job"]
+__all__ = ["add_cost", "add_job", "cost", "encode_job", "is_job", "predict_job", "process_job"]
 
 import argparse
 import shlex
@@ -14,6 +14,7 @@ from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from eyewright.processing import Target
     from eyewright.scaling import Plan
 
 _ENGINES = ("local",)
@@ -22,22 +23,33 @@ _NOT_WITH = {
     "save": None, "review": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False,
     "window": None, "latest": False, "stride": 1, "max_frames": None,
 }  # fmt: skip
-_JOB_ONLY = {"predict": ("workers", "shard_size", "format"), "process": ("shard_size", "format")}
+_JOB_ONLY = {
+    "predict": ("workers", "shard_size", "format"), "process": ("shard_size", "format"),
+    "encode": ("shard_size", "format"), "index": ("workers", "shard_size"), "evaluate": ("workers", "shard_size"),
+}  # fmt: skip
+# Verbs that --resume continues without a job too: what lies in --out says which of both it is.
+_ALSO_RESUMED = {"process": "", "index": ".job"}
 _NOT_WITH_PROCESS = {"preview": False, "pages": False, "overwrite": False, "stride": 1, "max_frames": None}
 
 
-def add_job(p: argparse.ArgumentParser, *, resumes: bool = False) -> None:
-    """Add the options of a job to a verb that reads a source and writes to `--out`; `--on` is the verb's own, and where
-    it `resumes` without a job, `--resume` and `--workers` are too."""
+def add_job(
+    p: argparse.ArgumentParser, *, on: bool = True, resume: bool = True, workers: bool = True, format: bool = True
+) -> None:
+    """Add the options of a job to a verb that reads a source and writes to `--out`; those that are the verb's own, as
+    they mean something without a job too, are left out."""
+    if on:
+        p.add_argument("--on", choices=_ENGINES, help="local: a job of shards with worker processes on this machine")
     p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
     p.add_argument("--verify", action="store_true", help="of a job: check that each planned image has exactly one row")
-    if not resumes:
+    if resume:
         p.add_argument("--resume", action="store_true", help="continue the job in --out")
+    if workers:
         p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="of a job: processes (default: one a core)")
     p.add_argument(
         "--shard-size", type=Number(1, 1_000_000), metavar="N", help="of a job: images a shard (default 512)"
     )
-    p.add_argument("--format", choices=("jsonl", "parquet"), help="of a job: format of results (default jsonl)")
+    if format:
+        p.add_argument("--format", choices=("jsonl", "parquet"), help="of a job: format of results (default jsonl)")
 
 
 def is_job(o: argparse.Namespace) -> bool:
@@ -50,8 +62,7 @@ def is_job(o: argparse.Namespace) -> bool:
         return True
     if o.verb not in _JOB_ONLY:
         return False
-    # A batch of process is resumed too: what lies in --out says which of both it is.
-    if o.resume and (o.verb == "predict" or (Path(o.out) / "plan" / "plan.json").is_file()):
+    if o.resume and (o.verb not in _ALSO_RESUMED or (Path(o.out) / _ALSO_RESUMED[o.verb] / "plan/plan.json").is_file()):
         return True
     for name in _JOB_ONLY[o.verb]:
         if getattr(o, name) is not None:
@@ -95,10 +106,42 @@ def process_job(o: argparse.Namespace) -> Result:
     return result if o.plan else {**result, "out": {**result["out"], "images": (folder / "images").resolve()}}
 
 
+def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
+    """Plan, run, continue or verify the job of encoding a source."""
+    from eyewright.scaling import plan_encode, sum_encoded
+
+    _refuse(o, {"overwrite": False, "study": None})
+    folder = Path(o.out)
+    if o.verify:
+        return _verified(o, folder)
+    if len(o.images) != 1:
+        raise UsageError(
+            f"expected one source of a job, found {len(o.images)}", fix="pass a folder, a glob in quotes, or @LIST"
+        )
+    plan = plan_encode(
+        o.images[0], folder, to=o.to, target=target, keep_icc=o.keep_icc, format=o.format or "jsonl",
+        shard_size=o.shard_size, resume=o.resume,
+    )  # fmt: skip
+    again = ["encode", o.images[0], *(["--keep-icc"] if o.keep_icc else [])]
+    usual = {"to": "auto", "quality": None, "target_ssim": None, "target_bytes": None, "target_score": None}
+    result = _done(o, plan, _given(o, again, {**usual, "format": None}))
+    if o.plan:
+        return result
+    sums = sum_encoded(folder)
+    counts = {**result["counts"], "bytes_in": sums.bytes_in, "bytes_out": sums.bytes_out, "missed": sums.missed}
+    text = [*result["text"], f"encoded  {sums.bytes_in:,} bytes became {sums.bytes_out:,}"]
+    if sums.missed:
+        text.append(f"missed   {_many(sums.missed, 'image')} cannot reach the target")
+    out = {**result["out"], "images": (folder / "images").resolve()}
+    return {**result, "out": out, "counts": counts, "text": text, "exit": 5 if sums.missed else result["exit"]}
+
+
 def _given(o: argparse.Namespace, again: list[str], usual: Mapping[str, object]) -> str:
     """Return a command with all that a resumed job is compared with: without it what is shown would be refused."""
     given = [(name, getattr(o, name)) for name, value in usual.items() if getattr(o, name) != value]
-    return shlex.join([*again, *(text for name, value in given for text in (f"--{name}", str(value)))])
+    return shlex.join(
+        [*again, *(text for name, value in given for text in (f"--{name.replace('_', '-')}", str(value)))]
+    )
 
 
 def _refuse(o: argparse.Namespace, usual: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
     from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
+    from eyewright.scaling.encode_plans import EncodedSums, plan_encode, sum_encoded
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
     from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder
     from eyewright.scaling.leases import Leases
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
+    "encode_plans": ("EncodedSums", "plan_encode", "sum_encoded"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
     "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder"),
     "leases": ("Leases",),
@@ -33,6 +35,7 @@ __all__ = [
     "estimate_cost",
     "measure_rate",
     "Crew",
+    "EncodedSums",
     "Job",
     "Leases",
     "Ledger",
@@ -46,10 +49,12 @@ __all__ = [
     "Totals",
     "open_job",
     "open_plan",
+    "plan_encode",
     "plan_predict",
     "plan_process",
     "run_job",
     "run_shards",
+    "sum_encoded",
     "verify_folder",
     "verify_job",
     "write_plan",

@@ -4,7 +4,7 @@ __all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "usable_co
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from eyewright.core.report import Finding
 from eyewright.scaling.engine import Settings, Totals, run_shards
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
+from eyewright.scaling.listing import Item
 from eyewright.scaling.local import LocalCrew
 from eyewright.scaling.plan import OUTPUTS, Plan, Value, has_plan, open_plan, write_plan
 from eyewright.scaling.predicting import check_model
@@ -24,7 +25,10 @@ from eyewright.scaling.verifying import list_errors, verify_job
 
 SHARD_IMAGES = 512
 _SHOWN_ERRORS = 200
-_DOING = {"predict": "predicting", "process": "processing"}
+_DOING = {
+    "predict": "predicting", "process": "processing", "encode": "encoding", "index": "indexing",
+    "evaluate": "evaluating",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,10 @@ def make_plan(
     shard_size: int | None,
     *,
     resume: bool,
+    items: Iterable[Item] | None = None,
 ) -> Plan:
     """Return the plan that is there, if it is of the same work and was not started or `resume` is set; otherwise write
-    one.
+    one, of the images of the source or of `items` (`write_plan`).
 
     Raises:
         InputError: nothing is there, or there are no images.
@@ -177,6 +182,7 @@ def make_plan(
         model=model,
         model_digest=digest,
         shard_images=shard_size or SHARD_IMAGES,
+        items=items,
     )
 
 

@@ -91,9 +91,11 @@ def write_plan(
     model_digest: str = "",
     shard_images: int = 512,
     shard_bytes: int = 256 * 2**20,
+    items: Iterable[Item] | None = None,
 ) -> Plan:
     """List a source and write the plan of a job into `folder`; a shard has at most `shard_images` images, and at most
-    `shard_bytes` unless one image is larger. Memory does not grow with the number of images.
+    `shard_bytes` unless one image is larger. Memory does not grow with the number of images. `items` are images that
+    were listed already, such as those of a dataset, with absolute paths.
 
     Raises:
         InputError: there are no images, or a folder or list cannot be read.
@@ -103,8 +105,9 @@ def write_plan(
     with checked_output(folder), staged_folder(folder / "plan") as stage:
         n_bytes = n_images = n_shards = 0
         listing = hashlib.sha256()
-        with open(stage / "items.jsonl", "xb") as items, open(stage / "shards.jsonl", "xb") as shards:
-            for shard in _cut(list_items(source, stage), items, shard_images, shard_bytes):
+        with open(stage / "items.jsonl", "xb") as lines, open(stage / "shards.jsonl", "xb") as shards:
+            listed = list_items(source, stage) if items is None else items
+            for shard in _cut(listed, lines, shard_images, shard_bytes):
                 line = json.dumps(asdict(shard)).encode() + b"\n"
                 listing.update(line)
                 shards.write(line)
@@ -115,7 +118,7 @@ def write_plan(
             "format": _FORMAT,
             "verb": verb,
             "source": _absolute(source),
-            "root": str(source_root(source)),
+            "root": str(source_root(source)) if items is None else "/",
             "model_digest": model_digest,
             "options": dict(options),
             "images": n_images,
