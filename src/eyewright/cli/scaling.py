@@ -1,6 +1,17 @@
 """Jobs of shards on the command line: predict --on local, --plan, --verify, --resume; and what they cost."""
 
-__all__ = ["add_cost", "add_job", "cost", "encode_job", "is_job", "predict_job", "process_job"]
+__all__ = [
+    "add_cost",
+    "add_job",
+    "cost",
+    "encode_job",
+    "evaluate_job",
+    "is_job",
+    "predict_job",
+    "process_job",
+    "refuse_with_job",
+    "verify_report",
+]
 
 import argparse
 import shlex
@@ -14,8 +25,9 @@ from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from eyewright.core.report import Report
     from eyewright.processing import Target
-    from eyewright.scaling import Plan
+    from eyewright.scaling import Job, Plan
 
 _ENGINES = ("local",)
 # What a job does not do, with the value of each where it is not given.
@@ -33,14 +45,25 @@ _NOT_WITH_PROCESS = {"preview": False, "pages": False, "overwrite": False, "stri
 
 
 def add_job(
-    p: argparse.ArgumentParser, *, on: bool = True, resume: bool = True, workers: bool = True, format: bool = True
+    p: argparse.ArgumentParser,
+    *,
+    on: bool = True,
+    resume: bool = True,
+    workers: bool = True,
+    plan: bool = True,
+    verify: bool = True,
+    format: bool = True,
 ) -> None:
     """Add the options of a job to a verb that reads a source and writes to `--out`; those that are the verb's own, as
-    they mean something without a job too, are left out."""
+    they mean something without a job too, and those that mean nothing to it are left out."""
     if on:
         p.add_argument("--on", choices=_ENGINES, help="local: a job of shards with worker processes on this machine")
-    p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
-    p.add_argument("--verify", action="store_true", help="of a job: check that each planned image has exactly one row")
+    if plan:
+        p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
+    if verify:
+        p.add_argument(
+            "--verify", action="store_true", help="of a job: check that each planned image has exactly one row"
+        )
     if resume:
         p.add_argument("--resume", action="store_true", help="continue the job in --out")
     if workers:
@@ -76,7 +99,7 @@ def predict_job(o: argparse.Namespace) -> Result:
 
     if o.out is None:
         raise UsageError("a job needs a folder for its plan and results", fix="pass --out JOB")
-    _refuse(o, _NOT_WITH)
+    refuse_with_job(o, _NOT_WITH)
     folder = Path(o.out)
     if o.verify:
         return _verified(o, folder)
@@ -92,7 +115,7 @@ def process_job(o: argparse.Namespace) -> Result:
     """Plan, run, continue or verify the job of applying steps to a source."""
     from eyewright.scaling import plan_process
 
-    _refuse(o, _NOT_WITH_PROCESS)
+    refuse_with_job(o, _NOT_WITH_PROCESS)
     folder = Path(o.out)
     if o.verify:
         return _verified(o, folder)
@@ -110,7 +133,7 @@ def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
     """Plan, run, continue or verify the job of encoding a source."""
     from eyewright.scaling import plan_encode, sum_encoded
 
-    _refuse(o, {"overwrite": False, "study": None})
+    refuse_with_job(o, {"overwrite": False, "study": None})
     folder = Path(o.out)
     if o.verify:
         return _verified(o, folder)
@@ -136,6 +159,39 @@ def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
     return {**result, "out": out, "counts": counts, "text": text, "exit": 5 if sums.missed else result["exit"]}
 
 
+def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Report, dict[str, Any]]":
+    """Evaluate as a job; return the report, and what `--json` says of the job."""
+    from eyewright.lifecycle.evaluate_jobs import evaluate_as_job
+
+    if o.out is None or o.data is None:
+        raise UsageError("a job needs a folder for its results and data to measure on", fix="pass DATA and --out DIR")
+    report, job = evaluate_as_job(
+        o.model, o.data, workers=o.workers, shard_size=o.shard_size, resume=o.resume, **options
+    )  # fmt: skip
+    plan, counts = job.plan, dict(job.counts)
+    return report, {
+        "out": {"job": plan.folder.resolve(), "manifest": (plan.folder / "manifest.json").resolve()},
+        "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
+        "counts": counts,
+        "rate": _rate(job),
+        "findings": [finding(f) for f in job.findings],
+    }
+
+
+def verify_report(o: argparse.Namespace) -> Result:
+    """Verify the job of an evaluation."""
+    if o.out is None:
+        raise UsageError("a job is verified in its folder", fix="pass --out DIR")
+    return _verified(o, Path(o.out) / "job")
+
+
+def _rate(job: "Job") -> dict[str, Any]:
+    totals = job.totals
+    rate = totals.images / job.seconds if job.seconds else 0.0
+    now: dict[str, Any] = {"images": totals.images, "shards": totals.shards, "failed_attempts": totals.attempts_failed}
+    return {"images_per_s": round(rate, 3), "seconds": round(job.seconds, 3), **now}
+
+
 def _given(o: argparse.Namespace, again: list[str], usual: Mapping[str, object]) -> str:
     """Return a command with all that a resumed job is compared with: without it what is shown would be refused."""
     given = [(name, getattr(o, name)) for name, value in usual.items() if getattr(o, name) != value]
@@ -144,7 +200,8 @@ def _given(o: argparse.Namespace, again: list[str], usual: Mapping[str, object])
     )
 
 
-def _refuse(o: argparse.Namespace, usual: Mapping[str, object]) -> None:
+def refuse_with_job(o: argparse.Namespace, usual: Mapping[str, object]) -> None:
+    """Raise `UsageError` where an option that a job does not have is not at its default."""
     for name, value in usual.items():
         if getattr(o, name) != value:
             raise UsageError(f"--{name.replace('_', '-')} is not supported with --on", fix="leave it out")
@@ -163,24 +220,22 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str) -> Result:
         run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(folder))} --on local"
         return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
     job = run_job(plan, workers=o.workers, quiet=is_quiet(o))
-    totals, counts = job.totals, dict(job.counts)
-    rate = totals.images / job.seconds if job.seconds else 0.0
+    totals, counts, rate = job.totals, dict(job.counts), _rate(job)
     text += [
         f"done     {_many(counts['images'], 'row')}, {counts['failed']:,} without a result "
         f"({counts['crashed']:,} crashed their worker)",
         f"now      {_many(totals.images, 'image')} in {_many(totals.shards, 'shard')}, "
-        f"{job.seconds:.1f} s, {rate:,.1f} images/s",
+        f"{job.seconds:.1f} s, {rate['images_per_s']:,.1f} images/s",
     ]
     text += [f"no result {printable(f.path)}: {printable(f.message)}" for f in job.findings[:20]]
     if job.redone:
         text.append(f"done again: {_many(job.redone, 'shard')}, since the files in results/ were gone")
     text.append(f"results  {shown_path(folder / 'results')}")
-    now: dict[str, Any] = {"images": totals.images, "shards": totals.shards, "failed_attempts": totals.attempts_failed}
     return {
         "out": {**out, "results": (folder / "results").resolve(), "manifest": (folder / "manifest.json").resolve()},
         "plan": planned,
         "counts": counts,
-        "rate": {"images_per_s": round(rate, 3), "seconds": round(job.seconds, 3), **now},
+        "rate": rate,
         "findings": [finding(f) for f in job.findings],
         "text": text,
         "exit": 1 if counts["failed"] else 0,
