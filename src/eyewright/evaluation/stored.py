@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def unpack_results(kind: type[T], found: Any, dataset: Dataset) -> T:
         ValueError, KeyError, TypeError: it is not what was written.
     """
     values = {
-        name: dataset if hint is Dataset else _read(hint, found[name], dataset) for name, hint in _hints(kind).items()
+        name: dataset if hint is Dataset else _read(hint, found[name], dataset) for name, hint in _hints(cast("Hashable", kind)).items()
     }
     return kind(**values)
 
