@@ -10,6 +10,8 @@ __all__ = [
     "predict_job",
     "process_job",
     "refuse_with_job",
+    "told_job",
+    "verified_job",
     "verify_report",
 ]
 
@@ -102,7 +104,7 @@ def predict_job(o: argparse.Namespace) -> Result:
     refuse_with_job(o, _NOT_WITH)
     folder = Path(o.out)
     if o.verify:
-        return _verified(o, folder)
+        return verified_job(o, folder)
     plan = plan_predict(
         o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
         shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
@@ -118,7 +120,7 @@ def process_job(o: argparse.Namespace) -> Result:
     refuse_with_job(o, _NOT_WITH_PROCESS)
     folder = Path(o.out)
     if o.verify:
-        return _verified(o, folder)
+        return verified_job(o, folder)
     plan = plan_process(
         o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
         format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
@@ -136,7 +138,7 @@ def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
     refuse_with_job(o, {"overwrite": False, "study": None})
     folder = Path(o.out)
     if o.verify:
-        return _verified(o, folder)
+        return verified_job(o, folder)
     if len(o.images) != 1:
         raise UsageError(
             f"expected one source of a job, found {len(o.images)}", fix="pass a folder, a glob in quotes, or @LIST"
@@ -182,7 +184,7 @@ def verify_report(o: argparse.Namespace) -> Result:
     """Verify the job of an evaluation."""
     if o.out is None:
         raise UsageError("a job is verified in its folder", fix="pass --out DIR")
-    return _verified(o, Path(o.out) / "job")
+    return verified_job(o, Path(o.out) / "job")
 
 
 def _rate(job: "Job") -> dict[str, Any]:
@@ -219,9 +221,17 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str) -> Result:
     if o.plan:
         run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(folder))} --on local"
         return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
-    job = run_job(plan, workers=o.workers, quiet=is_quiet(o))
+    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o)))
+    return {**result, "text": [*text, *result["text"]]}
+
+
+def told_job(job: "Job") -> Result:
+    """Return what a command says of a job that is done."""
+    plan, folder = job.plan, job.folder
+    planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
+    out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
     totals, counts, rate = job.totals, dict(job.counts), _rate(job)
-    text += [
+    text = [
         f"done     {_many(counts['images'], 'row')}, {counts['failed']:,} without a result "
         f"({counts['crashed']:,} crashed their worker)",
         f"now      {_many(totals.images, 'image')} in {_many(totals.shards, 'shard')}, "
@@ -246,7 +256,8 @@ def _many(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-def _verified(o: argparse.Namespace, folder: Path) -> Result:
+def verified_job(o: argparse.Namespace, folder: Path) -> Result:
+    """Return what a command says of the job in a folder that it has verified."""
     from eyewright.scaling import verify_folder
 
     plan, found = verify_folder(folder)

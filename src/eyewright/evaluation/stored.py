@@ -57,7 +57,8 @@ def unpack_results(kind: type[T], found: Any, dataset: Dataset) -> T:
         ValueError, KeyError, TypeError: it is not what was written.
     """
     values = {
-        name: dataset if hint is Dataset else _read(hint, found[name], dataset) for name, hint in _hints(cast("Hashable", kind)).items()
+        name: dataset if hint is Dataset else _read(hint, found[name], dataset)
+        for name, hint in _hints(cast("Hashable", kind)).items()
     }
     return kind(**values)
 

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
     from eyewright.scaling.encode_plans import EncodedSums, plan_encode, sum_encoded
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
-    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder
+    from eyewright.scaling.exports import JobTarget, export_job
+    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder, work_on_job
     from eyewright.scaling.leases import Leases
     from eyewright.scaling.ledger import Ledger, Record
     from eyewright.scaling.local import LocalCrew
@@ -20,7 +21,8 @@ _HOMES = {
     "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
     "encode_plans": ("EncodedSums", "plan_encode", "sum_encoded"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
-    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder"),
+    "exports": ("JobTarget", "export_job"),
+    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder", "work_on_job"),
     "leases": ("Leases",),
     "ledger": ("Ledger", "Record"),
     "local": ("LocalCrew",),
@@ -33,10 +35,12 @@ __all__ = [
     "Cost",
     "Measured",
     "estimate_cost",
+    "export_job",
     "measure_rate",
     "Crew",
     "EncodedSums",
     "Job",
+    "JobTarget",
     "Leases",
     "Ledger",
     "LocalCrew",
@@ -57,6 +61,7 @@ __all__ = [
     "sum_encoded",
     "verify_folder",
     "verify_job",
+    "work_on_job",
     "write_plan",
 ]
 
