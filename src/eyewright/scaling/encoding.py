@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from eyewright.core.errors import EyewrightError, MissingExtraError
 from eyewright.processing.compression import Encoded, Target, available_codecs, encode_picture, encoded_name
+from eyewright.scaling.fetching import named_path
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.outputs import write_output
 from eyewright.scaling.plan import OUTPUTS, Plan
@@ -33,7 +34,7 @@ def open_encode(plan: Plan, threads: int) -> "_Encode":
 def planned_stem(plan: Plan, item: Item) -> Path:
     """Return the name that an item's result has below `images/` of the job, without its extension, which the smallest
     codec decides."""
-    name = Path(item.path).relative_to(plan.root)
+    name = named_path(item, plan.root)
     return name.with_name(name.stem)
 
 
@@ -56,11 +57,16 @@ class _Encode:
             except EyewrightError as error:
                 yield error_row(number, item.path, error.code, error.message)
                 continue
-            output = Path(OUTPUTS) / planned_stem(self._plan, item).with_name(encoded_name(path, found.codec))
+            output = Path(OUTPUTS) / _named(planned_stem(self._plan, item), found.codec)
             digest = write_output(self._plan, shard, output, data)
             about = {"ok": True, "error": None, "message": None, "label": None, "score": None}
             result = {"output": str(output), **_told(found), "notes": [n.message for n in notes], "sha256": digest}
             yield {"id": number, "source": item.path, **about, "result": result}
+
+
+def _named(stem: Path, codec: str) -> Path:
+    # Not with_suffix: a stem may hold dots.
+    return stem.with_name(encoded_name(stem.with_name(f"{stem.name}.x"), codec))
 
 
 def _told(found: Encoded) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.listing import Item
 from eyewright.scaling.local import LocalCrew
-from eyewright.scaling.plan import OUTPUTS, Plan, Value, has_plan, open_plan, write_plan
+from eyewright.scaling.plan import OUTPUTS, Plan, Value, absolute_source, has_plan, open_plan, write_plan
 from eyewright.scaling.predicting import check_model
 from eyewright.scaling.rows import check_format
 from eyewright.scaling.verifying import list_errors, verify_job
@@ -230,10 +230,8 @@ def _refuse_other(
             fix=fix,
             code="job",
         )
-    wanted = source if source.startswith("@") else os.path.abspath(source)
-    wanted = "@" + os.path.abspath(source[1:]) if source.startswith("@") and source != "@-" else wanted
     for name, found, expected in (
-        ("source", wanted, plan.source),
+        ("source", absolute_source(source), plan.source),
         *((name, options[name], plan.options.get(name)) for name in options),
         ("shard-size", shard_size or plan.shard_images, plan.shard_images),
     ):

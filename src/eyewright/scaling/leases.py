@@ -5,7 +5,7 @@ process that wants a lease watches by its own clock whether the holder still ren
 is enough that the process is gone.
 """
 
-__all__ = ["Leases"]
+__all__ = ["Leases", "process_started"]
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ class Leases:
     def __init__(self, folder: Path, *, ttl_s: float = 60.0) -> None:
         self.folder, self.ttl_s = folder, ttl_s
         self._me = {
-            "token": secrets.token_hex(8), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())
+            "token": secrets.token_hex(8), "boot": _boot(), "pid": os.getpid(), "started": process_started(os.getpid())
         }  # fmt: skip
         self._held: set[int] = set()
         self._seen: dict[int, tuple[bytes, float]] = {}
@@ -68,7 +68,7 @@ class Leases:
             return False
         with contextlib.suppress(ValueError, KeyError, TypeError):
             holder = json.loads(content)
-            if holder["boot"] == self._me["boot"] and _started(int(holder["pid"])) != holder["started"]:
+            if holder["boot"] == self._me["boot"] and process_started(int(holder["pid"])) != holder["started"]:
                 return False
         now = time.monotonic()
         before = self._seen.get(number)
@@ -135,7 +135,7 @@ def _boot() -> str:
     return secrets.token_hex(8)
 
 
-def _started(pid: int) -> str:
+def process_started(pid: int) -> str:
     """Return when a process was started, in clock ticks since the machine was; "" where it is gone or a zombie."""
     with contextlib.suppress(OSError, IndexError):
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()

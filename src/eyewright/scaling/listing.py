@@ -27,12 +27,14 @@ _numbers = count()
 
 
 class Item(NamedTuple):
-    """A planned image: its path (below the root of the plan, or absolute), and its size and time of change when it was
-    listed; both are -1 for a file that was not there."""
+    """A planned image: its path (below the root of the plan, or absolute) or address, and its size and time of change
+    when it was listed; both are -1 for a file that was not there. Of a copy that a worker has made of an image that is
+    no file, `name` is the planned address."""
 
     path: str
     size: int
     mtime_ns: int
+    name: str = ""
 
 
 def has_changed(item: Item) -> bool:
@@ -82,7 +84,7 @@ def _listed(name: str) -> Iterator[Item]:
         for line in file:
             # Not strip: names may begin or end with spaces.
             if text := line.rstrip("\r\n"):
-                yield stamp_item(os.path.abspath(text))
+                yield Item(text, -1, -1) if "://" in text else stamp_item(os.path.abspath(text))
 
     if name == "-":
         yield from each(sys.stdin)

@@ -11,6 +11,7 @@ from eyewright.imaging.headers import Limits
 from eyewright.imaging.steps import parse_steps
 from eyewright.processing.batch import target_of
 from eyewright.processing.jobs import processed_bytes
+from eyewright.scaling.fetching import named_path
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.outputs import write_output
 from eyewright.scaling.plan import OUTPUTS, Plan
@@ -29,7 +30,7 @@ def open_process(plan: Plan, threads: int) -> "_Process":
 def planned_target(plan: Plan, item: Item) -> tuple[Path, str]:
     """Return the name that an item's result has below `images/` of the job, and the name of its format."""
     to = plan.options["to"]
-    return target_of(Path(item.path).relative_to(plan.root), None if to is None else str(to))
+    return target_of(named_path(item, plan.root), None if to is None else str(to))
 
 
 class _Process:
