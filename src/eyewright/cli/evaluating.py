@@ -4,9 +4,11 @@ __all__ = ["add_trust", "evaluate"]
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from eyewright.cli import following
 from eyewright.cli.numbers import Fraction
+from eyewright.cli.scaling import add_job, evaluate_job, is_job, refuse_with_job, verify_report
 from eyewright.cli.terminal import Result, finding, is_quiet, metrics, per_label, shown_path
 
 
@@ -29,30 +31,29 @@ def add_trust(p: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="of a bundle: measure how well these images, which it was not made for, are recognised as unfamiliar",
     )
+    add_job(p, plan=False, format=False)
 
 
 def evaluate(o: argparse.Namespace) -> Result:
     """Measure a run or a bundle, and say what was found."""
+    as_job = is_job(o)
+    if as_job and (o.verify or o.task is not None):
+        refuse_with_job(o, {"task": None})
+        return verify_report(o)
     if o.task is not None:
         return following.evaluate_tracks(o)
     from eyewright import lifecycle
 
-    report = lifecycle.evaluate(
-        o.model,
-        o.data,
-        out=o.out,
-        split=o.split,
-        allow_leaks=o.allow_leaks,
-        group_by=o.group_by,
-        label_depth=o.label_depth,
-        ignore=tuple(o.ignore),
-        seed=o.seed or 0,
-        quiet=is_quiet(o),
-        coverage=o.coverage,
-        coverage_by=o.coverage_by,
-        sets=o.sets,
-        unfamiliar=o.unfamiliar,
-    )
+    options: dict[str, Any] = {
+        "out": o.out, "split": o.split, "allow_leaks": o.allow_leaks, "group_by": o.group_by,
+        "label_depth": o.label_depth, "ignore": tuple(o.ignore), "seed": o.seed or 0, "quiet": is_quiet(o),
+        "coverage": o.coverage, "coverage_by": o.coverage_by, "sets": o.sets, "unfamiliar": o.unfamiliar,
+    }  # fmt: skip
+    job: dict[str, Any] = {}
+    if as_job:
+        report, job = evaluate_job(o, options)
+    else:
+        report = lifecycle.evaluate(o.model, o.data, **options)
     from eyewright.data.account import Account
     from eyewright.evaluation import said_findings, say_trust, show_metric, summarise
 
@@ -60,7 +61,8 @@ def evaluate(o: argparse.Namespace) -> Result:
     text = [summarise(report), *said_findings(report), *say_trust(report), ""]
     text += [f"{name:20} {show_metric(name, metric)}" for name, metric in report.metrics.items()]
     text += [f"report   {shown_path(p)}" for p in out.values()]
-    findings = [finding(f) for f in report.sections.get("findings", ())]
+    findings = [*job.get("findings", ()), *(finding(f) for f in report.sections.get("findings", ()))]
+    out |= job.get("out", {})
     account = report.sections.get("account", {})
     if summary := Account.from_json(account).summary():
         text.insert(0, summary)
@@ -72,6 +74,7 @@ def evaluate(o: argparse.Namespace) -> Result:
         "account": account,
         "findings": findings,
         **({"trust": report.tables["trust"]} if "trust" in report.tables else {}),
+        **{k: v for k, v in job.items() if k not in ("out", "findings")},
         "text": text,
-        "exit": 1 if lifecycle.errors_in(report) else 0,
+        "exit": 1 if lifecycle.errors_in(report) or job.get("findings") else 0,
     }

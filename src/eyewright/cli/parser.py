@@ -15,6 +15,7 @@ from eyewright.cli.attacking import add_attacking
 from eyewright.cli.attending import add_attend
 from eyewright.cli.auditing import add_auditing
 from eyewright.cli.browsing import add_browse
+from eyewright.cli.clusters import add_job_target, add_work
 from eyewright.cli.completion import add_completion
 from eyewright.cli.evaluating import add_trust
 from eyewright.cli.federating import add_federating
@@ -190,13 +191,14 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
 
     p = verb("export")
-    p.add_argument("run", metavar="RUN|BUNDLE", help="a run folder; for another target, also a bundle")
+    p.add_argument("run", metavar="RUN|BUNDLE|JOB", help="a run folder; for another target, also a bundle or a job")
     p.add_argument("--out", metavar="BUNDLE|DIR", required=True, help="the folder of the bundle or target (required)")
     p.add_argument(
         "--to",
         default="onnx",
         metavar="TARGET",
-        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd",
+        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd; of a "
+        "planned job: slurm, kubernetes",
     )
     p.add_argument("--runtime", metavar="DIR", help="of web: onnxruntime-web's files (default: npm is asked)")
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
@@ -210,6 +212,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         "--policy", action="append", metavar="RULE", help="such as min_recall.person=0.8: enforced now and when served"
     )
 
+    add_job_target(p)
     add_sign(p)
 
     p = verb("verify")
@@ -217,6 +220,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
 
     add_predict(verb)
+    add_work(verb)
     add_cost(verb)
     add_track(verb)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
-from eyewright.cli.scaling import add_job, is_job, process_job
+from eyewright.cli.scaling import add_job, encode_job, is_job, process_job
 from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
 from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.core.sizes import parse_bytes
@@ -89,10 +89,12 @@ def segment(o: argparse.Namespace) -> Result:
 
 
 def encode(o: argparse.Namespace) -> Result:
-    if o.study is not None:
+    if o.study is not None and not is_job(o):
         return _study(o)
-    if not o.images:
+    if not o.images and not o.verify:
         raise UsageError("expected images to encode, found none", fix="pass files or a folder, or --study FOLDER")
+    if is_job(o):
+        return encode_job(o, _target(o))
     from eyewright.processing.compression import encode_files
 
     files, findings = encode_files(
@@ -236,8 +238,7 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--pages", action="store_true", help="every page of a document, every picture of an animation")
     p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")
     p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: all cores)")
-    p.add_argument("--on", choices=("local",), help="local: a job of shards with worker processes on this machine")
-    add_job(p, resumes=True)
+    add_job(p, resume=False, workers=False)
     add_stream(p)
 
     p = verb("segment")
@@ -292,7 +293,10 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--keep-icc", action="store_true", help="keep the colour profile")
     p.add_argument("--study", metavar="FOLDER", help="compare all codecs on a folder; writes study.html")
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads (default: all cores)")
+    p.add_argument(
+        "--workers", type=Number(1, 1024), metavar="N", help="threads, of a job processes (default: all cores)"
+    )
+    add_job(p, workers=False)
 
     p = verb("steps")
     p.add_argument("--out", metavar="DIR", help="write a page with a picture of each step")

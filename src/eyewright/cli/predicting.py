@@ -75,7 +75,7 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         help="share that tiles overlap by (default 0.2)",
     )
     p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
-    add_job(p)
+    add_job(p, on=False)
 
 
 def predict(o: argparse.Namespace) -> Result:

@@ -1,6 +1,19 @@
 """Jobs of shards on the command line: predict --on local, --plan, --verify, --resume; and what they cost."""
 
-__all__ = ["add_cost", "add_job", "cost", "is_job", "predict_job", "process_job"]
+__all__ = [
+    "add_cost",
+    "add_job",
+    "cost",
+    "encode_job",
+    "evaluate_job",
+    "is_job",
+    "predict_job",
+    "process_job",
+    "refuse_with_job",
+    "told_job",
+    "verified_job",
+    "verify_report",
+]
 
 import argparse
 import shlex
@@ -14,7 +27,9 @@ from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from eyewright.scaling import Plan
+    from eyewright.core.report import Report
+    from eyewright.processing import Target
+    from eyewright.scaling import Job, Plan
 
 _ENGINES = ("local",)
 # What a job does not do, with the value of each where it is not given.
@@ -22,22 +37,44 @@ _NOT_WITH = {
     "save": None, "review": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False,
     "window": None, "latest": False, "stride": 1, "max_frames": None,
 }  # fmt: skip
-_JOB_ONLY = {"predict": ("workers", "shard_size", "format"), "process": ("shard_size", "format")}
+_JOB_ONLY = {
+    "predict": ("workers", "shard_size", "format"), "process": ("shard_size", "format"),
+    "encode": ("shard_size", "format"), "index": ("workers", "shard_size"), "evaluate": ("workers", "shard_size"),
+}  # fmt: skip
+# Verbs that --resume continues without a job too: what lies in --out says which of both it is.
+_ALSO_RESUMED = {"process": "", "index": ".job"}
 _NOT_WITH_PROCESS = {"preview": False, "pages": False, "overwrite": False, "stride": 1, "max_frames": None}
 
 
-def add_job(p: argparse.ArgumentParser, *, resumes: bool = False) -> None:
-    """Add the options of a job to a verb that reads a source and writes to `--out`; `--on` is the verb's own, and where
-    it `resumes` without a job, `--resume` and `--workers` are too."""
-    p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
-    p.add_argument("--verify", action="store_true", help="of a job: check that each planned image has exactly one row")
-    if not resumes:
+def add_job(
+    p: argparse.ArgumentParser,
+    *,
+    on: bool = True,
+    resume: bool = True,
+    workers: bool = True,
+    plan: bool = True,
+    verify: bool = True,
+    format: bool = True,
+) -> None:
+    """Add the options of a job to a verb that reads a source and writes to `--out`; those that are the verb's own, as
+    they mean something without a job too, and those that mean nothing to it are left out."""
+    if on:
+        p.add_argument("--on", choices=_ENGINES, help="local: a job of shards with worker processes on this machine")
+    if plan:
+        p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
+    if verify:
+        p.add_argument(
+            "--verify", action="store_true", help="of a job: check that each planned image has exactly one row"
+        )
+    if resume:
         p.add_argument("--resume", action="store_true", help="continue the job in --out")
+    if workers:
         p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="of a job: processes (default: one a core)")
     p.add_argument(
         "--shard-size", type=Number(1, 1_000_000), metavar="N", help="of a job: images a shard (default 512)"
     )
-    p.add_argument("--format", choices=("jsonl", "parquet"), help="of a job: format of results (default jsonl)")
+    if format:
+        p.add_argument("--format", choices=("jsonl", "parquet"), help="of a job: format of results (default jsonl)")
 
 
 def is_job(o: argparse.Namespace) -> bool:
@@ -50,8 +87,7 @@ def is_job(o: argparse.Namespace) -> bool:
         return True
     if o.verb not in _JOB_ONLY:
         return False
-    # A batch of process is resumed too: what lies in --out says which of both it is.
-    if o.resume and (o.verb == "predict" or (Path(o.out) / "plan" / "plan.json").is_file()):
+    if o.resume and (o.verb not in _ALSO_RESUMED or (Path(o.out) / _ALSO_RESUMED[o.verb] / "plan/plan.json").is_file()):
         return True
     for name in _JOB_ONLY[o.verb]:
         if getattr(o, name) is not None:
@@ -65,10 +101,10 @@ def predict_job(o: argparse.Namespace) -> Result:
 
     if o.out is None:
         raise UsageError("a job needs a folder for its plan and results", fix="pass --out JOB")
-    _refuse(o, _NOT_WITH)
+    refuse_with_job(o, _NOT_WITH)
     folder = Path(o.out)
     if o.verify:
-        return _verified(o, folder)
+        return verified_job(o, folder)
     plan = plan_predict(
         o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
         shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
@@ -81,10 +117,10 @@ def process_job(o: argparse.Namespace) -> Result:
     """Plan, run, continue or verify the job of applying steps to a source."""
     from eyewright.scaling import plan_process
 
-    _refuse(o, _NOT_WITH_PROCESS)
+    refuse_with_job(o, _NOT_WITH_PROCESS)
     folder = Path(o.out)
     if o.verify:
-        return _verified(o, folder)
+        return verified_job(o, folder)
     plan = plan_process(
         o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
         format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
@@ -95,13 +131,79 @@ def process_job(o: argparse.Namespace) -> Result:
     return result if o.plan else {**result, "out": {**result["out"], "images": (folder / "images").resolve()}}
 
 
+def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
+    """Plan, run, continue or verify the job of encoding a source."""
+    from eyewright.scaling import plan_encode, sum_encoded
+
+    refuse_with_job(o, {"overwrite": False, "study": None})
+    folder = Path(o.out)
+    if o.verify:
+        return verified_job(o, folder)
+    if len(o.images) != 1:
+        raise UsageError(
+            f"expected one source of a job, found {len(o.images)}", fix="pass a folder, a glob in quotes, or @LIST"
+        )
+    plan = plan_encode(
+        o.images[0], folder, to=o.to, target=target, keep_icc=o.keep_icc, format=o.format or "jsonl",
+        shard_size=o.shard_size, resume=o.resume,
+    )  # fmt: skip
+    again = ["encode", o.images[0], *(["--keep-icc"] if o.keep_icc else [])]
+    usual = {"to": "auto", "quality": None, "target_ssim": None, "target_bytes": None, "target_score": None}
+    result = _done(o, plan, _given(o, again, {**usual, "format": None}))
+    if o.plan:
+        return result
+    sums = sum_encoded(folder)
+    counts = {**result["counts"], "bytes_in": sums.bytes_in, "bytes_out": sums.bytes_out, "missed": sums.missed}
+    text = [*result["text"], f"encoded  {sums.bytes_in:,} bytes became {sums.bytes_out:,}"]
+    if sums.missed:
+        text.append(f"missed   {_many(sums.missed, 'image')} cannot reach the target")
+    out = {**result["out"], "images": (folder / "images").resolve()}
+    return {**result, "out": out, "counts": counts, "text": text, "exit": 5 if sums.missed else result["exit"]}
+
+
+def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Report, dict[str, Any]]":
+    """Evaluate as a job; return the report, and what `--json` says of the job."""
+    from eyewright.lifecycle.evaluate_jobs import evaluate_as_job
+
+    if o.out is None or o.data is None:
+        raise UsageError("a job needs a folder for its results and data to measure on", fix="pass DATA and --out DIR")
+    report, job = evaluate_as_job(
+        o.model, o.data, workers=o.workers, shard_size=o.shard_size, resume=o.resume, **options
+    )  # fmt: skip
+    plan, counts = job.plan, dict(job.counts)
+    return report, {
+        "out": {"job": plan.folder.resolve(), "manifest": (plan.folder / "manifest.json").resolve()},
+        "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
+        "counts": counts,
+        "rate": _rate(job),
+        "findings": [finding(f) for f in job.findings],
+    }
+
+
+def verify_report(o: argparse.Namespace) -> Result:
+    """Verify the job of an evaluation."""
+    if o.out is None:
+        raise UsageError("a job is verified in its folder", fix="pass --out DIR")
+    return verified_job(o, Path(o.out) / "job")
+
+
+def _rate(job: "Job") -> dict[str, Any]:
+    totals = job.totals
+    rate = totals.images / job.seconds if job.seconds else 0.0
+    now: dict[str, Any] = {"images": totals.images, "shards": totals.shards, "failed_attempts": totals.attempts_failed}
+    return {"images_per_s": round(rate, 3), "seconds": round(job.seconds, 3), **now}
+
+
 def _given(o: argparse.Namespace, again: list[str], usual: Mapping[str, object]) -> str:
     """Return a command with all that a resumed job is compared with: without it what is shown would be refused."""
     given = [(name, getattr(o, name)) for name, value in usual.items() if getattr(o, name) != value]
-    return shlex.join([*again, *(text for name, value in given for text in (f"--{name}", str(value)))])
+    return shlex.join(
+        [*again, *(text for name, value in given for text in (f"--{name.replace('_', '-')}", str(value)))]
+    )
 
 
-def _refuse(o: argparse.Namespace, usual: Mapping[str, object]) -> None:
+def refuse_with_job(o: argparse.Namespace, usual: Mapping[str, object]) -> None:
+    """Raise `UsageError` where an option that a job does not have is not at its default."""
     for name, value in usual.items():
         if getattr(o, name) != value:
             raise UsageError(f"--{name.replace('_', '-')} is not supported with --on", fix="leave it out")
@@ -119,25 +221,31 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str) -> Result:
     if o.plan:
         run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(folder))} --on local"
         return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
-    job = run_job(plan, workers=o.workers, quiet=is_quiet(o))
-    totals, counts = job.totals, dict(job.counts)
-    rate = totals.images / job.seconds if job.seconds else 0.0
-    text += [
+    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o)))
+    return {**result, "text": [*text, *result["text"]]}
+
+
+def told_job(job: "Job") -> Result:
+    """Return what a command says of a job that is done."""
+    plan, folder = job.plan, job.folder
+    planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
+    out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
+    totals, counts, rate = job.totals, dict(job.counts), _rate(job)
+    text = [
         f"done     {_many(counts['images'], 'row')}, {counts['failed']:,} without a result "
         f"({counts['crashed']:,} crashed their worker)",
         f"now      {_many(totals.images, 'image')} in {_many(totals.shards, 'shard')}, "
-        f"{job.seconds:.1f} s, {rate:,.1f} images/s",
+        f"{job.seconds:.1f} s, {rate['images_per_s']:,.1f} images/s",
     ]
     text += [f"no result {printable(f.path)}: {printable(f.message)}" for f in job.findings[:20]]
     if job.redone:
         text.append(f"done again: {_many(job.redone, 'shard')}, since the files in results/ were gone")
     text.append(f"results  {shown_path(folder / 'results')}")
-    now: dict[str, Any] = {"images": totals.images, "shards": totals.shards, "failed_attempts": totals.attempts_failed}
     return {
         "out": {**out, "results": (folder / "results").resolve(), "manifest": (folder / "manifest.json").resolve()},
         "plan": planned,
         "counts": counts,
-        "rate": {"images_per_s": round(rate, 3), "seconds": round(job.seconds, 3), **now},
+        "rate": rate,
         "findings": [finding(f) for f in job.findings],
         "text": text,
         "exit": 1 if counts["failed"] else 0,
@@ -148,7 +256,8 @@ def _many(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-def _verified(o: argparse.Namespace, folder: Path) -> Result:
+def verified_job(o: argparse.Namespace, folder: Path) -> Result:
+    """Return what a command says of the job in a folder that it has verified."""
     from eyewright.scaling import verify_folder
 
     plan, found = verify_folder(folder)

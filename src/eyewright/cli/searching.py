@@ -5,10 +5,15 @@ __all__ = ["add_search", "index", "search"]
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, finding, printable, shown_path, shown_program, talk
+from eyewright.cli.scaling import add_job, is_job
+from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, shown_program, talk
 from eyewright.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from eyewright.lifecycle.searching import Indexed
 
 _P = Number(0, 1, whole=False)
 
@@ -29,6 +34,7 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         default="auto",
         help="approximate search for large indexes, rescored exactly (auto: from 200,000 images on; needs usearch)",
     )
+    add_job(p, resume=False, plan=False, verify=False, format=False)
 
     p = verb("search")
     p.add_argument("index", metavar="INDEX", help="what eyewright index wrote")
@@ -60,16 +66,7 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 
 def index(o: argparse.Namespace) -> Result:
     """Index the images of a folder."""
-    from eyewright import lifecycle
-
-    done = lifecycle.index_folder(
-        o.folder,
-        model=o.model,
-        out=o.out,
-        update=o.update or o.resume,
-        graph={"auto": None, "always": True, "never": False}[o.graph],
-        say=talk(o)["say"],
-    )
+    done = _index_job(o) if is_job(o) else _index_folder(o)
     counts = {"images": done.n, "added": done.added, "removed": done.removed, "moved": done.moved}
     counts |= {"unchanged": done.unchanged, "unreadable": len(done.findings)}
     text = ["indexed  " + ", ".join(f"{n:,} {name}" for name, n in counts.items())]
@@ -83,6 +80,28 @@ def index(o: argparse.Namespace) -> Result:
         "text": text,
         "exit": int(bool(done.findings)),
     }
+
+
+_GRAPH = {"auto": None, "always": True, "never": False}
+
+
+def _index_folder(o: argparse.Namespace) -> "Indexed":
+    from eyewright import lifecycle
+
+    return lifecycle.index_folder(
+        o.folder, model=o.model, out=o.out, update=o.update or o.resume, graph=_GRAPH[o.graph], say=talk(o)["say"]
+    )  # fmt: skip
+
+
+def _index_job(o: argparse.Namespace) -> "Indexed":
+    from eyewright.lifecycle.index_jobs import index_as_job
+
+    if o.update:
+        raise UsageError("--update is not supported with --on", fix="leave --on out: only new images are read")
+    return index_as_job(
+        o.folder, model=o.model, out=o.out, workers=o.workers, shard_size=o.shard_size, resume=o.resume,
+        graph=_GRAPH[o.graph], quiet=is_quiet(o), say=talk(o)["say"],
+    )  # fmt: skip
 
 
 def search(o: argparse.Namespace) -> Result:

@@ -14,6 +14,7 @@ from eyewright.cli import (
     attending,
     auditing,
     browsing,
+    clusters,
     completion,
     doctoring,
     evaluating,
@@ -292,6 +293,8 @@ def _export(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.bundle.policy import parse_policy
 
+    if clusters.is_job_target(o):
+        return clusters.export_job(o)
     password = key_password(o)
     if o.to != "onnx":
         return anywhere.export_to(o, password)
@@ -482,6 +485,11 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
         predicting.predict,
         "predict images, videos, cameras, streams, scanners",
         "predict photos.bundle --source cat.jpg",
+    ),
+    "work": (
+        clusters.work,
+        "do shards of a planned job, on any number of machines that share its folder",
+        "work job --workers 4",
     ),
     "cost": (
         scaling.cost,

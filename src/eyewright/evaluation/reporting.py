@@ -188,6 +188,8 @@ class Reporting(Generic[R]):
         findings: what a report finds wrong with the model itself; with one that is an error `run` saves no bundle.
         fit_points: `(results, number of each image's group, rng)` to "calibration" and "thresholds" as `bundle.json`
             holds them, fitted on these images; None where that needs more than the results.
+        stored: the class of the results where `evaluation.stored` can write them, so that a job of shards measures
+            them; None where they hold more than values, such as a net.
     """
 
     gather: Callable[[Predictor, Batch], R]
@@ -208,6 +210,7 @@ class Reporting(Generic[R]):
     audit: AuditView
     findings: Callable[[Report], Sequence[Finding]] = lambda report: ()
     fit_points: Callable[[R, NDArray[np.int64], np.random.Generator], dict[str, Any]] | None = None
+    stored: type[R] | None = None
 
 
 @cache

@@ -1,6 +1,6 @@
 """The loop over a dataset's images: predict each once, and keep what the task measures."""
 
-__all__ = ["gather_results", "predict_dataset"]
+__all__ = ["gather_batches", "gather_results", "predict_dataset"]
 
 import math
 from collections.abc import Iterator, Sequence
@@ -65,6 +65,22 @@ def gather_results(
                 own.append(reporting.gather(predictor, Batch(part, rows, images, seen)))
             advance(len(rows), "")
     return [own[0].joined(*own[1:]) for own in kept]
+
+
+def gather_batches(predictor: Predictor, dataset: Dataset) -> Iterator[tuple[range, Results]]:
+    """Yield the results of one batch of images after the other, with their places in `dataset`: the batches of
+    `gather_results`.
+
+    Raises:
+        DatasetError: the dataset holds a class that the model does not know.
+        UnreadableImageError: an image cannot be read.
+    """
+    dataset = dataset.seen_by(*inputs_of(predictor).values())
+    reporting, marked = reporting_of(dataset.task), dataset.relabelled(predictor.labels)
+    preparation = _reducing(predictor)
+    for rows, images in _read_ahead(dataset, reporting.at_once, preparation):
+        seen = tuple(_look(image, preparation) for image in images)
+        yield rows, reporting.gather(predictor, Batch(marked, rows, images, seen))
 
 
 def predict_dataset(predictor: Predictor, dataset: Dataset, *, quiet: bool = False) -> list[Prediction]:

@@ -1,6 +1,19 @@
 """Index a folder of images by a model's embeddings, and search it by words or by image."""
 
-__all__ = ["Indexed", "Labelled", "index_folder", "index_of", "label_images", "nearest", "search"]
+__all__ = [
+    "Embedder",
+    "Indexed",
+    "Labelled",
+    "content_digest",
+    "graph_if_large",
+    "index_folder",
+    "index_of",
+    "indexed_name",
+    "label_images",
+    "nearest",
+    "open_embedder",
+    "search",
+]
 
 import hashlib
 import os
@@ -40,7 +53,7 @@ _LARGEST_WEIGHTS = 1 << 40
 
 
 @dataclass(frozen=True)
-class _Embedder:
+class Embedder:
     """What makes vectors: of images, and where the model reads both, of texts."""
 
     name: str
@@ -96,29 +109,43 @@ def index_folder(
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
-    from eyewright.retrieval import GRAPH_FROM, is_index, open_index
+    from eyewright.retrieval import is_index, open_index
 
     place, root = Path(out), Path(folder)
     if not root.is_dir():
         raise InputError(f"expected a folder of images, found none at {str(root)!r}", fix="check the path")
     there = is_index(place)
+    if (place / ".job" / "plan" / "plan.json").is_file():
+        raise UsageError(f"the job in {str(place)!r} is not finished", fix="continue it with --on local --resume")
     if there and not update:
         raise UsageError(f"there is an index at {str(place)!r}", fix="add --update, or choose another --out")
     # An index of which all images are gone may be brought up to date too.
     files = [Path(p) for p in list_sources(root)] if not there or _any_image(root) else []
-    embedder = _embedder(model)
+    embedder = open_embedder(model)
     index = open_index(place) if there else None
     if index is not None:
         index.need_model(embedder.name, embedder.digest)
     work = _Work(root.resolve(), place, embedder, index, say)
     work.look(files)
     done = work.finish()
-    if graph or (graph is None and len(done) >= GRAPH_FROM and _has_usearch()):
-        say("making a graph")
-        done.build_graph()
+    graph_if_large(done, graph, say)
     return Indexed(
         place, len(done), work.added, work.removed, work.moved, work.unchanged, tuple(work.findings), done.has_graph
     )
+
+
+def graph_if_large(index: "Index", graph: bool | None, say: Say) -> None:
+    """Make the graph of an index if it is asked for, or with None where the index is large and usearch is installed."""
+    from eyewright.retrieval import GRAPH_FROM
+
+    if graph or (graph is None and len(index) >= GRAPH_FROM and _has_usearch()):
+        say("making a graph")
+        index.build_graph()
+
+
+def indexed_name(path: Path, root: Path) -> str:
+    """Return what an image is called in an index of the folder `root`, which is resolved."""
+    return os.path.relpath(path.resolve() if not path.is_symlink() else path.absolute(), root)
 
 
 def _any_image(root: Path) -> bool:
@@ -137,7 +164,7 @@ def _has_usearch() -> bool:
 class _Work:
     """One pass over the files of an index."""
 
-    def __init__(self, root: Path, place: Path, embedder: _Embedder, index: "Index | None", say: Say) -> None:
+    def __init__(self, root: Path, place: Path, embedder: Embedder, index: "Index | None", say: Say) -> None:
         self.root, self.place, self.embedder, self.index, self.say = root, place, embedder, index, say
         self.added = self.removed = self.moved = self.unchanged = 0
         self.findings: list[Finding] = []
@@ -161,7 +188,7 @@ class _Work:
         carried: list[tuple[int, Row]] = []
         seen = set()
         for count, path in enumerate(files, 1):
-            name = os.path.relpath(path.resolve() if not path.is_symlink() else path.absolute(), self.root)
+            name = indexed_name(path, self.root)
             seen.add(name)
             try:
                 status = path.stat()
@@ -169,7 +196,7 @@ class _Work:
                 if row is not None and (row.bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
                     self.unchanged += 1
                     continue
-                digest = _digest_of(path)
+                digest = content_digest(path)
                 if row is not None and row.digest == digest:
                     self.unchanged += 1
                     continue
@@ -275,7 +302,7 @@ def search(
     wanted = [q for q in (query, *like) if q is not None]
     if not wanted:
         raise UsageError("expected words or an image to look for, found neither", fix="pass one")
-    embedder = _embedder(model or opened.model["name"])
+    embedder = open_embedder(model or opened.model["name"])
     opened.need_model(embedder.name, embedder.digest)
     vectors = [_vector(embedder, q) for q in (*wanted, *unlike)]
     return nearest(opened, vectors[: len(wanted)], vectors[len(wanted) :], n=n, folder=folder, max_p=max_p, exact=exact)
@@ -330,7 +357,7 @@ def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UsageError(f"expected two or more different labels, found {', '.join(map(repr, names))}", fix="add some")
     opened = index_of(index)
-    embedder = _embedder(model or opened.model["name"])
+    embedder = open_embedder(model or opened.model["name"])
     opened.need_model(embedder.name, embedder.digest)
     if embedder.texts is None or embedder.matching is None:
         raise UsageError(f"{embedder.name!r} reads images only, found labels", fix="index with a CLIP or SigLIP folder")
@@ -351,7 +378,7 @@ def index_of(index: "Index | PathLike") -> "Index":
     return open_index(Path(index)) if isinstance(index, str | Path) else index
 
 
-def _vector(embedder: _Embedder, query: Any) -> NDArray[np.float32]:
+def _vector(embedder: Embedder, query: Any) -> NDArray[np.float32]:
     """Return the unit vector of words or an image."""
     from eyewright.retrieval.coding import unit_vectors
 
@@ -388,7 +415,14 @@ def _embedded(bundle: "Bundle", images: Iterable[NDArray[np.uint8]]) -> NDArray[
     return np.concatenate(parts)
 
 
-def _embedder(model: str) -> _Embedder:
+def open_embedder(model: str) -> Embedder:
+    """Open what makes vectors: `hf:FOLDER`, or a bundle.
+
+    Raises:
+        CheckpointError, BundleError: it cannot be used.
+        UsageError: it reads texts only.
+        MissingExtraError: it needs torch, which is not installed.
+    """
     if model.startswith("hf:"):
         need_torch()
         from eyewright.nets.texts import open_published
@@ -398,7 +432,7 @@ def _embedder(model: str) -> _Embedder:
         if not net.takes_images:
             raise UsageError(f"{model!r} reads texts only", fix="use CLIP, SigLIP, or a vision model")
         both = net.kind == "pair"
-        return _Embedder(
+        return Embedder(
             model, _digest(net.folder), net.image_features, net.text_features if both else None,
             (lambda: net.matching) if both else None,
         )  # fmt: skip
@@ -417,21 +451,26 @@ def _embedder(model: str) -> _Embedder:
         raise BundleError(f"{model!r} takes videos, and an index is of images", fix="use a model of images")
     name, digest = str(Path(model).resolve()), bundle_digest(folder)
     if has_texts(bundle.manifest.files):
-        return _Embedder(
+        return Embedder(
             name, digest, lambda images: _embedded(bundle, images), bundle.embed_texts,
             lambda: (bundle.texts.scale, bundle.texts.bias or None),
         )  # fmt: skip
     need_torch()
     from eyewright.exporting.features import bundle_features
 
-    return _Embedder(
+    return Embedder(
         name,
         digest,
         lambda images: bundle_features(bundle, (Image.fromarray(i) for i in images)),
     )
 
 
-def _digest_of(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of an image file.
+
+    Raises:
+        InputError: it cannot be read, or is larger than any image.
+    """
     # What no image is read of is not hashed either: a sparse file has any size.
     return digest_of(path, most=Limits().bytes, fix="shrink the image", follow=True)[0]
 

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from eyewright.core.predictor import Predictor
     from eyewright.data import Dataset
     from eyewright.evaluation import Comparison
+    from eyewright.evaluation.reporting import Results
     from eyewright.exporting import Parity
     from eyewright.training import Recipe
     from eyewright.training.run import Run
@@ -290,6 +291,7 @@ def evaluate(
     coverage_by: By = "all",
     sets: Method = "threshold",
     unfamiliar: PathLike | None = None,
+    job: "Callable[[Any, Dataset], tuple[Results, Dataset, tuple[str, ...]]] | None" = None,
 ) -> Report:
     """Measure a run, a bundle, or `hf:` and a published model as it is; with `out` the report is written there as HTML,
     JSON and Markdown.
@@ -300,7 +302,8 @@ def evaluate(
     for as a split does, by the rule `group_by` if there is one; intervals are over these groups.
 
     Of a bundle, `coverage` also measures its conformal sets (`coverage_by` "all" or "class", `sets` "threshold" or
-    "adaptive"), and `unfamiliar`, a folder of images that it was not made for, how well it recognises them.
+    "adaptive"), and `unfamiliar`, a folder of images that it was not made for, how well it recognises them. `job`
+    gathers the results of a model and a dataset, and returns what of it was measured (`evaluate_as_job`).
 
     Raises:
         LeakError: some of the images were trained on.
@@ -345,6 +348,10 @@ def evaluate(
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
     dataset = dataset.seen_by(*inputs_of(predictor).values())
+    results = None
+    if job is not None:
+        results, dataset, lost = job(predictor, dataset)
+        warnings += lost
     novelty = with_validation(novelty_of(owner, dataset, quiet=quiet), owner, dataset, quiet=quiet)
     report = evaluate_predictor(
         predictor,
@@ -359,6 +366,7 @@ def evaluate(
         provenance={**_report_provenance(about), "measured_on": _measured_on(dataset)},
         novelty=novelty,
         quiet=quiet,
+        results=results,
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)

@@ -1,12 +1,22 @@
 """Write images as small as a target of quality allows, measured on what was written."""
 
-__all__ = ["CODECS", "Encoded", "Target", "encode_files", "encode_to"]
+__all__ = [
+    "CODECS",
+    "Encoded",
+    "Target",
+    "available_codecs",
+    "codecs_named",
+    "encode_files",
+    "encode_picture",
+    "encode_to",
+    "encoded_name",
+]
 
 import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -286,7 +296,7 @@ def encode_files(
     target = target or Target()
     if workers is not None and workers < 1:
         raise UsageError(f"expected at least one worker, found {workers}", fix="change --workers")
-    codecs = _codecs_named(to)
+    codecs = codecs_named(to)
     sources = [source] if isinstance(source, str | Path) else list(source)
     paths = [Path(p) for s in sources for p in list_sources(s) if p != "-"]
     if not paths:
@@ -317,7 +327,15 @@ def encode_files(
     return tuple(done), tuple(findings)
 
 
-def _codecs_named(to: str) -> tuple[str, ...]:
+def codecs_named(to: str) -> tuple[str, ...]:
+    """Return the codecs that `--to` names: "auto" is all that can be written here.
+
+    >>> codecs_named("jpg, webp")
+    ('jpeg', 'webp')
+
+    Raises:
+        UsageError: there is no such codec.
+    """
     if to == "auto":
         return available_codecs()
     names = tuple({"jpg": "jpeg", "jp2": "jpeg2000"}.get(n.strip().lower(), n.strip().lower()) for n in to.split(","))
@@ -340,7 +358,7 @@ def _check_names(paths: Sequence[Path], folder: Path, codecs: Sequence[str], *, 
             )
         seen[path.stem] = path
         for codec in codecs:
-            target = folder / (path.stem + extension_of(CODECS[codec].format))
+            target = folder / encoded_name(path, codec)
             if target.resolve() in inputs:
                 raise UsageError(f"{str(target)!r} is an input", fix="choose another --out", code="overlap")
             if target.exists() and not overwrite:
@@ -350,6 +368,30 @@ def _check_names(paths: Sequence[Path], folder: Path, codecs: Sequence[str], *, 
 def _encode_file(
     path: Path, folder: Path, codecs: Sequence[str], target: Target, *, keep_icc: bool
 ) -> tuple[Encoded, list[Finding]]:
+    encoded, data, findings = encode_picture(path, codecs, target, keep_icc=keep_icc)
+    out = folder / encoded_name(path, encoded.codec)
+    write_bytes(out, data)
+    return replace(encoded, out=out), findings
+
+
+def encoded_name(path: Path, codec: str) -> str:
+    """Return what an image is called once it is encoded.
+
+    >>> encoded_name(Path("a/b.tiff"), "jpeg")
+    'b.jpg'
+    """
+    return path.stem + extension_of(CODECS[codec].format)
+
+
+def encode_picture(
+    path: Path, codecs: Sequence[str], target: Target, *, keep_icc: bool
+) -> tuple[Encoded, bytes, list[Finding]]:
+    """Return one image encoded, as `encode_files` does it, without writing it: what it is, its bytes, what was lost.
+
+    Raises:
+        UnreadableImageError: it cannot be read.
+        MissingExtraError: a codec is not installed.
+    """
     info = probe_image(path)
     findings = []
     image: Pixels = read_image(path, colour="file" if keep_icc else "srgb")
@@ -375,20 +417,18 @@ def _encode_file(
         data, quality, chroma, meets, codec = max(meeting, key=lambda f: ssimulacra2(image, _decoded(f[0], image)))
     else:
         data, quality, chroma, meets, codec = min(meeting or found, key=lambda f: len(f[0]))
-    out = folder / (path.stem + extension_of(CODECS[codec].format))
-    write_bytes(out, data)
     decoded = _decoded(data, image)
     missed = "" if meets else f"no quality of {', '.join(codecs)} reaches {target}"
     measured = _measured(image, decoded)
     encoded = Encoded(
-        path, out, codec, quality, chroma, image.shape[:2], path.stat().st_size, len(data), *measured, missed
+        path, None, codec, quality, chroma, image.shape[:2], path.stat().st_size, len(data), *measured, missed
     )
     if missed:
         findings.append(Finding("target_missed", missed, "ask for less, or use another --to", str(path)))
     if encoded.saved < 0:
         more = f"{encoded.bytes_in:,} bytes became {encoded.bytes_out:,}"
         findings.append(Finding("larger", more, "keep the original, or ask for less quality", str(path)))
-    return encoded, findings
+    return encoded, data, findings
 
 
 def _worth_trying(image: Pixels, codecs: Sequence[str], target: Target, icc: bytes | None) -> Sequence[str]:

@@ -6,8 +6,10 @@ from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
     from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
+    from eyewright.scaling.encode_plans import EncodedSums, plan_encode, sum_encoded
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
-    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder
+    from eyewright.scaling.exports import JobTarget, export_job
+    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder, work_on_job
     from eyewright.scaling.leases import Leases
     from eyewright.scaling.ledger import Ledger, Record
     from eyewright.scaling.local import LocalCrew
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
+    "encode_plans": ("EncodedSums", "plan_encode", "sum_encoded"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
-    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder"),
+    "exports": ("JobTarget", "export_job"),
+    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder", "work_on_job"),
     "leases": ("Leases",),
     "ledger": ("Ledger", "Record"),
     "local": ("LocalCrew",),
@@ -31,9 +35,12 @@ __all__ = [
     "Cost",
     "Measured",
     "estimate_cost",
+    "export_job",
     "measure_rate",
     "Crew",
+    "EncodedSums",
     "Job",
+    "JobTarget",
     "Leases",
     "Ledger",
     "LocalCrew",
@@ -46,12 +53,15 @@ __all__ = [
     "Totals",
     "open_job",
     "open_plan",
+    "plan_encode",
     "plan_predict",
     "plan_process",
     "run_job",
     "run_shards",
+    "sum_encoded",
     "verify_folder",
     "verify_job",
+    "work_on_job",
     "write_plan",
 ]
 

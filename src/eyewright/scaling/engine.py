@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -110,16 +111,17 @@ class _Open:
 
 
 def run_shards(
-    ledger: Ledger, leases: Leases, crew: Crew, *, advance: Progress, settings: Settings | None = None
+    ledger: Ledger, leases: Leases, crew: Crew, *, advance: Progress, settings: Settings | None = None, first: int = 0
 ) -> Totals:
     """Do every shard that is not committed, and wait for those that other processes have leased. `advance` is called
-    with the images of each committed shard.
+    with the images of each committed shard. `first` is the shard to begin with: several processes that begin apart
+    rarely want the same one.
 
     Raises:
         EyewrightError: the model was refused, the disk is full, or too many images crash their worker; what is
             committed stays, and the job can be resumed.
     """
-    run = _Run(ledger, leases, crew, advance, settings or Settings())
+    run = _Run(ledger, leases, crew, advance, settings or Settings(), first)
     try:
         return run.run()
     finally:
@@ -129,8 +131,10 @@ def run_shards(
 
 
 class _Run:
-    def __init__(self, ledger: Ledger, leases: Leases, crew: Crew, advance: Progress, settings: Settings) -> None:
-        self._ledger, self._leases, self._crew = ledger, leases, crew
+    def __init__(
+        self, ledger: Ledger, leases: Leases, crew: Crew, advance: Progress, settings: Settings, first: int
+    ) -> None:
+        self._ledger, self._leases, self._crew, self._first = ledger, leases, crew, first
         self._advance, self._settings = advance, settings
         self._again: deque[Task] = deque()
         self._open: dict[int, _Open] = {}
@@ -139,7 +143,8 @@ class _Run:
         self.totals = Totals()
 
     def run(self) -> Totals:
-        shards = self._ledger.plan.shards()
+        plan = self._ledger.plan
+        shards = chain(islice(plan.shards(), self._first, None), islice(plan.shards(), self._first))
         fresh = self._fresh(shards)
         exhausted, looked = False, 0.0
         while True:

@@ -1,10 +1,9 @@
 """A job from its plan to its manifest: planned, run, resumed and verified in one folder."""
 
-__all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "verify_folder"]
+__all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "verify_folder", "work_on_job"]
 
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,15 +16,19 @@ from eyewright.core.report import Finding
 from eyewright.scaling.engine import Settings, Totals, run_shards
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
+from eyewright.scaling.listing import Item
 from eyewright.scaling.local import LocalCrew
-from eyewright.scaling.plan import OUTPUTS, Plan, Value, has_plan, open_plan, write_plan
+from eyewright.scaling.plan import OUTPUTS, Plan, Value, absolute_source, has_plan, open_plan, write_plan
 from eyewright.scaling.predicting import check_model
 from eyewright.scaling.rows import check_format
 from eyewright.scaling.verifying import list_errors, verify_job
 
 SHARD_IMAGES = 512
 _SHOWN_ERRORS = 200
-_DOING = {"predict": "predicting", "process": "processing"}
+_DOING = {
+    "predict": "predicting", "process": "processing", "encode": "encoding", "index": "indexing",
+    "evaluate": "evaluating",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,20 @@ def run_job(
     timeout_s: float = 300.0,
     lease_s: float = 60.0,
     settings: Settings | None = None,
+    part: tuple[int, int] = (0, 1),
     quiet: bool = True,
 ) -> Job:
     """Do what is left of a job with worker processes on this machine, by default one per core that may be used, and
     write its manifest. A process that is killed leaves a job that can be run again.
 
+    Any number of such calls, on machines that share the folder, work on one job: leases say who does which shard. The
+    k-th of n begins with the k-th part of the shards (`part`), and helps the others when that is done.
+
     Raises:
         EyewrightError: the model is refused, the disk is full, or workers cannot be started.
     """
     began = time.monotonic()
+    first = plan.n_shards * part[0] // part[1]
     ledger = Ledger(plan, str(plan.options.get("format", "jsonl")))
     ledger.prepare()
     leases = Leases(plan.folder / "leases", ttl_s=lease_s)
@@ -111,13 +119,39 @@ def run_job(
     n = min(workers or usable_cores(), plan.n_shards)
     crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s)
     with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
-        totals = run_shards(ledger, leases, crew, advance=advance, settings=settings)
+        totals = run_shards(ledger, leases, crew, advance=advance, settings=settings, first=first)
     if totals.attempts_failed:
         # What workers had staged when they died.
         ledger.recover(leases.is_held)
     counts = ledger.write_manifest()
     findings = tuple(list_errors(ledger, _SHOWN_ERRORS)) if counts["failed"] else ()
     return Job(plan, totals, counts, findings, redone, time.monotonic() - began)
+
+
+def work_on_job(
+    folder: str | Path,
+    *,
+    bundle: str | Path | None = None,
+    workers: int | None = None,
+    part: tuple[int, int] = (0, 1),
+    lease_s: float = 60.0,
+    quiet: bool = True,
+) -> Job:
+    """Do what is left of a planned job, without what it was planned from: what a machine of a cluster runs; see
+    `run_job`. `bundle` says where the planned bundle lies on this machine.
+
+    Raises:
+        InputError: there is no job.
+        UsageError: there is no such part.
+        RefusedError: the plan was changed.
+        EyewrightError: as `run_job`.
+    """
+    if not 0 <= part[0] < part[1]:
+        raise UsageError(f"expected a part from 0 to {part[1] - 1}, found {part[0]}", fix="change --part")
+    plan = open_plan(Path(folder))
+    if bundle is not None:
+        plan = replace(plan, model=str(Path(bundle).resolve()))
+    return run_job(plan, workers=workers, part=part, lease_s=lease_s, quiet=quiet)
 
 
 def verify_folder(folder: str | Path) -> tuple[Plan, list[Finding]]:
@@ -142,9 +176,10 @@ def make_plan(
     shard_size: int | None,
     *,
     resume: bool,
+    items: Iterable[Item] | None = None,
 ) -> Plan:
     """Return the plan that is there, if it is of the same work and was not started or `resume` is set; otherwise write
-    one.
+    one, of the images of the source or of `items` (`write_plan`).
 
     Raises:
         InputError: nothing is there, or there are no images.
@@ -173,6 +208,7 @@ def make_plan(
         model=model,
         model_digest=digest,
         shard_images=shard_size or SHARD_IMAGES,
+        items=items,
     )
 
 
@@ -189,10 +225,8 @@ def _refuse_other(
             fix=fix,
             code="job",
         )
-    wanted = source if source.startswith("@") else os.path.abspath(source)
-    wanted = "@" + os.path.abspath(source[1:]) if source.startswith("@") and source != "@-" else wanted
     for name, found, expected in (
-        ("source", wanted, plan.source),
+        ("source", absolute_source(source), plan.source),
         *((name, options[name], plan.options.get(name)) for name in options),
         ("shard-size", shard_size or plan.shard_images, plan.shard_images),
     ):

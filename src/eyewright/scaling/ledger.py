@@ -144,8 +144,11 @@ class Ledger:
                     Path(staged.path).unlink(missing_ok=True)
             lost = 0
             for number, state in enumerate(self._states()):
-                # Looked at again: another process may just have moved it.
-                if state == _COMMITTED and (record := self.read(number)) and not (self.results / record.part).exists():
+                # Another process that works on the shard has committed it and is about to move its part.
+                if state != _COMMITTED or is_leased(number) or (record := self.read(number)) is None:
+                    continue
+                # In this order: a part that is no longer staged has been moved before.
+                if not (self.staging / record.staged).exists() and not (self.results / record.part).exists():
                     self._record(number).unlink(missing_ok=True)
                     lost += 1
         return lost

@@ -1,6 +1,6 @@
 """The files that a source names, in the order of `list_sources`, streamed: a million names are never held together."""
 
-__all__ = ["Item", "has_changed", "list_items", "source_root"]
+__all__ = ["Item", "has_changed", "list_items", "source_root", "stamp_item"]
 
 import contextlib
 import errno
@@ -28,12 +28,14 @@ _numbers = count()
 
 
 class Item(NamedTuple):
-    """A planned image: its path (below the root of the plan, or absolute), and its size and time of change when it was
-    listed; both are -1 for a file that was not there."""
+    """A planned image: its path (below the root of the plan, or absolute) or address, and its size and time of change
+    when it was listed; both are -1 for a file that was not there. Of a copy that a worker has made of an image that is
+    no file, `name` is the planned address."""
 
     path: str
     size: int
     mtime_ns: int
+    name: str = ""
 
 
 def has_changed(item: Item) -> bool:
@@ -66,7 +68,7 @@ def list_items(source: str, spill: Path, *, at_once: int = _SORTED) -> Iterator[
     if path.is_file() and path.suffix.lower() in VIDEO_EXTENSIONS:
         raise _not_files(source)
     if path.is_file():
-        return iter([_stamped(str(path.resolve()))])
+        return iter([stamp_item(str(path.resolve()))])
     if source == "-" or is_stream(source):
         raise _not_files(source)
     return _globbed(source, spill, at_once)
@@ -83,7 +85,7 @@ def _listed(name: str) -> Iterator[Item]:
         for line in file:
             # Not strip: names may begin or end with spaces.
             if text := line.rstrip("\r\n"):
-                yield _stamped(os.path.abspath(text))
+                yield Item(text, -1, -1) if "://" in text else stamp_item(os.path.abspath(text))
 
     if name == "-":
         yield from each(sys.stdin)
@@ -107,7 +109,7 @@ def _globbed(pattern: str, spill: Path, at_once: int) -> Iterator[Item]:
 
     # "/" sorts before every other character, as components of paths do.
     for name in _sorted((n.replace("/", "\0") for n in found()), spill, at_once):
-        yield _stamped(name.replace("\0", "/"))
+        yield stamp_item(name.replace("\0", "/"))
 
 
 def _below(root: Path, folder: str, spill: Path, at_once: int, seen: set[tuple[int, int]]) -> Iterator[Item]:
@@ -134,7 +136,7 @@ def _below(root: Path, folder: str, spill: Path, at_once: int, seen: set[tuple[i
             if name.endswith("/"):
                 yield from _below(root, path, spill, at_once, seen)
             else:
-                yield _stamped(path, root)
+                yield stamp_item(path, root)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or error.filename != place:
             raise
@@ -143,7 +145,8 @@ def _below(root: Path, folder: str, spill: Path, at_once: int, seen: set[tuple[i
         ) from None
 
 
-def _stamped(path: str, root: Path | None = None) -> Item:
+def stamp_item(path: str, root: Path | None = None) -> Item:
+    """Return a file as it is planned, with its size and time of change now; `path` is absolute or below `root`."""
     with contextlib.suppress(OSError, ValueError):
         found = os.stat(path if root is None else os.path.join(root, path))
         return Item(path, found.st_size, found.st_mtime_ns)

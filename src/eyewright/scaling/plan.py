@@ -4,7 +4,7 @@
 `items.jsonl` (a line per image). The digest in `plan.json` covers all of it, the model and the options.
 """
 
-__all__ = ["OUTPUTS", "Plan", "Shard", "has_plan", "open_plan", "write_plan"]
+__all__ = ["absolute_source", "OUTPUTS", "Plan", "Shard", "has_plan", "open_plan", "write_plan"]
 
 import hashlib
 import json
@@ -16,7 +16,9 @@ from typing import BinaryIO, TypeAlias
 
 from eyewright.core.errors import InputError, RefusedError
 from eyewright.core.files import checked_output, staged_folder
+from eyewright.scaling.fetching import holds_references, is_reference, list_references
 from eyewright.scaling.listing import Item, list_items, source_root
+from eyewright.scaling.stores import is_address
 
 Value: TypeAlias = str | int | float | bool | None
 
@@ -78,7 +80,10 @@ class Plan:
         if hashlib.sha256(data).hexdigest() != shard.sha256:
             raise _changed(self.folder, f"the list of shard {shard.shard}")
         found = (json.loads(line) for line in data.splitlines())
-        return [Item(os.path.join(self.root, path), size, mtime_ns) for path, size, mtime_ns in found]
+        return [
+            Item(path if is_reference(path) else os.path.join(self.root, path), size, mtime_ns)
+            for path, size, mtime_ns in found
+        ]
 
 
 def write_plan(
@@ -91,9 +96,11 @@ def write_plan(
     model_digest: str = "",
     shard_images: int = 512,
     shard_bytes: int = 256 * 2**20,
+    items: Iterable[Item] | None = None,
 ) -> Plan:
     """List a source and write the plan of a job into `folder`; a shard has at most `shard_images` images, and at most
-    `shard_bytes` unless one image is larger. Memory does not grow with the number of images.
+    `shard_bytes` unless one image is larger. Memory does not grow with the number of images. `items` are images that
+    were listed already, such as those of a dataset, with absolute paths.
 
     Raises:
         InputError: there are no images, or a folder or list cannot be read.
@@ -103,8 +110,12 @@ def write_plan(
     with checked_output(folder), staged_folder(folder / "plan") as stage:
         n_bytes = n_images = n_shards = 0
         listing = hashlib.sha256()
-        with open(stage / "items.jsonl", "xb") as items, open(stage / "shards.jsonl", "xb") as shards:
-            for shard in _cut(list_items(source, stage), items, shard_images, shard_bytes):
+        with open(stage / "items.jsonl", "xb") as lines, open(stage / "shards.jsonl", "xb") as shards:
+            if items is None:
+                listed = list_references(source) if holds_references(source) else list_items(source, stage)
+            else:
+                listed = iter(items)
+            for shard in _cut(listed, lines, shard_images, shard_bytes):
                 line = json.dumps(asdict(shard)).encode() + b"\n"
                 listing.update(line)
                 shards.write(line)
@@ -114,8 +125,8 @@ def write_plan(
         about = {
             "format": _FORMAT,
             "verb": verb,
-            "source": _absolute(source),
-            "root": str(source_root(source)),
+            "source": absolute_source(source),
+            "root": str(source_root(source)) if items is None else "/",
             "model_digest": model_digest,
             "options": dict(options),
             "images": n_images,
@@ -203,13 +214,16 @@ def _cut(found: Iterable[Item], file: BinaryIO, most_images: int, most_bytes: in
         if lines and (len(lines) == most_images or held + size > most_bytes):
             yield end()
         # ASCII with escapes: a name that is not UTF-8 comes back as it was.
-        lines.append(_encode(item).encode() + b"\n")
+        lines.append(_encode(item[:3]).encode() + b"\n")
         held += size
     if lines:
         yield end()
 
 
-def _absolute(source: str) -> str:
+def absolute_source(source: str) -> str:
+    """Return a source as a plan names it: with an absolute path, or the address that it is."""
+    if is_address(source):
+        return source
     if source.startswith("@"):
         return source if source == "@-" else "@" + os.path.abspath(source[1:])
     return os.path.abspath(source)

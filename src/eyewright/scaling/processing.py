@@ -2,20 +2,18 @@
 
 __all__ = ["open_process", "planned_target"]
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from eyewright.core.errors import EyewrightError
-from eyewright.core.files import checked_output
-from eyewright.core.once import sync_path
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.steps import parse_steps
 from eyewright.processing.batch import target_of
 from eyewright.processing.jobs import processed_bytes
-from eyewright.scaling.ledger import staged_name
+from eyewright.scaling.fetching import named_path
 from eyewright.scaling.listing import Item, has_changed
+from eyewright.scaling.outputs import write_output
 from eyewright.scaling.plan import OUTPUTS, Plan
 from eyewright.scaling.rows import Row, changed_row, error_row
 
@@ -32,7 +30,7 @@ def open_process(plan: Plan, threads: int) -> "_Process":
 def planned_target(plan: Plan, item: Item) -> tuple[Path, str]:
     """Return the name that an item's result has below `images/` of the job, and the name of its format."""
     to = plan.options["to"]
-    return target_of(Path(item.path).relative_to(plan.root), None if to is None else str(to))
+    return target_of(named_path(item, plan.root), None if to is None else str(to))
 
 
 class _Process:
@@ -59,18 +57,7 @@ class _Process:
                 yield error_row(number, item.path, error.code, error.message)
                 continue
             # The same bytes whoever writes them and however often: a shard that is done twice changes nothing.
-            self._write(self._plan.folder / "tmp" / staged_name(shard, "image"), self._plan.folder / output, data)
+            write_output(self._plan, shard, output, data)
             about = {"ok": True, "error": None, "message": None, "label": None, "score": None}
             result = {"output": str(output), "format": format, **done}
             yield {"id": number, "source": item.path, **about, "result": result}
-
-    def _write(self, staged: Path, place: Path, data: bytes) -> None:
-        """Write a file under its staged name and move it, so that what a killed worker leaves is never in `images/`."""
-        with checked_output(self._plan.folder):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with open(staged, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(staged, place)
-            sync_path(place.parent)

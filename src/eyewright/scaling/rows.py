@@ -10,6 +10,7 @@ __all__ = [
     "read_errors",
     "read_ids",
     "read_results",
+    "read_rows",
     "write_part",
     "write_rows",
 ]
@@ -122,6 +123,11 @@ def read_results(path: Path, format: str) -> Iterator[tuple[str, Mapping[str, An
     for source, result in zip(table["source"].to_pylist(), table["result"].to_pylist(), strict=True):
         if result is not None:
             yield source, json.loads(result)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a part in JSON Lines."""
+    return _rows([path])
 
 
 def read_ids(path: Path, format: str) -> Iterator[tuple[int, str]]:

@@ -12,6 +12,7 @@ from eyewright.core.jsonable import to_jsonable
 from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
 from eyewright.scaling.ledger import Ledger, Record
+from eyewright.scaling.outputs import WITH_OUTPUTS
 from eyewright.scaling.plan import Plan, Shard
 from eyewright.scaling.rows import read_errors, read_ids, read_results
 
@@ -25,8 +26,8 @@ def verify_job(ledger: Ledger) -> list[Finding]:
     exactly one row, and plan, model, lists and parts have the digests of their commits.
 
     Codes: `not_done` (a shard without a commit), `part_missing`, `part_changed`, `rows` (missing, double or foreign
-    rows), `other_plan`, `unknown_part`, `job` (a damaged record or list), and of processed images
-    `output_missing` and `output_changed`.
+    rows), `other_plan`, `unknown_part`, `job` (a damaged record or list), and of images that were
+    written `output_missing` and `output_changed`.
     """
     found: list[Finding] = []
     for one in _problems(ledger):
@@ -106,7 +107,7 @@ def _wrong_part(ledger: Ledger, shard: Shard, record: Record) -> Iterator[Findin
         double = len(rows) - len(set(rows))
         said = f"shard {shard.shard} has {missing} planned images without a row, {double} double rows, {foreign} others"
         yield Finding("rows", said, _AGAIN, str(place), severity="error")
-    elif ledger.plan.verb == "process":
+    elif ledger.plan.verb in WITH_OUTPUTS:
         yield from _wrong_outputs(ledger.plan, place, ledger.format)
 
 
@@ -121,5 +122,5 @@ def _wrong_outputs(plan: Plan, part: Path, format: str) -> Iterator[Finding]:
             yield Finding("output_missing", f"{source!r}: {error.message}", fix, str(place), severity="error")
             continue
         if digest != result["sha256"]:
-            said = f"the processed image of {source!r} is not the one that was written"
+            said = f"the image that was written for {source!r} is not the one that was written"
             yield Finding("output_changed", said, fix, str(place), severity="error")

@@ -27,8 +27,12 @@ class Work(Protocol):
 WORKS: Mapping[str, str] = {
     "predict": "eyewright.scaling.predicting:open_predict",
     "process": "eyewright.scaling.processing:open_process",
+    "encode": "eyewright.scaling.encoding:open_encode",
+    "index": "eyewright.lifecycle.index_jobs:open_index_work",
+    "evaluate": "eyewright.lifecycle.evaluate_jobs:open_evaluate_work",
 }
-"""The function that prepares a worker, by verb. Only these names are imported: a plan is data and names no code."""
+"""The function that prepares a worker, by verb. Only these names are imported: a plan is data and names no code. Those
+of a higher room are found by name, as tasks find their reports."""
 
 
 def open_work(plan: Plan, threads: int) -> Work:

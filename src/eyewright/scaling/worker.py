@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +21,7 @@ from eyewright.core.machine import limits
 from eyewright.core.machine.lifeline import hold_lifeline
 from eyewright.imaging.isolation import decode_here, isolate_decoding
 from eyewright.imaging.workers import told
+from eyewright.scaling.fetching import fetched_rows, is_reference
 from eyewright.scaling.plan import Plan, Shard, open_plan
 from eyewright.scaling.rows import Row, write_rows
 from eyewright.scaling.work import Work, open_work
@@ -59,7 +61,8 @@ def _done(plan: Plan, work: Work, request: Mapping[str, Any], out: TextIO) -> di
         decode_here()
     try:
         items = plan.items(shard)[begin:end]
-        part = write_rows(Path(request["out"]), _showing(work.rows(items, shard.first + begin, shard.shard), out))
+        do = partial(fetched_rows, work) if any(is_reference(item.path) for item in items) else work.rows
+        part = write_rows(Path(request["out"]), _showing(do(items, shard.first + begin, shard.shard), out))
     except EyewrightError as error:
         return {"failed": told(error)}
     except Exception as fault:  # noqa: BLE001 - whatever an image causes is said with its name

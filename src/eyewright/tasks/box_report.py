@@ -354,6 +354,7 @@ def points_of(results: BoxResults, groups: NDArray[np.int64], rng: np.random.Gen
 REPORTING = Reporting(
     fit_points=points_of,
     gather=gather_boxes,
+    stored=BoxResults,
     at_once=8,
     together=first_cut,
     metrics=measure,
@@ -375,6 +376,7 @@ REPORTING = Reporting(
 INSTANCE_REPORTING = replace(
     REPORTING,
     gather=gather_outlined,
+    stored=BoxResults,
     metrics=measure_outlined,
     report=report_outlined,
     spread=("ap", "ap50", "pq", "precision", "recall", "f1"),

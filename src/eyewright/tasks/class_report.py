@@ -216,6 +216,7 @@ def fit_points(results: ClassResults, groups: NDArray[np.int64], rng: np.random.
 REPORTING = Reporting(
     fit_points=fit_points,
     gather=gather_classes,
+    stored=ClassResults,
     at_once=64,
     together=average_cuts,
     metrics=measure,

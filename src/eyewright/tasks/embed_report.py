@@ -287,6 +287,7 @@ def _caption_of(dataset: Dataset, index: int) -> str:
 
 REPORTING = Reporting(
     gather=gather,
+    stored=EmbedResults,
     at_once=64,
     together=together,
     metrics=measure,

@@ -102,6 +102,7 @@ def changed(before: MaskResults, after: MaskResults) -> list[dict[str, Any]]:
 
 REPORTING = Reporting(
     gather=gather_masks,
+    stored=MaskResults,
     at_once=8,
     together=first_cut,
     metrics=measure,

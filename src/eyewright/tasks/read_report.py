@@ -319,6 +319,7 @@ def summarise(report: Report) -> str:
 
 REPORTING = Reporting(
     gather=gather,
+    stored=TextResults,
     at_once=64,
     together=together,
     metrics=measure,

@@ -327,6 +327,7 @@ def explain_errors(report: Report, dataset: Dataset, pictures: Pictures, explain
 
 REPORTING = Reporting(
     gather=gather,
+    stored=NumberResults,
     at_once=64,
     together=together,
     metrics=measure,

@@ -296,6 +296,7 @@ def changed(before: TagResults, after: TagResults) -> list[dict[str, Any]]:
 
 REPORTING = Reporting(
     gather=gather,
+    stored=TagResults,
     at_once=64,
     together=together,
     metrics=measure,

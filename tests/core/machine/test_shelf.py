@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from eyewright.core.machine.shelf import Shelf, open_shelf, receive_shelf
 from eyewright.serving.crew import _AT_ONCE, _PIECE, Crew, _Waiting, _Worker
 from eyewright.serving.messages import BATCH, FRAME, Job
 from eyewright.serving.settings import Settings
-from eyewright.core.machine.shelf import Shelf, open_shelf, receive_shelf
 from eyewright.serving.worker import _with_images
 
 SIZES = ([_PIECE], [3 * _PIECE + 5], [1, _PIECE + 1, 77], [_AT_ONCE // 2, _AT_ONCE // 2 + 1], [_AT_ONCE + 3])

@@ -1,0 +1,115 @@
+"""Jobs on a cluster: work, which every machine runs, and export --to slurm or kubernetes."""
+
+__all__ = ["add_job_target", "add_work", "export_job", "is_job_target", "work"]
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from eyewright.cli.numbers import Checked, Number
+from eyewright.cli.scaling import told_job, verified_job
+from eyewright.cli.terminal import Result, is_quiet, shown_path
+from eyewright.core.durations import parse_duration_s
+from eyewright.core.errors import UsageError
+from eyewright.core.sizes import parse_bytes
+
+_TARGETS = ("slurm", "kubernetes")
+# Of these only one target takes each.
+_OWN = {"time": "slurm", "program": "slurm", "image": "kubernetes", "volume": "kubernetes"}
+_NOT_WITH = {"runtime": None, "data": None, "name": None, "with_attention": False, "policy": None, "sign": None}
+
+
+def add_work(verb: Callable[[str], argparse.ArgumentParser]) -> None:
+    """Add the options of work."""
+    p = verb("work")
+    p.add_argument("job", metavar="JOB", help="the folder of a planned job")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: one a core)")
+    p.add_argument("--bundle", metavar="BUNDLE", help="where the planned bundle lies here (default: as planned)")
+    p.add_argument(
+        "--part", type=Checked(_part), metavar="K/N", help="of N machines the K-th from 0: where to begin (0/1)"
+    )
+    p.add_argument("--verify", action="store_true", help="check that each planned image has exactly one row")
+
+
+def _part(text: str) -> tuple[int, int]:
+    k, _, n = text.partition("/")
+    try:
+        part = int(k), int(n)
+    except ValueError:
+        part = (0, 0)
+    if not 0 <= part[0] < part[1] <= 1_000_000:
+        raise UsageError(f"expected a part such as 0/4, found {text!r}", fix="use K/N, with K from 0 to N - 1")
+    return part
+
+
+def work(o: argparse.Namespace) -> Result:
+    """Do shards of a planned job until all are done: what each machine of a cluster runs."""
+    from eyewright.scaling import work_on_job
+
+    if o.verify:
+        return verified_job(o, Path(o.job))
+    part = (0, 1) if o.part is None else _part(o.part)
+    job = work_on_job(o.job, bundle=o.bundle, workers=o.workers, part=part, quiet=is_quiet(o))
+    # A scheduler would start a task again that ends with 1: errors of images are in the rows and in the counts.
+    return {**told_job(job), "exit": 0}
+
+
+def add_job_target(p: argparse.ArgumentParser) -> None:
+    """Add the options of export that are for a planned job."""
+    p.add_argument("--tasks", type=Number(1, 100_000), metavar="N", help="of a job: array tasks or pods (default 4)")
+    p.add_argument("--cpus", type=Number(1, 1024), metavar="N", help="of a job: cores a task (default 2)")
+    p.add_argument("--memory", type=Checked(parse_bytes), metavar="N", help="of a job: memory a task (default 4G)")
+    p.add_argument("--time", type=Checked(parse_duration_s), metavar="TIME", help="of slurm: a task's limit (4h)")
+    p.add_argument("--program", metavar="PATH", help="of slurm: eyewright as it is installed there (default: this one)")
+    p.add_argument("--image", metavar="IMAGE", help="of kubernetes: a container image with eyewright")
+    p.add_argument(
+        "--volume", action="append", metavar="CLAIM:/PATH", help="of kubernetes: where a claim is mounted (repeatable)"
+    )
+
+
+def is_job_target(o: argparse.Namespace) -> bool:
+    """Return whether export is asked to take a job to a cluster.
+
+    Raises:
+        UsageError: it has options of a job, and is not.
+    """
+    if o.to in _TARGETS:
+        return True
+    for name in ("tasks", "cpus", "memory", *_OWN):
+        if getattr(o, name) is not None:
+            raise UsageError(f"--{name} needs --to {' or '.join(_TARGETS)}", fix="leave it out")
+    return False
+
+
+def export_job(o: argparse.Namespace) -> Result:
+    """Write the files that run a planned job on a cluster."""
+    from eyewright.scaling import JobTarget
+    from eyewright.scaling import export_job as write_files
+
+    for name, usual in _NOT_WITH.items():
+        if getattr(o, name) != usual:
+            raise UsageError(f"--{name.replace('_', '-')} is not supported with --to {o.to}", fix="leave it out")
+    for name, target in _OWN.items():
+        if target != o.to and getattr(o, name) is not None:
+            raise UsageError(f"--{name} is not supported with --to {o.to}", fix="leave it out")
+    default = JobTarget()
+    chosen = JobTarget(
+        tasks=o.tasks or default.tasks,
+        cpus=o.cpus or default.cpus,
+        memory_mb=default.memory_mb if o.memory is None else max(1, round(parse_bytes(o.memory) / 2**20)),
+        minutes=default.minutes if o.time is None else max(1, round(parse_duration_s(o.time) / 60)),
+        program=default.program if o.program is None else (o.program,),
+        image=o.image,
+        volumes=dict(map(_volume, o.volume or ())),
+    )
+    folder = write_files(o.run, o.out, to=o.to, target=chosen)
+    files = sorted(p.name for p in folder.iterdir())
+    text = [f"{o.to:8} {shown_path(folder)}: {', '.join(files)}", f"next     {shown_path(folder / 'README.md')}"]
+    return {"out": {o.to: folder.resolve()}, "files": files, "text": text}
+
+
+def _volume(text: str) -> tuple[str, str]:
+    claim, mark, path = text.partition(":")
+    if not mark:
+        raise UsageError(f"expected a volume CLAIM:/PATH, found {text!r}", fix="as in --volume photos:/data")
+    return claim, path

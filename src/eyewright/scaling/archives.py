@@ -1,0 +1,232 @@
+"""Images in tar files (WebDataset) and Parquet tables: where each lies, so that workers read it by itself, and writing.
+
+Nothing is extracted and no name becomes a path. Members are regular files of a limited size; nothing is unpickled, and
+of a sample only its image is read.
+"""
+
+__all__ = ["ARCHIVES", "TarEntry", "is_archive", "iter_tar", "read_parquet", "rows_of_parquet", "write_webdataset"]
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from eyewright.core.errors import InputError
+from eyewright.core.extras import import_extra
+from eyewright.core.files import checked_output
+from eyewright.imaging.headers import FORMATS, Limits
+
+ARCHIVES = (".tar", ".parquet")
+_ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
+_BLOCK = 512
+# Of the records that hold a long name; those of pax may also hold attributes.
+_MOST_NAME, _MOST_RECORDS = 4096, 2**16
+_NO_BLOCK = bytes(_BLOCK)
+
+
+class Bytes(Protocol):
+    """What an archive is read from: `size` bytes in a file or a store."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, begin: int, end: int) -> bytes:
+        """Return the bytes from `begin` to `end`, excluded; fewer where it ends before."""
+        ...
+
+
+class TarEntry(NamedTuple):
+    """A member of a tar file: its name, and the first byte and number of bytes of its content."""
+
+    name: str
+    at: int
+    size: int
+
+
+def is_archive(name: str) -> bool:
+    """Return whether a name is that of a tar file or a Parquet table."""
+    return name.lower().endswith(ARCHIVES)
+
+
+def iter_tar(file: Bytes, name: str) -> Iterator[TarEntry]:
+    """Yield the images of a tar file (ustar, GNU and pax names): regular members with the extension of an image.
+
+    Raises:
+        InputError: it is not a tar file, is cut off, or has a member larger than images may be.
+    """
+    at, long_name, long_size = 0, None, None
+    while True:
+        head = file.read(at, at + _BLOCK)
+        if not head and at:
+            # Many writers leave the two empty blocks at the end out.
+            return
+        if head == _NO_BLOCK:
+            return
+        if len(head) < _BLOCK or not _is_sound(head):
+            raise InputError(
+                f"{name!r} is damaged at byte {at:,}: expected the header of a member", fix="write it again"
+            )
+        size = _number(head[124:136], name)
+        kind, at = head[156:157], at + _BLOCK
+        if kind in b"LKxg" and kind:
+            if size > _MOST_RECORDS:
+                raise InputError(f"{name!r} has a name of {size:,} bytes", fix="write it again")
+            data = file.read(at, at + size)
+            if kind == b"L":
+                long_name = data.rstrip(b"\0")
+            elif kind == b"x":
+                long_name, long_size = _records(data, name, long_name)
+            at += _padded(size)
+            continue
+        size, own = size if long_size is None else long_size, long_name
+        found = (own if own is not None else _plain_name(head)).decode("utf-8", "surrogateescape")
+        long_name = long_size = None
+        if at + size > file.size:
+            raise InputError(f"{name!r} is cut off in the member {found[:200]!r}", fix="write or copy it again")
+        if kind in (b"0", b"\0") and found.lower().endswith(_ENDINGS):
+            if len(found) > _MOST_NAME or size > Limits().bytes:
+                raise InputError(
+                    f"{name!r}: the member {found[:200]!r} has {size:,} bytes, at most {Limits().bytes:,} are read",
+                    fix="shrink the image",
+                )
+            yield TarEntry(found, at, size)
+        # Links, devices and sparse files have no content of their own, or none that is read.
+        at += _padded(size) if kind in (b"0", b"\0", b"7", b"S") else 0
+
+
+def _is_sound(head: bytes) -> bool:
+    try:
+        written = int(head[148:156].strip(b"\0 ") or b"0", 8)
+    except ValueError:
+        return False
+    return written == sum(head) - sum(head[148:156]) + 8 * 32
+
+
+def _number(field: bytes, name: str) -> int:
+    """Return a number in octal digits, or with the first bit set in base 256."""
+    if field[0] & 0x80:
+        found = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+    else:
+        try:
+            found = int(field.strip(b"\0 ") or b"0", 8)
+        except ValueError:
+            found = -1
+    if not 0 <= found < 2**62:
+        raise InputError(f"{name!r} has a member whose size is no number", fix="write it again")
+    return found
+
+
+def _records(data: bytes, name: str, before: bytes | None) -> tuple[bytes | None, int | None]:
+    """Return the name and size that the records of pax give, each `LENGTH KEY=VALUE` and a new line."""
+    path, size, at = before, None, 0
+    while at < len(data):
+        digits, space, _ = data[at : at + 20].partition(b" ")
+        if not space or not digits.isdigit() or not 0 < int(digits) <= len(data) - at:
+            raise InputError(f"{name!r} has a damaged pax header", fix="write it again")
+        key, _, value = data[at + len(digits) + 1 : at + int(digits) - 1].partition(b"=")
+        at += int(digits)
+        if key == b"path":
+            path = value
+        elif key == b"size" and value.isdigit():
+            size = int(value[:19])
+    return path, size
+
+
+def _plain_name(head: bytes) -> bytes:
+    name, prefix = head[:100].partition(b"\0")[0], head[345:500].partition(b"\0")[0]
+    return prefix + b"/" + name if prefix and head[257:263] == b"ustar\0" else name
+
+
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def rows_of_parquet(file: Any, name: str) -> Iterator[tuple[int, str, int]]:
+    """Yield the number, a name and about the size of the images of a Parquet table, as Hugging Face writes them: the
+    first column of bytes, or of structs with `bytes` and `path`. `file` is a path or a file object.
+
+    Raises:
+        InputError: it is not such a table.
+        MissingExtraError: pyarrow is not installed.
+    """
+    table, column = _open_parquet(file, name)
+    number = 0
+    for group in range(table.num_row_groups):
+        about = table.metadata.row_group(group)
+        own = [about.column(k) for k in range(about.num_columns)]
+        size = sum(c.total_uncompressed_size for c in own if str(c.path_in_schema).split(".")[0] == column)
+        for _ in range(about.num_rows):
+            yield number, column, size // max(1, about.num_rows)
+            number += 1
+
+
+def read_parquet(file: Any, name: str, rows: Sequence[int]) -> Iterator[bytes | None]:
+    """Yield the images of some rows of a Parquet table, which ascend; None where a row has none. A group of rows is
+    read once.
+
+    Raises:
+        InputError: it is not such a table, or a group of rows is larger than 2 GiB.
+        MissingExtraError: pyarrow is not installed.
+    """
+    table, column = _open_parquet(file, name)
+    first, held, group = 0, None, -1
+    for row in rows:
+        while group < 0 or row >= first + table.metadata.row_group(group).num_rows:
+            first += 0 if group < 0 else table.metadata.row_group(group).num_rows
+            group, held = group + 1, None
+            if group >= table.num_row_groups:
+                raise InputError(f"{name!r} has no row {row:,}", fix="plan the job again")
+        if held is None:
+            about = table.metadata.row_group(group)
+            size = sum(about.column(k).total_uncompressed_size for k in range(about.num_columns))
+            if size > 2**31:
+                raise InputError(
+                    f"{name!r} has a group of rows of {size / 2**30:.1f} GiB", fix="write it with smaller row groups"
+                )
+            held = table.read_row_group(group, columns=[column]).column(0)
+        value = held[row - first].as_py()
+        data = value.get("bytes") if isinstance(value, dict) else value
+        yield data if data and len(data) <= Limits().bytes else None
+
+
+def _open_parquet(file: Any, name: str) -> tuple[Any, str]:
+    arrow = import_extra("pyarrow", extra="parquet", what="Parquet")
+    parquet = import_extra("pyarrow.parquet", extra="parquet", what="Parquet")
+    try:
+        table = parquet.ParquetFile(file)
+    except (arrow.ArrowInvalid, OSError):
+        raise InputError(f"{name!r} is not a Parquet table", fix="check the file") from None
+    for field in table.schema_arrow:
+        kind = field.type
+        if arrow.types.is_struct(kind):
+            names = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
+            kind = names.get("bytes", arrow.null())
+        if arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind):
+            return table, str(field.name)
+    raise InputError(f"expected a column of images in {name!r}, found none", fix="write bytes, or structs with bytes")
+
+
+def write_webdataset(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
+    """Write samples, a key and the content of each extension, as a tar file in WebDataset's order; return how many.
+    Keys hold no dot in their last part, since the first one begins the extension. The file is then on disk.
+
+    Raises:
+        InputError: a key that cannot be written.
+        OutputError: the file cannot be written.
+    """
+    n = 0
+    with checked_output(path), open(path, "xb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for key, parts in samples:
+                if not key or "." in key.rpartition("/")[2] or key.startswith("/") or ".." in key.split("/"):
+                    raise InputError(f"the key {key!r} cannot be written to a tar file", fix="rename the image")
+                for ending, data in parts.items():
+                    about = tarfile.TarInfo(f"{key}.{ending}")
+                    about.size, about.mode = len(data), 0o644
+                    archive.addfile(about, io.BytesIO(data))
+                n += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return n
