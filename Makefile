@@ -19,12 +19,12 @@ check: .venv/.dev
 	$(BIN)/lint-imports
 
 suite: .venv/.dev
-	-$(MAKE) --no-print-directory clients
+	-$(MAKE) --no-print-directory clients .docs/.done
 	$(BIN)/python -m pytest -n 2
 
 # With the slow tests too: further models and targets of tests that also run in a short form.
 test-all: check .venv/.dev
-	-$(MAKE) --no-print-directory clients
+	-$(MAKE) --no-print-directory clients .docs/.done
 	$(BIN)/python -m pytest -n 2 -m ''
 
 bench: .venv/.dev
@@ -52,6 +52,7 @@ docs: .docs/.done
 	$(UV) -e '.[dev]'
 	touch $@ .venv/.train
 
+# With .docs the suite builds the site, warnings as errors.
 # The clients of others that speak to our server unchanged; they pin older packages, so they live by themselves. Without
 # them their tests are skipped.
 clients: .clients/.done

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sphinx.ext.autodoc.mock import _MockObject
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -26,7 +28,6 @@ myst_heading_anchors = 4
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 # The reference is made without the workshop: signatures and docstrings need no torch.
 autodoc_mock_imports = [
@@ -45,6 +46,10 @@ html_show_sphinx = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
+# What stands for a module that is not installed is part of types, such as `Tensor | None`.
+_MockObject.__or__ = _MockObject.__ror__ = lambda self, other: self  # type: ignore[attr-defined]
+
+_FUNCTION = re.compile(r"<function (\w+) at 0x[0-9a-f]+>")
 _LINK = re.compile(r"\[([^\]\[]+)\]\(((?:\.\./)+[^)#\s]+)[^)]*\)")
 
 
@@ -71,8 +76,16 @@ def _as_markup(app: object, what: str, name: str, obj: object, options: object, 
             lines[k] = "".join(parts)
 
 
+def _with_names(
+    app: object, what: str, name: str, obj: object, options: object, arguments: str | None, result: str | None
+) -> tuple[str | None, str | None]:
+    """Name a function that is a default, without its place in memory."""
+    return arguments and _FUNCTION.sub(r"\1", arguments), result
+
+
 def setup(app: Any) -> None:
     """Connect to Sphinx."""
     app.connect("source-read", _without_files_outside)
     # Before napoleon's, so that its own markup stays.
+    app.connect("autodoc-process-signature", _with_names)
     app.connect("autodoc-process-docstring", _as_markup, priority=100)

@@ -32,6 +32,8 @@ def test_the_site_is_built_without_a_warning_and_works_from_a_disk(tmp_path: Pat
     assert (tmp_path / "searchindex.js").is_file()
     page = (tmp_path / "api.html").read_text()
     assert "load_dataset" in page
+    assert "optimizer" in page, "the reference lists the options of training"
+    assert " at 0x" not in page
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.https?://", page)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn import metrics as oracle
+from tests.evaluation.scripts import scripts_are_named
 
 import eyewright as ew
 from eyewright.core import LabelSpace, Report
@@ -165,7 +166,8 @@ def test_names_of_classes_cannot_break_the_page() -> None:
     links = Links()
     page = render_html(report, title=names[0])
     links.feed(page)
-    assert links.scripts == 2
+    assert links.scripts == 3
+    assert scripts_are_named(page) == 2
     assert not any(link == "x" for link in links.found)
     assert (
         "|"

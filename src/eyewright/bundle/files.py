@@ -1,13 +1,13 @@
 """Predict many files: read ahead on every core, and prepared where they are decoded."""
 
-__all__ = ["in_chunks", "is_pixels", "names_files", "predict_files", "predict_given"]
+__all__ = ["PredictOptions", "in_chunks", "is_pixels", "names_files", "predict_files", "predict_given"]
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from eyewright.bundle.load import Bundle
 
 _T = TypeVar("_T")
+
+
+class PredictOptions(TypedDict, total=False):
+    """What `Bundle.predict` takes by name: the options of `Bundle.predict_images`."""
+
+    conf: float | None
+    iou: float | None
+    flip: bool
+    tile: int | None
+    overlap: float
 
 
 def predict_files(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.contract import Contract
-from eyewright.bundle.files import in_chunks, is_pixels, names_files, predict_files, predict_given
+from eyewright.bundle.files import PredictOptions, in_chunks, is_pixels, names_files, predict_files, predict_given
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge
 from eyewright.bundle.manifest import Manifest
@@ -108,7 +108,7 @@ class Bundle:
                     f"the bundle's contract is not valid: {error}", fix="import the model again"
                 ) from None
 
-    def __call__(self, source: Any, **options: Any) -> Any:
+    def __call__(self, source: Any, **options: Unpack[PredictOptions]) -> Any:
         """Predict; see `predict`."""
         return self.predict(source, **options)
 
@@ -384,13 +384,12 @@ class Bundle:
             return conf
         return None if self.thresholds is None else float(self.thresholds.min())
 
-    def predict(self, source: Any, *, stream: bool = False, **options: Any) -> Any:
+    def predict(self, source: Any, *, stream: bool = False, **options: Unpack[PredictOptions]) -> Any:
         """Predict an image, several, a folder, a glob, a video, a camera, a stream or a scanner.
 
         `source` is a path, a `file://` address, encoded bytes, an array uint8 (H, W, 3) RGB, a Pillow image, a list of
         these, a folder, a glob, or what else `open_source` opens. One image gives one prediction, everything else a
-        list; with `stream` a generator, one image at a time in memory. `options` are those of `predict_images`: conf,
-        iou, flip, tile, overlap.
+        list; with `stream` a generator, one image at a time in memory. `options` are those of `predict_images`.
 
         The predictions of a list keep their images up to 64 MB; `image`, `plot` and `save` of the others read the file
         again, which must not have changed.
@@ -408,9 +407,9 @@ class Bundle:
             return frames if stream else list(frames)
         plain = set(options) <= {"conf", "iou"} and self.reads_prepared
         if plain and self.preparation.reduces and not is_pixels(source):
-            found = predict_given(self, source, **options)
+            found = predict_given(self, source, conf=options.get("conf"), iou=options.get("iou"))
         elif stream and plain and names_files(source):
-            found = self._streamed(source, **options)
+            found = self._streamed(source, conf=options.get("conf"), iou=options.get("iou"))
         else:
             kept = {"at_once": 1, "most_kept": None} if stream else {"at_once": self.at_once, "most_kept": _MOST_KEPT}
             found = self._stream(source, **kept, options=options)

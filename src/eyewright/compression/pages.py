@@ -18,7 +18,7 @@ from eyewright.core.files import write_json, write_text
 from eyewright.core.task import metric_named, task_of
 from eyewright.evaluation.changes import change_unit, changed_by, is_amount, say_change
 from eyewright.evaluation.charts import Mark, bar_chart, scatter_chart
-from eyewright.evaluation.contents import with_contents
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.evaluation.units import show_number
 from eyewright.imaging import data_uri, shrink
@@ -74,7 +74,7 @@ def write_pages(
         n_changed=0 if judged is None else len(judged.changed),
         bundle="" if bundle is None else bundle.folder.name,
     )
-    write_text(folder / "report.html", with_contents(page))
+    write_text(folder / "report.html", finish_page(page))
     return folder / "report.html"
 
 
@@ -213,7 +213,7 @@ def _changed(parent: Parent, judged: Judged) -> list[dict[str, str]]:
     at = {s.id: i for i, s in enumerate(part.samples)}
     shown = []
     for row in judged.changed[:_PICTURES]:
-        image = data_uri(shrink(part.image(at[row["id"]]), 112))
+        image = data_uri(shrink(part.image(at[row["id"]]), 320))
         said = [row[k] if isinstance(row[k], str) else _counts(row[k]) for k in ("before", "after")]
         shown.append({"id": row["id"], "src": image, "before": said[0], "after": said[1], "true": row.get("true", "")})
     return shown

@@ -19,19 +19,19 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan
 from eyewright.evaluation.charts import bar_chart, bin_values
-from eyewright.evaluation.contents import with_contents
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.evaluation.reporting import reporting_of
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
 
-_SIDE = 112
+_SIDE = 224
 _GROUPS = 40
 _OF_ONE = 6
 _PROPOSED = 4
 _WORST = 24
 _PICTURES = 320
-_BYTES = 2_500_000
+_BYTES = 4_000_000
 _ROWS_A_CODE = 40
 _CLASSES = 40
 _CHART = 330
@@ -93,7 +93,7 @@ def render_audit(dataset: Dataset, scan: Scan, grouping: Grouping, findings: Seq
         codes=[(code, _rank(own), own[:_ROWS_A_CODE], len(own)) for code, own in by_code.items()],
         notes=dataset.notes,
     )
-    return with_contents(page)
+    return finish_page(page)
 
 
 class _Pictures:

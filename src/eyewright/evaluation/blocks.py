@@ -40,7 +40,8 @@ Line = Sequence[Span]
 class Cell:
     """A cell of a table: `style` "n" is a number, "wide" may break, "soft" is a remark.
 
-    `bounds` is an interval next to the text, `meter` a share from 0 to 1 drawn `meter_px` wide, `tag` a mark.
+    `bounds` is an interval next to the text, `meter` a share from 0 to 1 drawn `meter_px` wide, `tag` a mark. `of` is a
+    class whose images on the page open when the cell is clicked.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Cell:
     meter: float | None = None
     meter_px: int = 70
     tag: str = ""
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Shot:
-    """One or two small pictures, (data address, what it shows), with lines below them."""
+    """One or two small pictures, (data address, what it shows), with lines below them; `of` names the classes in it."""
 
     images: Sequence[tuple[str, str]]
     lines: Sequence[Line]
+    of: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,13 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Scene:
-    """Larger pictures side by side, (data address, what it shows, caption), with paragraphs next to or below them."""
+    """Larger pictures side by side, (data address, what it shows, caption), with paragraphs next to or below them; `of`
+    names the classes in them."""
 
     figures: Sequence[tuple[str, str, str]]
     beside: Sequence[Line] = ()
     below: Line = ()
+    of: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

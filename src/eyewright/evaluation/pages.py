@@ -24,7 +24,7 @@ from eyewright.core.report import Finding, Report
 from eyewright.core.task import MetricInfo, task_of
 from eyewright.evaluation.blocks import Chart, Matrix, Span
 from eyewright.evaluation.charts import Series, line_chart
-from eyewright.evaluation.contents import with_contents
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
 from eyewright.evaluation.reporting import Pictures, reporting_of
@@ -73,7 +73,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         data=None if cells is None else dumps_json(cells).replace("<", "\\u003c"),
         **_origins(report),
     )
-    return with_contents(page)
+    return finish_page(page)
 
 
 def _origins(report: Report) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.jsonable import dumps_json
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.explanation.attention_maps import Attention
 from eyewright.imaging.encode import data_uri
@@ -42,7 +43,7 @@ def render_attention(attention: Attention, *, first_token: int = 0, rollout: boo
         data=dumps_json(shown).replace("<", "\\u003c"),
         script=(folder / "attention.js").read_text("utf-8"),
     )
-    return page
+    return finish_page(page)
 
 
 def _part(one: Attention, first: int, *, rollout: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import LeakError, UsageError
@@ -26,6 +26,7 @@ from eyewright.lifecycle.datasets import (
 )
 from eyewright.lifecycle.opening import load_model
 from eyewright.lifecycle.stages import title_of, train
+from eyewright.training.options import HardenOptions, named_options
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -295,11 +296,12 @@ def certify(
     return found
 
 
+@named_options(HardenOptions)
 def harden(
     data: "Dataset | PathLike",
     *,
     method: str = "adversarial",
-    **options: Any,
+    **options: Unpack[HardenOptions],
 ) -> "Run":
     """Train against attacks: `train` with a step of `method` "adversarial", "trades", "fast", "augmix" or "noise".
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.files import write_json
@@ -22,6 +22,7 @@ from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, recipe_of
 from eyewright.lifecycle.stages import train_on
 from eyewright.training.federated_options import FederatedOptions, parse_faults
+from eyewright.training.options import FederateOptions, named_options
 from eyewright.training.plan import RunPlan
 from eyewright.training.private_options import parse_private
 
@@ -40,6 +41,7 @@ class Federated:
     report: Path
 
 
+@named_options(FederateOptions)
 def federate(
     data: "Dataset | PathLike | Sequence[PathLike]",
     *,
@@ -65,7 +67,7 @@ def federate(
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
-    **options: Any,
+    **options: Unpack[FederateOptions],
 ) -> Federated:
     """Train one model on the images of several clients, which never leave them, in a deterministic simulation.
 

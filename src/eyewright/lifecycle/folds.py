@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, once_if_private, recipe_of
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.metrics import corrected_interval
+from eyewright.training.options import StudyOptions, named_options
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class FoldsResult:
     ensemble: "Run | None" = None
 
 
+@named_options(StudyOptions)
 def cross_validate(
     data: "Dataset | PathLike",
     *,
@@ -71,7 +73,7 @@ def cross_validate(
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
-    **options: Any,
+    **options: Unpack[StudyOptions],
 ) -> FoldsResult:
     """Train `folds` nets, each without another part of the images, and measure each on the part it has not seen.
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageError
 from eyewright.data import leak_rule
@@ -34,6 +34,7 @@ from eyewright.lifecycle.kept import NEW_CLASSES, Learnable, Unusable, Unused, l
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import recipe_of, refuse_private
 from eyewright.lifecycle.stages import compare, evaluate, export, train_on
+from eyewright.training.options import RetrainOptions, named_options
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import read_recipe
 
@@ -67,6 +68,7 @@ class Retrained:
     notes: tuple[str, ...] = ()
 
 
+@named_options(RetrainOptions)
 def retrain(
     data: "PathLike",
     *,
@@ -79,7 +81,7 @@ def retrain(
     allow_leaks: bool = False,
     quiet: bool = True,
     say: Say = silent,
-    **options: Any,
+    **options: Unpack[RetrainOptions],
 ) -> Retrained:
     """Train on from a bundle's weights on `data` and the kept images that have feedback; compare; promote if no worse.
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.catalog import build_of
 from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, RefusedError, UsageError
@@ -58,6 +58,7 @@ from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.lifecycle.trusting import TrustAsked, with_trust
 from eyewright.metrics.conformal import By, Method
 from eyewright.metrics.points import group_numbers
+from eyewright.training.options import TrainOptions, named_options
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from eyewright.training.run import Run
 
 
+@named_options(TrainOptions)
 def train(
     data: "Dataset | PathLike",
     *,
@@ -96,7 +98,7 @@ def train(
     observe: "Callable[[Mapping[str, str]], None] | None" = None,
     quiet: bool = True,
     say: Say = silent,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> "Run":
     """Train a model and write a run folder, `runs/<task>/<name>` unless `out` names another.
 
@@ -122,10 +124,10 @@ def train(
     leaks = leak_rule(leaks, allow_leaks)
     label_errors = label_error_rule(label_errors)
     need_torch()
-    if isinstance(step, str):
-        # The name of a step is a part of the recipe; a function is not.
-        options, step = {**options, "step": step}, None
-    resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options)
+    # The name of a step is a part of the recipe; a function is not.
+    named = {"step": step} if isinstance(step, str) else {}
+    step = None if named else step
+    resolved = recipe_of(recipe, model=model, epochs=epochs, budget=budget, **options, **named)
     if resolved.task != "auto":
         check_model(resolved.model, resolved.task)
     if resume and out is None:

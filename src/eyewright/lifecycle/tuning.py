@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
@@ -18,6 +18,7 @@ from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, sil
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, once_if_private, recipe_of
 from eyewright.lifecycle.stages import train_on
+from eyewright.training.options import StudyOptions, named_options
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import Recipe
 
@@ -39,6 +40,7 @@ class TuneResult:
     trials: tuple[Mapping[str, Any], ...]
 
 
+@named_options(StudyOptions)
 def tune(
     data: "Dataset | PathLike",
     *,
@@ -57,7 +59,7 @@ def tune(
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
-    **options: Any,
+    **options: Unpack[StudyOptions],
 ) -> TuneResult:
     """Train `trials` times with other settings, and give the run that validates best.
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.durations import show_duration
 from eyewright.core.errors import BudgetError
@@ -20,6 +20,7 @@ from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, s
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, recipe_of
 from eyewright.lifecycle.stages import errors_in, evaluate, export_checked, title_of, train_on
+from eyewright.training.options import QuickstartOptions, RunOptions, named_options
 from eyewright.training.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class RunResult:
     paths: Mapping[str, Path]
 
 
+@named_options(RunOptions)
 def run(
     data: PathLike,
     *,
@@ -73,7 +75,7 @@ def run(
     workers: int | None = None,
     quiet: bool = True,
     say: Say = silent,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> RunResult:
     """Walk the whole life cycle: audit → split → train → evaluate → explain → export → verify.
 
@@ -243,8 +245,13 @@ def _has_convolution(owner: "Run") -> bool:
     return any(p.ndim == 4 for p in owner.net.parameters())
 
 
+@named_options(QuickstartOptions)
 def quickstart(
-    out: PathLike = "eyewright-quickstart", *, quiet: bool = True, say: Say = silent, **options: Any
+    out: PathLike = "eyewright-quickstart",
+    *,
+    quiet: bool = True,
+    say: Say = silent,
+    **options: Unpack[QuickstartOptions],
 ) -> RunResult:
     """Walk the whole life cycle on real images that ship with scikit-learn: 1,797 handwritten digits.
 

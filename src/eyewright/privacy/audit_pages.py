@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eyewright.core.files import write_json, write_page
 from eyewright.core.report import Metric
 from eyewright.evaluation.charts import Series, line_chart
-from eyewright.evaluation.contents import with_contents
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.imaging import data_uri, shrink
 from eyewright.privacy.auditing import PrivacyAudit
@@ -20,7 +20,7 @@ from eyewright.privacy.canaries import CanaryAudit
 from eyewright.privacy.membership import AttackResult
 
 PAGE, DATA = "privacy.html", "privacy.json"
-_SIDE = 112
+_SIDE = 320
 _BINS = 40
 
 Images = Mapping[int, NDArray[np.uint8]]
@@ -53,7 +53,7 @@ def render_audit(audit: PrivacyAudit, *, title: str, images: Images) -> str:
         ],
         claim=_claim(audit.claim),
     )
-    return with_contents(page)
+    return finish_page(page)
 
 
 def _row(a: AttackResult) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from eyewright.core.files import write_page
 from eyewright.evaluation.charts import Series, line_chart
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 
 PAGE = "federated.html"
@@ -77,4 +78,4 @@ def render_federated(
         sent=sum(c["bytes"] for c in clients),
         received=4 * about["parameters"] * about["rounds"] * len(clients),
     )
-    return page
+    return finish_page(page)

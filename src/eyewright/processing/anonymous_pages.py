@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.files import checked_output, write_json, write_page
 from eyewright.core.report import Finding, Metric
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.imaging.encode import data_uri
 
@@ -59,4 +60,4 @@ def render_anonymous(
         ],
         shown=[{"name": name, "image": data_uri(image)} for name, image in shown],
     )
-    return page
+    return finish_page(page)

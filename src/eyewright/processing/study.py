@@ -20,6 +20,8 @@ from eyewright.core.progress import track_progress
 from eyewright.core.provenance import describe_machine
 from eyewright.core.report import Finding
 from eyewright.evaluation.charts import Series, line_chart
+from eyewright.evaluation.finishing import finish_page
+from eyewright.evaluation.pages import style_sheet
 from eyewright.imaging.decode import read_encoded, read_image
 from eyewright.imaging.encode import data_uri, encode_image
 from eyewright.imaging.sources import list_sources
@@ -197,6 +199,7 @@ def _page(study: Study, name: str, pictures: Sequence[tuple[Path, NDArray[Any]]]
         key=lambda pair: pair[1] or 0.0, default=None,
     )  # fmt: skip
     page: str = _template().render(
+        style=style_sheet(),
         name=name,
         n=study.n,
         charts=charts,
@@ -208,10 +211,10 @@ def _page(study: Study, name: str, pictures: Sequence[tuple[Path, NDArray[Any]]]
         best=None if best is None else (_NAMES[best[0]], best[1]),
         curves=study.curves,
         machine=describe_machine()["hardware"],
-        thumbnails=[(p.name, data_uri(np.asarray(_at_most(image, 160)))) for p, image in pictures[:12]],
+        thumbnails=[(p.name, data_uri(np.asarray(_at_most(image, 320)))) for p, image in pictures[:12]],
         findings=study.findings,
     )
-    return page
+    return finish_page(page)
 
 
 @lru_cache(maxsize=1)

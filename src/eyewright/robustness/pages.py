@@ -17,7 +17,7 @@ from eyewright.core.regular import read_regular
 from eyewright.core.report import Metric
 from eyewright.core.task import metric_named, task_of
 from eyewright.evaluation.charts import Band, Series, line_chart
-from eyewright.evaluation.contents import with_contents
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.evaluation.units import is_rate, show_metric
 from eyewright.imaging import data_uri, shrink
@@ -28,7 +28,7 @@ from eyewright.robustness.report import RobustnessReport
 from eyewright.robustness.threat import parse_eps, show_eps
 
 PAGE, DATA = "robustness.html", "robustness.json"
-_SIDE = 112
+_SIDE = 320
 _MOST = 64 * 2**20
 _LOUDER = 10
 _EXTRA = {
@@ -94,7 +94,7 @@ def render_page(
         eps=level.shown,
         metric=metric_named(report.metric).title,
     )
-    return with_contents(page)
+    return finish_page(page)
 
 
 def _tiles(report: RobustnessReport) -> list[tuple[str, str, Metric, str]]:

@@ -35,10 +35,10 @@ from eyewright.metrics.matching import whole_masks
 from eyewright.tasks.box_marks import AUDIT
 from eyewright.tasks.box_results import true_objects
 from eyewright.tasks.scene_blocks import (
-    SCENE_SIDE,
     enlargement,
     explained_block,
     larger,
+    scene_address,
     slice_table,
     worst_block,
 )
@@ -57,7 +57,7 @@ _KINDS = (
 _ROWS = 200
 _SCENES = 8
 _CROPS = 18
-_CROP_SIDE = 150
+_CROP_SIDE = 320
 
 
 def summarise(report: Report) -> str:
@@ -122,13 +122,14 @@ def _error_table(errors: Mapping[str, Any], n: int) -> Table:
 
 def _galleries(pictures: Pictures) -> list[Block]:
     misses = [
-        Shot([(c["src"], c["label"])], [[Span(c["label"], "good")], [Span(c["name"], "soft")]])
+        Shot([(c["src"], c["label"])], [[Span(c["label"], "good")], [Span(c["name"], "soft")]], of=(c["label"],))
         for c in pictures.get("misses", ())
     ]
     alarms = [
         Shot(
             [(c["src"], c["label"])],
             [[Span(c["label"], "bad"), Span(f" at {c['score']:.1%}: {c['kind']}")], [Span(c["name"], "soft")]],
+            of=(c["label"],),
         )
         for c in pictures.get("alarms", ())
     ]
@@ -148,7 +149,7 @@ def _classes(report: Report) -> Table:
         bounds = show_interval("rate", ap50["low"], ap50["high"])
         rows.append(
             (
-                Cell(r["label"], "wide"),
+                Cell(r["label"], "wide", of=r["label"]),
                 Cell(str(r["n"]), "n"),
                 Cell(show_number("rate", ap50["value"]), bounds=bounds, meter=ap50["value"] or 0.0),
                 Cell(show_number("rate", r["ap"]), "n"),
@@ -244,8 +245,9 @@ def _scene(
     return {
         "id": item["id"],
         "text": text,
-        "truth": data_uri(shrink(real, SCENE_SIDE)),
-        "found": data_uri(shrink(found, SCENE_SIDE)),
+        "of": sorted({*names, *prediction.labels}),
+        "truth": scene_address(real),
+        "found": scene_address(found),
     }
 
 

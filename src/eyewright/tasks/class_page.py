@@ -38,6 +38,7 @@ _MOST_CONFUSED = 10
 _MOST = 320
 _A_CELL = 12
 _SIDE = 112
+_LARGE_SIDE = 320
 _EXPLAINED = 12
 
 
@@ -103,7 +104,7 @@ def _shot(item: Mapping[str, Any], picture: Mapping[str, Any]) -> Shot:
         verdict = "faithful" if faithful else "not faithful, do not rely on it"
         lines.append([Span(f"{picture['method']}: {verdict}", "soft" if faithful else "bad", picture["verdict"])])
         images.append((picture["heat"], "heatmap"))
-    return Shot(images, lines)
+    return Shot(images, lines, of=sorted({item["true"], item["predicted"]}))
 
 
 def _matrix(report: Report, pictures: Pictures) -> Matrix:
@@ -151,7 +152,7 @@ def _classes(report: Report) -> Table:
         )
         f1 = Cell(show_number("rate", r["f1"]["value"]), bounds=show_interval("rate", r["f1"]["low"], r["f1"]["high"]))
         ranks = (Cell(show_number("rate", r[k]), "n") for k in ("auc", "average_precision"))
-        rows.append((Cell(r["label"], "wide"), Cell(str(r["n"]), "n"), precision, recall, f1, *ranks))
+        rows.append((Cell(r["label"], "wide", of=r["label"]), Cell(str(r["n"]), "n"), precision, recall, f1, *ranks))
     header = (
         Cell("class"),
         Cell("images", "n"),
@@ -269,7 +270,9 @@ def take_pictures(
         if len(pictures) >= _MOST or of_cell[cell] >= (share if item["right"] else _A_CELL):
             continue
         of_cell[cell] += 1
-        small = shrink(dataset.shown(item["index"]), _SIDE)
+        # The mistakes that the page begins with open large; the others fill the matrix.
+        large = not item["right"] and len(pictures) < _MISTAKES
+        small = shrink(dataset.shown(item["index"]), _LARGE_SIDE if large else _SIDE)
         pictures[item["id"]] = {"image": data_uri(small), "heat": "", "method": "", "verdict": "", "faithful": True}
     return pictures
 
@@ -283,7 +286,7 @@ def explain_mistakes(report: Report, dataset: Dataset, pictures: Pictures, expla
 
 
 def _heat(one: Explained) -> dict[str, Any]:
-    heat = data_uri(shrink(one.overlay(), _SIDE))
+    heat = data_uri(shrink(one.overlay(), _LARGE_SIDE))
     return {"heat": heat, "method": one.method, "verdict": str(one.verdict), "faithful": one.verdict.faithful}
 
 

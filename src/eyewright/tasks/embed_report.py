@@ -33,7 +33,7 @@ from eyewright.tasks.embed_results import EmbedResults
 from eyewright.tasks.item_scores import item_scores
 
 _SHOWN, _HITS = 12, 4
-_SIDE, _CELL = 112, 56
+_SIDE, _CELL = 320, 160
 _TEXT = 80
 _NOISE = 1e-4
 

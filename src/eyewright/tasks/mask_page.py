@@ -17,13 +17,11 @@ from eyewright.evaluation.charts import confusion_svg
 from eyewright.evaluation.reporting import AuditView, Pictures
 from eyewright.evaluation.units import say_rate, show_interval, show_number
 from eyewright.imaging.drawing import draw_classes
-from eyewright.imaging.encode import data_uri
-from eyewright.imaging.overlay import shrink
 from eyewright.tasks.scene_blocks import (
-    SCENE_SIDE,
     enlargement,
     explained_block,
     larger,
+    scene_address,
     slice_table,
     worst_block,
 )
@@ -71,7 +69,7 @@ def _classes(report: Report) -> Table:
         bounds = show_interval("rate", iou["low"], iou["high"])
         rows.append(
             (
-                Cell(r["label"], "wide"),
+                Cell(r["label"], "wide", of=r["label"]),
                 Cell(str(r["n"]), "n"),
                 Cell(show_number("rate", iou["value"]), bounds=bounds, meter=iou["value"] or 0.0),
                 Cell(show_number("rate", r["dice"]), "n"),
@@ -118,8 +116,9 @@ def _scene(item: Mapping[str, Any], dataset: Dataset, predictor: Predictor) -> d
     return {
         "id": item["id"],
         "text": f"IoU: {', '.join(rows)}.",
-        "truth": data_uri(shrink(draw_classes(shown, larger(mask, k), names), SCENE_SIDE)),
-        "found": data_uri(shrink(draw_classes(shown, larger(prediction.mask, k), names), SCENE_SIDE)),
+        "of": sorted(item["iou"]),
+        "truth": scene_address(draw_classes(shown, larger(mask, k), names)),
+        "found": scene_address(draw_classes(shown, larger(prediction.mask, k), names)),
     }
 
 

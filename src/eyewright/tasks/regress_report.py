@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 24
 _EXPLAINED = 12
-_SIDE = 112
+_SIDE = 320
 _MOST_DOTS = 1000
 _NOISE = 1e-4
 """Differences below this many deviations of the true values are rounding."""

@@ -1,6 +1,6 @@
 """What the pages of boxes and of masks share: ground truth next to prediction, an explanation, weak slices."""
 
-__all__ = ["SCENE_SIDE", "enlargement", "explain_surest", "explained_block", "larger", "slice_table", "worst_block"]
+__all__ = ["enlargement", "explain_surest", "explained_block", "larger", "scene_address", "slice_table", "worst_block"]
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from eyewright.evaluation.units import show_number
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
 
-SCENE_SIDE = 520
-"""The longer side in pixels of a picture of truth or prediction."""
+_DRAWN_SIDE = 520
+_SCENE_SIDE = 1024
 
 _LOOKED_AT = 5
 _SIDE = 448
@@ -25,7 +25,12 @@ _SIDE = 448
 def enlargement(image: NDArray[np.uint8]) -> int:
     """Return how many times an image is enlarged before words are drawn on it, which would hide a small one."""
     longer: int = max(image.shape[:2])
-    return max(1, SCENE_SIDE // longer)
+    return max(1, _DRAWN_SIDE // longer)
+
+
+def scene_address(drawn: NDArray[np.uint8]) -> str:
+    """Return a picture of truth or prediction as a data address, at most 1,024 pixels its longer side."""
+    return data_uri(shrink(drawn, _SCENE_SIDE) if max(drawn.shape[:2]) > _SCENE_SIDE else drawn)
 
 
 def larger(pixels: NDArray[Any], k: int) -> NDArray[Any]:
@@ -39,6 +44,7 @@ def worst_block(pictures: Pictures, empty: str) -> Scenes:
         Scene(
             ((s["truth"], "truth", "truth"), (s["found"], "found", "prediction")),
             below=(Span(s["text"] + " "), Span(s["id"], "soft")),
+            of=s["of"],
         )
         for s in pictures.get("worst", ())
     ]

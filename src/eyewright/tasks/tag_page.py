@@ -32,7 +32,7 @@ from eyewright.imaging.overlay import shrink
 
 _SHOWN = 24
 _EXPLAINED = 12
-_SIDE = 112
+_SIDE = 320
 _ROWS = 200
 _PAIRS = 15
 _SLICES = 15
@@ -103,7 +103,7 @@ def _shot(item: Mapping[str, Any], picture: Mapping[str, Any]) -> Shot:
         text = f"{picture['tag']} by {picture['method']}: {verdict}"
         lines.append([Span(text, "soft" if faithful else "bad", picture["verdict"])])
         images.append((picture["heat"], f"heatmap of {picture['tag']}"))
-    return Shot(images, lines)
+    return Shot(images, lines, of=sorted({name for key in ("missed", "wrong") for name, _ in item[key]}))
 
 
 def _rate(value: Mapping[str, Any]) -> Cell:
@@ -116,7 +116,7 @@ def _rate(value: Mapping[str, Any]) -> Cell:
 def _tags(report: Report) -> Table:
     rows = [
         (
-            Cell(r["label"], "wide"),
+            Cell(r["label"], "wide", of=r["label"]),
             Cell(f"{r['n']:,}", "n"),
             Cell(f"{r['judged']:,}", "n"),
             Cell(show_number("rate", r["prevalence"]), "n"),

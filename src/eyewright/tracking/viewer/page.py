@@ -11,6 +11,7 @@ import numpy as np
 
 from eyewright.core.jsonable import dumps_json
 from eyewright.evaluation.charts import Series, bar_chart, bin_values, line_chart
+from eyewright.evaluation.finishing import finish_page
 from eyewright.evaluation.pages import style_sheet, template
 from eyewright.tracking.lines import LineCounter, ZoneCounter
 from eyewright.tracking.recording import Recorder, Watch
@@ -87,7 +88,7 @@ def render_tracks(
         # "<" inside a script element could end it: names are not ours.
         data=dumps_json(content).replace("<", "\\u003c"),
     )  # fmt: skip
-    return page
+    return finish_page(page)
 
 
 def _read(name: str) -> str:
