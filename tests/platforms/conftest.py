@@ -18,7 +18,7 @@ class Windows:
         self.log = folder / "processes.txt"
 
     def environment(self, **more: str) -> dict[str, str]:
-        path = os.pathsep.join([str(WINDOWS), *(p for p in sys.path if p)])
+        path = os.pathsep.join([str(WINDOWS), str(WINDOWS.parent), *(p for p in sys.path if p)])
         cache = str(self.folder / "cache")
         return {
             **{k: v for k, v in os.environ.items() if k != "EYEWRIGHT_DEBUG"},

@@ -176,3 +176,34 @@ def _is_gone(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+JOBS = str(Path(__file__).with_name("windows_jobs.py"))
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["psutil", "without"])
+def test_a_decoder_that_breaks_its_bounds_is_replaced(windows: Windows, bare: bool) -> None:
+    # What is not measured is ended by its time.
+    full = "decode_timeout" if bare else "decode_memory"
+    said = windows.run(JOBS, "bounds", **({"EYEWRIGHT_SIMULATED_BARE": "1"} if bare else {}))
+    assert [line.split()[:2] for line in said.splitlines()] == [
+        ["echo", "3000"],
+        ["spin", "decode_timeout"],
+        ["fill", full],
+        ["crash", "decoder_crashed"],
+        ["echo", "3000"],
+        ["sleep", "decode_timeout"],
+        ["echo", "3000"],
+    ]
+
+
+def test_locks_and_replacements_hold(windows: Windows) -> None:
+    said = windows.run(JOBS, "locks").splitlines()
+    assert said == [
+        "held True",
+        "out_in_use",
+        "claimed True",
+        "two ['folder', 'processes.txt', 'result']",
+        r"b'one\ntwo\n' True False",
+        r"False True b'a\n'",
+    ]

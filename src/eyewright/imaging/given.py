@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import UsageError
+from eyewright.core.machine import disk
 from eyewright.imaging import decode
 from eyewright.imaging.conversion import to_rgb, turn_upright
 from eyewright.imaging.headers import Limits
@@ -45,7 +46,7 @@ def given_source(source: Any) -> Any:
             raise UsageError(
                 f"expected a file of this machine, found one of {address.netloc!r}", fix="copy it here, or mount it"
             )
-        return Path(unquote(address.path))
+        return disk.path_of_address(unquote(address.path))
     if isinstance(source, os.PathLike) and not isinstance(source, Path):
         return Path(os.fsdecode(source))
     return source

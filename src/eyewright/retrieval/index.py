@@ -404,7 +404,9 @@ class Index:
         kept = {m[k]["name"] for m in (manifest, self.manifest) for k in ("deleted", "graph") if m.get(k)}
         for name in os.listdir(self.folder):
             if name.startswith(("deleted-", "graph-")) and name not in kept:
-                (self.folder / name).unlink(missing_ok=True)
+                # Windows refuses what Linux lets a reader keep.
+                with contextlib.suppress(PermissionError):
+                    (self.folder / name).unlink(missing_ok=True)
 
 
 def create_index(folder: Path, *, model: str, digest: str, dim: int, about: Mapping[str, Any] | None = None) -> Index:

@@ -3,6 +3,7 @@
 __all__ = ["open_port", "quiet_server", "run_loop", "uvicorn_config"]
 
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -78,7 +79,9 @@ def open_port(settings: Settings) -> socket.socket:
     if host == "localhost":
         host = "127.0.0.1"
     door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # The option lets a server start again at once; on Windows it would let two programs have one port.
+    own = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if own is None else own, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Connections inherit it: what the kernel holds for a client that is gone or does not read is given up as well.
         door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * settings.write_s))
@@ -88,7 +91,11 @@ def open_port(settings: Settings) -> socket.socket:
         door.listen(_BACKLOG)
     except OSError as error:
         door.close()
-        reason = {98: "it is in use", 13: "only root may open it", 99: "this machine has no such address"}
+        reason = {
+            errno.EADDRINUSE: "it is in use",
+            errno.EACCES: "this user may not open it",
+            errno.EADDRNOTAVAIL: "this machine has no such address",
+        }
         raise UsageError(
             f"cannot listen on {settings.host}:{settings.port}: {reason.get(error.errno or 0, error.strerror)}",
             fix="choose another --port, or end what uses it",

@@ -15,6 +15,7 @@ __all__ = [
     "lock",
     "lockable",
     "open_reading",
+    "path_of_address",
     "read_at",
     "replace_file",
     "reserve",
@@ -235,6 +236,15 @@ def open_reading(path: Path, *, follow: bool) -> int:
         return os.open(path, flags if follow else flags | NOFOLLOW)
     # Windows says "permission denied" of a folder.
     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def path_of_address(path: str, *, windows: bool = os.name == "nt") -> Path:
+    """Return the path in a `file://` address, which has a slash before a drive.
+
+    >>> str(path_of_address("/C:/data/a.png", windows=True)), str(path_of_address("/data/a.png", windows=False))
+    ('C:/data/a.png', '/data/a.png')
+    """
+    return Path(path[1:] if windows and path[:1] == "/" and path[2:3] == ":" else path)
 
 
 def is_only_mine(found: os.stat_result) -> bool:
