@@ -61,7 +61,6 @@ _R = TypeVar("_R")
 
 _PLUGINS = {"PNM": "PPM"}
 _OPENING = threading.Lock()
-_MOST_AT_ONCE = 16 * 2**20
 
 Pixels = NDArray[np.uint8]
 
@@ -450,7 +449,7 @@ def open_picture(data: bytes, header: Header, limits: Limits) -> Image.Image:
         raise UnreadableImageError(f"the {header.format} is damaged", fix="copy it again or remove it") from error
     if header.format == "JPEG":
         # The bytes are in memory: in pieces of 64 KB, Pillow's default, they are copied and libjpeg is begun again.
-        image.decodermaxblock = max(image.decodermaxblock, min(len(data), _MOST_AT_ONCE))
+        image.decodermaxblock = max(image.decodermaxblock, min(len(data), 2**24))
     # The container may promise less than the frame inside it; what Pillow is about to decode counts.
     check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
     return image
@@ -561,11 +560,9 @@ def _stored_orientation(data: bytes, header: Header) -> int:
 
 def _high_byte(deep: NDArray[Any]) -> NDArray[np.uint8]:
     if deep.dtype != np.uint16:
-        raise UnreadableImageError(
-            "the image is 32-bit float, whose range is not stated in the file",
-            fix='read it with depth="native" and map it to 8 bits yourself',
-            code="unknown_range",
-        )
+        found = "the image is 32-bit float, whose range is not stated in the file"
+        fix = 'read it with depth="native" and map it to 8 bits yourself'
+        raise UnreadableImageError(found, fix=fix, code="unknown_range")
     return (deep >> 8).astype(np.uint8)
 
 
@@ -599,6 +596,5 @@ def _reason(error: BaseException) -> str:
 
 
 def _example_png() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (3, 2)).save(buffer, "PNG")
+    Image.new("L", (3, 2)).save(buffer := io.BytesIO(), "PNG")
     return buffer.getvalue()
