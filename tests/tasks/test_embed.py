@@ -12,6 +12,7 @@ from eyewright.core.predictor import Answers
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.targets.captions import Captions
+from eyewright.tasks import embed
 from eyewright.tasks.corrections import NotUsableError
 from eyewright.tasks.embed_ranks import both_ways
 from eyewright.tasks.embed_report import REPORTING
@@ -101,3 +102,33 @@ def test_feedback_on_a_vector_is_a_caption() -> None:
     assert TASK.feedback.corrected(SimpleNamespace(content={"text": "a red car"})) == Captions(("a red car",))
     with pytest.raises(NotUsableError, match="neither right nor wrong"):
         TASK.feedback.corrected(SimpleNamespace(content={"correct": True}))
+
+
+def test_with_a_flip_the_vector_is_the_mean_at_length_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = TASK.decode(RAW, PLACES, NAMES)
+    seen: list[Any] = []
+
+    def predict(predictor: Any, images: Any) -> list[Any]:
+        seen.append(images)
+        return [first, second][: len(images)]
+
+    monkeypatch.setattr(embed, "predict_everything", predict)
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    both = TASK.views(None, image, flip=True, tile=None, overlap=0.0, iou=None)  # type: ignore[arg-type]
+    assert np.array_equal(seen[0][1], image[:, ::-1])
+    mean = np.array([0.8, 0.4])
+    assert both.embedding.tolist() == pytest.approx((mean / np.linalg.norm(mean)).tolist())  # type: ignore[attr-defined]
+    assert both.typicality.tolist() == [0.75]  # type: ignore[attr-defined]
+    alone = TASK.views(None, image, flip=False, tile=None, overlap=0.0, iou=None)  # type: ignore[arg-type]
+    assert alone.embedding.tolist() == pytest.approx([0.6, 0.8])  # type: ignore[attr-defined]
+    assert len(seen[1]) == 1
+
+
+def test_an_explanation_is_the_cosine_with_what_the_vector_was() -> None:
+    (target,) = TASK.explained(RAW, None, None, None)
+    assert (target.label, target.shown, target.box, target.cells) == (0, "similarity to itself", None, 8)
+    turned = {"embedding": np.array([[0.6, 0.8], [1, 0], [-1, 0]], np.float32)}
+    assert target(turned).tolist() == pytest.approx([1, 0.6, 0])
+    assert TASK.summary(np.array([[0.5, 0.1], [0.25, 0.2]]))[1].tolist() == [0.5, 0.25]
+    assert TASK.labelled(np.array([[0.5], [0.25]])).tolist() == [[1], [1]]
+    assert list(TASK.counted([1, 1])) == [1, 1]

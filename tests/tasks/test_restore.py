@@ -1,17 +1,27 @@
 """What a restorer's arrays mean, and how it is measured."""
 
+import base64
+import io
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.predictor import Answers
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.data import open_dataset
 from eyewright.imaging import Placement, write_image
+from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.tiles import TileCut
 from eyewright.metrics.restoration import blind_psnr, capped_psnr, mean_metrics
+from eyewright.tasks.corrections import NotUsableError
+from eyewright.tasks.restore import RestoredImage
 from eyewright.tasks.restore_page import find_faults
 from eyewright.tasks.restore_report import REPORTING, RestoreResults
 from eyewright.tasks.restore_trials import COLUMNS
@@ -102,3 +112,124 @@ def test_the_error_at_hidden_pixels_tells_the_psnr_without_a_clean_image() -> No
 def test_columns_are_in_the_order_of_the_metrics_that_are_compared() -> None:
     assert COLUMNS[0] == TASK.main_metric
     assert set(COLUMNS) == {m.name for m in TASK.metrics}
+
+
+def test_a_restored_image_is_drawn_whole_or_with_what_is_added_to_its_corner() -> None:
+    image = np.full((4, 5, 3), 100, np.uint8)
+    whole = RestoredImage(0.5, LABELS, restored=image + np.uint8(7))
+    assert whole.drawn_on(image) is whole.restored
+    assert np.array_equal(RestoredImage(0.5, LABELS).drawn_on(image), image)
+    residual = np.full((2, 9, 3), 10.4 / 255, np.float32)
+    drawn = RestoredImage(0.5, LABELS, residual=residual).drawn_on(image)
+    assert (drawn[:2] == 110).all()
+    assert (drawn[2:] == 100).all()
+    assert (image == 100).all()
+    bright, dark = (RestoredImage(0.5, LABELS, residual=residual * k).drawn_on(image) for k in (100, -100))
+    assert (bright.max(), dark.min()) == (255, 0)
+
+
+def test_a_restored_image_says_its_change_size_and_noise() -> None:
+    found = RestoredImage(0.01234567, LABELS, source="a.png", index=3, sigma=12.34567)
+    assert found.to_json() == {"source": "a.png", "index": 3, "changed": 0.012346, "sigma": 12.346}
+    assert found.line() == "changed by 1.23% of the range; noise 12.3"
+    assert RestoredImage(0.5, LABELS).line() == "changed by 50.00% of the range"
+    assert found.headline() == ("restored", 0.01234567)
+    assert found.to_hub() == [{"changed": 0.01234567}]
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    whole = RestoredImage(0.5, LABELS, restored=image, time_s=0.25)
+    assert whole.to_json() == {
+        "source": "", "index": 0, "changed": 0.5, "sigma": 0.0, "width": 5, "height": 4, "time_s": 0.25,
+    }  # fmt: skip
+    (told,) = whole.to_hub()
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(told["image"])))), image)
+
+
+def test_runtimes_agree_by_what_they_add_to_pixels() -> None:
+    def answered(values: np.ndarray) -> Answers:
+        return Answers(SimpleNamespace(labels=LABELS), {"residual": values}, [None] * 3)  # type: ignore[arg-type, list-item]
+
+    ours = np.zeros((3, 2, 2, 1), np.float32)
+    theirs = ours.copy()
+    # A level of 0-255 is a change, less is none.
+    theirs[0, 0, 0, 0], theirs[1, 1, 1, 0] = 1.2 / 255, -0.9 / 255
+    found = TASK.agree(answered(ours), answered(theirs), TASK.limits["float32"])
+    assert found.worst == pytest.approx(1.2 / 255)
+    assert dict(found.amounts) == {"what is added to pixels": pytest.approx(1.2 / 255)}
+    assert {p: (v.tolerance, v.same_iou) for p, v in TASK.limits.items()} == {
+        "float32": (1e-3, 0.99), "float16": (0.01, 0.95), "int8": (0.1, 0.9),
+    }  # fmt: skip
+
+
+def test_with_a_flip_the_mean_with_the_mirror_is_made() -> None:
+    class Ramp:
+        """Adds 0, 1 or 2 levels to a pixel by how bright it is, and 1 more to those on the left of a tile."""
+
+        labels = LABELS
+        preparation = Preparation((32, 32), fit="crop", tile=TileCut(2, "jpeg:50"))
+
+        def raw(self, tiles: np.ndarray) -> dict[str, np.ndarray]:
+            found = np.zeros((*tiles.shape[:3], tiles.shape[3] - 1), np.float32)
+            found[:, :, : 2 + 3] = 4 / 255
+            return {"residual": found}
+
+    image = np.full((6, 8, 3), 100, np.uint8)
+    (plain,) = TASK.whole(Ramp(), [image])  # type: ignore[misc, arg-type]
+    other = plain.restored[:, ::-1]
+    both = TASK.views(Ramp(), image, flip=True, tile=None, overlap=0, iou=None)  # type: ignore[arg-type]
+    assert not np.array_equal(plain.restored, other)
+    assert np.array_equal(both.restored, (plain.restored.astype(int) + other + 1) // 2)
+    assert both.changed == pytest.approx(plain.changed)
+    alone = TASK.views(Ramp(), image, flip=False, tile=None, overlap=0, iou=None)  # type: ignore[arg-type]
+    assert np.array_equal(alone.restored, plain.restored)
+
+
+def test_what_restoring_cannot_do_is_refused() -> None:
+    with pytest.raises(UsageError, match="an explanation is not supported for restoration"):
+        TASK.explained({}, None, None, None)
+    with pytest.raises(NotUsableError, match="holds no image to learn from"):
+        TASK.feedback.corrected(SimpleNamespace())
+    with pytest.raises(NotUsableError, match="no truth to learn from"):
+        TASK.feedback.taught(None, np.arange(1), lambda: None)
+    assert TASK.labelled(np.array([[0.25], [0.5]])).tolist() == [[1], [1]]
+    assert TASK.summary(np.array([[0.25], [0.5]]))[1].tolist() == [0.25, 0.5]
+    assert list(TASK.counted([3, 3])) == [3, 3]
+
+
+def test_nets_of_a_cross_validation_are_averaged_and_parts_joined(tmp_path: Path) -> None:
+    whole = results(tmp_path, 1.0, n=4)
+
+    def part(rows: list[int], moved: float) -> RestoreResults:
+        return RestoreResults(
+            whole.dataset.with_samples(whole.dataset.samples[i] for i in rows), whole.values[rows] + moved,
+            whole.sigma[rows] + moved, whole.changed[rows] + moved, whole.degrade,
+        )  # fmt: skip
+
+    joined = REPORTING.together([part([3, 0], 1), part([1, 2], 1), part([0, 1], 3), part([2, 3], 3)], 2, whole.dataset)
+    np.testing.assert_allclose(joined.values, whole.values + 2)
+    np.testing.assert_allclose(joined.sigma, whole.sigma + 2)
+    np.testing.assert_allclose(joined.changed, whole.changed + 2)
+    again = part([2], 0).joined(part([0, 1], 0))
+    np.testing.assert_allclose(again.values, whole.values[[2, 0, 1]])
+    np.testing.assert_allclose(again.changed, whole.changed[[2, 0, 1]])
+    assert whole.answers().tolist() == [[v] for v in whole.changed.tolist()]
+    assert [r["id"] for r in REPORTING.changed(whole, part([0, 1, 2, 3], 0.11))] == [
+        s.id for s in whole.dataset.samples
+    ]
+    assert REPORTING.changed(whole, part([0, 1, 2, 3], 0.09)) == []
+    assert REPORTING.compare(whole, part([0, 1, 2, 3], 0.009), 0).differences["psnr"].value == 0
+    assert REPORTING.compare(whole, part([0, 1, 2, 3], 0.02), 0).differences["psnr"].value == pytest.approx(0.02)
+
+
+def test_levels_of_noise_are_thirds_of_the_images(tmp_path: Path) -> None:
+    made = results(tmp_path, 1.0, n=9)
+    sigma = np.array([9.0, 5, 1, 8, 2, 6, 3, 7, 4])
+    levels = REPORTING.report(replace(made, sigma=sigma)).tables["levels"]
+    assert [(row["from"], row["to"], row["n"]) for row in levels] == [
+        (1.0, pytest.approx(11 / 3), 3), (pytest.approx(11 / 3), pytest.approx(19 / 3), 3),
+        (pytest.approx(19 / 3), 9.0, 3),
+    ]  # fmt: skip
+    first = made.values[np.isin(sigma, [1, 2, 3])]
+    assert levels[0]["psnr"].value == pytest.approx(first[:, COLUMNS.index("psnr")].mean())
+    assert REPORTING.report(replace(made, sigma=sigma / 9)).tables["levels"] == []
+    few = results(tmp_path / "few", 1.0, n=8)
+    assert REPORTING.report(replace(few, sigma=sigma[:8])).tables["levels"] == []

@@ -8,7 +8,8 @@ import pytest
 from tests.tasks.predictors import Told
 
 from eyewright.core.errors import UsageError
-from eyewright.tasks.tiling import cut_view, edge_distance, join_boxes, mirrored, predict_views, tile_places
+from eyewright.metrics.matching import MaskCrop
+from eyewright.tasks.tiling import _moved, cut_view, edge_distance, join_boxes, mirrored, predict_views, tile_places
 
 
 def white_box(pixels: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -274,3 +275,11 @@ def test_classes_have_no_places_but_a_mirror() -> None:
     assert both.probabilities[1] == pytest.approx((1.0 + 20 / 255) / 2, abs=1e-3)
     with pytest.raises(UsageError, match="--tile is not supported for classification"):
         predict_views(predictor, [image], tile=64)
+
+
+@pytest.mark.parametrize(("turned", "left"), [(False, 23), (True, 70 - 3 - 4)])
+def test_a_mask_of_a_view_is_moved_to_its_place_in_the_image(turned: bool, left: int) -> None:
+    mask = np.array([[True, False, True, True], [False, False, True, False]])
+    found = _moved(MaskCrop(5, 3, mask), (10, 20, 50, 70), turned)
+    assert (found.top, found.left) == (15, left)
+    assert found.mask.tolist() == (mask[:, ::-1] if turned else mask).tolist()
