@@ -48,7 +48,7 @@ DECODER_ERRORS = (
 def in_one_piece(image: Image.Image, n_bytes: int) -> Image.Image:
     """Have a JPEG file of so many bytes, which is open in memory, decoded in one piece; return the picture.
 
-    In pieces of 64 KB, Pillow's default, its bytes are copied and libjpeg is begun again for each.
+    In pieces of 64 KB, Pillow's default, its bytes are copied and libjpeg is started again for each.
     """
     if isinstance(image, ImageFile.ImageFile) and image.format == "JPEG":
         image.decodermaxblock = max(image.decodermaxblock, min(n_bytes, _MOST_AT_ONCE))
