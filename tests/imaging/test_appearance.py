@@ -15,7 +15,7 @@ def _plain(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     luma = np.asarray(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("L"))
     share = np.bincount(luma.ravel(), minlength=256) / luma.size
     mean = float(share @ np.arange(256.0))
-    spread = float(np.sqrt(max(0.0, share @ (np.arange(256.0) - mean) ** 2)))
+    spread = float(np.sqrt(max(0.0, float(share @ (np.arange(256.0) - mean) ** 2))))
     clipped = float(share[:3].sum() + share[253:].sum())
     saturation = warmth = 0.0
     if pixels.shape[2] == 3:

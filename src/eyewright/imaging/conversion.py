@@ -4,6 +4,7 @@ __all__ = [
     "DECODER_ERRORS",
     "clear_array",
     "deep_array",
+    "in_one_piece",
     "is_srgb",
     "orientation_of",
     "turn_array",
@@ -18,11 +19,12 @@ import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from eyewright.core.errors import UnreadableImageError
 
 _ORIENTATION = 0x0112
+_MOST_AT_ONCE = 16 * 2**20
 # What Pillow and the libraries below it raise on damaged files; MemoryError and KeyboardInterrupt pass through.
 DECODER_ERRORS = (
     struct.error,
@@ -41,6 +43,16 @@ DECODER_ERRORS = (
     Warning,  # where a caller has made warnings errors
     Image.DecompressionBombError,
 )
+
+
+def in_one_piece(image: Image.Image, n_bytes: int) -> Image.Image:
+    """Have a JPEG file of so many bytes, which is open in memory, decoded in one piece; return the picture.
+
+    In pieces of 64 KB, Pillow's default, its bytes are copied and libjpeg is started again for each.
+    """
+    if isinstance(image, ImageFile.ImageFile) and image.format == "JPEG":
+        image.decodermaxblock = max(image.decodermaxblock, min(n_bytes, _MOST_AT_ONCE))
+    return image
 
 
 def orientation_of(image: Image.Image) -> int:

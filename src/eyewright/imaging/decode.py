@@ -45,6 +45,7 @@ from eyewright.imaging.containers import pnm_size
 from eyewright.imaging.conversion import (
     clear_array,
     deep_array,
+    in_one_piece,
     orientation_of,
     over_white,
     to_rgb,
@@ -54,6 +55,7 @@ from eyewright.imaging.conversion import (
 from eyewright.imaging.headers import Header, Limits, check_limits, read_header
 
 Depth = Literal["8", "native"]
+Pixels = NDArray[np.uint8]
 Deep = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 _P = ParamSpec("_P")
@@ -61,8 +63,6 @@ _R = TypeVar("_R")
 
 _PLUGINS = {"PNM": "PPM"}
 _OPENING = threading.Lock()
-
-Pixels = NDArray[np.uint8]
 
 Elsewhere = Callable[[str, bytes, Mapping[str, Any]], Any]
 """Does one of the functions of this module, by its name, with the bytes of a file and its other arguments."""
@@ -447,12 +447,9 @@ def open_picture(data: bytes, header: Header, limits: Limits) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=[_PLUGINS.get(header.format, header.format)])
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"the {header.format} is damaged", fix="copy it again or remove it") from error
-    if header.format == "JPEG":
-        # The bytes are in memory: in pieces of 64 KB, Pillow's default, they are copied and libjpeg is begun again.
-        image.decodermaxblock = max(image.decodermaxblock, min(len(data), 2**24))
     # The container may promise less than the frame inside it; what Pillow is about to decode counts.
     check_limits(Header(header.format, (image.height, image.width)), len(data), limits)
-    return image
+    return in_one_piece(image, len(data))
 
 
 @contextlib.contextmanager
