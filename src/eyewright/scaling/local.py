@@ -8,19 +8,17 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from eyewright.core.errors import LostError, OutputError, UsageError
-from eyewright.core.lifeline import lifeline, lifeline_environment
 from eyewright.imaging.workers import error_from
 from eyewright.scaling.engine import Outcome, Task
 from eyewright.scaling.plan import Plan
 from eyewright.scaling.rows import Part
+from eyewright.scaling.starting import Ahead, start_worker
 
 # Processes that end before they are ready, one after another, until that is no accident.
 _MOST_FAILED_STARTS = 5
@@ -30,18 +28,8 @@ _START_S = 300.0
 class _Member:
     """One worker process, and the task that it has."""
 
-    def __init__(self, folder: Path, model: str, threads: int) -> None:
-        environment = {**os.environ, **lifeline_environment(), "OMP_NUM_THREADS": str(threads)}
-        self.process = subprocess.Popen(
-            (sys.executable, "-m", "eyewright.scaling.worker", str(folder), str(threads), model),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Libraries print what a file tells them to print; nobody reads it.
-            stderr=subprocess.DEVNULL,
-            pass_fds=(lifeline(),),
-            env=environment,
-            start_new_session=True,
-        )
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
         self.task: Task | None = None
         self.ready = False
         self.alive_s = time.monotonic()
@@ -85,13 +73,24 @@ class _Member:
 
 class LocalCrew:
     """So many worker processes of a job, each with `threads` threads; one that gives no sign of life for `timeout_s`
-    while it has a task is ended. Processes start when there is something to do, and are replaced when they die."""
+    while it has a task is ended. Processes start when there is something to do, unless they were started `ahead`, and
+    are replaced when they die."""
 
-    def __init__(self, plan: Plan, *, workers: int, threads: int, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self, plan: Plan, *, workers: int, threads: int, timeout_s: float = 300.0, ahead: Ahead | None = None
+    ) -> None:
         self._plan, self._most, self._threads, self._timeout_s = plan, workers, threads, timeout_s
         self._members: list[_Member] = []
         self._selector = selectors.DefaultSelector()
         self._failed_starts = 0
+        for process in () if ahead is None else ahead.take(workers, threads):
+            self._add(process)
+
+    def _add(self, process: "subprocess.Popen[bytes]") -> _Member:
+        member = _Member(process)
+        self._members.append(member)
+        self._selector.register(member, selectors.EVENT_READ, member)
+        return member
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -107,9 +106,7 @@ class LocalCrew:
         """Have a task done by a process that has none."""
         member = next((m for m in self._members if m.task is None), None)
         if member is None:
-            member = _Member(self._plan.folder, self._plan.model, self._threads)
-            self._members.append(member)
-            self._selector.register(member, selectors.EVENT_READ, member)
+            member = self._add(start_worker(self._plan.folder, self._plan.model, self._threads))
         member.give(task)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
