@@ -44,12 +44,16 @@ def _part(text: str) -> tuple[int, int]:
 
 def work(o: argparse.Namespace) -> Result:
     """Do shards of a planned job until all are done: what each machine of a cluster runs."""
-    from eyewright.scaling import work_on_job
-
     if o.verify:
         return verified_job(o, Path(o.job))
+    from eyewright.scaling.starting import start_ahead
+
     part = (0, 1) if o.part is None else _part(o.part)
-    job = work_on_job(o.job, bundle=o.bundle, workers=o.workers, part=part, quiet=is_quiet(o))
+    model = "" if o.bundle is None else str(Path(o.bundle).resolve())
+    with start_ahead(Path(o.job), model=model, workers=o.workers) as ahead:
+        from eyewright.scaling import work_on_job
+
+        job = work_on_job(o.job, bundle=o.bundle, workers=o.workers, part=part, quiet=is_quiet(o), ahead=ahead)
     # A scheduler would start a task again that ends with 1: errors of images are in the rows and in the counts.
     return {**told_job(job), "exit": 0}
 

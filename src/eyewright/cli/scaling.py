@@ -18,6 +18,7 @@ __all__ = [
 import argparse
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from eyewright.core.report import Report
     from eyewright.processing import Target
     from eyewright.scaling import Job, Plan
+    from eyewright.scaling.starting import Ahead
 
 _ENGINES = ("local",)
 # What a job does not do, with the value of each where it is not given.
@@ -97,20 +99,30 @@ def is_job(o: argparse.Namespace) -> bool:
 
 def predict_job(o: argparse.Namespace) -> Result:
     """Plan, run, continue or verify the job of predicting a source."""
-    from eyewright.scaling import plan_predict
-
     if o.out is None:
         raise UsageError("a job needs a folder for its plan and results", fix="pass --out JOB")
     refuse_with_job(o, _NOT_WITH)
     folder = Path(o.out)
     if o.verify:
         return verified_job(o, folder)
-    plan = plan_predict(
-        o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
-        shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
-    )  # fmt: skip
-    again = ["predict", o.bundle, "--source", o.source]
-    return _done(o, plan, _given(o, again, {"conf": None, "iou": None, "top": None, "format": None}))
+    with _ahead(o, folder, str(Path(o.bundle).resolve())) as ahead:
+        from eyewright.scaling import plan_predict
+
+        plan = plan_predict(
+            o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
+            shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
+        )  # fmt: skip
+        again = ["predict", o.bundle, "--source", o.source]
+        return _done(o, plan, _given(o, again, {"conf": None, "iou": None, "top": None, "format": None}), ahead)
+
+
+def _ahead(o: argparse.Namespace, folder: Path, model: str = "") -> "AbstractContextManager[Ahead | None]":
+    """Start the workers of a job that is continued, while this process imports what checks its plan."""
+    from eyewright.scaling.starting import start_ahead
+
+    # A signature that is asked for is checked first: what is not signed is not opened.
+    signed = getattr(o, "require_signature", None) is not None
+    return start_ahead(folder, model=model, workers=o.workers) if o.resume and not signed else nullcontext()
 
 
 def process_job(o: argparse.Namespace) -> Result:
@@ -209,7 +221,7 @@ def refuse_with_job(o: argparse.Namespace, usual: Mapping[str, object]) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is not supported with --on", fix="leave it out")
 
 
-def _done(o: argparse.Namespace, plan: "Plan", again: str) -> Result:
+def _done(o: argparse.Namespace, plan: "Plan", again: str, ahead: "Ahead | None" = None) -> Result:
     """Show a plan with the command that runs it, or run it."""
     from eyewright.scaling import run_job
 
@@ -221,7 +233,7 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str) -> Result:
     if o.plan:
         run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(folder))} --on local"
         return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
-    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o)))
+    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o), ahead=ahead))
     return {**result, "text": [*text, *result["text"]]}
 
 

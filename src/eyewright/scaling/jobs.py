@@ -19,8 +19,9 @@ from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.listing import Item
 from eyewright.scaling.local import LocalCrew
 from eyewright.scaling.plan import OUTPUTS, Plan, Value, absolute_source, has_plan, open_plan, write_plan
-from eyewright.scaling.predicting import check_model
+from eyewright.scaling.predict_options import check_model
 from eyewright.scaling.rows import check_format
+from eyewright.scaling.starting import Ahead
 from eyewright.scaling.verifying import list_errors, verify_job
 
 SHARD_IMAGES = 512
@@ -99,12 +100,14 @@ def run_job(
     settings: Settings | None = None,
     part: tuple[int, int] = (0, 1),
     quiet: bool = True,
+    ahead: Ahead | None = None,
 ) -> Job:
     """Do what is left of a job with worker processes on this machine, by default one per core that may be used, and
     write its manifest. A process that is killed leaves a job that can be run again.
 
     Any number of such calls, on machines that share the folder, work on one job: leases say who does which shard. The
-    k-th of n begins with the k-th part of the shards (`part`), and helps the others when that is done.
+    k-th of n begins with the k-th part of the shards (`part`), and helps the others when that is done. Workers that
+    were started `ahead` are used (`start_ahead`).
 
     Raises:
         EyewrightError: the model is refused, the disk is full, or workers cannot be started.
@@ -117,7 +120,7 @@ def run_job(
     redone = ledger.recover(leases.is_held)
     leases.sweep(ledger.is_done)
     n = min(workers or usable_cores(), plan.n_shards)
-    crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s)
+    crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s, ahead=ahead)
     with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
         totals = run_shards(ledger, leases, crew, advance=advance, settings=settings, first=first)
     if totals.attempts_failed:
@@ -136,6 +139,7 @@ def work_on_job(
     part: tuple[int, int] = (0, 1),
     lease_s: float = 60.0,
     quiet: bool = True,
+    ahead: Ahead | None = None,
 ) -> Job:
     """Do what is left of a planned job, without what it was planned from: what a machine of a cluster runs; see
     `run_job`. `bundle` says where the planned bundle lies on this machine.
@@ -151,7 +155,7 @@ def work_on_job(
     plan = open_plan(Path(folder))
     if bundle is not None:
         plan = replace(plan, model=str(Path(bundle).resolve()))
-    return run_job(plan, workers=workers, part=part, lease_s=lease_s, quiet=quiet)
+    return run_job(plan, workers=workers, part=part, lease_s=lease_s, quiet=quiet, ahead=ahead)
 
 
 def verify_folder(folder: str | Path) -> tuple[Plan, list[Finding]]:

@@ -4,12 +4,9 @@ __all__ = ["LocalCrew"]
 
 import contextlib
 import json
-import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from eyewright.core.errors import LostError, OutputError, UsageError
@@ -19,6 +16,7 @@ from eyewright.imaging.workers import error_from
 from eyewright.scaling.engine import Outcome, Task
 from eyewright.scaling.plan import Plan
 from eyewright.scaling.rows import Part
+from eyewright.scaling.starting import Ahead, start_worker
 
 # Processes that end before they are ready, one after another, until that is no accident.
 _MOST_FAILED_STARTS = 5
@@ -28,11 +26,8 @@ _START_S = 300.0
 class _Member:
     """One worker process, and the task that it has."""
 
-    def __init__(self, folder: Path, model: str, threads: int) -> None:
-        self.process = children.start_child(
-            (sys.executable, "-m", "eyewright.scaling.worker", str(folder), str(threads), model),
-            environment={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
+    def __init__(self, process: children.Child) -> None:
+        self.process = process
         self.task: Task | None = None
         self.ready = False
         self.alive_s = time.monotonic()
@@ -63,13 +58,25 @@ class _Member:
 
 class LocalCrew:
     """So many worker processes of a job, each with `threads` threads; one that gives no sign of life for `timeout_s`
-    while it has a task is ended. Processes start when there is something to do, and are replaced when they die."""
+    while it has a task is ended. Processes start when there is something to do, unless they were started `ahead`, and
+    are replaced when they die."""
 
-    def __init__(self, plan: Plan, *, workers: int, threads: int, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self, plan: Plan, *, workers: int, threads: int, timeout_s: float = 300.0, ahead: Ahead | None = None
+    ) -> None:
         self._plan, self._most, self._threads, self._timeout_s = plan, workers, threads, timeout_s
         self._members: list[_Member] = []
         self._inbox = children.Inbox()
         self._failed_starts = 0
+        for process in () if ahead is None else ahead.take(workers, threads):
+            self._add(process)
+
+    def _add(self, process: children.Child) -> _Member:
+        member = _Member(process)
+        self._members.append(member)
+        assert process.stdout is not None
+        self._inbox.add(member, process.stdout)
+        return member
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -85,10 +92,7 @@ class LocalCrew:
         """Have a task done by a process that has none."""
         member = next((m for m in self._members if m.task is None), None)
         if member is None:
-            member = _Member(self._plan.folder, self._plan.model, self._threads)
-            self._members.append(member)
-            assert member.process.stdout is not None
-            self._inbox.add(member, member.process.stdout)
+            member = self._add(start_worker(self._plan.folder, self._plan.model, self._threads))
         member.give(task)
 
     def wait(self, timeout_s: float) -> list[Outcome]:

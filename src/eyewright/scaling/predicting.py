@@ -1,35 +1,18 @@
 """Predict the images of a shard with a bundle."""
 
-__all__ = ["check_model", "open_predict"]
+__all__ = ["open_predict"]
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eyewright.bundle.load import Bundle, load_bundle
-from eyewright.bundle.manifest import Manifest
-from eyewright.core.errors import UnreadableImageError, UsageError
+from eyewright.core.errors import UnreadableImageError
 from eyewright.core.prediction import Prediction
-from eyewright.core.task import task_of
 from eyewright.imaging.sources.files import read_files
 from eyewright.scaling.listing import Item, has_changed
-from eyewright.scaling.plan import Plan, Value
+from eyewright.scaling.plan import Plan
+from eyewright.scaling.predict_options import PREDICT_OPTIONS
 from eyewright.scaling.rows import Row, changed_row, error_row
-
-_OPTIONS = ("conf", "iou", "top")
-
-
-def check_model(manifest: Manifest, options: dict[str, Value]) -> None:
-    """Check before anything is planned that a model predicts single images and supports the options.
-
-    Raises:
-        UsageError: it does not.
-    """
-    task = task_of(manifest.task)
-    if manifest.preparation.clip is not None:
-        raise UsageError(f"--on is not supported for {task.words.noun}", fix="predict videos without --on")
-    for name in _OPTIONS:
-        if options.get(name) is not None:
-            task.require(name)
 
 
 def open_predict(plan: Plan, threads: int) -> "_Predict":
@@ -39,7 +22,7 @@ def open_predict(plan: Plan, threads: int) -> "_Predict":
         BundleError: it is damaged, or not the planned one.
     """
     bundle = load_bundle(plan.model, threads=threads, digest=plan.model_digest)
-    given = {k: plan.options.get(k) for k in _OPTIONS}
+    given = {k: plan.options.get(k) for k in PREDICT_OPTIONS}
     conf, iou, top = given["conf"], given["iou"], given["top"]
     return _Predict(
         bundle,

@@ -31,7 +31,7 @@ _SIGN_S = 1.0
 
 def main(arguments: list[str]) -> None:
     """Serve a job's driver until it is gone; the arguments are the job's folder, how many threads to use, and where the
-    model is."""
+    model is ("": where the plan says)."""
     hold_lifeline()
     # Ctrl-C reaches the driver, which decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -42,7 +42,8 @@ def main(arguments: list[str]) -> None:
     out = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        plan = replace(open_plan(Path(arguments[0]), check=False), model=arguments[2])
+        plan = open_plan(Path(arguments[0]), check=False)
+        plan = replace(plan, model=arguments[2] or plan.model)
         work = open_work(plan, int(arguments[1]))
     except EyewrightError as error:
         _say(out, {"refused": told(error)})
