@@ -384,7 +384,7 @@ def test_a_sequence_without_detections_has_no_tracks(
         assert "<html" in (tmp_path / "out" / "det.html").read_text()
 
 
-@pytest.mark.parametrize(("extra", "tracks"), [([], 0), (["--conf", "0.4"], 1), (["--method", "sort"], 0)])
+@pytest.mark.parametrize(("extra", "tracks"), [([], 1), (["--conf", "0.65"], 0), (["--conf", "0.4"], 1)])
 def test_scores_that_begin_no_track_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], tracks: int
 ) -> None:

@@ -131,7 +131,7 @@ def test_per_class_a_track_takes_its_own_class_alone() -> None:
 
 
 def test_low_scores_go_on_with_a_track_and_begin_none() -> None:
-    tracker = Tracker()
+    tracker = Tracker(TrackerSettings(high=0.65))
     for k, (boxes, t) in enumerate(_walk(20)):
         both = np.concatenate([boxes, BOX + 500])
         found = tracker.update(both, np.array([0.9 if k < 5 else 0.3, 0.3]), time_s=t)
@@ -277,3 +277,63 @@ def test_an_object_that_leaps_stays_the_same_only_where_frames_were_dropped() ->
         # 35 pixels from where it is expected, the overlap is 0.067: below the threshold, and above half of it.
         found = tracker.update(box + np.array([35.0, 0, 35.0, 0]), np.ones(1), time_s=late / 10)
         assert found.track_ids.tolist() == expected
+
+
+@pytest.mark.parametrize("factor", [0.02, 0.3, 100.0])
+def test_the_unit_of_scores_changes_nothing(factor: float) -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.uniform(0.02, 1, (60, 3))
+    seen = []
+    for unit in (1.0, factor):
+        tracker, ids = Tracker(), []
+        for k in range(60):
+            boxes = np.concatenate([BOX + 2 * k * ALONG, BOX + 300, BOX + 700 - k])
+            ids.append(tracker.update(boxes, scores[k] * unit, time_s=k / 20).track_ids.tolist())
+        seen.append(ids)
+    assert seen[0] == seen[1]
+    assert max(map(len, seen[0])) == 3
+
+
+def test_a_second_box_of_an_object_begins_no_track_and_takes_none() -> None:
+    tracker = Tracker()
+    width = BOX[0, 2] - BOX[0, 0]
+    for k in range(12):
+        own = BOX + 3 * k * ALONG
+        boxes = np.concatenate([own + 0.15 * width * ALONG, own])
+        found = tracker.update(boxes, np.array([0.6, 0.9]), time_s=k / 10)
+        assert found.track_ids.tolist() == [1]
+        assert found.detections.tolist() == [1]
+        assert not len(found.unconfirmed)
+
+
+def _confirmed_after(tracker: Tracker, start_s: float) -> int:
+    """Return how many sightings an object needs until it has an identity."""
+    for k in range(10):
+        if len(tracker.update(BOX + 5_000, np.ones(1), time_s=start_s + k / 10)):
+            return k + 1
+    raise AssertionError("never confirmed")
+
+
+def test_where_tracks_do_not_stay_a_confirmation_takes_a_frame_more() -> None:
+    clean, cluttered = Tracker(), Tracker()
+    for k in range(90):
+        clean.update(BOX, np.ones(1), time_s=k / 10)
+        # A false detection is seen twice in the same place, and never again.
+        false = BOX + 100 * (1 + k // 3) * (k % 3 < 2)
+        cluttered.update(np.concatenate([BOX, false])[: 2 if k % 3 < 2 else 1], time_s=k / 10)
+    assert _confirmed_after(clean, 9.0) == 2
+    assert _confirmed_after(cluttered, 9.0) == 3
+
+
+def test_a_track_is_kept_without_evidence_where_that_is_asked_for() -> None:
+    ids = {}
+    for evidence in (True, False):
+        tracker = Tracker(TrackerSettings(patience_s=1.0, evidence=evidence))
+        tracker.update(BOX + 900, np.ones(1), time_s=0.0)
+        first = tracker.update(BOX, np.ones(1), time_s=0.1)
+        for k in range(2, 6):
+            tracker.update(BOX + 900, np.ones(1), time_s=k / 10)
+        again = tracker.update(BOX, np.ones(1), time_s=0.6)
+        ids[evidence] = [first.unconfirmed_keys.tolist(), again.keys.tolist() + again.unconfirmed_keys.tolist()]
+    assert ids[False][0] == ids[False][1]
+    assert ids[True][0] != ids[True][1]

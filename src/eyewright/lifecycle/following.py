@@ -45,6 +45,8 @@ _ASSUMED_FPS = 30.0
 _DEFAULT_CONF = 0.4
 # Below the operating point a detection continues with a track down to this part of it.
 _LOW_SHARE = 0.3
+# To which level operating points are moved: a bundle says itself which detections count.
+_LEVEL = 0.65
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +179,7 @@ def _track_file(
     spent = time.process_time() - started
     # Without a score a box counts as certain.
     best = float(np.nan_to_num(rows.scores, nan=1.0).max(initial=0.0))
-    if len(rows) and ":" not in method and best < settings.high:
+    if len(rows) and ":" not in method and settings.high is not None and best < settings.high:
         text = f"no box begins a track: the highest score is {best:.2f}, and {settings.high:g} is needed"
         findings.append(Finding("low_scores", text, "pass a lower --conf", str(sequence.path), severity="note"))
     tracks = recorder.tracks(early=offline)
@@ -315,6 +317,8 @@ class Follower:
             )
         self._model, self._conf, self._iou = model, conf, iou
         self._settings = settings or TrackerSettings()
+        if self._settings.high is None:
+            self._settings = replace(self._settings, high=_LEVEL)
         self._tracker = method_of(method, self._settings)
         names: tuple[str, ...] = tuple(model.labels.names)
         self._wanted = None if classes is None else [model.labels.id(c) for c in classes]
@@ -389,7 +393,8 @@ class Follower:
         """Return scores on which every class's operating point lies where the tracker's is."""
         if not len(scores):
             return scores
-        point, mark = np.clip(self._high[labels], 1e-6, 1 - 1e-6), self._settings.high
+        point = np.clip(self._high[labels], 1e-6, 1 - 1e-6)
+        mark = _LEVEL if self._settings.high is None else self._settings.high
         above = mark + (1 - mark) * (scores - point) / (1 - point)
         levelled: NDArray[np.float64] = np.where(scores >= point, above, mark * scores / point)
         return levelled

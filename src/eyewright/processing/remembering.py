@@ -58,7 +58,9 @@ def _filled(
     order = range(len(found) - 1, -1, -1) if backwards else range(len(found))
     end = times_s[-1]
     # Every box may begin a track: a false one hides a few pixels.
-    tracker = Tracker(TrackerSettings(lost_s=gap_s, patience_s=gap_s, confirm_s=0.0, high=0.0, low=0.0))
+    tracker = Tracker(
+        TrackerSettings(lost_s=gap_s, patience_s=gap_s, confirm_s=0.0, high=0.0, low=0.0, duplicate=1.0, evidence=False)
+    )
     frames, ids, boxes, times = [], [], [], []
     for frame in order:
         rows = found[frame]

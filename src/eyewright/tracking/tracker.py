@@ -12,12 +12,23 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.tracking.association import associate, overlaps
+from eyewright.tracking.confidence import ScoreScale
 from eyewright.tracking.filters import BoxFilter, FilterNoise, corners_of, states_of
 
 _LARGEST = 1e7
 _MOMENT_S = 1e-9
 _MOST_MARGIN = 0.6
 _STEPS, _LEAST_EASE = 16, 0.5
+# Of the tracks with a second sighting, the share that stays until its evidence is 8: from 0.8 on, tracks are trusted;
+# up to 0.7, many begin at false detections. Counted as if these had come before.
+_SETTLED, _FEW, _MOST = 8.0, 0.7, 0.8
+_PRIOR_STAYED, _PRIOR_WENT = 3.0, 1.0
+# More tracks than this are forgotten by halves: what a source shows changes in the course of a day.
+_REMEMBERED = 400.0
+# Relative to the score that counts as certain, where tracks are trusted and where they are not.
+_HIGH, _DOUBTED_HIGH = 0.1, 0.55
+_HALF = 0.5
+_MOST_COMPARED = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,35 +90,42 @@ class TrackerSettings:
         lost_s: how long a confirmed track that is not seen is kept.
         confirm_s: a track is confirmed when it has been seen at least twice over at least this time.
         patience_s: how long an unconfirmed track that is not seen is kept.
-        high: detections from this score on begin tracks, and are associated first.
-        low: detections below this score are left out.
+        high: detections from this score on begin tracks, and are associated first. None derives it from the scores
+            that came so far: 0.1 times the score that one in ten exceeds, so that a detector whose scores are low,
+            or are no probabilities, is followed too; up to 0.55 times where most tracks begin at false detections.
+        low: detections below this score are left out; where `high` is None, it is multiplied likewise.
         overlap: IoU, times the score, at which a detection belongs where a track is expected; after a step that is
             longer than usual, as where frames are dropped, down to half of it.
         low_overlap: IoU at which a detection with a low score belongs to a track of the last frame; likewise.
         seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`.
         seen_margin: part of its size by which a box is grown on every side.
         seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
-        duplicate: a detection that overlaps the detection of a track by more than this begins no track.
+        duplicate: a detection that overlaps the detection of a track by more than this (IoU) is another box of the
+            same object: it continues no track, and begins none.
         confirm_first: whether the tracks of the first frame are confirmed at once.
         stages: 3, all of `Tracker`; 2, without the place where a track was last seen; 1, high scores alone.
         per_class: whether a track takes detections of its own class only; else the class is the track's by vote.
+        evidence: whether a track is dropped that more frames miss than show: an unconfirmed one always, a confirmed one
+            where most tracks begin at false detections, in which case a confirmation takes a frame more too. Else only
+            `lost_s` and `patience_s` end a track.
         noise: of the filter.
     """
 
     lost_s: float = 2.0
     confirm_s: float = 0.1
     patience_s: float = 0.15
-    high: float = 0.65
+    high: float | None = None
     low: float = 0.1
     overlap: float = 0.1
     low_overlap: float = 0.4
     seen_overlap: float = 0.15
     seen_margin: float = 0.3
     seen_growth: float = 0.6
-    duplicate: float = 0.8
+    duplicate: float = 0.6
     confirm_first: bool = True
     stages: int = 3
     per_class: bool = False
+    evidence: bool = True
     noise: FilterNoise = field(default_factory=FilterNoise)
 
     def __post_init__(self) -> None:
@@ -124,6 +142,10 @@ class Tracker:
     High scores are associated with where tracks are expected (Bewley et al. 2016), low scores with what is left of the
     last frame's tracks (ByteTrack, Zhang et al. 2022), and high scores that are left with where tracks were last seen
     (OC-SORT, Cao et al. 2023). All state lies in the object; one tracker follows one source.
+
+    The evidence for a track is how many more frames showed it than did not. How much of it is needed is learnt from the
+    source: where few of the tracks that are seen twice stay, most begin at false detections, so a track needs one
+    frame more to be confirmed, a higher score to begin, and is dropped earlier when it is not seen.
 
     >>> tracker = Tracker()
     >>> for k in range(5):
@@ -143,11 +165,15 @@ class Tracker:
         self._next_id = self._next_key = 1
         self._steps: deque[float] = deque(maxlen=_STEPS)
         self._usual_s, self._ease = math.inf, 1.0
+        self._scale = ScoreScale()
+        self._stayed, self._went, self._frame = _PRIOR_STAYED, _PRIOR_WENT, 0
         # One row a track: the rows of these and of the filter belong together.
         self._keys = np.zeros(0, np.int64)
         self._ids = np.zeros(0, np.int64)
         self._first_s = np.zeros(0)
         self._last_s = np.zeros(0)
+        self._last_frame = np.zeros(0, np.int64)
+        self._evidence = np.zeros(0)
         self._seen = np.zeros((0, 4))
         self._votes: NDArray[np.float64] | None = None
 
@@ -182,17 +208,19 @@ class Tracker:
         boxes, scores, labels, given, states, least = _checked(boxes_xyxy, scores, label_ids)
         first = self._time_s is None
         before = self._advance(time_s)
-        owner = self._associate(boxes, scores, labels, before, least)
+        high, low, unit = self._marks(scores)
+        owner, spare = self._associate(boxes, scores, labels, before, least, high, low, unit)
         taken = (owner >= 0).nonzero()[0]
         if len(taken):
             rows = owner[taken]
             self._filter.correct(rows, states[taken])
-            self._last_s[rows] = time_s
+            self._weigh(rows)
+            self._last_s[rows], self._last_frame[rows] = time_s, self._frame
             self._seen[rows] = boxes[taken]
         if len(taken) < len(boxes):
-            new = ((owner < 0) & (scores >= self.settings.high)).nonzero()[0]
-            if len(new) and len(taken):
-                new = self._without_duplicates(new, taken, boxes)
+            new = ((owner < 0) & (scores >= high) & spare).nonzero()[0]
+            if len(new) > 1:
+                new = self._without_duplicates(new, boxes, scores)
             if len(new):
                 owner[new] = np.arange(len(self._keys), len(self._keys) + len(new))
                 self._begin(boxes[new], states[new], time_s)
@@ -222,6 +250,7 @@ class Tracker:
     def _advance(self, time_s: float) -> float:
         """Drop tracks that have waited too long, move the others on, and return the time of the last frame."""
         before = self._time_s
+        self._frame += 1
         if before is None:
             if not np.isfinite(time_s):
                 raise UsageError(f"expected the time of a frame in seconds, found {time_s!r}")
@@ -239,11 +268,20 @@ class Tracker:
             return before
         if np.minimum.reduce(last) < before:
             wait = np.where(self._ids > 0, self.settings.lost_s, self.settings.patience_s)
-            kept = (time_s - last <= wait + _MOMENT_S) | (last >= before)
+            unseen = self._frame - 1 - self._last_frame
+            kept = time_s - last <= wait + _MOMENT_S
+            if self.settings.evidence:
+                kept &= self._evidence >= np.where(self._ids > 0, self._doubt, 1.0) * unseen
+            kept |= last >= before
             if np.count_nonzero(kept) < len(kept):
+                ended = self._evidence[~kept]
+                self._went += np.count_nonzero((ended >= 1) & (ended < _SETTLED))
+                if self._stayed + self._went > _REMEMBERED:
+                    self._stayed, self._went = self._stayed / 2, self._went / 2
                 self._filter.keep(kept)
                 self._keys, self._ids = self._keys[kept], self._ids[kept]
                 self._first_s, self._last_s, self._seen = self._first_s[kept], last[kept], self._seen[kept]
+                self._last_frame, self._evidence = self._last_frame[kept], self._evidence[kept]
                 if self._votes is not None:
                     self._votes = self._votes[kept]
         self._filter.predict(min(time_s - before, max(self.settings.lost_s, 10.0)))
@@ -259,6 +297,25 @@ class Tracker:
             self._usual_s = sorted(self._steps)[len(self._steps) // 4]
         return 1.0 if step_s <= 1.01 * self._usual_s else max(_LEAST_EASE, self._usual_s / step_s)
 
+    @property
+    def _doubt(self) -> float:
+        """How much evidence a frame takes from a confirmed track that it does not show, 0 to 1: none where nearly all
+        tracks that are seen twice settle, 1 where few do."""
+        if not self.settings.evidence:
+            return 0.0
+        share = self._stayed / (self._stayed + self._went)
+        return min(max((_MOST - share) / (_MOST - _FEW), 0.0), 1.0)
+
+    def _marks(self, scores: NDArray[np.float64]) -> tuple[float, float, float]:
+        """Return the scores from which detections begin and continue tracks, and the one that counts as certain."""
+        o = self.settings
+        if o.high is not None:
+            return o.high, o.low, 1.0
+        unit = self._scale.update(scores)
+        doubt = self._doubt
+        high = (_HIGH * (1 - doubt) + _DOUBTED_HIGH * doubt) * unit
+        return high, min(o.low * unit, high), unit
+
     def _associate(
         self,
         boxes: NDArray[np.float64],
@@ -266,42 +323,47 @@ class Tracker:
         labels: NDArray[np.int64] | None,
         before: float,
         least: float,
-    ) -> NDArray[np.int64]:
-        """Return the row of the track that each detection belongs to, -1 for none, int64 (n,); `least` is the lowest
-        score."""
+        high: float,
+        low: float,
+        unit: float,
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | bool]:
+        """Return the row of the track that each detection belongs to, -1 for none, int64 (n,), and which detections are
+        no duplicates of those that belong to a track; `least` is the lowest score."""
         o = self.settings
         owner = np.empty(len(boxes), np.int64)
         owner.fill(-1)
         n = len(self._keys)
         if not n or not len(boxes):
-            return owner
+            return owner, True
         same = None
         if o.per_class and labels is not None:
             same = self._winners(np.arange(n))[:, None] == labels
         expected = corners_of(self._filter.state)
-        if least >= o.high:
-            rows, columns = associate(expected, boxes, o.overlap * self._ease, weights=scores, allowed=same)
-            owner[columns] = rows
-            if len(rows) == len(boxes) or len(rows) == n:
-                return owner
-            free, new = np.ones(n, bool), (owner < 0).nonzero()[0]
-            free[rows] = False
-        else:
-            high, free = scores >= o.high, np.ones(n, bool)
-            strong = high.nonzero()[0]
-            allowed = None if same is None else same[:, strong]
-            rows, columns = associate(
-                expected, boxes[strong], o.overlap * self._ease, weights=scores[strong], allowed=allowed
-            )
-            owner[strong[columns]] = rows
-            free[rows] = False
-            weak = ((scores >= o.low) & ~high & (o.stages > 1)).nonzero()[0]
+        whole = least >= high
+        strong = np.arange(len(boxes)) if whole else (scores >= high).nonzero()[0]
+        weights = np.minimum(scores[strong] / unit, 1.0)
+        rows, columns = associate(
+            expected, boxes[strong], o.overlap * self._ease, weights=weights,
+            allowed=None if same is None else same[:, strong],
+        )  # fmt: skip
+        owner[strong[columns]] = rows
+        if len(rows) == len(boxes):
+            return owner, True
+        left = (owner < 0).nonzero()[0]
+        spare = np.ones(len(boxes), bool)
+        spare[left] = self._distinct(boxes[left], boxes[strong[columns]])
+        if len(rows) == n:
+            return owner, spare
+        free = np.ones(n, bool)
+        free[rows] = False
+        if not whole and o.stages > 1:
+            weak = ((scores >= low) & (scores < high) & spare).nonzero()[0]
             waiting = (free & (self._last_s >= before)).nonzero()[0]
             allowed = None if same is None else same[waiting[:, None], weak]
             rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap * self._ease, allowed=allowed)
             owner[weak[columns]] = waiting[rows]
             free[waiting[rows]] = False
-            new = (high & (owner < 0)).nonzero()[0]
+        new = ((scores >= high) & (owner < 0) & spare).nonzero()[0]
         if len(new) and o.stages > 2 and free.any():
             waiting = free.nonzero()[0]
             age = (self._time_s or 0.0) - self._last_s[waiting]
@@ -310,15 +372,30 @@ class Tracker:
             allowed = None if same is None else same[waiting[:, None], new]
             rows, columns = associate(seen, found, o.seen_overlap, allowed=allowed)
             owner[new[columns]] = waiting[rows]
-        return owner
+        return owner, spare
+
+    def _distinct(self, boxes: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.bool_] | bool:
+        """Return which boxes are no duplicates of those that belong to tracks."""
+        if not len(taken) or len(boxes) * len(taken) > _MOST_COMPARED:
+            return True
+        distinct: NDArray[np.bool_] = overlaps(boxes, taken).max(1) <= self.settings.duplicate
+        return distinct
 
     def _without_duplicates(
-        self, new: NDArray[np.int64], taken: NDArray[np.int64], boxes: NDArray[np.float64]
+        self, new: NDArray[np.int64], boxes: NDArray[np.float64], scores: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        if len(new) * len(taken) > 4_000_000:
+        """Return those of the detections `new` that no better one of them duplicates, in their order."""
+        if len(new) ** 2 > _MOST_COMPARED:
             return new
-        kept: NDArray[np.int64] = new[overlaps(boxes[new], boxes[taken]).max(1) <= self.settings.duplicate]
-        return kept
+        close = overlaps(boxes[new], boxes[new]) > self.settings.duplicate
+        if np.count_nonzero(close) == len(new):
+            return new
+        kept = np.ones(len(new), bool)
+        for k in np.argsort(-scores[new], kind="stable").tolist():
+            if kept[k]:
+                kept &= ~close[k]
+                kept[k] = True
+        return new[kept]
 
     def _begin(self, boxes: NDArray[np.float64], states: NDArray[np.float64], time_s: float) -> None:
         k = len(boxes)
@@ -328,16 +405,28 @@ class Tracker:
         self._ids = np.concatenate([self._ids, np.zeros(k, np.int64)])
         self._first_s = np.concatenate([self._first_s, np.full(k, time_s)])
         self._last_s = np.concatenate([self._last_s, np.full(k, time_s)])
+        self._last_frame = np.concatenate([self._last_frame, np.full(k, self._frame)])
+        self._evidence = np.concatenate([self._evidence, np.zeros(k)])
         self._seen = np.concatenate([self._seen, boxes])
         if self._votes is not None:
             self._votes = np.concatenate([self._votes, np.zeros((k, self._votes.shape[1]))])
 
+    def _weigh(self, rows: NDArray[np.int64]) -> None:
+        """Add a frame to the evidence for the tracks `rows`, and count those that stay."""
+        before = self._evidence[rows]
+        unseen = self._frame - 1 - self._last_frame[rows]
+        now = np.maximum(before - unseen, 0.0) + 1.0 if np.count_nonzero(unseen) else before + 1.0
+        self._evidence[rows] = now
+        if np.minimum.reduce(before) < _SETTLED:
+            self._stayed += np.count_nonzero((before < _SETTLED) & (now >= _SETTLED))
+
     def _confirm(self, new: NDArray[np.int64], time_s: float, *, first: bool) -> None:
         """Return an identity to those of the unconfirmed tracks `new` that have been seen for long enough."""
         if not (first and self.settings.confirm_first):
-            # A track that began before this frame and is in it has been seen twice.
             seen_s = time_s - self._first_s[new]
-            new = new[(seen_s > 0) & (seen_s >= self.settings.confirm_s - _MOMENT_S)]
+            # A track that began before this frame and is in it has been seen twice.
+            needed = 1.0 if self._doubt < _HALF else 2.0
+            new = new[(self._evidence[new] >= needed) & (seen_s >= self.settings.confirm_s - _MOMENT_S)]
         self._ids[new] = np.arange(self._next_id, self._next_id + len(new))
         self._next_id += len(new)
 
