@@ -83,9 +83,26 @@ def _with_names(
     return arguments and _FUNCTION.sub(r"\1", arguments), result
 
 
+_REACHABLE = (
+    ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
+    ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Pages">'),
+    ("<pre>", '<pre tabindex="0">'),
+)
+
+
+def _make_reachable(app: Any, error: Exception | None) -> None:
+    """Mend what axe-core finds in the theme's pages: headings without a level, code that no keyboard can scroll."""
+    for page in sorted(Path(app.outdir).rglob("*.html")) if error is None else ():
+        text = page.read_text("utf-8")
+        for before, after in _REACHABLE:
+            text = text.replace(before, after)
+        page.write_text(text, "utf-8")
+
+
 def setup(app: Any) -> None:
     """Connect to Sphinx."""
     app.connect("source-read", _without_files_outside)
     # Before napoleon's, so that its own markup stays.
+    app.connect("build-finished", _make_reachable)
     app.connect("autodoc-process-signature", _with_names)
     app.connect("autodoc-process-docstring", _as_markup, priority=100)

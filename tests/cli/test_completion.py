@@ -10,6 +10,7 @@ import pytest
 
 from eyewright.cli.completion import SHELLS, completion_script
 from eyewright.cli.parser import _options, build_parser
+from eyewright.cli.places import check_texts
 from eyewright.cli.program import main
 from eyewright.cli.recipe_help import CHOICES, RECIPE_HELP
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
@@ -100,6 +101,12 @@ def test_every_option_says_what_it_means() -> None:
         if action.help is None and not isinstance(action, argparse._SubParsersAction)
     ]
     assert bare == []
+
+
+def test_no_option_that_is_left_out_is_refused_as_empty() -> None:
+    for parser in _verbs().values():
+        defaults = {a.dest: a.default for a in _options(parser) if a.dest != "help"}
+        check_texts(argparse.Namespace(**defaults))
 
 
 def test_the_help_of_recipe_options_names_the_choices_that_there_are() -> None:

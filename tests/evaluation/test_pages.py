@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.evaluation.answers import answers
 
+from eyewright import evaluation
 from eyewright.evaluation import render_html, reporting_of
 from eyewright.evaluation.blocks import Cell, Chart, Gallery, Matrix, Page, Scene, Scenes, Shot, Span, Table
 from eyewright.evaluation.pages import template
@@ -109,3 +110,14 @@ def test_a_page_explains_its_terms_in_the_words_of_the_glossary() -> None:
         row = re.search(rf"^\| {re.escape(html.unescape(term))} \| (.*)$", glossary, re.MULTILINE)
         assert row, term
         assert row[1].startswith(html.unescape(meaning).rstrip(".")), term
+
+
+def test_whatever_scrolls_in_a_page_can_be_reached_from_the_keyboard() -> None:
+    source = Path(evaluation.__file__).parents[1]
+    scrolling = [
+        (path.name, tag)
+        for path in sorted([*source.rglob("*.j2"), *source.rglob("*.py")])
+        for tag in re.findall(r"<div[^>]*(?:overflow-x|\bscroll\b)[^>]*>", path.read_text("utf-8"))
+    ]
+    assert len(scrolling) > 15
+    assert [(name, tag) for name, tag in scrolling if "tabindex" not in tag] == []

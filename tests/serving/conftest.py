@@ -28,6 +28,13 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def words(self) -> str:
+        """What an error says and advises; neither may repeat the other."""
+        said, fix = self.json["error"], self.json["fix"]
+        assert not fix or fix not in said
+        return f"{said}; {fix}"
+
 
 class Served:
     """A server that runs: its address, its process, and requests to it."""

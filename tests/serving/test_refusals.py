@@ -56,7 +56,7 @@ def test_a_bad_bundle_is_refused_with_409_and_without_a_path(bundle_copy: Path, 
                 answer = served.post(path, **ADMIN)
                 assert answer.status == 409, (name, answer.body)
                 assert str(tmp_path) not in answer.body.decode(), name
-                assert "stay in use" in answer.json["error"]
+                assert "stay in use" in answer.words
             for path in ("/v1/models/shapes/report", "/v1/models/shapes/card", "/v1/watch", "/v1/models"):
                 answer = served.get(path)
                 assert answer.status < 500, (name, path)

@@ -169,12 +169,12 @@ def test_every_answer_carries_its_safety_headers(served, picture: bytes) -> None
         assert "server" not in answer.headers
     report = served.get("/v1/models/shapes/report")
     assert report.status == 200
-    assert "script-src" not in report.headers["content-security-policy"]
+    assert "'self'" not in report.headers["content-security-policy"]
     assert "default-src 'none'" in report.headers["content-security-policy"]
 
 
 def test_the_page_asks_nobody_else(served) -> None:
-    for name in ("index.html", "app.js", "draw.js", "app.css"):
+    for name in ("index.html", "app.js", "net.js", "draw.js", "app.css"):
         text = served.get(f"/page/{name}").body.decode()
         addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text))
         assert addresses <= {"http://www.w3.org"}, addresses
@@ -379,7 +379,7 @@ def test_tensors_that_are_not_what_they_say_are_refused(served, picture: bytes, 
     assert served.post("/v2/models/shapes/infer", whole).status == 200
     answer = served.post("/v2/models/shapes/infer", {**whole, **change})
     assert answer.status == 400
-    assert words in answer.json["error"]
+    assert words in answer.words
 
 
 def test_a_lying_binary_tensor_is_refused(served) -> None:
@@ -388,7 +388,7 @@ def test_a_lying_binary_tensor_is_refused(served) -> None:
     ).encode()
     body = head + struct.pack("<I", 2**31) + b"abcd"
     answer = served.post("/v2/models/shapes/infer", body, inference_header_content_length=str(len(head)))
-    assert (answer.status, "malformed" in answer.json["error"]) == (400, True)
+    assert (answer.status, "malformed" in answer.words) == (400, True)
     assert served.post("/v2/models/shapes/infer", body, inference_header_content_length="99999").status == 400
 
 
@@ -408,3 +408,27 @@ def test_the_openapi_document_is_one(served) -> None:
         for method, operation in item.items():
             named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
             assert named == set(re.findall(r"{(\w+)}", path)), (method, path)
+
+
+def test_sample_images_come_from_the_bundle_and_can_be_predicted(served) -> None:
+    n = served.get("/v1/models").json["models"][0]["samples"]
+    assert n >= 3
+    for k in range(n):
+        image = served.get(f"/v1/models/shapes/samples/{k}")
+        assert image.headers["content-type"] == "image/png"
+        assert served.post(PREDICT, image.body).status == 200
+    beyond = served.get(f"/v1/models/shapes/samples/{n}")
+    assert (beyond.status, beyond.json["fix"]) == (404, "count them from 0")
+    assert served.get("/v1/models/shapes/samples/-1").status == 404
+
+
+def test_a_served_report_runs_its_own_scripts_and_no_others(served) -> None:
+    answer = served.get("/v1/models/shapes/report")
+    policy = answer.headers["content-security-policy"]
+    assert "sandbox allow-popups allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+    assert "unsafe-inline" not in policy.partition("script-src")[2]
+    page = answer.body.decode()
+    named = re.search(r'Content-Security-Policy" content="[^"]*script-src ([^;"]*)"', page)
+    assert named is not None
+    assert set(named[1].split()) <= set(policy.partition("script-src ")[2].partition(";")[0].split())

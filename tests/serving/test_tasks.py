@@ -190,7 +190,7 @@ def test_a_configuration_without_a_place_is_refused(every) -> None:
     ):
         answer = every.post("/setup", {"schema": schema})
         assert answer.status == 400
-        assert words in answer.json["error"]
+        assert words in answer.words
 
 
 def test_an_annotation_that_began_with_our_boxes_is_feedback(every, scene: bytes) -> None:

@@ -96,7 +96,6 @@ def add_federating(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     )
     p.add_argument(
         "--faults",
-        default="",
         metavar="F:N",
         help="clients that do something wrong: die, lie, nan, shape, replay, such as lie:3,die:1",
     )
@@ -140,7 +139,7 @@ def federate(o: argparse.Namespace) -> Result:
         secure_range=o.secure_range,
         least=o.least,
         private=" ".join(o.private or ()),
-        faults=o.faults,
+        faults=o.faults or "",
         out=o.out,
         group_by=o.group_by,
         label_depth=o.label_depth,

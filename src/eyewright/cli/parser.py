@@ -62,6 +62,7 @@ class _Parser(argparse.ArgumentParser):
         fix = f"see {self.prog} --help"
         verb = re.match(r"argument VERB: invalid choice: '(.*?)' \(", message)
         option = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        message = _shortened(message)
         if verb is not None:
             message = f"unknown command {verb[1]!r}"
             near = difflib.get_close_matches(verb[1], list(VERBS), n=1)
@@ -74,9 +75,27 @@ class _Parser(argparse.ArgumentParser):
             typed = option[1][2:].lower()
             begun = sorted(o for o in known if o.startswith(typed))
             near = begun if len(begun) == 1 else difflib.get_close_matches(typed, sorted(known), n=1)
-            asked = next((p.prog for p in _verbs(self)), self.prog)
-            fix = (f"did you mean '--{near[0]}'? " if near else "") + f"see {asked} --help"
+            fix = (f"did you mean '--{near[0]}'? " if near else "") + self._advice()
+        elif message.startswith("unrecognized"):
+            fix = self._advice()
         raise UsageError(message, fix=fix)
+
+    def _advice(self) -> str:
+        asked = next((p.prog for p in _verbs(self)), self.prog)
+        return f"see {asked} --help"
+
+
+def _shortened(message: str) -> str:
+    """Return a message about arguments with the first three of them: a glob may stand for thousands.
+
+    >>> _shortened("unrecognized arguments: a b c d e")
+    'unrecognized arguments: a b c and 2 more'
+    """
+    begin, found, rest = message.partition("unrecognized arguments: ")
+    words = rest.split()
+    if not found or len(words) <= _NAMED:
+        return message
+    return f"{begin}{found}{' '.join(words[:_NAMED])} and {len(words) - _NAMED} more"
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
@@ -92,6 +111,8 @@ def _verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices.values()
 
+
+_NAMED = 3
 
 # Names only, without opening a task or what is installed: `--help` must come at once.
 _TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: what the data is for)"

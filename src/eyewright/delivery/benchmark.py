@@ -330,6 +330,7 @@ def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
         f"<style>{style_sheet()}</style></head><body><main><header><div class='eyebrow'>Eyewright bench</div>"
         f"<h1>{escape(title)}</h1><p class='lead'>{escape(lead)}</p><p class='soft'>{escape(hardware)}</p></header>"
         f"<div class='card' style='max-width:640px'>{chart}<p>{keys}</p></div>"
-        f"<div class='card' style='margin-top:14px'><table>{head}{rows}</table></div></main></body></html>\n",
+        f"<div class='card scroll' tabindex='0' style='margin-top:14px'><table>{head}{rows}</table></div>"
+        "</main></body></html>\n",
     )
     return {"bench": folder / "bench.html", "bench_json": folder / "bench.json"}

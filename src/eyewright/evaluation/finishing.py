@@ -1,6 +1,6 @@
 """The last step of every page: contents, pictures that open large, and a policy that names the page's own scripts."""
 
-__all__ = ["finish_page"]
+__all__ = ["finish_page", "read_script", "script_digests"]
 
 import base64
 import hashlib
@@ -38,13 +38,12 @@ def finish_page(html: str) -> str:
     page = with_contents(html)
     if _PICTURE.search(page) or _LATER_PICTURE in page:
         body, end, after = page.rpartition("</body>")
-        page = f"{body}{_DIALOG}\n<script>\n{_script()}</script>\n{end}{after}" if end else page
+        page = f"{body}{_DIALOG}\n<script>\n{read_script('enlarge.js')}</script>\n{end}{after}" if end else page
     return _with_policy(page)
 
 
 def _with_policy(page: str) -> str:
-    digests = [hashlib.sha256(s.encode()).digest() for s in _SCRIPT.findall(page)]
-    named = " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
+    named = " ".join(map(_digest, _SCRIPT.findall(page)))
 
     def allow(found: re.Match[str]) -> str:
         parts = [p.strip() for p in found[2].split(";") if not p.strip().startswith("script-src")]
@@ -53,6 +52,21 @@ def _with_policy(page: str) -> str:
     return _POLICY.sub(allow, page, count=1)
 
 
+def _digest(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+@lru_cache(maxsize=4)
+def read_script(name: str) -> str:
+    """Return a script of this room, as a page contains it."""
+    return (Path(__file__).parent / name).read_text("utf-8")
+
+
 @lru_cache(maxsize=1)
-def _script() -> str:
-    return (Path(__file__).parent / "enlarge.js").read_text("utf-8")
+def script_digests() -> tuple[str, ...]:
+    """Return how a policy names the scripts of a report of this version.
+
+    >>> script_digests()[0].startswith("'sha256-")
+    True
+    """
+    return tuple(_digest(f"\n{read_script(name)}") for name in ("cells.js", "enlarge.js"))

@@ -24,7 +24,7 @@ from eyewright.core.report import Finding, Report
 from eyewright.core.task import MetricInfo, task_of
 from eyewright.evaluation.blocks import Chart, Matrix, Span
 from eyewright.evaluation.charts import Series, line_chart
-from eyewright.evaluation.finishing import finish_page
+from eyewright.evaluation.finishing import finish_page, read_script
 from eyewright.evaluation.novelty import followed_metric, say_novelty
 from eyewright.evaluation.novelty_pages import novelty_lines, novelty_view
 from eyewright.evaluation.reporting import Pictures, reporting_of
@@ -56,6 +56,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
     cells = next((b.cells for b in own.blocks if isinstance(b, Matrix) and b.cells is not None), None)
     page: str = template("report.html.j2").render(
         style=style_sheet(),
+        cells_script=read_script("cells.js"),
         title=title,
         report=report,
         noun=task.words.noun,

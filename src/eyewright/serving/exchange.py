@@ -115,7 +115,8 @@ def json_response(content: Any, status: int = 200, headers: list[tuple[bytes, by
 
 
 def error_response(error: EyewrightError) -> Response:
-    """Return an error's name and words, without paths of the server's files; clients of V2 read `error`."""
+    """Return an error as JSON, without paths of the server's files: `error` says what was expected and what was found,
+    `fix` what to do; clients of V2 read `error`."""
     status = status_of(error)
     headers = [(k.encode(), v.encode()) for k, v in getattr(error, "headers", {}).items()]
     if status == 503:
@@ -123,8 +124,7 @@ def error_response(error: EyewrightError) -> Response:
     message, fix = error.message, error.fix
     if not isinstance(error, HttpError):
         message, fix = without_paths(message), without_paths(fix)
-    said = f"{message}; {fix}" if fix else message
-    return json_response({"error": said, "code": error.code, "fix": fix}, status, headers)
+    return json_response({"error": message, "code": error.code, "fix": fix}, status, headers)
 
 
 def parse_request(scope: Mapping[str, Any]) -> Request:

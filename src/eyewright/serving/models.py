@@ -17,6 +17,7 @@ from eyewright.bundle.verify import signed_manifest
 from eyewright.core.errors import UsageError
 from eyewright.core.task import task_of
 from eyewright.serving.messages import ModelPlace
+from eyewright.serving.samples import read_samples
 
 _SHOWN = {"report": ("report.html", "text/html; charset=utf-8"), "card": ("README.md", "text/markdown; charset=utf-8")}
 
@@ -66,6 +67,7 @@ class Model:
             "policy": dict(m.policy),
             "exported": m.provenance.get("exported"),
             "pages": [k for k, (file, _) in _SHOWN.items() if file in m.files],
+            "samples": len(self.samples),
         }
 
     @property
@@ -75,6 +77,11 @@ class Model:
         if not only_image(m.inputs):
             return {}
         return {"size_hw": list(m.preparation.size_hw), "channels": m.preparation.channels}
+
+    @cached_property
+    def samples(self) -> tuple[bytes, ...]:
+        """Images that the page offers to somebody who has none, as PNG files."""
+        return read_samples(self.folder, self.manifest)
 
     def page(self, kind: str) -> tuple[bytes, str] | None:
         """Return the model's report or card with its media type, None where there is none."""

@@ -137,6 +137,7 @@ def build_table(app: Machinery) -> list[Route]:
     live, ready = _json(s.Live), _json(s.Ready)
     kinds = {"kind": {"enum": ["report", "card"], "description": "Which page"}}
     page = Answer("The page", {"text/html": TEXT, "text/markdown": TEXT})
+    numbered = {"number": {"type": "string", "pattern": r"^\d{1,2}$", "description": "Which of them, from 0"}}
     kept = Answer("The image", {"image/png": BINARY, "image/jpeg": BINARY})
     files = {"name": {"type": "string", "pattern": _NAME, "description": "The SHA-256 of the image"}}
     cameras = {"name": {"type": "string", "description": "The source, as the server was started with"}}
@@ -153,6 +154,10 @@ def build_table(app: Machinery) -> list[Route]:
         _get("/v1/models", own.list_models, "The models that are served", _json(s.ModelList)),
         _get("/v1/models/{name}", own.show_model, "One model", _json(s.ModelShown)),
         _get("/v1/models/{name}/{kind}", own.page_of, "The model's report or card", page, paths=kinds),
+        _get(
+            "/v1/models/{name}/samples/{number}", own.sample, "A sample image of the model",
+            Answer("The image", {"image/png": BINARY}), paths=numbered,
+        ),
         _post(
             "/v1/models/{name}/predict", own.predict, "Answer an image", _json(s.Prediction), query=s.Options,
             body=_image(s.ImageBody, s.Options), refusals=predicted,

@@ -335,7 +335,7 @@ class InputShown(Struct):
 class ModelShown(Struct):
     """What a client may know of a model; `size_hw` and `channels` are of one that takes one image. `reads` is "image"
     or "clip". `label_words` are what one label is called, and several; `units` are those of its metrics that have
-    one."""
+    one; `samples` is how many sample images there are."""
 
     name: str
     title: str
@@ -348,6 +348,7 @@ class ModelShown(Struct):
     units: dict[str, str]
     inputs: dict[str, InputShown]
     pages: list[str]
+    samples: int
     size_hw: list[int] | UnsetType = UNSET
     channels: int | UnsetType = UNSET
 

@@ -1,52 +1,10 @@
 "use strict";
 // The page: one image, one or two models, answers that can be doubted. Talks to its own server and to nobody else.
 
-const $ = (id) => document.getElementById(id);
 const state = { models: [], shots: [], shot: null, stream: null, live: false, watching: 0 };
 const HISTORY = 500;
 
-function token() { return sessionStorage.getItem("eyewright-token") || ""; }
-
-async function call(path, options = {}) {
-  const headers = new Headers(options.headers || {});
-  if (token()) headers.set("Authorization", "Bearer " + token());
-  let answer;
-  try {
-    answer = await fetch(path, { ...options, headers });
-  } catch (_) {
-    throw new Error("The server cannot be reached.");
-  }
-  if (answer.status === 401) {
-    await askForToken();
-    return call(path, options);
-  }
-  if (!answer.ok) {
-    let words = `The server answered ${answer.status}.`;
-    try { words = (await answer.json()).error || words; } catch (_) { /* not JSON: the status says enough */ }
-    throw new Error(words);
-  }
-  return answer;
-}
-
-function askForToken() {
-  return new Promise((done) => {
-    const box = $("token-box");
-    box.addEventListener("close", () => { sessionStorage.setItem("eyewright-token", $("token").value.trim()); done(); }, { once: true });
-    $("token").value = "";
-    if (!box.open) box.showModal();
-  });
-}
-
 function say(text, bad = false) { $("status").textContent = text; $("status").classList.toggle("bad", bad); }
-
-function make(tag, attributes = {}, ...children) {
-  const e = document.createElement(tag);
-  for (const [k, v] of Object.entries(attributes)) {
-    if (k === "class") e.className = v; else if (k === "text") e.textContent = v; else e.setAttribute(k, v);
-  }
-  e.append(...children);
-  return e;
-}
 
 function draw(tag, attributes = {}, ...children) {
   const e = document.createElementNS("http://www.w3.org/2000/svg", tag);

@@ -1,7 +1,7 @@
 "use strict";
 // Many images: files, folders and videos, predicted one after another; keys to step through them; corrections as COCO.
 
-const MOST = 500, FRAMES = 120, AT_ONCE = 2;
+const MOST = 500, FRAMES = 120, AT_ONCE = 2, SAMPLES = 8;
 const batch = { waiting: [], total: 0, done: 0, failed: 0, at: 0, stopped: false };
 
 const isPicture = (f) => f.type.startsWith("image/") || /\.(tiff?|hei[cf]|jxl|jp2|tga|pnm|ppm|pgm|avif|webp)$/i.test(f.name);
@@ -177,7 +177,24 @@ function teach() {
   const m = model($("model").value);
   if (!m) return;
   const shown = m.labels.slice(0, 8).join(", ") + (m.labels.length > 8 ? `, and ${m.labels.length - 8} more` : "");
+  offerSamples();
   $("teach-model").textContent = `${m.name} knows ${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}: ${shown}.`;
+}
+
+// Images that come with the model, for somebody who has no image yet.
+async function offerSamples() {
+  const m = model($("model").value), row = $("sample-row");
+  if (!m || row.dataset.of === m.digest) return;
+  row.dataset.of = m.digest; row.replaceChildren(); $("samples").hidden = true;
+  for (let k = 0; k < Math.min(m.samples, SAMPLES); k++) {
+    let blob;
+    try { blob = await (await call(`/v1/models/${encodeURIComponent(m.name)}/samples/${k}`)).blob(); } catch (_) { return; }
+    if (row.dataset.of !== m.digest) return;
+    const title = `sample ${k + 1}`, image = make("img", { src: URL.createObjectURL(blob), alt: "" });
+    const take = make("button", { type: "button", class: "sample", "aria-label": `Predict ${title}` }, image);
+    take.addEventListener("click", (e) => { e.stopPropagation(); takeFiles([new File([blob], `${title}.png`, { type: "image/png" })]); });
+    row.append(take); $("samples").hidden = false;
+  }
 }
 
 function wireBatch() {

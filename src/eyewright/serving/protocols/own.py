@@ -1,12 +1,13 @@
 """Our own routes: everything an answer can carry, models, feedback, what the monitor sees."""
 
-__all__ = ["feedback", "image_of", "list_models", "predict", "show_model"]
+__all__ = ["feedback", "image_of", "list_models", "predict", "sample", "show_model"]
 
 import asyncio
 from typing import Any, TypeVar
 
 import msgspec
 
+from eyewright.evaluation.finishing import script_digests
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
@@ -98,10 +99,21 @@ async def page_of(service: Service, request: Request, name: str, kind: str) -> R
     if found is None:
         raise HttpError(404, "page", "the bundle holds no such page", fix="export the run with its report")
     data, media_type = found
-    # The report is one file with its own styles and pictures inside, and no script: it may show itself, and no more.
-    own = b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-popups"
-    headers = [(b"content-security-policy", own)] if kind == "report" else []
+    # The report is one file with its own styles and pictures inside. Only the scripts of this version run, known by
+    # their digests, in a sandbox without an origin: they reach neither the server nor what a browser keeps.
+    named = " ".join(script_digests())
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {named}"
+    own = f"{policy}; sandbox allow-popups allow-scripts"
+    headers = [(b"content-security-policy", own.encode())] if kind == "report" else []
     return Response(data, media_type=media_type, headers=headers)
+
+
+async def sample(service: Service, request: Request, name: str, number: str) -> Response:
+    """GET /v1/models/{name}/samples/{number}, from 0"""
+    images = service.model(name).samples
+    if not (number.isascii() and number.isdigit() and len(number) <= 2 and int(number) < len(images)):
+        raise HttpError(404, "sample", f"there are {len(images)} sample images", fix="count them from 0")
+    return Response(images[int(number)], media_type="image/png")
 
 
 async def feedback(service: Service, request: Request) -> Response:

@@ -1,5 +1,5 @@
 // The data browser: filters, selection, edits. Every edit is stored by the server at once.
-import { $, call, json, make, picture, post } from "./net.js";
+import { picture } from "./pictures.js";
 import { Grid } from "./grid.js";
 import { Plot } from "./plot.js";
 

@@ -1,5 +1,5 @@
 // A list of any length as a grid: only what is on screen exists. Rows of data come in pages from the server.
-import { $, call, json, make, picture } from "./net.js";
+import { picture } from "./pictures.js";
 
 const PAGE = 200, GAP = 6, CAPTION = 40, PAGES_KEPT = 60;
 
@@ -108,7 +108,7 @@ export class Grid {
   }
 
   blank(position) {
-    return make("div", { class: "cell", role: "option", id: `cell-${position}`, "aria-posinset": position + 1, "aria-setsize": this.total, "aria-selected": "false", "aria-label": "loading" },
+    return make("div", { class: "cell", role: "option", id: `cell-${position}`, "aria-posinset": position + 1, "aria-setsize": this.total, "aria-selected": "false" },
       make("div", { class: "frame" }), make("p", { class: "cap" }), make("p", { class: "cap two" }), make("span", { class: "tick", "aria-hidden": "true", text: "✓" }));
   }
 
@@ -119,14 +119,14 @@ export class Grid {
     const said = this.describe(row);
     one.replaceChildren(...said.one); two.replaceChildren(...said.two);
     two.classList.toggle("wrong", Boolean(row.wrong));
-    cell.setAttribute("aria-label", said.words);
     cell.setAttribute("aria-selected", String(this.selected.has(row.i)));
     cell.classList.toggle("out", Boolean(row.edit && row.edit.action === "leave_out"));
     for (const old of cell.querySelectorAll(".flag")) old.remove();
     if (row.findings.length) cell.append(make("span", { class: "flag", text: row.findings.length === 1 ? row.findings[0] : `${row.findings.length} findings`, title: row.findings.join(", ") }));
-    if (!changed) return;
+    if (!changed) { if (frame.firstChild instanceof HTMLImageElement) frame.firstChild.alt = said.words; return; }
     if (cell.stop) cell.stop();
-    const image = make("img", { alt: "", draggable: "false" });
+    // The name of a cell is what stands in it, so the image says the rest.
+    const image = make("img", { alt: said.words, draggable: "false" });
     frame.className = "frame"; frame.replaceChildren(image);
     const side = this.cellWidth > 170 ? 320 : 160;
     cell.stop = picture(`/v1/browse/images/${row.i}?side=${side}&marks=${this.marks}`, (address, error) => {

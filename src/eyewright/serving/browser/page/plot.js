@@ -1,5 +1,4 @@
 // The scatter plot: every image as a point, coloured by class; a rectangle filters. Drawn once, then copied.
-import { $, call } from "./net.js";
 
 const COLOURS = ["#2563a8", "#c2570c", "#0f7b6c", "#8b3fa8", "#9a7b0a", "#b91c5c", "#4d7c0f", "#0e7490", "#6d4aff", "#7c5c3b"];
 const STEP = 0.05;
