@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+# The configuration of Sphinx, which has an environment of its own.
+collect_ignore = ["docs/conf.py"]
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several workers share the cores. OpenMP threads that wait spin, so that two workers of two threads each take ten
     # times as long as two of one; read when torch is first imported, here and in the processes that tests start.

@@ -169,7 +169,9 @@ def test_resume_is_named_only_where_it_exists(capsys, monkeypatch) -> None:
     from eyewright.cli import doctoring
 
     with_resume = {verb for verb, a in options_of(build_parser()) if "--resume" in a.option_strings}
-    assert with_resume == {"train", "harden", "compress", "predict", "process", "index", "attack"}
+    assert with_resume == {
+        "train", "harden", "compress", "predict", "process", "encode", "evaluate", "index", "attack"
+    }  # fmt: skip
 
     def interrupted(*args, **options):
         raise KeyboardInterrupt

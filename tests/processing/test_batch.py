@@ -169,7 +169,13 @@ def test_an_interrupted_batch_leaves_whole_files_and_goes_on(photos: Path, tmp_p
     out = tmp_path / "out"
     command = [sys.executable, "-m", "eyewright", "process", str(photos), "--out", str(out), "--json"]
     command += ["--steps", "denoise:nlm,strength=5", "--workers", "1"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A program that runs in the background passes on that Ctrl-C is ignored.
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while len(list(out.rglob("*.png"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)

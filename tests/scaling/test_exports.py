@@ -152,6 +152,8 @@ def test_tasks_of_slurm_that_are_killed_or_reach_their_limit_lose_and_double_not
     while slurm.step():
         if kills and committed(long) >= 5 * (4 - kills):
             time.sleep(rng.uniform(0, 0.1))
+            if not slurm.running:
+                continue
             index = rng.choice(list(slurm.running))
             if slurm.running[index].poll() is None:
                 slurm.kill(index, rng.choice((signal.SIGKILL, signal.SIGTERM)))
@@ -215,6 +217,8 @@ def test_pods_of_an_indexed_job_that_are_killed_lose_and_double_nothing(long: Pa
     while kubelet.step():
         if kills and committed(long) >= 5 * (3 - kills):
             time.sleep(rng.uniform(0, 0.1))
+            if not kubelet.pods:
+                continue
             pod = rng.choice(list(kubelet.pods.values()))
             for group in (pod.pid, *groups_below(pod.pid)):
                 os.killpg(group, rng.choice((signal.SIGKILL, signal.SIGTERM)) if group == pod.pid else signal.SIGKILL)

@@ -156,7 +156,7 @@ def _fits(answer: Any, operation: Mapping[str, Any], document: Mapping[str, Any]
 
 def _asked(served: Any, pattern: str, method: str, operation: Mapping[str, Any], document: Any, known: Any) -> int:
     """Ask one operation in every way; return the status of the valid request."""
-    names = {**known["path"], **({"name": known["image"]} if pattern.startswith("/v1/images") else {})}
+    names = {"number": "0", **known["path"], **({"name": known["image"]} if pattern.startswith("/v1/images") else {})}
     path = pattern.format(**names)
     statuses = []
     for body in _bodies(operation, document, known):

@@ -179,13 +179,13 @@ def test_what_a_query_found_is_one_picture_of_two_by_two(monkeypatch: pytest.Mon
     dataset: Any = SimpleNamespace(image=lambda index: np.full((112, 224, 3), 20 * index, np.uint8))
     found = take_pictures(shown(), dataset, lambda name: SimpleNamespace())  # type: ignore[arg-type, return-value]
     assert list(found)[:2] == ["d/9.png", "d/9.png\0found"]
-    assert seen[found["d/9.png"]["image"]].shape == (56, 112, 3)
+    assert seen[found["d/9.png"]["image"]].shape == (112, 224, 3)
     sheet = seen[found["d/9.png\0found"]["image"]]
-    assert sheet.shape == (112, 112, 3)
-    # Images are 28 of 56 pixels high in their cell.
-    for k, (top, left) in enumerate(((0, 0), (0, 56), (56, 0), (56, 56))):
-        assert (sheet[top : top + 28, left : left + 56] == 20 * k).all()
-        assert (sheet[top + 28 : top + 56, left : left + 56] == 255).all()
+    assert sheet.shape == (320, 320, 3)
+    # Images are 80 of 160 pixels high in their cell.
+    for k, (top, left) in enumerate(((0, 0), (0, 160), (160, 0), (160, 160))):
+        assert (sheet[top : top + 80, left : left + 160] == 20 * k).all()
+        assert (sheet[top + 80 : top + 160, left : left + 160] == 255).all()
     assert REPORTING.explained(shown(), dataset, found, lambda *a: []) is found
 
 

@@ -34,8 +34,11 @@ def test_every_pixel_becomes_a_square() -> None:
 
 
 def test_the_worst_images_show_truth_and_prediction() -> None:
-    found = worst_block({"worst": [{"truth": "data:t", "found": "data:f", "text": "2 missed.", "id": "a.png"}]}, "none")
+    found = worst_block(
+        {"worst": [{"truth": "data:t", "found": "data:f", "text": "2 missed.", "id": "a.png", "of": ["bolt"]}]}, "none"
+    )
     (scene,) = found.rows
+    assert list(scene.of) == ["bolt"]
     assert (found.title, found.empty) == ("Worst images", "none")
     assert list(scene.figures) == [("data:t", "truth", "truth"), ("data:f", "found", "prediction")]
     assert [(s.text, s.style) for s in scene.below] == [("2 missed. ", ""), ("a.png", "soft")]
